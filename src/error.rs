@@ -1,0 +1,55 @@
+//! The one error type of the library.
+
+use std::path::PathBuf;
+
+/// What can go wrong in the library. Every variant names the thing it is about; the text is one
+/// sentence that a user can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a read or a write.
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    /// A file was read but isn't what it should be (truncated, corrupt, wrong type, hostile).
+    #[error("{path}: {detail}")]
+    File { path: PathBuf, detail: String },
+    /// Shapes that don't fit together; `what` names the operation, key or file.
+    #[error("{what}: {detail}")]
+    Shape { what: String, detail: String },
+    /// Something that the user named doesn't exist or can't be combined (exit code 2).
+    #[error("{detail}")]
+    Usage { detail: String },
+    /// A device isn't there or failed.
+    #[error("device {device}: {detail}")]
+    Device { device: String, detail: String },
+    /// A kernel launch was refused or failed.
+    #[error("kernel {kernel}: {detail}")]
+    Kernel { kernel: String, detail: String },
+    /// An operation has no implementation on a device.
+    #[error("{op} has no implementation for device {device}")]
+    Unsupported { op: String, device: String },
+}
+
+/// `Result` with the library's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An [`Error::Io`] of `path`.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+
+    /// An [`Error::File`] of `path`.
+    pub fn file(path: impl Into<PathBuf>, detail: impl Into<String>) -> Self {
+        Error::File { path: path.into(), detail: detail.into() }
+    }
+
+    /// An [`Error::Shape`] of `what`.
+    pub fn shape(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Error::Shape { what: what.into(), detail: detail.into() }
+    }
+
+    /// An [`Error::Usage`].
+    pub fn usage(detail: impl Into<String>) -> Self {
+        Error::Usage { detail: detail.into() }
+    }
+}
