@@ -1,0 +1,100 @@
+//! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
+//! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
+
+mod context;
+mod param;
+mod run_state;
+
+pub use context::{ArmedFaults, Backward, Forward, Gradient};
+pub use param::{Init, Layout, ParamSpec, Role};
+pub use run_state::RunState;
+
+use crate::Result;
+use crate::tensor::{Region, Spec};
+
+/// What backward reads besides the gradient of the output. Values that nobody needs are freed by
+/// the `train` plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Which inputs' values (one flag an input; missing flags mean no).
+    pub inputs: Vec<bool>,
+    /// Whether the output's value.
+    pub output: bool,
+}
+
+/// What one image costs in one forward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Bytes that must move: inputs and parameters read once, the output written once.
+    pub bytes: u64,
+}
+
+/// The GEMM view of one image of an injectable layer: y\[m, n\] = bias\[n\] + Σ_κ A\[m, κ\]·B\[κ, n\].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemmView {
+    /// Output pixels.
+    pub m: usize,
+    /// Output channels.
+    pub n: usize,
+    /// Terms a sum, padding taps counted (a group's, for grouped convolutions).
+    pub k: usize,
+}
+
+/// An operation of the tape: its declarations, and its passes on every device.
+///
+/// `inputs` are always the specs of the input values, in order. Sizes are for one image unless a
+/// `batch` is given.
+pub trait Op: Send + Sync + std::fmt::Debug {
+    /// The name of its folder and kernels: `conv2d`.
+    fn kind(&self) -> &'static str;
+
+    /// The output's shape, or what is wrong with the inputs.
+    fn output(&self, inputs: &[Spec]) -> Result<Spec>;
+
+    /// Parameters and state, in the order in which the passes see them.
+    fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    /// What backward reads.
+    fn needs(&self) -> Needs;
+
+    /// Bytes of values that forward saves for backward, for a batch.
+    fn saved_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {
+        0
+    }
+
+    /// Bytes of scratch memory that forward and backward may use, for a batch.
+    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {
+        0
+    }
+
+    /// Whether the output is the input's memory under another shape; nothing is run then.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// What one image costs, less the parameters' bytes, which the tape adds.
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let read: usize = inputs.iter().map(Spec::image_bytes).sum();
+        let written = self.output(inputs).map_or(0, |spec| spec.image_bytes());
+        Cost { macs: 0, bytes: (read + written) as u64 }
+    }
+
+    /// The part of the output that can change when `region` of input number `input` changes (in
+    /// eval mode, where images don't touch each other).
+    fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region;
+
+    /// The GEMM view of layers that faults can be injected into.
+    fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {
+        None
+    }
+
+    /// Computes the output over `ctx.region`; its bits equal the same elements of a full run.
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()>;
+
+    /// Computes the gradients of inputs and parameters, of the whole batch.
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()>;
+}

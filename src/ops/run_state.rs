@@ -1,0 +1,20 @@
+//! What changes from one replay of a launch to the next.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Kernels read these from device memory, since arguments by value are frozen when a CUDA graph
+/// is captured. `kernels/run_state.cuh` has the same struct.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+pub struct RunState {
+    /// Key of random masks.
+    pub seed: u64,
+    pub epoch: u64,
+    /// Images of the batch that are valid; kernels leave the others alone.
+    pub images: u32,
+    /// 1 while training.
+    pub training: u32,
+    pub learning_rate: f32,
+    /// Keeps the size a multiple of 8.
+    pub padding: u32,
+}

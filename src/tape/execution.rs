@@ -1,0 +1,355 @@
+//! Running a tape: memory for one plan, forward and backward.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plan::Plan;
+use super::{NodeId, ParamId, PlanKind, Slot, Tape, Weights};
+use crate::device::{Buffer, Device};
+use crate::fault::FaultTable;
+use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState};
+use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::{Error, Result};
+
+/// Where the slots of a plan lie.
+enum Memory {
+    Arena(Buffer),
+    /// By slot offset and node: an allocation each, so that a sanitizer sees their ends.
+    Scattered(HashMap<(Area, usize), Buffer>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Area {
+    Value,
+    Saved,
+    Gradient,
+    Workspace,
+}
+
+/// Faults of one node, on the host and on the device.
+struct Armed {
+    table: FaultTable,
+    buffer: Option<Buffer>,
+}
+
+/// A tape with memory to run it on one device, for up to `capacity` images at a time.
+///
+/// The pattern: [`Execution::begin`] a batch, [`Execution::write`] its inputs, then
+/// [`Execution::forward`], and [`Execution::backward`] or [`Execution::read`].
+pub struct Execution {
+    pub(super) tape: Arc<Tape>,
+    pub(super) device: Device,
+    plan: Plan,
+    memory: Memory,
+    capacity: usize,
+    pub(super) needed: Vec<bool>,
+    gradient_flows: Vec<bool>,
+    pub(super) state: RunState,
+    state_buffer: Buffer,
+    samples: Vec<u64>,
+    samples_buffer: Buffer,
+    armed: HashMap<usize, Armed>,
+    /// Whether one pass may use every core of the CPU; off where passes run side by side.
+    pub parallel: bool,
+}
+
+impl Execution {
+    /// Memory on `device` for the nodes that `outputs` need.
+    ///
+    /// # Errors
+    /// Out of memory, with the bytes that were asked for.
+    pub fn new(
+        tape: &Arc<Tape>,
+        device: &Device,
+        kind: PlanKind,
+        capacity: usize,
+        outputs: &[NodeId],
+    ) -> Result<Self> {
+        let needed = tape.needed_for(outputs);
+        let mut gradient_flows = vec![false; tape.nodes().len()];
+        if kind == PlanKind::Train {
+            for (index, node) in tape.nodes().iter().enumerate() {
+                let trained = |id: &ParamId| tape.params()[id.0].spec.role.is_trained();
+                gradient_flows[index] = node.params.iter().any(trained)
+                    || node.inputs.iter().any(|input| gradient_flows[input.0]);
+            }
+        }
+        let plan = Plan::new(tape, kind, capacity, &needed, outputs, &gradient_flows);
+        let memory = if Plan::is_scattered(device) {
+            let mut buffers = HashMap::new();
+            let areas = [
+                (Area::Value, &plan.values),
+                (Area::Saved, &plan.saved),
+                (Area::Gradient, &plan.gradients),
+            ];
+            for (area, slots) in areas {
+                for (index, slot) in slots.iter().enumerate() {
+                    if slot.bytes > 0 && tape.owner(NodeId(index)).0 == index {
+                        buffers.insert((area, index), device.alloc(slot.bytes)?);
+                    }
+                }
+            }
+            buffers.insert((Area::Workspace, 0), device.alloc(plan.workspace.bytes)?);
+            Memory::Scattered(buffers)
+        } else {
+            Memory::Arena(device.alloc(plan.bytes)?)
+        };
+        Ok(Execution {
+            tape: tape.clone(),
+            device: device.clone(),
+            plan,
+            memory,
+            capacity,
+            needed,
+            gradient_flows,
+            state: RunState::default(),
+            state_buffer: device.alloc(size_of::<RunState>())?,
+            samples: vec![0; capacity],
+            samples_buffer: device.alloc(8 * capacity)?,
+            armed: HashMap::new(),
+            parallel: true,
+        })
+    }
+
+    /// The tape that is run.
+    pub fn tape(&self) -> &Arc<Tape> {
+        &self.tape
+    }
+
+    /// The most images of a pass.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The memory plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The valid images of the batch.
+    pub fn images(&self) -> usize {
+        self.state.images as usize
+    }
+
+    /// Begins a batch of `images` in eval mode.
+    pub fn begin(&mut self, images: usize) -> Result<()> {
+        self.begin_state(RunState { images: images as u32, ..RunState::default() }, &[])
+    }
+
+    /// Begins a batch of `samples.len()` images in training mode; `samples` and the key in
+    /// `state` decide the random masks.
+    pub fn begin_training(&mut self, state: RunState, samples: &[u64]) -> Result<()> {
+        let state = RunState { images: samples.len() as u32, training: 1, ..state };
+        self.begin_state(state, samples)
+    }
+
+    fn begin_state(&mut self, state: RunState, samples: &[u64]) -> Result<()> {
+        if state.images as usize > self.capacity {
+            return Err(Error::usage(format!(
+                "a batch of {} images, but there is room for {}",
+                state.images, self.capacity
+            )));
+        }
+        self.state = state;
+        self.state_buffer.write(0, bytemuck::bytes_of(&state))?;
+        self.samples[..samples.len()].copy_from_slice(samples);
+        self.samples_buffer.write(0, bytemuck::cast_slice(&self.samples))
+    }
+
+    /// Writes the valid images of a value, channels-last: an input, or any value of a `golden`
+    /// plan.
+    pub fn write<T: bytemuck::Pod>(&mut self, id: NodeId, values: &[T]) -> Result<()> {
+        let node = self.tape.node(id);
+        let expected = self.images() * node.spec.map.elements();
+        if values.len() != expected {
+            let found = values.len();
+            return Err(Error::shape(
+                &node.name,
+                format!("takes {expected} values ({} images), got {found}", self.images()),
+            ));
+        }
+        let tensor = self.value(id);
+        // SAFETY: the slot holds `capacity` ≥ `images` maps.
+        unsafe { self.device.write(tensor.address, bytemuck::cast_slice(values)) }
+    }
+
+    /// Reads the valid images of a value, channels-last: an output, or any value of a `golden`
+    /// plan.
+    pub fn read(&self, id: NodeId) -> Result<Vec<f32>> {
+        self.read_tensor(self.value(id))
+    }
+
+    /// Reads a value's gradient right after backward; only the inputs' and those that nothing
+    /// has overwritten since are meaningful.
+    pub fn read_gradient(&self, id: NodeId) -> Result<Vec<f32>> {
+        self.read_tensor(self.gradient(id))
+    }
+
+    fn read_tensor(&self, tensor: Tensor) -> Result<Vec<f32>> {
+        let mut values = vec![0f32; self.images() * tensor.map().elements()];
+        // SAFETY: the slot holds `capacity` ≥ `images` maps.
+        unsafe { self.device.read(tensor.address, bytemuck::cast_slice_mut(&mut values))? };
+        Ok(values)
+    }
+
+    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched.
+    pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
+        let buffer = if self.device.is_cpu() {
+            None
+        } else {
+            let bytes = table.to_bytes();
+            let buffer = self.device.alloc(bytes.len())?;
+            buffer.write(0, &bytes)?;
+            Some(buffer)
+        };
+        self.armed.insert(id.0, Armed { table, buffer });
+        Ok(())
+    }
+
+    /// Takes all faults away.
+    pub fn disarm(&mut self) {
+        self.armed.clear();
+    }
+
+    /// The faults of a node.
+    pub(super) fn faults(&self, id: NodeId) -> Option<&FaultTable> {
+        self.armed.get(&id.0).map(|armed| &armed.table)
+    }
+
+    /// Runs every node that the outputs need.
+    pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+        for index in 0..self.tape.nodes().len() {
+            if self.needed[index] {
+                self.run(weights, NodeId(index), self.whole(NodeId(index)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All valid images of a node's value.
+    pub(super) fn whole(&self, id: NodeId) -> Region {
+        Region::full(self.images(), self.tape.node(id).spec.map)
+    }
+
+    /// Runs one node over a box.
+    pub(super) fn run(&self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
+        let node = self.tape.node(id);
+        let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
+        if region.is_empty() {
+            return Ok(());
+        }
+        let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
+        let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
+        op.forward(&mut Forward {
+            device: &self.device,
+            node: &node.name,
+            region,
+            state: self.state,
+            state_address: self.state_buffer.address(),
+            samples: &self.samples,
+            samples_address: self.samples_buffer.address(),
+            faults: self.armed.get(&id.0).map(|armed| ArmedFaults {
+                table: &armed.table,
+                address: armed.buffer.as_ref().map_or(0, Buffer::address),
+            }),
+            parallel: self.parallel,
+            inputs: &inputs,
+            params: &params,
+            output: self.value(id),
+            saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
+            workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
+        })
+    }
+
+    /// Runs backward from `loss` (one value an image), each image's loss weighing
+    /// `loss_gradient`: 1/n for the gradient of the mean. Gradients of parameters are assigned,
+    /// not added. `on_final` is called when a parameter's gradient is complete.
+    pub fn backward(
+        &mut self,
+        weights: &mut Weights,
+        loss: NodeId,
+        loss_gradient: f32,
+        mut on_final: impl FnMut(ParamId),
+    ) -> Result<()> {
+        if self.plan.kind != PlanKind::Train {
+            return Err(Error::usage("backward needs the train plan"));
+        }
+        let seed = vec![loss_gradient; self.images() * self.tape.node(loss).spec.map.elements()];
+        // SAFETY: the slot holds `capacity` ≥ `images` maps.
+        unsafe {
+            self.device.write(self.gradient(loss).address, bytemuck::cast_slice(&seed))?;
+        }
+        let mut written = vec![false; self.tape.nodes().len()];
+        let mut param_written = vec![false; self.tape.params().len()];
+        written[loss.0] = true;
+        for index in (0..=loss.0).rev() {
+            if !(self.needed[index] && self.gradient_flows[index] && written[index]) {
+                continue;
+            }
+            let tape = self.tape.clone();
+            let node = tape.node(NodeId(index));
+            let Some(op) = &node.op else { continue };
+            let mut input_gradients = Vec::with_capacity(node.inputs.len());
+            for input in &node.inputs {
+                input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {
+                    tensor: self.gradient(*input),
+                    accumulate: std::mem::replace(&mut written[input.0], true),
+                }));
+            }
+            let mut param_gradients = Vec::with_capacity(node.params.len());
+            for param in &node.params {
+                param_gradients.push(weights.gradient_tensor(*param).map(|tensor| Gradient {
+                    tensor,
+                    accumulate: std::mem::replace(&mut param_written[param.0], true),
+                }));
+            }
+            let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
+            let params: Vec<Tensor> = node.params.iter().map(|p| weights.tensor(*p)).collect();
+            op.backward(&mut Backward {
+                device: &self.device,
+                node: &node.name,
+                state: self.state,
+                state_address: self.state_buffer.address(),
+                samples: &self.samples,
+                samples_address: self.samples_buffer.address(),
+                inputs: &inputs,
+                params: &params,
+                output: self.value(NodeId(index)),
+                saved: self.bytes_view(Area::Saved, index, self.plan.saved[index]),
+                workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
+                output_gradient: self.gradient(NodeId(index)),
+                input_gradients: &input_gradients,
+                param_gradients: &param_gradients,
+            })?;
+            // Every parameter has one node here, so its gradient is final now.
+            node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
+        }
+        Ok(())
+    }
+
+    /// A value's memory.
+    pub(super) fn value(&self, id: NodeId) -> Tensor {
+        let owner = self.tape.owner(id).0;
+        let address = self.address(Area::Value, owner, self.plan.values[owner]);
+        Tensor { address, spec: self.tape.node(id).spec, images: self.capacity }
+    }
+
+    fn gradient(&self, id: NodeId) -> Tensor {
+        let address = self.address(Area::Gradient, id.0, self.plan.gradients[id.0]);
+        Tensor { address, spec: self.tape.node(id).spec, images: self.capacity }
+    }
+
+    fn bytes_view(&self, area: Area, node: usize, slot: Slot) -> Tensor {
+        let spec = Spec::f32(Map::vector(slot.bytes / 4));
+        // An empty slot still needs a valid, aligned address for an empty slice.
+        let address = if slot.bytes == 0 { 256 } else { self.address(area, node, slot) };
+        Tensor { address, spec, images: 1 }
+    }
+
+    fn address(&self, area: Area, node: usize, slot: Slot) -> u64 {
+        match &self.memory {
+            Memory::Arena(buffer) => buffer.address() + slot.offset as u64,
+            Memory::Scattered(buffers) => buffers.get(&(area, node)).map_or(0, Buffer::address),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The recorded program: an append-only list of nodes, each an operation with its inputs, named
+//! by its place in the model. From that one list come the passes, the memory plans, the counts,
+//! and replay from any node.
+
+mod execution;
+mod plan;
+mod replay;
+mod weights;
+
+pub use execution::Execution;
+pub use plan::{Plan, PlanKind, Slot};
+pub use replay::{Replay, Undo};
+pub use weights::Weights;
+
+use crate::ops::{GemmView, Needs, Op, ParamSpec};
+use crate::tensor::Spec;
+use crate::{Error, Result};
+
+/// A node of the tape, and the value that it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// A parameter or piece of state of the tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParamId(pub usize);
+
+/// One operation in its place. Inputs of the tape are nodes without an operation.
+#[derive(Debug)]
+pub struct Node {
+    /// Its place in the model: `backbone.layer1.0.conv1`.
+    pub name: String,
+    pub op: Option<Box<dyn Op>>,
+    pub inputs: Vec<NodeId>,
+    pub params: Vec<ParamId>,
+    pub spec: Spec,
+}
+
+/// A parameter of a node.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// State-dict name, as PyTorch has it.
+    pub name: String,
+    pub spec: ParamSpec,
+}
+
+/// A layer that faults can be injected into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injectable {
+    pub node: NodeId,
+    /// State-dict name of the layer.
+    pub name: String,
+    /// Kind of its operation: `conv2d` or `linear`.
+    pub kind: &'static str,
+    pub gemm: GemmView,
+    /// Multiply-accumulates of one image.
+    pub macs: u64,
+}
+
+/// A recorded model. Nodes are in an order in which they can be run.
+#[derive(Debug, Default)]
+pub struct Tape {
+    nodes: Vec<Node>,
+    params: Vec<Param>,
+}
+
+impl Tape {
+    /// An empty tape.
+    pub fn new() -> Self {
+        Tape::default()
+    }
+
+    /// Records an input, fed by the caller before a pass.
+    pub fn input(&mut self, name: &str, spec: Spec) -> NodeId {
+        self.push(Node { name: name.into(), op: None, inputs: vec![], params: vec![], spec })
+    }
+
+    /// Records an operation called `name`; its parameters are called `name.weight` and so on.
+    ///
+    /// # Errors
+    /// What the operation says of its inputs' shapes, with the node's name; a name twice.
+    pub fn record(
+        &mut self,
+        name: &str,
+        op: impl Op + 'static,
+        inputs: &[NodeId],
+    ) -> Result<NodeId> {
+        let params = op.params().into_iter().map(|spec| (format!("{name}.{}", spec.name), spec));
+        let params = params.collect();
+        self.record_with(name, op, inputs, params)
+    }
+
+    /// As [`Tape::record`], with state-dict names given outright (`logit_scale` has no prefix).
+    pub fn record_with(
+        &mut self,
+        name: &str,
+        op: impl Op + 'static,
+        inputs: &[NodeId],
+        params: Vec<(String, ParamSpec)>,
+    ) -> Result<NodeId> {
+        if self.nodes.iter().any(|node| node.name == name) {
+            return Err(Error::shape(name, "the name is taken by another node"));
+        }
+        let specs: Vec<Spec> = inputs.iter().map(|id| self.node(*id).spec).collect();
+        let spec = op.output(&specs).map_err(|error| match error {
+            Error::Shape { detail, .. } => Error::shape(name, detail),
+            other => other,
+        })?;
+        let mut ids = Vec::new();
+        for (name, spec) in params {
+            if self.params.iter().any(|param| param.name == name) {
+                return Err(Error::shape(name, "the name is taken by another parameter"));
+            }
+            self.params.push(Param { name, spec });
+            ids.push(ParamId(self.params.len() - 1));
+        }
+        Ok(self.push(Node {
+            name: name.into(),
+            op: Some(Box::new(op)),
+            inputs: inputs.to_vec(),
+            params: ids,
+            spec,
+        }))
+    }
+
+    fn push(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// The nodes, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The parameters and state, in the order of recording.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The node called `name`, with or without the prefix `backbone.`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names what is there.
+    pub fn find(&self, name: &str) -> Result<NodeId> {
+        let position = self
+            .nodes
+            .iter()
+            .position(|node| node.name == name)
+            .or_else(|| self.nodes.iter().position(|node| pair_name(&node.name) == name));
+        position.map(NodeId).ok_or_else(|| {
+            let layers: Vec<String> = self.injectable().into_iter().map(|l| l.name).collect();
+            Error::usage(format!(
+                "the model has no layer '{name}'; its injectable layers are: {}",
+                layers.join(", ")
+            ))
+        })
+    }
+
+    /// Specs of a node's inputs.
+    pub fn input_specs(&self, id: NodeId) -> Vec<Spec> {
+        self.node(id).inputs.iter().map(|input| self.node(*input).spec).collect()
+    }
+
+    /// What a node's backward reads, one flag an input.
+    pub fn needs(&self, id: NodeId) -> Needs {
+        let node = self.node(id);
+        let mut needs = node.op.as_ref().map(|op| op.needs()).unwrap_or_default();
+        needs.inputs.resize(node.inputs.len(), false);
+        needs
+    }
+
+    /// The node whose memory a value lies in: itself, or the source of its chain of views.
+    pub fn owner(&self, mut id: NodeId) -> NodeId {
+        while self.node(id).op.as_ref().is_some_and(|op| op.is_view()) {
+            id = self.node(id).inputs[0];
+        }
+        id
+    }
+
+    /// Which nodes have to run for `outputs`, one flag a node.
+    pub fn needed_for(&self, outputs: &[NodeId]) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        for output in outputs {
+            needed[output.0] = true;
+        }
+        for index in (0..self.nodes.len()).rev() {
+            if needed[index] {
+                for input in &self.nodes[index].inputs {
+                    needed[input.0] = true;
+                }
+            }
+        }
+        needed
+    }
+
+    /// The layers that faults can be injected into, in order: every convolution and linear layer.
+    pub fn injectable(&self) -> Vec<Injectable> {
+        let mut layers = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let specs = self.input_specs(NodeId(index));
+            let Some(op) = &node.op else { continue };
+            if let Some(gemm) = op.gemm_view(&specs) {
+                layers.push(Injectable {
+                    node: NodeId(index),
+                    name: node.name.clone(),
+                    kind: op.kind(),
+                    gemm,
+                    macs: op.cost(&specs).macs,
+                });
+            }
+        }
+        layers
+    }
+
+    /// Trained parameters, in elements (what PyTorch's `numel` over `parameters()` says).
+    pub fn parameter_count(&self) -> usize {
+        self.params.iter().filter(|p| p.spec.role.is_trained()).map(|p| p.spec.elements()).sum()
+    }
+
+    /// Multiply-accumulates of one image's forward pass.
+    pub fn macs(&self) -> u64 {
+        (0..self.nodes.len())
+            .filter_map(|i| Some(self.nodes[i].op.as_ref()?.cost(&self.input_specs(NodeId(i))).macs))
+            .sum()
+    }
+}
+
+/// A layer's name in paired draws: its state-dict name less `backbone.`.
+pub fn pair_name(name: &str) -> &str {
+    name.strip_prefix("backbone.").unwrap_or(name)
+}

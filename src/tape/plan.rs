@@ -1,0 +1,195 @@
+//! Memory plans: where each value, gradient and saved value lies in one arena, shared by those
+//! whose lives don't overlap.
+//!
+//! Time runs over the forward steps 0..n (step i runs node i) and, for training, over the
+//! backward steps n..2n (step 2n − 1 − i runs node i back).
+
+use super::{NodeId, Tape};
+use crate::device::Device;
+
+/// What a plan keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanKind {
+    /// What backward needs, and gradients.
+    Train,
+    /// Buffers are shared by lifetime; only the outputs survive.
+    Infer,
+    /// Every value is kept, for replay.
+    Golden,
+}
+
+/// Bytes of the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slot {
+    pub offset: usize,
+    pub bytes: usize,
+}
+
+/// Slots for a capacity of images. Nodes that aren't run have empty slots.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub kind: PlanKind,
+    /// One a node; views share their owner's.
+    pub values: Vec<Slot>,
+    pub saved: Vec<Slot>,
+    /// One a node; empty where no gradient flows.
+    pub gradients: Vec<Slot>,
+    pub workspace: Slot,
+    /// Bytes of the arena.
+    pub bytes: usize,
+    /// The most bytes that live at once: what no plan can go below.
+    pub largest_live_set: usize,
+}
+
+/// A piece of memory and the steps, both included, at which it must be there.
+struct Life {
+    bytes: usize,
+    first: usize,
+    last: usize,
+}
+
+/// Slots start at multiples of this, so that vectors of every instruction set are aligned.
+const ALIGNMENT: usize = 256;
+
+impl Plan {
+    /// Plans the nodes of `needed` (see [`Tape::needed_for`]) for `capacity` images; `outputs`
+    /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one.
+    pub fn new(
+        tape: &Tape,
+        kind: PlanKind,
+        capacity: usize,
+        needed: &[bool],
+        outputs: &[NodeId],
+        gradient_flows: &[bool],
+    ) -> Plan {
+        let count = tape.nodes().len();
+        let end = if kind == PlanKind::Train { 2 * count } else { count };
+        let back = |index: usize| 2 * count - 1 - index;
+        let mut lives: Vec<Life> = Vec::new();
+        let mut value_life = vec![None; count];
+        let mut saved_life = vec![None; count];
+        let mut gradient_life = vec![None; count];
+        let mut workspace_bytes = 0;
+
+        for index in (0..count).filter(|i| needed[*i]) {
+            let id = NodeId(index);
+            let node = tape.node(id);
+            let specs = tape.input_specs(id);
+            if let Some(op) = &node.op {
+                workspace_bytes = workspace_bytes.max(op.workspace_bytes(&specs, capacity));
+            }
+            let owner = tape.owner(id).0;
+            if owner == index {
+                // Inputs are fed before the first step.
+                let first = if node.op.is_some() { index } else { 0 };
+                let last = if kind == PlanKind::Golden { end } else { index };
+                value_life[index] = Some(lives.len());
+                lives.push(Life { bytes: capacity * node.spec.image_bytes(), first, last });
+            } else {
+                value_life[index] = value_life[owner];
+            }
+            for input in &node.inputs {
+                extend(&mut lives, value_life[input.0], index);
+            }
+            if let Some(op) = &node.op
+                && kind == PlanKind::Train
+            {
+                let saved = op.saved_bytes(&specs, capacity);
+                if saved > 0 {
+                    saved_life[index] = Some(lives.len());
+                    lives.push(Life { bytes: saved, first: index, last: back(index) });
+                }
+                if gradient_flows[index] {
+                    let needs = tape.needs(id);
+                    if needs.output {
+                        extend(&mut lives, value_life[index], back(index));
+                    }
+                    for (input, _) in
+                        node.inputs.iter().zip(&needs.inputs).filter(|(_, needed)| **needed)
+                    {
+                        extend(&mut lives, value_life[input.0], back(index));
+                    }
+                }
+            }
+        }
+        for output in outputs {
+            extend(&mut lives, value_life[output.0], end);
+        }
+        if kind == PlanKind::Train {
+            // A gradient is born at the backward step of its value's last reader.
+            for index in (0..count).filter(|i| needed[*i] && gradient_flows[*i]) {
+                let id = NodeId(index);
+                let reader =
+                    (0..count).rev().find(|r| needed[*r] && tape.nodes()[*r].inputs.contains(&id));
+                // The end of the chain (the loss) gets its gradient before backward begins.
+                let first = reader.map_or(count, back);
+                gradient_life[index] = Some(lives.len());
+                let bytes = capacity * tape.node(id).spec.image_bytes();
+                lives.push(Life { bytes, first, last: back(index) });
+            }
+        }
+        let workspace_life = lives.len();
+        lives.push(Life { bytes: workspace_bytes, first: 0, last: end });
+
+        let (slots, bytes) = assign(&lives);
+        let slot = |life: &Option<usize>| life.map_or(Slot::default(), |l| slots[l]);
+        Plan {
+            kind,
+            values: value_life.iter().map(slot).collect(),
+            saved: saved_life.iter().map(slot).collect(),
+            gradients: gradient_life.iter().map(slot).collect(),
+            workspace: slots[workspace_life],
+            bytes,
+            largest_live_set: largest_live_set(&lives, end),
+        }
+    }
+
+    /// Whether a device wants every slot as an allocation of its own, so that a sanitizer sees
+    /// their ends, rather than one arena.
+    pub(super) fn is_scattered(device: &Device) -> bool {
+        device.host_memory() && !device.is_cpu()
+    }
+}
+
+fn extend(lives: &mut [Life], life: Option<usize>, step: usize) {
+    if let Some(life) = life {
+        lives[life].last = lives[life].last.max(step);
+    }
+}
+
+fn largest_live_set(lives: &[Life], end: usize) -> usize {
+    (0..=end)
+        .map(|step| {
+            lives.iter().filter(|l| l.first <= step && step <= l.last).map(|l| l.bytes).sum()
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Largest first, each at the lowest offset that is free for all of its life.
+fn assign(lives: &[Life]) -> (Vec<Slot>, usize) {
+    let mut order: Vec<usize> = (0..lives.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(lives[*i].bytes), lives[*i].first));
+    let mut slots = vec![Slot::default(); lives.len()];
+    let mut placed: Vec<usize> = Vec::new(); // by offset
+    let mut total = 0;
+    for index in order {
+        let life = &lives[index];
+        if life.bytes == 0 {
+            continue;
+        }
+        let mut offset = 0;
+        for other in &placed {
+            let overlaps = lives[*other].first <= life.last && life.first <= lives[*other].last;
+            let slot = slots[*other];
+            if overlaps && offset + life.bytes > slot.offset {
+                offset = offset.max((slot.offset + slot.bytes).next_multiple_of(ALIGNMENT));
+            }
+        }
+        slots[index] = Slot { offset, bytes: life.bytes };
+        let position = placed.partition_point(|other| slots[*other].offset < offset);
+        placed.insert(position, index);
+        total = total.max(offset + life.bytes);
+    }
+    (slots, total)
+}

@@ -1,0 +1,191 @@
+//! Replay: after a clean run that kept every value, run again only what a fault can have reached.
+//!
+//! Two forms with the same bits. [`Execution::replay_from`] runs whole nodes, for the whole batch,
+//! on any device. [`Execution::replay_image`] runs boxes of one image in place, remembers what it
+//! overwrote, and stops where the values are the golden ones again; [`Execution::restore`] brings
+//! the golden values back.
+
+use super::{Execution, NodeId, PlanKind, Weights};
+use crate::tensor::{Region, Span};
+use crate::{Error, Result};
+
+/// What a replay overwrote, and scratch memory that replays share.
+#[derive(Default)]
+pub struct Undo {
+    /// Node, box, and where its golden bits start in `bits`.
+    saved: Vec<(NodeId, Region, usize)>,
+    bits: Vec<u32>,
+    /// The box of each node that differs from the golden run.
+    dirty: Vec<Region>,
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Nodes that were run, at least in part.
+    pub nodes_run: usize,
+    /// Output elements that were computed.
+    pub elements: u64,
+    /// Whether any output of the tape differs from the golden run.
+    pub reached_output: bool,
+}
+
+const NOTHING: Region = {
+    let empty = Span::new(0, 0);
+    Region { images: empty, rows: empty, columns: empty, channels: empty }
+};
+
+impl Execution {
+    /// Runs `from` and every node that depends on it, whole. Values of nodes before `from` must
+    /// be the golden ones; replays in descending order of `from` keep that true.
+    pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
+        self.require_golden()?;
+        let mut dirty = vec![false; self.tape.nodes().len()];
+        dirty[from.0] = true;
+        for index in from.0..dirty.len() {
+            let id = NodeId(index);
+            dirty[index] |= self.tape.node(id).inputs.iter().any(|input| dirty[input.0]);
+            if dirty[index] && self.needed[index] {
+                self.run(weights, id, self.whole(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the armed node `from` over the box of `image`'s faults, and what depends on it as far
+    /// as values differ from the golden ones, in place. `outputs` are the tape's outputs.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on devices other than the CPU, whose kernels compute whole maps.
+    pub fn replay_image(
+        &mut self,
+        weights: &Weights,
+        from: NodeId,
+        image: usize,
+        outputs: &[NodeId],
+        undo: &mut Undo,
+    ) -> Result<Replay> {
+        self.require_golden()?;
+        if !self.device.is_cpu() {
+            return Err(Error::Unsupported {
+                op: "replay of boxes".into(),
+                device: self.device.kind().to_string(),
+            });
+        }
+        let tape = self.tape.clone();
+        let map = tape.node(from).spec.map;
+        let first = self.faults(from).map_or(NOTHING, |table| table.hull(image, map));
+        undo.saved.clear();
+        undo.bits.clear();
+        undo.dirty.clear();
+        undo.dirty.resize(tape.nodes().len(), NOTHING);
+        let mut replay = Replay::default();
+        for index in from.0..tape.nodes().len() {
+            let id = NodeId(index);
+            let node = tape.node(id);
+            let Some(op) = node.op.as_ref().filter(|_| self.needed[index]) else { continue };
+            let region = if id == from {
+                if first.is_empty() {
+                    continue;
+                }
+                Region { images: Span::one(image), ..first }
+            } else if node.inputs.iter().all(|input| undo.dirty[input.0].is_empty()) {
+                continue;
+            } else {
+                let specs = tape.input_specs(id);
+                let reached = node.inputs.iter().enumerate().filter_map(|(n, input)| {
+                    let dirty = undo.dirty[input.0];
+                    (!dirty.is_empty()).then(|| op.reach(n, dirty, &specs, &node.spec))
+                });
+                reached.fold(NOTHING, Region::hull)
+            };
+            if op.is_view() {
+                undo.dirty[index] = region;
+                continue;
+            }
+            if region.is_empty() {
+                continue;
+            }
+            let start = undo.bits.len();
+            undo.saved.push((id, region, start));
+            self.copy_out(id, region, &mut undo.bits);
+            self.run(weights, id, region)?;
+            replay.nodes_run += 1;
+            replay.elements += region.elements() as u64;
+            undo.dirty[index] = self.changed(id, region, &undo.bits[start..]);
+        }
+        replay.reached_output = outputs.iter().any(|output| !undo.dirty[output.0].is_empty());
+        Ok(replay)
+    }
+
+    /// Puts the golden values back that the last [`Execution::replay_image`] overwrote.
+    pub fn restore(&mut self, undo: &mut Undo) {
+        for (id, region, start) in undo.saved.drain(..).rev() {
+            let tensor = self.value(id);
+            // SAFETY: host memory of this execution, which nobody else holds.
+            let values: &mut [u32] = unsafe { tensor.slice_mut() };
+            let (mut at, length) = (start, region.channels.len());
+            region.for_each_run(tensor.map(), |offset| {
+                values[offset..offset + length].copy_from_slice(&undo.bits[at..at + length]);
+                at += length;
+            });
+        }
+    }
+
+    /// The values of one image as they are now, on a device whose memory is the host's.
+    pub fn image_values(&self, id: NodeId, image: usize) -> &[f32] {
+        assert!(self.device.is_cpu(), "only the CPU's memory can be looked at");
+        let tensor = self.value(id);
+        let elements = tensor.map().elements();
+        // SAFETY: host memory of this execution, borrowed with it.
+        let values: &[f32] = unsafe { tensor.slice() };
+        &values[image * elements..(image + 1) * elements]
+    }
+
+    fn copy_out(&self, id: NodeId, region: Region, bits: &mut Vec<u32>) {
+        let tensor = self.value(id);
+        // SAFETY: host memory of this execution, which nobody writes to now.
+        let values: &[u32] = unsafe { tensor.slice() };
+        let length = region.channels.len();
+        region.for_each_run(tensor.map(), |offset| {
+            bits.extend_from_slice(&values[offset..offset + length]);
+        });
+    }
+
+    /// The smallest box within `region` whose bits differ from `golden`.
+    fn changed(&self, id: NodeId, region: Region, golden: &[u32]) -> Region {
+        let tensor = self.value(id);
+        let map = tensor.map();
+        // SAFETY: as above.
+        let values: &[u32] = unsafe { tensor.slice() };
+        let length = region.channels.len();
+        let (mut at, mut changed) = (0, NOTHING);
+        region.for_each_run(map, |offset| {
+            let now = &values[offset..offset + length];
+            let before = &golden[at..at + length];
+            at += length;
+            if now == before {
+                return;
+            }
+            let differs = |c: &usize| now[*c] != before[*c];
+            let first = (0..length).find(differs).unwrap_or(0);
+            let last = (0..length).rev().find(differs).unwrap_or(0);
+            let pixel = (offset % map.elements()) / map.channels;
+            let image = offset / map.elements();
+            let channel = region.channels.start;
+            let run = Region {
+                channels: Span::new(channel + first, channel + last + 1),
+                ..Region::element(image, pixel / map.width, pixel % map.width, 0)
+            };
+            changed = changed.hull(run);
+        });
+        changed
+    }
+
+    fn require_golden(&self) -> Result<()> {
+        if self.plan().kind == PlanKind::Golden {
+            return Ok(());
+        }
+        Err(Error::usage("replay needs the golden plan"))
+    }
+}

@@ -1,0 +1,187 @@
+//! The parameters and state of a tape on a device, with their gradients.
+
+use std::sync::Arc;
+
+use super::{ParamId, Slot, Tape};
+use crate::device::{Buffer, Device};
+use crate::ops::Init;
+use crate::tensor::{Map, Spec, Tensor};
+use crate::rng::{self, Draw};
+use crate::{Error, Result};
+
+/// Each parameter starts at a multiple of this many bytes.
+const ALIGNMENT: usize = 64;
+
+/// The values of a tape's parameters, and gradients where it is trained.
+///
+/// Trained parameters lie first, in reverse tape order, so that their gradients become final from
+/// the front of the gradient arena to its end; state (running statistics) follows.
+pub struct Weights {
+    tape: Arc<Tape>,
+    values: Buffer,
+    gradients: Option<Buffer>,
+    slots: Vec<Slot>,
+    trained_bytes: usize,
+}
+
+impl Weights {
+    /// Zeros for every parameter of `tape` on `device`; with room for gradients if `trained`.
+    pub fn new(tape: &Arc<Tape>, device: &Device, trained: bool) -> Result<Self> {
+        let mut slots = vec![Slot::default(); tape.params().len()];
+        let mut offset = 0;
+        let mut trained_bytes = 0;
+        for is_trained in [true, false] {
+            for (index, param) in tape.params().iter().enumerate().rev() {
+                if param.spec.role.is_trained() == is_trained {
+                    let bytes = param.spec.elements() * param.spec.dtype().bytes();
+                    slots[index] = Slot { offset, bytes };
+                    offset += bytes.next_multiple_of(ALIGNMENT);
+                }
+            }
+            if is_trained {
+                trained_bytes = offset;
+            }
+        }
+        let gradients = if trained { Some(device.alloc(trained_bytes)?) } else { None };
+        let values = device.alloc(offset)?;
+        Ok(Weights { tape: tape.clone(), values, gradients, slots, trained_bytes })
+    }
+
+    /// Initial values: each parameter as its operation says, random ones keyed by (`seed`, name).
+    pub fn initialize(&mut self, seed: u64) -> Result<()> {
+        let tape = self.tape.clone();
+        for (index, param) in tape.params().iter().enumerate() {
+            let count = param.spec.elements();
+            if param.spec.dtype() != crate::tensor::DType::F32 {
+                continue; // counters start at the zeros they were allocated with
+            }
+            let mut draws = rng::stream(seed, &format!("init {}", param.name));
+            let values: Vec<f32> = match param.spec.init {
+                Init::Constant(value) => vec![value; count],
+                Init::Normal(std) => {
+                    (0..count).map(|_| (normal(&mut draws) * f64::from(std)) as f32).collect()
+                }
+                Init::Uniform(bound) => {
+                    let bound = f64::from(bound);
+                    (0..count).map(|_| draws.between(-bound, bound) as f32).collect()
+                }
+            };
+            self.set(ParamId(index), &values)?;
+        }
+        Ok(())
+    }
+
+    /// The tape that these belong to.
+    pub fn tape(&self) -> &Arc<Tape> {
+        &self.tape
+    }
+
+    /// The device that holds them.
+    pub fn device(&self) -> &Device {
+        self.values.device()
+    }
+
+    /// The parameter called `name`.
+    pub fn find(&self, name: &str) -> Result<ParamId> {
+        let position = self.tape.params().iter().position(|param| param.name == name);
+        position
+            .map(ParamId)
+            .ok_or_else(|| Error::usage(format!("the model has no parameter '{name}'")))
+    }
+
+    /// Sets a parameter from values in PyTorch's order.
+    pub fn set(&mut self, id: ParamId, values: &[f32]) -> Result<()> {
+        let param = &self.tape.params()[id.0];
+        self.check(id, values.len())?;
+        let stored = param.spec.layout.store(&param.spec.shape, values);
+        self.values.write(self.slots[id.0].offset, bytemuck::cast_slice(&stored))
+    }
+
+    /// A parameter's values in PyTorch's order.
+    pub fn get(&self, id: ParamId) -> Result<Vec<f32>> {
+        self.read_back(&self.values, id)
+    }
+
+    /// A parameter's gradient in PyTorch's order.
+    pub fn gradient(&self, id: ParamId) -> Result<Vec<f32>> {
+        let gradients = self.gradients.as_ref().ok_or_else(|| {
+            Error::usage("these weights have no gradients: they weren't made for training")
+        })?;
+        self.read_back(gradients, id)
+    }
+
+    fn read_back(&self, buffer: &Buffer, id: ParamId) -> Result<Vec<f32>> {
+        let param = &self.tape.params()[id.0];
+        let mut stored = vec![0f32; param.spec.elements()];
+        buffer.read(self.slots[id.0].offset, bytemuck::cast_slice_mut(&mut stored))?;
+        Ok(param.spec.layout.load(&param.spec.shape, &stored))
+    }
+
+    /// A counter's value.
+    pub fn counter(&self, id: ParamId) -> Result<u32> {
+        let mut value = [0u32];
+        self.values.read(self.slots[id.0].offset, bytemuck::cast_slice_mut(&mut value))?;
+        Ok(value[0])
+    }
+
+    /// Sets a counter.
+    pub fn set_counter(&mut self, id: ParamId, value: u32) -> Result<()> {
+        self.values.write(self.slots[id.0].offset, bytemuck::bytes_of(&value))
+    }
+
+    fn check(&self, id: ParamId, count: usize) -> Result<()> {
+        let param = &self.tape.params()[id.0];
+        if count == param.spec.elements() {
+            return Ok(());
+        }
+        Err(Error::shape(
+            &param.name,
+            format!("has shape {:?}, but {count} values were given", param.spec.shape),
+        ))
+    }
+
+    /// Bytes of the trained parameters, at the front of the arenas.
+    pub fn trained_bytes(&self) -> usize {
+        self.trained_bytes
+    }
+
+    /// The arena of values.
+    pub fn values(&self) -> &Buffer {
+        &self.values
+    }
+
+    /// The arena of gradients.
+    pub fn gradients(&self) -> Option<&Buffer> {
+        self.gradients.as_ref()
+    }
+
+    /// Where a parameter lies in the arenas.
+    pub fn slot(&self, id: ParamId) -> Slot {
+        self.slots[id.0]
+    }
+
+    /// A view of a parameter as it is stored, for a pass.
+    pub(super) fn tensor(&self, id: ParamId) -> Tensor {
+        self.view(&self.values, id)
+    }
+
+    /// A view of a parameter's gradient, for a pass; `None` for state.
+    pub(super) fn gradient_tensor(&self, id: ParamId) -> Option<Tensor> {
+        let param = &self.tape.params()[id.0];
+        let gradients = self.gradients.as_ref().filter(|_| param.spec.role.is_trained())?;
+        Some(self.view(gradients, id))
+    }
+
+    fn view(&self, buffer: &Buffer, id: ParamId) -> Tensor {
+        let param = &self.tape.params()[id.0];
+        let map = Map::vector(param.spec.elements());
+        let spec = Spec { map, storage: param.spec.dtype(), compute: param.spec.dtype() };
+        Tensor { address: buffer.address() + self.slots[id.0].offset as u64, spec, images: 1 }
+    }
+}
+
+/// A standard normal number from two uniform ones (Box and Muller, 1958).
+fn normal(draws: &mut impl Draw) -> f64 {
+    let radius = (-2.0 * (1.0 - draws.unit()).ln()).sqrt();
+    radius * (std::f64::consts::TAU * draws.unit()).cos()
+}

@@ -1,0 +1,140 @@
+//! Shape, element type, layout and the views of device memory that operations work on.
+//!
+//! Every value of the tape is a batch of *maps*: N images of height × width × channels, stored
+//! contiguous and channels-last (N, H, W, C). A vector is a map of 1×1. The batch is not part of
+//! the shape: it is a capacity of the execution, and any n up to it runs.
+
+mod region;
+
+pub use region::{Region, Span};
+
+use std::fmt;
+
+/// The shape of one image's part of a value: height × width × channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Map {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+}
+
+impl Map {
+    /// A map of `height` × `width` × `channels`.
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Map { height, width, channels }
+    }
+
+    /// A vector of `channels` elements: a map of 1×1.
+    pub const fn vector(channels: usize) -> Self {
+        Map { height: 1, width: 1, channels }
+    }
+
+    /// Elements of one image.
+    pub const fn elements(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    /// Pixels of one image: height × width.
+    pub const fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Index of an element in this house's order (row, column, channel).
+    pub const fn index(&self, row: usize, column: usize, channel: usize) -> usize {
+        (row * self.width + column) * self.channels + channel
+    }
+
+    /// Index of an element in PyTorch's order (channel, row, column).
+    pub const fn pytorch_index(&self, channel: usize, row: usize, column: usize) -> usize {
+        (channel * self.height + row) * self.width + column
+    }
+}
+
+impl fmt::Display for Map {
+    /// As PyTorch prints it: channels × height × width.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
+    }
+}
+
+/// How an element is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    F32,
+    U32,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> usize {
+        4
+    }
+}
+
+/// Shape, storage type and compute type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    pub map: Map,
+    /// How the elements lie in memory.
+    pub storage: DType,
+    /// In what the operation that makes the value computes.
+    pub compute: DType,
+}
+
+impl Spec {
+    /// A value of f32, computed in f32.
+    pub const fn f32(map: Map) -> Self {
+        Spec { map, storage: DType::F32, compute: DType::F32 }
+    }
+
+    /// A value of u32 (labels, say).
+    pub const fn u32(map: Map) -> Self {
+        Spec { map, storage: DType::U32, compute: DType::U32 }
+    }
+
+    /// Bytes of one image.
+    pub const fn image_bytes(&self) -> usize {
+        self.map.elements() * self.storage.bytes()
+    }
+}
+
+/// A view of device memory: `images` maps of `spec`, contiguous from `address` on. It owns
+/// nothing; whoever hands it out vouches for the memory behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensor {
+    pub address: u64,
+    pub spec: Spec,
+    /// How many images the memory holds (the capacity, not what is valid).
+    pub images: usize,
+}
+
+impl Tensor {
+    /// The map of one image.
+    pub fn map(&self) -> Map {
+        self.spec.map
+    }
+
+    /// Elements of all images.
+    pub fn elements(&self) -> usize {
+        self.images * self.spec.map.elements()
+    }
+
+    /// The elements as a slice.
+    ///
+    /// # Safety
+    /// The memory is the host's, alive for `'a`, holds `T`s (4 bytes each), and nobody writes to
+    /// it meanwhile.
+    pub unsafe fn slice<'a, T: bytemuck::Pod>(&self) -> &'a [T] {
+        debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
+        unsafe { std::slice::from_raw_parts(self.address as *const T, self.elements()) }
+    }
+
+    /// The elements as a mutable slice.
+    ///
+    /// # Safety
+    /// As [`Tensor::slice`], and nobody else reads the memory meanwhile.
+    pub unsafe fn slice_mut<'a, T: bytemuck::Pod>(&self) -> &'a mut [T] {
+        debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
+        unsafe { std::slice::from_raw_parts_mut(self.address as *mut T, self.elements()) }
+    }
+}
