@@ -1,7 +1,11 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
+pub mod case;
 mod context;
+pub mod conv2d;
+pub(crate) mod gemm;
+pub mod linear;
 mod param;
 mod run_state;
 
@@ -66,8 +70,8 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// Bytes of scratch memory that forward and backward may use, for a batch.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {
+    /// Bytes of scratch memory that forward may use for a batch and, while `training`, backward.
+    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, _training: bool) -> usize {
         0
     }
 

@@ -70,7 +70,8 @@ impl Execution {
         if kind == PlanKind::Train {
             for (index, node) in tape.nodes().iter().enumerate() {
                 let trained = |id: &ParamId| tape.params()[id.0].spec.role.is_trained();
-                gradient_flows[index] = node.params.iter().any(trained)
+                gradient_flows[index] = node.wants_gradient
+                    || node.params.iter().any(trained)
                     || node.inputs.iter().any(|input| gradient_flows[input.0]);
             }
         }
@@ -226,6 +227,11 @@ impl Execution {
         Ok(())
     }
 
+    /// Runs one node over a box of its output; its inputs' values must be there.
+    pub fn forward_region(&mut self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
+        self.run(weights, id, region)
+    }
+
     /// All valid images of a node's value.
     pub(super) fn whole(&self, id: NodeId) -> Region {
         Region::full(self.images(), self.tape.node(id).spec.map)
@@ -261,28 +267,34 @@ impl Execution {
         })
     }
 
-    /// Runs backward from `loss` (one value an image), each image's loss weighing
-    /// `loss_gradient`: 1/n for the gradient of the mean. Gradients of parameters are assigned,
-    /// not added. `on_final` is called when a parameter's gradient is complete.
+    /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
+    /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
+    /// when a parameter's gradient is complete.
     pub fn backward(
         &mut self,
         weights: &mut Weights,
-        loss: NodeId,
-        loss_gradient: f32,
+        output: NodeId,
+        gradient: &[f32],
         mut on_final: impl FnMut(ParamId),
     ) -> Result<()> {
         if self.plan.kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
-        let seed = vec![loss_gradient; self.images() * self.tape.node(loss).spec.map.elements()];
+        let node = self.tape.node(output);
+        let expected = self.images() * node.spec.map.elements();
+        if gradient.len() != expected {
+            let found = gradient.len();
+            let detail = format!("its gradient has {expected} values, got {found}");
+            return Err(Error::shape(&node.name, detail));
+        }
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
         unsafe {
-            self.device.write(self.gradient(loss).address, bytemuck::cast_slice(&seed))?;
+            self.device.write(self.gradient(output).address, bytemuck::cast_slice(gradient))?;
         }
         let mut written = vec![false; self.tape.nodes().len()];
         let mut param_written = vec![false; self.tape.params().len()];
-        written[loss.0] = true;
-        for index in (0..=loss.0).rev() {
+        written[output.0] = true;
+        for index in (0..=output.0).rev() {
             if !(self.needed[index] && self.gradient_flows[index] && written[index]) {
                 continue;
             }

@@ -12,6 +12,8 @@ pub use plan::{Plan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use weights::Weights;
 
+use std::sync::Arc;
+
 use crate::ops::{GemmView, Needs, Op, ParamSpec};
 use crate::tensor::Spec;
 use crate::{Error, Result};
@@ -29,10 +31,12 @@ pub struct ParamId(pub usize);
 pub struct Node {
     /// Its place in the model: `backbone.layer1.0.conv1`.
     pub name: String,
-    pub op: Option<Box<dyn Op>>,
+    pub op: Option<Arc<dyn Op>>,
     pub inputs: Vec<NodeId>,
     pub params: Vec<ParamId>,
     pub spec: Spec,
+    /// Whether training takes the gradient of this input of the tape.
+    pub wants_gradient: bool,
 }
 
 /// A parameter of a node.
@@ -71,7 +75,19 @@ impl Tape {
 
     /// Records an input, fed by the caller before a pass.
     pub fn input(&mut self, name: &str, spec: Spec) -> NodeId {
-        self.push(Node { name: name.into(), op: None, inputs: vec![], params: vec![], spec })
+        self.push(Node {
+            name: name.into(),
+            op: None,
+            inputs: vec![],
+            params: vec![],
+            spec,
+            wants_gradient: false,
+        })
+    }
+
+    /// Has training take the gradient of an input, too.
+    pub fn want_gradient(&mut self, input: NodeId) {
+        self.nodes[input.0].wants_gradient = true;
     }
 
     /// Records an operation called `name`; its parameters are called `name.weight` and so on.
@@ -84,18 +100,17 @@ impl Tape {
         op: impl Op + 'static,
         inputs: &[NodeId],
     ) -> Result<NodeId> {
-        let params = op.params().into_iter().map(|spec| (format!("{name}.{}", spec.name), spec));
-        let params = params.collect();
-        self.record_with(name, op, inputs, params)
+        self.record_shared(name, Arc::new(op), inputs, None)
     }
 
-    /// As [`Tape::record`], with state-dict names given outright (`logit_scale` has no prefix).
-    pub fn record_with(
+    /// As [`Tape::record`]; `param_names` gives state-dict names outright, for those that have no
+    /// prefix (`logit_scale`).
+    pub fn record_shared(
         &mut self,
         name: &str,
-        op: impl Op + 'static,
+        op: Arc<dyn Op>,
         inputs: &[NodeId],
-        params: Vec<(String, ParamSpec)>,
+        param_names: Option<&[&str]>,
     ) -> Result<NodeId> {
         if self.nodes.iter().any(|node| node.name == name) {
             return Err(Error::shape(name, "the name is taken by another node"));
@@ -106,7 +121,11 @@ impl Tape {
             other => other,
         })?;
         let mut ids = Vec::new();
-        for (name, spec) in params {
+        for (index, spec) in op.params().into_iter().enumerate() {
+            let name = match param_names {
+                Some(names) => names[index].to_string(),
+                None => format!("{name}.{}", spec.name),
+            };
             if self.params.iter().any(|param| param.name == name) {
                 return Err(Error::shape(name, "the name is taken by another parameter"));
             }
@@ -115,10 +134,11 @@ impl Tape {
         }
         Ok(self.push(Node {
             name: name.into(),
-            op: Some(Box::new(op)),
+            op: Some(op),
             inputs: inputs.to_vec(),
             params: ids,
             spec,
+            wants_gradient: false,
         }))
     }
 

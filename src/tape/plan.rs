@@ -69,6 +69,7 @@ impl Plan {
         let mut value_life = vec![None; count];
         let mut saved_life = vec![None; count];
         let mut gradient_life = vec![None; count];
+        let training = kind == PlanKind::Train;
         let mut workspace_bytes = 0;
 
         for index in (0..count).filter(|i| needed[*i]) {
@@ -76,7 +77,7 @@ impl Plan {
             let node = tape.node(id);
             let specs = tape.input_specs(id);
             if let Some(op) = &node.op {
-                workspace_bytes = workspace_bytes.max(op.workspace_bytes(&specs, capacity));
+                workspace_bytes = workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
             }
             let owner = tape.owner(id).0;
             if owner == index {

@@ -1,0 +1,122 @@
+//! One definition of a case for each use: test against the CPU, gradient check, benchmark.
+
+use std::sync::Arc;
+
+use super::Op;
+use crate::Result;
+use crate::rng::{self, Draw};
+use crate::tape::{NodeId, Tape};
+use crate::tensor::{DType, Map, Spec};
+
+/// How an input of a case is filled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// Uniform in (−1, 1), kept 0.05 away from zero, where ReLU has its kink.
+    Uniform,
+    /// Distinct values in random order, at least 0.01 apart, so that a maximum is no tie.
+    Distinct,
+    /// Whole numbers below this.
+    Labels(u32),
+    /// Non-negative, each image's sum 1.
+    Distribution,
+}
+
+/// An input of a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CaseInput {
+    pub map: Map,
+    pub fill: Fill,
+}
+
+impl CaseInput {
+    /// An input filled with [`Fill::Uniform`].
+    pub const fn uniform(map: Map) -> Self {
+        CaseInput { map, fill: Fill::Uniform }
+    }
+
+    /// Its spec.
+    pub const fn spec(&self) -> Spec {
+        match self.fill {
+            Fill::Labels(_) => Spec::u32(self.map),
+            _ => Spec::f32(self.map),
+        }
+    }
+
+    /// Values for `images` images as 32-bit words, from a stream called `label`.
+    pub fn words(&self, images: usize, label: &str) -> Vec<u32> {
+        let count = images * self.map.elements();
+        let mut draws = rng::stream(0, label);
+        match self.fill {
+            Fill::Labels(classes) => {
+                (0..count).map(|_| draws.below(u64::from(classes)) as u32).collect()
+            }
+            Fill::Uniform => (0..count)
+                .map(|_| {
+                    let value = draws.between(-0.95, 0.95);
+                    (value + 0.05f64.copysign(value)) as f32
+                })
+                .map(f32::to_bits)
+                .collect(),
+            Fill::Distinct => draws
+                .permutation(count)
+                .into_iter()
+                .map(|rank| ((rank as f32 - count as f32 / 2.0) * 0.01).to_bits())
+                .collect(),
+            Fill::Distribution => {
+                let raw: Vec<f64> = (0..count).map(|_| draws.unit()).collect();
+                raw.chunks(self.map.elements())
+                    .flat_map(|image| {
+                        let sum: f64 = image.iter().sum();
+                        image.iter().map(move |v| ((v / sum) as f32).to_bits())
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// An operation with inputs to try it on.
+pub struct OpCase {
+    pub name: String,
+    pub op: Arc<dyn Op>,
+    pub inputs: Vec<CaseInput>,
+    pub batch: usize,
+    /// Bound of |kernel − CPU| relative to the largest |value| of the tensor; the chains of
+    /// fused multiply-adds agree to the bit, other orders and transcendentals within this.
+    pub tolerance: f32,
+    /// Whether passes run in training mode.
+    pub training: bool,
+}
+
+impl OpCase {
+    /// A case with the tolerance of reordered f32 sums, in training mode.
+    pub fn new(name: &str, op: impl Op + 'static, inputs: Vec<CaseInput>, batch: usize) -> Self {
+        let name = format!("{} {name}", op.kind());
+        OpCase { name, op: Arc::new(op), inputs, batch, tolerance: 2e-6, training: true }
+    }
+
+    /// The same in eval mode.
+    pub fn eval(self) -> Self {
+        OpCase { training: false, ..self }
+    }
+
+    /// A tape of nothing but this operation: inputs (with gradients where they are floats), node.
+    pub fn tape(&self) -> Result<(Arc<Tape>, Vec<NodeId>, NodeId)> {
+        let mut tape = Tape::new();
+        let mut inputs = Vec::new();
+        for (index, input) in self.inputs.iter().enumerate() {
+            let id = tape.input(&format!("input{index}"), input.spec());
+            if input.spec().storage == DType::F32 {
+                tape.want_gradient(id);
+            }
+            inputs.push(id);
+        }
+        let node = tape.record_shared("op", self.op.clone(), &inputs, None)?;
+        Ok((Arc::new(tape), inputs, node))
+    }
+}
+
+/// Every case of every operation.
+pub fn all() -> Vec<OpCase> {
+    [super::conv2d::cases(), super::linear::cases()].into_iter().flatten().collect()
+}

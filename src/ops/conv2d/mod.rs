@@ -1,0 +1,208 @@
+//! 2-D convolution: y\[p, o\] = bias\[o\] + Σ_{r, s, c} x\[p·stride − padding + (r, s)·dilation, c\] ·
+//! w\[r, s, c, o\], by groups of channels. Any kernel size, stride, padding, dilation and groups.
+//!
+//! Padding taps multiply by zero (0·Inf = NaN). Weights are stored (R, S, C/groups, O).
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::tensor::{Map, Region, Span, Spec};
+use crate::{Error, Result};
+
+pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+
+/// A convolution's numbers. Pairs are (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    pub in_channels: usize,
+    pub out_channels: usize,
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    pub dilation: [usize; 2],
+    pub groups: usize,
+    pub bias: bool,
+}
+
+impl Conv2d {
+    /// A square kernel with one stride and padding; no dilation, groups or bias.
+    pub const fn square(
+        in_channels: usize,
+        out_channels: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        Conv2d {
+            in_channels,
+            out_channels,
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [padding; 2],
+            dilation: [1; 2],
+            groups: 1,
+            bias: false,
+        }
+    }
+
+    /// Kernel positions.
+    pub(crate) const fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Input channels of a group.
+    pub(crate) const fn group_inputs(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Output channels of a group.
+    pub(crate) const fn group_outputs(&self) -> usize {
+        self.out_channels / self.groups
+    }
+
+    /// Output size along one axis; `None` where the kernel doesn't fit.
+    fn output_size(&self, axis: usize, input: usize) -> Option<usize> {
+        let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+        (input + 2 * self.padding[axis]).checked_sub(reach).map(|room| room / self.stride[axis] + 1)
+    }
+
+    /// The output map for an input map.
+    pub(crate) fn output_map(&self, input: Map) -> Result<Map> {
+        let positive = [self.groups, self.kernel[0], self.kernel[1], self.stride[0], self.stride[1]]
+            .iter()
+            .chain(&self.dilation)
+            .all(|n| *n > 0);
+        if !positive
+            || !self.in_channels.is_multiple_of(self.groups)
+            || !self.out_channels.is_multiple_of(self.groups)
+        {
+            return Err(Error::shape("conv2d", format!("is impossible: {self:?}")));
+        }
+        if input.channels != self.in_channels {
+            return Err(Error::shape(
+                "conv2d",
+                format!("takes {} channels, its input is {input}", self.in_channels),
+            ));
+        }
+        let size = |axis, input| self.output_size(axis, input).filter(|size| *size > 0);
+        match (size(0, input.height), size(1, input.width)) {
+            (Some(height), Some(width)) => Ok(Map::new(height, width, self.out_channels)),
+            _ => Err(Error::shape(
+                "conv2d",
+                format!("a kernel of {:?} doesn't fit an input of {input}", self.kernel),
+            )),
+        }
+    }
+
+    /// Terms of a sum, padding taps counted.
+    pub(crate) const fn terms(&self) -> usize {
+        self.taps() * self.group_inputs()
+    }
+}
+
+impl Op for Conv2d {
+    fn kind(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        self.output_map(inputs[0].map).map(Spec::f32)
+    }
+
+    /// Initialised as torchvision's ResNet: He normal, fan out.
+    fn params(&self) -> Vec<ParamSpec> {
+        let fan_out = self.out_channels * self.taps() / self.groups;
+        let mut params = vec![ParamSpec {
+            name: "weight",
+            shape: vec![self.out_channels, self.group_inputs(), self.kernel[0], self.kernel[1]],
+            role: Role::Weight,
+            layout: Layout::GemmB,
+            init: Init::Normal((2.0 / fan_out as f32).sqrt()),
+        }];
+        if self.bias {
+            params.push(ParamSpec {
+                name: "bias",
+                shape: vec![self.out_channels],
+                role: Role::Bias,
+                layout: Layout::Plain,
+                init: Init::Constant(0.0),
+            });
+        }
+        params
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true], output: false }
+    }
+
+    /// The transposed weights, for the gradient of the input.
+    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
+        if training { 4 * self.terms() * self.out_channels } else { 0 }
+    }
+
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let written = self.output(inputs).map_or(0, |spec| spec.map.elements());
+        Cost {
+            macs: (written * self.terms()) as u64,
+            bytes: (inputs[0].image_bytes() + 4 * written) as u64,
+        }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        let window = |axis: usize, span: Span, outputs: usize| {
+            span.through_window(
+                self.kernel[axis],
+                self.stride[axis],
+                self.padding[axis],
+                self.dilation[axis],
+                outputs,
+            )
+        };
+        // A group's outputs read all of the group's inputs.
+        let first = region.channels.start / self.group_inputs();
+        let last = region.channels.end.div_ceil(self.group_inputs());
+        Region {
+            images: region.images,
+            rows: window(0, region.rows, output.map.height),
+            columns: window(1, region.columns, output.map.width),
+            channels: Span::new(first * self.group_outputs(), last * self.group_outputs()),
+        }
+    }
+
+    fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
+        let map = self.output_map(inputs[0].map).ok()?;
+        Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    let base = Conv2d::square(5, 7, 3, 1, 1);
+    [
+        ("3x3", base, Map::new(6, 5, 5)),
+        ("3x3 stride 2, bias", Conv2d { stride: [2, 2], bias: true, ..base }, Map::new(7, 8, 5)),
+        ("1x1 stride 2", Conv2d { stride: [2; 2], ..Conv2d::square(6, 20, 1, 2, 0) }, Map::new(7, 6, 6)),
+        ("7x7 stride 2", Conv2d::square(3, 66, 7, 2, 3), Map::new(17, 13, 3)),
+        ("groups", Conv2d { groups: 2, bias: true, ..Conv2d::square(6, 4, 3, 1, 1) }, Map::new(5, 5, 6)),
+        ("depthwise", Conv2d { groups: 6, ..Conv2d::square(6, 6, 3, 2, 1) }, Map::new(6, 9, 6)),
+        ("dilation", Conv2d { dilation: [2, 3], padding: [2, 3], ..base }, Map::new(9, 8, 5)),
+        (
+            "4x2, asymmetric",
+            Conv2d { kernel: [4, 2], stride: [3, 1], padding: [1, 0], ..base },
+            Map::new(11, 4, 5),
+        ),
+    ]
+    .into_iter()
+    .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 3))
+    .collect()
+}

@@ -1,0 +1,234 @@
+//! The innermost loops: a tile of a few rows by a few vectors of columns, kept in registers.
+
+use std::sync::OnceLock;
+
+use super::simd::{Portable, Simd};
+
+/// Rows of a tile at most.
+pub(super) const ROWS: usize = 6;
+/// Vectors of columns of a tile at most.
+pub(super) const VECTORS: usize = 4;
+
+/// A run of terms: `length` floats of each row's tap, against as many rows of B.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub tap: usize,
+    /// First float within the tap.
+    pub start: usize,
+    pub length: usize,
+    /// First row of B.
+    pub b_row: usize,
+}
+
+/// What a tile reads and writes.
+///
+/// `pointers[tap · stride + row]` is where a row's tap lies ([`gather_tile`]), or where pixel
+/// `row` of a tap lies ([`outer_tile`]). `c[row]` is where a row of the result starts.
+pub(super) struct Tile<'a> {
+    pub segments: &'a [Segment],
+    pub pointers: *const *const f32,
+    pub stride: usize,
+    /// B's rows, `ldb` floats apart. Row `b_row` of a segment, or consecutive rows if `packed`.
+    pub b: *const f32,
+    pub ldb: usize,
+    pub packed: bool,
+    pub c: [*mut f32; ROWS],
+    /// Columns of the last vector.
+    pub last: usize,
+    /// Whether the chain goes on from what C holds, or starts at zero.
+    pub load: bool,
+}
+
+type TileFn = unsafe fn(&Tile<'_>);
+
+/// The tile functions of one instruction set, by rows − 1 and vectors − 1.
+pub(super) struct Kernels {
+    pub lanes: usize,
+    /// Vectors of columns that fit the registers.
+    pub vectors: usize,
+    pub gather: [[TileFn; VECTORS]; ROWS],
+    pub outer: [[TileFn; VECTORS]; ROWS],
+}
+
+#[inline(always)]
+unsafe fn load_c<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) -> [[S::V; V]; R] {
+    unsafe {
+        let mut acc = [[S::zero(); V]; R];
+        if tile.load {
+            for r in 0..R {
+                for v in 0..V - 1 {
+                    acc[r][v] = S::load(tile.c[r].add(v * S::LANES));
+                }
+                acc[r][V - 1] = S::load_first(tile.c[r].add((V - 1) * S::LANES), tile.last);
+            }
+        }
+        acc
+    }
+}
+
+#[inline(always)]
+unsafe fn store_c<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>, acc: [[S::V; V]; R]) {
+    unsafe {
+        for r in 0..R {
+            for v in 0..V - 1 {
+                S::store(tile.c[r].add(v * S::LANES), acc[r][v]);
+            }
+            S::store_first(tile.c[r].add((V - 1) * S::LANES), acc[r][V - 1], tile.last);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; V] {
+    unsafe {
+        let mut row = [S::zero(); V];
+        for (v, vector) in row.iter_mut().enumerate().take(V - 1) {
+            *vector = S::load(b.add(v * S::LANES));
+        }
+        row[V - 1] = if last == S::LANES {
+            S::load(b.add((V - 1) * S::LANES))
+        } else {
+            S::load_first(b.add((V - 1) * S::LANES), last)
+        };
+        row
+    }
+}
+
+/// Σ over the segments of a\[row\]\[j\] · B\[j\]\[..\].
+#[inline(always)]
+unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
+    unsafe {
+        let mut acc = load_c::<S, R, V>(tile);
+        let mut packed_b = tile.b;
+        for segment in tile.segments {
+            let table = tile.pointers.add(segment.tap * tile.stride);
+            let mut a = [std::ptr::null::<f32>(); R];
+            for (r, pointer) in a.iter_mut().enumerate() {
+                *pointer = (*table.add(r)).add(segment.start);
+            }
+            let mut b =
+                if tile.packed { packed_b } else { tile.b.add(segment.b_row * tile.ldb) };
+            for j in 0..segment.length {
+                let row = load_b::<S, V>(b, tile.last);
+                for r in 0..R {
+                    let value = S::splat(*a[r].add(j));
+                    for v in 0..V {
+                        acc[r][v] = S::fma(value, row[v], acc[r][v]);
+                    }
+                }
+                b = b.add(tile.ldb);
+            }
+            packed_b = b;
+        }
+        store_c::<S, R, V>(tile, acc);
+    }
+}
+
+/// Σ over the pixels of the one segment of a\[pixel\]\[start + row\] · B\[pixel\]\[..\].
+#[inline(always)]
+unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
+    unsafe {
+        let mut acc = load_c::<S, R, V>(tile);
+        for segment in tile.segments {
+            let table = tile.pointers.add(segment.tap * tile.stride);
+            let mut b = tile.b;
+            for pixel in 0..segment.length {
+                let a = (*table.add(pixel)).add(segment.start);
+                let row = load_b::<S, V>(b, tile.last);
+                for r in 0..R {
+                    let value = S::splat(*a.add(r));
+                    for v in 0..V {
+                        acc[r][v] = S::fma(value, row[v], acc[r][v]);
+                    }
+                }
+                b = b.add(tile.ldb);
+            }
+        }
+        store_c::<S, R, V>(tile, acc);
+    }
+}
+
+/// Instantiates both tiles for one instruction set.
+macro_rules! kernels {
+    ($module:ident, $simd:ty, $vectors:expr $(, $feature:literal)?) => {
+        mod $module {
+            use super::*;
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn gather<const R: usize, const V: usize>(tile: &Tile<'_>) {
+                unsafe { gather_tile::<$simd, R, V>(tile) }
+            }
+
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn outer<const R: usize, const V: usize>(tile: &Tile<'_>) {
+                unsafe { outer_tile::<$simd, R, V>(tile) }
+            }
+
+            macro_rules! rows {
+                ($function:ident, $r:literal) => {
+                    [$function::<$r, 1>, $function::<$r, 2>, $function::<$r, 3>, $function::<$r, 4>]
+                };
+            }
+
+            macro_rules! table {
+                ($function:ident) => {
+                    [
+                        rows!($function, 1),
+                        rows!($function, 2),
+                        rows!($function, 3),
+                        rows!($function, 4),
+                        rows!($function, 5),
+                        rows!($function, 6),
+                    ]
+                };
+            }
+
+            pub(super) fn kernels() -> Kernels {
+                Kernels {
+                    lanes: <$simd>::LANES,
+                    vectors: $vectors,
+                    gather: table!(gather),
+                    outer: table!(outer),
+                }
+            }
+        }
+    };
+}
+
+kernels!(portable, Portable, 2);
+#[cfg(target_arch = "x86_64")]
+kernels!(avx2, super::super::simd::Avx2, 2, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+kernels!(avx512, super::super::simd::Avx512, 4, "avx512f");
+
+/// The kernels of the best instruction set that this machine has.
+pub(super) fn kernels() -> &'static Kernels {
+    static KERNELS: OnceLock<Kernels> = OnceLock::new();
+    KERNELS.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return avx512::kernels();
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return avx2::kernels();
+            }
+        }
+        portable::kernels()
+    })
+}
+
+#[cfg(test)]
+pub(super) fn every_kernel_set() -> Vec<Kernels> {
+    let mut sets = vec![portable::kernels()];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            sets.push(avx2::kernels());
+        }
+        if is_x86_feature_detected!("avx512f") {
+            sets.push(avx512::kernels());
+        }
+    }
+    sets
+}

@@ -1,0 +1,42 @@
+//! Blocked matrix products of the CPU, in the two forms that convolutions and linear layers need.
+//!
+//! [`gather`] computes rows that are sums over *taps*, each a run of contiguous floats somewhere
+//! in memory, times a matrix B: an implicit GEMM that never writes the im2col matrix. [`outer`]
+//! sums outer products over pixels: the gradient of weights.
+//!
+//! Every element is one chain of fused multiply-adds in the order of κ (tap, then channel), however
+//! the work is blocked, vectorised or spread over threads: the same bits as a scalar `fmaf` loop,
+//! on every instruction set and in the CUDA kernels.
+
+mod gather;
+mod micro;
+mod outer;
+mod simd;
+
+pub use gather::{Gather, gather};
+pub(crate) use outer::{Outer, outer};
+
+/// A pointer that tasks on several threads may use, each for elements of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct SendPtr<T>(pub *mut T);
+
+// SAFETY: whoever makes one vouches that tasks write disjoint elements.
+unsafe impl<T> Send for SendPtr<T> {}
+unsafe impl<T> Sync for SendPtr<T> {}
+
+impl<T> SendPtr<T> {
+    /// The pointer; a method, so that closures capture the wrapper and not the field.
+    pub fn get(self) -> *mut T {
+        self.0
+    }
+}
+
+/// Runs `task` for each index below `count`, on every core if `parallel`.
+pub(crate) fn for_each_task(parallel: bool, count: usize, task: impl Fn(usize) + Sync + Send) {
+    use rayon::prelude::*;
+    if parallel && count > 1 && rayon::current_num_threads() > 1 {
+        (0..count).into_par_iter().with_max_len(1).for_each(task);
+    } else {
+        (0..count).for_each(task);
+    }
+}

@@ -1,0 +1,96 @@
+//! C\[(tap, i), n\] = Σ_pixels A_tap(pixel)\[i\] · B\[pixel, n\]: the gradient of weights.
+
+use super::micro::{ROWS, Segment, Tile, kernels};
+use super::{SendPtr, for_each_task};
+
+/// One product, summed over pixels in order.
+pub struct Outer<'a, P> {
+    pub pixels: usize,
+    pub taps: usize,
+    /// Contiguous floats of a tap: rows of the result a tap.
+    pub depth: usize,
+    /// Where a pixel's tap lies: `depth` floats.
+    pub pointer: P,
+    /// B, row-major, one row a pixel, `ldb` floats apart.
+    pub b: &'a [f32],
+    pub ldb: usize,
+    pub columns: usize,
+    /// Floats between rows of the result.
+    pub ldc: usize,
+    pub accumulate: bool,
+    pub parallel: bool,
+}
+
+/// Pixels of a block.
+const BLOCK_PIXELS: usize = 256;
+/// Rows of the result of a task, at least, where there are so many.
+const TASK_ROWS: usize = 48;
+
+/// Computes `product` into `c`: row tap·depth + i, `ldc` floats apart.
+///
+/// # Safety
+/// `pointer` gives pointers to `depth` readable floats; `c` holds the result's rows, and nobody
+/// else uses them.
+pub(crate) unsafe fn outer<P>(product: &Outer<'_, P>, c: SendPtr<f32>)
+where
+    P: Fn(usize, usize) -> *const f32 + Sync,
+{
+    let kernels = kernels();
+    let panel = kernels.vectors * kernels.lanes;
+    let panels = product.columns.div_ceil(panel);
+    // Tiles of up to six rows, none across a tap's end.
+    let tiles_per_tap = product.depth.div_ceil(ROWS);
+    let tiles = product.taps * tiles_per_tap;
+    let parts = (8usize.div_ceil(panels)).min((tiles * ROWS).div_ceil(TASK_ROWS)).max(1);
+    for_each_task(product.parallel, panels * parts, |task| {
+        let (panel_index, part) = (task / parts, task % parts);
+        let (first, last) = (part * tiles / parts, (part + 1) * tiles / parts);
+        if first == last {
+            return;
+        }
+        let first_tap = first / tiles_per_tap;
+        let taps = (last - 1) / tiles_per_tap + 1 - first_tap;
+        let column = panel_index * panel;
+        let columns = panel.min(product.columns - column);
+        let vectors = columns.div_ceil(kernels.lanes);
+        let width = vectors * kernels.lanes;
+        let mut packed = vec![0f32; BLOCK_PIXELS * width];
+        let mut pointers = vec![std::ptr::null::<f32>(); BLOCK_PIXELS * taps];
+        for block in (0..product.pixels).step_by(BLOCK_PIXELS) {
+            let pixels = BLOCK_PIXELS.min(product.pixels - block);
+            for (pixel, row) in packed.chunks_exact_mut(width).enumerate().take(pixels) {
+                let from = (block + pixel) * product.ldb + column;
+                row[..columns].copy_from_slice(&product.b[from..from + columns]);
+            }
+            for tap in 0..taps {
+                for pixel in 0..pixels {
+                    pointers[tap * BLOCK_PIXELS + pixel] =
+                        (product.pointer)(first_tap + tap, block + pixel);
+                }
+            }
+            for tile in first..last {
+                let (tap, start) = (tile / tiles_per_tap, tile % tiles_per_tap * ROWS);
+                let height = ROWS.min(product.depth - start);
+                let mut rows = [std::ptr::null_mut(); ROWS];
+                for (r, pointer) in rows.iter_mut().enumerate().take(height) {
+                    let row = tap * product.depth + start + r;
+                    *pointer = unsafe { c.get().add(row * product.ldc + column) };
+                }
+                let segment = Segment { tap: tap - first_tap, start, length: pixels, b_row: 0 };
+                let tile = Tile {
+                    segments: &[segment],
+                    pointers: pointers.as_ptr(),
+                    stride: BLOCK_PIXELS,
+                    b: packed.as_ptr(),
+                    ldb: width,
+                    packed: true,
+                    c: rows,
+                    last: columns - (vectors - 1) * kernels.lanes,
+                    load: block > 0 || product.accumulate,
+                };
+                // SAFETY: the caller vouches for the pointers; the kernel fits the machine.
+                unsafe { kernels.outer[height - 1][vectors - 1](&tile) };
+            }
+        }
+    });
+}
