@@ -1,11 +1,8 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
 
-<<<<<<< HEAD
-pub mod device;
-=======
 pub mod checkpoint;
->>>>>>> checkpoint
+pub mod device;
 pub mod error;
 pub mod fault;
 pub mod ops;
