@@ -1,6 +1,7 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
 
+pub mod device;
 pub mod error;
 
 pub use error::{Error, Result};
