@@ -1,4 +1,6 @@
 //! The one integration-test binary: a module a subject.
 
 mod checkpoint;
+mod emulator;
+mod kernels;
 mod ops;

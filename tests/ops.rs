@@ -142,7 +142,7 @@ fn gradients_equal_finite_differences() {
 
 impl Bench {
     /// Whether an input's gradient is one that the operation promises (targets have none).
-    fn differentiable(&self, case: &OpCase, index: usize) -> bool {
+    pub fn differentiable(&self, case: &OpCase, index: usize) -> bool {
         case.inputs[index].fill != case::Fill::Distribution
     }
 }
