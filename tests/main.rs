@@ -4,3 +4,4 @@ mod checkpoint;
 mod emulator;
 mod kernels;
 mod ops;
+mod formula;
