@@ -2,5 +2,6 @@
 //! flips do to their answers.
 
 pub mod error;
+pub mod rng;
 
 pub use error::{Error, Result};
