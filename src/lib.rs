@@ -2,6 +2,7 @@
 //! flips do to their answers.
 
 pub mod checkpoint;
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod fault;
@@ -9,5 +10,6 @@ pub mod ops;
 pub mod rng;
 pub mod tape;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, Result};

@@ -1,7 +1,9 @@
 //! The one integration-test binary: a module a subject.
 
 mod checkpoint;
+mod data;
 mod emulator;
+mod formula;
 mod kernels;
 mod ops;
-mod formula;
+mod text;
