@@ -202,6 +202,8 @@ impl Compiler {
         }
         library.compile("flipside_emulated");
         if self.sanitize {
+            // Stable Rust links no sanitizer; these, with LD_PRELOAD at run time, stand in.
+            println!("cargo:rustc-link-lib=dylib=asan");
             println!("cargo:rustc-link-lib=dylib=ubsan");
         }
     }

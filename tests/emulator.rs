@@ -377,3 +377,13 @@ fn buffers_are_zeroed_aligned_and_bounded() {
         assert!(matches!(device.alloc(1 << 50), Err(Error::Device { .. })));
     }
 }
+
+/// What scripts/sanitize.sh runs to see that AddressSanitizer sees.
+#[test]
+#[ignore = "reads past a buffer on purpose; scripts/sanitize.sh runs it"]
+fn a_read_past_the_end() {
+    let device = Device::emulated();
+    let y = device.alloc(256 * 4).unwrap();
+    let args = TestWrongArgs { y: y.address(), which: 0, count: 256 };
+    device.launch("test_read_past_end", [1, 1, 1], [256, 1, 1], &args).unwrap();
+}
