@@ -167,7 +167,7 @@ fn every_thread_of_a_grid_has_its_own_indices() {
 
 #[test]
 fn a_blocked_sgemm_gives_the_bits_of_a_scalar_loop() {
-    let (m, n, k) = (100, 130, 70);
+    let (m, n, k) = (140, 130, 70);
     let (a, b) = (numbers(m * k, 2), numbers(k * n, 3));
     let mut expected = vec![0.0f32; m * n];
     for i in 0..m {
@@ -189,7 +189,7 @@ fn a_blocked_sgemm_gives_the_bits_of_a_scalar_loop() {
             k: k as u32,
             unused: 0,
         };
-        device.launch("test_sgemm_f32", [3, 2, 1], [256, 1, 1], &args).unwrap();
+        device.launch("test_sgemm_f32", [2, 2, 1], [256, 1, 1], &args).unwrap();
         assert_eq!(bits(&download(&c)), bits(&expected), "{order:?}");
     }
 }
@@ -376,4 +376,14 @@ fn buffers_are_zeroed_aligned_and_bounded() {
         assert!(matches!(device.alloc(usize::MAX), Err(Error::Device { .. })));
         assert!(matches!(device.alloc(1 << 50), Err(Error::Device { .. })));
     }
+}
+
+/// What scripts/sanitize.sh runs to see that AddressSanitizer sees.
+#[test]
+#[ignore = "reads past a buffer on purpose; scripts/sanitize.sh runs it"]
+fn a_read_past_the_end() {
+    let device = Device::emulated();
+    let y = device.alloc(256 * 4).unwrap();
+    let args = TestWrongArgs { y: y.address(), which: 0, count: 256 };
+    device.launch("test_read_past_end", [1, 1, 1], [256, 1, 1], &args).unwrap();
 }

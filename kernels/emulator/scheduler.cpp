@@ -262,16 +262,17 @@ void number_lanes(Worker* w) {
 
 void begin(Worker* w) {
     number_lanes(w);
+    // Lanes that have ended leave their record as new; those that were given up don't.
+    for (uint32_t i = 0; w->failed && i < max_threads; ++i) {
+        w->lanes[i].stack = nullptr;
+        w->lanes[i].meeting = nullptr;
+        w->lanes[i].at_barrier = false;
+    }
     w->failed = false;
     w->length = 0;
     w->message[0] = 0;
     w->live = w->count;
     w->at_barrier = w->true_predicates = 0;
-    for (uint32_t i = 0; i < w->count; ++i) {
-        w->lanes[i].stack = nullptr;
-        w->lanes[i].meeting = nullptr;
-        w->lanes[i].at_barrier = false;
-    }
     for (uint32_t i = 0; i * 32 < w->count; ++i) {
         uint32_t lanes = w->count - i * 32;
         Warp& warp = w->warps[i];

@@ -11,15 +11,15 @@ struct TestSgemmArgs {
     u32 unused;
 };
 
-constexpr int tile = 64, depth = 16, own = 4;
+constexpr int tile = 128, depth = 16, own = 8;
 
 struct TestSgemmShared {
     f32 a[depth][tile];
     f32 b[depth][tile];
 };
 
-// c[i, j] = Σ_κ a[i, κ]·b[κ, j], κ ascending, one fmaf a term. A block of 256 threads computes 64 × 64
-// elements, a thread 4 × 4. Grid: (⌈n/64⌉, ⌈m/64⌉). Deterministic: one thread sums an element.
+// c[i, j] = Σ_κ a[i, κ]·b[κ, j], κ ascending, one fmaf a term. A block of 256 threads computes
+// 128 × 128 elements, a thread 8 × 8. Grid: (⌈n/128⌉, ⌈m/128⌉). Deterministic: one thread sums an element.
 KERNEL(test_sgemm_f32, TestSgemmArgs, TestSgemmShared, 256) {
     const f32* a = ptr<const f32>(args.a);
     const f32* b = ptr<const f32>(args.b);
@@ -28,7 +28,7 @@ KERNEL(test_sgemm_f32, TestSgemmArgs, TestSgemmShared, 256) {
     f32 sum[own][own] = {};
     for (u32 k0 = 0; k0 < args.k; k0 += depth) {
         UNROLL
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < 8; ++i) {
             const u32 at = t + 256 * i;
             const u32 m = row0 + at / depth, ka = k0 + at % depth;
             shared.a[at % depth][at / depth] = m < args.m && ka < args.k ? a[m * args.k + ka] : 0.0f;
