@@ -6,4 +6,6 @@ mod emulator;
 mod formula;
 mod kernels;
 mod ops;
+mod pytorch_networks;
+mod tape;
 mod text;

@@ -3,7 +3,7 @@
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
-use flipside::ops::sgd::{self, Sgd};
+use flipside::ops::sgd::{self, Arenas, Sgd};
 use flipside::ops::{Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Weights};
 use serde_json::Value;
@@ -141,17 +141,14 @@ fn check_gradients(fixture: &str) {
         nesterov: false,
         first_step: true,
     };
-    sgd::step(
-        &device,
-        weights.values().address(),
-        weights.gradients().unwrap().address(),
-        momentum.address(),
-        weights.trained_bytes() / 4,
-        state,
-        0,
-        &options,
-    )
-    .unwrap();
+    let arenas = Arenas {
+        values: weights.values().address(),
+        gradients: weights.gradients().unwrap().address(),
+        momentum: momentum.address(),
+        count: weights.trained_bytes() / 4,
+    };
+    // SAFETY: three arenas of this test, of `count` values each.
+    unsafe { sgd::step(&device, &arenas, &state, 0, &options).unwrap() };
     for (entry, before) in parameters.iter().zip(before) {
         let after = weights.get(find(&weights, entry)).unwrap();
         let delta: Vec<f32> = after.iter().zip(&before).map(|(a, b)| a - b).collect();

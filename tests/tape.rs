@@ -96,10 +96,11 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
             assert_eq!(back, clean, "{name}: {} isn't golden again", layer.name);
         }
     }
-    // Whole nodes in descending order, each with faults in both images.
-    for layer in model.tape.injectable().iter().rev().step_by(every) {
+    // Whole nodes, in descending order and then some in ascending, with faults in both images.
+    let layers = model.tape.injectable();
+    for layer in layers.iter().rev().chain(&layers[..3]).step_by(every) {
         let map = model.tape.node(layer.node).spec.map;
-        let flip = |bit| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit), 0);
+        let flip = |bit: u32| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit), 0);
         let faults = [(0, flip(29)), (1, flip(22))];
         let table = || FaultTable::new(&layer.name, 2, map, &faults).unwrap();
         whole.arm(layer.node, table()).unwrap();
