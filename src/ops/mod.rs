@@ -12,6 +12,7 @@ pub(crate) mod gemm;
 pub mod linear;
 pub mod max_pool;
 mod param;
+mod place;
 mod run_state;
 mod wide;
 pub mod window;
