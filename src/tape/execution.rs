@@ -44,6 +44,8 @@ pub struct Execution {
     capacity: usize,
     pub(super) needed: Vec<bool>,
     gradient_flows: Vec<bool>,
+    /// Nodes whose values a replay of whole nodes has changed since the last forward pass.
+    pub(super) stale: Vec<bool>,
     pub(super) state: RunState,
     state_buffer: Buffer,
     samples: Vec<u64>,
@@ -103,6 +105,7 @@ impl Execution {
             capacity,
             needed,
             gradient_flows,
+            stale: vec![false; tape.nodes().len()],
             state: RunState::default(),
             state_buffer: device.alloc(size_of::<RunState>())?,
             samples: vec![0; capacity],
@@ -219,6 +222,7 @@ impl Execution {
 
     /// Runs every node that the outputs need.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+        self.stale.fill(false);
         for index in 0..self.tape.nodes().len() {
             if self.needed[index] {
                 self.run(weights, NodeId(index), self.whole(NodeId(index)))?;

@@ -36,19 +36,20 @@ const NOTHING: Region = {
 };
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole. Values of nodes before `from` must
-    /// be the golden ones; replays in descending order of `from` keep that true.
+    /// Runs `from` and every node that depends on it, whole, and what an earlier replay left
+    /// changed. Replays in descending order of `from` run the fewest nodes.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
-        self.require_golden()?;
-        let mut dirty = vec![false; self.tape.nodes().len()];
-        dirty[from.0] = true;
-        for index in from.0..dirty.len() {
+        self.require_golden_plan()?;
+        let mut changed = vec![false; self.tape.nodes().len()];
+        changed[from.0] = true;
+        for index in 0..changed.len() {
             let id = NodeId(index);
-            dirty[index] |= self.tape.node(id).inputs.iter().any(|input| dirty[input.0]);
-            if dirty[index] && self.needed[index] {
+            changed[index] |= self.tape.node(id).inputs.iter().any(|input| changed[input.0]);
+            if (changed[index] || self.stale[index]) && self.needed[index] {
                 self.run(weights, id, self.whole(id))?;
             }
         }
+        self.stale = changed;
         Ok(())
     }
 
@@ -65,7 +66,10 @@ impl Execution {
         outputs: &[NodeId],
         undo: &mut Undo,
     ) -> Result<Replay> {
-        self.require_golden()?;
+        self.require_golden_plan()?;
+        if self.stale.contains(&true) {
+            return Err(Error::usage("a replay of boxes needs a clean run before it"));
+        }
         if !self.device.is_cpu() {
             return Err(Error::Unsupported {
                 op: "replay of boxes".into(),
@@ -182,7 +186,7 @@ impl Execution {
         changed
     }
 
-    fn require_golden(&self) -> Result<()> {
+    fn require_golden_plan(&self) -> Result<()> {
         if self.plan().kind == PlanKind::Golden {
             return Ok(());
         }

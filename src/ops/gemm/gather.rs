@@ -1,7 +1,7 @@
 //! C\[m, n\] = Σ_taps Σ_d A_tap(m)\[d\] · B\[b_row(tap) + d, n\].
 
 use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
-use super::{SendPtr, for_each_task};
+use super::for_each_task;
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
 pub struct Gather<'a, P> {
@@ -168,6 +168,7 @@ fn pack_b(
 
 #[cfg(test)]
 mod tests {
+    use super::super::SendPtr;
     use super::super::micro::every_kernel_set;
     use super::*;
 

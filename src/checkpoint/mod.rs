@@ -1,0 +1,224 @@
+//! Checkpoints: `.pth` in, `.safetensors` in and out.
+//!
+//! A file's kind is told by its content, never by its name. Whatever the bytes, opening a file
+//! ends in tensors or in one sentence that names the file and what is wrong with it; nothing in
+//! a `.pth` file is ever executed, and no length in it is believed before it is checked.
+
+mod archive;
+mod atomic;
+mod pickle;
+mod safetensors;
+mod state_dict;
+mod suggest;
+mod tensor;
+mod torch_legacy;
+mod torch_zip;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+pub use self::safetensors::write_safetensors;
+pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
+
+/// What parsing gives, or half a sentence about the file that says what is wrong.
+type Parsed<T> = std::result::Result<T, String>;
+
+/// What a reader of one format found in a file.
+#[derive(Default)]
+struct Contents {
+    tensors: Vec<(String, HostTensor)>,
+    metadata: BTreeMap<String, String>,
+    wrappers: Vec<String>,
+}
+
+/// The named tensors of a file, in the file's order.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: Vec<(String, HostTensor)>,
+    places: HashMap<String, usize>,
+    metadata: BTreeMap<String, String>,
+    wrappers: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Reads a `.pth` file (zip, or the format before PyTorch 1.6) or a `.safetensors` file.
+    ///
+    /// The object in a `.pth` file may be a bare tensor (it is then named `tensor`), a state dict,
+    /// or a dict that holds one under `model`, `state_dict`, `module` or `model_ema`, in this
+    /// order. A `module.` that every key starts with is dropped. Parameters are tensors; strided
+    /// and shared storages are copied out contiguous; what isn't a tensor is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the file can't be read, [`Error::File`] when it isn't a checkpoint, is
+    /// damaged, or asks for a class or function beyond the few that describe tensors.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        // Asked before opening: opening a pipe would wait for its writer.
+        let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+        if about.is_dir() {
+            return Err(Error::file(path, "is a directory, not a checkpoint file"));
+        }
+        if !about.is_file() {
+            return Err(Error::file(path, "isn't a regular file"));
+        }
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        // SAFETY: the mapping is private to this call and only read. What no reader of mapped
+        // files can rule out is another process that rewrites this one meanwhile; writers here
+        // rename whole files into place, which leaves a mapped one as it was.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+        Checkpoint::parse(path, &bytes)
+    }
+
+    /// Reads a checkpoint that is in memory already; `path` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Checkpoint::open), less those of the file system.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+        if bytes.is_empty() {
+            return Err(Error::file(path, "the file is empty"));
+        }
+        let contents = read(bytes).map_err(|detail| Error::file(path, detail))?;
+        let Contents { tensors, metadata, wrappers } = contents;
+        let places = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        Ok(Checkpoint { path: path.to_path_buf(), tensors, places, metadata, wrappers })
+    }
+
+    /// The file that this was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of the tensors, in the file's order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.tensors.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The tensors with their names, in the file's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &HostTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are no tensors (a safetensors file may hold metadata alone).
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
+    /// The strings that a safetensors file carries beside its tensors; empty for `.pth`.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The entries of a `.pth` file that were gone through to reach the tensors, `["model"]` say.
+    pub fn wrappers(&self) -> &[String] {
+        &self.wrappers
+    }
+
+    /// The tensor named `key`; an [`Error::File`] that names the file, the key and the nearest
+    /// ones when there is none.
+    pub fn get(&self, key: &str) -> Result<&HostTensor> {
+        if let Some(&place) = self.places.get(key) {
+            return Ok(&self.tensors[place].1);
+        }
+        let near = suggest::nearest(key, self.keys());
+        let hint = match near.is_empty() {
+            true => format!("none of its {} keys is like it", self.len()),
+            false => format!("the nearest keys are {}", near.join(", ")),
+        };
+        Err(Error::file(&self.path, format!("there is no tensor {}; {hint}", quote(key))))
+    }
+
+    /// The values of the tensor named `key` as f32 in row-major order (see
+    /// [`TensorData::to_f32`]); an [`Error::Shape`] that names the file, the key and both shapes
+    /// when it isn't of `expected_shape`.
+    pub fn f32(&self, key: &str, expected_shape: &[usize]) -> Result<Vec<f32>> {
+        let tensor = self.get(key)?;
+        if tensor.shape != expected_shape {
+            let what = format!("{}: {}", self.path.display(), quote(key));
+            let detail = format!("expected shape {expected_shape:?}, found {:?}", tensor.shape);
+            return Err(Error::shape(what, detail));
+        }
+        Ok(tensor.to_f32())
+    }
+
+    /// The tensor of a file that holds exactly one, bare or named (text features, say).
+    pub fn tensor_only(&self) -> Result<&HostTensor> {
+        match self.tensors.as_slice() {
+            [(_, tensor)] => Ok(tensor),
+            tensors => {
+                let names: Vec<_> = self.keys().take(3).map(quote).collect();
+                let more = if tensors.len() > names.len() { ", ..." } else { "" };
+                let detail = format!(
+                    "a file with a single tensor is wanted, this one has {} ({}{more})",
+                    tensors.len(),
+                    names.join(", ")
+                );
+                Err(Error::file(&self.path, detail))
+            }
+        }
+    }
+}
+
+/// Reads a file of any known format.
+fn read(bytes: &[u8]) -> Parsed<Contents> {
+    if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+        return torch_zip::read(bytes);
+    }
+    if safetensors::header_len(bytes).is_some() {
+        return safetensors::read(bytes);
+    }
+    // Protocols from 2 on state themselves first.
+    if let [0x80, 2..=5, ..] = bytes {
+        return torch_legacy::read(bytes)
+            .map_err(|e| format!("(format before PyTorch 1.6, or a bare pickle) {e}"));
+    }
+    Err(unknown_kind(bytes))
+}
+
+/// Says what a file looks like that is no checkpoint.
+fn unknown_kind(bytes: &[u8]) -> String {
+    let head = &bytes[..bytes.len().min(256)];
+    let wanted = "a .pth or .safetensors checkpoint is wanted";
+    if bytes.get(257..262) == Some(b"ustar") {
+        return format!("is a tar archive (or a .pth from before PyTorch 0.2); {wanted}");
+    }
+    if head.starts_with(b"version https://git-lfs") {
+        return "is a Git LFS pointer, not the file it stands for: run `git lfs pull`".into();
+    }
+    let text = String::from_utf8_lossy(head);
+    let printable = |c: char| !c.is_control() && c != char::REPLACEMENT_CHARACTER;
+    // The cut at 256 bytes may have split the last character.
+    let odd = text.chars().filter(|&c| !printable(c) && !c.is_ascii_whitespace()).count();
+    if odd <= usize::from(bytes.len() > head.len()) {
+        let line = quote(text.lines().next().unwrap_or_default());
+        return format!("is a text file (it starts with {line}); {wanted}");
+    }
+    if head.len() < 16 {
+        return format!("has only {} bytes; {wanted}", head.len());
+    }
+    format!("is of an unknown kind, truncated at its start or damaged; {wanted}")
+}
+
+/// Text from a file, made fit for an error: in backquotes, short, without control characters.
+fn quote(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push_str("...");
+    }
+    format!("`{shown}`")
+}

@@ -1,0 +1,357 @@
+//! The stack machine: one match over the opcodes.
+
+use super::super::Parsed;
+use std::collections::HashMap;
+
+use super::value::{Arena, Global, Node, Value};
+use super::{Pickle, rebuild};
+
+/// An upper bound on the steps and copied items of one pickle. A state dict takes about 30 a
+/// tensor; the largest training checkpoints stay under a tenth of it.
+const MOST_WORK: usize = 1 << 22;
+
+pub(super) struct Machine<'a> {
+    input: &'a [u8],
+    at: usize,
+    stack: Vec<Value<'a>>,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    pub(super) arena: Arena<'a>,
+    work_left: usize,
+}
+
+impl<'a> Machine<'a> {
+    pub fn new(input: &'a [u8], start: usize) -> Machine<'a> {
+        let len = input.len().saturating_sub(start);
+        Machine {
+            input,
+            at: start,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            memo: HashMap::new(),
+            arena: Arena::default(),
+            // In proportion to the input, so that a small file can't cost much.
+            work_left: len.saturating_mul(16).saturating_add(1024).min(MOST_WORK),
+        }
+    }
+
+    pub fn run(mut self) -> Parsed<Pickle<'a>> {
+        loop {
+            self.charge(1)?;
+            let opcode = self.bytes(1)?[0];
+            if opcode == b'.' {
+                let root = self.pop()?;
+                return Ok(Pickle { root, arena: self.arena, end: self.at });
+            }
+            self.step(opcode)?;
+        }
+    }
+
+    /// Carries out one opcode; the letters are those of Python's `pickletools`.
+    fn step(&mut self, opcode: u8) -> Parsed<()> {
+        match opcode {
+            // PROTO, FRAME
+            0x80 => {
+                let version = self.bytes(1)?[0];
+                if version > 5 {
+                    return Err(format!("its pickle protocol {version} is unknown"));
+                }
+            }
+            0x95 => drop(self.bytes(8)?),
+            // MARK, POP, POP_MARK, DUP
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => {
+                // POP also takes a mark when one is on top.
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => drop(self.pop_mark()?),
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
+            }
+            // NONE, NEWTRUE, NEWFALSE
+            b'N' => self.stack.push(Value::None),
+            0x88 | 0x89 => self.stack.push(Value::Bool),
+            // BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT
+            b'J' => {
+                let n = i32::from_le_bytes(self.array()?);
+                self.stack.push(Value::Int(n.into()));
+            }
+            b'K' => {
+                let n = self.bytes(1)?[0];
+                self.stack.push(Value::Int(n.into()));
+            }
+            b'M' => {
+                let n = u16::from_le_bytes(self.array()?);
+                self.stack.push(Value::Int(n.into()));
+            }
+            0x8a => self.long(1)?,
+            0x8b => self.long(4)?,
+            b'G' => {
+                self.bytes(8)?;
+                self.stack.push(Value::Float);
+            }
+            // SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
+            0x8c => self.text(1, false)?,
+            b'X' => self.text(4, false)?,
+            0x8d => self.text(8, false)?,
+            // SHORT_BINSTRING, BINSTRING: Python 2's str
+            b'U' => self.text(1, true)?,
+            b'T' => self.text(4, true)?,
+            // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
+            b'C' => self.skip_bytes(1)?,
+            b'B' => self.skip_bytes(4)?,
+            0x8e | 0x96 => self.skip_bytes(8)?,
+            // EMPTY_TUPLE, TUPLE1..3, TUPLE
+            b')' => self.push_tuple(0)?,
+            0x85..=0x87 => self.push_tuple(usize::from(opcode - 0x84))?,
+            b't' => {
+                let items = self.pop_mark()?;
+                self.push_node(Node::Tuple(items));
+            }
+            // EMPTY_LIST, LIST, APPEND, APPENDS
+            b']' => self.push_node(Node::List(Vec::new())),
+            b'l' => {
+                let items = self.pop_mark()?;
+                self.push_node(Node::List(items));
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.extend(vec![item])?;
+            }
+            b'e' => {
+                let items = self.pop_mark()?;
+                self.extend(items)?;
+            }
+            // EMPTY_DICT, DICT, SETITEM, SETITEMS
+            b'}' => self.push_node(Node::Dict(Vec::new())),
+            b'd' => {
+                let items = self.pop_mark()?;
+                self.push_node(Node::Dict(Vec::new()));
+                self.set_items(&items)?;
+            }
+            b's' => {
+                let value = self.pop()?;
+                let key = self.pop()?;
+                self.set_items(&[key, value])?;
+            }
+            b'u' => {
+                let items = self.pop_mark()?;
+                self.set_items(&items)?;
+            }
+            // EMPTY_SET, FROZENSET, ADDITEMS: sets hold nothing that is wanted
+            0x8f => self.stack.push(Value::Inert),
+            0x91 => {
+                self.pop_mark()?;
+                self.stack.push(Value::Inert);
+            }
+            0x90 => drop(self.pop_mark()?),
+            // BINGET, LONG_BINGET, BINPUT, LONG_BINPUT, MEMOIZE
+            b'h' => {
+                let key = self.bytes(1)?[0].into();
+                self.recall(key)?;
+            }
+            b'j' => {
+                let key = u32::from_le_bytes(self.array()?);
+                self.recall(key)?;
+            }
+            b'q' => {
+                let key = self.bytes(1)?[0].into();
+                self.remember(key)?;
+            }
+            b'r' => {
+                let key = u32::from_le_bytes(self.array()?);
+                self.remember(key)?;
+            }
+            0x94 => self.remember(self.memo.len() as u32)?,
+            // GLOBAL, STACK_GLOBAL
+            b'c' => {
+                let global = self.global_from_lines()?;
+                self.stack.push(Value::Global(global));
+            }
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Value::Str(module), Value::Str(name)) = (module, name) else {
+                    return Err("its pickle names a class by something that isn't text".into());
+                };
+                self.stack.push(Value::Global(Global::find(module, name)?));
+            }
+            // REDUCE, NEWOBJ, BUILD, BINPERSID
+            b'R' | 0x81 => {
+                let (args, callable) = (self.pop()?, self.pop()?);
+                let value = rebuild::call(self, callable, args)?;
+                self.stack.push(value);
+            }
+            b'b' => {
+                // Attributes of an object (a state dict's `_metadata`, say) are dropped.
+                self.pop()?;
+                self.top()?;
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                let storage = rebuild::storage(&self.arena, id)?;
+                self.push_node(Node::Storage(Box::new(storage)));
+            }
+            // INST names a class as GLOBAL does and makes an object of it; no writer in use does.
+            b'i' => {
+                self.global_from_lines()?;
+                return Err("its pickle makes an object in a way that is refused".into());
+            }
+            _ => {
+                return Err(format!(
+                    "its pickle is broken or of an unknown kind (opcode {opcode:#04x})"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `amount` off what this pickle may still cost.
+    pub fn charge(&mut self, amount: usize) -> Parsed<()> {
+        match self.work_left.checked_sub(amount) {
+            Some(left) => {
+                self.work_left = left;
+                Ok(())
+            }
+            None => Err("its pickle takes more steps than any checkpoint needs".into()),
+        }
+    }
+
+    fn bytes(&mut self, len: usize) -> Parsed<&'a [u8]> {
+        let end = self.at.checked_add(len);
+        let bytes = end.and_then(|end| self.input.get(self.at..end));
+        let bytes = bytes.ok_or("its pickle is truncated")?;
+        self.at += len;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
+        self.bytes(N)?.try_into().map_err(|_| "its pickle is truncated".into())
+    }
+
+    /// Bytes that follow their own length, a little-endian number of `width` bytes.
+    fn counted(&mut self, width: usize) -> Parsed<&'a [u8]> {
+        let mut wide = [0; 8];
+        wide[..width].copy_from_slice(self.bytes(width)?);
+        self.bytes(usize::try_from(u64::from_le_bytes(wide)).unwrap_or(usize::MAX))
+    }
+
+    fn line(&mut self) -> Parsed<&'a str> {
+        let rest = &self.input[self.at..];
+        let end = rest.iter().position(|&b| b == b'\n').ok_or("its pickle is truncated")?;
+        let line = &rest[..end];
+        self.at += end + 1;
+        std::str::from_utf8(line).map_err(|_| "its pickle holds a name that isn't text".into())
+    }
+
+    fn global_from_lines(&mut self) -> Parsed<Global> {
+        let module = self.line()?;
+        Global::find(module, self.line()?)
+    }
+
+    fn long(&mut self, width: usize) -> Parsed<()> {
+        let bytes = self.counted(width)?;
+        let value = if bytes.len() <= 8 {
+            let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
+            let mut wide = [if negative { 0xff } else { 0 }; 8];
+            wide[..bytes.len()].copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(wide))
+        } else {
+            Value::Long(bytes)
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// Python 2 has one type for text and bytes, so there text is what reads as text.
+    fn text(&mut self, width: usize, or_bytes: bool) -> Parsed<()> {
+        let bytes = self.counted(width)?;
+        let value = match std::str::from_utf8(bytes) {
+            Ok(text) => Value::Str(text),
+            Err(_) if or_bytes => Value::Bytes,
+            Err(_) => return Err("its pickle holds a string that isn't UTF-8".into()),
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn skip_bytes(&mut self, width: usize) -> Parsed<()> {
+        self.counted(width)?;
+        self.stack.push(Value::Bytes);
+        Ok(())
+    }
+
+    fn top(&self) -> Parsed<Value<'a>> {
+        let floor = self.marks.last().copied().unwrap_or(0);
+        match self.stack.last() {
+            Some(&value) if self.stack.len() > floor => Ok(value),
+            _ => Err("its pickle is broken: it takes more from the stack than is there".into()),
+        }
+    }
+
+    fn pop(&mut self) -> Parsed<Value<'a>> {
+        let value = self.top()?;
+        self.stack.pop();
+        Ok(value)
+    }
+
+    fn pop_mark(&mut self) -> Parsed<Vec<Value<'a>>> {
+        let mark = self.marks.pop().ok_or("its pickle is broken: a mark is missing")?;
+        Ok(self.stack.split_off(mark))
+    }
+
+    fn push_node(&mut self, node: Node<'a>) {
+        let value = self.arena.add(node);
+        self.stack.push(value);
+    }
+
+    fn push_tuple(&mut self, len: usize) -> Parsed<()> {
+        let mut items = vec![Value::None; len];
+        for item in items.iter_mut().rev() {
+            *item = self.pop()?;
+        }
+        self.push_node(Node::Tuple(items));
+        Ok(())
+    }
+
+    fn extend(&mut self, items: Vec<Value<'a>>) -> Parsed<()> {
+        let top = self.top()?;
+        match (top, self.arena.get_mut(top)) {
+            (_, Some(Node::List(list))) => list.extend(items),
+            (Value::Inert, _) => {}
+            _ => return Err("its pickle appends to something that isn't a list".into()),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: &[Value<'a>]) -> Parsed<()> {
+        if !items.len().is_multiple_of(2) {
+            return Err("its pickle sets a key without a value".into());
+        }
+        let top = self.top()?;
+        match (top, self.arena.get_mut(top)) {
+            (_, Some(Node::Dict(pairs))) => {
+                pairs.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
+            }
+            (Value::Inert, _) => {}
+            _ => return Err("its pickle sets an item of something that isn't a dict".into()),
+        }
+        Ok(())
+    }
+
+    fn recall(&mut self, key: u32) -> Parsed<()> {
+        let value = self.memo.get(&key).copied();
+        self.stack.push(value.ok_or("its pickle refers to a value that it never stored")?);
+        Ok(())
+    }
+
+    fn remember(&mut self, key: u32) -> Parsed<()> {
+        let top = self.top()?;
+        self.memo.insert(key, top);
+        Ok(())
+    }
+}

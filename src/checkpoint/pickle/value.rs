@@ -1,0 +1,200 @@
+//! What a pickle can become here: plain values, and descriptions of tensors. Nothing is called.
+
+use super::super::Parsed;
+use super::super::quote;
+use super::super::tensor::Dtype;
+
+/// A pickled value. It is small and copied freely: containers stand in an [`Arena`], so that
+/// shared and even cyclic values need no recursion anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) enum Value<'a> {
+    None,
+    Bool,
+    Int(i64),
+    /// An integer beyond 64 bits, as little-endian two's complement.
+    Long(&'a [u8]),
+    Float,
+    Str(&'a str),
+    Bytes,
+    Global(Global),
+    /// An object of an allowed class that holds nothing of interest to a checkpoint.
+    Inert,
+    Node(NodeId),
+}
+
+/// The place of a container in its [`Arena`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct NodeId(u32);
+
+/// A container, or what was rebuilt from one.
+#[derive(Debug)]
+pub(in super::super) enum Node<'a> {
+    Tuple(Vec<Value<'a>>),
+    List(Vec<Value<'a>>),
+    /// Pairs in the order of insertion; a later pair of the same key replaces an earlier one.
+    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Storage(Box<StorageRef<'a>>),
+    Tensor(Box<TensorRef<'a>>),
+}
+
+/// A storage that lies outside the pickle: `len` elements, of which `view` may name a part.
+#[derive(Clone, Debug)]
+pub(in super::super) struct StorageRef<'a> {
+    pub key: &'a str,
+    pub dtype: Dtype,
+    pub len: usize,
+    /// Offset and length in elements, for the views of the format before PyTorch 1.6.
+    pub view: Option<(usize, usize)>,
+}
+
+/// A tensor over a storage; offset and strides count elements.
+#[derive(Clone, Debug)]
+pub(in super::super) struct TensorRef<'a> {
+    pub storage: StorageRef<'a>,
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    pub strides: Vec<usize>,
+}
+
+/// The containers of one pickle.
+#[derive(Debug, Default)]
+pub(in super::super) struct Arena<'a>(Vec<Node<'a>>);
+
+impl<'a> Arena<'a> {
+    pub fn add(&mut self, node: Node<'a>) -> Value<'a> {
+        let id = NodeId(self.0.len() as u32);
+        self.0.push(node);
+        Value::Node(id)
+    }
+
+    pub fn get(&self, value: Value<'a>) -> Option<&Node<'a>> {
+        match value {
+            Value::Node(NodeId(id)) => self.0.get(id as usize),
+            _ => None,
+        }
+    }
+
+    pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut Node<'a>> {
+        match value {
+            Value::Node(NodeId(id)) => self.0.get_mut(id as usize),
+            _ => None,
+        }
+    }
+
+    /// Every container, in the order of their making.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node<'a>> {
+        self.0.iter()
+    }
+
+    pub fn tuple(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+        match self.get(value)? {
+            Node::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+        match self.get(value)? {
+            Node::Dict(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    pub fn tensor(&self, value: Value<'a>) -> Option<&TensorRef<'a>> {
+        match self.get(value)? {
+            Node::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// What `value` is, in a word or two for an error.
+    pub fn kind(&self, value: Value<'a>) -> &'static str {
+        match value {
+            Value::None => "None",
+            Value::Bool => "a bool",
+            Value::Int(_) | Value::Long(_) => "an int",
+            Value::Float => "a float",
+            Value::Str(_) => "a str",
+            Value::Bytes => "bytes",
+            Value::Global(_) => "a class or function",
+            Value::Inert => "an object",
+            Value::Node(_) => match self.get(value) {
+                Some(Node::Tuple(_)) => "a tuple",
+                Some(Node::List(_)) => "a list",
+                Some(Node::Dict(_)) => "a dict",
+                Some(Node::Storage(_)) => "a bare storage",
+                Some(Node::Tensor(_)) => "a tensor",
+                None => "nothing",
+            },
+        }
+    }
+}
+
+/// The allow-list: every class and function that a checkpoint may name. Each is carried out by
+/// this crate as a description of data; whatever else is named is refused by [`Global::find`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildTensorV2,
+    RebuildParameter,
+    Size,
+    Storage(Dtype),
+    /// Classes that stand beside the weights in training checkpoints (the run's arguments, a
+    /// scheduler's milestones): accepted as opaque objects, their contents dropped.
+    Inert,
+}
+
+impl Global {
+    /// The meaning of `module.name`, or the sentence that refuses it.
+    pub fn find(module: &str, name: &str) -> Parsed<Global> {
+        let global = match (module, name) {
+            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
+            ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Global::RebuildParameter
+            }
+            ("torch", "Size") => Global::Size,
+            ("torch" | "torch.storage", name) if name.ends_with("Storage") => {
+                match storage_dtype(name) {
+                    Some(dtype) => Global::Storage(dtype),
+                    None => return Err(refusal(module, name)),
+                }
+            }
+            ("argparse", "Namespace")
+            | ("collections", "Counter" | "defaultdict")
+            | ("builtins" | "__builtin__", "set" | "dict" | "list" | "int" | "float")
+            | ("torch", "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64") => {
+                Global::Inert
+            }
+            _ => return Err(refusal(module, name)),
+        };
+        Ok(global)
+    }
+}
+
+fn storage_dtype(name: &str) -> Option<Dtype> {
+    Some(match name {
+        "FloatStorage" => Dtype::F32,
+        "DoubleStorage" => Dtype::F64,
+        "HalfStorage" => Dtype::F16,
+        "BFloat16Storage" => Dtype::BF16,
+        "LongStorage" => Dtype::I64,
+        "IntStorage" => Dtype::I32,
+        "ShortStorage" => Dtype::I16,
+        "CharStorage" => Dtype::I8,
+        "ByteStorage" => Dtype::U8,
+        "BoolStorage" => Dtype::Bool,
+        _ => return None,
+    })
+}
+
+fn refusal(module: &str, name: &str) -> String {
+    let asked = quote(&format!("{module}.{name}"));
+    let mut text = format!("the file asks for {asked}, which is refused; nothing was executed");
+    if module.starts_with("torch.nn") || module.starts_with("__torch__") {
+        text.push_str(" (it holds a whole model: save its state_dict() instead)");
+    }
+    text
+}

@@ -1,0 +1,143 @@
+//! `.safetensors` in and out.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use safetensors::{Dtype as FileDtype, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use super::atomic;
+use super::tensor::{Dtype, HostTensor, TensorData, TensorView, element_count};
+use super::{Contents, Parsed, quote};
+use crate::{Error, Result};
+
+/// The header's key for what isn't a tensor.
+const METADATA_KEY: &str = "__metadata__";
+
+/// The tensors of a safetensors file, in the order of their data.
+pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+    let broken = |e: safetensors::SafeTensorError| format!("the safetensors file is broken: {e}");
+    if let Some(stated) = header_len(bytes)
+        && stated > bytes.len() as u64 - 8
+    {
+        return Err(format!(
+            "the safetensors file is truncated: its header takes {stated} bytes, {} are there",
+            bytes.len() - 8
+        ));
+    }
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
+    let mut tensors = Vec::with_capacity(file.len());
+    for name in header.offset_keys() {
+        let view = file.tensor(&name).map_err(broken)?;
+        let dtype = from_file(view.dtype()).ok_or_else(|| {
+            let name = quote(&name);
+            format!("tensor {name}: element type {:?} isn't supported", view.dtype())
+        })?;
+        let data = TensorData::from_bytes(dtype, view.data(), false);
+        tensors.push((name, HostTensor { shape: view.shape().to_vec(), data }));
+    }
+    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(Contents { tensors, metadata, ..Contents::default() })
+}
+
+/// The length of the JSON header, when the file starts as a safetensors file does.
+pub(super) fn header_len(bytes: &[u8]) -> Option<u64> {
+    let len = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    // 100 MB is the limit that the format itself sets.
+    (bytes.get(8) == Some(&b'{') && len <= 100_000_000).then_some(len)
+}
+
+/// Writes `tensors` and `metadata` as a safetensors file, readable by every other reader of the
+/// format. The same input gives the same bytes.
+///
+/// The file appears whole or not at all: the bytes go to a temporary file in the same folder,
+/// which is synced and then renamed over `path`. On any error a file that was there is untouched
+/// and the temporary one is gone.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when a view's shape doesn't fit its values, [`Error::Usage`] for a name that
+/// is taken or reserved, [`Error::Io`] or [`Error::File`] when the disk refuses.
+pub fn write_safetensors<'a, N, V>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (N, V)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()>
+where
+    N: Into<String>,
+    V: Into<TensorView<'a>>,
+{
+    let mut tensors: Vec<(String, TensorView<'a>)> =
+        tensors.into_iter().map(|(name, view)| (name.into(), view.into())).collect();
+    let mut names = HashSet::new();
+    for (name, view) in &tensors {
+        if name == METADATA_KEY || !names.insert(name) {
+            let detail = format!("tensor name {} is taken or reserved", quote(name));
+            return Err(Error::usage(format!("{}: {detail}", path.display())));
+        }
+        let len = element_count(&view.shape).and_then(|n| n.checked_mul(view.dtype.size()));
+        if len != Some(view.bytes.len()) {
+            let detail = format!("shape {:?} doesn't fit {} bytes", view.shape, view.bytes.len());
+            return Err(Error::shape(format!("{}: {}", path.display(), quote(name)), detail));
+        }
+    }
+    // Wide elements first, so that each tensor's data is aligned to its type.
+    tensors.sort_by_key(|(_, view)| std::cmp::Reverse(view.dtype.size()));
+    let header = header(&tensors, metadata);
+    atomic::write(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, view)| out.write_all(view.bytes))
+    })
+}
+
+/// The JSON header, filled up with blanks to a multiple of eight bytes.
+fn header(tensors: &[(String, TensorView<'_>)], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut fields = Map::new();
+    if !metadata.is_empty() {
+        fields.insert(METADATA_KEY.into(), json!(metadata));
+    }
+    let mut at = 0;
+    for (name, view) in tensors {
+        let end = at + view.bytes.len();
+        let dtype = file_name(view.dtype);
+        let field = json!({"dtype": dtype, "shape": view.shape, "data_offsets": [at, end]});
+        fields.insert(name.clone(), field);
+        at = end;
+    }
+    let mut header = Value::Object(fields).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    header
+}
+
+fn from_file(dtype: FileDtype) -> Option<Dtype> {
+    Some(match dtype {
+        FileDtype::F64 => Dtype::F64,
+        FileDtype::F32 => Dtype::F32,
+        FileDtype::F16 => Dtype::F16,
+        FileDtype::BF16 => Dtype::BF16,
+        FileDtype::I64 => Dtype::I64,
+        FileDtype::I32 => Dtype::I32,
+        FileDtype::I16 => Dtype::I16,
+        FileDtype::I8 => Dtype::I8,
+        FileDtype::U8 => Dtype::U8,
+        FileDtype::BOOL => Dtype::Bool,
+        _ => return None,
+    })
+}
+
+fn file_name(dtype: Dtype) -> &'static str {
+    match dtype {
+        Dtype::F64 => "F64",
+        Dtype::F32 => "F32",
+        Dtype::F16 => "F16",
+        Dtype::BF16 => "BF16",
+        Dtype::I64 => "I64",
+        Dtype::I32 => "I32",
+        Dtype::I16 => "I16",
+        Dtype::I8 => "I8",
+        Dtype::U8 => "U8",
+        Dtype::Bool => "BOOL",
+    }
+}

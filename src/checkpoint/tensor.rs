@@ -1,0 +1,261 @@
+//! Tensors in host memory as checkpoints hold them: a shape, an element type, row-major values.
+
+use crate::{Error, Result};
+
+// Elements are viewed as bytes and written as they lie in memory; the formats are little-endian.
+const _: () = assert!(cfg!(target_endian = "little"), "flipside needs a little-endian machine");
+
+/// The element types that a checkpoint can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    F64,
+    F32,
+    F16,
+    BF16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 | Dtype::I32 => 4,
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
+        }
+    }
+}
+
+/// The values of a [`HostTensor`]. Half-precision values are kept as their bits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    F64(Vec<f64>),
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+    BF16(Vec<u16>),
+    I64(Vec<i64>),
+    I32(Vec<i32>),
+    I16(Vec<i16>),
+    I8(Vec<i8>),
+    U8(Vec<u8>),
+    Bool(Vec<bool>),
+}
+
+/// Runs one expression for whichever vector a [`TensorData`] holds.
+macro_rules! each_vec {
+    ($data:expr, $v:ident => $body:expr) => {
+        match $data {
+            TensorData::F64($v) => $body,
+            TensorData::F32($v) => $body,
+            TensorData::F16($v) => $body,
+            TensorData::BF16($v) => $body,
+            TensorData::I64($v) => $body,
+            TensorData::I32($v) => $body,
+            TensorData::I16($v) => $body,
+            TensorData::I8($v) => $body,
+            TensorData::U8($v) => $body,
+            TensorData::Bool($v) => $body,
+        }
+    };
+}
+
+impl TensorData {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        each_vec!(self, v => v.len())
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> Dtype {
+        match self {
+            TensorData::F64(_) => Dtype::F64,
+            TensorData::F32(_) => Dtype::F32,
+            TensorData::F16(_) => Dtype::F16,
+            TensorData::BF16(_) => Dtype::BF16,
+            TensorData::I64(_) => Dtype::I64,
+            TensorData::I32(_) => Dtype::I32,
+            TensorData::I16(_) => Dtype::I16,
+            TensorData::I8(_) => Dtype::I8,
+            TensorData::U8(_) => Dtype::U8,
+            TensorData::Bool(_) => Dtype::Bool,
+        }
+    }
+
+    /// The elements as little-endian bytes, in order.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            TensorData::F64(v) => bytemuck::cast_slice(v),
+            TensorData::F32(v) => bytemuck::cast_slice(v),
+            TensorData::F16(v) | TensorData::BF16(v) => bytemuck::cast_slice(v),
+            TensorData::I64(v) => bytemuck::cast_slice(v),
+            TensorData::I32(v) => bytemuck::cast_slice(v),
+            TensorData::I16(v) => bytemuck::cast_slice(v),
+            TensorData::I8(v) => bytemuck::cast_slice(v),
+            TensorData::U8(v) => v,
+            TensorData::Bool(v) => bytemuck::cast_slice(v),
+        }
+    }
+
+    /// Decodes packed elements of any alignment; a rest shorter than one element is ignored.
+    /// A boolean is true when its byte isn't zero.
+    pub(super) fn from_bytes(dtype: Dtype, bytes: &[u8], big_endian: bool) -> TensorData {
+        macro_rules! decode {
+            ($t:ty) => {{
+                let whole = bytes.len() / size_of::<$t>() * size_of::<$t>();
+                if big_endian {
+                    let chunks = bytes[..whole].chunks_exact(size_of::<$t>());
+                    chunks.map(|c| <$t>::from_be_bytes(c.try_into().unwrap_or_default())).collect()
+                } else {
+                    bytemuck::pod_collect_to_vec::<u8, $t>(&bytes[..whole])
+                }
+            }};
+        }
+        match dtype {
+            Dtype::F64 => TensorData::F64(decode!(f64)),
+            Dtype::F32 => TensorData::F32(decode!(f32)),
+            Dtype::F16 => TensorData::F16(decode!(u16)),
+            Dtype::BF16 => TensorData::BF16(decode!(u16)),
+            Dtype::I64 => TensorData::I64(decode!(i64)),
+            Dtype::I32 => TensorData::I32(decode!(i32)),
+            Dtype::I16 => TensorData::I16(decode!(i16)),
+            Dtype::I8 => TensorData::I8(decode!(i8)),
+            Dtype::U8 => TensorData::U8(bytes.to_vec()),
+            Dtype::Bool => TensorData::Bool(bytes.iter().map(|&b| b != 0).collect()),
+        }
+    }
+
+    /// The values as f32: exact for f32, f16, bf16, small integers and booleans; rounded to
+    /// nearest even otherwise, with f64 beyond the range of f32 becoming infinite.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self {
+            TensorData::F64(v) => v.iter().map(|&x| x as f32).collect(),
+            TensorData::F32(v) => v.clone(),
+            TensorData::F16(v) => v.iter().map(|&x| f16_to_f32(x)).collect(),
+            TensorData::BF16(v) => v.iter().map(|&x| f32::from_bits(u32::from(x) << 16)).collect(),
+            TensorData::I64(v) => v.iter().map(|&x| x as f32).collect(),
+            TensorData::I32(v) => v.iter().map(|&x| x as f32).collect(),
+            TensorData::I16(v) => v.iter().map(|&x| f32::from(x)).collect(),
+            TensorData::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
+            TensorData::U8(v) => v.iter().map(|&x| f32::from(x)).collect(),
+            TensorData::Bool(v) => v.iter().map(|&x| f32::from(u8::from(x))).collect(),
+        }
+    }
+}
+
+/// Widens an IEEE 754 binary16 value, given as its bits; every one of them is exact in f32.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let exponent = u32::from(bits >> 10) & 0x1f;
+    let fraction = u32::from(bits) & 0x3ff;
+    match (exponent, fraction) {
+        // Zero and subnormals: fraction × 2⁻²⁴, which f32 has as a normal number.
+        (0, _) => f32::from_bits(sign | (fraction as f32 * 2f32.powi(-24)).to_bits()),
+        (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
+        // The exponent's bias goes from 15 to 127.
+        _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
+    }
+}
+
+/// A tensor in host memory: row-major and contiguous, dimensions in PyTorch's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// The dimensions, outermost first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// As many values as the product of `shape`.
+    pub data: TensorData,
+}
+
+impl HostTensor {
+    /// A tensor of `data`; an [`Error::Shape`] when their number isn't that of `shape`.
+    pub fn new(shape: impl Into<Vec<usize>>, data: TensorData) -> Result<HostTensor> {
+        let shape = shape.into();
+        if element_count(&shape) != Some(data.len()) {
+            let detail = format!("shape {shape:?} doesn't fit {} values", data.len());
+            return Err(Error::shape("host tensor", detail));
+        }
+        Ok(HostTensor { shape, data })
+    }
+
+    /// The values as f32, see [`TensorData::to_f32`].
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.data.to_f32()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> Dtype {
+        self.data.dtype()
+    }
+
+    /// This tensor, borrowed for [`write_safetensors`](super::write_safetensors).
+    pub fn view(&self) -> TensorView<'_> {
+        TensorView { shape: self.shape.clone(), dtype: self.dtype(), bytes: self.data.as_bytes() }
+    }
+}
+
+/// A borrowed tensor to be written: little-endian bytes with a shape and an element type.
+#[derive(Clone, Debug)]
+pub struct TensorView<'a> {
+    pub(super) shape: Vec<usize>,
+    pub(super) dtype: Dtype,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    /// A view of f32 values in row-major order.
+    pub fn f32(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {
+        TensorView { shape: shape.to_vec(), dtype: Dtype::F32, bytes: bytemuck::cast_slice(values) }
+    }
+
+    /// A view of i64 values in row-major order.
+    pub fn i64(shape: &[usize], values: &'a [i64]) -> TensorView<'a> {
+        TensorView { shape: shape.to_vec(), dtype: Dtype::I64, bytes: bytemuck::cast_slice(values) }
+    }
+}
+
+impl<'a> From<&'a HostTensor> for TensorView<'a> {
+    fn from(tensor: &'a HostTensor) -> Self {
+        tensor.view()
+    }
+}
+
+/// The product of `shape`, or none where it overflows.
+pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |count, &n| count.checked_mul(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::f16_to_f32;
+
+    #[test]
+    fn half_precision_widens_exactly() {
+        // Bits and values from the tables of IEEE 754 binary16.
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x0001, 2f32.powi(-24)),
+            (0x03ff, 1023.0 * 2f32.powi(-24)),
+            (0x0400, 2f32.powi(-14)),
+            (0x3555, 0.333_251_95),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x7c00, f32::INFINITY),
+            (0xfc00, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
+        }
+        assert!(f16_to_f32(0x7e00).is_nan());
+        assert!(f16_to_f32(0x8000).is_sign_negative());
+    }
+}

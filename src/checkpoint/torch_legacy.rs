@@ -1,0 +1,88 @@
+//! `.pth` as PyTorch wrote it before 1.6: five pickles in a row (a magic number, a version, facts
+//! about the machine, the object, the keys of its storages), then the storages in that order.
+
+use std::collections::HashMap;
+
+use super::Contents;
+use super::Parsed;
+use super::pickle::{self, Node, StorageRef, Value};
+use super::quote;
+use super::state_dict::{self, Storages};
+use super::tensor::Dtype;
+
+/// 0x1950a86a20f9469cfc6c, as a pickled integer has it: little-endian.
+const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const VERSION: i64 = 1001;
+
+/// The tensors of a legacy `.pth` file. Errors are half sentences about the file.
+pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+    let magic = pickle::read(bytes, 0)?;
+    if !matches!(magic.root, Value::Long(number) if number == MAGIC) {
+        return Err("it is a pickle, but torch.save didn't write it (no magic number)".into());
+    }
+    let version = pickle::read(bytes, magic.end)?;
+    if !matches!(version.root, Value::Int(VERSION)) {
+        return Err("its version of the format before PyTorch 1.6 is unknown".into());
+    }
+    let machine = pickle::read(bytes, version.end)?;
+    let object = pickle::read(bytes, machine.end)?;
+    let keys = pickle::read(bytes, object.end)?;
+    let Some(Node::List(items)) = keys.arena.get(keys.root) else {
+        return Err("its list of storages is missing".into());
+    };
+
+    let types = element_types(&object);
+    let mut spans = HashMap::new();
+    let mut at = keys.end;
+    for &item in items {
+        let Value::Str(key) = item else { return Err("it names a storage by no text".into()) };
+        let truncated = || format!("it is truncated: its data {} isn't complete", quote(key));
+        let dtype = *types
+            .get(key)
+            .ok_or_else(|| format!("it holds data {} that nothing in it refers to", quote(key)))?;
+        let start = at + 8;
+        let count = bytes.get(at..start).and_then(|b| Some(i64::from_le_bytes(b.try_into().ok()?)));
+        let count = count.and_then(|n| usize::try_from(n).ok()).ok_or_else(truncated)?;
+        let end = count.checked_mul(dtype.size()).and_then(|len| start.checked_add(len));
+        let end = end.filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
+        spans.insert(key, &bytes[start..end]);
+        at = end;
+    }
+    state_dict::contents(&object, &Spans { spans, file_len: bytes.len() })
+}
+
+/// The element type of each storage that the object refers to.
+fn element_types<'a>(object: &pickle::Pickle<'a>) -> HashMap<&'a str, Dtype> {
+    let storages = object.arena.nodes().filter_map(|node| match node {
+        Node::Storage(storage) => Some((storage.key, storage.dtype)),
+        _ => None,
+    });
+    storages.collect()
+}
+
+struct Spans<'a> {
+    spans: HashMap<&'a str, &'a [u8]>,
+    file_len: usize,
+}
+
+impl<'a> Storages<'a> for Spans<'a> {
+    fn bytes(&self, storage: &StorageRef<'a>) -> Parsed<&'a [u8]> {
+        let key = quote(storage.key);
+        let bytes = self.spans.get(storage.key).copied();
+        let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the file"))?;
+        if storage.len.checked_mul(storage.dtype.size()) == Some(bytes.len()) {
+            Ok(bytes)
+        } else {
+            Err(format!("its data {key} isn't of the stated {} elements", storage.len))
+        }
+    }
+
+    /// This format is little-endian whatever machine wrote it.
+    fn big_endian(&self) -> bool {
+        false
+    }
+
+    fn file_len(&self) -> usize {
+        self.file_len
+    }
+}

@@ -1,0 +1,72 @@
+//! `.pth` as PyTorch has written it since 1.6: a zip archive with a pickle and one entry a
+//! storage.
+
+use super::Parsed;
+use super::archive::Archive;
+use super::pickle::{self, StorageRef};
+use super::state_dict::{self, Storages};
+use super::{Contents, quote};
+
+/// The tensors of a zip `.pth` file. Errors are half sentences about the file.
+pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+    let archive = Archive::parse(bytes)?;
+    let folder = root_folder(&archive)?;
+    let data = archive
+        .read(&format!("{folder}/data.pkl"))?
+        .ok_or_else(|| "the zip archive holds no data.pkl".to_string())?;
+    let big_endian = match archive.read(&format!("{folder}/byteorder"))? {
+        // Writers before PyTorch 2.0 don't state it; they ran on little-endian machines.
+        None | Some(b"little") => false,
+        Some(b"big") => true,
+        Some(other) => {
+            let other = quote(&String::from_utf8_lossy(other));
+            return Err(format!("its byte order {other} is neither little nor big"));
+        }
+    };
+    let pickle = pickle::read(data, 0)?;
+    let storages = Entries { archive: &archive, folder, big_endian, file_len: bytes.len() };
+    state_dict::contents(&pickle, &storages)
+}
+
+/// The one folder that everything in the archive stands in.
+fn root_folder<'a>(archive: &Archive<'a>) -> Parsed<&'a str> {
+    if archive.names().any(|name| name.ends_with("/constants.pkl")) {
+        return Err("it is a TorchScript program; save its state_dict() instead".into());
+    }
+    let folders = archive.names().filter_map(|name| name.strip_suffix("/data.pkl"));
+    // The shortest, then the first by name: the choice mustn't hang on the order of a map.
+    let folder = folders.min_by_key(|name| (name.len(), *name));
+    folder.ok_or_else(|| "it is a zip archive, but torch.save didn't write it (no data.pkl)".into())
+}
+
+struct Entries<'b, 'a> {
+    archive: &'b Archive<'a>,
+    folder: &'a str,
+    big_endian: bool,
+    file_len: usize,
+}
+
+impl<'a> Storages<'a> for Entries<'_, 'a> {
+    fn bytes(&self, storage: &StorageRef<'a>) -> Parsed<&'a [u8]> {
+        let key = quote(storage.key);
+        let bytes = self.archive.read(&format!("{}/data/{}", self.folder, storage.key))?;
+        let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the archive"))?;
+        match storage.len.checked_mul(storage.dtype.size()) {
+            Some(len) if len <= bytes.len() => Ok(&bytes[..len]),
+            _ => Err(format!(
+                "its data {key} has {} bytes, too few for {} elements of type {:?}",
+                bytes.len(),
+                storage.len,
+                storage.dtype
+            )),
+        }
+    }
+
+    fn big_endian(&self) -> bool {
+        self.big_endian
+    }
+
+    fn file_len(&self) -> usize {
+        self.file_len
+    }
+}

@@ -1,0 +1,71 @@
+//! Families of backbones, and the models made of them.
+
+mod file;
+mod resnet;
+
+use std::sync::Arc;
+
+pub use file::{Input, ModelFile, Published, names};
+
+use crate::Result;
+use crate::nn::{Builder, Head};
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::tape::{NodeId, Tape};
+use crate::tensor::{Map, Spec};
+
+/// A recorded classifier: a backbone with a head, and the loss behind it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub tape: Arc<Tape>,
+    pub head: Head,
+    pub classes: usize,
+    /// Height and width of its images.
+    pub image_size: usize,
+    /// Input: normalised images, N × size × size × 3.
+    pub image: NodeId,
+    /// Input: labels (u32), one an image; only the loss needs them.
+    pub labels: NodeId,
+    /// The last layer, before `logit_scale` where there is one.
+    pub last_layer: NodeId,
+    /// Output: N × classes.
+    pub logits: NodeId,
+    /// Output: the loss of each image.
+    pub loss: NodeId,
+}
+
+impl Model {
+    /// Records the model of `file` for `classes` classes and square images of `image_size`.
+    ///
+    /// # Errors
+    /// Where the architecture can't take images of that size, or its numbers don't fit.
+    pub fn new(
+        file: &ModelFile,
+        head: Head,
+        classes: usize,
+        image_size: usize,
+        label_smoothing: f32,
+    ) -> Result<Model> {
+        let mut tape = Tape::new();
+        let image = tape.input("image", Spec::f32(Map::new(image_size, image_size, 3)));
+        let labels = tape.input("labels", Spec::u32(Map::vector(1)));
+        let mut builder = Builder {
+            tape: &mut tape,
+            prefix: head.backbone_prefix().into(),
+            activation: file.activation(),
+        };
+        let (name, feature) = file.record_backbone(&mut builder, image)?;
+        let nodes = builder.head(name, feature, classes, head)?;
+        let loss = tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
+        Ok(Model {
+            tape: Arc::new(tape),
+            head,
+            classes,
+            image_size,
+            image,
+            labels,
+            last_layer: nodes.last_layer,
+            logits: nodes.logits,
+            loss,
+        })
+    }
+}

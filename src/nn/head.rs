@@ -1,0 +1,70 @@
+//! The two heads: an ordinary linear layer, and the text-guided one.
+
+use std::sync::Arc;
+
+use super::Builder;
+use crate::Result;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::linear::Linear;
+use crate::ops::scale::Scale;
+use crate::tape::NodeId;
+
+/// Which head a model has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// The backbone's own linear layer → classes.
+    Baseline,
+    /// The backbone's linear layer → `width`, normalised, times one row a class, times
+    /// exp(`logit_scale`). Rows start as text features or at random.
+    TextGuided { width: usize },
+}
+
+impl Head {
+    /// What stands before the backbone's names.
+    pub const fn backbone_prefix(&self) -> &'static str {
+        match self {
+            Head::Baseline => "",
+            Head::TextGuided { .. } => "backbone.",
+        }
+    }
+}
+
+/// The nodes of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadNodes {
+    /// The last layer: the baseline's own, or the text-guided `head`, before the scale.
+    pub last_layer: NodeId,
+    /// The logits: after the scale where there is one.
+    pub logits: NodeId,
+}
+
+impl Builder<'_> {
+    /// The backbone's last layer, called `name`, and the rest of the head.
+    pub fn head(
+        &mut self,
+        name: &str,
+        feature: NodeId,
+        classes: usize,
+        head: Head,
+    ) -> Result<HeadNodes> {
+        let channels = self.tape.node(feature).spec.map.channels;
+        match head {
+            Head::Baseline => {
+                let op = Linear::new(channels, classes, true);
+                let logits = self.tape.record(&self.name(name), op, &[feature])?;
+                Ok(HeadNodes { last_layer: logits, logits })
+            }
+            Head::TextGuided { width } => {
+                let op = Linear::new(channels, width, true);
+                let embedding = self.tape.record(&self.name(name), op, &[feature])?;
+                let unit = self.tape.record("normalize", L2Normalize, &[embedding])?;
+                let op = Linear::new(width, classes, false);
+                let last_layer = self.tape.record("head", op, &[unit])?;
+                let names = Some(["logit_scale"].as_slice());
+                let scale = Arc::new(Scale);
+                let logits = self.tape.record_shared("scaled", scale, &[last_layer], names)?;
+                Ok(HeadNodes { last_layer, logits })
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Layers made of operations, recorded under PyTorch's state-dict names.
+
+mod builder;
+mod head;
+
+pub use builder::{Activation, Builder, StemPool};
+pub use head::{Head, HeadNodes};

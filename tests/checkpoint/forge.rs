@@ -1,0 +1,90 @@
+//! Makes `.pth` files by hand, honest ones and others.
+
+/// The pickle of one bare tensor over storage `0`.
+pub fn tensor(class: &str, len: i32, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
+    let mut p = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
+    text(&mut p, "storage");
+    p.extend(format!("ctorch\n{class}\n").bytes());
+    text(&mut p, "0");
+    text(&mut p, "cpu");
+    int(&mut p, len);
+    p.extend(b"tQ");
+    int(&mut p, offset);
+    for dims in [shape, strides] {
+        p.push(b'(');
+        dims.iter().for_each(|&n| int(&mut p, n));
+        p.push(b't');
+    }
+    p.extend(b"\x89ccollections\nOrderedDict\n)RtR.");
+    p
+}
+
+fn int(pickle: &mut Vec<u8>, value: i32) {
+    pickle.push(b'J');
+    pickle.extend(value.to_le_bytes());
+}
+
+pub fn text(pickle: &mut Vec<u8>, text: &str) {
+    pickle.push(b'X');
+    pickle.extend((text.len() as u32).to_le_bytes());
+    pickle.extend(text.bytes());
+}
+
+/// A `.pth` file of a pickle and the bytes of storage `0`.
+pub fn pth(pickle: &[u8], storage: &[u8], byte_order: &str) -> Vec<u8> {
+    let order = byte_order.as_bytes();
+    zip(&[("a/data.pkl", pickle), ("a/byteorder", order), ("a/data/0", storage)], false)
+}
+
+/// A zip archive of stored entries without checksums; with `zip64`, every length and offset
+/// stands in the 64-bit fields.
+pub fn zip(entries: &[(&str, &[u8])], zip64: bool) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let (len, offset) = (data.len() as u64, file.len() as u64);
+        file.extend(b"PK\x03\x04");
+        file.extend([0; 22]);
+        file.extend((name.len() as u16).to_le_bytes());
+        file.extend([0; 2]);
+        file.extend(name.bytes());
+        file.extend(*data);
+
+        let narrow = |n: u64| if zip64 { u32::MAX } else { n as u32 }.to_le_bytes();
+        directory.extend(b"PK\x01\x02");
+        directory.extend([0; 16]);
+        directory.extend(narrow(len));
+        directory.extend(narrow(len));
+        directory.extend((name.len() as u16).to_le_bytes());
+        directory.extend(if zip64 { 28u16 } else { 0 }.to_le_bytes());
+        directory.extend([0; 10]);
+        directory.extend(narrow(offset));
+        directory.extend(name.bytes());
+        if zip64 {
+            directory.extend([1, 0, 24, 0]);
+            [len, len, offset].iter().for_each(|n| directory.extend(n.to_le_bytes()));
+        }
+    }
+    let (start, len, count) = (file.len() as u64, directory.len() as u64, entries.len() as u64);
+    file.extend(directory);
+    if zip64 {
+        let record = file.len() as u64;
+        file.extend(b"PK\x06\x06");
+        file.extend(44u64.to_le_bytes());
+        file.extend([0; 12]);
+        [count, count, len, start].iter().for_each(|n| file.extend(n.to_le_bytes()));
+        file.extend(b"PK\x06\x07\0\0\0\0");
+        file.extend(record.to_le_bytes());
+        file.extend([1, 0, 0, 0]);
+    }
+    let (count, len, start) = match zip64 {
+        true => (u16::MAX, u32::MAX, u32::MAX),
+        false => (count as u16, len as u32, start as u32),
+    };
+    file.extend(b"PK\x05\x06\0\0\0\0");
+    file.extend(count.to_le_bytes());
+    file.extend(count.to_le_bytes());
+    file.extend(len.to_le_bytes());
+    file.extend(start.to_le_bytes());
+    file.extend([0; 2]);
+    file
+}
