@@ -41,11 +41,13 @@ __device__ __forceinline__ void average_backward(const Args& args, const Axis& r
     const u64 image = u64(p.image) * args.height * args.width * args.channels;
     const f32* dy = ptr<const f32>(args.from) + image + p.channel;
     f32 sum = 0.0f;
-    for (u32 i = r.start; i < r.end; ++i)
+    for (u32 i = r.start; i < r.end; ++i) {
+        const u32 counted = rows.extent(i).count;
         for (u32 j = s.start; j < s.end; ++j) {
-            const u32 count = rows.extent(i).count * columns.extent(j).count;
+            const u32 count = counted * columns.extent(j).count;
             sum += dy[u64(i * args.width + j) * args.channels] / f32(count);
         }
+    }
     f32* dx = ptr<f32>(args.to) + p.at;
     *dx = args.accumulate ? *dx + sum : sum;
 }
