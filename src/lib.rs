@@ -9,10 +9,12 @@ pub mod fault;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod progress;
 pub mod recipe;
 pub mod rng;
 pub mod tape;
 pub mod tensor;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};
