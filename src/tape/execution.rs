@@ -43,6 +43,8 @@ pub struct Execution {
     memory: Memory,
     capacity: usize,
     pub(super) needed: Vec<bool>,
+    /// Nodes whose values a fault may have changed in the last [`Execution::replay_from`].
+    pub(super) stale: Vec<bool>,
     gradient_flows: Vec<bool>,
     pub(super) state: RunState,
     state_buffer: Buffer,
@@ -102,6 +104,7 @@ impl Execution {
             memory,
             capacity,
             needed,
+            stale: vec![false; tape.nodes().len()],
             gradient_flows,
             state: RunState::default(),
             state_buffer: device.alloc(size_of::<RunState>())?,
@@ -219,6 +222,7 @@ impl Execution {
 
     /// Runs every node that the outputs need.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+        self.stale.fill(false);
         for index in 0..self.tape.nodes().len() {
             if self.needed[index] {
                 self.run(weights, NodeId(index), self.whole(NodeId(index)))?;

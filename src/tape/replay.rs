@@ -36,19 +36,24 @@ const NOTHING: Region = {
 };
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole. Values of nodes before `from` must
-    /// be the golden ones; replays in descending order of `from` keep that true.
+    /// Runs `from` and every node that depends on it, whole, and puts right what the last replay
+    /// left wrong beside them: with faults in one branch of a network, the other branch is golden
+    /// again. Replays in descending order of `from` leave nothing before `from` to put right.
+    ///
+    /// The one armed node should be `from`. The values of every node that isn't run are golden.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
         self.require_golden()?;
-        let mut dirty = vec![false; self.tape.nodes().len()];
+        let tape = self.tape.clone();
+        let mut dirty = vec![false; tape.nodes().len()];
         dirty[from.0] = true;
-        for index in from.0..dirty.len() {
+        for (index, node) in tape.nodes().iter().enumerate() {
             let id = NodeId(index);
-            dirty[index] |= self.tape.node(id).inputs.iter().any(|input| dirty[input.0]);
-            if dirty[index] && self.needed[index] {
+            dirty[index] |= node.inputs.iter().any(|input| dirty[input.0]);
+            if self.needed[index] && (dirty[index] || self.stale[index]) {
                 self.run(weights, id, self.whole(id))?;
             }
         }
+        self.stale = dirty;
         Ok(())
     }
 
