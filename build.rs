@@ -1,1 +1,122 @@
-fn main() {}
+//! Compiles `kernels/*.cu` twice: with the C++ compiler for the emulator, and with nvcc, where there
+//! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`.
+//!
+//! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA=1` (no nvcc is an
+//! error), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
+
+#[path = "build/cache.rs"]
+mod cache;
+#[path = "build/emulated.rs"]
+mod emulated;
+#[path = "build/nvcc.rs"]
+mod nvcc;
+#[path = "build/source.rs"]
+mod source;
+
+use std::env;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use cache::Job;
+use source::KernelFile;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    for path in ["build.rs", "build", "kernels"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    for name in ["NVCC", "CUDA_HOME", "FLIPSIDE_REQUIRE_CUDA", "FLIPSIDE_SANITIZE"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no root")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
+    let cache = cache::directory(&out)?;
+    let kernels = root.join("kernels");
+    let mut files = source::scan(&kernels, false)?;
+    files.extend(source::scan(&kernels.join("emulator/testing"), true)?);
+    source::check_unique(&files)?;
+
+    let emulator = emulated::Compiler::find(&kernels)?;
+    let mut jobs = Vec::new();
+    for file in &files {
+        jobs.extend(emulator.kernel_jobs(file, &out, &cache)?);
+    }
+    jobs.extend(emulator.runtime_jobs(&cache)?);
+    let objects = jobs.len();
+
+    let nvcc = nvcc::find(&root)?;
+    if let Some(nvcc) = &nvcc {
+        for file in files.iter().filter(|file| !file.testing) {
+            jobs.push(nvcc.job(file, &kernels, &cache)?);
+        }
+    }
+    cache::run(&jobs)?;
+    cache::prune(&cache);
+
+    emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
+    let images = &jobs[objects..];
+    write(&out.join("kernel_files.rs"), &rust_table(&files, images, &emulator, nvcc.is_some()))?;
+    write(&out.join("resources.txt"), &resources(&files, images))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What src/device/kernels.rs includes: one `KernelFile` a file.
+fn rust_table(
+    files: &[KernelFile],
+    images: &[Job],
+    emulator: &emulated::Compiler,
+    nvcc: bool,
+) -> String {
+    let mut externs = String::new();
+    let mut entries = String::new();
+    let mut images = images.iter();
+    for file in files {
+        let fatbin = match images.next().filter(|_| !file.testing && nvcc) {
+            Some(image) => format!("include_bytes!({:?})", image.output),
+            None => "&[]".into(),
+        };
+        for variant in emulator.variants() {
+            let _ = writeln!(externs, "    static {}: FileTable;", variant.symbol(file));
+        }
+        let mut tables =
+            emulator.variants().iter().map(|v| format!("|| &raw const {}", v.symbol(file)));
+        let base = tables.next().unwrap_or_default();
+        let wide = tables.next().map_or("None".into(), |table| format!("Some({table})"));
+        let _ = writeln!(
+            entries,
+            "    KernelFile {{ name: {:?}, testing: {}, fatbin: {fatbin}, table: {base}, \
+             wide: {wide} }},",
+            file.name, file.testing
+        );
+    }
+    let images = if nvcc { nvcc::IMAGES } else { "" };
+    format!(
+        "unsafe extern \"C\" {{\n{externs}}}\n\n\
+         /// The images in each fatbin; empty when there was no nvcc.\n\
+         pub(super) const IMAGES: &str = {images:?};\n\n\
+         static FILES: &[KernelFile] = &[\n{entries}];\n"
+    )
+}
+
+/// What ptxas said about every file, for scripts/kernel-resources.sh.
+fn resources(files: &[KernelFile], images: &[Job]) -> String {
+    let mut text = String::new();
+    for (file, image) in files.iter().filter(|file| !file.testing).zip(images) {
+        let said = std::fs::read_to_string(image.log()).unwrap_or_default();
+        let _ = write!(text, "# kernels/{}\n{said}", file.name);
+    }
+    text
+}

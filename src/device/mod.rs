@@ -1,26 +1,249 @@
-//! stand-in
-use crate::Result;
-#[derive(Clone, Debug)]
-pub struct Device(());
-#[derive(Clone, Copy, Debug)]
-pub enum DeviceKind { Cpu }
-impl std::fmt::Display for DeviceKind { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "cpu") } }
-pub unsafe trait KernelArgs: bytemuck::Pod {}
-impl Device {
-    pub fn cpu() -> Device { Device(()) }
-    pub fn kind(&self) -> DeviceKind { DeviceKind::Cpu }
-    pub fn is_cpu(&self) -> bool { true }
-    pub fn host_memory(&self) -> bool { true }
-    pub fn alloc(&self, bytes: usize) -> Result<Buffer> { let v = vec![[0u64; 8]; bytes.div_ceil(64)]; Ok(Buffer { v, bytes, device: self.clone() }) }
-    pub fn launch<A: KernelArgs>(&self, _k: &'static str, _g: [u32; 3], _b: [u32; 3], _a: &A) -> Result<()> { unreachable!() }
-    pub unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<()> { unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) }; Ok(()) }
-    pub unsafe fn read(&self, address: u64, out: &mut [u8]) -> Result<()> { unsafe { std::ptr::copy_nonoverlapping(address as *const u8, out.as_mut_ptr(), out.len()) }; Ok(()) }
+//! Where memory lives and how a kernel is launched: `cpu`, `cuda:N`, `emulated`.
+//!
+//! A [`Device`] owns nothing but a way to reach memory and kernels; a [`Buffer`] is memory on one.
+//! The `cpu` device has memory only: operations run native code there. On the other two an
+//! operation is a [launch](Device::launch): a kernel's name, a grid, a block, and one plain struct
+//! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
+
+mod buffer;
+mod cuda;
+mod emulated;
+pub mod kernels;
+mod report;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use buffer::Buffer;
+pub use emulated::{EmulatorOptions, ThreadOrder};
+pub use kernels::{KernelArgs, KernelInfo, kernels};
+pub use report::{DeviceReport, report};
+
+use crate::{Error, Result};
+
+/// The most shared memory that a block may have, in bytes: what every GPU since sm_80 grants.
+pub const MAX_SHARED_BYTES: u32 = 99 * 1024;
+
+/// What a device is. Displays as [`Device::parse`] reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// The host's processor, running native code.
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+    /// The GPU's kernels on the host's processor.
+    Emulated,
 }
-pub struct Buffer { v: Vec<[u64; 8]>, bytes: usize, device: Device }
-impl Buffer {
-    pub fn address(&self) -> u64 { self.v.as_ptr() as u64 }
-    pub fn bytes(&self) -> usize { self.bytes }
-    pub fn device(&self) -> &Device { &self.device }
-    pub fn write(&self, offset: usize, b: &[u8]) -> Result<()> { unsafe { self.device.write(self.address() + offset as u64, b) } }
-    pub fn read(&self, offset: usize, b: &mut [u8]) -> Result<()> { unsafe { self.device.read(self.address() + offset as u64, b) } }
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceKind::Cpu => f.write_str("cpu"),
+            DeviceKind::Cuda(0) => f.write_str("cuda"),
+            DeviceKind::Cuda(index) => write!(f, "cuda:{index}"),
+            DeviceKind::Emulated => f.write_str("emulated"),
+        }
+    }
+}
+
+/// A place to keep tensors and run operations. Cheap to clone; clones are the same device.
+#[derive(Clone)]
+pub struct Device(Arc<Backend>);
+
+enum Backend {
+    Cpu,
+    Emulated(EmulatorOptions),
+    Cuda(cuda::Cuda),
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.kind())
+    }
+}
+
+impl Device {
+    /// The device that `spec` names: `cpu`, `emulated`, `cuda` (the first GPU) or `cuda:N`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for any other word, [`Error::Device`] when the GPU can't be used; the text
+    /// says what is missing.
+    pub fn parse(spec: &str) -> Result<Device> {
+        match spec {
+            "cpu" => Ok(Device::cpu()),
+            "emulated" => Ok(Device::emulated()),
+            "cuda" => Device::cuda(0),
+            _ => match spec.strip_prefix("cuda:").map(str::parse::<usize>) {
+                Some(Ok(index)) => Device::cuda(index),
+                _ => Err(Error::usage(format!(
+                    "there is no device `{spec}`: say cpu, cuda, cuda:N or emulated"
+                ))),
+            },
+        }
+    }
+
+    /// The host's processor.
+    pub fn cpu() -> Device {
+        Device(Arc::new(Backend::Cpu))
+    }
+
+    /// The kernels on the host's processor, threads in forward order, blocks in parallel.
+    pub fn emulated() -> Device {
+        Device::emulated_with(EmulatorOptions::default())
+    }
+
+    /// The kernels on the host's processor, with a given order of threads.
+    pub fn emulated_with(options: EmulatorOptions) -> Device {
+        Device(Arc::new(Backend::Emulated(options)))
+    }
+
+    /// GPU number `index`, with every kernel loaded.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there is no such GPU, no driver, or the program was built without
+    /// nvcc; the text says what to install.
+    pub fn cuda(index: usize) -> Result<Device> {
+        Ok(Device(Arc::new(Backend::Cuda(cuda::Cuda::new(index)?))))
+    }
+
+    /// What this device is.
+    pub fn kind(&self) -> DeviceKind {
+        match &*self.0 {
+            Backend::Cpu => DeviceKind::Cpu,
+            Backend::Emulated(_) => DeviceKind::Emulated,
+            Backend::Cuda(cuda) => DeviceKind::Cuda(cuda.index()),
+        }
+    }
+
+    /// Whether operations run native code here instead of kernels.
+    pub fn is_cpu(&self) -> bool {
+        matches!(*self.0, Backend::Cpu)
+    }
+
+    /// Whether addresses on this device are pointers of this process (cpu and emulated).
+    pub fn host_memory(&self) -> bool {
+        !matches!(*self.0, Backend::Cuda(_))
+    }
+
+    /// Whether two handles are the same device: addresses of one mean the same on the other.
+    /// All of `cpu` and `emulated` share the host's memory but differ in how operations run.
+    pub fn same(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.kind() == other.kind()
+    }
+
+    /// Fresh zeroed memory, aligned to 64 bytes (256 on cuda). Zero bytes are allowed.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there isn't that much.
+    pub fn alloc(&self, bytes: usize) -> Result<Buffer> {
+        Buffer::new(self, bytes)
+    }
+
+    /// Queues `kernel` with its one argument; shared memory is what the kernel declares. Kernels and
+    /// copies of one device happen in the order of the calls. On `emulated` the kernel has run when
+    /// this returns; on cuda an error inside it may surface in a later call.
+    ///
+    /// The addresses in `args` must be live buffers of this device, as large as the kernel reads and
+    /// writes: nothing here can check that (the emulated tests under AddressSanitizer do).
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the kernel doesn't exist, `A` isn't its argument, the grid or the block
+    /// is out of bounds, or the threads of a block can't go on (emulated); [`Error::Unsupported`] on
+    /// the cpu device, which runs no kernels.
+    pub fn launch<A: KernelArgs>(
+        &self,
+        kernel: &'static str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        args: &A,
+    ) -> Result<()> {
+        let (number, info) = kernels::find(kernel)?;
+        kernels::check_launch::<A>(info, grid, block)?;
+        let bytes = bytemuck::bytes_of(args);
+        match &*self.0 {
+            Backend::Cpu => Err(Error::Unsupported { op: kernel.into(), device: "cpu".into() }),
+            Backend::Emulated(options) => {
+                emulated::launch(options, number, info, grid, block, bytes)
+            }
+            Backend::Cuda(cuda) => cuda.launch(number, info, grid, block, bytes),
+        }
+    }
+
+    /// Waits until all that was queued has happened.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if any of it failed.
+    pub fn synchronize(&self) -> Result<()> {
+        match &*self.0 {
+            Backend::Cuda(cuda) => cuda.synchronize(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies `bytes` to `address`; the slice may be reused at once.
+    ///
+    /// # Safety
+    /// `address .. address + bytes.len()` lies in one live allocation of this device, and no other
+    /// thread reads or writes it meanwhile.
+    pub unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        match &*self.0 {
+            _ if bytes.is_empty() => Ok(()),
+            Backend::Cuda(cuda) => unsafe { cuda.write(address, bytes) },
+            _ => {
+                unsafe {
+                    std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len())
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Fills `out` from `address`, after all that was queued.
+    ///
+    /// # Safety
+    /// `address .. address + out.len()` lies in one live allocation of this device, and no other
+    /// thread writes it meanwhile.
+    pub unsafe fn read(&self, address: u64, out: &mut [u8]) -> Result<()> {
+        match &*self.0 {
+            _ if out.is_empty() => Ok(()),
+            Backend::Cuda(cuda) => unsafe { cuda.read(address, out) },
+            _ => {
+                unsafe {
+                    std::ptr::copy_nonoverlapping(address as *const u8, out.as_mut_ptr(), out.len())
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Copies within the device. On host memory the two may overlap, on cuda they may not.
+    ///
+    /// # Safety
+    /// Both ranges lie in live allocations of this device, and no other thread uses them meanwhile.
+    pub unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        match &*self.0 {
+            _ if bytes == 0 => Ok(()),
+            Backend::Cuda(cuda) => unsafe { cuda.copy(from, to, bytes) },
+            _ => {
+                unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets a range to zero.
+    ///
+    /// # Safety
+    /// `address .. address + bytes` lies in one live allocation of this device, and no other thread
+    /// uses it meanwhile.
+    pub unsafe fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        match &*self.0 {
+            _ if bytes == 0 => Ok(()),
+            Backend::Cuda(cuda) => unsafe { cuda.zero(address, bytes) },
+            _ => {
+                unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
+                Ok(())
+            }
+        }
+    }
 }

@@ -118,5 +118,15 @@ impl OpCase {
 
 /// Every case of every operation.
 pub fn all() -> Vec<OpCase> {
-    [super::conv2d::cases(), super::linear::cases()].into_iter().flatten().collect()
+    [
+        super::conv2d::cases(),
+        super::linear::cases(),
+        super::batch_norm::cases(),
+        super::max_pool::cases(),
+        super::avg_pool::cases(),
+        super::adaptive_avg_pool::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,13 +1,20 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
+pub mod adaptive_avg_pool;
+mod averaging;
+pub mod avg_pool;
+pub mod batch_norm;
 pub mod case;
 mod context;
 pub mod conv2d;
 pub(crate) mod gemm;
 pub mod linear;
+pub mod max_pool;
 mod param;
 mod run_state;
+mod wide;
+pub mod window;
 
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
 pub use param::{Init, Layout, ParamSpec, Role};

@@ -202,7 +202,7 @@ impl Execution {
             None
         } else {
             let bytes = table.to_bytes();
-            let buffer = self.device.alloc(bytes.len())?;
+            let mut buffer = self.device.alloc(bytes.len())?;
             buffer.write(0, &bytes)?;
             Some(buffer)
         };

@@ -1,0 +1,98 @@
+// What emulated kernels ask of the emulator: who am I, wait for the block, meet my warp.
+//
+// A CUDA thread is a coroutine with a stack of its own. It runs until it waits or ends; the
+// scheduler (scheduler.cpp) then runs another of the same block. All threads of a block run on one
+// OS thread, so `lane` and `block` below may be read at any time without locks.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace emulator {
+
+struct Index3 {
+    uint32_t x, y, z;
+};
+
+struct Stack;
+struct Meeting;
+
+// Where in a kernel file a thread waits.
+struct Place {
+    const char* what; // the CUDA name, such as "__syncthreads"
+    const char* file;
+    int line;
+};
+
+// One CUDA thread.
+struct Lane {
+    Index3 thread;    // threadIdx
+    uint32_t linear;  // x + Dx·(y + Dy·z)
+    Stack* stack;     // null before the first instruction and after the last
+    Meeting* meeting; // the warp meeting that it waits in, if any
+    bool at_barrier;
+    Place place; // where it waits
+};
+
+// The block that this OS thread runs.
+struct Block {
+    Index3 index;  // blockIdx
+    Index3 threads; // blockDim
+    Index3 grid;   // gridDim
+};
+
+// One coming together of lanes of a warp: what each of them posted, for all of them to read.
+struct Meeting {
+    Place place;
+    uint32_t mask;    // who is to come
+    uint32_t arrived; // who has come
+    uint32_t unread;  // who has yet to leave
+    alignas(16) unsigned char posts[32][64];
+};
+
+// Initial-exec: read with one instruction. A coroutine never changes its OS thread.
+extern __thread Lane* lane __attribute__((tls_model("initial-exec")));
+extern __thread Block* block __attribute__((tls_model("initial-exec")));
+
+// Waits until every live thread of the block is here; returns how many of them came with a
+// predicate that is true.
+uint32_t meet_block(bool predicate, Place place);
+
+// Posts up to 64 bytes and waits until every live lane of `mask` has posted at the same place.
+// The meeting stays readable until `leave`, which every lane owes it.
+const Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, Place place);
+void leave(const Meeting* meeting);
+
+// Ends the launch with an error that names this thread, the place and `why`.
+void fail(Place place, const char* why);
+
+inline uint32_t lane_id() { return lane->linear % 32; }
+
+// ---- what a compiled kernel file tells the Rust side (mirrored in src/device/kernels.rs) ----
+
+struct KernelEntry {
+    const char* symbol;
+    const char* args;
+    void (*run)(const void* args, void* shared);
+    uint32_t args_bytes;
+    uint32_t shared_bytes;
+    uint32_t max_threads;
+};
+
+struct FieldEntry {
+    const char* structure;
+    const char* field;
+    uint32_t structure_bytes;
+    uint32_t offset;
+    uint32_t bytes;
+};
+
+struct FileTable {
+    const KernelEntry* kernels;
+    uint64_t kernel_count;
+    const FieldEntry* fields;
+    uint64_t field_count;
+};
+
+} // namespace emulator

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Runs the tests of the emulated kernels under AddressSanitizer and UBSan: reads and writes past the
+# end of a buffer, misaligned vectors, overflow. Stable Rust; the kernels and the emulator are
+# instrumented, Rust's own code only through its allocations.
+#
+# Usage: scripts/sanitize.sh [test name filter...]      (default: emulat kernel)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+library() {
+    local path
+    path=$("${CXX:-c++}" -print-file-name="$1")
+    if [ "$path" = "$1" ]; then
+        echo "sanitize: the C++ compiler has no $1; install its sanitizer libraries" >&2
+        exit 1
+    fi
+    echo "$path"
+}
+asan=$(library libasan.so)
+ubsan=$(library libubsan.so)
+
+export FLIPSIDE_SANITIZE=1
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/sanitize
+
+binary=$(cargo test --test flipside --no-run --message-format=json | grep -F '"kind":["test"]' |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+[ -x "$binary" ] || { echo "sanitize: the test binary wasn't built" >&2; exit 1; }
+
+export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
+[ $# -gt 0 ] || set -- emulat kernel
+LD_PRELOAD="$asan $ubsan" "$binary" "$@"
+
+# The check of the check: a read one element past a buffer must end the run with a report.
+report=$(LD_PRELOAD="$asan $ubsan" "$binary" --ignored --exact emulator::a_read_past_the_end 2>&1) &&
+    { echo "sanitize: a read past the end of a buffer was not caught" >&2; exit 1; }
+if ! grep -q 'heap-buffer-overflow' <<< "$report" || ! grep -q 'wrong.cu' <<< "$report"; then
+    echo "sanitize: the deliberate error gave another report:" >&2
+    echo "$report" >&2
+    exit 1
+fi
+echo "sanitize: clean, and a deliberate read past the end of a buffer was caught"

@@ -1,0 +1,259 @@
+//! NVIDIA GPUs, through the driver that is opened when one is asked for.
+//!
+//! Every file's image is loaded when the device is made, not at its first launch: a load inside a
+//! timed run or a captured graph would be worse than the moment that it takes here, and an image that
+//! the GPU can't run is found at once.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
+use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
+use cudarc::nvrtc::Ptx;
+
+use super::kernels::{self, KernelInfo};
+use crate::{Error, Result};
+
+/// Dynamic shared memory that a kernel gets without asking.
+const FREE_SHARED_BYTES: u32 = 48 * 1024;
+
+/// Whether nvcc was there when this program was built.
+pub(super) fn images_embedded() -> bool {
+    !kernels::IMAGES.is_empty()
+}
+
+/// Why no GPU can be used here; `None` if the driver answers. Never panics, whatever is installed.
+pub(super) fn missing() -> Option<String> {
+    if !images_embedded() {
+        return Some(
+            "the program was built without nvcc: run scripts/get-nvcc.sh and build again".into(),
+        );
+    }
+    // SAFETY: opens the library and closes it again.
+    if !unsafe { sys::is_culib_present() } {
+        return Some("there is no libcuda: install the NVIDIA driver".into());
+    }
+    match result::init().and_then(|()| result::device::get_count()) {
+        Ok(0) => Some("the NVIDIA driver sees no GPU".into()),
+        Ok(_) => None,
+        Err(error) => Some(format!("the NVIDIA driver sees no GPU ({})", reason(&error))),
+    }
+}
+
+/// The driver's own words for an error.
+fn reason(error: &DriverError) -> String {
+    match error.error_string() {
+        Ok(text) => text.to_string_lossy().into_owned(),
+        Err(_) => format!("error {:?}", error.0),
+    }
+}
+
+/// One GPU: a stream on which everything happens in order, and the loaded kernels.
+pub(super) struct Cuda {
+    index: usize,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    /// By the kernel's number; `None` for those of the emulator's tests.
+    functions: Vec<Option<CudaFunction>>,
+}
+
+impl Cuda {
+    pub(super) fn new(index: usize) -> Result<Cuda> {
+        let device = format!("cuda:{index}");
+        let failed = |detail: String| Error::Device { device: device.clone(), detail };
+        if let Some(detail) = missing() {
+            return Err(failed(detail));
+        }
+        let driver = |error: DriverError| failed(reason(&error));
+        let count = result::device::get_count().map_err(driver)?;
+        if index >= count as usize {
+            return Err(failed(format!("there are {count} GPUs, numbered from 0")));
+        }
+        let context = CudaContext::new(index).map_err(driver)?;
+        // SAFETY: there is one stream, so no allocation is ever used on another.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(driver)?;
+        let functions = load(&context).map_err(|(file, error)| {
+            failed(format!("kernels/{file} can't be loaded: {}", reason(&error)))
+        })?;
+        Ok(Cuda { index, context, stream, functions })
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
+    fn failed(&self, what: &str, error: DriverError) -> Error {
+        Error::Device {
+            device: format!("cuda:{}", self.index),
+            detail: format!("{what}: {}", reason(&error)),
+        }
+    }
+
+    /// Runs a driver call on this GPU, whichever thread calls.
+    fn call<T>(
+        &self,
+        what: &str,
+        call: impl FnOnce() -> std::result::Result<T, DriverError>,
+    ) -> Result<T> {
+        self.context
+            .bind_to_thread()
+            .and_then(|()| call())
+            .map_err(|error| self.failed(what, error))
+    }
+
+    pub(super) fn alloc(&self, bytes: usize) -> Result<u64> {
+        self.call(&format!("an allocation of {bytes} bytes"), || {
+            // SAFETY: the context is bound; the range that is cleared was just allocated.
+            unsafe {
+                let address = result::malloc_sync(bytes)?;
+                result::memset_d8_async(address, 0, bytes, self.stream.cu_stream())?;
+                Ok(address)
+            }
+        })
+    }
+
+    /// Frees at once what the stream may still use: so it waits first. A failure is kept by the
+    /// context, whose next call reports it.
+    pub(super) fn free(&self, address: u64) {
+        let freed = self.context.bind_to_thread().and_then(|()| {
+            self.stream.synchronize()?;
+            // SAFETY: a live allocation of this GPU, which its owner gives up.
+            unsafe { result::free_sync(address) }
+        });
+        self.context.record_err(freed);
+    }
+
+    pub(super) fn synchronize(&self) -> Result<()> {
+        self.call("waiting for the GPU", || self.stream.synchronize())
+    }
+
+    /// # Safety
+    /// As [`super::Device::write`].
+    pub(super) unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        self.call("a copy to the GPU", || {
+            // SAFETY: the caller's range; the slice is read before this returns.
+            unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream())? };
+            self.stream.synchronize()
+        })
+    }
+
+    /// # Safety
+    /// As [`super::Device::read`].
+    pub(super) unsafe fn read(&self, address: u64, out: &mut [u8]) -> Result<()> {
+        self.call("a copy from the GPU", || {
+            // SAFETY: the caller's range; the slice is written before this returns.
+            unsafe { result::memcpy_dtoh_async(out, address, self.stream.cu_stream())? };
+            self.stream.synchronize()
+        })
+    }
+
+    /// # Safety
+    /// As [`super::Device::copy`].
+    pub(super) unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
+        self.call("a copy on the GPU", || {
+            // SAFETY: the caller's ranges.
+            unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+        })
+    }
+
+    /// # Safety
+    /// As [`super::Device::zero`].
+    pub(super) unsafe fn zero(&self, address: u64, bytes: usize) -> Result<()> {
+        self.call("clearing GPU memory", || {
+            // SAFETY: the caller's range.
+            unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
+        })
+    }
+
+    pub(super) fn launch(
+        &self,
+        number: usize,
+        info: &KernelInfo,
+        grid: [u32; 3],
+        block: [u32; 3],
+        args: &[u8],
+    ) -> Result<()> {
+        let Some(function) = &self.functions[number] else {
+            return Err(kernels::refused(info.symbol, "it isn't built for the GPU"));
+        };
+        let mut argument = [args.as_ptr().cast_mut().cast::<c_void>()];
+        self.context
+            .bind_to_thread()
+            .and_then(|()| {
+                // SAFETY: the function belongs to this context; it takes one struct, whose size was
+                // checked, and the driver copies it before the call returns.
+                unsafe {
+                    result::launch_kernel(
+                        function.cu_function(),
+                        grid.into(),
+                        block.into(),
+                        info.shared_bytes,
+                        self.stream.cu_stream(),
+                        &mut argument,
+                    )
+                }
+            })
+            .map_err(|error| kernels::refused(info.symbol, reason(&error)))
+    }
+}
+
+/// Loads every image; the functions stand at their kernels' numbers.
+fn load(
+    context: &Arc<CudaContext>,
+) -> std::result::Result<Vec<Option<CudaFunction>>, (&'static str, DriverError)> {
+    let mut functions = vec![None; kernels::kernels().len()];
+    for (file_number, file) in kernels::files().iter().enumerate() {
+        if file.fatbin.is_empty() {
+            continue;
+        }
+        let at_file = |error| (file.name, error);
+        let module =
+            context.load_module(Ptx::from_binary(file.fatbin.to_vec())).map_err(at_file)?;
+        for number in kernels::of_file(file_number) {
+            let info = &kernels::kernels()[number];
+            let function = module.load_function(info.symbol).map_err(at_file)?;
+            if info.shared_bytes > FREE_SHARED_BYTES {
+                function
+                    .set_attribute(
+                        FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                        info.shared_bytes as i32,
+                    )
+                    .map_err(at_file)?;
+            }
+            functions[number] = Some(function);
+        }
+    }
+    Ok(functions)
+}
+
+/// Name, memory and compute capability of each GPU that the driver sees.
+pub(super) fn describe() -> Vec<(usize, String)> {
+    let count = result::device::get_count().unwrap_or(0);
+    (0..count)
+        .map(|index| {
+            let text = describe_one(index)
+                .unwrap_or_else(|error| format!("the driver failed: {}", reason(&error)));
+            (index as usize, text)
+        })
+        .collect()
+}
+
+fn describe_one(index: i32) -> std::result::Result<String, DriverError> {
+    use sys::CUdevice_attribute_enum::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    let device = result::device::get(index)?;
+    let name = result::device::get_name(device)?;
+    // SAFETY: a device that the driver just gave us.
+    let (bytes, major, minor) = unsafe {
+        (
+            result::device::total_mem(device)?,
+            result::device::get_attribute(device, MAJOR)?,
+            result::device::get_attribute(device, MINOR)?,
+        )
+    };
+    let gib = bytes as f64 / f64::from(1 << 30);
+    Ok(format!("{name}, {gib:.1} GiB, compute capability {major}.{minor}"))
+}

@@ -1,0 +1,349 @@
+//! The table of all kernels, and the structs that they take.
+//!
+//! The table is what the C++ compiler says about `kernels/*.cu`: names, sizes and every offset come
+//! from the compiled files, so that the Rust side is held against them and not against a second copy.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::OnceLock;
+
+use super::MAX_SHARED_BYTES;
+use crate::{Error, Result};
+
+/// A kernel, as its compiled file describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelInfo {
+    /// Its name in the CUDA source.
+    pub symbol: &'static str,
+    /// Its file under `kernels/`.
+    pub file: &'static str,
+    /// The struct that it takes.
+    pub args: &'static str,
+    /// The size of that struct.
+    pub args_bytes: usize,
+    /// The shared memory that a block needs.
+    pub shared_bytes: u32,
+    /// The most threads that a block may have.
+    pub max_threads: u32,
+    /// A kernel of the emulator's own tests, with deliberate errors; not built for the GPU.
+    pub testing: bool,
+}
+
+/// The one argument of a kernel: a plain struct with the layout of its CUDA twin.
+///
+/// # Safety
+/// `layout` names every field in order, with its offset and size; there is no padding. Use
+/// [`kernel_args!`](crate::kernel_args), which sees to it.
+pub unsafe trait KernelArgs: bytemuck::Pod {
+    /// The struct's name, the same in both languages.
+    const NAME: &'static str;
+
+    /// Every field: name, offset, size.
+    fn layout() -> Vec<(&'static str, usize, usize)>;
+}
+
+/// Declares the Rust twin of a kernel's argument struct: `#[repr(C)]`, plain data, with
+/// [`KernelArgs`] implemented and `check_layout`, which compares it with the CUDA source.
+///
+/// ```
+/// flipside::kernel_args! {
+///     /// Arguments of `relu_forward_f32`.
+///     pub struct ReluForwardArgs {
+///         /// (count,) f32
+///         pub x: u64,
+///         /// (count,) f32
+///         pub y: u64,
+///         pub count: u64,
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! kernel_args {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis struct $name:ident {
+            $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident : $type:ty),+ $(,)?
+        }
+    )+) => {$(
+        $(#[$attribute])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, ::bytemuck::Pod, ::bytemuck::Zeroable)]
+        $visibility struct $name {
+            $($(#[$field_attribute])* $field_visibility $field: $type),+
+        }
+
+        // SAFETY: every field is listed; `derive(Pod)` has refused padding.
+        unsafe impl $crate::device::KernelArgs for $name {
+            const NAME: &'static str = stringify!($name);
+
+            fn layout() -> Vec<(&'static str, usize, usize)> {
+                vec![$((
+                    stringify!($field),
+                    ::core::mem::offset_of!($name, $field),
+                    ::core::mem::size_of::<$type>(),
+                )),+]
+            }
+        }
+
+        impl $name {
+            /// Compares this struct with its twin in the CUDA source, field by field.
+            #[allow(dead_code)]
+            pub fn check_layout() -> $crate::Result<()> {
+                $crate::device::kernels::check_layout::<$name>()
+            }
+        }
+    )+};
+}
+
+/// A kernel as the emulator calls it.
+pub(super) type RunKernel = unsafe extern "C" fn(*const c_void, *mut c_void);
+
+// Mirrors of the structs at the end of kernels/emulator/runtime.h.
+#[repr(C)]
+struct KernelEntry {
+    symbol: *const c_char,
+    args: *const c_char,
+    run: RunKernel,
+    args_bytes: u32,
+    shared_bytes: u32,
+    max_threads: u32,
+}
+
+#[repr(C)]
+struct FieldEntry {
+    structure: *const c_char,
+    field: *const c_char,
+    structure_bytes: u32,
+    offset: u32,
+    bytes: u32,
+}
+
+#[repr(C)]
+struct FileTable {
+    kernels: *const KernelEntry,
+    kernel_count: u64,
+    fields: *const FieldEntry,
+    field_count: u64,
+}
+
+/// One file under `kernels/`, as build.rs lists it.
+pub(super) struct KernelFile {
+    pub(super) name: &'static str,
+    pub(super) testing: bool,
+    /// What nvcc made of it; empty without nvcc.
+    pub(super) fatbin: &'static [u8],
+    /// The code for any processor.
+    table: fn() -> *const FileTable,
+    /// The code for processors with AVX2 and FMA, where there is one: the same bits, faster.
+    wide: Option<fn() -> *const FileTable>,
+}
+
+include!(concat!(env!("OUT_DIR"), "/kernel_files.rs"));
+
+struct Structure {
+    bytes: usize,
+    fields: Vec<(&'static str, usize, usize)>,
+}
+
+struct Table {
+    kernels: Vec<KernelInfo>,
+    run: Vec<RunKernel>,
+    file: Vec<usize>,
+    by_symbol: HashMap<&'static str, usize>,
+    structures: HashMap<&'static str, Structure>,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn processor_is_wide() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn processor_is_wide() -> bool {
+    false
+}
+
+fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        let mut table = Table {
+            kernels: Vec::new(),
+            run: Vec::new(),
+            file: Vec::new(),
+            by_symbol: HashMap::new(),
+            structures: HashMap::new(),
+        };
+        for (number, file) in FILES.iter().enumerate() {
+            let compiled = match file.wide {
+                Some(wide) if processor_is_wide() => wide(),
+                _ => (file.table)(),
+            };
+            // SAFETY: constants that build.rs has generated for the linked objects: arrays of the
+            // stated lengths, strings that end in a zero byte.
+            let (kernels, fields, text) = unsafe {
+                let compiled = &*compiled;
+                (
+                    raw_slice(compiled.kernels, compiled.kernel_count),
+                    raw_slice(compiled.fields, compiled.field_count),
+                    |text: *const c_char| -> &'static str {
+                        CStr::from_ptr(text).to_str().expect("C++ identifiers are ASCII")
+                    },
+                )
+            };
+            for entry in kernels {
+                table.by_symbol.insert(text(entry.symbol), table.kernels.len());
+                table.kernels.push(KernelInfo {
+                    symbol: text(entry.symbol),
+                    file: file.name,
+                    args: text(entry.args),
+                    args_bytes: entry.args_bytes as usize,
+                    shared_bytes: entry.shared_bytes,
+                    max_threads: entry.max_threads,
+                    testing: file.testing,
+                });
+                table.run.push(entry.run);
+                table.file.push(number);
+            }
+            for entry in fields {
+                let bytes = entry.structure_bytes as usize;
+                let structure = table
+                    .structures
+                    .entry(text(entry.structure))
+                    .or_insert_with(|| Structure { bytes, fields: Vec::new() });
+                structure.fields.push((
+                    text(entry.field),
+                    entry.offset as usize,
+                    entry.bytes as usize,
+                ));
+            }
+        }
+        table
+    })
+}
+
+/// # Safety
+/// `start` points to `count` values that live for ever.
+unsafe fn raw_slice<T>(start: *const T, count: u64) -> &'static [T] {
+    if count == 0 {
+        return &[];
+    }
+    unsafe { std::slice::from_raw_parts(start, count as usize) }
+}
+
+/// Every kernel that the program has.
+pub fn kernels() -> &'static [KernelInfo] {
+    &table().kernels
+}
+
+/// The names of all argument structs of the CUDA sources: a test demands that each has a checked
+/// twin. Those of the emulator's own test kernels are among them when `testing`.
+pub fn struct_names(testing: bool) -> Vec<&'static str> {
+    let table = table();
+    let of_tests: BTreeSet<_> =
+        table.kernels.iter().filter(|kernel| kernel.testing).map(|kernel| kernel.args).collect();
+    let mut names: Vec<_> = table.structures.keys().copied().collect();
+    names.retain(|name| testing || !of_tests.contains(name));
+    names.sort_unstable();
+    names
+}
+
+/// Compares the size of `A` and the name, offset and size of each of its fields with the C++ struct
+/// of the same name.
+///
+/// # Errors
+/// [`Error::Kernel`] with the first difference.
+pub fn check_layout<A: KernelArgs>() -> Result<()> {
+    let differ =
+        |detail: String| Err(Error::Kernel { kernel: format!("struct {}", A::NAME), detail });
+    let Some(twin) = table().structures.get(A::NAME) else {
+        return differ("no file in kernels/ defines it".into());
+    };
+    let ours = A::layout();
+    for (i, (name, offset, bytes)) in ours.iter().copied().enumerate() {
+        match twin.fields.get(i) {
+            Some(theirs) if *theirs == (name, offset, bytes) => {}
+            Some((their_name, their_offset, their_bytes)) => {
+                return differ(format!(
+                    "field {i} is `{name}` at {offset} ({bytes} bytes) in Rust, \
+                     `{their_name}` at {their_offset} ({their_bytes} bytes) in CUDA"
+                ));
+            }
+            None => return differ(format!("field {i}, `{name}`, is missing in CUDA")),
+        }
+    }
+    if let Some((name, ..)) = twin.fields.get(ours.len()) {
+        return differ(format!("field {}, `{name}`, is missing in Rust", ours.len()));
+    }
+    if twin.bytes != size_of::<A>() {
+        return differ(format!("{} bytes in Rust, {} in CUDA", size_of::<A>(), twin.bytes));
+    }
+    Ok(())
+}
+
+/// A kernel's number in the table, and its entry.
+pub(super) fn find(symbol: &str) -> Result<(usize, &'static KernelInfo)> {
+    let table = table();
+    match table.by_symbol.get(symbol) {
+        Some(&number) => Ok((number, &table.kernels[number])),
+        None => Err(refused(symbol, "no file in kernels/ defines it")),
+    }
+}
+
+/// The emulated code of a kernel.
+pub(super) fn run_of(number: usize) -> RunKernel {
+    table().run[number]
+}
+
+/// The numbers of the kernels that stand in file number `file`.
+pub(super) fn of_file(file: usize) -> impl Iterator<Item = usize> {
+    let files = &table().file;
+    (0..files.len()).filter(move |&number| files[number] == file)
+}
+
+/// Every file, in the order of their numbers.
+pub(super) fn files() -> &'static [KernelFile] {
+    FILES
+}
+
+pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
+    Error::Kernel { kernel: kernel.into(), detail: detail.into() }
+}
+
+/// What can be said against a launch before it is tried.
+pub(super) fn check_launch<A: KernelArgs>(
+    info: &KernelInfo,
+    grid: [u32; 3],
+    block: [u32; 3],
+) -> Result<()> {
+    let refuse = |detail: String| Err(refused(info.symbol, detail));
+    if A::NAME != info.args || size_of::<A>() != info.args_bytes {
+        return refuse(format!(
+            "it takes {} ({} bytes), not {} ({} bytes)",
+            info.args,
+            info.args_bytes,
+            A::NAME,
+            size_of::<A>()
+        ));
+    }
+    let threads: u64 = block.iter().map(|&n| u64::from(n.min(4096))).product();
+    let limit = u64::from(info.max_threads.min(1024));
+    if threads == 0 || threads > limit || block[2] > 64 {
+        return refuse(format!(
+            "a block of {}×{}×{} threads; it runs with 1 to {limit}",
+            block[0], block[1], block[2]
+        ));
+    }
+    if grid.contains(&0) || grid[0] > i32::MAX as u32 || grid[1] > 65535 || grid[2] > 65535 {
+        return refuse(format!(
+            "a grid of {}×{}×{} blocks; the limits are 2147483647×65535×65535",
+            grid[0], grid[1], grid[2]
+        ));
+    }
+    if info.shared_bytes > MAX_SHARED_BYTES {
+        return refuse(format!(
+            "{} bytes of shared memory; the limit is {MAX_SHARED_BYTES}",
+            info.shared_bytes
+        ));
+    }
+    Ok(())
+}

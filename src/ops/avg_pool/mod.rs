@@ -1,0 +1,87 @@
+//! Average pooling: y\[p, c\] = (Σ over the window of x\[·, c\]) / count, as PyTorch's `AvgPool2d`
+//! without `ceil_mode`: count is all of the window, or only what lies in the map.
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, OpCase};
+use super::window::Window;
+use super::{Backward, Forward, Needs, Op};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
+
+/// Average pooling. Pairs are (rows, columns).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvgPool {
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub padding: [usize; 2],
+    /// Whether padding counts as zeros (PyTorch's default) or not at all.
+    pub count_include_pad: bool,
+}
+
+impl AvgPool {
+    /// A square window; padding counts.
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+        AvgPool {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            padding: [padding; 2],
+            count_include_pad: true,
+        }
+    }
+
+    const fn window(&self) -> Window {
+        Window { kernel: self.kernel, stride: self.stride, padding: self.padding, dilation: [1; 2] }
+    }
+}
+
+impl Op for AvgPool {
+    fn kind(&self) -> &'static str {
+        "avg_pool"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        self.window().output_map("avg_pool", inputs[0].map).map(Spec::f32)
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        self.window().reach(region, output.map)
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    let padded = AvgPool::square(3, 2, 1);
+    let odd = AvgPool { kernel: [2, 3], stride: [3, 1], padding: [1, 0], count_include_pad: false };
+    [
+        ("2x2", AvgPool::square(2, 2, 0), Map::new(7, 6, 21), 3),
+        ("3x3 stride 2, padding counts", padded, Map::new(8, 9, 16), 2),
+        (
+            "3x3 stride 2, padding doesn't",
+            AvgPool { count_include_pad: false, ..padded },
+            Map::new(8, 9, 5),
+            2,
+        ),
+        ("2x3, gaps", odd, Map::new(9, 5, 33), 2),
+    ]
+    .into_iter()
+    .flat_map(|(name, op, map, batch)| {
+        let input = || vec![CaseInput::uniform(map)];
+        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
+        [OpCase::new(name, op, input(), batch), eval]
+    })
+    .collect()
+}
