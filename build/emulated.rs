@@ -46,7 +46,7 @@ impl Compiler {
         build
             .cpp(true)
             .std("c++17")
-            .warnings(false)
+            .extra_warnings(false)
             .cpp_link_stdlib(None)
             .debug(false)
             .opt_level(2)
@@ -54,7 +54,6 @@ impl Compiler {
             .include(kernels);
         for flag in [
             "-g1",
-            "-Wall",
             "-Wno-unknown-pragmas",
             "-Wno-unused-function",
             "-fno-exceptions",

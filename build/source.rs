@@ -75,12 +75,11 @@ fn read(path: PathBuf, testing: bool) -> Result<KernelFile, String> {
 pub fn check_unique(files: &[KernelFile]) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for file in files {
-        let symbols = file.kernels.iter().map(|kernel| &kernel.symbol);
-        let names = file.structures.iter().map(|structure| &structure.name);
-        for name in symbols.chain(names).chain([&file.stem]) {
-            let what = if *name == file.stem { format!("{name}.cu") } else { name.clone() };
-            if let Some(other) = seen.insert(what, &file.name) {
-                return Err(format!("`{name}` is defined in {other} and in {}", file.name));
+        let symbols = file.kernels.iter().map(|kernel| ("kernel", &kernel.symbol));
+        let names = file.structures.iter().map(|structure| ("struct", &structure.name));
+        for (what, name) in symbols.chain(names).chain([("file", &file.stem)]) {
+            if let Some(other) = seen.insert((what, name), &file.name) {
+                return Err(format!("{what} `{name}` stands in {other} and in {}", file.name));
             }
         }
     }
@@ -103,7 +102,7 @@ fn without_comments(text: &str) -> String {
 fn kernels(code: &str) -> Result<Vec<Kernel>, String> {
     let mut found = Vec::new();
     for line in code.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
-        let inside = line.rsplit_once(')').map(|(inside, _)| inside).unwrap_or_default();
+        let inside = line.split_once(')').map(|(inside, _)| inside).unwrap_or_default();
         let parts: Vec<String> = inside.split(',').map(|part| part.trim().to_string()).collect();
         let [symbol, args, shared, max_threads] = &parts[..] else {
             return Err(format!(
@@ -134,11 +133,13 @@ fn structures(code: &str) -> Result<Vec<Structure>, String> {
             tail.split_once('}').ok_or_else(|| format!("struct {name} isn't closed"))?;
         let mut fields = Vec::new();
         for declaration in body.split(';').map(str::trim).filter(|text| !text.is_empty()) {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "_[],* ".contains(c);
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_[], ".contains(c);
             let (_type, names) = declaration
                 .split_once(char::is_whitespace)
                 .filter(|_| declaration.chars().all(|c| plain(c) || c.is_whitespace()))
-                .ok_or_else(|| format!("struct {name}: `{declaration}` isn't a plain field"))?;
+                .ok_or_else(|| {
+                    format!("struct {name}: `{declaration}` isn't a plain field (pointers are u64)")
+                })?;
             for field in names.split(',') {
                 let field = field.split('[').next().unwrap_or_default().trim();
                 fields.push(field.to_string());

@@ -2,12 +2,17 @@
 //! flips do to their answers.
 
 pub mod checkpoint;
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod fault;
+pub mod models;
+pub mod nn;
 pub mod ops;
+pub mod recipe;
 pub mod rng;
 pub mod tape;
 pub mod tensor;
+pub mod text;
 
 pub use error::{Error, Result};

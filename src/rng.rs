@@ -95,8 +95,12 @@ pub fn stream(seed: u64, label: &str) -> Stream {
 impl Stream {
     /// Block `n` of this stream: its `u64` values 8n to 8n + 7, whatever has been read before.
     pub fn block(&self, n: u64) -> Block {
-        let mut block =
-            Block { generator: self.generator.clone(), number: n, words: [0; BLOCK_DRAWS], next: 0 };
+        let mut block = Block {
+            generator: self.generator.clone(),
+            number: n,
+            words: [0; BLOCK_DRAWS],
+            next: 0,
+        };
         block.fill();
         block
     }

@@ -96,7 +96,7 @@ fn gradients_equal_finite_differences() {
         bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();
 
         let step = 1.0 / 512.0;
-        let mut check = |what: String, gradient: &[f32], nudged: &dyn Fn(f32, &[f32]) -> f64| {
+        let check = |what: String, gradient: &[f32], nudged: &dyn Fn(f32, &[f32]) -> f64| {
             for trial in 0..3 {
                 let mut draws = rng::stream(trial, &format!("{what} direction"));
                 let v: Vec<f32> =
@@ -142,7 +142,7 @@ fn gradients_equal_finite_differences() {
 
 impl Bench {
     /// Whether an input's gradient is one that the operation promises (targets have none).
-    fn differentiable(&self, case: &OpCase, index: usize) -> bool {
+    pub fn differentiable(&self, case: &OpCase, index: usize) -> bool {
         case.inputs[index].fill != case::Fill::Distribution
     }
 }

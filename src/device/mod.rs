@@ -125,10 +125,10 @@ impl Device {
         !matches!(*self.0, Backend::Cuda(_))
     }
 
-    /// Whether two handles are the same device: addresses of one mean the same on the other.
-    /// All of `cpu` and `emulated` share the host's memory but differ in how operations run.
+    /// Whether memory and queued work of one handle may be used through the other: clones of one
+    /// device, or any two `cpu` or `emulated` devices. (A GPU opened twice has two queues.)
     pub fn same(&self, other: &Device) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.kind() == other.kind()
+        Arc::ptr_eq(&self.0, &other.0) || self.host_memory() && self.kind() == other.kind()
     }
 
     /// Fresh zeroed memory, aligned to 64 bytes (256 on cuda). Zero bytes are allowed.

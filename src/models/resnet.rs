@@ -65,7 +65,7 @@ impl ResNet {
                 x = self.record_block(b, &name, *width, stride, x)?;
             }
         }
-        let pooled = b.tape.record(&b.name("avgpool"), AdaptiveAvgPool::new(1, 1), &[x])?;
+        let pooled = b.tape.record(&b.name("avgpool"), AdaptiveAvgPool { output: [1, 1] }, &[x])?;
         Ok(("fc", pooled))
     }
 
@@ -80,9 +80,9 @@ impl ResNet {
         let name = b.name("maxpool");
         match (self.stem, self.stem_pool) {
             (Stem::Small, _) => Ok(x),
-            (Stem::ImageNet, StemPool::Max) => b.tape.record(&name, MaxPool::new(3, 2, 1), &[x]),
+            (Stem::ImageNet, StemPool::Max) => b.tape.record(&name, MaxPool::square(3, 2, 1), &[x]),
             (Stem::ImageNet, StemPool::Average) => {
-                b.tape.record(&name, AvgPool::new(3, 2, 1), &[x])
+                b.tape.record(&name, AvgPool::square(3, 2, 1), &[x])
             }
         }
     }

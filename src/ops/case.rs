@@ -125,6 +125,12 @@ pub fn all() -> Vec<OpCase> {
         super::max_pool::cases(),
         super::avg_pool::cases(),
         super::adaptive_avg_pool::cases(),
+        super::relu::cases(),
+        super::silu::cases(),
+        super::add::cases(),
+        super::scale::cases(),
+        super::l2_normalize::cases(),
+        super::cross_entropy::cases(),
     ]
     .into_iter()
     .flatten()

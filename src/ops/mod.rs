@@ -2,17 +2,25 @@
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
 pub mod adaptive_avg_pool;
+pub mod add;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod case;
 mod context;
 pub mod conv2d;
+pub mod cross_entropy;
+mod elementwise;
 pub(crate) mod gemm;
+pub mod l2_normalize;
 pub mod linear;
 pub mod max_pool;
 mod param;
+pub mod relu;
 mod run_state;
+pub mod scale;
+pub mod sgd;
+pub mod silu;
 mod wide;
 pub mod window;
 

@@ -43,9 +43,9 @@ pub struct Execution {
     memory: Memory,
     capacity: usize,
     pub(super) needed: Vec<bool>,
-    /// Nodes whose values a fault may have changed in the last [`Execution::replay_from`].
-    pub(super) stale: Vec<bool>,
     gradient_flows: Vec<bool>,
+    /// Nodes whose values a replay of whole nodes has changed since the last forward pass.
+    pub(super) stale: Vec<bool>,
     pub(super) state: RunState,
     state_buffer: Buffer,
     samples: Vec<u64>,
@@ -104,8 +104,8 @@ impl Execution {
             memory,
             capacity,
             needed,
-            stale: vec![false; tape.nodes().len()],
             gradient_flows,
+            stale: vec![false; tape.nodes().len()],
             state: RunState::default(),
             state_buffer: device.alloc(size_of::<RunState>())?,
             samples: vec![0; capacity],

@@ -36,24 +36,20 @@ const NOTHING: Region = {
 };
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole, and puts right what the last replay
-    /// left wrong beside them: with faults in one branch of a network, the other branch is golden
-    /// again. Replays in descending order of `from` leave nothing before `from` to put right.
-    ///
-    /// The one armed node should be `from`. The values of every node that isn't run are golden.
+    /// Runs `from` and every node that depends on it, whole, and what an earlier replay left
+    /// changed. Replays in descending order of `from` run the fewest nodes.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
-        self.require_golden()?;
-        let tape = self.tape.clone();
-        let mut dirty = vec![false; tape.nodes().len()];
-        dirty[from.0] = true;
-        for (index, node) in tape.nodes().iter().enumerate() {
+        self.require_golden_plan()?;
+        let mut changed = vec![false; self.tape.nodes().len()];
+        changed[from.0] = true;
+        for index in 0..changed.len() {
             let id = NodeId(index);
-            dirty[index] |= node.inputs.iter().any(|input| dirty[input.0]);
-            if self.needed[index] && (dirty[index] || self.stale[index]) {
+            changed[index] |= self.tape.node(id).inputs.iter().any(|input| changed[input.0]);
+            if (changed[index] || self.stale[index]) && self.needed[index] {
                 self.run(weights, id, self.whole(id))?;
             }
         }
-        self.stale = dirty;
+        self.stale = changed;
         Ok(())
     }
 
@@ -70,7 +66,10 @@ impl Execution {
         outputs: &[NodeId],
         undo: &mut Undo,
     ) -> Result<Replay> {
-        self.require_golden()?;
+        self.require_golden_plan()?;
+        if self.stale.contains(&true) {
+            return Err(Error::usage("a replay of boxes needs a clean run before it"));
+        }
         if !self.device.is_cpu() {
             return Err(Error::Unsupported {
                 op: "replay of boxes".into(),
@@ -187,7 +186,7 @@ impl Execution {
         changed
     }
 
-    fn require_golden(&self) -> Result<()> {
+    fn require_golden_plan(&self) -> Result<()> {
         if self.plan().kind == PlanKind::Golden {
             return Ok(());
         }

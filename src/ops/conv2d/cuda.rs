@@ -2,7 +2,7 @@
 
 use super::Conv2d;
 use crate::Result;
-use crate::device::kernel_args;
+use crate::kernel_args;
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Tensor};
 

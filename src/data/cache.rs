@@ -1,0 +1,65 @@
+//! Decoded images kept in memory.
+
+use super::{ClassInfo, Dataset, Image8};
+use crate::Result;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A data set that decodes each image once and keeps it, as long as a budget of bytes lasts; images
+/// beyond the budget are decoded each time. What is returned never depends on the budget.
+pub struct Cached<D> {
+    inner: D,
+    kept: Vec<OnceLock<Image8>>,
+    bytes_left: AtomicUsize,
+}
+
+impl<D: Dataset> Cached<D> {
+    /// Wraps a data set; `budget_bytes` bounds the pixels kept (3·height·width bytes an image).
+    pub fn new(inner: D, budget_bytes: usize) -> Self {
+        let kept = (0..inner.len()).map(|_| OnceLock::new()).collect();
+        Cached { inner, kept, bytes_left: AtomicUsize::new(budget_bytes) }
+    }
+
+    /// Number of images that are in memory now.
+    pub fn kept(&self) -> usize {
+        self.kept.iter().filter(|slot| slot.get().is_some()).count()
+    }
+}
+
+impl<D: Dataset> Dataset for Cached<D> {
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn classes(&self) -> &[ClassInfo] {
+        self.inner.classes()
+    }
+
+    fn label(&self, i: usize) -> usize {
+        self.inner.label(i)
+    }
+
+    fn image(&self, i: usize) -> Result<Image8> {
+        if let Some(image) = self.kept[i].get() {
+            return Ok(image.clone());
+        }
+        let image = self.inner.image(i)?;
+        let size = image.pixels.len();
+        let take = |left: usize| left.checked_sub(size);
+        if self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+            && self.kept[i].set(image.clone()).is_err()
+        {
+            // Another thread was first: what this one reserved is free again.
+            self.bytes_left.fetch_add(size, Ordering::Relaxed);
+        }
+        Ok(image)
+    }
+
+    fn path(&self, i: usize) -> String {
+        self.inner.path(i)
+    }
+
+    fn fingerprint(&self) -> String {
+        self.inner.fingerprint()
+    }
+}

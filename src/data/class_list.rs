@@ -1,0 +1,113 @@
+//! Class lists: what row of the text features a folder or a WordNet id belongs to.
+
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// A line of a class list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassEntry {
+    /// The folder's name, a WordNet id for ImageNet.
+    pub id: String,
+    /// What people call it; not necessarily unique (ImageNet has two kinds of crane).
+    pub name: String,
+}
+
+/// Classes in the order of their index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassList {
+    entries: Vec<ClassEntry>,
+}
+
+impl ClassList {
+    /// Reads a text file with a line `index<TAB>id<TAB>name` for each class. Lines may come in any
+    /// order, empty lines are ignored; the indices must be 0, 1, 2, … without a gap.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file can't be read; [`Error::File`] naming the line if a line is
+    /// malformed or repeats an index or id, or naming the index if one is missing.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
+        let text = std::str::from_utf8(&bytes).map_err(|source| {
+            Error::file(path, format!("is not UTF-8 text (byte {})", source.valid_up_to()))
+        })?;
+        Self::parse(text).map_err(|detail| Error::file(path, detail))
+    }
+
+    /// A list made of entries, index 0 first.
+    pub fn from_entries(entries: Vec<ClassEntry>) -> Self {
+        ClassList { entries }
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut by_index: HashMap<usize, (usize, ClassEntry)> = HashMap::new();
+        let mut lines_of_ids: HashMap<String, usize> = HashMap::new();
+        for (line, content) in text.lines().enumerate().map(|(i, content)| (i + 1, content)) {
+            if content.trim().is_empty() {
+                continue;
+            }
+            let fields: Vec<&str> = content.split('\t').map(str::trim).collect();
+            let &[index, id, name] = fields.as_slice() else {
+                return Err(format!(
+                    "line {line} has {} tab-separated fields instead of 3 (index, id, name)",
+                    fields.len()
+                ));
+            };
+            let index: usize = index
+                .parse()
+                .map_err(|_| format!("line {line}: the index \"{index}\" is not a whole number"))?;
+            if id.is_empty() || name.is_empty() {
+                return Err(format!("line {line}: the id or the name is empty"));
+            }
+            if let Some(first) = lines_of_ids.insert(id.to_string(), line) {
+                return Err(format!("line {line} repeats the id {id} of line {first}"));
+            }
+            let entry = ClassEntry { id: id.to_string(), name: name.to_string() };
+            if let Some((first, _)) = by_index.insert(index, (line, entry)) {
+                return Err(format!("line {line} repeats the index {index} of line {first}"));
+            }
+        }
+        if by_index.is_empty() {
+            return Err("holds no classes".to_string());
+        }
+        let count = by_index.len();
+        let mut entries = Vec::with_capacity(count);
+        for index in 0..count {
+            match by_index.remove(&index) {
+                Some((_, entry)) => entries.push(entry),
+                None => return Err(format!("index {index} is missing among {count} classes")),
+            }
+        }
+        Ok(ClassList { entries })
+    }
+
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no classes.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The classes, index 0 first.
+    pub fn entries(&self) -> &[ClassEntry] {
+        &self.entries
+    }
+
+    /// The index of the class that a folder of this name holds: the one with that id, else the only
+    /// one with that name (spaces and underscores being equal).
+    pub fn index_of(&self, folder: &str) -> Option<usize> {
+        if let Some(index) = self.entries.iter().position(|entry| entry.id == folder) {
+            return Some(index);
+        }
+        let wanted = folder.replace('_', " ");
+        let mut named =
+            (0..self.len()).filter(|&i| self.entries[i].name.replace('_', " ") == wanted);
+        match (named.next(), named.next()) {
+            (Some(index), None) => Some(index),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Data sets in folders: one folder a class, one file an image.
+
+use super::{ClassInfo, ClassList, Dataset, Image8, decode_file, hex};
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// File name endings, without the dot and in lower case, that count as images.
+const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// A file of an [`ImageFolder`].
+struct Entry {
+    /// File name inside the class folder.
+    name: String,
+    class: u32,
+    bytes: u64,
+}
+
+/// `dir/<class>/<image>`: classes are the folders sorted by name, images the files in each that end
+/// in .jpg, .jpeg or .png (in any case), sorted by name; both sorts are by bytes. Names that start
+/// with a dot are passed over.
+pub struct ImageFolder {
+    root: PathBuf,
+    classes: Vec<ClassInfo>,
+    entries: Vec<Entry>,
+}
+
+impl ImageFolder {
+    /// Lists the images of a folder; nothing is decoded yet. With a class list, each class gets the
+    /// name and index of the entry that bears the folder's name as its id; classes that the list
+    /// doesn't hold keep their folder's name and no index.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming what can't be read; [`Error::File`] if there are no class folders or a
+    /// class has no image.
+    pub fn open(dir: &Path, class_list: Option<&ClassList>) -> Result<Self> {
+        let mut folders = Vec::new();
+        for (name, path, metadata) in list(dir)? {
+            if metadata.is_dir() {
+                folders.push((name, path));
+            }
+        }
+        if folders.is_empty() {
+            let detail = "holds no class folders; expected <class>/<image>.jpg (or .jpeg, .png)";
+            return Err(Error::file(dir, detail));
+        }
+        let mut classes = Vec::with_capacity(folders.len());
+        let mut entries = Vec::new();
+        for (class, (id, path)) in folders.into_iter().enumerate() {
+            let before = entries.len();
+            for (name, _, metadata) in list(&path)? {
+                if metadata.is_file() && is_image(&name) {
+                    entries.push(Entry { name, class: class as u32, bytes: metadata.len() });
+                }
+            }
+            if entries.len() == before {
+                return Err(Error::file(path, "holds no .jpg, .jpeg or .png file"));
+            }
+            let index = class_list.and_then(|list| list.index_of(&id));
+            let name = match (class_list, index) {
+                (Some(list), Some(index)) => list.entries()[index].name.clone(),
+                _ => id.clone(),
+            };
+            classes.push(ClassInfo { id, name, index });
+        }
+        Ok(ImageFolder { root: dir.to_path_buf(), classes, entries })
+    }
+
+    /// Path of image `i`, the root included.
+    pub fn file(&self, i: usize) -> PathBuf {
+        let entry = &self.entries[i];
+        self.root.join(&self.classes[entry.class as usize].id).join(&entry.name)
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn classes(&self) -> &[ClassInfo] {
+        &self.classes
+    }
+
+    fn label(&self, i: usize) -> usize {
+        self.entries[i].class as usize
+    }
+
+    fn image(&self, i: usize) -> Result<Image8> {
+        decode_file(&self.file(i))
+    }
+
+    fn path(&self, i: usize) -> String {
+        let entry = &self.entries[i];
+        format!("{}/{}", self.classes[entry.class as usize].id, entry.name)
+    }
+
+    /// SHA-256 of the list of files, one line `<class>/<name><TAB><size in bytes>` each; what the
+    /// files hold is not read.
+    fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        for (i, entry) in self.entries.iter().enumerate() {
+            digest.update(format!("{}\t{}\n", self.path(i), entry.bytes));
+        }
+        hex(&digest.finalize())
+    }
+}
+
+/// What a directory holds, sorted by name, links followed; names that start with a dot are left out.
+fn list(dir: &Path) -> Result<Vec<(String, PathBuf, std::fs::Metadata)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|source| Error::io(dir, source))? {
+        let path = entry.map_err(|source| Error::io(dir, source))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(Error::file(path, "has a name that is not UTF-8"));
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let name = name.to_string();
+        let metadata = std::fs::metadata(&path).map_err(|source| Error::io(&path, source))?;
+        found.push((name, path, metadata));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+fn is_image(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+/// Opens `root/train` and, as the second set, the first of `root/val`, `root/validation` and
+/// `root/test` that is there.
+///
+/// # Errors
+/// [`Error::File`] if one of the two is missing or their classes differ, and the errors of
+/// [`ImageFolder::open`].
+pub fn open_split(
+    root: &Path,
+    class_list: Option<&ClassList>,
+) -> Result<(ImageFolder, ImageFolder)> {
+    let train = root.join("train");
+    if !train.is_dir() {
+        return Err(Error::file(root, "has no folder named train"));
+    }
+    let held_out = ["val", "validation", "test"].map(|name| root.join(name));
+    let Some(val) = held_out.iter().find(|path| path.is_dir()) else {
+        return Err(Error::file(root, "has no folder named val, validation or test"));
+    };
+    let train_set = ImageFolder::open(&train, class_list)?;
+    let val_set = ImageFolder::open(val, class_list)?;
+    let missing = |from: &ImageFolder, other: &ImageFolder| {
+        let lacks = |id: &String| other.classes.iter().all(|class| class.id != *id);
+        from.classes.iter().map(|class| &class.id).find(|id| lacks(id)).cloned()
+    };
+    if let Some(id) = missing(&train_set, &val_set) {
+        return Err(Error::file(val, format!("lacks the class {id} that train has")));
+    }
+    if let Some(id) = missing(&val_set, &train_set) {
+        return Err(Error::file(train, format!("lacks the class {id} that {} has", val.display())));
+    }
+    Ok((train_set, val_set))
+}

@@ -1,0 +1,238 @@
+//! Batches, made ahead of their consumer.
+
+use super::Dataset;
+use super::transform::{Transform, augment_stream};
+use crate::rng::{Draw, Stream, stream};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+/// Images and labels that go through a network together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// N × side × side × 3 normalised values, channels last.
+    pub images: Vec<f32>,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+    /// The place of each image in its data set.
+    pub indices: Vec<u64>,
+    /// Rows and columns of each image.
+    pub side: usize,
+}
+
+impl Batch {
+    /// N, the number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+/// How a pass over a data set is cut into batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochPlan {
+    /// Images a batch.
+    pub batch_size: usize,
+    /// Key of the order and of augmentation.
+    pub seed: u64,
+    /// Number of the epoch, the other half of that key.
+    pub epoch: u64,
+    /// Whether the order is shuffled; else it is the data set's.
+    pub shuffle: bool,
+    /// Whether a last batch that isn't full is left out.
+    pub drop_last: bool,
+    /// Finished batches that may wait for the consumer, at least 1; one more is in the making.
+    pub prefetch: usize,
+    /// Threads that decode and transform, at least 1. No result depends on it.
+    pub workers: usize,
+}
+
+impl EpochPlan {
+    /// A shuffled training epoch: full batches only, two of them ahead, one worker a core.
+    pub fn train(batch_size: usize, seed: u64, epoch: u64) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let (shuffle, drop_last) = (true, true);
+        EpochPlan { batch_size, seed, epoch, shuffle, drop_last, prefetch: 2, workers }
+    }
+
+    /// One pass in the data set's order, the last batch included.
+    pub fn eval(batch_size: usize) -> Self {
+        EpochPlan { shuffle: false, drop_last: false, ..EpochPlan::train(batch_size, 0, 0) }
+    }
+}
+
+/// The order of a shuffled epoch over `n` samples: the permutation that the stream of `seed` and
+/// `order/<epoch>` gives.
+pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
+    stream(seed, &format!("order/{epoch}")).permutation(n)
+}
+
+/// The batches of one epoch, in order. A thread of its own keeps a bounded number of them ready.
+///
+/// The first error ends the iteration. Dropping it early stops the thread after the batch that is in
+/// the making.
+pub struct Batches {
+    receiver: Option<Receiver<Result<Batch>>>,
+    thread: Option<JoinHandle<()>>,
+    left: usize,
+}
+
+impl Batches {
+    /// Starts loading an epoch.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the data set is empty, the batch size 0, larger than a set whose short
+    /// batches are dropped, or the transform makes no sense; [`Error::Io`] if no thread can be
+    /// started. Images that can't be read show up in the iteration.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        transform: impl Into<Transform>,
+        plan: EpochPlan,
+    ) -> Result<Self> {
+        let order = if plan.shuffle {
+            epoch_order(dataset.len(), plan.seed, plan.epoch)
+        } else {
+            (0..dataset.len()).collect()
+        };
+        Self::of(dataset, transform, plan, order)
+    }
+
+    /// Like [`new`](Self::new), but over the given samples in the given order; `plan.shuffle` is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`Error::Usage`] if a sample is out of range.
+    pub fn of(
+        dataset: Arc<dyn Dataset>,
+        transform: impl Into<Transform>,
+        plan: EpochPlan,
+        mut samples: Vec<usize>,
+    ) -> Result<Self> {
+        let transform = transform.into();
+        transform.validate()?;
+        if plan.batch_size == 0 {
+            return Err(Error::usage("the batch size must be at least 1"));
+        }
+        if let Some(sample) = samples.iter().find(|&&i| i >= dataset.len()) {
+            let detail = format!("there is no image {sample} among {}", dataset.len());
+            return Err(Error::usage(detail));
+        }
+        if plan.drop_last {
+            samples.truncate(samples.len() / plan.batch_size * plan.batch_size);
+        }
+        if samples.is_empty() {
+            let detail = format!(
+                "{} images don't fill a single batch of {}",
+                dataset.len(),
+                plan.batch_size
+            );
+            return Err(Error::usage(detail));
+        }
+        let left = samples.len().div_ceil(plan.batch_size);
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(plan.workers.max(1))
+            .thread_name(|i| format!("loader-{i}"))
+            .build()
+            .map_err(|source| Error::io("loader threads", std::io::Error::other(source)))?;
+        let (sender, receiver) = sync_channel(plan.prefetch.max(1));
+        let maker = Maker {
+            dataset,
+            transform,
+            augment: augment_stream(plan.seed, plan.epoch),
+            batch_size: plan.batch_size,
+            workers,
+        };
+        let thread = std::thread::Builder::new()
+            .name("loader".to_string())
+            .spawn(move || maker.run(&samples, &sender))
+            .map_err(|source| Error::io("loader thread", source))?;
+        Ok(Batches { receiver: Some(receiver), thread: Some(thread), left })
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let batch = match self.receiver.as_ref()?.recv() {
+            Ok(batch) => batch,
+            Err(_) => Err(Error::shape("loader", "its thread ended before the last batch")),
+        };
+        self.left = if batch.is_ok() { self.left - 1 } else { 0 };
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        // Without a receiver the thread's next send fails, so that it ends.
+        drop(self.receiver.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported as an error by `next`, or nobody asked.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the loading thread works with. The pool is its own: a consumer that waits inside the global
+/// pool could otherwise starve the loader.
+struct Maker {
+    dataset: Arc<dyn Dataset>,
+    transform: Transform,
+    augment: Stream,
+    batch_size: usize,
+    workers: rayon::ThreadPool,
+}
+
+impl Maker {
+    fn run(&self, samples: &[usize], sender: &SyncSender<Result<Batch>>) {
+        for samples in samples.chunks(self.batch_size) {
+            let batch = self.workers.install(|| self.batch(samples));
+            let failed = batch.is_err();
+            if sender.send(batch).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self, samples: &[usize]) -> Result<Batch> {
+        let side = self.transform.size();
+        let values = side * side * 3;
+        let mut images = vec![0f32; samples.len() * values];
+        let results: Vec<Result<()>> = images
+            .par_chunks_exact_mut(values)
+            .zip(samples)
+            .map(|(out, &sample)| self.image(sample, out))
+            .collect();
+        // The first failure in batch order, whichever thread was faster.
+        results.into_iter().collect::<Result<()>>()?;
+        Ok(Batch {
+            images,
+            labels: samples.iter().map(|&i| self.dataset.label(i) as u32).collect(),
+            indices: samples.iter().map(|&i| i as u64).collect(),
+            side,
+        })
+    }
+
+    fn image(&self, sample: usize, out: &mut [f32]) -> Result<()> {
+        let image = self.dataset.image(sample)?;
+        let mut draws = self.augment.block(sample as u64);
+        self.transform.apply(&image, &mut draws, out).map_err(|error| match error {
+            Error::Shape { detail, .. } => Error::shape(self.dataset.path(sample), detail),
+            other => other,
+        })
+    }
+}

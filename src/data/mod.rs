@@ -1,0 +1,100 @@
+//! Data sets, decoding, transforms and loading.
+//!
+//! A [`Dataset`] gives decoded 8-bit images with labels; a [`transform`] turns one into normalised
+//! f32 values; [`Batches`] does both ahead of its consumer and hands out whole batches. Everything
+//! random is keyed by seed, epoch and sample (see [`crate::rng`]): neither the place of a sample in
+//! its batch nor the number of threads can change a bit.
+
+use crate::{Error, Result};
+
+pub mod builtin;
+mod cache;
+mod class_list;
+mod decode;
+mod folder;
+mod loader;
+pub mod portable;
+pub mod transform;
+
+pub use cache::Cached;
+pub use class_list::{ClassEntry, ClassList};
+pub use decode::{decode, decode_file};
+pub use folder::{ImageFolder, open_split};
+pub use loader::{Batch, Batches, EpochPlan, epoch_order};
+
+/// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image8 {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// height × width × 3 values.
+    pub pixels: Vec<u8>,
+}
+
+impl Image8 {
+    /// An image of `height` × `width` × 3 values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a side is 0 or the number of values is another.
+    pub fn new(height: usize, width: usize, pixels: Vec<u8>) -> Result<Self> {
+        let expected = height.checked_mul(width).and_then(|area| area.checked_mul(3));
+        if height == 0 || width == 0 || expected != Some(pixels.len()) {
+            let detail = format!("{} values for {height}×{width}×3", pixels.len());
+            return Err(Error::shape("image", detail));
+        }
+        Ok(Image8 { height, width, pixels })
+    }
+
+    /// A black image.
+    pub(crate) fn black(height: usize, width: usize) -> Self {
+        Image8 { height, width, pixels: vec![0; height * width * 3] }
+    }
+}
+
+/// A class of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClassInfo {
+    /// The folder's name, a WordNet id for ImageNet.
+    pub id: String,
+    /// What people call it; the id where no class list says better.
+    pub name: String,
+    /// Its row in the class list, and so in text features that were made from that list.
+    pub index: Option<usize>,
+}
+
+/// A labelled set of images in a fixed order.
+pub trait Dataset: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there is no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The classes, in the order that labels count.
+    fn classes(&self) -> &[ClassInfo];
+
+    /// The class of image `i`, below `classes().len()`. Panics if `i` is out of range.
+    fn label(&self, i: usize) -> usize;
+
+    /// Image `i`, decoded.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read or decoded, naming the file.
+    fn image(&self, i: usize) -> Result<Image8>;
+
+    /// What to call image `i`: a path below the data set's root, or a made-up name.
+    fn path(&self, i: usize) -> String;
+
+    /// SHA-256, in hexadecimal, of what identifies the set: equal for equal data, and recorded in
+    /// the manifests of runs.
+    fn fingerprint(&self) -> String;
+}
+
+/// Lower-case hexadecimal of a digest.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,256 @@
+//! From a decoded image to the normalised f32 values that a network reads.
+//!
+//! Transforms are plain values, so that a recipe can hold them and a manifest can print them. What
+//! they compute is held against PIL and torchvision by `tests/oracle/preprocessing.py`.
+
+mod crop;
+mod resize;
+
+pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
+pub use resize::{Filter, resize, resize_shorter_side};
+
+use super::Image8;
+use crate::rng::{Block, Draw, Stream};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// Mean of ImageNet's training images, a channel (red, green, blue), values in [0, 1].
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation to go with [`IMAGENET_MEAN`].
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// How a training picture is cut out.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TrainCrop {
+    /// A random area, resized to `size` × `size`; see [`random_resized_area`].
+    RandomResizedCrop {
+        /// Side of the result, in pixels.
+        size: usize,
+        /// Bounds of the area's share of the image; torchvision: 0.08 and 1.
+        scale: [f64; 2],
+        /// Bounds of width / height; torchvision: 3/4 and 4/3.
+        ratio: [f64; 2],
+    },
+    /// Black padding on each side, then a `size` × `size` window at a random place.
+    RandomCrop {
+        /// Side of the result, in pixels.
+        size: usize,
+        /// Rows and columns added on each side.
+        padding: usize,
+    },
+}
+
+/// What happens to a training image: a random cut, perhaps mirrored, normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainTransform {
+    /// The cut.
+    pub kind: TrainCrop,
+    /// Filter of the resize, if there is one.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Probability of mirroring left to right.
+    pub flip_probability: f64,
+    /// Subtracted from each channel after division by 255.
+    pub mean: [f32; 3],
+    /// What each channel is divided by at last.
+    pub std: [f32; 3],
+}
+
+/// What happens to an image in evaluation: resized by its shorter side, cut in the centre,
+/// normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalTransform {
+    /// New length of the shorter side; `None` leaves the image as it is.
+    pub resize: Option<usize>,
+    /// Side of the central cut.
+    pub crop: usize,
+    /// Filter of the resize.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Subtracted from each channel after division by 255.
+    pub mean: [f32; 3],
+    /// What each channel is divided by at last.
+    pub std: [f32; 3],
+}
+
+/// Either of the two.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Transform {
+    /// Random, keyed by seed, epoch and sample.
+    Train(TrainTransform),
+    /// The same for every epoch.
+    Eval(EvalTransform),
+}
+
+impl From<TrainTransform> for Transform {
+    fn from(transform: TrainTransform) -> Self {
+        Transform::Train(transform)
+    }
+}
+
+impl From<EvalTransform> for Transform {
+    fn from(transform: EvalTransform) -> Self {
+        Transform::Eval(transform)
+    }
+}
+
+impl TrainTransform {
+    /// torchvision's training transform for ImageNet at a given size: random resized crop, mirrored
+    /// half of the time.
+    pub fn imagenet(size: usize) -> Self {
+        TrainTransform {
+            kind: TrainCrop::RandomResizedCrop {
+                size,
+                scale: [0.08, 1.0],
+                ratio: [3.0 / 4.0, 4.0 / 3.0],
+            },
+            filter: Filter::Bilinear,
+            flip_probability: 0.5,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+        }
+    }
+
+    /// The augmented picture in 8 bits, before normalisation. Draws, in this order: those of the
+    /// cut (share, ratio, … top, left; or top, left), then one for mirroring.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a random crop doesn't fit into the padded image.
+    pub fn picture(&self, image: &Image8, draws: &mut impl Draw) -> Result<Image8> {
+        let mut picture = match self.kind {
+            TrainCrop::RandomResizedCrop { size, scale, ratio } => {
+                let area = random_resized_area(image.height, image.width, scale, ratio, draws);
+                resize(&crop(image, area), size, size, self.filter)
+            }
+            TrainCrop::RandomCrop { size, padding } => {
+                let (height, width) = (image.height + 2 * padding, image.width + 2 * padding);
+                if height < size || width < size {
+                    let detail = format!(
+                        "a random crop of {size}×{size} doesn't fit into {}×{} padded by {padding}",
+                        image.height, image.width
+                    );
+                    return Err(Error::shape("augmentation", detail));
+                }
+                let top = draws.below((height - size + 1) as u64) as usize;
+                let left = draws.below((width - size + 1) as u64) as usize;
+                let area = Area { top, left, height: size, width: size };
+                crop(&pad(image, padding, padding, padding, padding), area)
+            }
+        };
+        if draws.chance(self.flip_probability) {
+            flip(&mut picture);
+        }
+        Ok(picture)
+    }
+}
+
+impl EvalTransform {
+    /// torchvision's evaluation transform for ImageNet.
+    pub fn imagenet(resize: usize, crop: usize) -> Self {
+        EvalTransform {
+            resize: Some(resize),
+            crop,
+            filter: Filter::Bilinear,
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
+        }
+    }
+
+    /// The resized and cut picture in 8 bits, before normalisation.
+    pub fn picture(&self, image: &Image8) -> Image8 {
+        match self.resize {
+            Some(size) => centre_crop(&resize_shorter_side(image, size, self.filter), self.crop),
+            None => centre_crop(image, self.crop),
+        }
+    }
+}
+
+impl Transform {
+    /// Rows and columns of what comes out.
+    pub fn size(&self) -> usize {
+        match self {
+            Transform::Eval(eval) => eval.crop,
+            Transform::Train(train) => match train.kind {
+                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. } => {
+                    size
+                }
+            },
+        }
+    }
+
+    /// Transforms an image into `out`, `size()` × `size()` × 3 values, channels last. `augment` is
+    /// the sample's block of the epoch's stream (see [`augment_stream`]); evaluation ignores it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `out` has another length or the image is too small for the crop.
+    pub fn apply(&self, image: &Image8, augment: &mut Block, out: &mut [f32]) -> Result<()> {
+        let (picture, mean, std) = match self {
+            Transform::Train(train) => (train.picture(image, augment)?, train.mean, train.std),
+            Transform::Eval(eval) => (eval.picture(image), eval.mean, eval.std),
+        };
+        if out.len() != picture.pixels.len() {
+            let detail = format!("{} values for {}", out.len(), picture.pixels.len());
+            return Err(Error::shape("transform output", detail));
+        }
+        normalise(&picture, mean, std, out);
+        Ok(())
+    }
+
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the value that doesn't.
+    pub fn validate(&self) -> Result<()> {
+        let (std, flip_probability) = match self {
+            Transform::Train(train) => (train.std, train.flip_probability),
+            Transform::Eval(eval) => (eval.std, 0.0),
+        };
+        let wrong = |what: &str| Err(Error::usage(format!("the transform's {what}")));
+        if self.size() == 0 {
+            return wrong("size is 0");
+        }
+        if let Transform::Eval(EvalTransform { resize: Some(0), .. }) = self {
+            return wrong("resize is 0");
+        }
+        if std.iter().any(|&value| !value.is_finite() || value <= 0.0) {
+            return wrong("std must be above 0");
+        }
+        if !(0.0..=1.0).contains(&flip_probability) {
+            return wrong("flip probability must lie between 0 and 1");
+        }
+        if let Transform::Train(TrainTransform {
+            kind: TrainCrop::RandomResizedCrop { scale, ratio, .. },
+            ..
+        }) = self
+        {
+            let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
+            if !ordered(*scale) || !ordered(*ratio) {
+                return wrong("scale and ratio must be positive, the lower bound first");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The stream of an epoch's augmentation; block i belongs to sample i of the data set.
+pub fn augment_stream(seed: u64, epoch: u64) -> Stream {
+    crate::rng::stream(seed, &format!("augment/{epoch}"))
+}
+
+/// (v / 255 − mean) / std for each value, in f32 and in this order of operations, as torchvision's
+/// `ToTensor` and `Normalize`; the bits are theirs.
+pub fn normalise(image: &Image8, mean: [f32; 3], std: [f32; 3], out: &mut [f32]) {
+    // 256 possible values a channel: a table saves two divisions a pixel.
+    let mut table = [[0f32; 256]; 3];
+    for channel in 0..3 {
+        for (value, entry) in table[channel].iter_mut().enumerate() {
+            *entry = (value as f32 / 255.0 - mean[channel]) / std[channel];
+        }
+    }
+    for (values, pixel) in out.chunks_exact_mut(3).zip(image.pixels.chunks_exact(3)) {
+        for channel in 0..3 {
+            values[channel] = table[channel][usize::from(pixel[channel])];
+        }
+    }
+}

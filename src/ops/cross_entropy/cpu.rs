@@ -1,0 +1,93 @@
+//! Softmax cross-entropy on the CPU.
+
+use super::CrossEntropy;
+use crate::ops::{Backward, Forward};
+use crate::tensor::DType;
+use crate::{Error, Result};
+
+/// The largest logit and log Σ e^(z − largest); NaN where a logit is NaN or the largest infinite.
+fn log_sum(logits: &[f32]) -> (f64, f64) {
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, z| m.max(f64::from(*z)));
+    let sum: f64 = logits.iter().map(|z| (f64::from(*z) - largest).exp()).sum();
+    (largest, sum.ln())
+}
+
+/// softmax(logits).
+pub fn probabilities(logits: &[f32]) -> Vec<f64> {
+    let (largest, log_sum) = log_sum(logits);
+    logits.iter().map(|z| (f64::from(*z) - largest - log_sum).exp()).collect()
+}
+
+/// The loss of one image with a class as target, before it is rounded to f32.
+pub fn loss(logits: &[f32], label: usize) -> f64 {
+    let (largest, log_sum) = log_sum(logits);
+    log_sum - (f64::from(logits[label]) - largest)
+}
+
+/// Calls `f(image, logits, targets)` for images `range`, targets smoothed.
+fn for_each_image(
+    op: &CrossEntropy,
+    logits: (&[f32], usize),
+    targets: (DType, &[u32]),
+    range: std::ops::Range<usize>,
+    node: &str,
+    mut f: impl FnMut(usize, &[f32], &[f64]),
+) -> Result<()> {
+    let (values, classes) = logits;
+    let smoothing = f64::from(op.label_smoothing);
+    let mut target = vec![0f64; classes];
+    for image in range {
+        match targets {
+            (DType::U32, labels) => {
+                let label = labels[image] as usize;
+                if label >= classes {
+                    let detail = format!("label {label}, but there are {classes} classes");
+                    return Err(Error::shape(node, detail));
+                }
+                target.fill(smoothing / classes as f64);
+                target[label] += 1.0 - smoothing;
+            }
+            (DType::F32, words) => {
+                let words = &words[image * classes..(image + 1) * classes];
+                for (target, word) in target.iter_mut().zip(words) {
+                    let share = f64::from(f32::from_bits(*word));
+                    *target = (1.0 - smoothing) * share + smoothing / classes as f64;
+                }
+            }
+        }
+        f(image, &values[image * classes..(image + 1) * classes], &target);
+    }
+    Ok(())
+}
+
+pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
+    let logits = (ctx.input(0), ctx.input_map(0).channels);
+    let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
+    let (range, node) = (ctx.region.images.range(), ctx.node);
+    let losses = ctx.output();
+    for_each_image(op, logits, targets, range, node, |image, logits, target| {
+        let (largest, log_sum) = log_sum(logits);
+        let terms = logits.iter().zip(target);
+        let loss: f64 = terms.map(|(z, t)| t * (log_sum - (f64::from(*z) - largest))).sum();
+        losses[image] = loss as f32;
+    })
+}
+
+/// dz = dL · (p · Σt − t).
+pub fn backward(op: &CrossEntropy, ctx: &mut Backward<'_>) -> Result<()> {
+    let logits = (ctx.input(0), ctx.input_map(0).channels);
+    let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
+    let (range, node) = (0..ctx.images(), ctx.node);
+    let dloss = ctx.output_gradient();
+    let Some((dz, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
+    for_each_image(op, logits, targets, range, node, |image, logits, target| {
+        let (largest, log_sum) = log_sum(logits);
+        let total: f64 = target.iter().sum();
+        let dz = &mut dz[image * logits.len()..(image + 1) * logits.len()];
+        for ((dz, z), t) in dz.iter_mut().zip(logits).zip(target) {
+            let p = (f64::from(*z) - largest - log_sum).exp();
+            let value = (f64::from(dloss[image]) * (p * total - t)) as f32;
+            *dz = if accumulate { *dz + value } else { value };
+        }
+    })
+}

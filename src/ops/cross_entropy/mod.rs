@@ -1,0 +1,77 @@
+//! Softmax cross-entropy of one image: L = −Σ_c t_c · log p_c, p = softmax(logits).
+//!
+//! Targets t are a class (then t is one-hot) or a distribution; label smoothing ε makes them
+//! (1 − ε)·t + ε/C, as PyTorch's `CrossEntropyLoss` does. Sums are taken in f64 from the largest
+//! logit down: L = Σt · (M + log Σ e^(z − M)) − Σ t·z.
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, Fill, OpCase};
+use super::{Backward, Forward, Needs, Op};
+use crate::tensor::{DType, Map, Region, Spec};
+use crate::{Error, Result};
+
+pub use cpu::{loss, probabilities};
+pub use cuda::{CrossEntropyBackwardArgs, CrossEntropyForwardArgs};
+
+/// The loss of each image. Inputs: logits, and labels (u32) or target distributions (f32).
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy {
+    label_smoothing: f32,
+}
+
+impl CrossEntropy {
+    /// With label smoothing in 0..1.
+    pub const fn new(label_smoothing: f32) -> Self {
+        CrossEntropy { label_smoothing }
+    }
+}
+
+impl Op for CrossEntropy {
+    fn kind(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let (logits, targets) = (inputs[0].map, inputs[1]);
+        let fits = match targets.storage {
+            DType::U32 => targets.map == Map::vector(1),
+            DType::F32 => targets.map == logits,
+        };
+        if !fits || logits.pixels() != 1 {
+            let detail = format!("targets of {} don't fit logits of {logits}", targets.map);
+            return Err(Error::shape("cross_entropy", detail));
+        }
+        Ok(Spec::f32(Map::vector(1)))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true, true], output: false }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        Region { images: region.images, ..Region::full(0, output.map) }
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    let logits = CaseInput::uniform(Map::vector(13));
+    let labels = CaseInput { map: Map::vector(1), fill: Fill::Labels(13) };
+    let soft = CaseInput { map: Map::vector(13), fill: Fill::Distribution };
+    vec![
+        OpCase::new("labels", CrossEntropy::new(0.0), vec![logits, labels], 5),
+        OpCase::new("labels, smoothed", CrossEntropy::new(0.1), vec![logits, labels], 5),
+        OpCase::new("soft", CrossEntropy::new(0.0), vec![logits, soft], 4),
+        OpCase::new("soft, smoothed", CrossEntropy::new(0.1), vec![logits, soft], 4),
+    ]
+}

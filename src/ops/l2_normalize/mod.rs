@@ -1,0 +1,52 @@
+//! L2 normalisation over channels: y = x / ‖x‖ at every pixel.
+//!
+//! ‖x‖² is a plain f32 sum in channel order that may overflow; then x/‖x‖ is 0. A zero vector gives
+//! NaN. Nothing is added to the norm.
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Needs, Op};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
+
+pub use cuda::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};
+
+/// Division by the length.
+#[derive(Clone, Copy, Debug)]
+pub struct L2Normalize;
+
+impl Op for L2Normalize {
+    fn kind(&self) -> &'static str {
+        "l2_normalize"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true], output: true }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        region.all_channels(output.map.channels)
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    vec![
+        OpCase::new("vector", L2Normalize, vec![CaseInput::uniform(Map::vector(131))], 4),
+        OpCase::new("map", L2Normalize, vec![CaseInput::uniform(Map::new(2, 3, 9))], 2),
+    ]
+}

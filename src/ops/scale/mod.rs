@@ -1,0 +1,62 @@
+//! Multiplication by exp(s) of a trained scalar s, CLIP's `logit_scale` (Radford et al., 2021):
+//! y = x · exp(s); s starts at ln(1/0.07). The exponential is taken in f64 and rounded once.
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
+
+pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs};
+
+/// The logit scale.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale;
+
+/// ln(1/0.07).
+const INITIAL: f32 = 2.659_260_1;
+
+impl Op for Scale {
+    fn kind(&self) -> &'static str {
+        "scale"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        vec![ParamSpec {
+            name: "logit_scale",
+            shape: vec![],
+            role: Role::Scale,
+            layout: Layout::Plain,
+            init: Init::Constant(INITIAL),
+        }]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![false], output: true }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks. Sums of a thousand signed terms in another order differ by
+/// more of a small result than by themselves, hence the wider bound.
+pub fn cases() -> Vec<OpCase> {
+    let case = OpCase::new("vector", Scale, vec![CaseInput::uniform(Map::vector(117))], 9);
+    vec![OpCase { tolerance: 1e-5, ..case }]
+}

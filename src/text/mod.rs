@@ -1,0 +1,99 @@
+//! Text features: a vector a class, from which the head of a text-guided classifier starts.
+
+pub mod hashing;
+
+use crate::data::ClassInfo;
+use crate::{Error, Result};
+
+/// One row of `width` numbers for each of a list of classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextFeatures {
+    /// Class names or ids; row i belongs to name i.
+    pub names: Vec<String>,
+    /// names.len() × width values, row by row, as they were made: not necessarily of unit length.
+    pub rows: Vec<f32>,
+    /// Dimensions of the text encoder; 512 for the CLIP models in use.
+    pub width: usize,
+}
+
+/// How many missing classes an error names.
+const NAMED: usize = 8;
+
+impl TextFeatures {
+    /// Features from their rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are no rows or the number of values isn't names × width;
+    /// [`Error::Usage`] naming the first class whose row holds NaN or infinity or is all zero, since
+    /// it has no direction.
+    pub fn from_rows(names: Vec<String>, rows: Vec<f32>, width: usize) -> Result<Self> {
+        if names.is_empty() || width == 0 || names.len().checked_mul(width) != Some(rows.len()) {
+            let detail = format!("{} values for {} classes × {width}", rows.len(), names.len());
+            return Err(Error::shape("text features", detail));
+        }
+        for (name, row) in names.iter().zip(rows.chunks_exact(width)) {
+            if row.iter().any(|value| !value.is_finite()) || row.iter().all(|&value| value == 0.0) {
+                let detail = format!(
+                    "the text feature of \"{name}\" has no direction: it is zero or not finite"
+                );
+                return Err(Error::usage(detail));
+            }
+        }
+        Ok(TextFeatures { names, rows, width })
+    }
+
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are no classes; never the case for features made by this crate.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Row `i`, `width` values.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.rows[i * self.width..(i + 1) * self.width]
+    }
+
+    /// All rows, each divided by its Euclidean norm (summed in f64, rounded once to f32): what the
+    /// head's weight starts from.
+    pub fn normalized_rows(&self) -> Vec<f32> {
+        let mut rows = self.rows.clone();
+        for row in rows.chunks_exact_mut(self.width) {
+            let squares: f64 = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+            let norm = squares.sqrt();
+            row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
+        }
+        rows
+    }
+
+    /// The features of a data set's classes, in the data set's order, found by
+    /// [`ClassInfo::index`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the classes that have no index or whose index is beyond the last row.
+    pub fn select(&self, classes: &[ClassInfo]) -> Result<TextFeatures> {
+        let index = |class: &ClassInfo| class.index.filter(|&index| index < self.len());
+        let missing: Vec<&str> = classes
+            .iter()
+            .filter(|class| index(class).is_none())
+            .map(|class| class.name.as_str())
+            .collect();
+        if !missing.is_empty() {
+            let mut list = missing[..missing.len().min(NAMED)].join(", ");
+            if missing.len() > NAMED {
+                list.push_str(&format!(" and {} more", missing.len() - NAMED));
+            }
+            let detail = format!("the text features have no row for {list}");
+            return Err(Error::usage(detail));
+        }
+        let indices: Vec<usize> = classes.iter().filter_map(index).collect();
+        TextFeatures::from_rows(
+            classes.iter().map(|class| class.name.clone()).collect(),
+            indices.iter().flat_map(|&i| self.row(i)).copied().collect(),
+            self.width,
+        )
+    }
+}

@@ -1,0 +1,284 @@
+//! Data sets and loading.
+
+mod preprocessing;
+
+use flipside::data::builtin::{Shapes, Split, descriptions};
+use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
+use flipside::data::{
+    Batch, Batches, Cached, ClassList, Dataset, EpochPlan, ImageFolder, epoch_order, open_split,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn small_train() -> TrainTransform {
+    TrainTransform {
+        kind: TrainCrop::RandomResizedCrop { size: 24, scale: [0.3, 1.0], ratio: [0.75, 1.33] },
+        filter: Filter::Bilinear,
+        flip_probability: 0.5,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    }
+}
+
+fn small_eval() -> EvalTransform {
+    EvalTransform {
+        resize: Some(28),
+        crop: 24,
+        filter: Filter::Bilinear,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    }
+}
+
+fn shapes(count: usize) -> Arc<dyn Dataset> {
+    Arc::new(Shapes::new(1, Split::Train, count))
+}
+
+fn load(set: &Arc<dyn Dataset>, transform: impl Into<Transform>, plan: EpochPlan) -> Vec<Batch> {
+    Batches::new(set.clone(), transform, plan).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// A PNG of the test pattern under `root/<class>/<name>`.
+fn write_image(root: &Path, class: &str, name: &str, height: usize, width: usize) -> PathBuf {
+    let path = root.join(class).join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let image = preprocessing::pattern(height, width);
+    image::RgbImage::from_raw(width as u32, height as u32, image.pixels)
+        .unwrap()
+        .save_with_format(&path, image::ImageFormat::Png)
+        .unwrap();
+    path
+}
+
+fn message<T>(result: flipside::Result<T>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn augmentation_knows_neither_batch_nor_thread() {
+    let set = shapes(50);
+    let flat = |batch_size, workers, drop_last| {
+        let plan =
+            EpochPlan { workers, drop_last, prefetch: 1, ..EpochPlan::train(batch_size, 9, 3) };
+        let batches = load(&set, small_train(), plan);
+        let mut by_index: Vec<(u64, u32, Vec<u32>)> = Vec::new();
+        for batch in &batches {
+            for (i, image) in batch.images.chunks_exact(24 * 24 * 3).enumerate() {
+                let bits = image.iter().map(|value| value.to_bits()).collect();
+                by_index.push((batch.indices[i], batch.labels[i], bits));
+            }
+        }
+        by_index
+    };
+    let reference = flat(50, 1, true);
+    assert_eq!(reference.len(), 50);
+    assert!(reference.iter().all(|(i, label, _)| i % 10 == u64::from(*label)));
+    assert_eq!(reference, flat(7, 3, false));
+    assert_eq!(reference[..48], flat(16, 2, true));
+
+    let other = load(&set, small_train(), EpochPlan::train(50, 9, 4));
+    assert_ne!(other[0].indices, reference.iter().map(|entry| entry.0).collect::<Vec<_>>());
+    // Another place in the order: the sample itself looks the same when only the order changes.
+    let plan = EpochPlan::train(1, 9, 3);
+    let third = reference[3].0 as usize;
+    let alone: Vec<_> =
+        Batches::of(set.clone(), small_train(), plan, vec![third]).unwrap().collect();
+    let bits: Vec<u32> = alone[0].as_ref().unwrap().images.iter().map(|v| v.to_bits()).collect();
+    assert_eq!(bits, reference[3].2);
+}
+
+#[test]
+fn orders_are_permutations() {
+    let mut order = epoch_order(1000, 5, 2);
+    assert_eq!(order, epoch_order(1000, 5, 2));
+    assert_ne!(order, epoch_order(1000, 5, 3));
+    assert_ne!(order, epoch_order(1000, 6, 2));
+    order.sort_unstable();
+    assert!(order.into_iter().eq(0..1000));
+}
+
+#[test]
+fn evaluation_keeps_the_order_and_the_short_batch() {
+    let set = shapes(23);
+    let batches = load(&set, small_eval(), EpochPlan::eval(10));
+    assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [10, 10, 3]);
+    assert!(batches.iter().flat_map(|batch| batch.indices.clone()).eq(0..23));
+    assert!(batches.iter().all(|batch| batch.images.len() == batch.len() * 24 * 24 * 3));
+    let dropped = EpochPlan { drop_last: true, ..EpochPlan::eval(10) };
+    assert_eq!(load(&set, small_eval(), dropped).len(), 2);
+    let too_large = EpochPlan { drop_last: true, ..EpochPlan::eval(24) };
+    assert!(message(Batches::new(set.clone(), small_eval(), too_large)).contains("23 images"));
+    assert!(message(Batches::new(set, small_eval(), EpochPlan::eval(0))).contains("batch size"));
+}
+
+#[test]
+fn an_early_drop_ends_the_loader() {
+    let set = shapes(200);
+    for taken in 0..3 {
+        let mut batches =
+            Batches::new(set.clone(), small_train(), EpochPlan::train(4, 1, 0)).unwrap();
+        for _ in 0..taken {
+            batches.next().unwrap().unwrap();
+        }
+        drop(batches);
+    }
+    // The threads are joined: nobody else holds the set.
+    assert_eq!(Arc::strong_count(&set), 1);
+}
+
+#[test]
+fn a_broken_image_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for i in 0..6 {
+        write_image(dir.path(), "cat", &format!("{i}.png"), 40, 30);
+    }
+    std::fs::write(dir.path().join("cat/2b.jpg"), "this is no picture\n").unwrap();
+    let set: Arc<dyn Dataset> = Arc::new(ImageFolder::open(dir.path(), None).unwrap());
+    let mut batches = Batches::new(set, small_eval(), EpochPlan::eval(2)).unwrap();
+    assert!(batches.next().unwrap().is_ok());
+    let error = message(batches.next().unwrap());
+    assert!(error.contains("2b.jpg") && error.contains("neither"), "{error}");
+    assert!(batches.next().is_none());
+}
+
+#[test]
+fn truncated_and_empty_files_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let jpeg = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    let png = write_image(dir.path(), "a", "whole.png", 60, 60);
+    for (source, name) in [
+        (jpeg.join("rgb_420.jpg"), "cut.jpg"),
+        (jpeg.join("progressive.jpg"), "cut_progressive.jpg"),
+        (png, "cut.png"),
+    ] {
+        let bytes = std::fs::read(source).unwrap();
+        for kept in [0, 1, 3, 20, bytes.len() / 3, bytes.len() * 3 / 4] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, &bytes[..kept]).unwrap();
+            let error = message(flipside::data::decode_file(&path));
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}
+
+#[test]
+fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
+    let dir = tempfile::tempdir().unwrap();
+    for (class, name) in [("b", "2.PNG"), ("b", "10.jpeg"), ("a", "x.JPEG"), ("a", "w.jpg")] {
+        write_image(dir.path(), class, name, 8, 9);
+    }
+    std::fs::write(dir.path().join("b/notes.txt"), "").unwrap();
+    std::fs::write(dir.path().join("LICENSE"), "").unwrap();
+    let list = dir.path().join("classes.tsv");
+    std::fs::write(&list, "1\ta\tfirst letter\n0\tzz\tother\n2\tq\tb\n").unwrap();
+    let set = ImageFolder::open(dir.path(), Some(&ClassList::open(&list).unwrap())).unwrap();
+    let paths: Vec<String> = (0..set.len()).map(|i| set.path(i)).collect();
+    assert_eq!(paths, ["a/w.jpg", "a/x.JPEG", "b/10.jpeg", "b/2.PNG"]);
+    assert_eq!((0..4).map(|i| set.label(i)).collect::<Vec<_>>(), [0, 0, 1, 1]);
+    assert_eq!((set.classes()[0].name.as_str(), set.classes()[0].index), ("first letter", Some(1)));
+    assert_eq!((set.classes()[1].name.as_str(), set.classes()[1].index), ("b", Some(2)));
+    assert_eq!((set.image(3).unwrap().height, set.image(3).unwrap().width), (8, 9));
+
+    let fingerprint = set.fingerprint();
+    assert_eq!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+    write_image(dir.path(), "a", "new.png", 8, 9);
+    assert_ne!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+}
+
+#[test]
+fn incomplete_folders_are_errors_that_name_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    assert!(message(ImageFolder::open(&root.join("nowhere"), None)).contains("nowhere"));
+    assert!(message(ImageFolder::open(root, None)).contains("no class folders"));
+    write_image(root, "train/a", "1.png", 4, 4);
+    write_image(root, "train/b", "1.png", 4, 4);
+    assert!(message(open_split(root, None)).contains("val, validation or test"));
+    write_image(root, "test/a", "1.png", 4, 4);
+    assert!(message(open_split(root, None)).contains("lacks the class b"));
+    std::fs::create_dir(root.join("test/b")).unwrap();
+    let error = message(open_split(root, None));
+    assert!(error.contains("test/b") && error.contains("holds no .jpg"), "{error}");
+    write_image(root, "test/b", "1.png", 4, 4);
+    let (train, test) = open_split(root, None).unwrap();
+    assert_eq!((train.len(), test.len()), (2, 2));
+    write_image(root, "test/c", "1.png", 4, 4);
+    assert!(message(open_split(root, None)).contains("lacks the class c"));
+}
+
+#[test]
+fn class_lists_name_the_line_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("classes.tsv");
+    for (text, expected) in [
+        ("", "no classes"),
+        ("0\ta\n", "line 1 has 2"),
+        ("0\ta\tx\n\none\tb\ty\n", "line 3: the index \"one\""),
+        ("0\ta\tx\n0\tb\ty\n", "line 2 repeats the index 0 of line 1"),
+        ("0\ta\tx\n1\ta\ty\n", "line 2 repeats the id a of line 1"),
+        ("0\ta\tx\n2\tb\ty\n", "index 1 is missing among 2"),
+        ("0\ta\t\n", "line 1"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = message(ClassList::open(&path));
+        assert!(error.contains(expected) && error.contains("classes.tsv"), "{error}");
+    }
+    assert!(message(ClassList::open(&dir.path().join("none.tsv"))).contains("none.tsv"));
+    std::fs::write(&path, [0xff, 0xfe, 0x00]).unwrap();
+    assert!(message(ClassList::open(&path)).contains("UTF-8"));
+}
+
+#[test]
+fn a_cache_changes_nothing_and_keeps_to_its_budget() {
+    let plain = Shapes::new(2, Split::Test, 20);
+    let cached = Cached::new(Shapes::new(2, Split::Test, 20), 5 * 32 * 32 * 3);
+    for _ in 0..2 {
+        for i in 0..20 {
+            assert_eq!(cached.image(i).unwrap(), plain.image(i).unwrap());
+        }
+    }
+    assert_eq!(cached.kept(), 5);
+}
+
+/// The pictures are part of what a seed reproduces: their hash may only change together with the
+/// version in `data::builtin`. The numbers were printed by this test.
+#[test]
+fn the_builtin_set_never_changes() {
+    let (train, test) = (Shapes::new(1, Split::Train, 300), Shapes::new(1, Split::Test, 300));
+    assert_eq!(
+        train.fingerprint(),
+        "1d2934983acc07e3a7461730e200c45e01053b895259d1f27e637469664d153a"
+    );
+    assert_eq!(
+        test.fingerprint(),
+        "6ccd6ca51828f1104df0c1bcc7c65737ff357d1b0c5eab41d1f0b4434b04b073"
+    );
+    assert_ne!(train.fingerprint(), Shapes::new(2, Split::Train, 300).fingerprint());
+    for class in 0..10 {
+        assert_eq!((0..300).filter(|&i| train.label(i) == class).count(), 30);
+    }
+    assert_eq!(train.image(7).unwrap(), Shapes::new(1, Split::Train, 8).image(7).unwrap());
+    assert_eq!((train.classes().len(), descriptions().len()), (10, 10));
+    assert!(
+        descriptions().iter().zip(train.classes()).all(|(text, class)| text.name == class.name)
+    );
+}
+
+/// Real photographs, where the machine has them.
+#[test]
+fn tiny_imagenet_opens_and_loads() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let root = shared.join("tiny-imagenet-20");
+    if !root.is_dir() {
+        println!("skipped: {} is not there", root.display());
+        return;
+    }
+    let list = ClassList::open(&shared.join("imagenet_classes.tsv")).unwrap();
+    let (train, val) = open_split(&root, Some(&list)).unwrap();
+    assert_eq!((train.classes().len(), train.len(), val.len()), (20, 6000, 1000));
+    assert!(train.classes().iter().all(|class| class.index.is_some()));
+    let set: Arc<dyn Dataset> = Arc::new(Cached::new(val, 64 << 20));
+    let batches = load(&set, EvalTransform::imagenet(64, 64), EpochPlan::eval(128));
+    assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), 1000);
+    assert!(batches.iter().flat_map(|batch| &batch.images).all(|v| v.abs() < 3.0));
+}

@@ -1,0 +1,147 @@
+"""Single operations at tiny shapes: f64 outputs and gradients, in full.
+
+Every operand is the formula's f32 tensor "<case>.<operand>"; the loss is sum(y * r), r being
+"<case>.grad" (bound 1), except for a cross-entropy, which is its own loss.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+import figures
+import formula
+
+
+def listed(tensor):
+    return [figures.digits(v, 8) for v in tensor.detach().reshape(-1)]
+
+
+class Case:
+    """Collects a case's operands, runs it in f64 and records output and gradients."""
+
+    def __init__(self, op, name, **attributes):
+        self.record = {"op": op, "name": name, "attributes": attributes, "operands": [], "outputs": {},
+                       "gradients": {}}
+        self.operands = {}
+
+    def operand(self, key, shape, centre=0.0, bound=1.0, gradient=True):
+        name = f"{self.record['name']}.{key}"
+        values = torch.from_numpy(formula.fill(name, shape, centre, bound)).double()
+        self.record["operands"].append(
+            {"key": key, "name": name, "shape": list(shape), "centre": centre, "bound": bound})
+        if gradient:
+            self.operands[key] = values.requires_grad_()
+        return values
+
+    def output(self, y, key="y"):
+        self.record["outputs"][key] = {"shape": list(y.shape), "values": listed(y)}
+
+    def finish(self, y, weigh=True):
+        self.output(y)
+        loss = y
+        if weigh:
+            loss = (y * self.operand("grad", tuple(y.shape), gradient=False)).sum()
+        loss.backward()
+        for key, values in self.operands.items():
+            self.record["gradients"][key] = listed(values.grad)
+        return self.record
+
+
+def conv(name, x, out, kernel, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, bias=True):
+    case = Case("conv2d", name, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    shape = (out, x[1] // groups, *kernel)
+    a, w = case.operand("x", x), case.operand("weight", shape, 0.0, math.sqrt(6 / math.prod(shape[1:])))
+    b = case.operand("bias", (out,)) if bias else None
+    return case.finish(F.conv2d(a, w, b, stride, padding, dilation, groups))
+
+
+def convolutions():
+    return [
+        conv("conv3x3", (2, 3, 5, 5), 4, (3, 3), padding=(1, 1)),
+        conv("conv7x7", (1, 2, 9, 9), 3, (7, 7), (2, 2), (3, 3), bias=False),
+        conv("conv1x1", (2, 4, 5, 5), 5, (1, 1), (2, 2), bias=False),
+        conv("conv_groups", (1, 8, 4, 4), 8, (3, 3), padding=(1, 1), groups=4),
+        conv("conv_depthwise", (1, 6, 5, 4), 6, (3, 3), (2, 2), (1, 1), groups=6),
+        conv("conv_dilated", (1, 2, 7, 7), 3, (3, 3), padding=(2, 2), dilation=(2, 2)),
+        conv("conv4x4", (1, 2, 8, 11), 3, (4, 4), (3, 3), (1, 1)),
+        conv("conv_oblong", (1, 2, 6, 7), 3, (3, 2), (2, 1), (1, 0)),
+    ]
+
+
+def linear():
+    case = Case("linear", "linear")
+    y = F.linear(case.operand("x", (3, 10)), case.operand("weight", (4, 10)), case.operand("bias", (4,)))
+    return case.finish(y)
+
+
+def batch_norm(training):
+    """momentum 0.1, eps 1e-5; after a training pass the running variance is the unbiased one."""
+    case = Case("batch_norm", "batch_norm_train" if training else "batch_norm_eval",
+                training=training, momentum=0.1, eps=1e-5)
+    x = case.operand("x", (2, 3, 4, 3), 0.5, 2.0)
+    mean = case.operand("running_mean", (3,), 0.0, 0.1, gradient=False)
+    var = case.operand("running_var", (3,), 1.0, 0.5, gradient=False)
+    w, b = case.operand("weight", (3,), 1.0, 0.1), case.operand("bias", (3,), 0.0, 0.1)
+    y = F.batch_norm(x, mean, var, w, b, training, 0.1, 1e-5)
+    if training:
+        case.output(mean, "running_mean")
+        case.output(var, "running_var")
+    return case.finish(y)
+
+
+def pool(op, name, x, call, **attributes):
+    case = Case(op, name, **attributes)
+    return case.finish(call(case.operand("x", x)))
+
+
+def pools():
+    window = {"kernel": 3, "stride": 2, "padding": 1}
+    shape = (2, 2, 6, 5)
+    average = lambda counted: lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=counted)
+    adaptive = lambda n: lambda x: F.adaptive_avg_pool2d(x, n)
+    return [
+        pool("max_pool2d", "max_pool", shape, lambda x: F.max_pool2d(x, 3, 2, 1), **window),
+        pool("avg_pool2d", "avg_pool_padded", shape, average(True), **window, count_include_pad=True),
+        pool("avg_pool2d", "avg_pool_inside", shape, average(False), **window, count_include_pad=False),
+        pool("adaptive_avg_pool2d", "adaptive_1", (2, 3, 4, 4), adaptive(1), output=1),
+        pool("adaptive_avg_pool2d", "adaptive_3_from_7", (1, 2, 7, 7), adaptive(3), output=3),
+        pool("adaptive_avg_pool2d", "adaptive_7_from_5", (1, 2, 5, 5), adaptive(7), output=7),
+        pool("silu", "silu", (2, 20), F.silu),
+        pool("l2_normalize", "l2_normalize", (3, 8), lambda x: x / x.norm(dim=-1, keepdim=True)),
+    ]
+
+
+def cross_entropy(name, smoothing, soft):
+    """The mean over the batch. A soft target row is the softmax of "<case>.target"."""
+    case = Case("cross_entropy", name, label_smoothing=smoothing, soft=soft)
+    logits = case.operand("x", (4, 7), 0.0, 3.0)
+    if soft:
+        target = case.operand("target", (4, 7), 0.0, 2.0, gradient=False).softmax(-1)
+    else:
+        target = torch.tensor([(3 * i + 1) % 7 for i in range(4)])
+        case.record["attributes"]["labels"] = target.tolist()
+    return case.finish(F.cross_entropy(logits, target, label_smoothing=smoothing), weigh=False)
+
+
+def sgd(nesterov):
+    """Three steps; the gradient of step s is the operand "g<s>", the outputs are "w1" to "w3"."""
+    settings = {"lr": 0.1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.01, "nesterov": nesterov}
+    case = Case("sgd", "sgd_nesterov" if nesterov else "sgd", **settings)
+    weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
+    optimiser = torch.optim.SGD([weight], **settings)
+    for step in (1, 2, 3):
+        weight.grad = case.operand(f"g{step}", (12,), gradient=False)
+        optimiser.step()
+        case.output(weight, f"w{step}")
+    return case.record
+
+
+def cases():
+    return [
+        *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
+        cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
+        cross_entropy("cross_entropy_soft", 0.0, True),
+        cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
+        sgd(False), sgd(True),
+    ]

@@ -1,0 +1,132 @@
+//! The tape on whole networks: plans, batches, threads, replay.
+
+use flipside::device::Device;
+use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::models::{Model, ModelFile};
+use flipside::nn::Head;
+use flipside::tape::{Execution, PlanKind, Undo, Weights};
+
+use crate::pytorch_networks::{formula_images, formula_weights};
+
+fn resnet(name: &str, head: Head, side: usize) -> (Model, Weights) {
+    let model = Model::new(&ModelFile::open(name).unwrap(), head, 20, side, 0.0).unwrap();
+    let last_norm = if name == "resnet50" { "bn3" } else { "bn2" };
+    let weights = formula_weights(&model, last_norm, false);
+    (model, weights)
+}
+
+fn execution(model: &Model, kind: PlanKind, capacity: usize) -> Execution {
+    Execution::new(&model.tape, &Device::cpu(), kind, capacity, &[model.logits]).unwrap()
+}
+
+fn logits(model: &Model, weights: &Weights, exec: &mut Execution, images: &[f32]) -> Vec<u32> {
+    let count = images.len() / (model.image_size * model.image_size * 3);
+    exec.begin(count).unwrap();
+    exec.write(model.image, images).unwrap();
+    exec.forward(weights).unwrap();
+    exec.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect()
+}
+
+#[test]
+fn infer_takes_little_more_than_the_largest_live_set() {
+    let (model, _) = resnet("resnet50", Head::Baseline, 224);
+    let exec = execution(&model, PlanKind::Infer, 8);
+    let (bytes, least) = (exec.plan().bytes, exec.plan().largest_live_set);
+    assert!(bytes as f64 <= 1.1 * least as f64, "{bytes} bytes for a live set of {least}");
+    // Two maps of 256×56×56 and what the block adds to: the plan isn't one where all is kept.
+    let golden = execution(&model, PlanKind::Golden, 8);
+    assert!(golden.plan().bytes > 5 * bytes, "{} golden, {bytes} infer", golden.plan().bytes);
+}
+
+#[test]
+fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
+    let (model, weights) = resnet("resnet18", Head::TextGuided { width: 64 }, 64);
+    let images = formula_images(5, 64);
+    let of_one = 64 * 64 * 3;
+    let mut results = Vec::new();
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        results.push(pool.install(|| {
+            let mut exec = execution(&model, PlanKind::Infer, 5);
+            let batch = logits(&model, &weights, &mut exec, &images);
+            for image in 0..5 {
+                let one = &images[image * of_one..(image + 1) * of_one];
+                let alone = logits(&model, &weights, &mut exec, one);
+                assert_eq!(alone, batch[image * 20..(image + 1) * 20], "image {image}");
+            }
+            batch
+        }));
+    }
+    assert_eq!(results[0], results[1], "threads change the bits");
+}
+
+/// Every injectable layer, a bit of the sign, the exponent and the mantissa each: the replay of
+/// boxes, the replay of whole nodes, and a whole unoptimised run agree in bits; and the golden
+/// values are back afterwards.
+fn check_replay(name: &str, head: Head, side: usize, every: usize) {
+    let (model, weights) = resnet(name, head, side);
+    let images = formula_images(2, side);
+    let mut whole = execution(&model, PlanKind::Infer, 2);
+    let mut golden = execution(&model, PlanKind::Golden, 2);
+    let clean = logits(&model, &weights, &mut golden, &images);
+    assert_eq!(clean, logits(&model, &weights, &mut whole, &images));
+    let mut undo = Undo::default();
+    for (index, layer) in model.tape.injectable().iter().enumerate().rev().step_by(every) {
+        let map = model.tape.node(layer.node).spec.map;
+        for (image, bit) in [(0, 31), (1, 30), (1, 26), (0, 18), (1, 0)] {
+            let element = (index * 7919 + bit * 104_729) % map.elements();
+            let fault = FaultEntry::output(element, BitMasks::flip(1 << bit), 0);
+            let table = || FaultTable::new(&layer.name, 2, map, &[(image, fault)]).unwrap();
+            whole.arm(layer.node, table()).unwrap();
+            let expected = logits(&model, &weights, &mut whole, &images);
+            whole.disarm();
+
+            golden.arm(layer.node, table()).unwrap();
+            let outputs = [model.logits];
+            let replay =
+                golden.replay_image(&weights, layer.node, image, &outputs, &mut undo).unwrap();
+            let found: Vec<u32> =
+                golden.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect();
+            assert_eq!(found, expected, "{name}: {} bit {bit}, boxes", layer.name);
+            assert_eq!(replay.reached_output, found != clean);
+            golden.restore(&mut undo);
+            golden.disarm();
+            let back: Vec<u32> =
+                golden.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect();
+            assert_eq!(back, clean, "{name}: {} isn't golden again", layer.name);
+        }
+    }
+    // Whole nodes, in descending order and then some in ascending, with faults in both images.
+    let layers = model.tape.injectable();
+    for layer in layers.iter().rev().chain(&layers[..3]).step_by(every) {
+        let map = model.tape.node(layer.node).spec.map;
+        let flip = |bit: u32| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit), 0);
+        let faults = [(0, flip(29)), (1, flip(22))];
+        let table = || FaultTable::new(&layer.name, 2, map, &faults).unwrap();
+        whole.arm(layer.node, table()).unwrap();
+        let expected = logits(&model, &weights, &mut whole, &images);
+        whole.disarm();
+        golden.arm(layer.node, table()).unwrap();
+        golden.replay_from(&weights, layer.node).unwrap();
+        golden.disarm();
+        let found: Vec<u32> =
+            golden.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect();
+        assert_eq!(found, expected, "{name}: {}, whole nodes", layer.name);
+    }
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_resnet18() {
+    check_replay("resnet18", Head::TextGuided { width: 64 }, 64, 1);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_resnet50() {
+    check_replay("resnet50", Head::Baseline, 64, 4);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_a_small_resnet() {
+    check_replay("resnet_small", Head::Baseline, 32, 1);
+    check_replay("resnet_small", Head::TextGuided { width: 32 }, 32, 1);
+}
