@@ -9,3 +9,4 @@ mod ops;
 mod pytorch_networks;
 mod tape;
 mod text;
+mod train;
