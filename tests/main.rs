@@ -11,3 +11,4 @@ mod pytorch_networks;
 mod pytorch_ops;
 mod tape;
 mod text;
+mod train;
