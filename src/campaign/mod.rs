@@ -1,0 +1,25 @@
+//! Injection campaigns: which faults, what they did, where it is kept, and what it means.
+//!
+//! The path: [`golden::evaluate`] the images fault-free and keep those to inject into,
+//! [`ranges::Ranges::measure`] over training images, and [`Campaign::run`] a [`Plan`].
+
+mod boxes;
+pub mod draw;
+pub mod golden;
+mod images;
+pub mod layers;
+pub mod outcome;
+pub mod ranges;
+mod record;
+mod run;
+mod verify;
+mod whole;
+
+pub use golden::{Golden, Judged};
+pub use images::{Images, MemoryImages};
+pub use layers::{Layer, Part};
+pub use outcome::{Effect, Outcome};
+pub use ranges::{Detector, Ranges};
+pub use record::{Plan, Record};
+pub use run::{Campaign, Progress, Strategy};
+pub use verify::Verification;
