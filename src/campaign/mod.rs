@@ -1,9 +1,11 @@
 //! Injection campaigns: which faults, what they did, where it is kept, and what it means.
 //!
 //! The path: [`golden::evaluate`] the images fault-free and keep those to inject into,
-//! [`ranges::Ranges::measure`] over training images, and [`Campaign::run`] a [`Plan`].
+//! [`ranges::Ranges::measure`] over training images, [`Campaign::run`] a [`Plan`], keep it as a
+//! [`Run`], and [`compare::compare`] two of them.
 
 mod boxes;
+mod csv;
 pub mod draw;
 pub mod golden;
 mod images;
@@ -12,6 +14,7 @@ pub mod outcome;
 pub mod ranges;
 mod record;
 mod run;
+mod store;
 mod verify;
 mod whole;
 
@@ -22,4 +25,5 @@ pub use outcome::{Effect, Outcome};
 pub use ranges::{Detector, Ranges};
 pub use record::{Plan, Record};
 pub use run::{Campaign, Progress, Strategy};
+pub use store::{GoldenRow, INJECTIONS, LayerRow, MANIFEST, Manifest, Provenance, Run, hex};
 pub use verify::Verification;
