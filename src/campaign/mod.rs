@@ -4,7 +4,9 @@
 //! [`ranges::Ranges::measure`] over training images, [`Campaign::run`] a [`Plan`], keep it as a
 //! [`Run`], and [`compare::compare`] two of them.
 
+pub mod bootstrap;
 mod boxes;
+pub mod compare;
 mod csv;
 pub mod draw;
 pub mod golden;
@@ -14,6 +16,7 @@ pub mod outcome;
 pub mod ranges;
 mod record;
 mod run;
+pub mod statistics;
 mod store;
 mod verify;
 mod whole;
