@@ -455,6 +455,13 @@ fn two_heads_are_compared() {
     near(find(Weighting::Macs, false).ratio.value, expected);
     let ratio = comparison.last_layer.unwrap().ratio;
     assert!(ratio.low <= ratio.value && ratio.value <= ratio.high);
+    // Nothing was nonfinite under the range detector, which is no proof that nothing can be.
+    let is = |rate: &&flipside::campaign::compare::RateChange| {
+        rate.outcome == Outcome::Nonfinite && rate.detector == Detector::Range
+    };
+    let rate = comparison.rates.iter().find(is).unwrap();
+    assert_eq!((rate.baseline.value, rate.other.value), (0.0, 0.0));
+    assert!(rate.difference.low < 0.0 && rate.difference.high > 0.0);
     let top2diff = |run: &Run| {
         let images = &run.manifest.images;
         images.iter().map(|image| image.judged().top2diff).sum::<f64>() / images.len() as f64
