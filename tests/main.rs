@@ -1,12 +1,15 @@
 //! The one integration-test binary: a module a subject.
 
+mod campaign;
 mod checkpoint;
 mod data;
 mod emulator;
 mod formula;
 mod kernels;
+mod norms_and_pools;
 mod ops;
 mod pytorch_networks;
+mod pytorch_ops;
 mod tape;
 mod text;
 mod train;

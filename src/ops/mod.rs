@@ -16,6 +16,7 @@ pub mod l2_normalize;
 pub mod linear;
 pub mod max_pool;
 mod param;
+mod place;
 pub mod relu;
 mod run_state;
 pub mod scale;

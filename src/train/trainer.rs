@@ -96,6 +96,11 @@ impl Trainer {
         &mut self.weights
     }
 
+    /// The model and its weights, when training is over.
+    pub fn into_parts(self) -> (Model, Weights) {
+        (self.model, self.weights)
+    }
+
     /// The memory and the clocks of the passes.
     pub fn execution_mut(&mut self) -> &mut Execution {
         &mut self.execution

@@ -1,17 +1,55 @@
-//! Kernels of this operation.
+//! Arguments and grids of `kernels/adaptive_avg_pool.cu`.
 
-use super::AdaptiveAvgPool;
-use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::{Result, tensor::Map};
 
-fn unsupported(device: &crate::device::Device) -> Result<()> {
-    Err(Error::Unsupported { op: "adaptive_avg_pool".into(), device: device.kind().to_string() })
+kernel_args! {
+    /// Arguments of both passes.
+    pub struct AdaptiveAvgPoolArgs {
+        /// x, or dy
+        pub from: u64,
+        /// y, or dx
+        pub to: u64,
+        pub state: u64,
+        pub in_height: u32,
+        pub in_width: u32,
+        pub height: u32,
+        pub width: u32,
+        pub channels: u32,
+        pub accumulate: u32,
+    }
 }
 
-pub fn forward(_: &AdaptiveAvgPool, ctx: &mut Forward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+fn args(from: u64, to: u64, state: u64, input: Map, output: Map) -> AdaptiveAvgPoolArgs {
+    AdaptiveAvgPoolArgs {
+        from,
+        to,
+        state,
+        in_height: input.height as u32,
+        in_width: input.width as u32,
+        height: output.height as u32,
+        width: output.width as u32,
+        channels: output.channels as u32,
+        accumulate: 0,
+    }
 }
 
-pub fn backward(_: &AdaptiveAvgPool, ctx: &mut Backward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "adaptive_avg_pool_forward_f32";
+    ctx.require_whole(kernel)?;
+    let (input, y) = (ctx.inputs[0], ctx.output);
+    let args = args(input.address, y.address, ctx.state_address, input.map(), y.map());
+    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+}
+
+pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let (to, dy) = (dx.tensor, ctx.output_gradient);
+    let args = AdaptiveAvgPoolArgs {
+        accumulate: u32::from(dx.accumulate),
+        ..args(dy.address, to.address, ctx.state_address, to.map(), dy.map())
+    };
+    let grid = place::grid(to.images, to.map());
+    ctx.launch("adaptive_avg_pool_backward_f32", grid, place::BLOCK, &args)
 }

@@ -9,6 +9,8 @@ use super::{Backward, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
+pub use cuda::AdaptiveAvgPoolArgs;
+
 /// Adaptive average pooling to `output` (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveAvgPool {
@@ -63,11 +65,11 @@ impl Op for AdaptiveAvgPool {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(self, ctx) }
+        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(self, ctx) }
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
 }
 

@@ -1,17 +1,67 @@
-//! Kernels of this operation.
+//! Arguments and grids of `kernels/avg_pool.cu`.
 
 use super::AvgPool;
-use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::{Result, tensor::Map};
 
-fn unsupported(device: &crate::device::Device) -> Result<()> {
-    Err(Error::Unsupported { op: "avg_pool".into(), device: device.kind().to_string() })
+kernel_args! {
+    /// Arguments of both passes.
+    pub struct AvgPoolArgs {
+        /// x, or dy
+        pub from: u64,
+        /// y, or dx
+        pub to: u64,
+        pub state: u64,
+        pub in_height: u32,
+        pub in_width: u32,
+        pub height: u32,
+        pub width: u32,
+        pub channels: u32,
+        pub kernel: [u32; 2],
+        pub stride: [u32; 2],
+        pub padding: [u32; 2],
+        pub count_include_pad: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
 }
 
-pub fn forward(_: &AvgPool, ctx: &mut Forward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+fn args(pool: &AvgPool, addresses: [u64; 3], input: Map, output: Map) -> AvgPoolArgs {
+    let [from, to, state] = addresses;
+    AvgPoolArgs {
+        from,
+        to,
+        state,
+        in_height: input.height as u32,
+        in_width: input.width as u32,
+        height: output.height as u32,
+        width: output.width as u32,
+        channels: output.channels as u32,
+        kernel: pool.kernel.map(|n| n as u32),
+        stride: pool.stride.map(|n| n as u32),
+        padding: pool.padding.map(|n| n as u32),
+        count_include_pad: u32::from(pool.count_include_pad),
+        accumulate: 0,
+        unused: 0,
+    }
 }
 
-pub fn backward(_: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+pub fn forward(pool: &AvgPool, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "avg_pool_forward_f32";
+    ctx.require_whole(kernel)?;
+    let (x, y) = (ctx.inputs[0], ctx.output);
+    let args = args(pool, [x.address, y.address, ctx.state_address], x.map(), y.map());
+    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+}
+
+pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let (to, dy) = (dx.tensor, ctx.output_gradient);
+    let args = AvgPoolArgs {
+        accumulate: u32::from(dx.accumulate),
+        ..args(pool, [dy.address, to.address, ctx.state_address], to.map(), dy.map())
+    };
+    let grid = place::grid(to.images, to.map());
+    ctx.launch("avg_pool_backward_f32", grid, place::BLOCK, &args)
 }

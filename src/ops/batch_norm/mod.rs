@@ -19,6 +19,8 @@ use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
+pub use cuda::{BatchNormBackwardArgs, BatchNormCombineArgs, BatchNormForwardArgs};
+
 /// Batch normalisation over `channels`. Parameters: weight, bias; state: running_mean,
 /// running_var, num_batches_tracked.
 #[derive(Clone, Copy, Debug, PartialEq)]

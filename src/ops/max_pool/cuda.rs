@@ -1,17 +1,71 @@
-//! Kernels of this operation.
+//! Arguments and grids of `kernels/max_pool.cu`.
 
 use super::MaxPool;
-use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::{Result, tensor::Map};
 
-fn unsupported(device: &crate::device::Device) -> Result<()> {
-    Err(Error::Unsupported { op: "max_pool".into(), device: device.kind().to_string() })
+kernel_args! {
+    /// Arguments of both passes.
+    pub struct MaxPoolArgs {
+        /// x, or dy
+        pub from: u64,
+        /// y, or dx
+        pub to: u64,
+        /// The tap that won each output, a byte; 0 where no backward pass will ask for it.
+        pub taps: u64,
+        pub state: u64,
+        pub in_height: u32,
+        pub in_width: u32,
+        pub height: u32,
+        pub width: u32,
+        pub channels: u32,
+        pub kernel: [u32; 2],
+        pub stride: [u32; 2],
+        pub padding: [u32; 2],
+        pub dilation: [u32; 2],
+        pub accumulate: u32,
+    }
 }
 
-pub fn forward(_: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+fn args(pool: &MaxPool, addresses: [u64; 4], input: Map, output: Map) -> MaxPoolArgs {
+    let [from, to, taps, state] = addresses;
+    let window = &pool.window;
+    MaxPoolArgs {
+        from,
+        to,
+        taps,
+        state,
+        in_height: input.height as u32,
+        in_width: input.width as u32,
+        height: output.height as u32,
+        width: output.width as u32,
+        channels: output.channels as u32,
+        kernel: window.kernel.map(|n| n as u32),
+        stride: window.stride.map(|n| n as u32),
+        padding: window.padding.map(|n| n as u32),
+        dilation: window.dilation.map(|n| n as u32),
+        accumulate: 0,
+    }
 }
 
-pub fn backward(_: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
-    unsupported(ctx.device)
+pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "max_pool_forward_f32";
+    ctx.require_whole(kernel)?;
+    let (x, y) = (ctx.inputs[0], ctx.output);
+    let taps = if ctx.saved.elements() > 0 { ctx.saved.address } else { 0 };
+    let args = args(pool, [x.address, y.address, taps, ctx.state_address], x.map(), y.map());
+    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+}
+
+pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let (to, dy) = (dx.tensor, ctx.output_gradient);
+    let addresses = [dy.address, to.address, ctx.saved.address, ctx.state_address];
+    let args = MaxPoolArgs {
+        accumulate: u32::from(dx.accumulate),
+        ..args(pool, addresses, to.map(), dy.map())
+    };
+    let grid = place::grid(to.images, to.map());
+    ctx.launch("max_pool_backward_f32", grid, place::BLOCK, &args)
 }

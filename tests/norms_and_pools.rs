@@ -1,0 +1,142 @@
+//! What PyTorch says of batch norm and pooling at the edges: NaN, infinities, ties, one value.
+
+use std::sync::Arc;
+
+use flipside::device::Device;
+use flipside::ops::avg_pool::AvgPool;
+use flipside::ops::batch_norm::BatchNorm;
+use flipside::ops::max_pool::MaxPool;
+use flipside::ops::{Op, RunState};
+use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
+use flipside::tensor::{Map, Spec};
+
+use crate::kernels::bits;
+
+const NAN: f32 = f32::NAN;
+const INF: f32 = f32::INFINITY;
+
+/// A tape of one operation on one device.
+struct One {
+    exec: Execution,
+    weights: Weights,
+    input: NodeId,
+    node: NodeId,
+}
+
+impl One {
+    fn new(op: impl Op + 'static, map: Map, capacity: usize, device: &Device) -> One {
+        let mut tape = Tape::new();
+        let input = tape.input("x", Spec::f32(map));
+        tape.want_gradient(input);
+        let node = tape.record("op", op, &[input]).unwrap();
+        let tape = Arc::new(tape);
+        let mut weights = Weights::new(&tape, device, true).unwrap();
+        weights.initialize(0).unwrap();
+        let exec = Execution::new(&tape, device, PlanKind::Train, capacity, &[node]).unwrap();
+        One { exec, weights, input, node }
+    }
+
+    /// The output of `images` images, in training or eval mode.
+    fn forward(&mut self, x: &[f32], images: usize, training: bool) -> flipside::Result<Vec<f32>> {
+        if training {
+            self.exec.begin_training(RunState::default(), &vec![0; images])?;
+        } else {
+            self.exec.begin(images)?;
+        }
+        self.exec.write(self.input, x)?;
+        self.exec.forward(&self.weights)?;
+        self.exec.read(self.node)
+    }
+
+    /// The input's gradient for an output gradient.
+    fn backward(&mut self, dy: &[f32]) -> Vec<f32> {
+        self.exec.backward(&mut self.weights, self.node, dy, |_| {}).unwrap();
+        self.exec.read_gradient(self.input).unwrap()
+    }
+}
+
+fn devices() -> [Device; 2] {
+    [Device::cpu(), Device::emulated()]
+}
+
+/// torch.max_pool2d of one row of eight, kernel (1, 2), and the gradient that it gives back.
+#[test]
+fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
+    let x = [1.0, NAN, 3.0, 3.0, NAN, NAN, -INF, -INF];
+    let mut pool = MaxPool::square(1, 1, 0);
+    pool.window.kernel = [1, 2];
+    pool.window.stride = [1, 2];
+    for device in devices() {
+        let mut one = One::new(pool, Map::new(1, 8, 1), 1, &device);
+        let y = one.forward(&x, 1, false).unwrap();
+        assert_eq!(bits(&y), bits(&[NAN, 3.0, NAN, -INF]));
+        let dx = one.backward(&[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(dx, [0.0, 1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0]);
+    }
+}
+
+/// Padding is −∞ for a maximum, so that it never wins over a value, and is no 0·∞ for a mean.
+#[test]
+fn padding_neither_wins_nor_poisons() {
+    let x = [-5.0, -INF, INF, -2.0];
+    for device in devices() {
+        let mut max = One::new(MaxPool::square(3, 3, 1), Map::new(2, 2, 1), 1, &device);
+        assert_eq!(max.forward(&x, 1, false).unwrap(), [INF]);
+        let mut mean = One::new(AvgPool::square(2, 2, 1), Map::new(2, 2, 1), 1, &device);
+        let y = mean.forward(&x, 1, false).unwrap();
+        assert_eq!(y, [-1.25, -INF, INF, -0.5]);
+    }
+}
+
+/// A NaN among a channel's pixels makes that channel NaN and its running statistics, no other.
+#[test]
+fn batch_norm_keeps_a_nan_in_its_channel() {
+    let x = [1.0, 2.0, NAN, 4.0, 3.0, 9.0];
+    for device in devices() {
+        let mut one = One::new(BatchNorm::new(2), Map::new(1, 3, 2), 1, &device);
+        let y = one.forward(&x, 1, false).unwrap();
+        let nan: Vec<bool> = y.iter().map(|v| v.is_nan()).collect();
+        assert_eq!(nan, [false, false, true, false, false, false]);
+        let y = one.forward(&x, 1, true).unwrap();
+        let nan: Vec<bool> = y.iter().map(|v| v.is_nan()).collect();
+        assert_eq!(nan, [true, false, true, false, true, false]);
+        for name in ["op.running_mean", "op.running_var"] {
+            let values = one.weights.get(one.weights.find(name).unwrap()).unwrap();
+            assert!(values[0].is_nan() && values[1].is_finite(), "{name} {values:?}");
+        }
+    }
+}
+
+/// Mean 1e4 with deviation 1: sums of squares in f32 would have no digit of the variance left.
+#[test]
+fn batch_norm_survives_a_large_mean() {
+    let x: Vec<f32> = (0..64).map(|i| 10_000.0 + if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    for device in devices() {
+        let mut one = One::new(BatchNorm::new(1), Map::new(8, 8, 1), 1, &device);
+        for (i, y) in one.forward(&x, 1, true).unwrap().into_iter().enumerate() {
+            let expected = if i % 2 == 0 { 1.0 } else { -1.0 };
+            // eps moves the deviation by 5e-6.
+            assert!((y - expected).abs() < 6e-6, "{y}");
+        }
+    }
+}
+
+/// "Expected more than 1 value per channel when training", as PyTorch says; eval mode has no such
+/// need. Images beyond the valid ones count for nothing.
+#[test]
+fn batch_norm_needs_two_values_to_train() {
+    for device in devices() {
+        let mut one = One::new(BatchNorm::new(1), Map::vector(1), 4, &device);
+        let error = one.forward(&[3.0], 1, true).unwrap_err().to_string();
+        assert!(error.contains("more than one value per channel"), "{error}");
+        assert!(one.forward(&[3.0], 1, false).is_ok());
+        assert!(one.forward(&[9.0; 4], 4, false).is_ok());
+        let y = one.forward(&[3.0, 5.0], 2, true).unwrap();
+        assert!((y[0] + 1.0).abs() < 1e-5 && (y[1] - 1.0).abs() < 1e-5, "{y:?}");
+        let of = |name: &str| one.weights.find(name).unwrap();
+        // 0.9·0 + 0.1·4; 0.9·1 + 0.1·2, the unbiased variance of 3 and 5.
+        assert_eq!(one.weights.get(of("op.running_mean")).unwrap(), [0.4]);
+        assert!((one.weights.get(of("op.running_var")).unwrap()[0] - 1.1).abs() < 1e-6);
+        assert_eq!(one.weights.counter(of("op.num_batches_tracked")).unwrap(), 1);
+    }
+}
