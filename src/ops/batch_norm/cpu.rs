@@ -3,7 +3,7 @@
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::{LANES, Tile, load, store, store_or_add, wide};
+use crate::ops::wide::{LANES, Tile, load, store, store_or_add, wide_block};
 use crate::ops::{Backward, Forward};
 use crate::tensor::Region;
 
@@ -29,26 +29,29 @@ fn sums(
     let mut partial = vec![[[0f64; LANES]; 2]; pixels.div_ceil(chunk) * tiles];
     let parts = SendPtr(partial.as_mut_ptr());
     let sum_chunk = |task: usize| {
-        // SAFETY: each task's own tiles.
-        let part = unsafe { std::slice::from_raw_parts_mut(parts.get().add(task * tiles), tiles) };
-        let end = pixels.min((task + 1) * chunk);
-        for block in (task * chunk..end).step_by(BLOCK) {
-            for (tile, part) in part.iter_mut().enumerate() {
-                let channel = tile * LANES;
-                let lanes = LANES.min(channels - channel);
-                let [mut first, mut second] = *part;
-                for pixel in block..end.min(block + BLOCK) {
-                    let (a, b) = pair(pixel * channels + channel, channel, lanes);
-                    for lane in 0..LANES {
-                        first[lane] += f64::from(a[lane]);
-                        second[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+        wide_block!({
+            // SAFETY: each task's own tiles.
+            let part =
+                unsafe { std::slice::from_raw_parts_mut(parts.get().add(task * tiles), tiles) };
+            let end = pixels.min((task + 1) * chunk);
+            for block in (task * chunk..end).step_by(BLOCK) {
+                for (tile, part) in part.iter_mut().enumerate() {
+                    let channel = tile * LANES;
+                    let lanes = LANES.min(channels - channel);
+                    let [mut first, mut second] = *part;
+                    for pixel in block..end.min(block + BLOCK) {
+                        let (a, b) = pair(pixel * channels + channel, channel, lanes);
+                        for lane in 0..LANES {
+                            first[lane] += f64::from(a[lane]);
+                            second[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+                        }
                     }
+                    *part = [first, second];
                 }
-                *part = [first, second];
             }
-        }
+        })
     };
-    for_each_task(parallel, pixels.div_ceil(chunk), |task| wide(|| sum_chunk(task)));
+    for_each_task(parallel, pixels.div_ceil(chunk), sum_chunk);
     let mut sums =
         Sums { first: vec![0.0; channels], second: vec![0.0; channels], count: pixels as f64 };
     for part in partial.chunks_exact(tiles) {
@@ -78,21 +81,21 @@ fn write_box(
     let map = ctx.output_map();
     let y = SendPtr(y.as_mut_ptr());
     let row_task = |task: usize| {
-        let image = region.images.start + task / region.rows.len();
-        let row = region.rows.start + task % region.rows.len();
-        for column in region.columns.range() {
-            let pixel = image * map.elements() + map.index(row, column, 0);
-            for channel in region.channels.range().step_by(LANES) {
-                let lanes = LANES.min(region.channels.end - channel);
-                let tile = f(load(x, pixel + channel, lanes), channel, lanes);
-                // SAFETY: `lanes` elements of this task's row.
-                unsafe { store(y.get().add(pixel + channel), &tile, lanes) };
+        wide_block!({
+            let image = region.images.start + task / region.rows.len();
+            let row = region.rows.start + task % region.rows.len();
+            for column in region.columns.range() {
+                let pixel = image * map.elements() + map.index(row, column, 0);
+                for channel in region.channels.range().step_by(LANES) {
+                    let lanes = LANES.min(region.channels.end - channel);
+                    let tile = f(load(x, pixel + channel, lanes), channel, lanes);
+                    // SAFETY: `lanes` elements of this task's row.
+                    unsafe { store(y.get().add(pixel + channel), &tile, lanes) };
+                }
             }
-        }
+        })
     };
-    for_each_task(ctx.parallel, region.images.len() * region.rows.len(), |task| {
-        wide(|| row_task(task));
-    });
+    for_each_task(ctx.parallel, region.images.len() * region.rows.len(), row_task);
 }
 
 pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
@@ -190,27 +193,29 @@ pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
     let dx = SendPtr(dx.as_mut_ptr());
     const CHUNK: usize = 256;
     let chunk_task = |task: usize| {
-        for pixel in task * CHUNK..pixels.min((task + 1) * CHUNK) {
-            for channel in (0..channels).step_by(LANES) {
-                let lanes = LANES.min(channels - channel);
-                let at = pixel * channels + channel;
-                let (dy, scale) = (load(dy, at, lanes), load(&scale, channel, lanes));
-                let tile: Tile = if training {
-                    let (x, mean) = (load(x, at, lanes), load(mean, channel, lanes));
-                    let (offset, slope) =
-                        (load(&offset, channel, lanes), load(&slope, channel, lanes));
-                    std::array::from_fn(|lane| {
-                        let rest = dy[lane] - offset[lane];
-                        (mean[lane] - x[lane]).mul_add(slope[lane], rest) * scale[lane]
-                    })
-                } else {
-                    std::array::from_fn(|lane| dy[lane] * scale[lane])
-                };
-                // SAFETY: `lanes` elements of this task's pixels.
-                unsafe { store_or_add(dx.get().add(at), &tile, lanes, accumulate) };
+        wide_block!({
+            for pixel in task * CHUNK..pixels.min((task + 1) * CHUNK) {
+                for channel in (0..channels).step_by(LANES) {
+                    let lanes = LANES.min(channels - channel);
+                    let at = pixel * channels + channel;
+                    let (dy, scale) = (load(dy, at, lanes), load(&scale, channel, lanes));
+                    let tile: Tile = if training {
+                        let (x, mean) = (load(x, at, lanes), load(mean, channel, lanes));
+                        let (offset, slope) =
+                            (load(&offset, channel, lanes), load(&slope, channel, lanes));
+                        std::array::from_fn(|lane| {
+                            let rest = dy[lane] - offset[lane];
+                            (mean[lane] - x[lane]).mul_add(slope[lane], rest) * scale[lane]
+                        })
+                    } else {
+                        std::array::from_fn(|lane| dy[lane] * scale[lane])
+                    };
+                    // SAFETY: `lanes` elements of this task's pixels.
+                    unsafe { store_or_add(dx.get().add(at), &tile, lanes, accumulate) };
+                }
             }
-        }
+        })
     };
-    for_each_task(true, pixels.div_ceil(CHUNK), |task| wide(|| chunk_task(task)));
+    for_each_task(true, pixels.div_ceil(CHUNK), chunk_task);
     Ok(())
 }
