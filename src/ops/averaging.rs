@@ -63,8 +63,8 @@ impl Pieces for OutputRows<'_> {
                     }
                 }
                 let at = image * map.elements() + map.index(row, column, channel);
-                for lane in 0..LANES {
-                    sum[lane] /= count;
+                for sum in &mut sum {
+                    *sum /= count;
                 }
                 // SAFETY: `lanes` elements of this piece's row.
                 unsafe { store(self.y.get().add(at), &sum, lanes) };
