@@ -1,6 +1,7 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
 
+pub mod campaign;
 pub mod checkpoint;
 pub mod data;
 pub mod device;
@@ -9,10 +10,12 @@ pub mod fault;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod progress;
 pub mod recipe;
 pub mod rng;
 pub mod tape;
 pub mod tensor;
 pub mod text;
+pub mod train;
 
 pub use error::{Error, Result};

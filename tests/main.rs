@@ -1,5 +1,6 @@
 //! The one integration-test binary: a module a subject.
 
+mod campaign;
 mod checkpoint;
 mod data;
 mod emulator;
@@ -11,3 +12,4 @@ mod pytorch_networks;
 mod pytorch_ops;
 mod tape;
 mod text;
+mod train;

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Writes a file through `fill` so that `path` has either its old bytes or all the new ones: a
 /// temporary file beside it is written, synced and renamed. A symbolic link is followed.
-pub(super) fn write(
+pub(crate) fn write(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {

@@ -5,7 +5,7 @@
 //! a `.pth` file is ever executed, and no length in it is believed before it is checked.
 
 mod archive;
-mod atomic;
+pub(crate) mod atomic;
 mod pickle;
 mod safetensors;
 mod state_dict;

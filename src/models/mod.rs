@@ -2,10 +2,12 @@
 
 mod file;
 mod resnet;
+pub mod state;
 
 use std::sync::Arc;
 
 pub use file::{Input, ModelFile, Published, names};
+pub use state::{detect_head, load_state, save_state, set_head_rows};
 
 use crate::Result;
 use crate::nn::{Builder, Head};
@@ -55,7 +57,8 @@ impl Model {
         };
         let (name, feature) = file.record_backbone(&mut builder, image)?;
         let nodes = builder.head(name, feature, classes, head)?;
-        let loss = tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
+        let loss =
+            tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
         Ok(Model {
             tape: Arc::new(tape),
             head,

@@ -29,6 +29,16 @@ impl Head {
     }
 }
 
+impl std::fmt::Display for Head {
+    /// `baseline`, or `text-guided` and the width of its rows.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Head::Baseline => write!(f, "baseline"),
+            Head::TextGuided { width } => write!(f, "text-guided {width}"),
+        }
+    }
+}
+
 /// The nodes of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadNodes {

@@ -1,12 +1,14 @@
 //! Running a tape: memory for one plan, forward and backward.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::plan::Plan;
+use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::fault::FaultTable;
+use crate::ops::sgd::{self, Arenas, Sgd};
 use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
@@ -53,6 +55,7 @@ pub struct Execution {
     armed: HashMap<usize, Armed>,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
+    clocks: Option<Clocks>,
 }
 
 impl Execution {
@@ -112,7 +115,31 @@ impl Execution {
             samples_buffer: device.alloc(8 * capacity)?,
             armed: HashMap::new(),
             parallel: true,
+            clocks: None,
         })
+    }
+
+    /// Sets a clock a kind of operation to zero and lets them run from now on.
+    pub fn start_clocks(&mut self) {
+        self.clocks = Some(Clocks::default());
+    }
+
+    /// What each kind of operation has taken since [`Execution::start_clocks`]; empty without it.
+    pub fn timings(&self) -> BTreeMap<&'static str, KindTime> {
+        self.clocks.as_ref().map(Clocks::read).unwrap_or_default()
+    }
+
+    /// Runs one pass of an operation, by the clock if there is one.
+    fn timed(
+        &self,
+        kind: &'static str,
+        way: impl FnOnce() -> Way,
+        pass: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        match &self.clocks {
+            None => pass(),
+            Some(clocks) => clocks.time(kind, way(), &self.device, pass),
+        }
     }
 
     /// The tape that is run.
@@ -250,7 +277,7 @@ impl Execution {
         }
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
         let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
-        op.forward(&mut Forward {
+        let mut context = Forward {
             device: &self.device,
             node: &node.name,
             region,
@@ -268,7 +295,13 @@ impl Execution {
             output: self.value(id),
             saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
             workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
-        })
+        };
+        let macs = || {
+            let whole = op.cost(&self.tape.input_specs(id)).macs * self.images() as u64;
+            let share = region.elements() as f64 / self.whole(id).elements().max(1) as f64;
+            Way::Forward { macs: (whole as f64 * share) as u64 }
+        };
+        self.timed(op.kind(), macs, || op.forward(&mut context))
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
@@ -321,7 +354,7 @@ impl Execution {
             }
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let params: Vec<Tensor> = node.params.iter().map(|p| weights.tensor(*p)).collect();
-            op.backward(&mut Backward {
+            let mut context = Backward {
                 device: &self.device,
                 node: &node.name,
                 state: self.state,
@@ -336,11 +369,44 @@ impl Execution {
                 output_gradient: self.gradient(NodeId(index)),
                 input_gradients: &input_gradients,
                 param_gradients: &param_gradients,
-            })?;
+            };
+            self.timed(op.kind(), || Way::Backward, || op.backward(&mut context))?;
             // Every parameter has one node here, so its gradient is final now.
             node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
         }
         Ok(())
+    }
+
+    /// Moves all trained parameters by one step of SGD at the learning rate of the batch's state,
+    /// in one launch; `momentum` has [`Weights::trained_bytes`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for weights without gradients, [`Error::Shape`] for momentum of another
+    /// size; those of the device.
+    pub fn update(
+        &self,
+        weights: &mut Weights,
+        momentum: &mut Buffer,
+        options: &Sgd,
+    ) -> Result<()> {
+        let gradients = weights.gradients().ok_or_else(|| {
+            Error::usage("these weights have no gradients: they weren't made for training")
+        })?;
+        let bytes = weights.trained_bytes();
+        if momentum.bytes() < bytes {
+            let detail = format!("has {} bytes, {bytes} are needed", momentum.bytes());
+            return Err(Error::shape("momentum", detail));
+        }
+        let arenas = Arenas {
+            values: weights.values().address(),
+            gradients: gradients.address(),
+            momentum: momentum.address(),
+            count: bytes / size_of::<f32>(),
+        };
+        let state_address = self.state_buffer.address();
+        // SAFETY: three buffers of their own, alive and borrowed for this call; the weights'
+        // trained parameters and their gradients both begin with `bytes` bytes of them.
+        unsafe { sgd::step(&self.device, &arenas, &self.state, state_address, options) }
     }
 
     /// A value's memory.

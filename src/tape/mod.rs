@@ -5,11 +5,13 @@
 mod execution;
 mod plan;
 mod replay;
+mod timings;
 mod weights;
 
 pub use execution::Execution;
 pub use plan::{Plan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
+pub use timings::KindTime;
 pub use weights::Weights;
 
 use std::sync::Arc;
@@ -245,7 +247,9 @@ impl Tape {
     /// Multiply-accumulates of one image's forward pass.
     pub fn macs(&self) -> u64 {
         (0..self.nodes.len())
-            .filter_map(|i| Some(self.nodes[i].op.as_ref()?.cost(&self.input_specs(NodeId(i))).macs))
+            .filter_map(|i| {
+                Some(self.nodes[i].op.as_ref()?.cost(&self.input_specs(NodeId(i))).macs)
+            })
             .sum()
     }
 }

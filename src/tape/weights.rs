@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::Init;
@@ -127,6 +129,18 @@ impl Weights {
     /// Sets a counter.
     pub fn set_counter(&mut self, id: ParamId, value: u32) -> Result<()> {
         self.values.write(self.slots[id.0].offset, bytemuck::bytes_of(&value))
+    }
+
+    /// SHA-256, in hex, of all parameters and state as they are stored, with their names.
+    pub fn sha256(&self) -> Result<String> {
+        let mut hasher = Sha256::new();
+        for (param, slot) in self.tape.params().iter().zip(&self.slots) {
+            let mut bytes = vec![0u8; slot.bytes];
+            self.values.read(slot.offset, &mut bytes)?;
+            hasher.update(param.name.as_bytes());
+            hasher.update(&bytes);
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn check(&self, id: ParamId, count: usize) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Text features: a vector a class, from which the head of a text-guided classifier starts.
 
+pub mod file;
 pub mod hashing;
 
 use crate::data::ClassInfo;

@@ -16,6 +16,21 @@ mod simd;
 pub use gather::{Gather, gather};
 pub(crate) use outer::{Outer, outer};
 
+/// The loop that multiplies here, and its largest tile in rows × columns: `gather 6x64`.
+pub(crate) fn variant() -> String {
+    let kernels = micro::kernels();
+    format!("gather {}x{}", micro::ROWS, kernels.vectors * kernels.lanes)
+}
+
+/// The vector extension that multiplies here.
+pub(crate) fn instruction_set() -> &'static str {
+    match (cfg!(target_arch = "x86_64"), micro::kernels().lanes) {
+        (true, 16) => "avx512",
+        (true, 8) => "avx2",
+        _ => "portable",
+    }
+}
+
 /// A pointer that tasks on several threads may use, each for elements of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct SendPtr<T>(pub *mut T);

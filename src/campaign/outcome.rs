@@ -1,0 +1,172 @@
+//! What a fault did to an answer.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::golden::{Golden, Judged};
+
+/// The outcomes exclude each other and are asked in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A NaN or an infinity among the logits. Only where an output check is assumed is this a
+    /// detected error.
+    Nonfinite,
+    /// The same bits.
+    Masked,
+    /// Silent data corruption: another top-1.
+    Sdc,
+    /// Other numbers, the same top-1.
+    Benign,
+}
+
+impl Outcome {
+    /// Every outcome, in the order in which they are asked.
+    pub const ALL: [Outcome; 4] =
+        [Outcome::Nonfinite, Outcome::Masked, Outcome::Sdc, Outcome::Benign];
+
+    /// The word in tables and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Nonfinite => "nonfinite",
+            Outcome::Masked => "masked",
+            Outcome::Sdc => "sdc",
+            Outcome::Benign => "benign",
+        }
+    }
+
+    /// The outcome called `name`.
+    pub fn parse(name: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// A faulty answer, against the golden one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    pub outcome: Outcome,
+    /// Whether the golden top-1 isn't among the faulty top-5.
+    pub sdc5: bool,
+    pub judged: Judged,
+    /// [`hash_logits`] of the faulty logits.
+    pub hash: u64,
+}
+
+impl Effect {
+    /// Judges the `faulty` logits of an image.
+    pub fn of(golden: &Golden, faulty: &[f32]) -> Effect {
+        let judged = Judged::of(faulty, golden.label);
+        let same = golden.logits.iter().map(|z| z.to_bits()).eq(faulty.iter().map(|z| z.to_bits()));
+        let outcome = if faulty.iter().any(|z| !z.is_finite()) {
+            Outcome::Nonfinite
+        } else if same {
+            Outcome::Masked
+        } else if judged.top1 != golden.judged.top1 {
+            Outcome::Sdc
+        } else {
+            Outcome::Benign
+        };
+        let sdc5 = rank(faulty, golden.judged.top1) >= 5;
+        Effect { outcome, sdc5, judged, hash: hash_logits(faulty) }
+    }
+
+    /// What [`Effect::of`] gives for the golden logits themselves, without looking at them again.
+    pub fn unchanged(golden: &Golden) -> Effect {
+        Effect {
+            outcome: if golden.is_finite { Outcome::Masked } else { Outcome::Nonfinite },
+            sdc5: false,
+            judged: golden.judged,
+            hash: golden.hash,
+        }
+    }
+}
+
+/// Whether logit `a` of class `i` stands before `b` of class `j`: NaN counts as greatest, as in
+/// PyTorch's `topk`; the lower index wins ties.
+fn before(a: f32, i: usize, b: f32, j: usize) -> bool {
+    match (a.is_nan(), b.is_nan()) {
+        (true, false) => true,
+        (false, true) => false,
+        (true, true) => i < j,
+        _ => a > b || (a == b && i < j),
+    }
+}
+
+/// The greatest logit's class; the lowest index wins ties, NaN counts as greatest.
+pub fn top1(logits: &[f32]) -> usize {
+    (1..logits.len()).fold(
+        0,
+        |best, k| {
+            if before(logits[k], k, logits[best], best) { k } else { best }
+        },
+    )
+}
+
+/// How many classes stand before `class`.
+fn rank(logits: &[f32], class: usize) -> usize {
+    (0..logits.len()).filter(|k| before(logits[*k], *k, logits[class], class)).count()
+}
+
+/// The first eight bytes, little-endian, of the SHA-256 of the logits' bits, little-endian, with
+/// every NaN as 0x7fc00000.
+pub fn hash_logits(logits: &[f32]) -> u64 {
+    let mut hasher = Sha256::new();
+    for z in logits {
+        let bits = if z.is_nan() { 0x7fc0_0000 } else { z.to_bits() };
+        hasher.update(bits.to_le_bytes());
+    }
+    let digest = hasher.finalize();
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(faulty: &[f32]) -> Effect {
+        Effect::of(&Golden::new(0, 1, vec![0.5, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0]), faulty)
+    }
+
+    #[test]
+    fn outcomes_are_asked_in_order() {
+        let golden = [0.5, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0];
+        let with = |class: usize, value: f32| {
+            let mut logits = golden;
+            logits[class] = value;
+            effect(&logits)
+        };
+        assert_eq!(effect(&golden).outcome, Outcome::Masked);
+        assert_eq!(with(0, f32::NAN).outcome, Outcome::Nonfinite);
+        assert_eq!(with(0, f32::NEG_INFINITY).outcome, Outcome::Nonfinite);
+        assert_eq!(with(0, 4.0).outcome, Outcome::Sdc);
+        assert_eq!(with(0, 0.6).outcome, Outcome::Benign);
+        // A tie goes to the lowest index: class 0 takes it from 1, class 2 doesn't.
+        assert_eq!(with(0, 3.0).outcome, Outcome::Sdc);
+        assert_eq!(with(2, 3.0).outcome, Outcome::Benign);
+        // −0.0 for 0.0 is another bit pattern and the same answer.
+        assert_eq!(with(4, -0.0).outcome, Outcome::Benign);
+        assert!(!with(1, -0.5).sdc5);
+        assert!(with(1, -1.5).sdc5);
+        assert_eq!(with(1, -1.5).outcome, Outcome::Sdc);
+    }
+
+    #[test]
+    fn unchanged_is_what_judging_says() {
+        for logits in [vec![1.0, 2.0, 0.0], vec![f32::NAN, 1.0, 2.0]] {
+            let golden = Golden::new(3, 2, logits.clone());
+            let (a, b) = (Effect::unchanged(&golden), Effect::of(&golden, &logits));
+            assert_eq!((a.outcome, a.sdc5, a.hash), (b.outcome, b.sdc5, b.hash));
+            assert_eq!(a.judged.top1, b.judged.top1);
+        }
+    }
+
+    #[test]
+    fn payloads_of_nan_don_t_count() {
+        let other = f32::from_bits(0xffc0_0001);
+        assert_eq!(hash_logits(&[1.0, f32::NAN]), hash_logits(&[1.0, other]));
+        assert_ne!(hash_logits(&[0.0]), hash_logits(&[-0.0]));
+        assert_eq!(top1(&[1.0, other, f32::NAN]), 1);
+    }
+}

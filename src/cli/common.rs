@@ -1,0 +1,183 @@
+//! Flags that several subcommands share, and what they turn into.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::data::ClassList;
+use crate::device::Device;
+use crate::models::{Model, ModelFile, detect_head, load_state};
+use crate::progress::{Progress, Silent, for_stderr};
+use crate::recipe::{Recipe, Schedule};
+use crate::tape::Weights;
+use crate::{Error, Result};
+
+/// Where and how a command runs.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RunArgs {
+    /// cpu, cuda, cuda:N, or emulated (the CUDA kernels, on the CPU)
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Threads of the CPU; 0 means every core. Results don't depend on it
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// Print JSON for machines instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Don't show progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl RunArgs {
+    /// Sets the number of threads and opens the device.
+    pub fn start(&self) -> Result<Device> {
+        if self.threads > 0 {
+            // Fails only if the pool is there already, which a command's first act precludes.
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(self.threads)
+                .build_global()
+                .map_err(|error| Error::usage(format!("--threads: {error}")))?;
+        }
+        Device::parse(&self.device)
+    }
+
+    /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
+    pub fn progress(&self) -> Box<dyn Progress> {
+        if self.quiet { Box::new(Silent) } else { for_stderr() }
+    }
+}
+
+/// Which model, with which weights.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// A model's name (resnet18, resnet34, resnet50, resnet101, resnet152, resnet_small) or a .toml
+    /// file
+    #[arg(long)]
+    pub model: String,
+    /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
+    #[arg(long)]
+    pub checkpoint: PathBuf,
+    /// Height and width of the images; the model file's if absent
+    #[arg(long)]
+    pub image_size: Option<usize>,
+}
+
+/// A model with weights from a file.
+pub struct Loaded {
+    pub file: ModelFile,
+    pub model: Model,
+    pub weights: Weights,
+    /// SHA-256 of the checkpoint's file.
+    pub sha256: String,
+}
+
+impl ModelArgs {
+    /// Opens the checkpoint, reads the head off it and loads the weights onto `device`.
+    pub fn load(&self, device: &Device) -> Result<Loaded> {
+        let file = ModelFile::open(&self.model)?;
+        let image_size = self.image_size.unwrap_or(file.input.size);
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let (head, classes) = detect_head(&checkpoint, &file)?;
+        let model = Model::new(&file, head, classes, image_size, 0.0)?;
+        let mut weights = Weights::new(&model.tape, device, false)?;
+        load_state(&model, &mut weights, &checkpoint)?;
+        Ok(Loaded { file, model, weights, sha256: file_sha256(&self.checkpoint)? })
+    }
+}
+
+/// Numbers of a training run; what is absent comes from the defaults of the command.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RecipeArgs {
+    /// Epochs of training
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Images of a step
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Learning rate after the warm-up
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+    /// Weight decay
+    #[arg(long)]
+    pub weight_decay: Option<f32>,
+    /// Label smoothing
+    #[arg(long)]
+    pub label_smoothing: Option<f32>,
+    /// Epochs of linear warm-up
+    #[arg(long)]
+    pub warmup_epochs: Option<usize>,
+    /// step:EVERY:GAMMA or cosine
+    #[arg(long, value_parser = parse_schedule)]
+    pub schedule: Option<Schedule>,
+    /// Nesterov's momentum
+    #[arg(long)]
+    pub nesterov: bool,
+}
+
+impl RecipeArgs {
+    /// `base` with the flags' numbers.
+    pub fn over(&self, base: Recipe) -> Result<Recipe> {
+        let recipe = Recipe {
+            epochs: self.epochs.unwrap_or(base.epochs),
+            batch: self.batch.unwrap_or(base.batch),
+            learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
+            warmup_epochs: self.warmup_epochs.unwrap_or(base.warmup_epochs),
+            schedule: self.schedule.unwrap_or(base.schedule),
+            nesterov: self.nesterov || base.nesterov,
+            ..base
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+}
+
+fn parse_schedule(text: &str) -> std::result::Result<Schedule, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts.as_slice() {
+        ["cosine"] => Ok(Schedule::Cosine { minimum: 0.0 }),
+        ["step", every, gamma] => match (every.parse(), gamma.parse()) {
+            (Ok(every), Ok(gamma)) if every > 0 => Ok(Schedule::Step { every, gamma }),
+            _ => Err("step takes a number of epochs and a factor: step:30:0.1".into()),
+        },
+        _ => Err("is step:EVERY:GAMMA or cosine".into()),
+    }
+}
+
+/// The class list, where one is named.
+pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
+    path.map(ClassList::open).transpose()
+}
+
+/// SHA-256 of a file's bytes, in hex.
+pub fn file_sha256(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut file, &mut hasher).map_err(|source| Error::io(path, source))?;
+    Ok(crate::campaign::hex(&hasher.finalize()))
+}
+
+/// Prints to the standard output; a closed pipe is an error to be passed on, not a panic.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Makes a folder for results.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|source| Error::io(path, source))
+}

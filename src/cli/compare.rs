@@ -1,0 +1,26 @@
+//! `flipside compare`.
+
+use std::path::PathBuf;
+
+use super::common::{print, print_json};
+use crate::campaign::Run;
+use crate::campaign::compare;
+use crate::report::comparison_text;
+
+/// Compare two injection campaigns of the same images, seed and number of injections: the
+/// improvement of OTHER over BASELINE.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Run folder of the baseline
+    baseline: PathBuf,
+    /// Run folder of the other model
+    other: PathBuf,
+    /// Print JSON for machines instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let comparison = compare::compare(&Run::open(&args.baseline)?, &Run::open(&args.other)?)?;
+    if args.json { print_json(&comparison) } else { print(&comparison_text(&comparison)) }
+}

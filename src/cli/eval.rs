@@ -1,0 +1,52 @@
+//! `flipside eval`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
+use crate::data::ImageFolder;
+use crate::study::eval_transform;
+use crate::train::{Evaluator, Source};
+
+/// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A folder with a folder of images a class (a data set's val, say)
+    #[arg(long)]
+    data: PathBuf,
+    /// Names for the folders: lines of index, folder name, class name
+    #[arg(long)]
+    class_list: Option<PathBuf>,
+    /// Images of a forward pass
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.run.start()?;
+    let loaded = args.model.load(&device)?;
+    let classes = class_list(args.class_list.as_deref())?;
+    let dataset = ImageFolder::open(&args.data, classes.as_ref())?;
+    let transform = eval_transform(&loaded.file, loaded.model.image_size);
+    let source = Source { dataset: Arc::new(dataset), transform };
+    let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;
+    let progress = args.run.progress();
+    let evaluation = evaluator.run(&loaded.weights, &source, false, progress.as_ref())?;
+    let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
+    let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());
+    let top2diff = evaluation.mean_top2diff_percent();
+    if args.run.json {
+        return print_json(&serde_json::json!({
+            "images": images, "top1_percent": top1, "top5_percent": top5, "loss": loss,
+            "top2diff_percent": top2diff, "checkpoint_sha256": loaded.sha256,
+        }));
+    }
+    print(&format!(
+        "{images} images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}, \
+         Top2Diff {top2diff:.2} %"
+    ))
+}

@@ -1,0 +1,73 @@
+//! The command line: one file a subcommand, each parses, calls the library and prints.
+
+mod common;
+mod compare;
+mod devices;
+mod eval;
+mod inject;
+mod predict;
+mod study;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::Error;
+
+/// Train and evaluate text-guided image classifiers, and measure what hardware bit flips do to
+/// their answers.
+#[derive(Parser)]
+#[command(name = "flipside", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train baseline and text-guided models, inject the same faults, print the table
+    Study(study::Args),
+    /// Train a model on an image folder
+    Train(train::Args),
+    /// Evaluate a checkpoint on an image folder
+    Eval(eval::Args),
+    /// Classify images, or a tensor of images, with faults if asked
+    Predict(predict::Args),
+    /// Run an injection campaign on a checkpoint
+    Inject(inject::Args),
+    /// Compare two injection campaigns
+    Compare(compare::Args),
+    /// Say which devices are here, and what the others lack
+    Devices(devices::Args),
+}
+
+/// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Study(args) => study::run(&args),
+        Command::Train(args) => train::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Inject(args) => inject::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Devices(args) => devices::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if is_broken_pipe(&error) {
+                return ExitCode::SUCCESS; // whoever read has read enough
+            }
+            eprintln!("flipside: {error:#}");
+            let is_usage = matches!(error.downcast_ref::<Error>(), Some(Error::Usage { .. }));
+            ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

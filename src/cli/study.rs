@@ -1,0 +1,123 @@
+//! `flipside study`.
+
+use std::path::PathBuf;
+
+use super::common::{RecipeArgs, RunArgs, class_list, create_folder, print, print_json};
+use crate::Error;
+use crate::models::ModelFile;
+use crate::recipe::{Recipe, Schedule};
+use crate::report::study_text;
+use crate::study::{self, Inputs, Options};
+
+/// Train three models (the baseline, the text-guided head with random rows, the same started from
+/// text), inject the same faults into all, and print what differs.
+///
+/// Without --data it runs on built-in synthetic images with a small network, in a few minutes. With
+/// --data it takes a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, and needs --text-features.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model's name or a .toml file; resnet_small without --data, resnet18 with it
+    #[arg(long)]
+    model: Option<String>,
+    /// A folder with train and val, each with a folder of images a class
+    #[arg(long, requires = "text_features")]
+    data: Option<PathBuf>,
+    /// Text features, a matrix of classes × width: .pth or .safetensors
+    #[arg(long, requires = "data")]
+    text_features: Option<PathBuf>,
+    /// Which row of the features belongs to which folder: lines of index, folder name, class name,
+    /// parted by tabs
+    #[arg(long, requires = "data")]
+    class_list: Option<PathBuf>,
+    /// Height and width of the images of --data
+    #[arg(long, requires = "data")]
+    image_size: Option<usize>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Injections a layer
+    #[arg(long)]
+    injections: Option<u64>,
+    /// Bits flipped by each fault, 1 to 4
+    #[arg(long, default_value_t = 1)]
+    bits: usize,
+    /// Key of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write checkpoints, every injection and the table here
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// A small one that ends in seconds: few images, epochs and injections
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// The recipe of a study: short, for few images. Recipes of model files are for ImageNet.
+fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
+    Recipe {
+        epochs: if quick { 2 } else { 10 },
+        batch: 64,
+        learning_rate: if synthetic { 0.1 } else { 0.05 },
+        momentum: 0.9,
+        nesterov: false,
+        weight_decay: 5e-4,
+        label_smoothing: 0.0,
+        warmup_epochs: 1,
+        schedule: Schedule::Cosine { minimum: 0.0 },
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.run.start()?;
+    let progress = args.run.progress();
+    let synthetic = args.data.is_none();
+    let default = if synthetic { "resnet_small" } else { "resnet18" };
+    let file = ModelFile::open(args.model.as_deref().unwrap_or(default))?;
+    let recipe = args.recipe.over(base_recipe(synthetic, args.quick))?;
+    let inputs = match (&args.data, &args.text_features) {
+        (Some(data), Some(features)) => {
+            let classes = class_list(args.class_list.as_deref())?;
+            let size = args.image_size.unwrap_or(file.input.size);
+            Inputs::folder(&file, size, data, features, classes.as_ref())?
+        }
+        (Some(_), None) => {
+            return Err(Error::usage("--data needs --text-features").into());
+        }
+        (None, _) => {
+            let counts = if args.quick { [640, 200] } else { [5000, 1000] };
+            Inputs::builtin(&file, args.seed, counts)?
+        }
+    };
+    let options = Options {
+        file,
+        recipe,
+        seed: args.seed,
+        injections: args.injections.unwrap_or(if args.quick { 50 } else { 1000 }),
+        bits: args.bits,
+        batch: 50,
+        folder: args.out.clone(),
+    };
+    if let Some(folder) = &args.out {
+        create_folder(folder)?;
+    }
+    let (study, timing) = study::run(&options, &inputs, &device, progress.as_ref())?;
+    progress.line(&format!(
+        "training took {:.0} s, {} injections {:.0} s ({:.0} a second)",
+        timing.training_s,
+        timing.injections,
+        timing.injection_s,
+        timing.injections as f64 / timing.injection_s.max(1e-9),
+    ));
+    let text = study_text(&study);
+    if let Some(folder) = &args.out {
+        let json = serde_json::to_string_pretty(&study)?;
+        crate::checkpoint::atomic::write(&folder.join("study.json"), |out| {
+            out.write_all(json.as_bytes())
+        })?;
+        crate::checkpoint::atomic::write(&folder.join("study.md"), |out| {
+            out.write_all(text.as_bytes())
+        })?;
+    }
+    if args.run.json { print_json(&study) } else { print(&text) }
+}

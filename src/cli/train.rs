@@ -1,0 +1,110 @@
+//! `flipside train`.
+
+use std::path::PathBuf;
+
+use super::common::{RecipeArgs, RunArgs, class_list, create_folder, file_sha256, print, print_json};
+use crate::Error;
+use crate::models::{ModelFile, set_head_rows};
+use crate::nn::Head;
+use crate::study::folder_sources;
+use crate::text;
+use crate::train::{Job, Output, Trainer};
+
+/// Train a model on an image folder; the result is OUT/model.safetensors, a state dict that PyTorch
+/// loads. A run that was stopped, by whatever, goes on with --resume to the same bits.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model's name or a .toml file
+    #[arg(long)]
+    model: String,
+    /// A folder with train and val, each with a folder of images a class
+    #[arg(long)]
+    data: PathBuf,
+    /// Start a text-guided head from these features (.pth or .safetensors)
+    #[arg(long)]
+    text_features: Option<PathBuf>,
+    /// A text-guided head of this width with random rows
+    #[arg(long, conflicts_with = "text_features")]
+    random_rows: Option<usize>,
+    /// Which row of the features belongs to which folder: lines of index, folder name, class name
+    #[arg(long)]
+    class_list: Option<PathBuf>,
+    /// Height and width of the images; the model file's if absent
+    #[arg(long)]
+    image_size: Option<usize>,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Key of everything random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The folder for snapshots and the model
+    #[arg(long)]
+    out: PathBuf,
+    /// Go on from OUT's snapshot
+    #[arg(long)]
+    resume: bool,
+    /// Steps between snapshots within an epoch; there is one after each epoch
+    #[arg(long)]
+    snapshot_steps: Option<usize>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.run.start()?;
+    let progress = args.run.progress();
+    let file = ModelFile::open(&args.model)?;
+    let recipe = args.recipe.over(file.recipe.clone())?;
+    let image_size = args.image_size.unwrap_or(file.input.size);
+    let classes = class_list(args.class_list.as_deref())?;
+    let [train, validation] = folder_sources(&file, image_size, &args.data, classes.as_ref())?;
+    let (head, start, rows) = match (&args.text_features, args.random_rows) {
+        (Some(path), _) => {
+            let features = text::file::open(path, classes.as_ref())?;
+            let rows = features.select(train.dataset.classes())?;
+            let start = format!("text features {}", file_sha256(path)?);
+            (Head::TextGuided { width: rows.width }, start, Some(rows))
+        }
+        (None, Some(width)) if width > 0 => {
+            (Head::TextGuided { width }, "random".to_string(), None)
+        }
+        (None, Some(_)) => return Err(Error::usage("--random-rows takes a width above 0").into()),
+        (None, None) => (Head::Baseline, "random".to_string(), None),
+    };
+    let output = Output { folder: args.out.clone(), snapshot_steps: args.snapshot_steps };
+    create_folder(&output.folder)?;
+    if !args.resume && output.snapshot().exists() {
+        return Err(Error::usage(format!(
+            "{} holds a training run already: go on with --resume, or name another --out",
+            args.out.display()
+        ))
+        .into());
+    }
+    let job = Job {
+        file,
+        head,
+        recipe,
+        seed: args.seed,
+        start,
+        train,
+        validation: Some(validation),
+        workers: 2,
+        output: Some(output.clone()),
+    };
+    let mut trainer = Trainer::new(job, &device)?;
+    if let Some(rows) = rows {
+        set_head_rows(trainer.weights_mut(), &rows.normalized_rows(), rows.width)?;
+    }
+    if args.resume && output.snapshot().exists() {
+        trainer.resume()?;
+    }
+    trainer.run(progress.as_ref())?;
+    if args.run.json {
+        return print_json(&serde_json::json!({
+            "model": output.model(), "history": trainer.history(),
+        }));
+    }
+    let last = trainer.history().last().and_then(|epoch| epoch.validation_top1_percent);
+    let top1 = last.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
+    print(&format!("{}{top1}", output.model().display()))
+}

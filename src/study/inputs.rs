@@ -1,0 +1,137 @@
+//! What a study, a training run or a campaign takes in: images, transforms, text features.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::campaign::Images;
+use crate::data::builtin::{Shapes, Split, descriptions};
+use crate::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
+use crate::data::{Cached, ClassList, Dataset, open_split};
+use crate::models::ModelFile;
+use crate::rng::stream;
+use crate::text::hashing::NgramHasher;
+use crate::text::{self, TextFeatures};
+use crate::train::Source;
+use crate::{Error, Result};
+
+/// Bytes of decoded pixels that are kept in memory.
+const CACHE_BYTES: usize = 4 << 30;
+
+/// Dimensions of the built-in data's hashed n-gram features.
+const HASHED_WIDTH: usize = 128;
+
+/// Images and text features that belong together.
+#[derive(Clone)]
+pub struct Inputs {
+    pub train: Source,
+    pub test: Source,
+    /// One row a class, in the data's order.
+    pub features: TextFeatures,
+    /// What the features are, in words.
+    pub text: String,
+    /// Whether the images are made by the program.
+    pub synthetic: bool,
+}
+
+impl Inputs {
+    /// The built-in data, made from `seed`: `counts` training and test images.
+    pub fn builtin(file: &ModelFile, seed: u64, counts: [usize; 2]) -> Result<Inputs> {
+        let [train, test] = counts;
+        let train: Arc<dyn Dataset> =
+            Arc::new(Cached::new(Shapes::new(seed, Split::Train, train), CACHE_BYTES));
+        let test: Arc<dyn Dataset> =
+            Arc::new(Cached::new(Shapes::new(seed, Split::Test, test), CACHE_BYTES));
+        let classes: Vec<(String, [&str; 5])> =
+            descriptions().iter().map(|class| (class.name.to_string(), class.answers)).collect();
+        let features = NgramHasher::new(HASHED_WIDTH)?.class_features(&classes)?;
+        let size = crate::data::builtin::SIDE;
+        let augment = TrainCrop::RandomCrop { size, padding: 2 };
+        Ok(Inputs {
+            train: Source { dataset: train, transform: train_transform(file, augment) },
+            test: Source { dataset: test, transform: eval_transform(file, size) },
+            features,
+            text: "hashed word and character n-grams of written descriptions, not CLIP".into(),
+            synthetic: true,
+        })
+    }
+
+    /// The folder `data` (train and val) at `image_size`, with the features in `features`.
+    pub fn folder(
+        file: &ModelFile,
+        image_size: usize,
+        data: &Path,
+        features: &Path,
+        classes: Option<&ClassList>,
+    ) -> Result<Inputs> {
+        let sources = folder_sources(file, image_size, data, classes)?;
+        let rows = text::file::open(features, classes)?;
+        let features_name = features.file_name().unwrap_or_default().to_string_lossy();
+        let features = rows.select(sources[0].dataset.classes())?;
+        let [train, test] = sources;
+        Ok(Inputs { train, test, features, text: features_name.into_owned(), synthetic: false })
+    }
+
+    /// Height and width of the images.
+    pub fn image_size(&self) -> usize {
+        self.test.transform.size()
+    }
+}
+
+/// Training and test images of a folder.
+pub fn folder_sources(
+    file: &ModelFile,
+    image_size: usize,
+    data: &Path,
+    classes: Option<&ClassList>,
+) -> Result<[Source; 2]> {
+    let (train, test) = open_split(data, classes)?;
+    // Crops of small images keep more of them than ImageNet's 8 %.
+    let scale = if image_size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
+    let ratio = [3.0 / 4.0, 4.0 / 3.0];
+    let crop = TrainCrop::RandomResizedCrop { size: image_size, scale, ratio };
+    Ok([
+        Source {
+            dataset: Arc::new(Cached::new(train, CACHE_BYTES)),
+            transform: train_transform(file, crop),
+        },
+        Source {
+            dataset: Arc::new(Cached::new(test, CACHE_BYTES)),
+            transform: eval_transform(file, image_size),
+        },
+    ])
+}
+
+fn train_transform(file: &ModelFile, kind: TrainCrop) -> Transform {
+    let (mean, std) = (file.input.mean, file.input.std);
+    TrainTransform { kind, filter: Filter::Bilinear, flip_probability: 0.5, mean, std }.into()
+}
+
+/// Resize and centre crop; the model file's own resize where the size is its own, else the shorter
+/// side becomes the size.
+pub fn eval_transform(file: &ModelFile, image_size: usize) -> Transform {
+    let resize = if image_size == file.input.size { file.input.resize } else { None };
+    let (mean, std) = (file.input.mean, file.input.std);
+    let resize = Some(resize.unwrap_or(image_size));
+    EvalTransform { resize, crop: image_size, filter: Filter::Bilinear, mean, std }.into()
+}
+
+/// A source as a campaign sees it: its images under the source's transform, which must not be
+/// random.
+pub struct SourceImages<'a>(pub &'a Source);
+
+impl Images for SourceImages<'_> {
+    fn len(&self) -> usize {
+        self.0.dataset.len()
+    }
+
+    fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32> {
+        if matches!(self.0.transform, Transform::Train(_)) {
+            return Err(Error::usage("a campaign takes images without random augmentation"));
+        }
+        let image = self.0.dataset.image(index)?;
+        // Evaluation draws nothing from the stream.
+        self.0.transform.apply(&image, &mut stream(0, "none").block(0), pixels)?;
+        Ok(self.0.dataset.label(index) as u32)
+    }
+}
+

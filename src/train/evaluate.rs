@@ -1,0 +1,182 @@
+//! What a model answers on a data set.
+
+use super::Source;
+use crate::Result;
+use crate::data::{Batch, Batches, EpochPlan};
+use crate::device::Device;
+use crate::models::Model;
+use crate::progress::Progress;
+use crate::tape::{Execution, PlanKind, Weights};
+
+/// What a model says of one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answer {
+    /// Its place in the data set.
+    pub index: u64,
+    pub label: u32,
+    /// The class with the largest logit, the lowest on a tie.
+    pub top1: u32,
+    /// Classes that come before the label by logit: 0 is right, below 5 is in the top-5.
+    pub rank: u32,
+    /// Cross-entropy without label smoothing, in nats.
+    pub loss: f64,
+    /// 100·(p₁ − p₂) of the two likeliest classes; 100 where there is one class.
+    pub top2diff_percent: f64,
+}
+
+impl Answer {
+    /// Reads the answer off the logits of one image; sums are f64. A NaN counts as the largest
+    /// value, as it does in PyTorch's top-k.
+    pub fn of(index: u64, label: u32, logits: &[f32]) -> Answer {
+        let top1 = argmax(logits);
+        let own = logits[label as usize];
+        let rank = (0u32..)
+            .zip(logits)
+            .filter(|(class, z)| exceeds(**z, own) || (*class < label && !exceeds(own, **z)))
+            .count() as u32;
+        let max = f64::from(logits[top1 as usize]);
+        let sum: f64 = logits.iter().map(|z| (f64::from(*z) - max).exp()).sum();
+        let second = (0u32..)
+            .zip(logits)
+            .filter(|(class, _)| *class != top1)
+            .map(|(_, z)| (f64::from(*z) - max).exp())
+            .fold(0.0, f64::max);
+        Answer {
+            index,
+            label,
+            top1,
+            rank,
+            loss: max - f64::from(own) + sum.ln(),
+            top2diff_percent: 100.0 * (1.0 - second) / sum,
+        }
+    }
+}
+
+/// The class with the largest logit: NaN before everything, the lowest index on a tie.
+pub fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, z) in logits.iter().enumerate() {
+        if exceeds(*z, logits[best]) {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+fn exceeds(a: f32, b: f32) -> bool {
+    a > b || (a.is_nan() && !b.is_nan())
+}
+
+/// A model's answers on a data set, in its order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    pub classes: usize,
+    pub answers: Vec<Answer>,
+    /// Images × classes, if they were asked for; else empty.
+    pub logits: Vec<f32>,
+}
+
+impl Evaluation {
+    /// Share of right answers in percent.
+    pub fn top1_percent(&self) -> f64 {
+        self.within(1)
+    }
+
+    /// Share of images whose label is among the five largest logits, in percent.
+    pub fn top5_percent(&self) -> f64 {
+        self.within(5)
+    }
+
+    fn within(&self, places: u32) -> f64 {
+        let hits = self.answers.iter().filter(|answer| answer.rank < places).count();
+        100.0 * hits as f64 / self.answers.len().max(1) as f64
+    }
+
+    /// Mean cross-entropy in nats.
+    pub fn mean_loss(&self) -> f64 {
+        self.mean(|answer| answer.loss)
+    }
+
+    /// Mean of [`Answer::top2diff_percent`].
+    pub fn mean_top2diff_percent(&self) -> f64 {
+        self.mean(|answer| answer.top2diff_percent)
+    }
+
+    fn mean(&self, value: impl Fn(&Answer) -> f64) -> f64 {
+        self.answers.iter().map(value).sum::<f64>() / self.answers.len().max(1) as f64
+    }
+}
+
+/// A model with memory for forward passes.
+pub struct Evaluator {
+    model: Model,
+    execution: Execution,
+}
+
+impl Evaluator {
+    /// Memory on `device` for batches of up to `capacity` images.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(model: &Model, device: &Device, capacity: usize) -> Result<Self> {
+        let outputs = [model.logits];
+        let execution = Execution::new(&model.tape, device, PlanKind::Infer, capacity, &outputs)?;
+        Ok(Evaluator { model: model.clone(), execution })
+    }
+
+    /// The logits of a batch, images × classes.
+    ///
+    /// # Errors
+    /// More images than there is room for, or of another size; those of the device.
+    pub fn logits(&mut self, weights: &Weights, images: &[f32], count: usize) -> Result<Vec<f32>> {
+        self.execution.begin(count)?;
+        self.execution.write(self.model.image, images)?;
+        self.execution.forward(weights)?;
+        self.execution.read(self.model.logits)
+    }
+
+    /// Answers a batch; its logits are added to `evaluation` if `keep_logits`.
+    fn answer(
+        &mut self,
+        weights: &Weights,
+        batch: &Batch,
+        keep_logits: bool,
+        evaluation: &mut Evaluation,
+    ) -> Result<()> {
+        super::check_labels(&batch.labels, self.model.classes)?;
+        let logits = self.logits(weights, &batch.images, batch.len())?;
+        let rows = logits.chunks_exact(self.model.classes);
+        for ((index, label), row) in batch.indices.iter().zip(&batch.labels).zip(rows) {
+            evaluation.answers.push(Answer::of(*index, *label, row));
+        }
+        if keep_logits {
+            evaluation.logits.extend_from_slice(&logits);
+        }
+        Ok(())
+    }
+
+    /// Answers all images of `source`, which are decoded beside the passes.
+    ///
+    /// # Errors
+    /// Those of the data set and of the device.
+    pub fn run(
+        &mut self,
+        weights: &Weights,
+        source: &Source,
+        keep_logits: bool,
+        progress: &dyn Progress,
+    ) -> Result<Evaluation> {
+        let mut evaluation = Evaluation { classes: self.model.classes, ..Evaluation::default() };
+        let plan = EpochPlan::eval(self.execution.capacity());
+        let batches = Batches::new(source.dataset.clone(), source.transform, plan)?;
+        progress.begin("evaluate", "images", 0, source.dataset.len() as u64);
+        for batch in batches {
+            let batch = batch?;
+            self.answer(weights, &batch, keep_logits, &mut evaluation)?;
+            let note = format!("top-1 {:.2} %", evaluation.top1_percent());
+            progress.advance(batch.len() as u64, &note);
+        }
+        progress.end();
+        Ok(evaluation)
+    }
+}

@@ -1,0 +1,194 @@
+//! What a training run is, and how two of them are told apart.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::data::Dataset;
+use crate::data::transform::Transform;
+use crate::models::ModelFile;
+use crate::nn::Head;
+use crate::recipe::Recipe;
+use crate::{Error, Result};
+
+/// Images and what is done to them on their way into a network.
+#[derive(Clone)]
+pub struct Source {
+    pub dataset: Arc<dyn Dataset>,
+    pub transform: Transform,
+}
+
+/// A training run, as values: everything that decides a bit of its result, but for the device.
+#[derive(Clone)]
+pub struct Job {
+    pub file: ModelFile,
+    pub head: Head,
+    pub recipe: Recipe,
+    pub seed: u64,
+    /// What the weights start from, in words that are compared on resuming: `random`, or a hash of
+    /// text features or of a checkpoint.
+    pub start: String,
+    pub train: Source,
+    /// Evaluated after each epoch.
+    pub validation: Option<Source>,
+    /// Threads that decode and augment.
+    pub workers: usize,
+    pub output: Option<Output>,
+}
+
+/// What a run writes.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The folder of [`Output::snapshot`] and [`Output::model`].
+    pub folder: PathBuf,
+    /// Steps between snapshots within an epoch; there is one at the end of each epoch anyway.
+    pub snapshot_steps: Option<usize>,
+}
+
+impl Output {
+    /// What a killed run is resumed from.
+    pub fn snapshot(&self) -> PathBuf {
+        self.folder.join("snapshot.safetensors")
+    }
+
+    /// The trained model.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join("model.safetensors")
+    }
+}
+
+/// What a snapshot records of a [`Job`].
+#[derive(Serialize)]
+struct Identity<'a> {
+    model: &'a str,
+    architecture: Value,
+    head: String,
+    classes: usize,
+    image_size: usize,
+    recipe: &'a Recipe,
+    seed: u64,
+    start: &'a str,
+    data: String,
+    transform: Value,
+}
+
+impl Job {
+    /// Height and width of the images.
+    pub fn image_size(&self) -> usize {
+        self.train.transform.size()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.train.dataset.classes().len()
+    }
+
+    /// The most images of a step.
+    pub fn batch(&self) -> usize {
+        self.recipe.batch.min(self.train.dataset.len())
+    }
+
+    /// Images of an epoch: all, but for a last batch of one, of which batch norm could take no
+    /// statistics.
+    pub fn epoch_images(&self) -> usize {
+        let all = self.train.dataset.len();
+        if self.batch() > 1 && all % self.batch() == 1 { all - 1 } else { all }
+    }
+
+    /// Steps of an epoch.
+    pub fn epoch_steps(&self) -> usize {
+        self.epoch_images().div_ceil(self.batch().max(1))
+    }
+
+    /// Refuses what can't be trained.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that says what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.recipe.check()?;
+        self.train.transform.validate()?;
+        let images = self.train.dataset.len();
+        if images < 2 {
+            return Err(Error::usage(format!("training needs at least 2 images, found {images}")));
+        }
+        if self.recipe.batch < 2 {
+            return Err(Error::usage("training needs batches of at least 2 images"));
+        }
+        if let Some(validation) = &self.validation {
+            let (found, expected) = (validation.transform.size(), self.image_size());
+            if found != expected {
+                let detail =
+                    format!("validation images are {found} pixels wide, training's {expected}");
+                return Err(Error::usage(detail));
+            }
+            let (found, expected) = (validation.dataset.classes().len(), self.classes());
+            if found != expected {
+                let detail = format!("validation has {found} classes, training {expected}");
+                return Err(Error::usage(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// What identifies this run, as JSON.
+    pub(super) fn identity(&self) -> Result<Value> {
+        let bad = |source: serde_json::Error| Error::usage(format!("training run: {source}"));
+        let file = serde_json::to_value(&self.file).map_err(bad)?;
+        let transform = match &self.train.transform {
+            Transform::Train(train) => serde_json::to_value(train),
+            Transform::Eval(eval) => serde_json::to_value(eval),
+        };
+        let identity = Identity {
+            model: &self.file.name,
+            architecture: file.get("architecture").cloned().unwrap_or_default(),
+            head: self.head.to_string(),
+            classes: self.classes(),
+            image_size: self.image_size(),
+            recipe: &self.recipe,
+            seed: self.seed,
+            start: &self.start,
+            data: self.train.dataset.fingerprint(),
+            transform: transform.map_err(bad)?,
+        };
+        serde_json::to_value(identity).map_err(bad)
+    }
+}
+
+/// What differs between the identities of two runs: `recipe.epochs was 90 and is 10`.
+pub(super) fn differences(was: &Value, is: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", was, is, &mut found);
+    found
+}
+
+fn compare(place: &str, was: &Value, is: &Value, found: &mut Vec<String>) {
+    if let (Value::Object(a), Value::Object(b)) = (was, is) {
+        let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let inner = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+            let at = |map: &serde_json::Map<String, Value>| map.get(key).cloned();
+            compare(&inner, &at(a).unwrap_or_default(), &at(b).unwrap_or_default(), found);
+        }
+    } else if was != is {
+        found.push(format!("{place} was {was} and is {is}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn differences_name_their_place() {
+        let was = json!({"recipe": {"epochs": 90, "batch": 8}, "seed": 1});
+        let is = json!({"recipe": {"epochs": 10, "batch": 8, "nesterov": true}, "seed": 1});
+        let expected = ["recipe.epochs was 90 and is 10", "recipe.nesterov was null and is true"];
+        assert_eq!(differences(&was, &is), expected);
+        assert!(differences(&was, &was).is_empty());
+    }
+}

@@ -1,0 +1,27 @@
+//! Training and evaluation.
+//!
+//! A [`Job`] says what is trained, a [`Trainer`] does it: the weights after any step are a function
+//! of the job and the device alone, whatever the number of threads and however often the run was
+//! stopped and resumed.
+
+mod evaluate;
+mod job;
+mod snapshot;
+mod trainer;
+
+pub use evaluate::{Answer, Evaluation, Evaluator, argmax};
+pub use job::{Job, Output, Source};
+pub use trainer::{EpochRecord, StepFigures, Trainer};
+
+use crate::{Error, Result};
+
+/// Labels are indices into the logits: none may lie beyond.
+fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
+    match labels.iter().find(|label| **label as usize >= classes) {
+        None => Ok(()),
+        Some(label) => {
+            let detail = format!("an image has label {label}, but the model has {classes} classes");
+            Err(Error::usage(detail))
+        }
+    }
+}

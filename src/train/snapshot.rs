@@ -1,0 +1,137 @@
+//! A training run on disk: one file from which it goes on to the same bits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::EpochRecord;
+use super::job::differences;
+use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
+use crate::device::Buffer;
+use crate::models::state::{HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT};
+use crate::models::{Model, load_state, state};
+use crate::tape::{ParamId, Weights};
+use crate::{Error, Result};
+
+/// Metadata keys.
+const IDENTITY: &str = "flipside.run";
+const POSITION: &str = "flipside.position";
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Position {
+    /// The epoch that is under way, from 0; the recipe's number of them when all is done.
+    pub epoch: usize,
+    /// The step of it that comes next, from 0.
+    pub step: usize,
+    pub running: Running,
+    pub history: Vec<EpochRecord>,
+}
+
+/// Sums over the images of an epoch so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Running {
+    pub images: u64,
+    pub right: u64,
+    /// Bits of the f64 sum of the losses: decimals could lose some on their way through JSON.
+    loss_bits: u64,
+}
+
+impl Running {
+    pub fn add(&mut self, images: usize, right: usize, loss: f64) {
+        self.images += images as u64;
+        self.right += right as u64;
+        self.loss_bits = (f64::from_bits(self.loss_bits) + loss).to_bits();
+    }
+
+    pub fn mean_loss(&self) -> f64 {
+        f64::from_bits(self.loss_bits) / self.images.max(1) as f64
+    }
+
+    pub fn top1_percent(&self) -> f64 {
+        100.0 * self.right as f64 / self.images.max(1) as f64
+    }
+}
+
+/// A run's metadata for its trained model: what it is, and how it was made.
+pub(super) fn provenance(model: &Model, name: &str, identity: &Value) -> BTreeMap<String, String> {
+    let mut metadata = state::describe(model, name);
+    metadata.insert(IDENTITY.to_string(), identity.to_string());
+    metadata
+}
+
+/// Writes a snapshot, whole or not at all.
+pub(super) fn write(
+    path: &Path,
+    metadata: BTreeMap<String, String>,
+    position: &Position,
+    weights: &Weights,
+    momentum: &Buffer,
+) -> Result<()> {
+    let position = serde_json::to_string(position)
+        .map_err(|source| Error::file(path, format!("can't be written: {source}")))?;
+    let mut metadata = metadata;
+    metadata.insert(KIND.to_string(), SNAPSHOT.to_string());
+    metadata.insert(POSITION.to_string(), position);
+    let mut tensors = HostState::read(weights)?;
+    for (id, name) in trained(weights) {
+        let param = &weights.tape().params()[id.0];
+        let mut stored = vec![0f32; param.spec.elements()];
+        momentum.read(weights.slot(id).offset, bytemuck::cast_slice_mut(&mut stored))?;
+        let values = param.spec.layout.load(&param.spec.shape, &stored);
+        tensors.push(name, HostTensor::new(param.spec.shape.clone(), TensorData::F32(values))?);
+    }
+    tensors.write(path, &metadata)
+}
+
+/// Reads a snapshot of the run called `identity` into `weights` and `momentum`.
+pub(super) fn read(
+    path: &Path,
+    identity: &Value,
+    model: &Model,
+    weights: &mut Weights,
+    momentum: &mut Buffer,
+) -> Result<Position> {
+    let checkpoint = Checkpoint::open(path)?;
+    if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
+        return Err(Error::file(path, "isn't the snapshot of a training run"));
+    }
+    let json = |key: &str| {
+        let text = checkpoint.metadata().get(key);
+        text.ok_or_else(|| Error::file(path, format!("its metadata lacks {key}")))
+    };
+    let broken = |source| Error::file(path, format!("its metadata is damaged: {source}"));
+    let was: Value = serde_json::from_str(json(IDENTITY)?).map_err(broken)?;
+    // Through text, so that both have been read back from decimals.
+    let is: Value = serde_json::from_str(&identity.to_string()).map_err(broken)?;
+    let differ = differences(&was, &is);
+    if !differ.is_empty() {
+        let detail = format!("belongs to another training run: {}", differ.join("; "));
+        return Err(Error::file(path, detail));
+    }
+    let position: Position = serde_json::from_str(json(POSITION)?).map_err(broken)?;
+    let mut velocities = Vec::new();
+    for (id, name) in trained(weights) {
+        let param = &weights.tape().params()[id.0];
+        let values = checkpoint.f32(&name, &param.spec.shape)?;
+        velocities.push((id, param.spec.layout.store(&param.spec.shape, &values)));
+    }
+    load_state(model, weights, &checkpoint)?;
+    for (id, stored) in velocities {
+        momentum.write(weights.slot(id).offset, bytemuck::cast_slice(&stored))?;
+    }
+    Ok(position)
+}
+
+/// The trained parameters with the names of their velocities.
+fn trained(weights: &Weights) -> Vec<(ParamId, String)> {
+    let params = weights.tape().params().iter().enumerate();
+    params
+        .filter(|(_, param)| param.spec.role.is_trained())
+        .map(|(index, param)| (ParamId(index), format!("{OPTIMIZER_PREFIX}{}", param.name)))
+        .collect()
+}

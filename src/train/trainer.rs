@@ -1,0 +1,298 @@
+//! The training loop.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::snapshot::{self, Position};
+use super::{Evaluator, Job, Output, argmax, check_labels};
+use crate::data::{Batch, Batches, EpochPlan, epoch_order};
+use crate::device::{Buffer, Device};
+use crate::models::Model;
+use crate::models::state::HostState;
+use crate::ops::RunState;
+use crate::ops::sgd::Sgd;
+use crate::progress::Progress;
+use crate::tape::{Execution, PlanKind, Weights};
+use crate::{Error, Result};
+
+/// Finished batches that wait for the loop.
+const PREFETCH: usize = 2;
+
+/// What an epoch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochRecord {
+    /// From 0.
+    pub epoch: usize,
+    /// Of the epoch's last step.
+    pub learning_rate: f32,
+    /// Mean over the epoch's images, each at the weights of its step; smoothed if the recipe says.
+    pub loss: f32,
+    /// On augmented images, each at the weights of its step.
+    pub top1_percent: f32,
+    pub validation_loss: Option<f32>,
+    pub validation_top1_percent: Option<f32>,
+}
+
+/// What a step came to, before its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepFigures {
+    /// Mean over the images.
+    pub loss: f64,
+    /// Images whose label has the largest logit.
+    pub right: usize,
+}
+
+/// A model in training.
+pub struct Trainer {
+    job: Job,
+    identity: Value,
+    model: Model,
+    weights: Weights,
+    momentum: Buffer,
+    execution: Execution,
+    evaluator: Option<Evaluator>,
+    position: Position,
+}
+
+impl Trainer {
+    /// A run that stands at its start; weights are drawn from the job's seed. What they start from
+    /// beyond that, text features say, is the caller's to set through [`Trainer::weights_mut`].
+    ///
+    /// # Errors
+    /// A job that can't be trained, a model that doesn't take its images, memory.
+    pub fn new(job: Job, device: &Device) -> Result<Trainer> {
+        job.check()?;
+        let smoothing = job.recipe.label_smoothing;
+        let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), smoothing)?;
+        let mut weights = Weights::new(&model.tape, device, true)?;
+        weights.initialize(job.seed)?;
+        let mut momentum = device.alloc(weights.trained_bytes())?;
+        momentum.write(0, &vec![0; weights.trained_bytes()])?;
+        let outputs = [model.loss, model.logits];
+        let execution =
+            Execution::new(&model.tape, device, PlanKind::Train, job.batch(), &outputs)?;
+        let evaluator = match &job.validation {
+            Some(_) => Some(Evaluator::new(&model, device, job.batch())?),
+            None => None,
+        };
+        let identity = job.identity()?;
+        let position = Position::default();
+        Ok(Trainer { job, identity, model, weights, momentum, execution, evaluator, position })
+    }
+
+    /// The model as it was recorded for training: its loss is smoothed if the recipe says.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights, to be set before the first step.
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// The model and its weights, when training is over.
+    pub fn into_parts(self) -> (Model, Weights) {
+        (self.model, self.weights)
+    }
+
+    /// The memory and the clocks of the passes.
+    pub fn execution_mut(&mut self) -> &mut Execution {
+        &mut self.execution
+    }
+
+    /// The epochs that are over.
+    pub fn history(&self) -> &[EpochRecord] {
+        &self.position.history
+    }
+
+    /// The epoch and the step of it that come next, from 0.
+    pub fn position(&self) -> (usize, usize) {
+        (self.position.epoch, self.position.step)
+    }
+
+    /// Goes on from the job's snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a job without output; [`Error::File`] for a snapshot of another run,
+    /// with all that differs, or a damaged one.
+    pub fn resume(&mut self) -> Result<()> {
+        let Some(output) = &self.job.output else {
+            return Err(Error::usage("a run without an output folder can't be resumed"));
+        };
+        let path = output.snapshot();
+        let Trainer { identity, model, weights, momentum, .. } = self;
+        self.position = snapshot::read(&path, identity, model, weights, momentum)?;
+        Ok(())
+    }
+
+    /// Trains to the recipe's last epoch from wherever the run stands, and writes what the job's
+    /// output asks for: snapshots on the way, the model at the end.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when a loss isn't finite; those of the data, the device and the disk. The
+    /// last snapshot stands whatever happens.
+    pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
+        if let Some(output) = &self.job.output {
+            std::fs::create_dir_all(&output.folder)
+                .map_err(|source| Error::io(&output.folder, source))?;
+        }
+        let epochs = self.job.recipe.epochs;
+        let mut batches = None;
+        while self.position.epoch < epochs {
+            let loader = match batches.take() {
+                Some(loader) => loader,
+                None => self.loader(self.position.epoch, self.position.step)?,
+            };
+            self.run_steps(loader, progress)?;
+            // Decoding goes on while the epoch is evaluated and saved.
+            if self.position.epoch + 1 < epochs {
+                batches = Some(self.loader(self.position.epoch + 1, 0)?);
+            }
+            self.end_epoch(progress)?;
+        }
+        if let Some(output) = &self.job.output {
+            let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
+            HostState::read(&self.weights)?.write(&output.model(), &metadata)?;
+        }
+        Ok(())
+    }
+
+    /// The batches of an epoch from `step` on.
+    fn loader(&self, epoch: usize, step: usize) -> Result<Batches> {
+        let job = &self.job;
+        let epoch = epoch as u64;
+        let mut samples = epoch_order(job.train.dataset.len(), job.seed, epoch);
+        samples.truncate(job.epoch_images());
+        samples.drain(..step * job.batch());
+        let plan = EpochPlan {
+            drop_last: false,
+            prefetch: PREFETCH,
+            workers: job.workers,
+            ..EpochPlan::train(job.batch(), job.seed, epoch)
+        };
+        Batches::of(job.train.dataset.clone(), job.train.transform, plan, samples)
+    }
+
+    /// The rest of the epoch's steps.
+    fn run_steps(&mut self, batches: Batches, progress: &dyn Progress) -> Result<()> {
+        let task = format!("epoch {}/{}", self.position.epoch + 1, self.job.recipe.epochs);
+        let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
+        progress.begin(&task, "images", done, total);
+        let steps = self.job.epoch_steps();
+        for batch in batches {
+            let batch = batch?;
+            let figures = self.step(&batch)?;
+            let running = &mut self.position.running;
+            running.add(batch.len(), figures.right, figures.loss * batch.len() as f64);
+            let (loss, top1) = (running.mean_loss(), running.top1_percent());
+            progress.advance(batch.len() as u64, &format!("loss {loss:.4}, top-1 {top1:.2} %"));
+            self.position.step += 1;
+            let Some(Output { snapshot_steps: Some(every), .. }) = self.job.output else {
+                continue;
+            };
+            if self.position.step.is_multiple_of(every.max(1)) && self.position.step < steps {
+                self.write_snapshot()?;
+            }
+        }
+        progress.end();
+        Ok(())
+    }
+
+    /// One step at the present position: forward, backward, update.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss isn't finite; the weights are as before then, but for
+    /// running statistics.
+    pub fn step(&mut self, batch: &Batch) -> Result<StepFigures> {
+        let Position { epoch, step, .. } = self.position;
+        let recipe = &self.job.recipe;
+        let learning_rate = recipe.learning_rate_at(epoch, step, self.job.epoch_steps());
+        let state = RunState {
+            seed: self.job.seed,
+            epoch: epoch as u64,
+            learning_rate,
+            ..RunState::default()
+        };
+        check_labels(&batch.labels, self.model.classes)?;
+        let images = batch.len();
+        self.execution.begin_training(state, &batch.indices)?;
+        self.execution.write(self.model.image, &batch.images)?;
+        self.execution.write(self.model.labels, &batch.labels)?;
+        self.execution.forward(&self.weights)?;
+        let losses = self.execution.read(self.model.loss)?;
+        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;
+        if !loss.is_finite() {
+            return Err(Error::Diverged { epoch: epoch + 1, step: step + 1, loss });
+        }
+        let logits = self.execution.read(self.model.logits)?;
+        let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
+        let right = rows.filter(|(row, label)| argmax(row) == **label).count();
+        let gradient = vec![1.0 / images as f32; images];
+        self.execution.backward(&mut self.weights, self.model.loss, &gradient, |_| ())?;
+        let options = Sgd {
+            momentum: recipe.momentum,
+            weight_decay: recipe.weight_decay,
+            nesterov: recipe.nesterov,
+            first_step: (epoch, step) == (0, 0),
+        };
+        self.execution.update(&mut self.weights, &mut self.momentum, &options)?;
+        Ok(StepFigures { loss, right })
+    }
+
+    /// Evaluates, records and saves an epoch whose steps are done.
+    fn end_epoch(&mut self, progress: &dyn Progress) -> Result<()> {
+        let epoch = self.position.epoch;
+        let steps = self.job.epoch_steps();
+        let running = self.position.running;
+        let mut record = EpochRecord {
+            epoch,
+            learning_rate: self.job.recipe.learning_rate_at(epoch, steps - 1, steps),
+            loss: running.mean_loss() as f32,
+            top1_percent: running.top1_percent() as f32,
+            validation_loss: None,
+            validation_top1_percent: None,
+        };
+        if let (Some(evaluator), Some(source)) = (&mut self.evaluator, &self.job.validation) {
+            let evaluation = evaluator.run(&self.weights, source, false, progress)?;
+            record.validation_loss = Some(evaluation.mean_loss() as f32);
+            record.validation_top1_percent = Some(evaluation.top1_percent() as f32);
+        }
+        progress.line(&record.describe(self.job.recipe.epochs));
+        self.position.history.push(record);
+        self.position = Position {
+            epoch: epoch + 1,
+            history: std::mem::take(&mut self.position.history),
+            ..Position::default()
+        };
+        self.write_snapshot()
+    }
+
+    fn write_snapshot(&self) -> Result<()> {
+        let Some(output) = &self.job.output else { return Ok(()) };
+        let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
+        let Trainer { position, weights, momentum, .. } = self;
+        snapshot::write(&output.snapshot(), metadata, position, weights, momentum)
+    }
+}
+
+impl EpochRecord {
+    /// The record as one line; `epochs` is the recipe's number of them.
+    pub fn describe(&self, epochs: usize) -> String {
+        let EpochRecord { epoch, learning_rate, loss, top1_percent, .. } = self;
+        let mut line = format!(
+            "epoch {}/{epochs}: loss {loss:.4}, top-1 {top1_percent:.2} %, learning rate \
+             {learning_rate:.3e}",
+            epoch + 1
+        );
+        if let (Some(loss), Some(top1)) = (self.validation_loss, self.validation_top1_percent) {
+            line.push_str(&format!("; validation: loss {loss:.4}, top-1 {top1:.2} %"));
+        }
+        line
+    }
+}

@@ -1,0 +1,507 @@
+//! Injection campaigns on a tiny network: faults, records, replays, stores and comparisons.
+
+use std::fs;
+use std::path::Path;
+
+use flipside::Error;
+use flipside::campaign::compare::{Verdict, compare};
+use flipside::campaign::draw::Draws;
+use flipside::campaign::golden::{self, Golden};
+use flipside::campaign::layers::{LAST_LAYER, layers};
+use flipside::campaign::outcome::hash_logits;
+use flipside::campaign::statistics::{self, Measure, Scope, Weighting};
+use flipside::campaign::{
+    Campaign, Detector, INJECTIONS, MANIFEST, MemoryImages, Outcome, Part, Plan, Provenance,
+    Ranges, Record, Run, Strategy,
+};
+use flipside::device::Device;
+use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::models::{Model, ModelFile};
+use flipside::nn::Head;
+use flipside::rng::{self, Draw};
+use flipside::tape::{Execution, PlanKind, Undo, Weights};
+
+const TINY: &str = r#"
+family = "resnet"
+
+[architecture]
+block = "basic"
+stages = [1, 1]
+widths = [4, 8]
+stem = "small"
+
+[input]
+size = 16
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+
+[recipe]
+epochs = 1
+batch = 8
+learning_rate = 0.1
+schedule = { kind = "cosine" }
+"#;
+
+const GUIDED: Head = Head::TextGuided { width: 12 };
+
+/// A tiny network with random weights, random images, and its fault-free answers.
+struct Bench {
+    model: Model,
+    weights: Weights,
+    images: MemoryImages,
+    goldens: Vec<Golden>,
+    ranges: Ranges,
+}
+
+impl Bench {
+    fn new(head: Head) -> Bench {
+        Bench::on(head, &Device::cpu())
+    }
+
+    fn on(head: Head, device: &Device) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.toml");
+        fs::write(&path, TINY).unwrap();
+        let file = ModelFile::open(path.to_str().unwrap()).unwrap();
+        let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
+        let mut weights = Weights::new(&model.tape, device, false).unwrap();
+        weights.initialize(3).unwrap();
+        let mut draws = rng::stream(1, "images");
+        let pixels = (0..9 * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
+        let images = MemoryImages { pixels, labels: (0..9).map(|i| i % 7).collect() };
+        let list = [0, 1, 3, 4, 5, 6, 8];
+        let goldens = golden::evaluate(&model, &weights, &images, &list, 4).unwrap();
+        let all: Vec<usize> = (0..9).collect();
+        let layers = layers(&model);
+        let ranges = Ranges::measure(&model, &weights, &layers, &images, &all, 4).unwrap();
+        Bench { model, weights, images, goldens, ranges }
+    }
+
+    fn campaign(&self, plan: Plan) -> Campaign<'_> {
+        let Bench { model, weights, images, goldens, ranges } = self;
+        Campaign::new(model, weights, images, goldens, ranges, plan).unwrap()
+    }
+
+    fn records(&self, plan: Plan) -> Vec<Record> {
+        let campaign = self.campaign(plan);
+        campaign.run(campaign.best_strategy(), &|_, _| {}).unwrap()
+    }
+
+    fn run(&self, plan: Plan) -> Run {
+        let campaign = self.campaign(plan);
+        let records = campaign.run(Strategy::Boxes, &|_, _| {}).unwrap();
+        let provenance =
+            Provenance { model: "tiny".into(), checkpoint: "abc".into(), data: "random".into() };
+        Run::new(&campaign, &self.ranges, provenance, records)
+    }
+}
+
+/// Records compare by their text, in which NaN equals NaN.
+fn text(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| format!("{record:?}")).collect()
+}
+
+#[test]
+fn layers_are_keyed_for_pairing() {
+    let keys = |head| -> Vec<(String, Part)> {
+        let layers = layers(&Bench::new(head).model);
+        layers.into_iter().map(|layer| (layer.pair_key, layer.part)).collect()
+    };
+    let (baseline, guided) = (keys(Head::Baseline), keys(GUIDED));
+    let convolutions = baseline.len() - 1;
+    assert_eq!(convolutions, 6);
+    assert_eq!(baseline[..convolutions], guided[..convolutions]);
+    assert_eq!(baseline[convolutions], (LAST_LAYER.to_string(), Part::LastLayer));
+    assert_eq!(
+        guided[convolutions..],
+        [
+            ("backbone-fc".to_string(), Part::Embedding),
+            (LAST_LAYER.to_string(), Part::LastLayer),
+            (LAST_LAYER.to_string(), Part::AfterScale),
+        ]
+    );
+}
+
+#[test]
+fn two_models_get_the_same_faults() {
+    let plan = Plan { detectors: vec![Detector::None], ..Plan::new(7, 25) };
+    let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
+    let (a_records, b_records) = (a.records(plan.clone()), b.records(plan.clone()));
+    let place = |r: &Record| (r.n, r.image, r.channel, r.row, r.column, r.mask);
+    let (a, b) = (a.campaign(plan.clone()), b.campaign(plan));
+    for (i, layer) in a.layers().iter().enumerate() {
+        let faults: Vec<_> = a_records.iter().filter(|r| r.layer == i).map(place).collect();
+        let mut twins = 0;
+        for (j, twin) in b.layers().iter().enumerate() {
+            if twin.pair_key == layer.pair_key {
+                let other = b_records.iter().filter(|r| r.layer == j).map(place);
+                assert!(faults.iter().copied().eq(other), "{}", twin.name);
+                twins += 1;
+            }
+        }
+        // Before and after the scale.
+        assert_eq!(twins, if layer.part == Part::LastLayer { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn no_flips_are_all_masked() {
+    for head in [Head::Baseline, GUIDED] {
+        let records = Bench::new(head).records(Plan { bits: 0, ..Plan::new(1, 20) });
+        assert!(records.iter().all(|r| r.effect.outcome == Outcome::Masked && r.mask == 0));
+        assert!(records.iter().all(|r| r.delta_loss() == 0.0 && r.before == r.seen));
+    }
+}
+
+#[test]
+fn records_say_what_was_done() {
+    for (head, bits) in [(Head::Baseline, 1), (GUIDED, 3)] {
+        let bench = Bench::new(head);
+        let plan = Plan { bits, ..Plan::new(5, 60) };
+        let records = bench.records(plan.clone());
+        let campaign = bench.campaign(plan.clone());
+        assert_eq!(records.len(), campaign.layers().len() * 60 * 2);
+        for (index, layer) in campaign.layers().iter().enumerate() {
+            let draws = Draws::new(5, &layer.pair_key, layer.map, bench.goldens.len(), bits);
+            let max = bench.ranges.of(layer).unwrap();
+            let of_layer: Vec<&Record> = records.iter().filter(|r| r.layer == index).collect();
+            let mut changed = 0;
+            for (i, r) in of_layer.iter().enumerate() {
+                assert_eq!((r.n, r.detector), (i as u64 / 2, plan.detectors[i % 2]));
+                let fault = draws.get(r.n);
+                assert_eq!(bench.goldens[fault.image].image, r.image);
+                assert_eq!((fault.channel, fault.row, fault.column), (r.channel, r.row, r.column));
+                assert_eq!((r.after, r.mask), (r.before ^ r.mask, fault.mask));
+                let (after, seen) = (f32::from_bits(r.after), f32::from_bits(r.seen));
+                let outside = after.is_nan() || after.abs() > max;
+                if r.detector == Detector::Range && outside {
+                    assert_eq!(seen.abs(), max);
+                } else {
+                    assert_eq!(r.seen, r.after);
+                }
+                changed += usize::from(r.effect.outcome != Outcome::Masked);
+            }
+            // A sign or exponent bit reaches the logits from anywhere, past a ReLU often enough.
+            assert!(changed > 10, "{}: {changed} of {}", layer.name, of_layer.len());
+        }
+    }
+}
+
+#[test]
+fn threads_strategies_and_batches_change_nothing() {
+    let bench = Bench::new(GUIDED);
+    let campaign = bench.campaign(Plan::new(2, 30));
+    let on = |threads: usize, strategy| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        text(&pool.install(|| campaign.run(strategy, &|_, _| {}).unwrap()))
+    };
+    let reference = on(1, Strategy::Boxes);
+    assert_eq!(reference, on(2, Strategy::Boxes));
+    assert_eq!(reference, on(4, Strategy::Boxes));
+    assert_eq!(reference, on(1, Strategy::Whole { batch: 1 }));
+    assert_eq!(reference, on(2, Strategy::Whole { batch: 3 }));
+    assert_eq!(reference, on(2, Strategy::Whole { batch: 64 }));
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let bench = Bench::new(Head::Baseline);
+    let campaign = bench.campaign(Plan::new(2, 10));
+    for strategy in [Strategy::Boxes, Strategy::Whole { batch: 4 }] {
+        let most = AtomicU64::new(0);
+        let progress = |done: u64, total: u64| {
+            assert_eq!(total, 70);
+            most.fetch_max(done, Ordering::Relaxed);
+        };
+        campaign.run(strategy, &progress).unwrap();
+        assert_eq!(most.into_inner(), 70);
+    }
+}
+
+#[test]
+fn whole_runs_verify_records() {
+    let bench = Bench::new(GUIDED);
+    let campaign = bench.campaign(Plan { bits: 2, ..Plan::new(11, 12) });
+    let mut records = campaign.run(Strategy::Boxes, &|_, _| {}).unwrap();
+    let verification = campaign.verify(&records, records.len()).unwrap();
+    assert_eq!(verification.checked, records.len());
+    assert!(verification.different.is_empty(), "{:?}", verification.different);
+    records.iter_mut().for_each(|record| record.effect.hash ^= 1);
+    assert_eq!(campaign.verify(&records, 5).unwrap().different.len(), 5);
+}
+
+/// Every layer, bits of mantissa, exponent and sign, a fault of its own in each of three images:
+/// both replays give the bits of a whole run.
+#[test]
+fn replays_equal_whole_runs() {
+    for head in [Head::Baseline, GUIDED] {
+        let bench = Bench::new(head);
+        let (model, weights) = (&bench.model, &bench.weights);
+        let device = weights.device();
+        let pixels = &bench.images.pixels[..3 * 16 * 16 * 3];
+        let fresh = |kind| {
+            let mut e = Execution::new(&model.tape, device, kind, 3, &[model.logits]).unwrap();
+            e.begin(3).unwrap();
+            e.write(model.image, pixels).unwrap();
+            e
+        };
+        let mut golden = fresh(PlanKind::Golden);
+        golden.forward(weights).unwrap();
+        let clean = golden.read(model.logits).unwrap();
+        let mut whole_nodes = fresh(PlanKind::Golden);
+        whole_nodes.forward(weights).unwrap();
+        let mut infer = fresh(PlanKind::Infer);
+        let mut undo = Undo::default();
+        let mut draws = rng::stream(4, "places");
+        for layer in layers(model) {
+            for bit in [0, 12, 22, 23, 27, 30, 31] {
+                let faults: Vec<(usize, FaultEntry)> = (0..3)
+                    .map(|image| {
+                        let at = draws.below(layer.neurons()) as usize;
+                        (image, FaultEntry::output(at, BitMasks::flip(1 << bit), 0))
+                    })
+                    .collect();
+                let table = FaultTable::new(&layer.name, 3, layer.map, &faults).unwrap();
+                for execution in [&mut infer, &mut whole_nodes, &mut golden] {
+                    execution.arm(layer.node, table.clone()).unwrap();
+                }
+                infer.write(model.image, pixels).unwrap();
+                infer.forward(weights).unwrap();
+                whole_nodes.replay_from(weights, layer.node).unwrap();
+                let expected = infer.read(model.logits).unwrap();
+                let nodes = whole_nodes.read(model.logits).unwrap();
+                for image in 0..3 {
+                    let outputs = [model.logits];
+                    golden.replay_image(weights, layer.node, image, &outputs, &mut undo).unwrap();
+                    let part = image * 7..(image + 1) * 7;
+                    let hash = hash_logits(&expected[part.clone()]);
+                    let (name, boxes) = (&layer.name, golden.image_values(model.logits, image));
+                    assert_eq!(hash_logits(boxes), hash, "boxes: {name} bit {bit}");
+                    assert_eq!(hash_logits(&nodes[part]), hash, "nodes: {name} bit {bit}");
+                    golden.restore(&mut undo);
+                }
+                for execution in [&mut infer, &mut whole_nodes, &mut golden] {
+                    execution.disarm();
+                }
+            }
+        }
+        assert_eq!(golden.read(model.logits).unwrap(), clean);
+    }
+}
+
+#[test]
+fn an_injection_alone_is_the_same() {
+    let bench = Bench::new(GUIDED);
+    let whole = bench.records(Plan::new(3, 20));
+    let name = &layers(&bench.model)[2].name;
+    let part = Plan {
+        injections: 13..14,
+        layers: Some(vec![name.trim_start_matches("backbone.").into()]),
+        ..Plan::new(3, 20)
+    };
+    let alone = bench.records(part);
+    let expected: Vec<Record> = whole
+        .into_iter()
+        .filter(|record| record.layer == 2 && record.n == 13)
+        .map(|record| Record { layer: 0, ..record })
+        .collect();
+    assert_eq!(text(&alone), text(&expected));
+    assert_eq!(alone.len(), 2);
+}
+
+#[test]
+fn plans_that_make_no_sense_are_refused() {
+    let bench = Bench::new(Head::Baseline);
+    let refused = |plan: Plan, ranges: &Ranges, part: &str| {
+        let Bench { model, weights, images, goldens, .. } = &bench;
+        let error = Campaign::new(model, weights, images, goldens, ranges, plan).err().unwrap();
+        assert!(
+            matches!(error, Error::Usage { .. }) && error.to_string().contains(part),
+            "{error}"
+        );
+    };
+    let plan = Plan::new(1, 4);
+    refused(Plan { bits: 5, ..plan.clone() }, &bench.ranges, "4 bits");
+    refused(Plan::new(1, 0), &bench.ranges, "at least one injection");
+    refused(Plan { detectors: vec![], ..plan.clone() }, &bench.ranges, "one detector");
+    refused(Plan { layers: Some(vec!["conv9".into()]), ..plan.clone() }, &bench.ranges, "layer1.0");
+    refused(plan, &Ranges::default(), "no maximum for layer 'conv1'");
+}
+
+/// Answers of other weights are noticed before anything is injected.
+#[test]
+fn golden_runs_are_checked() {
+    let mut bench = Bench::new(Head::Baseline);
+    bench.weights.initialize(4).unwrap();
+    for strategy in [Strategy::Boxes, Strategy::Whole { batch: 2 }] {
+        let error = bench.campaign(Plan::new(1, 4)).run(strategy, &|_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("differ from the evaluation's"), "{error}");
+    }
+}
+
+#[test]
+fn runs_are_kept_and_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Bench::new(GUIDED).run(Plan::new(6, 40));
+    run.save(folder.path()).unwrap();
+    let back = Run::open(folder.path()).unwrap();
+    assert_eq!(text(&back.records), text(&run.records));
+    let mut manifest = run.manifest.clone();
+    manifest.records_sha256 = back.manifest.records_sha256.clone();
+    assert_eq!(back.manifest, manifest);
+    // Saving what was read gives the same bytes.
+    let again = tempfile::tempdir().unwrap();
+    back.save(again.path()).unwrap();
+    for name in [MANIFEST, INJECTIONS] {
+        let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+        assert_eq!(read(folder.path()), read(again.path()));
+    }
+}
+
+#[test]
+fn damaged_runs_are_refused() {
+    let run = Bench::new(Head::Baseline).run(Plan::new(6, 5));
+    let opened = |damage: &dyn Fn(&Path)| -> String {
+        let folder = tempfile::tempdir().unwrap();
+        run.save(folder.path()).unwrap();
+        damage(folder.path());
+        Run::open(folder.path()).unwrap_err().to_string()
+    };
+    let replace = |name: &'static str, from: &'static str, to: &'static str| {
+        move |folder: &Path| {
+            let text = fs::read_to_string(folder.join(name)).unwrap();
+            assert!(text.contains(from));
+            fs::write(folder.join(name), text.replacen(from, to, 1)).unwrap();
+        }
+    };
+    let cut = |name: &'static str| {
+        move |folder: &Path| {
+            let bytes = fs::read(folder.join(name)).unwrap();
+            fs::write(folder.join(name), &bytes[..bytes.len() / 2]).unwrap();
+        }
+    };
+    let says = |error: String, parts: [&str; 2]| {
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    says(opened(&cut(MANIFEST)), [MANIFEST, "isn't whole JSON"]);
+    says(opened(&cut(INJECTIONS)), [INJECTIONS, "70 expected"]);
+    says(opened(&replace(INJECTIONS, "conv1", "conv2")), [INJECTIONS, "changed"]);
+    says(opened(&replace(MANIFEST, "flipside-run-1", "other")), ["'other'", "flipside-run-1"]);
+    says(opened(&replace(MANIFEST, "\"format\"", "\"x\"")), [MANIFEST, "isn't the manifest"]);
+    says(opened(&replace(MANIFEST, "\"seed\"", "\"x\"")), ["isn't the manifest", "seed"]);
+    says(opened(&|f| fs::remove_file(f.join(INJECTIONS)).unwrap()), [INJECTIONS, "No such file"]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(run.save(&folder.path().join("file")).is_err());
+}
+
+#[test]
+fn a_run_against_itself_is_exactly_one() {
+    for head in [Head::Baseline, GUIDED] {
+        let run = Bench::new(head).run(Plan::new(8, 40));
+        let comparison = compare(&run, &run).unwrap();
+        let last = [comparison.last_layer, comparison.last_layer_before_scale];
+        let overall = comparison.overall.iter().map(|overall| overall.improvement);
+        assert_eq!(comparison.overall.len(), 6);
+        for improvement in last.into_iter().flatten().chain(overall) {
+            let ratio = improvement.ratio;
+            assert_eq!((ratio.value, ratio.low, ratio.high), (1.0, 1.0, 1.0));
+            assert_eq!(improvement.verdict, Verdict::NoDifferenceShown);
+            assert!(improvement.baseline > 0.0);
+        }
+        let zero = |e: statistics::Estimate| (e.value, e.low, e.high) == (0.0, 0.0, 0.0);
+        assert!(zero(comparison.top2diff));
+        assert!(comparison.rates.iter().all(|rate| zero(rate.difference)));
+    }
+}
+
+/// The figures of a comparison, against sums over the records.
+#[test]
+fn two_heads_are_compared() {
+    let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
+    let (a, b) = (a.run(Plan::new(8, 60)), b.run(Plan::new(8, 60)));
+    let comparison = compare(&a, &b).unwrap();
+    let mean = |run: &Run, layer: usize| {
+        let losses: Vec<f64> = run
+            .of(layer, Detector::Range)
+            .map(Record::delta_loss)
+            .filter(|loss| loss.is_finite())
+            .collect();
+        losses.iter().sum::<f64>() / losses.len() as f64
+    };
+    let near = |x: f64, y: f64| assert!((x - y).abs() < 1e-9 * y.abs(), "{x} {y}");
+    // Baseline: six convolutions and fc. Text-guided: the same, fc, head, after the scale.
+    let (after, before) = (mean(&b, 8), mean(&b, 7));
+    near(comparison.last_layer.unwrap().ratio.value, mean(&a, 6) / after);
+    near(comparison.last_layer_before_scale.unwrap().ratio.value, mean(&a, 6) / before);
+    let all_a: f64 = (0..7).map(|layer| mean(&a, layer)).sum::<f64>() / 7.0;
+    let without: f64 = (0..6).map(|layer| mean(&b, layer)).sum::<f64>() + after;
+    let with_embedding = (without + mean(&b, 6)) / 8.0;
+    let find = |weighting, embedding| {
+        let is = |o: &&flipside::campaign::compare::Overall| {
+            o.weighting == weighting && o.embedding == embedding
+        };
+        comparison.overall.iter().find(is).unwrap().improvement
+    };
+    near(find(Weighting::Uniform, true).ratio.value, all_a / with_embedding);
+    near(find(Weighting::Uniform, false).ratio.value, all_a / (without / 7.0));
+    let macs = |run: &Run, layers: &[usize]| {
+        let weight = |layer: &usize| run.manifest.layers[*layer].macs as f64;
+        let sum: f64 = layers.iter().map(|layer| weight(layer) * mean(run, *layer)).sum();
+        sum / layers.iter().map(weight).sum::<f64>()
+    };
+    let expected = macs(&a, &[0, 1, 2, 3, 4, 5, 6]) / macs(&b, &[0, 1, 2, 3, 4, 5, 8]);
+    near(find(Weighting::Macs, false).ratio.value, expected);
+    let ratio = comparison.last_layer.unwrap().ratio;
+    assert!(ratio.low <= ratio.value && ratio.value <= ratio.high);
+    let top2diff = |run: &Run| {
+        let images = &run.manifest.images;
+        images.iter().map(|image| image.judged().top2diff).sum::<f64>() / images.len() as f64
+    };
+    near(comparison.top2diff.value, top2diff(&b) - top2diff(&a));
+}
+
+#[test]
+fn runs_that_don_t_belong_together_are_refused() {
+    let bench = Bench::new(Head::Baseline);
+    let run = bench.run(Plan::new(8, 4));
+    let refused = |other: Run, part: &str| {
+        let error = compare(&run, &other).unwrap_err().to_string();
+        assert!(error.contains("can't be compared") && error.contains(part), "{error}");
+    };
+    refused(bench.run(Plan::new(9, 4)), "seeds differ (8 and 9)");
+    refused(bench.run(Plan::new(8, 5)), "injections");
+    refused(bench.run(Plan { bits: 2, ..Plan::new(8, 4) }), "bits");
+    refused(
+        bench.run(Plan { detectors: vec![Detector::Range], ..Plan::new(8, 4) }),
+        "detectors differ (none+range and range)",
+    );
+    let mut other = run.clone();
+    other.manifest.provenance.data = "else".into();
+    refused(other, "data");
+    let mut fewer = Bench::new(Head::Baseline);
+    fewer.goldens.pop();
+    refused(fewer.run(Plan::new(8, 4)), "images");
+}
+
+#[test]
+fn without_a_detector_there_are_no_means() {
+    let plan = Plan { detectors: vec![Detector::None], ..Plan::new(8, 40) };
+    let run = Bench::new(GUIDED).run(plan);
+    let comparison = compare(&run, &run).unwrap();
+    assert!(comparison.last_layer.is_none() && comparison.overall.is_empty());
+    assert_eq!(comparison.rates.len(), 2);
+    let scope = Scope::ALL.layers(&run);
+    let mean = |measure| {
+        statistics::network_mean(&run, &scope, Detector::None, measure, Weighting::Uniform, 1)
+    };
+    assert!(mean(Measure::DeltaLoss).unwrap_err().to_string().contains("quantiles"));
+    let delta_p = mean(Measure::DeltaP).unwrap();
+    assert!(0.0 <= delta_p.low && delta_p.high <= 1.0);
+    let quantiles = statistics::delta_loss_quantiles(run.records.iter());
+    assert!(quantiles.values.is_sorted());
+    let rates = statistics::Rates::of(run.records.iter());
+    let parts = [rates.masked, rates.benign, rates.sdc, rates.nonfinite];
+    assert!((parts.iter().map(|rate| rate.value).sum::<f64>() - 1.0).abs() < 1e-12);
+}

@@ -1,0 +1,214 @@
+//! Training: schedules, learning, the same bits whatever the threads and however often killed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use flipside::Error;
+use flipside::data::builtin::{Shapes, Split};
+use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
+use flipside::device::Device;
+use flipside::models::ModelFile;
+use flipside::nn::Head;
+use flipside::progress::Silent;
+use flipside::recipe::{Recipe, Schedule};
+use flipside::train::{Evaluator, Job, Output, Source, Trainer};
+
+mod killed;
+mod state;
+
+/// A residual network of one block, small enough to train in a debug build.
+const TINY: &str = r#"
+family = "resnet"
+[architecture]
+block = "basic"
+stages = [1, 1]
+widths = [16, 32]
+stem = "small"
+[input]
+size = 16
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+[recipe]
+epochs = 3
+batch = 16
+learning_rate = 0.1
+momentum = 0.9
+weight_decay = 5e-4
+warmup_epochs = 1
+schedule = { kind = "cosine" }
+"#;
+
+/// [`TINY`], opened from a file of that name in `folder`.
+pub fn tiny(folder: &Path) -> ModelFile {
+    let path = folder.join("tiny.toml");
+    std::fs::write(&path, TINY).unwrap();
+    ModelFile::open(path.to_str().unwrap()).unwrap()
+}
+
+/// A job on `images` built-in pictures of 16×16, three epochs, augmented.
+pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) -> Job {
+    let (mean, std) = (file.input.mean, file.input.std);
+    let kind = TrainCrop::RandomResizedCrop { size: 16, scale: [0.5, 1.0], ratio: [0.75, 1.33] };
+    let filter = Filter::Bilinear;
+    let train = TrainTransform { kind, filter, flip_probability: 0.5, mean, std };
+    let eval = EvalTransform { resize: Some(16), crop: 16, filter, mean, std };
+    let source = |split, images, transform| Source {
+        dataset: Arc::new(Shapes::new(1, split, images)),
+        transform,
+    };
+    Job {
+        head,
+        recipe: file.recipe.clone(),
+        file,
+        seed: 7,
+        start: "random".into(),
+        train: source(Split::Train, images, Transform::Train(train)),
+        validation: Some(source(Split::Test, 20, Transform::Eval(eval))),
+        workers: 1,
+        output: folder.map(|folder| Output { folder, snapshot_steps: Some(2) }),
+    }
+}
+
+fn recipe(schedule: Schedule, warmup_epochs: usize) -> Recipe {
+    Recipe {
+        epochs: 90,
+        batch: 32,
+        learning_rate: 0.1,
+        momentum: 0.9,
+        nesterov: false,
+        weight_decay: 1e-4,
+        label_smoothing: 0.0,
+        warmup_epochs,
+        schedule,
+    }
+}
+
+#[test]
+fn step_schedule_is_a_staircase() {
+    let recipe = recipe(Schedule::Step { every: 30, gamma: 0.1 }, 0);
+    // torchvision's StepLR(30, 0.1): 0.1 in epochs 0 to 29, a tenth of it in each thirty after.
+    for (epoch, rate) in [(0, 0.1), (29, 0.1), (30, 0.01), (59, 0.01), (60, 0.001), (89, 0.001)] {
+        for step in [0, 6] {
+            let found = recipe.learning_rate_at(epoch, step, 7);
+            assert!((found - rate).abs() <= rate * 1e-6, "epoch {epoch}: {found}");
+        }
+    }
+}
+
+#[test]
+fn cosine_schedule_follows_its_formula_after_the_warm_up() {
+    let recipe = recipe(Schedule::Cosine { minimum: 1e-3 }, 10);
+    let at = |t: usize| f64::from(recipe.learning_rate_at(t / 7, t % 7, 7));
+    let (warmup, total) = (70.0, 630.0);
+    for t in 0..630 {
+        let expected = if t < 70 {
+            0.1 * (t as f64 + 1.0) / warmup
+        } else {
+            let phase = std::f64::consts::PI * (t as f64 - warmup) / (total - warmup);
+            1e-3 + (0.1 - 1e-3) * 0.5 * (1.0 + phase.cos())
+        };
+        assert!((at(t) - expected).abs() <= 1e-7 * expected, "step {t}");
+    }
+    // By hand: the first step, the end of the warm-up, the middle of the cosine.
+    assert!((at(0) - 0.1 / 70.0).abs() < 1e-9);
+    assert!((at(69) - 0.1).abs() < 1e-8 && (at(70) - 0.1).abs() < 1e-8);
+    assert!((at(350) - 0.0505).abs() < 1e-8);
+}
+
+#[test]
+fn a_tiny_model_learns_64_pictures_by_heart() {
+    // At 0.1 the text-guided model's logit_scale, which starts at ln(1/0.07), falls faster than
+    // its random rows learn; once it is small, its gradient is, too.
+    for (head, learning_rate) in [(Head::Baseline, 0.1), (Head::TextGuided { width: 24 }, 0.02)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job(tiny(folder.path()), head, 64, None);
+        job.recipe.epochs = 60;
+        job.recipe.learning_rate = learning_rate;
+        job.recipe.weight_decay = 0.0;
+        // The same pictures in training and evaluation, without augmentation.
+        let eval = job.validation.take().unwrap().transform;
+        job.train.transform = eval;
+        let source = job.train.clone();
+        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+        trainer.run(&Silent).unwrap();
+        let history = trainer.history();
+        assert_eq!(history.len(), 60);
+        assert!(
+            history[59].loss < 0.1 * history[0].loss,
+            "{head} {:?}",
+            history.iter().map(|e| e.loss).collect::<Vec<_>>()
+        );
+        let mut evaluator = Evaluator::new(trainer.model(), &Device::cpu(), 24).unwrap();
+        let evaluation = evaluator.run(trainer.weights(), &source, true, &Silent).unwrap();
+        assert_eq!(evaluation.answers.len(), 64);
+        assert_eq!(evaluation.logits.len(), 640);
+        assert!(evaluation.top1_percent() >= 95.0, "{head}: {}", evaluation.top1_percent());
+        assert!(evaluation.top5_percent() >= evaluation.top1_percent());
+    }
+}
+
+/// The model file of a run over 49 pictures (a last batch of one, left out) on `threads` threads.
+fn trained_bytes(threads: usize, images: usize) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    pool.install(|| {
+        let output = folder.path().join("run");
+        let mut job = job(tiny(folder.path()), Head::Baseline, images, Some(output.clone()));
+        job.workers = threads;
+        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+        trainer.run(&Silent).unwrap();
+        std::fs::read(output.join("model.safetensors")).unwrap()
+    })
+}
+
+#[test]
+fn threads_dont_change_a_bit() {
+    for images in [49, 55] {
+        assert!(trained_bytes(1, images) == trained_bytes(2, images));
+    }
+}
+
+#[test]
+fn a_last_batch_of_one_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = tiny(folder.path());
+    let count = |images| {
+        let job = job(file.clone(), Head::Baseline, images, None);
+        (job.epoch_images(), job.epoch_steps())
+    };
+    assert_eq!(count(49), (48, 3));
+    assert_eq!(count(48), (48, 3));
+    assert_eq!(count(50), (50, 4));
+    assert_eq!(count(5), (5, 1));
+}
+
+#[test]
+fn a_diverging_run_names_epoch_and_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = job(tiny(folder.path()), Head::Baseline, 48, None);
+    job.recipe.learning_rate = 1e30;
+    job.recipe.warmup_epochs = 0;
+    let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+    let error = trainer.run(&Silent).unwrap_err();
+    assert!(matches!(error, Error::Diverged { epoch: 1, .. }), "{error}");
+    assert!(error.to_string().contains("epoch 1, step "), "{error}");
+}
+
+#[test]
+fn a_job_that_makes_no_sense_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |change: &dyn Fn(&mut Job)| {
+        let mut job = job(tiny(folder.path()), Head::Baseline, 48, None);
+        change(&mut job);
+        Trainer::new(job, &Device::cpu()).err().expect("refused").to_string()
+    };
+    assert!(refused(&|job| job.recipe.batch = 1).contains("at least 2 images"));
+    assert!(refused(&|job| job.recipe.momentum = 1.5).contains("momentum"));
+    let small = refused(&|job| {
+        let Some(Source { transform: Transform::Eval(eval), .. }) = &mut job.validation else {
+            unreachable!()
+        };
+        eval.crop = 8;
+    });
+    assert!(small.contains("8 pixels wide, training's 16"), "{small}");
+}

@@ -1,0 +1,143 @@
+//! A run that is killed and resumed, again and again.
+//!
+//! The run to be killed is a process of its own: this test binary, asked for the one test
+//! [`child`], which does nothing unless it is told a folder.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use flipside::data::builtin::{Shapes, Split};
+use flipside::device::Device;
+use flipside::nn::Head;
+use flipside::progress::Silent;
+use flipside::train::{Job, Trainer};
+use std::sync::Arc;
+
+use super::{job, tiny};
+
+/// Names the folder of the run to [`child`].
+const FOLDER: &str = "FLIPSIDE_TEST_TRAIN_FOLDER";
+
+const HEAD: Head = Head::TextGuided { width: 12 };
+
+fn run_in(folder: &Path) -> Job {
+    job(tiny(folder), HEAD, 120, Some(folder.join("run")))
+}
+
+/// Trains in `folder` from the snapshot there, if there is one.
+fn train(folder: &Path) {
+    let mut trainer = Trainer::new(run_in(folder), &Device::cpu()).unwrap();
+    if folder.join("run/snapshot.safetensors").exists() {
+        trainer.resume().unwrap();
+    }
+    trainer.run(&Silent).unwrap();
+}
+
+#[test]
+fn child() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        train(Path::new(&folder));
+    }
+}
+
+fn start(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "train::killed::child", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills one run after the other at moments spread over a run's length (decoding, steps,
+/// evaluation, writing), resumes each until it is over, and compares.
+#[test]
+fn a_killed_run_ends_in_the_same_bits() {
+    let uninterrupted = tempfile::tempdir().unwrap();
+    let started = Instant::now();
+    assert!(start(uninterrupted.path()).wait().unwrap().success());
+    let whole = started.elapsed();
+
+    let (mut kills, mut resumed) = (0, 0);
+    for round in 0..4 {
+        let killed = tempfile::tempdir().unwrap();
+        for moment in 0.. {
+            if killed.path().join("run/snapshot.safetensors").exists() {
+                resumed += 1;
+            }
+            let mut process = start(killed.path());
+            // The share of a run's time grows, so that every run ends some time.
+            let share = 0.2 + 0.07 * f64::from(round) + 0.11 * f64::from(moment);
+            std::thread::sleep(whole.mul_f64(share));
+            if let Some(status) = process.try_wait().unwrap() {
+                assert!(status.success());
+                break;
+            }
+            process.kill().unwrap();
+            process.wait().unwrap();
+            kills += 1;
+        }
+        for name in ["run/model.safetensors", "run/snapshot.safetensors"] {
+            let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(bytes(killed.path()) == bytes(uninterrupted.path()), "{name} differs");
+        }
+    }
+    println!("{kills} kills, {resumed} resumed runs, {whole:?} each");
+    assert!(kills >= 4 && resumed >= 1, "{kills} kills, {resumed} resumed");
+}
+
+/// A run that was killed between its last snapshot and its model.
+#[test]
+fn a_finished_run_only_writes_its_model() {
+    let whole = tempfile::tempdir().unwrap();
+    train(whole.path());
+    let expected = std::fs::read(whole.path().join("run/model.safetensors")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("run");
+    std::fs::create_dir(&output).unwrap();
+    // The finished run's snapshot: nothing is left to do but to write the model.
+    let snapshot = "snapshot.safetensors";
+    std::fs::copy(whole.path().join("run").join(snapshot), output.join(snapshot)).unwrap();
+    train(folder.path());
+    assert!(std::fs::read(output.join("model.safetensors")).unwrap() == expected);
+}
+
+#[test]
+fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut short = run_in(folder.path());
+    short.recipe.epochs = 1;
+    short.validation = None;
+    Trainer::new(short.clone(), &Device::cpu()).unwrap().run(&Silent).unwrap();
+
+    let refusal = |change: &dyn Fn(&mut Job)| {
+        let mut job = short.clone();
+        change(&mut job);
+        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+        trainer.resume().unwrap_err().to_string()
+    };
+    let error = refusal(&|job| {
+        job.recipe.epochs = 2;
+        job.seed = 8;
+        job.start = "text features".into();
+    });
+    for part in [
+        "snapshot.safetensors",
+        "recipe.epochs was 1 and is 2",
+        "seed was 7 and is 8",
+        "start was \"random\" and is \"text features\"",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    let error = refusal(&|job| job.head = Head::Baseline);
+    assert!(error.contains("head was \"text-guided 12\" and is \"baseline\""), "{error}");
+    let error = refusal(&|job| job.train.dataset = Arc::new(Shapes::new(2, Split::Train, 120)));
+    assert!(error.contains("data was "), "{error}");
+
+    let model = folder.path().join("run/model.safetensors");
+    std::fs::copy(&model, folder.path().join("run/snapshot.safetensors")).unwrap();
+    let error = refusal(&|_| ());
+    assert!(error.contains("isn't the snapshot of a training run"), "{error}");
+}

@@ -1,0 +1,149 @@
+//! Models in files.
+
+use std::collections::BTreeMap;
+
+use flipside::Result;
+use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
+use flipside::device::Device;
+use flipside::models::{Model, detect_head, load_state, save_state, set_head_rows};
+use flipside::nn::Head;
+use flipside::ops::Role;
+use flipside::tape::{ParamId, Weights};
+
+use super::tiny;
+
+const TEXT_GUIDED: Head = Head::TextGuided { width: 12 };
+
+/// A tiny model of five classes with weights from `seed`; its counters count, too.
+fn model(head: Head, seed: u64) -> (Model, Weights) {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::new(&tiny(folder.path()), head, 5, 16, 0.0).unwrap();
+    let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
+    weights.initialize(seed).unwrap();
+    for (index, param) in model.tape.params().iter().enumerate() {
+        if param.spec.role == Role::Counter {
+            weights.set_counter(ParamId(index), 3 + index as u32).unwrap();
+        }
+    }
+    (model, weights)
+}
+
+fn values(weights: &Weights) -> Vec<Vec<u32>> {
+    let params = weights.tape().params().iter().enumerate();
+    params
+        .map(|(index, param)| match param.spec.role {
+            Role::Counter => vec![weights.counter(ParamId(index)).unwrap()],
+            _ => {
+                let values = weights.get(ParamId(index)).unwrap();
+                values.into_iter().map(f32::to_bits).collect()
+            }
+        })
+        .collect()
+}
+
+/// Writes a model's file after `change` has been at its tensors, and reads it.
+fn tampered(head: Head, change: impl Fn(&mut Vec<(String, HostTensor)>)) -> Checkpoint {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let (model, weights) = model(head, 1);
+    save_state(&path, &model, "tiny", &weights).unwrap();
+    let file = Checkpoint::open(&path).unwrap();
+    let mut tensors: Vec<(String, HostTensor)> =
+        file.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, tensor)| (name.clone(), TensorView::from(tensor)));
+    write_safetensors(&path, views, &BTreeMap::new()).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+fn load(head: Head, checkpoint: &Checkpoint) -> Result<Weights> {
+    let (model, mut weights) = model(head, 2);
+    load_state(&model, &mut weights, checkpoint)?;
+    Ok(weights)
+}
+
+#[test]
+fn a_saved_model_comes_back_to_the_bit() {
+    for head in [Head::Baseline, TEXT_GUIDED] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let (model, weights) = model(head, 1);
+        save_state(&path, &model, "tiny", &weights).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        assert_eq!(values(&load(head, &file).unwrap()), values(&weights));
+        let metadata = file.metadata();
+        assert_eq!(metadata["flipside.model"], "tiny");
+        assert_eq!(metadata["flipside.head"], head.to_string());
+        assert_eq!(metadata["flipside.classes"], "5");
+        assert_eq!(detect_head(&file, &tiny(folder.path())).unwrap(), (head, 5));
+    }
+}
+
+/// Names and shapes of `torchvision.models.ResNet` with one basic block a stage.
+#[test]
+fn a_saved_model_looks_like_a_state_dict() {
+    let file = tampered(TEXT_GUIDED, |_| ());
+    let shape = |key: &str| file.get(key).unwrap().shape.clone();
+    assert_eq!(shape("backbone.conv1.weight"), [16, 3, 3, 3]);
+    assert_eq!(shape("backbone.layer2.0.downsample.0.weight"), [32, 16, 1, 1]);
+    assert_eq!(shape("backbone.fc.weight"), [12, 32]);
+    assert_eq!(shape("backbone.fc.bias"), [12]);
+    assert_eq!(shape("head.weight"), [5, 12]);
+    assert_eq!(shape("logit_scale"), [0usize; 0]);
+    let counter = file.get("backbone.bn1.num_batches_tracked").unwrap();
+    assert_eq!(counter.shape, [0usize; 0]);
+    assert!(matches!(counter.data, TensorData::I64(_)));
+}
+
+#[test]
+fn all_keys_that_dont_fit_are_listed_at_once() {
+    let file = tampered(Head::Baseline, |tensors| {
+        tensors.retain(|(name, _)| name != "conv1.weight" && name != "bn1.running_var");
+        tensors.push(("extra".into(), HostTensor::new([1], TensorData::F32(vec![1.0])).unwrap()));
+        let bias = tensors.iter_mut().find(|(name, _)| name == "fc.bias").unwrap();
+        bias.1 = HostTensor::new([7], TensorData::F32(vec![0.0; 7])).unwrap();
+        let count = tensors.iter_mut().find(|(name, _)| name == "bn1.num_batches_tracked").unwrap();
+        count.1 = HostTensor::new([], TensorData::I64(vec![-1])).unwrap();
+    });
+    let error = load(Head::Baseline, &file).err().unwrap().to_string();
+    for part in [
+        "model.safetensors",
+        "2 missing: conv1.weight, bn1.running_var",
+        "1 unexpected: extra",
+        "fc.bias (expected [5], found [7])",
+        "bn1.num_batches_tracked (expected a whole number",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
+fn files_from_before_batches_were_counted_load() {
+    let file = tampered(Head::Baseline, |tensors| {
+        tensors.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    });
+    let weights = load(Head::Baseline, &file).unwrap();
+    let counter = weights.find("bn1.num_batches_tracked").unwrap();
+    assert_eq!(weights.counter(counter).unwrap(), 0);
+}
+
+#[test]
+fn a_file_with_no_head_says_what_was_looked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = tampered(Head::Baseline, |tensors| tensors.retain(|(n, _)| !n.starts_with("fc")));
+    let error = detect_head(&file, &tiny(folder.path())).unwrap_err().to_string();
+    assert!(error.contains("fc.weight") && error.contains("head.weight"), "{error}");
+}
+
+#[test]
+fn head_rows_are_set_or_refused_in_one_sentence() {
+    let (_, mut weights) = model(TEXT_GUIDED, 1);
+    let rows: Vec<f32> = (0..60).map(|i| i as f32).collect();
+    set_head_rows(&mut weights, &rows, 12).unwrap();
+    assert_eq!(weights.get(weights.find("head.weight").unwrap()).unwrap(), rows);
+    let error = set_head_rows(&mut weights, &rows, 10).unwrap_err().to_string();
+    assert!(error.contains("wants 5 classes of 12 dimensions, found 6 of 10"), "{error}");
+    let (_, mut baseline) = model(Head::Baseline, 1);
+    let error = set_head_rows(&mut baseline, &rows, 12).unwrap_err().to_string();
+    assert!(error.contains("baseline"), "{error}");
+}
