@@ -1,10 +1,10 @@
 //! Means over rectangles of pixels, what average pooling and adaptive average pooling share: a
 //! rectangle is one span of rows times one span of columns.
 
-use super::gemm::{SendPtr, for_each_task};
-use super::wide::{LANES, load, store, store_or_add, wide};
+use super::gemm::SendPtr;
+use super::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
 use super::{Backward, Forward};
-use crate::tensor::Span;
+use crate::tensor::{Map, Region, Span};
 
 /// One axis of the rectangles.
 pub(crate) struct Axis {
@@ -30,16 +30,25 @@ impl Axis {
     }
 }
 
-/// y\[(i, j), c\] = (Σ x\[(row, column), c\]) / (rows counted · columns counted): adds in row-major
-/// order from zero, then one division.
-pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut Forward<'_>) {
-    let (x, input, map, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
-    let parallel = ctx.parallel;
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let row_task = |task: usize| {
-        let image = region.images.start + task / region.rows.len();
-        let row = region.rows.start + task % region.rows.len();
-        let image_x = &x[image * input.elements()..(image + 1) * input.elements()];
+/// Rows of a box of the output: y\[(i, j), c\] = (Σ x\[(row, column), c\]) / (rows counted ·
+/// columns counted), added in row-major order from zero, then one division.
+struct OutputRows<'a> {
+    rows: &'a Axis,
+    columns: &'a Axis,
+    input: Map,
+    map: Map,
+    region: Region,
+    x: &'a [f32],
+    y: SendPtr<f32>,
+}
+
+impl Pieces for OutputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let OutputRows { rows, columns, input, map, region, .. } = self;
+        let image = region.images.start + piece / region.rows.len();
+        let row = region.rows.start + piece % region.rows.len();
+        let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
         for column in region.columns.range() {
             let count = (rows.counts[row] * columns.counts[column]) as f32;
             for channel in region.channels.range().step_by(LANES) {
@@ -47,32 +56,56 @@ pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut Forward<'_>) {
                 let mut sum = [0f32; LANES];
                 for from_row in rows.spans[row].range() {
                     for from_column in columns.spans[column].range() {
-                        let at = input.index(from_row, from_column, channel);
-                        let values = load(image_x, at, lanes);
+                        let values = load(x, input.index(from_row, from_column, channel), lanes);
                         for lane in 0..LANES {
                             sum[lane] += values[lane];
                         }
                     }
                 }
                 let at = image * map.elements() + map.index(row, column, channel);
-                // SAFETY: `lanes` elements of this task's row.
-                unsafe { store(y.get().add(at), &sum.map(|sum| sum / count), lanes) };
+                for sum in &mut sum {
+                    *sum /= count;
+                }
+                // SAFETY: `lanes` elements of this piece's row.
+                unsafe { store(self.y.get().add(at), &sum, lanes) };
             }
         }
-    };
-    for_each_task(parallel, region.images.len() * region.rows.len(), |task| {
-        wide(|| row_task(task));
-    });
+    }
 }
 
-/// dx\[q, c\] = Σ dy\[p, c\] / count of p over the rectangles p that hold q, in row-major order.
-pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut Backward<'_>) {
-    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return };
-    let (dy, input, map) = (ctx.output_gradient(), ctx.input_map(0), ctx.output_map());
-    let dx = SendPtr(dx.as_mut_ptr());
-    let row_task = |task: usize| {
-        let (image, row) = (task / input.height, task % input.height);
-        let image_dy = &dy[image * map.elements()..(image + 1) * map.elements()];
+/// The means over the output box.
+pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut Forward<'_>) {
+    let region = ctx.region;
+    let work = OutputRows {
+        rows,
+        columns,
+        input: ctx.input_map(0),
+        map: ctx.output_map(),
+        region,
+        x: ctx.input(0),
+        y: SendPtr(ctx.output().as_mut_ptr()),
+    };
+    for_each_piece(ctx.parallel, region.images.len() * region.rows.len(), &work);
+}
+
+/// Rows of the input's gradient: dx\[q, c\] = Σ dy\[p, c\] / count of p over the rectangles p that
+/// hold q, in row-major order.
+struct InputRows<'a> {
+    rows: &'a Axis,
+    columns: &'a Axis,
+    input: Map,
+    map: Map,
+    dy: &'a [f32],
+    dx: SendPtr<f32>,
+    accumulate: bool,
+}
+
+impl Pieces for InputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let InputRows { rows, columns, input, map, .. } = self;
+        let (image, row) = (piece / input.height, piece % input.height);
+        let dy = &self.dy[image * map.elements()..(image + 1) * map.elements()];
         for column in 0..input.width {
             for channel in (0..input.channels).step_by(LANES) {
                 let lanes = LANES.min(input.channels - channel);
@@ -81,18 +114,31 @@ pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut Backward<'_>) {
                     for reader_column in columns.readers[column].range() {
                         let count =
                             (rows.counts[reader_row] * columns.counts[reader_column]) as f32;
-                        let at = map.index(reader_row, reader_column, channel);
-                        let values = load(image_dy, at, lanes);
+                        let values = load(dy, map.index(reader_row, reader_column, channel), lanes);
                         for lane in 0..LANES {
                             sum[lane] += values[lane] / count;
                         }
                     }
                 }
                 let at = image * input.elements() + input.index(row, column, channel);
-                // SAFETY: `lanes` elements of this task's row.
-                unsafe { store_or_add(dx.get().add(at), &sum, lanes, accumulate) };
+                // SAFETY: `lanes` elements of this piece's row.
+                unsafe { store_or_add(self.dx.get().add(at), &sum, lanes, self.accumulate) };
             }
         }
+    }
+}
+
+/// The gradient of the input, if it is asked for.
+pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut Backward<'_>) {
+    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return };
+    let work = InputRows {
+        rows,
+        columns,
+        input: ctx.input_map(0),
+        map: ctx.output_map(),
+        dy: ctx.output_gradient(),
+        dx: SendPtr(dx.as_mut_ptr()),
+        accumulate,
     };
-    for_each_task(true, ctx.images() * input.height, |task| wide(|| row_task(task)));
+    for_each_piece(true, ctx.images() * work.input.height, &work);
 }

@@ -1,6 +1,8 @@
 //! Loops over channels that LLVM turns into vectors: tiles of a fixed length, compiled for the
 //! widest instruction set that the machine has.
 
+use super::gemm::for_each_task;
+
 /// Channels of a tile.
 pub(crate) const LANES: usize = 16;
 
@@ -45,7 +47,8 @@ pub(crate) fn either<R>(fast: impl FnOnce() -> R, plain: impl FnOnce() -> R) -> 
 /// to be inlined; see [`wide_block!`] for others. Bits don't change: [`f32::mul_add`] is one rounding
 /// everywhere, but a slow library call without the instruction.
 ///
-/// Loops are vectorised if they are inlined into `task`; mark what it calls `#[inline(always)]`.
+/// A loop gets the instructions only if it is inlined, and closures are inlined only while they are
+/// small: for anything but a short loop, write [`Pieces`].
 #[inline(always)]
 pub(crate) fn wide<R>(task: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
@@ -56,10 +59,34 @@ pub(crate) fn wide<R>(task: impl FnOnce() -> R) -> R {
     task()
 }
 
+/// Work in numbered pieces that may run side by side.
+pub(crate) trait Pieces: Sync {
+    /// Does piece number `piece`. To be `#[inline(always)]`, which compiles it for the instructions
+    /// of each of its callers.
+    fn run(&self, piece: usize);
+}
+
+/// Does all pieces, on every core if `parallel`, compiled as [`wide`] says.
+pub(crate) fn for_each_piece(parallel: bool, count: usize, work: &impl Pieces) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(work: &impl Pieces, piece: usize) {
+            work.run(piece);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the instructions are there.
+            for_each_task(parallel, count, |piece| unsafe { avx2(work, piece) });
+            return;
+        }
+    }
+    for_each_task(parallel, count, |piece| work.run(piece));
+}
+
 /// `values[at..at + lanes]`, the rest of the tile zero.
 #[inline(always)]
-pub(crate) fn load(values: &[f32], at: usize, lanes: usize) -> Tile {
-    let mut tile = [0.0; LANES];
+pub(crate) fn load<T: Copy + Default>(values: &[T], at: usize, lanes: usize) -> [T; LANES] {
+    let mut tile = [T::default(); LANES];
     if lanes == LANES {
         tile.copy_from_slice(&values[at..at + LANES]);
     } else {

@@ -2,56 +2,71 @@
 
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::{LANES, Tile, load, store, store_or_add, wide_block};
+use crate::ops::gemm::SendPtr;
+use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add};
 use crate::ops::{Backward, Forward};
-use crate::tensor::Region;
+use crate::tensor::{Map, Region};
 
-/// Σ a and Σ a·b of each channel over pixels, and how many pixels. Sums of shards add up.
+/// Σ a and Σ a·(b − center) of each channel over pixels, and how many pixels. Sums of shards add up.
 struct Sums {
     first: Vec<f64>,
     second: Vec<f64>,
     count: f64,
 }
 
-/// The sums of one pass over `pixels` × `channels` values; `pair(offset, channel, lanes)` is a
-/// tile of a and b. The order of additions follows from the number of pixels alone.
-fn sums(
+/// Sums over chunks of pixels, one row of `partial` each.
+struct SumChunks<'a> {
     pixels: usize,
+    chunk: usize,
     channels: usize,
-    parallel: bool,
-    pair: impl Fn(usize, usize, usize) -> (Tile, Tile) + Sync,
-) -> Sums {
-    /// Pixels whose tiles are added before the next tile's.
-    const BLOCK: usize = 8;
+    a: &'a [f32],
+    b: &'a [f32],
+    center: &'a [f32],
+    partial: SendPtr<[[f64; LANES]; 2]>,
+}
+
+impl Pieces for SumChunks<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        /// Pixels whose tiles are added before the next tile's.
+        const BLOCK: usize = 8;
+        let SumChunks { channels, chunk, .. } = *self;
+        let tiles = channels.div_ceil(LANES);
+        let first = self.partial.get().wrapping_add(piece * tiles);
+        // SAFETY: each piece's own tiles.
+        let tiles = unsafe { std::slice::from_raw_parts_mut(first, tiles) };
+        let end = self.pixels.min((piece + 1) * chunk);
+        for block in (piece * chunk..end).step_by(BLOCK) {
+            for (tile, sums) in tiles.iter_mut().enumerate() {
+                let channel = tile * LANES;
+                let lanes = LANES.min(channels - channel);
+                let center = load(self.center, channel, lanes);
+                let [mut first, mut second] = *sums;
+                for pixel in block..end.min(block + BLOCK) {
+                    let at = pixel * channels + channel;
+                    let (a, b) = (load(self.a, at, lanes), load(self.b, at, lanes));
+                    for lane in 0..LANES {
+                        let a = f64::from(a[lane]);
+                        first[lane] += a;
+                        second[lane] += a * f64::from(b[lane] - center[lane]);
+                    }
+                }
+                *sums = [first, second];
+            }
+        }
+    }
+}
+
+/// The sums of one pass over `pixels` values a channel, in an order that follows from the number of
+/// pixels alone.
+fn sums(pixels: usize, a: &[f32], b: &[f32], center: &[f32], parallel: bool) -> Sums {
+    let channels = center.len();
     let chunk = pixels.div_ceil(256).max(256);
     let tiles = channels.div_ceil(LANES);
     let mut partial = vec![[[0f64; LANES]; 2]; pixels.div_ceil(chunk) * tiles];
     let parts = SendPtr(partial.as_mut_ptr());
-    let sum_chunk = |task: usize| {
-        wide_block!({
-            // SAFETY: each task's own tiles.
-            let part =
-                unsafe { std::slice::from_raw_parts_mut(parts.get().add(task * tiles), tiles) };
-            let end = pixels.min((task + 1) * chunk);
-            for block in (task * chunk..end).step_by(BLOCK) {
-                for (tile, part) in part.iter_mut().enumerate() {
-                    let channel = tile * LANES;
-                    let lanes = LANES.min(channels - channel);
-                    let [mut first, mut second] = *part;
-                    for pixel in block..end.min(block + BLOCK) {
-                        let (a, b) = pair(pixel * channels + channel, channel, lanes);
-                        for lane in 0..LANES {
-                            first[lane] += f64::from(a[lane]);
-                            second[lane] += f64::from(a[lane]) * f64::from(b[lane]);
-                        }
-                    }
-                    *part = [first, second];
-                }
-            }
-        })
-    };
-    for_each_task(parallel, pixels.div_ceil(chunk), sum_chunk);
+    let work = SumChunks { pixels, chunk, channels, a, b, center, partial: parts };
+    for_each_piece(parallel, pixels.div_ceil(chunk), &work);
     let mut sums =
         Sums { first: vec![0.0; channels], second: vec![0.0; channels], count: pixels as f64 };
     for part in partial.chunks_exact(tiles) {
@@ -62,6 +77,49 @@ fn sums(
     sums
 }
 
+/// Rows of a box: y = fmaf(x − center, scale, shift). (A center of zero leaves every bit of x.)
+struct OutputRows<'a> {
+    map: Map,
+    region: Region,
+    x: &'a [f32],
+    center: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    y: SendPtr<f32>,
+}
+
+impl Pieces for OutputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let OutputRows { map, region, .. } = self;
+        let image = region.images.start + piece / region.rows.len();
+        let row = region.rows.start + piece % region.rows.len();
+        for column in region.columns.range() {
+            let pixel = image * map.elements() + map.index(row, column, 0);
+            for channel in region.channels.range().step_by(LANES) {
+                let lanes = LANES.min(region.channels.end - channel);
+                let x = load(self.x, pixel + channel, lanes);
+                let center = load(self.center, channel, lanes);
+                let scale = load(self.scale, channel, lanes);
+                let shift = load(self.shift, channel, lanes);
+                let mut tile: Tile = [0.0; LANES];
+                for lane in 0..LANES {
+                    tile[lane] = (x[lane] - center[lane]).mul_add(scale[lane], shift[lane]);
+                }
+                // SAFETY: `lanes` elements of this piece's row.
+                unsafe { store(self.y.get().add(pixel + channel), &tile, lanes) };
+            }
+        }
+    }
+}
+
+fn write_box(ctx: &mut Forward<'_>, center: &[f32], scale: &[f32], shift: &[f32]) {
+    let (map, region) = (ctx.output_map(), ctx.region);
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    let rows = OutputRows { map, region, x: ctx.input(0), center, scale, shift, y };
+    for_each_piece(ctx.parallel, region.images.len() * region.rows.len(), &rows);
+}
+
 /// Eval mode's scale and shift.
 fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
     let [weight, bias, mean, var] = params;
@@ -70,56 +128,21 @@ fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
     (scale, shift)
 }
 
-/// Writes `f(tile of x, channel, lanes)` over a box.
-fn write_box(
-    x: &[f32],
-    y: &mut [f32],
-    region: Region,
-    ctx: &Forward<'_>,
-    f: impl Fn(Tile, usize, usize) -> Tile + Sync,
-) {
-    let map = ctx.output_map();
-    let y = SendPtr(y.as_mut_ptr());
-    let row_task = |task: usize| {
-        wide_block!({
-            let image = region.images.start + task / region.rows.len();
-            let row = region.rows.start + task % region.rows.len();
-            for column in region.columns.range() {
-                let pixel = image * map.elements() + map.index(row, column, 0);
-                for channel in region.channels.range().step_by(LANES) {
-                    let lanes = LANES.min(region.channels.end - channel);
-                    let tile = f(load(x, pixel + channel, lanes), channel, lanes);
-                    // SAFETY: `lanes` elements of this task's row.
-                    unsafe { store(y.get().add(pixel + channel), &tile, lanes) };
-                }
-            }
-        })
-    };
-    for_each_task(ctx.parallel, region.images.len() * region.rows.len(), row_task);
-}
-
 pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
     if ctx.training() {
         train(norm, ctx);
     } else {
         let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| ctx.param(index));
         let (scale, shift) = scale_and_shift(norm.eps, params);
-        let (x, y) = (ctx.input(0), ctx.output());
-        write_box(x, y, ctx.region, ctx, |x, channel, lanes| {
-            let (scale, shift) = (load(&scale, channel, lanes), load(&shift, channel, lanes));
-            std::array::from_fn(|lane| x[lane].mul_add(scale[lane], shift[lane]))
-        });
+        write_box(ctx, &vec![0.0; norm.channels], &scale, &shift);
     }
     Ok(())
 }
 
 fn train(norm: &BatchNorm, ctx: &mut Forward<'_>) {
-    let (channels, map) = (norm.channels, ctx.output_map());
-    let x = ctx.input(0);
-    let sums = sums(ctx.images() * map.pixels(), channels, ctx.parallel, |at, _, lanes| {
-        let x = load(x, at, lanes);
-        (x, x)
-    });
+    let channels = norm.channels;
+    let (x, pixels) = (ctx.input(0), ctx.images() * ctx.output_map().pixels());
+    let sums = sums(pixels, x, x, &vec![0.0; channels], ctx.parallel);
     // Sums over several devices would be reduced here.
     let (mut mean, mut invstd) = (vec![0f32; channels], vec![0f32; channels]);
     let (running_mean, running_var) = (ctx.param_mut(RUNNING_MEAN), ctx.param_mut(RUNNING_VAR));
@@ -137,11 +160,7 @@ fn train(norm: &BatchNorm, ctx: &mut Forward<'_>) {
     *counter = counter.wrapping_add(1);
     let (weight, bias) = (ctx.param(WEIGHT), ctx.param(BIAS));
     let scale: Vec<f32> = weight.iter().zip(&invstd).map(|(w, invstd)| w * invstd).collect();
-    write_box(x, ctx.output(), Region::full(ctx.images(), map), ctx, |x, channel, lanes| {
-        let (mean, scale) = (load(&mean, channel, lanes), load(&scale, channel, lanes));
-        let bias = load(bias, channel, lanes);
-        std::array::from_fn(|lane| (x[lane] - mean[lane]).mul_add(scale[lane], bias[lane]))
-    });
+    write_box(ctx, &mean, &scale, bias);
     // Nothing is saved where no backward pass will ask for it.
     if let Some((saved_mean, saved_invstd)) = ctx.saved().split_at_mut_checked(channels) {
         saved_mean.copy_from_slice(&mean);
@@ -163,10 +182,7 @@ pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
         running_invstd = var.iter().map(|var| 1.0 / (var + norm.eps).sqrt()).collect();
         (ctx.param(RUNNING_MEAN), running_invstd.as_slice())
     };
-    let sums = sums(pixels, channels, true, |at, channel, lanes| {
-        let (x, mean) = (load(x, at, lanes), load(mean, channel, lanes));
-        (load(dy, at, lanes), std::array::from_fn(|lane| x[lane] - mean[lane]))
-    });
+    let sums = sums(pixels, dy, x, mean, true);
     let write = |gradient: Option<(&mut [f32], bool)>, value: &dyn Fn(usize) -> f64| {
         let Some((gradient, accumulate)) = gradient else { return };
         for (c, gradient) in gradient.iter_mut().enumerate() {
@@ -190,32 +206,67 @@ pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
         let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| ctx.param(index));
         scale = scale_and_shift(norm.eps, params).0;
     }
-    let dx = SendPtr(dx.as_mut_ptr());
-    const CHUNK: usize = 256;
-    let chunk_task = |task: usize| {
-        wide_block!({
-            for pixel in task * CHUNK..pixels.min((task + 1) * CHUNK) {
-                for channel in (0..channels).step_by(LANES) {
-                    let lanes = LANES.min(channels - channel);
-                    let at = pixel * channels + channel;
-                    let (dy, scale) = (load(dy, at, lanes), load(&scale, channel, lanes));
-                    let tile: Tile = if training {
-                        let (x, mean) = (load(x, at, lanes), load(mean, channel, lanes));
-                        let (offset, slope) =
-                            (load(&offset, channel, lanes), load(&slope, channel, lanes));
-                        std::array::from_fn(|lane| {
-                            let rest = dy[lane] - offset[lane];
-                            (mean[lane] - x[lane]).mul_add(slope[lane], rest) * scale[lane]
-                        })
-                    } else {
-                        std::array::from_fn(|lane| dy[lane] * scale[lane])
-                    };
-                    // SAFETY: `lanes` elements of this task's pixels.
-                    unsafe { store_or_add(dx.get().add(at), &tile, lanes, accumulate) };
-                }
-            }
-        })
+    let chunks = GradientChunks {
+        pixels,
+        channels,
+        training,
+        x,
+        dy,
+        mean,
+        scale: &scale,
+        offset: &offset,
+        slope: &slope,
+        dx: SendPtr(dx.as_mut_ptr()),
+        accumulate,
     };
-    for_each_task(true, pixels.div_ceil(CHUNK), chunk_task);
+    for_each_piece(true, pixels.div_ceil(CHUNK), &chunks);
     Ok(())
+}
+
+/// Pixels of a piece of [`GradientChunks`].
+const CHUNK: usize = 256;
+
+/// Chunks of dx (+)= scale · (dy − offset − (x − mean) · slope), in eval mode of scale · dy.
+struct GradientChunks<'a> {
+    pixels: usize,
+    channels: usize,
+    training: bool,
+    x: &'a [f32],
+    dy: &'a [f32],
+    mean: &'a [f32],
+    scale: &'a [f32],
+    offset: &'a [f32],
+    slope: &'a [f32],
+    dx: SendPtr<f32>,
+    accumulate: bool,
+}
+
+impl Pieces for GradientChunks<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let channels = self.channels;
+        for pixel in piece * CHUNK..self.pixels.min((piece + 1) * CHUNK) {
+            for channel in (0..channels).step_by(LANES) {
+                let lanes = LANES.min(channels - channel);
+                let at = pixel * channels + channel;
+                let mut tile = load(self.dy, at, lanes);
+                if self.training {
+                    let x = load(self.x, at, lanes);
+                    let mean = load(self.mean, channel, lanes);
+                    let offset = load(self.offset, channel, lanes);
+                    let slope = load(self.slope, channel, lanes);
+                    for lane in 0..LANES {
+                        let rest = tile[lane] - offset[lane];
+                        tile[lane] = (mean[lane] - x[lane]).mul_add(slope[lane], rest);
+                    }
+                }
+                let scale = load(self.scale, channel, lanes);
+                for lane in 0..LANES {
+                    tile[lane] *= scale[lane];
+                }
+                // SAFETY: `lanes` elements of this piece's pixels.
+                unsafe { store_or_add(self.dx.get().add(at), &tile, lanes, self.accumulate) };
+            }
+        }
+    }
 }

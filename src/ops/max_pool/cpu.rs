@@ -2,73 +2,124 @@
 
 use super::MaxPool;
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::{LANES, load, store, store_or_add, wide};
+use crate::ops::gemm::SendPtr;
+use crate::ops::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
+use crate::ops::window::Window;
 use crate::ops::{Backward, Forward};
-use crate::tensor::Span;
+use crate::tensor::{Map, Region, Span};
 
-pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
-    let window = &pool.window;
-    let (x, input, map, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
-    let parallel = ctx.parallel;
-    // There is no room for taps where no backward pass will ask for them.
-    let taps: &mut [u8] = bytemuck::cast_slice_mut(ctx.saved());
-    let saves = !taps.is_empty();
-    let taps = SendPtr(taps.as_mut_ptr());
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let row_task = |task: usize| {
-        let image = region.images.start + task / region.rows.len();
-        let row = region.rows.start + task % region.rows.len();
-        let image_x = &x[image * input.elements()..(image + 1) * input.elements()];
+/// Rows of a box of the output.
+struct OutputRows<'a> {
+    window: Window,
+    input: Map,
+    map: Map,
+    region: Region,
+    x: &'a [f32],
+    y: SendPtr<f32>,
+    taps: SendPtr<u8>,
+    saves: bool,
+}
+
+impl OutputRows<'_> {
+    /// The first tap of an output's window that lies within the map.
+    fn first_tap(&self, row: usize, column: usize) -> u32 {
+        let first = |axis: usize, output: usize, size: usize| {
+            let within = |tap: &usize| self.window.input(axis, output, *tap, size).is_some();
+            (0..self.window.kernel[axis]).find(within).unwrap_or(0)
+        };
+        let (r, s) = (first(0, row, self.input.height), first(1, column, self.input.width));
+        (r * self.window.kernel[1] + s) as u32
+    }
+}
+
+impl Pieces for OutputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let OutputRows { window, input, map, region, .. } = self;
+        let image = region.images.start + piece / region.rows.len();
+        let row = region.rows.start + piece % region.rows.len();
+        let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
         for column in region.columns.range() {
             for channel in region.channels.range().step_by(LANES) {
                 let lanes = LANES.min(region.channels.end - channel);
                 let mut best = [f32::NEG_INFINITY; LANES];
-                let mut won = [0u32; LANES];
-                let mut first = true;
+                // Where nothing is above −∞, the first tap within the map has won.
+                let mut won = [self.first_tap(row, column); LANES];
                 for r in 0..window.kernel[0] {
                     let Some(from_row) = window.input(0, row, r, input.height) else { continue };
                     for s in 0..window.kernel[1] {
                         let from_column = window.input(1, column, s, input.width);
                         let Some(from_column) = from_column else { continue };
                         let tap = (r * window.kernel[1] + s) as u32;
-                        let values =
-                            load(image_x, input.index(from_row, from_column, channel), lanes);
+                        let values = load(x, input.index(from_row, from_column, channel), lanes);
+                        let mut wins = [0u32; LANES];
                         for lane in 0..LANES {
-                            let value = values[lane];
-                            let wins = first | (value > best[lane]) | value.is_nan();
-                            best[lane] = if wins { value } else { best[lane] };
-                            won[lane] = if wins { tap } else { won[lane] };
+                            let above = (values[lane] > best[lane]) | values[lane].is_nan();
+                            wins[lane] = u32::from(above).wrapping_neg();
                         }
-                        first = false;
+                        // Selected by bits, which compiles to vectors where `if` does not.
+                        for lane in 0..LANES {
+                            let (new, old) = (values[lane].to_bits(), best[lane].to_bits());
+                            best[lane] = f32::from_bits(old ^ ((old ^ new) & wins[lane]));
+                        }
+                        if self.saves {
+                            for lane in 0..LANES {
+                                won[lane] ^= (won[lane] ^ tap) & wins[lane];
+                            }
+                        }
                     }
                 }
                 let at = image * map.elements() + map.index(row, column, channel);
-                // SAFETY: `lanes` elements of this task's row; taps are as many as outputs.
+                // SAFETY: `lanes` elements of this piece's row; taps are as many as outputs.
                 unsafe {
-                    store(y.get().add(at), &best, lanes);
-                    if saves {
-                        store(taps.get().add(at), &won.map(|tap| tap as u8), lanes);
+                    store(self.y.get().add(at), &best, lanes);
+                    if self.saves {
+                        let mut bytes = [0u8; LANES];
+                        for lane in 0..LANES {
+                            bytes[lane] = won[lane] as u8;
+                        }
+                        store(self.taps.get().add(at), &bytes, lanes);
                     }
                 }
             }
         }
+    }
+}
+
+pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
+    // There is no room for taps where no backward pass will ask for them.
+    let taps: &mut [u8] = bytemuck::cast_slice_mut(ctx.saved());
+    let region = ctx.region;
+    let rows = OutputRows {
+        window: pool.window,
+        input: ctx.input_map(0),
+        map: ctx.output_map(),
+        region,
+        x: ctx.input(0),
+        y: SendPtr(ctx.output().as_mut_ptr()),
+        saves: !taps.is_empty(),
+        taps: SendPtr(taps.as_mut_ptr()),
     };
-    for_each_task(parallel, region.images.len() * region.rows.len(), |task| {
-        wide(|| row_task(task));
-    });
+    for_each_piece(ctx.parallel, region.images.len() * region.rows.len(), &rows);
     Ok(())
 }
 
-/// dx\[q, c\] = Σ dy\[p, c\] over the windows p that q won.
-pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
-    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
-    let window = &pool.window;
-    let (input, map) = (ctx.input_map(0), ctx.output_map());
-    let (taps, dy): (&[u8], _) = (bytemuck::cast_slice(ctx.saved()), ctx.output_gradient());
-    let dx = SendPtr(dx.as_mut_ptr());
-    let row_task = |task: usize| {
-        let (image, row) = (task / input.height, task % input.height);
+/// Rows of the input's gradient: dx\[q, c\] = Σ dy\[p, c\] over the windows p that q won.
+struct InputRows<'a> {
+    window: Window,
+    input: Map,
+    map: Map,
+    taps: &'a [u8],
+    dy: &'a [f32],
+    dx: SendPtr<f32>,
+    accumulate: bool,
+}
+
+impl Pieces for InputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let InputRows { window, input, map, taps, dy, .. } = self;
+        let (image, row) = (piece / input.height, piece % input.height);
         let rows = window.readers(0, Span::one(row), map.height);
         for column in 0..input.width {
             let columns = window.readers(1, Span::one(column), map.width);
@@ -82,20 +133,31 @@ pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
                         let tap = (r * window.kernel[1] + s) as u8;
                         let at =
                             image * map.elements() + map.index(reader_row, reader_column, channel);
-                        let values = load(dy, at, lanes);
-                        let mut won = [0u8; LANES];
-                        won[..lanes].copy_from_slice(&taps[at..at + lanes]);
+                        let (values, won) = (load(dy, at, lanes), load(taps, at, lanes));
                         for lane in 0..LANES {
                             sum[lane] += if won[lane] == tap { values[lane] } else { 0.0 };
                         }
                     }
                 }
                 let at = image * input.elements() + input.index(row, column, channel);
-                // SAFETY: `lanes` elements of this task's row.
-                unsafe { store_or_add(dx.get().add(at), &sum, lanes, accumulate) };
+                // SAFETY: `lanes` elements of this piece's row.
+                unsafe { store_or_add(self.dx.get().add(at), &sum, lanes, self.accumulate) };
             }
         }
+    }
+}
+
+pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
+    let rows = InputRows {
+        window: pool.window,
+        input: ctx.input_map(0),
+        map: ctx.output_map(),
+        taps: bytemuck::cast_slice(ctx.saved()),
+        dy: ctx.output_gradient(),
+        dx: SendPtr(dx.as_mut_ptr()),
+        accumulate,
     };
-    for_each_task(true, ctx.images() * input.height, |task| wide(|| row_task(task)));
+    for_each_piece(true, ctx.images() * rows.input.height, &rows);
     Ok(())
 }
