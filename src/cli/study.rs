@@ -56,7 +56,11 @@ pub struct Args {
 /// The recipe of a study: short, for few images. Recipes of model files are for ImageNet.
 fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
     Recipe {
-        epochs: if quick { 2 } else { 10 },
+        epochs: match (synthetic, quick) {
+            (_, true) => 3,
+            (true, false) => 6,
+            (false, false) => 10,
+        },
         batch: 64,
         learning_rate: if synthetic { 0.1 } else { 0.05 },
         momentum: 0.9,
@@ -85,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             return Err(Error::usage("--data needs --text-features").into());
         }
         (None, _) => {
-            let counts = if args.quick { [640, 200] } else { [5000, 1000] };
+            let counts = if args.quick { [1500, 300] } else { [5000, 1000] };
             Inputs::builtin(&file, args.seed, counts)?
         }
     };

@@ -229,8 +229,9 @@ fn train(
     let (model, weights) = trainer.into_parts();
     let checkpoint = weights.sha256()?;
     if let Some(folder) = &options.folder {
-        let path = folder.join(start.slug()).join("model.safetensors");
-        save_state(&path, &model, &options.file.name, &weights)?;
+        let folder = folder.join(start.slug());
+        std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+        save_state(&folder.join("model.safetensors"), &model, &options.file.name, &weights)?;
     }
     let all: Vec<usize> = (0..inputs.test.dataset.len()).collect();
     let images = SourceImages(&inputs.test);
