@@ -3,6 +3,7 @@
 
 pub mod campaign;
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
@@ -12,7 +13,9 @@ pub mod nn;
 pub mod ops;
 pub mod progress;
 pub mod recipe;
+pub mod report;
 pub mod rng;
+pub mod study;
 pub mod tape;
 pub mod tensor;
 pub mod text;

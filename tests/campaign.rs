@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flipside::progress::{Progress, Silent};
 use flipside::Error;
 use flipside::campaign::compare::{Verdict, compare};
 use flipside::campaign::draw::Draws;
@@ -84,12 +87,12 @@ impl Bench {
 
     fn records(&self, plan: Plan) -> Vec<Record> {
         let campaign = self.campaign(plan);
-        campaign.run(campaign.best_strategy(), &|_, _| {}).unwrap()
+        campaign.run(campaign.best_strategy(), &Silent).unwrap()
     }
 
     fn run(&self, plan: Plan) -> Run {
         let campaign = self.campaign(plan);
-        let records = campaign.run(Strategy::Boxes, &|_, _| {}).unwrap();
+        let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
         let provenance =
             Provenance { model: "tiny".into(), checkpoint: "abc".into(), data: "random".into() };
         Run::new(&campaign, &self.ranges, provenance, records)
@@ -193,7 +196,7 @@ fn threads_strategies_and_batches_change_nothing() {
     let campaign = bench.campaign(Plan::new(2, 30));
     let on = |threads: usize, strategy| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        text(&pool.install(|| campaign.run(strategy, &|_, _| {}).unwrap()))
+        text(&pool.install(|| campaign.run(strategy, &Silent).unwrap()))
     };
     let reference = on(1, Strategy::Boxes);
     assert_eq!(reference, on(2, Strategy::Boxes));
@@ -203,19 +206,33 @@ fn threads_strategies_and_batches_change_nothing() {
     assert_eq!(reference, on(2, Strategy::Whole { batch: 64 }));
 }
 
+/// Adds up what it is told.
+#[derive(Default)]
+struct Count {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress for Count {
+    fn begin(&self, _: &str, _: &'static str, done: u64, total: u64) {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+    }
+    fn advance(&self, items: u64, _: &str) {
+        self.done.fetch_add(items, Ordering::Relaxed);
+    }
+    fn end(&self) {}
+    fn line(&self, _: &str) {}
+}
+
 #[test]
 fn progress_ends_at_the_total() {
-    use std::sync::atomic::{AtomicU64, Ordering};
     let bench = Bench::new(Head::Baseline);
     let campaign = bench.campaign(Plan::new(2, 10));
     for strategy in [Strategy::Boxes, Strategy::Whole { batch: 4 }] {
-        let most = AtomicU64::new(0);
-        let progress = |done: u64, total: u64| {
-            assert_eq!(total, 70);
-            most.fetch_max(done, Ordering::Relaxed);
-        };
-        campaign.run(strategy, &progress).unwrap();
-        assert_eq!(most.into_inner(), 70);
+        let count = Count::default();
+        campaign.run(strategy, &count).unwrap();
+        assert_eq!((count.done.into_inner(), count.total.into_inner()), (70, 70));
     }
 }
 
@@ -223,7 +240,7 @@ fn progress_ends_at_the_total() {
 fn whole_runs_verify_records() {
     let bench = Bench::new(GUIDED);
     let campaign = bench.campaign(Plan { bits: 2, ..Plan::new(11, 12) });
-    let mut records = campaign.run(Strategy::Boxes, &|_, _| {}).unwrap();
+    let mut records = campaign.run(Strategy::Boxes, &Silent).unwrap();
     let verification = campaign.verify(&records, records.len()).unwrap();
     assert_eq!(verification.checked, records.len());
     assert!(verification.different.is_empty(), "{:?}", verification.different);
@@ -335,7 +352,7 @@ fn golden_runs_are_checked() {
     let mut bench = Bench::new(Head::Baseline);
     bench.weights.initialize(4).unwrap();
     for strategy in [Strategy::Boxes, Strategy::Whole { batch: 2 }] {
-        let error = bench.campaign(Plan::new(1, 4)).run(strategy, &|_, _| {}).unwrap_err();
+        let error = bench.campaign(Plan::new(1, 4)).run(strategy, &Silent).unwrap_err();
         assert!(error.to_string().contains("differ from the evaluation's"), "{error}");
     }
 }
@@ -455,6 +472,13 @@ fn two_heads_are_compared() {
     near(find(Weighting::Macs, false).ratio.value, expected);
     let ratio = comparison.last_layer.unwrap().ratio;
     assert!(ratio.low <= ratio.value && ratio.value <= ratio.high);
+    // Nothing was nonfinite under the range detector, which is no proof that nothing can be.
+    let is = |rate: &&flipside::campaign::compare::RateChange| {
+        rate.outcome == Outcome::Nonfinite && rate.detector == Detector::Range
+    };
+    let rate = comparison.rates.iter().find(is).unwrap();
+    assert_eq!((rate.baseline.value, rate.other.value), (0.0, 0.0));
+    assert!(rate.difference.low < 0.0 && rate.difference.high > 0.0);
     let top2diff = |run: &Run| {
         let images = &run.manifest.images;
         images.iter().map(|image| image.judged().top2diff).sum::<f64>() / images.len() as f64

@@ -78,7 +78,7 @@ pub struct RateChange {
     pub outcome: Outcome,
     pub baseline: Estimate,
     pub other: Estimate,
-    /// other − baseline, in percentage points.
+    /// other − baseline, in percentage points; Newcombe's interval where neither model has an event.
     pub difference: Estimate,
 }
 
@@ -180,6 +180,17 @@ fn check_pair(baseline: &Run, other: &Run) -> Result<()> {
     Ok(())
 }
 
+/// b − a with the interval that their intervals give, as if they were independent (Newcombe, 1998,
+/// *Interval estimation for the difference between independent proportions*, method 10).
+fn newcombe(a: &Estimate, b: &Estimate) -> Estimate {
+    let value = b.value - a.value;
+    Estimate {
+        value,
+        low: value - (b.value - b.low).hypot(a.high - a.value),
+        high: value + (b.high - b.value).hypot(a.value - a.low),
+    }
+}
+
 struct Pair<'r> {
     baseline: &'r Run,
     other: &'r Run,
@@ -274,15 +285,20 @@ impl Pair<'_> {
             super::statistics::network_mean(run, layers, detector, measure, weighting, self.seed)
         };
         let strata = self.strata(&layers, detector, measure, weighting);
-        let difference = bootstrap(&strata.strata, self.seed, REPLICATES, |totals| {
+        let (baseline, other) = (rate(self.baseline, &layers[0])?, rate(self.other, &layers[1])?);
+        let mut difference = bootstrap(&strata.strata, self.seed, REPLICATES, |totals| {
             let [a, b] = strata.means(totals);
             b - a
         });
+        // No event in either leaves nothing to resample, which isn't certainty.
+        if difference.low == difference.high && self.baseline.manifest != self.other.manifest {
+            difference = newcombe(&baseline, &other);
+        }
         Ok(RateChange {
             detector,
             outcome,
-            baseline: percent(rate(self.baseline, &layers[0])?),
-            other: percent(rate(self.other, &layers[1])?),
+            baseline: percent(baseline),
+            other: percent(other),
             difference: percent(difference),
         })
     }

@@ -27,6 +27,6 @@ pub use layers::{Layer, Part};
 pub use outcome::{Effect, Outcome};
 pub use ranges::{Detector, Ranges};
 pub use record::{Plan, Record};
-pub use run::{Campaign, Progress, Strategy};
+pub use run::{Campaign, Strategy};
 pub use store::{GoldenRow, INJECTIONS, LayerRow, MANIFEST, Manifest, Provenance, Run, hex};
 pub use verify::Verification;

@@ -88,10 +88,9 @@ impl Detector {
     /// What readers see of `value` in a layer whose range is `max`.
     pub fn see(self, value: f32, max: f32) -> f32 {
         match self {
-            Detector::None => value,
             Detector::Range if value.is_nan() => max,
             Detector::Range if value.abs() > max => max.copysign(value),
-            Detector::Range => value,
+            _ => value,
         }
     }
 }

@@ -130,13 +130,11 @@ impl Shot {
         let mut shots: Vec<Shot> = Vec::with_capacity(detectors.len());
         for (index, detector) in detectors.iter().enumerate() {
             let seen = match detector {
-                // Not through a float, whose signalling NaNs a processor may quieten.
-                Detector::None => after,
-                Detector::Range => {
-                    let value = f32::from_bits(after);
-                    let clamped = value.is_nan() || value.abs() > max;
-                    if clamped { detector.see(value, max).to_bits() } else { after }
+                Detector::Range if job.fault.mask != 0 => {
+                    detector.see(f32::from_bits(after), max).to_bits()
                 }
+                // A rehearsal has no faulty value, and no detector needs to look at `none`'s.
+                _ => after,
             };
             match shots.iter_mut().find(|shot| shot.seen == seen) {
                 Some(shot) => shot.detectors |= 1 << index,

@@ -5,8 +5,6 @@
 //! [`Strategy::Whole`] (any device) runs batches, one fault an image, whole nodes from the faulty
 //! one on. Records don't depend on strategy, threads, batches or order.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::boxes::Pool;
 use super::draw::Draws;
 use super::golden::Golden;
@@ -15,6 +13,7 @@ use super::layers::{Layer, layers};
 use super::ranges::{Detector, Ranges};
 use super::record::{Job, Plan, Record};
 use crate::models::Model;
+use crate::progress::Progress;
 use crate::tape::{Weights, pair_name};
 use crate::{Error, Result};
 
@@ -26,9 +25,6 @@ pub enum Strategy {
     /// Batches of so many images, whole nodes.
     Whole { batch: usize },
 }
-
-/// Called with the injections done and all of them; from any thread.
-pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// The most injections of one task; a task runs its image fault-free first.
 const TASK_JOBS: usize = 512;
@@ -104,19 +100,17 @@ impl<'a> Campaign<'a> {
     ///
     /// # Errors
     /// What loading or running says; golden logits that aren't those of the evaluation.
-    pub fn run(&self, strategy: Strategy, progress: Progress<'_>) -> Result<Vec<Record>> {
+    pub fn run(&self, strategy: Strategy, progress: &dyn Progress) -> Result<Vec<Record>> {
         let total = self.layers.len() as u64 * self.plan.injections_per_layer();
-        let done = AtomicU64::new(0);
-        let advance = |count: usize| {
-            let before = done.fetch_add(count as u64, Ordering::Relaxed);
-            progress(before + count as u64, total);
-        };
+        progress.begin("inject", "injections", 0, total);
+        let advance = |count: usize| progress.advance(count as u64, "");
         let mut records = match strategy {
             Strategy::Boxes => Pool::new(self).run(self.tasks(TASK_JOBS), &advance)?,
             Strategy::Whole { batch } => {
                 super::whole::run(self, self.tasks(usize::MAX), batch, &advance)?
             }
         };
+        progress.end();
         records.sort_by_key(|record| (record.layer, record.n, record.detector));
         Ok(records)
     }

@@ -55,6 +55,15 @@ impl Weighting {
     /// Every weighting.
     pub const ALL: [Weighting; 3] = [Weighting::Uniform, Weighting::Neurons, Weighting::Macs];
 
+    /// The word in a table.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Weighting::Uniform => "layers alike",
+            Weighting::Neurons => "neurons",
+            Weighting::Macs => "MACs",
+        }
+    }
+
     /// A layer's weight.
     pub fn of(self, layer: &LayerRow) -> f64 {
         match self {

@@ -19,7 +19,7 @@ pub fn comparison_text(comparison: &Comparison) -> String {
     for overall in &comparison.overall {
         let i = &overall.improvement;
         let name = format!(
-            "all layers{}, weighed by {}",
+            "all layers{}, weight: {}",
             if overall.embedding { "" } else { " but the extra Linear" },
             overall.weighting.words(),
         );

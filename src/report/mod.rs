@@ -1,9 +1,11 @@
 //! Results for people: tables and the words around them.
 
 mod comparison;
+mod run;
 mod study;
 
 pub use comparison::comparison_text;
+pub use run::run_text;
 pub use study::study_text;
 
 use comfy_table::presets::ASCII_MARKDOWN;

@@ -261,11 +261,8 @@ fn inject(
     };
     let images = SourceImages(&inputs.test);
     let campaign = Campaign::new(model, weights, &images, &goldens, &ranges, plan)?;
-    let task = format!("inject: {}", trained.start.name());
-    let total = campaign.layers().len() as u64 * options.injections;
-    progress.begin(&task, "injections", 0, total);
-    let records = campaign.run_with_progress(progress)?;
-    progress.end();
+    progress.line(&format!("injecting: {}", trained.start.name()));
+    let records = campaign.run(campaign.best_strategy(), progress)?;
     let provenance = Provenance {
         model: options.file.name.clone(),
         checkpoint: trained.checkpoint.clone(),

@@ -1,0 +1,195 @@
+//! `flipside predict`.
+
+use std::path::{Path, PathBuf};
+
+use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
+use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
+use crate::data::decode_file;
+use crate::device::Device;
+use crate::fault::{FaultEntry, FaultSpec, FaultTable};
+use crate::ops::cross_entropy::probabilities;
+use crate::rng::stream;
+use crate::study::eval_transform;
+use crate::tape::{Execution, NodeId, PlanKind};
+use crate::{Error, Result};
+
+/// Classify images, or a tensor of images, and print the most probable classes.
+///
+/// Faults are flipped bits of a layer's output, before batch norm and activation:
+///
+///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
+///
+/// with PyTorch's coordinates, image 0 being the first of those given. `bit=30+2` flips two bits;
+/// bit 0 is the least significant. `flipside predict` with an unknown layer lists the layers.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Image files (JPEG, PNG); resized and cropped as the model file says
+    #[arg(required_unless_present = "input", conflicts_with = "input")]
+    images: Vec<PathBuf>,
+    /// A safetensors file with a tensor `input`: f32, N×3×H×W, already normalised
+    #[arg(long)]
+    input: Option<PathBuf>,
+    /// Write the logits here: a safetensors file with a tensor `logits`, N×classes
+    #[arg(long)]
+    logits: Option<PathBuf>,
+    /// A fault, as above; repeatable
+    #[arg(long)]
+    fault: Vec<FaultSpec>,
+    /// Classes to print for each image
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Names of the classes: lines of index, id, name; the order is the logits'
+    #[arg(long)]
+    class_list: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.run.start()?;
+    let loaded = args.model.load(&device)?;
+    let (names, pixels) = match &args.input {
+        Some(path) => tensor_input(path, loaded.model.image_size)?,
+        None => image_input(&args.images, &loaded)?,
+    };
+    let logits = forward(&loaded, &device, names.len(), &pixels, &args.fault)?;
+    let classes = loaded.model.classes;
+    if let Some(path) = &args.logits {
+        let shape = [names.len(), classes];
+        let tensor = TensorView::f32(&shape, &logits);
+        write_safetensors(path, [("logits", tensor)], &Default::default())?;
+    }
+    let labels = match class_list(args.class_list.as_deref())? {
+        Some(list) if list.len() == classes => {
+            list.entries().iter().map(|entry| entry.name.clone()).collect()
+        }
+        Some(list) => {
+            let detail =
+                format!("the class list has {} classes, the model {classes}", list.len());
+            return Err(Error::usage(detail).into());
+        }
+        None => (0..classes).map(|class| format!("class {class}")).collect::<Vec<_>>(),
+    };
+    let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top)).collect();
+    if args.run.json {
+        let rows = names.iter().zip(&answers).map(|(name, answer)| {
+            let top: Vec<_> = answer
+                .iter()
+                .map(|(class, p, logit)| {
+                    serde_json::json!({
+                        "class": class, "name": labels[*class], "probability": finite(*p),
+                        "logit": finite(f64::from(*logit)),
+                    })
+                })
+                .collect();
+            serde_json::json!({ "image": name, "top": top })
+        });
+        return print_json(&rows.collect::<Vec<_>>());
+    }
+    let mut text = String::new();
+    for (name, answer) in names.iter().zip(&answers) {
+        text.push_str(&format!("{name}\n"));
+        for (class, p, logit) in answer {
+            let label = &labels[*class];
+            text.push_str(&format!("  {:6.2} %  {label}  (logit {logit:.4})\n", 100.0 * p));
+        }
+    }
+    print(&text)
+}
+
+/// JSON has no NaN and no infinity.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// Class, probability and logit of the `count` largest logits; the lowest index wins ties.
+fn top(logits: &[f32], count: usize) -> Vec<(usize, f64, f32)> {
+    let p = probabilities(logits);
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    let key = |class: usize| if logits[class].is_nan() { f32::INFINITY } else { logits[class] };
+    order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
+    order.into_iter().take(count).map(|class| (class, p[class], logits[class])).collect()
+}
+
+/// The images of a tensor file, channels-last.
+fn tensor_input(path: &Path, size: usize) -> Result<(Vec<String>, Vec<f32>)> {
+    let file = Checkpoint::open(path)?;
+    let tensor = file.get("input")?;
+    let &[count, 3, height, width] = tensor.shape.as_slice() else {
+        let detail = format!("input: expected shape [N, 3, H, W], found {:?}", tensor.shape);
+        return Err(Error::file(path, detail));
+    };
+    if (height, width) != (size, size) {
+        let detail = format!(
+            "input: images of {height}×{width}, but the model takes {size}×{size} (--image-size)"
+        );
+        return Err(Error::file(path, detail));
+    }
+    if count == 0 {
+        return Err(Error::file(path, "input: holds no image"));
+    }
+    let planes = tensor.to_f32();
+    let pixels = height * width;
+    let mut values = Vec::with_capacity(planes.len());
+    for image in planes.chunks_exact(3 * pixels) {
+        for pixel in 0..pixels {
+            values.extend([image[pixel], image[pixels + pixel], image[2 * pixels + pixel]]);
+        }
+    }
+    let name = |index| format!("{}[{index}]", path.display());
+    Ok(((0..count).map(name).collect(), values))
+}
+
+/// Image files, resized, cropped and normalised.
+fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f32>)> {
+    let size = loaded.model.image_size;
+    let transform = eval_transform(&loaded.file, size);
+    let elements = size * size * 3;
+    let mut values = vec![0f32; paths.len() * elements];
+    for (path, values) in paths.iter().zip(values.chunks_exact_mut(elements)) {
+        let image = decode_file(path)?;
+        // Evaluation draws nothing from the stream.
+        transform.apply(&image, &mut stream(0, "none").block(0), values)?;
+    }
+    Ok((paths.iter().map(|path| path.display().to_string()).collect(), values))
+}
+
+/// One forward pass over all images, with faults.
+fn forward(
+    loaded: &Loaded,
+    device: &Device,
+    images: usize,
+    pixels: &[f32],
+    faults: &[FaultSpec],
+) -> Result<Vec<f32>> {
+    let model = &loaded.model;
+    let mut exec =
+        Execution::new(&model.tape, device, PlanKind::Infer, images, &[model.logits])?;
+    let mut layers: Vec<(NodeId, Vec<(usize, FaultEntry)>)> = Vec::new();
+    for (id, fault) in faults.iter().enumerate() {
+        let node = model.tape.find(&fault.layer)?;
+        let can_fault = node == model.logits
+            || model.tape.injectable().iter().any(|layer| layer.node == node);
+        if !can_fault {
+            return Err(Error::usage(format!(
+                "layer '{}' is no convolution, linear layer or scale: faults can't be put there",
+                fault.layer
+            )));
+        }
+        let entry = fault.entry(model.tape.node(node).spec.map, id as u32)?;
+        match layers.iter_mut().find(|(known, _)| *known == node) {
+            Some((_, entries)) => entries.push((fault.image, entry)),
+            None => layers.push((node, vec![(fault.image, entry)])),
+        }
+    }
+    exec.begin(images)?;
+    for (node, entries) in layers {
+        let tape_node = model.tape.node(node);
+        exec.arm(node, FaultTable::new(&tape_node.name, images, tape_node.spec.map, &entries)?)?;
+    }
+    exec.write(model.image, pixels)?;
+    exec.forward(&loaded.weights)?;
+    exec.read(model.logits)
+}

@@ -1,0 +1,61 @@
+//! One campaign's table: a row a layer.
+
+use super::{interval, percent, table};
+use crate::Result;
+use crate::campaign::statistics::{
+    Measure, Rates, delta_loss_quantiles, layer_mean,
+};
+use crate::campaign::{Detector, Run};
+
+/// A run as text: for each detector a row a layer, and the footer.
+pub fn run_text(run: &Run) -> Result<String> {
+    let manifest = &run.manifest;
+    let mut text = String::new();
+    for detector in &manifest.plan.detectors {
+        let delta_loss = match detector {
+            Detector::Range => "mean ΔLoss",
+            Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
+        };
+        let header =
+            ["layer", "shape", "masked %", "benign %", "SDC %", "nonfinite %", delta_loss];
+        let mut rows = Vec::new();
+        for (index, layer) in manifest.layers.iter().enumerate() {
+            let records = || run.of(index, *detector);
+            let rates = Rates::of(records());
+            let delta_loss = match detector {
+                Detector::Range => {
+                    let seed = manifest.plan.seed;
+                    let mean = layer_mean(run, index, *detector, Measure::DeltaLoss, seed)?;
+                    interval(&mean, 5)
+                }
+                Detector::None => {
+                    let values = delta_loss_quantiles(records()).values;
+                    values.map(|value| format!("{value:.2e}")).join(" / ")
+                }
+            };
+            let [channels, height, width] = layer.shape;
+            rows.push(vec![
+                layer.name.clone(),
+                format!("{channels}×{height}×{width}"),
+                percent(&rates.masked),
+                percent(&rates.benign),
+                percent(&rates.sdc),
+                percent(&rates.nonfinite),
+                delta_loss,
+            ]);
+        }
+        text.push_str(&format!("Detector {}:\n\n{}\n\n", detector.name(), table(&header, rows)));
+    }
+    text.push_str(&format!(
+        "{} {}, {}: {} injections a layer of {} bit(s) at the site output, {} images, seed {}; \
+         rates with Wilson's 95 % intervals, means with a bootstrap's over images.\n",
+        manifest.provenance.model,
+        manifest.head,
+        manifest.device,
+        manifest.plan.injections_per_layer(),
+        manifest.plan.bits,
+        manifest.images.len(),
+        manifest.plan.seed,
+    ));
+    Ok(text)
+}
