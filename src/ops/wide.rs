@@ -9,52 +9,23 @@ pub(crate) const LANES: usize = 16;
 /// A tile of values.
 pub(crate) type Tile = [f32; LANES];
 
-/// Runs a block, compiled for AVX2 and FMA where the machine has them, as [`wide`] does.
-///
-/// The block is expanded into two closures, so that each has one caller and LLVM inlines it there
-/// whatever its size; a closure that both calls shared would be compiled for neither.
-macro_rules! wide_block {
-    ($body:expr) => {
-        crate::ops::wide::either(|| $body, || $body)
-    };
-}
-pub(crate) use wide_block;
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn avx2<R>(task: impl FnOnce() -> R) -> R {
-    task()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn has_wide() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-}
-
-/// Runs `fast`, compiled for AVX2 and FMA, where the machine has them, else `plain`.
-#[inline(always)]
-pub(crate) fn either<R>(fast: impl FnOnce() -> R, plain: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
-    if has_wide() {
-        // SAFETY: the instructions are there.
-        return unsafe { avx2(fast) };
-    }
-    plain()
-}
-
-/// Runs `task`, compiled for AVX2 and FMA where the machine has them and the task is small enough
-/// to be inlined; see [`wide_block!`] for others. Bits don't change: [`f32::mul_add`] is one rounding
-/// everywhere, but a slow library call without the instruction.
+/// Runs `task`, compiled for AVX2 and FMA where the machine has them. Bits don't change:
+/// [`f32::mul_add`] is one rounding everywhere, but a slow library call without the instruction.
 ///
 /// A loop gets the instructions only if it is inlined, and closures are inlined only while they are
 /// small: for anything but a short loop, write [`Pieces`].
 #[inline(always)]
 pub(crate) fn wide<R>(task: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
-    if has_wide() {
-        // SAFETY: the instructions are there.
-        return unsafe { avx2(task) };
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(task: impl FnOnce() -> R) -> R {
+            task()
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the instructions are there.
+            return unsafe { avx2(task) };
+        }
     }
     task()
 }
