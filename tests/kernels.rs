@@ -1,6 +1,6 @@
 //! Every kernel, emulated, against the CPU; under three thread orders with equal bits among them.
 
-use flipside::device::{Device, EmulatorOptions, ThreadOrder};
+use flipside::device::{self, Device, EmulatorOptions, ThreadOrder};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::ops::case::{self, OpCase};
 use flipside::tape::{ParamId, PlanKind};
@@ -90,7 +90,20 @@ fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
 /// Convolutions and linear layers promise the CPU's bits, not just closeness.
 #[test]
 fn emulated_convolutions_have_the_bits_of_the_cpu() {
-    for case in case::all().into_iter().filter(|c| ["conv2d", "linear"].contains(&c.op.kind())) {
+    kernels_have_the_bits_of_the_cpu(&["conv2d", "linear"]);
+}
+
+/// So do operations without sums or with sums in the CPU's order.
+#[test]
+fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
+    kernels_have_the_bits_of_the_cpu(&["relu", "add", "l2_normalize", "dropout"]);
+}
+
+fn kernels_have_the_bits_of_the_cpu(kinds: &[&str]) {
+    let cases: Vec<_> =
+        case::all().into_iter().filter(|case| kinds.contains(&case.op.kind())).collect();
+    assert!(kinds.iter().all(|kind| cases.iter().any(|case| case.op.kind() == *kind)));
+    for case in cases {
         let expected = run(&case, &Device::cpu());
         for (order, device) in kernel_devices() {
             for ((name, e), (_, f)) in expected.iter().zip(&run(&case, &device)) {
@@ -152,4 +165,11 @@ fn armed_kernels_change_exactly_the_faulted_elements() {
             assert_eq!(bits(&forward(&faults)), bits(&expected), "{} on {place}", case.name);
         }
     }
+}
+
+#[test]
+fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
+    let mut checked = flipside::ops::check_layouts().unwrap();
+    checked.sort_unstable();
+    assert_eq!(checked, device::kernels::struct_names(false));
 }

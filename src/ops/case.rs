@@ -131,6 +131,7 @@ pub fn all() -> Vec<OpCase> {
         super::scale::cases(),
         super::l2_normalize::cases(),
         super::cross_entropy::cases(),
+        super::dropout::cases(),
     ]
     .into_iter()
     .flatten()

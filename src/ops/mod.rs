@@ -10,6 +10,7 @@ pub mod case;
 mod context;
 pub mod conv2d;
 pub mod cross_entropy;
+pub mod dropout;
 mod elementwise;
 pub(crate) mod gemm;
 pub mod l2_normalize;
@@ -30,6 +31,7 @@ pub use param::{Init, Layout, ParamSpec, Role};
 pub use run_state::RunState;
 
 use crate::Result;
+use crate::device::{KernelArgs, kernels};
 use crate::tensor::{Region, Spec};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
@@ -117,4 +119,40 @@ pub trait Op: Send + Sync + std::fmt::Debug {
 
     /// Computes the gradients of inputs and parameters, of the whole batch.
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()>;
+}
+
+/// Compares the arguments of every kernel with their twins in the CUDA source; the structs' names.
+///
+/// # Errors
+/// [`crate::Error::Kernel`] with the first difference.
+pub fn check_layouts() -> Result<Vec<&'static str>> {
+    fn checked<A: KernelArgs>() -> Result<&'static str> {
+        kernels::check_layout::<A>().map(|()| A::NAME)
+    }
+    [
+        checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
+        checked::<add::AddForwardArgs>(),
+        checked::<add::AddBackwardArgs>(),
+        checked::<avg_pool::AvgPoolArgs>(),
+        checked::<batch_norm::BatchNormForwardArgs>(),
+        checked::<batch_norm::BatchNormBackwardArgs>(),
+        checked::<batch_norm::BatchNormCombineArgs>(),
+        checked::<conv2d::Conv2dArgs>(),
+        checked::<conv2d::Conv2dBiasArgs>(),
+        checked::<cross_entropy::CrossEntropyForwardArgs>(),
+        checked::<cross_entropy::CrossEntropyBackwardArgs>(),
+        checked::<dropout::DropoutArgs>(),
+        checked::<l2_normalize::L2NormalizeForwardArgs>(),
+        checked::<l2_normalize::L2NormalizeBackwardArgs>(),
+        checked::<max_pool::MaxPoolArgs>(),
+        checked::<relu::ReluForwardArgs>(),
+        checked::<relu::ReluBackwardArgs>(),
+        checked::<scale::ScaleForwardArgs>(),
+        checked::<scale::ScaleBackwardArgs>(),
+        checked::<sgd::SgdStepArgs>(),
+        checked::<silu::SiluForwardArgs>(),
+        checked::<silu::SiluBackwardArgs>(),
+    ]
+    .into_iter()
+    .collect()
 }

@@ -1,6 +1,7 @@
-//! The grid of kernels with one thread an element: the host's side of `kernels/place.cuh`.
+//! The grids of kernels that treat every element alike: the host's side of `kernels/place.cuh` (one
+//! thread an element) and of `kernels/elementwise.cuh` (one thread four elements).
 
-use crate::tensor::Map;
+use crate::tensor::{Map, Tensor};
 
 /// Threads of such a block.
 const THREADS: u32 = 256;
@@ -11,4 +12,14 @@ pub(crate) const BLOCK: [u32; 3] = [THREADS, 1, 1];
 /// The grid for `images` (the capacity) maps: whole blocks for each image.
 pub(crate) fn grid(images: usize, map: Map) -> [u32; 3] {
     [images as u32 * (map.elements() as u32).div_ceil(THREADS), 1, 1]
+}
+
+/// The grid for `count` elements, four a thread.
+pub(crate) fn quad_grid(count: usize) -> [u32; 3] {
+    [count.div_ceil(4 * THREADS as usize) as u32, 1, 1]
+}
+
+/// The grid for every element of a batch, the capacity's, four a thread.
+pub(crate) fn quads(batch: Tensor) -> [u32; 3] {
+    quad_grid(batch.images * batch.map().elements())
 }

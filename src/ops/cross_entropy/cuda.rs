@@ -1,10 +1,79 @@
+//! Arguments and grids of `kernels/cross_entropy.cu`.
+
+use super::CrossEntropy;
+use crate::Result;
+use crate::kernel_args;
 use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
-pub struct CrossEntropyForwardArgs;
-pub struct CrossEntropyBackwardArgs;
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "cross_entropy".into(), device: ctx.device.kind().to_string() })
+use crate::tensor::{DType, Tensor};
+
+kernel_args! {
+    pub struct CrossEntropyForwardArgs {
+        pub logits: u64,
+        pub targets: u64,
+        pub losses: u64,
+        pub state: u64,
+        pub classes: u32,
+        /// 1 where targets are distributions.
+        pub soft: u32,
+        pub smoothing: f32,
+        pub unused: u32,
+    }
+    pub struct CrossEntropyBackwardArgs {
+        pub logits: u64,
+        pub targets: u64,
+        pub dlosses: u64,
+        pub dlogits: u64,
+        pub state: u64,
+        pub classes: u32,
+        /// 1 where targets are distributions.
+        pub soft: u32,
+        pub smoothing: f32,
+        pub accumulate: u32,
+    }
 }
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "cross_entropy".into(), device: ctx.device.kind().to_string() })
+
+/// Warps of a block; each has an image.
+const WARPS: usize = 4;
+const BLOCK: [u32; 3] = [32 * WARPS as u32, 1, 1];
+
+fn grid(logits: Tensor) -> [u32; 3] {
+    [logits.images.div_ceil(WARPS) as u32, 1, 1]
+}
+
+fn is_soft(targets: Tensor) -> u32 {
+    (targets.spec.storage == DType::F32).into()
+}
+
+pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "cross_entropy_forward_f32";
+    ctx.require_whole(kernel)?;
+    let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
+    let args = CrossEntropyForwardArgs {
+        logits: logits.address,
+        targets: targets.address,
+        losses: ctx.output.address,
+        state: ctx.state_address,
+        classes: logits.map().channels as u32,
+        soft: is_soft(targets),
+        smoothing: op.label_smoothing,
+        unused: 0,
+    };
+    ctx.launch(kernel, grid(logits), BLOCK, &args)
+}
+
+pub fn backward(op: &CrossEntropy, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dlogits) = ctx.input_gradients[0] else { return Ok(()) };
+    let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
+    let args = CrossEntropyBackwardArgs {
+        logits: logits.address,
+        targets: targets.address,
+        dlosses: ctx.output_gradient.address,
+        dlogits: dlogits.tensor.address,
+        state: ctx.state_address,
+        classes: logits.map().channels as u32,
+        soft: is_soft(targets),
+        smoothing: op.label_smoothing,
+        accumulate: dlogits.accumulate.into(),
+    };
+    ctx.launch("cross_entropy_backward_f32", grid(logits), BLOCK, &args)
 }

@@ -55,11 +55,11 @@ impl Op for CrossEntropy {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(ctx) }
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(ctx) }
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
 }
 

@@ -1,10 +1,66 @@
+//! Arguments and grids of `kernels/l2_normalize.cu`.
+
+use crate::Result;
+use crate::kernel_args;
 use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
-pub struct L2NormalizeForwardArgs;
-pub struct L2NormalizeBackwardArgs;
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "l2_normalize".into(), device: ctx.device.kind().to_string() })
+use crate::tensor::Tensor;
+
+kernel_args! {
+    pub struct L2NormalizeForwardArgs {
+        pub x: u64,
+        pub y: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+    }
+    pub struct L2NormalizeBackwardArgs {
+        pub x: u64,
+        pub y: u64,
+        pub dy: u64,
+        pub dx: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
 }
+
+/// Warps of a block; each has a pixel.
+const WARPS: usize = 8;
+const BLOCK: [u32; 3] = [32 * WARPS as u32, 1, 1];
+
+fn grid(batch: Tensor) -> [u32; 3] {
+    [(batch.images * batch.map().pixels()).div_ceil(WARPS) as u32, 1, 1]
+}
+
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "l2_normalize_forward_f32";
+    ctx.require_whole(kernel)?;
+    let map = ctx.output_map();
+    let args = L2NormalizeForwardArgs {
+        x: ctx.inputs[0].address,
+        y: ctx.output.address,
+        state: ctx.state_address,
+        pixels: map.pixels() as u32,
+        channels: map.channels as u32,
+    };
+    ctx.launch(kernel, grid(ctx.output), BLOCK, &args)
+}
+
 pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "l2_normalize".into(), device: ctx.device.kind().to_string() })
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let map = dx.tensor.map();
+    let args = L2NormalizeBackwardArgs {
+        x: ctx.inputs[0].address,
+        y: ctx.output.address,
+        dy: ctx.output_gradient.address,
+        dx: dx.tensor.address,
+        state: ctx.state_address,
+        pixels: map.pixels() as u32,
+        channels: map.channels as u32,
+        accumulate: dx.accumulate.into(),
+        unused: 0,
+    };
+    ctx.launch("l2_normalize_backward_f32", grid(dx.tensor), BLOCK, &args)
 }

@@ -1,10 +1,49 @@
-use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
-pub struct ReluForwardArgs;
-pub struct ReluBackwardArgs;
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "relu".into(), device: ctx.device.kind().to_string() })
+//! Arguments and grids of `kernels/relu.cu`.
+
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+
+kernel_args! {
+    pub struct ReluForwardArgs {
+        pub x: u64,
+        pub y: u64,
+        pub state: u64,
+        pub elements: u32,
+        pub unused: u32,
+    }
+    pub struct ReluBackwardArgs {
+        pub y: u64,
+        pub dy: u64,
+        pub dx: u64,
+        pub state: u64,
+        pub elements: u32,
+        pub accumulate: u32,
+    }
 }
+
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "relu_forward_f32";
+    ctx.require_whole(kernel)?;
+    let args = ReluForwardArgs {
+        x: ctx.inputs[0].address,
+        y: ctx.output.address,
+        state: ctx.state_address,
+        elements: ctx.output_map().elements() as u32,
+        unused: 0,
+    };
+    ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args)
+}
+
 pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
-    Err(Error::Unsupported { op: "relu".into(), device: ctx.device.kind().to_string() })
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let args = ReluBackwardArgs {
+        y: ctx.output.address,
+        dy: ctx.output_gradient.address,
+        dx: dx.tensor.address,
+        state: ctx.state_address,
+        elements: dx.tensor.map().elements() as u32,
+        accumulate: dx.accumulate.into(),
+    };
+    ctx.launch("relu_backward_f32", place::quads(dx.tensor), place::BLOCK, &args)
 }

@@ -1,7 +1,39 @@
+//! Arguments and grid of `kernels/sgd.cu`.
+
 use super::{Arenas, Sgd};
+use crate::Result;
 use crate::device::Device;
-use crate::{Error, Result};
-pub struct SgdStepArgs;
-pub fn step(device: &Device, _arenas: &Arenas, _state: u64, _options: &Sgd) -> Result<()> {
-    Err(Error::Unsupported { op: "sgd".into(), device: device.kind().to_string() })
+use crate::kernel_args;
+use crate::ops::place;
+
+kernel_args! {
+    pub struct SgdStepArgs {
+        pub values: u64,
+        pub gradients: u64,
+        pub buffers: u64,
+        pub state: u64,
+        pub count: u64,
+        pub momentum: f32,
+        pub weight_decay: f32,
+        pub nesterov: u32,
+        pub first_step: u32,
+    }
+}
+
+pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) -> Result<()> {
+    if arenas.count == 0 {
+        return Ok(());
+    }
+    let args = SgdStepArgs {
+        values: arenas.values,
+        gradients: arenas.gradients,
+        buffers: arenas.momentum,
+        state,
+        count: arenas.count as u64,
+        momentum: options.momentum,
+        weight_decay: options.weight_decay,
+        nesterov: options.nesterov.into(),
+        first_step: options.first_step.into(),
+    };
+    device.launch("sgd_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args)
 }

@@ -1,0 +1,77 @@
+// The logit scale (src/ops/scale): y = x · exp(s), the exponential in f64 and rounded once.
+//
+// Maps are (images, pixels, channels) f32, s is one f32. Deterministic: an element is one thread's,
+// and Σ dy·y is added in an order that follows from the number of elements.
+#include "elementwise.cuh"
+#include "fault.cuh"
+#include "place.cuh"
+
+struct ScaleForwardArgs {
+    u64 x, y;
+    u64 s;
+    u64 state;  // RunState
+    u64 faults; // table; read by the armed kernel only
+    u32 pixels; // of one image
+    u32 channels;
+};
+
+struct ScaleBackwardArgs {
+    u64 y, dy;
+    u64 s;
+    u64 result;   // dx, or ds
+    u64 state;    // RunState
+    u32 elements; // of one image
+    u32 accumulate;
+};
+
+constexpr u32 SCALE_SUM_THREADS = 512;
+
+struct ScaleSum {
+    f64 warps[SCALE_SUM_THREADS / 32];
+};
+
+__device__ __forceinline__ f32 scale_factor(u64 s) { return f32(exp(f64(*ptr<const f32>(s)))); }
+
+// Four elements a thread, blocks of 256, grid ceil(elements / 1024). Reads x, writes y.
+KERNEL(scale_forward_f32, ScaleForwardArgs, NoShared, 256) {
+    const Quad quad = quad_of_batch(args.state, args.pixels * args.channels);
+    if (quad.lanes == 0) return;
+    const f32 factor = scale_factor(args.s);
+    quad.store(args.y, map_four(quad.load(args.x), [=](f32 x) { return x * factor; }));
+}
+
+// The same bits, then the faults of each element. One thread an element, blocks of 256, grid of
+// place(). Reads x and two words of the table, writes y.
+KERNEL(scale_forward_f32_armed, ScaleForwardArgs, NoShared, 256) {
+    const Place p = place(args.state, 1, args.pixels, args.channels);
+    if (!p.valid) return;
+    const f32 value = ptr<const f32>(args.x)[p.at] * scale_factor(args.s);
+    const u64 element = u64(p.channel) * args.pixels + p.column;
+    ptr<f32>(args.y)[p.at] = apply_faults(args.faults, p.image, element, value);
+}
+
+// dx (+)= dy · exp(s). Block and grid as forward. Reads dy (and dx), writes dx.
+KERNEL(scale_backward_f32, ScaleBackwardArgs, NoShared, 256) {
+    const Quad quad = quad_of_batch(args.state, args.elements);
+    if (quad.lanes == 0) return;
+    const f32 factor = scale_factor(args.s);
+    quad.store(args.result, map_four(quad.load(args.dy), [=](f32 dy) { return dy * factor; }),
+               args.accumulate);
+}
+
+// ds (+)= Σ dy·y, in f64, where the products are exact. One block of 512: thread t adds elements
+// t, t + 512, …, then come a tree over the lanes of a warp and a sum over the warps in order. Reads y and dy.
+KERNEL(scale_factor_gradient_f32, ScaleBackwardArgs, ScaleSum, 512) {
+    const u64 count = u64(ptr<const RunState>(args.state)->images) * args.elements;
+    const f32 *y = ptr<const f32>(args.y), *dy = ptr<const f32>(args.dy);
+    f64 sum = 0.0;
+    for (u64 at = threadIdx.x; at < count; at += SCALE_SUM_THREADS) sum += f64(dy[at]) * f64(y[at]);
+    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (threadIdx.x % 32 == 0) shared.warps[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    f64 total = 0.0;
+    for (u32 warp = 0; warp < SCALE_SUM_THREADS / 32; ++warp) total += shared.warps[warp];
+    f32* ds = ptr<f32>(args.result);
+    *ds = f32(total) + (args.accumulate ? *ds : 0.0f);
+}

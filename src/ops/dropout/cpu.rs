@@ -1,0 +1,80 @@
+//! Dropout on the CPU.
+
+use super::{Dropout, name_key, philox4x32_10};
+use crate::Result;
+use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::ops::{Backward, Forward, RunState, elementwise};
+
+/// What the masks of one pass follow from.
+struct Masks {
+    key: u64,
+    epoch: u32,
+    threshold: u32,
+    factor: f32,
+}
+
+impl Masks {
+    fn new(op: &Dropout, node: &str, state: &RunState) -> Masks {
+        Masks {
+            key: name_key(node) ^ state.seed,
+            epoch: state.epoch as u32,
+            threshold: op.threshold(),
+            factor: op.factor(),
+        }
+    }
+
+    /// to (+)= from · mask, one image.
+    fn apply(&self, sample: u64, from: &[f32], to: &mut [f32], accumulate: bool) {
+        let halves = |word: u64| [word as u32, (word >> 32) as u32];
+        let [low, high] = halves(sample);
+        for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
+            let words = philox4x32_10([quad as u32, low, high, self.epoch], halves(self.key));
+            for ((from, to), word) in from.iter().zip(to).zip(words) {
+                let value = if word >= self.threshold { from * self.factor } else { 0.0 };
+                *to = if accumulate { *to + value } else { value };
+            }
+        }
+    }
+}
+
+/// In training mode over whole batches only.
+pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
+    if !ctx.training() {
+        elementwise::forward(ctx, |x, _| x);
+        return Ok(());
+    }
+    ctx.require_whole("dropout in training mode")?;
+    let masks = Masks::new(op, ctx.node, &ctx.state);
+    let (x, samples, images) = (ctx.input(0), ctx.samples, ctx.images());
+    let elements = ctx.output_map().elements();
+    let parallel = ctx.parallel;
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    for_each_task(parallel, images, |image| {
+        let start = image * elements;
+        // SAFETY: images are disjoint parts of the output.
+        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), elements) };
+        masks.apply(samples[image], &x[start..start + elements], y, false);
+    });
+    Ok(())
+}
+
+/// dx = dy · factor where the element was kept, else 0.
+pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
+    let dy = ctx.output_gradient();
+    if ctx.state.training == 0 {
+        elementwise::backward(ctx, 0, dy, |_, dy| dy);
+        return Ok(());
+    }
+    let masks = Masks::new(op, ctx.node, &ctx.state);
+    let (samples, images) = (ctx.samples, ctx.images());
+    let elements = ctx.output_map().elements();
+    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
+    let dx = SendPtr(dx.as_mut_ptr());
+    for_each_task(true, images, |image| {
+        let start = image * elements;
+        // SAFETY: images are disjoint parts of the gradient.
+        let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(start), elements) };
+        masks.apply(samples[image], &dy[start..start + elements], dx, accumulate);
+    });
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! Arguments and grids of `kernels/dropout.cu`.
+
+use super::{Dropout, name_key};
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward};
+use crate::tensor::Tensor;
+
+kernel_args! {
+    /// Arguments of both passes.
+    pub struct DropoutArgs {
+        /// x, or dy
+        pub from: u64,
+        /// y, or dx
+        pub to: u64,
+        pub samples: u64,
+        pub state: u64,
+        /// The node's share of the key.
+        pub name: u64,
+        pub elements: u32,
+        /// Words below it drop their element.
+        pub threshold: u32,
+        pub factor: f32,
+        pub accumulate: u32,
+    }
+}
+
+const THREADS: usize = 128;
+const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
+
+/// Four elements a thread, whole blocks for each image.
+fn grid(batch: Tensor) -> [u32; 3] {
+    [(batch.images * batch.map().elements().div_ceil(4 * THREADS)) as u32, 1, 1]
+}
+
+/// Arguments without `from`, and without adding.
+fn args(op: &Dropout, node: &str, to: Tensor, samples: u64, state: u64) -> DropoutArgs {
+    DropoutArgs {
+        from: 0,
+        to: to.address,
+        samples,
+        state,
+        name: name_key(node),
+        elements: to.map().elements() as u32,
+        threshold: op.threshold(),
+        factor: op.factor(),
+        accumulate: 0,
+    }
+}
+
+pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "dropout_forward_f32";
+    ctx.require_whole(kernel)?;
+    let args = DropoutArgs {
+        from: ctx.inputs[0].address,
+        ..args(op, ctx.node, ctx.output, ctx.samples_address, ctx.state_address)
+    };
+    ctx.launch(kernel, grid(ctx.output), BLOCK, &args)
+}
+
+pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let args = DropoutArgs {
+        from: ctx.output_gradient.address,
+        accumulate: dx.accumulate.into(),
+        ..args(op, ctx.node, dx.tensor, ctx.samples_address, ctx.state_address)
+    };
+    ctx.launch("dropout_backward_f32", grid(dx.tensor), BLOCK, &args)
+}

@@ -1,0 +1,89 @@
+//! Dropout (Srivastava et al., 2014), inverted: while training each element is dropped with
+//! probability p and the rest multiplied by 1/(1 − p); otherwise y = x.
+//!
+//! The mask is a function of (seed, epoch, sample, node, element), the same bits on every device and
+//! in every slot of a batch, so that backward draws it again instead of keeping it: word
+//! `element % 4` of Philox4x32-10 with the counter (element / 4, sample's low and high half, epoch's
+//! low half) and, as key, the first eight bytes (little-endian) of SHA-256("dropout " + node's name)
+//! XOR the seed. An element is kept where its word is at least p·2³². Elements are counted within an
+//! image in storage order (row, column, channel).
+
+mod cpu;
+mod cuda;
+mod philox;
+
+use sha2::{Digest, Sha256};
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Needs, Op};
+use crate::tensor::{Map, Region, Spec};
+use crate::{Error, Result};
+
+pub use cuda::DropoutArgs;
+pub use philox::philox4x32_10;
+
+/// Dropout with probability `p` in 0..1.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    pub p: f32,
+}
+
+impl Dropout {
+    /// Words below this drop their element.
+    fn threshold(&self) -> u32 {
+        (f64::from(self.p) * (1u64 << 32) as f64) as u32
+    }
+
+    /// What the kept elements are multiplied by.
+    fn factor(&self) -> f32 {
+        1.0 / (1.0 - self.p)
+    }
+}
+
+/// The node's share of the key; the seed is XORed into it.
+fn name_key(node: &str) -> u64 {
+    let digest = Sha256::new().chain_update("dropout ").chain_update(node).finalize();
+    u64::from_le_bytes(digest[..8].try_into().expect("SHA-256 has 32 bytes"))
+}
+
+impl Op for Dropout {
+    fn kind(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        if !(0.0..1.0).contains(&self.p) {
+            let detail = format!("the probability {} is not at least 0 and below 1", self.p);
+            return Err(Error::shape("dropout", detail));
+        }
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    let map = || vec![CaseInput::uniform(Map::new(3, 5, 7))];
+    let vector = || vec![CaseInput::uniform(Map::vector(1028))];
+    vec![
+        OpCase::new("map", Dropout { p: 0.3 }, map(), 3),
+        OpCase::new("map, eval", Dropout { p: 0.3 }, map(), 3).eval(),
+        OpCase::new("vector", Dropout { p: 0.5 }, vector(), 2),
+        OpCase::new("of nothing", Dropout { p: 0.0 }, map(), 1),
+    ]
+}
