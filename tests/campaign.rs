@@ -5,7 +5,6 @@ use std::path::Path;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flipside::progress::{Progress, Silent};
 use flipside::Error;
 use flipside::campaign::compare::{Verdict, compare};
 use flipside::campaign::draw::Draws;
@@ -21,6 +20,7 @@ use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::progress::{Progress, Silent};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 

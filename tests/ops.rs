@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flipside::device::Device;
-use flipside::ops::case::{self, OpCase};
 use flipside::ops::RunState;
+use flipside::ops::case::{self, OpCase};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Region, Span};
@@ -188,4 +188,3 @@ fn boxes_equal_the_whole_run() {
         }
     }
 }
-

@@ -4,10 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
-use crate::campaign::statistics::{Rates, delta_loss_quantiles, layer_mean, Measure};
-use crate::campaign::{
-    Campaign, Detector, Golden, Plan, Provenance, Ranges, Run, golden, layers,
-};
+use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
+use crate::campaign::{Campaign, Detector, Golden, Plan, Provenance, Ranges, Run, golden, layers};
 use crate::data::{Dataset, open_split};
 use crate::device::Device;
 use crate::progress::Progress;
@@ -112,8 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Ranges::default()
     };
     let images = SourceImages(&val);
-    let campaign =
-        Campaign::new(&loaded.model, &loaded.weights, &images, &goldens, &ranges, plan)?;
+    let campaign = Campaign::new(&loaded.model, &loaded.weights, &images, &goldens, &ranges, plan)?;
     let records = campaign.run(campaign.best_strategy(), progress.as_ref())?;
     if args.verify > 0 {
         let verification = campaign.verify(&records, args.verify)?;

@@ -66,8 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             list.entries().iter().map(|entry| entry.name.clone()).collect()
         }
         Some(list) => {
-            let detail =
-                format!("the class list has {} classes, the model {classes}", list.len());
+            let detail = format!("the class list has {} classes, the model {classes}", list.len());
             return Err(Error::usage(detail).into());
         }
         None => (0..classes).map(|class| format!("class {class}")).collect::<Vec<_>>(),
@@ -165,13 +164,12 @@ fn forward(
     faults: &[FaultSpec],
 ) -> Result<Vec<f32>> {
     let model = &loaded.model;
-    let mut exec =
-        Execution::new(&model.tape, device, PlanKind::Infer, images, &[model.logits])?;
+    let mut exec = Execution::new(&model.tape, device, PlanKind::Infer, images, &[model.logits])?;
     let mut layers: Vec<(NodeId, Vec<(usize, FaultEntry)>)> = Vec::new();
     for (id, fault) in faults.iter().enumerate() {
         let node = model.tape.find(&fault.layer)?;
-        let can_fault = node == model.logits
-            || model.tape.injectable().iter().any(|layer| layer.node == node);
+        let can_fault =
+            node == model.logits || model.tape.injectable().iter().any(|layer| layer.node == node);
         if !can_fault {
             return Err(Error::usage(format!(
                 "layer '{}' is no convolution, linear layer or scale: faults can't be put there",

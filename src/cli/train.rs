@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::common::{RecipeArgs, RunArgs, class_list, create_folder, file_sha256, print, print_json};
+use super::common::{
+    RecipeArgs, RunArgs, class_list, create_folder, file_sha256, print, print_json,
+};
 use crate::Error;
 use crate::models::{ModelFile, set_head_rows};
 use crate::nn::Head;

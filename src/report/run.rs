@@ -2,9 +2,7 @@
 
 use super::{interval, percent, table};
 use crate::Result;
-use crate::campaign::statistics::{
-    Measure, Rates, delta_loss_quantiles, layer_mean,
-};
+use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
 use crate::campaign::{Detector, Run};
 
 /// A run as text: for each detector a row a layer, and the footer.
@@ -16,8 +14,7 @@ pub fn run_text(run: &Run) -> Result<String> {
             Detector::Range => "mean ΔLoss",
             Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
         };
-        let header =
-            ["layer", "shape", "masked %", "benign %", "SDC %", "nonfinite %", delta_loss];
+        let header = ["layer", "shape", "masked %", "benign %", "SDC %", "nonfinite %", delta_loss];
         let mut rows = Vec::new();
         for (index, layer) in manifest.layers.iter().enumerate() {
             let records = || run.of(index, *detector);

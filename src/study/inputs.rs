@@ -134,4 +134,3 @@ impl Images for SourceImages<'_> {
         Ok(self.0.dataset.label(index) as u32)
     }
 }
-

@@ -248,8 +248,7 @@ fn inject(
 ) -> Result<Run> {
     let Trained { model, weights, .. } = trained;
     // Ranges are taken over training images as the test's are transformed.
-    let source =
-        Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
+    let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
     let layers = layers::layers(model);
     let ranges =
@@ -281,9 +280,8 @@ fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]
     let right = goldens.iter().filter(|g| g.judged.top1 == g.label as usize).count();
     let top2diff: f64 = common.iter().map(|image| goldens[*image].judged.top2diff).sum();
     let all = Scope::ALL.layers(run);
-    let over_layers = |detector, measure| {
-        network_mean(run, &all, detector, measure, Weighting::Uniform, seed)
-    };
+    let over_layers =
+        |detector, measure| network_mean(run, &all, detector, measure, Weighting::Uniform, seed);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)
             .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;

@@ -77,7 +77,8 @@ impl Plan {
             let node = tape.node(id);
             let specs = tape.input_specs(id);
             if let Some(op) = &node.op {
-                workspace_bytes = workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
+                workspace_bytes =
+                    workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
             }
             let owner = tape.owner(id).0;
             if owner == index {

@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::Init;
-use crate::tensor::{Map, Spec, Tensor};
 use crate::rng::{self, Draw};
+use crate::tensor::{Map, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Each parameter starts at a multiple of this many bytes.

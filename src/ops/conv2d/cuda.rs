@@ -92,8 +92,7 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
-    let base =
-        args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
+    let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
     if let Some(gradient) = ctx.param_gradients[0] {
         let args = Conv2dArgs {
             result: gradient.tensor.address,

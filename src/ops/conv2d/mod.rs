@@ -70,10 +70,11 @@ impl Conv2d {
 
     /// The output map for an input map.
     pub(crate) fn output_map(&self, input: Map) -> Result<Map> {
-        let positive = [self.groups, self.kernel[0], self.kernel[1], self.stride[0], self.stride[1]]
-            .iter()
-            .chain(&self.dilation)
-            .all(|n| *n > 0);
+        let positive =
+            [self.groups, self.kernel[0], self.kernel[1], self.stride[0], self.stride[1]]
+                .iter()
+                .chain(&self.dilation)
+                .all(|n| *n > 0);
         if !positive
             || !self.in_channels.is_multiple_of(self.groups)
             || !self.out_channels.is_multiple_of(self.groups)
@@ -191,9 +192,17 @@ pub fn cases() -> Vec<OpCase> {
     [
         ("3x3", base, Map::new(6, 5, 5)),
         ("3x3 stride 2, bias", Conv2d { stride: [2, 2], bias: true, ..base }, Map::new(7, 8, 5)),
-        ("1x1 stride 2", Conv2d { stride: [2; 2], ..Conv2d::square(6, 20, 1, 2, 0) }, Map::new(7, 6, 6)),
+        (
+            "1x1 stride 2",
+            Conv2d { stride: [2; 2], ..Conv2d::square(6, 20, 1, 2, 0) },
+            Map::new(7, 6, 6),
+        ),
         ("7x7 stride 2", Conv2d::square(3, 66, 7, 2, 3), Map::new(17, 13, 3)),
-        ("groups", Conv2d { groups: 2, bias: true, ..Conv2d::square(6, 4, 3, 1, 1) }, Map::new(5, 5, 6)),
+        (
+            "groups",
+            Conv2d { groups: 2, bias: true, ..Conv2d::square(6, 4, 3, 1, 1) },
+            Map::new(5, 5, 6),
+        ),
         ("depthwise", Conv2d { groups: 6, ..Conv2d::square(6, 6, 3, 2, 1) }, Map::new(6, 9, 6)),
         ("dilation", Conv2d { dilation: [2, 3], padding: [2, 3], ..base }, Map::new(9, 8, 5)),
         (

@@ -1,7 +1,7 @@
 //! C\[m, n\] = Σ_taps Σ_d A_tap(m)\[d\] · B\[b_row(tap) + d, n\].
 
-use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
 use super::for_each_task;
+use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
 pub struct Gather<'a, P> {
@@ -97,11 +97,7 @@ where
                         segments: block,
                         pointers: pointers.as_ptr().wrapping_add(row),
                         stride: rows,
-                        b: if pack {
-                            packed.as_ptr()
-                        } else {
-                            product.b[column..].as_ptr()
-                        },
+                        b: if pack { packed.as_ptr() } else { product.b[column..].as_ptr() },
                         ldb: if pack { width } else { product.ldb },
                         packed: pack,
                         c,
@@ -112,8 +108,7 @@ where
                     unsafe { kernels.gather[height - 1][vectors - 1](&tile) };
                     if number + 1 == blocks.len() {
                         for (r, pointer) in c.iter().enumerate().take(height) {
-                            let part =
-                                unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
+                            let part = unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
                             finish(first + row + r, column, part);
                         }
                     }

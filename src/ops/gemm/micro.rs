@@ -1,4 +1,6 @@
 //! The innermost loops: a tile of a few rows by a few vectors of columns, kept in registers.
+// Rows and vectors index several arrays at once; counted loops are what unrolls into registers.
+#![allow(clippy::needless_range_loop)]
 
 use std::sync::OnceLock;
 
@@ -106,8 +108,7 @@ unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) 
             for (r, pointer) in a.iter_mut().enumerate() {
                 *pointer = (*table.add(r)).add(segment.start);
             }
-            let mut b =
-                if tile.packed { packed_b } else { tile.b.add(segment.b_row * tile.ldb) };
+            let mut b = if tile.packed { packed_b } else { tile.b.add(segment.b_row * tile.ldb) };
             for j in 0..segment.length {
                 let row = load_b::<S, V>(b, tile.last);
                 for r in 0..R {

@@ -16,7 +16,7 @@ pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs};
 pub struct Scale;
 
 /// ln(1/0.07).
-const INITIAL: f32 = 2.659_260_1;
+const INITIAL: f32 = 2.659_26;
 
 impl Op for Scale {
     fn kind(&self) -> &'static str {
