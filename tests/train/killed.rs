@@ -60,8 +60,12 @@ fn a_killed_run_ends_in_the_same_bits() {
     assert!(start(uninterrupted.path()).wait().unwrap().success());
     let whole = started.elapsed();
 
+    // On a busy machine a run may outrun its killer; then there are more rounds.
     let (mut kills, mut resumed) = (0, 0);
-    for round in 0..4 {
+    for round in 0..20 {
+        if round >= 4 && kills >= 4 && resumed >= 1 {
+            break;
+        }
         let killed = tempfile::tempdir().unwrap();
         for moment in 0.. {
             if killed.path().join("run/snapshot.safetensors").exists() {
@@ -69,7 +73,7 @@ fn a_killed_run_ends_in_the_same_bits() {
             }
             let mut process = start(killed.path());
             // The share of a run's time grows, so that every run ends some time.
-            let share = 0.2 + 0.07 * f64::from(round) + 0.11 * f64::from(moment);
+            let share = 0.2 + 0.07 * f64::from(round % 4) + 0.11 * f64::from(moment);
             std::thread::sleep(whole.mul_f64(share));
             if let Some(status) = process.try_wait().unwrap() {
                 assert!(status.success());
