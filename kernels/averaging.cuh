@@ -43,7 +43,8 @@ __device__ __forceinline__ void average_backward(const Args& args, const Axis& r
     f32 sum = 0.0f;
     for (u32 i = r.start; i < r.end; ++i) {
         const u32 counted = rows.extent(i).count;
-        for (u32 j = s.start; j < s.end; ++j) {
+        // Unrolled, the divisions' slow paths spill registers.
+        ROLLED for (u32 j = s.start; j < s.end; ++j) {
             const u32 count = counted * columns.extent(j).count;
             sum += dy[u64(i * args.width + j) * args.channels] / f32(count);
         }

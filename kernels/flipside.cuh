@@ -39,6 +39,8 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 
 // UNROLL before a `for` unrolls it fully: arrays that it indexes can then live in registers.
 #define UNROLL _Pragma("unroll")
+// ROLLED before a `for` keeps it a loop.
+#define ROLLED _Pragma("unroll 1")
 
 #else
 
@@ -51,6 +53,8 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
     }                                                                                              \
     static void name##_body(                                                                       \
         [[maybe_unused]] const Args& args, [[maybe_unused]] Shared& shared)
+
+#define ROLLED
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
