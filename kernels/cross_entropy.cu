@@ -86,8 +86,11 @@ KERNEL(cross_entropy_forward_f32, CrossEntropyForwardArgs, NoShared, 128) {
     const Softmax p = softmax(z, args.classes);
     const Targets t = targets_of(args, image);
     f64 loss = 0.0;
-    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32)
+    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {
+        // Classes that a label rules out are no terms: a logit of −∞ there costs nothing.
+        if (!args.soft && t.at(c) == 0.0) continue;
         loss += t.at(c) * (p.log_sum - (f64(z[c]) - p.largest));
+    }
     loss = warp_sum(loss);
     if (threadIdx.x % 32 == 0) ptr<f32>(args.losses)[image] = t.valid ? f32(loss) : NAN;
 }

@@ -1,5 +1,5 @@
-// Dropout (src/ops/dropout): while training y = x · factor where the mask keeps the element, else 0;
-// otherwise y = x. Backward is the same map of dy, its mask drawn again.
+// Dropout (src/ops/dropout): while training y = x · factor where the mask keeps the element, else
+// x · 0, so that NaN stays NaN; otherwise y = x. Backward is the same map of dy, its mask drawn again.
 //
 // Arrays are (images, elements) f32. The mask is Philox4x32-10's: key from the node's name and the
 // seed, counter (element / 4, sample, sample, epoch), a word an element. One thread four elements of
@@ -39,7 +39,7 @@ __device__ __forceinline__ void drop(const DropoutArgs& args, bool accumulate) {
         const u32 word[4] = {words.x, words.y, words.z, words.w};
         UNROLL
         for (u32 i = 0; i < 4; ++i)
-            value.v[i] = word[i] >= args.threshold ? value.v[i] * args.factor : 0.0f;
+            value.v[i] = value.v[i] * (word[i] >= args.threshold ? args.factor : 0.0f);
     }
     quad.store(args.to, value, accumulate);
 }

@@ -1,7 +1,7 @@
 // The logit scale (src/ops/scale): y = x · exp(s), the exponential in f64 and rounded once.
 //
 // Maps are (images, pixels, channels) f32, s is one f32. Deterministic: an element is one thread's,
-// and Σ dy·y is added in an order that follows from the number of elements.
+// and Σ dy·y is added, in two stages, in an order that follows from the number of elements.
 #include "elementwise.cuh"
 #include "fault.cuh"
 #include "place.cuh"
@@ -18,17 +18,31 @@ struct ScaleForwardArgs {
 struct ScaleBackwardArgs {
     u64 y, dy;
     u64 s;
-    u64 result;   // dx, or ds
+    u64 result;   // dx, or the partial sums
     u64 state;    // RunState
     u32 elements; // of one image
     u32 accumulate;
 };
 
-constexpr u32 SCALE_SUM_THREADS = 512;
+struct ScaleTotalArgs {
+    u64 partial; // (64) f64
+    u64 ds;
+    u32 accumulate;
+    u32 unused;
+};
+
+constexpr u32 SCALE_PARTS = 64; // blocks that sum
+constexpr u32 SCALE_SUM_THREADS = 256;
 
 struct ScaleSum {
     f64 warps[SCALE_SUM_THREADS / 32];
 };
+
+// Σ over the lanes of a warp, in all of them.
+__device__ __forceinline__ f64 scale_warp_sum(f64 sum) {
+    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    return sum;
+}
 
 __device__ __forceinline__ f32 scale_factor(u64 s) { return f32(exp(f64(*ptr<const f32>(s)))); }
 
@@ -59,19 +73,35 @@ KERNEL(scale_backward_f32, ScaleBackwardArgs, NoShared, 256) {
                args.accumulate);
 }
 
-// ds (+)= Σ dy·y, in f64, where the products are exact. One block of 512: thread t adds elements
-// t, t + 512, …, then come a tree over the lanes of a warp and a sum over the warps in order. Reads y and dy.
-KERNEL(scale_factor_gradient_f32, ScaleBackwardArgs, ScaleSum, 512) {
+// partial[b] = Σ dy·y over the quads of block b, in f64, where the products are exact. 64 blocks of 256
+// go over the batch together; in each come a tree over the lanes of a warp and a sum over the warps in
+// order. Reads y and dy: 8 bytes an element.
+KERNEL(scale_factor_partials_f64, ScaleBackwardArgs, ScaleSum, 256) {
     const u64 count = u64(ptr<const RunState>(args.state)->images) * args.elements;
-    const f32 *y = ptr<const f32>(args.y), *dy = ptr<const f32>(args.dy);
+    const u64 stride = u64(SCALE_PARTS) * SCALE_SUM_THREADS * 4;
     f64 sum = 0.0;
-    for (u64 at = threadIdx.x; at < count; at += SCALE_SUM_THREADS) sum += f64(dy[at]) * f64(y[at]);
-    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    for (u64 at = quad_of(count).at; at < count; at += stride) {
+        const Quad quad = {at, u32(min(u64(4), count - at))};
+        const Four y = quad.load(args.y), dy = quad.load(args.dy); // past the end both are 0
+        UNROLL
+        for (u32 i = 0; i < 4; ++i) sum += f64(dy.v[i]) * f64(y.v[i]);
+    }
+    sum = scale_warp_sum(sum);
     if (threadIdx.x % 32 == 0) shared.warps[threadIdx.x / 32] = sum;
     __syncthreads();
     if (threadIdx.x != 0) return;
     f64 total = 0.0;
     for (u32 warp = 0; warp < SCALE_SUM_THREADS / 32; ++warp) total += shared.warps[warp];
-    f32* ds = ptr<f32>(args.result);
-    *ds = f32(total) + (args.accumulate ? *ds : 0.0f);
+    ptr<f64>(args.result)[blockIdx.x] = total;
+}
+
+// ds (+)= Σ partial. One warp.
+KERNEL(scale_factor_gradient_f32, ScaleTotalArgs, NoShared, 32) {
+    const f64* partial = ptr<const f64>(args.partial);
+    f64 sum = 0.0;
+    for (u32 part = threadIdx.x; part < SCALE_PARTS; part += 32) sum += partial[part];
+    sum = scale_warp_sum(sum);
+    if (threadIdx.x != 0) return;
+    f32* ds = ptr<f32>(args.ds);
+    *ds = f32(sum) + (args.accumulate ? *ds : 0.0f);
 }

@@ -1,7 +1,10 @@
 //! Every kernel, emulated, against the CPU; under three thread orders with equal bits among them.
 
+use std::sync::Arc;
+
 use flipside::device::{self, Device, EmulatorOptions, ThreadOrder};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::ops::add::Add;
 use flipside::ops::case::{self, OpCase};
 use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::DType;
@@ -172,4 +175,52 @@ fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
     let mut checked = flipside::ops::check_layouts().unwrap();
     checked.sort_unstable();
     assert_eq!(checked, device::kernels::struct_names(false));
+}
+
+/// Two nodes of one operation read the same inputs, so that backward adds where it assigned: kernels
+/// as the CPU; and where the nodes are alike (no parameters, no masks), twice one node's gradient.
+#[test]
+fn gradients_of_several_readers_are_added() {
+    let device = kernel_devices().swap_remove(0).1;
+    for case in case::all() {
+        let words = input_words(&case);
+        let once = run(&case, &Device::cpu());
+        let added = |device: &Device| -> Vec<(String, Vec<f32>)> {
+            let (tape, inputs, first) = case.tape().unwrap();
+            let mut tape = Arc::into_inner(tape).unwrap();
+            let second = tape.record_shared("second", case.op.clone(), &inputs, None).unwrap();
+            let sum = tape.record("sum", Add, &[first, second]).unwrap();
+            let mut bench =
+                Bench::of_tape(Arc::new(tape), inputs, sum, case.batch, device, PlanKind::Train);
+            bench.feed(&case, &words);
+            bench.exec.forward(&bench.weights).unwrap();
+            let r = output_gradient(&case, bench.exec.read(sum).unwrap().len());
+            bench.exec.backward(&mut bench.weights, sum, &r, |_| {}).unwrap();
+            let differentiable = (0..case.inputs.len()).filter(|index| {
+                case.inputs[*index].spec().storage == DType::F32
+                    && bench.differentiable(&case, *index)
+            });
+            differentiable
+                .map(|index| {
+                    let gradient = bench.exec.read_gradient(bench.inputs[index]).unwrap();
+                    (format!("gradient of input {index}"), gradient)
+                })
+                .collect()
+        };
+        let expected = added(&Device::cpu());
+        for ((name, expected), (_, found)) in expected.iter().zip(&added(&device)) {
+            let largest = expected.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (at, (e, f)) in expected.iter().zip(found).enumerate() {
+                let close = (e - f).abs() <= 2.0 * case.tolerance * largest;
+                assert!(close, "{}: {name}[{at}] is {f}, {e} on the CPU", case.name);
+            }
+            if case.op.params().is_empty() && case.op.kind() != "dropout" {
+                let (_, once) = once.iter().find(|(n, _)| n == name).unwrap();
+                for (at, (e, once)) in expected.iter().zip(once).enumerate() {
+                    let close = (e - 2.0 * once).abs() <= 4.0 * case.tolerance * largest;
+                    assert!(close, "{}: {name}[{at}] is {e}, twice {once} expected", case.name);
+                }
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod formula;
 mod kernels;
 mod norms_and_pools;
 mod ops;
+mod pointwise;
 mod pytorch_networks;
 mod pytorch_ops;
 mod tape;

@@ -36,9 +36,21 @@ fn disturb(weights: &mut Weights) {
 impl Bench {
     pub fn new(case: &OpCase, device: &Device, kind: PlanKind) -> Bench {
         let (tape, inputs, node) = case.tape().unwrap();
+        Bench::of_tape(tape, inputs, node, case.batch, device, kind)
+    }
+
+    /// A tape of the caller's, with room for `batch` images.
+    pub fn of_tape(
+        tape: Arc<Tape>,
+        inputs: Vec<NodeId>,
+        node: NodeId,
+        batch: usize,
+        device: &Device,
+        kind: PlanKind,
+    ) -> Bench {
         let mut weights = Weights::new(&tape, device, true).unwrap();
         disturb(&mut weights);
-        let exec = Execution::new(&tape, device, kind, case.batch, &[node]).unwrap();
+        let exec = Execution::new(&tape, device, kind, batch, &[node]).unwrap();
         Bench { tape, inputs, node, weights, exec }
     }
 

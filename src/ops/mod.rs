@@ -149,6 +149,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<relu::ReluBackwardArgs>(),
         checked::<scale::ScaleForwardArgs>(),
         checked::<scale::ScaleBackwardArgs>(),
+        checked::<scale::ScaleTotalArgs>(),
         checked::<sgd::SgdStepArgs>(),
         checked::<silu::SiluForwardArgs>(),
         checked::<silu::SiluBackwardArgs>(),

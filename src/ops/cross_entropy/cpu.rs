@@ -67,7 +67,9 @@ pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
     let losses = ctx.output();
     for_each_image(op, logits, targets, range, node, |image, logits, target| {
         let (largest, log_sum) = log_sum(logits);
-        let terms = logits.iter().zip(target);
+        // Classes that a label rules out are no terms: a logit of −∞ there costs nothing.
+        let is_term = |t: f64| targets.0 == DType::F32 || t != 0.0;
+        let terms = logits.iter().zip(target).filter(|(_, t)| is_term(**t));
         let loss: f64 = terms.map(|(z, t)| t * (log_sum - (f64::from(*z) - largest))).sum();
         losses[image] = loss as f32;
     })

@@ -30,7 +30,7 @@ impl Masks {
         for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
             let words = philox4x32_10([quad as u32, low, high, self.epoch], halves(self.key));
             for ((from, to), word) in from.iter().zip(to).zip(words) {
-                let value = if word >= self.threshold { from * self.factor } else { 0.0 };
+                let value = from * if word >= self.threshold { self.factor } else { 0.0 };
                 *to = if accumulate { *to + value } else { value };
             }
         }
@@ -58,7 +58,7 @@ pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
     Ok(())
 }
 
-/// dx = dy · factor where the element was kept, else 0.
+/// dx = dy · factor where the element was kept, else dy · 0.
 pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
     let dy = ctx.output_gradient();
     if ctx.state.training == 0 {

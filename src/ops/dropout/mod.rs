@@ -1,5 +1,5 @@
-//! Dropout (Srivastava et al., 2014), inverted: while training each element is dropped with
-//! probability p and the rest multiplied by 1/(1 − p); otherwise y = x.
+//! Dropout (Srivastava et al., 2014), inverted: while training each element is multiplied by 0 with
+//! probability p (so that NaN stays NaN, as in PyTorch), else by 1/(1 − p); otherwise y = x.
 //!
 //! The mask is a function of (seed, epoch, sample, node, element), the same bits on every device and
 //! in every slot of a batch, so that backward draws it again instead of keeping it: word

@@ -15,21 +15,31 @@ kernel_args! {
         pub pixels: u32,
         pub channels: u32,
     }
-    /// Arguments of both backward kernels.
+    /// Arguments of the backward kernels that go over the batch.
     pub struct ScaleBackwardArgs {
         pub y: u64,
         pub dy: u64,
         pub s: u64,
-        /// dx, or ds
+        /// dx, or the partial sums
         pub result: u64,
         pub state: u64,
         pub elements: u32,
         pub accumulate: u32,
     }
+    /// Arguments of the kernel that adds the partial sums up.
+    pub struct ScaleTotalArgs {
+        pub partial: u64,
+        pub ds: u64,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
 }
 
-/// The block of the kernel that sums.
-const SUM_BLOCK: [u32; 3] = [512, 1, 1];
+/// Blocks that sum, each with a partial sum (f64).
+const PARTS: usize = 64;
+
+/// The partial sums.
+pub const WORKSPACE_BYTES: usize = 8 * PARTS;
 
 pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
     ctx.require_whole("scale_forward_f32")?;
@@ -61,9 +71,13 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: 0,
     };
     if let Some(ds) = ctx.param_gradients[0] {
-        let (result, accumulate) = (ds.tensor.address, ds.accumulate.into());
-        let args = ScaleBackwardArgs { result, accumulate, ..args };
-        ctx.launch("scale_factor_gradient_f32", [1, 1, 1], SUM_BLOCK, &args)?;
+        let partial = ctx.workspace.address;
+        let args = ScaleBackwardArgs { result: partial, ..args };
+        let grid = [PARTS as u32, 1, 1];
+        ctx.launch("scale_factor_partials_f64", grid, place::BLOCK, &args)?;
+        let (ds, accumulate) = (ds.tensor.address, ds.accumulate.into());
+        let total = ScaleTotalArgs { partial, ds, accumulate, unused: 0 };
+        ctx.launch("scale_factor_gradient_f32", [1, 1, 1], [32, 1, 1], &total)?;
     }
     if let Some(dx) = ctx.input_gradients[0] {
         let (result, accumulate) = (dx.tensor.address, dx.accumulate.into());

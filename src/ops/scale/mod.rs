@@ -9,7 +9,7 @@ use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs};
+pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};
 
 /// The logit scale.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,11 @@ impl Op for Scale {
 
     fn needs(&self) -> Needs {
         Needs { inputs: vec![false], output: true }
+    }
+
+    /// Partial sums of the scalar's gradient.
+    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
+        if training { cuda::WORKSPACE_BYTES } else { 0 }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

@@ -1,0 +1,301 @@
+//! Pointwise operations, the loss and SGD at their edges, on the CPU and in kernels.
+
+use std::sync::Arc;
+
+use flipside::device::{Buffer, Device, EmulatorOptions, ThreadOrder};
+use flipside::ops::add::Add;
+use flipside::ops::cross_entropy::{self, CrossEntropy};
+use flipside::ops::dropout::Dropout;
+use flipside::ops::l2_normalize::L2Normalize;
+use flipside::ops::relu::Relu;
+use flipside::ops::sgd::{self, Arenas, Sgd};
+use flipside::ops::silu::Silu;
+use flipside::ops::{Op, RunState};
+use flipside::rng::{self, Draw};
+use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
+use flipside::tensor::{Map, Spec};
+use flipside::{Error, Result};
+
+use crate::kernels::bits;
+
+/// A tape of one operation over `inputs`, each listed as often as it is used, with a capacity.
+struct One {
+    exec: Execution,
+    weights: Weights,
+    inputs: Vec<NodeId>,
+    node: NodeId,
+}
+
+impl One {
+    fn new(op: impl Op + 'static, specs: &[Spec], uses: &[usize], device: &Device) -> One {
+        let mut tape = Tape::new();
+        let inputs: Vec<NodeId> = specs
+            .iter()
+            .enumerate()
+            .map(|(index, spec)| tape.input(&format!("input{index}"), *spec))
+            .collect();
+        tape.want_gradient(inputs[0]);
+        let used: Vec<NodeId> = uses.iter().map(|index| inputs[*index]).collect();
+        let node = tape.record("features.1", op, &used).unwrap();
+        let tape = Arc::new(tape);
+        let weights = Weights::new(&tape, device, true).unwrap();
+        let exec = Execution::new(&tape, device, PlanKind::Train, 6, &[node]).unwrap();
+        One { exec, weights, inputs, node }
+    }
+
+    /// Forward in eval mode.
+    fn eval(&mut self, images: usize, words: &[&[u32]]) -> Result<Vec<f32>> {
+        self.exec.begin(images)?;
+        for (input, words) in self.inputs.iter().zip(words) {
+            self.exec.write(*input, words)?;
+        }
+        self.exec.forward(&self.weights)?;
+        self.exec.read(self.node)
+    }
+
+    /// Forward and backward of a one-input operation in training mode.
+    fn train(&mut self, state: RunState, samples: &[u64], x: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
+        self.exec.begin_training(state, samples).unwrap();
+        self.exec.write(self.inputs[0], x).unwrap();
+        self.exec.forward(&self.weights).unwrap();
+        let y = self.exec.read(self.node).unwrap();
+        self.exec.backward(&mut self.weights, self.node, dy, |_| {}).unwrap();
+        [y, self.exec.read_gradient(self.inputs[0]).unwrap()]
+    }
+}
+
+fn devices() -> [Device; 2] {
+    let options = EmulatorOptions { order: ThreadOrder::Shuffle(3), parallel: true };
+    [Device::cpu(), Device::emulated_with(options)]
+}
+
+fn words(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn numbers(count: usize, label: &str) -> Vec<f32> {
+    let mut draws = rng::stream(11, label);
+    (0..count).map(|_| draws.between(-1.0, 1.0) as f32).collect()
+}
+
+#[test]
+fn nan_passes_through_relu_silu_and_dropout() {
+    let x = words(&[f32::NAN, -1.0, f32::INFINITY, 0.0, 2.0]);
+    let spec = Spec::f32(Map::vector(5));
+    for device in devices() {
+        let y = One::new(Relu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
+        assert_eq!(bits(&y), bits(&[f32::NAN, 0.0, f32::INFINITY, 0.0, 2.0]));
+        let y = One::new(Silu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
+        assert!(y[0].is_nan() && y[1] < 0.0 && y[2] == f32::INFINITY && y[3] == 0.0, "{y:?}");
+        let mut one = One::new(Dropout { p: 0.5 }, &[Spec::f32(Map::vector(64))], &[0], &device);
+        let [y, dx] = one.train(RunState::default(), &[1], &[f32::NAN; 64], &[f32::NAN; 64]);
+        assert!(y.iter().chain(&dx).all(|v| v.is_nan()), "{y:?} {dx:?}");
+    }
+}
+
+/// x + x has one gradient, 2·dy; images past the valid ones are left alone.
+#[test]
+fn a_value_can_be_added_to_itself() {
+    let map = Map::new(2, 3, 7);
+    let (x, dy) = (numbers(4 * map.elements(), "x"), numbers(4 * map.elements(), "dy"));
+    let twice = |values: &[f32]| values.iter().map(|v| v + v).collect::<Vec<f32>>();
+    for device in devices() {
+        let mut one = One::new(Add, &[Spec::f32(map)], &[0, 0], &device);
+        let [y, dx] = one.train(RunState::default(), &[0; 4], &x, &dy);
+        assert_eq!(y, twice(&x));
+        assert_eq!(dx, twice(&dy));
+        one.exec.begin(2).unwrap();
+        one.exec.write(one.inputs[0], &vec![9f32; 2 * map.elements()]).unwrap();
+        one.exec.forward(&one.weights).unwrap();
+        one.exec.begin(4).unwrap();
+        let y = one.exec.read(one.node).unwrap();
+        assert_eq!(y[2 * map.elements()..], twice(&x[2 * map.elements()..]));
+    }
+}
+
+/// Σ x² = 2e40 is no f32, so that the length is infinite; 0/0 and NaN are NaN.
+#[test]
+fn lengths_overflow_to_zero_and_vanish_to_nan() {
+    let x = [1e20, 1e20, 0.0, 0.0, f32::NAN, 1.0, 3.0, 4.0];
+    for device in devices() {
+        let mut one = One::new(L2Normalize, &[Spec::f32(Map::vector(2))], &[0], &device);
+        let y = one.eval(4, &[&words(&x)]).unwrap();
+        let nan = f32::NAN;
+        assert_eq!(bits(&y), bits(&[0.0, 0.0, nan, nan, nan, nan, 0.6, 0.8]));
+    }
+}
+
+/// Logits with infinities and NaN against a label, unsmoothed: what PyTorch's `cross_entropy` says.
+#[test]
+fn losses_of_nonfinite_logits() {
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let logits = [
+        [1.0, -inf, 1.0],
+        [-inf, 0.0, 0.0],
+        [inf, 0.0, 0.0],
+        [0.0, nan, 0.0],
+        [1000.0, 0.0, 0.0],
+        [-1e30, 3e38, 0.0],
+    ];
+    let expected = [2f32.ln(), inf, nan, nan, 0.0, 3e38];
+    let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
+    for device in devices() {
+        let mut one = One::new(CrossEntropy::new(0.0), &specs, &[0, 1], &device);
+        let loss = one.eval(6, &[&words(logits.as_flattened()), &[0; 6]]).unwrap();
+        for (image, expected) in expected.into_iter().enumerate() {
+            let found = loss[image];
+            let close = (found - expected).abs() <= 1e-6 * expected.abs();
+            let same = found == expected || found.is_nan() && expected.is_nan();
+            assert!(close || same, "{:?}: {found}, not {expected}", logits[image]);
+            if device.is_cpu() {
+                let plain = cross_entropy::loss(&logits[image], 0) as f32;
+                assert_eq!(bits(&[plain]), bits(&[found]), "{:?}", logits[image]);
+            }
+        }
+    }
+}
+
+/// The CPU refuses a label that is no class; a kernel, which can't, makes that image's loss NaN.
+#[test]
+fn labels_past_the_last_class_are_noticed() {
+    let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
+    let logits = words(&[0.0; 6]);
+    let [cpu, emulated] = devices();
+    for smoothing in [0.0, 0.1] {
+        let mut one = One::new(CrossEntropy::new(smoothing), &specs, &[0, 1], &cpu);
+        match one.eval(2, &[&logits, &[2, 3]]) {
+            Err(Error::Shape { what, detail }) => {
+                assert_eq!(what, "features.1");
+                assert!(detail.contains("label 3") && detail.contains("3 classes"), "{detail}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let mut one = One::new(CrossEntropy::new(smoothing), &specs, &[0, 1], &emulated);
+        let loss = one.eval(2, &[&logits, &[2, 3]]).unwrap();
+        assert!((loss[0] - 3f32.ln()).abs() < 1e-6 && loss[1].is_nan(), "{loss:?}");
+        one.exec.backward(&mut one.weights, one.node, &[1.0; 2], |_| {}).unwrap();
+        let dz = one.exec.read_gradient(one.inputs[0]).unwrap();
+        assert!(dz[..3].iter().all(|v| v.is_finite()) && dz[3..].iter().all(|v| v.is_nan()));
+    }
+}
+
+/// An image's mask follows its sample id, seed and epoch, not its slot; kept elements are doubled;
+/// backward uses the same mask.
+#[test]
+fn dropout_masks_belong_to_samples() {
+    let map = Map::new(3, 5, 131);
+    let count = map.elements();
+    let state = RunState { seed: 7 << 32 | 5, epoch: 2, ..RunState::default() };
+    let (x, dy) = (vec![1f32; 3 * count], vec![3f32; 3 * count]);
+    let samples = [4, 9, 1 << 40 | 4];
+    let mut first: Option<Vec<f32>> = None;
+    for device in devices() {
+        let mut one = One::new(Dropout { p: 0.5 }, &[Spec::f32(map)], &[0], &device);
+        let [y, dx] = one.train(state, &samples, &x, &dy);
+        assert!(y.iter().all(|v| [0.0, 2.0].contains(v)));
+        assert!(y.iter().zip(&dx).all(|(y, dx)| *dx == 3.0 * y));
+        let image = |y: &[f32], i: usize| y[i * count..(i + 1) * count].to_vec();
+        // Binomial with n = 1965, p = 1/2: a standard deviation is 22.2, five are 111.
+        for i in 0..3 {
+            let kept = image(&y, i).iter().filter(|v| **v != 0.0).count();
+            assert!((871..=1094).contains(&kept), "{kept} of {count} kept");
+        }
+        assert_ne!(image(&y, 0), image(&y, 1));
+        assert_ne!(image(&y, 0), image(&y, 2), "the id's upper half is lost");
+
+        let [moved, _] = one.train(state, &[9, 77], &x[..2 * count], &dy[..2 * count]);
+        assert_eq!(image(&moved, 0), image(&y, 1));
+        let low = RunState { seed: state.seed ^ 1, ..state };
+        let high = RunState { seed: state.seed ^ 1 << 32, ..state };
+        for other in [low, high, RunState { epoch: 3, ..state }] {
+            let [changed, _] = one.train(other, &samples, &x, &dy);
+            assert_ne!(changed, y);
+        }
+        assert_eq!(one.eval(3, &[&words(&x)]).unwrap(), x);
+        match &first {
+            None => first = Some(y),
+            Some(first) => assert_eq!(first, &y),
+        }
+    }
+}
+
+/// A mask worked out apart from this crate: Python's hashlib and a Philox of its own.
+#[test]
+fn dropout_masks_are_the_documented_ones() {
+    let state = RunState { seed: 0x0000_0007_0000_0005, epoch: 2, ..RunState::default() };
+    for device in devices() {
+        let mut one = One::new(Dropout { p: 0.25 }, &[Spec::f32(Map::vector(24))], &[0], &device);
+        let [y, _] = one.train(state, &[0x0000_0100_0000_0004], &[3.0; 24], &[0.0; 24]);
+        let kept: String = y.iter().map(|v| if *v == 0.0 { '.' } else { 'k' }).collect();
+        assert_eq!(kept, DOCUMENTED_MASK);
+        assert!(y.iter().all(|v| [0.0, 4.0].contains(v)), "{y:?}");
+    }
+}
+
+/// `features.1`, p = 1/4, seed 0x700000005, epoch 2, sample 0x10000000004.
+const DOCUMENTED_MASK: &str = ".k..k.kk.kk.kkk..k.k.kkk";
+
+#[test]
+fn dropout_refuses_impossible_probabilities() {
+    for p in [-0.1, 1.0, f32::NAN] {
+        assert!(Dropout { p }.output(&[Spec::f32(Map::vector(3))]).is_err(), "{p}");
+    }
+}
+
+fn upload(device: &Device, values: &[f32]) -> Buffer {
+    let mut buffer = device.alloc(4 * values.len()).unwrap();
+    buffer.write(0, bytemuck::cast_slice(values)).unwrap();
+    buffer
+}
+
+fn download(buffer: &Buffer) -> Vec<f32> {
+    let mut values = vec![0f32; buffer.bytes() / 4];
+    buffer.read(0, bytemuck::cast_slice_mut(&mut values)).unwrap();
+    values
+}
+
+/// Three steps, the learning rate changing between them, against a scalar loop, to the bit. The count
+/// is no multiple of four or of a CPU's chunk.
+#[test]
+fn sgd_equals_a_scalar_loop() {
+    let count = (1 << 14) + 1027;
+    let rates = [0.1f32, 0.05, 0.025];
+    let gradients: Vec<Vec<f32>> = (0..3).map(|i| numbers(count, &format!("g{i}"))).collect();
+    for (momentum, weight_decay, nesterov) in
+        [(0.9f32, 1e-2f32, false), (0.9, 1e-2, true), (0.0, 0.0, false)]
+    {
+        let mut p = numbers(count, "p");
+        let mut b = vec![0f32; count];
+        for (step, gradient) in gradients.iter().enumerate() {
+            for i in 0..count {
+                let d = weight_decay.mul_add(p[i], gradient[i]);
+                b[i] = if step == 0 { d } else { momentum.mul_add(b[i], d) };
+                let by = if nesterov { momentum.mul_add(b[i], d) } else { b[i] };
+                p[i] = (-rates[step]).mul_add(by, p[i]);
+            }
+        }
+        for device in devices() {
+            let values = upload(&device, &numbers(count, "p"));
+            let buffers = upload(&device, &vec![f32::NAN; count]);
+            let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
+            for (step, gradient) in gradients.iter().enumerate() {
+                let gradients = upload(&device, gradient);
+                let state = RunState { learning_rate: rates[step], ..RunState::default() };
+                state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
+                let arenas = Arenas {
+                    values: values.address(),
+                    gradients: gradients.address(),
+                    momentum: buffers.address(),
+                    count,
+                };
+                let options = Sgd { momentum, weight_decay, nesterov, first_step: step == 0 };
+                // SAFETY: three buffers of this test, of `count` values each.
+                unsafe {
+                    sgd::step(&device, &arenas, &state, state_buffer.address(), &options).unwrap();
+                }
+            }
+            assert_eq!(bits(&download(&values)), bits(&p), "{}", device.kind());
+            assert_eq!(bits(&download(&buffers)), bits(&b), "{}", device.kind());
+        }
+    }
+}
