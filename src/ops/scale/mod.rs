@@ -16,7 +16,7 @@ pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs};
 pub struct Scale;
 
 /// ln(1/0.07).
-const INITIAL: f32 = 2.659_260_1;
+const INITIAL: f32 = 2.659_26;
 
 impl Op for Scale {
     fn kind(&self) -> &'static str {
@@ -57,6 +57,10 @@ impl Op for Scale {
 /// Cases for tests and benchmarks. Sums of a thousand signed terms in another order differ by
 /// more of a small result than by themselves, hence the wider bound.
 pub fn cases() -> Vec<OpCase> {
-    let case = OpCase::new("vector", Scale, vec![CaseInput::uniform(Map::vector(117))], 9);
-    vec![OpCase { tolerance: 1e-5, ..case }]
+    [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]
+        .map(|(name, map, batch)| {
+            let case = OpCase::new(name, Scale, vec![CaseInput::uniform(map)], batch);
+            OpCase { tolerance: 1e-5, ..case }
+        })
+        .into()
 }
