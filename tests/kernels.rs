@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use flipside::device::{self, Device, EmulatorOptions, ThreadOrder};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::ops::RunState;
 use flipside::ops::add::Add;
 use flipside::ops::case::{self, OpCase};
-use flipside::tape::{ParamId, PlanKind};
-use flipside::tensor::DType;
+use flipside::ops::dropout::Dropout;
+use flipside::ops::sgd::{self, Arenas, Sgd};
+use flipside::rng::{self, Draw};
+use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
+use flipside::tensor::{DType, Map, Spec};
 
 use crate::ops::{Bench, input_words, output_gradient};
 
@@ -222,5 +226,134 @@ fn gradients_of_several_readers_are_added() {
                 }
             }
         }
+    }
+}
+/// Outputs of the logit scale are single products, of a factor that was rounded once.
+#[test]
+fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {
+    for case in case::all().into_iter().filter(|case| case.op.kind() == "scale") {
+        let (_, expected) = &run(&case, &Device::cpu())[0];
+        for (order, device) in kernel_devices() {
+            let (name, found) = &run(&case, &device)[0];
+            assert_eq!(bits(expected), bits(found), "{}: {name} on {order}", case.name);
+        }
+    }
+}
+
+/// Arenas whose length is no multiple of four, under every rule, for two steps.
+#[test]
+fn emulated_sgd_has_the_bits_of_the_cpu() {
+    const COUNT: usize = 1027;
+    let steps = |device: &Device, nesterov: bool| {
+        let mut draws = rng::stream(4, "sgd");
+        let mut fill =
+            || -> Vec<f32> { (0..COUNT).map(|_| draws.between(-1.0, 1.0) as f32).collect() };
+        let state = RunState { learning_rate: 0.1, ..RunState::default() };
+        let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
+        state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
+        let [mut values, mut gradients, mut momentum] =
+            [(); 3].map(|()| device.alloc(4 * COUNT).unwrap());
+        values.write(0, bytemuck::cast_slice(&fill())).unwrap();
+        // The first step must not read it.
+        momentum.write(0, bytemuck::cast_slice(&[f32::NAN; COUNT])).unwrap();
+        let arenas = Arenas {
+            values: values.address(),
+            gradients: gradients.address(),
+            momentum: momentum.address(),
+            count: COUNT,
+        };
+        for first_step in [true, false] {
+            gradients.write(0, bytemuck::cast_slice(&fill())).unwrap();
+            let options = Sgd { momentum: 0.9, weight_decay: 1e-2, nesterov, first_step };
+            // SAFETY: three buffers of this function, of `count` floats each.
+            unsafe {
+                sgd::step(device, &arenas, &state, state_buffer.address(), &options).unwrap();
+            }
+        }
+        [values, momentum].map(|buffer| {
+            let mut out = vec![0f32; COUNT];
+            buffer.read(0, bytemuck::cast_slice_mut(&mut out)).unwrap();
+            bits(&out)
+        })
+    };
+    for nesterov in [false, true] {
+        let expected = steps(&Device::cpu(), nesterov);
+        for (order, device) in kernel_devices() {
+            assert!(steps(&device, nesterov) == expected, "nesterov: {nesterov}, {order}");
+        }
+    }
+}
+
+/// A label that is no class: NaN for its image and no other, since a kernel can't refuse.
+#[test]
+fn a_label_beyond_the_classes_gives_nan() {
+    let case = case::all().into_iter().find(|c| c.op.kind() == "cross_entropy").unwrap();
+    let mut words = input_words(&case);
+    words[1][2] = 13;
+    let (_, device) = &kernel_devices()[0];
+    let mut bench = Bench::new(&case, device, PlanKind::Train);
+    bench.feed(&case, &words);
+    bench.exec.forward(&bench.weights).unwrap();
+    let losses = bench.exec.read(bench.node).unwrap();
+    bench.exec.backward(&mut bench.weights, bench.node, &vec![1.0; losses.len()], |_| {}).unwrap();
+    let gradient = bench.exec.read_gradient(bench.inputs[0]).unwrap();
+    for (image, loss) in losses.iter().enumerate() {
+        assert_eq!(loss.is_nan(), image == 2);
+        assert!(gradient[image * 13..][..13].iter().all(|g| g.is_nan() == (image == 2)));
+    }
+}
+
+/// x + x: both gradients go to one place.
+#[test]
+fn a_sum_of_a_value_with_itself_has_both_gradients() {
+    for device in [kernel_devices().remove(0).1, Device::cpu()] {
+        let mut tape = Tape::new();
+        let x = tape.input("x", Spec::f32(Map::vector(5)));
+        tape.want_gradient(x);
+        let y = tape.record("sum", Add, &[x, x]).unwrap();
+        let tape = Arc::new(tape);
+        let mut weights = Weights::new(&tape, &device, true).unwrap();
+        let mut exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[y]).unwrap();
+        exec.begin_training(RunState::default(), &[0]).unwrap();
+        exec.write(x, &[1.0f32, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        exec.forward(&weights).unwrap();
+        assert_eq!(exec.read(y).unwrap(), [2.0, 4.0, 6.0, 8.0, 10.0]);
+        exec.backward(&mut weights, y, &[1.0, 0.5, 0.25, -1.0, 0.0], |_| {}).unwrap();
+        assert_eq!(exec.read_gradient(x).unwrap(), [2.0, 1.0, 0.5, -2.0, 0.0]);
+    }
+}
+
+/// The mask belongs to the sample, not to its place in the batch; epochs and seeds change it, and
+/// it keeps the share of elements that it should.
+#[test]
+fn dropout_masks_belong_to_samples() {
+    const ELEMENTS: usize = 4099;
+    let map = Map::vector(ELEMENTS);
+    for device in [kernel_devices().remove(0).1, Device::cpu()] {
+        let mut tape = Tape::new();
+        let x = tape.input("x", Spec::f32(map));
+        let y = tape.record("head.dropout", Dropout { p: 0.25 }, &[x]).unwrap();
+        let tape = Arc::new(tape);
+        let weights = Weights::new(&tape, &device, false).unwrap();
+        let mut exec = Execution::new(&tape, &device, PlanKind::Train, 3, &[y]).unwrap();
+        let mut kept = |seed: u64, epoch: u64, samples: &[u64]| -> Vec<Vec<bool>> {
+            let state = RunState { seed, epoch, ..RunState::default() };
+            exec.begin_training(state, samples).unwrap();
+            exec.write(x, &vec![3.0f32; samples.len() * ELEMENTS]).unwrap();
+            exec.forward(&weights).unwrap();
+            let y = exec.read(y).unwrap();
+            assert!(y.iter().all(|v| *v == 0.0 || *v == 4.0));
+            y.chunks(ELEMENTS).map(|image| image.iter().map(|v| *v > 0.0).collect()).collect()
+        };
+        let high = 7 | 1 << 40;
+        let masks = kept(1, 2, &[7, high, 9]);
+        assert!(masks[0] != masks[1] && masks[0] != masks[2]);
+        assert_eq!(kept(1, 2, &[9, 7]), [masks[2].clone(), masks[0].clone()]);
+        assert_ne!(kept(1, 3, &[7])[0], masks[0]);
+        assert_ne!(kept(1 << 35 | 1, 2, &[7])[0], masks[0]);
+        // Five standard deviations of a binomial share.
+        let share = masks.iter().flatten().filter(|kept| **kept).count() as f64 / 3.0;
+        let deviation = (0.25f64 * 0.75 / (3.0 * ELEMENTS as f64)).sqrt();
+        assert!((share / ELEMENTS as f64 - 0.75).abs() < 5.0 * deviation);
     }
 }

@@ -62,6 +62,10 @@ impl Op for Scale {
 /// Cases for tests and benchmarks. Sums of a thousand signed terms in another order differ by
 /// more of a small result than by themselves, hence the wider bound.
 pub fn cases() -> Vec<OpCase> {
-    let case = OpCase::new("vector", Scale, vec![CaseInput::uniform(Map::vector(117))], 9);
-    vec![OpCase { tolerance: 1e-5, ..case }]
+    [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]
+        .map(|(name, map, batch)| {
+            let case = OpCase::new(name, Scale, vec![CaseInput::uniform(map)], batch);
+            OpCase { tolerance: 1e-5, ..case }
+        })
+        .into()
 }
