@@ -2,6 +2,7 @@
 
 mod campaign;
 mod checkpoint;
+mod cli;
 mod data;
 mod emulator;
 mod formula;

@@ -72,16 +72,6 @@ fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let device = args.run.start()?;
-    let progress = args.run.progress();
-    let loaded = args.model.load(&device)?;
-    let classes = class_list(args.class_list.as_deref())?;
-    let (train, val) = open_split(&args.data, classes.as_ref())?;
-    let transform = eval_transform(&loaded.file, loaded.model.image_size);
-    let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
-    let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
-    let goldens = eligible(args, &loaded, &device, &val, progress.as_ref())?;
-
     let plan = Plan {
         injections: match args.only {
             Some(n) => n..n + 1,
@@ -92,6 +82,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         layers: (!args.layer.is_empty()).then(|| args.layer.clone()),
         ..Plan::new(args.seed, args.injections)
     };
+    plan.check()?;
+    let device = args.run.start()?;
+    let progress = args.run.progress();
+    let loaded = args.model.load(&device)?;
+    let classes = class_list(args.class_list.as_deref())?;
+    let (train, val) = open_split(&args.data, classes.as_ref())?;
+    let transform = eval_transform(&loaded.file, loaded.model.image_size);
+    let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
+    let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
+    let goldens = eligible(args, &loaded, &device, &val, progress.as_ref())?;
+
     let ranges = if args.detector.contains(&Detector::Range) {
         let count = args.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
         // Spread over the set, which is sorted by class.

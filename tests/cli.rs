@@ -1,0 +1,237 @@
+//! The program as a user runs it: the whole path on tiny files, and each sad path's one sentence.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
+use serde_json::Value;
+
+/// A network that trains in a moment.
+const MODEL: &str = r#"
+family = "resnet"
+[architecture]
+block = "basic"
+stages = [1, 1]
+widths = [4, 8]
+stem = "small"
+[input]
+size = 16
+mean = [0.5, 0.5, 0.5]
+std = [0.25, 0.25, 0.25]
+[recipe]
+epochs = 2
+batch = 8
+learning_rate = 0.05
+momentum = 0.9
+schedule = { kind = "cosine" }
+"#;
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// A model file, twelve training and twelve validation images of two classes, a class list and
+    /// text features.
+    fn new() -> Place {
+        let place = Place { folder: tempfile::tempdir().unwrap() };
+        fs::write(place.at("tiny.toml"), MODEL).unwrap();
+        fs::write(place.at("classes.tsv"), "0\tn0\tdark\n1\tn1\tlight\n").unwrap();
+        for split in ["train", "val"] {
+            for class in 0..2usize {
+                let folder = place.at("data").join(split).join(format!("n{class}"));
+                fs::create_dir_all(&folder).unwrap();
+                for number in 0..6usize {
+                    let image = image::RgbImage::from_fn(16, 16, |x, y| {
+                        let grain = (x as usize * 7 + y as usize * 13 + number * 5) % 60;
+                        let level = (class * 130 + grain) as u8;
+                        image::Rgb([level, level / 2, 255 - level])
+                    });
+                    image.save(folder.join(format!("{number}.png"))).unwrap();
+                }
+            }
+        }
+        place.matrix("features.safetensors", 2, 8);
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a matrix of rows that are no multiples of each other.
+    fn matrix(&self, name: &str, rows: usize, width: usize) {
+        let values: Vec<f32> = (0..rows * width).map(|i| (i * i % 17) as f32 - 7.5).collect();
+        let shape = [rows, width];
+        let tensor = TensorView::f32(&shape, &values);
+        write_safetensors(&self.at(name), [("features", tensor)], &Default::default()).unwrap();
+    }
+
+    /// Runs the program in the folder; words are parted by spaces.
+    fn run(&self, words: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_flipside"))
+            .args(words.split_whitespace())
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
+    }
+
+    fn done(&self, words: &str) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.done(&format!("{words} --json"))).unwrap()
+    }
+
+    /// Demands the exit code and one line that holds all of `parts`.
+    fn fails(&self, words: &str, code: i32, parts: &[&str]) {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{words}: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{words}: no '{part}' in: {error}");
+        }
+        assert!(!error.contains("panicked"), "{words}: {error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{words}: {error}");
+    }
+}
+
+const TRAIN: &str = "train --model tiny.toml --data data --quiet";
+const GUIDED: &str = "--model tiny.toml --checkpoint guided/model.safetensors";
+
+#[test]
+fn train_evaluate_predict_inject_compare() {
+    let place = Place::new();
+    place.done(&format!("{TRAIN} --out baseline"));
+    place.done(&format!(
+        "{TRAIN} --text-features features.safetensors --class-list classes.tsv --out guided"
+    ));
+    place.done(&format!("{TRAIN} --out baseline --resume"));
+    place.fails(&format!("{TRAIN} --out baseline"), 2, &["baseline", "--resume"]);
+
+    let eval = place.json(&format!("eval {GUIDED} --data data/val --quiet"));
+    assert_eq!(eval["images"], 12);
+
+    // A tensor of one image, clean and with a fault in its logits.
+    let pixels: Vec<f32> = (0..3 * 256).map(|i| (i % 23) as f32 / 11.0 - 1.0).collect();
+    let tensor = TensorView::f32(&[1, 3, 16, 16], &pixels);
+    write_safetensors(&place.at("x.safetensors"), [("input", tensor)], &Default::default())
+        .unwrap();
+    let logits = |name: &str, flags: &str| {
+        let file = format!("{name}.safetensors");
+        place.json(&format!("predict {GUIDED} --input x.safetensors --logits {file} {flags}"));
+        Checkpoint::open(&place.at(&file)).unwrap().f32("logits", &[1, 2]).unwrap()
+    };
+    let clean = logits("clean", "");
+    let faulty = logits("faulty", "--fault layer=scaled,image=0,channel=1,bit=31");
+    assert_eq!(faulty, [clean[0], -clean[1]], "a flipped sign of one logit");
+    let twice = logits("emulated", "--device emulated");
+    assert_eq!(twice, clean, "the emulated kernels give the CPU's bits");
+    let far = logits("far", "--fault layer=conv1,channel=2,row=3,column=4,bit=30");
+    assert_ne!(far, clean);
+    let predicted =
+        place.done(&format!("predict {GUIDED} data/val/n0/0.png --class-list classes.tsv"));
+    assert!(predicted.contains("dark") && predicted.contains("light"), "{predicted}");
+
+    let inject = |out: &str, flags: &str| {
+        place.done(&format!(
+            "inject {GUIDED} --data data --injections 40 --quiet --out {out} {flags}"
+        ));
+        fs::read_to_string(place.at(out).join("injections.csv")).unwrap()
+    };
+    let first = inject("first", "--verify 20");
+    assert_eq!(first, inject("second", "--threads 1"), "threads change records");
+    assert_eq!(first, inject("emulated", "--device emulated"), "devices change records");
+    let same = place.json("compare first second");
+    let ratio = &same["last_layer"]["ratio"];
+    assert_eq!([&ratio["value"], &ratio["low"], &ratio["high"]], [1.0; 3]);
+    place.done("compare first second");
+
+    // Injection 3 alone is row 3 of the whole.
+    place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only"));
+    let only = fs::read_to_string(place.at("only/injections.csv")).unwrap();
+    assert!(only.lines().count() > 10 && only.lines().all(|row| first.contains(row)));
+
+    place.fails("compare first nowhere", 1, &["nowhere"]);
+    place.fails(&format!("inject {GUIDED} --data data --bits 5"), 2, &["4 bits"]);
+    place.fails(
+        &format!("inject {GUIDED} --data data --quiet --layer nope"),
+        2,
+        &["'nope'", "conv1"],
+    );
+    let of = "--model tiny.toml --checkpoint";
+    place.fails(
+        &format!(
+            "eval --model resnet_small --checkpoint {} --data data/val",
+            "baseline/model.safetensors"
+        ),
+        1,
+        &["baseline/model.safetensors", "layer3.0.conv1.weight", "missing"],
+    );
+    for (fault, parts) in [
+        ("layer=conv1,channel=99,bit=3", ["outside", "conv1"]),
+        ("layer=conv1,channel=0,row=16,bit=3", ["outside", "row 16"]),
+        ("layer=conv1,channel=0,image=1,bit=3", ["image 1", "conv1"]),
+        ("layer=nope,channel=0,bit=3", ["'nope'", "conv1"]),
+    ] {
+        let words = format!("predict {GUIDED} --input x.safetensors --fault {fault}");
+        place.fails(&words, 2, &parts);
+    }
+    let tensor = TensorView::f32(&[1, 3, 2, 2], &[0.0; 12]);
+    write_safetensors(&place.at("small.safetensors"), [("input", tensor)], &Default::default())
+        .unwrap();
+    place.fails(
+        &format!("predict {GUIDED} --input small.safetensors"),
+        1,
+        &["small.safetensors", "2×2"],
+    );
+    fs::write(place.at("text.jpg"), "no picture").unwrap();
+    place.fails(&format!("predict {GUIDED} text.jpg"), 1, &["text.jpg"]);
+    let whole = fs::read(place.at("guided/model.safetensors")).unwrap();
+    fs::write(place.at("cut.safetensors"), &whole[..whole.len() / 2]).unwrap();
+    place.fails(&format!("eval {of} cut.safetensors --data data/val"), 1, &["cut.safetensors"]);
+}
+
+#[test]
+fn bad_input_gives_one_sentence() {
+    let place = Place::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints");
+    let hostile = fixtures.join("hostile_system.pth").display().to_string();
+    let eval = "eval --model tiny.toml --data data/val --checkpoint";
+    place.fails(&format!("{eval} {hostile}"), 1, &["hostile_system.pth", "system", "refused"]);
+    let whole = fs::read(fixtures.join("state_dict.pth")).unwrap();
+    fs::write(place.at("cut.pth"), &whole[..whole.len() / 2]).unwrap();
+    place.fails(&format!("{eval} cut.pth"), 1, &["cut.pth"]);
+    place.fails(&format!("{eval} nowhere.pth"), 1, &["nowhere.pth"]);
+    assert!(!place.at("pwned").exists());
+
+    let study = "study --quiet --model tiny.toml --data data --class-list classes.tsv";
+    place.fails(&format!("{study} --text-features {hostile}"), 1, &["system", "refused"]);
+    place.matrix("wide.safetensors", 3, 8);
+    place.fails(
+        &format!("{study} --text-features wide.safetensors"),
+        1,
+        &["wide.safetensors", "3 classes"],
+    );
+    place.fails("study --model resnet19", 2, &["resnet19", "resnet18"]);
+    place.fails(&format!("{TRAIN} --out out --device nonsense"), 2, &["nonsense"]);
+    place.fails(&format!("{TRAIN} --out out --epochs 0"), 2, &["epochs"]);
+    place.fails(&format!("{TRAIN} --out tiny.toml/out"), 1, &["tiny.toml/out"]);
+    fs::create_dir(place.at("data/train/n2")).unwrap();
+    place.fails(&format!("{TRAIN} --out out"), 1, &["n2"]);
+}
+
+#[test]
+fn devices_say_what_is_here() {
+    let place = Place::new();
+    let devices = place.json("devices");
+    let names: Vec<&str> =
+        devices.as_array().unwrap().iter().filter_map(|d| d["name"].as_str()).collect();
+    assert!(names.contains(&"cpu") && names.contains(&"emulated"), "{names:?}");
+    assert!(place.done("devices").contains("cuda"));
+}
