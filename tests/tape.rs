@@ -4,7 +4,8 @@ use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
-use flipside::tape::{Execution, PlanKind, Undo, Weights};
+use flipside::ops::{Role, RunState};
+use flipside::tape::{Execution, ParamId, PlanKind, Undo, Weights};
 
 use crate::pytorch_networks::{formula_images, formula_weights};
 
@@ -129,4 +130,45 @@ fn replay_equals_a_whole_run_in_resnet50() {
 fn replay_equals_a_whole_run_in_a_small_resnet() {
     check_replay("resnet_small", Head::Baseline, 32, 1);
     check_replay("resnet_small", Head::TextGuided { width: 32 }, 32, 1);
+}
+
+/// One training step of a whole network, kernels against the CPU: losses, every gradient, running
+/// statistics. Batch norm's sums and the loss are rounded differently, so bits differ; the bound is
+/// that of f32 sums of a few thousand terms that pass through seven layers.
+#[test]
+fn an_emulated_training_step_equals_the_cpus() {
+    let file = ModelFile::open("resnet_small").unwrap().smooth_twin();
+    for head in [Head::Baseline, Head::TextGuided { width: 24 }] {
+        let model = Model::new(&file, head, 10, 16, 0.1).unwrap();
+        let step = |device: &Device| {
+            let mut weights = Weights::new(&model.tape, device, true).unwrap();
+            weights.initialize(3).unwrap();
+            let outputs = [model.loss];
+            let mut exec =
+                Execution::new(&model.tape, device, PlanKind::Train, 4, &outputs).unwrap();
+            exec.begin_training(RunState::default(), &[0, 1, 2]).unwrap();
+            exec.write(model.image, &formula_images(3, 16)).unwrap();
+            exec.write(model.labels, &[1u32, 9, 4]).unwrap();
+            exec.forward(&weights).unwrap();
+            let mut tensors = vec![("loss".to_string(), exec.read(model.loss).unwrap())];
+            exec.backward(&mut weights, model.loss, &[1.0 / 3.0; 3], |_| {}).unwrap();
+            for (index, param) in model.tape.params().iter().enumerate() {
+                let values = match param.spec.role {
+                    Role::Counter => continue,
+                    Role::Buffer => weights.get(ParamId(index)),
+                    _ => weights.gradient(ParamId(index)),
+                };
+                tensors.push((param.name.clone(), values.unwrap()));
+            }
+            tensors
+        };
+        for ((name, cpu), (_, emulated)) in
+            step(&Device::cpu()).iter().zip(&step(&Device::emulated()))
+        {
+            let largest = cpu.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (at, (c, e)) in cpu.iter().zip(emulated).enumerate() {
+                assert!((c - e).abs() <= 1e-4 * largest, "{name}[{at}]: {e}, {c} on the CPU");
+            }
+        }
+    }
 }
