@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::images::{Images, load_batch};
-use super::outcome::{hash_logits, top1};
+use super::outcome::hash_logits;
 use crate::models::Model;
 use crate::ops::cross_entropy;
 use crate::tape::{Execution, PlanKind, Weights};
+use crate::train::ranking::argmax;
 use crate::{Error, Result};
 
 /// What logits say of an image, computed in f64. Numbers are NaN where a logit isn't finite.
@@ -25,7 +26,7 @@ pub struct Judged {
 impl Judged {
     /// Judges the logits of an image of class `label`.
     pub fn of(logits: &[f32], label: u32) -> Judged {
-        let top1 = top1(logits);
+        let top1 = argmax(logits);
         if logits.iter().any(|z| !z.is_finite()) {
             return Judged { top1, loss: f64::NAN, p_label: f64::NAN, top2diff: f64::NAN };
         }

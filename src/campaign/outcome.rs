@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::golden::{Golden, Judged};
+use crate::train::ranking::rank;
 
 /// The outcomes exclude each other and are asked in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,32 +82,6 @@ impl Effect {
     }
 }
 
-/// Whether logit `a` of class `i` stands before `b` of class `j`: NaN counts as greatest, as in
-/// PyTorch's `topk`; the lower index wins ties.
-fn before(a: f32, i: usize, b: f32, j: usize) -> bool {
-    match (a.is_nan(), b.is_nan()) {
-        (true, false) => true,
-        (false, true) => false,
-        (true, true) => i < j,
-        _ => a > b || (a == b && i < j),
-    }
-}
-
-/// The greatest logit's class; the lowest index wins ties, NaN counts as greatest.
-pub fn top1(logits: &[f32]) -> usize {
-    (1..logits.len()).fold(
-        0,
-        |best, k| {
-            if before(logits[k], k, logits[best], best) { k } else { best }
-        },
-    )
-}
-
-/// How many classes stand before `class`.
-fn rank(logits: &[f32], class: usize) -> usize {
-    (0..logits.len()).filter(|k| before(logits[*k], *k, logits[class], class)).count()
-}
-
 /// The first eight bytes, little-endian, of the SHA-256 of the logits' bits, little-endian, with
 /// every NaN as 0x7fc00000.
 pub fn hash_logits(logits: &[f32]) -> u64 {
@@ -167,6 +142,5 @@ mod tests {
         let other = f32::from_bits(0xffc0_0001);
         assert_eq!(hash_logits(&[1.0, f32::NAN]), hash_logits(&[1.0, other]));
         assert_ne!(hash_logits(&[0.0]), hash_logits(&[-0.0]));
-        assert_eq!(top1(&[1.0, other, f32::NAN]), 1);
     }
 }

@@ -1,10 +1,12 @@
 //! What a model answers on a data set.
 
 use super::Source;
+use super::ranking::{argmax, rank};
 use crate::Result;
 use crate::data::{Batch, Batches, EpochPlan};
 use crate::device::Device;
 use crate::models::Model;
+use crate::ops::cross_entropy::{loss, probabilities};
 use crate::progress::Progress;
 use crate::tape::{Execution, PlanKind, Weights};
 
@@ -28,43 +30,18 @@ impl Answer {
     /// Reads the answer off the logits of one image; sums are f64. A NaN counts as the largest
     /// value, as it does in PyTorch's top-k.
     pub fn of(index: u64, label: u32, logits: &[f32]) -> Answer {
-        let top1 = argmax(logits);
-        let own = logits[label as usize];
-        let rank = (0u32..)
-            .zip(logits)
-            .filter(|(class, z)| exceeds(**z, own) || (*class < label && !exceeds(own, **z)))
-            .count() as u32;
-        let max = f64::from(logits[top1 as usize]);
-        let sum: f64 = logits.iter().map(|z| (f64::from(*z) - max).exp()).sum();
-        let second = (0u32..)
-            .zip(logits)
-            .filter(|(class, _)| *class != top1)
-            .map(|(_, z)| (f64::from(*z) - max).exp())
-            .fold(0.0, f64::max);
+        let (top1, p) = (argmax(logits), probabilities(logits));
+        let others = p.iter().enumerate().filter(|(class, _)| *class != top1);
+        let second = others.fold(0.0, |second: f64, (_, p)| second.max(*p));
         Answer {
             index,
             label,
-            top1,
-            rank,
-            loss: max - f64::from(own) + sum.ln(),
-            top2diff_percent: 100.0 * (1.0 - second) / sum,
+            top1: top1 as u32,
+            rank: rank(logits, label as usize) as u32,
+            loss: loss(logits, label as usize),
+            top2diff_percent: 100.0 * (p[top1] - second),
         }
     }
-}
-
-/// The class with the largest logit: NaN before everything, the lowest index on a tie.
-pub fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (class, z) in logits.iter().enumerate() {
-        if exceeds(*z, logits[best]) {
-            best = class;
-        }
-    }
-    best as u32
-}
-
-fn exceeds(a: f32, b: f32) -> bool {
-    a > b || (a.is_nan() && !b.is_nan())
 }
 
 /// A model's answers on a data set, in its order.

@@ -6,10 +6,11 @@
 
 mod evaluate;
 mod job;
+pub mod ranking;
 mod snapshot;
 mod trainer;
 
-pub use evaluate::{Answer, Evaluation, Evaluator, argmax};
+pub use evaluate::{Answer, Evaluation, Evaluator};
 pub use job::{Job, Output, Source};
 pub use trainer::{EpochRecord, StepFigures, Trainer};
 

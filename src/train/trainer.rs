@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ranking::argmax;
 use super::snapshot::{self, Position};
-use super::{Evaluator, Job, Output, argmax, check_labels};
+use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::{Buffer, Device};
 use crate::models::Model;
@@ -232,7 +233,7 @@ impl Trainer {
         }
         let logits = self.execution.read(self.model.logits)?;
         let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
-        let right = rows.filter(|(row, label)| argmax(row) == **label).count();
+        let right = rows.filter(|(row, label)| argmax(row) == **label as usize).count();
         let gradient = vec![1.0 / images as f32; images];
         self.execution.backward(&mut self.weights, self.model.loss, &gradient, |_| ())?;
         let options = Sgd {
