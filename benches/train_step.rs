@@ -1,4 +1,4 @@
-//! Where the time of a training step goes, by kind of operation.
+//! Where the time of a training step goes, by kind of operation; `vs_torch.py` puts PyTorch beside it.
 //!
 //! `cargo bench --bench train_step -- [MODEL] [IMAGE_SIZE] [BATCH] [STEPS]`
 
@@ -12,9 +12,6 @@ use flipside::models::ModelFile;
 use flipside::nn::Head;
 use flipside::rng::{self, Draw};
 use flipside::train::{Job, Source, Trainer};
-
-/// PyTorch 2, ResNet-18 at 64×64, batch 128, two cores: images a second, from slow to fast runs.
-const PYTORCH_RESNET18: [f64; 2] = [125.0, 150.0];
 
 /// Labels without images: the steps get their batches from memory.
 struct Unread {
@@ -100,10 +97,6 @@ fn main() -> flipside::Result<()> {
         rate(seconds[steps / 2]),
         rate(seconds[0])
     );
-    if (name, size, batch.len()) == ("resnet18", 64, 128) {
-        let [slow, fast] = PYTORCH_RESNET18;
-        println!("PyTorch on two such cores: {slow:.0} to {fast:.0} images/s");
-    }
 
     trainer.execution_mut().start_clocks();
     let start = Instant::now();
