@@ -137,3 +137,19 @@ pub fn all() -> Vec<OpCase> {
     .flatten()
     .collect()
 }
+
+/// Cases of real sizes, for `benches/ops.rs`.
+pub fn benchmarks() -> Vec<OpCase> {
+    [
+        super::conv2d::benchmarks(),
+        super::linear::benchmarks(),
+        super::batch_norm::benchmarks(),
+        super::max_pool::benchmarks(),
+        super::adaptive_avg_pool::benchmarks(),
+        super::relu::benchmarks(),
+        super::add::benchmarks(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

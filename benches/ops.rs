@@ -1,0 +1,89 @@
+//! How long each operation takes: medians of forward and backward passes over the cases of
+//! [`case::benchmarks`].
+//!
+//! `cargo bench --bench ops -- [--device cpu|cuda[:N]|emulated] [--filter TEXT] [--repeats N]`
+
+use clap::Parser;
+
+use flipside::device::Device;
+use flipside::ops::RunState;
+use flipside::ops::case::{self, OpCase};
+use flipside::rng::{self, Draw};
+use flipside::tape::{Execution, PlanKind, Weights};
+
+/// Times the operations.
+#[derive(Parser)]
+struct Args {
+    /// cpu, cuda, cuda:N or emulated
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Only cases whose name holds this text
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Passes of each case; the first is not counted
+    #[arg(long, default_value_t = 15)]
+    repeats: usize,
+    /// What cargo bench passes on
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// Median milliseconds of forward and backward passes.
+fn time(case: &OpCase, device: &Device, repeats: usize) -> flipside::Result<[f64; 2]> {
+    let (tape, inputs, node) = case.tape()?;
+    let mut weights = Weights::new(&tape, device, true)?;
+    weights.initialize(1)?;
+    let mut exec = Execution::new(&tape, device, PlanKind::Train, case.batch, &[node])?;
+    if case.training {
+        let samples: Vec<u64> = (0..case.batch as u64).collect();
+        exec.begin_training(RunState::default(), &samples)?;
+    } else {
+        exec.begin(case.batch)?;
+    }
+    for (index, (id, input)) in inputs.iter().zip(&case.inputs).enumerate() {
+        exec.write(*id, &input.words(case.batch, &format!("{} {index}", case.name)))?;
+    }
+    let mut draws = rng::stream(3, &case.name);
+    let count = case.batch * tape.node(node).spec.map.elements();
+    let gradient: Vec<f32> = (0..count).map(|_| draws.between(-1.0, 1.0) as f32).collect();
+    let mut times = [Vec::new(), Vec::new()];
+    for pass in 0..=repeats {
+        exec.start_clocks();
+        exec.forward(&weights)?;
+        exec.backward(&mut weights, node, &gradient, |_| {})?;
+        let timings = exec.timings();
+        if pass > 0 {
+            times[0].push(timings.values().map(|kind| kind.forward_ms).sum::<f64>());
+            times[1].push(timings.values().map(|kind| kind.backward_ms).sum::<f64>());
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }))
+}
+
+fn main() -> flipside::Result<()> {
+    let args = Args::parse();
+    let device = Device::parse(&args.device)?;
+    println!("{:<46} {:>5}  {:>10}  {:>11}  rate", "case", "batch", "forward ms", "backward ms");
+    for case in case::benchmarks() {
+        if !case.name.contains(&args.filter) {
+            continue;
+        }
+        let [forward, backward] = time(&case, &device, args.repeats.max(1))?;
+        let specs: Vec<_> = case.inputs.iter().map(|input| input.spec()).collect();
+        let cost = case.op.cost(&specs);
+        print!("{:<46} {:>5}  {forward:>10.3}  {backward:>11.3}  ", case.name, case.batch);
+        // 1e6 a millisecond is 1e9 a second.
+        let giga = |count: u64, ms: f64| case.batch as f64 * count as f64 / (1e6 * ms);
+        if cost.macs > 0 {
+            // Backward multiplies twice: for the input's gradient and for the weights'.
+            let macs = cost.macs;
+            println!("{:.0} / {:.0} GFLOP/s", giga(2 * macs, forward), giga(4 * macs, backward));
+        } else {
+            println!("{:.1} GB/s forward", giga(cost.bytes, forward));
+        }
+    }
+    Ok(())
+}
