@@ -1,46 +1,35 @@
-//! Operations one by one, at the sizes of a network: the same cases that tests are made of.
+//! How long each operation takes: medians of forward and backward passes over the cases of
+//! [`case::benchmarks`].
 //!
-//! `cargo bench --bench ops -- [DEVICE] [NAME]`: cpu, cuda or emulated; only cases whose name holds
-//! NAME. Medians of seven warm runs; operations and bytes are those that the operation declares.
+//! `cargo bench --bench ops -- [--device cpu|cuda[:N]|emulated] [--filter TEXT] [--repeats N]`
 
-use std::time::Instant;
+use clap::Parser;
 
 use flipside::device::Device;
 use flipside::ops::RunState;
 use flipside::ops::case::{self, OpCase};
+use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Weights};
 
-const RUNS: usize = 7;
-
-fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
-    let device = Device::parse(&args.next().unwrap_or_else(|| "cpu".into()))?;
-    let name = args.next().unwrap_or_default();
-    println!("{:<44} {:>9} {:>9} {:>9} {:>9}", "", "forward", "GFLOP/s", "GB/s", "backward");
-    for case in case::benchmarks().iter().filter(|case| case.name.contains(&name)) {
-        measure(case, &device)?;
-    }
-    Ok(())
+/// Times the operations.
+#[derive(Parser)]
+struct Args {
+    /// cpu, cuda, cuda:N or emulated
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Only cases whose name holds this text
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Passes of each case; the first is not counted
+    #[arg(long, default_value_t = 15)]
+    repeats: usize,
+    /// What cargo bench passes on
+    #[arg(long, hide = true)]
+    bench: bool,
 }
 
-/// The median of seven runs, in milliseconds.
-fn median_ms(
-    device: &Device,
-    mut run: impl FnMut() -> flipside::Result<()>,
-) -> flipside::Result<f64> {
-    let mut times = Vec::new();
-    for _ in 0..=RUNS {
-        let start = Instant::now();
-        run()?;
-        device.synchronize()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    times.remove(0); // the first one warms up
-    times.sort_by(f64::total_cmp);
-    Ok(times[RUNS / 2])
-}
-
-fn measure(case: &OpCase, device: &Device) -> flipside::Result<()> {
+/// Median milliseconds of forward and backward passes.
+fn time(case: &OpCase, device: &Device, repeats: usize) -> flipside::Result<[f64; 2]> {
     let (tape, inputs, node) = case.tape()?;
     let mut weights = Weights::new(&tape, device, true)?;
     weights.initialize(1)?;
@@ -51,19 +40,50 @@ fn measure(case: &OpCase, device: &Device) -> flipside::Result<()> {
     } else {
         exec.begin(case.batch)?;
     }
-    for (index, input) in case.inputs.iter().enumerate() {
-        exec.write(inputs[index], &input.words(case.batch, &format!("input {index}")))?;
+    for (index, (id, input)) in inputs.iter().zip(&case.inputs).enumerate() {
+        exec.write(*id, &input.words(case.batch, &format!("{} {index}", case.name)))?;
     }
-    let forward = median_ms(device, || exec.forward(&weights))?;
-    let gradient = vec![0.5f32; case.batch * tape.node(node).spec.map.elements()];
-    let backward = median_ms(device, || exec.backward(&mut weights, node, &gradient, |_| ()))?;
-    let cost = case.op.cost(&tape.input_specs(node));
-    let rate = |count: u64| count as f64 * case.batch as f64 / forward / 1e6;
-    let name = if case.training { case.name.clone() } else { format!("{}, eval", case.name) };
-    println!(
-        "{name:<44} {forward:>6.2} ms {:>9.1} {:>9.1} {backward:>6.2} ms",
-        rate(2 * cost.macs),
-        rate(cost.bytes)
-    );
+    let mut draws = rng::stream(3, &case.name);
+    let count = case.batch * tape.node(node).spec.map.elements();
+    let gradient: Vec<f32> = (0..count).map(|_| draws.between(-1.0, 1.0) as f32).collect();
+    let mut times = [Vec::new(), Vec::new()];
+    for pass in 0..=repeats {
+        exec.start_clocks();
+        exec.forward(&weights)?;
+        exec.backward(&mut weights, node, &gradient, |_| {})?;
+        let timings = exec.timings();
+        if pass > 0 {
+            times[0].push(timings.values().map(|kind| kind.forward_ms).sum::<f64>());
+            times[1].push(timings.values().map(|kind| kind.backward_ms).sum::<f64>());
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }))
+}
+
+fn main() -> flipside::Result<()> {
+    let args = Args::parse();
+    let device = Device::parse(&args.device)?;
+    println!("{:<46} {:>5}  {:>10}  {:>11}  rate", "case", "batch", "forward ms", "backward ms");
+    for case in case::benchmarks() {
+        if !case.name.contains(&args.filter) {
+            continue;
+        }
+        let [forward, backward] = time(&case, &device, args.repeats.max(1))?;
+        let specs: Vec<_> = case.inputs.iter().map(|input| input.spec()).collect();
+        let cost = case.op.cost(&specs);
+        print!("{:<46} {:>5}  {forward:>10.3}  {backward:>11.3}  ", case.name, case.batch);
+        // 1e6 a millisecond is 1e9 a second.
+        let giga = |count: u64, ms: f64| case.batch as f64 * count as f64 / (1e6 * ms);
+        if cost.macs > 0 {
+            // Backward multiplies twice: for the input's gradient and for the weights'.
+            let macs = cost.macs;
+            println!("{:.0} / {:.0} GFLOP/s", giga(2 * macs, forward), giga(4 * macs, backward));
+        } else {
+            println!("{:.1} GB/s forward", giga(cost.bytes, forward));
+        }
+    }
     Ok(())
 }

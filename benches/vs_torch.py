@@ -1,62 +1,114 @@
-"""A training step of ResNet-18 in PyTorch and here, in one go.
+"""Images a second of this crate and of PyTorch on the same CPU, in alternating rounds.
 
-    python3 -m venv venv && venv/bin/pip install torch torchvision
-    venv/bin/python benches/vs_torch.py [IMAGE_SIZE] [BATCH]
+    python3 -m venv venv
+    venv/bin/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
+    venv/bin/python benches/vs_torch.py [--rounds 5] [--threads 2] [--only TEXT]
 
-Runs alternate three times; medians of steps, two threads, random data. Prints images a second.
+The forward passes are in eval mode, the training step is forward, backward and SGD with momentum.
+Each figure is the median over the rounds; in a round each contestant gives its own median.
 """
 
+import argparse
+import os
+import pathlib
 import re
 import statistics
 import subprocess
-import sys
 import time
 
 import torch
 import torchvision
 
-SIZE, BATCH = (int(word) for word in (sys.argv[1:] + ["64", "128"][len(sys.argv) - 1 :])[:2])
-STEPS = 8
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FORWARD = [(model, 224, batch) for model in ("resnet18", "resnet50") for batch in (8, 1)]
+TRAINING = [("resnet18", 64, 128)]
 
 
-def torch_step(channels_last):
-    torch.set_num_threads(2)
-    torch.manual_seed(0)
-    model = torchvision.models.resnet18(num_classes=20).train()
-    images = torch.randn(BATCH, 3, SIZE, SIZE)
-    labels = torch.arange(BATCH) % 20
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
-        images = images.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-    times = []
-    for _ in range(STEPS + 2):
-        start = time.perf_counter()
-        optimizer.zero_grad()
+def torch_forward(name, size, batch, layout):
+    model = torchvision.models.get_model(name).eval().to(memory_format=layout)
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=layout)
+
+    def run():
+        with torch.inference_mode():
+            model(images)
+
+    return run
+
+
+def torch_training(name, size, batch, layout):
+    model = torchvision.models.get_model(name, num_classes=200).to(memory_format=layout)
+    images = torch.randn(batch, 3, size, size).contiguous(memory_format=layout)
+    labels = torch.arange(batch) % 200
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def run():
+        optimiser.zero_grad()
         torch.nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-        times.append(time.perf_counter() - start)
-    return BATCH / statistics.median(times[2:])
+        optimiser.step()
+
+    return run
 
 
-def flipside_step():
-    command = ["cargo", "bench", "-q", "--bench", "train_step", "--"]
-    command += ["resnet18", str(SIZE), str(BATCH), str(STEPS)]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return float(re.search(r"([\d.]+) images/s", output).group(1))
+def rate(run, batch, repeats):
+    """Images a second of the median of `repeats` runs after one that isn't counted."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return batch / statistics.median(seconds)
 
 
-peers = {
-    "PyTorch": lambda: torch_step(False),
-    "PyTorch, channels-last": lambda: torch_step(True),
-    "flipside": flipside_step,
-}
-found = {name: [] for name in peers}
-for _ in range(3):
-    for name, run in peers.items():
-        found[name].append(run())
-ours = statistics.median(found["flipside"])
-print(f"ResNet-18, {SIZE}×{SIZE}, batch {BATCH}, training step, torch {torch.__version__}")
-for name, rates in found.items():
-    rate = statistics.median(rates)
-    print(f"{name:24} {rate:8.1f} images/s   flipside is {ours / rate:.2f}×")
+def bench_binaries():
+    """Builds the benchmarks; where each lies."""
+    command = ["cargo", "bench", "--no-run", "--bench", "forward", "--bench", "train_step"]
+    said = subprocess.run(command, cwd=ROOT, check=True, text=True, stderr=subprocess.PIPE).stderr
+    found = re.findall(r"benches/(\w+)\.rs \((.+)\)", said)
+    return {name: ROOT / path for name, path in found}
+
+
+def flipside(binary, name, size, batch, repeats, threads):
+    command = [binary, name, str(size), str(batch), str(repeats)]
+    environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+    said = subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+    return float(re.search(r"([\d.]+) images/s", said).group(1))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help="only rows whose name holds this text")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    binaries = bench_binaries()
+
+    rows = [("forward", "forward", torch_forward, *shape) for shape in FORWARD]
+    rows += [("training", "train_step", torch_training, *shape) for shape in TRAINING]
+    print(f"PyTorch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds")
+    print("images/s; the ratio is to the faster of PyTorch's two\n")
+    print("| what | flipside | PyTorch | PyTorch channels-last | ratio |")
+    print("|---|---|---|---|---|")
+    for what, binary, make, name, size, batch in rows:
+        title = f"{name} {what}, {size}², batch {batch}"
+        if arguments.only not in title:
+            continue
+        repeats = 3 if what == "training" else 5 if batch > 1 else 15
+        layouts = (torch.contiguous_format, torch.channels_last)
+        runs = [make(name, size, batch, layout) for layout in layouts]
+        rates = [[], [], []]
+        for _ in range(arguments.rounds):
+            ours = flipside(binaries[binary], name, size, batch, repeats, arguments.threads)
+            rates[0].append(ours)
+            for place, run in enumerate(runs, 1):
+                rates[place].append(rate(run, batch, repeats))
+        ours, plain, last = map(statistics.median, rates)
+        ratio = ours / max(plain, last)
+        print(f"| {title} | {ours:.1f} | {plain:.1f} | {last:.1f} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

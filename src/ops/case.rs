@@ -138,26 +138,18 @@ pub fn all() -> Vec<OpCase> {
     .collect()
 }
 
-/// Cases of the size that ResNet-18 has at 64×64 with 128 images, for benchmarks.
+/// Cases of real sizes, for `benches/ops.rs`.
 pub fn benchmarks() -> Vec<OpCase> {
-    use super::conv2d::Conv2d;
-    let input = |height, channels| vec![CaseInput::uniform(Map::new(height, height, channels))];
-    let conv = |name, op: Conv2d, height| OpCase::new(name, op, input(height, op.in_channels), 128);
-    let wide = || input(16, 64);
-    vec![
-        conv("stem 7x7, 3 to 64", Conv2d::square(3, 64, 7, 2, 3), 64),
-        conv("3x3, 64 at 16", Conv2d::square(64, 64, 3, 1, 1), 16),
-        conv("3x3 stride 2, 64 to 128 at 16", Conv2d::square(64, 128, 3, 2, 1), 16),
-        conv("3x3, 128 at 8", Conv2d::square(128, 128, 3, 1, 1), 8),
-        conv("3x3, 256 at 4", Conv2d::square(256, 256, 3, 1, 1), 4),
-        conv("3x3, 512 at 2", Conv2d::square(512, 512, 3, 1, 1), 2),
-        OpCase::new("512 to 1000", super::linear::Linear::new(512, 1000, true), input(1, 512), 128),
-        OpCase::new("64 at 32", super::batch_norm::BatchNorm::new(64), input(32, 64), 128),
-        OpCase::new("64 at 32", super::batch_norm::BatchNorm::new(64), input(32, 64), 128).eval(),
-        OpCase::new("64 at 32", super::relu::Relu, input(32, 64), 128),
-        OpCase::new("3x3, 64 at 32", super::max_pool::MaxPool::square(3, 2, 1), input(32, 64), 128),
-        OpCase::new("64 at 16", super::add::Add, [wide(), wide()].concat(), 128),
-        OpCase::new("512", super::l2_normalize::L2Normalize, input(1, 512), 128),
-        OpCase::new("1000", super::scale::Scale, input(1, 1000), 128),
+    [
+        super::conv2d::benchmarks(),
+        super::linear::benchmarks(),
+        super::batch_norm::benchmarks(),
+        super::max_pool::benchmarks(),
+        super::adaptive_avg_pool::benchmarks(),
+        super::relu::benchmarks(),
+        super::add::benchmarks(),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -90,6 +90,12 @@ pub fn cases() -> Vec<OpCase> {
     .collect()
 }
 
+/// The pooling before ResNet-50's last layer, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = CaseInput::uniform(Map::new(7, 7, 2048));
+    vec![OpCase::new("global, 2048, 7²", AdaptiveAvgPool::GLOBAL, vec![input], 32)]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,3 +49,9 @@ pub fn cases() -> Vec<OpCase> {
     let input = CaseInput::uniform(Map::new(4, 3, 17));
     vec![OpCase::new("map", Add, vec![input; 2], 3)]
 }
+
+/// A layer of ResNet-50, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = CaseInput::uniform(Map::new(56, 56, 256));
+    vec![OpCase::new("256, 56²", Add, vec![input; 2], 8)]
+}

@@ -215,3 +215,27 @@ pub fn cases() -> Vec<OpCase> {
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 3))
     .collect()
 }
+
+/// Layers of ResNet-18 and -50 at 224×224, and of the small ResNet at 32×32, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    [
+        ("7x7 stride 2, 3 to 64, 224²", Conv2d::square(3, 64, 7, 2, 3), 224, 8),
+        ("3x3, 64 to 64, 56²", Conv2d::square(64, 64, 3, 1, 1), 56, 8),
+        ("3x3 stride 2, 64 to 128, 56²", Conv2d::square(64, 128, 3, 2, 1), 56, 8),
+        ("3x3, 256 to 256, 14²", Conv2d::square(256, 256, 3, 1, 1), 14, 8),
+        ("3x3, 512 to 512, 7²", Conv2d::square(512, 512, 3, 1, 1), 7, 8),
+        ("1x1, 64 to 256, 56²", Conv2d::square(64, 256, 1, 1, 0), 56, 8),
+        ("1x1, 1024 to 256, 14²", Conv2d::square(1024, 256, 1, 1, 0), 14, 8),
+        ("1x1 stride 2, 256 to 512, 56²", Conv2d::square(256, 512, 1, 2, 0), 56, 8),
+        ("3x3, 3 to 16, 32²", Conv2d::square(3, 16, 3, 1, 1), 32, 64),
+        ("3x3, 16 to 16, 32²", Conv2d::square(16, 16, 3, 1, 1), 32, 64),
+        ("3x3, 32 to 32, 16²", Conv2d::square(32, 32, 3, 1, 1), 16, 64),
+        ("3x3, 64 to 64, 8²", Conv2d::square(64, 64, 3, 1, 1), 8, 64),
+    ]
+    .into_iter()
+    .map(|(name, op, side, batch)| {
+        let map = Map::new(side, side, op.in_channels);
+        OpCase::new(name, op, vec![CaseInput::uniform(map)], batch)
+    })
+    .collect()
+}

@@ -82,3 +82,9 @@ pub fn cases() -> Vec<OpCase> {
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 5))
     .collect()
 }
+
+/// The last layer of ResNet-50, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = vec![CaseInput::uniform(Map::vector(2048))];
+    vec![OpCase::new("2048 to 1000", Linear::new(2048, 1000, true), input, 128)]
+}

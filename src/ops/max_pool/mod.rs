@@ -87,3 +87,9 @@ pub fn cases() -> Vec<OpCase> {
     })
     .collect()
 }
+
+/// The pooling after ResNet's stem, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = CaseInput::uniform(Map::new(112, 112, 64));
+    vec![OpCase::new("3x3 stride 2, 64, 112²", MaxPool::square(3, 2, 1), vec![input], 8)]
+}

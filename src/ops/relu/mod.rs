@@ -47,3 +47,8 @@ pub fn cases() -> Vec<OpCase> {
         OpCase::new("vector", Relu, vec![CaseInput::uniform(Map::vector(3))], 1).eval(),
     ]
 }
+
+/// A layer of ResNet-50, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    vec![OpCase::new("256, 56²", Relu, vec![CaseInput::uniform(Map::new(56, 56, 256))], 8)]
+}
