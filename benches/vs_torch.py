@@ -1,7 +1,7 @@
 """Images a second of this crate and of PyTorch on the same CPU, in alternating rounds.
 
     python3 -m venv venv
-    venv/bin/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu
+    venv/bin/pip install torch torchvision
     venv/bin/python benches/vs_torch.py [--rounds 5] [--threads 2] [--only TEXT]
 
 The forward passes are in eval mode, the training step is forward, backward and SGD with momentum.
