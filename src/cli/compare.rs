@@ -7,8 +7,10 @@ use crate::campaign::Run;
 use crate::campaign::compare;
 use crate::report::comparison_text;
 
-/// Compare two injection campaigns of the same images, seed and number of injections: the
-/// improvement of OTHER over BASELINE.
+/// Compare two injection campaigns: the improvement of OTHER over BASELINE
+///
+/// Both must be of the same images, seed and number of injections (`inject --right-in`). Ratios are
+/// of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is harmed less.
 #[derive(clap::Args)]
 pub struct Args {
     /// Run folder of the baseline

@@ -3,6 +3,7 @@
 use super::common::{print, print_json};
 use crate::device;
 
+/// Say which devices are here, with which kernels, and what the others lack
 #[derive(clap::Args)]
 pub struct Args {
     /// Print JSON for machines instead of text

@@ -8,7 +8,7 @@ use crate::data::ImageFolder;
 use crate::study::eval_transform;
 use crate::train::{Evaluator, Source};
 
-/// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff.
+/// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -14,7 +14,7 @@ use crate::study::{SourceImages, eval_transform};
 use crate::train::Source;
 use crate::{Error, Result};
 
-/// Inject faults into every Conv2d and Linear of a checkpoint and count what they do.
+/// Inject faults into every Conv2d and Linear of a checkpoint and count what they do
 ///
 /// One bit (or --bits) of one output of a layer flips, before batch norm and activation; image,
 /// neuron and bits are drawn uniformly from the seed, so that injection n of a layer is the same

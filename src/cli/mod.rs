@@ -24,21 +24,15 @@ struct Cli {
     command: Command,
 }
 
+// What each does stands above its `Args`.
 #[derive(Subcommand)]
 enum Command {
-    /// Train baseline and text-guided models, inject the same faults, print the table
     Study(study::Args),
-    /// Train a model on an image folder
     Train(train::Args),
-    /// Evaluate a checkpoint on an image folder
     Eval(eval::Args),
-    /// Classify images, or a tensor of images, with faults if asked
     Predict(predict::Args),
-    /// Run an injection campaign on a checkpoint
     Inject(inject::Args),
-    /// Compare two injection campaigns
     Compare(compare::Args),
-    /// Say which devices are here, and what the others lack
     Devices(devices::Args),
 }
 

@@ -13,7 +13,7 @@ use crate::study::eval_transform;
 use crate::tape::{Execution, NodeId, PlanKind};
 use crate::{Error, Result};
 
-/// Classify images, or a tensor of images, and print the most probable classes.
+/// Classify images, or a tensor of images, with faults if asked
 ///
 /// Faults are flipped bits of a layer's output, before batch norm and activation:
 ///

@@ -9,8 +9,10 @@ use crate::recipe::{Recipe, Schedule};
 use crate::report::study_text;
 use crate::study::{self, Inputs, Options};
 
-/// Train three models (the baseline, the text-guided head with random rows, the same started from
-/// text), inject the same faults into all, and print what differs.
+/// Train baseline and text-guided models, inject the same faults, print the table
+///
+/// Three models: the baseline, the text-guided head's form with random rows, and the same started
+/// from text; the same faults hit all of them, on images that all get right.
 ///
 /// Without --data it runs on built-in synthetic images with a small network, in a few minutes. With
 /// --data it takes a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, and needs --text-features.

@@ -12,8 +12,9 @@ use crate::study::folder_sources;
 use crate::text;
 use crate::train::{Job, Output, Trainer};
 
-/// Train a model on an image folder; the result is OUT/model.safetensors, a state dict that PyTorch
-/// loads. A run that was stopped, by whatever, goes on with --resume to the same bits.
+/// Train a model on an image folder
+///
+/// The result is OUT/model.safetensors, a state dict that PyTorch loads. A run that was stopped, by whatever, goes on with --resume to the same bits.
 #[derive(clap::Args)]
 pub struct Args {
     /// A model's name or a .toml file
