@@ -158,6 +158,9 @@ fn train_evaluate_predict_inject_compare() {
     assert!(only.lines().count() > 10 && only.lines().all(|row| first.contains(row)));
 
     place.fails("compare first nowhere", 1, &["nowhere"]);
+    fs::create_dir_all(place.at("one/n0")).unwrap();
+    fs::copy(place.at("data/val/n0/0.png"), place.at("one/n0/0.png")).unwrap();
+    place.fails(&format!("eval {GUIDED} --data one"), 2, &["one", "1 classes"]);
     place.fails(&format!("inject {GUIDED} --data data --bits 5"), 2, &["4 bits"]);
     place.fails(
         &format!("inject {GUIDED} --data data --quiet --layer nope"),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
-use crate::data::ImageFolder;
+use crate::Error;
+use crate::data::{Dataset, ImageFolder};
 use crate::study::eval_transform;
 use crate::train::{Evaluator, Source};
 
@@ -31,6 +32,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let loaded = args.model.load(&device)?;
     let classes = class_list(args.class_list.as_deref())?;
     let dataset = ImageFolder::open(&args.data, classes.as_ref())?;
+    // Labels are the folders' places; they would point at other classes' logits.
+    let (found, expected) = (dataset.classes().len(), loaded.model.classes);
+    if found != expected {
+        let folder = args.data.display();
+        let detail = format!("{folder} has {found} classes, the checkpoint {expected}");
+        return Err(Error::usage(detail).into());
+    }
     let transform = eval_transform(&loaded.file, loaded.model.image_size);
     let source = Source { dataset: Arc::new(dataset), transform };
     let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;

@@ -155,7 +155,7 @@ fn eligible(
     let images = SourceImages(val);
     let batch = args.batch as usize;
     let classes = val.dataset.classes().len();
-    if classes > loaded.model.classes {
+    if classes != loaded.model.classes {
         return Err(Error::usage(format!(
             "{} has {classes} classes, the checkpoint {}",
             args.data.display(),
