@@ -221,6 +221,11 @@ fn bad_input_gives_one_sentence() {
         1,
         &["wide.safetensors", "3 classes"],
     );
+    let zero = MODEL.replace("[4, 8]", "[0, 8]");
+    fs::write(place.at("zero.toml"), zero).unwrap();
+    place.fails("train --model zero.toml --data data --quiet --out out", 2, &["widths"]);
+    let rows = "--random-rows 99999999999999";
+    place.fails(&format!("{TRAIN} --out out {rows}"), 2, &["65536"]);
     place.fails("study --model resnet19", 2, &["resnet19", "resnet18"]);
     place.fails(&format!("{TRAIN} --out out --device nonsense"), 2, &["nonsense"]);
     place.fails(&format!("{TRAIN} --out out --epochs 0"), 2, &["epochs"]);

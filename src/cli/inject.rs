@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
+use super::common::{Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json};
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
 use crate::campaign::{Campaign, Detector, Golden, Plan, Provenance, Ranges, Run, golden, layers};
 use crate::data::{Dataset, open_split};
@@ -83,6 +83,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ..Plan::new(args.seed, args.injections)
     };
     plan.check()?;
+    if args.range_images == Some(0) {
+        return Err(Error::usage("--range-images: ranges need at least one image").into());
+    }
+    if let Some(folder) = &args.out {
+        create_folder(folder)?; // now rather than after the campaign
+    }
     let device = args.run.start()?;
     let progress = args.run.progress();
     let loaded = args.model.load(&device)?;

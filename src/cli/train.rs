@@ -68,10 +68,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let start = format!("text features {}", file_sha256(path)?);
             (Head::TextGuided { width: rows.width }, start, Some(rows))
         }
-        (None, Some(width)) if width > 0 => {
+        (None, Some(width)) if (1..=1 << 16).contains(&width) => {
             (Head::TextGuided { width }, "random".to_string(), None)
         }
-        (None, Some(_)) => return Err(Error::usage("--random-rows takes a width above 0").into()),
+        (None, Some(_)) => {
+            return Err(Error::usage("--random-rows takes a width from 1 to 65536").into());
+        }
         (None, None) => (Head::Baseline, "random".to_string(), None),
     };
     let output = Output { folder: args.out.clone(), snapshot_steps: args.snapshot_steps };

@@ -31,6 +31,9 @@ enum Stem {
     Small,
 }
 
+/// No network is wider; sizes computed from it can't overflow.
+const MAX_WIDTH: usize = 1 << 16;
+
 /// A ResNet's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +59,9 @@ impl ResNet {
     pub fn record(&self, b: &mut Builder<'_>, image: NodeId) -> Result<(&'static str, NodeId)> {
         if self.stages.is_empty() || self.stages.len() != self.widths.len() {
             return Err(Error::usage("a ResNet needs as many widths as stages, at least one"));
+        }
+        if self.widths.iter().any(|width| !(1..=MAX_WIDTH).contains(width)) {
+            return Err(Error::usage(format!("a ResNet's widths lie between 1 and {MAX_WIDTH}")));
         }
         let mut x = self.record_stem(b, image)?;
         for (stage, (blocks, width)) in self.stages.iter().zip(&self.widths).enumerate() {
