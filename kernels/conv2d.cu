@@ -37,11 +37,16 @@ struct Conv2dArgs {
     u32 dilation[2];
     u32 groups;
     u32 accumulate; // backward: add to what `result` holds
+    u32 silent_bias[2]; // outputs from [0] to [1] whose bias counts as zero
 };
 
 struct Pixel {
     u32 image, row, column;
 };
+
+static __device__ __forceinline__ bool is_silent(const u32 silent[2], u32 channel) {
+    return silent[0] <= channel && channel < silent[1];
+}
 
 // Pixel number m of maps of `size`.
 static __device__ __forceinline__ Pixel pixel_of(u32 m, const u32 size[2]) {
@@ -154,7 +159,10 @@ static __device__ __forceinline__ void conv2d_forward(const Conv2dArgs& args, Co
             if (column >= columns) continue;
             const u32 channel = group * columns + column;
             f32 value = acc[i][j];
-            if (args.bias) value = value + ptr<const f32>(args.bias)[channel];
+            if (args.bias) {
+                const bool silent = is_silent(args.silent_bias, channel);
+                value = value + (silent ? 0.0f : ptr<const f32>(args.bias)[channel]);
+            }
             const u64 element = (u64)channel * pixels + row % pixels;
             y[(u64)row * args.out_channels + channel] = epilogue(value, row / pixels, element);
         }
@@ -275,7 +283,8 @@ struct Conv2dBiasArgs {
     u32 pixels; // P·Q
     u32 out_channels;
     u32 accumulate;
-    u32 padding;
+    u32 unused;
+    u32 silent_bias[2];
 };
 
 // db[o] (+)= Σ_pixels dy[pixel, o], in order. One thread a channel, neighbours read neighbours; grid
@@ -287,6 +296,7 @@ KERNEL(conv2d_bias_gradient_f32, Conv2dBiasArgs, NoShared, 64) {
     const f32* dy = ptr<const f32>(args.dy);
     f32* db = ptr<f32>(args.result);
     f32 sum = args.accumulate ? db[channel] : 0.0f;
-    for (u64 pixel = 0; pixel < pixels; ++pixel) sum = sum + dy[pixel * args.out_channels + channel];
+    const bool silent = is_silent(args.silent_bias, channel);
+    for (u64 pixel = 0; pixel < pixels && !silent; ++pixel) sum = sum + dy[pixel * args.out_channels + channel];
     db[channel] = sum;
 }

@@ -80,6 +80,7 @@ impl Case<'_> {
                 dilation: self.pair("dilation"),
                 groups: self.size("groups"),
                 bias,
+                ..Conv2d::square(x[1], weight()[0], 1, 1, 0)
             }),
             "linear" => Arc::new(Linear::new(x[1], weight()[0], bias)),
             "batch_norm" => Arc::new(BatchNorm {

@@ -50,11 +50,12 @@ impl Layer {
     }
 }
 
-/// Every convolution and linear layer of `model`, in order, and the pseudo layer after the scale
-/// where there is one.
+/// Every convolution and linear layer of `model` whose output is each image's own, in order, and the
+/// pseudo layer after the scale where there is one. (A fault in a layer that all images share, such
+/// as the one that makes Swin V2's position biases, is a class of its own.)
 pub fn layers(model: &Model) -> Vec<Layer> {
     let tape = &model.tape;
-    let injectable = tape.injectable();
+    let injectable: Vec<_> = tape.injectable().into_iter().filter(|l| !l.shared).collect();
     // The embedding is the last layer but one of a text-guided model.
     let embedding = match model.head {
         Head::Baseline => None,

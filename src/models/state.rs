@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Model, ModelFile};
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use crate::nn::Head;
-use crate::ops::Role;
+use crate::ops::{Init, Role};
 use crate::tape::{Param, ParamId, Weights};
 use crate::{Error, Result};
 
@@ -81,6 +81,12 @@ impl Values {
         if tensor.shape != *expected {
             return Err(format!("{name} (expected {expected:?}, found {:?})", tensor.shape));
         }
+        if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init) {
+            let equal = tensor.to_f32() == given[..];
+            return equal
+                .then(|| Values::Floats(given.to_vec()))
+                .ok_or_else(|| format!("{name} (its indices aren't those of this architecture)"));
+        }
         if param.spec.role != Role::Counter {
             return Ok(Values::Floats(tensor.to_f32()));
         }
@@ -146,6 +152,9 @@ impl HostState {
             let id = ParamId(index);
             let data = match param.spec.role {
                 Role::Counter => TensorData::I64(vec![i64::from(weights.counter(id)?)]),
+                Role::Index => TensorData::I64(
+                    weights.get(id)?.into_iter().map(|index| index as i64).collect(),
+                ),
                 _ => TensorData::F32(weights.get(id)?),
             };
             tensors.push((param.name.clone(), HostTensor::new(param.spec.shape.clone(), data)?));

@@ -67,7 +67,9 @@ pub struct GemmView {
 /// An operation of the tape: its declarations, and its passes on every device.
 ///
 /// `inputs` are always the specs of the input values, in order. Sizes are for one image unless a
-/// `batch` is given.
+/// `batch` is given. A node whose inputs are all shared (or that has none) has a shared value
+/// itself and is run as a batch of one; an operation that reads a shared value beside others says
+/// so, and adds up over the images the gradient that it sends there.
 pub trait Op: Send + Sync + std::fmt::Debug {
     /// The name of its folder and kernels: `conv2d`.
     fn kind(&self) -> &'static str;

@@ -50,6 +50,8 @@ pub struct Execution {
     pub(super) stale: Vec<bool>,
     pub(super) state: RunState,
     state_buffer: Buffer,
+    /// The same for nodes whose value is one for all images: a batch of one.
+    shared_state_buffer: Buffer,
     samples: Vec<u64>,
     samples_buffer: Buffer,
     armed: HashMap<usize, Armed>,
@@ -111,6 +113,7 @@ impl Execution {
             stale: vec![false; tape.nodes().len()],
             state: RunState::default(),
             state_buffer: device.alloc(size_of::<RunState>())?,
+            shared_state_buffer: device.alloc(size_of::<RunState>())?,
             samples: vec![0; capacity],
             samples_buffer: device.alloc(8 * capacity)?,
             armed: HashMap::new(),
@@ -183,6 +186,8 @@ impl Execution {
         }
         self.state = state;
         self.state_buffer.write(0, bytemuck::bytes_of(&state))?;
+        let shared = RunState { images: 1, ..state };
+        self.shared_state_buffer.write(0, bytemuck::bytes_of(&shared))?;
         self.samples[..samples.len()].copy_from_slice(samples);
         self.samples_buffer.write(0, bytemuck::cast_slice(&self.samples))
     }
@@ -191,12 +196,13 @@ impl Execution {
     /// plan.
     pub fn write<T: bytemuck::Pod>(&mut self, id: NodeId, values: &[T]) -> Result<()> {
         let node = self.tape.node(id);
-        let expected = self.images() * node.spec.map.elements();
+        let images = self.maps(node.spec);
+        let expected = images * node.spec.map.elements();
         if values.len() != expected {
             let found = values.len();
             return Err(Error::shape(
                 &node.name,
-                format!("takes {expected} values ({} images), got {found}", self.images()),
+                format!("takes {expected} values ({images} images), got {found}"),
             ));
         }
         let tensor = self.value(id);
@@ -217,7 +223,7 @@ impl Execution {
     }
 
     fn read_tensor(&self, tensor: Tensor) -> Result<Vec<f32>> {
-        let mut values = vec![0f32; self.images() * tensor.map().elements()];
+        let mut values = vec![0f32; self.maps(tensor.spec) * tensor.map().elements()];
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
         unsafe { self.device.read(tensor.address, bytemuck::cast_slice_mut(&mut values))? };
         Ok(values)
@@ -263,9 +269,24 @@ impl Execution {
         self.run(weights, id, region)
     }
 
+    /// Valid maps of a value: one an image, or one for all.
+    fn maps(&self, spec: Spec) -> usize {
+        spec.maps(self.images())
+    }
+
     /// All valid images of a node's value.
     pub(super) fn whole(&self, id: NodeId) -> Region {
-        Region::full(self.images(), self.tape.node(id).spec.map)
+        let spec = self.tape.node(id).spec;
+        Region::full(self.maps(spec), spec.map)
+    }
+
+    /// The state that a node's passes see, on the host and for kernels.
+    fn state_of(&self, spec: Spec) -> (RunState, u64) {
+        if spec.shared {
+            let state = RunState { images: 1, ..self.state };
+            return (state, self.shared_state_buffer.address());
+        }
+        (self.state, self.state_buffer.address())
     }
 
     /// Runs one node over a box.
@@ -277,12 +298,13 @@ impl Execution {
         }
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
         let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
+        let (state, state_address) = self.state_of(node.spec);
         let mut context = Forward {
             device: &self.device,
             node: &node.name,
             region,
-            state: self.state,
-            state_address: self.state_buffer.address(),
+            state,
+            state_address,
             samples: &self.samples,
             samples_address: self.samples_buffer.address(),
             faults: self.armed.get(&id.0).map(|armed| ArmedFaults {
@@ -297,7 +319,7 @@ impl Execution {
             workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
         };
         let macs = || {
-            let whole = op.cost(&self.tape.input_specs(id)).macs * self.images() as u64;
+            let whole = op.cost(&self.tape.input_specs(id)).macs * self.maps(node.spec) as u64;
             let share = region.elements() as f64 / self.whole(id).elements().max(1) as f64;
             Way::Forward { macs: (whole as f64 * share) as u64 }
         };
@@ -354,11 +376,12 @@ impl Execution {
             }
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let params: Vec<Tensor> = node.params.iter().map(|p| weights.tensor(*p)).collect();
+            let (state, state_address) = self.state_of(node.spec);
             let mut context = Backward {
                 device: &self.device,
                 node: &node.name,
-                state: self.state,
-                state_address: self.state_buffer.address(),
+                state,
+                state_address,
                 samples: &self.samples,
                 samples_address: self.samples_buffer.address(),
                 inputs: &inputs,
@@ -413,12 +436,14 @@ impl Execution {
     pub(super) fn value(&self, id: NodeId) -> Tensor {
         let owner = self.tape.owner(id).0;
         let address = self.address(Area::Value, owner, self.plan.values[owner]);
-        Tensor { address, spec: self.tape.node(id).spec, images: self.capacity }
+        let spec = self.tape.node(id).spec;
+        Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
     fn gradient(&self, id: NodeId) -> Tensor {
         let address = self.address(Area::Gradient, id.0, self.plan.gradients[id.0]);
-        Tensor { address, spec: self.tape.node(id).spec, images: self.capacity }
+        let spec = self.tape.node(id).spec;
+        Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
     fn bytes_view(&self, area: Area, node: usize, slot: Slot) -> Tensor {

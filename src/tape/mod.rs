@@ -60,6 +60,8 @@ pub struct Injectable {
     pub gemm: GemmView,
     /// Multiply-accumulates of one image.
     pub macs: u64,
+    /// Whether its output is one for all images: a class of its own for injections.
+    pub shared: bool,
 }
 
 /// A recorded model. Nodes are in an order in which they can be run.
@@ -118,10 +120,12 @@ impl Tape {
             return Err(Error::shape(name, "the name is taken by another node"));
         }
         let specs: Vec<Spec> = inputs.iter().map(|id| self.node(*id).spec).collect();
-        let spec = op.output(&specs).map_err(|error| match error {
+        let mut spec = op.output(&specs).map_err(|error| match error {
             Error::Shape { detail, .. } => Error::shape(name, detail),
             other => other,
         })?;
+        // What follows from nothing but values for all images is one itself.
+        spec.shared = specs.iter().all(|spec| spec.shared);
         let mut ids = Vec::new();
         for (index, spec) in op.params().into_iter().enumerate() {
             let name = match param_names {
@@ -233,6 +237,7 @@ impl Tape {
                     kind: op.kind(),
                     gemm,
                     macs: op.cost(&specs).macs,
+                    shared: node.spec.shared,
                 });
             }
         }

@@ -86,7 +86,8 @@ impl Plan {
                 let first = if node.op.is_some() { index } else { 0 };
                 let last = if kind == PlanKind::Golden { end } else { index };
                 value_life[index] = Some(lives.len());
-                lives.push(Life { bytes: capacity * node.spec.image_bytes(), first, last });
+                let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
+                lives.push(Life { bytes, first, last });
             } else {
                 value_life[index] = value_life[owner];
             }
@@ -126,7 +127,8 @@ impl Plan {
                 // The end of the chain (the loss) gets its gradient before backward begins.
                 let first = reader.map_or(count, back);
                 gradient_life[index] = Some(lives.len());
-                let bytes = capacity * tape.node(id).spec.image_bytes();
+                let spec = tape.node(id).spec;
+                let bytes = spec.maps(capacity) * spec.image_bytes();
                 lives.push(Life { bytes, first, last: back(index) });
             }
         }

@@ -6,7 +6,7 @@
 //! the golden values back.
 
 use super::{Execution, NodeId, PlanKind, Weights};
-use crate::tensor::{Region, Span};
+use crate::tensor::{Region, Span, Spec};
 use crate::{Error, Result};
 
 /// What a replay overwrote, and scratch memory that replays share.
@@ -78,7 +78,9 @@ impl Execution {
         }
         let tape = self.tape.clone();
         let map = tape.node(from).spec.map;
-        let first = self.faults(from).map_or(NOTHING, |table| table.hull(image, map));
+        let image_of = |spec: &Spec| if spec.shared { 0 } else { image };
+        let faulty = image_of(&tape.node(from).spec);
+        let first = self.faults(from).map_or(NOTHING, |table| table.hull(faulty, map));
         undo.saved.clear();
         undo.bits.clear();
         undo.dirty.clear();
@@ -92,7 +94,7 @@ impl Execution {
                 if first.is_empty() {
                     continue;
                 }
-                Region { images: Span::one(image), ..first }
+                first
             } else if node.inputs.iter().all(|input| undo.dirty[input.0].is_empty()) {
                 continue;
             } else {
@@ -103,6 +105,8 @@ impl Execution {
                 });
                 reached.fold(NOTHING, Region::hull)
             };
+            // What follows from a value for all images is asked for in this image alone.
+            let region = Region { images: Span::one(image_of(&node.spec)), ..region };
             if op.is_view() {
                 undo.dirty[index] = region;
                 continue;

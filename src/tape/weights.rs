@@ -8,7 +8,7 @@ use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::Init;
 use crate::rng::{self, Draw};
-use crate::tensor::{Map, Spec, Tensor};
+use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Each parameter starts at a multiple of this many bytes.
@@ -54,19 +54,20 @@ impl Weights {
         let tape = self.tape.clone();
         for (index, param) in tape.params().iter().enumerate() {
             let count = param.spec.elements();
-            if param.spec.dtype() != crate::tensor::DType::F32 {
-                continue; // counters start at the zeros they were allocated with
-            }
             let mut draws = rng::stream(seed, &format!("init {}", param.name));
-            let values: Vec<f32> = match param.spec.init {
-                Init::Constant(value) => vec![value; count],
+            let values: Vec<f32> = match &param.spec.init {
+                Init::Constant(value) => vec![*value; count],
                 Init::Normal(std) => {
-                    (0..count).map(|_| (normal(&mut draws) * f64::from(std)) as f32).collect()
+                    (0..count).map(|_| (normal(&mut draws) * f64::from(*std)) as f32).collect()
                 }
+                Init::TruncatedNormal(std) => (0..count)
+                    .map(|_| (truncated_normal(&mut draws) * f64::from(*std)) as f32)
+                    .collect(),
                 Init::Uniform(bound) => {
-                    let bound = f64::from(bound);
+                    let bound = f64::from(*bound);
                     (0..count).map(|_| draws.between(-bound, bound) as f32).collect()
                 }
+                Init::Given(values) => values.to_vec(),
             };
             self.set(ParamId(index), &values)?;
         }
@@ -91,16 +92,29 @@ impl Weights {
             .ok_or_else(|| Error::usage(format!("the model has no parameter '{name}'")))
     }
 
-    /// Sets a parameter from values in PyTorch's order.
+    /// Sets a parameter from values in PyTorch's order; counters and indices, which are stored as
+    /// whole numbers, take their values rounded towards zero.
     pub fn set(&mut self, id: ParamId, values: &[f32]) -> Result<()> {
         let param = &self.tape.params()[id.0];
         self.check(id, values.len())?;
+        let offset = self.slots[id.0].offset;
         let stored = param.spec.layout.store(&param.spec.shape, values);
-        self.values.write(self.slots[id.0].offset, bytemuck::cast_slice(&stored))
+        if param.spec.dtype() == DType::U32 {
+            let stored: Vec<u32> = stored.into_iter().map(|value| value as u32).collect();
+            return self.values.write(offset, bytemuck::cast_slice(&stored));
+        }
+        self.values.write(offset, bytemuck::cast_slice(&stored))
     }
 
     /// A parameter's values in PyTorch's order.
     pub fn get(&self, id: ParamId) -> Result<Vec<f32>> {
+        let param = &self.tape.params()[id.0];
+        if param.spec.dtype() == DType::U32 {
+            let mut stored = vec![0u32; param.spec.elements()];
+            self.values.read(self.slots[id.0].offset, bytemuck::cast_slice_mut(&mut stored))?;
+            let stored: Vec<f32> = stored.into_iter().map(|value| value as f32).collect();
+            return Ok(param.spec.layout.load(&param.spec.shape, &stored));
+        }
         self.read_back(&self.values, id)
     }
 
@@ -189,8 +203,19 @@ impl Weights {
     fn view(&self, buffer: &Buffer, id: ParamId) -> Tensor {
         let param = &self.tape.params()[id.0];
         let map = Map::vector(param.spec.elements());
-        let spec = Spec { map, storage: param.spec.dtype(), compute: param.spec.dtype() };
+        let dtype = param.spec.dtype();
+        let spec = Spec { map, shared: true, storage: dtype, compute: dtype };
         Tensor { address: buffer.address() + self.slots[id.0].offset as u64, spec, images: 1 }
+    }
+}
+
+/// A standard normal number within two deviations: others are drawn again.
+fn truncated_normal(draws: &mut impl Draw) -> f64 {
+    loop {
+        let value = normal(draws);
+        if value.abs() <= 2.0 {
+            return value;
+        }
     }
 }
 

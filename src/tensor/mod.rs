@@ -75,6 +75,8 @@ impl DType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
     pub map: Map,
+    /// Whether there is one map for all images of a batch, such as a table of position biases.
+    pub shared: bool,
     /// How the elements lie in memory.
     pub storage: DType,
     /// In what the operation that makes the value computes.
@@ -84,12 +86,22 @@ pub struct Spec {
 impl Spec {
     /// A value of f32, computed in f32.
     pub const fn f32(map: Map) -> Self {
-        Spec { map, storage: DType::F32, compute: DType::F32 }
+        Spec { map, shared: false, storage: DType::F32, compute: DType::F32 }
     }
 
     /// A value of u32 (labels, say).
     pub const fn u32(map: Map) -> Self {
-        Spec { map, storage: DType::U32, compute: DType::U32 }
+        Spec { map, shared: false, storage: DType::U32, compute: DType::U32 }
+    }
+
+    /// The same value, one for all images.
+    pub const fn shared(self) -> Self {
+        Spec { shared: true, ..self }
+    }
+
+    /// Maps of a batch of `images`.
+    pub const fn maps(&self, images: usize) -> usize {
+        if self.shared { 1 } else { images }
     }
 
     /// Bytes of one image.

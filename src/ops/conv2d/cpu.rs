@@ -27,7 +27,8 @@ fn pixel(region: &Region, m: usize) -> (usize, usize, usize) {
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     let (x, weight) = (ctx.input(0), ctx.param(0));
-    let bias = conv.bias.then(|| ctx.param(1));
+    let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
+    let bias = bias.as_deref();
     let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
     let parallel = ctx.parallel;
     let y = ctx.output();
@@ -148,9 +149,12 @@ fn bias_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
     if !accumulate {
         db.fill(0.0);
     }
+    let Span { start, end } = conv.silent_bias;
     for pixel in dy.chunks_exact(conv.out_channels).take(ctx.images() * ctx.output_map().pixels()) {
-        for (sum, value) in db.iter_mut().zip(pixel) {
-            *sum += value;
+        for heard in [0..start, end..conv.out_channels] {
+            for (sum, value) in db[heard.clone()].iter_mut().zip(&pixel[heard]) {
+                *sum += value;
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ kernel_args! {
         pub dilation: [u32; 2],
         pub groups: u32,
         pub accumulate: u32,
+        pub silent_bias: [u32; 2],
     }
 }
 
@@ -38,7 +39,8 @@ kernel_args! {
         pub pixels: u32,
         pub out_channels: u32,
         pub accumulate: u32,
-        pub padding: u32,
+        pub unused: u32,
+        pub silent_bias: [u32; 2],
     }
 }
 
@@ -47,6 +49,10 @@ const BLOCK: [u32; 3] = [256, 1, 1];
 
 fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)
+}
+
+fn silent_bias(conv: &Conv2d) -> [u32; 2] {
+    pair([conv.silent_bias.start, conv.silent_bias.end])
 }
 
 /// Arguments without results.
@@ -70,6 +76,7 @@ fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArg
         dilation: pair(conv.dilation),
         groups: conv.groups as u32,
         accumulate: 0,
+        silent_bias: silent_bias(conv),
     }
 }
 
@@ -112,7 +119,8 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
             pixels: ctx.output_map().pixels() as u32,
             out_channels: conv.out_channels as u32,
             accumulate: gradient.accumulate.into(),
-            padding: 0,
+            unused: 0,
+            silent_bias: silent_bias(conv),
         };
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
         ctx.launch("conv2d_bias_gradient_f32", grid, [64, 1, 1], &args)?;

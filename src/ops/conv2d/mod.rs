@@ -6,6 +6,8 @@
 mod cpu;
 mod cuda;
 
+use std::borrow::Cow;
+
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Span, Spec};
@@ -24,6 +26,8 @@ pub struct Conv2d {
     pub dilation: [usize; 2],
     pub groups: usize,
     pub bias: bool,
+    /// Outputs whose bias counts as zero, and gets no gradient.
+    pub silent_bias: Span,
 }
 
 impl Conv2d {
@@ -44,6 +48,7 @@ impl Conv2d {
             dilation: [1; 2],
             groups: 1,
             bias: false,
+            silent_bias: Span::new(0, 0),
         }
     }
 
@@ -95,6 +100,16 @@ impl Conv2d {
                 format!("a kernel of {:?} doesn't fit an input of {input}", self.kernel),
             )),
         }
+    }
+
+    /// The bias as it is added.
+    pub(crate) fn effective_bias<'a>(&self, bias: &'a [f32]) -> Cow<'a, [f32]> {
+        if self.silent_bias.is_empty() {
+            return Cow::Borrowed(bias);
+        }
+        let mut heard = bias.to_vec();
+        heard[self.silent_bias.range()].fill(0.0);
+        Cow::Owned(heard)
     }
 
     /// Terms of a sum, padding taps counted.

@@ -2,23 +2,56 @@
 //!
 //! That is a convolution with a kernel of 1×1, and is computed by it; what differs is the weight's
 //! shape in a state dict, (O, I), and how it starts. Weights are stored (I, O).
+//!
+//! Two further forms read a patch of the map as one long input, without a copy: the whole map, as
+//! after PyTorch's `flatten`, and 2×2 patches, as Swin's patch merging. Each is a convolution whose
+//! kernel is the patch; the weight's columns are permuted on their way in and out.
 
 use super::case::{CaseInput, OpCase};
 use super::conv2d::Conv2d;
-use super::{Backward, Cost, Forward, GemmView, Init, Needs, Op, ParamSpec};
+use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Map, Region, Span, Spec};
 
-/// A linear layer of `inputs` → `outputs`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A linear layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Linear {
     conv: Conv2d,
+    layout: Layout,
+    /// Standard deviation of truncated normal starting values; PyTorch's uniform ones if absent.
+    start_std: Option<f32>,
 }
 
 impl Linear {
-    /// A layer with or without bias.
+    /// A layer of `inputs` → `outputs`, with or without bias.
     pub const fn new(inputs: usize, outputs: usize, bias: bool) -> Self {
-        Linear { conv: Conv2d { bias, ..Conv2d::square(inputs, outputs, 1, 1, 0) } }
+        let conv = Conv2d { bias, ..Conv2d::square(inputs, outputs, 1, 1, 0) };
+        Linear { conv, layout: Layout::GemmB, start_std: None }
+    }
+
+    /// A layer that reads all of a map: PyTorch's `flatten(1)` and a `Linear`.
+    pub const fn flattened(map: Map, outputs: usize, bias: bool) -> Self {
+        let Map { height, width, channels } = map;
+        let kernel = [height, width];
+        let conv = Conv2d { kernel, bias, ..Conv2d::square(channels, outputs, 1, 1, 0) };
+        Linear { conv, layout: Layout::Flattened { pixels: map.pixels() }, start_std: None }
+    }
+
+    /// A layer that reads 2×2 patches of a map of even sizes: Swin's patch merging.
+    pub const fn patch_merging(channels: usize, outputs: usize) -> Self {
+        let conv = Conv2d::square(channels, outputs, 2, 2, 0);
+        Linear { conv, layout: Layout::Merged, start_std: None }
+    }
+
+    /// The same, starting at truncated normal weights of this deviation and a bias of zero.
+    pub const fn starting_normal(self, std: f32) -> Self {
+        Linear { start_std: Some(std), ..self }
+    }
+
+    /// The same with outputs `from..to` whose bias is there but counts as zero: the keys of Swin
+    /// V2's attention.
+    pub const fn silence_bias(self, from: usize, to: usize) -> Self {
+        Linear { conv: Conv2d { silent_bias: Span::new(from, to), ..self.conv }, ..self }
     }
 }
 
@@ -31,13 +64,22 @@ impl Op for Linear {
         self.conv.output(inputs)
     }
 
-    /// Initialised as PyTorch's `nn.Linear`: uniform in ±1/√inputs.
+    /// Initialised as PyTorch's `nn.Linear`, uniform in ±1/√inputs, unless it is told otherwise.
     fn params(&self) -> Vec<ParamSpec> {
-        let bound = 1.0 / (self.conv.in_channels as f32).sqrt();
+        let inputs = self.conv.terms();
+        let bound = 1.0 / (inputs as f32).sqrt();
         let mut params = self.conv.params();
         for param in &mut params {
-            param.shape.truncate(2);
-            param.init = Init::Uniform(bound);
+            let is_weight = param.role == Role::Weight;
+            if is_weight {
+                param.shape = vec![self.conv.out_channels, inputs];
+                param.layout = self.layout;
+            }
+            param.init = match self.start_std {
+                Some(std) if is_weight => Init::TruncatedNormal(std),
+                Some(_) => Init::Constant(0.0),
+                None => Init::Uniform(bound),
+            };
         }
         params
     }
@@ -77,6 +119,9 @@ pub fn cases() -> Vec<OpCase> {
         ("vector", Linear::new(37, 10, true), Map::vector(37)),
         ("no bias", Linear::new(64, 65, false), Map::vector(64)),
         ("map", Linear::new(9, 5, true), Map::new(3, 4, 9)),
+        ("flattened", Linear::flattened(Map::new(3, 2, 5), 7, true), Map::new(3, 2, 5)),
+        ("patch merging", Linear::patch_merging(5, 9), Map::new(6, 4, 5)),
+        ("silent bias", Linear::new(9, 21, true).silence_bias(7, 14), Map::new(3, 4, 9)),
     ]
     .into_iter()
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 5))
