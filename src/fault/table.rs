@@ -148,6 +148,35 @@ impl FaultTable {
         }
     }
 
+    /// Hits the faulted ones among `values`, which are channels `channel`.. of pixel number `pixel`
+    /// of an image of `map`: what a kernel's epilogue does.
+    pub fn hit(&self, map: Map, image: usize, pixel: usize, channel: usize, values: &mut [f32]) {
+        let faults = self.of_image(image);
+        let hit = |entry: &FaultEntry, value: &mut f32| {
+            *value = f32::from_bits(entry.masks().apply(value.to_bits()));
+        };
+        if faults.len() <= values.len() {
+            for entry in faults {
+                let element = entry.element as usize;
+                let place = (element / map.pixels()).checked_sub(channel);
+                if element % map.pixels() == pixel
+                    && let Some(value) = place.and_then(|place| values.get_mut(place))
+                {
+                    hit(entry, value);
+                }
+            }
+            return;
+        }
+        for (place, value) in values.iter_mut().enumerate() {
+            let element = ((channel + place) * map.pixels() + pixel) as u64;
+            let first = faults.partition_point(|entry| entry.element < element);
+            faults[first..]
+                .iter()
+                .take_while(|entry| entry.element == element)
+                .for_each(|entry| hit(entry, value));
+        }
+    }
+
     /// The smallest box of `map` that holds the faults of `image`; empty where there is none.
     pub fn hull(&self, image: usize, map: Map) -> Region {
         let empty = Span::new(0, 0);

@@ -12,6 +12,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
+pub(crate) mod epilogue;
 pub(crate) mod gemm;
 pub mod l2_normalize;
 pub mod linear;
@@ -27,6 +28,7 @@ mod wide;
 pub mod window;
 
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
+pub use epilogue::Step;
 pub use param::{Init, Layout, ParamSpec, Role};
 pub use run_state::RunState;
 
@@ -113,6 +115,21 @@ pub trait Op: Send + Sync + std::fmt::Debug {
 
     /// The GEMM view of layers that faults can be injected into.
     fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {
+        None
+    }
+
+    /// Whether forward, in eval mode on the CPU, also runs the steps of the nodes behind it.
+    fn takes_steps(&self) -> bool {
+        false
+    }
+
+    /// Whether it can be such a step, element by element on its first or second input.
+    fn is_step(&self) -> bool {
+        false
+    }
+
+    /// It as a step: `params` as in the passes, `other` the values of its other input if it has two.
+    fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
         None
     }
 

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::fault::FaultTable;
 use crate::ops::sgd::{self, Arenas, Sgd};
-use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState};
+use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState, Step};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -41,6 +42,7 @@ struct Armed {
 pub struct Execution {
     pub(super) tape: Arc<Tape>,
     pub(super) device: Device,
+    lowering: Lowering,
     plan: Plan,
     memory: Memory,
     capacity: usize,
@@ -82,7 +84,13 @@ impl Execution {
                     || node.inputs.iter().any(|input| gradient_flows[input.0]);
             }
         }
-        let plan = Plan::new(tape, kind, capacity, &needed, outputs, &gradient_flows);
+        // Steps read running statistics, and no value that lies inside a launch is kept.
+        let lowering = if kind == PlanKind::Infer && device.is_cpu() {
+            Lowering::fused(tape, &needed, outputs)
+        } else {
+            Lowering::alone(tape)
+        };
+        let plan = Plan::new(tape, kind, capacity, &needed, outputs, &gradient_flows, &lowering);
         let memory = if Plan::is_scattered(device) {
             let mut buffers = HashMap::new();
             let areas = [
@@ -105,6 +113,7 @@ impl Execution {
         Ok(Execution {
             tape: tape.clone(),
             device: device.clone(),
+            lowering,
             plan,
             memory,
             capacity,
@@ -257,7 +266,7 @@ impl Execution {
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
         self.stale.fill(false);
         for index in 0..self.tape.nodes().len() {
-            if self.needed[index] {
+            if self.needed[index] && self.lowering.keeps(index) {
                 self.run(weights, NodeId(index), self.whole(NodeId(index)))?;
             }
         }
@@ -289,8 +298,13 @@ impl Execution {
         (self.state, self.state_buffer.address())
     }
 
-    /// Runs one node over a box.
-    pub(super) fn run(&self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
+    /// Runs the launch that ends with a node over a box.
+    pub(super) fn run(&self, weights: &Weights, last: NodeId, region: Region) -> Result<()> {
+        let Some((id, behind)) = self.lowering.launch(last.0).split_first() else {
+            return Ok(());
+        };
+        let id = *id;
+        let steps = self.steps(weights, id, behind)?;
         let node = self.tape.node(id);
         let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
         if region.is_empty() {
@@ -311,10 +325,11 @@ impl Execution {
                 table: &armed.table,
                 address: armed.buffer.as_ref().map_or(0, Buffer::address),
             }),
+            steps: &steps,
             parallel: self.parallel,
             inputs: &inputs,
             params: &params,
-            output: self.value(id),
+            output: self.value(last),
             saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
             workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
         };
@@ -324,6 +339,40 @@ impl Execution {
             Way::Forward { macs: (whole as f64 * share) as u64 }
         };
         self.timed(op.kind(), macs, || op.forward(&mut context))
+    }
+
+    /// The nodes of a launch behind its head, as steps.
+    fn steps<'a>(
+        &'a self,
+        weights: &'a Weights,
+        head: NodeId,
+        behind: &[NodeId],
+    ) -> Result<Vec<Step<'a>>> {
+        if behind.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.state.training != 0 {
+            return Err(Error::usage("a training pass needs the train plan"));
+        }
+        let mut before = head;
+        let mut steps = Vec::with_capacity(behind.len());
+        for id in behind {
+            let node = self.tape.node(*id);
+            // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
+            let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
+            let params: Vec<&[f32]> =
+                node.params.iter().map(|param| host(weights.tensor(*param))).collect();
+            let other = node.inputs.iter().find(|input| **input != before);
+            let other = other.map(|input| host(self.value(*input)));
+            let step = node.op.as_ref().and_then(|op| op.step(&params, other));
+            let unsupported = || Error::Unsupported {
+                op: format!("{} behind {}", node.name, self.tape.node(head).name),
+                device: self.device.kind().to_string(),
+            };
+            steps.push(step.ok_or_else(unsupported)?);
+            before = *id;
+        }
+        Ok(steps)
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for

@@ -4,7 +4,7 @@
 //! Time runs over the forward steps 0..n (step i runs node i) and, for training, over the
 //! backward steps n..2n (step 2n − 1 − i runs node i back).
 
-use super::{NodeId, Tape};
+use super::{Lowering, NodeId, Tape};
 use crate::device::Device;
 
 /// What a plan keeps.
@@ -53,7 +53,8 @@ const ALIGNMENT: usize = 256;
 
 impl Plan {
     /// Plans the nodes of `needed` (see [`Tape::needed_for`]) for `capacity` images; `outputs`
-    /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one.
+    /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one. Values
+    /// inside a launch of `lowering` have no memory.
     pub fn new(
         tape: &Tape,
         kind: PlanKind,
@@ -61,6 +62,7 @@ impl Plan {
         needed: &[bool],
         outputs: &[NodeId],
         gradient_flows: &[bool],
+        lowering: &Lowering,
     ) -> Plan {
         let count = tape.nodes().len();
         let end = if kind == PlanKind::Train { 2 * count } else { count };
@@ -81,18 +83,18 @@ impl Plan {
                     workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
             }
             let owner = tape.owner(id).0;
-            if owner == index {
+            if owner == index && lowering.keeps(index) {
                 // Inputs are fed before the first step.
                 let first = if node.op.is_some() { index } else { 0 };
                 let last = if kind == PlanKind::Golden { end } else { index };
                 value_life[index] = Some(lives.len());
                 let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
                 lives.push(Life { bytes, first, last });
-            } else {
+            } else if owner != index {
                 value_life[index] = value_life[owner];
             }
             for input in &node.inputs {
-                extend(&mut lives, value_life[input.0], index);
+                extend(&mut lives, value_life[input.0], lowering.runs_at(index));
             }
             if let Some(op) = &node.op
                 && kind == PlanKind::Train

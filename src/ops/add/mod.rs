@@ -4,7 +4,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Needs, Op, Step};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -33,6 +33,14 @@ impl Op for Add {
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
+    }
+
+    fn is_step(&self) -> bool {
+        true
+    }
+
+    fn step<'a>(&self, _params: &[&'a [f32]], other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        other.map(|values| Step::Add { values })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

@@ -121,7 +121,7 @@ fn write_box(ctx: &mut Forward<'_>, center: &[f32], scale: &[f32], shift: &[f32]
 }
 
 /// Eval mode's scale and shift.
-fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
     let [weight, bias, mean, var] = params;
     let scale: Vec<f32> = weight.iter().zip(var).map(|(w, var)| w / (var + eps).sqrt()).collect();
     let shift = (0..scale.len()).map(|c| bias[c] - mean[c] * scale[c]).collect();

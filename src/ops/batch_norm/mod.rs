@@ -15,7 +15,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -101,6 +101,17 @@ impl Op for BatchNorm {
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
+    }
+
+    /// In eval mode, where it is a multiplication and an addition.
+    fn is_step(&self) -> bool {
+        true
+    }
+
+    fn step<'a>(&self, params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| params[index]);
+        let (scale, shift) = cpu::scale_and_shift(self.eps, params);
+        Some(Step::Affine { scale, shift })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

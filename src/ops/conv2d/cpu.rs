@@ -2,6 +2,7 @@
 
 use super::Conv2d;
 use crate::Result;
+use crate::ops::epilogue::Epilogue;
 use crate::ops::gemm::{Gather, Outer, SendPtr, for_each_task, gather, outer};
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Region, Span};
@@ -28,9 +29,10 @@ fn pixel(region: &Region, m: usize) -> (usize, usize, usize) {
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     let (x, weight) = (ctx.input(0), ctx.param(0));
     let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
-    let bias = bias.as_deref();
+    let faults = ctx.faults.map(|faults| faults.table);
     let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
     let parallel = ctx.parallel;
+    let epilogue = Epilogue { bias: bias.as_deref(), faults, steps: ctx.steps, map };
     let y = ctx.output();
     let depth = conv.group_inputs();
     let zeros = vec![0f32; depth];
@@ -79,17 +81,12 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
             unsafe { base.get().add(offset) }
         };
         let finish = |_: usize, column: usize, part: &mut [f32]| {
-            if let Some(bias) = bias {
-                for (value, bias) in part.iter_mut().zip(&bias[channels.start + column..]) {
-                    *value += bias;
-                }
-            }
+            // SAFETY: the part lies in the output.
+            let offset = unsafe { part.as_ptr().offset_from(base.get()) } as usize;
+            epilogue.finish(offset, channels.start + column, part);
         };
         // SAFETY: taps hold `depth` floats each (input or zeros); rows of the box are disjoint.
         unsafe { gather(&product, output, finish) };
-    }
-    if let Some(faults) = ctx.faults {
-        faults.table.apply(y, map, region);
     }
     Ok(())
 }

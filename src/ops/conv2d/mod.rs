@@ -192,6 +192,10 @@ impl Op for Conv2d {
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
     }
 
+    fn takes_steps(&self) -> bool {
+        true
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }

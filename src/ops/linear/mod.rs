@@ -104,6 +104,10 @@ impl Op for Linear {
         self.conv.gemm_view(inputs)
     }
 
+    fn takes_steps(&self) -> bool {
+        true
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         self.conv.forward(ctx)
     }

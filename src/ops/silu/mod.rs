@@ -4,7 +4,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Needs, Op, Step};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
@@ -29,6 +29,14 @@ impl Op for Silu {
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
+    }
+
+    fn is_step(&self) -> bool {
+        true
+    }
+
+    fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        Some(Step::Activate(super::epilogue::Activation::Silu))
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

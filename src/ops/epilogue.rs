@@ -1,0 +1,135 @@
+//! What happens to the finished sums of a convolution or linear layer on the CPU while they are still
+//! in the first-level cache: bias, fault, and the steps of the nodes that run with it.
+//!
+//! The order is that of the nodes; each step gives the bits that its own node would.
+
+use crate::fault::FaultTable;
+use crate::tensor::Map;
+
+/// A node that runs with the convolution or linear layer before it.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// y = fmaf(x, scale, shift), one of each a channel: batch norm in eval mode.
+    Affine { scale: Vec<f32>, shift: Vec<f32> },
+    /// y = x + values, a batch of maps of the output's shape.
+    Add { values: &'a [f32] },
+    /// y = f(x).
+    Activate(Activation),
+}
+
+/// TEMPORARY
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Relu,
+    Silu,
+}
+
+/// Bias, faults and steps of one launch.
+pub(crate) struct Epilogue<'a> {
+    /// One a channel.
+    pub bias: Option<&'a [f32]>,
+    pub faults: Option<&'a FaultTable>,
+    pub steps: &'a [Step<'a>],
+    /// The output's map.
+    pub map: Map,
+}
+
+impl Epilogue<'_> {
+    /// Finishes the sums of one pixel's channels from `channel` on, which start at element `offset`
+    /// of the batch.
+    #[inline]
+    pub fn finish(&self, offset: usize, channel: usize, sums: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            fn avx512(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
+                epilogue.run(offset, channel, sums);
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
+                epilogue.run(offset, channel, sums);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the instructions are there.
+                return unsafe { avx512(self, offset, channel, sums) };
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the instructions are there.
+                return unsafe { avx2(self, offset, channel, sums) };
+            }
+        }
+        self.run(offset, channel, sums);
+    }
+
+    #[inline(always)]
+    fn run(&self, offset: usize, channel: usize, sums: &mut [f32]) {
+        let count = sums.len();
+        if let Some(bias) = self.bias {
+            for (sum, bias) in sums.iter_mut().zip(&bias[channel..channel + count]) {
+                *sum += bias;
+            }
+        }
+        if let Some(faults) = self.faults {
+            self.hit(faults, offset, channel, sums);
+        }
+        let mut steps = self.steps;
+        while let [step, rest @ ..] = steps {
+            steps = rest;
+            match (step, rest) {
+                // The pairs and triples of residual networks, in one go over the sums.
+                (
+                    Step::Affine { scale, shift },
+                    [Step::Add { values }, Step::Activate(Activation::Relu), rest @ ..],
+                ) => {
+                    steps = rest;
+                    let (scale, shift) =
+                        (&scale[channel..channel + count], &shift[channel..channel + count]);
+                    let values = &values[offset..offset + count];
+                    for at in 0..count {
+                        let sum = sums[at].mul_add(scale[at], shift[at]) + values[at];
+                        sums[at] = if sum < 0.0 { 0.0 } else { sum };
+                    }
+                }
+                (Step::Affine { scale, shift }, [Step::Activate(Activation::Relu), rest @ ..]) => {
+                    steps = rest;
+                    let (scale, shift) =
+                        (&scale[channel..channel + count], &shift[channel..channel + count]);
+                    for at in 0..count {
+                        let sum = sums[at].mul_add(scale[at], shift[at]);
+                        sums[at] = if sum < 0.0 { 0.0 } else { sum };
+                    }
+                }
+                (Step::Affine { scale, shift }, _) => {
+                    let (scale, shift) =
+                        (&scale[channel..channel + count], &shift[channel..channel + count]);
+                    for at in 0..count {
+                        sums[at] = sums[at].mul_add(scale[at], shift[at]);
+                    }
+                }
+                (Step::Add { values }, _) => {
+                    for (sum, value) in sums.iter_mut().zip(&values[offset..offset + count]) {
+                        *sum += value;
+                    }
+                }
+                (Step::Activate(kind), _) => match kind {
+                    Activation::Relu => {
+                        for s in sums.iter_mut() {
+                            *s = if *s < 0.0 { 0.0 } else { *s };
+                        }
+                    }
+                    Activation::Silu => {
+                        for s in sums.iter_mut() {
+                            *s /= 1.0 + (-*s).exp();
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    #[cold]
+    fn hit(&self, faults: &FaultTable, offset: usize, channel: usize, sums: &mut [f32]) {
+        let (image, rest) = (offset / self.map.elements(), offset % self.map.elements());
+        faults.hit(self.map, image, rest / self.map.channels, channel, sums);
+    }
+}

@@ -1,0 +1,75 @@
+//! Lowering: which nodes run together in one launch. Batch norm, addition and activation behind a
+//! convolution or linear layer are done on its finished sums while they are still in cache; the
+//! nodes keep their names, and the bits are those of nodes that run alone.
+
+use super::{NodeId, Tape};
+
+/// The launches of a pass: each runs a head and the steps behind it, and makes the value of its last
+/// node; the values of the others are never in memory.
+#[derive(Clone, Debug)]
+pub struct Lowering {
+    /// By node: the members of the launch that ends with it; empty for nodes inside a launch.
+    launches: Vec<Vec<NodeId>>,
+    /// By node: the last node of its launch.
+    last: Vec<usize>,
+}
+
+impl Lowering {
+    /// Every node alone.
+    pub fn alone(tape: &Tape) -> Lowering {
+        let count = tape.nodes().len();
+        let launches = (0..count).map(|index| vec![NodeId(index)]).collect();
+        Lowering { launches, last: (0..count).collect() }
+    }
+
+    /// Joins each head with the steps behind it, as far as nobody else reads what lies between.
+    /// `needed` are the nodes that run, `outputs` those whose values are asked for.
+    pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId]) -> Lowering {
+        let mut lowering = Lowering::alone(tape);
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes().len()];
+        for (index, node) in tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
+            for input in &node.inputs {
+                readers[input.0].push(index);
+            }
+        }
+        for head in (0..tape.nodes().len()).filter(|i| needed[*i]) {
+            if !tape.nodes()[head].op.as_ref().is_some_and(|op| op.takes_steps()) {
+                continue;
+            }
+            let map = tape.nodes()[head].spec.map;
+            let mut last = head;
+            while let [reader] = readers[last][..] {
+                let node = &tape.nodes()[reader];
+                let is_step = node.op.as_ref().is_some_and(|op| op.is_step());
+                // A node that is another launch's already has more members than itself.
+                let free = lowering.launches[reader].len() == 1;
+                if outputs.contains(&NodeId(last)) || !is_step || !free || node.spec.map != map {
+                    break;
+                }
+                let mut members = std::mem::take(&mut lowering.launches[last]);
+                members.push(NodeId(reader));
+                lowering.launches[reader] = members;
+                last = reader;
+            }
+            for member in lowering.launches[last].clone() {
+                lowering.last[member.0] = last;
+            }
+        }
+        lowering
+    }
+
+    /// The members of the launch that ends with a node, its head first; none for a node inside one.
+    pub fn launch(&self, index: usize) -> &[NodeId] {
+        &self.launches[index]
+    }
+
+    /// When a node runs: the place of the last node of its launch.
+    pub fn runs_at(&self, index: usize) -> usize {
+        self.last[index]
+    }
+
+    /// Whether a node's value is in memory.
+    pub fn keeps(&self, index: usize) -> bool {
+        self.last[index] == index
+    }
+}
