@@ -29,7 +29,7 @@ pub mod window;
 
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
 pub use epilogue::Step;
-pub use param::{Init, Layout, ParamSpec, Role};
+pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 
 use crate::Result;
@@ -116,6 +116,11 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     /// The GEMM view of layers that faults can be injected into.
     fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {
         None
+    }
+
+    /// Whether PyTorch's forward hooks see it: not a layer that is called as a bare function.
+    fn is_hooked(&self) -> bool {
+        true
     }
 
     /// Whether forward, in eval mode on the CPU, also runs the steps of the nodes behind it.

@@ -64,6 +64,35 @@ pub enum Init {
     Given(Arc<[f32]>),
 }
 
+/// How a convolution or linear layer starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Start {
+    /// Normal with deviation √(2 / outputs a term), biases zero (He et al., 2015, fan out).
+    HeNormal,
+    /// Weights and biases uniform in ±1/√(terms of a sum): what PyTorch's modules do by themselves.
+    PyTorch,
+    /// Normal with this deviation, biases zero.
+    Normal(f32),
+    /// Normal with this deviation, cut off at two of them; biases zero.
+    TruncatedNormal(f32),
+}
+
+impl Start {
+    /// Starting values of weights and biases, for `terms` of a sum and `fan_out` outputs a term.
+    pub fn inits(self, terms: usize, fan_out: usize) -> (Init, Init) {
+        let zero = Init::Constant(0.0);
+        match self {
+            Start::HeNormal => (Init::Normal((2.0 / fan_out as f32).sqrt()), zero),
+            Start::PyTorch => {
+                let bound = Init::Uniform(1.0 / (terms as f32).sqrt());
+                (bound.clone(), bound)
+            }
+            Start::Normal(std) => (Init::Normal(std), zero),
+            Start::TruncatedNormal(std) => (Init::TruncatedNormal(std), zero),
+        }
+    }
+}
+
 /// A parameter as an operation declares it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {

@@ -16,6 +16,7 @@ pub use replay::{Replay, Undo};
 pub use timings::KindTime;
 pub use weights::Weights;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::ops::{GemmView, Needs, Op, ParamSpec};
@@ -64,6 +65,8 @@ pub struct Injectable {
     pub macs: u64,
     /// Whether its output is one for all images: a class of its own for injections.
     pub shared: bool,
+    /// Whether PyTorch's forward hooks see it.
+    pub hooked: bool,
 }
 
 /// A recorded model. Nodes are in an order in which they can be run.
@@ -71,6 +74,8 @@ pub struct Injectable {
 pub struct Tape {
     nodes: Vec<Node>,
     params: Vec<Param>,
+    /// Names of nodes and of parameters.
+    names: [HashSet<String>; 2],
 }
 
 impl Tape {
@@ -118,7 +123,7 @@ impl Tape {
         inputs: &[NodeId],
         param_names: Option<&[&str]>,
     ) -> Result<NodeId> {
-        if self.nodes.iter().any(|node| node.name == name) {
+        if self.names[0].contains(name) {
             return Err(Error::shape(name, "the name is taken by another node"));
         }
         let specs: Vec<Spec> = inputs.iter().map(|id| self.node(*id).spec).collect();
@@ -134,7 +139,7 @@ impl Tape {
                 Some(names) => names[index].to_string(),
                 None => format!("{name}.{}", spec.name),
             };
-            if self.params.iter().any(|param| param.name == name) {
+            if !self.names[1].insert(name.clone()) {
                 return Err(Error::shape(name, "the name is taken by another parameter"));
             }
             self.params.push(Param { name, spec });
@@ -151,6 +156,7 @@ impl Tape {
     }
 
     fn push(&mut self, node: Node) -> NodeId {
+        self.names[0].insert(node.name.clone());
         self.nodes.push(node);
         NodeId(self.nodes.len() - 1)
     }
@@ -240,6 +246,7 @@ impl Tape {
                     gemm,
                     macs: op.cost(&specs).macs,
                     shared: node.spec.shared,
+                    hooked: op.is_hooked(),
                 });
             }
         }

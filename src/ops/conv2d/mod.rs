@@ -9,14 +9,14 @@ mod cuda;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Role, Start};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
 
 /// A convolution's numbers. Pairs are (rows, columns).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Conv2d {
     pub in_channels: usize,
     pub out_channels: usize,
@@ -28,6 +28,7 @@ pub struct Conv2d {
     pub bias: bool,
     /// Outputs whose bias counts as zero, and gets no gradient.
     pub silent_bias: Span,
+    pub start: Start,
 }
 
 impl Conv2d {
@@ -49,6 +50,7 @@ impl Conv2d {
             groups: 1,
             bias: false,
             silent_bias: Span::new(0, 0),
+            start: Start::HeNormal,
         }
     }
 
@@ -127,15 +129,15 @@ impl Op for Conv2d {
         self.output_map(inputs[0].map).map(Spec::f32)
     }
 
-    /// Initialised as torchvision's ResNet: He normal, fan out.
     fn params(&self) -> Vec<ParamSpec> {
         let fan_out = self.out_channels * self.taps() / self.groups;
+        let (weight, bias) = self.start.inits(self.terms(), fan_out);
         let mut params = vec![ParamSpec {
             name: "weight",
             shape: vec![self.out_channels, self.group_inputs(), self.kernel[0], self.kernel[1]],
             role: Role::Weight,
             layout: Layout::GemmB,
-            init: Init::Normal((2.0 / fan_out as f32).sqrt()),
+            init: weight,
         }];
         if self.bias {
             params.push(ParamSpec {
@@ -143,7 +145,7 @@ impl Op for Conv2d {
                 shape: vec![self.out_channels],
                 role: Role::Bias,
                 layout: Layout::Plain,
-                init: Init::Constant(0.0),
+                init: bias,
             });
         }
         params

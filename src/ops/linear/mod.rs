@@ -9,7 +9,7 @@
 
 use super::case::{CaseInput, OpCase};
 use super::conv2d::Conv2d;
-use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Start};
 use crate::Result;
 use crate::tensor::{Map, Region, Span, Spec};
 
@@ -18,34 +18,45 @@ use crate::tensor::{Map, Region, Span, Spec};
 pub struct Linear {
     conv: Conv2d,
     layout: Layout,
-    /// Standard deviation of truncated normal starting values; PyTorch's uniform ones if absent.
-    start_std: Option<f32>,
+    /// Whether it is called as a bare function in PyTorch.
+    functional: bool,
 }
 
 impl Linear {
     /// A layer of `inputs` → `outputs`, with or without bias.
     pub const fn new(inputs: usize, outputs: usize, bias: bool) -> Self {
-        let conv = Conv2d { bias, ..Conv2d::square(inputs, outputs, 1, 1, 0) };
-        Linear { conv, layout: Layout::GemmB, start_std: None }
+        let conv =
+            Conv2d { bias, start: Start::PyTorch, ..Conv2d::square(inputs, outputs, 1, 1, 0) };
+        Linear { conv, layout: Layout::GemmB, functional: false }
     }
 
     /// A layer that reads all of a map: PyTorch's `flatten(1)` and a `Linear`.
     pub const fn flattened(map: Map, outputs: usize, bias: bool) -> Self {
         let Map { height, width, channels } = map;
         let kernel = [height, width];
-        let conv = Conv2d { kernel, bias, ..Conv2d::square(channels, outputs, 1, 1, 0) };
-        Linear { conv, layout: Layout::Flattened { pixels: map.pixels() }, start_std: None }
+        let conv = Conv2d {
+            kernel,
+            bias,
+            start: Start::PyTorch,
+            ..Conv2d::square(channels, outputs, 1, 1, 0)
+        };
+        Linear { conv, layout: Layout::Flattened { pixels: map.pixels() }, functional: false }
     }
 
     /// A layer that reads 2×2 patches of a map of even sizes: Swin's patch merging.
     pub const fn patch_merging(channels: usize, outputs: usize) -> Self {
-        let conv = Conv2d::square(channels, outputs, 2, 2, 0);
-        Linear { conv, layout: Layout::Merged, start_std: None }
+        let conv = Conv2d { start: Start::PyTorch, ..Conv2d::square(channels, outputs, 2, 2, 0) };
+        Linear { conv, layout: Layout::Merged, functional: false }
     }
 
-    /// The same, starting at truncated normal weights of this deviation and a bias of zero.
-    pub const fn starting_normal(self, std: f32) -> Self {
-        Linear { start_std: Some(std), ..self }
+    /// The same, starting otherwise than PyTorch's `nn.Linear`.
+    pub const fn starting(self, start: Start) -> Self {
+        Linear { conv: Conv2d { start, ..self.conv }, ..self }
+    }
+
+    /// The same, called as a bare function in PyTorch, where forward hooks don't see it.
+    pub const fn functional(self) -> Self {
+        Linear { functional: true, ..self }
     }
 
     /// The same with outputs `from..to` whose bias is there but counts as zero: the keys of Swin
@@ -64,24 +75,15 @@ impl Op for Linear {
         self.conv.output(inputs)
     }
 
-    /// Initialised as PyTorch's `nn.Linear`, uniform in ±1/√inputs, unless it is told otherwise.
     fn params(&self) -> Vec<ParamSpec> {
-        let inputs = self.conv.terms();
-        let bound = 1.0 / (inputs as f32).sqrt();
         let mut params = self.conv.params();
-        for param in &mut params {
-            let is_weight = param.role == Role::Weight;
-            if is_weight {
-                param.shape = vec![self.conv.out_channels, inputs];
-                param.layout = self.layout;
-            }
-            param.init = match self.start_std {
-                Some(std) if is_weight => Init::TruncatedNormal(std),
-                Some(_) => Init::Constant(0.0),
-                None => Init::Uniform(bound),
-            };
-        }
+        params[0].shape = vec![self.conv.out_channels, self.conv.terms()];
+        params[0].layout = self.layout;
         params
+    }
+
+    fn is_hooked(&self) -> bool {
+        !self.functional
     }
 
     fn needs(&self) -> Needs {
