@@ -5,6 +5,7 @@ mod compare;
 mod devices;
 mod eval;
 mod inject;
+mod models;
 mod predict;
 mod study;
 mod train;
@@ -33,6 +34,7 @@ enum Command {
     Predict(predict::Args),
     Inject(inject::Args),
     Compare(compare::Args),
+    Models(models::Args),
     Devices(devices::Args),
 }
 
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Models(args) => models::run(&args),
         Command::Devices(args) => devices::run(&args),
     };
     match result {

@@ -4,20 +4,44 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::alexnet::AlexNet;
+use super::focalnet::FocalNet;
+use super::maxvit::MaxVit;
+use super::mobilenet::MobileNetV2;
 use super::resnet::ResNet;
-use crate::nn::{Activation, Builder};
+use super::swin_v2::SwinV2;
+use super::vgg::Vgg;
+use crate::nn::{Builder, LastLayer};
 use crate::recipe::Recipe;
 use crate::tape::NodeId;
 use crate::{Error, Result};
 
+/// Name and text of each file.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../models/", $name, ".toml")))),*]
+    };
+}
+
 /// The files that come with the program.
-const FILES: &[(&str, &str)] = &[
-    ("resnet18", include_str!("../../models/resnet18.toml")),
-    ("resnet34", include_str!("../../models/resnet34.toml")),
-    ("resnet50", include_str!("../../models/resnet50.toml")),
-    ("resnet101", include_str!("../../models/resnet101.toml")),
-    ("resnet152", include_str!("../../models/resnet152.toml")),
-    ("resnet_small", include_str!("../../models/resnet_small.toml")),
+const FILES: &[(&str, &str)] = files![
+    "alexnet",
+    "vgg16_bn",
+    "vgg19_bn",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "mobilenet_v2",
+    "maxvit_t",
+    "swin_v2_t",
+    "swin_v2_s",
+    "focalnet_tiny",
+    "focalnet_tiny_lrf",
+    "focalnet_small",
+    "focalnet_small_lrf",
+    "resnet_small",
 ];
 
 /// The names of the models that come with the program.
@@ -53,9 +77,21 @@ pub struct Published {
 
 /// The numbers of a family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", content = "architecture", rename_all = "lowercase")]
+#[serde(tag = "family", content = "architecture", rename_all = "snake_case")]
 enum Family {
+    #[serde(rename = "alexnet")]
+    AlexNet(AlexNet),
+    Vgg(Vgg),
+    #[serde(rename = "resnet")]
     ResNet(ResNet),
+    #[serde(rename = "mobilenet_v2")]
+    MobileNetV2(MobileNetV2),
+    #[serde(rename = "maxvit")]
+    MaxVit(MaxVit),
+    #[serde(rename = "swin_v2")]
+    SwinV2(SwinV2),
+    #[serde(rename = "focalnet")]
+    FocalNet(FocalNet),
 }
 
 /// A backbone: its numbers, its input, its training recipe, the published figures.
@@ -63,6 +99,9 @@ enum Family {
 pub struct ModelFile {
     #[serde(skip)]
     pub name: String,
+    /// Whether this is the smooth twin.
+    #[serde(skip)]
+    smooth: bool,
     #[serde(flatten)]
     family: Family,
     pub input: Input,
@@ -99,29 +138,29 @@ impl ModelFile {
         Ok(ModelFile { name: name.into(), ..file })
     }
 
-    /// The same network with SiLU for ReLU and an average for a maximum in the stem: its gradients
-    /// have no kinks, so that they can be compared with another implementation's.
+    /// The same network's smooth twin (see [`Builder`]).
     pub fn smooth_twin(&self) -> ModelFile {
-        let family = match &self.family {
-            Family::ResNet(resnet) => Family::ResNet(resnet.smooth_twin()),
-        };
-        ModelFile { family, ..self.clone() }
+        ModelFile { smooth: true, ..self.clone() }
     }
 
-    pub(super) fn activation(&self) -> Activation {
-        match &self.family {
-            Family::ResNet(resnet) => resnet.activation,
-        }
+    pub(super) fn is_smooth(&self) -> bool {
+        self.smooth
     }
 
-    /// Records the backbone up to its last layer, which is left to the head: its name and input.
+    /// Records the backbone up to its last layer, which is left to the head.
     pub(super) fn record_backbone(
         &self,
         builder: &mut Builder<'_>,
         image: NodeId,
-    ) -> Result<(&'static str, NodeId)> {
+    ) -> Result<LastLayer> {
         match &self.family {
+            Family::AlexNet(alexnet) => alexnet.record(builder, image),
+            Family::Vgg(vgg) => vgg.record(builder, image),
             Family::ResNet(resnet) => resnet.record(builder, image),
+            Family::MobileNetV2(mobilenet) => mobilenet.record(builder, image),
+            Family::MaxVit(maxvit) => maxvit.record(builder, image),
+            Family::SwinV2(swin) => swin.record(builder, image),
+            Family::FocalNet(focalnet) => focalnet.record(builder, image),
         }
     }
 }

@@ -1,8 +1,16 @@
 //! Families of backbones, and the models made of them.
 
+mod alexnet;
+mod bounds;
+mod classifier;
 mod file;
+mod focalnet;
+mod maxvit;
+mod mobilenet;
 mod resnet;
 pub mod state;
+mod swin_v2;
+mod vgg;
 
 use std::sync::Arc;
 
@@ -53,10 +61,10 @@ impl Model {
         let mut builder = Builder {
             tape: &mut tape,
             prefix: head.backbone_prefix().into(),
-            activation: file.activation(),
+            smooth: file.is_smooth(),
         };
-        let (name, feature) = file.record_backbone(&mut builder, image)?;
-        let nodes = builder.head(name, feature, classes, head)?;
+        let last = file.record_backbone(&mut builder, image)?;
+        let nodes = builder.head(&last, classes, head)?;
         let loss =
             tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
         Ok(Model {

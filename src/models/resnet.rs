@@ -3,13 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nn::{Activation, Builder, StemPool};
-use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
-use crate::ops::avg_pool::AvgPool;
+use super::bounds::{check_channels, check_length, check_stages};
+use crate::Result;
+use crate::nn::{Builder, LastLayer};
+use crate::ops::Start;
+use crate::ops::activation::Activation;
 use crate::ops::conv2d::Conv2d;
-use crate::ops::max_pool::MaxPool;
 use crate::tape::NodeId;
-use crate::{Error, Result};
 
 /// The residual block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +31,6 @@ enum Stem {
     Small,
 }
 
-/// No network is wider; sizes computed from it can't overflow.
-const MAX_WIDTH: usize = 1 << 16;
-
 /// A ResNet's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,25 +41,14 @@ pub(super) struct ResNet {
     /// Width of each stage.
     widths: Vec<usize>,
     stem: Stem,
-    #[serde(default)]
-    pub activation: Activation,
-    #[serde(default)]
-    stem_pool: StemPool,
 }
 
 impl ResNet {
-    pub fn smooth_twin(&self) -> ResNet {
-        ResNet { activation: Activation::Silu, stem_pool: StemPool::Average, ..self.clone() }
-    }
-
-    /// Records everything before the last layer `fc`.
-    pub fn record(&self, b: &mut Builder<'_>, image: NodeId) -> Result<(&'static str, NodeId)> {
-        if self.stages.is_empty() || self.stages.len() != self.widths.len() {
-            return Err(Error::usage("a ResNet needs as many widths as stages, at least one"));
-        }
-        if self.widths.iter().any(|width| !(1..=MAX_WIDTH).contains(width)) {
-            return Err(Error::usage(format!("a ResNet's widths lie between 1 and {MAX_WIDTH}")));
-        }
+    /// Records everything before the last layer.
+    pub fn record(&self, b: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
+        check_stages("stages", &self.stages)?;
+        check_length("widths", self.widths.len(), self.stages.len())?;
+        self.widths.iter().try_for_each(|width| check_channels("widths", *width))?;
         let mut x = self.record_stem(b, image)?;
         for (stage, (blocks, width)) in self.stages.iter().zip(&self.widths).enumerate() {
             for block in 0..*blocks {
@@ -71,8 +57,8 @@ impl ResNet {
                 x = self.record_block(b, &name, *width, stride, x)?;
             }
         }
-        let pooled = b.tape.record(&b.name("avgpool"), AdaptiveAvgPool { output: [1, 1] }, &[x])?;
-        Ok(("fc", pooled))
+        let feature = b.adaptive_avg_pool("avgpool", 1, x)?;
+        Ok(LastLayer { name: "fc".into(), bias: true, start: Start::PyTorch, feature })
     }
 
     fn record_stem(&self, b: &mut Builder<'_>, image: NodeId) -> Result<NodeId> {
@@ -82,14 +68,10 @@ impl ResNet {
         };
         let x = b.conv("conv1", conv, image)?;
         let x = b.batch_norm("bn1", x)?;
-        let x = b.activate("relu", x)?;
-        let name = b.name("maxpool");
-        match (self.stem, self.stem_pool) {
-            (Stem::Small, _) => Ok(x),
-            (Stem::ImageNet, StemPool::Max) => b.tape.record(&name, MaxPool::square(3, 2, 1), &[x]),
-            (Stem::ImageNet, StemPool::Average) => {
-                b.tape.record(&name, AvgPool::square(3, 2, 1), &[x])
-            }
+        let x = b.activate("relu", Activation::Relu, x)?;
+        match self.stem {
+            Stem::Small => Ok(x),
+            Stem::ImageNet => b.max_pool("maxpool", [3, 2, 1], x),
         }
     }
 
@@ -126,7 +108,7 @@ impl ResNet {
             x = b.conv(&at(&format!("conv{index}")), conv, x)?;
             x = b.batch_norm(&at(&format!("bn{index}")), x)?;
             if index < last {
-                x = b.activate(&at(&format!("relu{index}")), x)?;
+                x = b.activate(&at(&format!("relu{index}")), Activation::Relu, x)?;
             }
         }
         let mut shortcut = input;
@@ -136,6 +118,6 @@ impl ResNet {
             shortcut = b.batch_norm(&at("downsample.1"), shortcut)?;
         }
         let sum = b.add(&at("add"), x, shortcut)?;
-        b.activate(&at("relu"), sum)
+        b.activate(&at("relu"), Activation::Relu, sum)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Builder;
 use crate::Result;
+use crate::ops::Start;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::linear::Linear;
 use crate::ops::scale::Scale;
@@ -48,25 +49,32 @@ pub struct HeadNodes {
     pub logits: NodeId,
 }
 
+/// What a backbone leaves to the head: its last linear layer, which is the classifier of a baseline
+/// and makes the embedding of a text-guided model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastLayer {
+    /// Its state-dict name.
+    pub name: String,
+    /// Whether it has a bias.
+    pub bias: bool,
+    pub start: Start,
+    /// What it reads.
+    pub feature: NodeId,
+}
+
 impl Builder<'_> {
-    /// The backbone's last layer, called `name`, and the rest of the head.
-    pub fn head(
-        &mut self,
-        name: &str,
-        feature: NodeId,
-        classes: usize,
-        head: Head,
-    ) -> Result<HeadNodes> {
-        let channels = self.tape.node(feature).spec.map.channels;
+    /// The backbone's last layer and the rest of the head.
+    pub fn head(&mut self, last: &LastLayer, classes: usize, head: Head) -> Result<HeadNodes> {
+        let LastLayer { name, feature, .. } = last;
+        let channels = self.map(*feature).channels;
+        let linear = |outputs| Linear::new(channels, outputs, last.bias).starting(last.start);
         match head {
             Head::Baseline => {
-                let op = Linear::new(channels, classes, true);
-                let logits = self.tape.record(&self.name(name), op, &[feature])?;
+                let logits = self.record(name, linear(classes), &[*feature])?;
                 Ok(HeadNodes { last_layer: logits, logits })
             }
             Head::TextGuided { width } => {
-                let op = Linear::new(channels, width, true);
-                let embedding = self.tape.record(&self.name(name), op, &[feature])?;
+                let embedding = self.record(name, linear(width), &[*feature])?;
                 let unit = self.tape.record("normalize", L2Normalize, &[embedding])?;
                 let op = Linear::new(width, classes, false);
                 let last_layer = self.tape.record("head", op, &[unit])?;

@@ -3,5 +3,5 @@
 mod builder;
 mod head;
 
-pub use builder::{Activation, Builder, StemPool};
-pub use head::{Head, HeadNodes};
+pub use builder::Builder;
+pub use head::{Head, HeadNodes, LastLayer};

@@ -1,10 +1,12 @@
 //! Results for people: tables and the words around them.
 
 mod comparison;
+mod models;
 mod run;
 mod study;
 
 pub use comparison::comparison_text;
+pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::run_text;
 pub use study::study_text;
 

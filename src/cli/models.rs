@@ -1,0 +1,64 @@
+//! `flipside models`.
+
+use super::common::{print, print_json};
+use crate::models::{Model, ModelFile, names};
+use crate::nn::Head;
+use crate::report::{LayerRow, ModelRow, layers_text, models_text};
+
+/// List the models, or the layers of one
+///
+/// Without a name: every model with its parameters, multiply-accumulates (of one image), injectable
+/// layers and neurons. With a name or a .toml file: its layers with shapes, sites and
+/// multiply-accumulates, and which of them the protocols strict (every Conv2d and Linear, by what it
+/// computes) and goldeneye (what PyTorch's forward hooks would see) inject into.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A model's name, or a .toml file
+    model: Option<String>,
+    /// Height and width of the images; the model file's if absent
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    image_size: Option<u16>,
+    /// Classes of the last layer
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    classes: u32,
+    /// With the text-guided head, of text features this wide
+    #[arg(long, value_name = "WIDTH", num_args = 0..=1, default_missing_value = "512",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    text_guided: Option<u16>,
+    /// Print JSON for machines instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    fn record(&self, name: &str) -> crate::Result<(String, Model)> {
+        let file = ModelFile::open(name)?;
+        let head = match self.text_guided {
+            Some(width) => Head::TextGuided { width: width.into() },
+            None => Head::Baseline,
+        };
+        let size = self.image_size.map_or(file.input.size, usize::from);
+        let model = Model::new(&file, head, self.classes as usize, size, 0.0)?;
+        Ok((file.name, model))
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(name) = &args.model {
+        let (name, model) = args.record(name)?;
+        let (row, layers) = (ModelRow::of(&name, &model), LayerRow::of(&model));
+        if args.json {
+            return print_json(&serde_json::json!({ "model": row, "layers": layers }));
+        }
+        return print(&layers_text(&row, &layers));
+    }
+    let mut rows = Vec::new();
+    for name in names() {
+        let (name, model) = args.record(name)?;
+        rows.push(ModelRow::of(&name, &model));
+    }
+    if args.json {
+        return print_json(&rows);
+    }
+    print(&models_text(&rows))
+}
