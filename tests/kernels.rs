@@ -66,7 +66,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
-    for case in case::all() {
+    for case in case::all().into_iter().filter(|case| case.op.has_kernels()) {
         let expected = run(&case, &Device::cpu());
         let mut first: Option<Vec<(String, Vec<f32>)>> = None;
         for (order, device) in kernel_devices() {

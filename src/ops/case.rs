@@ -13,6 +13,8 @@ use crate::tensor::{DType, Map, Spec};
 pub enum Fill {
     /// Uniform in (−1, 1), kept 0.05 away from zero, where ReLU has its kink.
     Uniform,
+    /// The same, and one map for all images.
+    Shared,
     /// Distinct values in random order, at least 0.01 apart, so that a maximum is no tie.
     Distinct,
     /// Whole numbers below this.
@@ -34,23 +36,29 @@ impl CaseInput {
         CaseInput { map, fill: Fill::Uniform }
     }
 
+    /// An input filled with [`Fill::Shared`].
+    pub const fn shared(map: Map) -> Self {
+        CaseInput { map, fill: Fill::Shared }
+    }
+
     /// Its spec.
     pub const fn spec(&self) -> Spec {
         match self.fill {
             Fill::Labels(_) => Spec::u32(self.map),
+            Fill::Shared => Spec::f32(self.map).shared(),
             _ => Spec::f32(self.map),
         }
     }
 
     /// Values for `images` images as 32-bit words, from a stream called `label`.
     pub fn words(&self, images: usize, label: &str) -> Vec<u32> {
-        let count = images * self.map.elements();
+        let count = self.spec().maps(images) * self.map.elements();
         let mut draws = rng::stream(0, label);
         match self.fill {
             Fill::Labels(classes) => {
                 (0..count).map(|_| draws.below(u64::from(classes)) as u32).collect()
             }
-            Fill::Uniform => (0..count)
+            Fill::Uniform | Fill::Shared => (0..count)
                 .map(|_| {
                     let value = draws.between(-0.95, 0.95);
                     (value + 0.05f64.copysign(value)) as f32
@@ -132,6 +140,8 @@ pub fn all() -> Vec<OpCase> {
         super::l2_normalize::cases(),
         super::cross_entropy::cases(),
         super::dropout::cases(),
+        super::constant::cases(),
+        super::attention::cases(),
     ]
     .into_iter()
     .flatten()
@@ -148,6 +158,7 @@ pub fn benchmarks() -> Vec<OpCase> {
         super::adaptive_avg_pool::benchmarks(),
         super::relu::benchmarks(),
         super::add::benchmarks(),
+        super::attention::benchmarks(),
     ]
     .into_iter()
     .flatten()

@@ -102,6 +102,13 @@ macro_rules! host_views {
                 self.host(self.params[index])
             }
 
+            /// Values of a table of indices, on the CPU.
+            pub fn param_u32(&self, index: usize) -> &'a [u32] {
+                debug_assert!(self.device.is_cpu());
+                // SAFETY: see the struct.
+                unsafe { self.params[index].slice() }
+            }
+
             /// Scratch memory, on the CPU.
             pub fn workspace(&mut self) -> &'a mut [f32] {
                 self.host_mut(self.workspace)
@@ -116,6 +123,18 @@ macro_rules! host_views {
                 args: &A,
             ) -> Result<()> {
                 self.device.launch(kernel, grid, block, args)
+            }
+
+            /// For operations without kernels.
+            ///
+            /// # Errors
+            /// [`Error::Unsupported`] on any device but the CPU.
+            pub fn require_cpu(&self, op: &str) -> Result<()> {
+                if self.device.is_cpu() {
+                    return Ok(());
+                }
+                let device = self.device.kind().to_string();
+                Err(Error::Unsupported { op: op.into(), device })
             }
 
             fn host(&self, tensor: Tensor) -> &'a [f32] {

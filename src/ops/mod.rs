@@ -3,16 +3,19 @@
 
 pub mod adaptive_avg_pool;
 pub mod add;
+pub mod attention;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod case;
+pub mod constant;
 mod context;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
 pub(crate) mod epilogue;
+mod exp;
 pub(crate) mod gemm;
 pub mod l2_normalize;
 pub mod linear;
@@ -112,6 +115,11 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     /// The part of the output that can change when `region` of input number `input` changes (in
     /// eval mode, where images don't touch each other).
     fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region;
+
+    /// Whether there are kernels for it; without, only the CPU computes it.
+    fn has_kernels(&self) -> bool {
+        true
+    }
 
     /// The GEMM view of layers that faults can be injected into.
     fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {

@@ -12,6 +12,7 @@ mod gather;
 mod micro;
 mod outer;
 mod simd;
+pub(crate) mod small;
 
 pub use gather::{Gather, gather};
 pub(crate) use outer::{Outer, outer};

@@ -1,0 +1,138 @@
+//! Forward: over a box, only its queries and heads.
+
+use super::gather::Head;
+use super::softmax::exponentials;
+use super::{Added, Problem};
+use crate::ops::Forward;
+use crate::ops::attention::Attention;
+use crate::ops::gemm::SendPtr;
+use crate::ops::gemm::small::{Matrix, Size, product};
+use crate::ops::wide::{LANES, Pieces, for_each_piece, store};
+use crate::tensor::{Region, Span};
+
+/// Queries that are taken from scores to outputs together: two tiles of the product.
+const BLOCK: usize = 12;
+/// Parts of a piece at most, so that a head's biases are looked up seldom.
+const PARTS: usize = 16;
+
+/// Heads × chunks of (image, part).
+struct Chunks<'a> {
+    problem: Problem<'a>,
+    region: Region,
+    heads: Span,
+    /// Every part of an image that holds a token of the box.
+    parts: Vec<usize>,
+    chunk: usize,
+    chunks: usize,
+    y: SendPtr<f32>,
+}
+
+pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) {
+    let problem = Problem::new(
+        attention,
+        ctx.inputs,
+        |i| ctx.input(i),
+        |i| ctx.param(i),
+        |i| ctx.param_u32(i),
+    );
+    let region = ctx.region;
+    let mut tokens = Vec::new();
+    let mut holds = |part: &usize| {
+        attention.partition.fill(problem.map, *part, &mut tokens);
+        tokens.iter().any(|token| within(region, token.row, token.column))
+    };
+    let parts: Vec<usize> = (0..problem.parts()).filter(&mut holds).collect();
+    let units = region.images.len() * parts.len();
+    let chunk = units.div_ceil(PARTS).clamp(1, PARTS);
+    let heads = attention.heads_of(region.channels, problem.channels());
+    let chunks = units.div_ceil(chunk);
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    let work = Chunks { problem, region, heads, parts, chunk, chunks, y };
+    for_each_piece(ctx.parallel, heads.len() * chunks, &work);
+}
+
+fn within(region: Region, row: usize, column: usize) -> bool {
+    region.rows.contains(row) && region.columns.contains(column)
+}
+
+impl Pieces for Chunks<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let Chunks { problem, region, .. } = self;
+        let Problem { tokens, dim, .. } = *problem;
+        let number = self.heads.start + piece / self.chunks;
+        let first = piece % self.chunks * self.chunk;
+        let units = region.images.len() * self.parts.len();
+        let factors = problem.factors(number);
+        let added = Added::new(problem, number);
+        let mut head = Head::new(problem);
+        let mut wanted = Vec::with_capacity(tokens);
+        let mut scores = Matrix::zeros(BLOCK, tokens);
+        let mut outputs = Matrix::zeros(BLOCK, dim);
+        let mut sums = [0f32; BLOCK];
+        for unit in first..units.min(first + self.chunk) {
+            let image = region.images.start + unit / self.parts.len();
+            head.enter(problem, self.parts[unit % self.parts.len()]);
+            wanted.clear();
+            wanted.extend((0..tokens).filter(|token| {
+                let token = &head.tokens[*token];
+                within(*region, token.row, token.column)
+            }));
+            head.gather(problem, image, number, factors, &wanted);
+            for (block, queries) in wanted.chunks(BLOCK).enumerate() {
+                let size = Size { rows: queries.len(), depth: dim, columns: tokens };
+                product(size, &head.q, block * BLOCK, &head.k_t, &mut scores);
+                // Faults in scores belong here: after the scale, before bias and mask.
+                for (row, query) in queries.iter().enumerate() {
+                    let bias = added.row(*query, scores.stride());
+                    sums[row] =
+                        exponentials(scores.row_mut(row), tokens, bias, head.labels(*query));
+                }
+                // Faults in probabilities belong here: after the rows' sums are taken.
+                let size = Size { rows: queries.len(), depth: tokens, columns: dim };
+                product(size, &scores, 0, &head.v, &mut outputs);
+                for (row, query) in queries.iter().enumerate() {
+                    self.write(image, number, &head, *query, outputs.row(row), 1.0 / sums[row]);
+                }
+            }
+        }
+    }
+}
+
+impl Chunks<'_> {
+    /// Writes what the box has of one token's output, times `factor`.
+    #[inline(always)]
+    fn write(
+        &self,
+        image: usize,
+        number: usize,
+        head: &Head,
+        query: usize,
+        row: &[f32],
+        factor: f32,
+    ) {
+        let Problem { map, dim, .. } = self.problem;
+        let channels = self.region.channels;
+        let (first, token) = (number * dim, &head.tokens[query]);
+        let pixel = image * map.pixels() + token.row * map.width + token.column;
+        let y = self.y.get().wrapping_add(pixel * self.problem.channels() + first);
+        let start = channels.start.saturating_sub(first);
+        let end = dim.min(channels.end - first);
+        if start > 0 || end < dim {
+            for (channel, value) in row.iter().enumerate().take(end).skip(start) {
+                // SAFETY: a channel of this piece's head and of the box.
+                unsafe { *y.add(channel) = value * factor };
+            }
+            return;
+        }
+        for (index, tile) in row.as_chunks::<LANES>().0.iter().enumerate() {
+            let tile = tile.map(
+                #[inline(always)]
+                |value| value * factor,
+            );
+            let lanes = LANES.min(dim - index * LANES);
+            // SAFETY: channels of this piece's head, all of them in the box.
+            unsafe { store(y.add(index * LANES), &tile, lanes) };
+        }
+    }
+}

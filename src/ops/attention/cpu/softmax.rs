@@ -1,0 +1,92 @@
+//! Rows of scores: exponentials and their sums.
+
+use crate::ops::attention::partition::MASK;
+use crate::ops::exp::exp;
+use crate::ops::wide::{LANES, Tile};
+
+/// The sum of a tile's lanes: halves onto each other.
+#[inline(always)]
+pub(super) fn sum_lanes(tile: &Tile) -> f32 {
+    let mut tile = *tile;
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            tile[lane] += tile[lane + half];
+        }
+        half /= 2;
+    }
+    tile[0]
+}
+
+/// Σ a·b of two padded rows, lane by lane.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            sums[lane] = a[lane].mul_add(b[lane], sums[lane]);
+        }
+    }
+    sum_lanes(&sums)
+}
+
+/// A row of a window in which not all tokens were neighbours: every key's label, and the query's.
+pub(super) type Labels<'a> = Option<(&'a [u32], u32)>;
+
+/// Adds bias and mask to a row of scores. Returns the largest; padding becomes −∞.
+#[inline(always)]
+fn add_bias_and_mask(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<'_>) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    let tiles = row.as_chunks_mut::<LANES>().0.iter_mut().zip(bias.as_chunks::<LANES>().0);
+    for (index, (row, bias)) in tiles.enumerate() {
+        let mut scores = *row;
+        for lane in 0..LANES {
+            scores[lane] += bias[lane];
+        }
+        if let Some((labels, own)) = labels {
+            let labels = &labels.as_chunks::<LANES>().0[index];
+            for lane in 0..LANES {
+                scores[lane] += if labels[lane] == own { 0.0 } else { MASK };
+            }
+        }
+        if (index + 1) * LANES > keys {
+            for lane in 0..LANES {
+                let outside = index * LANES + lane >= keys;
+                scores[lane] = if outside { f32::NEG_INFINITY } else { scores[lane] };
+            }
+        }
+        for lane in 0..LANES {
+            let larger = scores[lane] > largest[lane];
+            largest[lane] = if larger { scores[lane] } else { largest[lane] };
+        }
+        *row = scores;
+    }
+    // A NaN is no maximum, but makes the sum of the row NaN.
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            let larger = largest[lane + half] > largest[lane];
+            largest[lane] = if larger { largest[lane + half] } else { largest[lane] };
+        }
+        half /= 2;
+    }
+    largest[0]
+}
+
+/// Turns a row of scores of `keys` keys into exp(s − max), 0 in the padding; returns their sum.
+#[inline(always)]
+pub(super) fn exponentials(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<'_>) -> f32 {
+    let largest = add_bias_and_mask(row, keys, bias, labels);
+    let mut sums = [0.0; LANES];
+    for row in row.as_chunks_mut::<LANES>().0 {
+        let mut shifted = *row;
+        for lane in 0..LANES {
+            shifted[lane] -= largest;
+        }
+        *row = exp(&shifted);
+        for lane in 0..LANES {
+            sums[lane] += row[lane];
+        }
+    }
+    sum_lanes(&sums)
+}

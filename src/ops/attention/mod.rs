@@ -1,0 +1,251 @@
+//! Multi-head self-attention within the parts of a map (Vaswani et al., 2017; Liu et al., 2022, for
+//! windows, cosines and position biases; Tu et al., 2022, for grids).
+//!
+//! Input 0 holds queries, keys and values, H×W×3C; channel (which · heads + head) · d + i. Within a
+//! part and a head, with q, k, v the rows of its tokens:
+//!
+//! s\[i, j\] = q\[i\] · k\[j\], + bias\[i, j\], + mask\[i, j\]; e\[i, j\] = exp(s\[i, j\] − max_j s\[i, j\]);
+//! y\[i\] = (Σ_j e\[i, j\] · v\[j\]) · (1 / Σ_j e\[i, j\]).
+//!
+//! The output, H×W×C, has y\[i\] at its token's own place on the map, channel head · d + i: windows,
+//! shifts and grids are arithmetic of indices, nothing is moved. Input 1, where there is a bias, is
+//! a table shared by all images (see [`Bias`]).
+//!
+//! Scores and outputs are chains of fused multiply-adds in the order of channels and of keys; sums
+//! over a row add up lane by lane of 16, then the lanes in a tree. So bits depend neither on the
+//! instruction set, nor on threads, nor on which part of the map is computed.
+
+mod cpu;
+mod partition;
+mod position;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::tensor::{Map, Region, Span, Spec};
+use crate::{Error, Result};
+
+pub use partition::Partition;
+pub use position::Bias;
+
+/// How a query and a key make a score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Form {
+    /// q · (k · scale).
+    Dot { scale: f32 },
+    /// The cosine of q and k times exp(min(s, ln 100)) of a trained s a head, `logit_scale`; a
+    /// vector's length counts as at least 1e-12. The factor is multiplied into q.
+    Cosine,
+}
+
+/// Self-attention of `heads` heads. Parameters: `relative_position_index` if there is a bias, then
+/// `logit_scale` for cosines.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    pub heads: usize,
+    pub form: Form,
+    pub partition: Partition,
+    pub bias: Option<Bias>,
+}
+
+/// ln 10.
+const INITIAL_LOGIT_SCALE: f32 = std::f32::consts::LN_10;
+
+impl Attention {
+    /// Channels of the output.
+    fn channels(input: &Spec) -> usize {
+        input.map.channels / 3
+    }
+
+    /// Number of the parameter `logit_scale`.
+    fn logit_scale_index(&self) -> usize {
+        usize::from(self.bias.is_some())
+    }
+
+    /// The bias and the window that it is for.
+    fn windowed_bias(&self) -> Option<(Bias, [usize; 2])> {
+        Some((self.bias?, self.partition.window()?))
+    }
+
+    /// The heads that the output's `channels` belong to.
+    fn heads_of(&self, channels: Span, all_channels: usize) -> Span {
+        let dim = all_channels / self.heads;
+        Span::new(channels.start / dim, channels.end.div_ceil(dim))
+    }
+}
+
+impl Op for Attention {
+    fn kind(&self) -> &'static str {
+        "attention"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let map = inputs[0].map;
+        let problem = |detail: String| Err(Error::shape("attention", detail));
+        if self.heads == 0 || map.channels == 0 || map.channels % (3 * self.heads) != 0 {
+            let detail = format!("queries, keys and values of {} heads can't be {map}", self.heads);
+            return problem(detail);
+        }
+        self.partition.check(map)?;
+        match (self.bias, self.partition.window()) {
+            (None, _) if inputs.len() == 1 => {}
+            (None, _) => return problem("without a bias it takes one input".into()),
+            (Some(_), None) => return problem("a position bias needs windows or a grid".into()),
+            (Some(_), Some(window)) => {
+                let [height, width] = window.map(|size| 2 * size - 1);
+                let table = Spec::f32(Map::new(height, width, self.heads)).shared();
+                if inputs.len() != 2 || inputs[1] != table {
+                    let found = inputs.get(1).map(|spec| spec.map.to_string());
+                    let found = found.unwrap_or_else(|| "nothing".into());
+                    let expected = table.map;
+                    return problem(format!(
+                        "takes a shared table of position biases of {expected}, got {found}"
+                    ));
+                }
+            }
+        }
+        Ok(Spec::f32(Map { channels: Attention::channels(&inputs[0]), ..map }))
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        let mut params = Vec::new();
+        if let Some((bias, window)) = self.windowed_bias() {
+            params.push(bias.index_spec(window));
+        }
+        if self.form == Form::Cosine {
+            params.push(ParamSpec {
+                name: "logit_scale",
+                shape: vec![self.heads, 1, 1],
+                role: Role::Scale,
+                layout: Layout::Plain,
+                init: Init::Constant(INITIAL_LOGIT_SCALE),
+            });
+        }
+        params
+    }
+
+    /// Scores are computed again rather than kept.
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true, true], output: false }
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    /// The two products, as PyTorch's counters of operations have them.
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let map = inputs[0].map;
+        let pairs = map.pixels() * self.partition.tokens(map);
+        let bytes =
+            inputs.iter().map(Spec::image_bytes).sum::<usize>() + inputs[0].image_bytes() / 3;
+        Cost { macs: 2 * (pairs * Attention::channels(&inputs[0])) as u64, bytes: bytes as u64 }
+    }
+
+    /// A query reaches its own token's head; a key, the head of all tokens of its part (masked
+    /// ones too: their probability is a zero that NaN survives); a value, its channel of them.
+    fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {
+        let channels = output.map.channels;
+        let dim = channels / self.heads;
+        if input == 1 {
+            let heads = Span::new(region.channels.start * dim, region.channels.end * dim);
+            return Region {
+                channels: heads,
+                images: region.images,
+                ..Region::full(0, output.map)
+            };
+        }
+        let changed = |which: usize| {
+            let within = |at: usize| at.clamp(which * channels, (which + 1) * channels);
+            let span = Span::new(within(region.channels.start), within(region.channels.end));
+            Span::new(span.start - which * channels, span.end - which * channels)
+        };
+        let whole_heads = |span: Span| {
+            if span.is_empty() {
+                return span;
+            }
+            let heads = self.heads_of(span, channels);
+            Span::new(heads.start * dim, heads.end * dim)
+        };
+        let queries = Region { channels: whole_heads(changed(0)), ..region };
+        let part = self.partition.reach(region, inputs[0].map);
+        let keys = Region { channels: whole_heads(changed(1)), ..part };
+        let values = Region { channels: changed(2), ..part };
+        queries.hull(keys).hull(values)
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        ctx.require_cpu(self.kind())?;
+        cpu::forward(self, ctx);
+        Ok(())
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        ctx.require_cpu(self.kind())?;
+        cpu::backward(self, ctx);
+        Ok(())
+    }
+}
+
+/// Cases for tests.
+pub fn cases() -> Vec<OpCase> {
+    let windows = |size, shift| Partition::Windows { size, shift };
+    let grid = |size| Partition::Grid { size };
+    let dot = |dim: usize| Form::Dot { scale: (dim as f32).powf(-0.5) };
+    let plain = Some(Bias::Plain);
+    let sigmoid = Some(Bias::Sigmoid16);
+    // Name, form, partition, bias, heads, channels a head, height and width, batch.
+    let table = [
+        ("windows", dot(5), windows([2, 3], [0, 0]), plain, 2, 5, [4, 6], 3),
+        ("grid", dot(24), grid([2, 3]), plain, 1, 24, [4, 9], 3),
+        ("shifted cosines", Form::Cosine, windows([4, 4], [2, 2]), sigmoid, 2, 32, [8, 12], 1),
+        ("odd shift, cosines", Form::Cosine, windows([3, 2], [1, 1]), sigmoid, 3, 5, [6, 4], 3),
+        ("shift of one axis", dot(5), windows([3, 3], [1, 1]), None, 3, 5, [3, 9], 2),
+        ("one window of 49", Form::Cosine, windows([7, 7], [3, 3]), sigmoid, 1, 24, [7, 7], 2),
+        ("whole", dot(20), Partition::Whole { causal: false }, None, 1, 20, [3, 5], 3),
+        ("causal", dot(5), Partition::Whole { causal: true }, None, 3, 5, [1, 21], 3),
+    ];
+    table
+        .into_iter()
+        .map(|(name, form, partition, bias, heads, dim, [height, width], batch)| {
+            case(name, Attention { heads, form, partition, bias }, height, width, dim, batch)
+        })
+        .collect()
+}
+
+fn case(
+    name: &str,
+    op: Attention,
+    height: usize,
+    width: usize,
+    dim: usize,
+    batch: usize,
+) -> OpCase {
+    let mut inputs = vec![CaseInput::uniform(Map::new(height, width, 3 * op.heads * dim))];
+    if let Some((_, window)) = op.windowed_bias() {
+        let [rows, columns] = window.map(|size| 2 * size - 1);
+        inputs.push(CaseInput::shared(Map::new(rows, columns, op.heads)));
+    }
+    OpCase::new(name, op, inputs, batch)
+}
+
+/// Layers of Swin V2 (at 224², padded to whole windows) and of MaxViT, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let swin = |heads, shift| Attention {
+        heads,
+        form: Form::Cosine,
+        partition: Partition::Windows { size: [8, 8], shift: [shift; 2] },
+        bias: Some(Bias::Sigmoid16),
+    };
+    let maxvit = Attention {
+        heads: 4,
+        form: Form::Dot { scale: 128f32.powf(-0.5) },
+        partition: Partition::Grid { size: [7, 7] },
+        bias: Some(Bias::Plain),
+    };
+    vec![
+        case("Swin, 3 heads, 56²", swin(3, 0), 56, 56, 32, 8),
+        case("Swin, 3 heads, 56², shifted", swin(3, 4), 56, 56, 32, 8),
+        case("Swin, 24 heads, 8²", swin(24, 0), 8, 8, 32, 8),
+        case("MaxViT, 4 heads, 28²", maxvit, 28, 28, 32, 8),
+    ]
+}

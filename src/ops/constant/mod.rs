@@ -1,0 +1,117 @@
+//! A table as a value: no inputs, one parameter, one map for all images.
+
+use std::sync::Arc;
+
+use super::case::OpCase;
+use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::tensor::{Map, Region, Spec};
+use crate::{Error, Result};
+
+/// A shared value that is its parameter. Record it with `Tape::record_shared` under the
+/// parameter's full name, and that name as the parameter's.
+#[derive(Clone, Debug)]
+pub struct Constant {
+    /// Its layout is [`Layout::Plain`]; PyTorch's shape may be another than the map's.
+    pub param: ParamSpec,
+    pub map: Map,
+}
+
+impl Constant {
+    /// MaxViT's trained table of position biases for windows of `window` tokens: PyTorch's
+    /// ((2h − 1)·(2w − 1), heads), a map of (2h − 1) × (2w − 1) × heads.
+    pub fn position_bias(window: [usize; 2], heads: usize) -> Self {
+        let [height, width] = window.map(|size| 2 * size - 1);
+        let param = ParamSpec {
+            name: "relative_position_bias_table",
+            shape: vec![height * width, heads],
+            role: Role::Position,
+            layout: Layout::Plain,
+            init: Init::TruncatedNormal(0.02),
+        };
+        Constant { param, map: Map::new(height, width, heads) }
+    }
+
+    /// Swin V2's table of relative coordinates Δ of windows of `window` tokens (Liu et al., 2022,
+    /// equation 4, to base 8): sign(Δ) · log₂(1 + 8·|Δ| / (size − 1)) / 3, for rows and for
+    /// columns; PyTorch's (1, 2h − 1, 2w − 1, 2).
+    pub fn log_coordinates(window: [usize; 2]) -> Self {
+        let [height, width] = window.map(|size| 2 * size - 1);
+        let coordinate = |at: usize, size: usize| {
+            // One step at a time in f32, as PyTorch rounds.
+            let offset = (at as f32 - (size - 1) as f32) / (size - 1) as f32 * 8.0;
+            offset.signum() * (offset.abs() + 1.0).log2() / 3.0
+        };
+        let coordinates = |at: usize| {
+            let (row, column) = (at / width, at % width);
+            [coordinate(row, window[0]), coordinate(column, window[1])]
+        };
+        let param = ParamSpec {
+            name: "relative_coords_table",
+            shape: vec![1, height, width, 2],
+            role: Role::Buffer,
+            layout: Layout::Plain,
+            init: Init::Given((0..height * width).flat_map(coordinates).collect::<Arc<[f32]>>()),
+        };
+        Constant { param, map: Map::new(height, width, 2) }
+    }
+}
+
+impl Op for Constant {
+    fn kind(&self) -> &'static str {
+        "constant"
+    }
+
+    fn output(&self, _inputs: &[Spec]) -> Result<Spec> {
+        if self.param.elements() != self.map.elements() || self.param.layout != Layout::Plain {
+            let detail = format!("a parameter of {:?} isn't a map {}", self.param.shape, self.map);
+            return Err(Error::shape("constant", detail));
+        }
+        Ok(Spec::f32(self.map).shared())
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        vec![self.param.clone()]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    /// Never asked: there is no input.
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        ctx.require_cpu(self.kind())?;
+        let (from, to) = (ctx.param(0), ctx.output());
+        ctx.region.for_each_run(self.map, |at| {
+            let run = at..at + ctx.region.channels.len();
+            to[run.clone()].copy_from_slice(&from[run]);
+        });
+        Ok(())
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        ctx.require_cpu(self.kind())?;
+        let dy = ctx.output_gradient();
+        if let Some((gradient, accumulate)) = ctx.param_gradient(0) {
+            for (gradient, dy) in gradient.iter_mut().zip(dy) {
+                *gradient = if accumulate { *gradient + dy } else { *dy };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cases for tests.
+pub fn cases() -> Vec<OpCase> {
+    vec![
+        OpCase::new("position bias", Constant::position_bias([3, 2], 4), vec![], 1),
+        OpCase::new("log coordinates", Constant::log_coordinates([4, 3]), vec![], 1),
+    ]
+}
