@@ -70,17 +70,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
 }
 
 fn recipe(schedule: Schedule, warmup_epochs: usize) -> Recipe {
-    Recipe {
-        epochs: 90,
-        batch: 32,
-        learning_rate: 0.1,
-        momentum: 0.9,
-        nesterov: false,
-        weight_decay: 1e-4,
-        label_smoothing: 0.0,
-        warmup_epochs,
-        schedule,
-    }
+    Recipe { warmup_epochs, ..Recipe::new(90, 32, 0.1, schedule) }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
 pub mod adaptive_avg_pool;
+pub mod adamw;
 pub mod add;
+pub mod arenas;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
@@ -13,6 +15,7 @@ pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
 pub(crate) mod gemm;
+pub mod grad_norm;
 pub mod l2_normalize;
 pub mod linear;
 pub mod max_pool;
@@ -26,6 +29,7 @@ pub mod silu;
 mod wide;
 pub mod window;
 
+pub use arenas::Arenas;
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
 pub use param::{Init, Layout, ParamSpec, Role};
 pub use run_state::RunState;
@@ -131,6 +135,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
     }
     [
         checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
+        checked::<adamw::AdamWStepArgs>(),
         checked::<add::AddForwardArgs>(),
         checked::<add::AddBackwardArgs>(),
         checked::<avg_pool::AvgPoolArgs>(),
@@ -142,6 +147,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
+        checked::<grad_norm::GradNormPartialsArgs>(),
+        checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),

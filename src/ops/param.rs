@@ -12,6 +12,8 @@ pub enum Role {
     Norm,
     /// A scalar such as `logit_scale`.
     Scale,
+    /// A table of position embeddings (`relative_position_bias_table`).
+    PositionTable,
     /// State that is kept but not trained (running statistics).
     Buffer,
     /// A counter (u32) that is kept but not trained (`num_batches_tracked`).

@@ -3,12 +3,14 @@
 //! and replay from any node.
 
 mod execution;
+mod optimizer;
 mod plan;
 mod replay;
 mod timings;
 mod weights;
 
 pub use execution::Execution;
+pub use optimizer::{Optimizer, Rule};
 pub use plan::{Plan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use timings::KindTime;
