@@ -5,7 +5,7 @@ use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
 use flipside::ops::sgd::Sgd;
 use flipside::ops::{Role, RunState};
-use flipside::tape::{Execution, ParamId, PlanKind, Weights};
+use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Weights};
 use serde_json::Value;
 
 use crate::formula::{self, TensorFigures};

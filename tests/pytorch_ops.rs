@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flipside::device::{Buffer, Device};
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
+use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
@@ -14,7 +15,7 @@ use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::sgd::{self, Sgd};
 use flipside::ops::silu::Silu;
-use flipside::ops::{Op, Role, RunState};
+use flipside::ops::{Arenas, Op, Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 use serde_json::Value;
@@ -195,10 +196,8 @@ impl Case<'_> {
             gradients.write(0, bytemuck::cast_slice(&gradient)).unwrap();
             state.step = step - 1;
             state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
-            let options = Sgd {
-                momentum: self.number("momentum") as f32,
-                nesterov: self.flag("nesterov"),
-            };
+            let options =
+                Sgd { momentum: self.number("momentum") as f32, nesterov: self.flag("nesterov") };
             // SAFETY: three buffers of this function, of `count` floats each, and one decay.
             unsafe {
                 sgd::step(device, &arenas, &state, state_buffer.address(), &options).unwrap();

@@ -1,8 +1,8 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
-pub mod adaptive_avg_pool;
 pub mod adamw;
+pub mod adaptive_avg_pool;
 pub mod add;
 pub mod arenas;
 mod averaging;

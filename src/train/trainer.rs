@@ -219,10 +219,10 @@ impl Trainer {
         let state = RunState {
             seed: self.job.seed,
             epoch: epoch as u64,
-            ..self.optimizer.rule().state(
-                (epoch * steps + step) as u32,
-                recipe.learning_rate_at(epoch, step, steps),
-            )
+            ..self
+                .optimizer
+                .rule()
+                .state((epoch * steps + step) as u32, recipe.learning_rate_at(epoch, step, steps))
         };
         check_labels(&batch.labels, self.model.classes)?;
         let images = batch.len();
