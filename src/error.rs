@@ -27,12 +27,13 @@ pub enum Error {
     /// An operation has no implementation on a device.
     #[error("{op} has no implementation for device {device}")]
     Unsupported { op: String, device: String },
-    /// A training run's loss left the finite numbers; epoch and step count from 1.
+    /// A figure of a training run (`loss`, `gradient norm`) left the finite numbers; epoch and step
+    /// count from 1.
     #[error(
-        "training diverged: the loss is {loss} in epoch {epoch}, step {step}; a lower learning rate \
-         or a longer warm-up may help"
+        "training diverged: the {figure} is {value} in epoch {epoch}, step {step}; a lower learning \
+         rate or a longer warm-up may help"
     )]
-    Diverged { epoch: usize, step: usize, loss: f64 },
+    Diverged { epoch: usize, step: usize, figure: &'static str, value: f64 },
 }
 
 /// `Result` with the library's [`Error`].

@@ -229,6 +229,8 @@ fn bad_input_gives_one_sentence() {
     place.fails("study --model resnet19", 2, &["resnet19", "resnet18"]);
     place.fails(&format!("{TRAIN} --out out --device nonsense"), 2, &["nonsense"]);
     place.fails(&format!("{TRAIN} --out out --epochs 0"), 2, &["epochs"]);
+    place.fails(&format!("{TRAIN} --out out --clip-grad-norm=-1"), 2, &["clip_grad_norm"]);
+    place.fails(&format!("{TRAIN} --out out --betas 0.9,1"), 2, &["betas"]);
     place.fails(&format!("{TRAIN} --out tiny.toml/out"), 1, &["tiny.toml/out"]);
     fs::create_dir(place.at("data/train/n2")).unwrap();
     place.fails(&format!("{TRAIN} --out out"), 1, &["n2"]);

@@ -8,8 +8,6 @@ use flipside::ops::RunState;
 use flipside::ops::add::Add;
 use flipside::ops::case::{self, OpCase};
 use flipside::ops::dropout::Dropout;
-use flipside::ops::sgd::{self, Arenas, Sgd};
-use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Spec};
 
@@ -17,7 +15,7 @@ use crate::ops::{Bench, input_words, output_gradient};
 
 /// The devices that run kernels here: the emulator under three thread orders, or the GPU where
 /// `FLIPSIDE_TEST_DEVICE` names one.
-fn kernel_devices() -> Vec<(String, Device)> {
+pub fn kernel_devices() -> Vec<(String, Device)> {
     if let Ok(name) = std::env::var("FLIPSIDE_TEST_DEVICE") {
         return vec![(name.clone(), Device::parse(&name).unwrap())];
     }
@@ -236,50 +234,6 @@ fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {
         for (order, device) in kernel_devices() {
             let (name, found) = &run(&case, &device)[0];
             assert_eq!(bits(expected), bits(found), "{}: {name} on {order}", case.name);
-        }
-    }
-}
-
-/// Arenas whose length is no multiple of four, under every rule, for two steps.
-#[test]
-fn emulated_sgd_has_the_bits_of_the_cpu() {
-    const COUNT: usize = 1027;
-    let steps = |device: &Device, nesterov: bool| {
-        let mut draws = rng::stream(4, "sgd");
-        let mut fill =
-            || -> Vec<f32> { (0..COUNT).map(|_| draws.between(-1.0, 1.0) as f32).collect() };
-        let state = RunState { learning_rate: 0.1, ..RunState::default() };
-        let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
-        state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
-        let [mut values, mut gradients, mut momentum] =
-            [(); 3].map(|()| device.alloc(4 * COUNT).unwrap());
-        values.write(0, bytemuck::cast_slice(&fill())).unwrap();
-        // The first step must not read it.
-        momentum.write(0, bytemuck::cast_slice(&[f32::NAN; COUNT])).unwrap();
-        let arenas = Arenas {
-            values: values.address(),
-            gradients: gradients.address(),
-            momentum: momentum.address(),
-            count: COUNT,
-        };
-        for first_step in [true, false] {
-            gradients.write(0, bytemuck::cast_slice(&fill())).unwrap();
-            let options = Sgd { momentum: 0.9, weight_decay: 1e-2, nesterov, first_step };
-            // SAFETY: three buffers of this function, of `count` floats each.
-            unsafe {
-                sgd::step(device, &arenas, &state, state_buffer.address(), &options).unwrap();
-            }
-        }
-        [values, momentum].map(|buffer| {
-            let mut out = vec![0f32; COUNT];
-            buffer.read(0, bytemuck::cast_slice_mut(&mut out)).unwrap();
-            bits(&out)
-        })
-    };
-    for nesterov in [false, true] {
-        let expected = steps(&Device::cpu(), nesterov);
-        for (order, device) in kernel_devices() {
-            assert!(steps(&device, nesterov) == expected, "nesterov: {nesterov}, {order}");
         }
     }
 }

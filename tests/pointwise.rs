@@ -1,14 +1,13 @@
-//! Pointwise operations, the loss and SGD at their edges, on the CPU and in kernels.
+//! Pointwise operations and the loss at their edges, on the CPU and in kernels.
 
 use std::sync::Arc;
 
-use flipside::device::{Buffer, Device, EmulatorOptions, ThreadOrder};
+use flipside::device::{Device, EmulatorOptions, ThreadOrder};
 use flipside::ops::add::Add;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
 use flipside::ops::dropout::Dropout;
 use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::relu::Relu;
-use flipside::ops::sgd::{self, Arenas, Sgd};
 use flipside::ops::silu::Silu;
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
@@ -239,63 +238,5 @@ const DOCUMENTED_MASK: &str = ".k..k.kk.kk.kkk..k.k.kkk";
 fn dropout_refuses_impossible_probabilities() {
     for p in [-0.1, 1.0, f32::NAN] {
         assert!(Dropout { p }.output(&[Spec::f32(Map::vector(3))]).is_err(), "{p}");
-    }
-}
-
-fn upload(device: &Device, values: &[f32]) -> Buffer {
-    let mut buffer = device.alloc(4 * values.len()).unwrap();
-    buffer.write(0, bytemuck::cast_slice(values)).unwrap();
-    buffer
-}
-
-fn download(buffer: &Buffer) -> Vec<f32> {
-    let mut values = vec![0f32; buffer.bytes() / 4];
-    buffer.read(0, bytemuck::cast_slice_mut(&mut values)).unwrap();
-    values
-}
-
-/// Three steps, the learning rate changing between them, against a scalar loop, to the bit. The count
-/// is no multiple of four or of a CPU's chunk.
-#[test]
-fn sgd_equals_a_scalar_loop() {
-    let count = (1 << 14) + 1027;
-    let rates = [0.1f32, 0.05, 0.025];
-    let gradients: Vec<Vec<f32>> = (0..3).map(|i| numbers(count, &format!("g{i}"))).collect();
-    for (momentum, weight_decay, nesterov) in
-        [(0.9f32, 1e-2f32, false), (0.9, 1e-2, true), (0.0, 0.0, false)]
-    {
-        let mut p = numbers(count, "p");
-        let mut b = vec![0f32; count];
-        for (step, gradient) in gradients.iter().enumerate() {
-            for i in 0..count {
-                let d = weight_decay.mul_add(p[i], gradient[i]);
-                b[i] = if step == 0 { d } else { momentum.mul_add(b[i], d) };
-                let by = if nesterov { momentum.mul_add(b[i], d) } else { b[i] };
-                p[i] = (-rates[step]).mul_add(by, p[i]);
-            }
-        }
-        for device in devices() {
-            let values = upload(&device, &numbers(count, "p"));
-            let buffers = upload(&device, &vec![f32::NAN; count]);
-            let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
-            for (step, gradient) in gradients.iter().enumerate() {
-                let gradients = upload(&device, gradient);
-                let state = RunState { learning_rate: rates[step], ..RunState::default() };
-                state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
-                let arenas = Arenas {
-                    values: values.address(),
-                    gradients: gradients.address(),
-                    momentum: buffers.address(),
-                    count,
-                };
-                let options = Sgd { momentum, weight_decay, nesterov, first_step: step == 0 };
-                // SAFETY: three buffers of this test, of `count` values each.
-                unsafe {
-                    sgd::step(&device, &arenas, &state, state_buffer.address(), &options).unwrap();
-                }
-            }
-            assert_eq!(bits(&download(&values)), bits(&p), "{}", device.kind());
-            assert_eq!(bits(&download(&buffers)), bits(&b), "{}", device.kind());
-        }
     }
 }

@@ -3,9 +3,9 @@
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
-use flipside::ops::sgd::{self, Arenas, Sgd};
+use flipside::ops::sgd::Sgd;
 use flipside::ops::{Role, RunState};
-use flipside::tape::{Execution, ParamId, PlanKind, Weights};
+use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Weights};
 use serde_json::Value;
 
 use crate::formula::{self, TensorFigures};
@@ -134,21 +134,10 @@ fn check_gradients(fixture: &str) {
         before.push(weights.get(id).unwrap());
     }
 
-    let momentum = device.alloc(weights.trained_bytes()).unwrap();
-    let options = Sgd {
-        momentum: number(options, "momentum") as f32,
-        weight_decay: number(options, "weight_decay") as f32,
-        nesterov: false,
-        first_step: true,
-    };
-    let arenas = Arenas {
-        values: weights.values().address(),
-        gradients: weights.gradients().unwrap().address(),
-        momentum: momentum.address(),
-        count: weights.trained_bytes() / 4,
-    };
-    // SAFETY: three arenas of this test, of `count` values each.
-    unsafe { sgd::step(&device, &arenas, &state, 0, &options).unwrap() };
+    let rule = Rule::Sgd(Sgd { momentum: number(options, "momentum") as f32, nesterov: false });
+    let decay = number(options, "weight_decay") as f32;
+    let mut optimizer = Optimizer::new(&weights, rule, |_| decay, None).unwrap();
+    exec.update(&mut weights, &mut optimizer).unwrap();
     for (entry, before) in parameters.iter().zip(before) {
         let after = weights.get(find(&weights, entry)).unwrap();
         let delta: Vec<f32> = after.iter().zip(&before).map(|(a, b)| a - b).collect();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use flipside::device::{Buffer, Device};
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
+use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
@@ -12,9 +13,9 @@ use flipside::ops::cross_entropy::CrossEntropy;
 use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
-use flipside::ops::sgd::{self, Arenas, Sgd};
+use flipside::ops::sgd::{self, Sgd};
 use flipside::ops::silu::Silu;
-use flipside::ops::{Op, Role, RunState};
+use flipside::ops::{Arenas, Op, Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 use serde_json::Value;
@@ -175,27 +176,30 @@ impl Case<'_> {
         let bytes = size_of_val(weight.as_slice());
         let [mut values, mut gradients, momentum] = [(); 3].map(|()| device.alloc(bytes).unwrap());
         values.write(0, bytemuck::cast_slice(&weight)).unwrap();
-        let state =
+        let mut state =
             RunState { learning_rate: self.number("lr") as f32, training: 1, ..Default::default() };
         let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
-        state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
+        let mut decays = device.alloc(4).unwrap();
+        let decay = self.number("weight_decay") as f32;
+        decays.write(0, bytemuck::bytes_of(&decay)).unwrap();
         let arenas = Arenas {
             values: values.address(),
             gradients: gradients.address(),
-            momentum: momentum.address(),
+            moments: [momentum.address(), 0],
+            decays: decays.address(),
+            factor: 0,
             count: weight.len(),
         };
+        assert!(arenas.count <= DECAY_BLOCK, "there is one decay");
         let mut found = BTreeMap::new();
         for step in 1..=3 {
             let gradient = self.operand(&format!("g{step}")).1;
             gradients.write(0, bytemuck::cast_slice(&gradient)).unwrap();
-            let options = Sgd {
-                momentum: self.number("momentum") as f32,
-                weight_decay: self.number("weight_decay") as f32,
-                nesterov: self.flag("nesterov"),
-                first_step: step == 1,
-            };
-            // SAFETY: three buffers of this function, of `count` floats each.
+            state.step = step - 1;
+            state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
+            let options =
+                Sgd { momentum: self.number("momentum") as f32, nesterov: self.flag("nesterov") };
+            // SAFETY: three buffers of this function, of `count` floats each, and one decay.
             unsafe {
                 sgd::step(device, &arenas, &state, state_buffer.address(), &options).unwrap();
             }

@@ -1,4 +1,4 @@
-//! Training: schedules, learning, the same bits whatever the threads and however often killed.
+//! Training: learning, the same bits whatever the threads and however often killed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use flipside::device::Device;
 use flipside::models::ModelFile;
 use flipside::nn::Head;
 use flipside::progress::Silent;
-use flipside::recipe::{Recipe, Schedule};
+use flipside::recipe::OptimizerKind;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
 mod killed;
@@ -69,62 +69,27 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
     }
 }
 
-fn recipe(schedule: Schedule, warmup_epochs: usize) -> Recipe {
-    Recipe {
-        epochs: 90,
-        batch: 32,
-        learning_rate: 0.1,
-        momentum: 0.9,
-        nesterov: false,
-        weight_decay: 1e-4,
-        label_smoothing: 0.0,
-        warmup_epochs,
-        schedule,
-    }
-}
-
-#[test]
-fn step_schedule_is_a_staircase() {
-    let recipe = recipe(Schedule::Step { every: 30, gamma: 0.1 }, 0);
-    // torchvision's StepLR(30, 0.1): 0.1 in epochs 0 to 29, a tenth of it in each thirty after.
-    for (epoch, rate) in [(0, 0.1), (29, 0.1), (30, 0.01), (59, 0.01), (60, 0.001), (89, 0.001)] {
-        for step in [0, 6] {
-            let found = recipe.learning_rate_at(epoch, step, 7);
-            assert!((found - rate).abs() <= rate * 1e-6, "epoch {epoch}: {found}");
-        }
-    }
-}
-
-#[test]
-fn cosine_schedule_follows_its_formula_after_the_warm_up() {
-    let recipe = recipe(Schedule::Cosine { minimum: 1e-3 }, 10);
-    let at = |t: usize| f64::from(recipe.learning_rate_at(t / 7, t % 7, 7));
-    let (warmup, total) = (70.0, 630.0);
-    for t in 0..630 {
-        let expected = if t < 70 {
-            0.1 * (t as f64 + 1.0) / warmup
-        } else {
-            let phase = std::f64::consts::PI * (t as f64 - warmup) / (total - warmup);
-            1e-3 + (0.1 - 1e-3) * 0.5 * (1.0 + phase.cos())
-        };
-        assert!((at(t) - expected).abs() <= 1e-7 * expected, "step {t}");
-    }
-    // By hand: the first step, the end of the warm-up, the middle of the cosine.
-    assert!((at(0) - 0.1 / 70.0).abs() < 1e-9);
-    assert!((at(69) - 0.1).abs() < 1e-8 && (at(70) - 0.1).abs() < 1e-8);
-    assert!((at(350) - 0.0505).abs() < 1e-8);
-}
-
 #[test]
 fn a_tiny_model_learns_64_pictures_by_heart() {
     // At 0.1 the text-guided model's logit_scale, which starts at ln(1/0.07), falls faster than
     // its random rows learn; once it is small, its gradient is, too.
-    for (head, learning_rate) in [(Head::Baseline, 0.1), (Head::TextGuided { width: 24 }, 0.02)] {
+    let (sgd, adamw) = (OptimizerKind::Sgd, OptimizerKind::AdamW);
+    let text_guided = Head::TextGuided { width: 24 };
+    for (head, optimizer, learning_rate) in [
+        (Head::Baseline, sgd, 0.1),
+        (text_guided, sgd, 0.02),
+        (Head::Baseline, adamw, 0.01),
+        (text_guided, adamw, 0.01),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let mut job = job(tiny(folder.path()), head, 64, None);
         job.recipe.epochs = 60;
+        job.recipe.optimizer = optimizer;
         job.recipe.learning_rate = learning_rate;
         job.recipe.weight_decay = 0.0;
+        if optimizer == adamw {
+            job.recipe.clip_grad_norm = Some(1.0);
+        }
         // The same pictures in training and evaluation, without augmentation.
         let eval = job.validation.take().unwrap().transform;
         job.train.transform = eval;
@@ -192,6 +157,37 @@ fn a_diverging_run_names_epoch_and_step() {
     let error = trainer.run(&Silent).unwrap_err();
     assert!(matches!(error, Error::Diverged { epoch: 1, .. }), "{error}");
     assert!(error.to_string().contains("epoch 1, step "), "{error}");
+}
+
+/// Logits near the largest numbers have a finite loss; on the way back batch norm multiplies by what
+/// small weights made it divide by, beyond the largest number. Where gradients are clipped their norm
+/// is known, and the parameters are still those of before.
+#[test]
+fn a_gradient_norm_that_is_not_finite_stops_the_run() {
+    for optimizer in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut job = job(tiny(folder.path()), Head::Baseline, 48, None);
+        job.recipe.optimizer = optimizer;
+        job.recipe.clip_grad_norm = Some(1.0);
+        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+        let mut scaled = Vec::new();
+        for (name, factor) in [("fc.weight", 1e38), ("layer2.0.conv1.weight", 1e-2)] {
+            let id = trainer.weights().find(name).unwrap();
+            let values = trainer.weights().get(id).unwrap();
+            scaled.push((id, values.iter().map(|value| value * factor).collect::<Vec<_>>()));
+        }
+        for (id, values) in &scaled {
+            trainer.weights_mut().set(*id, values).unwrap();
+        }
+        let error = trainer.run(&Silent).unwrap_err();
+        assert!(
+            matches!(error, Error::Diverged { epoch: 1, step: 1, figure: "gradient norm", .. }),
+            "{error}"
+        );
+        for (id, values) in scaled {
+            assert_eq!(trainer.weights().get(id).unwrap(), values);
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::data::ClassList;
 use crate::device::Device;
 use crate::models::{Model, ModelFile, detect_head, load_state};
 use crate::progress::{Progress, Silent, for_stderr};
-use crate::recipe::{Recipe, Schedule};
+use crate::recipe::{OptimizerKind, Recipe, Schedule};
 use crate::tape::Weights;
 use crate::{Error, Result};
 
@@ -100,21 +100,48 @@ pub struct RecipeArgs {
     /// Learning rate after the warm-up
     #[arg(long)]
     pub learning_rate: Option<f64>,
-    /// Weight decay
+    /// sgd or adamw
+    #[arg(long, value_name = "RULE")]
+    pub optimizer: Option<OptimizerKind>,
+    /// Momentum of sgd
+    #[arg(long)]
+    pub momentum: Option<f32>,
+    /// Nesterov's momentum, of sgd
+    #[arg(long)]
+    pub nesterov: bool,
+    /// The two decay rates of adamw's moments: 0.9,0.999
+    #[arg(long, value_parser = parse_betas)]
+    pub betas: Option<[f64; 2]>,
+    /// What keeps adamw's divisor from zero
+    #[arg(long)]
+    pub eps: Option<f64>,
+    /// Weight decay of every parameter that no other flag names
     #[arg(long)]
     pub weight_decay: Option<f32>,
+    /// Weight decay of normalisation layers, biases included unless --bias-weight-decay is there
+    #[arg(long)]
+    pub norm_weight_decay: Option<f32>,
+    /// Weight decay of biases, those of normalisation layers included
+    #[arg(long)]
+    pub bias_weight_decay: Option<f32>,
+    /// Weight decay of position tables
+    #[arg(long)]
+    pub position_weight_decay: Option<f32>,
+    /// Scale gradients down to this norm, all together, where theirs is larger; 0 for no clipping
+    #[arg(long, value_name = "NORM")]
+    pub clip_grad_norm: Option<f32>,
     /// Label smoothing
     #[arg(long)]
     pub label_smoothing: Option<f32>,
     /// Epochs of linear warm-up
     #[arg(long)]
     pub warmup_epochs: Option<usize>,
-    /// step:EVERY:GAMMA or cosine
+    /// The share of the learning rate that the warm-up rises from
+    #[arg(long, value_name = "SHARE")]
+    pub warmup_start: Option<f64>,
+    /// step:EVERY:GAMMA (times GAMMA each EVERY epochs), cosine or cosine:MINIMUM
     #[arg(long, value_parser = parse_schedule)]
     pub schedule: Option<Schedule>,
-    /// Nesterov's momentum
-    #[arg(long)]
-    pub nesterov: bool,
 }
 
 impl RecipeArgs {
@@ -124,15 +151,31 @@ impl RecipeArgs {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch: self.batch.unwrap_or(base.batch),
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
+            optimizer: self.optimizer.unwrap_or(base.optimizer),
+            momentum: self.momentum.unwrap_or(base.momentum),
+            nesterov: self.nesterov || base.nesterov,
+            betas: self.betas.unwrap_or(base.betas),
+            eps: self.eps.unwrap_or(base.eps),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            norm_weight_decay: self.norm_weight_decay.or(base.norm_weight_decay),
+            bias_weight_decay: self.bias_weight_decay.or(base.bias_weight_decay),
+            position_weight_decay: self.position_weight_decay.or(base.position_weight_decay),
+            clip_grad_norm: self.clip_grad_norm.or(base.clip_grad_norm).filter(|norm| *norm != 0.0),
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             warmup_epochs: self.warmup_epochs.unwrap_or(base.warmup_epochs),
+            warmup_start: self.warmup_start.unwrap_or(base.warmup_start),
             schedule: self.schedule.unwrap_or(base.schedule),
-            nesterov: self.nesterov || base.nesterov,
-            ..base
         };
         recipe.check()?;
         Ok(recipe)
+    }
+}
+
+fn parse_betas(text: &str) -> std::result::Result<[f64; 2], String> {
+    let numbers = text.split_once(',').map(|(first, second)| (first.parse(), second.parse()));
+    match numbers {
+        Some((Ok(first), Ok(second))) => Ok([first, second]),
+        _ => Err("is two numbers: 0.9,0.999".into()),
     }
 }
 
@@ -140,11 +183,15 @@ fn parse_schedule(text: &str) -> std::result::Result<Schedule, String> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
         ["cosine"] => Ok(Schedule::Cosine { minimum: 0.0 }),
+        ["cosine", minimum] => match minimum.parse() {
+            Ok(minimum) => Ok(Schedule::Cosine { minimum }),
+            Err(_) => Err("cosine takes a learning rate to end at: cosine:1e-5".into()),
+        },
         ["step", every, gamma] => match (every.parse(), gamma.parse()) {
             (Ok(every), Ok(gamma)) if every > 0 => Ok(Schedule::Step { every, gamma }),
             _ => Err("step takes a number of epochs and a factor: step:30:0.1".into()),
         },
-        _ => Err("is step:EVERY:GAMMA or cosine".into()),
+        _ => Err("is step:EVERY:GAMMA, cosine or cosine:MINIMUM".into()),
     }
 }
 

@@ -57,20 +57,17 @@ pub struct Args {
 
 /// The recipe of a study: short, for few images. Recipes of model files are for ImageNet.
 fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
+    let epochs = match (synthetic, quick) {
+        (_, true) => 3,
+        (true, false) => 6,
+        (false, false) => 10,
+    };
+    let learning_rate = if synthetic { 0.1 } else { 0.05 };
     Recipe {
-        epochs: match (synthetic, quick) {
-            (_, true) => 3,
-            (true, false) => 6,
-            (false, false) => 10,
-        },
-        batch: 64,
-        learning_rate: if synthetic { 0.1 } else { 0.05 },
         momentum: 0.9,
-        nesterov: false,
         weight_decay: 5e-4,
-        label_smoothing: 0.0,
         warmup_epochs: 1,
-        schedule: Schedule::Cosine { minimum: 0.0 },
+        ..Recipe::new(epochs, 64, learning_rate, Schedule::Cosine { minimum: 0.0 })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
+pub mod adamw;
 pub mod adaptive_avg_pool;
 pub mod add;
 pub mod attention;
+pub mod arenas;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
@@ -17,6 +19,7 @@ mod elementwise;
 pub(crate) mod epilogue;
 mod exp;
 pub(crate) mod gemm;
+pub mod grad_norm;
 pub mod l2_normalize;
 pub mod linear;
 pub mod max_pool;
@@ -30,6 +33,7 @@ pub mod silu;
 mod wide;
 pub mod window;
 
+pub use arenas::Arenas;
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
 pub use epilogue::Step;
 pub use param::{Init, Layout, ParamSpec, Role, Start};
@@ -163,6 +167,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
     }
     [
         checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
+        checked::<adamw::AdamWStepArgs>(),
         checked::<add::AddForwardArgs>(),
         checked::<add::AddBackwardArgs>(),
         checked::<avg_pool::AvgPoolArgs>(),
@@ -174,6 +179,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
+        checked::<grad_norm::GradNormPartialsArgs>(),
+        checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),

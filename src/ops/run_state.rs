@@ -15,6 +15,10 @@ pub struct RunState {
     /// 1 while training.
     pub training: u32,
     pub learning_rate: f32,
-    /// Keeps the size a multiple of 8.
-    pub padding: u32,
+    /// Step of the run, from 0. At step 0 an optimiser's memory holds nothing yet.
+    pub step: u32,
+    /// 1 − β₁^(step + 1): AdamW's, of a power that the host takes in f64, as the next.
+    pub bias_correction1: f32,
+    /// √(1 − β₂^(step + 1)).
+    pub sqrt_bias_correction2: f32,
 }

@@ -1,20 +1,49 @@
 //! What a training run is, as plain values.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::ops::adamw::AdamW;
+use crate::ops::sgd::Sgd;
+use crate::ops::{ParamSpec, Role};
+use crate::tape::Rule;
 use crate::{Error, Result};
 
 /// How the learning rate goes down, after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Schedule {
-    /// Times `gamma` every `every` epochs (PyTorch's StepLR).
+    /// Times `gamma` every `every` epochs (PyTorch's StepLR; with `every` 1, its ExponentialLR).
     Step { every: usize, gamma: f64 },
     /// Half a cosine from the learning rate to `minimum`, step by step.
     Cosine {
         #[serde(default)]
         minimum: f64,
     },
+}
+
+/// Which rule moves the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Stochastic gradient descent with `momentum` and `nesterov`.
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay, `betas` and `eps`.
+    AdamW,
+}
+
+impl FromStr for OptimizerKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "sgd" => Ok(OptimizerKind::Sgd),
+            "adamw" => Ok(OptimizerKind::AdamW),
+            _ => Err("is sgd or adamw".into()),
+        }
+    }
 }
 
 /// The hyper-parameters of a training run.
@@ -27,30 +56,90 @@ pub struct Recipe {
     /// The rate after the warm-up.
     pub learning_rate: f64,
     #[serde(default)]
+    pub optimizer: OptimizerKind,
+    /// Of SGD; AdamW doesn't read it, nor the next.
+    #[serde(default)]
     pub momentum: f32,
     #[serde(default)]
     pub nesterov: bool,
+    /// β₁ and β₂ of AdamW; SGD doesn't read them, nor ε.
+    #[serde(default = "default_betas")]
+    pub betas: [f64; 2],
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Of every parameter that has none of its own; with AdamW it is decoupled from the gradient.
     #[serde(default)]
     pub weight_decay: f32,
+    /// Of weights of normalisation layers, and of their biases.
+    #[serde(default)]
+    pub norm_weight_decay: Option<f32>,
+    /// Of biases, those of normalisation layers included.
+    #[serde(default)]
+    pub bias_weight_decay: Option<f32>,
+    /// Of tables of position embeddings.
+    #[serde(default)]
+    pub position_weight_decay: Option<f32>,
+    /// The largest norm of all gradients together; larger ones are scaled down to it.
+    #[serde(default)]
+    pub clip_grad_norm: Option<f32>,
     #[serde(default)]
     pub label_smoothing: f32,
     /// Epochs over which the rate rises linearly, step by step.
     #[serde(default)]
     pub warmup_epochs: usize,
+    /// The share of the rate that the warm-up rises from.
+    #[serde(default)]
+    pub warmup_start: f64,
     pub schedule: Schedule,
 }
 
+/// PyTorch's.
+fn default_betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+/// PyTorch's.
+fn default_eps() -> f64 {
+    1e-8
+}
+
 impl Recipe {
+    /// What a file with these four fields alone says: SGD without momentum, decay and the rest.
+    pub fn new(epochs: usize, batch: usize, learning_rate: f64, schedule: Schedule) -> Self {
+        Recipe {
+            epochs,
+            batch,
+            learning_rate,
+            optimizer: OptimizerKind::Sgd,
+            momentum: 0.0,
+            nesterov: false,
+            betas: default_betas(),
+            eps: default_eps(),
+            weight_decay: 0.0,
+            norm_weight_decay: None,
+            bias_weight_decay: None,
+            position_weight_decay: None,
+            clip_grad_norm: None,
+            label_smoothing: 0.0,
+            warmup_epochs: 0,
+            warmup_start: 0.0,
+            schedule,
+        }
+    }
+
     /// The learning rate of step `step` of `steps_per_epoch` in epoch `epoch` (both from 0).
     ///
-    /// Warm-up: (t + 1)/W of the rate in step t of the W warm-up steps. Cosine runs over the steps
-    /// after it; StepLR counts whole epochs from the start, as torchvision's does.
+    /// Warm-up: s + (1 − s)·(t + 1)/W of the rate in step t of the W warm-up steps, s being where it
+    /// starts; torchvision's rises once an epoch, to s + (1 − s)·e/E in epoch e of E. Cosine runs over
+    /// the steps after it; StepLR counts whole epochs from the start, as torchvision's does.
     pub fn learning_rate_at(&self, epoch: usize, step: usize, steps_per_epoch: usize) -> f32 {
         let t = (epoch * steps_per_epoch + step) as f64;
         let warmup = (self.warmup_epochs * steps_per_epoch) as f64;
         let total = (self.epochs * steps_per_epoch) as f64;
         if t < warmup {
-            return (self.learning_rate * (t + 1.0) / warmup) as f32;
+            let start = self.warmup_start;
+            let risen = start * warmup + (1.0 - start) * (t + 1.0);
+            return (self.learning_rate * risen / warmup) as f32;
         }
         let rate = match self.schedule {
             Schedule::Step { every, gamma } => {
@@ -65,24 +154,70 @@ impl Recipe {
         rate as f32
     }
 
+    /// The rule with its numbers.
+    pub fn rule(&self) -> Rule {
+        match self.optimizer {
+            OptimizerKind::Sgd => {
+                Rule::Sgd(Sgd { momentum: self.momentum, nesterov: self.nesterov })
+            }
+            OptimizerKind::AdamW => Rule::AdamW(AdamW { betas: self.betas, eps: self.eps }),
+        }
+    }
+
+    /// The weight decay of a parameter. As in torchvision's reference a bias is asked for first,
+    /// whatever its layer: with `norm_weight_decay` alone, a normalisation layer's bias has that.
+    pub fn decay_of(&self, spec: &ParamSpec) -> f32 {
+        let own = match spec.role {
+            Role::Bias => self.bias_weight_decay,
+            Role::Norm if spec.name == "bias" => self.bias_weight_decay.or(self.norm_weight_decay),
+            Role::Norm => self.norm_weight_decay,
+            Role::Position => self.position_weight_decay,
+            Role::Weight | Role::Scale | Role::Buffer | Role::Counter => None,
+        };
+        own.unwrap_or(self.weight_decay)
+    }
+
     /// Refuses numbers that can't be a training run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the field.
     pub fn check(&self) -> Result<()> {
-        let bad = |what: &str| Err(Error::usage(format!("recipe: {what}")));
-        if self.epochs == 0 || self.batch == 0 {
-            return bad("epochs and batch must be at least 1");
+        let require = |holds: bool, what: &str| match holds {
+            true => Ok(()),
+            false => Err(Error::usage(format!("recipe: {what}"))),
+        };
+        let is_share = |number: f64| (0.0..1.0).contains(&number);
+        let is_positive = |number: f64| number.is_finite() && number > 0.0;
+        require(self.epochs > 0 && self.batch > 0, "epochs and batch must be at least 1")?;
+        require(is_positive(self.learning_rate), "learning_rate must be a positive number")?;
+        require(is_share(self.momentum.into()), "momentum must be at least 0 and below 1")?;
+        require(!self.nesterov || self.momentum > 0.0, "nesterov needs momentum")?;
+        require(self.betas.into_iter().all(is_share), "betas must be at least 0 and below 1")?;
+        require(is_positive((self.eps as f32).into()), "eps must be a positive number")?;
+        let decays = [
+            ("weight_decay", Some(self.weight_decay)),
+            ("norm_weight_decay", self.norm_weight_decay),
+            ("bias_weight_decay", self.bias_weight_decay),
+            ("position_weight_decay", self.position_weight_decay),
+        ];
+        for (name, decay) in decays {
+            let decay = f64::from(decay.unwrap_or(0.0));
+            require(is_share(decay), &format!("{name} must be at least 0 and below 1"))?;
         }
-        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
-            return bad("the learning rate must be a positive number");
+        let clips = self.clip_grad_norm.is_none_or(|norm| is_positive(norm.into()));
+        require(clips, "clip_grad_norm must be a positive number")?;
+        let smoothing = f64::from(self.label_smoothing);
+        require(is_share(smoothing), "label_smoothing must be at least 0 and below 1")?;
+        require(is_share(self.warmup_start), "warmup_start must be at least 0 and below 1")?;
+        match self.schedule {
+            Schedule::Step { every, gamma } => {
+                require(every > 0, "schedule.every must be at least 1")?;
+                require(is_positive(gamma), "schedule.gamma must be a positive number")
+            }
+            Schedule::Cosine { minimum } => {
+                let within = (0.0..=self.learning_rate).contains(&minimum);
+                require(within, "schedule.minimum must be at least 0 and at most learning_rate")
+            }
         }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return bad("label smoothing must be at least 0 and below 1");
-        }
-        if !(0.0..1.0).contains(&self.momentum) || !(0.0..1.0).contains(&self.weight_decay) {
-            return bad("momentum and weight decay must be at least 0 and below 1");
-        }
-        if self.nesterov && self.momentum == 0.0 {
-            return bad("nesterov needs momentum");
-        }
-        Ok(())
     }
 }

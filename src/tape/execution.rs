@@ -6,10 +6,9 @@ use std::sync::Arc;
 use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
-use super::{NodeId, ParamId, PlanKind, Slot, Tape, Weights};
+use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::fault::FaultTable;
-use crate::ops::sgd::{self, Arenas, Sgd};
 use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState, Step};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
@@ -449,36 +448,14 @@ impl Execution {
         Ok(())
     }
 
-    /// Moves all trained parameters by one step of SGD at the learning rate of the batch's state,
-    /// in one launch; `momentum` has [`Weights::trained_bytes`] bytes.
+    /// Moves all trained parameters by one step of `optimizer`, by the learning rate and the step in
+    /// the batch's state (see [`super::Rule::state`]).
     ///
     /// # Errors
-    /// [`Error::Usage`] for weights without gradients, [`Error::Shape`] for momentum of another
-    /// size; those of the device.
-    pub fn update(
-        &self,
-        weights: &mut Weights,
-        momentum: &mut Buffer,
-        options: &Sgd,
-    ) -> Result<()> {
-        let gradients = weights.gradients().ok_or_else(|| {
-            Error::usage("these weights have no gradients: they weren't made for training")
-        })?;
-        let bytes = weights.trained_bytes();
-        if momentum.bytes() < bytes {
-            let detail = format!("has {} bytes, {bytes} are needed", momentum.bytes());
-            return Err(Error::shape("momentum", detail));
-        }
-        let arenas = Arenas {
-            values: weights.values().address(),
-            gradients: gradients.address(),
-            momentum: momentum.address(),
-            count: bytes / size_of::<f32>(),
-        };
-        let state_address = self.state_buffer.address();
-        // SAFETY: three buffers of their own, alive and borrowed for this call; the weights'
-        // trained parameters and their gradients both begin with `bytes` bytes of them.
-        unsafe { sgd::step(&self.device, &arenas, &self.state, state_address, options) }
+    /// [`Error::Usage`] for weights without gradients, [`Error::Shape`] for an optimiser of other
+    /// weights; those of the device.
+    pub fn update(&self, weights: &mut Weights, optimizer: &mut Optimizer) -> Result<()> {
+        optimizer.step(&self.device, weights, &self.state, self.state_buffer.address())
     }
 
     /// A value's memory.

@@ -4,6 +4,7 @@
 
 mod execution;
 mod lowering;
+mod optimizer;
 mod plan;
 mod replay;
 mod timings;
@@ -11,6 +12,7 @@ mod weights;
 
 pub use execution::Execution;
 pub use lowering::Lowering;
+pub use optimizer::{Optimizer, Rule};
 pub use plan::{Plan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use timings::KindTime;

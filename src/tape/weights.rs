@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::Init;
+use crate::ops::arenas::DECAY_BLOCK;
 use crate::rng::{self, Draw};
 use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
 
-/// Each parameter starts at a multiple of this many bytes.
-const ALIGNMENT: usize = 64;
+/// Each parameter starts at a multiple of this many bytes, so that a block of decays is one's alone.
+const ALIGNMENT: usize = size_of::<f32>() * DECAY_BLOCK;
 
 /// The values of a tape's parameters, and gradients where it is trained.
 ///

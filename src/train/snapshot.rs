@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::EpochRecord;
 use super::job::differences;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
-use crate::device::Buffer;
 use crate::models::state::{HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT};
 use crate::models::{Model, load_state, state};
-use crate::tape::{ParamId, Weights};
+use crate::tape::{Optimizer, Param, ParamId, Weights};
 use crate::{Error, Result};
 
 /// Metadata keys.
@@ -70,7 +69,7 @@ pub(super) fn write(
     metadata: BTreeMap<String, String>,
     position: &Position,
     weights: &Weights,
-    momentum: &Buffer,
+    optimizer: &Optimizer,
 ) -> Result<()> {
     let position = serde_json::to_string(position)
         .map_err(|source| Error::file(path, format!("can't be written: {source}")))?;
@@ -78,23 +77,25 @@ pub(super) fn write(
     metadata.insert(KIND.to_string(), SNAPSHOT.to_string());
     metadata.insert(POSITION.to_string(), position);
     let mut tensors = HostState::read(weights)?;
-    for (id, name) in trained(weights) {
-        let param = &weights.tape().params()[id.0];
-        let mut stored = vec![0f32; param.spec.elements()];
-        momentum.read(weights.slot(id).offset, bytemuck::cast_slice_mut(&mut stored))?;
-        let values = param.spec.layout.load(&param.spec.shape, &stored);
-        tensors.push(name, HostTensor::new(param.spec.shape.clone(), TensorData::F32(values))?);
+    for (moment, buffer) in optimizer.moments() {
+        for (id, param) in trained(weights) {
+            let mut stored = vec![0f32; param.spec.elements()];
+            buffer.read(weights.slot(id).offset, bytemuck::cast_slice_mut(&mut stored))?;
+            let values = param.spec.layout.load(&param.spec.shape, &stored);
+            let tensor = HostTensor::new(param.spec.shape.clone(), TensorData::F32(values))?;
+            tensors.push(tensor_name(moment, param), tensor);
+        }
     }
     tensors.write(path, &metadata)
 }
 
-/// Reads a snapshot of the run called `identity` into `weights` and `momentum`.
+/// Reads a snapshot of the run called `identity` into `weights` and `optimizer`.
 pub(super) fn read(
     path: &Path,
     identity: &Value,
     model: &Model,
     weights: &mut Weights,
-    momentum: &mut Buffer,
+    optimizer: &mut Optimizer,
 ) -> Result<Position> {
     let checkpoint = Checkpoint::open(path)?;
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
@@ -114,24 +115,34 @@ pub(super) fn read(
         return Err(Error::file(path, detail));
     }
     let position: Position = serde_json::from_str(json(POSITION)?).map_err(broken)?;
-    let mut velocities = Vec::new();
-    for (id, name) in trained(weights) {
-        let param = &weights.tape().params()[id.0];
-        let values = checkpoint.f32(&name, &param.spec.shape)?;
-        velocities.push((id, param.spec.layout.store(&param.spec.shape, &values)));
+    let mut moments = Vec::new();
+    for name in optimizer.rule().moments() {
+        let mut arena = Vec::new();
+        for (id, param) in trained(weights) {
+            let values = checkpoint.f32(&tensor_name(name, param), &param.spec.shape)?;
+            let stored = param.spec.layout.store(&param.spec.shape, &values);
+            arena.push((weights.slot(id).offset, stored));
+        }
+        moments.push(arena);
     }
     load_state(model, weights, &checkpoint)?;
-    for (id, stored) in velocities {
-        momentum.write(weights.slot(id).offset, bytemuck::cast_slice(&stored))?;
+    for ((_, buffer), arena) in optimizer.moments_mut().zip(moments) {
+        for (offset, stored) in arena {
+            buffer.write(offset, bytemuck::cast_slice(&stored))?;
+        }
     }
     Ok(position)
 }
 
-/// The trained parameters with the names of their velocities.
-fn trained(weights: &Weights) -> Vec<(ParamId, String)> {
+/// The trained parameters.
+fn trained(weights: &Weights) -> impl Iterator<Item = (ParamId, &Param)> {
     let params = weights.tape().params().iter().enumerate();
     params
         .filter(|(_, param)| param.spec.role.is_trained())
-        .map(|(index, param)| (ParamId(index), format!("{OPTIMIZER_PREFIX}{}", param.name)))
-        .collect()
+        .map(|(index, param)| (ParamId(index), param))
+}
+
+/// What an optimiser's `moment` of a parameter is called.
+fn tensor_name(moment: &str, param: &Param) -> String {
+    format!("{OPTIMIZER_PREFIX}{moment}.{}", param.name)
 }

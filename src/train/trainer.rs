@@ -7,13 +7,12 @@ use super::ranking::argmax;
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
-use crate::device::{Buffer, Device};
+use crate::device::Device;
 use crate::models::Model;
 use crate::models::state::HostState;
-use crate::ops::RunState;
-use crate::ops::sgd::Sgd;
+use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
-use crate::tape::{Execution, PlanKind, Weights};
+use crate::tape::{Execution, Optimizer, PlanKind, Weights};
 use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
@@ -42,6 +41,8 @@ pub struct StepFigures {
     pub loss: f64,
     /// Images whose label has the largest logit.
     pub right: usize,
+    /// Of all gradients together, before clipping; `None` where the recipe doesn't clip.
+    pub gradient_norm: Option<f64>,
 }
 
 /// A model in training.
@@ -50,7 +51,7 @@ pub struct Trainer {
     identity: Value,
     model: Model,
     weights: Weights,
-    momentum: Buffer,
+    optimizer: Optimizer,
     execution: Execution,
     evaluator: Option<Evaluator>,
     position: Position,
@@ -68,8 +69,9 @@ impl Trainer {
         let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), smoothing)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;
-        let mut momentum = device.alloc(weights.trained_bytes())?;
-        momentum.write(0, &vec![0; weights.trained_bytes()])?;
+        let recipe = &job.recipe;
+        let decay = |spec: &ParamSpec| recipe.decay_of(spec);
+        let optimizer = Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm)?;
         let outputs = [model.loss, model.logits];
         let execution =
             Execution::new(&model.tape, device, PlanKind::Train, job.batch(), &outputs)?;
@@ -79,7 +81,7 @@ impl Trainer {
         };
         let identity = job.identity()?;
         let position = Position::default();
-        Ok(Trainer { job, identity, model, weights, momentum, execution, evaluator, position })
+        Ok(Trainer { job, identity, model, weights, optimizer, execution, evaluator, position })
     }
 
     /// The model as it was recorded for training: its loss is smoothed if the recipe says.
@@ -127,8 +129,8 @@ impl Trainer {
             return Err(Error::usage("a run without an output folder can't be resumed"));
         };
         let path = output.snapshot();
-        let Trainer { identity, model, weights, momentum, .. } = self;
-        self.position = snapshot::read(&path, identity, model, weights, momentum)?;
+        let Trainer { identity, model, weights, optimizer, .. } = self;
+        self.position = snapshot::read(&path, identity, model, weights, optimizer)?;
         Ok(())
     }
 
@@ -136,7 +138,7 @@ impl Trainer {
     /// output asks for: snapshots on the way, the model at the end.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when a loss isn't finite; those of the data, the device and the disk. The
+    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite; those of the data, the device and the disk. The
     /// last snapshot stands whatever happens.
     pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
         if let Some(output) = &self.job.output {
@@ -208,17 +210,19 @@ impl Trainer {
     /// One step at the present position: forward, backward, update.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss isn't finite; the weights are as before then, but for
-    /// running statistics.
+    /// [`Error::Diverged`] when the loss isn't finite, or the gradient norm, which is known where the
+    /// recipe clips; the weights are as before then, but for running statistics.
     pub fn step(&mut self, batch: &Batch) -> Result<StepFigures> {
         let Position { epoch, step, .. } = self.position;
         let recipe = &self.job.recipe;
-        let learning_rate = recipe.learning_rate_at(epoch, step, self.job.epoch_steps());
+        let steps = self.job.epoch_steps();
         let state = RunState {
             seed: self.job.seed,
             epoch: epoch as u64,
-            learning_rate,
-            ..RunState::default()
+            ..self
+                .optimizer
+                .rule()
+                .state((epoch * steps + step) as u32, recipe.learning_rate_at(epoch, step, steps))
         };
         check_labels(&batch.labels, self.model.classes)?;
         let images = batch.len();
@@ -228,22 +232,20 @@ impl Trainer {
         self.execution.forward(&self.weights)?;
         let losses = self.execution.read(self.model.loss)?;
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;
-        if !loss.is_finite() {
-            return Err(Error::Diverged { epoch: epoch + 1, step: step + 1, loss });
-        }
+        let finite = |figure, value: f64| match value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::Diverged { epoch: epoch + 1, step: step + 1, figure, value }),
+        };
+        finite("loss", loss)?;
         let logits = self.execution.read(self.model.logits)?;
         let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
         let right = rows.filter(|(row, label)| argmax(row) == **label as usize).count();
         let gradient = vec![1.0 / images as f32; images];
         self.execution.backward(&mut self.weights, self.model.loss, &gradient, |_| ())?;
-        let options = Sgd {
-            momentum: recipe.momentum,
-            weight_decay: recipe.weight_decay,
-            nesterov: recipe.nesterov,
-            first_step: (epoch, step) == (0, 0),
-        };
-        self.execution.update(&mut self.weights, &mut self.momentum, &options)?;
-        Ok(StepFigures { loss, right })
+        self.execution.update(&mut self.weights, &mut self.optimizer)?;
+        let gradient_norm = self.optimizer.gradient_norm()?;
+        gradient_norm.map_or(Ok(()), |norm| finite("gradient norm", norm))?;
+        Ok(StepFigures { loss, right, gradient_norm })
     }
 
     /// Evaluates, records and saves an epoch whose steps are done.
@@ -277,8 +279,8 @@ impl Trainer {
     fn write_snapshot(&self) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
         let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
-        let Trainer { position, weights, momentum, .. } = self;
-        snapshot::write(&output.snapshot(), metadata, position, weights, momentum)
+        let Trainer { position, weights, optimizer, .. } = self;
+        snapshot::write(&output.snapshot(), metadata, position, weights, optimizer)
     }
 }
 

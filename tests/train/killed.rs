@@ -11,6 +11,7 @@ use flipside::data::builtin::{Shapes, Split};
 use flipside::device::Device;
 use flipside::nn::Head;
 use flipside::progress::Silent;
+use flipside::recipe::OptimizerKind;
 use flipside::train::{Job, Trainer};
 use std::sync::Arc;
 
@@ -18,16 +19,26 @@ use super::{job, tiny};
 
 /// Names the folder of the run to [`child`].
 const FOLDER: &str = "FLIPSIDE_TEST_TRAIN_FOLDER";
+/// And its optimiser.
+const OPTIMIZER: &str = "FLIPSIDE_TEST_TRAIN_OPTIMIZER";
 
 const HEAD: Head = Head::TextGuided { width: 12 };
 
-fn run_in(folder: &Path) -> Job {
-    job(tiny(folder), HEAD, 120, Some(folder.join("run")))
+/// The test file's recipe, or one of AdamW with all that it has.
+fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {
+    let mut job = job(tiny(folder), HEAD, 120, Some(folder.join("run")));
+    if optimizer == OptimizerKind::AdamW {
+        job.recipe.optimizer = optimizer;
+        job.recipe.learning_rate = 0.01;
+        job.recipe.norm_weight_decay = Some(0.0);
+        job.recipe.clip_grad_norm = Some(1.0);
+    }
+    job
 }
 
 /// Trains in `folder` from the snapshot there, if there is one.
-fn train(folder: &Path) {
-    let mut trainer = Trainer::new(run_in(folder), &Device::cpu()).unwrap();
+fn train(folder: &Path, optimizer: OptimizerKind) {
+    let mut trainer = Trainer::new(run_in(folder, optimizer), &Device::cpu()).unwrap();
     if folder.join("run/snapshot.safetensors").exists() {
         trainer.resume().unwrap();
     }
@@ -37,14 +48,16 @@ fn train(folder: &Path) {
 #[test]
 fn child() {
     if let Some(folder) = std::env::var_os(FOLDER) {
-        train(Path::new(&folder));
+        let optimizer = std::env::var(OPTIMIZER).unwrap().parse().unwrap();
+        train(Path::new(&folder), optimizer);
     }
 }
 
-fn start(folder: &Path) -> Child {
+fn start(folder: &Path, optimizer: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "train::killed::child", "--test-threads=1"])
         .env(FOLDER, folder)
+        .env(OPTIMIZER, optimizer)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -53,11 +66,10 @@ fn start(folder: &Path) -> Child {
 
 /// Kills one run after the other at moments spread over a run's length (decoding, steps,
 /// evaluation, writing), resumes each until it is over, and compares.
-#[test]
-fn a_killed_run_ends_in_the_same_bits() {
+fn check_killed_runs(optimizer: &str) {
     let uninterrupted = tempfile::tempdir().unwrap();
     let started = Instant::now();
-    assert!(start(uninterrupted.path()).wait().unwrap().success());
+    assert!(start(uninterrupted.path(), optimizer).wait().unwrap().success());
     let whole = started.elapsed();
 
     // On a busy machine a run may outrun its killer; then there are more rounds.
@@ -71,7 +83,7 @@ fn a_killed_run_ends_in_the_same_bits() {
             if killed.path().join("run/snapshot.safetensors").exists() {
                 resumed += 1;
             }
-            let mut process = start(killed.path());
+            let mut process = start(killed.path(), optimizer);
             // The share of a run's time grows, so that every run ends some time.
             let share = 0.2 + 0.07 * f64::from(round % 4) + 0.11 * f64::from(moment);
             std::thread::sleep(whole.mul_f64(share));
@@ -92,11 +104,21 @@ fn a_killed_run_ends_in_the_same_bits() {
     assert!(kills >= 4 && resumed >= 1, "{kills} kills, {resumed} resumed");
 }
 
+#[test]
+fn a_killed_run_of_sgd_ends_in_the_same_bits() {
+    check_killed_runs("sgd");
+}
+
+#[test]
+fn a_killed_run_of_adamw_ends_in_the_same_bits() {
+    check_killed_runs("adamw");
+}
+
 /// A run that was killed between its last snapshot and its model.
 #[test]
 fn a_finished_run_only_writes_its_model() {
     let whole = tempfile::tempdir().unwrap();
-    train(whole.path());
+    train(whole.path(), OptimizerKind::Sgd);
     let expected = std::fs::read(whole.path().join("run/model.safetensors")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("run");
@@ -104,14 +126,14 @@ fn a_finished_run_only_writes_its_model() {
     // The finished run's snapshot: nothing is left to do but to write the model.
     let snapshot = "snapshot.safetensors";
     std::fs::copy(whole.path().join("run").join(snapshot), output.join(snapshot)).unwrap();
-    train(folder.path());
+    train(folder.path(), OptimizerKind::Sgd);
     assert!(std::fs::read(output.join("model.safetensors")).unwrap() == expected);
 }
 
 #[test]
 fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut short = run_in(folder.path());
+    let mut short = run_in(folder.path(), OptimizerKind::Sgd);
     short.recipe.epochs = 1;
     short.validation = None;
     Trainer::new(short.clone(), &Device::cpu()).unwrap().run(&Silent).unwrap();
@@ -135,6 +157,8 @@ fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
+    let error = refusal(&|job| job.recipe.optimizer = OptimizerKind::AdamW);
+    assert!(error.contains("recipe.optimizer was \"sgd\" and is \"adamw\""), "{error}");
     let error = refusal(&|job| job.head = Head::Baseline);
     assert!(error.contains("head was \"text-guided 12\" and is \"baseline\""), "{error}");
     let error = refusal(&|job| job.train.dataset = Arc::new(Shapes::new(2, Split::Train, 120)));

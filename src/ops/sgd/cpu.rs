@@ -1,36 +1,49 @@
 //! SGD on the CPU.
 
 use super::{Arenas, Sgd};
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::wide;
+use crate::ops::RunState;
+use crate::ops::arenas::DECAY_BLOCK;
+use crate::ops::wide::{Pieces, for_each_piece};
 
-const CHUNK: usize = 1 << 14;
+struct Step<'a> {
+    arenas: &'a Arenas,
+    options: Sgd,
+    rate: f32,
+    factor: f32,
+    is_first: bool,
+}
 
-/// # Safety
-/// As [`super::step`].
-pub unsafe fn step(arenas: &Arenas, rate: f32, options: &Sgd) {
-    let Sgd { momentum, weight_decay, nesterov, first_step } = *options;
-    let arena = |address: u64| SendPtr(address as *mut f32);
-    let (values, gradients) = (arena(arenas.values), arena(arenas.gradients));
-    let buffers = arena(arenas.momentum);
-    for_each_task(true, arenas.count.div_ceil(CHUNK), |task| {
-        let start = task * CHUNK;
-        let length = CHUNK.min(arenas.count - start);
-        // SAFETY: chunks are disjoint parts of the caller's arenas.
-        let (values, gradients, buffers) = unsafe {
-            (
-                std::slice::from_raw_parts_mut(values.get().add(start), length),
-                std::slice::from_raw_parts(gradients.get().add(start), length),
-                std::slice::from_raw_parts_mut(buffers.get().add(start), length),
-            )
+impl Pieces for Step<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let Step { rate, factor, is_first, .. } = *self;
+        let Sgd { momentum, nesterov } = self.options;
+        // SAFETY: the arenas of `step`'s caller; each piece is run once.
+        let (chunk, buffers) = unsafe {
+            let chunk = self.arenas.chunk(piece);
+            let buffers = chunk.first();
+            (chunk, buffers)
         };
-        wide(|| {
+        let values = chunk.values.chunks_mut(DECAY_BLOCK);
+        let blocks = values.zip(chunk.gradients.chunks(DECAY_BLOCK));
+        let blocks = blocks.zip(buffers.chunks_mut(DECAY_BLOCK)).zip(chunk.decays);
+        for (((values, gradients), buffers), decay) in blocks {
             for ((value, gradient), buffer) in values.iter_mut().zip(gradients).zip(buffers) {
-                let d = weight_decay.mul_add(*value, *gradient);
-                *buffer = if first_step { d } else { momentum.mul_add(*buffer, d) };
+                let d = decay.mul_add(*value, gradient * factor);
+                *buffer = if is_first { d } else { momentum.mul_add(*buffer, d) };
                 let step = if nesterov { momentum.mul_add(*buffer, d) } else { *buffer };
                 *value = (-rate).mul_add(step, *value);
             }
-        });
-    });
+        }
+    }
+}
+
+/// # Safety
+/// As [`super::step`].
+pub unsafe fn step(arenas: &Arenas, state: &RunState, options: &Sgd) {
+    // SAFETY: the caller's.
+    let Some(factor) = (unsafe { arenas.host_factor() }) else { return };
+    let rate = state.learning_rate;
+    let work = Step { arenas, options: *options, rate, factor, is_first: state.step == 0 };
+    for_each_piece(true, arenas.chunks(), &work);
 }

@@ -11,12 +11,12 @@ kernel_args! {
         pub values: u64,
         pub gradients: u64,
         pub buffers: u64,
+        pub decays: u64,
+        pub factor: u64,
         pub state: u64,
         pub count: u64,
         pub momentum: f32,
-        pub weight_decay: f32,
         pub nesterov: u32,
-        pub first_step: u32,
     }
 }
 
@@ -27,13 +27,13 @@ pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) -> Resu
     let args = SgdStepArgs {
         values: arenas.values,
         gradients: arenas.gradients,
-        buffers: arenas.momentum,
+        buffers: arenas.moments[0],
+        decays: arenas.decays,
+        factor: arenas.factor,
         state,
         count: arenas.count as u64,
         momentum: options.momentum,
-        weight_decay: options.weight_decay,
         nesterov: options.nesterov.into(),
-        first_step: options.first_step.into(),
     };
     device.launch("sgd_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args)
 }

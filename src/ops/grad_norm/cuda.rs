@@ -1,0 +1,40 @@
+//! Arguments and grids of `kernels/grad_norm.cu`.
+
+use super::{GradNorm, LANES, TILE};
+use crate::Result;
+use crate::device::Device;
+use crate::kernel_args;
+
+kernel_args! {
+    /// Arguments of the kernel that sums tiles.
+    pub struct GradNormPartialsArgs {
+        pub gradients: u64,
+        pub partials: u64,
+        pub count: u64,
+    }
+    /// Arguments of the kernel that adds the partial sums up.
+    pub struct GradNormTotalArgs {
+        pub partials: u64,
+        pub result: u64,
+        pub parts: u32,
+        pub max_norm: f32,
+    }
+}
+
+pub fn run(
+    device: &Device,
+    gradients: u64,
+    count: usize,
+    workspace: u64,
+    max_norm: f32,
+) -> Result<()> {
+    let parts = count.div_ceil(TILE) as u32;
+    let partials = workspace + size_of::<GradNorm>() as u64;
+    let block = [LANES as u32, 1, 1];
+    if parts > 0 {
+        let args = GradNormPartialsArgs { gradients, partials, count: count as u64 };
+        device.launch("grad_norm_partials_f64", [parts, 1, 1], block, &args)?;
+    }
+    let args = GradNormTotalArgs { partials, result: workspace, parts, max_norm };
+    device.launch("grad_norm_total_f64", [1, 1, 1], block, &args)
+}
