@@ -1,7 +1,9 @@
 //! Images a second of a whole network's forward pass, in eval mode; `vs_torch.py` sets PyTorch's
 //! beside it.
 //!
-//! `cargo bench --bench forward -- [MODEL] [IMAGE_SIZE] [BATCH] [REPEATS] [DEVICE]`
+//! `cargo bench --bench forward -- [MODEL] [IMAGE_SIZE] [BATCH] [REPEATS] [DEVICE] [--rounds]`
+//!
+//! With `--rounds` it times its passes anew for each line that it reads.
 
 use std::time::Instant;
 
@@ -28,21 +30,27 @@ fn main() -> flipside::Result<()> {
     let mut draws = rng::stream(1, "benchmark");
     let images: Vec<f32> =
         (0..batch * size * size * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
-    let mut seconds = Vec::new();
-    for pass in 0..=repeats {
-        let start = Instant::now();
-        evaluator.logits(&weights, &images, batch)?;
-        // The first pass touches fresh memory.
-        if pass > 0 {
-            seconds.push(start.elapsed().as_secs_f64());
+    let mut round = || -> flipside::Result<()> {
+        let mut seconds = Vec::new();
+        for pass in 0..=repeats {
+            let start = Instant::now();
+            evaluator.logits(&weights, &images, batch)?;
+            // The first pass touches cold memory.
+            if pass > 0 {
+                seconds.push(start.elapsed().as_secs_f64());
+            }
         }
+        seconds.sort_by(f64::total_cmp);
+        let rate = |seconds: f64| batch as f64 / seconds;
+        println!(
+            "{name}, {size}×{size}, batch {batch}: {:.1} images/s (median of {repeats}; best {:.1})",
+            rate(seconds[repeats / 2]),
+            rate(seconds[0])
+        );
+        Ok(())
+    };
+    if std::env::args().any(|arg| arg == "--rounds") {
+        return std::io::stdin().lines().try_for_each(|_| round());
     }
-    seconds.sort_by(f64::total_cmp);
-    let rate = |seconds: f64| batch as f64 / seconds;
-    println!(
-        "{name}, {size}×{size}, batch {batch}: {:.1} images/s (median of {repeats}; best {:.1})",
-        rate(seconds[repeats / 2]),
-        rate(seconds[0])
-    );
-    Ok(())
+    round()
 }

@@ -1,6 +1,8 @@
 //! Where the time of a training step goes, by kind of operation; `vs_torch.py` puts PyTorch beside it.
 //!
-//! `cargo bench --bench train_step -- [MODEL] [IMAGE_SIZE] [BATCH] [STEPS]`
+//! `cargo bench --bench train_step -- [MODEL] [IMAGE_SIZE] [BATCH] [STEPS] [--rounds]`
+//!
+//! With `--rounds` it times its steps anew for each line that it reads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,21 +84,30 @@ fn main() -> flipside::Result<()> {
         side: size,
     };
 
-    trainer.step(&batch)?;
-    let mut seconds: Vec<f64> = Vec::new();
-    for _ in 0..steps {
-        let start = Instant::now();
-        trainer.step(&batch)?;
-        seconds.push(start.elapsed().as_secs_f64());
+    let mut round = || -> flipside::Result<()> {
+        let mut seconds: Vec<f64> = Vec::new();
+        for step in 0..=steps {
+            let start = Instant::now();
+            trainer.step(&batch)?;
+            // The first step touches cold memory.
+            if step > 0 {
+                seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+        seconds.sort_by(f64::total_cmp);
+        let rate = |seconds: f64| batch.len() as f64 / seconds;
+        println!(
+            "{name}, {size}×{size}, batch {}: {:.1} images/s (median of {steps}; best {:.1})",
+            batch.len(),
+            rate(seconds[steps / 2]),
+            rate(seconds[0])
+        );
+        Ok(())
+    };
+    if std::env::args().any(|arg| arg == "--rounds") {
+        return std::io::stdin().lines().try_for_each(|_| round());
     }
-    seconds.sort_by(f64::total_cmp);
-    let rate = |seconds: f64| batch.len() as f64 / seconds;
-    println!(
-        "{name}, {size}×{size}, batch {}: {:.1} images/s (median of {steps}; best {:.1})",
-        batch.len(),
-        rate(seconds[steps / 2]),
-        rate(seconds[0])
-    );
+    round()?;
 
     trainer.execution_mut().start_clocks();
     let start = Instant::now();
