@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::dialect::Dialect;
 use super::resnet::ResNet;
 use crate::nn::{Activation, Builder};
 use crate::recipe::Recipe;
@@ -111,6 +112,13 @@ impl ModelFile {
     pub(super) fn activation(&self) -> Activation {
         match &self.family {
             Family::ResNet(resnet) => resnet.activation,
+        }
+    }
+
+    /// The names that other programs give the family's tensors, where there are any.
+    pub(super) fn dialect(&self) -> Option<&'static Dialect> {
+        match &self.family {
+            Family::ResNet(_) => None,
         }
     }
 

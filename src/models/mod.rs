@@ -1,11 +1,14 @@
 //! Families of backbones, and the models made of them.
 
+mod dialect;
 mod file;
+pub mod focalnet_names;
 mod resnet;
 pub mod state;
 
 use std::sync::Arc;
 
+pub use dialect::Dialect;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, set_head_rows};
 
@@ -33,6 +36,8 @@ pub struct Model {
     pub logits: NodeId,
     /// Output: the loss of each image.
     pub loss: NodeId,
+    /// Other names under which its checkpoints may hold its tensors.
+    pub dialect: Option<&'static Dialect>,
 }
 
 impl Model {
@@ -69,6 +74,7 @@ impl Model {
             last_layer: nodes.last_layer,
             logits: nodes.logits,
             loss,
+            dialect: file.dialect(),
         })
     }
 }
