@@ -3,11 +3,14 @@
 mod damage;
 mod forge;
 mod hostile;
+mod names;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flipside::checkpoint::{Checkpoint, HostTensor, TensorData};
+use flipside::Result;
+use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, write_safetensors};
 
 /// A file of `tests/fixtures/checkpoints`, made by `tests/oracle/checkpoints.py`.
 fn fixture(name: &str) -> PathBuf {
@@ -18,8 +21,14 @@ fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&fixture(name)).unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// Writes all tensors of a checkpoint as safetensors.
+fn write(path: &Path, checkpoint: &Checkpoint, metadata: &BTreeMap<String, String>) -> Result<()> {
+    let tensors: Vec<(&str, HostTensor)> = checkpoint.iter().collect();
+    write_safetensors(path, tensors.iter().map(|(name, tensor)| (*name, tensor)), metadata)
+}
+
 /// The fixtures that open.
-const READABLE: [&str; 11] = [
+const READABLE: [&str; 14] = [
     "state_dict.pth",
     "legacy.pth",
     "bare.pth",
@@ -31,6 +40,9 @@ const READABLE: [&str; 11] = [
     "strided_legacy.pth",
     "dtypes.pth",
     "protocol4.pth",
+    "torchvision_training.pth",
+    "focalnet_training.pth",
+    "timm_training.pth",
 ];
 
 /// Names and shapes of the oracle's tiny model.
@@ -51,8 +63,16 @@ fn f32s(values: impl IntoIterator<Item = usize>) -> Vec<f32> {
 
 #[test]
 fn a_state_dict_has_the_oracles_names_shapes_and_values() {
-    for name in ["state_dict.pth", "legacy.pth", "module_prefix.pth", "averaged.pth", "nested.pth"]
-    {
+    for name in [
+        "state_dict.pth",
+        "legacy.pth",
+        "module_prefix.pth",
+        "averaged.pth",
+        "nested.pth",
+        "torchvision_training.pth",
+        "focalnet_training.pth",
+        "timm_training.pth",
+    ] {
         let checkpoint = open(name);
         let keys: Vec<&str> = checkpoint.keys().collect();
         assert_eq!(keys, TINY.map(|(key, _)| key), "{name}");
@@ -64,11 +84,14 @@ fn a_state_dict_has_the_oracles_names_shapes_and_values() {
                 _ => TensorData::F32((0..count).map(|i| n as f32 + i as f32 / 64.0).collect()),
             };
             let expected = HostTensor::new(shape, expected).unwrap();
-            assert_eq!(checkpoint.get(key).unwrap(), &expected, "{name}: {key}");
+            assert_eq!(checkpoint.get(key).unwrap(), expected, "{name}: {key}");
         }
     }
     assert_eq!(open("nested.pth").wrappers(), ["model"]);
     assert_eq!(open("averaged.pth").wrappers(), ["model_ema"]);
+    // The weights themselves, where their average stands beside them.
+    assert_eq!(open("torchvision_training.pth").wrappers(), ["model"]);
+    assert_eq!(open("timm_training.pth").wrappers(), ["state_dict"]);
     assert!(open("state_dict.pth").wrappers().is_empty());
 }
 

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::Parsed;
 use super::quote;
@@ -36,7 +37,7 @@ struct Entry {
 pub(super) struct Archive<'a> {
     bytes: &'a [u8],
     entries: HashMap<&'a str, Entry>,
-    checked: RefCell<HashMap<&'a str, &'a [u8]>>,
+    checked: RefCell<HashMap<&'a str, Range<usize>>>,
     served: Cell<usize>,
 }
 
@@ -69,9 +70,14 @@ impl<'a> Archive<'a> {
 
     /// The bytes of an entry, checked against its CRC; none when there is no such entry.
     pub fn read(&self, name: &str) -> Parsed<Option<&'a [u8]>> {
+        Ok(self.find(name)?.map(|place| &self.bytes[place]))
+    }
+
+    /// Where in the file the bytes of an entry lie, checked as in [`read`](Archive::read).
+    pub fn find(&self, name: &str) -> Parsed<Option<Range<usize>>> {
         let Some((&name, entry)) = self.entries.get_key_value(name) else { return Ok(None) };
-        if let Some(&data) = self.checked.borrow().get(name) {
-            return Ok(Some(data));
+        if let Some(place) = self.checked.borrow().get(name) {
+            return Ok(Some(place.clone()));
         }
         let shown = quote(name);
         if entry.flags & 1 != 0 {
@@ -82,23 +88,23 @@ impl<'a> Archive<'a> {
                 "its entry {shown} is compressed, which torch.save never does; save it anew"
             ));
         }
-        let data = self
+        let place = self
             .locate(entry)
             .ok_or_else(|| format!("{TRUNCATED}: entry {shown} lies outside the file"))?;
         // Entries that overlap could make a small file cost any amount of work.
-        self.served.set(self.served.get() + data.len());
+        self.served.set(self.served.get() + place.len());
         if self.served.get() > self.bytes.len() {
             return Err("entries of the zip archive overlap".into());
         }
         // torch.save can be told to leave checksums out; it then writes zero.
-        if entry.crc != 0 && crc32fast::hash(data) != entry.crc {
+        if entry.crc != 0 && crc32fast::hash(&self.bytes[place.clone()]) != entry.crc {
             return Err(format!("its entry {shown} is corrupt: the checksum (CRC-32) is wrong"));
         }
-        self.checked.borrow_mut().insert(name, data);
-        Ok(Some(data))
+        self.checked.borrow_mut().insert(name, place.clone());
+        Ok(Some(place))
     }
 
-    fn locate(&self, entry: &Entry) -> Option<&'a [u8]> {
+    fn locate(&self, entry: &Entry) -> Option<Range<usize>> {
         let local = usize::try_from(entry.local_offset).ok()?;
         if slice(self.bytes, local, 4)? != LOCAL_SIGNATURE {
             return None;
@@ -107,7 +113,8 @@ impl<'a> Archive<'a> {
         let name_len = usize::from(u16_at(self.bytes, local + 26)?);
         let extra_len = usize::from(u16_at(self.bytes, local + 28)?);
         let start = local.checked_add(LOCAL_LEN + name_len + extra_len)?;
-        slice(self.bytes, start, usize::try_from(entry.len).ok()?)
+        let end = start.checked_add(usize::try_from(entry.len).ok()?)?;
+        (end <= self.bytes.len()).then_some(start..end)
     }
 }
 

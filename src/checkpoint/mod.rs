@@ -9,6 +9,7 @@ pub(crate) mod atomic;
 mod pickle;
 mod safetensors;
 mod state_dict;
+mod stored;
 mod suggest;
 mod tensor;
 mod torch_legacy;
@@ -17,7 +18,9 @@ mod torch_zip;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use self::stored::{Bytes, Stored};
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
@@ -29,16 +32,18 @@ type Parsed<T> = std::result::Result<T, String>;
 /// What a reader of one format found in a file.
 #[derive(Default)]
 struct Contents {
-    tensors: Vec<(String, HostTensor)>,
+    tensors: Vec<(String, Stored)>,
     metadata: BTreeMap<String, String>,
     wrappers: Vec<String>,
 }
 
-/// The named tensors of a file, in the file's order.
+/// The named tensors of a file, in the file's order. The file stays mapped into memory; a tensor is
+/// decoded when it is asked for.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    tensors: Vec<(String, HostTensor)>,
+    bytes: Arc<Bytes>,
+    tensors: Vec<(String, Stored)>,
     places: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
     wrappers: Vec<String>,
@@ -49,8 +54,8 @@ impl Checkpoint {
     ///
     /// The object in a `.pth` file may be a bare tensor (it is then named `tensor`), a state dict,
     /// or a dict that holds one under `model`, `state_dict`, `module` or `model_ema`, in this
-    /// order. A `module.` that every key starts with is dropped. Parameters are tensors; strided
-    /// and shared storages are copied out contiguous; what isn't a tensor is left out.
+    /// order. A `module.` that every key starts with is dropped. Parameters are tensors; what isn't a
+    /// tensor is left out. Checksums are checked here, once.
     ///
     /// # Errors
     ///
@@ -66,11 +71,11 @@ impl Checkpoint {
             return Err(Error::file(path, "isn't a regular file"));
         }
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: the mapping is private to this call and only read. What no reader of mapped
+        // SAFETY: the mapping is private to this process and only read. What no reader of mapped
         // files can rule out is another process that rewrites this one meanwhile; writers here
         // rename whole files into place, which leaves a mapped one as it was.
-        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        Checkpoint::parse(path, &bytes)
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+        Checkpoint::over(path, Bytes::Mapped(map))
     }
 
     /// Reads a checkpoint that is in memory already; `path` is what errors call it.
@@ -78,14 +83,19 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`open`](Checkpoint::open), less those of the file system.
-    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
+    pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Checkpoint> {
+        Checkpoint::over(path, Bytes::InMemory(bytes.into()))
+    }
+
+    fn over(path: &Path, bytes: Bytes) -> Result<Checkpoint> {
         if bytes.is_empty() {
             return Err(Error::file(path, "the file is empty"));
         }
-        let contents = read(bytes).map_err(|detail| Error::file(path, detail))?;
+        let contents = read(&bytes).map_err(|detail| Error::file(path, detail))?;
         let Contents { tensors, metadata, wrappers } = contents;
         let places = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        Ok(Checkpoint { path: path.to_path_buf(), tensors, places, metadata, wrappers })
+        let (path, bytes) = (path.to_path_buf(), Arc::new(bytes));
+        Ok(Checkpoint { path, bytes, tensors, places, metadata, wrappers })
     }
 
     /// The file that this was read from.
@@ -98,9 +108,9 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The tensors with their names, in the file's order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &HostTensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    /// The tensors with their names, in the file's order, each decoded when its turn comes.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, HostTensor)> {
+        self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.read(&self.bytes)))
     }
 
     /// Number of tensors.
@@ -128,9 +138,19 @@ impl Checkpoint {
         &self.wrappers
     }
 
-    /// The tensor named `key`; an [`Error::File`] that names the file, the key and the nearest
-    /// ones when there is none.
-    pub fn get(&self, key: &str) -> Result<&HostTensor> {
+    /// The tensor named `key`, contiguous and row-major; an [`Error::File`] that names the file, the
+    /// key and the nearest ones when there is none.
+    pub fn get(&self, key: &str) -> Result<HostTensor> {
+        Ok(self.stored(key)?.read(&self.bytes))
+    }
+
+    /// The shape of the tensor named `key`, which isn't decoded for it; errors as
+    /// [`get`](Checkpoint::get).
+    pub fn shape(&self, key: &str) -> Result<&[usize]> {
+        Ok(self.stored(key)?.shape())
+    }
+
+    fn stored(&self, key: &str) -> Result<&Stored> {
         if let Some(&place) = self.places.get(key) {
             return Ok(&self.tensors[place].1);
         }
@@ -146,19 +166,19 @@ impl Checkpoint {
     /// [`TensorData::to_f32`]); an [`Error::Shape`] that names the file, the key and both shapes
     /// when it isn't of `expected_shape`.
     pub fn f32(&self, key: &str, expected_shape: &[usize]) -> Result<Vec<f32>> {
-        let tensor = self.get(key)?;
-        if tensor.shape != expected_shape {
+        let stored = self.stored(key)?;
+        if stored.shape() != expected_shape {
             let what = format!("{}: {}", self.path.display(), quote(key));
-            let detail = format!("expected shape {expected_shape:?}, found {:?}", tensor.shape);
+            let detail = format!("expected shape {expected_shape:?}, found {:?}", stored.shape());
             return Err(Error::shape(what, detail));
         }
-        Ok(tensor.to_f32())
+        Ok(stored.read(&self.bytes).data.into_f32())
     }
 
     /// The tensor of a file that holds exactly one, bare or named (text features, say).
-    pub fn tensor_only(&self) -> Result<&HostTensor> {
+    pub fn tensor_only(&self) -> Result<HostTensor> {
         match self.tensors.as_slice() {
-            [(_, tensor)] => Ok(tensor),
+            [(_, stored)] => Ok(stored.read(&self.bytes)),
             tensors => {
                 let names: Vec<_> = self.keys().take(3).map(quote).collect();
                 let more = if tensors.len() > names.len() { ", ..." } else { "" };

@@ -7,7 +7,8 @@ use safetensors::{Dtype as FileDtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
-use super::tensor::{Dtype, HostTensor, TensorData, TensorView, element_count};
+use super::stored::Stored;
+use super::tensor::{Dtype, TensorView, element_count};
 use super::{Contents, Parsed, quote};
 use crate::{Error, Result};
 
@@ -25,17 +26,21 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             bytes.len() - 8
         ));
     }
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
-    let file = SafeTensors::deserialize(bytes).map_err(broken)?;
-    let mut tensors = Vec::with_capacity(file.len());
+    // Checks that the tensors fill the rest of the file, each with its own bytes.
+    SafeTensors::deserialize(bytes).map_err(broken)?;
+    let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let data = 8 + header_len;
+    let mut tensors = Vec::new();
     for name in header.offset_keys() {
-        let view = file.tensor(&name).map_err(broken)?;
-        let dtype = from_file(view.dtype()).ok_or_else(|| {
-            let name = quote(&name);
-            format!("tensor {name}: element type {:?} isn't supported", view.dtype())
+        let shown = || quote(&name);
+        let about = header.info(&name).ok_or_else(|| format!("tensor {} is missing", shown()))?;
+        let dtype = from_file(about.dtype).ok_or_else(|| {
+            format!("tensor {}: element type {:?} isn't supported", shown(), about.dtype)
         })?;
-        let data = TensorData::from_bytes(dtype, view.data(), false);
-        tensors.push((name, HostTensor { shape: view.shape().to_vec(), data }));
+        let (start, end) = about.data_offsets;
+        let stored = Stored::packed(dtype, about.shape.clone(), data + start..data + end)
+            .ok_or_else(|| format!("tensor {}: its shape doesn't fit its data", shown()))?;
+        tensors.push((name, stored));
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
     Ok(Contents { tensors, metadata, ..Contents::default() })

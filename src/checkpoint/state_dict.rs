@@ -1,10 +1,11 @@
-//! From a pickled object to named tensors: finds the state dict, copies its tensors out.
+//! From a pickled object to named tensors: finds the state dict, and where its tensors lie.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::Parsed;
-use super::pickle::{Arena, Pickle, StorageRef, TensorRef, Value};
-use super::tensor::{HostTensor, TensorData, element_count};
+use super::pickle::{Arena, Budget, Pickle, StorageRef, TensorRef, Value};
+use super::stored::Stored;
 use super::{Contents, quote};
 
 /// The entries of a training checkpoint under which weights are looked for, the first that
@@ -16,22 +17,33 @@ const BARE_NAME: &str = "tensor";
 
 /// Where the bytes of a storage are found.
 pub(super) trait Storages<'a> {
-    /// All the bytes of `storage`, its views ignored.
-    fn bytes(&self, storage: &StorageRef<'a>) -> Parsed<&'a [u8]>;
+    /// Where in the file all the bytes of `storage` lie, its views ignored.
+    fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>>;
     /// Whether the elements are big-endian.
     fn big_endian(&self) -> bool;
-    /// Length of the file that holds them.
-    fn file_len(&self) -> usize;
 }
 
 /// The tensors of a pickled object: a bare tensor, a state dict, or a dict that wraps one.
-pub(super) fn contents<'a>(pickle: &Pickle<'a>, storages: &impl Storages<'a>) -> Parsed<Contents> {
+pub(super) fn contents<'a>(
+    pickle: &Pickle<'a>,
+    storages: &impl Storages<'a>,
+    file_len: usize,
+    budget: &mut Budget,
+) -> Parsed<Contents> {
     let arena = &pickle.arena;
     // Strides of zero and shared storages let a small file describe huge tensors: allow for
     // honest sharing, and no more.
-    let mut budget = storages.file_len().saturating_mul(16).saturating_add(1 << 24);
+    let mut decoded_left = file_len.saturating_mul(16).saturating_add(1 << 20);
     let mut take = |name: &str, tensor: &TensorRef<'a>| {
-        copy_out(tensor, storages, &mut budget).map_err(|e| format!("tensor {}: {e}", quote(name)))
+        budget.charge(3 * name.len() + 16 * tensor.shape.len() + 256)?;
+        let about = |e: String| format!("tensor {}: {e}", quote(name));
+        let stored = locate(tensor, storages).map_err(about)?;
+        let left = stored.decoded_len().and_then(|len| decoded_left.checked_sub(len));
+        decoded_left = left.ok_or_else(|| {
+            let shape = &tensor.shape;
+            about(format!("shape {shape:?} takes more memory than a file of this size can need"))
+        })?;
+        Ok::<_, String>(stored)
     };
     if let Some(tensor) = arena.tensor(pickle.root) {
         return Ok(Contents {
@@ -129,82 +141,22 @@ fn no_tensors(arena: &Arena<'_>, root: Value<'_>) -> String {
     format!("it holds a dict without a state dict; its entries are {}{more}", keys.join(", "))
 }
 
-/// Copies a tensor out of its storage, contiguous and row-major.
-fn copy_out<'a>(
-    tensor: &TensorRef<'a>,
-    storages: &impl Storages<'a>,
-    budget: &mut usize,
-) -> Parsed<HostTensor> {
+/// Where a tensor lies in the file.
+fn locate<'a>(tensor: &TensorRef<'a>, storages: &impl Storages<'a>) -> Parsed<Stored> {
     let TensorRef { storage, offset, shape, strides } = tensor;
-    let size = storage.dtype.size();
     let outside = || format!("shape {shape:?} reaches outside its storage");
-    let bytes = storages.bytes(storage)?;
-    let (view_start, view_len) = storage.view.unwrap_or((0, storage.len));
-    let bytes = byte_range(bytes, view_start, view_len, size).ok_or_else(outside)?;
-
-    let count = element_count(shape).ok_or_else(outside)?;
-    let len = count.checked_mul(size).ok_or_else(outside)?;
-    *budget = budget.checked_sub(len).ok_or_else(|| {
-        format!("shape {shape:?} takes more memory than a file of this size can need")
-    })?;
-    let data = if count == 0 {
-        TensorData::from_bytes(storage.dtype, &[], false)
-    } else if is_row_major(shape, strides) {
-        let packed = byte_range(bytes, *offset, count, size).ok_or_else(outside)?;
-        TensorData::from_bytes(storage.dtype, packed, storages.big_endian())
-    } else {
-        let reach = last_element(*offset, shape, strides).ok_or_else(outside)?;
-        byte_range(bytes, reach, 1, size).ok_or_else(outside)?;
-        let packed = gather(bytes, size, *offset, shape, strides, count);
-        TensorData::from_bytes(storage.dtype, &packed, storages.big_endian())
+    let bytes = storages.find(storage)?;
+    let bytes = match storage.view {
+        None => bytes,
+        Some((first, len)) => part(bytes, storage.dtype.size(), first, len).ok_or_else(outside)?,
     };
-    Ok(HostTensor { shape: shape.clone(), data })
+    let big_endian = storages.big_endian();
+    Stored::strided(storage.dtype, shape, strides, bytes, *offset, big_endian).ok_or_else(outside)
 }
 
-fn byte_range(bytes: &[u8], start: usize, count: usize, size: usize) -> Option<&[u8]> {
-    let start = start.checked_mul(size)?;
-    bytes.get(start..start.checked_add(count.checked_mul(size)?)?)
-}
-
-fn is_row_major(shape: &[usize], strides: &[usize]) -> bool {
-    let mut expected = 1usize;
-    shape.iter().zip(strides).rev().all(|(&n, &stride)| {
-        let fits = n == 1 || stride == expected;
-        expected = expected.saturating_mul(n);
-        fits
-    })
-}
-
-/// The largest element index that a tensor without empty dimensions touches.
-fn last_element(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
-    shape.iter().zip(strides).try_fold(offset, |at, (&n, &stride)| {
-        at.checked_add(n.checked_sub(1)?.checked_mul(stride)?)
-    })
-}
-
-/// Reads `count` elements of `size` bytes in row-major order; every index is known to be inside.
-fn gather(
-    bytes: &[u8],
-    size: usize,
-    offset: usize,
-    shape: &[usize],
-    strides: &[usize],
-    count: usize,
-) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(count * size);
-    let mut index = vec![0usize; shape.len()];
-    let mut at = offset;
-    for _ in 0..count {
-        packed.extend_from_slice(&bytes[at * size..(at + 1) * size]);
-        for d in (0..shape.len()).rev() {
-            index[d] += 1;
-            if index[d] < shape[d] {
-                at += strides[d];
-                break;
-            }
-            at -= (shape[d] - 1) * strides[d];
-            index[d] = 0;
-        }
-    }
-    packed
+/// `len` elements of `size` bytes from element `first` of `whole`.
+fn part(whole: Range<usize>, size: usize, first: usize, len: usize) -> Option<Range<usize>> {
+    let start = whole.start.checked_add(first.checked_mul(size)?)?;
+    let end = start.checked_add(len.checked_mul(size)?)?;
+    (end <= whole.end).then_some(start..end)
 }

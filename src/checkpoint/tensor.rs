@@ -65,6 +65,24 @@ macro_rules! each_vec {
     };
 }
 
+/// Calls the macro `$decode` with the Rust type of a [`Dtype`]; it gives a vector of that type.
+macro_rules! decode_as {
+    ($dtype:expr, $decode:ident) => {
+        match $dtype {
+            Dtype::F64 => TensorData::F64($decode!(f64)),
+            Dtype::F32 => TensorData::F32($decode!(f32)),
+            Dtype::F16 => TensorData::F16($decode!(u16)),
+            Dtype::BF16 => TensorData::BF16($decode!(u16)),
+            Dtype::I64 => TensorData::I64($decode!(i64)),
+            Dtype::I32 => TensorData::I32($decode!(i32)),
+            Dtype::I16 => TensorData::I16($decode!(i16)),
+            Dtype::I8 => TensorData::I8($decode!(i8)),
+            Dtype::U8 => TensorData::U8($decode!(u8)),
+            Dtype::Bool => TensorData::Bool($decode!(u8).into_iter().map(|b| b != 0).collect()),
+        }
+    };
+}
+
 impl TensorData {
     /// Number of elements.
     pub fn len(&self) -> usize {
@@ -107,32 +125,39 @@ impl TensorData {
         }
     }
 
-    /// Decodes packed elements of any alignment; a rest shorter than one element is ignored.
-    /// A boolean is true when its byte isn't zero.
-    pub(super) fn from_bytes(dtype: Dtype, bytes: &[u8], big_endian: bool) -> TensorData {
+    /// Decodes packed little-endian elements of any alignment; a rest shorter than one element is
+    /// ignored. A boolean is true when its byte isn't zero.
+    pub(super) fn from_bytes(dtype: Dtype, bytes: &[u8]) -> TensorData {
         macro_rules! decode {
             ($t:ty) => {{
                 let whole = bytes.len() / size_of::<$t>() * size_of::<$t>();
-                if big_endian {
-                    let chunks = bytes[..whole].chunks_exact(size_of::<$t>());
-                    chunks.map(|c| <$t>::from_be_bytes(c.try_into().unwrap_or_default())).collect()
-                } else {
-                    bytemuck::pod_collect_to_vec::<u8, $t>(&bytes[..whole])
-                }
+                bytemuck::pod_collect_to_vec::<u8, $t>(&bytes[..whole])
             }};
         }
-        match dtype {
-            Dtype::F64 => TensorData::F64(decode!(f64)),
-            Dtype::F32 => TensorData::F32(decode!(f32)),
-            Dtype::F16 => TensorData::F16(decode!(u16)),
-            Dtype::BF16 => TensorData::BF16(decode!(u16)),
-            Dtype::I64 => TensorData::I64(decode!(i64)),
-            Dtype::I32 => TensorData::I32(decode!(i32)),
-            Dtype::I16 => TensorData::I16(decode!(i16)),
-            Dtype::I8 => TensorData::I8(decode!(i8)),
-            Dtype::U8 => TensorData::U8(bytes.to_vec()),
-            Dtype::Bool => TensorData::Bool(bytes.iter().map(|&b| b != 0).collect()),
+        decode_as!(dtype, decode)
+    }
+
+    /// Decodes the elements at `places`, counted in elements from the start of `bytes`.
+    pub(super) fn gather(
+        dtype: Dtype,
+        bytes: &[u8],
+        big_endian: bool,
+        places: impl ExactSizeIterator<Item = usize>,
+    ) -> TensorData {
+        macro_rules! decode {
+            ($t:ty) => {{
+                let elements = places.map(|at| {
+                    let mut element = [0; size_of::<$t>()];
+                    element.copy_from_slice(&bytes[at * size_of::<$t>()..][..size_of::<$t>()]);
+                    match big_endian {
+                        true => <$t>::from_be_bytes(element),
+                        false => <$t>::from_le_bytes(element),
+                    }
+                });
+                elements.collect::<Vec<$t>>()
+            }};
         }
+        decode_as!(dtype, decode)
     }
 
     /// The values as f32: exact for f32, f16, bf16, small integers and booleans; rounded to
@@ -149,6 +174,14 @@ impl TensorData {
             TensorData::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
             TensorData::U8(v) => v.iter().map(|&x| f32::from(x)).collect(),
             TensorData::Bool(v) => v.iter().map(|&x| f32::from(u8::from(x))).collect(),
+        }
+    }
+
+    /// As [`to_f32`](TensorData::to_f32), without a copy of what is f32 already.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            TensorData::F32(v) => v,
+            other => other.to_f32(),
         }
     }
 }

@@ -2,10 +2,11 @@
 //! about the machine, the object, the keys of its storages), then the storages in that order.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::Contents;
 use super::Parsed;
-use super::pickle::{self, Node, StorageRef, Value};
+use super::pickle::{self, Budget, Node, StorageRef, Value};
 use super::quote;
 use super::state_dict::{self, Storages};
 use super::tensor::Dtype;
@@ -16,17 +17,18 @@ const VERSION: i64 = 1001;
 
 /// The tensors of a legacy `.pth` file. Errors are half sentences about the file.
 pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
-    let magic = pickle::read(bytes, 0)?;
+    let budget = &mut Budget::for_file(bytes.len());
+    let magic = pickle::read(bytes, 0, budget)?;
     if !matches!(magic.root, Value::Long(number) if number == MAGIC) {
         return Err("it is a pickle, but torch.save didn't write it (no magic number)".into());
     }
-    let version = pickle::read(bytes, magic.end)?;
+    let version = pickle::read(bytes, magic.end, budget)?;
     if !matches!(version.root, Value::Int(VERSION)) {
         return Err("its version of the format before PyTorch 1.6 is unknown".into());
     }
-    let machine = pickle::read(bytes, version.end)?;
-    let object = pickle::read(bytes, machine.end)?;
-    let keys = pickle::read(bytes, object.end)?;
+    let machine = pickle::read(bytes, version.end, budget)?;
+    let object = pickle::read(bytes, machine.end, budget)?;
+    let keys = pickle::read(bytes, object.end, budget)?;
     let Some(Node::List(items)) = keys.arena.get(keys.root) else {
         return Err("its list of storages is missing".into());
     };
@@ -45,10 +47,10 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
         let count = count.and_then(|n| usize::try_from(n).ok()).ok_or_else(truncated)?;
         let end = count.checked_mul(dtype.size()).and_then(|len| start.checked_add(len));
         let end = end.filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
-        spans.insert(key, &bytes[start..end]);
+        spans.insert(key, start..end);
         at = end;
     }
-    state_dict::contents(&object, &Spans { spans, file_len: bytes.len() })
+    state_dict::contents(&object, &Spans { spans }, bytes.len(), budget)
 }
 
 /// The element type of each storage that the object refers to.
@@ -61,14 +63,13 @@ fn element_types<'a>(object: &pickle::Pickle<'a>) -> HashMap<&'a str, Dtype> {
 }
 
 struct Spans<'a> {
-    spans: HashMap<&'a str, &'a [u8]>,
-    file_len: usize,
+    spans: HashMap<&'a str, Range<usize>>,
 }
 
 impl<'a> Storages<'a> for Spans<'a> {
-    fn bytes(&self, storage: &StorageRef<'a>) -> Parsed<&'a [u8]> {
+    fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
-        let bytes = self.spans.get(storage.key).copied();
+        let bytes = self.spans.get(storage.key).cloned();
         let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the file"))?;
         if storage.len.checked_mul(storage.dtype.size()) == Some(bytes.len()) {
             Ok(bytes)
@@ -80,9 +81,5 @@ impl<'a> Storages<'a> for Spans<'a> {
     /// This format is little-endian whatever machine wrote it.
     fn big_endian(&self) -> bool {
         false
-    }
-
-    fn file_len(&self) -> usize {
-        self.file_len
     }
 }

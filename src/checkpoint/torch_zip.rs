@@ -1,9 +1,11 @@
 //! `.pth` as PyTorch has written it since 1.6: a zip archive with a pickle and one entry a
 //! storage.
 
+use std::ops::Range;
+
 use super::Parsed;
 use super::archive::Archive;
-use super::pickle::{self, StorageRef};
+use super::pickle::{self, Budget, StorageRef};
 use super::state_dict::{self, Storages};
 use super::{Contents, quote};
 
@@ -23,9 +25,10 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             return Err(format!("its byte order {other} is neither little nor big"));
         }
     };
-    let pickle = pickle::read(data, 0)?;
-    let storages = Entries { archive: &archive, folder, big_endian, file_len: bytes.len() };
-    state_dict::contents(&pickle, &storages)
+    let mut budget = Budget::for_file(bytes.len());
+    let pickle = pickle::read(data, 0, &mut budget)?;
+    let storages = Entries { archive: &archive, folder, big_endian };
+    state_dict::contents(&pickle, &storages, bytes.len(), &mut budget)
 }
 
 /// The one folder that everything in the archive stands in.
@@ -43,16 +46,15 @@ struct Entries<'b, 'a> {
     archive: &'b Archive<'a>,
     folder: &'a str,
     big_endian: bool,
-    file_len: usize,
 }
 
 impl<'a> Storages<'a> for Entries<'_, 'a> {
-    fn bytes(&self, storage: &StorageRef<'a>) -> Parsed<&'a [u8]> {
+    fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
-        let bytes = self.archive.read(&format!("{}/data/{}", self.folder, storage.key))?;
+        let bytes = self.archive.find(&format!("{}/data/{}", self.folder, storage.key))?;
         let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the archive"))?;
         match storage.len.checked_mul(storage.dtype.size()) {
-            Some(len) if len <= bytes.len() => Ok(&bytes[..len]),
+            Some(len) if len <= bytes.len() => Ok(bytes.start..bytes.start + len),
             _ => Err(format!(
                 "its data {key} has {} bytes, too few for {} elements of type {:?}",
                 bytes.len(),
@@ -64,9 +66,5 @@ impl<'a> Storages<'a> for Entries<'_, 'a> {
 
     fn big_endian(&self) -> bool {
         self.big_endian
-    }
-
-    fn file_len(&self) -> usize {
-        self.file_len
     }
 }

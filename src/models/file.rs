@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::alexnet::AlexNet;
+use super::dialect::Dialect;
 use super::focalnet::FocalNet;
+use super::focalnet_names;
 use super::maxvit::MaxVit;
 use super::mobilenet::MobileNetV2;
 use super::resnet::ResNet;
@@ -145,6 +147,14 @@ impl ModelFile {
 
     pub(super) fn is_smooth(&self) -> bool {
         self.smooth
+    }
+
+    /// The names that other programs give the family's tensors, where there are any.
+    pub(super) fn dialect(&self) -> Option<&'static Dialect> {
+        match &self.family {
+            Family::FocalNet(_) => Some(&focalnet_names::AUTHORS),
+            _ => None,
+        }
     }
 
     /// Records the backbone up to its last layer, which is left to the head.

@@ -3,8 +3,10 @@
 mod alexnet;
 mod bounds;
 mod classifier;
+mod dialect;
 mod file;
 mod focalnet;
+pub mod focalnet_names;
 mod maxvit;
 mod mobilenet;
 mod resnet;
@@ -14,6 +16,7 @@ mod vgg;
 
 use std::sync::Arc;
 
+pub use dialect::Dialect;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, set_head_rows};
 
@@ -41,6 +44,8 @@ pub struct Model {
     pub logits: NodeId,
     /// Output: the loss of each image.
     pub loss: NodeId,
+    /// Other names under which its checkpoints may hold its tensors.
+    pub dialect: Option<&'static Dialect>,
 }
 
 impl Model {
@@ -77,6 +82,7 @@ impl Model {
             last_layer: nodes.last_layer,
             logits: nodes.logits,
             loss,
+            dialect: file.dialect(),
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Models in files: weights under PyTorch's state-dict names, and which head a file was made for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
+use super::dialect::Keys;
 use super::{Model, ModelFile};
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use crate::nn::Head;
@@ -23,6 +24,7 @@ const HEAD_ROWS: &str = "head.weight";
 const LOGIT_SCALE: &str = "logit_scale";
 
 /// Loads every parameter and buffer of `model` from a file, by state-dict name and PyTorch shape.
+/// Where the model's family has a [`Dialect`](super::Dialect), a file in its names is taken, too.
 ///
 /// A file from before PyTorch counted batches has no `num_batches_tracked` at all; they start at 0
 /// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors are passed over.
@@ -32,72 +34,70 @@ const LOGIT_SCALE: &str = "logit_scale";
 /// weights are untouched then.
 pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint) -> Result<()> {
     let params = model.tape.params();
+    let keys = Keys::of(checkpoint, model.dialect);
     let is_counter = |param: &&Param| param.spec.role == Role::Counter;
     let counts_batches =
-        params.iter().filter(is_counter).any(|param| checkpoint.contains(&param.name));
+        params.iter().filter(is_counter).any(|param| keys.find(&param.name).is_some());
     let mut problems = Problems::default();
-    let mut values = Vec::with_capacity(params.len());
-    for param in params {
-        if !checkpoint.contains(&param.name) {
-            if param.spec.role != Role::Counter || counts_batches {
+    let mut counts = HashMap::new();
+    // Everything is checked before anything is set; but only counters are kept from here, so that
+    // never more than one large tensor stands beside the weights.
+    for (index, param) in params.iter().enumerate() {
+        let is_counter = param.spec.role == Role::Counter;
+        let Some(key) = keys.find(&param.name) else {
+            if is_counter && !counts_batches {
+                counts.insert(index, 0);
+            } else {
                 problems.missing.push(param.name.clone());
             }
-            values.push(Values::Counter(0));
             continue;
-        }
-        match Values::of(param, checkpoint.get(&param.name)?) {
-            Ok(found) => values.push(found),
-            Err(detail) => problems.misshapen.push(detail),
+        };
+        let (expected, found) = (&param.spec.shape, checkpoint.shape(key)?);
+        if !keys.fits(expected, found) {
+            problems.misshapen.push(format!("{key} (expected {expected:?}, found {found:?})"));
+        } else if is_counter {
+            match count(&checkpoint.get(key)?.data) {
+                Some(count) => drop(counts.insert(index, count)),
+                None => problems
+                    .misshapen
+                    .push(format!("{key} (expected a whole number from 0 to {})", u32::MAX)),
+            }
+        } else if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init)
+            && checkpoint.get(key)?.data.into_f32() != given[..]
+        {
+            problems
+                .misshapen
+                .push(format!("{key} (its indices aren't those of this architecture)"));
         }
     }
     let known: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
     let is_snapshot = checkpoint.metadata().get(KIND).is_some_and(|kind| kind == SNAPSHOT);
-    problems.unexpected = checkpoint
-        .keys()
-        .filter(|key| !known.contains(key))
+    let unexpected: HashSet<&str> = keys
+        .iter()
+        .filter(|(ours, _)| !known.contains(ours))
+        .map(|(_, theirs)| theirs)
         .filter(|key| !(is_snapshot && key.starts_with(OPTIMIZER_PREFIX)))
-        .map(String::from)
         .collect();
+    // In the file's order.
+    problems.unexpected =
+        checkpoint.keys().filter(|key| unexpected.contains(key)).map(String::from).collect();
     problems.check(checkpoint.path(), model)?;
-    for (index, values) in values.into_iter().enumerate() {
-        match values {
-            Values::Floats(values) => weights.set(ParamId(index), &values)?,
-            Values::Counter(count) => weights.set_counter(ParamId(index), count)?,
+    for (index, param) in params.iter().enumerate() {
+        if let Some(count) = counts.get(&index) {
+            weights.set_counter(ParamId(index), *count)?;
+        } else if let Some(key) = keys.find(&param.name) {
+            weights.set(ParamId(index), &checkpoint.get(key)?.data.into_f32())?;
         }
     }
     Ok(())
 }
 
-/// What a parameter is set to.
-enum Values {
-    Floats(Vec<f32>),
-    Counter(u32),
-}
-
-impl Values {
-    /// The values of `tensor` for `param`, or what doesn't fit.
-    fn of(param: &Param, tensor: &HostTensor) -> std::result::Result<Values, String> {
-        let (name, expected) = (&param.name, &param.spec.shape);
-        if tensor.shape != *expected {
-            return Err(format!("{name} (expected {expected:?}, found {:?})", tensor.shape));
-        }
-        if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init) {
-            let equal = tensor.to_f32() == given[..];
-            return equal
-                .then(|| Values::Floats(given.to_vec()))
-                .ok_or_else(|| format!("{name} (its indices aren't those of this architecture)"));
-        }
-        if param.spec.role != Role::Counter {
-            return Ok(Values::Floats(tensor.to_f32()));
-        }
-        let count = match &tensor.data {
-            TensorData::I64(count) => u32::try_from(count[0]).ok(),
-            TensorData::I32(count) => u32::try_from(count[0]).ok(),
-            _ => None,
-        };
-        count
-            .map(Values::Counter)
-            .ok_or_else(|| format!("{name} (expected a whole number from 0 to {})", u32::MAX))
+/// The value of a counter's tensor, where it is a whole number that fits.
+fn count(data: &TensorData) -> Option<u32> {
+    match data {
+        TensorData::I64(count) => u32::try_from(*count.first()?).ok(),
+        TensorData::I32(count) => u32::try_from(*count.first()?).ok(),
+        _ => None,
     }
 }
 
@@ -207,7 +207,7 @@ pub fn save_state(path: &Path, model: &Model, model_name: &str, weights: &Weight
 /// # Errors
 /// [`Error::File`] where there is no last layer of either kind, or it isn't a matrix.
 pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, usize)> {
-    let rows = |key: &str| match checkpoint.get(key)?.shape[..] {
+    let rows = |key: &str| match *checkpoint.shape(key)? {
         [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
         ref shape => {
             let detail = format!("{key} should be a matrix with a row a class, found {shape:?}");
@@ -220,8 +220,8 @@ pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, u
     }
     let probe = Model::new(file, Head::Baseline, 1, file.input.size, 0.0)?;
     let key = format!("{}.weight", probe.tape.node(probe.last_layer).name);
-    if checkpoint.contains(&key) {
-        return Ok((Head::Baseline, rows(&key)?.0));
+    if let Some(theirs) = Keys::of(checkpoint, file.dialect()).find(&key) {
+        return Ok((Head::Baseline, rows(theirs)?.0));
     }
     Err(Error::file(
         checkpoint.path(),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
 
-use super::{READABLE, open};
+use super::{READABLE, open, write};
 
 #[test]
 fn what_is_written_is_read_again() {
@@ -16,7 +16,7 @@ fn what_is_written_is_read_again() {
     let metadata = BTreeMap::from([("seed".to_string(), "7".to_string())]);
     for name in READABLE {
         let before = open(name);
-        write_safetensors(&path, before.iter(), &metadata).unwrap();
+        write(&path, &before, &metadata).unwrap();
         let after = Checkpoint::open(&path).unwrap();
         assert_eq!(after.len(), before.len(), "{name}");
         for (key, tensor) in before.iter() {
@@ -24,7 +24,7 @@ fn what_is_written_is_read_again() {
         }
         assert_eq!(after.metadata(), &metadata);
         let bytes = fs::read(&path).unwrap();
-        write_safetensors(&path, before.iter(), &metadata).unwrap();
+        write(&path, &before, &metadata).unwrap();
         assert_eq!(fs::read(&path).unwrap(), bytes, "the same tensors give the same bytes");
     }
     assert_eq!(names_in(folder.path()), ["round.safetensors"]);
@@ -37,8 +37,10 @@ fn data_are_aligned_to_their_type() {
     let checkpoint = open("dtypes.pth");
     // Bytes first, so that order alone would misalign what follows.
     let odd_first = ["u8", "bool", "i8", "f16", "f64", "f32", "i64"];
-    let tensors = odd_first.iter().filter_map(|&key| Some((key, checkpoint.get(key).ok()?)));
-    write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    let tensors: Vec<_> =
+        odd_first.iter().filter_map(|&key| Some((key, checkpoint.get(key).ok()?))).collect();
+    let views = tensors.iter().map(|(key, tensor)| (*key, tensor));
+    write_safetensors(&path, views, &BTreeMap::new()).unwrap();
     let bytes = fs::read(&path).unwrap();
     let (header, file) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     for (name, about) in file.tensors() {
@@ -75,11 +77,11 @@ fn a_symbolic_link_stays_and_a_device_is_left_alone() {
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
     fs::write(&real, "old").unwrap();
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    write_safetensors(&link, open("bare.pth").iter(), &BTreeMap::new()).unwrap();
+    write(&link, &open("bare.pth"), &BTreeMap::new()).unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(Checkpoint::open(&real).unwrap().len(), 1);
     let device = Path::new("/dev/null");
-    let error = write_safetensors(device, open("bare.pth").iter(), &BTreeMap::new());
+    let error = write(device, &open("bare.pth"), &BTreeMap::new());
     assert!(error.unwrap_err().to_string().contains("isn't a regular file"));
 }
 
@@ -103,7 +105,7 @@ fn write_two_megabytes() {
 fn a_full_disk_leaves_the_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("best.safetensors");
-    write_safetensors(&path, open("bare.pth").iter(), &BTreeMap::new()).unwrap();
+    write(&path, &open("bare.pth"), &BTreeMap::new()).unwrap();
     let before = fs::read(&path).unwrap();
     let child = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""])

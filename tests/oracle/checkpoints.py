@@ -1,6 +1,6 @@
 """Makes tests/fixtures/checkpoints: small files written by torch.save and safetensors.
 
-Run from the root of the repository, in an environment with torch:
+Run from the root of the repository, in an environment with torch, timm, numpy and yacs:
 
     python tests/oracle/checkpoints.py
 
@@ -14,8 +14,13 @@ import collections
 import os
 import pathlib
 
+import numpy
+import timm
 import torch
+from timm.models.focalnet import checkpoint_filter_fn
+from timm.scheduler import CosineLRScheduler
 from torch import nn
+from yacs.config import CfgNode
 
 OUT = pathlib.Path("tests/fixtures/checkpoints")
 
@@ -53,6 +58,105 @@ def save(name, what, **options):
     torch.save(what, OUT / name, **options)
 
 
+def training_runs(model, state):
+    """What the training programs that these weights come from put beside them."""
+    parameters = list(model.parameters())
+    sgd = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    sum(p.sum() for p in parameters).backward()
+    sgd.step()  # momentum buffers: tensors that aren't weights
+    fill(model.state_dict())
+    warmup = torch.optim.lr_scheduler.LinearLR(sgd, start_factor=0.01, total_iters=5)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, T_max=85)
+    schedule = torch.optim.lr_scheduler.SequentialLR(sgd, [warmup, cosine], milestones=[5])
+    average = torch.optim.swa_utils.AveragedModel(model, device="cpu")
+    # torchvision's references/classification/train.py
+    vision = {
+        "model": state,
+        "optimizer": sgd.state_dict(),
+        "lr_scheduler": schedule.state_dict(),
+        "epoch": 3,
+        "args": argparse.Namespace(model="tiny", lr=0.1, opt="sgd", device="cuda", amp=True),
+        "model_ema": average.state_dict(),
+        "scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 3},
+    }
+    save("torchvision_training.pth", vision)
+
+    # FocalNet's main.py: its configuration is an object of yacs
+    config = CfgNode({"MODEL": {"TYPE": "focalnet", "DEPTHS": [2, 2, 6, 2]}, "AMP": True})
+    config.freeze()
+    adamw = torch.optim.AdamW(parameters, lr=1e-3)
+    adamw.step()
+    fill(model.state_dict())
+    focalnet = {
+        "model": state,
+        "optimizer": adamw.state_dict(),
+        "lr_scheduler": CosineLRScheduler(adamw, t_initial=300).state_dict(),
+        "max_accuracy": numpy.float64(82.1),
+        "epoch": 299,
+        "config": config,
+    }
+    save("focalnet_training.pth", focalnet)
+
+    # timm's utils/checkpoint_saver.py
+    saver = {
+        "epoch": 3,
+        "arch": "tiny",
+        "state_dict": state,
+        "optimizer": adamw.state_dict(),
+        "version": 2,
+        "args": argparse.Namespace(output=pathlib.Path("out"), mean=numpy.ones(3)),
+        "metric": numpy.float64(82.1),
+    }
+    save("timm_training.pth", saver)
+
+
+def focalnet_names():
+    """focalnet_names.tsv: name and shape of each tensor of FocalNet-T (SRF), in the authors' files
+    and in timm's. The authors' are written down here from the definition of their network; timm's own
+    conversion says what becomes of them, and its model has to accept the result.
+    """
+    width, depths, levels = 96, [2, 2, 6, 2], 2
+    authors = {}
+
+    def layer(name, *shape):
+        authors[name + ".weight"], authors[name + ".bias"] = shape, shape[:1]
+
+    layer("patch_embed.proj", width, 3, 4, 4)
+    layer("patch_embed.norm", width)
+    for i, depth in enumerate(depths):
+        c = width << i
+        for j in range(depth):
+            block = f"layers.{i}.blocks.{j}."
+            layer(block + "norm1", c)
+            layer(block + "modulation.f", 2 * c + levels + 1, c)
+            layer(block + "modulation.h", c, c, 1, 1)
+            for k in range(levels):
+                side = 3 + 2 * k
+                authors[block + f"modulation.focal_layers.{k}.0.weight"] = (c, 1, side, side)
+            layer(block + "modulation.proj", c, c)
+            layer(block + "norm2", c)
+            layer(block + "mlp.fc1", 4 * c, c)
+            layer(block + "mlp.fc2", c, 4 * c)
+        if i + 1 < len(depths):
+            layer(f"layers.{i}.downsample.proj", 2 * c, c, 2, 2)
+            layer(f"layers.{i}.downsample.norm", 2 * c)
+    layer("norm", width << 3)
+    layer("head", 1000, width << 3)
+
+    # A value of its own for each tensor, so that it can be told where it went.
+    state = {name: torch.full(shape, float(n)) for n, (name, shape) in enumerate(authors.items())}
+    model = timm.create_model("focalnet_tiny_srf")
+    converted = checkpoint_filter_fn(state, model)
+    model.load_state_dict(converted, strict=True)
+    names = list(authors)
+    lines = []
+    for theirs, tensor in converted.items():
+        name = names[int(tensor.flatten()[0])]
+        shapes = ["x".join(map(str, shape)) for shape in (authors[name], tensor.shape)]
+        lines.append(f"{name}\t{shapes[0]}\t{theirs}\t{shapes[1]}\n")
+    (OUT / "focalnet_names.tsv").write_text("".join(lines))
+
+
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     model = tiny()
@@ -76,6 +180,8 @@ def main():
         "args": argparse.Namespace(model="tiny", lr=0.1, workers=None),
     }
     save("nested.pth", training)
+
+    training_runs(model, state)
 
     base = torch.arange(24.0).reshape(2, 3, 4)
     strided = {
@@ -115,6 +221,7 @@ def main():
     inner = Call(getattr, Call(__import__, "os"), "system")
     save("hostile_nested.pth", {"model": Call(print, Call(exec, "1"), inner)})
     save("whole_model.pth", model)
+    focalnet_names()
 
 
 if __name__ == "__main__":

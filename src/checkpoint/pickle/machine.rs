@@ -1,49 +1,61 @@
 //! The stack machine: one match over the opcodes.
 
-use super::super::Parsed;
 use std::collections::HashMap;
 
+use super::super::Parsed;
 use super::value::{Arena, Global, Node, Value};
-use super::{Pickle, rebuild};
+use super::{Budget, Pickle, rebuild};
 
-/// An upper bound on the steps and copied items of one pickle. A state dict takes about 30 a
-/// tensor; the largest training checkpoints stay under a tenth of it.
-const MOST_WORK: usize = 1 << 22;
+/// Bytes of a value on the stack. Vectors double as they grow: twice their elements is what they
+/// may take.
+const VALUE: usize = 2 * size_of::<Value<'_>>();
+/// Bytes of a container's place in the arena.
+const NODE: usize = 2 * size_of::<Node<'_>>();
+/// Bytes of a remembered value: a hash table is half full after it has grown, and its predecessor
+/// still there while it grows.
+const MEMO_ENTRY: usize = 3 * (size_of::<(u32, Value<'_>)>() + 1);
+/// The least number of elements that a vector makes room for.
+const LEAST_ROOM: usize = 4;
 
-pub(super) struct Machine<'a> {
+pub(super) struct Machine<'a, 'b> {
     input: &'a [u8],
     at: usize,
     stack: Vec<Value<'a>>,
     marks: Vec<usize>,
+    /// The most values and marks that have stood on the stack.
+    deepest: usize,
     memo: HashMap<u32, Value<'a>>,
     pub(super) arena: Arena<'a>,
-    work_left: usize,
+    budget: &'b mut Budget,
 }
 
-impl<'a> Machine<'a> {
-    pub fn new(input: &'a [u8], start: usize) -> Machine<'a> {
-        let len = input.len().saturating_sub(start);
+impl<'a, 'b> Machine<'a, 'b> {
+    pub fn new(input: &'a [u8], start: usize, budget: &'b mut Budget) -> Machine<'a, 'b> {
         Machine {
             input,
             at: start,
             stack: Vec::new(),
             marks: Vec::new(),
+            deepest: 0,
             memo: HashMap::new(),
             arena: Arena::default(),
-            // In proportion to the input, so that a small file can't cost much.
-            work_left: len.saturating_mul(16).saturating_add(1024).min(MOST_WORK),
+            budget,
         }
     }
 
     pub fn run(mut self) -> Parsed<Pickle<'a>> {
         loop {
-            self.charge(1)?;
             let opcode = self.bytes(1)?[0];
             if opcode == b'.' {
                 let root = self.pop()?;
                 return Ok(Pickle { root, arena: self.arena, end: self.at });
             }
             self.step(opcode)?;
+            let depth = self.stack.len() + self.marks.len();
+            if depth > self.deepest {
+                self.charge((depth - self.deepest) * VALUE)?;
+                self.deepest = depth;
+            }
         }
     }
 
@@ -111,13 +123,13 @@ impl<'a> Machine<'a> {
             0x85..=0x87 => self.push_tuple(usize::from(opcode - 0x84))?,
             b't' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::Tuple(items));
+                self.push_node(Node::Tuple(items))?;
             }
             // EMPTY_LIST, LIST, APPEND, APPENDS
-            b']' => self.push_node(Node::List(Vec::new())),
+            b']' => self.push_node(Node::List(Vec::new()))?,
             b'l' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::List(items));
+                self.push_node(Node::List(items))?;
             }
             b'a' => {
                 let item = self.pop()?;
@@ -128,10 +140,10 @@ impl<'a> Machine<'a> {
                 self.extend(items)?;
             }
             // EMPTY_DICT, DICT, SETITEM, SETITEMS
-            b'}' => self.push_node(Node::Dict(Vec::new())),
+            b'}' => self.push_node(Node::Dict(Vec::new()))?,
             b'd' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::Dict(Vec::new()));
+                self.push_node(Node::Dict(Vec::new()))?;
                 self.set_items(&items)?;
             }
             b's' => {
@@ -194,7 +206,7 @@ impl<'a> Machine<'a> {
             b'Q' => {
                 let id = self.pop()?;
                 let storage = rebuild::storage(&self.arena, id)?;
-                self.push_node(Node::Storage(Box::new(storage)));
+                self.push_node(Node::Storage(Box::new(storage)))?;
             }
             // INST names a class as GLOBAL does and makes an object of it; no writer in use does.
             b'i' => {
@@ -210,15 +222,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Takes `amount` off what this pickle may still cost.
-    pub fn charge(&mut self, amount: usize) -> Parsed<()> {
-        match self.work_left.checked_sub(amount) {
-            Some(left) => {
-                self.work_left = left;
-                Ok(())
-            }
-            None => Err("its pickle takes more steps than any checkpoint needs".into()),
-        }
+    pub fn charge(&mut self, bytes: usize) -> Parsed<()> {
+        self.budget.charge(bytes)
     }
 
     fn bytes(&mut self, len: usize) -> Parsed<&'a [u8]> {
@@ -304,9 +309,16 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn push_node(&mut self, node: Node<'a>) {
-        let value = self.arena.add(node);
+    /// Adds a container, paid for with what it holds already.
+    pub fn add_node(&mut self, node: Node<'a>) -> Parsed<Value<'a>> {
+        self.charge(NODE + node.bytes())?;
+        Ok(self.arena.add(node))
+    }
+
+    fn push_node(&mut self, node: Node<'a>) -> Parsed<()> {
+        let value = self.add_node(node)?;
         self.stack.push(value);
+        Ok(())
     }
 
     fn push_tuple(&mut self, len: usize) -> Parsed<()> {
@@ -314,11 +326,11 @@ impl<'a> Machine<'a> {
         for item in items.iter_mut().rev() {
             *item = self.pop()?;
         }
-        self.push_node(Node::Tuple(items));
-        Ok(())
+        self.push_node(Node::Tuple(items))
     }
 
     fn extend(&mut self, items: Vec<Value<'a>>) -> Parsed<()> {
+        self.charge(VALUE * items.len().max(LEAST_ROOM))?;
         let top = self.top()?;
         match (top, self.arena.get_mut(top)) {
             (_, Some(Node::List(list))) => list.extend(items),
@@ -332,6 +344,7 @@ impl<'a> Machine<'a> {
         if !items.len().is_multiple_of(2) {
             return Err("its pickle sets a key without a value".into());
         }
+        self.charge(VALUE * items.len().max(2 * LEAST_ROOM))?;
         let top = self.top()?;
         match (top, self.arena.get_mut(top)) {
             (_, Some(Node::Dict(pairs))) => {
@@ -351,7 +364,9 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, key: u32) -> Parsed<()> {
         let top = self.top()?;
-        self.memo.insert(key, top);
+        if self.memo.insert(key, top).is_none() {
+            self.charge(MEMO_ENTRY)?;
+        }
         Ok(())
     }
 }

@@ -18,7 +18,32 @@ pub(super) struct Pickle<'a> {
     pub end: usize,
 }
 
+/// Bytes of memory that the pickles of one file may still take, all together.
+///
+/// Values take more room here than in a pickle: an honest state dict about 2 kB a tensor, for 100 to
+/// 200 bytes of pickle. So a file may take some times its own length, and a small one a megabyte.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    /// What the pickles in a file of `len` bytes may take.
+    pub fn for_file(len: usize) -> Budget {
+        Budget(len.saturating_mul(12).saturating_add(1 << 20))
+    }
+
+    /// Takes `bytes` off what is left. An upper bound on time, too: whatever isn't charged for takes
+    /// a bounded time for each byte of the pickle.
+    pub fn charge(&mut self, bytes: usize) -> Parsed<()> {
+        match self.0.checked_sub(bytes) {
+            Some(left) => {
+                self.0 = left;
+                Ok(())
+            }
+            None => Err("its pickle takes more memory than a file of this size can need".into()),
+        }
+    }
+}
+
 /// Reads the pickle that starts at `start`. Errors are half sentences about the file.
-pub(super) fn read(input: &[u8], start: usize) -> Parsed<Pickle<'_>> {
-    Machine::new(input, start).run()
+pub(super) fn read<'a>(input: &'a [u8], start: usize, budget: &mut Budget) -> Parsed<Pickle<'a>> {
+    Machine::new(input, start, budget).run()
 }

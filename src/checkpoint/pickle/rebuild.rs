@@ -9,7 +9,7 @@ const MOST_DIMS: usize = 64;
 
 /// The value of `callable(*args)`, for an allowed callable.
 pub(super) fn call<'a>(
-    machine: &mut Machine<'a>,
+    machine: &mut Machine<'a, '_>,
     callable: Value<'a>,
     args: Value<'a>,
 ) -> Parsed<Value<'a>> {
@@ -28,8 +28,7 @@ pub(super) fn call<'a>(
                 [items] => pairs_of(arena, *items)?,
                 _ => return Err("its pickle makes a dict in an unknown way".into()),
             };
-            machine.charge(pairs.len())?;
-            Ok(machine.arena.add(Node::Dict(pairs)))
+            machine.add_node(Node::Dict(pairs))
         }
         Global::Size => match args {
             [items] if arena.tuple(*items).is_some() => Ok(*items),
@@ -42,8 +41,7 @@ pub(super) fn call<'a>(
         },
         Global::RebuildTensor | Global::RebuildTensorV2 => {
             let tensor = tensor(arena, args)?;
-            machine.charge(2 * tensor.shape.len())?;
-            Ok(machine.arena.add(Node::Tensor(Box::new(tensor))))
+            machine.add_node(Node::Tensor(Box::new(tensor)))
         }
     }
 }

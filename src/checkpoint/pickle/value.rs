@@ -37,6 +37,18 @@ pub(in super::super) enum Node<'a> {
     Tensor(Box<TensorRef<'a>>),
 }
 
+impl Node<'_> {
+    /// Bytes of memory behind it.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Node::Tuple(items) | Node::List(items) => size_of_val(items.as_slice()),
+            Node::Dict(pairs) => size_of_val(pairs.as_slice()),
+            Node::Storage(storage) => size_of_val(&**storage),
+            Node::Tensor(tensor) => size_of_val(&**tensor) + 16 * tensor.shape.len(),
+        }
+    }
+}
+
 /// A storage that lies outside the pickle: `len` elements, of which `view` may name a part.
 #[derive(Clone, Debug)]
 pub(in super::super) struct StorageRef<'a> {
@@ -140,8 +152,7 @@ pub(in super::super) enum Global {
     RebuildParameter,
     Size,
     Storage(Dtype),
-    /// Classes that stand beside the weights in training checkpoints (the run's arguments, a
-    /// scheduler's milestones): accepted as opaque objects, their contents dropped.
+    /// What stands beside the weights in training checkpoints, see [`is_inert`].
     Inert,
 }
 
@@ -162,15 +173,32 @@ impl Global {
                     None => return Err(refusal(module, name)),
                 }
             }
-            ("argparse", "Namespace")
-            | ("collections", "Counter" | "defaultdict")
-            | ("builtins" | "__builtin__", "set" | "dict" | "list" | "int" | "float")
-            | ("torch", "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64") => {
-                Global::Inert
-            }
+            _ if is_inert(module, name) => Global::Inert,
             _ => return Err(refusal(module, name)),
         };
         Ok(global)
+    }
+}
+
+/// Classes and functions whose "results" are opaque objects, their contents dropped: a run's
+/// arguments or configuration, a scheduler's milestones, an accuracy that is a NumPy scalar (a dtype
+/// and bytes, which Python 2's protocols hand over as text to be encoded).
+fn is_inert(module: &str, name: &str) -> bool {
+    match module {
+        "argparse" => name == "Namespace",
+        "yacs.config" => name == "CfgNode",
+        "collections" => matches!(name, "Counter" | "defaultdict"),
+        "builtins" | "__builtin__" => matches!(name, "set" | "dict" | "list" | "int" | "float"),
+        "torch" => {
+            matches!(name, "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64")
+        }
+        "pathlib" | "pathlib._local" => matches!(name, "PosixPath" | "WindowsPath"),
+        "_codecs" => name == "encode",
+        "numpy" => matches!(name, "dtype" | "ndarray"),
+        "numpy.core.multiarray" | "numpy._core.multiarray" => {
+            matches!(name, "scalar" | "_reconstruct")
+        }
+        _ => false,
     }
 }
 
