@@ -3,20 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::ops::activation::Activation;
+use crate::ops::add::Add;
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv2d::Conv2d;
-use crate::ops::{add::Add, relu::Relu, silu::Silu};
 use crate::tape::{NodeId, Tape};
-
-/// The nonlinearity of a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    #[default]
-    Relu,
-    /// The smooth twin that gradients are compared in.
-    Silu,
-}
 
 /// How a stem shrinks its map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,14 +45,11 @@ impl Builder<'_> {
 
     /// The network's nonlinearity.
     pub fn activate(&mut self, name: &str, x: NodeId) -> Result<NodeId> {
-        match self.activation {
-            Activation::Relu => self.tape.record(&self.name(name), Relu, &[x]),
-            Activation::Silu => self.tape.record(&self.name(name), Silu, &[x]),
-        }
+        self.tape.record(&self.name(name), self.activation, &[x])
     }
 
     /// An addition.
     pub fn add(&mut self, name: &str, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.tape.record(&self.name(name), Add, &[a, b])
+        self.tape.record(&self.name(name), Add::new(), &[a, b])
     }
 }

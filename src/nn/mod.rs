@@ -3,5 +3,6 @@
 mod builder;
 mod head;
 
-pub use builder::{Activation, Builder, StemPool};
+pub use crate::ops::activation::Activation;
+pub use builder::{Builder, StemPool};
 pub use head::{Head, HeadNodes};

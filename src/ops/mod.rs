@@ -1,28 +1,36 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
+pub mod activation;
 pub mod adaptive_avg_pool;
 pub mod add;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
+pub mod canvas;
 pub mod case;
 mod context;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
+mod exponential;
+pub mod gated_sum;
 pub(crate) mod gemm;
 pub mod l2_normalize;
+pub mod layer_norm;
 pub mod linear;
+mod mask;
 pub mod max_pool;
+pub mod multiply;
 mod param;
 mod place;
-pub mod relu;
+mod product;
 mod run_state;
 pub mod scale;
 pub mod sgd;
-pub mod silu;
+pub mod slice;
+pub mod softmax;
 mod wide;
 pub mod window;
 
@@ -116,6 +124,12 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether devices other than the CPU can run it; where not, the tape says so instead of calling
+    /// its passes.
+    fn has_kernels(&self) -> bool {
+        true
+    }
+
     /// Computes the output over `ctx.region`; its bits equal the same elements of a full run.
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()>;
 
@@ -132,6 +146,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         kernels::check_layout::<A>().map(|()| A::NAME)
     }
     [
+        checked::<activation::ActivationForwardArgs>(),
+        checked::<activation::ActivationBackwardArgs>(),
         checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
         checked::<add::AddForwardArgs>(),
         checked::<add::AddBackwardArgs>(),
@@ -147,14 +163,10 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
-        checked::<relu::ReluForwardArgs>(),
-        checked::<relu::ReluBackwardArgs>(),
         checked::<scale::ScaleForwardArgs>(),
         checked::<scale::ScaleBackwardArgs>(),
         checked::<scale::ScaleTotalArgs>(),
         checked::<sgd::SgdStepArgs>(),
-        checked::<silu::SiluForwardArgs>(),
-        checked::<silu::SiluBackwardArgs>(),
     ]
     .into_iter()
     .collect()

@@ -9,7 +9,7 @@ use super::{NodeId, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::fault::FaultTable;
 use crate::ops::sgd::{self, Arenas, Sgd};
-use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState};
+use crate::ops::{ArmedFaults, Backward, Forward, Gradient, Op, RunState};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -296,6 +296,7 @@ impl Execution {
         if region.is_empty() {
             return Ok(());
         }
+        self.require_kernels(op.as_ref())?;
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
         let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
         let (state, state_address) = self.state_of(node.spec);
@@ -324,6 +325,15 @@ impl Execution {
             Way::Forward { macs: (whole as f64 * share) as u64 }
         };
         self.timed(op.kind(), macs, || op.forward(&mut context))
+    }
+
+    /// # Errors
+    /// [`Error::Unsupported`] where the device has no kernels of the operation.
+    fn require_kernels(&self, op: &dyn Op) -> Result<()> {
+        if self.device.is_cpu() || op.has_kernels() {
+            return Ok(());
+        }
+        Err(Error::Unsupported { op: op.kind().into(), device: self.device.kind().to_string() })
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
@@ -360,6 +370,7 @@ impl Execution {
             let tape = self.tape.clone();
             let node = tape.node(NodeId(index));
             let Some(op) = &node.op else { continue };
+            self.require_kernels(op.as_ref())?;
             let mut input_gradients = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
                 input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {
