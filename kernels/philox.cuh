@@ -1,5 +1,5 @@
 // Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): four random
-// words of a counter and a key. src/ops/dropout/philox.rs has the same.
+// words of a counter and a key. src/ops/mask.rs has the same.
 #pragma once
 #include "flipside.cuh"
 

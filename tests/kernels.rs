@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use flipside::Error;
 use flipside::device::{self, Device, EmulatorOptions, ThreadOrder};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
-use flipside::ops::RunState;
+use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::case::{self, OpCase};
 use flipside::ops::dropout::Dropout;
+use flipside::ops::{Op, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Spec};
 
@@ -26,6 +28,11 @@ pub fn kernel_devices() -> Vec<(String, Device)> {
             (format!("{order:?}"), Device::emulated_with(options))
         })
         .collect()
+}
+
+/// Cases of operations that have kernels.
+fn cases() -> Vec<OpCase> {
+    case::all().into_iter().filter(|case| case.op.has_kernels()).collect()
 }
 
 /// Every tensor that a case's passes write: name and values.
@@ -62,9 +69,42 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect()
 }
 
+/// An operation without kernels says so on a device, by its name.
+#[test]
+fn operations_without_kernels_say_so() {
+    let device = kernel_devices().remove(0).1;
+    let without: Vec<_> = case::all().into_iter().filter(|case| !case.op.has_kernels()).collect();
+    for case in &without {
+        let mut bench = Bench::new(case, &device, PlanKind::Train);
+        bench.feed(case, &input_words(case));
+        match bench.exec.forward(&bench.weights) {
+            Err(Error::Unsupported { op, device: place }) => {
+                assert_eq!((op.as_str(), place), (case.op.kind(), device.kind().to_string()));
+            }
+            other => panic!("{}: {other:?}", case.name),
+        }
+    }
+    let mut kinds: Vec<_> = without.iter().map(|case| case.op.kind()).collect();
+    kinds.dedup();
+    // One that gets kernels leaves this list.
+    assert_eq!(
+        kinds,
+        [
+            "multiply",
+            "gated_sum",
+            "slice",
+            "canvas",
+            "layer_norm",
+            "softmax",
+            "constant",
+            "attention"
+        ]
+    );
+}
+
 #[test]
 fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
-    for case in case::all().into_iter().filter(|case| case.op.has_kernels()) {
+    for case in cases() {
         let expected = run(&case, &Device::cpu());
         let mut first: Option<Vec<(String, Vec<f32>)>> = None;
         for (order, device) in kernel_devices() {
@@ -101,12 +141,13 @@ fn emulated_convolutions_have_the_bits_of_the_cpu() {
 /// So do operations without sums or with sums in the CPU's order.
 #[test]
 fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
-    kernels_have_the_bits_of_the_cpu(&["relu", "add", "l2_normalize", "dropout"]);
+    kernels_have_the_bits_of_the_cpu(&["add", "l2_normalize", "dropout"]);
+    kernels_have_the_bits_of_the_cpu(&Activation::ALL.map(|activation| activation.kind()));
 }
 
 fn kernels_have_the_bits_of_the_cpu(kinds: &[&str]) {
     let cases: Vec<_> =
-        case::all().into_iter().filter(|case| kinds.contains(&case.op.kind())).collect();
+        cases().into_iter().filter(|case| kinds.contains(&case.op.kind())).collect();
     assert!(kinds.iter().all(|kind| cases.iter().any(|case| case.op.kind() == *kind)));
     for case in cases {
         let expected = run(&case, &Device::cpu());
@@ -125,7 +166,7 @@ fn armed_kernels_change_exactly_the_faulted_elements() {
     let mut devices = kernel_devices();
     devices.truncate(1);
     devices.push(("cpu".into(), Device::cpu()));
-    for case in case::all() {
+    for case in cases() {
         let kind = case.op.kind();
         if !["conv2d", "linear", "scale"].contains(&kind) {
             continue;
@@ -184,14 +225,17 @@ fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
 #[test]
 fn gradients_of_several_readers_are_added() {
     let device = kernel_devices().swap_remove(0).1;
-    for case in case::all() {
+    for case in cases() {
+        // Which are the node's own.
+        let has_masks =
+            case.training && (case.op.kind() == "dropout" || case.name == "add stochastic depth");
         let words = input_words(&case);
         let once = run(&case, &Device::cpu());
         let added = |device: &Device| -> Vec<(String, Vec<f32>)> {
             let (tape, inputs, first) = case.tape().unwrap();
             let mut tape = Arc::into_inner(tape).unwrap();
             let second = tape.record_shared("second", case.op.clone(), &inputs, None).unwrap();
-            let sum = tape.record("sum", Add, &[first, second]).unwrap();
+            let sum = tape.record("sum", Add::new(), &[first, second]).unwrap();
             let mut bench =
                 Bench::of_tape(Arc::new(tape), inputs, sum, case.batch, device, PlanKind::Train);
             bench.feed(&case, &words);
@@ -216,7 +260,7 @@ fn gradients_of_several_readers_are_added() {
                 let close = (e - f).abs() <= 2.0 * case.tolerance * largest;
                 assert!(close, "{}: {name}[{at}] is {f}, {e} on the CPU", case.name);
             }
-            if case.op.params().is_empty() && case.op.kind() != "dropout" {
+            if case.op.params().is_empty() && !has_masks {
                 let (_, once) = once.iter().find(|(n, _)| n == name).unwrap();
                 for (at, (e, once)) in expected.iter().zip(once).enumerate() {
                     let close = (e - 2.0 * once).abs() <= 4.0 * case.tolerance * largest;
@@ -229,7 +273,7 @@ fn gradients_of_several_readers_are_added() {
 /// Outputs of the logit scale are single products, of a factor that was rounded once.
 #[test]
 fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {
-    for case in case::all().into_iter().filter(|case| case.op.kind() == "scale") {
+    for case in cases().into_iter().filter(|case| case.op.kind() == "scale") {
         let (_, expected) = &run(&case, &Device::cpu())[0];
         for (order, device) in kernel_devices() {
             let (name, found) = &run(&case, &device)[0];
@@ -241,7 +285,7 @@ fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {
 /// A label that is no class: NaN for its image and no other, since a kernel can't refuse.
 #[test]
 fn a_label_beyond_the_classes_gives_nan() {
-    let case = case::all().into_iter().find(|c| c.op.kind() == "cross_entropy").unwrap();
+    let case = cases().into_iter().find(|c| c.op.kind() == "cross_entropy").unwrap();
     let mut words = input_words(&case);
     words[1][2] = 13;
     let (_, device) = &kernel_devices()[0];
@@ -264,7 +308,7 @@ fn a_sum_of_a_value_with_itself_has_both_gradients() {
         let mut tape = Tape::new();
         let x = tape.input("x", Spec::f32(Map::vector(5)));
         tape.want_gradient(x);
-        let y = tape.record("sum", Add, &[x, x]).unwrap();
+        let y = tape.record("sum", Add::new(), &[x, x]).unwrap();
         let tape = Arc::new(tape);
         let mut weights = Weights::new(&tape, &device, true).unwrap();
         let mut exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[y]).unwrap();

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use flipside::device::{Device, EmulatorOptions, ThreadOrder};
+use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
 use flipside::ops::dropout::Dropout;
 use flipside::ops::l2_normalize::L2Normalize;
-use flipside::ops::relu::Relu;
-use flipside::ops::silu::Silu;
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
@@ -82,9 +81,9 @@ fn nan_passes_through_relu_silu_and_dropout() {
     let x = words(&[f32::NAN, -1.0, f32::INFINITY, 0.0, 2.0]);
     let spec = Spec::f32(Map::vector(5));
     for device in devices() {
-        let y = One::new(Relu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
+        let y = One::new(Activation::Relu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
         assert_eq!(bits(&y), bits(&[f32::NAN, 0.0, f32::INFINITY, 0.0, 2.0]));
-        let y = One::new(Silu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
+        let y = One::new(Activation::Silu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
         assert!(y[0].is_nan() && y[1] < 0.0 && y[2] == f32::INFINITY && y[3] == 0.0, "{y:?}");
         let mut one = One::new(Dropout { p: 0.5 }, &[Spec::f32(Map::vector(64))], &[0], &device);
         let [y, dx] = one.train(RunState::default(), &[1], &[f32::NAN; 64], &[f32::NAN; 64]);
@@ -99,7 +98,7 @@ fn a_value_can_be_added_to_itself() {
     let (x, dy) = (numbers(4 * map.elements(), "x"), numbers(4 * map.elements(), "dy"));
     let twice = |values: &[f32]| values.iter().map(|v| v + v).collect::<Vec<f32>>();
     for device in devices() {
-        let mut one = One::new(Add, &[Spec::f32(map)], &[0, 0], &device);
+        let mut one = One::new(Add::new(), &[Spec::f32(map)], &[0, 0], &device);
         let [y, dx] = one.train(RunState::default(), &[0; 4], &x, &dy);
         assert_eq!(y, twice(&x));
         assert_eq!(dx, twice(&dy));

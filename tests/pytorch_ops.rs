@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flipside::device::{Buffer, Device};
+use flipside::ops::activation::Activation;
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::avg_pool::AvgPool;
@@ -14,7 +15,6 @@ use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::sgd::{self, Sgd};
-use flipside::ops::silu::Silu;
 use flipside::ops::{Arenas, Op, Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
@@ -100,7 +100,7 @@ impl Case<'_> {
                 Arc::new(AvgPool { count_include_pad, ..pool })
             }
             "adaptive_avg_pool2d" => Arc::new(AdaptiveAvgPool { output: [self.size("output"); 2] }),
-            "silu" => Arc::new(Silu),
+            "silu" => Arc::new(Activation::Silu),
             "l2_normalize" => Arc::new(L2Normalize),
             "cross_entropy" => Arc::new(CrossEntropy::new(self.number("label_smoothing") as f32)),
             other => panic!("no operation is called {other}"),

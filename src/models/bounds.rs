@@ -14,7 +14,9 @@ fn check(what: &str, value: usize, least: usize, most: usize) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!("the model file's {what} is {value}; it lies between {least} and {most}")))
+    Err(Error::usage(format!(
+        "the model file's {what} is {value}; it lies between {least} and {most}"
+    )))
 }
 
 /// A number of channels.
@@ -50,12 +52,7 @@ pub(super) fn check_size(what: &str, value: usize) -> Result<()> {
 }
 
 /// Kernel, stride and padding of a window.
-pub(super) fn check_window(
-    what: &str,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-) -> Result<()> {
+pub(super) fn check_window(what: &str, kernel: usize, stride: usize, padding: usize) -> Result<()> {
     check(&format!("kernel of {what}"), kernel, 1, SIZE)?;
     check(&format!("stride of {what}"), stride, 1, SIZE)?;
     check(&format!("padding of {what}"), padding, 0, SIZE)

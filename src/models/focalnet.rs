@@ -53,7 +53,13 @@ impl FocalNet {
             }
             for block in 0..*blocks {
                 let depth = self.stochastic_depth * (number as f32 / last.max(1) as f32);
-                x = self.record_block(b, &format!("layers.{stage}.blocks.{block}"), stage, depth, x)?;
+                x = self.record_block(
+                    b,
+                    &format!("layers.{stage}.blocks.{block}"),
+                    stage,
+                    depth,
+                    x,
+                )?;
                 number += 1;
             }
         }
@@ -132,7 +138,7 @@ impl FocalNet {
         }
         let mean = b.adaptive_avg_pool(&at("ctx_mean"), 1, context)?;
         inputs.push(b.activate(&at("act"), Activation::Gelu, mean)?);
-        let sum = b.record(&at("ctx_all"), GatedSum { first: 2 * channels }, &inputs)?;
+        let sum = b.record(&at("ctx_all"), GatedSum::new(2 * channels, levels), &inputs)?;
         let modulator = b.conv(&at("h"), pointwise(channels, channels), sum)?;
         let queries = Multiply::of_channels(Span::new(0, channels));
         let modulated = b.record(&at("x_out"), queries, &[f, modulator])?;

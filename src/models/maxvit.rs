@@ -73,7 +73,14 @@ impl MaxVit {
                 let depth = self.stochastic_depth * (number as f32 / last.max(1) as f32);
                 let name = format!("blocks.{stage}.layers.{layer}.layers");
                 let stride = if layer == 0 { 2 } else { 1 };
-                x = self.record_convolutions(b, &format!("{name}.MBconv"), *width, stride, depth, x)?;
+                x = self.record_convolutions(
+                    b,
+                    &format!("{name}.MBconv"),
+                    *width,
+                    stride,
+                    depth,
+                    x,
+                )?;
                 for axis in [Axis::Window, Axis::Grid] {
                     let part = match axis {
                         Axis::Window => "window_attention",

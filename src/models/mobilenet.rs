@@ -104,7 +104,12 @@ fn inverted_residual(
     let mut x = input;
     let mut part = 0;
     if expansion != 1 {
-        x = conv_norm_relu6(b, &format!("{name}.conv.0"), Conv2d::square(inputs, inner, 1, 1, 0), x)?;
+        x = conv_norm_relu6(
+            b,
+            &format!("{name}.conv.0"),
+            Conv2d::square(inputs, inner, 1, 1, 0),
+            x,
+        )?;
         part += 1;
     }
     let depthwise = Conv2d { groups: inner, ..Conv2d::square(inner, inner, 3, stride, 1) };

@@ -116,7 +116,8 @@ impl SwinV2 {
         let x = b.add_branch(&at("add1"), x, branch, block.depth)?;
 
         let hidden = scaled("mlp_ratio", channels, self.mlp_ratio)?;
-        let branch = b.linear(&at("mlp.0"), Linear::new(channels, hidden, true).starting(START), x)?;
+        let branch =
+            b.linear(&at("mlp.0"), Linear::new(channels, hidden, true).starting(START), x)?;
         let branch = b.activate(&at("mlp.1"), Activation::Gelu, branch)?;
         let linear = Linear::new(hidden, channels, true).starting(START);
         let branch = b.linear(&at("mlp.3"), linear, branch)?;
@@ -135,9 +136,8 @@ impl SwinV2 {
         let at = |part: &str| format!("{name}.{part}");
         let (map, window) = (b.map(x), [self.window; 2]);
         let padded = [map.height, map.width].map(|size| size.next_multiple_of(self.window));
-        let shift = padded.map(|size| {
-            if block.shifted && self.window < size { self.window / 2 } else { 0 }
-        });
+        let shift = padded
+            .map(|size| if block.shifted && self.window < size { self.window / 2 } else { 0 });
         let is_whole = padded == [map.height, map.width];
         let tokens = if is_whole {
             x
@@ -179,7 +179,8 @@ fn record_position_bias(
     let table = b.constant(&at("relative_coords_table"), Constant::log_coordinates(window))?;
     let inner = Linear::new(2, POSITION_WIDTH, true).starting(START);
     let inner = b.linear(&at("cpb_mlp.0"), inner, table)?;
-    let inner = b.activate(&at("cpb_mlp.1"), Activation::Relu, inner)?;
+    // A ReLU in the smooth twin, too: it sees no image.
+    let inner = b.record(&at("cpb_mlp.1"), Activation::Relu, &[inner])?;
     let outer = Linear::new(POSITION_WIDTH, heads, false).starting(START);
     b.linear(&at("cpb_mlp.2"), outer, inner)
 }

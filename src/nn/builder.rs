@@ -42,7 +42,12 @@ impl Builder<'_> {
     }
 
     /// Any operation.
-    pub fn record(&mut self, name: &str, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+    pub fn record(
+        &mut self,
+        name: &str,
+        op: impl Op + 'static,
+        inputs: &[NodeId],
+    ) -> Result<NodeId> {
         self.tape.record(&self.name(name), op, inputs)
     }
 
@@ -119,7 +124,13 @@ impl Builder<'_> {
     }
 
     /// `x` and a branch that training leaves out of an image with probability `depth`.
-    pub fn add_branch(&mut self, name: &str, x: NodeId, branch: NodeId, depth: f32) -> Result<NodeId> {
+    pub fn add_branch(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        branch: NodeId,
+        depth: f32,
+    ) -> Result<NodeId> {
         let depth = if self.smooth { 0.0 } else { depth };
         self.record(name, Add::with_depth(depth), &[x, branch])
     }

@@ -46,8 +46,7 @@ impl Pieces for OutputRows<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
         let OutputRows { rows, columns, input, map, region, .. } = self;
-        let image = region.images.start + piece / region.rows.len();
-        let row = region.rows.start + piece % region.rows.len();
+        let (image, row) = region.row(piece);
         let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
         for column in region.columns.range() {
             let count = (rows.counts[row] * columns.counts[column]) as f32;
@@ -85,7 +84,7 @@ pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut Forward<'_>) {
         x: ctx.input(0),
         y: SendPtr(ctx.output().as_mut_ptr()),
     };
-    for_each_piece(ctx.parallel, region.images.len() * region.rows.len(), &work);
+    for_each_piece(ctx.parallel, region.row_count(), &work);
 }
 
 /// Rows of the input's gradient: dx\[q, c\] = Σ dy\[p, c\] / count of p over the rectangles p that

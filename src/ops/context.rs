@@ -125,18 +125,6 @@ macro_rules! host_views {
                 self.device.launch(kernel, grid, block, args)
             }
 
-            /// For operations without kernels.
-            ///
-            /// # Errors
-            /// [`Error::Unsupported`] on any device but the CPU.
-            pub fn require_cpu(&self, op: &str) -> Result<()> {
-                if self.device.is_cpu() {
-                    return Ok(());
-                }
-                let device = self.device.kind().to_string();
-                Err(Error::Unsupported { op: op.into(), device })
-            }
-
             fn host(&self, tensor: Tensor) -> &'a [f32] {
                 debug_assert!(self.device.is_cpu());
                 // SAFETY: see the struct.

@@ -1,67 +1,125 @@
 //! Loops of operations that treat every element alike: over a box of the output going forward,
 //! over all valid images going back.
 
-use super::gemm::{SendPtr, for_each_task};
-use super::wide::wide;
+use super::gemm::SendPtr;
+use super::wide::{Pieces, for_each_piece};
 use super::{Backward, Forward};
+use crate::tensor::{Map, Region};
 
-/// Elements of a task of a pass over whole batches.
+/// Elements of a piece of a pass over whole batches.
 const CHUNK: usize = 1 << 14;
+
+/// A function of two numbers. Short closures are; longer ones have their `of` declared
+/// `#[inline(always)]`, without which they would not become vectors (see [`super::wide::wide`]).
+pub(crate) trait Each: Sync {
+    fn of(&self, a: f32, b: f32) -> f32;
+}
+
+impl<F: Fn(f32, f32) -> f32 + Sync> Each for F {
+    #[inline(always)]
+    fn of(&self, a: f32, b: f32) -> f32 {
+        self(a, b)
+    }
+}
+
+/// y (+)= f(a, b), chunk by chunk.
+struct Chunks<'a, F> {
+    a: &'a [f32],
+    b: &'a [f32],
+    y: SendPtr<f32>,
+    accumulate: bool,
+    f: F,
+}
+
+impl<F: Each> Chunks<'_, F> {
+    #[inline(always)]
+    fn between(&self, start: usize, end: usize) {
+        // SAFETY: pieces are disjoint and lie within the result.
+        let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(start), end - start) };
+        let terms = y.iter_mut().zip(&self.a[start..end]).zip(&self.b[start..end]);
+        if self.accumulate {
+            terms.for_each(|((y, a), b)| *y += self.f.of(*a, *b));
+        } else {
+            terms.for_each(|((y, a), b)| *y = self.f.of(*a, *b));
+        }
+    }
+}
+
+impl<F: Each> Pieces for Chunks<'_, F> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        self.between(piece * CHUNK, self.a.len().min((piece + 1) * CHUNK));
+    }
+}
+
+/// The rows of a box.
+struct Rows<'a, F> {
+    chunks: Chunks<'a, F>,
+    map: Map,
+    region: Region,
+}
+
+impl<F: Each> Pieces for Rows<'_, F> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let (image, row) = self.region.row(piece);
+        for column in self.region.columns.range() {
+            let pixel = image * self.map.elements() + self.map.index(row, column, 0);
+            self.chunks
+                .between(pixel + self.region.channels.start, pixel + self.region.channels.end);
+        }
+    }
+}
 
 /// y = f(x, number of inputs' values at the element) over the output box, for one or two inputs
 /// of the output's shape; `f` gets the values of both (the same twice where there is one).
-pub(crate) fn forward(ctx: &mut Forward<'_>, f: impl Fn(f32, f32) -> f32 + Sync) {
+pub(crate) fn forward(ctx: &mut Forward<'_>, f: impl Each) {
+    let (map, region) = (ctx.output_map(), ctx.region);
     let a = ctx.input(0);
     let b = if ctx.inputs.len() > 1 { ctx.input(1) } else { a };
-    let (map, region) = (ctx.output_map(), ctx.region);
-    let parallel = ctx.parallel;
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let run = |offset: usize, length: usize| {
-        // SAFETY: runs of a box are disjoint and lie within the output.
-        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(offset), length) };
-        let (a, b) = (&a[offset..offset + length], &b[offset..offset + length]);
-        wide(|| {
-            for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                *y = f(*a, *b);
-            }
-        });
-    };
+    let y = ctx.output();
     if region.is_whole(map) {
-        let first = region.images.start * map.elements();
-        let count = region.elements();
-        for_each_task(parallel, count.div_ceil(CHUNK), |task| {
-            let start = task * CHUNK;
-            run(first + start, CHUNK.min(count - start));
-        });
+        let range = region.images.start * map.elements()..region.images.end * map.elements();
+        combine(ctx.parallel, &a[range.clone()], &b[range.clone()], &mut y[range], false, f);
     } else {
-        region.for_each_run(map, |offset| run(offset, region.channels.len()));
+        let chunks = Chunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate: false, f };
+        for_each_piece(ctx.parallel, region.row_count(), &Rows { chunks, map, region });
     }
 }
 
 /// dx (+)= f(value, dy) over all valid images, where `value` is the operation's kept value of the
 /// element. Does nothing where nobody asks for the gradient of input `index`.
-pub(crate) fn backward(
-    ctx: &mut Backward<'_>,
-    index: usize,
-    value: &[f32],
-    f: impl Fn(f32, f32) -> f32 + Sync,
-) {
+pub(crate) fn backward(ctx: &mut Backward<'_>, index: usize, value: &[f32], f: impl Each) {
     let count = ctx.images() * ctx.output_map().elements();
     let dy = &ctx.output_gradient()[..count];
     let Some((dx, accumulate)) = ctx.input_gradient(index) else { return };
-    let dx = SendPtr(dx.as_mut_ptr());
-    for_each_task(true, count.div_ceil(CHUNK), |task| {
-        let range = task * CHUNK..count.min((task + 1) * CHUNK);
-        // SAFETY: chunks are disjoint and lie within the gradient.
-        let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(range.start), range.len()) };
-        let (value, dy) = (&value[range.clone()], &dy[range]);
-        wide(|| {
-            let terms = dx.iter_mut().zip(value).zip(dy);
-            if accumulate {
-                terms.for_each(|((dx, v), dy)| *dx += f(*v, *dy));
-            } else {
-                terms.for_each(|((dx, v), dy)| *dx = f(*v, *dy));
-            }
-        });
-    });
+    combine(true, &value[..count], dy, &mut dx[..count], accumulate, f);
+}
+
+/// y (+)= f(a, b) of slices of one length.
+pub(crate) fn combine(
+    parallel: bool,
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+    f: impl Each,
+) {
+    assert!(a.len() == y.len() && b.len() == y.len());
+    let work = Chunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate, f };
+    for_each_piece(parallel, y.len().div_ceil(CHUNK), &work);
+}
+
+/// Every value by f(value, value), in place.
+pub(crate) fn in_place(values: &mut [f32], f: impl Each) {
+    struct Whole<'a, F>(SendPtr<f32>, usize, &'a F);
+    impl<F: Each> Pieces for Whole<'_, F> {
+        #[inline(always)]
+        fn run(&self, _piece: usize) {
+            // SAFETY: the slice that was handed over, and this is its only piece.
+            let values = unsafe { std::slice::from_raw_parts_mut(self.0.get(), self.1) };
+            values.iter_mut().for_each(|value| *value = self.2.of(*value, *value));
+        }
+    }
+    for_each_piece(false, 1, &Whole(SendPtr(values.as_mut_ptr()), values.len(), &f));
 }

@@ -3,6 +3,7 @@
 //!
 //! The order is that of the nodes; each step gives the bits that its own node would.
 
+use super::activation::{self, Activation};
 use crate::fault::FaultTable;
 use crate::tensor::Map;
 
@@ -15,13 +16,6 @@ pub enum Step<'a> {
     Add { values: &'a [f32] },
     /// y = f(x).
     Activate(Activation),
-}
-
-/// TEMPORARY
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    Relu,
-    Silu,
 }
 
 /// Bias, faults and steps of one launch.
@@ -111,18 +105,7 @@ impl Epilogue<'_> {
                         *sum += value;
                     }
                 }
-                (Step::Activate(kind), _) => match kind {
-                    Activation::Relu => {
-                        for s in sums.iter_mut() {
-                            *s = if *s < 0.0 { 0.0 } else { *s };
-                        }
-                    }
-                    Activation::Silu => {
-                        for s in sums.iter_mut() {
-                            *s /= 1.0 + (-*s).exp();
-                        }
-                    }
-                },
+                (Step::Activate(kind), _) => activation::apply(*kind, sums),
             }
         }
     }

@@ -1,14 +1,16 @@
 //! Operations: one folder each. `mod.rs` says what it computes and declares itself to the tape,
 //! `cpu.rs` computes it natively, `cuda.rs` holds the arguments and the grid of its kernels.
 
+pub mod activation;
 pub mod adamw;
 pub mod adaptive_avg_pool;
 pub mod add;
-pub mod attention;
 pub mod arenas;
+pub mod attention;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
+pub mod canvas;
 pub mod case;
 pub mod constant;
 mod context;
@@ -18,18 +20,24 @@ pub mod dropout;
 mod elementwise;
 pub(crate) mod epilogue;
 mod exp;
+mod exponential;
+pub mod gated_sum;
 pub(crate) mod gemm;
 pub mod grad_norm;
 pub mod l2_normalize;
+pub mod layer_norm;
 pub mod linear;
+mod mask;
 pub mod max_pool;
+pub mod multiply;
 mod param;
 mod place;
-pub mod relu;
+mod product;
 mod run_state;
 pub mod scale;
 pub mod sgd;
-pub mod silu;
+pub mod slice;
+pub mod softmax;
 mod wide;
 pub mod window;
 
@@ -120,11 +128,6 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     /// eval mode, where images don't touch each other).
     fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region;
 
-    /// Whether there are kernels for it; without, only the CPU computes it.
-    fn has_kernels(&self) -> bool {
-        true
-    }
-
     /// The GEMM view of layers that faults can be injected into.
     fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {
         None
@@ -150,6 +153,12 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether devices other than the CPU can run it; where not, the tape says so instead of calling
+    /// its passes.
+    fn has_kernels(&self) -> bool {
+        true
+    }
+
     /// Computes the output over `ctx.region`; its bits equal the same elements of a full run.
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()>;
 
@@ -166,6 +175,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         kernels::check_layout::<A>().map(|()| A::NAME)
     }
     [
+        checked::<activation::ActivationForwardArgs>(),
+        checked::<activation::ActivationBackwardArgs>(),
         checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
         checked::<adamw::AdamWStepArgs>(),
         checked::<add::AddForwardArgs>(),
@@ -184,14 +195,10 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
-        checked::<relu::ReluForwardArgs>(),
-        checked::<relu::ReluBackwardArgs>(),
         checked::<scale::ScaleForwardArgs>(),
         checked::<scale::ScaleBackwardArgs>(),
         checked::<scale::ScaleTotalArgs>(),
         checked::<sgd::SgdStepArgs>(),
-        checked::<silu::SiluForwardArgs>(),
-        checked::<silu::SiluBackwardArgs>(),
     ]
     .into_iter()
     .collect()

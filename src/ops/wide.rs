@@ -68,6 +68,18 @@ pub(crate) fn load<T: Copy + Default>(values: &[T], at: usize, lanes: usize) -> 
     tile
 }
 
+/// Σ of a tile: halves on halves, always in this order.
+#[inline(always)]
+pub(crate) fn total(tile: &Tile) -> f32 {
+    let mut sums = *tile;
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            sums[lane] += sums[lane + half];
+        }
+    }
+    sums[0]
+}
+
 /// The first `lanes` of `tile` to `to`.
 ///
 /// # Safety

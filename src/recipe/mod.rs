@@ -172,7 +172,7 @@ impl Recipe {
             Role::Norm if spec.name == "bias" => self.bias_weight_decay.or(self.norm_weight_decay),
             Role::Norm => self.norm_weight_decay,
             Role::Position => self.position_weight_decay,
-            Role::Weight | Role::Scale | Role::Buffer | Role::Counter => None,
+            Role::Weight | Role::Scale | Role::Buffer | Role::Counter | Role::Index => None,
         };
         own.unwrap_or(self.weight_decay)
     }

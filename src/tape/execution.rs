@@ -9,7 +9,7 @@ use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::fault::FaultTable;
-use crate::ops::{ArmedFaults, Backward, Forward, Gradient, RunState, Step};
+use crate::ops::{ArmedFaults, Backward, Forward, Gradient, Op, RunState, Step};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -309,6 +309,7 @@ impl Execution {
         if region.is_empty() {
             return Ok(());
         }
+        self.require_kernels(op.as_ref())?;
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
         let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
         let (state, state_address) = self.state_of(node.spec);
@@ -374,6 +375,15 @@ impl Execution {
         Ok(steps)
     }
 
+    /// # Errors
+    /// [`Error::Unsupported`] where the device has no kernels of the operation.
+    fn require_kernels(&self, op: &dyn Op) -> Result<()> {
+        if self.device.is_cpu() || op.has_kernels() {
+            return Ok(());
+        }
+        Err(Error::Unsupported { op: op.kind().into(), device: self.device.kind().to_string() })
+    }
+
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
     /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
     /// when a parameter's gradient is complete.
@@ -408,6 +418,7 @@ impl Execution {
             let tape = self.tape.clone();
             let node = tape.node(NodeId(index));
             let Some(op) = &node.op else { continue };
+            self.require_kernels(op.as_ref())?;
             let mut input_gradients = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
                 input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {

@@ -28,7 +28,8 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Zeros for every parameter of `tape` on `device`; with room for gradients if `trained`.
+    /// Zeros for every parameter of `tape` on `device`, but for those whose values follow from the
+    /// architecture; with room for gradients if `trained`.
     pub fn new(tape: &Arc<Tape>, device: &Device, trained: bool) -> Result<Self> {
         let mut slots = vec![Slot::default(); tape.params().len()];
         let mut offset = 0;
@@ -47,7 +48,13 @@ impl Weights {
         }
         let gradients = if trained { Some(device.alloc(trained_bytes)?) } else { None };
         let values = device.alloc(offset)?;
-        Ok(Weights { tape: tape.clone(), values, gradients, slots, trained_bytes })
+        let mut weights = Weights { tape: tape.clone(), values, gradients, slots, trained_bytes };
+        for (index, param) in tape.params().iter().enumerate() {
+            if let Init::Given(values) = &param.spec.init {
+                weights.set(ParamId(index), values)?;
+            }
+        }
+        Ok(weights)
     }
 
     /// Initial values: each parameter as its operation says, random ones keyed by (`seed`, name).

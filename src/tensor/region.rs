@@ -127,6 +127,17 @@ impl Region {
         Region { channels: Span::all(channels), ..self }
     }
 
+    /// Rows of all its images.
+    pub const fn row_count(&self) -> usize {
+        self.images.len() * self.rows.len()
+    }
+
+    /// Image and row of its row number `index` below [`Region::row_count`], image after image.
+    pub const fn row(&self, index: usize) -> (usize, usize) {
+        let rows = self.rows.len();
+        (self.images.start + index / rows, self.rows.start + index % rows)
+    }
+
     /// The smallest box that holds both.
     pub fn hull(self, other: Region) -> Region {
         if self.is_empty() {

@@ -1,49 +1,71 @@
 //! Arguments and grids of `kernels/add.cu`.
 
+use super::Add;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{Backward, Forward, mask, place};
 
 kernel_args! {
     pub struct AddForwardArgs {
         pub a: u64,
         pub b: u64,
         pub y: u64,
+        pub samples: u64,
         pub state: u64,
+        /// The node's share of the key.
+        pub name: u64,
         pub elements: u32,
+        /// Words below it drop an image's b; 0 where nothing is drawn.
+        pub threshold: u32,
+        pub factor: f32,
         pub unused: u32,
     }
     pub struct AddBackwardArgs {
         pub dy: u64,
         pub dx: u64,
+        pub samples: u64,
         pub state: u64,
+        pub name: u64,
         pub elements: u32,
+        pub threshold: u32,
+        pub factor: f32,
         pub accumulate: u32,
     }
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Add, ctx: &mut Forward<'_>) -> Result<()> {
     let kernel = "add_forward_f32";
     ctx.require_whole(kernel)?;
     let args = AddForwardArgs {
         a: ctx.inputs[0].address,
         b: ctx.inputs[1].address,
         y: ctx.output.address,
+        samples: ctx.samples_address,
         state: ctx.state_address,
+        name: mask::name_key("add", ctx.node),
         elements: ctx.output_map().elements() as u32,
+        threshold: mask::threshold(op.depth),
+        factor: mask::factor(op.depth),
         unused: 0,
     };
     ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args)
 }
 
 /// One launch an input, so that the two may be one value.
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
-    for dx in ctx.input_gradients.iter().flatten() {
+pub fn backward(op: &Add, ctx: &mut Backward<'_>) -> Result<()> {
+    for (index, dx) in ctx.input_gradients.iter().enumerate() {
+        let Some(dx) = dx else { continue };
+        // Only b may be dropped.
+        let p = if index == 1 { op.depth } else { 0.0 };
         let args = AddBackwardArgs {
             dy: ctx.output_gradient.address,
             dx: dx.tensor.address,
+            samples: ctx.samples_address,
             state: ctx.state_address,
+            name: mask::name_key("add", ctx.node),
             elements: dx.tensor.map().elements() as u32,
+            threshold: mask::threshold(p),
+            factor: mask::factor(p),
             accumulate: dx.accumulate.into(),
         };
         ctx.launch("add_backward_f32", place::quads(dx.tensor), place::BLOCK, &args)?;

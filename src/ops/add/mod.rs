@@ -1,10 +1,16 @@
-//! Addition: y = a + b, of two values of one shape.
+//! Addition: y = a + b, of two values of one shape; b may be a branch of stochastic depth.
+//!
+//! Stochastic depth (Huang et al., 2016), its "row" mode: while training y = a + b·m, where m is 0 with
+//! probability p and 1/(1 − p) otherwise, one draw an image (so that NaN times 0 stays NaN, as in
+//! PyTorch). The draw is word 0 of Philox4x32-10 with the counter (0, sample's low and high half,
+//! epoch's low half) and, as key, the first eight bytes (little-endian) of SHA-256("add " + node's
+//! name) XOR the seed; b is kept where the word is at least p·2³².
 
 mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op, Step};
+use super::{Backward, Forward, Needs, Op, Step, mask};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -12,7 +18,28 @@ pub use cuda::{AddBackwardArgs, AddForwardArgs};
 
 /// The sum of two values.
 #[derive(Clone, Copy, Debug)]
-pub struct Add;
+pub struct Add {
+    /// The probability of dropping the second.
+    depth: f32,
+}
+
+impl Add {
+    /// a + b.
+    pub const fn new() -> Add {
+        Add { depth: 0.0 }
+    }
+
+    /// a + b, where training drops an image's b with probability `p` in 0..1.
+    pub const fn with_depth(p: f32) -> Add {
+        Add { depth: p }
+    }
+}
+
+impl Default for Add {
+    fn default() -> Add {
+        Add::new()
+    }
+}
 
 impl Op for Add {
     fn kind(&self) -> &'static str {
@@ -24,6 +51,7 @@ impl Op for Add {
             let (a, b) = (inputs[0].map, inputs[1].map);
             return Err(Error::shape("add", format!("{a} and {b} can't be added")));
         }
+        mask::check("add", self.depth)?;
         Ok(inputs[0])
     }
 
@@ -44,22 +72,23 @@ impl Op for Add {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
 }
 
 /// Cases for tests and benchmarks.
 pub fn cases() -> Vec<OpCase> {
     let input = CaseInput::uniform(Map::new(4, 3, 17));
-    vec![OpCase::new("map", Add, vec![input; 2], 3)]
+    let depth = || OpCase::new("stochastic depth", Add::with_depth(0.5), vec![input; 2], 6);
+    vec![OpCase::new("map", Add::new(), vec![input; 2], 3), depth(), depth().eval()]
 }
 
 /// A layer of ResNet-50, to be timed.
 pub fn benchmarks() -> Vec<OpCase> {
     let input = CaseInput::uniform(Map::new(56, 56, 256));
-    vec![OpCase::new("256, 56²", Add, vec![input; 2], 8)]
+    vec![OpCase::new("256, 56²", Add::new(), vec![input; 2], 8)]
 }

@@ -174,13 +174,11 @@ impl Op for Attention {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        ctx.require_cpu(self.kind())?;
         cpu::forward(self, ctx);
         Ok(())
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        ctx.require_cpu(self.kind())?;
         cpu::backward(self, ctx);
         Ok(())
     }

@@ -92,8 +92,7 @@ impl Pieces for OutputRows<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
         let OutputRows { map, region, .. } = self;
-        let image = region.images.start + piece / region.rows.len();
-        let row = region.rows.start + piece % region.rows.len();
+        let (image, row) = region.row(piece);
         for column in region.columns.range() {
             let pixel = image * map.elements() + map.index(row, column, 0);
             for channel in region.channels.range().step_by(LANES) {
@@ -117,7 +116,7 @@ fn write_box(ctx: &mut Forward<'_>, center: &[f32], scale: &[f32], shift: &[f32]
     let (map, region) = (ctx.output_map(), ctx.region);
     let y = SendPtr(ctx.output().as_mut_ptr());
     let rows = OutputRows { map, region, x: ctx.input(0), center, scale, shift, y };
-    for_each_piece(ctx.parallel, region.images.len() * region.rows.len(), &rows);
+    for_each_piece(ctx.parallel, region.row_count(), &rows);
 }
 
 /// Eval mode's scale and shift.

@@ -87,7 +87,6 @@ impl Op for Constant {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        ctx.require_cpu(self.kind())?;
         let (from, to) = (ctx.param(0), ctx.output());
         ctx.region.for_each_run(self.map, |at| {
             let run = at..at + ctx.region.channels.len();
@@ -97,7 +96,6 @@ impl Op for Constant {
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        ctx.require_cpu(self.kind())?;
         let dy = ctx.output_gradient();
         if let Some((gradient, accumulate)) = ctx.param_gradient(0) {
             for (gradient, dy) in gradient.iter_mut().zip(dy) {

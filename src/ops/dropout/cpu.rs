@@ -1,38 +1,17 @@
 //! Dropout on the CPU.
 
-use super::{Dropout, name_key, philox4x32_10};
+use super::Dropout;
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::{Backward, Forward, RunState, elementwise};
+use crate::ops::mask::{Masks, name_key};
+use crate::ops::{Backward, Forward, elementwise};
 
-/// What the masks of one pass follow from.
-struct Masks {
-    key: u64,
-    epoch: u32,
-    threshold: u32,
-    factor: f32,
-}
-
-impl Masks {
-    fn new(op: &Dropout, node: &str, state: &RunState) -> Masks {
-        Masks {
-            key: name_key(node) ^ state.seed,
-            epoch: state.epoch as u32,
-            threshold: op.threshold(),
-            factor: op.factor(),
-        }
-    }
-
-    /// to (+)= from · mask, one image.
-    fn apply(&self, sample: u64, from: &[f32], to: &mut [f32], accumulate: bool) {
-        let halves = |word: u64| [word as u32, (word >> 32) as u32];
-        let [low, high] = halves(sample);
-        for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
-            let words = philox4x32_10([quad as u32, low, high, self.epoch], halves(self.key));
-            for ((from, to), word) in from.iter().zip(to).zip(words) {
-                let value = from * if word >= self.threshold { self.factor } else { 0.0 };
-                *to = if accumulate { *to + value } else { value };
-            }
+/// to (+)= from · mask, one image.
+fn apply(masks: &Masks, sample: u64, from: &[f32], to: &mut [f32], accumulate: bool) {
+    for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
+        for ((from, to), factor) in from.iter().zip(to).zip(masks.factors(sample, quad)) {
+            let value = from * factor;
+            *to = if accumulate { *to + value } else { value };
         }
     }
 }
@@ -44,7 +23,7 @@ pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
         return Ok(());
     }
     ctx.require_whole("dropout in training mode")?;
-    let masks = Masks::new(op, ctx.node, &ctx.state);
+    let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
     let (x, samples, images) = (ctx.input(0), ctx.samples, ctx.images());
     let elements = ctx.output_map().elements();
     let parallel = ctx.parallel;
@@ -53,7 +32,7 @@ pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
         let start = image * elements;
         // SAFETY: images are disjoint parts of the output.
         let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), elements) };
-        masks.apply(samples[image], &x[start..start + elements], y, false);
+        apply(&masks, samples[image], &x[start..start + elements], y, false);
     });
     Ok(())
 }
@@ -65,7 +44,7 @@ pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
         elementwise::backward(ctx, 0, dy, |_, dy| dy);
         return Ok(());
     }
-    let masks = Masks::new(op, ctx.node, &ctx.state);
+    let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
     let (samples, images) = (ctx.samples, ctx.images());
     let elements = ctx.output_map().elements();
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
@@ -74,7 +53,7 @@ pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
         let start = image * elements;
         // SAFETY: images are disjoint parts of the gradient.
         let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(start), elements) };
-        masks.apply(samples[image], &dy[start..start + elements], dx, accumulate);
+        apply(&masks, samples[image], &dy[start..start + elements], dx, accumulate);
     });
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Arguments and grids of `kernels/dropout.cu`.
 
-use super::{Dropout, name_key};
+use super::Dropout;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward};
+use crate::ops::{Backward, Forward, mask};
 use crate::tensor::Tensor;
 
 kernel_args! {
@@ -40,10 +40,10 @@ fn args(op: &Dropout, node: &str, to: Tensor, samples: u64, state: u64) -> Dropo
         to: to.address,
         samples,
         state,
-        name: name_key(node),
+        name: mask::name_key("dropout", node),
         elements: to.map().elements() as u32,
-        threshold: op.threshold(),
-        factor: op.factor(),
+        threshold: mask::threshold(op.p),
+        factor: mask::factor(op.p),
         accumulate: 0,
     }
 }

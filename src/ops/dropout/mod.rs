@@ -10,40 +10,18 @@
 
 mod cpu;
 mod cuda;
-mod philox;
-
-use sha2::{Digest, Sha256};
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Needs, Op, mask};
+use crate::Result;
 use crate::tensor::{Map, Region, Spec};
-use crate::{Error, Result};
 
 pub use cuda::DropoutArgs;
-pub use philox::philox4x32_10;
 
 /// Dropout with probability `p` in 0..1.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
     pub p: f32,
-}
-
-impl Dropout {
-    /// Words below this drop their element.
-    fn threshold(&self) -> u32 {
-        (f64::from(self.p) * (1u64 << 32) as f64) as u32
-    }
-
-    /// What the kept elements are multiplied by.
-    fn factor(&self) -> f32 {
-        1.0 / (1.0 - self.p)
-    }
-}
-
-/// The node's share of the key; the seed is XORed into it.
-fn name_key(node: &str) -> u64 {
-    let digest = Sha256::new().chain_update("dropout ").chain_update(node).finalize();
-    u64::from_le_bytes(digest[..8].try_into().expect("SHA-256 has 32 bytes"))
 }
 
 impl Op for Dropout {
@@ -52,10 +30,7 @@ impl Op for Dropout {
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        if !(0.0..1.0).contains(&self.p) {
-            let detail = format!("the probability {} is not at least 0 and below 1", self.p);
-            return Err(Error::shape("dropout", detail));
-        }
+        mask::check("dropout", self.p)?;
         Ok(inputs[0])
     }
 

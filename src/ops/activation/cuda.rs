@@ -1,0 +1,69 @@
+//! Arguments and grids of `kernels/activation.cu`.
+
+use super::Activation;
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+
+kernel_args! {
+    /// Arguments of the forward kernels.
+    pub struct ActivationForwardArgs {
+        pub x: u64,
+        pub y: u64,
+        pub state: u64,
+        pub elements: u32,
+        pub unused: u32,
+    }
+    /// Arguments of the backward kernels.
+    pub struct ActivationBackwardArgs {
+        /// The input, or the output.
+        pub kept: u64,
+        pub dy: u64,
+        pub dx: u64,
+        pub state: u64,
+        pub elements: u32,
+        pub accumulate: u32,
+    }
+}
+
+/// The kernels of both passes.
+const fn kernels(activation: Activation) -> [&'static str; 2] {
+    match activation {
+        Activation::Relu => ["relu_forward_f32", "relu_backward_f32"],
+        Activation::Relu6 => ["relu6_forward_f32", "relu6_backward_f32"],
+        Activation::Silu => ["silu_forward_f32", "silu_backward_f32"],
+        Activation::Gelu => ["gelu_forward_f32", "gelu_backward_f32"],
+        Activation::GeluTanh => ["gelu_tanh_forward_f32", "gelu_tanh_backward_f32"],
+        Activation::Sigmoid => ["sigmoid_forward_f32", "sigmoid_backward_f32"],
+        Activation::QuickGelu => ["quick_gelu_forward_f32", "quick_gelu_backward_f32"],
+        Activation::Tanh => ["tanh_forward_f32", "tanh_backward_f32"],
+    }
+}
+
+pub fn forward(activation: Activation, ctx: &mut Forward<'_>) -> Result<()> {
+    let [kernel, _] = kernels(activation);
+    ctx.require_whole(kernel)?;
+    let args = ActivationForwardArgs {
+        x: ctx.inputs[0].address,
+        y: ctx.output.address,
+        state: ctx.state_address,
+        elements: ctx.output_map().elements() as u32,
+        unused: 0,
+    };
+    ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args)
+}
+
+pub fn backward(activation: Activation, ctx: &mut Backward<'_>) -> Result<()> {
+    let [_, kernel] = kernels(activation);
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let kept = if activation.keeps_output() { ctx.output } else { ctx.inputs[0] };
+    let args = ActivationBackwardArgs {
+        kept: kept.address,
+        dy: ctx.output_gradient.address,
+        dx: dx.tensor.address,
+        state: ctx.state_address,
+        elements: dx.tensor.map().elements() as u32,
+        accumulate: dx.accumulate.into(),
+    };
+    ctx.launch(kernel, place::quads(dx.tensor), place::BLOCK, &args)
+}

@@ -1,0 +1,135 @@
+//! Activations: functions of one number. Each is an operation of its own kind with kernels of its
+//! name; ReLU and ReLU6 keep NaN, as PyTorch's do. CPU and kernels agree to the bit.
+
+mod cpu;
+mod cuda;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Needs, Op, Step};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
+
+pub use cpu::apply;
+pub use cuda::{ActivationBackwardArgs, ActivationForwardArgs};
+
+/// A nonlinearity; σ(x) = 1 / (1 + e^−x), Φ is the normal distribution function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// min(max(x, 0), 6)
+    Relu6,
+    /// x · σ(x) (Elfwing et al., 2018)
+    Silu,
+    /// x · Φ(x) (Hendrycks and Gimpel, 2016), PyTorch's `GELU`
+    Gelu,
+    /// x · σ(2·√(2/π)·(x + 0.044715·x³)), PyTorch's `GELU` with `approximate="tanh"`
+    GeluTanh,
+    /// σ(x)
+    Sigmoid,
+    /// x · σ(1.702·x), CLIP's
+    QuickGelu,
+    /// tanh(x)
+    Tanh,
+}
+
+impl Activation {
+    /// All of them.
+    pub const ALL: [Activation; 8] = [
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Sigmoid,
+        Activation::QuickGelu,
+        Activation::Tanh,
+    ];
+
+    /// Whether backward reads the output, otherwise the input.
+    const fn keeps_output(self) -> bool {
+        matches!(
+            self,
+            Activation::Relu | Activation::Relu6 | Activation::Sigmoid | Activation::Tanh
+        )
+    }
+}
+
+impl Op for Activation {
+    fn kind(&self) -> &'static str {
+        match self {
+            Activation::Relu => "relu",
+            Activation::Relu6 => "relu6",
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Sigmoid => "sigmoid",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Tanh => "tanh",
+        }
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn is_step(&self) -> bool {
+        true
+    }
+
+    fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        Some(Step::Activate(*self))
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(*self, ctx) } else { cuda::forward(*self, ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(*self, ctx) } else { cuda::backward(*self, ctx) }
+    }
+}
+
+/// Cases for tests and benchmarks; bits are equal, so that no tolerance is needed.
+pub fn cases() -> Vec<OpCase> {
+    let case = |name, activation, map, batch| {
+        let case = OpCase::new(name, activation, vec![CaseInput::uniform(map)], batch);
+        OpCase { tolerance: 0.0, ..case }
+    };
+    Activation::ALL
+        .into_iter()
+        .flat_map(|activation| {
+            [
+                case("map", activation, Map::new(5, 7, 19), 3),
+                case("vector, eval", activation, Map::vector(3), 1).eval(),
+            ]
+        })
+        .collect()
+}
+
+/// Layers of ResNet-50, Swin-T and MobileNetV2, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    [
+        ("256, 56²", Activation::Relu, 256),
+        ("384, 56²", Activation::Relu6, 384),
+        ("384, 56²", Activation::Silu, 384),
+        ("384, 56²", Activation::Gelu, 384),
+        ("384, 56²", Activation::GeluTanh, 384),
+    ]
+    .map(|(name, activation, channels)| {
+        OpCase::new(name, activation, vec![CaseInput::uniform(Map::new(56, 56, channels))], 8)
+    })
+    .into()
+}

@@ -1,0 +1,51 @@
+//! Another size of map on the CPU.
+
+use crate::Result;
+use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::ops::{Backward, Forward};
+
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    let (x, from, to, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
+    let parallel = ctx.parallel;
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    for_each_task(parallel, region.row_count(), |index| {
+        let (image, row) = region.row(index);
+        let (channel, count) = (region.channels.start, region.channels.len());
+        for column in region.columns.range() {
+            let y_at = image * to.elements() + to.index(row, column, channel);
+            // SAFETY: this pixel's part of the output.
+            let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(y_at), count) };
+            if row < from.height && column < from.width {
+                let at = image * from.elements() + from.index(row, column, channel);
+                y.copy_from_slice(&x[at..at + count]);
+            } else {
+                y.fill(0.0);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The same with sizes exchanged: dx is dy where y has it, otherwise 0.
+pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+    let (from, to) = (ctx.input_map(0), ctx.output_map());
+    let (images, dy) = (ctx.images(), ctx.output_gradient());
+    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
+    let (row_length, shared) =
+        (from.width * from.channels, from.width.min(to.width) * from.channels);
+    let rows = dx.chunks_exact_mut(row_length).take(images * from.height);
+    for (index, dx) in rows.enumerate() {
+        let (image, row) = (index / from.height, index % from.height);
+        let (inside, outside) = dx.split_at_mut(if row < to.height { shared } else { 0 });
+        let at = image * to.elements() + to.index(row, 0, 0);
+        if accumulate {
+            inside.iter_mut().zip(&dy[at.min(dy.len())..]).for_each(|(dx, dy)| *dx += dy);
+        } else {
+            outside.fill(0.0);
+            if !inside.is_empty() {
+                inside.copy_from_slice(&dy[at..at + shared]);
+            }
+        }
+    }
+    Ok(())
+}

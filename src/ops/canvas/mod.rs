@@ -1,0 +1,78 @@
+//! Another size of map: rows and columns are cut off, or added as zeros, at the bottom and on the right.
+//! Swin transformers fill maps up to whole windows and cut them back afterwards.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Cost, Forward, Needs, Op};
+use crate::tensor::{Map, Region, Span, Spec};
+use crate::{Error, Result};
+
+/// y\[row, column\] = x\[row, column\] where x has it, otherwise 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Canvas {
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Op for Canvas {
+    fn kind(&self) -> &'static str {
+        "canvas"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let Canvas { height, width } = *self;
+        if height == 0 || width == 0 {
+            return Err(Error::shape("canvas", "no map has a side of 0"));
+        }
+        Ok(Spec { map: Map { height, width, ..inputs[0].map }, ..inputs[0] })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let map = inputs[0].map;
+        let read = map.height.min(self.height) * map.width.min(self.width);
+        let pixels = read + self.height * self.width;
+        Cost { macs: 0, bytes: (pixels * map.channels * size_of::<f32>()) as u64 }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        let cut = |span: Span, size: usize| Span::new(span.start.min(size), span.end.min(size));
+        Region {
+            rows: cut(region.rows, self.height),
+            columns: cut(region.columns, self.width),
+            ..region
+        }
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    [("larger", 7, 6), ("smaller", 3, 2), ("lower and narrower", 8, 1)]
+        .map(|(name, height, width)| {
+            let input = CaseInput::uniform(Map::new(5, 4, 3));
+            OpCase::new(name, Canvas { height, width }, vec![input], 2)
+        })
+        .into()
+}
+
+/// A map of Swin-V2-T at 256², filled up to windows, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = CaseInput::uniform(Map::new(56, 56, 96));
+    vec![OpCase::new("56² to 64², 96", Canvas { height: 64, width: 64 }, vec![input], 8)]
+}

@@ -1,0 +1,126 @@
+//! The gated aggregation of focal modulation (Yang et al., 2022, "Focal Modulation Networks"): at every
+//! pixel, y = Σ_l context_l · gate_l, where the gates are channels of a value and the last context is
+//! one vector for the whole map. Products are added from the first level on, in a chain of fused
+//! multiply-adds.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::product::{Place, Spread};
+use super::{Backward, Cost, Forward, Needs, Op};
+use crate::tensor::{Map, Region, Spec};
+use crate::{Error, Result};
+
+/// The gated sum. Inputs: the value with the gates (height × width × any), then the contexts, each
+/// height × width × channels but the last, which is 1×1×channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatedSum {
+    first_gate: usize,
+    levels: usize,
+}
+
+impl GatedSum {
+    /// Of `levels` contexts and the global one; the gates are channels `first_gate` to `first_gate` +
+    /// `levels` of the first input.
+    pub const fn new(first_gate: usize, levels: usize) -> GatedSum {
+        GatedSum { first_gate, levels }
+    }
+
+    /// Where gate and context number `context` lie.
+    fn places(&self, context: usize, gates: Map, map: Map, output: Map) -> Option<[Place; 2]> {
+        let channel = self.first_gate + context;
+        let spread = Spread::of(map, map.channels, output)?;
+        // Gates are one a pixel, even where there is but one channel.
+        let gate = Place { map: gates, channel, spread: Spread::OverChannels };
+        (channel < gates.channels).then_some([gate, Place { map, channel: 0, spread }])
+    }
+}
+
+impl Op for GatedSum {
+    fn kind(&self) -> &'static str {
+        "gated_sum"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let wrong = |detail: String| Err(Error::shape("gated_sum", detail));
+        let [gates, contexts @ .., global] = inputs else {
+            return wrong("needs gates and contexts".into());
+        };
+        if contexts.len() != self.levels {
+            return wrong(format!("{} levels, not {}", contexts.len(), self.levels));
+        }
+        if inputs.iter().any(|spec| spec.shared != gates.shared) {
+            return wrong("can't add values for all images to values of one".into());
+        }
+        let output = Map { channels: global.map.channels, ..gates.map };
+        let last = self.first_gate + self.levels;
+        if last >= gates.map.channels {
+            return wrong(format!("gate {last} is no channel of {}", gates.map));
+        }
+        let levels = contexts.iter().find(|spec| spec.map != output);
+        if let Some(misfit) = levels.or((global.map.pixels() != 1).then_some(global)) {
+            return wrong(format!("a context of {} for an output of {output}", misfit.map));
+        }
+        Ok(Spec::f32(output))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true; self.levels + 2], output: false }
+    }
+
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let contexts = &inputs[1..];
+        let gates = inputs[0].map.pixels() * contexts.len() * size_of::<f32>();
+        let read: usize = contexts.iter().map(Spec::image_bytes).sum();
+        let written = self.output(inputs).map_or(0, |spec| spec.image_bytes());
+        Cost { macs: 0, bytes: (gates + read + written) as u64 }
+    }
+
+    fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {
+        let gates = inputs[0].map;
+        let of = |context: usize| {
+            self.places(context, gates, inputs[context + 1].map, output.map)
+                .map(|places| places[usize::from(input > 0)].reach(region, output.map))
+        };
+        if input > 0 {
+            return of(input - 1).unwrap_or(region);
+        }
+        let reached = (0..inputs.len() - 1).filter_map(of);
+        reached.reduce(Region::hull).unwrap_or(region)
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    [("two levels", Map::new(4, 3, 19), 6, 2), ("the global one alone", Map::new(2, 5, 16), 0, 0)]
+        .map(|(name, map, first_gate, levels)| {
+            OpCase::new(name, GatedSum::new(first_gate, levels), inputs(map, first_gate, levels), 3)
+        })
+        .into()
+}
+
+fn inputs(map: Map, first_gate: usize, levels: usize) -> Vec<CaseInput> {
+    let gates = Map { channels: first_gate + levels + 1, ..map };
+    let mut maps = vec![gates];
+    maps.extend(vec![map; levels]);
+    maps.push(Map::vector(map.channels));
+    maps.into_iter().map(CaseInput::uniform).collect()
+}
+
+/// A block of FocalNet-T's first stage, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let inputs = inputs(Map::new(56, 56, 96), 192, 3);
+    vec![OpCase::new("three levels, 96, 56²", GatedSum::new(192, 3), inputs, 8)]
+}

@@ -1,0 +1,104 @@
+//! Layer normalisation (Ba et al., 2016) over the channels of each pixel:
+//! y = (x − mean)/√(var + eps) · weight + bias, with the biased variance.
+//!
+//! Sums are f32, lane by lane of a tile of channels and then over the lanes: an order that depends on
+//! the number of channels alone. The mean is corrected by what its differences add up to, so that the
+//! figures hold for a mean far from zero, too.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::tensor::{Map, Region, Spec};
+use crate::{Error, Result};
+
+/// Layer normalisation of `channels` channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerNorm {
+    pub channels: usize,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+const WEIGHT: usize = 0;
+const BIAS: usize = 1;
+
+impl LayerNorm {
+    /// With an `eps` of 1e-5, PyTorch's default.
+    pub const fn new(channels: usize) -> LayerNorm {
+        LayerNorm { channels, eps: 1e-5 }
+    }
+}
+
+impl Op for LayerNorm {
+    fn kind(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let map = inputs[0].map;
+        if map.channels != self.channels || self.channels == 0 {
+            let detail = format!("expects {} channels, the input is {map}", self.channels);
+            return Err(Error::shape("layer_norm", detail));
+        }
+        Ok(inputs[0])
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        let param = |name, value| ParamSpec {
+            name,
+            shape: vec![self.channels],
+            role: Role::Norm,
+            layout: Layout::Plain,
+            init: Init::Constant(value),
+        };
+        vec![param("weight", 1.0), param("bias", 0.0)]
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true], output: false }
+    }
+
+    /// Mean and 1/√(var + eps) of each pixel.
+    fn saved_bytes(&self, inputs: &[Spec], batch: usize) -> usize {
+        inputs[0].maps(batch) * inputs[0].map.pixels() * 2 * size_of::<f32>()
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        region.all_channels(output.map.channels)
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    [
+        ("map", LayerNorm::new(37), Map::new(5, 3, 37), 3),
+        ("whole tiles", LayerNorm { eps: 1e-6, ..LayerNorm::new(32) }, Map::new(2, 4, 32), 2),
+        ("vector", LayerNorm::new(9), Map::vector(9), 4),
+    ]
+    .into_iter()
+    .map(|(name, op, map, batch)| OpCase::new(name, op, vec![CaseInput::uniform(map)], batch))
+    .collect()
+}
+
+/// Layers of Swin-T, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    [("96, 56²", 96, 56), ("768, 7²", 768, 7)]
+        .map(|(name, channels, side)| {
+            let input = CaseInput::uniform(Map::new(side, side, channels));
+            OpCase::new(name, LayerNorm::new(channels), vec![input], 8)
+        })
+        .into()
+}

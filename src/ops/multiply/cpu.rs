@@ -1,0 +1,41 @@
+//! Multiplication on the CPU.
+
+use super::Multiply;
+use crate::ops::gemm::SendPtr;
+use crate::ops::product::{Factor, Products, gradient, start_from_zero};
+use crate::ops::wide::for_each_piece;
+use crate::ops::{Backward, Forward};
+use crate::{Error, Result};
+
+pub fn forward(op: &Multiply, ctx: &mut Forward<'_>) -> Result<()> {
+    let (a, b) = (ctx.input_map(0), ctx.input_map(1));
+    let (output, [a, b]) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
+    let terms =
+        [[Factor { values: ctx.input(0), place: a }, Factor { values: ctx.input(1), place: b }]];
+    let (region, y) = (ctx.region, SendPtr(ctx.output().as_mut_ptr()));
+    let work = Products { output, region, terms: &terms, y };
+    for_each_piece(ctx.parallel, region.row_count(), &work);
+    Ok(())
+}
+
+/// da = dy · b, db = dy · a, each summed over what it is spread over.
+pub fn backward(op: &Multiply, ctx: &mut Backward<'_>) -> Result<()> {
+    let (a, b) = (ctx.input_map(0), ctx.input_map(1));
+    let (output, places) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
+    let (images, dy) = (ctx.images(), ctx.output_gradient());
+    for index in 0..2 {
+        let other = Factor { values: ctx.input(1 - index), place: places[1 - index] };
+        let place = places[index];
+        let Some((to, mut accumulate)) = ctx.input_gradient(index) else { continue };
+        if index == 0 && op.a_channels.is_some() {
+            start_from_zero(to, images * place.map.elements(), &mut accumulate);
+        }
+        gradient(images, output, dy, other, (to, place), accumulate);
+    }
+    Ok(())
+}
+
+/// The tape has checked shapes, so that nobody sees this.
+fn misfit(node: &str) -> Error {
+    Error::shape(node, "factors that don't fit")
+}

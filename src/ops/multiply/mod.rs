@@ -1,0 +1,126 @@
+//! Multiplication: y = a · b, where b is a map like a, one value a channel (squeeze-and-excitation) or
+//! one a pixel (gates). Of a, only some channels may be meant.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::product::{Place, Spread};
+use super::{Backward, Cost, Forward, Needs, Op};
+use crate::tensor::{Map, Region, Span, Spec};
+use crate::{Error, Result};
+
+/// The product of two values. Inputs: a (height × width × channels), and b of the same shape,
+/// 1×1×channels or height × width × 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Multiply {
+    /// The channels of a that are read; `None` for all.
+    a_channels: Option<Span>,
+}
+
+impl Multiply {
+    /// a · b.
+    pub const fn new() -> Multiply {
+        Multiply { a_channels: None }
+    }
+
+    /// a\[.., channels\] · b, without a copy of those channels.
+    pub const fn of_channels(channels: Span) -> Multiply {
+        Multiply { a_channels: Some(channels) }
+    }
+
+    /// Where both factors lie, or nothing if they don't fit.
+    fn places(&self, a: Map, b: Map) -> Option<(Map, [Place; 2])> {
+        let channels = self.a_channels.unwrap_or(Span::all(a.channels));
+        if channels.is_empty() || channels.end > a.channels {
+            return None;
+        }
+        let output = Map { channels: channels.len(), ..a };
+        let spread = Spread::of(b, b.channels, output)?;
+        let a = Place { map: a, channel: channels.start, spread: Spread::Nowhere };
+        Some((output, [a, Place { map: b, channel: 0, spread }]))
+    }
+}
+
+impl Op for Multiply {
+    fn kind(&self) -> &'static str {
+        "multiply"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let (a, b) = (inputs[0].map, inputs[1].map);
+        if inputs[0].shared != inputs[1].shared {
+            let detail = "a value for all images can't be multiplied with one an image";
+            return Err(Error::shape("multiply", detail));
+        }
+        let Some((output, _)) = self.places(a, b) else {
+            let of = self.a_channels.map_or(String::new(), |channels| {
+                format!("channels {}..{} of ", channels.start, channels.end)
+            });
+            return Err(Error::shape("multiply", format!("{of}{a} can't be multiplied by {b}")));
+        };
+        Ok(Spec::f32(output))
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![true, true], output: false }
+    }
+
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let output = self.output(inputs).map_or(0, |spec| spec.image_bytes());
+        Cost { macs: 0, bytes: (2 * output + inputs[1].image_bytes()) as u64 }
+    }
+
+    fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {
+        let Some((_, places)) = self.places(inputs[0].map, inputs[1].map) else { return region };
+        places[input].reach(region, output.map)
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    let (map, all) = (Map::new(4, 3, 21), Multiply::new());
+    [
+        ("maps", all, map, map),
+        ("by a value a channel", all, map, Map::vector(21)),
+        ("by a value a pixel", all, map, Map::new(4, 3, 1)),
+        ("vectors", all, Map::vector(5), Map::vector(5)),
+        ("some channels", Multiply::of_channels(Span::new(2, 19)), map, Map::new(4, 3, 17)),
+    ]
+    .into_iter()
+    .map(|(name, op, a, b)| {
+        OpCase::new(name, op, vec![CaseInput::uniform(a), CaseInput::uniform(b)], 3)
+    })
+    .collect()
+}
+
+/// A squeeze-and-excitation of MaxViT and a modulation of FocalNet, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let inputs = |a, b| vec![CaseInput::uniform(a), CaseInput::uniform(b)];
+    let channels = Multiply::of_channels(Span::all(96));
+    vec![
+        OpCase::new(
+            "by a value a channel, 64, 112²",
+            Multiply::new(),
+            inputs(Map::new(112, 112, 64), Map::vector(64)),
+            8,
+        ),
+        OpCase::new(
+            "96 of 195 channels, 56²",
+            channels,
+            inputs(Map::new(56, 56, 195), Map::new(56, 56, 96)),
+            8,
+        ),
+    ]
+}

@@ -1,0 +1,246 @@
+//! Products of maps, of which one may be spread over the other's pixels or channels: what `multiply` and
+//! `gated_sum` share.
+
+use super::gemm::SendPtr;
+use super::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add, total};
+use crate::tensor::{Map, Region, Span};
+
+/// How a factor's elements meet those of an output of height × width × channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// One to one.
+    Nowhere,
+    /// 1×1×channels, for every pixel.
+    OverPixels,
+    /// height×width×1, for every channel.
+    OverChannels,
+}
+
+impl Spread {
+    /// Of a factor of `channels` of the pixels of `map`, if it fits an `output`.
+    pub fn of(map: Map, channels: usize, output: Map) -> Option<Spread> {
+        let pixels = [map.height, map.width];
+        let same_pixels = pixels == [output.height, output.width];
+        match (same_pixels, channels == output.channels) {
+            (true, true) => Some(Spread::Nowhere),
+            (false, true) if pixels == [1, 1] => Some(Spread::OverPixels),
+            (true, false) if channels == 1 => Some(Spread::OverChannels),
+            _ => None,
+        }
+    }
+}
+
+/// Where a factor lies in a batch of maps.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub map: Map,
+    /// The first of its channels.
+    pub channel: usize,
+    pub spread: Spread,
+}
+
+impl Place {
+    /// Where its element for the output's element (image, pixel, channel) lies.
+    #[inline(always)]
+    fn at(&self, image: usize, pixel: usize, channel: usize) -> usize {
+        let first = image * self.map.elements() + self.channel;
+        match self.spread {
+            Spread::Nowhere => first + pixel * self.map.channels + channel,
+            Spread::OverPixels => first + channel,
+            Spread::OverChannels => first + pixel * self.map.channels,
+        }
+    }
+
+    /// The part of an output of `output` that a changed `region` of the factor's value can change.
+    pub fn reach(&self, region: Region, output: Map) -> Region {
+        let channels = match self.spread {
+            Spread::OverChannels if region.channels.contains(self.channel) => {
+                Span::all(output.channels)
+            }
+            Spread::OverChannels => Span::new(0, 0),
+            _ => {
+                let of = |at: usize| at.saturating_sub(self.channel).min(output.channels);
+                Span::new(of(region.channels.start), of(region.channels.end))
+            }
+        };
+        match self.spread {
+            Spread::OverPixels => {
+                Region { images: region.images, channels, ..Region::full(0, output) }
+            }
+            _ => Region { channels, ..region },
+        }
+    }
+}
+
+/// A factor.
+#[derive(Clone, Copy)]
+pub(crate) struct Factor<'a> {
+    pub values: &'a [f32],
+    pub place: Place,
+}
+
+impl Factor<'_> {
+    /// Its elements for `lanes` channels of an output's pixel.
+    #[inline(always)]
+    pub fn tile(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> Tile {
+        let at = self.place.at(image, pixel, channel);
+        match self.place.spread {
+            Spread::OverChannels => [self.values[at]; LANES],
+            _ => load(self.values, at, lanes),
+        }
+    }
+}
+
+/// Channels of a piece of a sum over pixels.
+const SUM_TILES: usize = 4;
+
+/// d(factor) (+)= dy · other, summed over what the factor is spread over, in an order that follows from
+/// sizes alone: over pixels one after another in f64, over channels in tiles.
+struct Gradient<'a> {
+    output: Map,
+    dy: &'a [f32],
+    other: Factor<'a>,
+    to: SendPtr<f32>,
+    place: Place,
+    accumulate: bool,
+}
+
+impl Gradient<'_> {
+    #[inline(always)]
+    fn term(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> (Tile, Tile) {
+        let at = image * self.output.elements() + pixel * self.output.channels + channel;
+        (load(self.dy, at, lanes), self.other.tile(image, pixel, channel, lanes))
+    }
+
+    /// A row of pixels.
+    #[inline(always)]
+    fn row(&self, piece: usize) {
+        let Map { height, width, channels } = self.output;
+        let (image, row) = (piece / height, piece % height);
+        for pixel in row * width..(row + 1) * width {
+            let mut sum: Tile = [0.0; LANES];
+            for channel in (0..channels).step_by(LANES) {
+                let lanes = LANES.min(channels - channel);
+                let (dy, other) = self.term(image, pixel, channel, lanes);
+                if self.place.spread == Spread::OverChannels {
+                    // Past the last channel dy is 0, but the other factor need not be finite.
+                    for lane in 0..lanes {
+                        sum[lane] = dy[lane].mul_add(other[lane], sum[lane]);
+                    }
+                    continue;
+                }
+                let mut tile: Tile = [0.0; LANES];
+                for lane in 0..LANES {
+                    tile[lane] = dy[lane] * other[lane];
+                }
+                let to = self.to.get().wrapping_add(self.place.at(image, pixel, channel));
+                // SAFETY: this pixel's part of the gradient.
+                unsafe { store_or_add(to, &tile, lanes, self.accumulate) };
+            }
+            if self.place.spread == Spread::OverChannels {
+                let to = self.to.get().wrapping_add(self.place.at(image, pixel, 0));
+                // SAFETY: this pixel's part of the gradient.
+                unsafe { store_or_add(to, &[total(&sum); LANES], 1, self.accumulate) };
+            }
+        }
+    }
+
+    /// A few channels of all pixels of an image.
+    #[inline(always)]
+    fn column(&self, piece: usize) {
+        let channels = self.output.channels;
+        let blocks = channels.div_ceil(SUM_TILES * LANES);
+        let image = piece / blocks;
+        let first = piece % blocks * SUM_TILES * LANES;
+        let tiles = (channels - first).div_ceil(LANES).min(SUM_TILES);
+        let mut sums = [[0f64; LANES]; SUM_TILES];
+        for pixel in 0..self.output.pixels() {
+            for (tile, sum) in sums.iter_mut().take(tiles).enumerate() {
+                let channel = first + tile * LANES;
+                let lanes = LANES.min(channels - channel);
+                let (dy, other) = self.term(image, pixel, channel, lanes);
+                for lane in 0..LANES {
+                    sum[lane] += f64::from(dy[lane]) * f64::from(other[lane]);
+                }
+            }
+        }
+        for (tile, sum) in sums.iter().take(tiles).enumerate() {
+            let channel = first + tile * LANES;
+            let lanes = LANES.min(channels - channel);
+            let to = self.to.get().wrapping_add(self.place.at(image, 0, channel));
+            // SAFETY: this piece's channels of the gradient.
+            unsafe { store_or_add(to, &sum.map(|sum| sum as f32), lanes, self.accumulate) };
+        }
+    }
+}
+
+impl Pieces for Gradient<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        if self.place.spread == Spread::OverPixels { self.column(piece) } else { self.row(piece) }
+    }
+}
+
+/// Clears the first `count` elements of a gradient that is to be assigned, of which only a part is going
+/// to be written, and has that part added from now on.
+pub(crate) fn start_from_zero(gradient: &mut [f32], count: usize, accumulate: &mut bool) {
+    if !std::mem::replace(accumulate, true) {
+        gradient[..count].fill(0.0);
+    }
+}
+
+/// The gradient of a factor at `place` of `to`, given the other one and the product's gradient;
+/// `output` is the product's map.
+pub(crate) fn gradient(
+    images: usize,
+    output: Map,
+    dy: &[f32],
+    other: Factor<'_>,
+    (to, place): (&mut [f32], Place),
+    accumulate: bool,
+) {
+    let pieces = match place.spread {
+        Spread::OverPixels => output.channels.div_ceil(SUM_TILES * LANES),
+        _ => output.height,
+    };
+    let to = SendPtr(to.as_mut_ptr());
+    let work = Gradient { output, dy, other, to, place, accumulate };
+    for_each_piece(true, images * pieces, &work);
+}
+
+/// The rows of a box: y = Σ of products of factors, one chain of fused multiply-adds from the first
+/// product on.
+pub(crate) struct Products<'a> {
+    pub output: Map,
+    pub region: Region,
+    pub terms: &'a [[Factor<'a>; 2]],
+    pub y: SendPtr<f32>,
+}
+
+impl Pieces for Products<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let (image, row) = self.region.row(piece);
+        for column in self.region.columns.range() {
+            let pixel = row * self.output.width + column;
+            for channel in self.region.channels.range().step_by(LANES) {
+                let lanes = LANES.min(self.region.channels.end - channel);
+                let mut sum: Tile = [0.0; LANES];
+                for (index, [a, b]) in self.terms.iter().enumerate() {
+                    let a = a.tile(image, pixel, channel, lanes);
+                    let b = b.tile(image, pixel, channel, lanes);
+                    for lane in 0..LANES {
+                        sum[lane] = if index == 0 {
+                            a[lane] * b[lane]
+                        } else {
+                            a[lane].mul_add(b[lane], sum[lane])
+                        };
+                    }
+                }
+                let at = image * self.output.elements() + pixel * self.output.channels + channel;
+                // SAFETY: `lanes` elements of this piece's row.
+                unsafe { store(self.y.get().add(at), &sum, lanes) };
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A range of channels as a value of its own.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Cost, Forward, Needs, Op};
+use crate::tensor::{Map, Region, Span, Spec};
+use crate::{Error, Result};
+
+/// y = x\[.., channels\].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    pub channels: Span,
+}
+
+impl Op for Slice {
+    fn kind(&self) -> &'static str {
+        "slice"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let (map, Span { start, end }) = (inputs[0].map, self.channels);
+        if self.channels.is_empty() || end > map.channels {
+            return Err(Error::shape("slice", format!("{map} has no channels {start}..{end}")));
+        }
+        Ok(Spec { map: Map { channels: self.channels.len(), ..map }, ..inputs[0] })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let bytes = self.output(inputs).map_or(0, |spec| 2 * spec.image_bytes());
+        Cost { macs: 0, bytes: bytes as u64 }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        let Span { start, end } = self.channels;
+        let of = |at: usize| at.clamp(start, end) - start;
+        let channels = Span::new(of(region.channels.start), of(region.channels.end));
+        Region { channels, ..region }
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    [("first channels", Span::new(0, 5)), ("last channels", Span::new(5, 21))]
+        .map(|(name, channels)| {
+            let input = CaseInput::uniform(Map::new(3, 4, 21));
+            OpCase::new(name, Slice { channels }, vec![input], 2)
+        })
+        .into()
+}
+
+/// The contexts of FocalNet-T's first stage, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let input = CaseInput::uniform(Map::new(56, 56, 196));
+    let op = Slice { channels: Span::new(96, 192) };
+    vec![OpCase::new("96 of 196 channels, 56²", op, vec![input], 8)]
+}

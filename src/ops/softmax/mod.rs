@@ -1,0 +1,55 @@
+//! Softmax over the channels of each pixel: y = e^(x − m) / Σ e^(x − m), where m is the largest x.
+
+mod cpu;
+
+use super::case::{CaseInput, OpCase};
+use super::{Backward, Forward, Needs, Op};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
+
+/// Softmax over channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Softmax;
+
+impl Op for Softmax {
+    fn kind(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: vec![false], output: true }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        region.all_channels(output.map.channels)
+    }
+
+    fn has_kernels(&self) -> bool {
+        false
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        cpu::forward(ctx)
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+}
+
+/// Cases for tests and benchmarks.
+pub fn cases() -> Vec<OpCase> {
+    vec![
+        OpCase::new("map", Softmax, vec![CaseInput::uniform(Map::new(4, 3, 21))], 3),
+        OpCase::new("one channel", Softmax, vec![CaseInput::uniform(Map::new(2, 2, 1))], 1),
+    ]
+}
+
+/// The rows of a window attention of Swin, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    vec![OpCase::new("64, 56²", Softmax, vec![CaseInput::uniform(Map::new(56, 56, 64))], 8)]
+}
