@@ -326,4 +326,21 @@ mod tests {
             assert!((whole - (a + b)).abs() < 1e-9, "{whole} {a} {b}");
         }
     }
+    #[test]
+    fn every_module_fixture_can_be_read() {
+        let fixture = fixture("modules.json");
+        let cases = rows(&fixture, "cases");
+        assert!(cases.len() >= 9, "the fixture has only {} modules", cases.len());
+        for case in cases {
+            let values = |list: &Value| decode_f24(list.as_str().unwrap()).unwrap();
+            let count = |value: &Value| usizes(&value["shape"]).iter().product::<usize>();
+            let output = &case["output"];
+            assert_eq!(values(&output["values"]).len(), count(output), "{}", case["name"]);
+            for operand in rows(case, "operands").iter().filter(|o| o["key"] != "grad") {
+                let gradient = values(&case["gradients"][operand["key"].as_str().unwrap()]);
+                assert_eq!(gradient.len(), count(operand), "{} {}", case["name"], operand["key"]);
+                assert!(gradient.iter().any(|g| *g != 0.0), "{} {}", case["name"], operand["key"]);
+            }
+        }
+    }
 }

@@ -203,8 +203,8 @@ fn check_training(fixture: &Value) {
         exec.write(model.labels, &labels).unwrap();
         exec.forward(&weights).unwrap();
         let loss = exec.read(model.loss).unwrap().iter().sum::<f32>() / batch as f32;
-        // A NaN is no smaller than the bound either.
-        if !((f64::from(loss) - expected).abs() <= 1e-4 * losses[0]) {
+        let difference = (f64::from(loss) - expected).abs();
+        if difference.is_nan() || difference > 1e-4 * losses[0] {
             wrong.0.push(format!("loss {loss} in step {}, PyTorch {expected}", index + 1));
         }
         let mut finals = 0;
