@@ -11,8 +11,9 @@ use crate::pytorch_networks::{formula_images, formula_weights};
 
 fn resnet(name: &str, head: Head, side: usize) -> (Model, Weights) {
     let model = Model::new(&ModelFile::open(name).unwrap(), head, 20, side, 0.0).unwrap();
-    let last_norm = if name == "resnet50" { "bn3" } else { "bn2" };
-    let weights = formula_weights(&model, last_norm, false);
+    let basic = name != "resnet50";
+    let ends = if basic { (".bn2.weight", 0.25, 0.05) } else { (".bn3.weight", 0.15, 0.03) };
+    let weights = formula_weights(&model, &[ends], false);
     (model, weights)
 }
 

@@ -1,6 +1,7 @@
-"""A large tensor as a few figures: its norm, 16 seeded +1/-1 projections, some of its elements."""
+"""A large tensor as a few figures: its norm, seeded +1/-1 projections, some of its elements."""
 
 import base64
+import functools
 import math
 
 import numpy as np
@@ -8,14 +9,27 @@ import numpy as np
 import formula
 
 PROJECTIONS = 16
-_signs = {}
+FEW_PROJECTIONS = 4
+LARGE = 1 << 22
+CHUNK = 1 << 20
 
 
-def signs(projection, count):
-    known = _signs.get(projection)
-    if known is None or known.size < count:
-        known = _signs[projection] = formula.signs(projection, count).astype(np.int8)
-    return known[:count]
+@functools.lru_cache(maxsize=8)
+def sign_words(start):
+    return formula.stream("projections", CHUNK, start)
+
+
+def projections(data, count):
+    """Projection j of an f64 vector: the sum of its elements, negated where bit 63 - j of word i is set."""
+    sums = np.zeros(count)
+    for start in range(0, data.size, CHUNK):
+        part = data[start : start + CHUNK]
+        words = sign_words(start)[: part.size]
+        total = part.sum()
+        for j in range(count):
+            negated = (words >> np.uint64(63 - j)) & np.uint64(1)
+            sums[j] += total - 2.0 * (negated.astype(np.float64) @ part)
+    return sums
 
 
 def indices(count, wanted):
@@ -36,11 +50,16 @@ def digits(value, count):
     return float(f"{float(value.detach() if hasattr(value, 'detach') else value):.{count}g}")
 
 
-def figures(tensor, elements):
-    """[norm, projections, elements] of a torch tensor in PyTorch's order; sums are taken in f64."""
+def figures(tensor, elements, count=PROJECTIONS):
+    """[norm, projections, elements] of a torch tensor in PyTorch's order; sums are taken in f64.
+
+    `count` projections; no more than four of a tensor of over 2^22 elements.
+    """
     data = tensor.detach().double().numpy().reshape(-1)
+    if data.size > LARGE:
+        count = min(count, FEW_PROJECTIONS)
     return [
-        digits(math.sqrt(float(data @ data)), 10),
-        f24([float(signs(j, data.size) @ data) for j in range(PROJECTIONS)]),
+        digits(math.sqrt(float(data @ data)), 8),
+        f24(projections(data, count)),
         f24(data[indices(data.size, elements)]),
     ]

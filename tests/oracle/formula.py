@@ -9,6 +9,7 @@ import numpy as np
 
 GOLDEN = 0x9E3779B97F4A7C15
 MASK = (1 << 64) - 1
+CHUNK = 1 << 20
 
 
 def fnv1a64(name):
@@ -28,42 +29,50 @@ def splitmix64(x):
         return z ^ (z >> np.uint64(31))
 
 
-def stream(name, count):
-    """The first `count` words of the stream `name`: word i is splitmix64(hash + i * GOLDEN)."""
+def stream(name, count, start=0):
+    """Words start to start + count of the stream `name`: word i is splitmix64(hash + i * GOLDEN)."""
     with np.errstate(over="ignore"):
-        index = np.arange(count, dtype=np.uint64) * np.uint64(GOLDEN)
+        index = np.arange(start, start + count, dtype=np.uint64) * np.uint64(GOLDEN)
         return splitmix64(index + np.uint64(fnv1a64(name)))
 
 
 def fill(name, shape, centre, bound):
     """f32 values, uniform on [centre - bound, centre + bound), row-major in `shape`."""
-    top = (stream(name, math.prod(shape)) >> np.uint64(40)).astype(np.float64)
-    unit = (top - 2.0**23) / 2.0**23
-    return (unit * bound + centre).astype(np.float32).reshape(shape)
+    values = np.empty(math.prod(shape), dtype=np.float32)
+    for start in range(0, values.size, CHUNK):
+        part = values[start : start + CHUNK]
+        top = (stream(name, part.size, start) >> np.uint64(40)).astype(np.float64)
+        part[:] = (top - 2.0**23) / 2.0**23 * bound + centre
+    return values.reshape(shape)
 
 
-def signs(projection, count):
-    """The +1/-1 of each element in projection number `projection`: -1 where the top bit is set."""
-    words = stream(f"projection.{projection}", count)
-    return np.where(words >> np.uint64(63), -1.0, 1.0)
+# (end of the name, centre, bound); the first that fits holds.
+GENERAL = [
+    ("num_batches_tracked", 0.0, 0.0),
+    ("running_mean", 0.0, 0.1),
+    ("running_var", 1.0, 0.5),
+    ("relative_position_bias_table", 0.0, 0.5),
+    (".logit_scale", 2.5, 0.5),
+    ("bias", 0.0, 0.1),
+]
 
 
-def range_of(name, shape, last_norm):
+def range_of(name, shape, own):
     """(centre, bound) of a parameter or buffer with this state-dict name.
 
-    `last_norm` names the batch norm that ends a residual branch: "bn2" or "bn3".
+    `own` holds the backbone's entries (end of the name, centre, bound), which come first; their
+    bound is that of a vector, and a weight of more dimensions divides it by sqrt(fan_in).
     """
+    fan_in = math.prod(shape[1:])
+    for end, centre, bound in own:
+        if name.endswith(end):
+            return centre, bound / math.sqrt(fan_in)
     if name == "logit_scale":
         return math.log(1 / 0.07), 0.0
-    if name.endswith("num_batches_tracked"):
-        return 0.0, 0.0
-    if name.endswith("running_mean") or name.endswith("bias"):
-        return 0.0, 0.1
-    if name.endswith("running_var"):
-        return 1.0, 0.5
-    if len(shape) == 1:
-        return (0.25, 0.05) if name.endswith(f".{last_norm}.weight") and "layer" in name else (1.0, 0.1)
-    return 0.0, math.sqrt(6.0 / math.prod(shape[1:]))
+    for end, centre, bound in GENERAL:
+        if name.endswith(end):
+            return centre, bound
+    return (1.0, 0.1) if len(shape) == 1 else (0.0, math.sqrt(6.0 / fan_in))
 
 
 def image(number, side):

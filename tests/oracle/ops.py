@@ -63,6 +63,9 @@ def convolutions():
         conv("conv1x1", (2, 4, 5, 5), 5, (1, 1), (2, 2), bias=False),
         conv("conv_groups", (1, 8, 4, 4), 8, (3, 3), padding=(1, 1), groups=4),
         conv("conv_depthwise", (1, 6, 5, 4), 6, (3, 3), (2, 2), (1, 1), groups=6),
+        conv("conv_depthwise_odd", (2, 7, 5, 6), 7, (3, 3), padding=(1, 1), groups=7),
+        conv("conv_depthwise_odd_strided", (2, 5, 6, 5), 5, (3, 3), (2, 2), (1, 1), groups=5, bias=False),
+        conv("conv_depthwise7x7", (1, 5, 6, 8), 5, (7, 7), padding=(3, 3), groups=5, bias=False),
         conv("conv_dilated", (1, 2, 7, 7), 3, (3, 3), padding=(2, 2), dilation=(2, 2)),
         conv("conv4x4", (1, 2, 8, 11), 3, (4, 4), (3, 3), (1, 1)),
         conv("conv_oblong", (1, 2, 6, 7), 3, (3, 2), (2, 1), (1, 0)),
@@ -112,6 +115,25 @@ def pools():
     ]
 
 
+def pointwise(op, call, bound, name=None, **attributes):
+    case = Case(op, name or op, **attributes)
+    return case.finish(call(case.operand("x", (2, 20), 0.0, bound)))
+
+
+def layer_norm(name, shape):
+    """Over the channels of each pixel: the last axis of an N x H x W x C view."""
+    case = Case("layer_norm", name, eps=1e-5)
+    x = case.operand("x", shape, 0.5, 2.0)
+    w, b = case.operand("weight", (shape[1],), 1.0, 0.1), case.operand("bias", (shape[1],), 0.0, 0.1)
+    return case.finish(F.layer_norm(x.movedim(1, -1), (shape[1],), w, b, 1e-5).movedim(-1, 1))
+
+
+def multiply():
+    """A map times a factor for each of its channels."""
+    case = Case("multiply", "multiply_channels")
+    return case.finish(case.operand("x", (2, 3, 4, 5)) * case.operand("s", (2, 3, 1, 1)))
+
+
 def cross_entropy(name, smoothing, soft):
     """The mean over the batch. A soft target row is the softmax of "<case>.target"."""
     case = Case("cross_entropy", name, label_smoothing=smoothing, soft=soft)
@@ -137,6 +159,33 @@ def sgd(nesterov):
     return case.record
 
 
+def adamw(name, weight_decay):
+    """As for `sgd`: operands "g1" to "g3", outputs "w1" to "w3"."""
+    settings = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": weight_decay}
+    case = Case("adamw", name, **settings)
+    weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
+    optimiser = torch.optim.AdamW([weight], **settings)
+    for step in (1, 2, 3):
+        weight.grad = case.operand(f"g{step}", (12,), gradient=False)
+        optimiser.step()
+        case.output(weight, f"w{step}")
+    return case.record
+
+
+def clip_grad_norm(name, max_norm):
+    """Two gradients before (operands) and after (outputs), and the norm of both together."""
+    case = Case("clip_grad_norm", name, max_norm=max_norm)
+    parameters = {key: torch.nn.Parameter(torch.zeros(shape)) for key, shape in (("a", (3, 4)), ("b", (5,)))}
+    for key, p in parameters.items():
+        p.data = p.data.double()
+        p.grad = case.operand(key, tuple(p.shape), gradient=False)
+    norm = torch.nn.utils.clip_grad_norm_(parameters.values(), max_norm)
+    case.output(norm, "norm")
+    for key, p in parameters.items():
+        case.output(p.grad, key)
+    return case.record
+
+
 def cases():
     return [
         *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
@@ -144,4 +193,10 @@ def cases():
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
         sgd(False), sgd(True),
+        pointwise("relu6", F.relu6, 8.0), pointwise("sigmoid", F.sigmoid, 6.0),
+        pointwise("gelu", F.gelu, 4.0, approximate="none"),
+        pointwise("gelu", lambda x: F.gelu(x, approximate="tanh"), 4.0, "gelu_tanh", approximate="tanh"),
+        layer_norm("layer_norm", (2, 5, 3, 4)), layer_norm("layer_norm_vector", (3, 10)), multiply(),
+        adamw("adamw", 0.1), adamw("adamw_no_decay", 0.0),
+        clip_grad_norm("clip_grad_norm", 1.0), clip_grad_norm("clip_grad_norm_idle", 100.0),
     ]
