@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resnet::ResNet;
 use crate::nn::{Activation, Builder};
-use crate::recipe::Recipe;
+use crate::recipe::{Filter, Recipe};
 use crate::tape::NodeId;
 use crate::{Error, Result};
 
@@ -33,6 +33,9 @@ pub struct Input {
     pub size: usize,
     /// The shorter side before the centre crop; none where images have the right size.
     pub resize: Option<usize>,
+    /// Filter of resizing, in training and in evaluation.
+    #[serde(default)]
+    pub interpolation: Filter,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
