@@ -161,12 +161,12 @@ fn truncated_and_empty_files_are_errors() {
     }
 }
 
-/// The bytes of a fixture with some overwritten: `after` is found and what follows is replaced.
-fn patched(name: &str, after: &[u8], skip: usize, with: &[u8]) -> Vec<u8> {
+/// The bytes of a fixture with some overwritten, `skip` bytes from where `mark` is found.
+fn patched(name: &str, mark: &[u8], skip: usize, with: &[u8]) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
     let mut bytes = std::fs::read(folder.join(name)).unwrap();
-    let at = bytes.windows(after.len()).position(|window| window == after).unwrap();
-    let start = at + after.len() + skip;
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+    let start = at + skip;
     bytes[start..start + with.len()].copy_from_slice(with);
     bytes
 }
@@ -174,20 +174,20 @@ fn patched(name: &str, after: &[u8], skip: usize, with: &[u8]) -> Vec<u8> {
 #[test]
 fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
     let (frame, scan, huffman) = ([0xff, 0xc0], [0xff, 0xda], [0xff, 0xc4]);
-    let size = 3; // Past the segment's length and the precision.
+    let size = 5; // Past the marker, the segment's length and the precision.
     let cases = [
         (patched("rgb_420.jpg", &frame, size, &[0xff; 4]), "65535×65535"),
         (patched("rgb_420.jpg", &frame, size, &[0, 0, 0, 9]), "no height"),
-        (patched("rgb_420.jpg", &frame, 2, &[12]), "12 bits"),
+        (patched("rgb_420.jpg", &frame, 4, &[12]), "12 bits"),
         (patched("rgb_420.jpg", &frame, size + 4, &[2]), "2 components"),
         (patched("rgb_420.jpg", &frame, size + 9, &[0x31]), "sampling factors"),
         (patched("rgb_420.jpg", &frame, size + 6, &[0x02]), "impossible"),
         (patched("rgb_420.jpg", &frame, size + 7, &[3]), "quantisation table"),
-        (patched("rgb_420.jpg", &scan, 3, &[77]), "a component that the frame doesn't have"),
-        (patched("rgb_420.jpg", &scan, 4, &[0x33]), "Huffman table that isn't there"),
-        (patched("rgb_420.jpg", &huffman, 3, &[9]), "a Huffman table is impossible"),
-        (patched("rgb_420.jpg", &huffman, 0, &[0, 1]), "impossible length"),
-        (patched("rgb_420.jpg", &[0xff], 0, &[0xd8, 0xff, 0xc9]), "arithmetic"),
+        (patched("rgb_420.jpg", &scan, 5, &[77]), "a component that the frame doesn't have"),
+        (patched("rgb_420.jpg", &scan, 6, &[0x33]), "Huffman table that isn't there"),
+        (patched("rgb_420.jpg", &huffman, 5, &[9]), "a Huffman table is impossible"),
+        (patched("rgb_420.jpg", &huffman, 2, &[0, 1]), "impossible length"),
+        (patched("rgb_420.jpg", &[0xff], 2, &[0xff, 0xc9]), "arithmetic"),
         (patched("restarts.jpg", &[0xff, 0xd0], 0, &[0, 0xff, 0xd3]), "corrupt"),
         // More lines than there are data for.
         (patched("rgb_420.jpg", &frame, size, &[1, 0]), "truncated"),
