@@ -188,7 +188,7 @@ fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
         (patched("rgb_420.jpg", &huffman, 5, &[9]), "a Huffman table is impossible"),
         (patched("rgb_420.jpg", &huffman, 2, &[0, 1]), "impossible length"),
         (patched("rgb_420.jpg", &[0xff], 2, &[0xff, 0xc9]), "arithmetic"),
-        (patched("restarts.jpg", &[0xff, 0xd0], 0, &[0, 0xff, 0xd3]), "corrupt"),
+        (patched("restarts.jpg", &[0xff, 0xd0], 1, &[0xd3]), "a restart marker is missing"),
         // More lines than there are data for.
         (patched("rgb_420.jpg", &frame, size, &[1, 0]), "truncated"),
     ];
