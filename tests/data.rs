@@ -161,6 +161,61 @@ fn truncated_and_empty_files_are_errors() {
     }
 }
 
+/// The bytes of a fixture with some overwritten, `skip` bytes from where `mark` is found.
+fn patched(name: &str, mark: &[u8], skip: usize, with: &[u8]) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    let mut bytes = std::fs::read(folder.join(name)).unwrap();
+    let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
+    let start = at + skip;
+    bytes[start..start + with.len()].copy_from_slice(with);
+    bytes
+}
+
+#[test]
+fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
+    let (frame, scan, huffman) = ([0xff, 0xc0], [0xff, 0xda], [0xff, 0xc4]);
+    let size = 5; // Past the marker, the segment's length and the precision.
+    let cases = [
+        (patched("rgb_420.jpg", &frame, size, &[0xff; 4]), "65535×65535"),
+        (patched("rgb_420.jpg", &frame, size, &[0, 0, 0, 9]), "no height"),
+        (patched("rgb_420.jpg", &frame, 4, &[12]), "12 bits"),
+        (patched("rgb_420.jpg", &frame, size + 4, &[2]), "2 components"),
+        (patched("rgb_420.jpg", &frame, size + 9, &[0x31]), "sampling factors"),
+        (patched("rgb_420.jpg", &frame, size + 6, &[0x02]), "impossible"),
+        (patched("rgb_420.jpg", &frame, size + 7, &[3]), "quantisation table"),
+        (patched("rgb_420.jpg", &scan, 5, &[77]), "a component that the frame doesn't have"),
+        (patched("rgb_420.jpg", &scan, 6, &[0x33]), "Huffman table that isn't there"),
+        (patched("rgb_420.jpg", &huffman, 5, &[9]), "a Huffman table is impossible"),
+        (patched("rgb_420.jpg", &huffman, 2, &[0, 1]), "impossible length"),
+        (patched("rgb_420.jpg", &[0xff], 2, &[0xff, 0xc9]), "arithmetic"),
+        (patched("restarts.jpg", &[0xff, 0xd0], 1, &[0xd3]), "a restart marker is missing"),
+        // More lines than there are data for.
+        (patched("rgb_420.jpg", &frame, size, &[1, 0]), "truncated"),
+    ];
+    for (bytes, cause) in cases {
+        let error = message(flipside::data::decode(&bytes, Path::new("hostile.jpg")));
+        assert!(error.contains("hostile.jpg") && error.contains(cause), "{cause}: {error}");
+    }
+}
+
+/// Damaged anywhere, a file is a picture or an error, and the program goes on.
+#[test]
+fn damaged_jpegs_never_panic() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    for name in ["rgb_422", "progressive_restarts", "ycck", "rgb_411"] {
+        let whole = std::fs::read(folder.join(name).with_extension("jpg")).unwrap();
+        let mut pictures = 0;
+        for at in 2..whole.len() {
+            for value in [0, 1, 0x7f, 0xff, whole[at] ^ 0x10] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                pictures += usize::from(flipside::data::decode(&bytes, Path::new("x")).is_ok());
+            }
+        }
+        assert!(pictures > whole.len() && pictures < 5 * whole.len(), "{name}: {pictures}");
+    }
+}
+
 #[test]
 fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     let dir = tempfile::tempdir().unwrap();

@@ -53,14 +53,14 @@ impl RunArgs {
 /// Which model, with which weights.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// A model's name (resnet18, resnet34, resnet50, resnet101, resnet152, resnet_small) or a .toml
-    /// file
+    /// A model's name (see `flipside models`) or a .toml file
     #[arg(long)]
     pub model: String,
     /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Height and width of the images; the model file's if absent
+    /// Height and width of the images; the model file's if absent. With another, the shorter side
+    /// is resized to it and nothing but the longer side is cut
     #[arg(long)]
     pub image_size: Option<usize>,
 }

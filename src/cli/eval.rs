@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
 use crate::Error;
+use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, ImageFolder};
-use crate::study::eval_transform;
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let detail = format!("{folder} has {found} classes, the checkpoint {expected}");
         return Err(Error::usage(detail).into());
     }
-    let transform = eval_transform(&loaded.file, loaded.model.image_size);
+    let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = Source { dataset: Arc::new(dataset), transform };
     let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;
     let progress = args.run.progress();

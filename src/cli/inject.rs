@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::common::{Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json};
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
 use crate::campaign::{Campaign, Detector, Golden, Plan, Provenance, Ranges, Run, golden, layers};
+use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
 use crate::device::Device;
 use crate::progress::Progress;
 use crate::report::run_text;
-use crate::study::{SourceImages, eval_transform};
+use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let loaded = args.model.load(&device)?;
     let classes = class_list(args.class_list.as_deref())?;
     let (train, val) = open_split(&args.data, classes.as_ref())?;
-    let transform = eval_transform(&loaded.file, loaded.model.image_size);
+    let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
     let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
     let goldens = eligible(args, &loaded, &device, &val, progress.as_ref())?;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
+use crate::data::transform::{EvalTransform, Transform};
 use crate::device::Device;
 use crate::fault::{FaultEntry, FaultSpec, FaultTable};
 use crate::ops::cross_entropy::probabilities;
 use crate::rng::stream;
-use crate::study::eval_transform;
 use crate::tape::{Execution, NodeId, PlanKind};
 use crate::{Error, Result};
 
@@ -144,7 +144,7 @@ fn tensor_input(path: &Path, size: usize) -> Result<(Vec<String>, Vec<f32>)> {
 /// Image files, resized, cropped and normalised.
 fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f32>)> {
     let size = loaded.model.image_size;
-    let transform = eval_transform(&loaded.file, size);
+    let transform = Transform::from(EvalTransform::of(&loaded.file.input, size));
     let elements = size * size * 3;
     let mut values = vec![0f32; paths.len() * elements];
     for (path, values) in paths.iter().zip(values.chunks_exact_mut(elements)) {

@@ -1,7 +1,8 @@
 //! From file bytes to 8-bit RGB, as PIL's `convert("RGB")` would give it.
 
-use super::Image8;
+use super::{Image8, jpeg};
 use crate::{Error, Result};
+use image::{DynamicImage, ImageDecoder};
 use std::io::Cursor;
 use std::path::Path;
 
@@ -14,6 +15,10 @@ pub fn decode_file(path: &Path) -> Result<Image8> {
     decode(&bytes, path)
 }
 
+/// Most pixels of an image: from there on PIL refuses it as a decompression bomb. No photograph
+/// gets there, and a hostile header can't take all memory.
+const MAX_PIXELS: usize = 178_956_970;
+
 /// Decodes the bytes of a JPEG or PNG file; which of the two it is is read off the bytes, not the
 /// name. `path` is only what errors call it.
 ///
@@ -22,41 +27,25 @@ pub fn decode_file(path: &Path) -> Result<Image8> {
 /// applied, as torchvision's image folders don't either.
 ///
 /// # Errors
-/// [`Error::File`] for anything that isn't a whole JPEG or PNG.
+/// [`Error::File`] for anything that isn't a whole JPEG or PNG of at most 179 million pixels.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image8> {
-    let format = match bytes {
-        [] => return Err(Error::file(path, "is empty; expected a JPEG or PNG image")),
-        [0xff, 0xd8, ..] => image::ImageFormat::Jpeg,
-        [0x89, b'P', b'N', b'G', ..] => image::ImageFormat::Png,
-        _ => return Err(Error::file(path, "is neither a JPEG nor a PNG image")),
+    let decoded = match bytes {
+        [] => Err("is empty; expected a JPEG or PNG image".into()),
+        [0xff, 0xd8, ..] => jpeg::decode(bytes, MAX_PIXELS),
+        [0x89, b'P', b'N', b'G', ..] => png(bytes),
+        _ => Err("is neither a JPEG nor a PNG image".into()),
     };
-    if format == image::ImageFormat::Jpeg && !has_jpeg_end(bytes) {
-        return Err(Error::file(path, "is a truncated JPEG: its end-of-image marker is missing"));
+    decoded.map_err(|detail| Error::file(path, detail))
+}
+
+fn png(bytes: &[u8]) -> std::result::Result<Image8, String> {
+    let failed = |source| format!("can't be decoded: {source}");
+    let reader = image::ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
+    let decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
+        return Err(format!("is refused: a PNG of {width}×{height} pixels"));
     }
-    let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits());
-    let decoded = reader
-        .decode()
-        .map_err(|source| Error::file(path, format!("can't be decoded: {source}")))?
-        .into_rgb8();
-    let (width, height) = decoded.dimensions();
-    Image8::new(height as usize, width as usize, decoded.into_raw())
-        .map_err(|source| Error::file(path, source.to_string()))
-}
-
-/// Bounds that no photograph reaches and that keep a hostile header from taking all memory.
-fn limits() -> image::Limits {
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(1 << 15);
-    limits.max_image_height = Some(1 << 15);
-    limits.max_alloc = Some(1 << 30);
-    limits
-}
-
-/// Whether an end-of-image marker follows the last scan. The decoder fills what is missing with
-/// grey and says nothing. Markers can't occur inside entropy-coded data (a 0xff there is followed
-/// by 0), and a thumbnail's own end comes before the scan.
-fn has_jpeg_end(bytes: &[u8]) -> bool {
-    let last_scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]);
-    last_scan.is_some_and(|at| bytes[at..].windows(2).any(|pair| pair == [0xff, 0xd9]))
+    let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
+    Image8::new(height as usize, width as usize, pixels).map_err(|source| source.to_string())
 }

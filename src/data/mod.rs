@@ -12,6 +12,7 @@ mod cache;
 mod class_list;
 mod decode;
 mod folder;
+mod jpeg;
 mod loader;
 pub mod portable;
 pub mod transform;

@@ -14,7 +14,7 @@ use super::resnet::ResNet;
 use super::swin_v2::SwinV2;
 use super::vgg::Vgg;
 use crate::nn::{Builder, LastLayer};
-use crate::recipe::Recipe;
+use crate::recipe::{Filter, Recipe};
 use crate::tape::NodeId;
 use crate::{Error, Result};
 
@@ -59,6 +59,9 @@ pub struct Input {
     pub size: usize,
     /// The shorter side before the centre crop; none where images have the right size.
     pub resize: Option<usize>,
+    /// Filter of resizing, in training and in evaluation.
+    #[serde(default)]
+    pub interpolation: Filter,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }

@@ -10,6 +10,17 @@ use crate::ops::{ParamSpec, Role};
 use crate::tape::Rule;
 use crate::{Error, Result};
 
+/// Interpolation filters, as Pillow defines them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filter {
+    /// A triangle of radius 1.
+    #[default]
+    Bilinear,
+    /// Keys' cubic of radius 2 with a = −1/2.
+    Bicubic,
+}
+
 /// How the learning rate goes down, after the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]

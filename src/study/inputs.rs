@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::campaign::Images;
 use crate::data::builtin::{Shapes, Split, descriptions};
-use crate::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
+use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform, Transform};
 use crate::data::{Cached, ClassList, Dataset, open_split};
 use crate::models::ModelFile;
 use crate::rng::stream;
@@ -47,8 +47,11 @@ impl Inputs {
         let size = crate::data::builtin::SIDE;
         let augment = TrainCrop::RandomCrop { size, padding: 2 };
         Ok(Inputs {
-            train: Source { dataset: train, transform: train_transform(file, augment) },
-            test: Source { dataset: test, transform: eval_transform(file, size) },
+            train: Source {
+                dataset: train,
+                transform: TrainTransform::of(&file.input, augment).into(),
+            },
+            test: Source { dataset: test, transform: EvalTransform::of(&file.input, size).into() },
             features,
             text: "hashed word and character n-grams of written descriptions, not CLIP".into(),
             synthetic: true,
@@ -92,27 +95,13 @@ pub fn folder_sources(
     Ok([
         Source {
             dataset: Arc::new(Cached::new(train, CACHE_BYTES)),
-            transform: train_transform(file, crop),
+            transform: TrainTransform::of(&file.input, crop).into(),
         },
         Source {
             dataset: Arc::new(Cached::new(test, CACHE_BYTES)),
-            transform: eval_transform(file, image_size),
+            transform: EvalTransform::of(&file.input, image_size).into(),
         },
     ])
-}
-
-fn train_transform(file: &ModelFile, kind: TrainCrop) -> Transform {
-    let (mean, std) = (file.input.mean, file.input.std);
-    TrainTransform { kind, filter: Filter::Bilinear, flip_probability: 0.5, mean, std }.into()
-}
-
-/// Resize and centre crop; the model file's own resize where the size is its own, else the shorter
-/// side becomes the size.
-pub fn eval_transform(file: &ModelFile, image_size: usize) -> Transform {
-    let resize = if image_size == file.input.size { file.input.resize } else { None };
-    let (mean, std) = (file.input.mean, file.input.std);
-    let resize = Some(resize.unwrap_or(image_size));
-    EvalTransform { resize, crop: image_size, filter: Filter::Bilinear, mean, std }.into()
 }
 
 /// A source as a campaign sees it: its images under the source's transform, which must not be

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use inputs::{Inputs, SourceImages, eval_transform, folder_sources};
+pub use inputs::{Inputs, SourceImages, folder_sources};
 
 use crate::campaign::compare::{Comparison, compare};
 use crate::campaign::statistics::{

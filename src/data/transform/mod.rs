@@ -7,9 +7,11 @@ mod crop;
 mod resize;
 
 pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
-pub use resize::{Filter, resize, resize_shorter_side};
+pub use resize::{resize, resize_shorter_side};
 
 use super::Image8;
+use crate::models::Input;
+pub use crate::recipe::Filter;
 use crate::rng::{Block, Draw, Stream};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -112,6 +114,13 @@ impl TrainTransform {
         }
     }
 
+    /// What a model file's input asks for, with the given cut: its filter, mean and deviation;
+    /// mirrored half of the time.
+    pub fn of(input: &Input, kind: TrainCrop) -> Self {
+        let Input { interpolation: filter, mean, std, .. } = *input;
+        TrainTransform { kind, filter, flip_probability: 0.5, mean, std }
+    }
+
     /// The augmented picture in 8 bits, before normalisation. Draws, in this order: those of the
     /// cut (share, ratio, … top, left; or top, left), then one for mirroring.
     ///
@@ -155,6 +164,14 @@ impl EvalTransform {
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
         }
+    }
+
+    /// What a model file's input asks for, at `image_size`. At another size than the file's there
+    /// is no margin to cut off: the shorter side becomes `image_size`.
+    pub fn of(input: &Input, image_size: usize) -> Self {
+        let Input { size, resize, interpolation: filter, mean, std } = *input;
+        let resize = resize.filter(|_| image_size == size).unwrap_or(image_size);
+        EvalTransform { resize: Some(resize), crop: image_size, filter, mean, std }
     }
 
     /// The resized and cut picture in 8 bits, before normalisation.

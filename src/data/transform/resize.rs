@@ -5,43 +5,30 @@
 //! fractional bits; the horizontal pass comes first, and each pass rounds to 8 bits.
 
 use crate::data::Image8;
-use serde::{Deserialize, Serialize};
+use crate::recipe::Filter;
 
 /// Fractional bits of a weight: 32 less 8 for the value and 2 for overshoot.
 const WEIGHT_BITS: u32 = 22;
 
-/// Interpolation filters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filter {
-    /// A triangle of radius 1.
-    #[default]
-    Bilinear,
-    /// Keys' cubic of radius 2 with a = −1/2.
-    Bicubic,
+fn radius(filter: Filter) -> f64 {
+    match filter {
+        Filter::Bilinear => 1.0,
+        Filter::Bicubic => 2.0,
+    }
 }
 
-impl Filter {
-    fn radius(self) -> f64 {
-        match self {
-            Filter::Bilinear => 1.0,
-            Filter::Bicubic => 2.0,
-        }
-    }
-
-    fn weight(self, x: f64) -> f64 {
-        let x = x.abs();
-        match self {
-            Filter::Bilinear => (1.0 - x).max(0.0),
-            Filter::Bicubic => {
-                const A: f64 = -0.5;
-                if x < 1.0 {
-                    ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-                } else if x < 2.0 {
-                    (((x - 5.0) * x + 8.0) * x - 4.0) * A
-                } else {
-                    0.0
-                }
+fn weight(filter: Filter, x: f64) -> f64 {
+    let x = x.abs();
+    match filter {
+        Filter::Bilinear => (1.0 - x).max(0.0),
+        Filter::Bicubic => {
+            const A: f64 = -0.5;
+            if x < 1.0 {
+                ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+            } else if x < 2.0 {
+                (((x - 5.0) * x + 8.0) * x - 4.0) * A
+            } else {
+                0.0
             }
         }
     }
@@ -59,7 +46,7 @@ impl Axis {
     fn new(filter: Filter, input: usize, output: usize) -> Self {
         let scale = input as f64 / output as f64;
         let widening = scale.max(1.0);
-        let support = filter.radius() * widening;
+        let support = radius(filter) * widening;
         let mut axis = Axis { start: Vec::new(), offset: vec![0], weights: Vec::new() };
         let mut exact = Vec::new();
         for o in 0..output {
@@ -69,7 +56,7 @@ impl Axis {
             let end = ((centre + support + 0.5) as usize).min(input);
             exact.clear();
             exact.extend(
-                (first..end).map(|i| filter.weight((i as f64 - centre + 0.5) * (1.0 / widening))),
+                (first..end).map(|i| weight(filter, (i as f64 - centre + 0.5) * (1.0 / widening))),
             );
             let sum: f64 = exact.iter().sum();
             let one = f64::from(1u32 << WEIGHT_BITS);
