@@ -68,14 +68,16 @@ pub(crate) fn load<T: Copy + Default>(values: &[T], at: usize, lanes: usize) -> 
     tile
 }
 
-/// Σ of a tile: halves on halves, always in this order.
+/// Σ of some sums: halves on halves, always in this order. Their number is a power of two.
 #[inline(always)]
-pub(crate) fn total(tile: &Tile) -> f32 {
-    let mut sums = *tile;
-    for half in [8, 4, 2, 1] {
+pub(crate) fn total<const N: usize>(sums: &[f32; N]) -> f32 {
+    let mut sums = *sums;
+    let mut half = N / 2;
+    while half > 0 {
         for lane in 0..half {
             sums[lane] += sums[lane + half];
         }
+        half /= 2;
     }
     sums[0]
 }
