@@ -107,9 +107,38 @@ def pools():
         pool("adaptive_avg_pool2d", "adaptive_1", (2, 3, 4, 4), adaptive(1), output=1),
         pool("adaptive_avg_pool2d", "adaptive_3_from_7", (1, 2, 7, 7), adaptive(3), output=3),
         pool("adaptive_avg_pool2d", "adaptive_7_from_5", (1, 2, 5, 5), adaptive(7), output=7),
-        pool("silu", "silu", (2, 20), F.silu),
+        pool("adaptive_avg_pool2d", "adaptive_7_from_1", (1, 2, 1, 1), adaptive(7), output=7),
+        pool("adaptive_avg_pool2d", "adaptive_6_from_4", (1, 2, 4, 4), adaptive(6), output=6),
         pool("l2_normalize", "l2_normalize", (3, 8), lambda x: x / x.norm(dim=-1, keepdim=True)),
     ]
+
+
+def activations():
+    """Inputs reach past both ends of ReLU6."""
+    calls = {
+        "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "gelu": F.gelu, "sigmoid": torch.sigmoid,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    }
+    cases = []
+    for op, call in calls.items():
+        case = Case(op, op)
+        cases.append(case.finish(call(case.operand("x", (2, 20), 0.0, 8.0))))
+    return cases
+
+
+def softmax():
+    case = Case("softmax", "softmax")
+    return case.finish(F.softmax(case.operand("x", (3, 19), 0.0, 5.0), 1))
+
+
+def layer_norm():
+    """Over the channels of each pixel, as torchvision's LayerNorm2d has it."""
+    case = Case("layer_norm", "layer_norm", eps=1e-5)
+    x = case.operand("x", (2, 19, 2, 3), 0.5, 2.0)
+    w, b = case.operand("weight", (19,), 1.0, 0.1), case.operand("bias", (19,), 0.0, 0.1)
+    y = F.layer_norm(x.permute(0, 2, 3, 1), (19,), w, b, 1e-5).permute(0, 3, 1, 2)
+    return case.finish(y)
 
 
 def cross_entropy(name, smoothing, soft):
@@ -140,6 +169,7 @@ def sgd(nesterov):
 def cases():
     return [
         *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
+        *activations(), softmax(), layer_norm(),
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
