@@ -1,11 +1,13 @@
-//! What PyTorch says of batch norm and pooling at the edges: NaN, infinities, ties, one value.
+//! What PyTorch says of norms, softmax and pooling at the edges: NaN, infinities, ties, one value.
 
 use std::sync::Arc;
 
 use flipside::device::Device;
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
+use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::max_pool::MaxPool;
+use flipside::ops::softmax::Softmax;
 use flipside::ops::{Op, RunState};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
@@ -139,4 +141,31 @@ fn batch_norm_needs_two_values_to_train() {
         assert!((one.weights.get(of("op.running_var")).unwrap()[0] - 1.1).abs() < 1e-6);
         assert_eq!(one.weights.counter(of("op.num_batches_tracked")).unwrap(), 1);
     }
+}
+
+/// As above, over channels: 1e4 ± 1, among which a tile's lanes are no whole number of pixels. A NaN stays
+/// in its pixel.
+#[test]
+fn layer_norm_survives_a_large_mean() {
+    let sign = |i: usize| [1.0, -1.0][i % 2];
+    let mut x: Vec<f32> = (0..3 * 50).map(|i| 10_000.0 + sign(i)).collect();
+    x[120] = NAN;
+    let mut one = One::new(LayerNorm::new(50), Map::new(1, 3, 50), 1, &Device::cpu());
+    for (i, y) in one.forward(&x, 1, true).unwrap().into_iter().enumerate() {
+        // eps moves the deviation by 5e-6.
+        assert!(if i < 100 { (y - sign(i)).abs() < 6e-6 } else { y.is_nan() }, "{i}: {y}");
+    }
+}
+
+/// torch.softmax of large numbers and of infinities.
+#[test]
+fn softmax_does_not_overflow() {
+    let x =
+        [1000.0, 1000.0, -INF, 3e38, -3e38, 0.0, -INF, -INF, -INF, INF, 0.0, 0.0, NAN, 0.0, 1.0];
+    let mut one = One::new(Softmax, Map::new(1, 5, 3), 1, &Device::cpu());
+    let y = one.forward(&x, 1, false).unwrap();
+    let half = [0.5, 0.5, 0.0];
+    assert_eq!(y[..6], [half, [1.0, 0.0, 0.0]].concat());
+    // ∞ − ∞ is NaN, and so is the sum that it is a part of.
+    assert!(y[6..].iter().all(|y| y.is_nan()), "{y:?}");
 }

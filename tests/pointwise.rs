@@ -54,6 +54,11 @@ impl One {
     /// Forward and backward of a one-input operation in training mode.
     fn train(&mut self, state: RunState, samples: &[u64], x: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
         self.exec.begin_training(state, samples).unwrap();
+        self.go(x, dy)
+    }
+
+    /// Output and gradient of input 0, whose value is `x`, of a batch that has begun.
+    fn go(&mut self, x: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
         self.exec.write(self.inputs[0], x).unwrap();
         self.exec.forward(&self.weights).unwrap();
         let y = self.exec.read(self.node).unwrap();
@@ -88,6 +93,66 @@ fn nan_passes_through_relu_silu_and_dropout() {
         let mut one = One::new(Dropout { p: 0.5 }, &[Spec::f32(Map::vector(64))], &[0], &device);
         let [y, dx] = one.train(RunState::default(), &[1], &[f32::NAN; 64], &[f32::NAN; 64]);
         assert!(y.iter().chain(&dx).all(|v| v.is_nan()), "{y:?} {dx:?}");
+    }
+}
+
+/// As PyTorch's functions on a GPU: −∞ times 0 is NaN, and only that.
+#[test]
+fn activations_of_nonfinite_numbers() {
+    use Activation::*;
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let x = [nan, -inf, -1e38, -0.0, inf];
+    let spec = Spec::f32(Map::vector(5));
+    for device in devices() {
+        for (activation, expected) in [
+            (Relu, [nan, 0.0, 0.0, -0.0, inf]),
+            (Relu6, [nan, 0.0, 0.0, -0.0, 6.0]),
+            (Silu, [nan, nan, -0.0, -0.0, inf]),
+            (Gelu, [nan, nan, -0.0, -0.0, inf]),
+            (GeluTanh, [nan, nan, -0.0, -0.0, inf]),
+            (QuickGelu, [nan, nan, -0.0, -0.0, inf]),
+            (Sigmoid, [nan, 0.0, 0.0, 0.5, 1.0]),
+        ] {
+            let y = One::new(activation, &[spec], &[0], &device).eval(1, &[&words(&x)]).unwrap();
+            assert_eq!(bits(&y), bits(&expected), "{activation:?}: {y:?}");
+        }
+    }
+}
+
+/// One draw an image, of its sample: a mask worked out apart from this crate, with Python's hashlib and a
+/// Philox of its own, for node `features.1`, p = 1/4, seed 0x700000005, epoch 2 and samples
+/// 0x10000000000 and following. The branch is the second input; in eval mode nothing is drawn.
+#[test]
+fn stochastic_depth_drops_the_branch_of_documented_samples() {
+    const KEPT: &str = "kkkk...kk.kkkkkkkkkkkkkk";
+    let map = Map::new(1, 3, 5);
+    let state = RunState { seed: 0x0000_0007_0000_0005, epoch: 2, ..RunState::default() };
+    for device in devices() {
+        let specs = [Spec::f32(map); 2];
+        let mut kept = String::new();
+        for batch in 0..4 {
+            let samples: Vec<u64> = (0..6).map(|i| 0x100_0000_0000 + 6 * batch + i).collect();
+            // The gradient that is asked for is that of input 0: first the branch, then the other.
+            let mut branch = One::new(Add::with_depth(0.25), &specs, &[1, 0], &device);
+            branch.exec.begin_training(state, &samples).unwrap();
+            branch.exec.write(branch.inputs[1], &[1f32; 90]).unwrap();
+            let [y, dx] = branch.go(&[3.0; 90], &[6.0; 90]);
+            for (y, dx) in y.chunks(15).zip(dx.chunks(15)) {
+                let is_kept = y[0] == 5.0;
+                kept.push(if is_kept { 'k' } else { '.' });
+                let expected = if is_kept { (5.0, 8.0) } else { (1.0, 0.0) };
+                assert!(y.iter().zip(dx).all(|(y, dx)| (*y, *dx) == expected), "{y:?} {dx:?}");
+            }
+            let mut other = One::new(Add::with_depth(0.25), &specs, &[0, 1], &device);
+            other.exec.begin_training(state, &samples).unwrap();
+            other.exec.write(other.inputs[1], &[3f32; 90]).unwrap();
+            let [again, dx] = other.go(&[1.0; 90], &[6.0; 90]);
+            assert_eq!(again, y);
+            assert_eq!(dx, [6.0; 90]);
+            let x = [words(&[1.0; 90]), words(&[3.0; 90])];
+            assert_eq!(other.eval(6, &[&x[0], &x[1]]).unwrap(), [4.0; 90]);
+        }
+        assert_eq!(kept, KEPT);
     }
 }
 
@@ -234,8 +299,9 @@ fn dropout_masks_are_the_documented_ones() {
 const DOCUMENTED_MASK: &str = ".k..k.kk.kk.kkk..k.k.kkk";
 
 #[test]
-fn dropout_refuses_impossible_probabilities() {
+fn masks_refuse_impossible_probabilities() {
     for p in [-0.1, 1.0, f32::NAN] {
+        assert!(Add::with_depth(p).output(&[Spec::f32(Map::vector(3)); 2]).is_err(), "{p}");
         assert!(Dropout { p }.output(&[Spec::f32(Map::vector(3))]).is_err(), "{p}");
     }
 }

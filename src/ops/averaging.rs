@@ -2,7 +2,7 @@
 //! rectangle is one span of rows times one span of columns.
 
 use super::gemm::SendPtr;
-use super::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
+use super::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 use super::{Backward, Forward};
 use crate::tensor::{Map, Region, Span};
 
@@ -50,24 +50,19 @@ impl Pieces for OutputRows<'_> {
         let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
         for column in region.columns.range() {
             let count = (rows.counts[row] * columns.counts[column]) as f32;
-            for channel in region.channels.range().step_by(LANES) {
-                let lanes = LANES.min(region.channels.end - channel);
-                let mut sum = [0f32; LANES];
-                for from_row in rows.spans[row].range() {
-                    for from_column in columns.spans[column].range() {
-                        let values = load(x, input.index(from_row, from_column, channel), lanes);
-                        for lane in 0..LANES {
-                            sum[lane] += values[lane];
-                        }
-                    }
+            let (channel, channels) = (region.channels.start, region.channels.len());
+            let at = image * map.elements() + map.index(row, column, channel);
+            // SAFETY: this pixel's channels, in this piece's row.
+            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), channels) };
+            y.fill(0.0);
+            for from_row in rows.spans[row].range() {
+                for from_column in columns.spans[column].range() {
+                    let from = input.index(from_row, from_column, channel);
+                    let x = &x[from..from + channels];
+                    y.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
                 }
-                let at = image * map.elements() + map.index(row, column, channel);
-                for sum in &mut sum {
-                    *sum /= count;
-                }
-                // SAFETY: `lanes` elements of this piece's row.
-                unsafe { store(self.y.get().add(at), &sum, lanes) };
             }
+            y.iter_mut().for_each(|sum| *sum /= count);
         }
     }
 }

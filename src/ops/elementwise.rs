@@ -46,6 +46,8 @@ impl<F: Each> Chunks<'_, F> {
 }
 
 impl<F: Each> Pieces for Chunks<'_, F> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         self.between(piece * CHUNK, self.a.len().min((piece + 1) * CHUNK));
@@ -60,6 +62,8 @@ struct Rows<'a, F> {
 }
 
 impl<F: Each> Pieces for Rows<'_, F> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let (image, row) = self.region.row(piece);
@@ -114,6 +118,8 @@ pub(crate) fn combine(
 pub(crate) fn in_place(values: &mut [f32], f: impl Each) {
     struct Whole<'a, F>(SendPtr<f32>, usize, &'a F);
     impl<F: Each> Pieces for Whole<'_, F> {
+        const AVX512: bool = true;
+
         #[inline(always)]
         fn run(&self, _piece: usize) {
             // SAFETY: the slice that was handed over, and this is its only piece.

@@ -52,7 +52,7 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
-/// σ(x) and its derivative σ(x)·(1 − σ(x)), within 5·2⁻²⁴ of themselves.
+/// σ(x) and its derivative σ(x)·(1 − σ(x)), within 6·2⁻²⁴ of themselves.
 #[inline(always)]
 pub(crate) fn sigmoid_and_slope(x: f32) -> (f32, f32) {
     let e = exp_minus(x.abs());
@@ -141,9 +141,9 @@ mod tests {
         assert!(found <= 3.0, "sigmoid: {found}");
         let exact = |x: f64| 1.0 / (1.0 + (-x).exp());
         let found = worst(-80.0, 80.0, |x| sigmoid_and_slope(x).0, exact);
-        assert!(found <= 5.0, "sigmoid for gradients: {found}");
+        assert!(found <= 6.0, "sigmoid for gradients: {found}");
         let found = worst(-80.0, 80.0, |x| sigmoid_and_slope(x).1, |x| exact(x) * exact(-x));
-        assert!(found <= 5.0, "slope of sigmoid: {found}");
+        assert!(found <= 6.0, "slope of sigmoid: {found}");
         let found = worst(-20.0, 20.0, tanh, f64::tanh);
         assert!(found <= 4.0, "tanh: {found}");
         let phi = |x: f64| if x < 0.0 { tail(-x) } else { 1.0 - tail(x) };

@@ -2,7 +2,7 @@
 //! `gated_sum` share.
 
 use super::gemm::SendPtr;
-use super::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add, total};
+use super::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
 use crate::tensor::{Map, Region, Span};
 
 /// How a factor's elements meet those of an output of height × width × channels.
@@ -79,10 +79,25 @@ pub(crate) struct Factor<'a> {
     pub place: Place,
 }
 
+/// Elements of a factor for some channels of an output's pixel.
+enum Run<'a> {
+    Each(&'a [f32]),
+    One(f32),
+}
+
 impl Factor<'_> {
+    #[inline(always)]
+    fn run(&self, image: usize, pixel: usize, channels: Span) -> Run<'_> {
+        let at = self.place.at(image, pixel, channels.start);
+        match self.place.spread {
+            Spread::OverChannels => Run::One(self.values[at]),
+            _ => Run::Each(&self.values[at..at + channels.len()]),
+        }
+    }
+
     /// Its elements for `lanes` channels of an output's pixel.
     #[inline(always)]
-    pub fn tile(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> Tile {
+    fn tile(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> Tile {
         let at = self.place.at(image, pixel, channel);
         match self.place.spread {
             Spread::OverChannels => [self.values[at]; LANES],
@@ -118,31 +133,35 @@ impl Gradient<'_> {
         let Map { height, width, channels } = self.output;
         let (image, row) = (piece / height, piece % height);
         for pixel in row * width..(row + 1) * width {
-            let mut sum: Tile = [0.0; LANES];
-            for channel in (0..channels).step_by(LANES) {
-                let lanes = LANES.min(channels - channel);
-                let (dy, other) = self.term(image, pixel, channel, lanes);
-                if self.place.spread == Spread::OverChannels {
-                    // Past the last channel dy is 0, but the other factor need not be finite.
-                    for lane in 0..lanes {
-                        sum[lane] = dy[lane].mul_add(other[lane], sum[lane]);
-                    }
-                    continue;
-                }
-                let mut tile: Tile = [0.0; LANES];
-                for lane in 0..LANES {
-                    tile[lane] = dy[lane] * other[lane];
-                }
-                let to = self.to.get().wrapping_add(self.place.at(image, pixel, channel));
-                // SAFETY: this pixel's part of the gradient.
-                unsafe { store_or_add(to, &tile, lanes, self.accumulate) };
-            }
+            let to = self.to.get().wrapping_add(self.place.at(image, pixel, 0));
             if self.place.spread == Spread::OverChannels {
-                let to = self.to.get().wrapping_add(self.place.at(image, pixel, 0));
-                // SAFETY: this pixel's part of the gradient.
-                unsafe { store_or_add(to, &[total(&sum); LANES], 1, self.accumulate) };
+                let sum = self.sum_over_channels(image, pixel);
+                // SAFETY: this pixel's element of the gradient.
+                unsafe { store_or_add(to, &[sum; LANES], 1, self.accumulate) };
+                continue;
+            }
+            let at = image * self.output.elements() + pixel * channels;
+            let dy = Run::Each(&self.dy[at..at + channels]);
+            let other = self.other.run(image, pixel, Span::all(channels));
+            // SAFETY: this pixel's part of the gradient.
+            let to = unsafe { std::slice::from_raw_parts_mut(to, channels) };
+            multiply(dy, other, to, self.accumulate, |dy, other, to| to + dy * other);
+        }
+    }
+
+    #[inline(always)]
+    fn sum_over_channels(&self, image: usize, pixel: usize) -> f32 {
+        let channels = self.output.channels;
+        let mut sum: Tile = [0.0; LANES];
+        for channel in (0..channels).step_by(LANES) {
+            let lanes = LANES.min(channels - channel);
+            let (dy, other) = self.term(image, pixel, channel, lanes);
+            // Past the last channel dy is 0, but the other factor need not be finite.
+            for lane in 0..lanes {
+                sum[lane] = dy[lane].mul_add(other[lane], sum[lane]);
             }
         }
+        total(&sum)
     }
 
     /// A few channels of all pixels of an image.
@@ -223,23 +242,49 @@ impl Pieces for Products<'_> {
         let (image, row) = self.region.row(piece);
         for column in self.region.columns.range() {
             let pixel = row * self.output.width + column;
-            for channel in self.region.channels.range().step_by(LANES) {
-                let lanes = LANES.min(self.region.channels.end - channel);
-                let mut sum: Tile = [0.0; LANES];
-                for (index, [a, b]) in self.terms.iter().enumerate() {
-                    let a = a.tile(image, pixel, channel, lanes);
-                    let b = b.tile(image, pixel, channel, lanes);
-                    for lane in 0..LANES {
-                        sum[lane] = if index == 0 {
-                            a[lane] * b[lane]
-                        } else {
-                            a[lane].mul_add(b[lane], sum[lane])
-                        };
-                    }
-                }
-                let at = image * self.output.elements() + pixel * self.output.channels + channel;
-                // SAFETY: `lanes` elements of this piece's row.
-                unsafe { store(self.y.get().add(at), &sum, lanes) };
+            let channels = self.region.channels;
+            let at = image * self.output.elements() + pixel * self.output.channels + channels.start;
+            // SAFETY: this pixel's channels of the box.
+            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), channels.len()) };
+            let mut first = true;
+            for [a, b] in self.terms {
+                let a = a.run(image, pixel, channels);
+                let b = b.run(image, pixel, channels);
+                multiply(a, b, y, !std::mem::take(&mut first), f32::mul_add);
+            }
+        }
+    }
+}
+
+/// y = a · b, or y = add(a, b, y).
+#[inline(always)]
+fn multiply(
+    a: Run<'_>,
+    b: Run<'_>,
+    y: &mut [f32],
+    accumulate: bool,
+    add: impl Fn(f32, f32, f32) -> f32,
+) {
+    match (a, b) {
+        (Run::Each(a), Run::Each(b)) => {
+            let terms = y.iter_mut().zip(a).zip(b);
+            if accumulate {
+                terms.for_each(|((y, a), b)| *y = add(*a, *b, *y));
+            } else {
+                terms.for_each(|((y, a), b)| *y = a * b);
+            }
+        }
+        (Run::Each(each), Run::One(one)) | (Run::One(one), Run::Each(each)) => {
+            let terms = y.iter_mut().zip(each);
+            if accumulate {
+                terms.for_each(|(y, each)| *y = add(*each, one, *y));
+            } else {
+                terms.for_each(|(y, each)| *y = each * one);
+            }
+        }
+        (Run::One(a), Run::One(b)) => {
+            for y in y {
+                *y = if accumulate { add(a, b, *y) } else { a * b };
             }
         }
     }

@@ -110,14 +110,29 @@ def pools():
         pool("adaptive_avg_pool2d", "adaptive_1", (2, 3, 4, 4), adaptive(1), output=1),
         pool("adaptive_avg_pool2d", "adaptive_3_from_7", (1, 2, 7, 7), adaptive(3), output=3),
         pool("adaptive_avg_pool2d", "adaptive_7_from_5", (1, 2, 5, 5), adaptive(7), output=7),
-        pool("silu", "silu", (2, 20), F.silu),
+        pool("adaptive_avg_pool2d", "adaptive_7_from_1", (1, 2, 1, 1), adaptive(7), output=7),
+        pool("adaptive_avg_pool2d", "adaptive_6_from_4", (1, 2, 4, 4), adaptive(6), output=6),
         pool("l2_normalize", "l2_normalize", (3, 8), lambda x: x / x.norm(dim=-1, keepdim=True)),
     ]
 
 
-def pointwise(op, call, bound, name=None, **attributes):
-    case = Case(op, name or op, **attributes)
-    return case.finish(call(case.operand("x", (2, 20), 0.0, bound)))
+def activations():
+    """Inputs reach past both ends of ReLU6."""
+    calls = {
+        "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "gelu": F.gelu, "sigmoid": torch.sigmoid,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    }
+    cases = []
+    for op, call in calls.items():
+        case = Case(op, op)
+        cases.append(case.finish(call(case.operand("x", (2, 20), 0.0, 8.0))))
+    return cases
+
+
+def softmax():
+    case = Case("softmax", "softmax")
+    return case.finish(F.softmax(case.operand("x", (3, 19), 0.0, 5.0), 1))
 
 
 def layer_norm(name, shape):
@@ -189,14 +204,12 @@ def clip_grad_norm(name, max_norm):
 def cases():
     return [
         *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
+        *activations(), softmax(), layer_norm("layer_norm", (2, 5, 3, 4)),
+        layer_norm("layer_norm_vector", (3, 10)), multiply(),
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
         sgd(False), sgd(True),
-        pointwise("relu6", F.relu6, 8.0), pointwise("sigmoid", F.sigmoid, 6.0),
-        pointwise("gelu", F.gelu, 4.0, approximate="none"),
-        pointwise("gelu", lambda x: F.gelu(x, approximate="tanh"), 4.0, "gelu_tanh", approximate="tanh"),
-        layer_norm("layer_norm", (2, 5, 3, 4)), layer_norm("layer_norm_vector", (3, 10)), multiply(),
         adamw("adamw", 0.1), adamw("adamw_no_decay", 0.0),
         clip_grad_norm("clip_grad_norm", 1.0), clip_grad_norm("clip_grad_norm_idle", 100.0),
     ]

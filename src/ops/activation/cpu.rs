@@ -156,7 +156,7 @@ struct Gradient<C>(C);
 
 impl<C: Curve> Each for Value<C> {
     #[inline(always)]
-    fn of(&self, x: f32, _x: f32) -> f32 {
+    fn of(&self, x: f32, _: f32) -> f32 {
         self.0.value(x)
     }
 }

@@ -26,6 +26,8 @@ struct SumChunks<'a> {
 }
 
 impl Pieces for SumChunks<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         /// Pixels whose tiles are added before the next tile's.
@@ -89,6 +91,8 @@ struct OutputRows<'a> {
 }
 
 impl Pieces for OutputRows<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let OutputRows { map, region, .. } = self;

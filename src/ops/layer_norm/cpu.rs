@@ -3,18 +3,21 @@
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add, total};
+use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Region};
+
+/// Sums of a pixel that are kept apart: enough that none waits for the one before.
+const SUMS: usize = 2 * LANES;
 
 /// Mean and 1/√(var + eps) of a pixel.
 #[inline(always)]
 fn statistics(x: &[f32], eps: f32) -> [f32; 2] {
-    let (tiles, rest) = x.as_chunks::<LANES>();
+    let (tiles, rest) = x.as_chunks::<SUMS>();
     let count = x.len() as f32;
-    let mut sum: Tile = [0.0; LANES];
+    let mut sum = [0f32; SUMS];
     for tile in tiles {
-        for lane in 0..LANES {
+        for lane in 0..SUMS {
             sum[lane] += tile[lane];
         }
     }
@@ -22,18 +25,18 @@ fn statistics(x: &[f32], eps: f32) -> [f32; 2] {
         *sum += x;
     }
     let center = total(&sum) / count;
-    let (mut sum, mut squares): (Tile, Tile) = ([0.0; LANES], [0.0; LANES]);
+    let (mut sum, mut squares) = ([0f32; SUMS], [0f32; SUMS]);
     for tile in tiles {
-        for lane in 0..LANES {
+        for lane in 0..SUMS {
             let difference = tile[lane] - center;
             sum[lane] += difference;
             squares[lane] = difference.mul_add(difference, squares[lane]);
         }
     }
-    for (lane, x) in rest.iter().enumerate() {
+    for ((sum, squares), x) in sum.iter_mut().zip(&mut squares).zip(rest) {
         let difference = x - center;
-        sum[lane] += difference;
-        squares[lane] = difference.mul_add(difference, squares[lane]);
+        *sum += difference;
+        *squares = difference.mul_add(difference, *squares);
     }
     let correction = total(&sum) / count;
     let var = (-correction).mul_add(correction, total(&squares) / count);
@@ -56,6 +59,8 @@ struct OutputRows<'a> {
 }
 
 impl Pieces for OutputRows<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let channels = self.map.channels;
@@ -68,16 +73,13 @@ impl Pieces for OutputRows<'_> {
                 // SAFETY: this pixel's two numbers.
                 unsafe { saved.get().add(pixel).write([mean, invstd]) };
             }
-            for channel in self.region.channels.range().step_by(LANES) {
-                let lanes = LANES.min(self.region.channels.end - channel);
-                let mut tile = load(x, channel, lanes);
-                let weight = load(self.weight, channel, lanes);
-                let bias = load(self.bias, channel, lanes);
-                for lane in 0..LANES {
-                    tile[lane] = ((tile[lane] - mean) * invstd).mul_add(weight[lane], bias[lane]);
-                }
-                // SAFETY: `lanes` elements of this pixel.
-                unsafe { store(self.y.get().add(pixel * channels + channel), &tile, lanes) };
+            let range = self.region.channels.range();
+            let first = pixel * channels + range.start;
+            // SAFETY: this pixel's channels, in this piece's row.
+            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(first), range.len()) };
+            let params = self.weight[range.clone()].iter().zip(&self.bias[range.clone()]);
+            for ((y, x), (weight, bias)) in y.iter_mut().zip(&x[range]).zip(params) {
+                *y = ((x - mean) * invstd).mul_add(*weight, *bias);
             }
         }
     }

@@ -30,6 +30,8 @@ struct OutputRows<'a> {
 }
 
 impl Pieces for OutputRows<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let channels = self.map.channels;
