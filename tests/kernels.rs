@@ -186,7 +186,7 @@ fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
 #[test]
 fn gradients_of_several_readers_are_added() {
     let device = kernel_devices().swap_remove(0).1;
-    for case in case::all() {
+    for case in case::all().into_iter().filter(|case| case.op.has_kernels()) {
         let words = input_words(&case);
         let once = run(&case, &Device::cpu());
         let added = |device: &Device| -> Vec<(String, Vec<f32>)> {
