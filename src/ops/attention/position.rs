@@ -38,6 +38,7 @@ impl Bias {
     }
 
     /// The bias of a table's entry.
+    #[inline(always)]
     fn of(self, entry: f32) -> f32 {
         match self {
             Bias::Plain => entry,
@@ -57,6 +58,7 @@ impl Bias {
     }
 }
 
+#[inline(always)]
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp_of(-x))
 }
@@ -74,12 +76,14 @@ pub(super) struct Positions<'a> {
 impl Positions<'_> {
     /// One head's biases, one an entry of the table; and one more, NaN, for indices that point out
     /// of the table (a fault's doing: nobody knows what a machine would read there).
+    #[inline(always)]
     pub fn of_head(&self, head: usize) -> Vec<f32> {
         let entries = self.table[head..].iter().step_by(self.heads);
         entries.map(|entry| self.bias.of(*entry)).chain([f32::NAN]).collect()
     }
 
     /// Writes the biases of query `query` towards every key, from those [`Positions::of_head`].
+    #[inline(always)]
     pub fn look_up(&self, of_head: &[f32], query: usize, keys: usize, row: &mut [f32]) {
         let outside = of_head.len() - 1;
         let index = &self.index[query * keys..][..keys];

@@ -120,7 +120,8 @@ impl Pieces for Chunks<'_> {
         let to_vectors = Size { rows: tokens, depth: tokens, columns: dim };
         for unit in first..end {
             let (image, part) = (unit / problem.parts(), unit % problem.parts());
-            head.enter(problem, part);
+            let next = (unit + 1 < end).then(|| (unit + 1) % problem.parts());
+            head.enter(problem, part, next);
             head.gather(problem, image, number, factors, &all);
             for (row, token) in head.tokens.iter().enumerate() {
                 let pixel = (image * problem.map.height + token.row) * problem.map.width;
@@ -134,6 +135,7 @@ impl Pieces for Chunks<'_> {
                 let factor = 1.0 / exponentials(row, tokens, bias, head.labels(query));
                 row.iter_mut().for_each(|e| *e *= factor);
             }
+            head.prefetch(problem, (unit + 1) / problem.parts(), number, 0..tokens);
             v_t.transpose(&head.v, tokens, dim);
             product(to_tokens, &dy, 0, &v_t, &mut ds);
             for query in 0..tokens {

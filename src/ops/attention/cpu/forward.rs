@@ -12,8 +12,10 @@ use crate::tensor::{Region, Span};
 
 /// Queries that are taken from scores to outputs together: two tiles of the product.
 const BLOCK: usize = 12;
-/// Parts of a piece at most, so that a head's biases are looked up seldom.
+/// Parts of a piece, so that a head's biases are looked up seldom; fewer for want of parts.
 const PARTS: usize = 16;
+/// Pieces for each thread, at least.
+const PIECES: usize = 8;
 
 /// Heads × chunks of (image, part).
 struct Chunks<'a> {
@@ -43,8 +45,9 @@ pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) {
     };
     let parts: Vec<usize> = (0..problem.parts()).filter(&mut holds).collect();
     let units = region.images.len() * parts.len();
-    let chunk = units.div_ceil(PARTS).clamp(1, PARTS);
     let heads = attention.heads_of(region.channels, problem.channels());
+    let threads = if ctx.parallel { rayon::current_num_threads() } else { 1 };
+    let chunk = (units * heads.len()).div_ceil(PIECES * threads).clamp(1, PARTS);
     let chunks = units.div_ceil(chunk);
     let y = SendPtr(ctx.output().as_mut_ptr());
     let work = Chunks { problem, region, heads, parts, chunk, chunks, y };
@@ -70,9 +73,14 @@ impl Pieces for Chunks<'_> {
         let mut scores = Matrix::zeros(BLOCK, tokens);
         let mut outputs = Matrix::zeros(BLOCK, dim);
         let mut sums = [0f32; BLOCK];
-        for unit in first..units.min(first + self.chunk) {
-            let image = region.images.start + unit / self.parts.len();
-            head.enter(problem, self.parts[unit % self.parts.len()]);
+        let place = |unit: usize| {
+            (region.images.start + unit / self.parts.len(), self.parts[unit % self.parts.len()])
+        };
+        let end = units.min(first + self.chunk);
+        for unit in first..end {
+            let (image, part) = place(unit);
+            let next = (unit + 1 < end).then(|| place(unit + 1));
+            head.enter(problem, part, next.map(|(_, part)| part));
             wanted.clear();
             wanted.extend((0..tokens).filter(|token| {
                 let token = &head.tokens[*token];
@@ -82,6 +90,9 @@ impl Pieces for Chunks<'_> {
             for (block, queries) in wanted.chunks(BLOCK).enumerate() {
                 let size = Size { rows: queries.len(), depth: dim, columns: tokens };
                 product(size, &head.q, block * BLOCK, &head.k_t, &mut scores);
+                if let Some((image, _)) = next {
+                    head.prefetch(problem, image, number, block * BLOCK..(block + 1) * BLOCK);
+                }
                 // Faults in scores belong here: after the scale, before bias and mask.
                 for (row, query) in queries.iter().enumerate() {
                     let bias = added.row(*query, scores.stride());

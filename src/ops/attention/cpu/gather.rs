@@ -1,10 +1,12 @@
 //! One head of one part, copied together from all over a map.
 
+use std::ops::Range;
+
 use super::softmax::{Labels, dot};
 use super::{Factors, Problem};
 use crate::ops::attention::partition::Token;
 use crate::ops::gemm::small::Matrix;
-use crate::ops::wide::{LANES, load};
+use crate::ops::wide::LANES;
 
 /// Lengths of vectors count as at least this (as in PyTorch's `normalize`).
 pub(super) const SHORTEST: f32 = 1e-12;
@@ -12,6 +14,8 @@ pub(super) const SHORTEST: f32 = 1e-12;
 /// Queries, keys and values of one head of one part, a row a token, scaled as the form says.
 pub(super) struct Head {
     pub tokens: Vec<Token>,
+    /// Those of the part to come.
+    next: Vec<Token>,
     /// The tokens' labels, padded; empty where all are neighbours.
     labels: Vec<u32>,
     /// A row a query that is wanted.
@@ -31,6 +35,7 @@ impl Head {
         let rows = || Matrix::zeros(tokens, dim);
         Head {
             tokens: Vec::with_capacity(tokens),
+            next: Vec::with_capacity(tokens),
             labels: Vec::new(),
             q: rows(),
             k: rows(),
@@ -41,14 +46,32 @@ impl Head {
         }
     }
 
-    /// Finds the tokens of a part.
-    pub fn enter(&mut self, problem: &Problem<'_>, part: usize) {
+    /// Finds the tokens of a part, and of the one that follows.
+    pub fn enter(&mut self, problem: &Problem<'_>, part: usize, next: Option<usize>) {
         problem.attention.partition.fill(problem.map, part, &mut self.tokens);
+        self.next.clear();
+        if let Some(next) = next {
+            problem.attention.partition.fill(problem.map, next, &mut self.next);
+        }
         self.labels.clear();
         let first = self.tokens[0].label;
         if self.tokens.iter().any(|token| token.label != first) {
             self.labels.extend(self.tokens.iter().map(|token| token.label));
             self.labels.resize(self.k_t.stride(), first);
+        }
+    }
+
+    /// Asks for the vectors of some `tokens` of the next part, which will be gathered soon: a
+    /// head's share of a map lies so scattered that no machine foresees it.
+    #[inline(always)]
+    pub fn prefetch(&self, problem: &Problem<'_>, image: usize, head: usize, tokens: Range<usize>) {
+        let Problem { map, x, dim, .. } = *problem;
+        let channels = problem.channels();
+        for token in self.next.iter().take(tokens.end).skip(tokens.start) {
+            let pixel = image * map.elements() + map.index(token.row, token.column, head * dim);
+            for which in 0..3 {
+                prefetch(x, pixel + which * channels, dim);
+            }
         }
     }
 
@@ -97,11 +120,33 @@ impl Head {
     }
 }
 
-/// `dim` floats from `x[at..]`, to a row with its padding.
+/// Asks for the cache lines of `x[at..at + count]`.
+#[inline(always)]
+pub(super) fn prefetch(x: &[f32], at: usize, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (at..at + count).step_by(16) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint; it may point anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, at, count);
+}
+
+/// `dim` floats from `x[at..]`, to a row; its padding becomes zero (again: where a vector's length
+/// was NaN, so is the padding that was scaled with it).
 #[inline(always)]
 pub(super) fn copy(x: &[f32], at: usize, dim: usize, row: &mut [f32]) {
-    for (tile, to) in row.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        *to = load(x, at + tile * LANES, LANES.min(dim - tile * LANES));
+    let (row, padding) = row.split_at_mut(dim);
+    padding.fill(0.0);
+    let from = &x[at..at + dim];
+    let (tiles, rest) = from.as_chunks::<LANES>();
+    let (to_tiles, to_rest) = row.as_chunks_mut::<LANES>();
+    for (to, tile) in to_tiles.iter_mut().zip(tiles) {
+        *to = *tile;
+    }
+    for (to, value) in to_rest.iter_mut().zip(rest) {
+        *to = *value;
     }
 }
 

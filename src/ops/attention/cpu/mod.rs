@@ -100,6 +100,7 @@ enum Added {
 }
 
 impl Added {
+    #[inline(always)]
     fn new(problem: &Problem<'_>, head: usize) -> Added {
         let tokens = problem.tokens;
         let stride = tokens.next_multiple_of(16);
@@ -120,6 +121,7 @@ impl Added {
     }
 
     /// The row of a query, of `stride` floats.
+    #[inline(always)]
     fn row(&self, query: usize, stride: usize) -> &[f32] {
         match self {
             Added::Bias(rows) => rows.row(query),

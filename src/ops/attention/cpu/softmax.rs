@@ -5,8 +5,10 @@ use crate::ops::exp::exp;
 use crate::ops::wide::{LANES, Tile};
 
 /// The sum of a tile's lanes: halves onto each other.
-#[inline(always)]
-pub(super) fn sum_lanes(tile: &Tile) -> f32 {
+///
+/// Not inlined: the compiler would shape the loops before it after this tree, pair by pair.
+#[inline(never)]
+fn sum_lanes(tile: &Tile) -> f32 {
     let mut tile = *tile;
     let mut half = LANES / 2;
     while half > 0 {
@@ -56,21 +58,31 @@ fn add_bias_and_mask(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<
             }
         }
         for lane in 0..LANES {
-            let larger = scores[lane] > largest[lane];
-            largest[lane] = if larger { scores[lane] } else { largest[lane] };
+            largest[lane] = larger(scores[lane], largest[lane]);
         }
         *row = scores;
     }
-    // A NaN is no maximum, but makes the sum of the row NaN.
+    largest_lane(&largest)
+}
+
+/// The largest of a tile's lanes. Not inlined, as [`sum_lanes`].
+#[inline(never)]
+fn largest_lane(tile: &Tile) -> f32 {
+    let mut tile = *tile;
     let mut half = LANES / 2;
     while half > 0 {
         for lane in 0..half {
-            let larger = largest[lane + half] > largest[lane];
-            largest[lane] = if larger { largest[lane + half] } else { largest[lane] };
+            tile[lane] = larger(tile[lane + half], tile[lane]);
         }
         half /= 2;
     }
-    largest[0]
+    tile[0]
+}
+
+/// The larger of two; a NaN is no maximum (but makes the sum of its row NaN).
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }
 
 /// Turns a row of scores of `keys` keys into exp(s − max), 0 in the padding; returns their sum.
