@@ -7,13 +7,15 @@ use flipside::nn::Head;
 use flipside::ops::{Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Undo, Weights};
 
+use crate::formula;
 use crate::pytorch_networks::{formula_images, formula_weights};
 
-fn resnet(name: &str, head: Head, side: usize) -> (Model, Weights) {
+/// A network with the weights that it is held against PyTorch with.
+fn network(name: &str, head: Head, side: usize) -> (Model, Weights) {
     let model = Model::new(&ModelFile::open(name).unwrap(), head, 20, side, 0.0).unwrap();
-    let basic = name != "resnet50";
-    let ends = if basic { (".bn2.weight", 0.25, 0.05) } else { (".bn3.weight", 0.15, 0.03) };
-    let weights = formula_weights(&model, &[ends], false);
+    let of = if name == "resnet_small" { "resnet18" } else { name };
+    let fixture = formula::fixture(&format!("networks/{of}-baseline.json"));
+    let weights = formula_weights(&model, &formula::ranges(&fixture), false);
     (model, weights)
 }
 
@@ -31,7 +33,7 @@ fn logits(model: &Model, weights: &Weights, exec: &mut Execution, images: &[f32]
 
 #[test]
 fn infer_takes_little_more_than_the_largest_live_set() {
-    let (model, _) = resnet("resnet50", Head::Baseline, 224);
+    let (model, _) = network("resnet50", Head::Baseline, 224);
     let exec = execution(&model, PlanKind::Infer, 8);
     let (bytes, least) = (exec.plan().bytes, exec.plan().largest_live_set);
     assert!(bytes as f64 <= 1.1 * least as f64, "{bytes} bytes for a live set of {least}");
@@ -42,7 +44,7 @@ fn infer_takes_little_more_than_the_largest_live_set() {
 
 #[test]
 fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
-    let (model, weights) = resnet("resnet18", Head::TextGuided { width: 64 }, 64);
+    let (model, weights) = network("resnet18", Head::TextGuided { width: 64 }, 64);
     let images = formula_images(5, 64);
     let of_one = 64 * 64 * 3;
     let mut results = Vec::new();
@@ -66,14 +68,16 @@ fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
 /// boxes, the replay of whole nodes, and a whole unoptimised run agree in bits; and the golden
 /// values are back afterwards.
 fn check_replay(name: &str, head: Head, side: usize, every: usize) {
-    let (model, weights) = resnet(name, head, side);
+    let (model, weights) = network(name, head, side);
     let images = formula_images(2, side);
     let mut whole = execution(&model, PlanKind::Infer, 2);
     let mut golden = execution(&model, PlanKind::Golden, 2);
     let clean = logits(&model, &weights, &mut golden, &images);
     assert_eq!(clean, logits(&model, &weights, &mut whole, &images));
     let mut undo = Undo::default();
-    for (index, layer) in model.tape.injectable().iter().enumerate().rev().step_by(every) {
+    let layers = model.tape.injectable();
+    let of_images = layers.iter().enumerate().filter(|(_, layer)| !layer.shared);
+    for (index, layer) in of_images.rev().step_by(every) {
         let map = model.tape.node(layer.node).spec.map;
         for (image, bit) in [(0, 31), (1, 30), (1, 26), (0, 18), (1, 0)] {
             let element = (index * 7919 + bit * 104_729) % map.elements();
@@ -99,7 +103,7 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
         }
     }
     // Whole nodes, in descending order and then some in ascending, with faults in both images.
-    let layers = model.tape.injectable();
+    let layers: Vec<_> = layers.into_iter().filter(|layer| !layer.shared).collect();
     for layer in layers.iter().rev().chain(&layers[..3]).step_by(every) {
         let map = model.tape.node(layer.node).spec.map;
         let flip = |bit: u32| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit), 0);
@@ -131,6 +135,67 @@ fn replay_equals_a_whole_run_in_resnet50() {
 fn replay_equals_a_whole_run_in_a_small_resnet() {
     check_replay("resnet_small", Head::Baseline, 32, 1);
     check_replay("resnet_small", Head::TextGuided { width: 32 }, 32, 1);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_alexnet_and_vgg() {
+    check_replay("alexnet", Head::Baseline, 96, 3);
+    check_replay("vgg16_bn", Head::TextGuided { width: 64 }, 32, 6);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_mobilenet_v2() {
+    check_replay("mobilenet_v2", Head::TextGuided { width: 64 }, 64, 3);
+}
+
+/// 36 tokens in windows of 8 by 8: padded, and shifted in the first stage; odd maps are merged.
+#[test]
+fn replay_equals_a_whole_run_in_swin_v2() {
+    check_replay("swin_v2_t", Head::TextGuided { width: 64 }, 72, 5);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_focalnet() {
+    check_replay("focalnet_tiny_lrf", Head::Baseline, 64, 9);
+}
+
+#[test]
+fn replay_equals_a_whole_run_in_maxvit() {
+    check_replay("maxvit_t", Head::Baseline, 224, 80);
+}
+
+/// A fault in a layer that all images share reaches every image that is asked about.
+#[test]
+fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {
+    let (model, weights) = network("swin_v2_t", Head::Baseline, 32);
+    let images = formula_images(2, 32);
+    let mut whole = execution(&model, PlanKind::Infer, 2);
+    let mut golden = execution(&model, PlanKind::Golden, 2);
+    let clean = logits(&model, &weights, &mut golden, &images);
+    let mut undo = Undo::default();
+    let shared: Vec<_> = model.tape.injectable().into_iter().filter(|l| l.shared).collect();
+    assert_eq!(shared.len(), 24, "two layers a block");
+    for layer in [&shared[1], &shared[6], &shared[23]] {
+        let map = model.tape.node(layer.node).spec.map;
+        let fault = FaultEntry::output(map.elements() / 2, BitMasks::flip(1 << 29), 0);
+        let table = || FaultTable::new(&layer.name, 1, map, &[(0, fault)]).unwrap();
+        whole.arm(layer.node, table()).unwrap();
+        let expected = logits(&model, &weights, &mut whole, &images);
+        whole.disarm();
+        golden.arm(layer.node, table()).unwrap();
+        for image in 0..2 {
+            let outputs = [model.logits];
+            golden.replay_image(&weights, layer.node, image, &outputs, &mut undo).unwrap();
+            let found = golden.image_values(model.logits, image);
+            let found: Vec<u32> = found.iter().map(|v| v.to_bits()).collect();
+            let of_image = image * model.classes..(image + 1) * model.classes;
+            assert_eq!(found, expected[of_image.clone()], "{} image {image}", layer.name);
+            golden.restore(&mut undo);
+            assert_eq!(golden.read(model.logits).unwrap()[0].to_bits(), clean[0]);
+        }
+        golden.disarm();
+        assert_ne!(expected, clean, "{}: the fault reached nothing", layer.name);
+    }
 }
 
 /// One training step of a whole network, kernels against the CPU: losses, every gradient, running

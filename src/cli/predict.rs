@@ -185,7 +185,9 @@ fn forward(
     exec.begin(images)?;
     for (node, entries) in layers {
         let tape_node = model.tape.node(node);
-        exec.arm(node, FaultTable::new(&tape_node.name, images, tape_node.spec.map, &entries)?)?;
+        // A layer that all images share has one map, image 0's.
+        let (spec, name) = (tape_node.spec, &tape_node.name);
+        exec.arm(node, FaultTable::new(name, spec.maps(images), spec.map, &entries)?)?;
     }
     exec.write(model.image, pixels)?;
     exec.forward(&loaded.weights)?;
