@@ -23,6 +23,7 @@ mod run_state;
 pub mod scale;
 pub mod sgd;
 pub mod silu;
+pub(crate) mod simd;
 mod wide;
 pub mod window;
 

@@ -1,6 +1,6 @@
 //! Convolution on the CPU: implicit GEMM on channels-last data, nothing is written but results.
 
-use super::Conv2d;
+use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
 use crate::ops::gemm::{Gather, Outer, SendPtr, for_each_task, gather, outer};
 use crate::ops::{Backward, Forward};
@@ -35,7 +35,21 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     let zeros = vec![0f32; depth];
     let b_rows: Vec<usize> = (0..conv.taps()).map(|tap| tap * depth).collect();
     let base = SendPtr(y.as_mut_ptr());
-    for group in 0..conv.groups {
+    // What follows a row's sums; `part` starts at a channel of the output.
+    let finish = |_: usize, channel: usize, part: &mut [f32]| {
+        if let Some(bias) = bias {
+            for (value, bias) in part.iter_mut().zip(&bias[channel..]) {
+                *value += bias;
+            }
+        }
+    };
+    if depthwise::applies(conv) {
+        let kernels = depthwise_tiles::kernels();
+        let (x, y) = ((x, input), (base, map));
+        // SAFETY: the output holds every image of the box.
+        unsafe { depthwise::forward(kernels, conv, x, weight, y, region, parallel, finish) };
+    }
+    for group in 0..if depthwise::applies(conv) { 0 } else { conv.groups } {
         let of_group = Span::new(group * conv.group_outputs(), (group + 1) * conv.group_outputs());
         let channels = Span::new(
             region.channels.start.max(of_group.start),
@@ -77,12 +91,8 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
             // SAFETY: the box lies within the output.
             unsafe { base.get().add(offset) }
         };
-        let finish = |_: usize, column: usize, part: &mut [f32]| {
-            if let Some(bias) = bias {
-                for (value, bias) in part.iter_mut().zip(&bias[channels.start + column..]) {
-                    *value += bias;
-                }
-            }
+        let finish = |m: usize, column: usize, part: &mut [f32]| {
+            finish(m, channels.start + column, part);
         };
         // SAFETY: taps hold `depth` floats each (input or zeros); rows of the box are disjoint.
         unsafe { gather(&product, output, finish) };
@@ -105,6 +115,11 @@ fn weight_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
     let Some((dw, accumulate)) = ctx.param_gradient(0) else { return };
     let (x, dy) = (ctx.input(0), ctx.output_gradient());
     let (input, map) = (ctx.input_map(0), ctx.output_map());
+    if depthwise::applies(conv) {
+        let kernels = depthwise_tiles::kernels();
+        let (x, dy) = ((x, input), (dy, map));
+        return depthwise::weight_gradient(kernels, conv, x, dw, dy, ctx.images(), accumulate);
+    }
     let region = Region::full(ctx.images(), map);
     let depth = conv.group_inputs();
     let zeros = vec![0f32; depth];
@@ -163,6 +178,11 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
     let (weight, dy) = (ctx.param(0), ctx.output_gradient());
     let (input, map) = (ctx.input_map(0), ctx.output_map());
     let images = ctx.images();
+    if depthwise::applies(conv) {
+        let kernels = depthwise_tiles::kernels();
+        let (dx, dy) = ((dx, input), (dy, map));
+        return depthwise::input_gradient(kernels, conv, dx, weight, dy, images, accumulate);
+    }
     let transposed = &mut ctx.workspace()[..conv.terms() * conv.out_channels];
     transpose_weights(conv, weight, transposed);
     let (depth, columns) = (conv.group_outputs(), conv.group_inputs());

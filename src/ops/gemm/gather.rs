@@ -164,8 +164,8 @@ fn pack_b(
 #[cfg(test)]
 mod tests {
     use super::super::SendPtr;
-    use super::super::micro::every_kernel_set;
     use super::*;
+    use crate::ops::simd::InstructionSet;
 
     /// Small integers over odd sizes would hide rounding, so these are fractions.
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
@@ -196,7 +196,8 @@ mod tests {
                 }
             }
             let b_rows: Vec<usize> = (0..taps).map(|t| t * depth).collect();
-            for set in every_kernel_set() {
+            for set in InstructionSet::available() {
+                let kernels = Kernels::of(set);
                 for parallel in [false, true] {
                     let product = Gather {
                         rows,
@@ -217,9 +218,14 @@ mod tests {
                     let base = SendPtr(c.as_mut_ptr());
                     // SAFETY: rows are disjoint and lie within c.
                     unsafe {
-                        gather_with(&set, &product, |m| base.get().add(m * columns), |_, _, _| {});
+                        gather_with(
+                            &kernels,
+                            &product,
+                            |m| base.get().add(m * columns),
+                            |_, _, _| {},
+                        );
                     }
-                    assert_eq!(c, expected, "{} lanes", set.lanes);
+                    assert_eq!(c, expected, "{set:?}");
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::simd::{Portable, Simd};
+use crate::ops::simd::{InstructionSet, Portable, Simd};
 
 /// Rows of a tile at most.
 pub(super) const ROWS: usize = 6;
@@ -198,38 +198,25 @@ macro_rules! kernels {
 
 kernels!(portable, Portable, 2);
 #[cfg(target_arch = "x86_64")]
-kernels!(avx2, super::super::simd::Avx2, 2, "avx2,fma");
+kernels!(avx2, crate::ops::simd::Avx2, 2, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
-kernels!(avx512, super::super::simd::Avx512, 4, "avx512f");
+kernels!(avx512, crate::ops::simd::Avx512, 4, "avx512f");
+
+impl Kernels {
+    /// The kernels of an instruction set.
+    pub fn of(set: InstructionSet) -> Kernels {
+        match set {
+            InstructionSet::Portable => portable::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::kernels(),
+        }
+    }
+}
 
 /// The kernels of the best instruction set that this machine has.
 pub(super) fn kernels() -> &'static Kernels {
     static KERNELS: OnceLock<Kernels> = OnceLock::new();
-    KERNELS.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return avx512::kernels();
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return avx2::kernels();
-            }
-        }
-        portable::kernels()
-    })
-}
-
-#[cfg(test)]
-pub(super) fn every_kernel_set() -> Vec<Kernels> {
-    let mut sets = vec![portable::kernels()];
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            sets.push(avx2::kernels());
-        }
-        if is_x86_feature_detected!("avx512f") {
-            sets.push(avx512::kernels());
-        }
-    }
-    sets
+    KERNELS.get_or_init(|| Kernels::of(InstructionSet::best()))
 }

@@ -11,7 +11,8 @@
 mod gather;
 mod micro;
 mod outer;
-mod simd;
+
+use super::simd::InstructionSet;
 
 pub use gather::{Gather, gather};
 pub(crate) use outer::{Outer, outer};
@@ -24,11 +25,7 @@ pub(crate) fn variant() -> String {
 
 /// The vector extension that multiplies here.
 pub(crate) fn instruction_set() -> &'static str {
-    match (cfg!(target_arch = "x86_64"), micro::kernels().lanes) {
-        (true, 16) => "avx512",
-        (true, 8) => "avx2",
-        _ => "portable",
-    }
+    InstructionSet::best().name()
 }
 
 /// A pointer that tasks on several threads may use, each for elements of its own.
