@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench ops -- [--device cpu|cuda[:N]|emulated] [--filter TEXT] [--repeats N]`
 
+use std::time::Instant;
+
 use clap::Parser;
 
 use flipside::device::Device;
@@ -23,18 +25,22 @@ struct Args {
     /// Passes of each case; the first is not counted
     #[arg(long, default_value_t = 15)]
     repeats: usize,
+    /// Forward passes only
+    #[arg(long)]
+    forward: bool,
     /// What cargo bench passes on
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// Median milliseconds of forward and backward passes.
-fn time(case: &OpCase, device: &Device, repeats: usize) -> flipside::Result<[f64; 2]> {
+fn time(case: &OpCase, device: &Device, args: &Args) -> flipside::Result<[f64; 2]> {
     let (tape, inputs, node) = case.tape()?;
     let mut weights = Weights::new(&tape, device, true)?;
     weights.initialize(1)?;
-    let mut exec = Execution::new(&tape, device, PlanKind::Train, case.batch, &[node])?;
-    if case.training {
+    let plan = if args.forward { PlanKind::Infer } else { PlanKind::Train };
+    let mut exec = Execution::new(&tape, device, plan, case.batch, &[node])?;
+    if case.training && !args.forward {
         let samples: Vec<u64> = (0..case.batch as u64).collect();
         exec.begin_training(RunState::default(), &samples)?;
     } else {
@@ -47,10 +53,12 @@ fn time(case: &OpCase, device: &Device, repeats: usize) -> flipside::Result<[f64
     let count = case.batch * tape.node(node).spec.map.elements();
     let gradient: Vec<f32> = (0..count).map(|_| draws.between(-1.0, 1.0) as f32).collect();
     let mut times = [Vec::new(), Vec::new()];
-    for pass in 0..=repeats {
+    for pass in 0..=args.repeats.max(1) {
         exec.start_clocks();
         exec.forward(&weights)?;
-        exec.backward(&mut weights, node, &gradient, |_| {})?;
+        if !args.forward {
+            exec.backward(&mut weights, node, &gradient, |_| {})?;
+        }
         let timings = exec.timings();
         if pass > 0 {
             times[0].push(timings.values().map(|kind| kind.forward_ms).sum::<f64>());
@@ -63,15 +71,57 @@ fn time(case: &OpCase, device: &Device, repeats: usize) -> flipside::Result<[f64
     }))
 }
 
+/// What all cores multiply and add at most, in GFLOP/s; `None` where there is no AVX-512, for
+/// which the loop is written.
+#[cfg(target_arch = "x86_64")]
+fn peak_gflops() -> Option<f64> {
+    use std::arch::x86_64::*;
+    const ROUNDS: usize = 1_000_000;
+    /// Enough chains to hide the latency.
+    const CHAINS: usize = 12;
+    #[target_feature(enable = "avx512f")]
+    fn chains() -> f32 {
+        let (a, b) = (_mm512_set1_ps(std::hint::black_box(0.5)), _mm512_set1_ps(1.0));
+        let mut chains = [_mm512_setzero_ps(); CHAINS];
+        for _ in 0..ROUNDS {
+            for chain in &mut chains {
+                *chain = _mm512_fmadd_ps(a, *chain, b);
+            }
+        }
+        chains.iter().map(|chain| _mm512_reduce_add_ps(*chain)).sum()
+    }
+    if !is_x86_feature_detected!("avx512f") {
+        return None;
+    }
+    let flops = (rayon::current_num_threads() * ROUNDS * CHAINS * 16 * 2) as f64;
+    // The best of a few: cores that sleep don't count.
+    let rate = |_| {
+        let start = Instant::now();
+        // SAFETY: the instructions are there.
+        rayon::broadcast(|_| std::hint::black_box(unsafe { chains() }));
+        flops / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..5).map(rate).max_by(f64::total_cmp)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak_gflops() -> Option<f64> {
+    None
+}
+
 fn main() -> flipside::Result<()> {
     let args = Args::parse();
     let device = Device::parse(&args.device)?;
+    let peak = if device.is_cpu() { peak_gflops() } else { None };
+    if let Some(peak) = peak {
+        println!("multiply-add peak {peak:.0} GFLOP/s");
+    }
     println!("{:<46} {:>5}  {:>10}  {:>11}  rate", "case", "batch", "forward ms", "backward ms");
     for case in case::benchmarks() {
         if !case.name.contains(&args.filter) {
             continue;
         }
-        let [forward, backward] = time(&case, &device, args.repeats.max(1))?;
+        let [forward, backward] = time(&case, &device, &args)?;
         let specs: Vec<_> = case.inputs.iter().map(|input| input.spec()).collect();
         let cost = case.op.cost(&specs);
         print!("{:<46} {:>5}  {forward:>10.3}  {backward:>11.3}  ", case.name, case.batch);
@@ -80,7 +130,14 @@ fn main() -> flipside::Result<()> {
         if cost.macs > 0 {
             // Backward multiplies twice: for the input's gradient and for the weights'.
             let macs = cost.macs;
-            println!("{:.0} / {:.0} GFLOP/s", giga(2 * macs, forward), giga(4 * macs, backward));
+            let rates = [giga(2 * macs, forward), giga(4 * macs, backward)];
+            print!("{:.0} / {:.0} GFLOP/s", rates[0], rates[1]);
+            match peak {
+                Some(peak) => {
+                    println!(" ({:.0} / {:.0} %)", 100.0 * rates[0] / peak, 100.0 * rates[1] / peak)
+                }
+                None => println!(),
+            }
         } else {
             println!("{:.1} GB/s forward", giga(cost.bytes, forward));
         }

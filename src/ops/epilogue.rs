@@ -4,6 +4,7 @@
 //! The order is that of the nodes; each step gives the bits that its own node would.
 
 use super::activation::{self, Activation};
+use super::gemm::{Finish, SendPtr};
 use crate::fault::FaultTable;
 use crate::tensor::Map;
 
@@ -24,37 +25,23 @@ pub(crate) struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     pub faults: Option<&'a FaultTable>,
     pub steps: &'a [Step<'a>],
-    /// The output's map.
+    /// Where the batch's output begins, and its map.
+    pub output: SendPtr<f32>,
     pub map: Map,
+}
+
+impl Finish for Epilogue<'_> {
+    #[inline(always)]
+    fn finish(&self, _: usize, channel: usize, sums: &mut [f32]) {
+        // SAFETY: sums are finished where they lie in the output.
+        let offset = unsafe { sums.as_ptr().offset_from(self.output.get()) } as usize;
+        self.run(offset, channel, sums);
+    }
 }
 
 impl Epilogue<'_> {
     /// Finishes the sums of one pixel's channels from `channel` on, which start at element `offset`
     /// of the batch.
-    #[inline]
-    pub fn finish(&self, offset: usize, channel: usize, sums: &mut [f32]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f")]
-            fn avx512(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
-                epilogue.run(offset, channel, sums);
-            }
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
-                epilogue.run(offset, channel, sums);
-            }
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the instructions are there.
-                return unsafe { avx512(self, offset, channel, sums) };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the instructions are there.
-                return unsafe { avx2(self, offset, channel, sums) };
-            }
-        }
-        self.run(offset, channel, sums);
-    }
-
     #[inline(always)]
     fn run(&self, offset: usize, channel: usize, sums: &mut [f32]) {
         let count = sums.len();

@@ -36,6 +36,7 @@ mod product;
 mod run_state;
 pub mod scale;
 pub mod sgd;
+pub(crate) mod simd;
 pub mod slice;
 pub mod softmax;
 mod wide;

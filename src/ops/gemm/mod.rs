@@ -11,25 +11,25 @@
 mod gather;
 mod micro;
 mod outer;
-mod simd;
 pub(crate) mod small;
+mod taps;
 
-pub use gather::{Gather, gather};
+use super::simd::InstructionSet;
+
+pub(crate) use gather::AsIs;
+pub use gather::{Finish, Gather, gather};
 pub(crate) use outer::{Outer, outer};
+pub use taps::Taps;
 
 /// The loop that multiplies here, and its largest tile in rows × columns: `gather 6x64`.
 pub(crate) fn variant() -> String {
     let kernels = micro::kernels();
-    format!("gather {}x{}", micro::ROWS, kernels.vectors * kernels.lanes)
+    format!("gather {}x{}", micro::ROWS, kernels.panel())
 }
 
 /// The vector extension that multiplies here.
 pub(crate) fn instruction_set() -> &'static str {
-    match (cfg!(target_arch = "x86_64"), micro::kernels().lanes) {
-        (true, 16) => "avx512",
-        (true, 8) => "avx2",
-        _ => "portable",
-    }
+    InstructionSet::best().name()
 }
 
 /// A pointer that tasks on several threads may use, each for elements of its own.

@@ -133,7 +133,7 @@ fn for_each_tile(
             let tile = Tile {
                 segments: &[],
                 pointers: std::ptr::null(),
-                stride: 0,
+                taps: 1,
                 b: b.values()[column..].as_ptr(),
                 ldb: b.stride,
                 packed: true,
