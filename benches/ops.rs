@@ -76,7 +76,7 @@ fn time(case: &OpCase, device: &Device, args: &Args) -> flipside::Result<[f64; 2
 #[cfg(target_arch = "x86_64")]
 fn peak_gflops() -> Option<f64> {
     use std::arch::x86_64::*;
-    const ROUNDS: usize = 2_000_000;
+    const ROUNDS: usize = 1_000_000;
     /// Enough chains to hide the latency.
     const CHAINS: usize = 12;
     #[target_feature(enable = "avx512f")]
@@ -93,11 +93,15 @@ fn peak_gflops() -> Option<f64> {
     if !is_x86_feature_detected!("avx512f") {
         return None;
     }
-    let start = Instant::now();
-    // SAFETY: the instructions are there.
-    rayon::broadcast(|_| std::hint::black_box(unsafe { chains() }));
     let flops = (rayon::current_num_threads() * ROUNDS * CHAINS * 16 * 2) as f64;
-    Some(flops / start.elapsed().as_secs_f64() / 1e9)
+    // The best of a few: cores that sleep don't count.
+    let rate = |_| {
+        let start = Instant::now();
+        // SAFETY: the instructions are there.
+        rayon::broadcast(|_| std::hint::black_box(unsafe { chains() }));
+        flops / start.elapsed().as_secs_f64() / 1e9
+    };
+    (0..5).map(rate).max_by(f64::total_cmp)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

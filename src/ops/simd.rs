@@ -42,6 +42,18 @@ impl InstructionSet {
     }
 }
 
+/// Asks for the cache line at `at`, which may be anywhere.
+#[inline(always)]
+pub(super) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Vector operations; every function must be called where the instruction set is there.
 pub(super) trait Simd: Copy {
     type V: Copy;

@@ -1,40 +1,16 @@
 //! Convolution on the CPU: implicit GEMM on channels-last data, nothing is written but results.
 
+use super::scan::{PixelTaps, RowTaps, Scan, pixel};
 use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
-use crate::ops::gemm::{Gather, Outer, SendPtr, for_each_task, gather, outer};
+use crate::ops::gemm::{Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Region, Span};
 
-/// The input pixel under a kernel tap: `None` in the padding.
-fn tap_input(conv: &Conv2d, axis: usize, output: usize, tap: usize, size: usize) -> Option<usize> {
-    (output * conv.stride[axis] + tap * conv.dilation[axis])
-        .checked_sub(conv.padding[axis])
-        .filter(|at| *at < size)
-}
-
-/// Pixel number `m` of a box: image, row, column.
-fn pixel(region: &Region, m: usize) -> (usize, usize, usize) {
-    let (rows, columns) = (region.rows.len(), region.columns.len());
-    let image = m / (rows * columns);
-    let rest = m % (rows * columns);
-    (
-        region.images.start + image,
-        region.rows.start + rest / columns,
-        region.columns.start + rest % columns,
-    )
-}
-
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
-    let (x, weight) = (ctx.input(0), ctx.param(0));
     let bias = conv.bias.then(|| ctx.param(1));
-    let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
-    let parallel = ctx.parallel;
+    let (map, region) = (ctx.output_map(), ctx.region);
     let y = ctx.output();
-    let depth = conv.group_inputs();
-    let zeros = vec![0f32; depth];
-    let b_rows: Vec<usize> = (0..conv.taps()).map(|tap| tap * depth).collect();
-    let base = SendPtr(y.as_mut_ptr());
     // What follows a row's sums; `part` starts at a channel of the output.
     let finish = |_: usize, channel: usize, part: &mut [f32]| {
         if let Some(bias) = bias {
@@ -43,13 +19,37 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
             }
         }
     };
+    sums(conv, ctx, SendPtr(y.as_mut_ptr()), finish);
+    if let Some(faults) = ctx.faults {
+        faults.table.apply(y, map, region);
+    }
+    Ok(())
+}
+
+/// The sums of the box to `y`. `finish(m, channel, part)` is called once for each part of an output
+/// pixel's channels, from `channel` on, when its sums are complete; m counts the pixels of the box.
+fn sums<F>(conv: &Conv2d, ctx: &Forward<'_>, y: SendPtr<f32>, finish: F)
+where
+    F: Fn(usize, usize, &mut [f32]) + Sync,
+{
+    let (x, weight) = (ctx.input(0), ctx.param(0));
+    let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
+    let scan = Scan::forward(conv, x, input);
     if depthwise::applies(conv) {
         let kernels = depthwise_tiles::kernels();
-        let (x, y) = ((x, input), (base, map));
         // SAFETY: the output holds every image of the box.
-        unsafe { depthwise::forward(kernels, conv, x, weight, y, region, parallel, finish) };
+        unsafe {
+            depthwise::forward(kernels, &scan, weight, (y, map), region, ctx.parallel, finish);
+        }
+        return;
     }
-    for group in 0..if depthwise::applies(conv) { 0 } else { conv.groups } {
+    let product = Product { weight, conv, y, map, region, parallel: ctx.parallel };
+    let depth = conv.group_inputs();
+    if let Some(taps) = RowTaps::new(conv, &scan, region) {
+        product.run(0, region.channels, conv.kernel[1] * depth, taps, &finish);
+        return;
+    }
+    for group in 0..conv.groups {
         let of_group = Span::new(group * conv.group_outputs(), (group + 1) * conv.group_outputs());
         let channels = Span::new(
             region.channels.start.max(of_group.start),
@@ -58,38 +58,72 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
         if channels.is_empty() {
             continue;
         }
+        match one_to_one(conv, &region, map) {
+            true => {
+                let first = region.images.start * input.pixels();
+                let taps = |m: usize, pointers: &mut [*const f32]| {
+                    pointers[0] = x[(first + m) * conv.in_channels + group * depth..].as_ptr();
+                };
+                product.run(group, channels, depth, taps, &finish);
+            }
+            false => {
+                let taps = PixelTaps::new(&scan, region, group * depth, depth);
+                product.run(group, channels, depth, taps, &finish);
+            }
+        }
+    }
+}
+
+/// Whether pixel m of the box reads pixel m of its images: a kernel of 1×1 over whole maps.
+fn one_to_one(conv: &Conv2d, region: &Region, map: Map) -> bool {
+    conv.taps() == 1 && conv.stride == [1; 2] && conv.padding == [0; 2] && is_whole(region, map)
+}
+
+/// Whether the box takes all pixels of its images.
+fn is_whole(region: &Region, map: Map) -> bool {
+    region.rows == Span::all(map.height) && region.columns == Span::all(map.width)
+}
+
+/// What the products of a forward pass share.
+struct Product<'a> {
+    conv: &'a Conv2d,
+    weight: &'a [f32],
+    y: SendPtr<f32>,
+    map: Map,
+    region: Region,
+    parallel: bool,
+}
+
+impl Product<'_> {
+    /// The sums of `channels`, all of one group, over taps of `depth` floats.
+    fn run<F>(&self, group: usize, channels: Span, depth: usize, taps: impl Taps, finish: &F)
+    where
+        F: Fn(usize, usize, &mut [f32]) + Sync,
+    {
+        debug_assert_eq!(group, channels.start / self.conv.group_outputs());
+        let (map, region) = (self.map, self.region);
+        let b_rows: Vec<usize> = (0..self.conv.terms()).step_by(depth).collect();
         let product = Gather {
             rows: region.images.len() * region.rows.len() * region.columns.len(),
             b_rows: &b_rows,
             depth,
-            pointers: |m: usize, out: &mut [*const f32]| {
-                let (image, row, column) = pixel(&region, m);
-                let image = &x[image * input.elements()..];
-                let mut taps = out.iter_mut();
-                for r in 0..conv.kernel[0] {
-                    let row = tap_input(conv, 0, row, r, input.height);
-                    for (s, pointer) in (0..conv.kernel[1]).zip(&mut taps) {
-                        let column = tap_input(conv, 1, column, s, input.width);
-                        *pointer = match (row, column) {
-                            (Some(row), Some(column)) => {
-                                image[input.index(row, column, group * depth)..].as_ptr()
-                            }
-                            _ => zeros.as_ptr(),
-                        };
-                    }
-                }
-            },
-            b: &weight[channels.start..],
-            ldb: conv.out_channels,
+            pointers: taps,
+            b: &self.weight[channels.start..],
+            ldb: self.conv.out_channels,
             columns: channels.len(),
             accumulate: false,
-            parallel,
+            parallel: self.parallel,
         };
+        let (whole, first) = (is_whole(&region, map), region.images.start * map.pixels());
         let output = |m: usize| {
-            let (image, row, column) = pixel(&region, m);
-            let offset = image * map.elements() + map.index(row, column, channels.start);
+            let pixel = if whole {
+                first + m
+            } else {
+                let (image, row, column) = pixel(&region, m);
+                image * map.pixels() + row * map.width + column
+            };
             // SAFETY: the box lies within the output.
-            unsafe { base.get().add(offset) }
+            unsafe { self.y.get().add(pixel * map.channels + channels.start) }
         };
         let finish = |m: usize, column: usize, part: &mut [f32]| {
             finish(m, channels.start + column, part);
@@ -97,10 +131,6 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
         // SAFETY: taps hold `depth` floats each (input or zeros); rows of the box are disjoint.
         unsafe { gather(&product, output, finish) };
     }
-    if let Some(faults) = ctx.faults {
-        faults.table.apply(y, map, region);
-    }
-    Ok(())
 }
 
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
@@ -114,32 +144,21 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
 fn weight_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
     let Some((dw, accumulate)) = ctx.param_gradient(0) else { return };
     let (x, dy) = (ctx.input(0), ctx.output_gradient());
-    let (input, map) = (ctx.input_map(0), ctx.output_map());
+    let (input, map, images) = (ctx.input_map(0), ctx.output_map(), ctx.images());
+    let scan = Scan::forward(conv, x, input);
     if depthwise::applies(conv) {
         let kernels = depthwise_tiles::kernels();
-        let (x, dy) = ((x, input), (dy, map));
-        return depthwise::weight_gradient(kernels, conv, x, dw, dy, ctx.images(), accumulate);
+        depthwise::weight_gradient(kernels, &scan, dw, (dy, map), images, accumulate);
+        return;
     }
-    let region = Region::full(ctx.images(), map);
+    let region = Region::full(images, map);
     let depth = conv.group_inputs();
-    let zeros = vec![0f32; depth];
-    for group in 0..conv.groups {
+    let mut run = |group: usize, taps: usize, depth: usize, pointers: &dyn Taps| {
         let product = Outer {
-            pixels: ctx.images() * map.pixels(),
-            taps: conv.taps(),
+            pixels: images * map.pixels(),
+            taps,
             depth,
-            pointer: |tap: usize, m: usize| {
-                let (image, row, column) = pixel(&region, m);
-                let row = tap_input(conv, 0, row, tap / conv.kernel[1], input.height);
-                let column = tap_input(conv, 1, column, tap % conv.kernel[1], input.width);
-                match (row, column) {
-                    (Some(row), Some(column)) => {
-                        let at = image * input.elements() + input.index(row, column, group * depth);
-                        x[at..].as_ptr()
-                    }
-                    _ => zeros.as_ptr(),
-                }
-            },
+            pointers,
             b: &dy[group * conv.group_outputs()..],
             ldb: conv.out_channels,
             columns: conv.group_outputs(),
@@ -150,6 +169,13 @@ fn weight_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
         let first = SendPtr(dw[group * conv.group_outputs()..].as_mut_ptr());
         // SAFETY: taps hold `depth` floats each; dw holds every row of the group's columns.
         unsafe { outer(&product, first) };
+    };
+    if let Some(taps) = RowTaps::new(conv, &scan, region) {
+        run(0, conv.kernel[0], conv.kernel[1] * depth, &taps);
+        return;
+    }
+    for group in 0..conv.groups {
+        run(group, conv.taps(), depth, &PixelTaps::new(&scan, region, group * depth, depth));
     }
 }
 
@@ -186,43 +212,22 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
     let transposed = &mut ctx.workspace()[..conv.terms() * conv.out_channels];
     transpose_weights(conv, weight, transposed);
     let (depth, columns) = (conv.group_outputs(), conv.group_inputs());
-    let zeros = vec![0f32; depth];
     let base = SendPtr(dx.as_mut_ptr());
     for phase in 0..conv.stride[0] * conv.stride[1] {
         let phase = [phase / conv.stride[1], phase % conv.stride[1]];
-        let taps: Vec<(usize, usize)> = (0..conv.taps())
-            .map(|tap| (tap / conv.kernel[1], tap % conv.kernel[1]))
-            .filter(|(r, s)| reads(conv, 0, phase[0], *r) && reads(conv, 1, phase[1], *s))
-            .collect();
+        let scan = Scan::gradient(conv, phase, dy, map);
         let rows = input.height.saturating_sub(phase[0]).div_ceil(conv.stride[0]);
         let width = input.width.saturating_sub(phase[1]).div_ceil(conv.stride[1]);
         let of_phase = Region::full(images, Map::new(rows, width, input.channels));
-        let at = |m: usize| {
-            let (image, row, column) = pixel(&of_phase, m);
-            (image, row * conv.stride[0] + phase[0], column * conv.stride[1] + phase[1])
-        };
         for group in 0..conv.groups {
             let group_base = group * conv.taps() * depth;
             let b_rows: Vec<usize> =
-                taps.iter().map(|(r, s)| group_base + (r * conv.kernel[1] + s) * depth).collect();
+                scan.numbers().map(|number| group_base + number * depth).collect();
             let product = Gather {
                 rows: images * rows * width,
                 b_rows: &b_rows,
                 depth,
-                pointers: |m: usize, out: &mut [*const f32]| {
-                    let (image, row, column) = at(m);
-                    let image = &dy[image * map.elements()..];
-                    for ((r, s), pointer) in taps.iter().zip(out) {
-                        let row = tap_output(conv, 0, row, *r, map.height);
-                        let column = tap_output(conv, 1, column, *s, map.width);
-                        *pointer = match (row, column) {
-                            (Some(row), Some(column)) => {
-                                image[map.index(row, column, group * depth)..].as_ptr()
-                            }
-                            _ => zeros.as_ptr(),
-                        };
-                    }
-                },
+                pointers: PixelTaps::new(&scan, of_phase, group * depth, depth),
                 b: transposed,
                 ldb: columns,
                 columns,
@@ -230,7 +235,9 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
                 parallel: true,
             };
             let output = |m: usize| {
-                let (image, row, column) = at(m);
+                let (image, row, column) = pixel(&of_phase, m);
+                let (row, column) =
+                    (row * conv.stride[0] + phase[0], column * conv.stride[1] + phase[1]);
                 let offset = image * input.elements() + input.index(row, column, group * columns);
                 // SAFETY: a pixel of the input.
                 unsafe { base.get().add(offset) }
@@ -239,20 +246,6 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
             unsafe { gather(&product, output, |_, _, _| {}) };
         }
     }
-}
-
-/// Whether tap `tap` can read an input position that leaves `phase` by the stride.
-fn reads(conv: &Conv2d, axis: usize, phase: usize, tap: usize) -> bool {
-    let stride = conv.stride[axis];
-    (phase + conv.padding[axis]) % stride == (tap * conv.dilation[axis]) % stride
-}
-
-/// The output position whose tap reads `input`: `None` outside.
-fn tap_output(conv: &Conv2d, axis: usize, input: usize, tap: usize, size: usize) -> Option<usize> {
-    (input + conv.padding[axis])
-        .checked_sub(tap * conv.dilation[axis])
-        .map(|at| at / conv.stride[axis])
-        .filter(|at| *at < size)
 }
 
 /// (tap, C/groups, O) to (group, tap, O/groups, C/groups).

@@ -4,6 +4,7 @@
 
 use super::Conv2d;
 use super::depthwise_tiles::{Block, Kernels, SUMS, Sums, Tap};
+use super::scan::Scan;
 use crate::ops::gemm::{SendPtr, for_each_task};
 use crate::tensor::{Map, Region, Span};
 
@@ -12,93 +13,36 @@ pub(super) fn applies(conv: &Conv2d) -> bool {
     conv.groups == conv.in_channels && conv.groups == conv.out_channels
 }
 
-/// One axis of a scan: the result at position i reads the source at i·step + offset for each tap.
-struct Axis {
-    step: isize,
-    /// Kernel index and offset of each tap, in the order of the sum.
-    taps: Vec<(usize, isize)>,
-    /// Positions of the source.
-    size: usize,
+/// The taps of a result and those that follow it in its row.
+fn taps(
+    scan: &Scan<'_>,
+    image: usize,
+    row: usize,
+    column: usize,
+    zeros: &[f32],
+    taps: &mut Vec<Tap>,
+) {
+    taps.clear();
+    let step = scan.columns.step as usize * scan.map.channels;
+    scan.for_each_tap(image, row, column, |number, at| {
+        let (x, step) = match at {
+            Some(at) => (scan.values[at..].as_ptr(), step),
+            None => (zeros.as_ptr(), 0),
+        };
+        taps.push(Tap { x, step, number });
+    });
 }
 
-impl Axis {
-    /// What an output reads of the input.
-    fn forward(conv: &Conv2d, axis: usize, size: usize) -> Axis {
-        let offset = |tap| (tap * conv.dilation[axis]) as isize - conv.padding[axis] as isize;
-        let taps = (0..conv.kernel[axis]).map(|tap| (tap, offset(tap))).collect();
-        Axis { step: conv.stride[axis] as isize, taps, size }
+/// `columns` in order, in runs that one list of taps serves: all that lie inside, and each of the
+/// others.
+fn runs(scan: &Scan<'_>, columns: Span) -> Vec<Span> {
+    let inside = scan.columns.inside(columns);
+    let mut runs: Vec<Span> = (columns.start..inside.start).map(Span::one).collect();
+    if !inside.is_empty() {
+        runs.push(inside);
     }
-
-    /// What an input reads of the output's gradient, among inputs that leave `phase` by the stride.
-    fn gradient(conv: &Conv2d, axis: usize, phase: usize, size: usize) -> Axis {
-        let stride = conv.stride[axis] as isize;
-        let offset =
-            |tap| (phase + conv.padding[axis]) as isize - (tap * conv.dilation[axis]) as isize;
-        let taps = (0..conv.kernel[axis])
-            .filter(|tap| offset(*tap) % stride == 0)
-            .map(|tap| (tap, offset(tap) / stride))
-            .collect();
-        Axis { step: 1, taps, size }
-    }
-
-    /// Where tap `offset` of result `at` lies: `None` in the padding.
-    fn source(&self, at: usize, offset: isize) -> Option<usize> {
-        usize::try_from(at as isize * self.step + offset).ok().filter(|at| *at < self.size)
-    }
-
-    /// The results within `span` all of whose taps lie within the source.
-    fn inside(&self, span: Span) -> Span {
-        let whole = |at: &usize| self.taps.iter().all(|(_, o)| self.source(*at, *o).is_some());
-        let start = span.range().find(whole).unwrap_or(span.end);
-        let end = (start..span.end).find(|at| !whole(at)).unwrap_or(span.end);
-        Span::new(start, end)
-    }
-}
-
-/// Rows and columns of a source that results read.
-struct Scan<'a> {
-    rows: Axis,
-    columns: Axis,
-    source: &'a [f32],
-    map: Map,
-    /// As many zeros as there are channels: what padding taps read.
-    zeros: &'a [f32],
-    /// Columns of the kernel.
-    kernel_columns: usize,
-}
-
-impl Scan<'_> {
-    /// The taps of a result, with the distance to the next column's where both lie within the map.
-    fn taps(&self, image: usize, row: usize, column: usize, taps: &mut Vec<Tap>) {
-        taps.clear();
-        let image = &self.source[image * self.map.elements()..];
-        for (r, row_offset) in &self.rows.taps {
-            let source_row = self.rows.source(row, *row_offset);
-            for (s, column_offset) in &self.columns.taps {
-                let source_column = self.columns.source(column, *column_offset);
-                let (x, step) = match (source_row, source_column) {
-                    (Some(row), Some(column)) => (
-                        image[self.map.index(row, column, 0)..].as_ptr(),
-                        self.columns.step as usize * self.map.channels,
-                    ),
-                    _ => (self.zeros.as_ptr(), 0),
-                };
-                taps.push(Tap { x, step, number: r * self.kernel_columns + s });
-            }
-        }
-    }
-
-    /// `columns` in order, in runs that one list of taps serves: all that lie inside, and each of
-    /// the others.
-    fn runs(&self, columns: Span) -> Vec<Span> {
-        let inside = self.columns.inside(columns);
-        let mut runs: Vec<Span> = (columns.start..inside.start).map(Span::one).collect();
-        if !inside.is_empty() {
-            runs.push(inside);
-        }
-        runs.extend((inside.end..columns.end).map(Span::one));
-        runs
-    }
+    runs.extend((inside.end..columns.end).map(Span::one));
+    runs
 }
 
 /// Where results lie: `base` + image·`image` + row·`row` + column·`column` floats, channels
@@ -129,12 +73,14 @@ unsafe fn scan(
 ) {
     let channels = scan.map.channels;
     let rows = region.rows.len();
-    let runs = scan.runs(region.columns);
+    // What padding taps read.
+    let zeros = vec![0f32; channels];
+    let runs = runs(scan, region.columns);
     for_each_task(parallel, region.images.len() * rows, |task| {
         let (image, row) = (region.images.start + task / rows, region.rows.start + task % rows);
-        let mut taps = Vec::with_capacity(scan.rows.taps.len() * scan.columns.taps.len());
+        let mut list = Vec::with_capacity(scan.taps());
         for run in &runs {
-            scan.taps(image, row, run.start, &mut taps);
+            taps(scan, image, row, run.start, &zeros, &mut list);
             for first in run.range().step_by(kernels.columns) {
                 let columns = kernels.columns.min(run.end - first);
                 let offset = image * strides.image + row * strides.row + first * strides.column;
@@ -144,7 +90,7 @@ unsafe fn scan(
                     // SAFETY: a row of the region.
                     let y = unsafe { base.get().add(offset + channel) };
                     let block = Block {
-                        taps: &taps,
+                        taps: &list,
                         skip: first - run.start,
                         weight: weight[channel..].as_ptr(),
                         channels,
@@ -177,27 +123,17 @@ unsafe fn scan(
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn forward(
     kernels: &Kernels,
-    conv: &Conv2d,
-    (x, input): (&[f32], Map),
+    source: &Scan<'_>,
     weight: &[f32],
     (y, map): (SendPtr<f32>, Map),
     region: Region,
     parallel: bool,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) {
-    let zeros = vec![0f32; input.channels];
-    let source = Scan {
-        rows: Axis::forward(conv, 0, input.height),
-        columns: Axis::forward(conv, 1, input.width),
-        source: x,
-        map: input,
-        zeros: &zeros,
-        kernel_columns: conv.kernel[1],
-    };
     let strides =
         Strides { image: map.elements(), row: map.width * map.channels, column: map.channels };
     // SAFETY: the caller's.
-    unsafe { scan(kernels, &source, weight, region, (y, strides), false, parallel, finish) };
+    unsafe { scan(kernels, source, weight, region, (y, strides), false, parallel, finish) };
 }
 
 /// dx\[q, c\] = Σ_tap dy\[p, c\] · w\[tap, c\] over the pixels p whose tap reads q; inputs that
@@ -211,20 +147,12 @@ pub(super) fn input_gradient(
     images: usize,
     accumulate: bool,
 ) {
-    let zeros = vec![0f32; map.channels];
     for phase in 0..conv.stride[0] * conv.stride[1] {
         let phase = [phase / conv.stride[1], phase % conv.stride[1]];
         if phase[0] >= input.height || phase[1] >= input.width {
             continue;
         }
-        let source = Scan {
-            rows: Axis::gradient(conv, 0, phase[0], map.height),
-            columns: Axis::gradient(conv, 1, phase[1], map.width),
-            source: dy,
-            map,
-            zeros: &zeros,
-            kernel_columns: conv.kernel[1],
-        };
+        let source = Scan::gradient(conv, phase, dy, map);
         let rows = (input.height - phase[0]).div_ceil(conv.stride[0]);
         let columns = (input.width - phase[1]).div_ceil(conv.stride[1]);
         let of_phase = Region::full(images, Map::new(rows, columns, input.channels));
@@ -253,8 +181,7 @@ pub(super) fn input_gradient(
 /// dw\[tap, c\] = Σ_pixels x\[tap of pixel, c\] · dy\[pixel, c\], pixels in order.
 pub(super) fn weight_gradient(
     kernels: &Kernels,
-    conv: &Conv2d,
-    (x, input): (&[f32], Map),
+    scan: &Scan<'_>,
     dw: &mut [f32],
     (dy, map): (&[f32], Map),
     images: usize,
@@ -265,34 +192,26 @@ pub(super) fn weight_gradient(
     }
     let channels = map.channels;
     let zeros = vec![0f32; channels];
-    let source = Scan {
-        rows: Axis::forward(conv, 0, input.height),
-        columns: Axis::forward(conv, 1, input.width),
-        source: x,
-        map: input,
-        zeros: &zeros,
-        kernel_columns: conv.kernel[1],
-    };
-    let runs = source.runs(Span::new(0, map.width));
-    let groups = conv.taps().div_ceil(SUMS);
+    let runs = runs(scan, Span::new(0, map.width));
+    let groups = scan.taps().div_ceil(SUMS);
     // Several vectors a task share its lists of taps, as long as every core has work.
     let vectors = channels.div_ceil(kernels.lanes);
     let a_task = (vectors * groups).div_ceil(16).clamp(1, 4);
     let dw = SendPtr(dw.as_mut_ptr());
     for_each_task(true, vectors.div_ceil(a_task) * groups, |task| {
         let (chunk, group) = (task / groups, task % groups);
-        let group = group * conv.taps() / groups..(group + 1) * conv.taps() / groups;
+        let group = group * scan.taps() / groups..(group + 1) * scan.taps() / groups;
         let first = chunk * a_task * kernels.lanes;
         let of_task = first..channels.min(first + a_task * kernels.lanes);
-        let mut taps = Vec::with_capacity(conv.taps());
+        let mut list = Vec::with_capacity(scan.taps());
         for row in 0..images * map.height {
             let (image, row) = (row / map.height, row % map.height);
             for run in &runs {
-                source.taps(image, row, run.start, &mut taps);
+                taps(scan, image, row, run.start, &zeros, &mut list);
                 let dy = &dy[image * map.elements() + map.index(row, run.start, 0)..];
                 for channel in of_task.clone().step_by(kernels.lanes) {
                     let sums = Sums {
-                        taps: &taps[group.clone()],
+                        taps: &list[group.clone()],
                         pixels: run.len(),
                         channels,
                         channel,
@@ -407,10 +326,10 @@ mod tests {
                 let mut found = vec![f32::NAN; y.len()];
                 let out = (SendPtr(found.as_mut_ptr()), map);
                 let region = Region::full(images, map);
-                let source = (x.as_slice(), input);
+                let source = Scan::forward(&conv, &x, input);
                 // SAFETY: `found` has the output's size.
                 unsafe {
-                    forward(&kernels, &conv, source, &weight, out, region, true, |_, _, _| {});
+                    forward(&kernels, &source, &weight, out, region, true, |_, _, _| {});
                 }
                 assert_eq!(found, y, "{set:?}, output of {conv:?}");
                 let mut found = vec![start; dx.len()];
@@ -418,7 +337,7 @@ mod tests {
                 input_gradient(&kernels, &conv, to, &weight, (&dy, map), images, true);
                 assert_eq!(found, dx, "{set:?}, gradient of {conv:?}'s input");
                 let mut found = vec![start; dw.len()];
-                weight_gradient(&kernels, &conv, source, &mut found, (&dy, map), images, true);
+                weight_gradient(&kernels, &source, &mut found, (&dy, map), images, true);
                 assert_eq!(found, dw, "{set:?}, gradient of {conv:?}'s weights");
             }
         }

@@ -7,6 +7,7 @@ mod cpu;
 mod cuda;
 mod depthwise;
 mod depthwise_tiles;
+mod scan;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, GemmView, Init, Layout, Needs, Op, ParamSpec, Role};

@@ -1,7 +1,11 @@
 //! C\[m, n\] = Σ_taps Σ_d A_tap(m)\[d\] · B\[b_row(tap) + d, n\].
 
+use std::ops::Range;
+
 use super::for_each_task;
 use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
+use super::taps::{Scratch, Taps};
+use crate::ops::simd::prefetch;
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
 pub struct Gather<'a, P> {
@@ -11,7 +15,7 @@ pub struct Gather<'a, P> {
     pub b_rows: &'a [usize],
     /// Contiguous floats of a tap.
     pub depth: usize,
-    /// Fills in where row m's taps lie: `depth` floats each, one pointer a tap.
+    /// Where a row's taps lie: `depth` floats each.
     pub pointers: P,
     /// B, row-major, `ldb` floats a row; its columns are the result's.
     pub b: &'a [f32],
@@ -25,21 +29,29 @@ pub struct Gather<'a, P> {
 
 /// Terms of a block: with 64 columns it takes 96 KB of the second-level cache.
 const BLOCK_TERMS: usize = 384;
-/// Rows of a task: enough to make packing B cheap.
-const TASK_ROWS: usize = 240;
-/// Below this many rows B is read where it lies.
+/// Terms of a block of a thin product.
+const THIN_TERMS: usize = 32;
+/// Rows of a task at most: enough to make packing B cheap.
+const TASK_ROWS: usize = 480;
+/// Rows of a task at least, where rows have to be split for want of columns.
+const LEAST_ROWS: usize = 48;
+/// Below this many rows B is read once, where it lies.
 const PACK_ROWS: usize = 36;
+/// Tasks that each core should get, for balance.
+const TASKS: usize = 4;
+/// Panels between the one that is read and the one that is fetched.
+const PREFETCH_PANELS: usize = 2;
 
 /// Computes `product`; `output(m)` is where row m of the result starts (`columns` floats).
-/// `finish(m, row)` is called once for each part of a row when its sums are complete, with the
-/// first column of the part.
+/// `finish(m, column, part)` is called once for each part of a row when its sums are complete, with
+/// the first column of the part: a panel of 64 columns (fewer without AVX-512), still in the cache.
 ///
 /// # Safety
 /// `pointers` gives pointers to `depth` readable floats; `output` gives rows that are writable
 /// and disjoint.
 pub unsafe fn gather<P, O, F>(product: &Gather<'_, P>, output: O, finish: F)
 where
-    P: Fn(usize, &mut [*const f32]) + Sync,
+    P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
     F: Fn(usize, usize, &mut [f32]) + Sync,
 {
@@ -48,97 +60,204 @@ where
 
 unsafe fn gather_with<P, O, F>(kernels: &Kernels, product: &Gather<'_, P>, output: O, finish: F)
 where
-    P: Fn(usize, &mut [*const f32]) + Sync,
+    P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
     F: Fn(usize, usize, &mut [f32]) + Sync,
 {
     if product.rows == 0 || product.columns == 0 {
         return;
     }
-    let panel = kernels.vectors * kernels.lanes;
-    let panels = product.columns.div_ceil(panel);
-    let chunks = product.rows.div_ceil(TASK_ROWS);
-    // Few rows: spread the columns over the cores too.
-    let groups = if product.parallel { (4 / chunks).clamp(1, panels) } else { 1 };
-    let blocks = blocks(product.b_rows, product.depth);
+    let threads = if product.parallel { rayon::current_num_threads() } else { 1 };
+    let panels = product.columns.div_ceil(kernels.panel());
+    let (chunks, groups) = split(product.rows, panels, threads);
+    let thin = product.rows < PACK_ROWS;
+    let terms = if thin { THIN_TERMS } else { BLOCK_TERMS };
+    let blocks = Blocks::new(product.b_rows, product.depth, terms);
     for_each_task(product.parallel, chunks * groups, |task| {
         let (chunk, group) = (task / groups, task % groups);
-        let first = chunk * TASK_ROWS;
-        let rows = TASK_ROWS.min(product.rows - first);
-        let first_panel = group * panels / groups;
-        let last_panel = (group + 1) * panels / groups;
-        let taps = product.b_rows.len();
-        let mut pointers = vec![std::ptr::null::<f32>(); taps * rows];
-        let mut of_row = vec![std::ptr::null::<f32>(); taps];
-        for row in 0..rows {
-            (product.pointers)(first + row, &mut of_row);
-            for (tap, pointer) in of_row.iter().enumerate() {
-                pointers[tap * rows + row] = *pointer;
-            }
-        }
-        let pack = rows >= PACK_ROWS;
-        let mut packed = vec![0f32; if pack { BLOCK_TERMS * panel } else { 0 }];
-        for panel_index in first_panel..last_panel {
-            let column = panel_index * panel;
-            let columns = panel.min(product.columns - column);
-            let vectors = columns.div_ceil(kernels.lanes);
-            let width = vectors * kernels.lanes;
-            for (number, block) in blocks.iter().enumerate() {
-                if pack {
-                    pack_b(product.b, product.ldb, column, columns, width, block, &mut packed);
-                }
-                for row in (0..rows).step_by(ROWS) {
-                    let height = ROWS.min(rows - row);
-                    let mut c = [std::ptr::null_mut(); ROWS];
-                    for (r, pointer) in c.iter_mut().enumerate().take(height) {
-                        *pointer = unsafe { output(first + row + r).add(column) };
-                    }
-                    let tile = Tile {
-                        segments: block,
-                        pointers: pointers.as_ptr().wrapping_add(row),
-                        stride: rows,
-                        b: if pack { packed.as_ptr() } else { product.b[column..].as_ptr() },
-                        ldb: if pack { width } else { product.ldb },
-                        packed: pack,
-                        c,
-                        last: columns - (vectors - 1) * kernels.lanes,
-                        load: number > 0 || product.accumulate,
-                    };
-                    // SAFETY: the caller vouches for the pointers; the kernel fits the machine.
-                    unsafe { kernels.gather[height - 1][vectors - 1](&tile) };
-                    if number + 1 == blocks.len() {
-                        for (r, pointer) in c.iter().enumerate().take(height) {
-                            let part = unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
-                            finish(first + row + r, column, part);
-                        }
-                    }
-                }
-            }
-        }
+        // Only the last chunk ends within a tile.
+        let tiles = product.rows.div_ceil(ROWS);
+        let first = chunk * tiles / chunks * ROWS;
+        let end = ((chunk + 1) * tiles / chunks * ROWS).min(product.rows);
+        Scratch::with(|scratch| {
+            scratch.locate(&product.pointers, first..end, product.b_rows.len());
+            scratch.rows.clear();
+            scratch.rows.extend((first..end).map(&output));
+            let task = Task {
+                kernels,
+                product,
+                blocks: &blocks,
+                panels: group * panels / groups..(group + 1) * panels / groups,
+                first,
+            };
+            // SAFETY: the caller's; tasks have rows or panels of their own.
+            unsafe {
+                if thin { task.thin(scratch, &finish) } else { task.packed(scratch, &finish) }
+            };
+        });
     });
 }
 
-/// The sum's terms in order, in blocks of up to [`BLOCK_TERMS`].
-fn blocks(b_rows: &[usize], depth: usize) -> Vec<Vec<Segment>> {
-    let mut blocks: Vec<Vec<Segment>> = vec![Vec::new()];
-    let mut room = BLOCK_TERMS;
-    for (tap, b_row) in b_rows.iter().enumerate() {
-        let mut start = 0;
-        while start < depth {
-            if room == 0 {
-                blocks.push(Vec::new());
-                room = BLOCK_TERMS;
+/// Into how many parts rows and panels are split: parts of up to [`TASK_ROWS`] rows, columns too
+/// where those are few, and smaller parts of rows where there are few of both.
+fn split(rows: usize, panels: usize, threads: usize) -> (usize, usize) {
+    let chunks = rows.div_ceil(TASK_ROWS);
+    if threads == 1 {
+        return (chunks, 1);
+    }
+    if chunks >= TASKS * threads {
+        return (chunks.next_multiple_of(threads), 1);
+    }
+    let groups = (TASKS * threads).div_ceil(chunks).min(panels);
+    let wanted = (TASKS * threads).div_ceil(groups);
+    (wanted.min(rows / LEAST_ROWS).max(chunks), groups)
+}
+
+/// A task's part of a product: some rows by some panels of columns.
+struct Task<'a, P> {
+    kernels: &'a Kernels,
+    product: &'a Gather<'a, P>,
+    blocks: &'a Blocks,
+    panels: Range<usize>,
+    /// The task's first row.
+    first: usize,
+}
+
+impl<P> Task<'_, P> {
+    /// Panel by panel, block by block: the block's columns of B are packed and stay in the cache
+    /// while the rows pass by.
+    unsafe fn packed<F>(&self, scratch: &mut Scratch, finish: &F)
+    where
+        F: Fn(usize, usize, &mut [f32]),
+    {
+        let mut packed = std::mem::take(&mut scratch.packed);
+        packed.resize(packed.len().max(BLOCK_TERMS * self.kernels.panel()), 0.0);
+        for panel in self.panels.clone() {
+            for number in 0..self.blocks.len() {
+                let (column, columns, vectors) = self.columns(panel);
+                let width = vectors * self.kernels.lanes;
+                let segments = self.blocks.segments(number);
+                let (b, ldb) = (self.product.b, self.product.ldb);
+                pack_b(b, ldb, column, columns, width, segments, &mut packed);
+                unsafe {
+                    self.rows(scratch, panel, number, (packed.as_ptr(), width), true, finish)
+                };
             }
-            let length = (depth - start).min(room);
-            let segment = Segment { tap, start, length, b_row: b_row + start };
-            if let Some(block) = blocks.last_mut() {
-                block.push(segment);
+        }
+        scratch.packed = packed;
+    }
+
+    /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
+    unsafe fn thin<F>(&self, scratch: &Scratch, finish: &F)
+    where
+        F: Fn(usize, usize, &mut [f32]),
+    {
+        let ldb = self.product.ldb;
+        for number in 0..self.blocks.len() {
+            for panel in self.panels.clone() {
+                let (column, columns, _) = self.columns(panel);
+                let b = self.product.b[column..].as_ptr();
+                for segment in self.blocks.segments(number) {
+                    for row in segment.b_row..segment.b_row + segment.length {
+                        let ahead = row * ldb + PREFETCH_PANELS * self.kernels.panel();
+                        for line in (0..columns).step_by(16) {
+                            prefetch(b.wrapping_add(ahead + line));
+                        }
+                    }
+                }
+                unsafe { self.rows(scratch, panel, number, (b, ldb), false, finish) };
             }
-            start += length;
-            room -= length;
         }
     }
-    blocks
+
+    /// First column, columns and vectors of a panel.
+    fn columns(&self, panel: usize) -> (usize, usize, usize) {
+        let column = panel * self.kernels.panel();
+        let columns = self.kernels.panel().min(self.product.columns - column);
+        (column, columns, columns.div_ceil(self.kernels.lanes))
+    }
+
+    /// All rows of the task against one block of one panel.
+    unsafe fn rows<F>(
+        &self,
+        scratch: &Scratch,
+        panel: usize,
+        number: usize,
+        (b, ldb): (*const f32, usize),
+        packed: bool,
+        finish: &F,
+    ) where
+        F: Fn(usize, usize, &mut [f32]),
+    {
+        let taps = self.product.b_rows.len();
+        let (column, columns, vectors) = self.columns(panel);
+        let rows = scratch.rows.len();
+        for row in (0..rows).step_by(ROWS) {
+            let height = ROWS.min(rows - row);
+            let mut c = [std::ptr::null_mut(); ROWS];
+            for (pointer, start) in c.iter_mut().zip(&scratch.rows[row..row + height]) {
+                *pointer = unsafe { start.add(column) };
+            }
+            let tile = Tile {
+                segments: self.blocks.segments(number),
+                pointers: scratch.pointers(row, taps),
+                taps,
+                b,
+                ldb,
+                packed,
+                c,
+                last: columns - (vectors - 1) * self.kernels.lanes,
+                load: number > 0 || self.product.accumulate,
+            };
+            // SAFETY: the caller vouches for the pointers; the kernel fits the machine.
+            unsafe { self.kernels.gather[height - 1][vectors - 1](&tile) };
+            if number + 1 == self.blocks.len() {
+                for (r, pointer) in c.iter().enumerate().take(height) {
+                    let part = unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
+                    finish(self.first + row + r, column, part);
+                }
+            }
+        }
+    }
+}
+
+/// A sum's terms in order, in blocks of limited length.
+struct Blocks {
+    segments: Vec<Segment>,
+    /// Where each block's segments end.
+    ends: Vec<usize>,
+}
+
+impl Blocks {
+    /// Blocks of up to `terms`; one empty block where there is nothing to sum.
+    fn new(b_rows: &[usize], depth: usize, terms: usize) -> Blocks {
+        let mut blocks = Blocks { segments: Vec::new(), ends: Vec::new() };
+        let mut room = terms;
+        for (tap, b_row) in b_rows.iter().enumerate() {
+            let mut start = 0;
+            while start < depth {
+                if room == 0 {
+                    blocks.ends.push(blocks.segments.len());
+                    room = terms;
+                }
+                let length = (depth - start).min(room);
+                blocks.segments.push(Segment { tap, start, length, b_row: b_row + start });
+                start += length;
+                room -= length;
+            }
+        }
+        blocks.ends.push(blocks.segments.len());
+        blocks
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn segments(&self, block: usize) -> &[Segment] {
+        let start = if block == 0 { 0 } else { self.ends[block - 1] };
+        &self.segments[start..self.ends[block]]
+    }
 }
 
 /// Copies the columns of a block of B together, padded with zeros to whole vectors.

@@ -24,12 +24,12 @@ pub(super) struct Segment {
 
 /// What a tile reads and writes.
 ///
-/// `pointers[tap · stride + row]` is where a row's tap lies ([`gather_tile`]), or where pixel
-/// `row` of a tap lies ([`outer_tile`]). `c[row]` is where a row of the result starts.
+/// `pointers[row · taps + tap]` is where a row's tap lies; in [`outer_tile`] rows of this table are
+/// pixels. `c[row]` is where a row of the result starts.
 pub(super) struct Tile<'a> {
     pub segments: &'a [Segment],
     pub pointers: *const *const f32,
-    pub stride: usize,
+    pub taps: usize,
     /// B's rows, `ldb` floats apart. Row `b_row` of a segment, or consecutive rows if `packed`.
     pub b: *const f32,
     pub ldb: usize,
@@ -103,10 +103,10 @@ unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) 
         let mut acc = load_c::<S, R, V>(tile);
         let mut packed_b = tile.b;
         for segment in tile.segments {
-            let table = tile.pointers.add(segment.tap * tile.stride);
+            let table = tile.pointers.add(segment.tap);
             let mut a = [std::ptr::null::<f32>(); R];
             for (r, pointer) in a.iter_mut().enumerate() {
-                *pointer = (*table.add(r)).add(segment.start);
+                *pointer = (*table.add(r * tile.taps)).add(segment.start);
             }
             let mut b = if tile.packed { packed_b } else { tile.b.add(segment.b_row * tile.ldb) };
             for j in 0..segment.length {
@@ -131,10 +131,10 @@ unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
     unsafe {
         let mut acc = load_c::<S, R, V>(tile);
         for segment in tile.segments {
-            let table = tile.pointers.add(segment.tap * tile.stride);
+            let table = tile.pointers.add(segment.tap);
             let mut b = tile.b;
             for pixel in 0..segment.length {
-                let a = (*table.add(pixel)).add(segment.start);
+                let a = (*table.add(pixel * tile.taps)).add(segment.start);
                 let row = load_b::<S, V>(b, tile.last);
                 for r in 0..R {
                     let value = S::splat(*a.add(r));
@@ -203,6 +203,11 @@ kernels!(avx2, crate::ops::simd::Avx2, 2, "avx2,fma");
 kernels!(avx512, crate::ops::simd::Avx512, 4, "avx512f");
 
 impl Kernels {
+    /// Columns of a tile that fit the registers.
+    pub const fn panel(&self) -> usize {
+        self.vectors * self.lanes
+    }
+
     /// The kernels of an instruction set.
     pub fn of(set: InstructionSet) -> Kernels {
         match set {

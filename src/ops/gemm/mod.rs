@@ -11,16 +11,18 @@
 mod gather;
 mod micro;
 mod outer;
+mod taps;
 
 use super::simd::InstructionSet;
 
 pub use gather::{Gather, gather};
 pub(crate) use outer::{Outer, outer};
+pub use taps::Taps;
 
 /// The loop that multiplies here, and its largest tile in rows × columns: `gather 6x64`.
 pub(crate) fn variant() -> String {
     let kernels = micro::kernels();
-    format!("gather {}x{}", micro::ROWS, kernels.vectors * kernels.lanes)
+    format!("gather {}x{}", micro::ROWS, kernels.panel())
 }
 
 /// The vector extension that multiplies here.
