@@ -3,7 +3,7 @@
 use super::scan::{PixelTaps, RowTaps, Scan, pixel};
 use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
-use crate::ops::gemm::{Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
+use crate::ops::gemm::{AsIs, Finish, Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Region, Span};
 
@@ -26,12 +26,9 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The sums of the box to `y`. `finish(m, channel, part)` is called once for each part of an output
-/// pixel's channels, from `channel` on, when its sums are complete; m counts the pixels of the box.
-fn sums<F>(conv: &Conv2d, ctx: &Forward<'_>, y: SendPtr<f32>, finish: F)
-where
-    F: Fn(usize, usize, &mut [f32]) + Sync,
-{
+/// The sums of the box to `y`. `finish` is called once for each part of an output pixel's channels
+/// when its sums are complete; rows count the pixels of the box, columns are channels of the output.
+fn sums(conv: &Conv2d, ctx: &Forward<'_>, y: SendPtr<f32>, finish: impl Finish) {
     let (x, weight) = (ctx.input(0), ctx.param(0));
     let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
     let scan = Scan::forward(conv, x, input);
@@ -46,7 +43,7 @@ where
     let product = Product { weight, conv, y, map, region, parallel: ctx.parallel };
     let depth = conv.group_inputs();
     if let Some(taps) = RowTaps::new(conv, &scan, region) {
-        product.run(0, region.channels, conv.kernel[1] * depth, taps, &finish);
+        product.run(region.channels, conv.kernel[1] * depth, taps, &finish);
         return;
     }
     for group in 0..conv.groups {
@@ -58,18 +55,15 @@ where
         if channels.is_empty() {
             continue;
         }
-        match one_to_one(conv, &region, map) {
-            true => {
-                let first = region.images.start * input.pixels();
-                let taps = |m: usize, pointers: &mut [*const f32]| {
-                    pointers[0] = x[(first + m) * conv.in_channels + group * depth..].as_ptr();
-                };
-                product.run(group, channels, depth, taps, &finish);
-            }
-            false => {
-                let taps = PixelTaps::new(&scan, region, group * depth, depth);
-                product.run(group, channels, depth, taps, &finish);
-            }
+        if one_to_one(conv, &region, map) {
+            let first = region.images.start * input.pixels();
+            let taps = |m: usize, pointers: &mut [*const f32]| {
+                pointers[0] = x[(first + m) * conv.in_channels + group * depth..].as_ptr();
+            };
+            product.run(channels, depth, taps, &finish);
+        } else {
+            let taps = PixelTaps::new(&scan, region, group * depth, depth);
+            product.run(channels, depth, taps, &finish);
         }
     }
 }
@@ -84,6 +78,19 @@ fn is_whole(region: &Region, map: Map) -> bool {
     region.rows == Span::all(map.height) && region.columns == Span::all(map.width)
 }
 
+/// Another's end of a product whose columns start at column `by` of its own.
+struct Shifted<'a, F> {
+    finish: &'a F,
+    by: usize,
+}
+
+impl<F: Finish> Finish for Shifted<'_, F> {
+    #[inline(always)]
+    fn finish(&self, m: usize, column: usize, part: &mut [f32]) {
+        self.finish.finish(m, self.by + column, part);
+    }
+}
+
 /// What the products of a forward pass share.
 struct Product<'a> {
     conv: &'a Conv2d,
@@ -96,11 +103,7 @@ struct Product<'a> {
 
 impl Product<'_> {
     /// The sums of `channels`, all of one group, over taps of `depth` floats.
-    fn run<F>(&self, group: usize, channels: Span, depth: usize, taps: impl Taps, finish: &F)
-    where
-        F: Fn(usize, usize, &mut [f32]) + Sync,
-    {
-        debug_assert_eq!(group, channels.start / self.conv.group_outputs());
+    fn run(&self, channels: Span, depth: usize, taps: impl Taps, finish: &impl Finish) {
         let (map, region) = (self.map, self.region);
         let b_rows: Vec<usize> = (0..self.conv.terms()).step_by(depth).collect();
         let product = Gather {
@@ -125,9 +128,7 @@ impl Product<'_> {
             // SAFETY: the box lies within the output.
             unsafe { self.y.get().add(pixel * map.channels + channels.start) }
         };
-        let finish = |m: usize, column: usize, part: &mut [f32]| {
-            finish(m, channels.start + column, part);
-        };
+        let finish = Shifted { finish, by: channels.start };
         // SAFETY: taps hold `depth` floats each (input or zeros); rows of the box are disjoint.
         unsafe { gather(&product, output, finish) };
     }
@@ -243,7 +244,7 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
                 unsafe { base.get().add(offset) }
             };
             // SAFETY: taps hold `depth` floats each; pixels of a phase are disjoint.
-            unsafe { gather(&product, output, |_, _, _| {}) };
+            unsafe { gather(&product, output, AsIs) };
         }
     }
 }

@@ -5,7 +5,8 @@
 use super::Conv2d;
 use super::depthwise_tiles::{Block, Kernels, SUMS, Sums, Tap};
 use super::scan::Scan;
-use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::ops::gemm::{AsIs, Finish, SendPtr, for_each_task};
+use crate::ops::wide::wide;
 use crate::tensor::{Map, Region, Span};
 
 /// Whether `conv` is depthwise with as many outputs as inputs.
@@ -54,9 +55,9 @@ struct Strides {
     column: usize,
 }
 
-/// Computes the results of `region`, on top of what is there if `load`. `finish(m, channel, part)`
-/// is called once for each part of a result's channels when its sums are complete; m counts the
-/// pixels of the region.
+/// Computes the results of `region`, on top of what is there if `load`. `finish` is called once
+/// for each part of a result's channels when its sums are complete; rows count the pixels of the
+/// region, columns are channels.
 ///
 /// # Safety
 /// `base` and `strides` describe writable results for all of `region`.
@@ -69,7 +70,7 @@ unsafe fn scan(
     (base, strides): (SendPtr<f32>, Strides),
     load: bool,
     parallel: bool,
-    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+    finish: impl Finish,
 ) {
     let channels = scan.map.channels;
     let rows = region.rows.len();
@@ -102,21 +103,23 @@ unsafe fn scan(
                     };
                     // SAFETY: taps lie within the source or the zeros, for every column of a run.
                     unsafe { kernels.blocks[columns - 1][vectors - 1](&block) };
-                    for column in 0..columns {
-                        let m = task * region.columns.len() + first + column - region.columns.start;
-                        // SAFETY: written by the kernel just now; nobody else uses it.
-                        let values = unsafe {
-                            std::slice::from_raw_parts_mut(y.add(column * strides.column), part)
-                        };
-                        finish(m, channel, values);
-                    }
+                    let m = task * region.columns.len() + first - region.columns.start;
+                    wide(|| {
+                        for column in 0..columns {
+                            // SAFETY: stored by the kernel just now; this task's own.
+                            let values = unsafe {
+                                std::slice::from_raw_parts_mut(y.add(column * strides.column), part)
+                            };
+                            finish.finish(m + column, channel, values);
+                        }
+                    });
                 }
             }
         }
     });
 }
 
-/// The outputs of `region`; `finish` as in [`scan`], with channels of the output.
+/// The outputs of `region`; `finish` as in [`scan`].
 ///
 /// # Safety
 /// `y` holds outputs of map `map` for every image of the region.
@@ -128,7 +131,7 @@ pub(super) unsafe fn forward(
     (y, map): (SendPtr<f32>, Map),
     region: Region,
     parallel: bool,
-    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+    finish: impl Finish,
 ) {
     let strides =
         Strides { image: map.elements(), row: map.width * map.channels, column: map.channels };
@@ -164,16 +167,7 @@ pub(super) fn input_gradient(
         let first = SendPtr(dx[input.index(phase[0], phase[1], 0)..].as_mut_ptr());
         // SAFETY: a phase's pixels lie within dx, and rows are disjoint.
         unsafe {
-            scan(
-                kernels,
-                &source,
-                weight,
-                of_phase,
-                (first, strides),
-                accumulate,
-                true,
-                |_, _, _| {},
-            );
+            scan(kernels, &source, weight, of_phase, (first, strides), accumulate, true, AsIs);
         }
     }
 }
@@ -329,7 +323,7 @@ mod tests {
                 let source = Scan::forward(&conv, &x, input);
                 // SAFETY: `found` has the output's size.
                 unsafe {
-                    forward(&kernels, &source, &weight, out, region, true, |_, _, _| {});
+                    forward(&kernels, &source, &weight, out, region, true, AsIs);
                 }
                 assert_eq!(found, y, "{set:?}, output of {conv:?}");
                 let mut found = vec![start; dx.len()];

@@ -6,6 +6,7 @@ use super::for_each_task;
 use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
 use super::taps::{Scratch, Taps};
 use crate::ops::simd::prefetch;
+use crate::ops::wide::wide;
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
 pub struct Gather<'a, P> {
@@ -27,6 +28,30 @@ pub struct Gather<'a, P> {
     pub parallel: bool,
 }
 
+/// What follows the sums of a product: a closure `|m, column, part|`, or more than a closure would
+/// get inlined.
+pub trait Finish: Sync {
+    /// Called once for each part of row `m` when its sums are complete and in the nearest cache:
+    /// `part` is up to 64 columns from `column` on. To be `#[inline(always)]`, which compiles it
+    /// for the machine's vectors.
+    fn finish(&self, m: usize, column: usize, part: &mut [f32]);
+}
+
+impl<F: Fn(usize, usize, &mut [f32]) + Sync> Finish for F {
+    #[inline(always)]
+    fn finish(&self, m: usize, column: usize, part: &mut [f32]) {
+        self(m, column, part);
+    }
+}
+
+/// Nothing follows: sums stay as they are.
+pub(crate) struct AsIs;
+
+impl Finish for AsIs {
+    #[inline(always)]
+    fn finish(&self, _: usize, _: usize, _: &mut [f32]) {}
+}
+
 /// Terms of a block: with 64 columns it takes 96 KB of the second-level cache.
 const BLOCK_TERMS: usize = 384;
 /// Terms of a block of a thin product.
@@ -43,8 +68,7 @@ const TASKS: usize = 4;
 const PREFETCH_PANELS: usize = 2;
 
 /// Computes `product`; `output(m)` is where row m of the result starts (`columns` floats).
-/// `finish(m, column, part)` is called once for each part of a row when its sums are complete, with
-/// the first column of the part: a panel of 64 columns (fewer without AVX-512), still in the cache.
+/// `finish` is called once for each part of a row when its sums are complete.
 ///
 /// # Safety
 /// `pointers` gives pointers to `depth` readable floats; `output` gives rows that are writable
@@ -53,7 +77,7 @@ pub unsafe fn gather<P, O, F>(product: &Gather<'_, P>, output: O, finish: F)
 where
     P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
-    F: Fn(usize, usize, &mut [f32]) + Sync,
+    F: Finish,
 {
     unsafe { gather_with(kernels(), product, output, finish) }
 }
@@ -62,7 +86,7 @@ unsafe fn gather_with<P, O, F>(kernels: &Kernels, product: &Gather<'_, P>, outpu
 where
     P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
-    F: Fn(usize, usize, &mut [f32]) + Sync,
+    F: Finish,
 {
     if product.rows == 0 || product.columns == 0 {
         return;
@@ -126,10 +150,7 @@ struct Task<'a, P> {
 impl<P> Task<'_, P> {
     /// Panel by panel, block by block: the block's columns of B are packed and stay in the cache
     /// while the rows pass by.
-    unsafe fn packed<F>(&self, scratch: &mut Scratch, finish: &F)
-    where
-        F: Fn(usize, usize, &mut [f32]),
-    {
+    unsafe fn packed(&self, scratch: &mut Scratch, finish: &impl Finish) {
         let mut packed = std::mem::take(&mut scratch.packed);
         packed.resize(packed.len().max(BLOCK_TERMS * self.kernels.panel()), 0.0);
         for panel in self.panels.clone() {
@@ -148,10 +169,7 @@ impl<P> Task<'_, P> {
     }
 
     /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
-    unsafe fn thin<F>(&self, scratch: &Scratch, finish: &F)
-    where
-        F: Fn(usize, usize, &mut [f32]),
-    {
+    unsafe fn thin(&self, scratch: &Scratch, finish: &impl Finish) {
         let ldb = self.product.ldb;
         for number in 0..self.blocks.len() {
             for panel in self.panels.clone() {
@@ -178,17 +196,15 @@ impl<P> Task<'_, P> {
     }
 
     /// All rows of the task against one block of one panel.
-    unsafe fn rows<F>(
+    unsafe fn rows(
         &self,
         scratch: &Scratch,
         panel: usize,
         number: usize,
         (b, ldb): (*const f32, usize),
         packed: bool,
-        finish: &F,
-    ) where
-        F: Fn(usize, usize, &mut [f32]),
-    {
+        finish: &impl Finish,
+    ) {
         let taps = self.product.b_rows.len();
         let (column, columns, vectors) = self.columns(panel);
         let rows = scratch.rows.len();
@@ -212,10 +228,14 @@ impl<P> Task<'_, P> {
             // SAFETY: the caller vouches for the pointers; the kernel fits the machine.
             unsafe { self.kernels.gather[height - 1][vectors - 1](&tile) };
             if number + 1 == self.blocks.len() {
-                for (r, pointer) in c.iter().enumerate().take(height) {
-                    let part = unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
-                    finish(self.first + row + r, column, part);
-                }
+                let first = self.first + row;
+                wide(|| {
+                    for (r, pointer) in c.iter().enumerate().take(height) {
+                        // SAFETY: stored by the kernel just now; this task's own.
+                        let part = unsafe { std::slice::from_raw_parts_mut(*pointer, columns) };
+                        finish.finish(first + r, column, part);
+                    }
+                });
             }
         }
     }
@@ -337,12 +357,7 @@ mod tests {
                     let base = SendPtr(c.as_mut_ptr());
                     // SAFETY: rows are disjoint and lie within c.
                     unsafe {
-                        gather_with(
-                            &kernels,
-                            &product,
-                            |m| base.get().add(m * columns),
-                            |_, _, _| {},
-                        );
+                        gather_with(&kernels, &product, |m| base.get().add(m * columns), AsIs);
                     }
                     assert_eq!(c, expected, "{set:?}");
                 }

@@ -15,7 +15,8 @@ mod taps;
 
 use super::simd::InstructionSet;
 
-pub use gather::{Gather, gather};
+pub(crate) use gather::AsIs;
+pub use gather::{Finish, Gather, gather};
 pub(crate) use outer::{Outer, outer};
 pub use taps::Taps;
 
