@@ -16,6 +16,8 @@ pub const KIND: &str = "flipside.kind";
 pub const SNAPSHOT: &str = "training snapshot";
 /// What stands before the names of an optimiser's tensors in a snapshot.
 pub const OPTIMIZER_PREFIX: &str = "optimizer.";
+/// What stands before the names of the weights' moving average in a snapshot.
+pub const AVERAGE_PREFIX: &str = "ema.";
 
 /// Name of the text-guided head's rows.
 const HEAD_ROWS: &str = "head.weight";
@@ -25,7 +27,7 @@ const LOGIT_SCALE: &str = "logit_scale";
 /// Loads every parameter and buffer of `model` from a file, by state-dict name and PyTorch shape.
 ///
 /// A file from before PyTorch counted batches has no `num_batches_tracked` at all; they start at 0
-/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors are passed over.
+/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors and the average are passed over.
 ///
 /// # Errors
 /// One [`Error::File`] that lists all keys that are missing, unexpected or of another shape; the
@@ -36,29 +38,32 @@ pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint)
     let counts_batches =
         params.iter().filter(is_counter).any(|param| checkpoint.contains(&param.name));
     let mut problems = Problems::default();
-    let mut values = Vec::with_capacity(params.len());
-    for param in params {
-        if !checkpoint.contains(&param.name) {
-            if param.spec.role != Role::Counter || counts_batches {
-                problems.missing.push(param.name.clone());
-            }
-            values.push(Values::Counter(0));
-            continue;
-        }
-        match Values::of(param, checkpoint.get(&param.name)?) {
-            Ok(found) => values.push(found),
-            Err(detail) => problems.misshapen.push(detail),
-        }
-    }
+    let values = problems.values(params, checkpoint, "", counts_batches)?;
     let known: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
     let is_snapshot = checkpoint.metadata().get(KIND).is_some_and(|kind| kind == SNAPSHOT);
+    let extra = [OPTIMIZER_PREFIX, AVERAGE_PREFIX];
     problems.unexpected = checkpoint
         .keys()
         .filter(|key| !known.contains(key))
-        .filter(|key| !(is_snapshot && key.starts_with(OPTIMIZER_PREFIX)))
+        .filter(|key| !(is_snapshot && extra.iter().any(|prefix| key.starts_with(prefix))))
         .map(String::from)
         .collect();
     problems.check(checkpoint.path(), model)?;
+    set_all(weights, values)
+}
+
+/// Loads the moving average that a training snapshot holds.
+///
+/// # Errors
+/// As [`load_state`], but for unexpected keys.
+pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint) -> Result<()> {
+    let mut problems = Problems::default();
+    let values = problems.values(model.tape.params(), checkpoint, AVERAGE_PREFIX, true)?;
+    problems.check(checkpoint.path(), model)?;
+    set_all(weights, values)
+}
+
+fn set_all(weights: &mut Weights, values: Vec<Values>) -> Result<()> {
     for (index, values) in values.into_iter().enumerate() {
         match values {
             Values::Floats(values) => weights.set(ParamId(index), &values)?,
@@ -104,6 +109,33 @@ struct Problems {
 }
 
 impl Problems {
+    /// The values of `params`, each under its name after `prefix`; what is wrong is written down.
+    /// Counters may be missing unless `counts_batches`.
+    fn values(
+        &mut self,
+        params: &[Param],
+        checkpoint: &Checkpoint,
+        prefix: &str,
+        counts_batches: bool,
+    ) -> Result<Vec<Values>> {
+        let mut values = Vec::with_capacity(params.len());
+        for param in params {
+            let key = format!("{prefix}{}", param.name);
+            if !checkpoint.contains(&key) {
+                if param.spec.role != Role::Counter || counts_batches {
+                    self.missing.push(key);
+                }
+                values.push(Values::Counter(0));
+                continue;
+            }
+            match Values::of(param, checkpoint.get(&key)?) {
+                Ok(found) => values.push(found),
+                Err(detail) => self.misshapen.push(format!("{prefix}{detail}")),
+            }
+        }
+        Ok(values)
+    }
+
     fn check(&self, path: &Path, model: &Model) -> Result<()> {
         let kinds = [
             ("missing", &self.missing),
@@ -156,6 +188,12 @@ impl HostState {
     /// Adds a tensor of another name.
     pub fn push(&mut self, name: String, tensor: HostTensor) {
         self.tensors.push((name, tensor));
+    }
+
+    /// Adds another's tensors, `prefix` before their names.
+    pub fn append(&mut self, prefix: &str, other: HostState) {
+        let renamed = |(name, tensor)| (format!("{prefix}{name}"), tensor);
+        self.tensors.extend(other.tensors.into_iter().map(renamed));
     }
 
     /// Writes a safetensors file, whole or not at all.

@@ -14,6 +14,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
+pub mod ema;
 pub(crate) mod gemm;
 pub mod grad_norm;
 pub mod l2_normalize;
@@ -147,6 +148,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
+        checked::<ema::EmaUpdateArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
