@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Buffer, Device};
+use flipside::device::{Buffer, Device, EmulatorOptions};
 use flipside::ops::adamw::{self, AdamW};
 use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::batch_norm::BatchNorm;
@@ -468,4 +468,10 @@ fn an_optimizer_of_other_weights_is_refused() {
     let mut untrained = Weights::new(&tape, &device, false).unwrap();
     let error = exec.update(&mut untrained, &mut optimizer).unwrap_err().to_string();
     assert!(error.contains("no gradients"), "{error}");
+    let elsewhere = Device::emulated_with(EmulatorOptions::default());
+    let mut elsewhere = Weights::new(&tape, &elsewhere, true).unwrap();
+    for error in [exec.update(&mut elsewhere, &mut optimizer), elsewhere.average(&weights, 0.5)] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("emulated") && error.contains("cpu"), "{error}");
+    }
 }

@@ -27,7 +27,8 @@ const LOGIT_SCALE: &str = "logit_scale";
 /// Loads every parameter and buffer of `model` from a file, by state-dict name and PyTorch shape.
 ///
 /// A file from before PyTorch counted batches has no `num_batches_tracked` at all; they start at 0
-/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors and the average are passed over.
+/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors and the average are
+/// passed over.
 ///
 /// # Errors
 /// One [`Error::File`] that lists all keys that are missing, unexpected or of another shape; the

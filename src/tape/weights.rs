@@ -139,12 +139,14 @@ impl Weights {
         self.values.write(self.slots[id.0].offset, bytemuck::bytes_of(&value))
     }
 
-    /// Moves all parameters and running statistics towards those of `newcomers` on the same device,
-    /// whose share is from 0 to 1: 1 makes them a copy. Counters become the newcomers'.
+    /// Moves all parameters and running statistics towards those of `newcomers`, whose share is from 0
+    /// to 1: 1 makes them a copy. Counters become the newcomers'.
     ///
     /// # Errors
-    /// [`Error::Shape`] for weights of another size; those of the device.
+    /// [`Error::Usage`] for weights on another device, [`Error::Shape`] for those of another size;
+    /// those of the device.
     pub fn average(&mut self, newcomers: &Weights, share: f64) -> Result<()> {
+        newcomers.require_on(self.device())?;
         let (bytes, found) = (self.values.bytes(), newcomers.values.bytes());
         if (bytes, self.float_bytes) != (found, newcomers.float_bytes) {
             let detail = format!("has {bytes} bytes of weights, the newcomers {found}");
@@ -153,7 +155,7 @@ impl Weights {
         let (to, from) = (self.values.address(), newcomers.values.address());
         let device = self.values.device();
         let copied_from = if share == 1.0 { 0 } else { self.float_bytes };
-        // SAFETY: two arenas of `bytes` bytes, alive and borrowed for this call.
+        // SAFETY: two arenas of `bytes` bytes on this device, alive and borrowed for this call.
         unsafe {
             ema::update(device, to, from, copied_from / size_of::<f32>(), share)?;
             let offset = copied_from as u64;
@@ -171,6 +173,15 @@ impl Weights {
             hasher.update(&bytes);
         }
         Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Refuses to be used on another device than that which holds them.
+    pub(super) fn require_on(&self, device: &Device) -> Result<()> {
+        let (here, there) = (self.device().kind(), device.kind());
+        if here == there {
+            return Ok(());
+        }
+        Err(Error::usage(format!("these weights are on {here}, not on {there}")))
     }
 
     fn check(&self, id: ParamId, count: usize) -> Result<()> {
