@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Buffer, Device};
+use flipside::device::{Buffer, Device, EmulatorOptions};
 use flipside::ops::adamw::{self, AdamW};
 use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
+use flipside::ops::ema;
 use flipside::ops::grad_norm::{self, GradNorm};
 use flipside::ops::scale::Scale;
 use flipside::ops::sgd::{self, Sgd};
@@ -347,6 +348,53 @@ fn a_step_without_a_finite_norm_changes_nothing() {
     }
 }
 
+#[test]
+fn averages_equal_a_scalar_loop() {
+    let (share, kept) = (0.3f64 as f32, 0.7f64 as f32);
+    let (averages, values) = (numbers(COUNT, "a"), numbers(COUNT, "p"));
+    let expected: Vec<f32> =
+        averages.iter().zip(&values).map(|(a, p)| share.mul_add(*p, kept * a)).collect();
+    for (place, device) in devices() {
+        let (to, from) = (upload(&device, &averages), upload(&device, &values));
+        // SAFETY: two buffers of this function, of `COUNT` floats each.
+        unsafe { ema::update(&device, to.address(), from.address(), COUNT, 0.3).unwrap() };
+        assert_eq!(bits(&download(&to)), bits(&expected), "{place}");
+    }
+}
+
+/// Floats move by their share, running statistics too; counters, which lie behind them, are copied.
+#[test]
+fn averaged_weights_have_the_newcomers_counters() {
+    let tape = small_tape();
+    let is_counter = |index: usize| tape.params()[index].spec.role == Role::Counter;
+    let filled = |device: &Device, value: f32, count: u32| {
+        let mut weights = Weights::new(&tape, device, false).unwrap();
+        for index in 0..tape.params().len() {
+            let (id, elements) = (ParamId(index), tape.params()[index].spec.elements());
+            match is_counter(index) {
+                true => weights.set_counter(id, count).unwrap(),
+                false => weights.set(id, &vec![value; elements]).unwrap(),
+            }
+        }
+        weights
+    };
+    for (place, device) in devices() {
+        let (mut average, newcomers) = (filled(&device, 1.0, 7), filled(&device, 3.0, 9));
+        for (share, expected) in [(0.25, 1.5), (0.5, 2.25), (1.0, 3.0)] {
+            average.average(&newcomers, share).unwrap();
+            for index in 0..tape.params().len() {
+                let id = ParamId(index);
+                if is_counter(index) {
+                    assert_eq!(average.counter(id).unwrap(), 9, "{place}");
+                } else {
+                    let found = average.get(id).unwrap();
+                    assert!(found.iter().all(|found| *found == expected), "{place}: {found:?}");
+                }
+            }
+        }
+    }
+}
+
 /// A convolution with a bias, a batch norm and a scale.
 fn small_tape() -> Arc<Tape> {
     let mut tape = Tape::new();
@@ -420,4 +468,10 @@ fn an_optimizer_of_other_weights_is_refused() {
     let mut untrained = Weights::new(&tape, &device, false).unwrap();
     let error = exec.update(&mut untrained, &mut optimizer).unwrap_err().to_string();
     assert!(error.contains("no gradients"), "{error}");
+    let elsewhere = Device::emulated_with(EmulatorOptions::default());
+    let mut elsewhere = Weights::new(&tape, &elsewhere, true).unwrap();
+    for error in [exec.update(&mut elsewhere, &mut optimizer), elsewhere.average(&weights, 0.5)] {
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("emulated") && error.contains("cpu"), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Recipes: what a file says and leaves out, learning rates, decays, what is refused.
 
 use flipside::ops::{Init, Layout, ParamSpec, Role};
-use flipside::recipe::{OptimizerKind, Recipe, Schedule};
+use flipside::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 
 fn recipe(schedule: Schedule, warmup_epochs: usize) -> Recipe {
     Recipe { warmup_epochs, ..Recipe::new(90, 32, 0.1, schedule) }
@@ -83,6 +83,7 @@ clip_grad_norm = 5.0
 label_smoothing = 0.1
 warmup_epochs = 20
 warmup_start = 0.01
+ema = { decay = 0.99998, steps = 32 }
 schedule = { kind = "cosine", minimum = 1e-5 }
 "#;
     let recipe: Recipe = toml::from_str(text).unwrap();
@@ -97,6 +98,7 @@ schedule = { kind = "cosine", minimum = 1e-5 }
         label_smoothing: 0.1,
         warmup_epochs: 20,
         warmup_start: 0.01,
+        ema: Some(Ema { decay: 0.99998, steps: 32 }),
         ..Recipe::new(300, 256, 1e-3, Schedule::Cosine { minimum: 1e-5 })
     };
     assert_eq!(recipe, expected);
@@ -135,6 +137,8 @@ fn numbers_out_of_range_are_refused_by_name() {
         ("clip_grad_norm = inf", "clip_grad_norm"),
         ("label_smoothing = 1.0", "label_smoothing"),
         ("warmup_start = 1.0", "warmup_start"),
+        ("ema = { decay = 1.0, steps = 32 }", "ema.decay"),
+        ("ema = { decay = 0.9, steps = 0 }", "ema.steps"),
     ] {
         let error = parse(field).unwrap().check().unwrap_err().to_string();
         assert!(error.contains(&format!("recipe: {name} ")), "{field}: {error}");
@@ -148,6 +152,15 @@ fn numbers_out_of_range_are_refused_by_name() {
         let error = recipe(schedule, 0).check().unwrap_err().to_string();
         assert!(error.contains(name), "{schedule:?}: {error}");
     }
+}
+
+/// torchvision's adjustment, by hand: 1 − 0.99998 times 256·32/300, and never above 1.
+#[test]
+fn the_share_of_an_average_follows_batch_and_epochs() {
+    let new = |epochs, batch| Recipe::new(epochs, batch, 0.1, Schedule::Cosine { minimum: 0.0 });
+    let share = new(300, 256).ema_share(Ema { decay: 0.99998, steps: 32 });
+    assert!((share - 5.461_333e-4).abs() < 1e-9, "{share}");
+    assert_eq!(new(1, 256).ema_share(Ema { decay: 0.9, steps: 32 }), 1.0);
 }
 
 /// torchvision's `set_weight_decay`: a parameter called `bias` goes with the biases whatever its

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flipside::Error;
+use flipside::checkpoint::Checkpoint;
 use flipside::data::builtin::{Shapes, Split};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::device::Device;
-use flipside::models::ModelFile;
+use flipside::models::{ModelFile, load_state};
 use flipside::nn::Head;
 use flipside::progress::Silent;
-use flipside::recipe::OptimizerKind;
+use flipside::recipe::{Ema, OptimizerKind};
+use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
 mod killed;
@@ -157,6 +159,35 @@ fn a_diverging_run_names_epoch_and_step() {
     let error = trainer.run(&Silent).unwrap_err();
     assert!(matches!(error, Error::Diverged { epoch: 1, .. }), "{error}");
     assert!(error.to_string().contains("epoch 1, step "), "{error}");
+}
+
+/// The average is what is saved and handed over; it doesn't touch the training itself.
+#[test]
+fn an_average_is_saved_in_place_of_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = |ema: Option<Ema>| {
+        let output = folder.path().join(format!("{ema:?}"));
+        let mut job = job(tiny(folder.path()), Head::Baseline, 48, Some(output.clone()));
+        job.recipe.ema = ema;
+        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+        trainer.run(&Silent).unwrap();
+        let weights = trainer.weights().sha256().unwrap();
+        let (model, result) = trainer.into_parts();
+        let mut saved = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
+        let file = Checkpoint::open(&output.join("model.safetensors")).unwrap();
+        load_state(&model, &mut saved, &file).unwrap();
+        assert_eq!(saved.sha256().unwrap(), result.sha256().unwrap());
+        [weights, result.sha256().unwrap()]
+    };
+    let [weights, result] = train(None);
+    assert_eq!(weights, result);
+    // 0.01·16 images·1 step/3 epochs: a share of 0.053.
+    let [same, average] = train(Some(Ema { decay: 0.99, steps: 1 }));
+    assert_eq!(same, weights);
+    assert_ne!(average, weights);
+    // A share of 1 keeps nothing of the average.
+    let [same, average] = train(Some(Ema { decay: 0.0, steps: 1 }));
+    assert_eq!([same, average], [weights.clone(), weights]);
 }
 
 /// Logits near the largest numbers have a finite loss; on the way back batch norm multiplies by what

@@ -10,7 +10,7 @@ use crate::data::ClassList;
 use crate::device::Device;
 use crate::models::{Model, ModelFile, detect_head, load_state};
 use crate::progress::{Progress, Silent, for_stderr};
-use crate::recipe::{OptimizerKind, Recipe, Schedule};
+use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 use crate::tape::Weights;
 use crate::{Error, Result};
 
@@ -139,6 +139,13 @@ pub struct RecipeArgs {
     /// The share of the learning rate that the warm-up rises from
     #[arg(long, value_name = "SHARE")]
     pub warmup_start: Option<f64>,
+    /// Evaluate and save a moving average of the weights: DECAY:STEPS, the decay of an update (adjusted
+    /// to batch and epochs as torchvision's reference does) and the steps between two; 0.99998:32
+    #[arg(long, value_parser = parse_ema, value_name = "DECAY:STEPS")]
+    pub ema: Option<Ema>,
+    /// Evaluate and save the weights themselves, whatever the model file says
+    #[arg(long, conflicts_with = "ema")]
+    pub no_ema: bool,
     /// step:EVERY:GAMMA (times GAMMA each EVERY epochs), cosine or cosine:MINIMUM
     #[arg(long, value_parser = parse_schedule)]
     pub schedule: Option<Schedule>,
@@ -164,6 +171,7 @@ impl RecipeArgs {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             warmup_epochs: self.warmup_epochs.unwrap_or(base.warmup_epochs),
             warmup_start: self.warmup_start.unwrap_or(base.warmup_start),
+            ema: self.ema.or(base.ema).filter(|_| !self.no_ema),
             schedule: self.schedule.unwrap_or(base.schedule),
         };
         recipe.check()?;
@@ -176,6 +184,14 @@ fn parse_betas(text: &str) -> std::result::Result<[f64; 2], String> {
     match numbers {
         Some((Ok(first), Ok(second))) => Ok([first, second]),
         _ => Err("is two numbers: 0.9,0.999".into()),
+    }
+}
+
+fn parse_ema(text: &str) -> std::result::Result<Ema, String> {
+    let numbers = text.split_once(':').map(|(decay, steps)| (decay.parse(), steps.parse()));
+    match numbers {
+        Some((Ok(decay), Ok(steps))) => Ok(Ema { decay, steps }),
+        _ => Err("is a decay and a number of steps: 0.99998:32".into()),
     }
 }
 

@@ -17,6 +17,8 @@ pub const KIND: &str = "flipside.kind";
 pub const SNAPSHOT: &str = "training snapshot";
 /// What stands before the names of an optimiser's tensors in a snapshot.
 pub const OPTIMIZER_PREFIX: &str = "optimizer.";
+/// What stands before the names of the weights' moving average in a snapshot.
+pub const AVERAGE_PREFIX: &str = "ema.";
 
 /// Name of the text-guided head's rows.
 const HEAD_ROWS: &str = "head.weight";
@@ -27,7 +29,8 @@ const LOGIT_SCALE: &str = "logit_scale";
 /// Where the model's family has a [`Dialect`](super::Dialect), a file in its names is taken, too.
 ///
 /// A file from before PyTorch counted batches has no `num_batches_tracked` at all; they start at 0
-/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors are passed over.
+/// then, as they do in PyTorch. Of a training snapshot the optimiser's tensors and the average are
+/// passed over.
 ///
 /// # Errors
 /// One [`Error::File`] that lists all keys that are missing, unexpected or of another shape; the
@@ -39,54 +42,56 @@ pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint)
     let counts_batches =
         params.iter().filter(is_counter).any(|param| keys.find(&param.name).is_some());
     let mut problems = Problems::default();
-    let mut counts = HashMap::new();
-    // Everything is checked before anything is set; but only counters are kept from here, so that
-    // never more than one large tensor stands beside the weights.
-    for (index, param) in params.iter().enumerate() {
-        let is_counter = param.spec.role == Role::Counter;
-        let Some(key) = keys.find(&param.name) else {
-            if is_counter && !counts_batches {
-                counts.insert(index, 0);
-            } else {
-                problems.missing.push(param.name.clone());
-            }
-            continue;
-        };
-        let (expected, found) = (&param.spec.shape, checkpoint.shape(key)?);
-        if !keys.fits(expected, found) {
-            problems.misshapen.push(format!("{key} (expected {expected:?}, found {found:?})"));
-        } else if is_counter {
-            match count(&checkpoint.get(key)?.data) {
-                Some(count) => drop(counts.insert(index, count)),
-                None => problems
-                    .misshapen
-                    .push(format!("{key} (expected a whole number from 0 to {})", u32::MAX)),
-            }
-        } else if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init)
-            && checkpoint.get(key)?.data.into_f32() != given[..]
-        {
-            problems
-                .misshapen
-                .push(format!("{key} (its indices aren't those of this architecture)"));
-        }
-    }
+    let find = |name: &str| keys.find(name);
+    let fits = |expected: &[usize], found: &[usize]| keys.fits(expected, found);
+    let sources = problems.sources(params, checkpoint, counts_batches, find, fits)?;
     let known: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
     let is_snapshot = checkpoint.metadata().get(KIND).is_some_and(|kind| kind == SNAPSHOT);
+    let extra = [OPTIMIZER_PREFIX, AVERAGE_PREFIX];
     let unexpected: HashSet<&str> = keys
         .iter()
         .filter(|(ours, _)| !known.contains(ours))
         .map(|(_, theirs)| theirs)
-        .filter(|key| !(is_snapshot && key.starts_with(OPTIMIZER_PREFIX)))
+        .filter(|key| !(is_snapshot && extra.iter().any(|prefix| key.starts_with(prefix))))
         .collect();
     // In the file's order.
     problems.unexpected =
         checkpoint.keys().filter(|key| unexpected.contains(key)).map(String::from).collect();
     problems.check(checkpoint.path(), model)?;
-    for (index, param) in params.iter().enumerate() {
-        if let Some(count) = counts.get(&index) {
-            weights.set_counter(ParamId(index), *count)?;
-        } else if let Some(key) = keys.find(&param.name) {
-            weights.set(ParamId(index), &checkpoint.get(key)?.data.into_f32())?;
+    set_all(weights, checkpoint, sources)
+}
+
+/// Loads the moving average that a training snapshot holds.
+///
+/// # Errors
+/// As [`load_state`], but for unexpected keys.
+pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint) -> Result<()> {
+    let mut problems = Problems::default();
+    let names: HashMap<&str, &str> = checkpoint
+        .keys()
+        .filter_map(|key| Some((key.strip_prefix(AVERAGE_PREFIX)?, key)))
+        .collect();
+    let find = |name: &str| names.get(name).copied();
+    let fits = |expected: &[usize], found: &[usize]| expected == found;
+    let sources = problems.sources(model.tape.params(), checkpoint, true, find, fits)?;
+    problems.check(checkpoint.path(), model)?;
+    set_all(weights, checkpoint, sources)
+}
+
+/// Where a parameter's values come from.
+enum Source<'c> {
+    /// The tensor of this name.
+    Tensor(&'c str),
+    Count(u32),
+}
+
+fn set_all(weights: &mut Weights, checkpoint: &Checkpoint, sources: Vec<Source>) -> Result<()> {
+    for (index, source) in sources.into_iter().enumerate() {
+        match source {
+            Source::Tensor(key) => {
+                weights.set(ParamId(index), &checkpoint.get(key)?.data.into_f32())?;
+            }
+            Source::Count(count) => weights.set_counter(ParamId(index), count)?,
         }
     }
     Ok(())
@@ -110,6 +115,54 @@ struct Problems {
 }
 
 impl Problems {
+    /// Where each parameter's values come from; `find` gives the file's key for a parameter's name,
+    /// `fits` says whether a shape in the file is as good as the parameter's.
+    ///
+    /// Everything is looked at before anything is set, but only counters are kept from here, so that
+    /// never more than one large tensor stands beside the weights.
+    fn sources<'c>(
+        &mut self,
+        params: &[Param],
+        checkpoint: &'c Checkpoint,
+        counts_batches: bool,
+        find: impl Fn(&str) -> Option<&'c str>,
+        fits: impl Fn(&[usize], &[usize]) -> bool,
+    ) -> Result<Vec<Source<'c>>> {
+        let mut sources = Vec::with_capacity(params.len());
+        for param in params {
+            let is_counter = param.spec.role == Role::Counter;
+            // Stands for those that are missing, too, which no model is loaded with.
+            let mut source = Source::Count(0);
+            let Some(key) = find(&param.name) else {
+                if !is_counter || counts_batches {
+                    self.missing.push(param.name.clone());
+                }
+                sources.push(source);
+                continue;
+            };
+            let (expected, found) = (&param.spec.shape, checkpoint.shape(key)?);
+            if !fits(expected, found) {
+                self.misshapen.push(format!("{key} (expected {expected:?}, found {found:?})"));
+            } else if is_counter {
+                match count(&checkpoint.get(key)?.data) {
+                    Some(count) => source = Source::Count(count),
+                    None => self
+                        .misshapen
+                        .push(format!("{key} (expected a whole number from 0 to {})", u32::MAX)),
+                }
+            } else if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init)
+                && checkpoint.get(key)?.data.into_f32() != given[..]
+            {
+                let detail = "its indices aren't those of this architecture";
+                self.misshapen.push(format!("{key} ({detail})"));
+            } else {
+                source = Source::Tensor(key);
+            }
+            sources.push(source);
+        }
+        Ok(sources)
+    }
+
     fn check(&self, path: &Path, model: &Model) -> Result<()> {
         let kinds = [
             ("missing", &self.missing),
@@ -165,6 +218,12 @@ impl HostState {
     /// Adds a tensor of another name.
     pub fn push(&mut self, name: String, tensor: HostTensor) {
         self.tensors.push((name, tensor));
+    }
+
+    /// Adds another's tensors, `prefix` before their names.
+    pub fn append(&mut self, prefix: &str, other: HostState) {
+        let renamed = |(name, tensor)| (format!("{prefix}{name}"), tensor);
+        self.tensors.extend(other.tensors.into_iter().map(renamed));
     }
 
     /// Writes a safetensors file, whole or not at all.

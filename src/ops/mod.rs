@@ -18,6 +18,7 @@ pub mod conv2d;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementwise;
+pub mod ema;
 pub(crate) mod epilogue;
 mod exp;
 mod exponential;
@@ -191,6 +192,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
+        checked::<ema::EmaUpdateArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),

@@ -57,6 +57,16 @@ impl FromStr for OptimizerKind {
     }
 }
 
+/// An exponential moving average of the weights, which is evaluated and saved in their place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// What is kept of the average in an update, before [`Recipe::ema_share`] adjusts it.
+    pub decay: f64,
+    /// Steps from one update to the next.
+    pub steps: usize,
+}
+
 /// The hyper-parameters of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +111,8 @@ pub struct Recipe {
     /// The share of the rate that the warm-up rises from.
     #[serde(default)]
     pub warmup_start: f64,
+    #[serde(default)]
+    pub ema: Option<Ema>,
     pub schedule: Schedule,
 }
 
@@ -134,6 +146,7 @@ impl Recipe {
             label_smoothing: 0.0,
             warmup_epochs: 0,
             warmup_start: 0.0,
+            ema: None,
             schedule,
         }
     }
@@ -188,6 +201,13 @@ impl Recipe {
         own.unwrap_or(self.weight_decay)
     }
 
+    /// The newcomers' share in an update of the average: (1 − decay)·batch·steps/epochs, at most 1, by
+    /// which torchvision's reference keeps the average's reach the same share of a run.
+    pub fn ema_share(&self, ema: Ema) -> f64 {
+        let adjust = (self.batch * ema.steps) as f64 / self.epochs as f64;
+        ((1.0 - ema.decay) * adjust).min(1.0)
+    }
+
     /// Refuses numbers that can't be a training run.
     ///
     /// # Errors
@@ -220,6 +240,9 @@ impl Recipe {
         let smoothing = f64::from(self.label_smoothing);
         require(is_share(smoothing), "label_smoothing must be at least 0 and below 1")?;
         require(is_share(self.warmup_start), "warmup_start must be at least 0 and below 1")?;
+        let ema = self.ema.unwrap_or(Ema { decay: 0.0, steps: 1 });
+        require(is_share(ema.decay), "ema.decay must be at least 0 and below 1")?;
+        require(ema.steps > 0, "ema.steps must be at least 1")?;
         match self.schedule {
             Schedule::Step { every, gamma } => {
                 require(every > 0, "schedule.every must be at least 1")?;

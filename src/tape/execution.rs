@@ -463,8 +463,8 @@ impl Execution {
     /// the batch's state (see [`super::Rule::state`]).
     ///
     /// # Errors
-    /// [`Error::Usage`] for weights without gradients, [`Error::Shape`] for an optimiser of other
-    /// weights; those of the device.
+    /// [`Error::Usage`] for weights without gradients or on another device, [`Error::Shape`] for an
+    /// optimiser of other weights; those of the device.
     pub fn update(&self, weights: &mut Weights, optimizer: &mut Optimizer) -> Result<()> {
         optimizer.step(&self.device, weights, &self.state, self.state_buffer.address())
     }

@@ -124,6 +124,8 @@ impl Optimizer {
         state: &RunState,
         state_address: u64,
     ) -> Result<()> {
+        weights.require_on(device)?;
+        weights.require_on(self.decays.device())?;
         let gradients = weights.gradients().ok_or_else(|| {
             Error::usage("these weights have no gradients: they weren't made for training")
         })?;

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
-use crate::ops::Init;
 use crate::ops::arenas::DECAY_BLOCK;
+use crate::ops::{Init, Role, ema};
 use crate::rng::{self, Draw};
 use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
@@ -18,13 +18,15 @@ const ALIGNMENT: usize = size_of::<f32>() * DECAY_BLOCK;
 /// The values of a tape's parameters, and gradients where it is trained.
 ///
 /// Trained parameters lie first, in reverse tape order, so that their gradients become final from
-/// the front of the gradient arena to its end; state (running statistics) follows.
+/// the front of the gradient arena to its end; running statistics follow, then counters.
 pub struct Weights {
     tape: Arc<Tape>,
     values: Buffer,
     gradients: Option<Buffer>,
     slots: Vec<Slot>,
     trained_bytes: usize,
+    /// All but counters and indices.
+    float_bytes: usize,
 }
 
 impl Weights {
@@ -33,22 +35,28 @@ impl Weights {
     pub fn new(tape: &Arc<Tape>, device: &Device, trained: bool) -> Result<Self> {
         let mut slots = vec![Slot::default(); tape.params().len()];
         let mut offset = 0;
-        let mut trained_bytes = 0;
-        for is_trained in [true, false] {
+        // Where each of the kinds ends.
+        let mut ends = [0; 3];
+        let kind = |role: Role| match role {
+            Role::Counter | Role::Index => 2,
+            _ if role.is_trained() => 0,
+            _ => 1,
+        };
+        for (number, end) in ends.iter_mut().enumerate() {
             for (index, param) in tape.params().iter().enumerate().rev() {
-                if param.spec.role.is_trained() == is_trained {
+                if kind(param.spec.role) == number {
                     let bytes = param.spec.elements() * param.spec.dtype().bytes();
                     slots[index] = Slot { offset, bytes };
                     offset += bytes.next_multiple_of(ALIGNMENT);
                 }
             }
-            if is_trained {
-                trained_bytes = offset;
-            }
+            *end = offset;
         }
+        let [trained_bytes, float_bytes, _] = ends;
         let gradients = if trained { Some(device.alloc(trained_bytes)?) } else { None };
         let values = device.alloc(offset)?;
-        let mut weights = Weights { tape: tape.clone(), values, gradients, slots, trained_bytes };
+        let mut weights =
+            Weights { tape: tape.clone(), values, gradients, slots, trained_bytes, float_bytes };
         for (index, param) in tape.params().iter().enumerate() {
             if let Init::Given(values) = &param.spec.init {
                 weights.set(ParamId(index), values)?;
@@ -153,6 +161,30 @@ impl Weights {
         self.values.write(self.slots[id.0].offset, bytemuck::bytes_of(&value))
     }
 
+    /// Moves all parameters and running statistics towards those of `newcomers`, whose share is from 0
+    /// to 1: 1 makes them a copy. Counters become the newcomers'.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for weights on another device, [`Error::Shape`] for those of another size;
+    /// those of the device.
+    pub fn average(&mut self, newcomers: &Weights, share: f64) -> Result<()> {
+        newcomers.require_on(self.device())?;
+        let (bytes, found) = (self.values.bytes(), newcomers.values.bytes());
+        if (bytes, self.float_bytes) != (found, newcomers.float_bytes) {
+            let detail = format!("has {bytes} bytes of weights, the newcomers {found}");
+            return Err(Error::shape("average", detail));
+        }
+        let (to, from) = (self.values.address(), newcomers.values.address());
+        let device = self.values.device();
+        let copied_from = if share == 1.0 { 0 } else { self.float_bytes };
+        // SAFETY: two arenas of `bytes` bytes on this device, alive and borrowed for this call.
+        unsafe {
+            ema::update(device, to, from, copied_from / size_of::<f32>(), share)?;
+            let offset = copied_from as u64;
+            device.copy(from + offset, to + offset, bytes - copied_from)
+        }
+    }
+
     /// SHA-256, in hex, of all parameters and state as they are stored, with their names.
     pub fn sha256(&self) -> Result<String> {
         let mut hasher = Sha256::new();
@@ -163,6 +195,15 @@ impl Weights {
             hasher.update(&bytes);
         }
         Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Refuses to be used on another device than that which holds them.
+    pub(super) fn require_on(&self, device: &Device) -> Result<()> {
+        let (here, there) = (self.device().kind(), device.kind());
+        if here == there {
+            return Ok(());
+        }
+        Err(Error::usage(format!("these weights are on {here}, not on {there}")))
     }
 
     fn check(&self, id: ParamId, count: usize) -> Result<()> {

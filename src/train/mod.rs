@@ -4,6 +4,7 @@
 //! of the job and the device alone, whatever the number of threads and however often the run was
 //! stopped and resumed.
 
+mod average;
 mod evaluate;
 mod job;
 pub mod ranking;

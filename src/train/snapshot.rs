@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::EpochRecord;
 use super::job::differences;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
-use crate::models::state::{HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT};
+use crate::models::state::{
+    AVERAGE_PREFIX, HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT, load_average,
+};
 use crate::models::{Model, load_state, state};
 use crate::tape::{Optimizer, Param, ParamId, Weights};
 use crate::{Error, Result};
@@ -70,6 +72,7 @@ pub(super) fn write(
     position: &Position,
     weights: &Weights,
     optimizer: &Optimizer,
+    average: Option<&Weights>,
 ) -> Result<()> {
     let position = serde_json::to_string(position)
         .map_err(|source| Error::file(path, format!("can't be written: {source}")))?;
@@ -86,16 +89,20 @@ pub(super) fn write(
             tensors.push(tensor_name(moment, param), tensor);
         }
     }
+    if let Some(average) = average {
+        tensors.append(AVERAGE_PREFIX, HostState::read(average)?);
+    }
     tensors.write(path, &metadata)
 }
 
-/// Reads a snapshot of the run called `identity` into `weights` and `optimizer`.
+/// Reads a snapshot of the run called `identity` into `weights`, `optimizer` and `average`.
 pub(super) fn read(
     path: &Path,
     identity: &Value,
     model: &Model,
     weights: &mut Weights,
     optimizer: &mut Optimizer,
+    average: Option<&mut Weights>,
 ) -> Result<Position> {
     let checkpoint = Checkpoint::open(path)?;
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
@@ -124,6 +131,9 @@ pub(super) fn read(
             arena.push((weights.slot(id).offset, stored));
         }
         moments.push(arena);
+    }
+    if let Some(average) = average {
+        load_average(model, average, &checkpoint)?;
     }
     load_state(model, weights, &checkpoint)?;
     for ((_, buffer), arena) in optimizer.moments_mut().zip(moments) {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::average::Average;
 use super::ranking::argmax;
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Output, check_labels};
@@ -30,6 +31,7 @@ pub struct EpochRecord {
     pub loss: f32,
     /// On augmented images, each at the weights of its step.
     pub top1_percent: f32,
+    /// Of the average of the weights, if the recipe takes one, as the next.
     pub validation_loss: Option<f32>,
     pub validation_top1_percent: Option<f32>,
 }
@@ -52,6 +54,7 @@ pub struct Trainer {
     model: Model,
     weights: Weights,
     optimizer: Optimizer,
+    average: Option<Average>,
     execution: Execution,
     evaluator: Option<Evaluator>,
     position: Position,
@@ -72,6 +75,7 @@ impl Trainer {
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
         let optimizer = Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm)?;
+        let average = Average::new(recipe, &model.tape, device)?;
         let outputs = [model.loss, model.logits];
         let execution =
             Execution::new(&model.tape, device, PlanKind::Train, job.batch(), &outputs)?;
@@ -81,7 +85,17 @@ impl Trainer {
         };
         let identity = job.identity()?;
         let position = Position::default();
-        Ok(Trainer { job, identity, model, weights, optimizer, execution, evaluator, position })
+        Ok(Trainer {
+            job,
+            identity,
+            model,
+            weights,
+            optimizer,
+            average,
+            execution,
+            evaluator,
+            position,
+        })
     }
 
     /// The model as it was recorded for training: its loss is smoothed if the recipe says.
@@ -99,9 +113,15 @@ impl Trainer {
         &mut self.weights
     }
 
-    /// The model and its weights, when training is over.
+    /// The model and what training has come to, when it is over: the weights, or their average if the
+    /// recipe takes one.
     pub fn into_parts(self) -> (Model, Weights) {
-        (self.model, self.weights)
+        (self.model, self.average.map_or(self.weights, |average| average.weights))
+    }
+
+    /// What is evaluated and saved.
+    fn result(&self) -> &Weights {
+        self.average.as_ref().map_or(&self.weights, |average| &average.weights)
     }
 
     /// The memory and the clocks of the passes.
@@ -129,8 +149,9 @@ impl Trainer {
             return Err(Error::usage("a run without an output folder can't be resumed"));
         };
         let path = output.snapshot();
-        let Trainer { identity, model, weights, optimizer, .. } = self;
-        self.position = snapshot::read(&path, identity, model, weights, optimizer)?;
+        let Trainer { identity, model, weights, optimizer, average, .. } = self;
+        let average = average.as_mut().map(|average| &mut average.weights);
+        self.position = snapshot::read(&path, identity, model, weights, optimizer, average)?;
         Ok(())
     }
 
@@ -161,7 +182,7 @@ impl Trainer {
         }
         if let Some(output) = &self.job.output {
             let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
-            HostState::read(&self.weights)?.write(&output.model(), &metadata)?;
+            HostState::read(self.result())?.write(&output.model(), &metadata)?;
         }
         Ok(())
     }
@@ -245,6 +266,9 @@ impl Trainer {
         self.execution.update(&mut self.weights, &mut self.optimizer)?;
         let gradient_norm = self.optimizer.gradient_norm()?;
         gradient_norm.map_or(Ok(()), |norm| finite("gradient norm", norm))?;
+        if let Some(average) = &mut self.average {
+            average.after_step(epoch, step, &self.weights)?;
+        }
         Ok(StepFigures { loss, right, gradient_norm })
     }
 
@@ -261,8 +285,10 @@ impl Trainer {
             validation_loss: None,
             validation_top1_percent: None,
         };
+        let average = self.average.as_ref().map(|average| &average.weights);
         if let (Some(evaluator), Some(source)) = (&mut self.evaluator, &self.job.validation) {
-            let evaluation = evaluator.run(&self.weights, source, false, progress)?;
+            let weights = average.unwrap_or(&self.weights);
+            let evaluation = evaluator.run(weights, source, false, progress)?;
             record.validation_loss = Some(evaluation.mean_loss() as f32);
             record.validation_top1_percent = Some(evaluation.top1_percent() as f32);
         }
@@ -279,8 +305,9 @@ impl Trainer {
     fn write_snapshot(&self) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
         let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
-        let Trainer { position, weights, optimizer, .. } = self;
-        snapshot::write(&output.snapshot(), metadata, position, weights, optimizer)
+        let Trainer { position, weights, optimizer, average, .. } = self;
+        let average = average.as_ref().map(|average| &average.weights);
+        snapshot::write(&output.snapshot(), metadata, position, weights, optimizer, average)
     }
 }
 

@@ -11,7 +11,7 @@ use flipside::data::builtin::{Shapes, Split};
 use flipside::device::Device;
 use flipside::nn::Head;
 use flipside::progress::Silent;
-use flipside::recipe::OptimizerKind;
+use flipside::recipe::{Ema, OptimizerKind};
 use flipside::train::{Job, Trainer};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {
         job.recipe.learning_rate = 0.01;
         job.recipe.norm_weight_decay = Some(0.0);
         job.recipe.clip_grad_norm = Some(1.0);
+        job.recipe.ema = Some(Ema { decay: 0.99, steps: 3 });
     }
     job
 }

@@ -1,0 +1,32 @@
+//! Arguments and grid of `kernels/ema.cu`.
+
+use crate::Result;
+use crate::device::Device;
+use crate::kernel_args;
+use crate::ops::place;
+
+kernel_args! {
+    pub struct EmaUpdateArgs {
+        pub averages: u64,
+        pub values: u64,
+        pub count: u64,
+        pub share: f32,
+        /// 1 − share
+        pub kept: f32,
+    }
+}
+
+pub fn update(
+    device: &Device,
+    averages: u64,
+    values: u64,
+    count: usize,
+    share: f32,
+    kept: f32,
+) -> Result<()> {
+    if count == 0 {
+        return Ok(());
+    }
+    let args = EmaUpdateArgs { averages, values, count: count as u64, share, kept };
+    device.launch("ema_update_f32", place::quad_grid(count), place::BLOCK, &args)
+}
