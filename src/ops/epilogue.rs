@@ -5,6 +5,7 @@
 
 use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
+use super::simd::InstructionSet;
 use crate::fault::FaultTable;
 use crate::tensor::Map;
 
@@ -28,6 +29,8 @@ pub(crate) struct Epilogue<'a> {
     /// Where the batch's output begins, and its map.
     pub output: SendPtr<f32>,
     pub map: Map,
+    /// What it runs on.
+    pub set: InstructionSet,
 }
 
 impl Finish for Epilogue<'_> {
@@ -35,6 +38,24 @@ impl Finish for Epilogue<'_> {
     fn finish(&self, _: usize, channel: usize, sums: &mut [f32]) {
         // SAFETY: sums are finished where they lie in the output.
         let offset = unsafe { sums.as_ptr().offset_from(self.output.get()) } as usize;
+        // Too much to be inlined into the caller, so it has to ask for the instructions itself.
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            fn avx512(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
+                epilogue.run(offset, channel, sums);
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
+                epilogue.run(offset, channel, sums);
+            }
+            // SAFETY: the instructions are there.
+            match self.set {
+                InstructionSet::Avx512 => return unsafe { avx512(self, offset, channel, sums) },
+                InstructionSet::Avx2 => return unsafe { avx2(self, offset, channel, sums) },
+                InstructionSet::Portable => {}
+            }
+        }
         self.run(offset, channel, sums);
     }
 }
