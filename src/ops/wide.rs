@@ -37,13 +37,26 @@ pub(crate) trait Pieces: Sync {
     fn run(&self, piece: usize);
 }
 
-/// Does all pieces, on every core if `parallel`, compiled as [`wide`] says.
+/// Does all pieces, on every core if `parallel`, compiled for AVX-512 (a tile is a register), or as
+/// [`wide`] says.
 pub(crate) fn for_each_piece(parallel: bool, count: usize, work: &impl Pieces) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx2,fma")]
         fn avx2(work: &impl Pieces, piece: usize) {
             work.run(piece);
+        }
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+        fn avx512(work: &impl Pieces, piece: usize) {
+            work.run(piece);
+        }
+        let has_avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq");
+        if has_avx512 {
+            // SAFETY: the instructions are there.
+            for_each_task(parallel, count, |piece| unsafe { avx512(work, piece) });
+            return;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the instructions are there.
