@@ -111,7 +111,7 @@ impl MaxVit {
         }
         for width in &self.widths {
             check_channels("widths", *width)?;
-            if width % self.head_width != 0 {
+            if !width.is_multiple_of(self.head_width) {
                 return Err(Error::usage(format!(
                     "a MaxViT's {width} channels can't be shared by heads of {}",
                     self.head_width

@@ -98,7 +98,7 @@ impl SwinV2 {
         }
         for (stage, heads) in self.heads.iter().enumerate() {
             let width = self.width << stage;
-            if *heads == 0 || width % heads != 0 {
+            if *heads == 0 || !width.is_multiple_of(*heads) {
                 return Err(Error::usage(format!(
                     "a Swin V2's {width} channels can't be shared by {heads} heads"
                 )));

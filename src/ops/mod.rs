@@ -20,7 +20,6 @@ pub mod dropout;
 mod elementwise;
 pub mod ema;
 pub(crate) mod epilogue;
-mod exp;
 mod exponential;
 pub mod gated_sum;
 pub(crate) mod gemm;

@@ -81,7 +81,7 @@ impl Op for Attention {
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
         let problem = |detail: String| Err(Error::shape("attention", detail));
-        if self.heads == 0 || map.channels == 0 || map.channels % (3 * self.heads) != 0 {
+        if self.heads == 0 || map.channels == 0 || !map.channels.is_multiple_of(3 * self.heads) {
             let detail = format!("queries, keys and values of {} heads can't be {map}", self.heads);
             return problem(detail);
         }

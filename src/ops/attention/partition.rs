@@ -109,7 +109,8 @@ impl Partition {
     /// Whether `map` falls into whole parts.
     pub(super) fn check(self, map: Map) -> Result<()> {
         let Some(size) = self.window() else { return Ok(()) };
-        let fits = |length: usize, size: usize| size > 0 && length > 0 && length % size == 0;
+        let fits =
+            |length: usize, size: usize| size > 0 && length > 0 && length.is_multiple_of(size);
         if !fits(map.height, size[0]) || !fits(map.width, size[1]) {
             let [rows, columns] = size;
             let detail = format!("{map} doesn't fall into windows of {rows}×{columns}");

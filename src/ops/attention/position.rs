@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ops::exp::exp_of;
+use crate::ops::exponential::sigmoid;
 use crate::ops::{Init, Layout, ParamSpec, Role};
 
 /// How the table becomes what is added to scores.
@@ -58,11 +58,6 @@ impl Bias {
     }
 }
 
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp_of(-x))
-}
-
 /// A table and its indices, as a pass reads them.
 #[derive(Clone, Copy)]
 pub(super) struct Positions<'a> {
@@ -82,32 +77,25 @@ impl Positions<'_> {
         entries.map(|entry| self.bias.of(*entry)).chain([f32::NAN]).collect()
     }
 
-    /// Writes the biases of query `query` towards every key, from those [`Positions::of_head`].
+    /// Writes the biases of query `query` towards every key to `row`, from [`Positions::of_head`].
     #[inline(always)]
-    pub fn look_up(&self, of_head: &[f32], query: usize, keys: usize, row: &mut [f32]) {
+    pub fn look_up(&self, of_head: &[f32], query: usize, row: &mut [f32]) {
         let outside = of_head.len() - 1;
-        let index = &self.index[query * keys..][..keys];
+        let index = &self.index[query * row.len()..][..row.len()];
         for (value, index) in row.iter_mut().zip(index) {
             *value = of_head[(*index as usize).min(outside)];
         }
     }
 
-    /// Sends the gradient of one head's biases, `keys` of every `stride` floats a row, to its
-    /// column of the table's gradient.
-    pub fn backward(
-        &self,
-        head: usize,
-        keys: usize,
-        rows: &[f64],
-        mut write: impl FnMut(usize, f32),
-    ) {
+    /// Gradients of one head's column of the table: `write(element of the table, gradient)` of
+    /// each, from `sums`, those of the bias of every pair of tokens.
+    pub fn backward(&self, head: usize, sums: &[f64], mut write: impl FnMut(usize, f32)) {
         let entries = self.table.len() / self.heads;
-        let mut sums = vec![0f64; entries + 1];
-        for (value, index) in rows.iter().zip(self.index) {
-            sums[(*index as usize).min(entries)] += value;
+        let mut gradients = vec![0f64; entries + 1];
+        for (sum, index) in sums.iter().zip(self.index) {
+            gradients[(*index as usize).min(entries)] += sum;
         }
-        debug_assert_eq!(rows.len(), keys * keys);
-        for (entry, sum) in sums[..entries].iter().enumerate() {
+        for (entry, sum) in gradients[..entries].iter().enumerate() {
             let at = entry * self.heads + head;
             write(at, (sum * f64::from(self.bias.slope(self.table[at]))) as f32);
         }
@@ -135,12 +123,12 @@ mod tests {
             Positions { bias: Bias::Plain, table: &table, index: &[1, 0, 1 << 20, 2], heads: 2 };
         let of_head = positions.of_head(1);
         let mut row = [0.0; 2];
-        positions.look_up(&of_head, 0, 2, &mut row);
+        positions.look_up(&of_head, 0, &mut row);
         assert_eq!(row, [-0.25, -0.5]);
-        positions.look_up(&of_head, 1, 2, &mut row);
+        positions.look_up(&of_head, 1, &mut row);
         assert!(row.iter().all(|value| value.is_nan()));
         let mut gradient = [0.0; 4];
-        positions.backward(1, 2, &[1.0, 2.0, 4.0, 8.0], |at, value| gradient[at] = value);
+        positions.backward(1, &[1.0, 2.0, 4.0, 8.0], |at, value| gradient[at] = value);
         assert_eq!(gradient, [0.0, 2.0, 0.0, 1.0]);
     }
 }

@@ -47,10 +47,8 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) {
     let chunks = units.min(CHUNKS);
     let pieces = attention.heads * chunks;
     let table = if attention.bias.is_some() { ctx.input_gradient(1) } else { None };
-    let scales = match attention.bias {
-        _ if problem.logit_scale.is_none() => None,
-        _ => ctx.param_gradient(attention.logit_scale_index()),
-    };
+    let scale = attention.logit_scale_index();
+    let scales = problem.logit_scale.and_then(|_| ctx.param_gradient(scale));
     let of_piece = tokens * stride(tokens);
     let mut bias_sums = vec![0f32; if table.is_some() { pieces * of_piece } else { 0 }];
     let mut scale_sums = vec![0f64; pieces];
@@ -76,7 +74,7 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) {
                     sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
                 }
             }
-            positions.backward(head, tokens, &sums, |at, value| {
+            positions.backward(head, &sums, |at, value| {
                 // SAFETY: an element of the table, in this head's column.
                 let to = unsafe { &mut *gradient.get().add(at) };
                 *to = if add { *to + value } else { value };
@@ -92,6 +90,8 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) {
 }
 
 impl Pieces for Chunks<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let Problem { tokens, dim, .. } = self.problem;
@@ -124,15 +124,16 @@ impl Pieces for Chunks<'_> {
             head.enter(problem, part, next);
             head.gather(problem, image, number, factors, &all);
             for (row, token) in head.tokens.iter().enumerate() {
-                let pixel = (image * problem.map.height + token.row) * problem.map.width;
-                let at = (pixel + token.column) * problem.channels() + number * dim;
+                let map = problem.map;
+                let pixel = (image * map.height + token.row) * map.width + token.column;
+                let at = pixel * problem.channels() + number * dim;
                 copy(self.dy, at, dim, dy.row_mut(row));
             }
             product(to_tokens, &head.q, 0, &head.k_t, &mut p);
             for query in 0..tokens {
                 let bias = added.row(query, p.stride());
                 let row = p.row_mut(query);
-                let factor = 1.0 / exponentials(row, tokens, bias, head.labels(query));
+                let factor = 1.0 / exponentials(row, bias, head.labels(query));
                 row.iter_mut().for_each(|e| *e *= factor);
             }
             head.prefetch(problem, (unit + 1) / problem.parts(), number, 0..tokens);

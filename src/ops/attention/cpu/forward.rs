@@ -1,6 +1,6 @@
 //! Forward: over a box, only its queries and heads.
 
-use super::gather::Head;
+use super::gather::{Head, prefetch};
 use super::softmax::exponentials;
 use super::{Added, Problem};
 use crate::ops::Forward;
@@ -59,6 +59,8 @@ fn within(region: Region, row: usize, column: usize) -> bool {
 }
 
 impl Pieces for Chunks<'_> {
+    const AVX512: bool = true;
+
     #[inline(always)]
     fn run(&self, piece: usize) {
         let Chunks { problem, region, .. } = self;
@@ -86,6 +88,9 @@ impl Pieces for Chunks<'_> {
                 let token = &head.tokens[*token];
                 within(*region, token.row, token.column)
             }));
+            for query in &wanted {
+                prefetch(self.output(image, number, &head, *query), dim);
+            }
             head.gather(problem, image, number, factors, &wanted);
             for (block, queries) in wanted.chunks(BLOCK).enumerate() {
                 let size = Size { rows: queries.len(), depth: dim, columns: tokens };
@@ -96,8 +101,7 @@ impl Pieces for Chunks<'_> {
                 // Faults in scores belong here: after the scale, before bias and mask.
                 for (row, query) in queries.iter().enumerate() {
                     let bias = added.row(*query, scores.stride());
-                    sums[row] =
-                        exponentials(scores.row_mut(row), tokens, bias, head.labels(*query));
+                    sums[row] = exponentials(scores.row_mut(row), bias, head.labels(*query));
                 }
                 // Faults in probabilities belong here: after the rows' sums are taken.
                 let size = Size { rows: queries.len(), depth: tokens, columns: dim };
@@ -111,6 +115,15 @@ impl Pieces for Chunks<'_> {
 }
 
 impl Chunks<'_> {
+    /// Where one token's output of a head starts.
+    #[inline(always)]
+    fn output(&self, image: usize, number: usize, head: &Head, query: usize) -> *mut f32 {
+        let Problem { map, dim, .. } = self.problem;
+        let token = &head.tokens[query];
+        let pixel = (image * map.height + token.row) * map.width + token.column;
+        self.y.get().wrapping_add(pixel * self.problem.channels() + number * dim)
+    }
+
     /// Writes what the box has of one token's output, times `factor`.
     #[inline(always)]
     fn write(
@@ -122,11 +135,10 @@ impl Chunks<'_> {
         row: &[f32],
         factor: f32,
     ) {
-        let Problem { map, dim, .. } = self.problem;
+        let dim = self.problem.dim;
         let channels = self.region.channels;
-        let (first, token) = (number * dim, &head.tokens[query]);
-        let pixel = image * map.pixels() + token.row * map.width + token.column;
-        let y = self.y.get().wrapping_add(pixel * self.problem.channels() + first);
+        let first = number * dim;
+        let y = self.output(image, number, head, query);
         let start = channels.start.saturating_sub(first);
         let end = dim.min(channels.end - first);
         if start > 0 || end < dim {

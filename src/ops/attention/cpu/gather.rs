@@ -70,7 +70,7 @@ impl Head {
         for token in self.next.iter().take(tokens.end).skip(tokens.start) {
             let pixel = image * map.elements() + map.index(token.row, token.column, head * dim);
             for which in 0..3 {
-                prefetch(x, pixel + which * channels, dim);
+                prefetch(x.as_ptr().wrapping_add(pixel + which * channels), dim);
             }
         }
     }
@@ -120,17 +120,17 @@ impl Head {
     }
 }
 
-/// Asks for the cache lines of `x[at..at + count]`.
+/// Asks for the cache lines of `count` floats.
 #[inline(always)]
-pub(super) fn prefetch(x: &[f32], at: usize, count: usize) {
+pub(super) fn prefetch(floats: *const f32, count: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (at..at + count).step_by(16) {
+    for at in (0..count).step_by(LANES) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a hint; it may point anywhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(x.as_ptr().wrapping_add(at).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(floats.wrapping_add(at).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, at, count);
+    let _ = (floats, count);
 }
 
 /// `dim` floats from `x[at..]`, to a row; its padding becomes zero (again: where a vector's length

@@ -90,7 +90,7 @@ enum Factors {
     Cosine { query: f32, clamped: bool },
 }
 
-/// What is added to the scores of each query of one head, whatever the part.
+/// What is added to the scores of each query of one head, whatever the part. Padding is −∞.
 enum Added {
     /// A row a query.
     Bias(Matrix),
@@ -108,7 +108,9 @@ impl Added {
             let of_head = positions.of_head(head);
             let mut rows = Matrix::zeros(tokens, tokens);
             for query in 0..tokens {
-                positions.look_up(&of_head, query, tokens, rows.row_mut(query));
+                let (row, padding) = rows.row_mut(query).split_at_mut(tokens);
+                positions.look_up(&of_head, query, row);
+                padding.fill(f32::NEG_INFINITY);
             }
             return Added::Bias(rows);
         }
@@ -117,7 +119,9 @@ impl Added {
             row.resize(2 * stride, f32::NEG_INFINITY);
             return Added::Causal(row);
         }
-        Added::Nothing(vec![0.0; stride])
+        let mut row = vec![0.0; tokens];
+        row.resize(stride, f32::NEG_INFINITY);
+        Added::Nothing(row)
     }
 
     /// The row of a query, of `stride` floats.

@@ -1,7 +1,7 @@
 //! Rows of scores: exponentials and their sums.
 
 use crate::ops::attention::partition::MASK;
-use crate::ops::exp::exp;
+use crate::ops::exponential::exp_minus;
 use crate::ops::wide::{LANES, Tile};
 
 /// The sum of a tile's lanes: halves onto each other.
@@ -35,9 +35,9 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// A row of a window in which not all tokens were neighbours: every key's label, and the query's.
 pub(super) type Labels<'a> = Option<(&'a [u32], u32)>;
 
-/// Adds bias and mask to a row of scores. Returns the largest; padding becomes −∞.
+/// Adds bias and mask to a row of scores; returns the largest.
 #[inline(always)]
-fn add_bias_and_mask(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<'_>) -> f32 {
+fn add_bias_and_mask(row: &mut [f32], bias: &[f32], labels: Labels<'_>) -> f32 {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let tiles = row.as_chunks_mut::<LANES>().0.iter_mut().zip(bias.as_chunks::<LANES>().0);
     for (index, (row, bias)) in tiles.enumerate() {
@@ -49,12 +49,6 @@ fn add_bias_and_mask(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<
             let labels = &labels.as_chunks::<LANES>().0[index];
             for lane in 0..LANES {
                 scores[lane] += if labels[lane] == own { 0.0 } else { MASK };
-            }
-        }
-        if (index + 1) * LANES > keys {
-            for lane in 0..LANES {
-                let outside = index * LANES + lane >= keys;
-                scores[lane] = if outside { f32::NEG_INFINITY } else { scores[lane] };
             }
         }
         for lane in 0..LANES {
@@ -85,17 +79,16 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
-/// Turns a row of scores of `keys` keys into exp(s − max), 0 in the padding; returns their sum.
+/// Turns a row of scores into exp(s − max) and returns their sum. The padding of `bias` is −∞, so
+/// that of the row becomes 0.
 #[inline(always)]
-pub(super) fn exponentials(row: &mut [f32], keys: usize, bias: &[f32], labels: Labels<'_>) -> f32 {
-    let largest = add_bias_and_mask(row, keys, bias, labels);
+pub(super) fn exponentials(row: &mut [f32], bias: &[f32], labels: Labels<'_>) -> f32 {
+    let largest = add_bias_and_mask(row, bias, labels);
     let mut sums = [0.0; LANES];
     for row in row.as_chunks_mut::<LANES>().0 {
         let mut shifted = *row;
-        for lane in 0..LANES {
-            shifted[lane] -= largest;
-        }
-        *row = exp(&shifted);
+        shifted.iter_mut().for_each(|score| *score = exp_minus(largest - *score));
+        *row = shifted;
         for lane in 0..LANES {
             sums[lane] += row[lane];
         }
