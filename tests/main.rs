@@ -12,6 +12,8 @@ mod norms_and_pools;
 mod ops;
 mod optimizers;
 mod pointwise;
+mod pytorch_case;
+mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
 mod recipe;

@@ -56,18 +56,18 @@ fn decay_table(count: usize) -> Vec<f32> {
 }
 
 /// Arenas on a device, before the first step.
-struct Bench {
+pub struct Bench {
     device: Device,
     rule: Rule,
     values: Buffer,
     moments: [Buffer; 2],
     decays: Buffer,
-    max_norm: Option<f32>,
+    pub max_norm: Option<f32>,
     steps: u32,
 }
 
 impl Bench {
-    fn new(device: &Device, rule: Rule, values: &[f32], decays: &[f32]) -> Bench {
+    pub fn new(device: &Device, rule: Rule, values: &[f32], decays: &[f32]) -> Bench {
         // SGD's first step must not read its moment, and it has no second.
         let moment = match rule {
             Rule::Sgd(_) => f32::NAN,
@@ -84,7 +84,7 @@ impl Bench {
         }
     }
 
-    fn step(&mut self, rate: f32, gradients: &[f32]) {
+    pub fn step(&mut self, rate: f32, gradients: &[f32]) {
         let (device, count) = (&self.device, gradients.len());
         let gradients = upload(device, gradients);
         let state = self.rule.state(self.steps, rate);
@@ -117,7 +117,7 @@ impl Bench {
     }
 
     /// Values and moments.
-    fn read(&self) -> [Vec<f32>; 3] {
+    pub fn read(&self) -> [Vec<f32>; 3] {
         [&self.values, &self.moments[0], &self.moments[1]].map(download)
     }
 
@@ -273,7 +273,8 @@ fn adamw_with_clipping_equals_pytorch() {
     }
 }
 
-fn norm_of(device: &Device, gradients: &[f32], max_norm: f32) -> GradNorm {
+/// The norm of these gradients, and the factor that clips it to `max_norm`.
+pub fn norm_of(device: &Device, gradients: &[f32], max_norm: f32) -> GradNorm {
     let from = upload(device, gradients);
     let workspace = device.alloc(grad_norm::workspace_bytes(gradients.len())).unwrap();
     let (count, to) = (gradients.len(), workspace.address());

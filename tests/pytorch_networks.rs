@@ -105,18 +105,23 @@ fn elements(entry: &Value) -> usize {
 fn check_logits(fixture: &Value) {
     let file = ModelFile::open(text(fixture, "backbone")).unwrap();
     let (classes, own) = (size(fixture, "classes"), formula::ranges(fixture));
+    // Parameters don't depend on the size of images: those of the first size serve the others.
+    let mut made: Option<Weights> = None;
     for case in rows(fixture, "cases") {
         let side = size(case, "side");
         let what = format!("{} {} at {side}", file.name, text(fixture, "head"));
         let model = Model::new(&file, head(fixture), classes, side, 0.0).unwrap();
         assert_eq!(model.tape.parameter_count(), size(fixture, "parameter_count"), "{what}");
-        let weights = formula_weights(&model, &own, false);
+        let weights = &*made.get_or_insert_with(|| formula_weights(&model, &own, false));
+        for (ours, theirs) in weights.tape().params().iter().zip(model.tape.params()) {
+            assert!(ours.name == theirs.name && ours.spec == theirs.spec, "{what}: {}", ours.name);
+        }
         let device = Device::cpu();
         let mut exec =
             Execution::new(&model.tape, &device, PlanKind::Infer, 2, &[model.logits]).unwrap();
         exec.begin(2).unwrap();
         exec.write(model.image, &formula_images(2, side)).unwrap();
-        exec.forward(&weights).unwrap();
+        exec.forward(weights).unwrap();
         let logits = exec.read(model.logits).unwrap();
         let bound = number(case, "max_abs") * (4.0 * number(case, "f32_error")).max(1e-4);
         assert!(number(case, "images_apart") > 0.01, "images too alike to prove anything");

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flipside::device::{Buffer, Device};
+use flipside::device::Device;
 use flipside::ops::activation::Activation;
+use flipside::ops::adamw::AdamW;
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use flipside::ops::arenas::DECAY_BLOCK;
 use flipside::ops::avg_pool::AvgPool;
@@ -15,69 +16,29 @@ use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
-use flipside::ops::sgd::{self, Sgd};
+use flipside::ops::multiply::Multiply;
+use flipside::ops::sgd::Sgd;
 use flipside::ops::softmax::Softmax;
-use flipside::ops::{Arenas, Op, Role, RunState};
-use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
+use flipside::ops::{Op, Role, RunState};
+use flipside::tape::{Execution, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
-use serde_json::Value;
 
 use crate::formula;
+use crate::optimizers::{Bench, norm_of};
+use crate::pytorch_case::{Case, channels_first, channels_last, map_of};
 
 /// f32 rounds by 6e-8; these sums have up to 100 terms and gradients of normalisations a few steps
 /// more, of which the largest |value| of a tensor is the scale.
 const TOLERANCE: f64 = 2e-6;
 
-/// Operations of the fixture that the crate doesn't have yet.
-const TO_COME: [&str; 7] =
-    ["relu6", "gelu", "sigmoid", "layer_norm", "multiply", "adamw", "clip_grad_norm"];
-
-/// A case of the fixture.
-struct Case<'a>(&'a Value);
-
 impl Case<'_> {
-    fn text(&self, key: &str) -> &str {
-        self.0[key].as_str().unwrap()
-    }
-
-    fn flag(&self, key: &str) -> bool {
-        self.0["attributes"][key].as_bool().unwrap()
-    }
-
-    fn number(&self, key: &str) -> f64 {
-        self.0["attributes"][key].as_f64().unwrap()
-    }
-
-    fn size(&self, key: &str) -> usize {
-        self.0["attributes"][key].as_u64().unwrap() as usize
-    }
-
-    fn pair(&self, key: &str) -> [usize; 2] {
-        formula::usizes(&self.0["attributes"][key]).try_into().unwrap()
-    }
-
-    /// Shape and values of an operand, if the case has it, in PyTorch's order.
-    fn find(&self, key: &str) -> Option<(Vec<usize>, Vec<f32>)> {
-        let operands = self.0["operands"].as_array().unwrap();
-        let operand = operands.iter().find(|operand| operand["key"] == key)?;
-        let shape = formula::usizes(&operand["shape"]);
-        let [centre, bound] = ["centre", "bound"].map(|key| operand[key].as_f64().unwrap());
-        let name = operand["name"].as_str().unwrap();
-        let values = formula::fill(name, shape.iter().product(), centre, bound);
-        Some((shape, values))
-    }
-
-    fn operand(&self, key: &str) -> (Vec<usize>, Vec<f32>) {
-        self.find(key).unwrap_or_else(|| panic!("no operand {key}"))
-    }
-
     /// The operation, from attributes and the shapes of operands.
-    fn op(&self) -> Option<Arc<dyn Op>> {
-        let (x, _) = self.find("x")?;
+    fn op(&self) -> Arc<dyn Op> {
+        let (x, _) = self.operand("x");
         let weight = || self.operand("weight").0;
         let bias = self.find("bias").is_some();
         let window = || (self.size("kernel"), self.size("stride"), self.size("padding"));
-        Some(match self.text("op") {
+        match self.text("op") {
             "conv2d" => Arc::new(Conv2d {
                 in_channels: x[1],
                 out_channels: weight()[0],
@@ -108,16 +69,16 @@ impl Case<'_> {
             "adaptive_avg_pool2d" => Arc::new(AdaptiveAvgPool { output: [self.size("output"); 2] }),
             "softmax" => Arc::new(Softmax),
             "layer_norm" => {
-                let eps = self.number("eps") as f32;
-                Arc::new(LayerNorm { eps, ..LayerNorm::new(x[1]) })
+                Arc::new(LayerNorm { eps: self.number("eps") as f32, ..LayerNorm::new(x[1]) })
             }
+            "multiply" => Arc::new(Multiply::new()),
             "l2_normalize" => Arc::new(L2Normalize),
             "cross_entropy" => Arc::new(CrossEntropy::new(self.number("label_smoothing") as f32)),
             other => {
                 let activation = Activation::ALL.into_iter().find(|op| op.kind() == other);
                 Arc::new(activation.unwrap_or_else(|| panic!("no operation is called {other}")))
             }
-        })
+        }
     }
 
     /// Runs both passes; every tensor that they write, by its key in the fixture, in PyTorch's
@@ -135,6 +96,12 @@ impl Case<'_> {
             let spec = if soft { Spec::f32(map) } else { Spec::u32(Map::vector(1)) };
             inputs.push(tape.input("targets", spec));
         }
+        let factor = self.find("s").map(|(shape, s)| {
+            let input = tape.input("s", Spec::f32(map_of(&shape)));
+            tape.want_gradient(input);
+            inputs.push(input);
+            (input, s)
+        });
         let node = tape.record_shared("op", op, &inputs, None).unwrap();
         let tape = Arc::new(tape);
         let mut weights = Weights::new(&tape, device, true).unwrap();
@@ -151,6 +118,10 @@ impl Case<'_> {
             exec.begin(images).unwrap();
         }
         exec.write(input, &channels_last(map, &x)).unwrap();
+        if let Some((input, s)) = &factor {
+            // A value a channel: one order in all layouts.
+            exec.write(*input, s).unwrap();
+        }
         if is_loss && self.flag("soft") {
             exec.write(inputs[1], &softmax(map.channels, &self.operand("target").1)).unwrap();
         } else if is_loss {
@@ -172,6 +143,9 @@ impl Case<'_> {
         found.insert("y".to_string(), y);
         let dx = channels_first(map, &exec.read_gradient(input).unwrap());
         found.insert("gradient of x".to_string(), dx);
+        if let Some((input, _)) = factor {
+            found.insert("gradient of s".to_string(), exec.read_gradient(input).unwrap());
+        }
         for (index, param) in tape.params().iter().enumerate() {
             let (id, name) = (ParamId(index), param.spec.name);
             if param.spec.role.is_trained() {
@@ -183,42 +157,56 @@ impl Case<'_> {
         found
     }
 
-    /// Three steps of the optimiser: "w1" to "w3".
-    fn run_sgd(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
-        let (_, weight) = self.operand("weight");
-        let bytes = size_of_val(weight.as_slice());
-        let [mut values, mut gradients, momentum] = [(); 3].map(|()| device.alloc(bytes).unwrap());
-        values.write(0, bytemuck::cast_slice(&weight)).unwrap();
-        let mut state =
-            RunState { learning_rate: self.number("lr") as f32, training: 1, ..Default::default() };
-        let mut state_buffer = device.alloc(size_of::<RunState>()).unwrap();
-        let mut decays = device.alloc(4).unwrap();
-        let decay = self.number("weight_decay") as f32;
-        decays.write(0, bytemuck::bytes_of(&decay)).unwrap();
-        let arenas = Arenas {
-            values: values.address(),
-            gradients: gradients.address(),
-            moments: [momentum.address(), 0],
-            decays: decays.address(),
-            factor: 0,
-            count: weight.len(),
-        };
-        assert!(arenas.count <= DECAY_BLOCK, "there is one decay");
-        let mut found = BTreeMap::new();
-        for step in 1..=3 {
-            let gradient = self.operand(&format!("g{step}")).1;
-            gradients.write(0, bytemuck::cast_slice(&gradient)).unwrap();
-            state.step = step - 1;
-            state_buffer.write(0, bytemuck::bytes_of(&state)).unwrap();
-            let options =
-                Sgd { momentum: self.number("momentum") as f32, nesterov: self.flag("nesterov") };
-            // SAFETY: three buffers of this function, of `count` floats each, and one decay.
-            unsafe {
-                sgd::step(device, &arenas, &state, state_buffer.address(), &options).unwrap();
+    /// The rule of an optimiser's case.
+    fn rule(&self) -> Rule {
+        match self.text("op") {
+            "sgd" => {
+                assert_eq!(self.number("dampening"), 0.0, "there is none here");
+                let momentum = self.number("momentum") as f32;
+                Rule::Sgd(Sgd { momentum, nesterov: self.flag("nesterov") })
             }
-            found.insert(format!("w{step}"), read(&values, weight.len()));
+            "adamw" => {
+                let betas = formula::floats(&self.0["attributes"]["betas"]).try_into().unwrap();
+                Rule::AdamW(AdamW { betas, eps: self.number("eps") })
+            }
+            other => panic!("no optimiser is called {other}"),
         }
-        found
+    }
+
+    /// Three steps of the optimiser: "w1" to "w3".
+    fn run_steps(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
+        let (_, weight) = self.operand("weight");
+        assert!(weight.len() <= DECAY_BLOCK, "there is one decay");
+        let decays = [self.number("weight_decay") as f32];
+        let mut bench = Bench::new(device, self.rule(), &weight, &decays);
+        let step = |number: usize| {
+            bench.step(self.number("lr") as f32, &self.operand(&format!("g{number}")).1);
+            let [values, ..] = bench.read();
+            (format!("w{number}"), values)
+        };
+        (1..=3).map(step).collect()
+    }
+
+    /// "norm" of both gradients, and what a step reads of each: plain SGD at rate 1 takes it off
+    /// zeros.
+    fn run_clipping(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
+        let [(_, a), (_, b)] = ["a", "b"].map(|key| self.operand(key));
+        assert!(a.len() <= DECAY_BLOCK, "b has a block of its own");
+        let mut gradients = a.clone();
+        gradients.resize(DECAY_BLOCK, 0.0);
+        gradients.extend(&b);
+        let max_norm = self.number("max_norm") as f32;
+        let rule = Rule::Sgd(Sgd { momentum: 0.0, nesterov: false });
+        let mut bench = Bench::new(device, rule, &vec![0.0; gradients.len()], &[0.0; 2]);
+        bench.max_norm = Some(max_norm);
+        bench.step(1.0, &gradients);
+        let [values, ..] = bench.read();
+        let clipped: Vec<f32> = values.into_iter().map(|value| -value).collect();
+        BTreeMap::from([
+            ("norm".to_string(), vec![norm_of(device, &gradients, max_norm).norm as f32]),
+            ("a".to_string(), clipped[..a.len()].to_vec()),
+            ("b".to_string(), clipped[DECAY_BLOCK..].to_vec()),
+        ])
     }
 
     /// Whether `found` is what PyTorch has, every output and gradient of it.
@@ -244,40 +232,8 @@ impl Case<'_> {
     }
 }
 
-fn read(buffer: &Buffer, count: usize) -> Vec<f32> {
-    let mut values = vec![0f32; count];
-    buffer.read(0, bytemuck::cast_slice_mut(&mut values)).unwrap();
-    values
-}
-
 fn mean(values: &[f32]) -> f32 {
     (values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64) as f32
-}
-
-/// The map of one image of an (N, C, H, W) or (N, C) tensor.
-fn map_of(shape: &[usize]) -> Map {
-    match *shape {
-        [_, channels, height, width] => Map::new(height, width, channels),
-        [_, channels] => Map::vector(channels),
-        _ => panic!("no map has the shape {shape:?}"),
-    }
-}
-
-fn channels_last(map: Map, values: &[f32]) -> Vec<f32> {
-    transpose(map.elements(), map.channels, values)
-}
-
-fn channels_first(map: Map, values: &[f32]) -> Vec<f32> {
-    transpose(map.elements(), map.pixels(), values)
-}
-
-/// Each image, a matrix of `rows` rows, transposed.
-fn transpose(image: usize, rows: usize, values: &[f32]) -> Vec<f32> {
-    let columns = image / rows;
-    let of_image = |image: &[f32]| -> Vec<f32> {
-        (0..image.len()).map(|at| image[at % rows * columns + at / rows]).collect()
-    };
-    values.chunks_exact(image).flat_map(of_image).collect()
 }
 
 /// Each row's softmax, in f64.
@@ -294,11 +250,17 @@ fn compare(device: &Device, place: &str) {
     let fixture = formula::fixture("ops.json");
     let cases = fixture["cases"].as_array().unwrap();
     assert!(cases.len() >= 25, "the fixture has only {} cases", cases.len());
-    for case in cases.iter().map(Case).filter(|case| !TO_COME.contains(&case.text("op"))) {
-        let found = match case.op() {
-            Some(op) if !device.is_cpu() && !op.has_kernels() => continue,
-            Some(op) => case.run(op, device),
-            None => case.run_sgd(device),
+    for case in cases.iter().map(Case) {
+        let found = match case.text("op") {
+            "sgd" | "adamw" => case.run_steps(device),
+            "clip_grad_norm" => case.run_clipping(device),
+            _ => {
+                let op = case.op();
+                if !device.is_cpu() && !op.has_kernels() {
+                    continue;
+                }
+                case.run(op, device)
+            }
         };
         case.check(&found, place);
     }

@@ -160,12 +160,12 @@ impl ModelFile {
         }
     }
 
-    /// Records the backbone up to its last layer, which is left to the head.
-    pub(super) fn record_backbone(
-        &self,
-        builder: &mut Builder<'_>,
-        image: NodeId,
-    ) -> Result<LastLayer> {
+    /// Records the backbone behind `image` up to its last layer, which is left to the head. The map
+    /// needs not be square.
+    ///
+    /// # Errors
+    /// Where the architecture can't take maps of that size, or its numbers don't fit.
+    pub fn record_backbone(&self, builder: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
         match &self.family {
             Family::AlexNet(alexnet) => alexnet.record(builder, image),
             Family::Vgg(vgg) => vgg.record(builder, image),

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::tensor::DType;
+
+/// Height and width of what is transposed at a time: a cache line of f32, so that each line is read
+/// and written once.
+const TILE: usize = 16;
 
 /// What a parameter is for; decides decay, initialisation and whether it is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,44 +124,66 @@ impl ParamSpec {
 }
 
 impl Layout {
-    /// Calls `f(PyTorch's index, the stored index)` for every element.
-    fn visit(self, shape: &[usize], mut f: impl FnMut(usize, usize)) {
-        let inner = || shape[2..].iter().product();
-        // PyTorch's index is (o·I + i)·S + s and the stored one (s·I + i)·O + o.
-        let (outputs, inputs, taps) = match self {
-            Layout::Plain => return (0..shape.iter().product()).for_each(|at| f(at, at)),
-            Layout::GemmB => (shape[0], shape[1], inner()),
-            Layout::Flattened { pixels } => (shape[0], shape[1] / pixels, pixels),
-            Layout::Merged => (shape[0], shape[1], 1),
+    /// PyTorch's matrix of outputs × columns, of which the stored one is the transposed: its sizes,
+    /// and the column that a stored row is; `None` where both are one.
+    fn matrix(self, shape: &[usize]) -> Option<([usize; 2], impl Fn(usize) -> usize + Sync)> {
+        let [outputs, columns] = match self {
+            Layout::Plain => return None,
+            _ => [shape[0], shape[1..].iter().product()],
         };
-        for o in 0..outputs {
-            for i in 0..inputs {
-                let row = if self == Layout::Merged { row_by_row(i, inputs / 4) } else { i };
-                for s in 0..taps {
-                    f((o * inputs + i) * taps + s, (s * inputs + row) * outputs + o);
-                }
-            }
-        }
+        let taps = match self {
+            Layout::Plain | Layout::Merged => 1,
+            Layout::GemmB => shape[2..].iter().product(),
+            Layout::Flattened { pixels } => pixels,
+        };
+        let inputs = columns / taps.max(1);
+        let column = move |row: usize| match self {
+            Layout::Merged => row_by_row(row, inputs / 4),
+            _ => row % inputs * taps + row / inputs,
+        };
+        Some(([outputs, columns], column))
     }
 
     /// `values` in PyTorch's order, as they are stored.
-    pub fn store<T: Copy + Default>(self, shape: &[usize], values: &[T]) -> Vec<T> {
-        if self == Layout::Plain {
-            return values.to_vec();
-        }
+    pub fn store<T: Copy + Default + Send + Sync>(self, shape: &[usize], values: &[T]) -> Vec<T> {
+        let Some(([outputs, columns], column)) = self.matrix(shape) else { return values.to_vec() };
         let mut stored = vec![T::default(); values.len()];
-        self.visit(shape, |pytorch, ours| stored[ours] = values[pytorch]);
+        if stored.is_empty() {
+            return stored;
+        }
+        let of_rows = |(tile, rows): (usize, &mut [T])| {
+            for start in (0..outputs).step_by(TILE) {
+                for (row, stored) in rows.chunks_exact_mut(outputs).enumerate() {
+                    let column = column(tile * TILE + row);
+                    for output in start..outputs.min(start + TILE) {
+                        stored[output] = values[output * columns + column];
+                    }
+                }
+            }
+        };
+        stored.par_chunks_mut(TILE * outputs).enumerate().for_each(of_rows);
         stored
     }
 
     /// Stored `values` in PyTorch's order.
-    pub fn load<T: Copy + Default>(self, shape: &[usize], values: &[T]) -> Vec<T> {
-        if self == Layout::Plain {
-            return values.to_vec();
+    pub fn load<T: Copy + Default + Send + Sync>(self, shape: &[usize], values: &[T]) -> Vec<T> {
+        let Some(([outputs, columns], column)) = self.matrix(shape) else { return values.to_vec() };
+        let mut loaded = vec![T::default(); values.len()];
+        if loaded.is_empty() {
+            return loaded;
         }
-        let mut pytorch_order = vec![T::default(); values.len()];
-        self.visit(shape, |pytorch, ours| pytorch_order[pytorch] = values[ours]);
-        pytorch_order
+        let of_outputs = |(tile, outputs_here): (usize, &mut [T])| {
+            for start in (0..columns).step_by(TILE) {
+                for (output, loaded) in outputs_here.chunks_exact_mut(columns).enumerate() {
+                    let output = tile * TILE + output;
+                    for row in start..columns.min(start + TILE) {
+                        loaded[column(row)] = values[row * outputs + output];
+                    }
+                }
+            }
+        };
+        loaded.par_chunks_mut(TILE * columns).enumerate().for_each(of_outputs);
+        loaded
     }
 }
 
@@ -175,12 +203,29 @@ mod tests {
         for (layout, shape) in [
             (Layout::Plain, vec![3, 4]),
             (Layout::GemmB, vec![3, 4, 2, 5]),
+            (Layout::GemmB, vec![37, 5, 3, 3]),
+            (Layout::GemmB, vec![16, 50]),
             (Layout::Flattened { pixels: 6 }, vec![5, 18]),
+            (Layout::Flattened { pixels: 49 }, vec![33, 98]),
             (Layout::Merged, vec![3, 12]),
+            (Layout::Merged, vec![21, 36]),
+            (Layout::GemmB, vec![0, 4]),
         ] {
             let values: Vec<u32> = (0..shape.iter().product::<usize>() as u32).collect();
             let stored = layout.store(&shape, &values);
-            assert_eq!(layout.load(&shape, &stored), values, "{layout:?}");
+            assert_eq!(layout.load(&shape, &stored), values, "{layout:?} {shape:?}");
+        }
+    }
+
+    /// More than a tile of outputs and of rows: (o·I + i)·S + s lies at (s·I + i)·O + o.
+    #[test]
+    fn convolutions_are_stored_tap_by_tap() {
+        let [outputs, inputs, taps] = [37, 5, 9];
+        let values: Vec<u32> = (0..(outputs * inputs * taps) as u32).collect();
+        let stored = Layout::GemmB.store(&[outputs, inputs, 3, 3], &values);
+        for (at, value) in stored.into_iter().enumerate() {
+            let (output, input, tap) = (at % outputs, at / outputs % inputs, at / outputs / inputs);
+            assert_eq!(value as usize, (output * inputs + input) * taps + tap, "{at}");
         }
     }
 

@@ -39,7 +39,7 @@ def indices(count, wanted):
 
 
 def f24(values):
-    """Base64 of the upper three bytes of each f32, big-endian, rounded to nearest (2^-17 relative)."""
+    """Base64 of the upper three bytes of each f32, big-endian, rounded to nearest (2^-16 relative)."""
     bits = np.asarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
     bits = (bits + 0x80) >> 8
     raw = np.stack([bits >> 16, bits >> 8, bits], axis=-1) & 0xFF
