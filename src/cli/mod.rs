@@ -2,6 +2,7 @@
 
 mod common;
 mod compare;
+mod convert;
 mod devices;
 mod eval;
 mod inject;
@@ -33,6 +34,7 @@ enum Command {
     Predict(predict::Args),
     Inject(inject::Args),
     Compare(compare::Args),
+    Convert(convert::Args),
     Devices(devices::Args),
 }
 
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),
     };
     match result {
