@@ -235,10 +235,14 @@ fn unknown_kind(bytes: &[u8]) -> String {
 
 /// Text from a file, made fit for an error: in backquotes, short, without control characters.
 fn quote(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
+    format!("`{}`", shorten(text, 80))
+}
+
+/// The first `most` characters of `text`, control characters escaped.
+fn shorten(text: &str, most: usize) -> String {
+    let mut shown: String = text.chars().take(most).flat_map(char::escape_debug).collect();
+    if text.chars().nth(most).is_some() {
         shown.push_str("...");
     }
-    format!("`{shown}`")
+    shown
 }

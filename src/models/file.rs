@@ -93,7 +93,11 @@ impl ModelFile {
         Self::parse(&stem.unwrap_or_default(), &text, path)
     }
 
-    fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
+    /// The model that `text` describes, called `name`; `path` is what errors call the text.
+    ///
+    /// # Errors
+    /// Text that isn't a model, with the cause.
+    pub fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
         let file: ModelFile = toml::from_str(text)
             .map_err(|error| Error::file(path, format!("isn't a model: {}", error.message())))?;
         file.recipe.check()?;

@@ -33,6 +33,8 @@ enum Stem {
 
 /// No network is wider; sizes computed from it can't overflow.
 const MAX_WIDTH: usize = 1 << 16;
+/// Nor is any deeper, all its stages together; recording takes a time in proportion to the square.
+const MAX_BLOCKS: usize = 512;
 
 /// A ResNet's numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,10 @@ impl ResNet {
         }
         if self.widths.iter().any(|width| !(1..=MAX_WIDTH).contains(width)) {
             return Err(Error::usage(format!("a ResNet's widths lie between 1 and {MAX_WIDTH}")));
+        }
+        let blocks = self.stages.iter().try_fold(0usize, |sum, n| sum.checked_add(*n));
+        if blocks.is_none_or(|blocks| blocks > MAX_BLOCKS) {
+            return Err(Error::usage(format!("a ResNet has at most {MAX_BLOCKS} blocks")));
         }
         let mut x = self.record_stem(b, image)?;
         for (stage, (blocks, width)) in self.stages.iter().zip(&self.widths).enumerate() {
