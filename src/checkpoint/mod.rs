@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::stored::{Bytes, Stored};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
@@ -236,13 +237,4 @@ fn unknown_kind(bytes: &[u8]) -> String {
 /// Text from a file, made fit for an error: in backquotes, short, without control characters.
 fn quote(text: &str) -> String {
     format!("`{}`", shorten(text, 80))
-}
-
-/// The first `most` characters of `text`, control characters escaped.
-fn shorten(text: &str, most: usize) -> String {
-    let mut shown: String = text.chars().take(most).flat_map(char::escape_debug).collect();
-    if text.chars().nth(most).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::atomic;
 use super::stored::Stored;
 use super::tensor::{Dtype, TensorView, element_count};
-use super::{Contents, Parsed, quote, shorten};
+use super::{Contents, Parsed, quote};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 /// The header's key for what isn't a tensor.

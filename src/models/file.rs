@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dialect::Dialect;
 use super::resnet::ResNet;
+use crate::error::shorten;
 use crate::nn::{Activation, Builder};
 use crate::recipe::Recipe;
 use crate::tape::NodeId;
@@ -98,8 +99,10 @@ impl ModelFile {
     /// # Errors
     /// Text that isn't a model, with the cause.
     pub fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
-        let file: ModelFile = toml::from_str(text)
-            .map_err(|error| Error::file(path, format!("isn't a model: {}", error.message())))?;
+        // The crate's sentences quote the text, which may be all of the file.
+        let file: ModelFile = toml::from_str(text).map_err(|error| {
+            Error::file(path, format!("isn't a model: {}", shorten(error.message(), 400)))
+        })?;
         file.recipe.check()?;
         Ok(ModelFile { name: name.into(), ..file })
     }
