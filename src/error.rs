@@ -60,3 +60,19 @@ impl Error {
         Error::Usage { detail: detail.into() }
     }
 }
+
+/// The first `most` characters of `text` from outside, made fit for an error: one line, without
+/// control characters.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(most) {
+        match c {
+            '\'' | '"' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    if text.chars().nth(most).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}

@@ -3,6 +3,7 @@
 mod damage;
 mod forge;
 mod hostile;
+mod mutations;
 mod names;
 mod writing;
 

@@ -117,6 +117,19 @@ fn train_evaluate_predict_inject_compare() {
     let eval = place.json(&format!("eval {GUIDED} --data data/val --quiet"));
     assert_eq!(eval["images"], 12);
 
+    // Converting a converted file changes nothing.
+    let converted = place.json(&format!("convert {GUIDED} --out once.safetensors"));
+    assert_eq!((&converted["head"], &converted["classes"]), (&"text-guided 8".into(), &2.into()));
+    place.done("convert --model tiny.toml --checkpoint once.safetensors --out twice.safetensors");
+    let bytes = |name: &str| fs::read(place.at(name)).unwrap();
+    assert_eq!(bytes("once.safetensors"), bytes("twice.safetensors"));
+    place.fails(
+        "convert --model resnet_small --checkpoint once.safetensors --out no.safetensors",
+        1,
+        &["once.safetensors", "missing: ", "another shape: "],
+    );
+    assert!(!place.at("no.safetensors").exists());
+
     // A tensor of one image, clean and with a fault in its logits.
     let pixels: Vec<f32> = (0..3 * 256).map(|i| (i % 23) as f32 / 11.0 - 1.0).collect();
     let tensor = TensorView::f32(&[1, 3, 16, 16], &pixels);

@@ -1,5 +1,6 @@
 //! The one integration-test binary: a module a subject.
 
+mod allocations;
 mod attention;
 mod campaign;
 mod checkpoint;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::stored::{Bytes, Stored};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
@@ -235,10 +236,5 @@ fn unknown_kind(bytes: &[u8]) -> String {
 
 /// Text from a file, made fit for an error: in backquotes, short, without control characters.
 fn quote(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push_str("...");
-    }
-    format!("`{shown}`")
+    format!("`{}`", shorten(text, 80))
 }

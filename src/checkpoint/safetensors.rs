@@ -10,6 +10,7 @@ use super::atomic;
 use super::stored::Stored;
 use super::tensor::{Dtype, TensorView, element_count};
 use super::{Contents, Parsed, quote};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 /// The header's key for what isn't a tensor.
@@ -17,7 +18,10 @@ const METADATA_KEY: &str = "__metadata__";
 
 /// The tensors of a safetensors file, in the order of their data.
 pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
-    let broken = |e: safetensors::SafeTensorError| format!("the safetensors file is broken: {e}");
+    // The crate's sentences quote the header, which may be all of the file.
+    let broken = |e: safetensors::SafeTensorError| {
+        format!("the safetensors file is broken: {}", shorten(&e.to_string(), 200))
+    };
     if let Some(stated) = header_len(bytes)
         && stated > bytes.len() as u64 - 8
     {

@@ -2,6 +2,7 @@
 
 mod common;
 mod compare;
+mod convert;
 mod devices;
 mod eval;
 mod inject;
@@ -35,6 +36,7 @@ enum Command {
     Inject(inject::Args),
     Compare(compare::Args),
     Models(models::Args),
+    Convert(convert::Args),
     Devices(devices::Args),
 }
 
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),
     };
     match result {

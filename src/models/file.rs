@@ -13,6 +13,7 @@ use super::mobilenet::MobileNetV2;
 use super::resnet::ResNet;
 use super::swin_v2::SwinV2;
 use super::vgg::Vgg;
+use crate::error::shorten;
 use crate::nn::{Builder, LastLayer};
 use crate::recipe::{Filter, Recipe};
 use crate::tape::NodeId;
@@ -136,9 +137,15 @@ impl ModelFile {
         Self::parse(&stem.unwrap_or_default(), &text, path)
     }
 
-    fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
-        let file: ModelFile = toml::from_str(text)
-            .map_err(|error| Error::file(path, format!("isn't a model: {}", error.message())))?;
+    /// The model that `text` describes, called `name`; `path` is what errors call the text.
+    ///
+    /// # Errors
+    /// Text that isn't a model, with the cause.
+    pub fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
+        // The crate's sentences quote the text, which may be all of the file.
+        let file: ModelFile = toml::from_str(text).map_err(|error| {
+            Error::file(path, format!("isn't a model: {}", shorten(error.message(), 400)))
+        })?;
         file.recipe.check()?;
         Ok(ModelFile { name: name.into(), ..file })
     }

@@ -20,11 +20,14 @@ pub use dialect::Dialect;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, set_head_rows};
 
-use crate::Result;
 use crate::nn::{Builder, Head};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{Map, Spec};
+use crate::{Error, Result};
+
+/// No model takes larger images; sizes computed from it can't overflow.
+const MAX_IMAGE_SIZE: usize = 1 << 13;
 
 /// A recorded classifier: a backbone with a head, and the loss behind it.
 #[derive(Clone, Debug)]
@@ -60,6 +63,11 @@ impl Model {
         image_size: usize,
         label_smoothing: f32,
     ) -> Result<Model> {
+        if !(1..=MAX_IMAGE_SIZE).contains(&image_size) {
+            let detail =
+                format!("images of {image_size}×{image_size}: the size must lie between 1");
+            return Err(Error::usage(format!("{detail} and {MAX_IMAGE_SIZE}")));
+        }
         let mut tape = Tape::new();
         let image = tape.input("image", Spec::f32(Map::new(image_size, image_size, 3)));
         let labels = tape.input("labels", Spec::u32(Map::vector(1)));

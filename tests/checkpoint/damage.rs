@@ -11,14 +11,16 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
     Checkpoint::parse(Path::new("damaged"), bytes).map_err(|e| e.to_string())
 }
 
-/// Every readable fixture, and one of them as safetensors.
+/// Every readable fixture, and two of them as safetensors.
 pub fn samples() -> Vec<(String, Vec<u8>)> {
     let mut samples: Vec<_> =
         READABLE.map(|name| (name.to_string(), fs::read(fixture(name)).unwrap())).into();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.safetensors");
-    write(&path, &open("dtypes.pth"), &Default::default()).unwrap();
-    samples.push(("a.safetensors".into(), fs::read(path).unwrap()));
+    for name in ["dtypes", "state_dict"] {
+        let path = folder.path().join(format!("{name}.safetensors"));
+        write(&path, &open(&format!("{name}.pth")), &Default::default()).unwrap();
+        samples.push((format!("{name}.safetensors"), fs::read(path).unwrap()));
+    }
     samples
 }
 

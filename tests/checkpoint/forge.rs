@@ -36,14 +36,17 @@ pub fn pth(pickle: &[u8], storage: &[u8], byte_order: &str) -> Vec<u8> {
     zip(&[("a/data.pkl", pickle), ("a/byteorder", order), ("a/data/0", storage)], false)
 }
 
-/// A zip archive of stored entries without checksums; with `zip64`, every length and offset
+/// A zip archive of stored entries with their checksums; with `zip64`, every length and offset
 /// stands in the 64-bit fields.
 pub fn zip(entries: &[(&str, &[u8])], zip64: bool) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in entries {
         let (len, offset) = (data.len() as u64, file.len() as u64);
+        let crc = crc32fast::hash(data).to_le_bytes();
         file.extend(b"PK\x03\x04");
-        file.extend([0; 22]);
+        file.extend([0; 10]);
+        file.extend(crc);
+        file.extend([0; 8]);
         file.extend((name.len() as u16).to_le_bytes());
         file.extend([0; 2]);
         file.extend(name.bytes());
@@ -51,7 +54,8 @@ pub fn zip(entries: &[(&str, &[u8])], zip64: bool) -> Vec<u8> {
 
         let narrow = |n: u64| if zip64 { u32::MAX } else { n as u32 }.to_le_bytes();
         directory.extend(b"PK\x01\x02");
-        directory.extend([0; 16]);
+        directory.extend([0; 12]);
+        directory.extend(crc);
         directory.extend(narrow(len));
         directory.extend(narrow(len));
         directory.extend((name.len() as u16).to_le_bytes());
@@ -87,4 +91,21 @@ pub fn zip(entries: &[(&str, &[u8])], zip64: bool) -> Vec<u8> {
     file.extend(start.to_le_bytes());
     file.extend([0; 2]);
     file
+}
+
+/// Names and bytes of the entries of an honest archive.
+pub fn entries(file: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let short = |at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
+    let long = |at: usize| short(at) + (short(at + 2) << 16);
+    let end = file.len() - 22;
+    let mut at = long(end + 16);
+    let mut entries = Vec::new();
+    for _ in 0..short(end + 10) {
+        let (len, name_len, local) = (long(at + 24), short(at + 28), long(at + 42));
+        let name = String::from_utf8(file[at + 46..at + 46 + name_len].to_vec()).unwrap();
+        let start = local + 30 + short(local + 26) + short(local + 28);
+        entries.push((name, file[start..start + len].to_vec()));
+        at += 46 + name_len + short(at + 30) + short(at + 32);
+    }
+    entries
 }

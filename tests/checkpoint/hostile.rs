@@ -5,6 +5,7 @@ use std::path::Path;
 use flipside::checkpoint::Checkpoint;
 
 use super::{fixture, forge};
+use crate::allocations::peak_of;
 
 fn refusal(bytes: &[u8]) -> String {
     let error = Checkpoint::parse(Path::new("forged.pth"), bytes).unwrap_err().to_string();
@@ -94,16 +95,21 @@ fn many_names_for_one_storage_are_bounded() {
 
 #[test]
 fn work_and_depth_are_bounded() {
-    // A tuple in a tuple in a tuple, ten thousand deep: no recursion may follow it.
+    // A tuple in a tuple in a tuple, five thousand deep: no recursion may follow it.
     let mut deep = b"\x80\x02)".to_vec();
-    deep.resize(10_000, 0x85);
+    deep.resize(5_000, 0x85);
     deep.push(b'.');
     assert!(refusal_of_pickle(&deep).contains("holds a tuple"));
     // One byte of pickle for much more of memory: values, containers, marks, remembered values.
     for opcode in [b'N', b')', b'}', b'(', 0x94] {
         let mut long = b"\x80\x02N".to_vec();
         long.resize(1_000_000, opcode);
-        assert!(refusal_of_pickle(&long).contains("more memory"), "{opcode:#x}");
+        let file = forge::pth(&long, &[], "little");
+        let (error, peak) = peak_of(|| Checkpoint::parse(Path::new("forged.pth"), &file[..]));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("more memory"), "{opcode:#x}: {error}");
+        // The file's copy, and twelve times as much and a megabyte for the pickle.
+        assert!(peak <= 13 * file.len() + (1 << 20) + 4096, "{opcode:#x}: {peak}");
     }
     // A dict that contains itself under `model`, beside a tensor's absence.
     let mut cycle = b"\x80\x02}q\x00".to_vec();

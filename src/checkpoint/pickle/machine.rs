@@ -6,11 +6,11 @@ use super::super::Parsed;
 use super::value::{Arena, Global, Node, Value};
 use super::{Budget, Pickle, rebuild};
 
-/// Bytes of a value on the stack. Vectors double as they grow: twice their elements is what they
-/// may take.
-const VALUE: usize = 2 * size_of::<Value<'_>>();
+/// Bytes of a value on the stack. Vectors double as they grow, and the old one may stand beside the
+/// new one for a moment: three times their elements is what they may take.
+const VALUE: usize = 3 * size_of::<Value<'_>>();
 /// Bytes of a container's place in the arena.
-const NODE: usize = 2 * size_of::<Node<'_>>();
+const NODE: usize = 3 * size_of::<Node<'_>>();
 /// Bytes of a remembered value: a hash table is half full after it has grown, and its predecessor
 /// still there while it grows.
 const MEMO_ENTRY: usize = 3 * (size_of::<(u32, Value<'_>)>() + 1);
