@@ -9,6 +9,7 @@ mod data;
 mod emulator;
 mod formula;
 mod kernels;
+mod models;
 mod norms_and_pools;
 mod ops;
 mod optimizers;
