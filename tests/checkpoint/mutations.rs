@@ -41,9 +41,9 @@ fn most_memory(len: usize) -> usize {
 }
 
 /// Memory for a model file: the tape that it describes has a bounded number of nodes, not one in
-/// proportion to the file: 512 blocks of twenty nodes and parameters of 1 KiB each, and half as much
-/// again while vectors grow.
-const MOST_MODEL_MEMORY: usize = 16 << 20;
+/// proportion to the file: a thousand blocks of forty nodes and parameters of 1 KiB each, and half as
+/// much again while vectors grow.
+const MOST_MODEL_MEMORY: usize = 60 << 20;
 
 /// Draws.
 struct Dice(ChaCha8Rng);

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use super::Dice;
 
-const VALUES: [&str; 18] = [
+const VALUES: [&str; 19] = [
     "0",
     "-1",
     "3",
     "257",
+    "1000",
     "65536",
     "1000000000",
     "9223372036854775807",
