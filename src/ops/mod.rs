@@ -185,6 +185,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<batch_norm::BatchNormForwardArgs>(),
         checked::<batch_norm::BatchNormBackwardArgs>(),
         checked::<batch_norm::BatchNormCombineArgs>(),
+        checked::<canvas::CanvasArgs>(),
+        checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
@@ -199,6 +201,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<scale::ScaleBackwardArgs>(),
         checked::<scale::ScaleTotalArgs>(),
         checked::<sgd::SgdStepArgs>(),
+        checked::<slice::SliceArgs>(),
     ]
     .into_iter()
     .collect()
