@@ -202,6 +202,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<scale::ScaleTotalArgs>(),
         checked::<sgd::SgdStepArgs>(),
         checked::<slice::SliceArgs>(),
+        checked::<softmax::SoftmaxArgs>(),
     ]
     .into_iter()
     .collect()
