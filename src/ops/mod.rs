@@ -197,6 +197,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
+        checked::<product::cuda::ProductForwardArgs>(),
+        checked::<product::cuda::ProductGradientArgs>(),
         checked::<scale::ScaleForwardArgs>(),
         checked::<scale::ScaleBackwardArgs>(),
         checked::<scale::ScaleTotalArgs>(),
