@@ -196,6 +196,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),
         checked::<l2_normalize::L2NormalizeBackwardArgs>(),
+        checked::<layer_norm::LayerNormForwardArgs>(),
+        checked::<layer_norm::LayerNormBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
         checked::<product::cuda::ProductForwardArgs>(),
         checked::<product::cuda::ProductGradientArgs>(),
