@@ -7,6 +7,7 @@ mod cli;
 mod data;
 mod emulator;
 mod formula;
+mod kernel_networks;
 mod kernels;
 mod norms_and_pools;
 mod ops;
