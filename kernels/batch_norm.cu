@@ -5,10 +5,9 @@
 // stages: `parts` partial sums a channel (a number that follows from the channels alone), then their
 // total. Deterministic: which pixels a thread adds, and the order in which threads' sums are added,
 // follow from the number of pixels; nothing is added atomically.
-#include "run_state.cuh"
+#include "channel_sums.cuh"
 
-constexpr u32 LANES = 16;             // pixels side by side in the blocks that sum
-constexpr u32 MAP_LANES = 8;          // … and in those that write maps,
+constexpr u32 MAP_LANES = 8;          // pixels side by side in the blocks that write maps,
 constexpr u32 PIXELS_PER_BLOCK = 128; // which have this many pixels
 
 struct BatchNormForwardArgs {
@@ -55,59 +54,39 @@ struct BatchNormCombineArgs {
     u32 unused;
 };
 
-struct BatchNormSums {
-    f64 first[LANES][32];
-    f64 second[LANES][32];
-};
-
 __device__ __forceinline__ u64 valid_pixels(u64 state, u32 pixels) {
     return u64(ptr<const RunState>(state)->images) * pixels;
-}
-
-// The block's sums in order of lanes, written by the threads of lane 0.
-__device__ __forceinline__ void sum_lanes(BatchNormSums& shared, f64 first, f64 second,
-                                          f64* out_first, f64* out_second, bool valid) {
-    shared.first[threadIdx.y][threadIdx.x] = first;
-    shared.second[threadIdx.y][threadIdx.x] = second;
-    __syncthreads();
-    if (threadIdx.y != 0 || !valid) return;
-    for (u32 lane = 1; lane < LANES; ++lane) {
-        first += shared.first[lane][threadIdx.x];
-        second += shared.second[lane][threadIdx.x];
-    }
-    *out_first = first;
-    *out_second = second;
 }
 
 // Part blockIdx.x of Σ a and Σ a·b, where pair(pixel · channels + c) gives a and b; products of two
 // f32 are exact in f64.
 template <class Pair>
-__device__ __forceinline__ void sum_part(BatchNormSums& shared, u64 pixels, u32 channels, u32 parts,
+__device__ __forceinline__ void sum_part(ChannelSums<2>& shared, u64 pixels, u32 channels, u32 parts,
                                          u64 partial, Pair pair) {
     const u32 c = blockIdx.y * 32 + threadIdx.x;
-    const u64 length = (pixels + parts - 1) / parts;
-    const u64 start = blockIdx.x * length;
-    const u64 end = min(start + length, pixels);
-    f64 first = 0.0, second = 0.0;
+    const Part part = part_of(pixels, parts, blockIdx.x);
+    f64 sums[2] = {0.0, 0.0};
     if (c < channels)
-        for (u64 pixel = start + threadIdx.y; pixel < end; pixel += LANES) {
+        for (u64 pixel = part.start + threadIdx.y; pixel < part.end; pixel += SUM_LANES) {
             const float2 ab = pair(pixel * channels + c);
-            first += f64(ab.x);
-            second += f64(ab.x) * f64(ab.y);
+            sums[0] += f64(ab.x);
+            sums[1] += f64(ab.x) * f64(ab.y);
         }
+    if (!sum_lanes(shared, sums) || c >= channels) return;
     f64* out = ptr<f64>(partial) + u64(blockIdx.x) * 2 * channels + c;
-    sum_lanes(shared, first, second, out, out + channels, c < channels);
+    out[0] = sums[0];
+    out[channels] = sums[1];
 }
 
 // partial = Σ x, Σ x². Grid: parts × ceil(channels / 32), blocks of 32 × 16. Reads x once.
-KERNEL(batch_norm_forward_sums_f32, BatchNormForwardArgs, BatchNormSums, 512) {
+KERNEL(batch_norm_forward_sums_f32, BatchNormForwardArgs, ChannelSums<2>, 512) {
     const f32* x = ptr<const f32>(args.x);
     sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts,
              args.partial, [&](u64 at) { return make_float2(x[at], x[at]); });
 }
 
 // partial = Σ dy, Σ dy·(x − mean). Grid and block as above. Reads x and dy once.
-KERNEL(batch_norm_backward_sums_f32, BatchNormBackwardArgs, BatchNormSums, 512) {
+KERNEL(batch_norm_backward_sums_f32, BatchNormBackwardArgs, ChannelSums<2>, 512) {
     const f32 *x = ptr<const f32>(args.x), *dy = ptr<const f32>(args.dy);
     const u32 c = blockIdx.y * 32 + threadIdx.x;
     const f32 mean = c < args.channels ? ptr<const f32>(args.mean)[c] : 0.0f;
@@ -117,19 +96,21 @@ KERNEL(batch_norm_backward_sums_f32, BatchNormBackwardArgs, BatchNormSums, 512) 
 
 // totals = the sums of the parts, and the count: what batch norm over several GPUs reduces. Grid:
 // ceil(channels / 32), blocks of 32 × 16. Reads the parts once.
-KERNEL(batch_norm_combine_f64, BatchNormCombineArgs, BatchNormSums, 512) {
+KERNEL(batch_norm_combine_f64, BatchNormCombineArgs, ChannelSums<2>, 512) {
     const u32 c = blockIdx.x * 32 + threadIdx.x;
     const f64* partial = ptr<const f64>(args.partial) + c;
     f64* totals = ptr<f64>(args.totals);
-    f64 first = 0.0, second = 0.0;
+    f64 sums[2] = {0.0, 0.0};
     if (c < args.channels)
-        for (u64 part = threadIdx.y; part < args.parts; part += LANES) {
-            first += partial[part * 2 * args.channels];
-            second += partial[(part * 2 + 1) * args.channels];
+        for (u64 part = threadIdx.y; part < args.parts; part += SUM_LANES) {
+            sums[0] += partial[part * 2 * args.channels];
+            sums[1] += partial[(part * 2 + 1) * args.channels];
         }
     if (c == 0 && threadIdx.y == 0)
         totals[2 * u64(args.channels)] = f64(valid_pixels(args.state, args.pixels));
-    sum_lanes(shared, first, second, totals + c, totals + args.channels + c, c < args.channels);
+    if (!sum_lanes(shared, sums) || c >= args.channels) return;
+    totals[c] = sums[0];
+    totals[args.channels + c] = sums[1];
 }
 
 // From the totals: mean and 1/sqrt(var + eps) for this batch, the running statistics' step (the

@@ -4,6 +4,16 @@
 
 constexpr u32 QUAD_THREADS = 256;
 
+// The address, for accesses that are narrower than others of it. GCC's value numbering takes a load of
+// one float4 for four loads of f32 and back, whatever alignment each vouches for: it used the vector's
+// where the address was no multiple of 16. So under emulation the two addresses look unrelated.
+__device__ __forceinline__ u64 of_any_alignment(u64 address) {
+#ifndef __CUDACC__
+    asm("" : "+r"(address));
+#endif
+    return address;
+}
+
 // Up to four f32.
 struct Four {
     f32 v[4];
@@ -22,9 +32,10 @@ struct Quad {
             const float4 v = *ptr<const float4>(address);
             out = {{v.x, v.y, v.z, v.w}};
         } else {
+            const f32* from = ptr<const f32>(of_any_alignment(address));
             UNROLL
             for (u32 i = 0; i < 4; ++i)
-                if (i < lanes) out.v[i] = ptr<const f32>(address)[i];
+                if (i < lanes) out.v[i] = from[i];
         }
         return out;
     }
@@ -34,9 +45,10 @@ struct Quad {
         if (lanes == 4 && address % 16 == 0) {
             *ptr<float4>(address) = make_float4(value.v[0], value.v[1], value.v[2], value.v[3]);
         } else {
+            f32* to = ptr<f32>(of_any_alignment(address));
             UNROLL
             for (u32 i = 0; i < 4; ++i)
-                if (i < lanes) ptr<f32>(address)[i] = value.v[i];
+                if (i < lanes) to[i] = value.v[i];
         }
     }
 

@@ -8,6 +8,7 @@ mod cli;
 mod data;
 mod emulator;
 mod formula;
+mod kernel_networks;
 mod kernels;
 mod models;
 mod norms_and_pools;

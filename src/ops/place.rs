@@ -1,5 +1,6 @@
 //! The grids of kernels that treat every element alike: the host's side of `kernels/place.cuh` (one
-//! thread an element) and of `kernels/elementwise.cuh` (one thread four elements).
+//! thread an element), `kernels/elementwise.cuh` (four elements), `kernels/channels.cuh` (four channels
+//! of a pixel) and `kernels/wide.cuh` (the lanes of a pixel).
 
 use crate::tensor::{Map, Tensor};
 
@@ -22,4 +23,20 @@ pub(crate) fn quad_grid(count: usize) -> [u32; 3] {
 /// The grid for every element of a batch, the capacity's, four a thread.
 pub(crate) fn quads(batch: Tensor) -> [u32; 3] {
     quad_grid(batch.images * batch.map().elements())
+}
+
+/// The grid for every pixel of a batch, the capacity's, four channels a thread.
+pub(crate) fn channel_quads(batch: Tensor) -> [u32; 3] {
+    let map = batch.map();
+    let quads = (map.pixels() * map.channels.div_ceil(4)) as u32;
+    [batch.images as u32 * quads.div_ceil(THREADS), 1, 1]
+}
+
+/// Threads of a pixel whose sums are taken in tiles.
+pub(crate) const TILE_LANES: usize = 16;
+
+/// The grid for every pixel of a batch, the capacity's, `lanes` threads a pixel.
+pub(crate) fn pixels(batch: Tensor, lanes: usize) -> [u32; 3] {
+    let pixels = batch.images * batch.map().pixels();
+    [pixels.div_ceil(THREADS as usize / lanes) as u32, 1, 1]
 }

@@ -404,6 +404,10 @@ impl Execution {
             let detail = format!("its gradient has {expected} values, got {found}");
             return Err(Error::shape(&node.name, detail));
         }
+        if !self.gradient_flows[output.0] {
+            // Nothing that is trained lies behind it, and its gradient has no memory.
+            return Ok(());
+        }
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
         unsafe {
             self.device.write(self.gradient(output).address, bytemuck::cast_slice(gradient))?;

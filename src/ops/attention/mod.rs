@@ -16,6 +16,7 @@
 //! instruction set, nor on threads, nor on which part of the map is computed.
 
 mod cpu;
+mod cuda;
 mod partition;
 mod position;
 
@@ -24,6 +25,10 @@ use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
+pub use cuda::{
+    AttentionBackwardArgs, AttentionBiasArgs, AttentionForwardArgs, AttentionScaleArgs,
+    AttentionTableArgs,
+};
 pub use partition::Partition;
 pub use position::Bias;
 
@@ -128,8 +133,9 @@ impl Op for Attention {
         Needs { inputs: vec![true, true], output: false }
     }
 
-    fn has_kernels(&self) -> bool {
-        false
+    /// Kernels keep biases by pairs of tokens there, and sums.
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        cuda::workspace_bytes(self, inputs[0].map, batch, training)
     }
 
     /// The two products, as PyTorch's counters of operations have them.
@@ -174,11 +180,17 @@ impl Op for Attention {
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if !ctx.device.is_cpu() {
+            return cuda::forward(self, ctx);
+        }
         cpu::forward(self, ctx);
         Ok(())
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if !ctx.device.is_cpu() {
+            return cuda::backward(self, ctx);
+        }
         cpu::backward(self, ctx);
         Ok(())
     }
@@ -201,6 +213,9 @@ pub fn cases() -> Vec<OpCase> {
         ("one window of 49", Form::Cosine, windows([7, 7], [3, 3]), sigmoid, 1, 24, [7, 7], 2),
         ("whole", dot(20), Partition::Whole { causal: false }, None, 1, 20, [3, 5], 3),
         ("causal", dot(5), Partition::Whole { causal: true }, None, 3, 5, [1, 21], 3),
+        // More tokens than a block of a kernel takes at once, and heads of more than 32 channels.
+        ("causal text", dot(40), Partition::Whole { causal: true }, None, 2, 40, [1, 77], 2),
+        ("windows of 81", Form::Cosine, windows([9, 9], [0, 4]), sigmoid, 2, 33, [9, 18], 2),
     ];
     table
         .into_iter()

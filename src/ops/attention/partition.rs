@@ -21,12 +21,13 @@ pub(super) const MASK: f32 = -100.0;
 
 /// One axis of a map.
 #[derive(Clone, Copy)]
-struct Axis {
-    length: usize,
+pub(super) struct Axis {
+    pub length: usize,
     /// Tokens of a part along it.
-    size: usize,
-    shift: usize,
-    strided: bool,
+    pub size: usize,
+    pub shift: usize,
+    /// Whether a part's tokens stand as far apart as the axis allows.
+    pub strided: bool,
 }
 
 impl Axis {
@@ -91,7 +92,7 @@ impl Partition {
         }
     }
 
-    fn axes(self, map: Map) -> [Axis; 2] {
+    pub(super) fn axes(self, map: Map) -> [Axis; 2] {
         let axis = |i: usize| {
             let length = [map.height, map.width][i];
             match self {

@@ -2,11 +2,14 @@
 //! Swin transformers fill maps up to whole windows and cut them back afterwards.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
+
+pub use cuda::CanvasArgs;
 
 /// y\[row, column\] = x\[row, column\] where x has it, otherwise 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,16 +51,12 @@ impl Op for Canvas {
         }
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(ctx)
+        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(ctx)
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
 }
 

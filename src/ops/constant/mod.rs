@@ -1,11 +1,16 @@
 //! A table as a value: no inputs, one parameter, one map for all images.
 
+mod cpu;
+mod cuda;
+
 use std::sync::Arc;
 
 use super::case::OpCase;
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
+
+pub use cuda::ConstantArgs;
 
 /// A shared value that is its parameter. Record it with `Tape::record_shared` under the
 /// parameter's full name, and that name as the parameter's.
@@ -77,32 +82,17 @@ impl Op for Constant {
         Needs::default()
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     /// Never asked: there is no input.
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        let (from, to) = (ctx.param(0), ctx.output());
-        ctx.region.for_each_run(self.map, |at| {
-            let run = at..at + ctx.region.channels.len();
-            to[run.clone()].copy_from_slice(&from[run]);
-        });
-        Ok(())
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        let dy = ctx.output_gradient();
-        if let Some((gradient, accumulate)) = ctx.param_gradient(0) {
-            for (gradient, dy) in gradient.iter_mut().zip(dy) {
-                *gradient = if accumulate { *gradient + dy } else { *dy };
-            }
-        }
-        Ok(())
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
 }
 

@@ -1,25 +1,16 @@
 //! The gated sum on the CPU.
 
 use super::GatedSum;
+use crate::Result;
 use crate::ops::gemm::SendPtr;
-use crate::ops::product::{Factor, Place, Products, gradient, start_from_zero};
+use crate::ops::product::{Factor, Products, gradient, start_from_zero};
 use crate::ops::wide::for_each_piece;
 use crate::ops::{Backward, Forward};
-use crate::tensor::Map;
-use crate::{Error, Result};
-
-/// Where gate and context of each term lie.
-fn places(op: &GatedSum, node: &str, maps: &[Map], output: Map) -> Result<Vec<[Place; 2]>> {
-    // The tape has checked shapes, so that nobody sees the error.
-    let of = |(context, map): (usize, &Map)| op.places(context, maps[0], *map, output);
-    let places: Option<Vec<_>> = maps[1..].iter().enumerate().map(of).collect();
-    places.ok_or_else(|| Error::shape(node, "contexts that don't fit"))
-}
 
 pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
-    let maps: Vec<Map> = ctx.inputs.iter().map(|input| input.map()).collect();
     let (output, region) = (ctx.output_map(), ctx.region);
-    let terms: Vec<[Factor<'_>; 2]> = places(op, ctx.node, &maps, output)?
+    let terms: Vec<[Factor<'_>; 2]> = op
+        .all_places(ctx.node, ctx.inputs, output)?
         .into_iter()
         .enumerate()
         .map(|(context, [gate, place])| {
@@ -36,12 +27,11 @@ pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
 /// d(context) = dy · gate, summed over pixels for the global one; d(gate) = Σ_channels dy · context; the
 /// other channels of the gates' value get nothing.
 pub fn backward(op: &GatedSum, ctx: &mut Backward<'_>) -> Result<()> {
-    let maps: Vec<Map> = ctx.inputs.iter().map(|input| input.map()).collect();
     let output = ctx.output_map();
     let (images, dy) = (ctx.images(), ctx.output_gradient());
-    let places = places(op, ctx.node, &maps, output)?;
+    let places = op.all_places(ctx.node, ctx.inputs, output)?;
     if let Some((to, mut accumulate)) = ctx.input_gradient(0) {
-        start_from_zero(to, images * maps[0].elements(), &mut accumulate);
+        start_from_zero(to, images * ctx.input_map(0).elements(), &mut accumulate);
         for (context, [gate, place]) in places.iter().enumerate() {
             let other = Factor { values: ctx.input(context + 1), place: *place };
             gradient(images, output, dy, other, (&mut *to, *gate), accumulate);

@@ -4,11 +4,12 @@
 //! multiply-adds.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::product::{Place, Spread};
+use super::product::{self, Place, Spread};
 use super::{Backward, Cost, Forward, Needs, Op};
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
 /// The gated sum. Inputs: the value with the gates (height × width × any), then the contexts, each
@@ -33,6 +34,16 @@ impl GatedSum {
         // Gates are one a pixel, even where there is but one channel.
         let gate = Place { map: gates, channel, spread: Spread::OverChannels };
         (channel < gates.channels).then_some([gate, Place { map, channel: 0, spread }])
+    }
+
+    /// Where gate and context of each term lie.
+    fn all_places(&self, node: &str, inputs: &[Tensor], output: Map) -> Result<Vec<[Place; 2]>> {
+        let gates = inputs[0].map();
+        let of =
+            |(context, input): (usize, &Tensor)| self.places(context, gates, input.map(), output);
+        // The tape has checked shapes, so that nobody sees the error.
+        let places: Option<Vec<_>> = inputs[1..].iter().enumerate().map(of).collect();
+        places.ok_or_else(|| Error::shape(node, "contexts that don't fit"))
     }
 }
 
@@ -68,6 +79,12 @@ impl Op for GatedSum {
         Needs { inputs: vec![true; self.levels + 2], output: false }
     }
 
+    /// Partial sums of the global context's gradient.
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        let output = self.output(inputs).map_or(Map::vector(0), |spec| spec.map);
+        if training { product::cuda::workspace_bytes(output, batch) } else { 0 }
+    }
+
     fn cost(&self, inputs: &[Spec]) -> Cost {
         let contexts = &inputs[1..];
         let gates = inputs[0].map.pixels() * contexts.len() * size_of::<f32>();
@@ -89,16 +106,12 @@ impl Op for GatedSum {
         reached.reduce(Region::hull).unwrap_or(region)
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
 }
 

@@ -6,11 +6,14 @@
 //! figures hold for a mean far from zero, too.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
+
+pub use cuda::{LayerNormBackwardArgs, LayerNormForwardArgs};
 
 /// Layer normalisation of `channels` channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,20 +67,21 @@ impl Op for LayerNorm {
         inputs[0].maps(batch) * inputs[0].map.pixels() * 2 * size_of::<f32>()
     }
 
+    /// Partial sums of the parameters' gradients.
+    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
+        if training { cuda::workspace_bytes(self.channels) } else { 0 }
+    }
+
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         region.all_channels(output.map.channels)
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
 }
 

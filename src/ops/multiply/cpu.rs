@@ -1,11 +1,11 @@
 //! Multiplication on the CPU.
 
-use super::Multiply;
+use super::{Multiply, misfit};
+use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::product::{Factor, Products, gradient, start_from_zero};
 use crate::ops::wide::for_each_piece;
 use crate::ops::{Backward, Forward};
-use crate::{Error, Result};
 
 pub fn forward(op: &Multiply, ctx: &mut Forward<'_>) -> Result<()> {
     let (a, b) = (ctx.input_map(0), ctx.input_map(1));
@@ -33,9 +33,4 @@ pub fn backward(op: &Multiply, ctx: &mut Backward<'_>) -> Result<()> {
         gradient(images, output, dy, other, (to, place), accumulate);
     }
     Ok(())
-}
-
-/// The tape has checked shapes, so that nobody sees this.
-fn misfit(node: &str) -> Error {
-    Error::shape(node, "factors that don't fit")
 }

@@ -2,9 +2,10 @@
 //! one a pixel (gates). Of a, only some channels may be meant.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::product::{Place, Spread};
+use super::product::{self, Place, Spread};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -65,6 +66,16 @@ impl Op for Multiply {
         Needs { inputs: vec![true, true], output: false }
     }
 
+    /// Partial sums of the gradient of one value a channel.
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        match self.places(inputs[0].map, inputs[1].map) {
+            Some((output, [_, b])) if training && b.spread == Spread::OverPixels => {
+                product::cuda::workspace_bytes(output, batch)
+            }
+            _ => 0,
+        }
+    }
+
     fn cost(&self, inputs: &[Spec]) -> Cost {
         let output = self.output(inputs).map_or(0, |spec| spec.image_bytes());
         Cost { macs: 0, bytes: (2 * output + inputs[1].image_bytes()) as u64 }
@@ -75,17 +86,18 @@ impl Op for Multiply {
         places[input].reach(region, output.map)
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
+}
+
+/// The tape has checked shapes, so that nobody sees this.
+fn misfit(node: &str) -> Error {
+    Error::shape(node, "factors that don't fit")
 }
 
 /// Cases for tests and benchmarks.

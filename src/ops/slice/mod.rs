@@ -1,11 +1,14 @@
 //! A range of channels as a value of its own.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
+
+pub use cuda::SliceArgs;
 
 /// y = x\[.., channels\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,16 +45,12 @@ impl Op for Slice {
         Region { channels, ..region }
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
 }
 

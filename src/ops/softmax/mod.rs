@@ -1,11 +1,14 @@
 //! Softmax over the channels of each pixel: y = e^(x − m) / Σ e^(x − m), where m is the largest x.
 
 mod cpu;
+mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
+
+pub use cuda::SoftmaxArgs;
 
 /// Softmax over channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,16 +31,12 @@ impl Op for Softmax {
         region.all_channels(output.map.channels)
     }
 
-    fn has_kernels(&self) -> bool {
-        false
-    }
-
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        cpu::forward(ctx)
+        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
     }
 
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        cpu::backward(ctx)
+        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
 }
 

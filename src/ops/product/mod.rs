@@ -1,6 +1,8 @@
 //! Products of maps, of which one may be spread over the other's pixels or channels: what `multiply` and
 //! `gated_sum` share.
 
+pub(crate) mod cuda;
+
 use super::gemm::SendPtr;
 use super::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
 use crate::tensor::{Map, Region, Span};

@@ -1,0 +1,330 @@
+//! Arguments and grids of `kernels/attention.cu` and `kernels/attention_position.cu`.
+
+use super::{Attention, Bias, Form};
+use crate::ops::{Backward, Forward, place};
+use crate::tensor::{Map, Tensor};
+use crate::{Error, Result, kernel_args};
+
+/// One axis of a map: see [`super::Partition`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionAxis {
+    pub length: u32,
+    pub size: u32,
+    pub shift: u32,
+    pub strided: u32,
+}
+
+/// What every kernel reads: see `kernels/attention.cuh`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct AttentionProblem {
+    pub x: u64,
+    pub bias: u64,
+    pub logit_scale: u64,
+    pub state: u64,
+    pub rows: AttentionAxis,
+    pub columns: AttentionAxis,
+    pub heads: u32,
+    pub dim: u32,
+    pub tokens: u32,
+    pub causal: u32,
+    pub scale: f32,
+    pub unused: u32,
+}
+
+kernel_args! {
+    pub struct AttentionForwardArgs {
+        pub problem: AttentionProblem,
+        pub y: u64,
+    }
+    /// What nobody asks for is 0.
+    pub struct AttentionBackwardArgs {
+        pub problem: AttentionProblem,
+        pub dy: u64,
+        pub dx: u64,
+        pub rows: u64,
+        pub bias_sums: u64,
+        pub scale_sums: u64,
+        pub chunks: u32,
+        pub accumulate: u32,
+    }
+    pub struct AttentionBiasArgs {
+        pub table: u64,
+        pub index: u64,
+        pub bias: u64,
+        pub entries: u32,
+        pub heads: u32,
+        pub pairs: u32,
+        pub sigmoid: u32,
+    }
+    pub struct AttentionTableArgs {
+        pub sums: u64,
+        pub totals: u64,
+        pub table: u64,
+        pub index: u64,
+        pub dtable: u64,
+        pub state: u64,
+        pub parts: u32,
+        pub chunks: u32,
+        pub entries: u32,
+        pub heads: u32,
+        pub pairs: u32,
+        pub sigmoid: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
+    pub struct AttentionScaleArgs {
+        pub sums: u64,
+        pub logit_scale: u64,
+        pub dlogit_scale: u64,
+        pub chunks: u32,
+        pub heads: u32,
+        pub tiles: u32,
+        pub accumulate: u32,
+    }
+}
+
+/// Queries, or keys, of a block.
+const TILE: usize = 64;
+/// Blocks that gradients of queries are shared by, about: a few waves of a large GPU.
+const BLOCKS: usize = 1024;
+/// The most channels that a head may have, in the usual kernels and in those for wide heads.
+const CHANNELS: [usize; 2] = [32, 64];
+
+/// Kernels of one pass: for heads of up to 32 channels, and of up to 64.
+type Pass = [&'static str; 2];
+
+const FORWARD: Pass = ["attention_forward_f32", "attention_forward_f32_wide"];
+const QUERY_GRADIENTS: Pass =
+    ["attention_query_gradients_f32", "attention_query_gradients_f32_wide"];
+const KEY_GRADIENTS: Pass = ["attention_key_gradients_f32", "attention_key_gradients_f32_wide"];
+
+/// Sizes that follow from the shape of the input and the batch's capacity.
+#[derive(Clone, Copy)]
+struct Sizes {
+    heads: usize,
+    dim: usize,
+    tokens: usize,
+    parts: usize,
+    tiles: usize,
+    /// Parts of all images.
+    units: usize,
+    /// Of the units, for sums over them.
+    chunks: usize,
+}
+
+/// Where things lie in the workspace, in bytes.
+struct Workspace {
+    /// (heads, tokens²) f64: sums of the gradients of biases
+    totals: usize,
+    /// (chunks, heads, tiles) f64
+    scale_sums: usize,
+    /// (heads, tokens²) f32
+    bias: usize,
+    /// (units, heads, tokens, 3) f32
+    rows: usize,
+    /// (chunks, heads, tokens²) f32
+    bias_sums: usize,
+    bytes: usize,
+}
+
+impl Sizes {
+    fn new(attention: &Attention, map: Map, batch: usize) -> Sizes {
+        let (heads, partition) = (attention.heads, attention.partition);
+        let (tokens, parts) = (partition.tokens(map), partition.parts(map));
+        let (tiles, units) = (tokens.div_ceil(TILE), batch * parts);
+        Sizes {
+            heads,
+            dim: map.channels / 3 / heads,
+            tokens,
+            parts,
+            tiles,
+            units,
+            chunks: (BLOCKS / (heads * tiles)).clamp(1, units.max(1)),
+        }
+    }
+
+    fn pairs(&self) -> usize {
+        self.tokens * self.tokens
+    }
+
+    fn workspace(&self, attention: &Attention, training: bool) -> Workspace {
+        let mut bytes = 0;
+        let mut take = |wanted: bool, count: usize, size: usize| {
+            let start = bytes;
+            bytes += if wanted { count * size } else { 0 };
+            start
+        };
+        let (biased, of_heads) = (attention.bias.is_some(), self.heads * self.pairs());
+        let cosine = attention.form == Form::Cosine;
+        // Those of eight bytes first, so that all are aligned.
+        let totals = take(training && biased, of_heads, 8);
+        let scale_sums = take(training && cosine, self.chunks * self.heads * self.tiles, 8);
+        let bias = take(biased, of_heads, 4);
+        let rows = take(training, self.units * self.heads * self.tokens * 3, 4);
+        let bias_sums = take(training && biased, self.chunks * of_heads, 4);
+        Workspace { totals, scale_sums, bias, rows, bias_sums, bytes }
+    }
+
+    /// The kernel of a pass for these heads.
+    fn kernel(&self, pass: Pass, device: &dyn std::fmt::Display) -> Result<&'static str> {
+        let fits = CHANNELS.iter().position(|channels| self.dim <= *channels);
+        fits.map(|which| pass[which]).ok_or_else(|| Error::Unsupported {
+            op: format!("attention with heads of {} channels (64 at most)", self.dim),
+            device: device.to_string(),
+        })
+    }
+
+    /// A block for each tile of each head of so many units or chunks of them.
+    fn grid(&self, of: usize) -> [u32; 3] {
+        [(self.tiles * self.heads * of) as u32, 1, 1]
+    }
+}
+
+pub fn workspace_bytes(attention: &Attention, map: Map, batch: usize, training: bool) -> usize {
+    Sizes::new(attention, map, batch).workspace(attention, training).bytes
+}
+
+fn problem(
+    attention: &Attention,
+    (x, params, state): (Tensor, &[Tensor], u64),
+    sizes: &Sizes,
+    bias: u64,
+) -> AttentionProblem {
+    let [rows, columns] = attention.partition.axes(x.map()).map(|axis| AttentionAxis {
+        length: axis.length as u32,
+        size: axis.size as u32,
+        shift: axis.shift as u32,
+        strided: axis.strided.into(),
+    });
+    let (scale, logit_scale) = match attention.form {
+        Form::Dot { scale } => (scale, 0),
+        Form::Cosine => (1.0, params[attention.logit_scale_index()].address),
+    };
+    AttentionProblem {
+        x: x.address,
+        bias: if attention.bias.is_some() { bias } else { 0 },
+        logit_scale,
+        state,
+        rows,
+        columns,
+        heads: sizes.heads as u32,
+        dim: sizes.dim as u32,
+        tokens: sizes.tokens as u32,
+        causal: attention.partition.is_causal().into(),
+        scale,
+        unused: 0,
+    }
+}
+
+/// Of the kernel that looks biases up, with its grid.
+fn bias_args(
+    bias: Bias,
+    (table, index): (Tensor, Tensor),
+    sizes: &Sizes,
+    to: u64,
+) -> (AttentionBiasArgs, [u32; 3]) {
+    let args = AttentionBiasArgs {
+        table: table.address,
+        index: index.address,
+        bias: to,
+        entries: table.map().pixels() as u32,
+        heads: sizes.heads as u32,
+        pairs: sizes.pairs() as u32,
+        sigmoid: u32::from(bias == Bias::Sigmoid16),
+    };
+    (args, [(sizes.heads * sizes.pairs()).div_ceil(256) as u32, 1, 1])
+}
+
+pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) -> Result<()> {
+    let x = ctx.inputs[0];
+    let sizes = Sizes::new(attention, x.map(), x.images);
+    let kernel = sizes.kernel(FORWARD, &ctx.device.kind())?;
+    ctx.require_whole(kernel)?;
+    let bias = ctx.workspace.address;
+    if let Some(form) = attention.bias {
+        let (args, grid) = bias_args(form, (ctx.inputs[1], ctx.params[0]), &sizes, bias);
+        ctx.launch("attention_bias_f32", grid, place::BLOCK, &args)?;
+    }
+    let problem = problem(attention, (x, ctx.params, ctx.state_address), &sizes, bias);
+    let args = AttentionForwardArgs { problem, y: ctx.output.address };
+    ctx.launch(kernel, sizes.grid(sizes.units), place::BLOCK, &args)
+}
+
+/// Gradients of queries and what keys need to know of them, then of keys and values, then the sums
+/// over parts.
+pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
+    let x = ctx.inputs[0];
+    let sizes = Sizes::new(attention, x.map(), x.images);
+    let at = sizes.workspace(attention, true);
+    let workspace = |offset: usize| ctx.workspace.address + offset as u64;
+    let bias = match attention.bias {
+        Some(form) => {
+            let tensors = (ctx.inputs[1], ctx.params[0]);
+            let (args, grid) = bias_args(form, tensors, &sizes, workspace(at.bias));
+            ctx.launch("attention_bias_f32", grid, place::BLOCK, &args)?;
+            Some((args, grid))
+        }
+        None => None,
+    };
+    let table = if attention.bias.is_some() { ctx.input_gradients[1] } else { None };
+    let scale = match attention.form {
+        Form::Cosine => ctx.param_gradients[attention.logit_scale_index()],
+        Form::Dot { .. } => None,
+    };
+    let dx = ctx.input_gradients[0];
+    let inputs = (x, ctx.params, ctx.state_address);
+    let args = AttentionBackwardArgs {
+        problem: problem(attention, inputs, &sizes, workspace(at.bias)),
+        dy: ctx.output_gradient.address,
+        dx: dx.map_or(0, |dx| dx.tensor.address),
+        rows: workspace(at.rows),
+        bias_sums: table.map_or(0, |_| workspace(at.bias_sums)),
+        scale_sums: scale.map_or(0, |_| workspace(at.scale_sums)),
+        chunks: sizes.chunks as u32,
+        accumulate: dx.is_some_and(|dx| dx.accumulate).into(),
+    };
+    let device = ctx.device.kind();
+    let kernel = sizes.kernel(QUERY_GRADIENTS, &device)?;
+    ctx.launch(kernel, sizes.grid(sizes.chunks), place::BLOCK, &args)?;
+    if dx.is_some() {
+        let kernel = sizes.kernel(KEY_GRADIENTS, &device)?;
+        ctx.launch(kernel, sizes.grid(sizes.units), place::BLOCK, &args)?;
+    }
+    if let (Some((bias, grid)), Some(table)) = (bias, table) {
+        let args = AttentionTableArgs {
+            sums: args.bias_sums,
+            totals: workspace(at.totals),
+            table: bias.table,
+            index: bias.index,
+            dtable: table.tensor.address,
+            state: ctx.state_address,
+            parts: sizes.parts as u32,
+            chunks: args.chunks,
+            entries: bias.entries,
+            heads: bias.heads,
+            pairs: bias.pairs,
+            sigmoid: bias.sigmoid,
+            accumulate: table.accumulate.into(),
+            unused: 0,
+        };
+        ctx.launch("attention_bias_totals_f64", grid, place::BLOCK, &args)?;
+        let grid = [(args.heads * args.entries).div_ceil(8), 1, 1];
+        ctx.launch("attention_table_gradient_f32", grid, place::BLOCK, &args)?;
+    }
+    if let Some(scale) = scale {
+        let args = AttentionScaleArgs {
+            sums: args.scale_sums,
+            logit_scale: args.problem.logit_scale,
+            dlogit_scale: scale.tensor.address,
+            chunks: args.chunks,
+            heads: args.problem.heads,
+            tiles: sizes.tiles as u32,
+            accumulate: scale.accumulate.into(),
+        };
+        let grid = [args.heads.div_ceil(32), 1, 1];
+        ctx.launch("attention_scale_gradient_f32", grid, [32, 1, 1], &args)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Arguments and grids of `kernels/canvas.cu`.
+
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::tensor::Tensor;
+
+kernel_args! {
+    /// to (+)= from, of another size.
+    pub struct CanvasArgs {
+        pub from: u64,
+        pub to: u64,
+        pub state: u64,
+        pub from_size: [u32; 2],
+        pub to_size: [u32; 2],
+        pub channels: u32,
+        pub accumulate: u32,
+    }
+}
+
+const KERNEL: &str = "canvas_copy_f32";
+
+fn args(from: Tensor, to: Tensor, state: u64, accumulate: bool) -> CanvasArgs {
+    let size = |tensor: Tensor| [tensor.map().height as u32, tensor.map().width as u32];
+    CanvasArgs {
+        from: from.address,
+        to: to.address,
+        state,
+        from_size: size(from),
+        to_size: size(to),
+        channels: to.map().channels as u32,
+        accumulate: accumulate.into(),
+    }
+}
+
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    ctx.require_whole(KERNEL)?;
+    let args = args(ctx.inputs[0], ctx.output, ctx.state_address, false);
+    ctx.launch(KERNEL, place::channel_quads(ctx.output), place::BLOCK, &args)
+}
+
+pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let args = args(ctx.output_gradient, dx.tensor, ctx.state_address, dx.accumulate);
+    ctx.launch(KERNEL, place::channel_quads(dx.tensor), place::BLOCK, &args)
+}

@@ -1,0 +1,111 @@
+//! Arguments and grids of `kernels/layer_norm.cu`.
+
+use super::{BIAS, LayerNorm, WEIGHT};
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+
+kernel_args! {
+    pub struct LayerNormForwardArgs {
+        pub x: u64,
+        pub y: u64,
+        pub weight: u64,
+        pub bias: u64,
+        /// Where backward will look for statistics; 0 where it won't.
+        pub saved: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub eps: f32,
+        pub unused: u32,
+    }
+    /// Arguments of the backward kernels; gradients that nobody asks for are 0.
+    pub struct LayerNormBackwardArgs {
+        pub x: u64,
+        pub dy: u64,
+        pub dx: u64,
+        pub weight: u64,
+        pub dweight: u64,
+        pub dbias: u64,
+        pub saved: u64,
+        pub partial: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub parts: u32,
+        /// Bits: 1 dx, 2 dweight, 4 dbias.
+        pub accumulate: u32,
+    }
+}
+
+/// Blocks that sum: 32 channels × 16 pixels.
+const SUM_BLOCK: [u32; 3] = [32, 16, 1];
+/// Threads that take a pixel's statistics.
+const STATISTICS_LANES: usize = 32;
+
+/// Partial sums a channel: enough for about 512 blocks, a full wave of a large GPU.
+fn parts(channels: usize) -> usize {
+    (512 / channels.div_ceil(32)).clamp(8, 512)
+}
+
+/// Partial sums of the parameters' gradients.
+pub fn workspace_bytes(channels: usize) -> usize {
+    parts(channels) * 2 * channels * 8
+}
+
+pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "layer_norm_forward_f32";
+    ctx.require_whole(kernel)?;
+    let y = ctx.output;
+    let args = LayerNormForwardArgs {
+        x: ctx.inputs[0].address,
+        y: y.address,
+        weight: ctx.params[WEIGHT].address,
+        bias: ctx.params[BIAS].address,
+        saved: if ctx.saved.elements() > 0 { ctx.saved.address } else { 0 },
+        state: ctx.state_address,
+        pixels: y.map().pixels() as u32,
+        channels: norm.channels as u32,
+        eps: norm.eps,
+        unused: 0,
+    };
+    ctx.launch(kernel, place::pixels(y, STATISTICS_LANES), place::BLOCK, &args)
+}
+
+pub fn backward(norm: &LayerNorm, ctx: &mut Backward<'_>) -> Result<()> {
+    let gradients =
+        [ctx.input_gradients[0], ctx.param_gradients[WEIGHT], ctx.param_gradients[BIAS]];
+    let [dx, dweight, dbias] =
+        gradients.map(|gradient| gradient.map_or(0, |gradient| gradient.tensor.address));
+    let accumulate = gradients
+        .iter()
+        .enumerate()
+        .map(|(bit, g)| u32::from(g.is_some_and(|g| g.accumulate)) << bit)
+        .sum();
+    let dy = ctx.output_gradient;
+    let args = LayerNormBackwardArgs {
+        x: ctx.inputs[0].address,
+        dy: dy.address,
+        dx,
+        weight: ctx.params[WEIGHT].address,
+        dweight,
+        dbias,
+        saved: ctx.saved.address,
+        partial: ctx.workspace.address,
+        state: ctx.state_address,
+        pixels: dy.map().pixels() as u32,
+        channels: norm.channels as u32,
+        parts: parts(norm.channels) as u32,
+        accumulate,
+    };
+    if dx != 0 {
+        let grid = place::pixels(dy, place::TILE_LANES);
+        ctx.launch("layer_norm_input_gradient_f32", grid, place::BLOCK, &args)?;
+    }
+    if dweight == 0 && dbias == 0 {
+        return Ok(());
+    }
+    let tiles = norm.channels.div_ceil(32) as u32;
+    ctx.launch("layer_norm_partials_f64", [args.parts, tiles, 1], SUM_BLOCK, &args)?;
+    ctx.launch("layer_norm_param_gradients_f32", [tiles, 1, 1], SUM_BLOCK, &args)
+}

@@ -1,0 +1,143 @@
+//! Arguments and grids of `kernels/product.cu`.
+
+use super::{Place, Spread};
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, Gradient, place};
+use crate::tensor::{Map, Tensor};
+
+/// Where a factor's elements lie: see the kernel's file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Factor {
+    pub values: u64,
+    pub image: u32,
+    pub first: u32,
+    pub pixel: u32,
+    pub channel: u32,
+}
+
+/// Products of a launch.
+const TERMS: usize = 4;
+
+kernel_args! {
+    pub struct ProductForwardArgs {
+        pub y: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub terms: u32,
+        /// 1: y holds what earlier launches have added up.
+        pub resume: u32,
+        pub a: [Factor; TERMS],
+        pub b: [Factor; TERMS],
+    }
+    pub struct ProductGradientArgs {
+        pub dy: u64,
+        pub partial: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub parts: u32,
+        pub all_channels: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+        pub other: Factor,
+        pub to: Factor,
+    }
+}
+
+/// Blocks that sum: 32 channels × 16 pixels.
+const SUM_BLOCK: [u32; 3] = [32, 16, 1];
+/// Pixels of a partial sum, about.
+const PART: usize = 256;
+/// Pixels of a block that sums over channels.
+const PIXELS_PER_BLOCK: usize = 16;
+
+impl Factor {
+    fn new(values: Tensor, place: Place) -> Factor {
+        let spread = place.spread;
+        Factor {
+            values: values.address,
+            image: place.map.elements() as u32,
+            first: place.channel as u32,
+            pixel: if spread == Spread::OverPixels { 0 } else { place.map.channels as u32 },
+            channel: u32::from(spread != Spread::OverChannels),
+        }
+    }
+}
+
+fn parts(pixels: usize) -> usize {
+    pixels.div_ceil(PART)
+}
+
+/// Partial sums of the gradient of a factor that is spread over the pixels of `output`.
+pub(crate) fn workspace_bytes(output: Map, batch: usize) -> usize {
+    8 * batch * parts(output.pixels()) * output.channels
+}
+
+/// y = Σ of products, in a chain from the first on.
+pub(crate) fn forward(ctx: &Forward<'_>, terms: &[[(Tensor, Place); 2]]) -> Result<()> {
+    let kernel = "product_forward_f32";
+    ctx.require_whole(kernel)?;
+    let map = ctx.output_map();
+    for (launch, terms) in terms.chunks(TERMS).enumerate() {
+        let mut args = ProductForwardArgs {
+            y: ctx.output.address,
+            state: ctx.state_address,
+            pixels: map.pixels() as u32,
+            channels: map.channels as u32,
+            terms: terms.len() as u32,
+            resume: u32::from(launch > 0),
+            a: Default::default(),
+            b: Default::default(),
+        };
+        for (index, [(a, a_place), (b, b_place)]) in terms.iter().enumerate() {
+            args.a[index] = Factor::new(*a, *a_place);
+            args.b[index] = Factor::new(*b, *b_place);
+        }
+        ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)?;
+    }
+    Ok(())
+}
+
+/// The gradient of a factor at `place` of `to`, given the other one. Where it is assigned, channels of
+/// `to` that aren't the factor's become 0.
+pub(crate) fn gradient(
+    ctx: &Backward<'_>,
+    (other, other_place): (Tensor, Place),
+    (to, place): (Gradient, Place),
+) -> Result<()> {
+    let dy = ctx.output_gradient;
+    let output = dy.map();
+    let args = ProductGradientArgs {
+        dy: dy.address,
+        partial: ctx.workspace.address,
+        state: ctx.state_address,
+        pixels: output.pixels() as u32,
+        channels: output.channels as u32,
+        parts: parts(output.pixels()) as u32,
+        all_channels: place.map.channels as u32,
+        accumulate: to.accumulate.into(),
+        unused: 0,
+        other: Factor::new(other, other_place),
+        to: Factor::new(to.tensor, place),
+    };
+    match place.spread {
+        Spread::Nowhere => {
+            let grid = place::channel_quads(to.tensor);
+            ctx.launch("product_map_gradient_f32", grid, place::BLOCK, &args)
+        }
+        Spread::OverChannels => {
+            let pixels = dy.images * output.pixels();
+            let grid = [pixels.div_ceil(PIXELS_PER_BLOCK) as u32, 1, 1];
+            ctx.launch("product_pixel_gradient_f32", grid, place::BLOCK, &args)
+        }
+        Spread::OverPixels => {
+            let grid = [args.parts, output.channels.div_ceil(32) as u32, dy.images as u32];
+            ctx.launch("product_channel_partials_f64", grid, SUM_BLOCK, &args)?;
+            let grid = [(dy.images * output.channels).div_ceil(256) as u32, 1, 1];
+            ctx.launch("product_channel_gradient_f32", grid, place::BLOCK, &args)
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Arguments and grids of `kernels/slice.cu`.
+
+use super::Slice;
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+
+kernel_args! {
+    /// Forward from x to y, backward from dy to dx.
+    pub struct SliceArgs {
+        pub from: u64,
+        pub to: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub all_channels: u32,
+        pub first: u32,
+        pub channels: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
+}
+
+pub fn forward(op: &Slice, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "slice_forward_f32";
+    ctx.require_whole(kernel)?;
+    let map = ctx.input_map(0);
+    let args = SliceArgs {
+        from: ctx.inputs[0].address,
+        to: ctx.output.address,
+        state: ctx.state_address,
+        pixels: map.pixels() as u32,
+        all_channels: map.channels as u32,
+        first: op.channels.start as u32,
+        channels: op.channels.len() as u32,
+        accumulate: 0,
+        unused: 0,
+    };
+    ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)
+}
+
+pub fn backward(op: &Slice, ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let map = ctx.input_map(0);
+    let args = SliceArgs {
+        from: ctx.output_gradient.address,
+        to: dx.tensor.address,
+        state: ctx.state_address,
+        pixels: map.pixels() as u32,
+        all_channels: map.channels as u32,
+        first: op.channels.start as u32,
+        channels: op.channels.len() as u32,
+        accumulate: dx.accumulate.into(),
+        unused: 0,
+    };
+    ctx.launch("slice_backward_f32", place::channel_quads(dx.tensor), place::BLOCK, &args)
+}

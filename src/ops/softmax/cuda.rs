@@ -1,0 +1,55 @@
+//! Arguments and grids of `kernels/softmax.cu`.
+
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::tensor::Tensor;
+
+kernel_args! {
+    /// Of both passes; what a pass doesn't touch is 0.
+    pub struct SoftmaxArgs {
+        pub x: u64,
+        pub y: u64,
+        pub dy: u64,
+        pub dx: u64,
+        pub state: u64,
+        pub pixels: u32,
+        pub channels: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
+}
+
+fn args(y: Tensor, state: u64) -> SoftmaxArgs {
+    SoftmaxArgs {
+        x: 0,
+        y: y.address,
+        dy: 0,
+        dx: 0,
+        state,
+        pixels: y.map().pixels() as u32,
+        channels: y.map().channels as u32,
+        accumulate: 0,
+        unused: 0,
+    }
+}
+
+pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "softmax_forward_f32";
+    ctx.require_whole(kernel)?;
+    let y = ctx.output;
+    let args = SoftmaxArgs { x: ctx.inputs[0].address, ..args(y, ctx.state_address) };
+    ctx.launch(kernel, place::pixels(y, place::TILE_LANES), place::BLOCK, &args)
+}
+
+pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+    let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
+    let args = SoftmaxArgs {
+        dy: ctx.output_gradient.address,
+        dx: dx.tensor.address,
+        accumulate: dx.accumulate.into(),
+        ..args(ctx.output, ctx.state_address)
+    };
+    let grid = place::pixels(dx.tensor, place::TILE_LANES);
+    ctx.launch("softmax_backward_f32", grid, place::BLOCK, &args)
+}
