@@ -185,7 +185,7 @@ impl MaxVit {
         let whole = |size: usize| size.is_multiple_of(self.partition);
         if !(whole(map.height) && whole(map.width)) {
             return Err(Error::shape(
-                name,
+                b.name(name),
                 format!(
                     "a map of {}×{} isn't made of whole partitions of {size}×{size}: choose an \
                      image size whose stages are multiples of {size} (224 where it is 7 and there \
