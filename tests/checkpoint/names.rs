@@ -82,11 +82,12 @@ fn a_file_in_another_dialect_loads_the_same_weights() {
         assert_eq!(loaded.sha256().unwrap(), weights.sha256().unwrap(), "its own names");
 
         for (name, tensor) in &mut tensors {
-            *name = name
-                .replace("conv1.weight", "first.weight")
-                .replace("layer1.0.first", "layer1.0.conv1");
-            *name = name.replace("layer2.0.first", "layer2.0.conv1");
-            *name = name.replace("layer3.0.first", "layer3.0.conv1").replace("fc.", "last.");
+            let (prefix, bare) = name.split_at(name.find("backbone.").map_or(0, |_| 9));
+            if bare == "conv1.weight" {
+                *name = format!("{prefix}first.weight");
+            } else if let Some(part) = bare.strip_prefix("fc.") {
+                *name = format!("{prefix}last.{part}");
+            }
             // A convolution of 1×1 as a linear layer, and a linear layer as a convolution.
             if name.ends_with("downsample.0.weight") {
                 tensor.shape.truncate(2);

@@ -222,6 +222,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         Ok(())
     }
 
+    /// As [`Budget::charge`].
     pub fn charge(&mut self, bytes: usize) -> Parsed<()> {
         self.budget.charge(bytes)
     }
