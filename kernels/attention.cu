@@ -6,8 +6,9 @@
 // Maps are (images, height, width, channels) f32, of x [q of all heads, k, v]; y stands where its
 // tokens do. A block of 256 threads has 64 queries (or, for the gradients of keys and values, 64 keys)
 // of a head of a part, and goes over the others in tiles of 64: once where a part has no more tokens,
-// and otherwise first for the maxima, then again. Operations: 2·tokens·dim multiply-adds a query, 7 for
-// 2 backward. Bytes: x once a pass for each 64 queries, y once; the bias, if any, once a part.
+// and otherwise first for the maxima, then again. Operations: tokens·dim multiply-adds a query and
+// product, of which there are 2 and, backward, 7. Bytes: x and y once; backward x and dy twice, dx once;
+// the bias, if any, for every part, from the cache.
 //
 // Deterministic: elements are chains of fmaf in the order of channels or tokens, sums over a row are
 // taken lane by lane, then over the lanes in a tree, as on the CPU; sums over parts go in chunks whose

@@ -117,11 +117,16 @@ impl Op for GatedSum {
 
 /// Cases for tests and benchmarks.
 pub fn cases() -> Vec<OpCase> {
-    [("two levels", Map::new(4, 3, 19), 6, 2), ("the global one alone", Map::new(2, 5, 16), 0, 0)]
-        .map(|(name, map, first_gate, levels)| {
-            OpCase::new(name, GatedSum::new(first_gate, levels), inputs(map, first_gate, levels), 3)
-        })
-        .into()
+    [
+        ("two levels", Map::new(4, 3, 19), 6, 2),
+        ("the global one alone", Map::new(2, 5, 16), 0, 0),
+        // More products than a launch of the kernel takes.
+        ("five levels", Map::new(2, 3, 5), 1, 5),
+    ]
+    .map(|(name, map, first_gate, levels)| {
+        OpCase::new(name, GatedSum::new(first_gate, levels), inputs(map, first_gate, levels), 3)
+    })
+    .into()
 }
 
 fn inputs(map: Map, first_gate: usize, levels: usize) -> Vec<CaseInput> {
