@@ -2,22 +2,14 @@
 
 use crate::ops::attention::partition::MASK;
 use crate::ops::exponential::exp_minus;
-use crate::ops::wide::{LANES, Tile};
+use crate::ops::wide::{LANES, Tile, total};
 
-/// The sum of a tile's lanes: halves onto each other.
+/// The sum of a tile's lanes.
 ///
-/// Not inlined: the compiler would shape the loops before it after this tree, pair by pair.
+/// Not inlined: the compiler would shape the loops before it after the sum's tree, pair by pair.
 #[inline(never)]
 fn sum_lanes(tile: &Tile) -> f32 {
-    let mut tile = *tile;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            tile[lane] += tile[lane + half];
-        }
-        half /= 2;
-    }
-    tile[0]
+    total(tile)
 }
 
 /// Σ a·b of two padded rows, lane by lane.
