@@ -164,6 +164,21 @@ fn replay_equals_a_whole_run_in_maxvit() {
     check_replay("maxvit_t", Head::Baseline, 224, 80);
 }
 
+/// In inference a batch norm's input is never in memory; a golden plan has it.
+#[test]
+fn a_value_inside_a_launch_is_refused() {
+    let (model, weights) = network("resnet_small", Head::Baseline, 32);
+    let images = formula_images(1, 32);
+    let inside = model.tape.find("conv1").unwrap();
+    let mut infer = execution(&model, PlanKind::Infer, 1);
+    logits(&model, &weights, &mut infer, &images);
+    let error = infer.read(inside).unwrap_err().to_string();
+    assert_eq!(error, "the value of conv1 isn't kept in this plan");
+    let mut golden = execution(&model, PlanKind::Golden, 1);
+    logits(&model, &weights, &mut golden, &images);
+    assert!(golden.read(inside).is_ok());
+}
+
 /// A fault in a layer that all images share reaches every image that is asked about.
 #[test]
 fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {

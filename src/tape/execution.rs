@@ -213,6 +213,7 @@ impl Execution {
                 format!("takes {expected} values ({images} images), got {found}"),
             ));
         }
+        self.require_kept(id)?;
         let tensor = self.value(id);
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
         unsafe { self.device.write(tensor.address, bytemuck::cast_slice(values)) }
@@ -220,8 +221,21 @@ impl Execution {
 
     /// Reads the valid images of a value, channels-last: an output, or any value of a `golden`
     /// plan.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a value inside a launch; those of the device.
     pub fn read(&self, id: NodeId) -> Result<Vec<f32>> {
+        self.require_kept(id)?;
         self.read_tensor(self.value(id))
+    }
+
+    /// Values inside a launch are never in memory.
+    fn require_kept(&self, id: NodeId) -> Result<()> {
+        if self.lowering.keeps(self.tape.owner(id).0) {
+            return Ok(());
+        }
+        let name = &self.tape.node(id).name;
+        Err(Error::usage(format!("the value of {name} isn't kept in this plan")))
     }
 
     /// Reads a value's gradient right after backward; only the inputs' and those that nothing
