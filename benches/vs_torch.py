@@ -18,12 +18,15 @@ import statistics
 import subprocess
 import tempfile
 import time
+import warnings
 
 import onnxruntime
 import timm
 import torch
 import torchvision
 
+# The exporter that needs no further package is announced to go.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODELS = [
     "alexnet", "vgg16_bn", "vgg19_bn", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",

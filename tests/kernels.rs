@@ -225,7 +225,7 @@ fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
 /// These sum over a row in the CPU's order, but over pixels in two stages.
 #[test]
 fn emulated_sums_over_channels_have_the_bits_of_the_cpu() {
-    let kinds = ["multiply", "gated_sum", "layer_norm"];
+    let kinds = ["multiply", "gated_sum", "layer_norm", "attention"];
     let of_rows = |name: &str| ["output", "gradient of input 0"].contains(&name);
     kernels_have_the_bits_of_the_cpu(&kinds, of_rows);
 }
