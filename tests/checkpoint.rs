@@ -15,7 +15,7 @@ use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, write_safetensors
 
 /// A file of `tests/fixtures/checkpoints`, made by `tests/oracle/checkpoints.py`.
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(name)
+    crate::root().join("tests/fixtures/checkpoints").join(name)
 }
 
 fn open(name: &str) -> Checkpoint {
@@ -163,7 +163,7 @@ fn the_published_text_features_are_read() {
         ("text-features-imagenet-a-photo-of-a.pth", 6.45..11.95),
     ];
     for (name, norms) in files {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
+        let path = crate::root().join("../shared/data").join(name);
         if !path.exists() {
             println!("skipped: {} isn't there", path.display());
             continue;

@@ -1,7 +1,7 @@
 //! The program as a user runs it: the whole path on tiny files, and each sad path's one sentence.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
@@ -216,7 +216,7 @@ fn train_evaluate_predict_inject_compare() {
 #[test]
 fn bad_input_gives_one_sentence() {
     let place = Place::new();
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints");
+    let fixtures = crate::root().join("tests/fixtures/checkpoints");
     let hostile = fixtures.join("hostile_system.pth").display().to_string();
     let eval = "eval --model tiny.toml --data data/val --checkpoint";
     place.fails(&format!("{eval} {hostile}"), 1, &["hostile_system.pth", "system", "refused"]);

@@ -144,7 +144,7 @@ fn a_broken_image_is_an_error_that_names_it() {
 #[test]
 fn truncated_and_empty_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();
-    let jpeg = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    let jpeg = crate::root().join("tests/fixtures/preprocessing");
     let png = write_image(dir.path(), "a", "whole.png", 60, 60);
     for (source, name) in [
         (jpeg.join("rgb_420.jpg"), "cut.jpg"),
@@ -163,7 +163,7 @@ fn truncated_and_empty_files_are_errors() {
 
 /// The bytes of a fixture with some overwritten, `skip` bytes from where `mark` is found.
 fn patched(name: &str, mark: &[u8], skip: usize, with: &[u8]) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    let folder = crate::root().join("tests/fixtures/preprocessing");
     let mut bytes = std::fs::read(folder.join(name)).unwrap();
     let at = bytes.windows(mark.len()).position(|window| window == mark).unwrap();
     let start = at + skip;
@@ -201,7 +201,7 @@ fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
 /// Damaged anywhere, a file is a picture or an error, and the program goes on.
 #[test]
 fn damaged_jpegs_never_panic() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing");
+    let folder = crate::root().join("tests/fixtures/preprocessing");
     for name in ["rgb_422", "progressive_restarts", "ycck", "rgb_411"] {
         let whole = std::fs::read(folder.join(name).with_extension("jpg")).unwrap();
         let mut pictures = 0;
@@ -322,7 +322,7 @@ fn the_builtin_set_never_changes() {
 /// Real photographs, where the machine has them.
 #[test]
 fn tiny_imagenet_opens_and_loads() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let shared = crate::root().join("../shared/data");
     let root = shared.join("tiny-imagenet-20");
     if !root.is_dir() {
         println!("skipped: {} is not there", root.display());

@@ -226,9 +226,9 @@ pub fn decode_f24(text: &str) -> Option<Vec<f64>> {
 
 /// Reads `tests/fixtures/pytorch/<file>`.
 pub fn fixture(file: &str) -> Value {
-    let path = format!("{}/tests/fixtures/pytorch/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
+    let path = crate::root().join("tests/fixtures/pytorch").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// A JSON list of indices (a shape, labels).

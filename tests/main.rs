@@ -23,3 +23,9 @@ mod recipe;
 mod tape;
 mod text;
 mod train;
+
+/// The project's folder: where cargo says that it is, which a bundle for another machine does too
+/// (`scripts/gpu-check.sh`), or where it was when this was built.
+fn root() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into()).into()
+}

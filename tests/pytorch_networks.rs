@@ -285,7 +285,7 @@ fn check_update(training: &Value, own: &[Range], weights: &Weights, wrong: &mut 
 /// No file is missing, none is left over, and each can be read to the end.
 #[test]
 fn every_backbone_has_its_fixtures() {
-    let folder = format!("{}/tests/fixtures/pytorch/networks", env!("CARGO_MANIFEST_DIR"));
+    let folder = crate::root().join("tests/fixtures/pytorch/networks");
     let found: BTreeSet<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())

@@ -24,6 +24,7 @@ use flipside::tape::{Execution, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
 use crate::formula;
+use crate::kernels::kernel_devices;
 use crate::optimizers::{Bench, norm_of};
 use crate::pytorch_case::{Case, channels_first, channels_last, map_of};
 
@@ -273,5 +274,6 @@ fn operations_equal_pytorch_on_the_cpu() {
 
 #[test]
 fn kernels_equal_pytorch() {
-    compare(&Device::emulated(), "the emulator");
+    let (place, device) = kernel_devices().remove(0);
+    compare(&device, &place);
 }

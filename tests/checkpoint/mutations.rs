@@ -227,7 +227,7 @@ fn mutated_checkpoints_are_read_or_refused_in_bounded_time_and_memory() {
 #[test]
 fn mutated_model_files_are_recorded_or_refused_in_bounded_time_and_memory() {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(8));
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let folder = crate::root().join("models");
     let mut paths: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
 fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/preprocessing").join(name)
+    crate::root().join("tests/fixtures/preprocessing").join(name)
 }
 
 /// The same picture as `pattern` in the script.

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Collects what a GPU machine without cargo needs into bundle/ (ignored by git): the program, the test
+# binary and the operations' benchmark, stripped, for scripts/gpu-check.sh. The source tree (fixtures,
+# scripts) is expected beside it there.
+#
+# Usage: scripts/bundle.sh        then, on the GPU machine: bash scripts/gpu-check.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash scripts/get-nvcc.sh
+export FLIPSIDE_REQUIRE_CUDA=1
+rm -rf bundle
+mkdir bundle
+
+# Where cargo put the executable of the one target that its messages tell of.
+executable() {
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1
+}
+cp "$(cargo build --release --bin flipside --message-format=json | executable)" bundle/flipside
+cp "$(cargo test --release --test flipside --no-run --message-format=json |
+    grep -F '"kind":["test"]' | executable)" bundle/tests
+cp "$(cargo bench --bench ops --no-run --message-format=json |
+    grep -F '"kind":["bench"]' | executable)" bundle/ops
+strip bundle/*
+git rev-parse HEAD > bundle/commit
+
+du -m bundle/* | awk '{ total += $1; print } END { printf "%d\tMiB in all\n", total; exit total > 50 }' ||
+    { echo "bundle: larger than 50 MiB" >&2; exit 1; }
