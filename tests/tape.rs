@@ -44,24 +44,27 @@ fn infer_takes_little_more_than_the_largest_live_set() {
 
 #[test]
 fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
-    let (model, weights) = network("resnet18", Head::TextGuided { width: 64 }, 64);
-    let images = formula_images(5, 64);
-    let of_one = 64 * 64 * 3;
-    let mut results = Vec::new();
-    for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        results.push(pool.install(|| {
-            let mut exec = execution(&model, PlanKind::Infer, 5);
-            let batch = logits(&model, &weights, &mut exec, &images);
-            for image in 0..5 {
-                let one = &images[image * of_one..(image + 1) * of_one];
-                let alone = logits(&model, &weights, &mut exec, one);
-                assert_eq!(alone, batch[image * 20..(image + 1) * 20], "image {image}");
-            }
-            batch
-        }));
+    let sides = [("resnet18", 64), ("mobilenet_v2", 64), ("swin_v2_t", 40), ("focalnet_tiny", 64)];
+    for (name, side) in sides {
+        let (model, weights) = network(name, Head::TextGuided { width: 64 }, side);
+        let images = formula_images(5, side);
+        let of_one = side * side * 3;
+        let mut results = Vec::new();
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            results.push(pool.install(|| {
+                let mut exec = execution(&model, PlanKind::Infer, 5);
+                let batch = logits(&model, &weights, &mut exec, &images);
+                for image in 0..5 {
+                    let one = &images[image * of_one..(image + 1) * of_one];
+                    let alone = logits(&model, &weights, &mut exec, one);
+                    assert_eq!(alone, batch[image * 20..(image + 1) * 20], "{name}, image {image}");
+                }
+                batch
+            }));
+        }
+        assert_eq!(results[0], results[1], "{name}: threads change the bits");
     }
-    assert_eq!(results[0], results[1], "threads change the bits");
 }
 
 /// Every injectable layer, a bit of the sign, the exponent and the mantissa each: the replay of
