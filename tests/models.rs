@@ -112,6 +112,7 @@ fn numbers_that_no_network_has_are_refused() {
         assert!(SWIN.contains(from));
         let text = own(&SWIN.replace(from, to), 32).unwrap_err().to_string();
         assert!(text.contains(said), "{to}: {text}");
+        assert!(text.contains("own"), "which file: {text}");
     }
 }
 

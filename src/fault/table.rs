@@ -131,21 +131,11 @@ impl FaultTable {
     /// Hits the faulted elements of `output` (a batch of `map`s, channels-last) that lie inside
     /// `region`: what the native operations do where a kernel's epilogue would.
     pub fn apply(&self, output: &mut [f32], map: Map, region: Region) {
-        for image in region.images.range() {
-            for entry in self.of_image(image) {
-                let element = entry.element as usize;
-                let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-                let (row, column) = (pixel / map.width, pixel % map.width);
-                if region.channels.contains(channel)
-                    && region.rows.contains(row)
-                    && region.columns.contains(column)
-                {
-                    let value =
-                        &mut output[image * map.elements() + map.index(row, column, channel)];
-                    *value = f32::from_bits(entry.masks().apply(value.to_bits()));
-                }
-            }
-        }
+        region.for_each_run(map, |offset| {
+            let (image, pixel) = (offset / map.elements(), offset % map.elements() / map.channels);
+            let run = &mut output[offset..offset + region.channels.len()];
+            self.hit(map, image, pixel, region.channels.start, run);
+        });
     }
 
     /// Hits the faulted ones among `values`, which are channels `channel`.. of pixel number `pixel`

@@ -1,5 +1,6 @@
 //! Bounds of the numbers in a model file: no network is larger, and nothing that is computed from
-//! numbers within them overflows or takes long to record.
+//! numbers within them overflows or takes long to record. Messages are completed with the model's name
+//! by [`super::ModelFile::record_backbone`].
 
 use crate::{Error, Result};
 
@@ -14,9 +15,7 @@ fn check(what: &str, value: usize, least: usize, most: usize) -> Result<()> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "the model file's {what} is {value}; it lies between {least} and {most}"
-    )))
+    Err(Error::usage(format!("{what} is {value}; it lies between {least} and {most}")))
 }
 
 /// A number of channels.
@@ -43,7 +42,7 @@ pub(super) fn check_length(what: &str, length: usize, stages: usize) -> Result<(
     if length == stages {
         return Ok(());
     }
-    Err(Error::usage(format!("the model file's {what} has {length} entries for {stages} stages")))
+    Err(Error::usage(format!("{what} has {length} entries for {stages} stages")))
 }
 
 /// A size of a map or window.
@@ -63,7 +62,7 @@ pub(super) fn check_probability(what: &str, value: f32) -> Result<()> {
     if (0.0..1.0).contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!("the model file's {what} is {value}; it is at least 0 and below 1")))
+    Err(Error::usage(format!("{what} is {value}; it is at least 0 and below 1")))
 }
 
 /// `width` times `ratio`, rounded down, as a number of channels.
@@ -71,7 +70,7 @@ pub(super) fn scaled(what: &str, width: usize, ratio: f64) -> Result<usize> {
     let scaled = width as f64 * ratio;
     if !(1.0..=CHANNELS as f64).contains(&scaled) {
         return Err(Error::usage(format!(
-            "the model file's {what} of {ratio} makes {scaled} channels of {width}; they lie \
+            "{what} of {ratio} makes {scaled} channels of {width}; they lie \
              between 1 and {CHANNELS}"
         )));
     }

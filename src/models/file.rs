@@ -173,7 +173,7 @@ impl ModelFile {
     /// # Errors
     /// Where the architecture can't take maps of that size, or its numbers don't fit.
     pub fn record_backbone(&self, builder: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
-        match &self.family {
+        let last = match &self.family {
             Family::AlexNet(alexnet) => alexnet.record(builder, image),
             Family::Vgg(vgg) => vgg.record(builder, image),
             Family::ResNet(resnet) => resnet.record(builder, image),
@@ -181,6 +181,10 @@ impl ModelFile {
             Family::MaxVit(maxvit) => maxvit.record(builder, image),
             Family::SwinV2(swin) => swin.record(builder, image),
             Family::FocalNet(focalnet) => focalnet.record(builder, image),
-        }
+        };
+        last.map_err(|error| match error {
+            Error::Usage { detail } => Error::usage(format!("model '{}': {detail}", self.name)),
+            other => other,
+        })
     }
 }
