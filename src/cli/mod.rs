@@ -3,11 +3,14 @@
 mod common;
 mod compare;
 mod convert;
+#[cfg(feature = "http")]
+mod describe;
 mod devices;
 mod eval;
 mod inject;
 mod models;
 mod predict;
+mod prompts;
 mod study;
 mod train;
 
@@ -35,6 +38,9 @@ enum Command {
     Predict(predict::Args),
     Inject(inject::Args),
     Compare(compare::Args),
+    Prompts(prompts::Args),
+    #[cfg(feature = "http")]
+    Describe(describe::Args),
     Models(models::Args),
     Convert(convert::Args),
     Devices(devices::Args),
@@ -49,6 +55,9 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Prompts(args) => prompts::run(&args),
+        #[cfg(feature = "http")]
+        Command::Describe(args) => describe::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),
