@@ -1,4 +1,7 @@
-//! Text features and the encoder without weights.
+//! From class names to text features, and the encoder without weights.
+
+#[cfg(feature = "http")]
+mod describe;
 
 use flipside::data::ClassInfo;
 use flipside::data::builtin::descriptions;

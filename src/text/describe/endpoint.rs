@@ -1,5 +1,6 @@
 //! One question to one server: any that speaks the chat-completions protocol.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -80,12 +81,15 @@ impl<'a> Endpoint<'a> {
         if !known || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(wrong());
         }
-        let config = Agent::config_builder()
+        let mut config = Agent::config_builder()
             .timeout_global(Some(timeout))
             // What a redirect leads to isn't what the user named, and the key isn't meant for it.
             .max_redirects(0)
             .http_status_as_error(false)
             .user_agent(concat!("flipside/", env!("CARGO_PKG_VERSION")));
+        if uri.host().is_some_and(is_here) {
+            config = config.proxy(None); // what HTTP_PROXY names knows another localhost
+        }
         Ok(Endpoint { agent: config.build().into(), url, key })
     }
 
@@ -142,6 +146,12 @@ impl<'a> Endpoint<'a> {
             _ => Failure::Passing { why, after: None },
         }
     }
+}
+
+/// Whether a host, as a URL has it, is this machine.
+fn is_here(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// The answer in a completion.

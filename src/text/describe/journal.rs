@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -20,6 +21,9 @@ use crate::{Error, Result};
 
 /// What every line that this program writes starts with.
 const START: &[u8] = br#"{"class":"#;
+
+/// How long another run may take to let go of the file.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A line: the question, its answer, how it was asked and how it ended.
 #[derive(Serialize)]
@@ -66,15 +70,12 @@ impl Journal {
     /// [`Error::Io`], and [`Error::File`] naming the line that is refused or broken.
     pub fn open(path: &Path, questions: &[Question], settings: &Settings) -> Result<Journal> {
         let io = |source| Error::io(path, source);
+        if std::fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+            return Err(Error::file(path, "exists and isn't a regular file"));
+        }
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::file(path, "is being written by another run"));
-            }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
+        lock(&file, path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
         let mut journal = Journal {
@@ -195,6 +196,23 @@ impl Journal {
         self.file.sync_data().map_err(io)?;
         self.len = len;
         Ok(())
+    }
+}
+
+/// Locks the file against other runs; one that was killed may take a moment to be gone.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(Error::io(path, source)),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                std::thread::sleep(PATIENCE / 50);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::file(path, "is being written by another run"));
+            }
+        }
     }
 }
 

@@ -117,7 +117,8 @@ pub fn run(
         retries: AtomicU64::new(0),
         closed_until: Mutex::new(Instant::now()),
     };
-    let (sender, receiver) = mpsc::channel();
+    // Workers wait for the writer: what is answered and not yet on the disk stays as little as can be.
+    let (sender, receiver) = mpsc::sync_channel(0);
     std::thread::scope(|scope| {
         for worker in 0..(*concurrency).min(open.len()) {
             let (desk, open, sender) = (&desk, &open, sender.clone());
@@ -197,7 +198,7 @@ impl Desk<'_> {
         worker: usize,
         questions: &[Question],
         open: &[usize],
-        results: &mpsc::Sender<(usize, Asked)>,
+        results: &mpsc::SyncSender<(usize, Asked)>,
     ) {
         // Two runs against one server should not wait in step: their jitter is no matter of a seed.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -205,6 +206,9 @@ impl Desk<'_> {
         while !self.stopped() {
             let Some(&place) = open.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
             let asked = self.ask(&questions[place].question, &mut jitter);
+            if let Asked::Refused(_) = asked {
+                self.halt.store(true, Ordering::Relaxed); // before anyone asks again
+            }
             if results.send((place, asked)).is_err() {
                 return; // the writer is gone, and with it the run
             }
