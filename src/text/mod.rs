@@ -4,10 +4,15 @@
 #[cfg(feature = "http")]
 pub mod describe;
 pub mod descriptions;
+pub mod encoder;
 pub mod file;
 pub mod hashing;
 pub(crate) mod lines;
 pub mod questions;
+pub mod tokenizer;
+
+pub use encoder::TextEncoder;
+pub use tokenizer::{Tokenizer, Tokens};
 
 use crate::data::ClassInfo;
 use crate::{Error, Result};
