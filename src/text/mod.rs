@@ -1,6 +1,7 @@
 //! From class names to text features: questions about classes, descriptions that answer them, and a
 //! vector a class, from which the head of a text-guided classifier starts.
 
+pub mod average;
 #[cfg(feature = "http")]
 pub mod describe;
 pub mod descriptions;
@@ -9,6 +10,7 @@ pub mod file;
 pub mod hashing;
 pub(crate) mod lines;
 pub mod questions;
+pub mod similarity;
 pub mod tokenizer;
 
 pub use encoder::TextEncoder;
