@@ -1,7 +1,11 @@
 //! From class names to text features, and the encoder without weights.
 
 #[cfg(feature = "http")]
+mod chain;
+#[cfg(feature = "http")]
 mod describe;
+mod features;
+mod questions;
 
 use flipside::data::ClassInfo;
 use flipside::data::builtin::descriptions;

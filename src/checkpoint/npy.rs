@@ -34,12 +34,14 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
     let header = len.and_then(|len| bytes.get(start..start.checked_add(len)?));
     let header = header.ok_or_else(|| broken("its header is cut off"))?;
     let text = std::str::from_utf8(header).map_err(|_| broken("its header isn't text"))?;
-    let Header { descr, fortran_order, shape } = Parser { rest: text }.header().map_err(|e| broken(&e))?;
+    let Header { descr, fortran_order, shape } =
+        Parser { rest: text }.header().map_err(|e| broken(&e))?;
     let (dtype, big_endian) = element_type(&descr)?;
     let data = start + header.len()..bytes.len();
     let wanted = element_count(&shape).and_then(|count| count.checked_mul(dtype.size()));
     if wanted != Some(data.len()) {
-        let detail = format!("its data has {} bytes, which shape {shape:?} doesn't take", data.len());
+        let detail =
+            format!("its data has {} bytes, which shape {shape:?} doesn't take", data.len());
         return Err(broken(&detail));
     }
     let mut strides = vec![1usize; shape.len()];

@@ -6,6 +6,7 @@ mod convert;
 #[cfg(feature = "http")]
 mod describe;
 mod devices;
+mod embed;
 mod eval;
 mod inject;
 mod models;
@@ -41,6 +42,7 @@ enum Command {
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
     Describe(describe::Args),
+    Embed(embed::Args),
     Models(models::Args),
     Convert(convert::Args),
     Devices(devices::Args),
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),
+        Command::Embed(args) => embed::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -3,11 +3,13 @@
 mod comparison;
 mod models;
 mod run;
+mod similarity;
 mod study;
 
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::run_text;
+pub use similarity::similarity_text;
 pub use study::study_text;
 
 use comfy_table::presets::ASCII_MARKDOWN;

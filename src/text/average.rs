@@ -33,7 +33,7 @@ impl Averaging {
 }
 
 /// One row a class: the mean of its texts' vectors, summed in f64 in the texts' order and rounded
-/// once. `encode` gets at most `batch` texts, of neighbouring classes, and gives texts × `width`.
+/// once. `encode` gets all texts, class by class, and gives texts × `width`.
 ///
 /// # Errors
 /// Those of `encode`; [`Error::Shape`] if it gives another number of values; [`Error::Usage`] naming
@@ -43,38 +43,29 @@ pub fn class_features<S: AsRef<str>, T: AsRef<[S]>>(
     texts: &[T],
     width: usize,
     averaging: Averaging,
-    batch: usize,
-    mut encode: impl FnMut(&[&str]) -> Result<Vec<f32>>,
+    encode: impl FnOnce(&[&str]) -> Result<Vec<f32>>,
 ) -> Result<TextFeatures> {
-    let flat: Vec<(usize, &str)> = texts
-        .iter()
-        .enumerate()
-        .flat_map(|(class, texts)| texts.as_ref().iter().map(move |text| (class, text.as_ref())))
-        .collect();
-    let mut sums = vec![0f64; names.len() * width];
-    for part in flat.chunks(batch.max(1)) {
-        let of_part: Vec<&str> = part.iter().map(|&(_, text)| text).collect();
-        let vectors = encode(&of_part)?;
-        if vectors.len() != of_part.len() * width {
-            let detail = format!("{} values for {} texts × {width}", vectors.len(), of_part.len());
-            return Err(Error::shape("text encoder", detail));
-        }
-        for (&(class, _), vector) in part.iter().zip(vectors.chunks_exact(width)) {
-            let norm = if averaging.unit_texts { norm(vector.iter().map(|&v| v.into())) } else { 1.0 };
-            for (sum, &value) in sums[class * width..][..width].iter_mut().zip(vector) {
-                *sum += f64::from(value) / norm;
-            }
-        }
+    let all: Vec<&str> =
+        texts.iter().flat_map(|texts| texts.as_ref().iter().map(AsRef::as_ref)).collect();
+    let vectors = encode(&all)?;
+    if width == 0 || vectors.len() != all.len() * width || names.len() != texts.len() {
+        let detail = format!("{} values for {} texts × {width}", vectors.len(), all.len());
+        return Err(Error::shape("text encoder", detail));
     }
-    for (sums, texts) in sums.chunks_exact_mut(width).zip(texts) {
-        let count = texts.as_ref().len() as f64;
-        sums.iter_mut().for_each(|sum| *sum /= count);
-        if averaging.unit_rows {
-            let norm = norm(sums.iter().copied());
-            sums.iter_mut().for_each(|sum| *sum /= norm);
+    let mut vectors = vectors.chunks_exact(width);
+    let mut rows = Vec::with_capacity(names.len() * width);
+    for texts in texts {
+        let count = texts.as_ref().len();
+        let mut mean = vec![0f64; width];
+        for vector in vectors.by_ref().take(count) {
+            let unit =
+                if averaging.unit_texts { norm(vector.iter().map(|&v| v.into())) } else { 1.0 };
+            mean.iter_mut().zip(vector).for_each(|(sum, &v)| *sum += f64::from(v) / unit);
         }
+        mean.iter_mut().for_each(|sum| *sum /= count as f64);
+        let unit = if averaging.unit_rows { norm(mean.iter().copied()) } else { 1.0 };
+        rows.extend(mean.iter().map(|value| (value / unit) as f32));
     }
-    let rows = sums.into_iter().map(|value| value as f32).collect();
     TextFeatures::from_rows(names, rows, width)
 }
 

@@ -62,7 +62,8 @@ pub fn class_list(path: &Path) -> Result<Option<ClassList>> {
 fn own_classes(checkpoint: &Checkpoint) -> Result<Option<ClassList>> {
     let metadata = checkpoint.metadata();
     let (key, format) = FORMAT;
-    let Some(text) = metadata.get(CLASSES).filter(|_| metadata.get(key).is_some_and(|f| f == format))
+    let Some(text) =
+        metadata.get(CLASSES).filter(|_| metadata.get(key).is_some_and(|f| f == format))
     else {
         return Ok(None);
     };
@@ -94,11 +95,8 @@ pub fn save(
         let detail = format!("{} rows for {} classes", features.len(), classes.len());
         return Err(Error::shape("text features", detail));
     }
-    let pairs: Vec<(&str, &str)> = classes
-        .entries()
-        .iter()
-        .map(|entry| (entry.id.as_str(), entry.name.as_str()))
-        .collect();
+    let pairs: Vec<(&str, &str)> =
+        classes.entries().iter().map(|entry| (entry.id.as_str(), entry.name.as_str())).collect();
     let mut metadata = facts.clone();
     metadata.insert(FORMAT.0.into(), FORMAT.1.into());
     metadata.insert(CLASSES.into(), serde_json::json!(pairs).to_string());

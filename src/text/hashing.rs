@@ -71,9 +71,7 @@ impl NgramHasher {
             classes.iter().map(|(name, texts)| (name.clone(), texts.as_ref())).unzip();
         // The vectors have unit length as they are.
         let averaging = Averaging { unit_texts: false, unit_rows: false };
-        class_features(names, &texts, self.width, averaging, usize::MAX, |texts| {
-            Ok(self.encode_all(texts))
-        })
+        class_features(names, &texts, self.width, averaging, |texts| Ok(self.encode_all(texts)))
     }
 
     /// The unit vectors of texts, one behind the other.

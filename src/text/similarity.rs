@@ -44,8 +44,10 @@ impl Similarity {
     /// Compares every row with every other, in f64.
     pub fn of(features: &TextFeatures) -> Similarity {
         let (classes, width) = (features.len(), features.width);
-        let norms: Vec<f64> = (0..classes).map(|i| dot(features.row(i), features.row(i)).sqrt()).collect();
-        let rows: Vec<Row> = (0..classes).into_par_iter().map(|i| Row::of(features, &norms, i)).collect();
+        let norms: Vec<f64> =
+            (0..classes).map(|i| dot(features.row(i), features.row(i)).sqrt()).collect();
+        let rows: Vec<Row> =
+            (0..classes).into_par_iter().map(|i| Row::of(features, &norms, i)).collect();
         let pairs = (classes * (classes - 1) / 2) as f64;
         let sum: f64 = rows.iter().map(|row| row.sum_behind).sum();
         let mut near_duplicates: Vec<Pair> =
@@ -98,8 +100,7 @@ impl Row {
         for second in (0..features.len()).filter(|&second| second != first) {
             // Lower row first: a pair's cosine has the same bits from both sides.
             let (low, high) = (first.min(second), first.max(second));
-            let cosine =
-                dot(features.row(low), features.row(high)) / (norms[low] * norms[high]);
+            let cosine = dot(features.row(low), features.row(high)) / (norms[low] * norms[high]);
             let pair = Pair { first, second, cosine };
             if row.nearest.is_none_or(|nearest| cosine > nearest.cosine) {
                 row.nearest = Some(pair);

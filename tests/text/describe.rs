@@ -2,7 +2,7 @@
 
 mod file;
 mod process;
-mod server;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
