@@ -156,12 +156,6 @@ fn embed(
                 truncated = tokens.iter().filter(|tokens| tokens.truncated).count();
                 encoder.encode_with(&tokens, progress.as_ref())
             })?;
-            if truncated > 0 {
-                let of = descriptions.len();
-                progress.line(&format!(
-                    "warning: {truncated} of {of} texts have more than {CONTEXT} tokens: cut off there"
-                ));
-            }
             facts.insert("truncated".into(), truncated.to_string());
             features
         }
@@ -204,8 +198,12 @@ fn done(
         }));
     }
     let texts = facts.get("texts").map_or_else(String::new, |n| format!(" from {n} texts"));
+    let truncated = match facts.get("truncated") {
+        Some(n) if n != "0" => format!(", {n} of them cut off at {CONTEXT} tokens"),
+        _ => String::new(),
+    };
     let out = out.display();
-    print(&format!("{out}: {classes} classes × {width}{texts} (SHA-256 {sha256})"))
+    print(&format!("{out}: {classes} classes × {width}{texts}{truncated} (SHA-256 {sha256})"))
 }
 
 /// `--describe`.
