@@ -165,7 +165,7 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
     } else {
         ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
     };
-    let blocks = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
+    let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
     let most = (pixels / PART_PIXELS).min(PART_BYTES / (4 * rows * conv.out_channels).max(1));
     (kernel, tile, (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1)))
 }

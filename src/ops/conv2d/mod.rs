@@ -12,7 +12,9 @@ mod scan;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
+};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
