@@ -7,6 +7,7 @@ mod checkpoint;
 mod cli;
 mod data;
 mod emulator;
+mod faults;
 mod formula;
 mod kernel_networks;
 mod kernels;

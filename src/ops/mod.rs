@@ -30,6 +30,7 @@ pub mod layer_norm;
 pub mod linear;
 mod mask;
 pub mod max_pool;
+pub mod memory_fault;
 pub mod multiply;
 mod param;
 mod place;
@@ -40,18 +41,21 @@ pub mod sgd;
 pub(crate) mod simd;
 pub mod slice;
 pub mod softmax;
+mod variant;
 mod wide;
 pub mod window;
 
 pub use arenas::Arenas;
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
-pub use epilogue::Step;
+pub use epilogue::{DeviceStep, EpilogueArgs, Step, StepKind};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
+pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
 use crate::device::{KernelArgs, kernels};
-use crate::tensor::{Region, Spec};
+use crate::fault::{Site, SiteSpace};
+use crate::tensor::{Region, Spec, Tensor};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
@@ -135,23 +139,58 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// How many places a fault site has in one image; `None` where the operation doesn't have it.
+    /// Layers with a GEMM view have all but attention's two and `weight`.
+    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+        let view = self.gemm_view(inputs)?;
+        let elements = (view.m * view.n) as u64;
+        let terms = view.k as u32;
+        let (elements, k) = match site {
+            Site::Output | Site::StoreLost => (elements, [0, 1]),
+            Site::Accumulator => (elements, [1, terms + 1]),
+            Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
+                (elements, [0, terms])
+            }
+            // The bits of a byte offset that move whole elements; outside the output all are alike.
+            Site::StoreAstray => (elements, [2, 48]),
+            Site::Input => (inputs[0].map.elements() as u64, [0, 1]),
+            Site::Weight | Site::Scores | Site::Probabilities => return None,
+        };
+        Some(SiteSpace { elements, k })
+    }
+
+    /// Heads of attention; 0 for everything else.
+    fn heads(&self) -> usize {
+        0
+    }
+
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
+    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+        None
+    }
+
     /// Whether PyTorch's forward hooks see it: not a layer that is called as a bare function.
     fn is_hooked(&self) -> bool {
         true
     }
 
-    /// Whether forward, in eval mode on the CPU, also runs the steps of the nodes behind it.
+    /// Whether forward, in eval mode, also runs the steps of the nodes behind it.
     fn takes_steps(&self) -> bool {
         false
     }
 
-    /// Whether it can be such a step, element by element on its first or second input.
-    fn is_step(&self) -> bool {
-        false
+    /// The kind of step that it can be, element by element on its first or second input.
+    fn step_kind(&self) -> Option<StepKind> {
+        None
     }
 
     /// It as a step: `params` as in the passes, `other` the values of its other input if it has two.
     fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        None
+    }
+
+    /// The same for kernels.
+    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
         None
     }
 
@@ -196,10 +235,12 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
+        checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
         checked::<ema::EmaUpdateArgs>(),
+        checked::<EpilogueArgs>(),
         checked::<gather::GatherForwardArgs>(),
         checked::<gather::GatherBackwardArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
@@ -209,6 +250,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<layer_norm::LayerNormForwardArgs>(),
         checked::<layer_norm::LayerNormBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
+        checked::<memory_fault::MemoryFaultArgs>(),
         checked::<product::cuda::ProductForwardArgs>(),
         checked::<product::cuda::ProductGradientArgs>(),
         checked::<scale::ScaleForwardArgs>(),
