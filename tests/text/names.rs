@@ -107,7 +107,7 @@ fn every_scheme_loads_to_the_same_outputs() {
         drop(encoder);
         let mut encoder = TextEncoder::open_as(&path(name), &Device::cpu(), Some(quick)).unwrap();
         let embeddings = encoder.encode(&tower.texts).unwrap();
-        assert!(tower.distance(&embeddings) < 1e-5, "{name}");
+        assert!(tower.distance(&embeddings) < 2e-5, "{name}");
         seen.push((embeddings, encoder.sha256().unwrap()));
     }
     assert!(seen.iter().all(|found| *found == seen[0]), "names must not change a bit");

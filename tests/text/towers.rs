@@ -113,9 +113,9 @@ pub fn file(tensors: &[Tensor]) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// References keep 17 bits of each element: 0.4e-5 of an embedding in the mean. PyTorch's own f32 is
-/// 1e-6 off.
-const TOLERANCE: f64 = 1e-5;
+/// References are rounded to 17 bits, by 0.7e-5 of an embedding, which is what is measured; PyTorch's own f32
+/// is 0.1e-5 off.
+const TOLERANCE: f64 = 2e-5;
 
 fn check(name: &str, device: &Device) {
     let tower = tower(name);

@@ -130,9 +130,7 @@ impl Sizes {
         let (context, _) = matrix(&positions, "77, width")?;
         if context != CONTEXT {
             let what = format!("{}: `{positions}`", checkpoint.path().display());
-            let detail = format!(
-                "expected shape [{CONTEXT}, {width}], found [{context}, …]: CLIP's texts have {CONTEXT} tokens"
-            );
+            let detail = format!("expected shape [{CONTEXT}, {width}], found {context} rows");
             return Err(Error::shape(what, detail));
         }
         let layers = (0..).take_while(|layer| checkpoint.contains(&names.first_of(*layer))).count();
