@@ -167,7 +167,7 @@ impl Checkpoint {
     }
 
     /// There is no tensor `key`; `wanted` says more about it.
-    fn missing(&self, key: &str, wanted: &str) -> Error {
+    pub(crate) fn missing(&self, key: &str, wanted: &str) -> Error {
         let near = suggest::nearest(key, self.keys());
         let hint = match near.is_empty() {
             true => format!("none of its {} keys is like it", self.len()),

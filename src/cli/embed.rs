@@ -148,7 +148,11 @@ fn embed(
             let mut encoder = TextEncoder::open_as(checkpoint, device, args.activation)?;
             facts.insert("encoder".into(), file_name(checkpoint));
             facts.insert("encoder_sha256".into(), file_sha256(checkpoint)?);
-            facts.insert("activation".into(), encoder.config().activation.kind().into());
+            let config = encoder.config();
+            // Names and files don't always tell: a wrong one spoils the features, and nothing else shows it.
+            let activation = format!("{}, {}", config.activation.kind(), config.activation_source);
+            progress.line(&format!("{}: activation {activation}", checkpoint.display()));
+            facts.insert("activation".into(), activation);
             let width = encoder.width();
             let mut truncated = 0;
             let features = class_features(names, texts, width, averaging, |texts| {

@@ -112,11 +112,17 @@ struct Sizes {
 
 impl Sizes {
     fn read(checkpoint: &Checkpoint, names: &Names) -> Result<Sizes> {
-        let matrix = |key: &str, expected: &str| match *checkpoint.shape(key)? {
-            [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
-            ref shape => {
-                let what = format!("{}: `{key}`", checkpoint.path().display());
-                Err(Error::shape(what, format!("expected shape [{expected}], found {shape:?}")))
+        let matrix = |key: &str, expected: &str| {
+            if !checkpoint.contains(key) {
+                return Err(checkpoint.missing(key, &format!(" of shape [{expected}]")));
+            }
+            match *checkpoint.shape(key)? {
+                [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
+                ref found => {
+                    let what = format!("{}: `{key}`", checkpoint.path().display());
+                    let detail = format!("expected shape [{expected}], found {found:?}");
+                    Err(Error::shape(what, detail))
+                }
             }
         };
         let (vocabulary, width) = matrix(&names.token_embedding(), "vocabulary, width")?;
@@ -124,19 +130,19 @@ impl Sizes {
         let (context, _) = matrix(&positions, "77, width")?;
         if context != CONTEXT {
             let what = format!("{}: `{positions}`", checkpoint.path().display());
-            let detail = format!(
-                "expected shape [{CONTEXT}, {width}], found [{context}, …]: CLIP's texts have {CONTEXT} tokens"
-            );
+            let detail = format!("expected shape [{CONTEXT}, {width}], found {context} rows");
             return Err(Error::shape(what, detail));
         }
         let layers = (0..).take_while(|layer| checkpoint.contains(&names.first_of(*layer))).count();
         if layers == 0 {
-            checkpoint.shape(&names.first_of(0))?;
+            return Err(checkpoint.missing(&names.first_of(0), &format!(" of shape [{width}]")));
         }
         let (hidden, _) = matrix(&names.hidden_weight(), "hidden, width")?;
         let projection = names.projection(checkpoint);
-        let (rows, columns) = matrix(&projection.key, "…, …")?;
-        let embedding = if projection.transposed { columns } else { rows };
+        let embedding = match projection.transposed {
+            true => matrix(&projection.key, "width, embedding")?.1,
+            false => matrix(&projection.key, "embedding, width")?.0,
+        };
         Ok(Sizes { vocabulary, width, layers, hidden, embedding })
     }
 }
@@ -180,12 +186,12 @@ impl Beside {
             }
         };
         // 2 is what configurations had by mistake; transformers takes the largest id then, too.
-        let end_token = number(text, "eos_token_id").map(|id| id as u32).filter(|id| *id != 2);
+        let end_token = number(text, "eos_token_id").and_then(|id| u32::try_from(id).ok());
         Ok(Beside {
             heads: number(text, "num_attention_heads"),
             activation,
             eps: text.get("layer_norm_eps").and_then(Value::as_f64).map(|eps| eps as f32),
-            end_token,
+            end_token: end_token.filter(|id| *id != 2),
         })
     }
 
