@@ -9,49 +9,18 @@ use flipside::data::builtin::{SIDE, Shapes, Split, descriptions};
 use flipside::text::file;
 
 use super::describe::server::{Reply, Server};
-use crate::formula::fill;
+use super::towers::tower;
 use crate::program::{Folder, MODEL};
 
-/// Channels of the little text tower: one attention head.
-const WIDTH: usize = 64;
-/// Dimensions of its embeddings.
-const EMBEDDING: usize = 16;
-
-/// A text tower of one block, under OpenAI's names, its weights from the formula.
+/// The fixture's smallest text tower, its weights from the formula.
 fn write_tower(path: &Path) {
-    let block = |name: &str| format!("transformer.resblocks.0.{name}");
-    let shapes: Vec<(String, Vec<usize>)> = vec![
-        ("token_embedding.weight".into(), vec![49_408, WIDTH]),
-        ("positional_embedding".into(), vec![77, WIDTH]),
-        (block("ln_1.weight"), vec![WIDTH]),
-        (block("ln_1.bias"), vec![WIDTH]),
-        (block("attn.in_proj_weight"), vec![3 * WIDTH, WIDTH]),
-        (block("attn.in_proj_bias"), vec![3 * WIDTH]),
-        (block("attn.out_proj.weight"), vec![WIDTH, WIDTH]),
-        (block("attn.out_proj.bias"), vec![WIDTH]),
-        (block("ln_2.weight"), vec![WIDTH]),
-        (block("ln_2.bias"), vec![WIDTH]),
-        (block("mlp.c_fc.weight"), vec![2 * WIDTH, WIDTH]),
-        (block("mlp.c_fc.bias"), vec![2 * WIDTH]),
-        (block("mlp.c_proj.weight"), vec![WIDTH, 2 * WIDTH]),
-        (block("mlp.c_proj.bias"), vec![WIDTH]),
-        ("ln_final.weight".into(), vec![WIDTH]),
-        ("ln_final.bias".into(), vec![WIDTH]),
-        ("text_projection".into(), vec![WIDTH, EMBEDDING]),
-    ];
-    let values: Vec<Vec<f32>> = shapes
-        .iter()
-        .map(|(name, shape)| {
-            let centre = if name.contains("ln_") && name.ends_with("weight") { 1.0 } else { 0.0 };
-            fill(name, shape.iter().product(), centre, 0.3)
-        })
-        .collect();
-    let tensors = shapes
-        .iter()
-        .zip(&values)
-        .map(|((name, shape), v)| (name.as_str(), TensorView::f32(shape, v)));
-    write_safetensors(path, tensors, &Default::default()).unwrap();
+    let tensors = tower("small").tensors();
+    let views = tensors.iter().map(|(name, shape, v)| (name.as_str(), TensorView::f32(shape, v)));
+    write_safetensors(path, views, &Default::default()).unwrap();
 }
+
+/// Dimensions of its embeddings.
+const EMBEDDING: usize = 48;
 
 /// The built-in pictures as a folder of PNGs.
 fn write_pictures(folder: &Folder) {
@@ -104,13 +73,13 @@ fn from_class_names_to_a_model_under_faults() {
     assert_eq!(made["made_of"]["truncated"], "0");
     let features = file::open(&folder.at("features.safetensors"), None).unwrap();
     let norm = |row: &[f32]| row.iter().map(|v| f64::from(v * v)).sum::<f64>().sqrt();
-    // Rounding of 16 numbers to f32.
+    // Rounding of 48 numbers to f32.
     assert!((0..10).all(|i| (norm(features.row(i)) - 1.0).abs() < 1e-6));
     folder.done(&format!("{embed} --quiet --threads 1 --out again.safetensors"));
     let bytes = |name: &str| fs::read(folder.at(name)).unwrap();
     assert_eq!(bytes("features.safetensors"), bytes("again.safetensors"));
     let text = folder.done("embed --describe features.safetensors");
-    assert!(text.contains("10 classes × 16") && text.contains("stripes"), "{text}");
+    assert!(text.contains("10 classes × 48") && text.contains("stripes"), "{text}");
 
     // Answers longer than the encoder's context are cut off, and counted.
     let long = format!("{{\"class\": \"disc\", \"text\": \"{}\"}}\n", "word ".repeat(100));
