@@ -36,21 +36,7 @@ template <u32 CHANNELS> struct HeadFaults {
         : head(head), faults(faults_of(table, head.image)) {
         const u64 count = u64(head.problem.pixels()) * head.problem.tokens;
         start = head.number * count;
-        faults.first = first_from(faults, start);
-        faults.last = first_from(faults, start + count);
-    }
-
-    // The first of `faults` at `element` or behind it.
-    static __device__ __forceinline__ const FaultEntry* first_from(Faults faults, u64 element) {
-        while (faults.first != faults.last) {
-            const FaultEntry* middle = faults.first + (faults.last - faults.first) / 2;
-            if (middle->element < element) {
-                faults.first = middle + 1;
-            } else {
-                faults.last = middle;
-            }
-        }
-        return faults.first;
+        faults = {seek(faults, start), seek(faults, start + count)};
     }
 
     // Hits this thread's values of a tile at a site.
