@@ -4,7 +4,7 @@
 // dq = ds·k, dk = dsᵀ·q, dv = pᵀ·dy; of the bias, Σ ds over images and parts; of logit_scale, Σ q·dq.
 //
 // Operations: 7·tokens·dim multiply-adds a query, 3 for dq and 4 for dk and dv; where a part has more
-// than one tile, up to 3 more. Bytes: x and dy twice, dx once; the bias twice for every part and its
+// than one tile, 4 more. Bytes: x and dy twice, dx once; the bias twice for every part and its
 // sums read and written once, all from the cache.
 //
 // Deterministic as attention.cu is; sums over parts go in chunks whose number follows from sizes, unit
@@ -98,7 +98,8 @@ __device__ __forceinline__ f64 unnormalize(const AttentionHead<CHANNELS>& head, 
     return sum;
 }
 
-// sums (+)= s, a row a query of keys. All are read before the first is written, so that they arrive together.
+// sums (+)= s, a row a query of keys. All are read before the first is written, so that they arrive
+// together.
 template <u32 CHANNELS>
 __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head, f32* sums, bool first,
                                             u32 first_query, u32 first_key,
@@ -125,8 +126,9 @@ __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head,
 
 // dq, what the gradients of keys and values need of each query, and the sums of the gradients of bias
 // and logit_scale. Grid: tiles × heads × chunks, in this order in one dimension; a block goes over the
-// units of its chunk.
-template <u32 CHANNELS>
+// units of its chunk. SINGLE: a part is one tile, which saves the 60 registers of rounds and tiles; the
+// symbol for wide heads takes whatever is not so.
+template <u32 CHANNELS, bool SINGLE>
 __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& args,
                                                 AttentionShared<CHANNELS>& shared) {
     typedef AttentionHead<CHANNELS> Head;
@@ -139,7 +141,7 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
     Head head(problem, shared, blockIdx.x / tiles % problem.heads);
     const u64 pairs = u64(problem.tokens) * problem.tokens;
     f32* bias_sums = ptr<f32>(args.bias_sums) + (u64(chunk) * problem.heads + head.number) * pairs;
-    const bool single = tiles == 1;
+    const bool single = SINGLE || tiles == 1;
     f64 scale_sum = 0.0;
     for (u32 unit = first_unit; unit < end; ++unit) {
         head.enter(unit);
@@ -180,7 +182,8 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
                     UNROLL
                     for (u32 j = 0; j < KEY_COLUMNS; ++j) s[i][j] *= dp[i][j] - mean[i];
                 }
-                if (args.bias_sums) add_to_sums(head, bias_sums, unit == first_unit, first_query, first_key, s);
+                if (args.bias_sums)
+                    add_to_sums(head, bias_sums, unit == first_unit, first_query, first_key, s);
                 __syncthreads();
                 head.keep_by_keys(s);
                 __syncthreads();
@@ -218,11 +221,11 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
 }
 
 KERNEL(attention_query_gradients_f32, AttentionBackwardArgs, AttentionShared<32>, 128) {
-    query_gradients<32>(args, shared);
+    query_gradients<32, true>(args, shared);
 }
 
 KERNEL(attention_query_gradients_f32_wide, AttentionBackwardArgs, AttentionShared<64>, 128) {
-    query_gradients<64>(args, shared);
+    query_gradients<64, false>(args, shared);
 }
 
 // dk and dv, from what the kernel above left of each query. Grid: tiles × heads × units of the

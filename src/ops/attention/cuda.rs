@@ -96,7 +96,8 @@ const BLOCKS: usize = 1024;
 /// The most channels that a head may have, in the usual kernels and in those for wide heads.
 const CHANNELS: [usize; 2] = [32, 64];
 
-/// Kernels of one pass: for heads of up to 32 channels, and of up to 64.
+/// Kernels of one pass: for heads of up to 32 channels, and of up to 64. The first one for gradients of
+/// queries takes parts of one tile only; the second one takes any.
 type Pass = [&'static str; 2];
 
 const FORWARD: Pass = ["attention_forward_f32", "attention_forward_f32_wide"];
@@ -174,8 +175,11 @@ impl Sizes {
 
     /// The kernel of a pass for these heads.
     fn kernel(&self, pass: Pass, device: &dyn std::fmt::Display) -> Result<&'static str> {
-        let fits = CHANNELS.iter().position(|channels| self.dim <= *channels);
-        fits.map(|which| pass[which]).ok_or_else(|| Error::Unsupported {
+        let mut channels = CHANNELS.into_iter().zip(pass);
+        let fits = channels.find(|(channels, name)| {
+            self.dim <= *channels && (self.tiles == 1 || *name != QUERY_GRADIENTS[0])
+        });
+        fits.map(|(_, name)| name).ok_or_else(|| Error::Unsupported {
             op: format!("attention with heads of {} channels (64 at most)", self.dim),
             device: device.to_string(),
         })

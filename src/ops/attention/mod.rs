@@ -230,6 +230,7 @@ pub fn cases() -> Vec<OpCase> {
         ("causal", dot(5), Partition::Whole { causal: true }, None, 3, 5, [1, 21], 3),
         // More tokens than a block of a kernel takes at once, and heads of more than 32 channels.
         ("causal text", dot(40), Partition::Whole { causal: true }, None, 2, 40, [1, 77], 2),
+        ("whole of 70", dot(12), Partition::Whole { causal: false }, None, 2, 12, [5, 14], 2),
         ("windows of 81", Form::Cosine, windows([9, 9], [0, 4]), sigmoid, 2, 33, [9, 18], 2),
     ];
     table
