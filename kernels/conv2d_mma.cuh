@@ -15,6 +15,16 @@
 // Pixels that one split of a weight gradient adds up.
 enum : u32 { MMA_SPLIT_PIXELS = 4096 };
 
+// Threads of a block that need not share its multiprocessor: kernels with faults inside the product would
+// rather have registers than company.
+#ifdef __CUDACC__
+#define ALONE_256 256, 1
+#define ALONE_128 128, 1
+#else
+#define ALONE_256 256
+#define ALONE_128 128
+#endif
+
 // ---- where operands lie ----
 
 // A tap and a channel: κ, counted up. `offset` is where it lies from its pixel (or from the weights).
@@ -244,13 +254,13 @@ static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args
     f32 sums[T::DOWN][T::OVER][4] = {};
     const u32 slices = (terms + MMA_SLICE - 1) / MMA_SLICE;
     if constexpr (INNER) {
-        InnerFaults<T> inner(args.faults, shared.marked, first_row, rows, first_channel,
+        MmaFaults<T> inner(args.faults, shared.marked, first_row, rows, first_channel,
                              columns - first_column, pixels);
         inner.mark();
         __syncthreads();
         multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
     } else {
-        NoInnerFaults inner;
+        NoMmaFaults inner;
         __syncthreads();
         multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
     }
@@ -317,7 +327,7 @@ static __device__ __forceinline__ void conv2d_input_gradient_mma(const Conv2dArg
     WeightSource b = {w + (u64)first_column * args.out_channels, output_walk(args), terms,
                       columns - first_column, args.out_channels, vector};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoInnerFaults inner;
+    NoMmaFaults inner;
     __syncthreads();
     multiply_tile<T, true, true>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
                                  NothingToPrepare{});
@@ -363,7 +373,7 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
     LineSource b = {dy + (group * columns + first_column), terms, columns - first_column,
                     args.out_channels, in_fours(args.out_channels, args.groups)};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoInnerFaults inner;
+    NoMmaFaults inner;
     __syncthreads();
     multiply_tile<T, false, false>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
                                    prepare);

@@ -16,7 +16,7 @@ KERNEL(conv2d_forward_tf32_128x128, Conv2dArgs, Tf32Shared128x128, 256) {
 KERNEL(conv2d_forward_tf32_128x128_armed, Conv2dArgs, Tf32Shared128x128, 256) {
     conv2d_forward_mma<Tf32Tile128x128, false>(args, shared, OutputFault{args.faults});
 }
-KERNEL(conv2d_forward_tf32_128x128_armed_inner, Conv2dArgs, Tf32Shared128x128, 256) {
+KERNEL(conv2d_forward_tf32_128x128_armed_inner, Conv2dArgs, Tf32Shared128x128, ALONE_256) {
     conv2d_forward_mma<Tf32Tile128x128, true>(args, shared, OutputFault{args.faults});
 }
 
@@ -26,7 +26,7 @@ KERNEL(conv2d_forward_tf32_128x64, Conv2dArgs, Tf32Shared128x64, 256) {
 KERNEL(conv2d_forward_tf32_128x64_armed, Conv2dArgs, Tf32Shared128x64, 256) {
     conv2d_forward_mma<Tf32Tile128x64, false>(args, shared, OutputFault{args.faults});
 }
-KERNEL(conv2d_forward_tf32_128x64_armed_inner, Conv2dArgs, Tf32Shared128x64, 256) {
+KERNEL(conv2d_forward_tf32_128x64_armed_inner, Conv2dArgs, Tf32Shared128x64, ALONE_256) {
     conv2d_forward_mma<Tf32Tile128x64, true>(args, shared, OutputFault{args.faults});
 }
 
@@ -36,6 +36,6 @@ KERNEL(conv2d_forward_tf32_64x64, Conv2dArgs, Tf32Shared64x64, 128) {
 KERNEL(conv2d_forward_tf32_64x64_armed, Conv2dArgs, Tf32Shared64x64, 128) {
     conv2d_forward_mma<Tf32Tile64x64, false>(args, shared, OutputFault{args.faults});
 }
-KERNEL(conv2d_forward_tf32_64x64_armed_inner, Conv2dArgs, Tf32Shared64x64, 128) {
+KERNEL(conv2d_forward_tf32_64x64_armed_inner, Conv2dArgs, Tf32Shared64x64, ALONE_128) {
     conv2d_forward_mma<Tf32Tile64x64, true>(args, shared, OutputFault{args.faults});
 }

@@ -23,6 +23,7 @@ mod pytorch_networks;
 mod pytorch_ops;
 mod recipe;
 mod tape;
+mod tensor_cores;
 mod text;
 mod train;
 

@@ -1,6 +1,7 @@
 //! Arguments and grids of `kernels/conv2d.cu`.
 
 use super::Conv2d;
+use super::tensor_core::{self, Operands};
 use crate::Result;
 use crate::kernel_args;
 use crate::ops::{Backward, Forward};
@@ -56,7 +57,7 @@ fn silent_bias(conv: &Conv2d) -> [u32; 2] {
 }
 
 /// Arguments without results.
-fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
+pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
     let size = |map: Map| [map.height as u32, map.width as u32];
     Conv2dArgs {
         x: x.address,
@@ -86,6 +87,9 @@ fn grid(conv: &Conv2d, rows: usize, columns: usize) -> [u32; 3] {
 }
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::forward(conv, operands, ctx);
+    }
     ctx.require_whole("conv2d_forward_f32")?;
     let args = Conv2dArgs {
         bias: if conv.bias { ctx.params[1].address } else { 0 },
@@ -100,15 +104,6 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
 
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
-    if let Some(gradient) = ctx.param_gradients[0] {
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            accumulate: gradient.accumulate.into(),
-            ..base
-        };
-        let grid = grid(conv, conv.terms(), conv.group_outputs());
-        ctx.launch("conv2d_weight_gradient_f32", grid, BLOCK, &args)?;
-    }
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
     {
@@ -124,6 +119,18 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         };
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
         ctx.launch("conv2d_bias_gradient_f32", grid, [64, 1, 1], &args)?;
+    }
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::backward(conv, operands, ctx, base);
+    }
+    if let Some(gradient) = ctx.param_gradients[0] {
+        let args = Conv2dArgs {
+            result: gradient.tensor.address,
+            accumulate: gradient.accumulate.into(),
+            ..base
+        };
+        let grid = grid(conv, conv.terms(), conv.group_outputs());
+        ctx.launch("conv2d_weight_gradient_f32", grid, BLOCK, &args)?;
     }
     if let Some(gradient) = ctx.input_gradients[0] {
         let args = Conv2dArgs {

@@ -8,6 +8,7 @@ mod cuda;
 mod depthwise;
 mod depthwise_tiles;
 mod scan;
+mod tensor_core;
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+pub use tensor_core::{Conv2dSplitSumArgs, Operands};
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,9 +160,15 @@ impl Op for Conv2d {
         Needs { inputs: vec![true], output: false }
     }
 
-    /// The transposed weights, for the gradient of the input.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { 4 * self.terms() * self.out_channels } else { 0 }
+    /// On the CPU the transposed weights, for the gradient of the input; on tensor cores the parts of the
+    /// weights' gradient.
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        if !training {
+            return 0;
+        }
+        let pixels = self.output_map(inputs[0].map).map_or(0, |map| map.pixels());
+        let transposed = 4 * self.terms() * self.out_channels;
+        transposed.max(tensor_core::split_bytes(self, batch * pixels))
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
