@@ -362,18 +362,17 @@ static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& so
     }
 }
 
-// Calls store(row, column, first, second) for every pair of neighbouring columns of the tile that this
-// thread has the sums of.
-template <class T, class Store>
-static __device__ __forceinline__ void each_pair(const MmaSums<T>& sums, const Store& store) {
-    const u32 row = warp_row<T>() + mma_lane() / 4;
-    const u32 column = warp_column<T>() + mma_lane() % 4 * 2;
-    UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-        UNROLL for (u32 half = 0; half < 2; ++half) {
-            UNROLL for (u32 j = 0; j < T::OVER; ++j) {
-                store(row + 16 * i + 8 * half, column + 8 * j, sums[i][j][2 * half],
-                      sums[i][j][2 * half + 1]);
-            }
+// Calls begin(column) for every pair of neighbouring columns of the tile that this thread has sums of, then
+// store(what that gave, row, column, first, second) for every row.
+template <class T, class Begin, class Store>
+static __device__ __forceinline__ void each_pair(const MmaSums<T>& sums, const Begin& begin,
+                                                 const Store& store) {
+    UNROLL for (u32 j = 0; j < T::OVER; ++j) {
+        const u32 column = warp_column<T>() + mma_lane() % 4 * 2 + 8 * j;
+        const auto columns = begin(column);
+        UNROLL for (u32 i = 0; i < 2 * T::DOWN; ++i) {
+            store(columns, warp_row<T>() + mma_lane() / 4 + 8 * i, column,
+                  sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]);
         }
     }
 }

@@ -13,12 +13,13 @@ mod tensor_core;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start};
+use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
-pub use tensor_core::{Conv2dSplitSumArgs, Operands};
+pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
+pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,15 +161,16 @@ impl Op for Conv2d {
         Needs { inputs: vec![true], output: false }
     }
 
-    /// On the CPU the transposed weights, for the gradient of the input; on tensor cores the parts of the
-    /// weights' gradient.
+    /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
+    /// gradients (kernels).
     fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
         if !training {
             return 0;
         }
-        let pixels = self.output_map(inputs[0].map).map_or(0, |map| map.pixels());
+        let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
         let transposed = 4 * self.terms() * self.out_channels;
-        transposed.max(tensor_core::split_bytes(self, batch * pixels))
+        let parts = tensor_core::workspace_bytes(self, pixels);
+        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -203,6 +205,14 @@ impl Op for Conv2d {
     fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
         let map = self.output_map(inputs[0].map).ok()?;
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
+    }
+
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        Some(match Operands::of(self, compute) {
+            Some(operands) => operands.variant(self, output),
+            None => cuda::variant(self, output),
+        })
     }
 
     fn takes_steps(&self) -> bool {

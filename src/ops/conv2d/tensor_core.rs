@@ -5,26 +5,8 @@ use super::cuda::{self, Conv2dArgs};
 use crate::Result;
 use crate::device::Compute;
 use crate::fault::Format;
-use crate::kernel_args;
 use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
 use crate::tensor::Map;
-
-kernel_args! {
-    /// The parts of a split weight gradient; see the kernel's file.
-    pub struct Conv2dSplitSumArgs {
-        pub partials: u64,
-        pub result: u64,
-        pub state: u64,
-        pub count: u64,
-        pub pixels: u32,
-        pub per_split: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
-
-/// Output pixels that one split of a weight gradient adds up: `MMA_SPLIT_PIXELS`.
-const SPLIT_PIXELS: usize = 4096;
 
 /// A block's tile, and its warps'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,11 +127,20 @@ impl Operands {
     }
 }
 
-/// Bytes of the parts of a weight gradient, for `pixels` output pixels of a batch.
-pub fn split_bytes(conv: &Conv2d, pixels: usize) -> usize {
-    match pixels.div_ceil(SPLIT_PIXELS) {
-        0 | 1 => 0,
-        splits => 4 * splits * conv.terms() * conv.out_channels,
+/// Tile and parts of the weight gradient for so many output pixels of a whole batch. Follows from sizes
+/// alone.
+fn weight_tile(conv: &Conv2d, pixels: usize) -> (Tile, usize) {
+    let tile = Tile::of(conv.terms(), conv.group_outputs());
+    let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, 1);
+    let blocks = grid.iter().map(|n| *n as usize).product();
+    (tile, cuda::weight_parts(conv, blocks, pixels))
+}
+
+/// Bytes of the parts of a weight gradient.
+pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
+    match weight_tile(conv, pixels) {
+        (_, 1) => 0,
+        (_, splits) => 4 * splits * conv.terms() * conv.out_channels,
     }
 }
 
@@ -158,11 +149,7 @@ pub fn forward(conv: &Conv2d, operands: Operands, ctx: &mut Forward<'_>) -> Resu
     let tile = Tile::of(map.pixels(), conv.group_outputs());
     let symbols = operands.symbols(tile);
     ctx.require_whole(symbols.forward)?;
-    let args = Conv2dArgs {
-        bias: if conv.bias { ctx.params[1].address } else { 0 },
-        faults: ctx.faults.map_or(0, |faults| faults.address),
-        ..cuda::args(conv, ctx.inputs[0], ctx.params[0], ctx.output, ctx.state_address)
-    };
+    let args = cuda::forward_args(conv, ctx);
     let kernel = match ctx.faults {
         None => symbols.forward,
         Some(faults) if faults.table.has_inner() => symbols.armed_inner,
@@ -205,31 +192,17 @@ fn weight_gradient(
     base: Conv2dArgs,
     gradient: Gradient,
 ) -> Result<()> {
-    let map = ctx.output_map();
-    let splits = (ctx.output.images * map.pixels()).div_ceil(SPLIT_PIXELS).max(1);
-    let tile = Tile::of(conv.terms(), conv.group_outputs());
-    let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
-    let (result, accumulate) = if splits > 1 {
-        (ctx.workspace.address, 0)
-    } else {
-        (gradient.tensor.address, gradient.accumulate.into())
-    };
-    let args = Conv2dArgs { result, accumulate, ..base };
-    ctx.launch(operands.symbols(tile).weight_gradient, grid, [tile.threads(), 1, 1], &args)?;
-    if splits == 1 {
-        return Ok(());
-    }
-    let count = conv.terms() * conv.out_channels;
-    let args = Conv2dSplitSumArgs {
-        partials: ctx.workspace.address,
+    let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
+    let (tile, splits) = weight_tile(conv, pixels);
+    let args = Conv2dArgs {
         result: gradient.tensor.address,
-        state: ctx.state_address,
-        count: count as u64,
-        pixels: map.pixels() as u32,
-        per_split: SPLIT_PIXELS as u32,
+        partial: ctx.workspace.address,
         accumulate: gradient.accumulate.into(),
-        unused: 0,
+        splits: splits as u32,
+        ..base
     };
-    let grid = [count.div_ceil(256) as u32, 1, 1];
-    ctx.launch("conv2d_split_sum_f32", grid, [256, 1, 1], &args)
+    let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
+    let kernel = operands.symbols(tile).weight_gradient;
+    ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args)?;
+    if splits > 1 { cuda::weight_total(conv, ctx, gradient, splits) } else { Ok(()) }
 }
