@@ -9,6 +9,7 @@ use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
 use super::simd::InstructionSet;
 use crate::fault::FaultTable;
+use crate::kernel_args;
 use crate::tensor::Map;
 
 /// A node that runs with the convolution or linear layer before it.
@@ -34,25 +35,34 @@ pub enum StepKind {
 #[derive(Clone, Copy, Debug)]
 pub enum DeviceStep {
     /// Batch norm in eval mode: one of each a channel.
-    Affine { weight: u64, bias: u64, mean: u64, var: u64, eps: f32 },
+    Affine {
+        weight: u64,
+        bias: u64,
+        mean: u64,
+        var: u64,
+        eps: f32,
+    },
     /// y = x + values, a batch of maps of the output's shape.
-    Add { values: u64 },
+    Add {
+        values: u64,
+    },
     Activate(Activation),
 }
 
-/// `EpilogueArgs` of `kernels/epilogue.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct EpilogueArgs {
-    pub bias: u64,
-    pub norm_weight: u64,
-    pub norm_bias: u64,
-    pub norm_mean: u64,
-    pub norm_var: u64,
-    pub residual: u64,
-    pub norm_eps: f32,
-    pub activation: u32,
-    pub silent_bias: [u32; 2],
+kernel_args! {
+    /// Part of the arguments of kernels with an epilogue; see `kernels/epilogue.cuh`.
+    #[derive(Default)]
+    pub struct EpilogueArgs {
+        pub bias: u64,
+        pub norm_weight: u64,
+        pub norm_bias: u64,
+        pub norm_mean: u64,
+        pub norm_var: u64,
+        pub residual: u64,
+        pub norm_eps: f32,
+        pub activation: u32,
+        pub silent_bias: [u32; 2],
+    }
 }
 
 impl EpilogueArgs {

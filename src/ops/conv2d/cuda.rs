@@ -166,7 +166,7 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
     } else {
         ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
     };
-    let blocks = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
+    let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
     (kernel, tile, weight_parts(conv, blocks, pixels))
 }
 
