@@ -52,7 +52,7 @@ pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
-use crate::device::{KernelArgs, kernels};
+use crate::device::{Compute, KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec, Tensor};
 
@@ -163,8 +163,9 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
-    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view, where a
+    /// device multiplies as `compute` says.
+    fn variant(&self, _inputs: &[Spec], _compute: Compute) -> Option<KernelVariant> {
         None
     }
 

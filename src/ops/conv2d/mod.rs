@@ -8,6 +8,7 @@ mod cuda;
 mod depthwise;
 mod depthwise_tiles;
 mod scan;
+mod tensor_core;
 
 use std::borrow::Cow;
 
@@ -15,10 +16,12 @@ use super::case::{CaseInput, OpCase};
 use super::{
     Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
 };
+use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
+pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -168,7 +171,8 @@ impl Op for Conv2d {
         }
         let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
         let transposed = 4 * self.terms() * self.out_channels;
-        transposed.max(cuda::workspace_bytes(self, pixels))
+        let parts = tensor_core::workspace_bytes(self, pixels);
+        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -205,8 +209,12 @@ impl Op for Conv2d {
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
     }
 
-    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        Some(cuda::variant(self, self.output_map(inputs[0].map).ok()?))
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        Some(match Operands::of(self, compute) {
+            Some(operands) => operands.variant(self, output),
+            None => cuda::variant(self, output),
+        })
     }
 
     fn takes_steps(&self) -> bool {
