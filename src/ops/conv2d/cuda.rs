@@ -1,6 +1,6 @@
 //! Arguments and grids of `kernels/conv2d.cu`.
 
-use super::Conv2d;
+use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::kernel_args;
 use crate::ops::{Backward, Forward};
@@ -47,17 +47,21 @@ kernel_args! {
 const TILE: usize = 64;
 const BLOCK: [u32; 3] = [256, 1, 1];
 
-fn pair(values: [usize; 2]) -> [u32; 2] {
+pub(super) fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)
 }
 
-fn silent_bias(conv: &Conv2d) -> [u32; 2] {
+pub(super) fn silent_bias(conv: &Conv2d) -> [u32; 2] {
     pair([conv.silent_bias.start, conv.silent_bias.end])
+}
+
+/// Rows and columns.
+pub(super) fn size(map: Map) -> [u32; 2] {
+    pair([map.height, map.width])
 }
 
 /// Arguments without results.
 fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
-    let size = |map: Map| [map.height as u32, map.width as u32];
     Conv2dArgs {
         x: x.address,
         w: w.address,
@@ -86,6 +90,9 @@ fn grid(conv: &Conv2d, rows: usize, columns: usize) -> [u32; 3] {
 }
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+    if depthwise_cuda::applies(conv) {
+        return depthwise_cuda::forward(conv, ctx);
+    }
     ctx.require_whole("conv2d_forward_f32")?;
     let args = Conv2dArgs {
         bias: if conv.bias { ctx.params[1].address } else { 0 },
@@ -99,15 +106,20 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
+    let depthwise = depthwise_cuda::applies(conv);
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
     if let Some(gradient) = ctx.param_gradients[0] {
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            accumulate: gradient.accumulate.into(),
-            ..base
-        };
-        let grid = grid(conv, conv.terms(), conv.group_outputs());
-        ctx.launch("conv2d_weight_gradient_f32", grid, BLOCK, &args)?;
+        if depthwise {
+            depthwise_cuda::weight_gradient(conv, ctx, gradient)?;
+        } else {
+            let args = Conv2dArgs {
+                result: gradient.tensor.address,
+                accumulate: gradient.accumulate.into(),
+                ..base
+            };
+            let grid = grid(conv, conv.terms(), conv.group_outputs());
+            ctx.launch("conv2d_weight_gradient_f32", grid, BLOCK, &args)?;
+        }
     }
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
@@ -126,6 +138,9 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         ctx.launch("conv2d_bias_gradient_f32", grid, [64, 1, 1], &args)?;
     }
     if let Some(gradient) = ctx.input_gradients[0] {
+        if depthwise {
+            return depthwise_cuda::input_gradient(conv, ctx, gradient);
+        }
         let args = Conv2dArgs {
             result: gradient.tensor.address,
             accumulate: gradient.accumulate.into(),
