@@ -6,6 +6,7 @@ mod campaign;
 mod checkpoint;
 mod cli;
 mod data;
+mod depthwise;
 mod emulator;
 mod formula;
 mod kernel_networks;

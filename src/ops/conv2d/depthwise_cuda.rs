@@ -3,9 +3,10 @@
 use super::cuda::{pair, silent_bias, size};
 use super::{Conv2d, depthwise};
 use crate::Result;
+use crate::fault::Format;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, Gradient};
-use crate::tensor::Tensor;
+use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
+use crate::tensor::{Map, Tensor};
 
 kernel_args! {
     /// A depthwise convolution or the gradient of its input; see the kernel's file.
@@ -69,8 +70,8 @@ struct Variant {
     width: usize,
     /// The same of the input's gradient.
     back_width: usize,
-    forward: &'static str,
-    forward_armed: &'static str,
+    /// Clean, with faults at its end, with faults in its chains too.
+    forward: [&'static str; 3],
     input_gradient: &'static str,
     weight_partials: &'static str,
 }
@@ -80,8 +81,11 @@ macro_rules! variant {
         Variant {
             width: $width,
             back_width: 4,
-            forward: concat!("depthwise_forward_f32_", $name),
-            forward_armed: concat!("depthwise_forward_f32_", $name, "_armed"),
+            forward: [
+                concat!("depthwise_forward_f32_", $name),
+                concat!("depthwise_forward_f32_", $name, "_armed"),
+                concat!("depthwise_forward_f32_", $name, "_armed_inner"),
+            ],
             input_gradient: concat!("depthwise_input_gradient_f32_", $name),
             weight_partials: concat!("depthwise_weight_partials_f32_", $name),
         }
@@ -93,7 +97,7 @@ static SIZES: [(usize, Variant); 3] =
 static ANY: Variant = variant!("any", 4);
 
 /// The kernels for a convolution: a matter of its numbers alone.
-fn variant(conv: &Conv2d) -> &'static Variant {
+fn kernels(conv: &Conv2d) -> &'static Variant {
     // Rows of a kernel are side by side in a block of the weights' gradient.
     let regular = conv.in_channels.is_multiple_of(4)
         && conv.dilation[1] == 1
@@ -101,6 +105,20 @@ fn variant(conv: &Conv2d) -> &'static Variant {
         && conv.kernel[0] <= 32;
     let of_size = SIZES.iter().find(|(size, _)| regular && *size == conv.kernel[1]);
     of_size.map_or(&ANY, |(_, variant)| variant)
+}
+
+/// How far faults inside reach, for outputs of `output`: a thread's copy of a tap serves its strip, which
+/// lies in one row. Rows of outputs stand for tiles, since nothing is shared by a block.
+pub(super) fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
+    let kernels = kernels(conv);
+    KernelVariant {
+        symbol: kernels.forward[0],
+        rows: Sharing { tile: output.width, period: output.width, run: kernels.width },
+        columns: Sharing::ALONE,
+        step: 1,
+        operands: Format::Fp32,
+        group_columns: 1,
+    }
 }
 
 /// The largest power of two up to `most` in whose multiples `count` things leave at most an eighth
@@ -155,8 +173,14 @@ fn strips(
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
 pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
-    let variant = variant(conv);
-    ctx.require_whole(variant.forward)?;
+    let variant = kernels(conv);
+    let [clean, armed, armed_inner] = variant.forward;
+    let kernel = match ctx.faults {
+        None => clean,
+        Some(faults) if faults.table.has_inner() => armed_inner,
+        Some(_) => armed,
+    };
+    ctx.require_whole(kernel)?;
     let (args, grid) = strips(conv, (ctx.inputs[0], ctx.params[0], ctx.output), variant.width, 0);
     let args = DepthwiseArgs {
         bias: if conv.bias { ctx.params[1].address } else { 0 },
@@ -164,12 +188,11 @@ pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
         state: ctx.state_address,
         ..args
     };
-    let kernel = if ctx.faults.is_some() { variant.forward_armed } else { variant.forward };
     ctx.launch(kernel, grid, BLOCK, &args)
 }
 
 pub(super) fn input_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradient) -> Result<()> {
-    let variant = variant(conv);
+    let variant = kernels(conv);
     let named = !std::ptr::eq(variant, &ANY);
     let shift = if named { conv.padding[1] % conv.stride[1] } else { 0 };
     let tensors = (ctx.output_gradient, ctx.params[0], gradient.tensor);
@@ -192,7 +215,7 @@ struct Cut {
 fn cut(conv: &Conv2d) -> Cut {
     let quads = block_quads(conv);
     let channel_blocks = conv.in_channels.div_ceil(4 * quads);
-    let (beside, tap_blocks) = if std::ptr::eq(variant(conv), &ANY) {
+    let (beside, tap_blocks) = if std::ptr::eq(kernels(conv), &ANY) {
         let taps = conv.taps().min(8);
         (taps, conv.taps().div_ceil(taps))
     } else {
@@ -228,7 +251,7 @@ pub(super) fn weight_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradi
     };
     let grid = [(cut.channel_blocks * cut.parts) as u32, cut.tap_blocks as u32, 1];
     let block = cut.block.map(|side| side as u32);
-    ctx.launch(variant(conv).weight_partials, grid, block, &args)?;
+    ctx.launch(kernels(conv).weight_partials, grid, block, &args)?;
     let elements = conv.taps() * conv.in_channels;
     let args = DepthwiseWeightTotalArgs {
         partials: ctx.workspace.address,

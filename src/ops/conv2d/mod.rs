@@ -13,7 +13,11 @@ mod scan;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
+    gemm_sites,
+};
+use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -202,6 +206,20 @@ impl Op for Conv2d {
     fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
         let map = self.output_map(inputs[0].map).ok()?;
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
+    }
+
+    /// The kernels of depthwise convolutions keep nothing in shared memory.
+    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+        let is_shared = matches!(site, Site::SharedA | Site::SharedB);
+        if is_shared && depthwise_cuda::applies(self) {
+            return None;
+        }
+        gemm_sites(self.gemm_view(inputs)?, site, inputs)
+    }
+
+    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        depthwise_cuda::applies(self).then(|| depthwise_cuda::variant(self, output))
     }
 
     fn takes_steps(&self) -> bool {
