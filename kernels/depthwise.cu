@@ -204,126 +204,90 @@ using Rows5 = Rows<5, 4>;
 using Rows7 = Rows<7, 8>; // wider, for a row of 7 taps costs as much as 4 results
 using Rows7Back = Rows<7, 4>; // a wider one's registers would leave a multiprocessor one block
 
-// No faults.
-struct Clean {
-    template <u32 WIDTH>
-    __device__ __forceinline__ void inside(const DepthwiseArgs&, const Strip&, Four (&)[WIDTH]) const {}
-    __device__ __forceinline__ f32 at_end(f32 value, u64) const { return value; }
-};
+static __device__ __forceinline__ f32 bias_of(const DepthwiseArgs& args, u32 channel) {
+    const bool silent = args.silent_bias[0] <= channel && channel < args.silent_bias[1];
+    return silent ? 0.0f : ptr<const f32>(args.bias)[channel];
+}
 
-// Those of the strip's image that hit finished sums.
-struct AtEnd {
-    Faults faults;
-
-    template <u32 WIDTH>
-    __device__ __forceinline__ void inside(const DepthwiseArgs&, const Strip&, Four (&)[WIDTH]) const {}
-    // `element` is PyTorch's index within the image.
-    __device__ __forceinline__ f32 at_end(f32 value, u64 element) const {
-        return apply_faults(faults, element, value);
+// Reads x, w and the bias, writes y.
+template <class Kernel>
+static __device__ __forceinline__ void forward(const DepthwiseArgs& args, const Strip& strip) {
+    constexpr u32 WIDTH = Kernel::RESULTS;
+    if (strip.lanes == 0) return;
+    Four sums[WIDTH] = {};
+    Kernel::template sums<false>(args, strip, sums);
+    Four bias = {};
+    UNROLL
+    for (u32 i = 0; i < 4; ++i)
+        if (args.bias && i < strip.lanes) bias.v[i] = bias_of(args, strip.channel + i);
+    UNROLL
+    for (u32 q = 0; q < WIDTH; ++q) {
+        if (!strip.has(args, q)) continue;
+        if (args.bias)
+            sums[q] = map_four(sums[q], bias, [](f32 sum, f32 bias) { return sum + bias; });
+        strip.result(args, q).store(args.result, sums[q]);
     }
-};
+}
 
-// Those, and those of the chain itself: accumulator and operands. A thread's copy of a tap serves its
-// strip, that of an input one result (of the channel's own group); nothing is shared by a block. Chains
-// in which there is a fault are added once more, term by term, so that the others cost nothing.
-struct Everywhere {
-    Faults faults;
+template <class Kernel> static __device__ __forceinline__ void clean(const DepthwiseArgs& args) {
+    forward<Kernel>(args, strip_of<Kernel::RESULTS>(args, 0));
+}
 
-    template <u32 WIDTH>
-    __device__ __forceinline__ void inside(const DepthwiseArgs& args, const Strip& strip,
-                                           Four (&sums)[WIDTH]) const {
-        if (faults.none()) return;
-        const u32 width = min(WIDTH, args.result_size[1] - u32(strip.column));
-        ROLLED for (u32 i = 0; i < strip.lanes; ++i) {
-            const u64 pixels = u64(args.result_size[0]) * args.result_size[1];
-            const u64 first = (strip.channel + i) * pixels +
-                              u64(strip.row) * args.result_size[1] + u32(strip.column);
-            const Faults own = {seek(faults, first), seek(faults, first + width)};
-            if (own.none()) continue;
-            ROLLED for (u32 q = 0; q < width; ++q) {
-                const f32 sum = chain(args, strip, own, i, q, first + q);
-                UNROLL
-                for (u32 each = 0; each < 4 * WIDTH; ++each)
-                    if (each == 4 * q + i) sums[each / 4].v[each % 4] = sum;
+// The sum of channel `channel` of the result `element` in column `at` of the strip's row, under `faults`,
+// those of the strip's results of that channel. A thread's copy of a tap serves its strip, that of an
+// input one result, since the channel is a group of its own.
+static __device__ __forceinline__ f32 faulty_sum(const DepthwiseArgs& args, const Strip& strip,
+                                                 Faults faults, u32 channel, u32 at, u32 element) {
+    f32 sum = 0.0f;
+    u32 term = 0;
+    ROLLED for (u32 r = 0; r < args.kernel[0]; ++r) {
+        const Found row = find<false>(args, 0, strip.row, r);
+        ROLLED for (u32 s = 0; s < args.kernel[1]; ++s) {
+            const Found column = find<false>(args, 1, at, s);
+            f32 a = 0.0f, b = ptr<const f32>(args.w)[u64(term) * args.channels + channel];
+            if (row.inside && column.inside) {
+                const u64 pixel = u64(row.at) * args.source_size[1] + column.at;
+                a = ptr<const f32>(args.source)[strip.from + pixel * args.channels + channel];
             }
-        }
-    }
-
-    __device__ __forceinline__ f32 at_end(f32 value, u64 element) const {
-        return apply_faults(faults, element, value);
-    }
-
-    // The sum of result q of channel i under `own`, the faults of the strip's results of that channel.
-    static __device__ __forceinline__ f32 chain(const DepthwiseArgs& args, const Strip& strip, Faults own,
-                                                u32 i, u32 q, u64 element) {
-        const f32* source = ptr<const f32>(args.source) + strip.from + strip.channel + i;
-        const f32* w = ptr<const f32>(args.w) + strip.channel + i;
-        f32 sum = 0.0f;
-        ROLLED for (u32 term = 0; term < args.kernel[0] * args.kernel[1]; ++term) {
-            const Found row = find<false>(args, 0, strip.row, term / args.kernel[1]);
-            const Found column = find<false>(args, 1, u32(strip.column) + q, term % args.kernel[1]);
-            f32 a = 0.0f, b = w[u64(term) * args.channels];
-            if (row.inside && column.inside)
-                a = source[(u64(row.at) * args.source_size[1] + column.at) * args.channels];
-            for (const FaultEntry* fault = own.first; fault < own.last; ++fault) {
+            ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
                 if (fault->k != term) continue;
                 if (fault->site == SITE_OPERAND_A && fault->element == element) a = hit(*fault, a);
                 if (fault->site == SITE_OPERAND_B) b = hit(*fault, b);
             }
             sum = fmaf(a, b, sum);
-            for (const FaultEntry* fault = own.first; fault < own.last; ++fault)
-                if (fault->site == SITE_ACCUMULATOR && fault->element == element && fault->k == term + 1)
+            ++term;
+            ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault)
+                if (fault->site == SITE_ACCUMULATOR && fault->element == element && fault->k == term)
                     sum = hit(*fault, sum);
         }
-        return sum;
     }
-};
+    return sum;
+}
 
-// Reads x, w and the bias, writes y. `of_image` gives the faults of a strip's image.
-template <class Kernel, class OfImage>
-static __device__ __forceinline__ void forward(const DepthwiseArgs& args, const OfImage& of_image) {
-    constexpr u32 WIDTH = Kernel::RESULTS;
-    const Strip strip = strip_of<WIDTH>(args, 0);
+// The same, under faults at the end and in the chains: accumulator and operands (nothing is shared by a
+// block). Where a strip has faults in a channel, its results of that channel are added once more, term by
+// term, and stored over the clean ones; the other chains are those of the clean kernel.
+template <class Kernel> static __device__ __forceinline__ void armed(const DepthwiseArgs& args) {
+    const Strip strip = strip_of<Kernel::RESULTS>(args, 0);
+    forward<Kernel>(args, strip);
     if (strip.lanes == 0) return;
-    Four sums[WIDTH] = {};
-    Kernel::template sums<false>(args, strip, sums);
-    const auto faults = of_image(strip.image);
-    faults.inside(args, strip, sums);
-    Four bias = {};
-    if (args.bias) {
-        bias = Quad{strip.channel, strip.lanes}.load(args.bias);
-        UNROLL
-        for (u32 i = 0; i < 4; ++i)
-            if (args.silent_bias[0] <= strip.channel + i && strip.channel + i < args.silent_bias[1])
-                bias.v[i] = 0.0f;
-    }
-    const u32 pixels = args.result_size[0] * args.result_size[1];
-    const u32 pixel = strip.row * args.result_size[1] + u32(strip.column);
-    UNROLL
-    for (u32 q = 0; q < WIDTH; ++q) {
-        if (!strip.has(args, q)) continue;
-        UNROLL
-        for (u32 i = 0; i < 4; ++i) {
-            const f32 value = args.bias ? sums[q].v[i] + bias.v[i] : sums[q].v[i];
-            sums[q].v[i] = faults.at_end(value, u64(strip.channel + i) * pixels + pixel + q);
+    const Faults of_image = faults_of(args.faults, strip.image);
+    if (of_image.none()) return;
+    const u32 columns = args.result_size[1];
+    const u32 end = min(u32(strip.column) + Kernel::RESULTS, columns);
+    ROLLED for (u32 channel = strip.channel; channel < strip.channel + strip.lanes; ++channel) {
+        // Of this row; elements of an image have 32 bits.
+        const u32 first = (channel * args.result_size[0] + strip.row) * columns;
+        const Faults faults = {seek(of_image, first + u32(strip.column)), seek(of_image, first + end)};
+        if (faults.none()) continue;
+        ROLLED for (u32 at = u32(strip.column); at < end; ++at) {
+            f32 value = faulty_sum(args, strip, faults, channel, at, first + at);
+            if (args.bias) value = value + bias_of(args, channel);
+            const u64 pixel = u64(strip.row) * columns + at;
+            ptr<f32>(args.result)[strip.to + pixel * args.channels + channel] =
+                apply_faults(faults, first + at, value);
         }
-        strip.result(args, q).store(args.result, sums[q]);
     }
-}
-
-template <class Kernel>
-static __device__ __forceinline__ void clean(const DepthwiseArgs& args) {
-    forward<Kernel>(args, [](u32) { return Clean{}; });
-}
-
-template <class Kernel>
-static __device__ __forceinline__ void armed(const DepthwiseArgs& args) {
-    forward<Kernel>(args, [&](u32 image) { return AtEnd{faults_of(args.faults, image)}; });
-}
-
-template <class Kernel>
-static __device__ __forceinline__ void armed_inner(const DepthwiseArgs& args) {
-    forward<Kernel>(args, [&](u32 image) { return Everywhere{faults_of(args.faults, image)}; });
 }
 
 KERNEL(depthwise_forward_f32_3, DepthwiseArgs, NoShared, 256) { clean<Rows3>(args); }
@@ -333,14 +297,9 @@ KERNEL(depthwise_forward_f32_any, DepthwiseArgs, NoShared, 256) { clean<AnyRows>
 KERNEL(depthwise_forward_f32_7, DepthwiseArgs, NoShared, 512) { clean<Rows7>(args); }
 
 KERNEL(depthwise_forward_f32_3_armed, DepthwiseArgs, NoShared, 256) { armed<Rows3>(args); }
-KERNEL(depthwise_forward_f32_5_armed, DepthwiseArgs, NoShared, 256) { armed<Rows5>(args); }
+KERNEL(depthwise_forward_f32_5_armed, DepthwiseArgs, NoShared, 768) { armed<Rows5>(args); }
 KERNEL(depthwise_forward_f32_7_armed, DepthwiseArgs, NoShared, 256) { armed<Rows7>(args); }
-KERNEL(depthwise_forward_f32_any_armed, DepthwiseArgs, NoShared, 256) { armed<AnyRows>(args); }
-
-KERNEL(depthwise_forward_f32_3_armed_inner, DepthwiseArgs, NoShared, 256) { armed_inner<Rows3>(args); }
-KERNEL(depthwise_forward_f32_5_armed_inner, DepthwiseArgs, NoShared, 256) { armed_inner<Rows5>(args); }
-KERNEL(depthwise_forward_f32_7_armed_inner, DepthwiseArgs, NoShared, 256) { armed_inner<Rows7>(args); }
-KERNEL(depthwise_forward_f32_any_armed_inner, DepthwiseArgs, NoShared, 256) { armed_inner<AnyRows>(args); }
+KERNEL(depthwise_forward_f32_any_armed, DepthwiseArgs, NoShared, 512) { armed<AnyRows>(args); }
 
 // Reads dy, w and, where it adds, dx; writes dx. Strips begin where the first result's sources are
 // those of tap 0, whatever the padding.

@@ -70,8 +70,8 @@ struct Variant {
     width: usize,
     /// The same of the input's gradient.
     back_width: usize,
-    /// Clean, with faults at its end, with faults in its chains too.
-    forward: [&'static str; 3],
+    /// Clean, and with faults at its end and in its chains.
+    forward: [&'static str; 2],
     input_gradient: &'static str,
     weight_partials: &'static str,
 }
@@ -84,7 +84,6 @@ macro_rules! variant {
             forward: [
                 concat!("depthwise_forward_f32_", $name),
                 concat!("depthwise_forward_f32_", $name, "_armed"),
-                concat!("depthwise_forward_f32_", $name, "_armed_inner"),
             ],
             input_gradient: concat!("depthwise_input_gradient_f32_", $name),
             weight_partials: concat!("depthwise_weight_partials_f32_", $name),
@@ -174,12 +173,7 @@ const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
 pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     let variant = kernels(conv);
-    let [clean, armed, armed_inner] = variant.forward;
-    let kernel = match ctx.faults {
-        None => clean,
-        Some(faults) if faults.table.has_inner() => armed_inner,
-        Some(_) => armed,
-    };
+    let kernel = variant.forward[usize::from(ctx.faults.is_some())];
     ctx.require_whole(kernel)?;
     let (args, grid) = strips(conv, (ctx.inputs[0], ctx.params[0], ctx.output), variant.width, 0);
     let args = DepthwiseArgs {
