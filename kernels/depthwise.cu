@@ -17,15 +17,14 @@
 // adds), the bits of conv2d.cu and of the CPU. Padding taps multiply by zero, so that 0·Inf is NaN;
 // taps that a stride leaves no output for are skipped.
 #include "elementwise.cuh"
-#include "fault.cuh"
+#include "epilogue.cuh"
 
 struct DepthwiseArgs {
     u64 source; // (N, H, W, C), or dy
     u64 w;      // (R, S, C)
     u64 result; // (N, P, Q, C), or dx
-    u64 bias;   // (C), or 0
     u64 state;  // RunState
-    u64 faults; // FaultTable; read by armed kernels only
+    u64 faults; // FaultTable; read by the armed kernel only
     u32 source_size[2]; // rows, columns
     u32 result_size[2];
     u32 channels;
@@ -33,10 +32,12 @@ struct DepthwiseArgs {
     u32 stride[2];
     u32 padding[2];
     u32 dilation[2];
-    u32 accumulate;     // backward: add to what `result` holds
-    u32 silent_bias[2]; // channels from [0] to [1] whose bias counts as zero
-    u32 block_quads;    // powers of two
+    u32 accumulate;   // backward: add to what `result` holds
+    u32 block_quads;  // powers of two
     u32 block_strips;
+    u32 width; // results of a strip
+    u32 unused;
+    EpilogueArgs epilogue; // forward
 };
 
 constexpr u32 DEPTHWISE_THREADS = 256;
@@ -204,50 +205,64 @@ using Rows5 = Rows<5, 4>;
 using Rows7 = Rows<7, 8>; // wider, for a row of 7 taps costs as much as 4 results
 using Rows7Back = Rows<7, 4>; // a wider one's registers would leave a multiprocessor one block
 
-static __device__ __forceinline__ f32 bias_of(const DepthwiseArgs& args, u32 channel) {
-    const bool silent = args.silent_bias[0] <= channel && channel < args.silent_bias[1];
-    return silent ? 0.0f : ptr<const f32>(args.bias)[channel];
-}
-
-// Reads x, w and the bias, writes y.
+// Reads x, w and what the epilogue takes, writes y. An activation that is costly runs over what was stored.
 template <class Kernel>
-static __device__ __forceinline__ void forward(const DepthwiseArgs& args, const Strip& strip) {
+static __device__ __forceinline__ void forward(const DepthwiseArgs& args) {
     constexpr u32 WIDTH = Kernel::RESULTS;
+    const Strip strip = strip_of<WIDTH>(args, 0);
     if (strip.lanes == 0) return;
     Four sums[WIDTH] = {};
     Kernel::template sums<false>(args, strip, sums);
-    Four bias = {};
+    const EpilogueArgs& epilogue = args.epilogue;
+    ChannelEpilogue channels[4];
     UNROLL
     for (u32 i = 0; i < 4; ++i)
-        if (args.bias && i < strip.lanes) bias.v[i] = bias_of(args, strip.channel + i);
+        if (i < strip.lanes) channels[i] = ChannelEpilogue(epilogue, strip.channel + i);
     UNROLL
     for (u32 q = 0; q < WIDTH; ++q) {
         if (!strip.has(args, q)) continue;
-        if (args.bias)
-            sums[q] = map_four(sums[q], bias, [](f32 sum, f32 bias) { return sum + bias; });
-        strip.result(args, q).store(args.result, sums[q]);
+        const Quad result = strip.result(args, q);
+        Four residual = {};
+        if (epilogue.residual) residual = result.load(epilogue.residual);
+        UNROLL
+        for (u32 i = 0; i < 4; ++i)
+            sums[q].v[i] = channels[i].finish(epilogue, channels[i].output(epilogue, sums[q].v[i]),
+                                              residual.v[i]);
+        result.store(args.result, sums[q]);
+    }
+    if (is_light(epilogue.activation)) return;
+    ROLLED for (u32 q = 0; q < WIDTH; ++q) {
+        if (!strip.has(args, q)) continue;
+        const Quad result = strip.result(args, q);
+        ROLLED for (u32 i = 0; i < strip.lanes; ++i) {
+            f32* value = ptr<f32>(args.result) + result.at + i;
+            *value = heavily_activated(epilogue.activation, *value);
+        }
     }
 }
 
-template <class Kernel> static __device__ __forceinline__ void clean(const DepthwiseArgs& args) {
-    forward<Kernel>(args, strip_of<Kernel::RESULTS>(args, 0));
-}
+KERNEL(depthwise_forward_f32_3, DepthwiseArgs, NoShared, 256) { forward<Rows3>(args); }
+KERNEL(depthwise_forward_f32_5, DepthwiseArgs, NoShared, 256) { forward<Rows5>(args); }
+KERNEL(depthwise_forward_f32_any, DepthwiseArgs, NoShared, 256) { forward<AnyRows>(args); }
+// Bounds of 512 threads hold the registers to 128, so that two blocks of 256 run side by side.
+KERNEL(depthwise_forward_f32_7, DepthwiseArgs, NoShared, 512) { forward<Rows7>(args); }
 
-// The sum of channel `channel` of the result `element` in column `at` of the strip's row, under `faults`,
-// those of the strip's results of that channel. A thread's copy of a tap serves its strip, that of an
-// input one result, since the channel is a group of its own.
-static __device__ __forceinline__ f32 faulty_sum(const DepthwiseArgs& args, const Strip& strip,
-                                                 Faults faults, u32 channel, u32 at, u32 element) {
+// The sum of one result of `image` under `faults`, those of its strip's results of that channel; `element`
+// is its index in PyTorch's order. A thread's copy of a tap serves its strip, that of an input one result,
+// since the channel is a group of its own.
+static __device__ __forceinline__ f32 faulty_sum(const DepthwiseArgs& args, Faults faults, u32 image,
+                                                 u32 channel, u32 row, u32 column, u32 element) {
     f32 sum = 0.0f;
     u32 term = 0;
     ROLLED for (u32 r = 0; r < args.kernel[0]; ++r) {
-        const Found row = find<false>(args, 0, strip.row, r);
+        const Found h = find<false>(args, 0, row, r);
         ROLLED for (u32 s = 0; s < args.kernel[1]; ++s) {
-            const Found column = find<false>(args, 1, at, s);
+            const Found v = find<false>(args, 1, column, s);
             f32 a = 0.0f, b = ptr<const f32>(args.w)[u64(term) * args.channels + channel];
-            if (row.inside && column.inside) {
-                const u64 pixel = u64(row.at) * args.source_size[1] + column.at;
-                a = ptr<const f32>(args.source)[strip.from + pixel * args.channels + channel];
+            if (h.inside && v.inside) {
+                const u64 line = u64(image) * args.source_size[0] + h.at;
+                const u64 pixel = line * args.source_size[1] + v.at;
+                a = ptr<const f32>(args.source)[pixel * args.channels + channel];
             }
             ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
                 if (fault->k != term) continue;
@@ -264,42 +279,41 @@ static __device__ __forceinline__ f32 faulty_sum(const DepthwiseArgs& args, cons
     return sum;
 }
 
-// The same, under faults at the end and in the chains: accumulator and operands (nothing is shared by a
-// block). Where a strip has faults in a channel, its results of that channel are added once more, term by
-// term, and stored over the clean ones; the other chains are those of the clean kernel.
-template <class Kernel> static __device__ __forceinline__ void armed(const DepthwiseArgs& args) {
-    const Strip strip = strip_of<Kernel::RESULTS>(args, 0);
-    forward<Kernel>(args, strip);
-    if (strip.lanes == 0) return;
-    const Faults of_image = faults_of(args.faults, strip.image);
-    if (of_image.none()) return;
-    const u32 columns = args.result_size[1];
-    const u32 end = min(u32(strip.column) + Kernel::RESULTS, columns);
-    ROLLED for (u32 channel = strip.channel; channel < strip.channel + strip.lanes; ++channel) {
-        // Of this row; elements of an image have 32 bits.
-        const u32 first = (channel * args.result_size[0] + strip.row) * columns;
-        const Faults faults = {seek(of_image, first + u32(strip.column)), seek(of_image, first + end)};
-        if (faults.none()) continue;
-        ROLLED for (u32 at = u32(strip.column); at < end; ++at) {
-            f32 value = faulty_sum(args, strip, faults, channel, at, first + at);
-            if (args.bias) value = value + bias_of(args, channel);
-            const u64 pixel = u64(strip.row) * columns + at;
-            ptr<f32>(args.result)[strip.to + pixel * args.channels + channel] =
-                apply_faults(faults, first + at, value);
-        }
+// Runs behind any of the above, for faults at the end and in the chains: accumulator and operands (nothing
+// is shared by a block). Where a strip has faults in a channel, its results of that channel are added once
+// more, term by term, and stored over the clean ones; all others are the clean kernel's, which pays
+// nothing. Grid: images of the capacity, blocks of 64: 8 threads have a strip's channel, by its first fault.
+// (Bounds of 768 keep the compiler from sparing registers for occupancy that so few threads can't have.)
+KERNEL(depthwise_forward_f32_armed, DepthwiseArgs, NoShared, 768) {
+    const u32 image = blockIdx.x;
+    if (image >= ptr<const RunState>(args.state)->images) return;
+    ROLLED for (u32 number = threadIdx.x / 8;; number += 8) {
+        // Looked up anew each time: kept, it would be spilled.
+        const Faults of_image = faults_of(args.faults, image);
+        const FaultEntry* fault = of_image.first + number;
+        if (fault >= of_image.last) return;
+        const u32 columns = args.result_size[1], pixels = args.result_size[0] * columns;
+        // Elements of an image have 32 bits.
+        const u32 element = u32(fault->element), channel = element / pixels;
+        const ChannelEpilogue numbers(args.epilogue, channel);
+        const u32 start = element % columns / args.width * args.width;
+        const u32 column = start + threadIdx.x % 8;
+        const u32 first = element - element % columns; // of the row
+        const u32 end = min(start + args.width, columns);
+        const Faults faults = {seek(of_image, first + start), seek(of_image, first + end)};
+        if (faults.first != fault || column >= end) continue; // others' faults
+        const u32 row = element % pixels / columns;
+        f32 value = faulty_sum(args, faults, image, channel, row, column, first + column);
+        value = apply_faults(faults, first + column, numbers.output(args.epilogue, value));
+        const u64 at = (u64(image) * pixels + row * columns + column) * args.channels + channel;
+        f32 residual = 0.0f;
+        if (args.epilogue.residual) residual = ptr<const f32>(args.epilogue.residual)[at];
+        value = numbers.finish(args.epilogue, value, residual);
+        if (!is_light(args.epilogue.activation))
+            value = heavily_activated(args.epilogue.activation, value);
+        ptr<f32>(args.result)[at] = value;
     }
 }
-
-KERNEL(depthwise_forward_f32_3, DepthwiseArgs, NoShared, 256) { clean<Rows3>(args); }
-KERNEL(depthwise_forward_f32_5, DepthwiseArgs, NoShared, 256) { clean<Rows5>(args); }
-KERNEL(depthwise_forward_f32_any, DepthwiseArgs, NoShared, 256) { clean<AnyRows>(args); }
-// Bounds of 512 threads hold the registers to 128, so that two blocks of 256 run side by side.
-KERNEL(depthwise_forward_f32_7, DepthwiseArgs, NoShared, 512) { clean<Rows7>(args); }
-
-KERNEL(depthwise_forward_f32_3_armed, DepthwiseArgs, NoShared, 256) { armed<Rows3>(args); }
-KERNEL(depthwise_forward_f32_5_armed, DepthwiseArgs, NoShared, 768) { armed<Rows5>(args); }
-KERNEL(depthwise_forward_f32_7_armed, DepthwiseArgs, NoShared, 256) { armed<Rows7>(args); }
-KERNEL(depthwise_forward_f32_any_armed, DepthwiseArgs, NoShared, 512) { armed<AnyRows>(args); }
 
 // Reads dy, w and, where it adds, dx; writes dx. Strips begin where the first result's sources are
 // those of tap 0, whatever the padding.

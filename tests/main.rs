@@ -8,6 +8,7 @@ mod cli;
 mod data;
 mod depthwise;
 mod emulator;
+mod faults;
 mod formula;
 mod kernel_networks;
 mod kernels;

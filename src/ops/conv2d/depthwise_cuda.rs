@@ -1,10 +1,11 @@
 //! Arguments and grids of `kernels/depthwise.cu` and `kernels/depthwise_weight.cu`.
 
-use super::cuda::{pair, silent_bias, size};
+use super::cuda::{epilogue, pair, size};
 use super::{Conv2d, depthwise};
 use crate::Result;
 use crate::fault::Format;
 use crate::kernel_args;
+use crate::ops::epilogue::EpilogueArgs;
 use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
@@ -15,7 +16,6 @@ kernel_args! {
         pub source: u64,
         pub w: u64,
         pub result: u64,
-        pub bias: u64,
         pub state: u64,
         pub faults: u64,
         pub source_size: [u32; 2],
@@ -26,9 +26,11 @@ kernel_args! {
         pub padding: [u32; 2],
         pub dilation: [u32; 2],
         pub accumulate: u32,
-        pub silent_bias: [u32; 2],
         pub block_quads: u32,
         pub block_strips: u32,
+        pub width: u32,
+        pub unused: u32,
+        pub epilogue: EpilogueArgs,
     }
     /// The first stage of the gradient of the weights; see the kernel's file.
     pub struct DepthwiseWeightArgs {
@@ -70,8 +72,7 @@ struct Variant {
     width: usize,
     /// The same of the input's gradient.
     back_width: usize,
-    /// Clean, and with faults at its end and in its chains.
-    forward: [&'static str; 2],
+    forward: &'static str,
     input_gradient: &'static str,
     weight_partials: &'static str,
 }
@@ -81,10 +82,7 @@ macro_rules! variant {
         Variant {
             width: $width,
             back_width: 4,
-            forward: [
-                concat!("depthwise_forward_f32_", $name),
-                concat!("depthwise_forward_f32_", $name, "_armed"),
-            ],
+            forward: concat!("depthwise_forward_f32_", $name),
             input_gradient: concat!("depthwise_input_gradient_f32_", $name),
             weight_partials: concat!("depthwise_weight_partials_f32_", $name),
         }
@@ -111,7 +109,7 @@ fn kernels(conv: &Conv2d) -> &'static Variant {
 pub(super) fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
     let kernels = kernels(conv);
     KernelVariant {
-        symbol: kernels.forward[0],
+        symbol: kernels.forward,
         rows: Sharing { tile: output.width, period: output.width, run: kernels.width },
         columns: Sharing::ALONE,
         step: 1,
@@ -151,7 +149,6 @@ fn strips(
         source: source.address,
         w: w.address,
         result: result.address,
-        bias: 0,
         state: 0,
         faults: 0,
         source_size: size(source.map()),
@@ -162,9 +159,11 @@ fn strips(
         padding: pair(conv.padding),
         dilation: pair(conv.dilation),
         accumulate: 0,
-        silent_bias: silent_bias(conv),
         block_quads: block_quads as u32,
         block_strips: block_strips as u32,
+        width: width as u32,
+        unused: 0,
+        epilogue: EpilogueArgs::default(),
     };
     (args, [blocks as u32, 1, 1])
 }
@@ -173,16 +172,20 @@ const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
 pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     let variant = kernels(conv);
-    let kernel = variant.forward[usize::from(ctx.faults.is_some())];
-    ctx.require_whole(kernel)?;
+    ctx.require_whole(variant.forward)?;
     let (args, grid) = strips(conv, (ctx.inputs[0], ctx.params[0], ctx.output), variant.width, 0);
     let args = DepthwiseArgs {
-        bias: if conv.bias { ctx.params[1].address } else { 0 },
+        epilogue: epilogue(conv, ctx),
         faults: ctx.faults.map_or(0, |faults| faults.address),
         state: ctx.state_address,
         ..args
     };
-    ctx.launch(kernel, grid, BLOCK, &args)
+    ctx.launch(variant.forward, grid, BLOCK, &args)?;
+    if ctx.faults.is_none() {
+        return Ok(());
+    }
+    let grid = [ctx.output.images as u32, 1, 1];
+    ctx.launch("depthwise_forward_f32_armed", grid, [64, 1, 1], &args)
 }
 
 pub(super) fn input_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradient) -> Result<()> {

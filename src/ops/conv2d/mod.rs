@@ -21,7 +21,7 @@ use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
 
 /// A convolution's numbers. Pairs are (rows, columns).
@@ -164,14 +164,15 @@ impl Op for Conv2d {
         Needs { inputs: vec![true], output: false }
     }
 
-    /// The transposed weights, for the gradient of the input; a depthwise one's partial sums, for that
-    /// of the weights.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        match training {
-            true if depthwise_cuda::applies(self) => depthwise_cuda::workspace_bytes(self),
-            true => 4 * self.terms() * self.out_channels,
-            false => 0,
+    /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
+    /// gradients (kernels).
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        if !training {
+            return 0;
         }
+        let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
+        let transposed = 4 * self.terms() * self.out_channels;
+        transposed.max(cuda::workspace_bytes(self, pixels))
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -218,8 +219,7 @@ impl Op for Conv2d {
     }
 
     fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        let output = self.output_map(inputs[0].map).ok()?;
-        depthwise_cuda::applies(self).then(|| depthwise_cuda::variant(self, output))
+        Some(cuda::variant(self, self.output_map(inputs[0].map).ok()?))
     }
 
     fn takes_steps(&self) -> bool {
