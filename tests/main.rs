@@ -7,6 +7,7 @@ mod campaign;
 mod checkpoint;
 mod cli;
 mod data;
+mod depthwise;
 mod emulator;
 mod faults;
 mod formats;
