@@ -8,6 +8,8 @@
 mod cache;
 #[path = "build/emulated.rs"]
 mod emulated;
+#[path = "build/mutants.rs"]
+mod mutants;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/source.rs"]
@@ -52,6 +54,13 @@ fn build() -> Result<(), String> {
         jobs.extend(emulator.kernel_jobs(file, &out, &cache)?);
     }
     jobs.extend(emulator.runtime_jobs(&cache)?);
+    let mutants = match emulator.mutates() {
+        true => mutants::scan(&kernels.join("emulator/testing/mutants"))?,
+        false => Vec::new(),
+    };
+    for mutant in &mutants {
+        jobs.push(emulator.mutant_job(mutant, mutant.file(&files)?, &out, &cache)?);
+    }
     let objects = jobs.len();
 
     let nvcc = nvcc::find(&root)?;
@@ -65,7 +74,8 @@ fn build() -> Result<(), String> {
 
     emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
-    write(&out.join("kernel_files.rs"), &rust_table(&files, images, &emulator, nvcc.is_some()))?;
+    let table = rust_table(&files, images, &emulator, nvcc.is_some());
+    write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
     write(&out.join("resources.txt"), &resources(&files, images))
 }
 

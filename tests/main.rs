@@ -11,6 +11,7 @@ mod formula;
 mod kernel_networks;
 mod kernels;
 mod models;
+mod mutants;
 mod norms_and_pools;
 mod ops;
 mod optimizers;
