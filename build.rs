@@ -76,7 +76,8 @@ fn build() -> Result<(), String> {
     let images = &jobs[objects..];
     let table = rust_table(&files, images, &emulator, nvcc.is_some());
     write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
-    write(&out.join("resources.txt"), &resources(&files, images))
+    let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
+    write(&out.join("resources.txt"), &resources(&files, images, release))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -122,8 +123,8 @@ fn rust_table(
 }
 
 /// What ptxas said about every file, for scripts/kernel-resources.sh.
-fn resources(files: &[KernelFile], images: &[Job]) -> String {
-    let mut text = String::new();
+fn resources(files: &[KernelFile], images: &[Job], release: &str) -> String {
+    let mut text = format!("nvcc {release}\n");
     for (file, image) in files.iter().filter(|file| !file.testing).zip(images) {
         let said = std::fs::read_to_string(image.log()).unwrap_or_default();
         let _ = write!(text, "# kernels/{}\n{said}", file.name);

@@ -195,6 +195,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
+        checked::<conv2d::check::Conv2dCheckArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
