@@ -38,7 +38,7 @@ fn cases() -> Vec<OpCase> {
 }
 
 /// Every tensor that a case's passes write: name and values.
-fn run(case: &OpCase, device: &Device) -> Vec<(String, Vec<f32>)> {
+pub fn run(case: &OpCase, device: &Device) -> Vec<(String, Vec<f32>)> {
     run_with_room(case, device, 0)
 }
 
@@ -191,20 +191,41 @@ pub fn emulated_kernels_leave_out_images_that_are_not_there() {
 #[test]
 pub fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
     for case in cases() {
-        let expected = run(&case, &Device::cpu());
-        let mut first: Option<Vec<(String, Vec<f32>)>> = None;
-        for (order, device) in kernel_devices() {
-            let found = run(&case, &device);
-            assert_close(&case, &expected, &found, &order);
-            match &first {
-                None => first = Some(found),
-                Some(first) => {
-                    for ((name, a), (_, b)) in first.iter().zip(&found) {
-                        assert_eq!(bits(a), bits(b), "{}: {name} depends on {order}", case.name);
-                    }
+        equals_the_cpu(&case, |_| false);
+    }
+}
+
+/// One case in every thread order: the CPU's tensors within the case's tolerance, those that are
+/// `promised`, by their names, to the bit; and the same bits in each order. What the first order gave.
+pub fn equals_the_cpu(case: &OpCase, promised: impl Fn(&str) -> bool) -> Vec<(String, Vec<f32>)> {
+    let expected = run(case, &Device::cpu());
+    let mut first: Option<Vec<(String, Vec<f32>)>> = None;
+    for (order, device) in kernel_devices() {
+        let found = run(case, &device);
+        assert_close(case, &expected, &found, &order);
+        for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+            if promised(name) {
+                assert_same_bits(case, name, expected, found, &format!("the CPU and {order}"));
+            }
+        }
+        match &first {
+            None => first = Some(found),
+            Some(first) => {
+                for ((name, a), (_, b)) in first.iter().zip(&found) {
+                    assert_same_bits(case, name, a, b, &format!("the first order and {order}"));
                 }
             }
         }
+    }
+    first.unwrap_or_default()
+}
+
+/// `places`: of which devices the two are.
+pub fn assert_same_bits(case: &OpCase, name: &str, a: &[f32], b: &[f32], places: &str) {
+    assert_eq!(a.len(), b.len(), "{}: {name}", case.name);
+    for (at, (x, y)) in bits(a).into_iter().zip(bits(b)).enumerate() {
+        let name = format!("{}: {name}[{at}]", case.name);
+        assert_eq!(x, y, "{name} is {} and {} on {places}", a[at], b[at]);
     }
 }
 
@@ -243,64 +264,64 @@ fn kernels_have_the_bits_of_the_cpu(kinds: &[&str], promised: impl Fn(&str) -> b
             let found = run(&case, &device);
             let tensors = expected.iter().zip(&found).filter(|((name, _), _)| promised(name));
             for ((name, e), (_, f)) in tensors {
-                assert_eq!(bits(e), bits(f), "{}: {name} on {order}", case.name);
+                assert_same_bits(&case, name, e, f, &format!("the CPU and {order}"));
             }
         }
     }
 }
 
-/// Operations with a fault path: armed without faults gives the clean bits, one fault changes
-/// exactly its element, and a batch whose images carry faults of their own changes just those.
 #[test]
 pub fn armed_kernels_change_exactly_the_faulted_elements() {
     let mut devices = kernel_devices();
     devices.truncate(1);
     devices.push(("cpu".into(), Device::cpu()));
     for case in cases() {
-        let kind = case.op.kind();
-        if !["conv2d", "linear", "scale"].contains(&kind) {
-            continue;
-        }
-        for (place, device) in &devices {
-            let mut bench = Bench::new(&case, device, PlanKind::Golden);
-            bench.feed(&case, &input_words(&case));
-            bench.exec.forward(&bench.weights).unwrap();
-            let clean = bench.exec.read(bench.node).unwrap();
-            let map = bench.tape.node(bench.node).spec.map;
-
-            let mut forward = |faults: &[(usize, FaultEntry)]| {
-                let table = FaultTable::new("op", case.batch, map, faults).unwrap();
-                bench.exec.arm(bench.node, table).unwrap();
-                bench.exec.forward(&bench.weights).unwrap();
-                bench.exec.disarm();
-                bench.exec.read(bench.node).unwrap()
-            };
-            assert_eq!(bits(&forward(&[])), bits(&clean), "{} armed on {place}", case.name);
-
-            // One fault in each image but the first, two in the last.
-            let mut faults = Vec::new();
-            for image in 1..case.batch {
-                let element = (image * 31) % map.elements();
-                let flip = BitMasks::flip(1 << (image % 32) | 1 << 30);
-                faults.push((image, FaultEntry::output(element, flip, 0)));
+        if ["conv2d", "linear", "scale"].contains(&case.op.kind()) {
+            for (place, device) in &devices {
+                changes_exactly_the_faulted_elements(&case, place, device);
             }
-            let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1), 1);
-            if faults.iter().all(|(image, f)| *image + 1 < case.batch || f.element != last.element)
-            {
-                faults.push((case.batch - 1, last));
-            }
-            let mut expected = clean.clone();
-            for (image, fault) in &faults {
-                let element = fault.element as usize;
-                let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-                let at = image * map.elements()
-                    + map.index(pixel / map.width, pixel % map.width, channel);
-                expected[at] = f32::from_bits(fault.masks().apply(expected[at].to_bits()));
-                assert_ne!(expected[at].to_bits(), clean[at].to_bits());
-            }
-            assert_eq!(bits(&forward(&faults)), bits(&expected), "{} on {place}", case.name);
         }
     }
+}
+
+/// An operation with a fault path: armed without faults gives the clean bits, one fault changes exactly
+/// its element, and a batch whose images carry faults of their own changes just those.
+pub fn changes_exactly_the_faulted_elements(case: &OpCase, place: &str, device: &Device) {
+    let mut bench = Bench::new(case, device, PlanKind::Golden);
+    bench.feed(case, &input_words(case));
+    bench.exec.forward(&bench.weights).unwrap();
+    let clean = bench.exec.read(bench.node).unwrap();
+    let map = bench.tape.node(bench.node).spec.map;
+
+    let mut forward = |faults: &[(usize, FaultEntry)]| {
+        let table = FaultTable::new("op", case.batch, map, faults).unwrap();
+        bench.exec.arm(bench.node, table).unwrap();
+        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.disarm();
+        bench.exec.read(bench.node).unwrap()
+    };
+    assert_same_bits(case, "output, armed", &clean, &forward(&[]), place);
+
+    // One fault in each image but the first, two in the last.
+    let mut faults = Vec::new();
+    for image in 1..case.batch {
+        let element = (image * 31) % map.elements();
+        let flip = BitMasks::flip(1 << (image % 32) | 1 << 30);
+        faults.push((image, FaultEntry::output(element, flip, 0)));
+    }
+    let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1), 1);
+    if faults.iter().all(|(image, f)| *image + 1 < case.batch || f.element != last.element) {
+        faults.push((case.batch - 1, last));
+    }
+    let mut expected = clean.clone();
+    for (image, fault) in &faults {
+        let element = fault.element as usize;
+        let (channel, pixel) = (element / map.pixels(), element % map.pixels());
+        let at = image * map.elements() + map.index(pixel / map.width, pixel % map.width, channel);
+        expected[at] = f32::from_bits(fault.masks().apply(expected[at].to_bits()));
+        assert_ne!(expected[at].to_bits(), clean[at].to_bits());
+    }
+    assert_same_bits(case, "output, faulty", &expected, &forward(&faults), place);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod pytorch_case;
 mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
+mod random_shapes;
 mod recipe;
 mod tape;
 mod text;
