@@ -268,9 +268,9 @@ pub fn random_attention() {
         let size = [(); 2].map(|()| pick(draws, &[1, 2, 3, 5, 7, 9]));
         let repeats = [(); 2].map(|()| from_to(draws, 1, 3));
         let mut bias = pick(draws, &[None, Some(Bias::Plain), Some(Bias::Sigmoid16)]);
-        let partition = match from_to(draws, 0, 3) {
+        let partition = match from_to(draws, 0, 4) {
             0 => Partition::Grid { size },
-            1 => Partition::Whole { causal: draws.chance(0.5) },
+            1 | 2 => Partition::Whole { causal: draws.chance(0.5) },
             _ => Partition::Windows { size, shift: size.map(|n| from_to(draws, 0, n - 1)) },
         };
         if let Partition::Whole { .. } = partition {
