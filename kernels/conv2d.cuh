@@ -1,17 +1,18 @@
-// What every convolution kernel shares: its arguments, and where taps lie.
+// What the kernels of 2-D convolution share: their argument, and where taps lie.
+//
+// Shapes: x is (N, H, W, C), w is (R, S, C/G, O), y is (N, P, Q, O). Pairs are (rows, columns).
 #pragma once
-#include "fault.cuh"
-#include "flipside.cuh"
+#include "epilogue.cuh"
+#include "run_state.cuh"
 
-// One convolution. Pairs are (rows, columns). `faults` is only read by armed kernels.
 struct Conv2dArgs {
-    u64 x;          // (N, H, W, C)
-    u64 w;          // (R, S, C/G, O)
-    u64 y;          // (N, P, Q, O); a gradient in the backward passes
-    u64 bias;       // (O), or 0
-    u64 result;     // what the backward passes write: dx or dw
-    u64 state;      // RunState
-    u64 faults;     // FaultTable, or 0
+    u64 x;
+    u64 w;
+    u64 y;         // a gradient in the backward passes
+    u64 result;    // what the backward passes write: dx or dw
+    u64 partial;   // weight gradient: (splits, R, S, C/G, O) f32, or 0 where there is one
+    u64 state;     // RunState
+    u64 faults;    // FaultTable, read by armed kernels only
     u32 in_size[2];   // H, W
     u32 out_size[2];  // P, Q
     u32 in_channels;  // C
@@ -22,16 +23,14 @@ struct Conv2dArgs {
     u32 dilation[2];
     u32 groups;
     u32 accumulate; // backward: add to what `result` holds
-    u32 silent_bias[2]; // outputs from [0] to [1] whose bias counts as zero
+    u32 splits;     // weight gradient: parts that the pixels are summed in
+    u32 unused;
+    EpilogueArgs epilogue; // forward
 };
 
 struct Pixel {
     u32 image, row, column;
 };
-
-static __device__ __forceinline__ bool is_silent(const u32 silent[2], u32 channel) {
-    return silent[0] <= channel && channel < silent[1];
-}
 
 // Pixel number m of maps of `size`.
 static __device__ __forceinline__ Pixel pixel_of(u32 m, const u32 size[2]) {
@@ -40,32 +39,51 @@ static __device__ __forceinline__ Pixel pixel_of(u32 m, const u32 size[2]) {
     return {m / pixels, rest / size[1], rest % size[1]};
 }
 
-// The input position under tap `tap` of output position `output`, or -1 in the padding.
-static __device__ __forceinline__ i64 tap_input(const Conv2dArgs& args, u32 axis, u32 output,
-                                                u32 tap) {
-    const i64 at = (i64)output * args.stride[axis] + (i64)tap * args.dilation[axis] -
-                   (i64)args.padding[axis];
-    return at < (i64)args.in_size[axis] ? at : -1;
-}
+// A term κ = (tap row · S + tap column) · depth + channel, walked without division.
+struct TermWalk {
+    u32 row, column, channel;
 
-// The output position whose tap `tap` reads input position `input`, or -1 where there is none.
-static __device__ __forceinline__ i64 tap_output(const Conv2dArgs& args, u32 axis, u32 input,
-                                                 u32 tap) {
-    const i64 at = (i64)input + args.padding[axis] - (i64)tap * args.dilation[axis];
-    if (at < 0 || at % args.stride[axis] != 0) return -1;
-    const i64 output = at / args.stride[axis];
-    return output < (i64)args.out_size[axis] ? output : -1;
-}
+    // Term number `term`, of taps of `kernel` and `depth` channels.
+    __device__ __forceinline__ TermWalk(u32 term, const u32 kernel[2], u32 depth)
+        : row(term / depth / kernel[1]), column(term / depth % kernel[1]), channel(term % depth) {}
 
-// What a finished sum passes through on its way to memory.
-struct NoFault {
-    __device__ __forceinline__ f32 operator()(f32 value, u32, u64) const { return value; }
-};
-
-struct OutputFault {
-    u64 table;
-    // `element` is PyTorch's index within the image.
-    __device__ __forceinline__ f32 operator()(f32 value, u32 image, u64 element) const {
-        return apply_faults(table, image, element, value);
+    __device__ __forceinline__ void advance(u32 terms, u32 width, u32 depth) {
+        channel += terms;
+        while (channel >= depth) {
+            channel -= depth;
+            if (++column == width) {
+                column = 0;
+                ++row;
+            }
+        }
     }
 };
+
+// The input position under tap `tap` of output position `output`; beyond the input in the padding.
+static __device__ __forceinline__ u32 tap_input(const Conv2dArgs& args, u32 axis, u32 output,
+                                                u32 tap) {
+    return output * args.stride[axis] + tap * args.dilation[axis] - args.padding[axis];
+}
+
+// The output position whose tap `tap` reads input position `input`; beyond the output where there is
+// none.
+static __device__ __forceinline__ u32 tap_output(const Conv2dArgs& args, u32 axis, u32 input,
+                                                 u32 tap) {
+    const u32 at = input + args.padding[axis] - tap * args.dilation[axis];
+    if (args.stride[axis] == 1) return at;
+    return (i32)at < 0 || at % args.stride[axis] != 0 ? ~0u : at / args.stride[axis];
+}
+
+static __device__ __forceinline__ float4 zeros() { return make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
+
+// Four values from `at` on, those below `count` of them; a vector where `whole` quads are aligned.
+static __device__ __forceinline__ float4 load_quad(const f32* at, u32 count, bool whole) {
+    if (count == 0) return zeros();
+    if (whole) return *reinterpret_cast<const float4*>(at);
+    float4 four = zeros();
+    four.x = at[0];
+    if (count > 1) four.y = at[1];
+    if (count > 2) four.z = at[2];
+    if (count > 3) four.w = at[3];
+    return four;
+}

@@ -4,16 +4,23 @@
 // gemm_mma.cuh has the product; here is where its operands lie. Taps and channels are counted up from
 // slice to slice; nothing is divided in the loop. Padding taps multiply by zero, so that 0·Inf is NaN.
 //
-// Grid of every pass: (row tiles · column tiles, G, splits), column tiles first, so that neighbouring
+// Grid of every pass: (row tiles · column tiles, G, parts), column tiles first, so that neighbouring
 // blocks read the same pixels. Rows run over all images; blocks beyond the valid ones do nothing.
 #pragma once
+#include "channel_sums.cuh"
 #include "conv2d.cuh"
 #include "gemm_mma.cuh"
 #include "gemm_mma_fault.cuh"
-#include "run_state.cuh"
 
-// Pixels that one split of a weight gradient adds up.
-enum : u32 { MMA_SPLIT_PIXELS = 4096 };
+// Threads of a block that need not share its multiprocessor: kernels with faults inside the product would
+// rather have registers than company.
+#ifdef __CUDACC__
+#define ALONE_256 256, 1
+#define ALONE_128 128, 1
+#else
+#define ALONE_256 256
+#define ALONE_128 128
+#endif
 
 // ---- where operands lie ----
 
@@ -219,11 +226,73 @@ struct NothingToPrepare {
     __device__ __forceinline__ void operator()(u32) const {}
 };
 
-// y[m, n] = Σ_κ x[tap(m, κ)]·w[κ, n] + bias[n]. `Epilogue` sees every finished sum; INNER: the armed
-// kernel that looks for faults inside the product.
-template <class T, bool INNER, class Epilogue>
-static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args, MmaShared<T>& shared,
-                                                          const Epilogue& epilogue) {
+// Stores the sums of a tile through the epilogue. `fault_of(image)` gives what hits that image's outputs.
+template <class T, class FaultOf>
+static __device__ __forceinline__ void store_outputs(const Conv2dArgs& args, const MmaSums<T>& sums,
+                                                     u32 first_row, u32 rows, u32 first_column,
+                                                     const FaultOf& fault_of) {
+    struct Pair {
+        ChannelEpilogue first, second;
+    };
+    const EpilogueArgs& epilogue = args.epilogue;
+    const u32 pixels = args.out_size[0] * args.out_size[1];
+    const u32 columns = args.out_channels / args.groups, first_channel = blockIdx.y * columns;
+    const bool aligned = args.out_channels % 2 == 0 && columns % 2 == 0;
+    f32* y = ptr<f32>(args.y);
+    const f32* residual = ptr<const f32>(epilogue.residual);
+    const auto begin = [&](u32 tile_column) {
+        const u32 column = first_column + tile_column, channel = first_channel + column;
+        Pair pair;
+        if (column < columns) pair.first = ChannelEpilogue(epilogue, channel);
+        if (column + 1 < columns) pair.second = ChannelEpilogue(epilogue, channel + 1);
+        return pair;
+    };
+    each_pair<T>(sums, begin, [&](const Pair& pair, u32 tile_row, u32 tile_column, f32 first,
+                                  f32 second) {
+        const u32 row = first_row + tile_row, column = first_column + tile_column;
+        if (row >= rows || column >= columns) return;
+        const bool both = column + 1 < columns;
+        const u32 channel = first_channel + column;
+        const u64 at = (u64)row * args.out_channels + channel;
+        const u64 element = (u64)channel * pixels + row % pixels;
+        const auto fault = fault_of(row / pixels);
+        float2 add = make_float2(0.0f, 0.0f);
+        if (epilogue.residual) {
+            add.x = residual[at];
+            if (both) add.y = residual[at + 1];
+        }
+        first = fault(element, pair.first.output(epilogue, first));
+        first = pair.first.finish(epilogue, first, add.x);
+        if (both) {
+            second = fault(element + pixels, pair.second.output(epilogue, second));
+            second = pair.second.finish(epilogue, second, add.y);
+        }
+        if (aligned) {
+            *reinterpret_cast<float2*>(y + at) = make_float2(first, second);
+        } else {
+            y[at] = first;
+            if (both) y[at + 1] = second;
+        }
+    });
+    if (is_light(epilogue.activation)) return;
+    // The same thread's stores, so no barrier is needed.
+    ROLLED for (u32 each = 0; each < T::DOWN * T::OVER * 4; ++each) {
+        const u32 row = first_row + warp_row<T>() + mma_lane() / 4 + each / (T::OVER * 2) * 8;
+        const u32 column = first_column + warp_column<T>() + mma_lane() % 4 * 2 +
+                           each / 2 % T::OVER * 8 + each % 2;
+        if (row >= rows || column >= columns) continue;
+        f32* value = y + ((u64)row * args.out_channels + first_channel + column);
+        *value = heavily_activated(epilogue.activation, *value);
+    }
+}
+
+// Which faults a kernel looks for.
+enum MmaArmed { MMA_CLEAN, MMA_ARMED, MMA_ARMED_INNER };
+
+// y[m, n] = Σ_κ x[tap(m, κ)]·w[κ, n], then the epilogue.
+template <class T, MmaArmed ARMED>
+static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args,
+                                                          MmaShared<T>& shared) {
     const u32 pixels = args.out_size[0] * args.out_size[1];
     const u32 rows = ptr<const RunState>(args.state)->images * pixels;
     const u32 depth = args.in_channels / args.groups, columns = args.out_channels / args.groups;
@@ -243,47 +312,43 @@ static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args
                     args.out_channels, in_fours(args.out_channels, args.groups)};
     f32 sums[T::DOWN][T::OVER][4] = {};
     const u32 slices = (terms + MMA_SLICE - 1) / MMA_SLICE;
-    if constexpr (INNER) {
-        InnerFaults<T> inner(args.faults, shared.marked, first_row, rows, first_channel,
-                             columns - first_column, pixels);
+    if constexpr (ARMED == MMA_ARMED_INNER) {
+        MmaFaults<T> inner(args.faults, shared.marked, first_row, rows, first_channel,
+                           columns - first_column, pixels);
         inner.mark();
         __syncthreads();
         multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
     } else {
-        NoInnerFaults inner;
+        NoMmaFaults inner;
         __syncthreads();
         multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
     }
-    f32* y = ptr<f32>(args.y);
-    const bool pairs = args.out_channels % 2 == 0;
-    each_pair<T>(sums, [&](u32 tile_row, u32 tile_column, f32 first, f32 second) {
-        const u32 row = first_row + tile_row, column = first_column + tile_column;
-        if (row >= rows || column >= columns) return;
-        const u32 channel = group * columns + column;
-        const auto finish = [&](f32 value, u32 n) {
-            if (args.bias) {
-                const bool silent = is_silent(args.silent_bias, n);
-                value = value + (silent ? 0.0f : ptr<const f32>(args.bias)[n]);
-            }
-            return epilogue(value, row / pixels, (u64)n * pixels + row % pixels);
-        };
-        f32* to = y + ((u64)row * args.out_channels + channel);
-        const bool both = column + 1 < columns;
-        first = finish(first, channel);
-        if (both) second = finish(second, channel + 1);
-        // Groups of an odd number of columns begin at odd channels.
-        if (both && pairs && channel % 2 == 0) {
-            *reinterpret_cast<float2*>(to) = make_float2(first, second);
-        } else {
-            to[0] = first;
-            if (both) to[1] = second;
+    if constexpr (ARMED != MMA_CLEAN) {
+        const u32 last = min(first_row + T::ROWS, rows) - 1;
+        if (!faults_between(args.faults, first_row / pixels, last / pixels + 1).none()) {
+            store_outputs<T>(args, sums, first_row, rows, first_column, [&](u32 image) {
+                return OutputFaults{faults_of(args.faults, image)};
+            });
+            return;
         }
-    });
+    }
+    store_outputs<T>(args, sums, first_row, rows, first_column, [](u32) { return NoFault{}; });
 }
 
-// A sum of a gradient on its way to memory.
-static __device__ __forceinline__ void put(f32* to, f32 value, u32 accumulate) {
-    *to = accumulate ? *to + value : value;
+// Stores the sums of a gradient's tile: a matrix of rows × columns, rows `pitch` apart.
+template <class T>
+static __device__ __forceinline__ void store_gradient(const MmaSums<T>& sums, f32* to, u32 pitch,
+                                                      u32 first_row, u32 rows, u32 first_column,
+                                                      u32 columns, bool accumulate) {
+    struct Nothing {};
+    each_pair<T>(sums, [](u32) { return Nothing{}; },
+                 [&](Nothing, u32 tile_row, u32 tile_column, f32 first, f32 second) {
+        const u32 row = first_row + tile_row, column = first_column + tile_column;
+        if (row >= rows || column >= columns) return;
+        f32* at = to + ((u64)row * pitch + column);
+        at[0] = accumulate ? at[0] + first : first;
+        if (column + 1 < columns) at[1] = accumulate ? at[1] + second : second;
+    });
 }
 
 // dx[q, c] (+)= Σ_{tap, o} dy[p(q, tap), o]·w[tap, c, o]; rows q are input pixels of all images, κ =
@@ -317,23 +382,17 @@ static __device__ __forceinline__ void conv2d_input_gradient_mma(const Conv2dArg
     WeightSource b = {w + (u64)first_column * args.out_channels, output_walk(args), terms,
                       columns - first_column, args.out_channels, vector};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoInnerFaults inner;
+    NoMmaFaults inner;
     __syncthreads();
     multiply_tile<T, true, true>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
                                  NothingToPrepare{});
-    f32* dx = ptr<f32>(args.result);
-    each_pair<T>(sums, [&](u32 tile_row, u32 tile_column, f32 first, f32 second) {
-        const u32 row = first_row + tile_row, column = first_column + tile_column;
-        if (row >= rows || column >= columns) return;
-        f32* to = dx + ((u64)row * args.in_channels + group * columns + column);
-        put(to, first, args.accumulate);
-        if (column + 1 < columns) put(to + 1, second, args.accumulate);
-    });
+    store_gradient<T>(sums, ptr<f32>(args.result) + group * columns, args.in_channels, first_row,
+                      rows, first_column, columns, args.accumulate);
 }
 
 // dw[κ, o] (+)= Σ_pixels x[tap(pixel, κ)]·dy[pixel, o]; rows are κ = tap·C/G + c, terms the output pixels
-// of all images. Split number blockIdx.z adds up MMA_SPLIT_PIXELS of them; where there are several
-// splits `result` is (splits, K, O) and conv2d_split_sum adds them up.
+// of all images, in args.splits parts; where there are several, `partial` gets them, and
+// conv2d_weight_total_f32 adds them up.
 template <class T>
 static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dArgs& args,
                                                                   MmaShared<T>& shared) {
@@ -341,11 +400,8 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
         ptr<const RunState>(args.state)->images * args.out_size[0] * args.out_size[1];
     const u32 depth = args.in_channels / args.groups, columns = args.out_channels / args.groups;
     const u32 group = blockIdx.y, rows = depth * args.kernel[0] * args.kernel[1];
-    const u32 first_pixel = blockIdx.z * MMA_SPLIT_PIXELS;
-    const bool split = gridDim.z > 1;
-    if (split && first_pixel >= pixels) return;
-    const u32 end_pixel = split ? min(first_pixel + MMA_SPLIT_PIXELS, pixels) : pixels;
-    const u32 terms = end_pixel - first_pixel;
+    const Part part = part_of(pixels, args.splits, blockIdx.z);
+    const u32 first_pixel = (u32)part.start, terms = (u32)part.end - first_pixel;
     u32 first_row, first_column;
     tile_of_block<T>(columns, first_row, first_column);
     const auto prepare = [&](u32 slice) {
@@ -363,17 +419,13 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
     LineSource b = {dy + (group * columns + first_column), terms, columns - first_column,
                     args.out_channels, in_fours(args.out_channels, args.groups)};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoInnerFaults inner;
+    NoMmaFaults inner;
     __syncthreads();
     multiply_tile<T, false, false>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
                                    prepare);
-    f32* dw = ptr<f32>(args.result) + (u64)blockIdx.z * rows * args.out_channels;
-    const u32 accumulate = split ? 0 : args.accumulate;
-    each_pair<T>(sums, [&](u32 tile_row, u32 tile_column, f32 first, f32 second) {
-        const u32 row = first_row + tile_row, column = first_column + tile_column;
-        if (row >= rows || column >= columns) return;
-        f32* to = dw + ((u64)row * args.out_channels + group * columns + column);
-        put(to, first, accumulate);
-        if (column + 1 < columns) put(to + 1, second, accumulate);
-    });
+    const bool partial = args.splits > 1;
+    f32* dw = partial ? ptr<f32>(args.partial) + (u64)blockIdx.z * rows * args.out_channels
+                      : ptr<f32>(args.result);
+    store_gradient<T>(sums, dw + group * columns, args.out_channels, first_row, rows, first_column,
+                      columns, args.accumulate && !partial);
 }

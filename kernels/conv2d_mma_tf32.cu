@@ -11,31 +11,31 @@ typedef MmaTile<ComputeTf32, 64, 64, 32, 32> Tf32Tile64x64;
 typedef MmaShared<Tf32Tile64x64> Tf32Shared64x64;
 
 KERNEL(conv2d_forward_tf32_128x128, Conv2dArgs, Tf32Shared128x128, 256) {
-    conv2d_forward_mma<Tf32Tile128x128, false>(args, shared, NoFault{});
+    conv2d_forward_mma<Tf32Tile128x128, MMA_CLEAN>(args, shared);
 }
 KERNEL(conv2d_forward_tf32_128x128_armed, Conv2dArgs, Tf32Shared128x128, 256) {
-    conv2d_forward_mma<Tf32Tile128x128, false>(args, shared, OutputFault{args.faults});
+    conv2d_forward_mma<Tf32Tile128x128, MMA_ARMED>(args, shared);
 }
-KERNEL(conv2d_forward_tf32_128x128_armed_inner, Conv2dArgs, Tf32Shared128x128, 256) {
-    conv2d_forward_mma<Tf32Tile128x128, true>(args, shared, OutputFault{args.faults});
+KERNEL(conv2d_forward_tf32_128x128_armed_inner, Conv2dArgs, Tf32Shared128x128, ALONE_256) {
+    conv2d_forward_mma<Tf32Tile128x128, MMA_ARMED_INNER>(args, shared);
 }
 
 KERNEL(conv2d_forward_tf32_128x64, Conv2dArgs, Tf32Shared128x64, 256) {
-    conv2d_forward_mma<Tf32Tile128x64, false>(args, shared, NoFault{});
+    conv2d_forward_mma<Tf32Tile128x64, MMA_CLEAN>(args, shared);
 }
 KERNEL(conv2d_forward_tf32_128x64_armed, Conv2dArgs, Tf32Shared128x64, 256) {
-    conv2d_forward_mma<Tf32Tile128x64, false>(args, shared, OutputFault{args.faults});
+    conv2d_forward_mma<Tf32Tile128x64, MMA_ARMED>(args, shared);
 }
-KERNEL(conv2d_forward_tf32_128x64_armed_inner, Conv2dArgs, Tf32Shared128x64, 256) {
-    conv2d_forward_mma<Tf32Tile128x64, true>(args, shared, OutputFault{args.faults});
+KERNEL(conv2d_forward_tf32_128x64_armed_inner, Conv2dArgs, Tf32Shared128x64, ALONE_256) {
+    conv2d_forward_mma<Tf32Tile128x64, MMA_ARMED_INNER>(args, shared);
 }
 
 KERNEL(conv2d_forward_tf32_64x64, Conv2dArgs, Tf32Shared64x64, 128) {
-    conv2d_forward_mma<Tf32Tile64x64, false>(args, shared, NoFault{});
+    conv2d_forward_mma<Tf32Tile64x64, MMA_CLEAN>(args, shared);
 }
 KERNEL(conv2d_forward_tf32_64x64_armed, Conv2dArgs, Tf32Shared64x64, 128) {
-    conv2d_forward_mma<Tf32Tile64x64, false>(args, shared, OutputFault{args.faults});
+    conv2d_forward_mma<Tf32Tile64x64, MMA_ARMED>(args, shared);
 }
-KERNEL(conv2d_forward_tf32_64x64_armed_inner, Conv2dArgs, Tf32Shared64x64, 128) {
-    conv2d_forward_mma<Tf32Tile64x64, true>(args, shared, OutputFault{args.faults});
+KERNEL(conv2d_forward_tf32_64x64_armed_inner, Conv2dArgs, Tf32Shared64x64, ALONE_128) {
+    conv2d_forward_mma<Tf32Tile64x64, MMA_ARMED_INNER>(args, shared);
 }

@@ -14,6 +14,14 @@
 #pragma once
 #include "mma.cuh"
 
+// Inlined on the GPU, where arrays have to stay in registers; a call under emulation, which compiles in a
+// fraction of the time.
+#ifdef __CUDACC__
+#define MMA_INLINE __forceinline__
+#else
+#define MMA_INLINE __noinline__
+#endif
+
 enum : u32 { MMA_SLICE = 32 };
 
 // ---- operand types ----
@@ -132,7 +140,7 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     }
 
     // Begins the copies of the next slice.
-    __device__ __forceinline__ void fill(typename T::Element* stage) {
+    __device__ MMA_INLINE void fill(typename T::Element* stage) {
         if (source.vector) {
             UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
                 const f32* from = source.at(line + pass * LINES, state);
@@ -152,7 +160,7 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     }
 
     // Loads the next slice into registers.
-    __device__ __forceinline__ void load(float4 (&values)[PASSES]) {
+    __device__ MMA_INLINE void load(float4 (&values)[PASSES]) {
         if (source.vector) {
             UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
                 const f32* from = source.at(line + pass * LINES, state);
@@ -177,7 +185,7 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     }
 
     // Rounds them into a stage.
-    __device__ __forceinline__ void store(typename T::Element* stage,
+    __device__ MMA_INLINE void store(typename T::Element* stage,
                                           const float4 (&values)[PASSES]) const {
         UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
             const float4 v = values[pass];
@@ -194,7 +202,7 @@ static __device__ __forceinline__ u32 mma_lane() { return threadIdx.x % 32; }
 
 // The 16 rows from `row` of A, STEP terms from `term`, as they lie in shared memory.
 template <class T, bool BY_TERM>
-static __device__ __forceinline__ void load_a(u32 (&a)[4], const typename T::Element* stage, u32 row,
+static __device__ MMA_INLINE void load_a(u32 (&a)[4], const typename T::Element* stage, u32 row,
                                               u32 term) {
     const u32 lane = mma_lane();
     if constexpr (BY_TERM) {
@@ -214,7 +222,7 @@ static __device__ __forceinline__ void load_a(u32 (&a)[4], const typename T::Ele
 
 // The 16 columns from `column` of B, as two fragments.
 template <class T, bool BY_TERM>
-static __device__ __forceinline__ void load_b(u32 (&b)[2][2], const typename T::Element* stage,
+static __device__ MMA_INLINE void load_b(u32 (&b)[2][2], const typename T::Element* stage,
                                               u32 column, u32 term) {
     const u32 lane = mma_lane();
     if constexpr (!BY_TERM && sizeof(typename T::Element) == 4) {
@@ -240,37 +248,33 @@ static __device__ __forceinline__ void load_b(u32 (&b)[2][2], const typename T::
 template <class T> using MmaSums = f32[T::DOWN][T::OVER][4];
 
 // What inner faults do where there are none.
-struct NoInnerFaults {
+struct NoMmaFaults {
     static constexpr bool NONE = true;
 };
 
-// One slice in shared memory onto the sums. `slice` is its number.
-template <class T, bool A_BY_TERM, bool B_BY_TERM, class Inner>
-static __device__ __forceinline__ void multiply_slice(const typename T::Element* stage_a,
+// Where this warp's part of the tile begins.
+template <class T> static __device__ __forceinline__ u32 warp_row() {
+    return threadIdx.x / 32 / T::ACROSS * T::WARP_ROWS;
+}
+template <class T> static __device__ __forceinline__ u32 warp_column() {
+    return threadIdx.x / 32 % T::ACROSS * T::WARP_COLUMNS;
+}
+
+// One slice in shared memory onto the sums.
+template <class T, bool A_BY_TERM, bool B_BY_TERM>
+static __device__ MMA_INLINE void multiply_slice(const typename T::Element* stage_a,
                                                       const typename T::Element* stage_b,
-                                                      MmaSums<T>& sums, u32 slice, Inner& inner) {
-    const u32 warp = threadIdx.x / 32;
-    const u32 row = warp / T::ACROSS * T::WARP_ROWS, column = warp % T::ACROSS * T::WARP_COLUMNS;
-    UNROLL for (u32 step = 0; step < MMA_SLICE / T::STEP; ++step) {
+                                                      MmaSums<T>& sums) {
+    UNROLL for (u32 term = 0; term < MMA_SLICE; term += T::STEP) {
         u32 a[T::DOWN][4], b[T::OVER / 2][2][2];
         UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-            load_a<T, A_BY_TERM>(a[i], stage_a, row + 16 * i, step * T::STEP);
-        }
-        UNROLL for (u32 j = 0; j < T::OVER / 2; ++j) {
-            load_b<T, B_BY_TERM>(b[j], stage_b, column + 16 * j, step * T::STEP);
-        }
-        if constexpr (!Inner::NONE) {
-            if (inner.is_marked(slice)) {
-                inner.multiply_step(sums, a, b, slice * MMA_SLICE + step * T::STEP);
-                continue;
-            }
-        }
-        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+            load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, term);
             UNROLL for (u32 r = 0; r < 4; ++r) a[i][r] = T::Compute::operand(a[i][r]);
         }
-        UNROLL for (u32 j = 0; j < T::OVER; ++j) {
-            UNROLL for (u32 r = 0; r < 2; ++r) {
-                b[j / 2][j % 2][r] = T::Compute::operand(b[j / 2][j % 2][r]);
+        UNROLL for (u32 j = 0; j < T::OVER / 2; ++j) {
+            load_b<T, B_BY_TERM>(b[j], stage_b, warp_column<T>() + 16 * j, term);
+            UNROLL for (u32 r = 0; r < 4; ++r) {
+                b[j][r / 2][r % 2] = T::Compute::operand(b[j][r / 2][r % 2]);
             }
         }
         UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
@@ -307,8 +311,16 @@ static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& so
             }
             commit_copies();
             prepare(slice + T::STAGES);
-            multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums, slice,
-                                                    inner);
+            if constexpr (!Inner::NONE) {
+                if (inner.is_marked(slice)) {
+                    inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(
+                        shared.a[read], shared.b[read], sums, slice);
+                } else {
+                    multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
+                }
+            } else {
+                multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
+            }
             read = read + 1 == T::STAGES ? 0 : read + 1;
             write = write + 1 == T::STAGES ? 0 : write + 1;
         }
@@ -325,13 +337,23 @@ static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& so
             const u32 read = slice % 2, write = 1 - read;
             __syncthreads();
             const bool more = slice + 1 < slices;
+            bool done = false;
+            if constexpr (!Inner::NONE) {
+                // Before the next slice is loaded, whose registers it takes.
+                done = inner.is_marked(slice);
+                if (done) {
+                    inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(
+                        shared.a[read], shared.b[read], sums, slice);
+                }
+            }
             if (more) {
                 a.load(next_a);
                 b.load(next_b);
             }
             prepare(slice + T::STAGES);
-            multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums, slice,
-                                                    inner);
+            if (!done) {
+                multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
+            }
             if (more) {
                 a.store(shared.a[write], next_a);
                 b.store(shared.b[write], next_b);
@@ -340,19 +362,17 @@ static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& so
     }
 }
 
-// Calls store(row, column, first, second) for every pair of neighbouring columns of the tile that this
-// thread has the sums of.
-template <class T, class Store>
-static __device__ __forceinline__ void each_pair(const MmaSums<T>& sums, const Store& store) {
-    const u32 warp = threadIdx.x / 32, lane = mma_lane();
-    const u32 row = warp / T::ACROSS * T::WARP_ROWS + lane / 4;
-    const u32 column = warp % T::ACROSS * T::WARP_COLUMNS + lane % 4 * 2;
-    UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-        UNROLL for (u32 half = 0; half < 2; ++half) {
-            UNROLL for (u32 j = 0; j < T::OVER; ++j) {
-                store(row + 16 * i + 8 * half, column + 8 * j, sums[i][j][2 * half],
-                      sums[i][j][2 * half + 1]);
-            }
+// Calls begin(column) for every pair of neighbouring columns of the tile that this thread has sums of, then
+// store(what that gave, row, column, first, second) for every row.
+template <class T, class Begin, class Store>
+static __device__ __forceinline__ void each_pair(const MmaSums<T>& sums, const Begin& begin,
+                                                 const Store& store) {
+    UNROLL for (u32 j = 0; j < T::OVER; ++j) {
+        const u32 column = warp_column<T>() + mma_lane() % 4 * 2 + 8 * j;
+        const auto columns = begin(column);
+        UNROLL for (u32 i = 0; i < 2 * T::DOWN; ++i) {
+            store(columns, warp_row<T>() + mma_lane() / 4 + 8 * i, column,
+                  sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]);
         }
     }
 }

@@ -1,7 +1,7 @@
 // Faults inside a product on tensor cores: accumulator, operand-a, operand-b, shared-a, shared-b.
 //
 // When a kernel starts, the block marks the slices that hold a fault which touches its tile; the main
-// loop looks one bit up a slice, and marked slices go step by step through `multiply_step`.
+// loop looks one bit up a slice, and marked slices take the slow way through `MmaFaults`.
 //
 // An element of a product depends on its row of A and its column of B alone, so a wrong copy that only
 // some rows see is a second instruction on the sums as they were, whose result only those rows take.
@@ -22,7 +22,20 @@ struct MmaEvent {
     i32 from, end; // rows that it is seen in
 };
 
-template <class T> struct InnerFaults {
+// The same number, but the compiler can't know: what follows from it is worked out where it is needed, not
+// kept in registers through the product.
+template <class N> static __device__ __forceinline__ N afresh(N number) {
+#ifdef __CUDACC__
+    if constexpr (sizeof(N) == 8) {
+        asm volatile("" : "+l"(number));
+    } else {
+        asm volatile("" : "+r"(number));
+    }
+#endif
+    return number;
+}
+
+template <class T> struct MmaFaults {
     static constexpr bool NONE = false;
 
     u64 table;
@@ -33,16 +46,16 @@ template <class T> struct InnerFaults {
     u32 pixels;        // of an image
     u32 first_image, end_image;
 
-    __device__ __forceinline__ InnerFaults(u64 table, u32* marked, u32 first_row, u32 rows,
+    __device__ __forceinline__ MmaFaults(u64 table, u32* marked, u32 first_row, u32 rows,
                                            u32 first_channel, u32 columns, u32 pixels)
         : table(table), marked(marked), first_row(first_row), first_channel(first_channel),
           columns(columns), pixels(pixels), first_image(first_row / pixels),
           end_image((min(first_row + T::ROWS, rows) - 1) / pixels + 1) {}
 
     // Whether a fault touches the tile, and how.
-    __device__ __forceinline__ bool decode(const FaultEntry* fault, u32 image,
+    __device__ MMA_INLINE bool decode(const FaultEntry* fault, u32 image,
                                            MmaEvent& event) const {
-        const u32 site = fault->site;
+        const u32 pixels = afresh(this->pixels), site = fault->site;
         if (site < SITE_ACCUMULATOR || site > SITE_SHARED_B) return false;
         const u32 element = (u32)fault->element;
         event.fault = fault;
@@ -62,7 +75,7 @@ template <class T> struct InnerFaults {
     }
 
     // Marks slices; all of the block's threads together. The marks are there after the next barrier.
-    __device__ __forceinline__ void mark() {
+    __device__ MMA_INLINE void mark() {
         if (threadIdx.x < 32) marked[threadIdx.x] = 0;
         __syncthreads();
         for (u32 image = first_image; image < end_image; ++image) {
@@ -84,7 +97,9 @@ template <class T> struct InnerFaults {
     // Calls f(event) for every fault at `site` in the STEP terms from `term`: the same for all lanes.
     template <class F>
     __device__ __forceinline__ void each(u32 site, u32 term, const F& f) const {
-        ROLLED for (u32 image = first_image; image < end_image; ++image) {
+        const u64 table = afresh(this->table);
+        const u32 end = afresh(end_image);
+        ROLLED for (u32 image = afresh(first_image); image < end; ++image) {
             const Faults faults = faults_of(table, image);
             ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
                 if (fault->site != site || fault->k - (site == SITE_ACCUMULATOR) - term >= T::STEP)
@@ -110,12 +125,12 @@ template <class T> struct InnerFaults {
         return T::STEP == 8 ? term / 4 : term / 8;
     }
 
-    __device__ __forceinline__ void alter_a(u32 (&a)[T::DOWN][4], u32 site, u32 first_term) const {
-        const u32 warp = threadIdx.x / 32, lane = mma_lane();
+    __device__ MMA_INLINE void alter_a(u32 (&a)[T::DOWN][4], u32 site, u32 first_term) const {
+        const u32 lane = mma_lane();
         each(site, first_term, [&](const MmaEvent& event) {
-            const u32 row = (u32)event.from - warp / T::ACROSS * T::WARP_ROWS;
+            const u32 row = (u32)event.from - warp_row<T>();
             const bool reaches = site == SITE_SHARED_A ||
-                                 event.column / T::WARP_COLUMNS == warp % T::ACROSS;
+                                 event.column - warp_column<T>() < T::WARP_COLUMNS;
             const u32 term = event.term - first_term;
             if (!reaches || row >= T::WARP_ROWS || lane != row % 8 * 4 + lane_of(term)) return;
             const u32 at = row / 16 * 4 + pair_of(term) * 2 + row % 16 / 8;
@@ -126,7 +141,7 @@ template <class T> struct InnerFaults {
     }
 
     // Alters the fragment of B whose first column is `column` by the faults that all rows of `seen` see.
-    __device__ __forceinline__ void alter_b(u32 (&b)[2], u32 site, u32 first_term, u32 column,
+    __device__ MMA_INLINE void alter_b(u32 (&b)[2], u32 site, u32 first_term, u32 column,
                                             const MmaEvent& seen) const {
         const u32 lane = mma_lane();
         each(site, first_term, [&](const MmaEvent& event) {
@@ -139,49 +154,76 @@ template <class T> struct InnerFaults {
         });
     }
 
-    // The instructions of one step, on operands as they lie in shared memory, with the faults of its
-    // terms.
-    __device__ __forceinline__ void multiply_step(MmaSums<T>& sums, u32 (&a)[T::DOWN][4],
-                                                  const u32 (&b)[T::OVER / 2][2][2], u32 term) const {
-        const u32 warp = threadIdx.x / 32, lane = mma_lane();
-        const u32 first = warp / T::ACROSS * T::WARP_ROWS;
+    // Slice number `slice` of the product, in shared memory, onto the sums: step by step, with its faults.
+    template <bool A_BY_TERM, bool B_BY_TERM>
+    __device__ MMA_INLINE void multiply_slice(const typename T::Element* stage_a,
+                                                   const typename T::Element* stage_b,
+                                                   MmaSums<T>& sums, u32 slice) const {
+        ROLLED for (u32 at = 0; at < MMA_SLICE; at += T::STEP) {
+            multiply_step<A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, at, slice * MMA_SLICE + at);
+        }
+    }
+
+    // The instructions of STEP terms from `at` in a slice in shared memory (term `term` of the product),
+    // with their faults.
+    template <bool A_BY_TERM, bool B_BY_TERM>
+    __device__ MMA_INLINE void multiply_step(const typename T::Element* stage_a,
+                                                  const typename T::Element* stage_b,
+                                                  MmaSums<T>& sums, u32 at, u32 term) const {
+        u32 a[T::DOWN][4];
+        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+            load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, at);
+        }
         alter_a(a, SITE_SHARED_A, term);
         UNROLL for (u32 i = 0; i < T::DOWN * 4; ++i) {
             a[i / 4][i % 4] = T::Compute::operand(a[i / 4][i % 4]);
         }
         alter_a(a, SITE_OPERAND_A, term);
-        UNROLL for (u32 j = 0; j < T::OVER; ++j) {
-            const u32 column = warp % T::ACROSS * T::WARP_COLUMNS + 8 * j;
-            f32 before[T::DOWN][4];
-            const u32 right[2] = {T::Compute::operand(b[j / 2][j % 2][0]),
-                                  T::Compute::operand(b[j / 2][j % 2][1])};
-            UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-                UNROLL for (u32 r = 0; r < 4; ++r) before[i][r] = sums[i][j][r];
-                T::Compute::multiply(sums[i][j], a[i], right);
-            }
-            // Sets of rows lie in each other or apart: the larger first, the smaller over them.
-            ROLLED for (u32 level = 0; level < 2; ++level) {
-                const u32 site = level == 0 ? SITE_SHARED_B : SITE_OPERAND_B;
-                each(site, term, [&](const MmaEvent& event) {
-                    if (event.column - column >= 8) return;
-                    u32 copy[2] = {b[j / 2][j % 2][0], b[j / 2][j % 2][1]};
-                    alter_b(copy, SITE_SHARED_B, term, column, event);
-                    UNROLL for (u32 r = 0; r < 2; ++r) copy[r] = T::Compute::operand(copy[r]);
-                    alter_b(copy, SITE_OPERAND_B, term, column, event);
-                    UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-                        f32 other[4] = {before[i][0], before[i][1], before[i][2], before[i][3]};
-                        T::Compute::multiply(other, a[i], copy);
-                        UNROLL for (u32 r = 0; r < 4; ++r) {
-                            const i32 row = (i32)(first + 16 * i + lane / 4 + r / 2 * 8);
-                            if (event.from <= row && row < event.end) sums[i][j][r] = other[r];
-                        }
-                    }
-                });
-            }
+        UNROLL for (u32 j = 0; j < T::OVER; j += 2) {
+            u32 b[2][2];
+            load_b<T, B_BY_TERM>(b, stage_b, warp_column<T>() + 8 * j, at);
+            UNROLL for (u32 k = 0; k < 2; ++k) multiply_columns(sums, a, b[k], j + k, term);
         }
+        alter_sums(sums, term);
+    }
+
+    // The instructions of the warp's columns from 8·j; `b` is their fragment as it lies in shared memory.
+    __device__ MMA_INLINE void multiply_columns(MmaSums<T>& sums, const u32 (&a)[T::DOWN][4],
+                                                     const u32 (&b)[2], u32 j, u32 term) const {
+        const u32 column = warp_column<T>() + 8 * j;
+        f32 before[T::DOWN][4];
+        const u32 right[2] = {T::Compute::operand(b[0]), T::Compute::operand(b[1])};
+        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+            UNROLL for (u32 r = 0; r < 4; ++r) before[i][r] = sums[i][j][r];
+            T::Compute::multiply(sums[i][j], a[i], right);
+        }
+        // Sets of rows lie in each other or apart: the larger first, the smaller over them.
+        ROLLED for (u32 level = 0; level < 2; ++level) {
+            each(level == 0 ? SITE_SHARED_B : SITE_OPERAND_B, term, [&](const MmaEvent& event) {
+                if (event.column - column >= 8) return;
+                u32 copy[2] = {b[0], b[1]};
+                alter_b(copy, SITE_SHARED_B, term, column, event);
+                UNROLL for (u32 r = 0; r < 2; ++r) copy[r] = T::Compute::operand(copy[r]);
+                alter_b(copy, SITE_OPERAND_B, term, column, event);
+                UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+                    f32 other[4] = {before[i][0], before[i][1], before[i][2], before[i][3]};
+                    T::Compute::multiply(other, a[i], copy);
+                    UNROLL for (u32 r = 0; r < 4; ++r) {
+                        const i32 row =
+                            (i32)(warp_row<T>() + 16 * i + mma_lane() / 4 + r / 2 * 8);
+                        if (event.from <= row && row < event.end) sums[i][j][r] = other[r];
+                    }
+                }
+            });
+        }
+    }
+
+    // Accumulators after the step that holds their last term.
+    __device__ MMA_INLINE void alter_sums(MmaSums<T>& sums, u32 term) const {
+        const u32 lane = mma_lane();
         each(SITE_ACCUMULATOR, term, [&](const MmaEvent& event) {
-            const u32 row = (u32)event.from - first;
-            const u32 column = event.column - warp % T::ACROSS * T::WARP_COLUMNS;
+            const u32 row = (u32)event.from - warp_row<T>();
+            const u32 column = event.column - warp_column<T>();
             if (row >= T::WARP_ROWS || column >= T::WARP_COLUMNS) return;
             if (lane != row % 8 * 4 + column % 8 / 2) return;
             const u32 at = (row / 16 * T::OVER + column / 8) * 4 + row % 16 / 8 * 2 + column % 2;

@@ -25,6 +25,7 @@ mod pytorch_ops;
 mod random_shapes;
 mod recipe;
 mod tape;
+mod tensor_cores;
 mod text;
 mod train;
 

@@ -1,5 +1,7 @@
 // What mma.cuh says, for the C++ compiler: the lanes of a warp meet and read each other's registers
 // where the PTX manual's fragment maps put an element.
+//
+// Nothing here is inlined: a kernel multiplies in a hundred places, and the meeting costs more than a call.
 #pragma once
 
 static inline u32 to_tf32(f32 x) {
@@ -67,7 +69,7 @@ inline void multiply_fragments(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]
     emulator::leave(meeting);
 }
 
-inline void mma_tf32(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
+__noinline__ inline void mma_tf32(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
     const auto value = [](u32 bits) { return __uint_as_float(bits & 0xffffe000u); };
     const auto row = [&](const emulator::Meeting* meeting, u32 i, u32 k) {
         return value(posted(meeting, i % 8 * 4 + k % 4, k / 4 * 2 + i / 8));
@@ -91,10 +93,10 @@ inline void multiply_halves(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], c
     };
     multiply_fragments<16>(d, a, b, row, column, place);
 }
-inline void mma_bf16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
+__noinline__ inline void mma_bf16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
     multiply_halves(d, a, b, from_bf16, {"mma.m16n8k16.bf16", file, line});
 }
-inline void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
+__noinline__ inline void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_CALLER) {
     multiply_halves(d, a, b, from_f16, {"mma.m16n8k16.f16", file, line});
 }
 
@@ -102,7 +104,7 @@ inline void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], FLIPSIDE_
 
 // Each lane posts the row that it gives the address of; the map says which elements come back.
 template <u32 COUNT, bool TRANSPOSED>
-inline void meet_matrices(u32 (&out)[COUNT], const void* row, emulator::Place place) {
+__noinline__ inline void meet_matrices(u32 (&out)[COUNT], const void* row, emulator::Place place) {
     u16 post[8] = {};
     const u32 lane = emulator::lane_id(), g = lane / 4, t = lane % 4;
     if (lane < 8 * COUNT) {

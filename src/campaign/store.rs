@@ -14,6 +14,7 @@ use super::layers::{Layer, Part};
 use super::ranges::{Detector, Ranges};
 use super::record::{Plan, Record};
 use super::run::Campaign;
+use crate::device::Compute;
 use crate::checkpoint::atomic;
 use crate::nn::Head;
 use crate::tensor::Map;
@@ -134,6 +135,9 @@ pub struct Manifest {
     pub image_size: usize,
     pub plan: Plan,
     pub device: String,
+    /// How convolutions and linear layers multiply.
+    #[serde(default)]
+    pub compute: Compute,
     /// Architecture and vector extension of the processor.
     pub instruction_set: String,
     /// SHA-256 of the indices and labels of the images, in order.
@@ -191,6 +195,7 @@ impl Run {
             records: records.len() as u64,
             records_sha256: String::new(),
             device,
+            compute: campaign.weights.device().compute(),
         };
         Run { manifest, records }
     }

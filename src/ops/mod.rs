@@ -46,15 +46,15 @@ pub mod window;
 
 pub use arenas::Arenas;
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
-pub use epilogue::Step;
+pub use epilogue::{DeviceStep, EpilogueArgs, Step, StepKind};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
-use crate::device::{KernelArgs, kernels};
+use crate::device::{Compute, KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
-use crate::tensor::{Region, Spec};
+use crate::tensor::{Region, Spec, Tensor};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
@@ -163,8 +163,9 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
-    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view, where a
+    /// device multiplies as `compute` says.
+    fn variant(&self, _inputs: &[Spec], _compute: Compute) -> Option<KernelVariant> {
         None
     }
 
@@ -173,18 +174,23 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         true
     }
 
-    /// Whether forward, in eval mode on the CPU, also runs the steps of the nodes behind it.
+    /// Whether forward, in eval mode, also runs the steps of the nodes behind it.
     fn takes_steps(&self) -> bool {
         false
     }
 
-    /// Whether it can be such a step, element by element on its first or second input.
-    fn is_step(&self) -> bool {
-        false
+    /// The kind of step that it can be, element by element on its first or second input.
+    fn step_kind(&self) -> Option<StepKind> {
+        None
     }
 
     /// It as a step: `params` as in the passes, `other` the values of its other input if it has two.
     fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        None
+    }
+
+    /// The same for kernels.
+    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
         None
     }
 
@@ -230,6 +236,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
         checked::<conv2d::check::Conv2dCheckArgs>(),
+        checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),

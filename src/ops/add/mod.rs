@@ -11,7 +11,7 @@ mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op, Step, mask};
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
 pub use cuda::{AddBackwardArgs, AddForwardArgs};
@@ -63,12 +63,16 @@ impl Op for Add {
         region
     }
 
-    fn is_step(&self) -> bool {
-        true
+    fn step_kind(&self) -> Option<StepKind> {
+        Some(StepKind::Add)
     }
 
     fn step<'a>(&self, _params: &[&'a [f32]], other: Option<&'a [f32]>) -> Option<Step<'a>> {
         other.map(|values| Step::Add { values })
+    }
+
+    fn device_step(&self, _params: &[Tensor], other: Option<Tensor>) -> Option<DeviceStep> {
+        other.map(|values| DeviceStep::Add { values: values.address })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

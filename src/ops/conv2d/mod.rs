@@ -9,15 +9,18 @@ mod cuda;
 mod depthwise;
 mod depthwise_tiles;
 mod scan;
+mod tensor_core;
 
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start};
+use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
+pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -159,9 +162,16 @@ impl Op for Conv2d {
         Needs { inputs: vec![true], output: false }
     }
 
-    /// The transposed weights, for the gradient of the input.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { 4 * self.terms() * self.out_channels } else { 0 }
+    /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
+    /// gradients (kernels).
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        if !training {
+            return 0;
+        }
+        let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
+        let transposed = 4 * self.terms() * self.out_channels;
+        let parts = tensor_core::workspace_bytes(self, pixels);
+        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -196,6 +206,14 @@ impl Op for Conv2d {
     fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
         let map = self.output_map(inputs[0].map).ok()?;
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
+    }
+
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        Some(match Operands::of(self, compute) {
+            Some(operands) => operands.variant(self, output),
+            None => cuda::variant(self, output),
+        })
     }
 
     fn takes_steps(&self) -> bool {
