@@ -41,6 +41,8 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 #define UNROLL _Pragma("unroll")
 // ROLLED before a `for` keeps it a loop.
 #define ROLLED _Pragma("unroll 1")
+// TWICE before a `for` unrolls it by two, where more would cost registers.
+#define TWICE _Pragma("unroll 2")
 
 #else
 
@@ -55,6 +57,7 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
         [[maybe_unused]] const Args& args, [[maybe_unused]] Shared& shared)
 
 #define ROLLED
+#define TWICE
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")

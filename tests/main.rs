@@ -2,6 +2,7 @@
 
 mod allocations;
 mod attention;
+mod attention_faults;
 mod campaign;
 mod checkpoint;
 mod cli;
