@@ -54,16 +54,16 @@ fn build() -> Result<(), String> {
         jobs.extend(emulator.kernel_jobs(file, &out, &cache)?);
     }
     jobs.extend(emulator.runtime_jobs(&cache)?);
-    let mutants = match emulator.mutates() {
-        true => mutants::scan(&kernels.join("emulator/testing/mutants"))?,
-        false => Vec::new(),
+    let mutants = match emulator.sanitizes() {
+        true => Vec::new(),
+        false => mutants::scan(&kernels.join("emulator/testing/mutants"))?,
     };
     for mutant in &mutants {
         jobs.push(emulator.mutant_job(mutant, mutant.file(&files)?, &out, &cache)?);
     }
     let objects = jobs.len();
 
-    let nvcc = nvcc::find(&root)?;
+    let nvcc = if emulator.sanitizes() { None } else { nvcc::find(&root)? };
     if let Some(nvcc) = &nvcc {
         for file in files.iter().filter(|file| !file.testing) {
             jobs.push(nvcc.job(file, &kernels, &cache)?);

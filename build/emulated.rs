@@ -146,9 +146,10 @@ impl Compiler {
         self.job(&format!("mutant {}", mutant.name), command, &inputs, (cache, &stem, "o"), out)
     }
 
-    /// Whether mutants are compiled: a sanitizer would end the run where one of them errs.
-    pub fn mutates(&self) -> bool {
-        !self.sanitize
+    /// Whether kernels are compiled for sanitizers: then there are no mutants, since one that errs would
+    /// end the run, and nothing for GPUs.
+    pub fn sanitizes(&self) -> bool {
+        self.sanitize
     }
 
     /// The objects of the emulator itself.

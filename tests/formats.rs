@@ -32,7 +32,8 @@ impl Format {
         let exponent = if 2f64.powi(exponent) > wide.abs() { exponent - 1 } else { exponent };
         let step = 2f64.powi(exponent.max(self.min_exponent) - self.precision + 1);
         let steps = wide / step;
-        let rounded = if self.ties_to_even { steps.round_ties_even() } else { steps.round() } * step;
+        let rounded =
+            if self.ties_to_even { steps.round_ties_even() } else { steps.round() } * step;
         let largest = (2.0 - 2f64.powi(1 - self.precision)) * 2f64.powi(self.max_exponent);
         if rounded.abs() > largest { f32::INFINITY.copysign(x) } else { rounded as f32 }
     }

@@ -103,9 +103,8 @@ impl Case {
 
     /// y (less the bias), dx, dw in f64 of factors that `round` has rounded.
     fn exact(&self, round: impl Fn(f32) -> f32) -> [Vec<f64>; 3] {
-        let wide = |values: &[f32]| -> Vec<f64> {
-            values.iter().map(|v| f64::from(round(*v))).collect()
-        };
+        let wide =
+            |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(round(*v))).collect() };
         let (x, w, dy) = (wide(&self.x), wide(&self.w), wide(&self.dy));
         let mut sums = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]];
         self.each_product(|i, j, k| {
@@ -227,7 +226,7 @@ fn random_cases(count: usize) -> Vec<Case> {
 /// hardware that cuts off instead of rounding, and once more for parts that are added up. What is
 /// off from the product of rounded factors is the adding alone: without the first summand.
 #[test]
-fn tensor_cores_are_within_their_formats_bounds() {
+pub fn tensor_cores_are_within_their_formats_bounds() {
     for case in cases() {
         let exact = case.exact(|x| x);
         let absolute = Case {
@@ -336,9 +335,8 @@ fn exact_is_what_it_was_and_the_cpu_has_nothing_else() {
     // Depthwise layers stay exact.
     let conv = Conv2d { groups: 6, ..Conv2d::square(6, 6, 3, 1, 1) };
     let case = Case::new(conv, Map::new(5, 5, 6), 2);
-    let outputs = [Compute::Exact, Compute::Bf16].map(|compute| {
-        Run::new(&case, &device, compute, PlanKind::Golden, 0).forward(&case.x, 2)
-    });
+    let outputs = [Compute::Exact, Compute::Bf16]
+        .map(|compute| Run::new(&case, &device, compute, PlanKind::Golden, 0).forward(&case.x, 2));
     assert_eq!(bits(&outputs[0]), bits(&outputs[1]));
 }
 
@@ -435,7 +433,8 @@ impl Model<'_> {
             return f32::from_bits(self.format.round(raw).to_bits() ^ flip(register));
         }
         let exact = self.format.round(value);
-        let bits = (0..=u16::MAX).find(|bits| self.format.decode(*bits).to_bits() == exact.to_bits());
+        let bits =
+            (0..=u16::MAX).find(|bits| self.format.decode(*bits).to_bits() == exact.to_bits());
         self.format.decode(bits.unwrap() ^ (flip(shared) ^ flip(register)) as u16)
     }
 
@@ -444,8 +443,8 @@ impl Model<'_> {
         let variant = &self.variant;
         let group = variant.group_columns;
         let same_tile = variant.same_column_tile(fault.n, n);
-        let same_warp = fault.n / group == n / group
-            && variant.columns.same_owner(fault.n % group, n % group);
+        let same_warp =
+            fault.n / group == n / group && variant.columns.same_owner(fault.n % group, n % group);
         match fault.site {
             Site::SharedA => fault.m == m && same_tile,
             Site::OperandA => fault.m == m && same_warp,
@@ -574,7 +573,7 @@ fn fault_cases() -> Vec<Case> {
 /// Each site alone, then all of them at once with several in one image. The changed outputs are those
 /// that tile and warp numbers of [`KernelVariant`] give; under emulation the bits are, too.
 #[test]
-fn faults_inside_tensor_core_products_reach_exactly_their_set() {
+pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
     let emulated = std::env::var("FLIPSIDE_TEST_DEVICE").is_err();
     for case in fault_cases() {
         for (compute, operands, format) in TYPES {

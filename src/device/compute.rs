@@ -7,7 +7,9 @@ use crate::{Error, Result};
 
 /// The arithmetic of convolutions and linear layers. Values lie in memory as f32 whichever it is, and
 /// sums are f32; it is the factors that are rounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Compute {
     /// f32, in one order: the same bits on every device.

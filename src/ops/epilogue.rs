@@ -34,9 +34,17 @@ pub enum StepKind {
 #[derive(Clone, Copy, Debug)]
 pub enum DeviceStep {
     /// Batch norm in eval mode: one of each a channel.
-    Affine { weight: u64, bias: u64, mean: u64, var: u64, eps: f32 },
+    Affine {
+        weight: u64,
+        bias: u64,
+        mean: u64,
+        var: u64,
+        eps: f32,
+    },
     /// y = x + values, a batch of maps of the output's shape.
-    Add { values: u64 },
+    Add {
+        values: u64,
+    },
     Activate(Activation),
 }
 

@@ -7,7 +7,7 @@ mod cuda;
 use serde::{Deserialize, Serialize};
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op, DeviceStep, Step, StepKind};
+use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec, Tensor};
 

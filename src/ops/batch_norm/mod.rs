@@ -15,7 +15,9 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role, DeviceStep, Step, StepKind};
+use super::{
+    Backward, DeviceStep, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
+};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 

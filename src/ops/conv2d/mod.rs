@@ -14,7 +14,9 @@ mod tensor_core;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
+};
 use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
