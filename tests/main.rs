@@ -8,6 +8,7 @@ mod checkpoint;
 mod cli;
 mod data;
 mod emulator;
+mod faults;
 mod formats;
 mod formula;
 mod kernel_networks;

@@ -9,6 +9,7 @@ use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
 use super::simd::InstructionSet;
 use crate::fault::FaultTable;
+use crate::kernel_args;
 use crate::tensor::Map;
 
 /// A node that runs with the convolution or linear layer before it.
@@ -48,19 +49,20 @@ pub enum DeviceStep {
     Activate(Activation),
 }
 
-/// `EpilogueArgs` of `kernels/epilogue.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct EpilogueArgs {
-    pub bias: u64,
-    pub norm_weight: u64,
-    pub norm_bias: u64,
-    pub norm_mean: u64,
-    pub norm_var: u64,
-    pub residual: u64,
-    pub norm_eps: f32,
-    pub activation: u32,
-    pub silent_bias: [u32; 2],
+kernel_args! {
+    /// Part of the arguments of kernels with an epilogue; see `kernels/epilogue.cuh`.
+    #[derive(Default)]
+    pub struct EpilogueArgs {
+        pub bias: u64,
+        pub norm_weight: u64,
+        pub norm_bias: u64,
+        pub norm_mean: u64,
+        pub norm_var: u64,
+        pub residual: u64,
+        pub norm_eps: f32,
+        pub activation: u32,
+        pub silent_bias: [u32; 2],
+    }
 }
 
 impl EpilogueArgs {

@@ -241,6 +241,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
         checked::<ema::EmaUpdateArgs>(),
+        checked::<EpilogueArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),

@@ -10,7 +10,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op, Step, mask};
+use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind, mask};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
