@@ -20,6 +20,7 @@ if [ -z "$said" ] || ! grep -q 'Compiling entry function' "$said"; then
 fi
 [ -x "$target/flipside" ] || fail "$target/flipside is missing (cargo build --release)"
 
+bad=0
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$target/flipside" devices --kernels > "$folder/kernels"
@@ -87,7 +88,7 @@ awk '
         }
     }
     END { exit bad }
-' "$said" "$folder/kernels" > "$folder/table" || { cat "$folder/table"; exit 1; }
+' "$said" "$folder/kernels" > "$folder/table" || bad=1
 
 cat "$folder/table"
 if [ "${1:-}" = --write ]; then
@@ -96,3 +97,4 @@ elif ! diff -u "$table" "$folder/table" > "$folder/difference"; then
     cat "$folder/difference" >&2
     fail "$table isn't what was built; refresh it: scripts/kernel-resources.sh --write"
 fi
+exit "$bad"

@@ -30,8 +30,9 @@ export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0:allocator_ma
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
 if [ $# -eq 0 ]; then
     # Modules that name an emulated device; those that run it as a program of its own are uninstrumented.
-    modules=$(grep -lE 'kernel_devices|mutants::emulated|Device::emulated|emulator::' tests/*.rs)
-    for file in $modules; do set -- "$@" "$(basename "$file" .rs)::"; done
+    names='kernel_devices|mutants::emulated|Device::emulated|emulator::|DEVICE'
+    modules=$(grep -rlE --include='*.rs' "$names" tests | sed 's|^tests/||; s|[/.].*||' | sort -u)
+    for module in $modules; do set -- "$@" "$module::"; done
     echo "sanitize: $*"
 fi
 SECONDS=0
