@@ -240,6 +240,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<conv2d::DepthwiseArgs>(),
         checked::<conv2d::DepthwiseWeightArgs>(),
         checked::<conv2d::DepthwiseWeightTotalArgs>(),
+        checked::<conv2d::check::Conv2dCheckArgs>(),
         checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),

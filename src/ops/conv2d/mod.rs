@@ -3,6 +3,7 @@
 //!
 //! Padding taps multiply by zero (0·Inf = NaN). Weights are stored (R, S, C/groups, O).
 
+pub mod check;
 mod cpu;
 mod cuda;
 mod depthwise;
