@@ -8,6 +8,7 @@ mod cli;
 mod data;
 mod emulator;
 mod formula;
+mod graphs;
 mod kernel_networks;
 mod kernels;
 mod models;

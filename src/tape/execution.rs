@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::graph::{Graphs, Pass};
 use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
@@ -28,10 +29,10 @@ enum Area {
     Workspace,
 }
 
-/// Faults of one node, on the host and on the device.
-struct Armed {
-    table: FaultTable,
-    buffer: Option<Buffer>,
+/// Faults of one node, on the host and where kernels read them (0 on the CPU).
+pub(super) struct Armed {
+    pub table: FaultTable,
+    pub address: u64,
 }
 
 /// A tape with memory to run it on one device, for up to `capacity` images at a time.
@@ -41,10 +42,10 @@ struct Armed {
 pub struct Execution {
     pub(super) tape: Arc<Tape>,
     pub(super) device: Device,
-    lowering: Lowering,
+    pub(super) lowering: Lowering,
     plan: Plan,
     memory: Memory,
-    capacity: usize,
+    pub(super) capacity: usize,
     pub(super) needed: Vec<bool>,
     gradient_flows: Vec<bool>,
     /// Nodes whose values a replay of whole nodes has changed since the last forward pass.
@@ -55,10 +56,11 @@ pub struct Execution {
     shared_state_buffer: Buffer,
     samples: Vec<u64>,
     samples_buffer: Buffer,
-    armed: HashMap<usize, Armed>,
+    pub(super) armed: HashMap<usize, Armed>,
+    pub(super) graphs: Graphs,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
-    clocks: Option<Clocks>,
+    pub(super) clocks: Option<Clocks>,
 }
 
 impl Execution {
@@ -125,6 +127,7 @@ impl Execution {
             samples: vec![0; capacity],
             samples_buffer: device.alloc(8 * capacity)?,
             armed: HashMap::new(),
+            graphs: Graphs::default(),
             parallel: true,
             clocks: None,
         })
@@ -251,17 +254,11 @@ impl Execution {
         Ok(values)
     }
 
-    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched.
+    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The
+    /// table goes into memory that the node keeps, so that arming it again moves bytes and no more.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
-        let buffer = if self.device.is_cpu() {
-            None
-        } else {
-            let bytes = table.to_bytes();
-            let mut buffer = self.device.alloc(bytes.len())?;
-            buffer.write(0, &bytes)?;
-            Some(buffer)
-        };
-        self.armed.insert(id.0, Armed { table, buffer });
+        let address = self.place_faults(id, &table)?;
+        self.armed.insert(id.0, Armed { table, address });
         Ok(())
     }
 
@@ -278,12 +275,7 @@ impl Execution {
     /// Runs every node that the outputs need.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
         self.stale.fill(false);
-        for index in 0..self.tape.nodes().len() {
-            if self.needed[index] && self.lowering.keeps(index) {
-                self.run(weights, NodeId(index), self.whole(NodeId(index)))?;
-            }
-        }
-        Ok(())
+        self.pass(weights, Pass::Forward)
     }
 
     /// Runs one node over a box of its output; its inputs' values must be there.
@@ -335,10 +327,10 @@ impl Execution {
             state_address,
             samples: &self.samples,
             samples_address: self.samples_buffer.address(),
-            faults: self.armed.get(&id.0).map(|armed| ArmedFaults {
-                table: &armed.table,
-                address: armed.buffer.as_ref().map_or(0, Buffer::address),
-            }),
+            faults: self
+                .armed
+                .get(&id.0)
+                .map(|armed| ArmedFaults { table: &armed.table, address: armed.address }),
             steps: &steps,
             parallel: self.parallel,
             inputs: &inputs,

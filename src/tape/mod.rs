@@ -3,6 +3,7 @@
 //! and replay from any node.
 
 mod execution;
+mod graph;
 mod lowering;
 mod optimizer;
 mod plan;

@@ -5,6 +5,7 @@
 //! overwrote, and stops where the values are the golden ones again; [`Execution::restore`] brings
 //! the golden values back.
 
+use super::graph::Pass;
 use super::{Execution, NodeId, PlanKind, Weights};
 use crate::tensor::{Region, Span, Spec};
 use crate::{Error, Result};
@@ -36,21 +37,29 @@ const NOTHING: Region = {
 };
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole, and what an earlier replay left
-    /// changed. Replays in descending order of `from` run the fewest nodes.
+    /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
+    /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
         self.require_golden_plan()?;
-        let mut changed = vec![false; self.tape.nodes().len()];
-        changed[from.0] = true;
-        for index in 0..changed.len() {
-            let id = NodeId(index);
-            changed[index] |= self.tape.node(id).inputs.iter().any(|input| changed[input.0]);
-            if (changed[index] || self.stale[index]) && self.needed[index] {
-                self.run(weights, id, self.whole(id))?;
+        let dependents = self.dependents(from);
+        // None of these depends on `from`, so that their inputs are golden or among them.
+        for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
+            if std::mem::take(&mut self.stale[index]) && self.needed[index] {
+                self.run(weights, NodeId(index), self.whole(NodeId(index)))?;
             }
         }
-        self.stale = changed;
-        Ok(())
+        self.stale = dependents;
+        self.pass(weights, Pass::From(from))
+    }
+
+    /// `from` and every node that depends on it, one flag a node.
+    pub(super) fn dependents(&self, from: NodeId) -> Vec<bool> {
+        let mut changed = vec![false; self.tape.nodes().len()];
+        changed[from.0] = true;
+        for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
+            changed[index] = node.inputs.iter().any(|input| changed[input.0]);
+        }
+        changed
     }
 
     /// Runs the armed node `from` over the box of `image`'s faults, and what depends on it as far
