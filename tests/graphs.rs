@@ -204,11 +204,9 @@ fn check_forward(name: &str, side: usize) {
 
 #[test]
 fn forward_passes_as_graphs_have_the_same_bits_in_every_family() {
-    let sides = [("alexnet", 64), ("resnet18", 32), ("mobilenet_v2", 32), ("swin_v2_t", 32)];
-    for (name, side) in sides {
-        check_forward(name, side);
+    for name in ["resnet_small", "mobilenet_v2", "swin_v2_t", "focalnet_tiny"] {
+        check_forward(name, 32);
     }
-    check_forward("focalnet_tiny", 32);
 }
 
 /// Replays from nodes in any order, ResNet's side branches among them: an earlier replay's changes are

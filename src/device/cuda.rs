@@ -11,6 +11,7 @@ use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
+use super::cublas::{Cublas, GemmCall, GemmCompute};
 use super::kernels::{self, KernelInfo};
 use super::staging::Ring;
 use crate::{Error, Result};
@@ -60,6 +61,8 @@ pub(super) struct Cuda {
     /// By the kernel's number; `None` for those of the emulator's tests.
     functions: Vec<Option<CudaFunction>>,
     staging: Mutex<Staging>,
+    /// Opened for its first product.
+    cublas: Mutex<Option<Cublas>>,
 }
 
 /// Pinned host memory that the stream copies from.
@@ -100,7 +103,7 @@ impl Cuda {
         // SAFETY: the context is bound to this thread; the memory is freed in `drop`.
         let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(driver)? as u64;
         let staging = Mutex::new(Staging { memory, ring: Ring::new(STAGING_BYTES) });
-        Ok(Cuda { index, context, stream, functions, staging })
+        Ok(Cuda { index, context, stream, functions, staging, cublas: Mutex::default() })
     }
 
     pub(super) fn index(&self) -> usize {
@@ -205,6 +208,21 @@ impl Cuda {
             // SAFETY: the caller's range.
             unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) }
         })
+    }
+
+    pub(super) fn cublas_is_open(&self) -> bool {
+        self.cublas.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn gemm(&self, call: &GemmCall, compute: GemmCompute) -> Result<()> {
+        let failed = |detail| Error::Device { device: format!("cuda:{}", self.index), detail };
+        self.call("cuBLAS", || self.context.bind_to_thread())?;
+        let mut cublas = self.cublas.lock().unwrap_or_else(PoisonError::into_inner);
+        let library = match &mut *cublas {
+            Some(library) => library,
+            none => none.insert(Cublas::open(&self.stream).map_err(failed)?),
+        };
+        library.gemm(call, compute).map_err(failed)
     }
 
     pub(super) fn elapsed_ms(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {

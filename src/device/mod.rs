@@ -6,6 +6,7 @@
 //! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
 
 mod buffer;
+mod cublas;
 mod cuda;
 mod emulated;
 mod graph;
@@ -19,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
+pub use cublas::{Gemm, GemmCall, GemmCompute};
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
 pub use kernels::{KernelArgs, KernelInfo, kernels};

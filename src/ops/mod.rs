@@ -12,6 +12,7 @@ pub mod avg_pool;
 pub mod batch_norm;
 pub mod canvas;
 pub mod case;
+pub mod ceiling;
 pub mod constant;
 mod context;
 pub mod conv2d;
@@ -134,6 +135,17 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// The convolution that it is, if it is one.
+    fn as_conv2d(&self) -> Option<&conv2d::Conv2d> {
+        None
+    }
+
+    /// The numbers of it, under PyTorch's names, that its shapes don't tell; for whoever has a peer do
+    /// the same. Two operations of a kind with the same numbers and shapes compute the same.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// Whether PyTorch's forward hooks see it: not a layer that is called as a bare function.
     fn is_hooked(&self) -> bool {
         true
@@ -192,6 +204,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<batch_norm::BatchNormBackwardArgs>(),
         checked::<batch_norm::BatchNormCombineArgs>(),
         checked::<canvas::CanvasArgs>(),
+        checked::<ceiling::CeilingFmaArgs>(),
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),

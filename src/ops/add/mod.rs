@@ -71,6 +71,11 @@ impl Op for Add {
         other.map(|values| Step::Add { values })
     }
 
+    /// Which share is dropped changes no cost.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "drops_branches": self.depth > 0.0 })
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }

@@ -7,6 +7,7 @@ mod cpu;
 mod cuda;
 mod depthwise;
 mod depthwise_tiles;
+mod library;
 mod scan;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+pub use library::{LayerPass, Operands};
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -199,6 +201,21 @@ impl Op for Conv2d {
 
     fn takes_steps(&self) -> bool {
         true
+    }
+
+    fn as_conv2d(&self) -> Option<&Conv2d> {
+        Some(self)
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "kernel_size": self.kernel,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self.bias,
+        })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
