@@ -7,10 +7,10 @@ use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
 use crate::data::transform::{EvalTransform, Transform};
 use crate::device::Device;
-use crate::fault::{FaultEntry, FaultSpec, FaultTable};
+use crate::fault::{FaultSpec, SiteClass};
 use crate::ops::cross_entropy::probabilities;
 use crate::rng::stream;
-use crate::tape::{Execution, NodeId, PlanKind};
+use crate::tape::{Execution, PlanKind};
 use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
@@ -164,31 +164,12 @@ fn forward(
     faults: &[FaultSpec],
 ) -> Result<Vec<f32>> {
     let model = &loaded.model;
-    let mut exec = Execution::new(&model.tape, device, PlanKind::Infer, images, &[model.logits])?;
-    let mut layers: Vec<(NodeId, Vec<(usize, FaultEntry)>)> = Vec::new();
-    for (id, fault) in faults.iter().enumerate() {
-        let node = model.tape.find(&fault.layer)?;
-        let can_fault =
-            node == model.logits || model.tape.injectable().iter().any(|layer| layer.node == node);
-        if !can_fault {
-            return Err(Error::usage(format!(
-                "layer '{}' is no convolution, linear layer or scale: faults can't be put there",
-                fault.layer
-            )));
-        }
-        let entry = fault.entry(model.tape.node(node).spec.map, id as u32)?;
-        match layers.iter_mut().find(|(known, _)| *known == node) {
-            Some((_, entries)) => entries.push((fault.image, entry)),
-            None => layers.push((node, vec![(fault.image, entry)])),
-        }
-    }
+    // Faults in memory need every layer's value there.
+    let in_memory = faults.iter().any(|fault| fault.site.class() == SiteClass::Memory);
+    let plan = if in_memory { PlanKind::Golden } else { PlanKind::Infer };
+    let mut exec = Execution::new(&model.tape, device, plan, images, &[model.logits])?;
     exec.begin(images)?;
-    for (node, entries) in layers {
-        let tape_node = model.tape.node(node);
-        // A layer that all images share has one map, image 0's.
-        let (spec, name) = (tape_node.spec, &tape_node.name);
-        exec.arm(node, FaultTable::new(name, spec.maps(images), spec.map, &entries)?)?;
-    }
+    exec.arm_all(&loaded.weights, faults)?;
     exec.write(model.image, pixels)?;
     exec.forward(&loaded.weights)?;
     exec.read(model.logits)

@@ -6,21 +6,24 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BitMasks, Site};
-use crate::tensor::{Map, Region, Span};
+use super::{BitMasks, Format, Site, SiteClass, SiteSpace};
+use crate::tensor::{Map, Region};
 use crate::{Error, Result};
 
 /// One fault, as it lies in device memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct FaultEntry {
-    /// Index within one image's output, in PyTorch's order (channel, row, column).
+    /// Index within one image, in PyTorch's order (channel, row, column): of the output for most
+    /// sites, of the input for `input`. For `scores` and `probabilities` (head · pixels + query) · keys +
+    /// key: the query's pixel on the map as it is, the key's number within its part.
     pub element: u64,
-    /// The term after which an accumulator is hit; 0 for the site `output`.
+    /// `accumulator`: the number of terms that were added, from 1. `operand-*` and `shared-*`: the term
+    /// κ. `store-astray`: the bit of the byte offset. Else 0.
     pub k: u32,
     /// [`Site::code`].
     pub site: u16,
-    /// Number format of the value; 0 is fp32.
+    /// [`super::Format::code`] of the value that is hit; the masks are those of its container.
     pub format: u16,
     pub and_mask: u32,
     pub or_mask: u32,
@@ -32,16 +35,42 @@ pub struct FaultEntry {
 impl FaultEntry {
     /// A fault at the site `output`, at `element` (PyTorch's order) of an image.
     pub fn output(element: usize, masks: BitMasks, id: u32) -> Self {
+        FaultEntry::at(Site::Output, element as u64, 0, masks, id)
+    }
+
+    /// A fault of an fp32 value at any site. `store-lost` takes no masks: the value becomes +0.
+    pub fn at(site: Site, element: u64, k: u32, masks: BitMasks, id: u32) -> Self {
+        let masks = if site == Site::StoreLost { BitMasks::set(0) } else { masks };
         FaultEntry {
-            element: element as u64,
-            k: 0,
-            site: Site::Output.code(),
-            format: 0,
+            element,
+            k,
+            site: site.code(),
+            format: Format::Fp32.code(),
             and_mask: masks.and,
             or_mask: masks.or,
             xor_mask: masks.xor,
             id,
         }
+    }
+
+    /// Where it sits.
+    pub fn site(&self) -> Option<Site> {
+        Site::of_code(self.site)
+    }
+
+    /// Where a store that goes astray lands within an image of `map`, as an element: bit k of the byte
+    /// offset in memory (channels-last) is wrong. `None` outside the image's output.
+    pub fn lands_at(&self, map: Map) -> Option<usize> {
+        let element = self.element as usize;
+        let from = element % map.pixels() * map.channels + element / map.pixels();
+        let to = (4 * from as u64 ^ 1u64.checked_shl(self.k)?) / 4;
+        let to = usize::try_from(to).ok().filter(|to| *to < map.elements())?;
+        Some(to % map.channels * map.pixels() + to / map.channels)
+    }
+
+    /// Whether the end of a kernel handles it.
+    fn is_epilogue(&self) -> bool {
+        self.site().is_some_and(|site| site.class() == SiteClass::Epilogue)
     }
 
     /// What it does to a value's bits.
@@ -60,7 +89,7 @@ pub struct FaultTable {
 }
 
 impl FaultTable {
-    /// The table of `faults` (image of the batch, entry) for a batch of `images`.
+    /// The table of `faults` (image of the batch, entry) of outputs for a batch of `images`.
     ///
     /// # Errors
     /// [`Error::Usage`] where an image or element lies outside the batch or `map`; `layer` names
@@ -69,6 +98,23 @@ impl FaultTable {
         layer: &str,
         images: usize,
         map: Map,
+        faults: &[(usize, FaultEntry)],
+    ) -> Result<Self> {
+        let space = SiteSpace { elements: map.elements() as u64, k: [0, 1] };
+        let of_site = |site: Site| (site.class() == SiteClass::Epilogue).then_some(space);
+        FaultTable::of_sites(layer, images, of_site, faults)
+    }
+
+    /// The table of `faults` (image of the batch, entry) for a batch of `images`; `space` says how
+    /// many places each site has in the layer ([`crate::ops::Op::site_space`]).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an image outside the batch, a place outside the site's, a site that the
+    /// layer doesn't have; `layer` names the layer in the message.
+    pub fn of_sites(
+        layer: &str,
+        images: usize,
+        space: impl Fn(Site) -> Option<SiteSpace>,
         faults: &[(usize, FaultEntry)],
     ) -> Result<Self> {
         let mut sorted: Vec<(usize, FaultEntry)> = faults.to_vec();
@@ -80,10 +126,25 @@ impl FaultTable {
                     "fault in layer '{layer}' names image {image}, but the batch has {images}"
                 )));
             }
-            if entry.element >= map.elements() as u64 {
+            let named = entry.site().and_then(|site| space(site).map(|space| (site, space)));
+            let Some((site, SiteSpace { elements, k })) = named else {
+                let site = entry.site().map_or("of an unknown code", Site::name);
+                return Err(Error::usage(format!("layer '{layer}' has no fault site {site}")));
+            };
+            if entry.element >= elements {
                 return Err(Error::usage(format!(
-                    "fault in layer '{layer}' lies at element {}, outside its output of {map}",
-                    entry.element
+                    "fault in layer '{layer}' lies at element {} of {elements} of the site {}",
+                    entry.element,
+                    site.name()
+                )));
+            }
+            if entry.k < k[0] || entry.k >= k[1] {
+                return Err(Error::usage(format!(
+                    "fault in layer '{layer}' has k = {}; the site {} takes {} to {}",
+                    entry.k,
+                    site.name(),
+                    k[0],
+                    k[1].saturating_sub(1)
                 )));
             }
             offsets[image + 1] += 1;
@@ -102,6 +163,41 @@ impl FaultTable {
     /// Whether there is no fault.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether the inner loop of a kernel has to look for faults.
+    pub fn has_inner(&self) -> bool {
+        self.inner_site().is_some()
+    }
+
+    /// A site in the inner loop of a kernel, if there is a fault at one.
+    pub fn inner_site(&self) -> Option<Site> {
+        self.sites().find(|site| site.class() == SiteClass::Inner)
+    }
+
+    /// Whether every fault is of one class.
+    pub fn is_only(&self, class: SiteClass) -> bool {
+        self.sites().all(|site| site.class() == class)
+    }
+
+    /// Faults at a site.
+    pub fn count(&self, site: Site) -> usize {
+        self.sites().filter(|of_entry| *of_entry == site).count()
+    }
+
+    fn sites(&self) -> impl Iterator<Item = Site> {
+        self.entries.iter().filter_map(FaultEntry::site)
+    }
+
+    /// The faults of one image, for a batch of that image alone.
+    pub fn alone(&self, image: usize) -> FaultTable {
+        let entries = self.of_image(image).to_vec();
+        FaultTable { images: 1, offsets: vec![0, entries.len() as u32], entries }
+    }
+
+    /// Images that it is for.
+    pub fn images(&self) -> usize {
+        self.images
     }
 
     /// The faults of one image, sorted by element.
@@ -139,14 +235,14 @@ impl FaultTable {
     }
 
     /// Hits the faulted ones among `values`, which are channels `channel`.. of pixel number `pixel`
-    /// of an image of `map`: what a kernel's epilogue does.
+    /// of an image of `map`: what a kernel's epilogue does. Faults at other sites are not its matter.
     pub fn hit(&self, map: Map, image: usize, pixel: usize, channel: usize, values: &mut [f32]) {
         let faults = self.of_image(image);
         let hit = |entry: &FaultEntry, value: &mut f32| {
             *value = f32::from_bits(entry.masks().apply(value.to_bits()));
         };
         if faults.len() <= values.len() {
-            for entry in faults {
+            for entry in faults.iter().filter(|entry| entry.is_epilogue()) {
                 let element = entry.element as usize;
                 let place = (element / map.pixels()).checked_sub(channel);
                 if element % map.pixels() == pixel
@@ -163,18 +259,28 @@ impl FaultTable {
             faults[first..]
                 .iter()
                 .take_while(|entry| entry.element == element)
+                .filter(|entry| entry.is_epilogue())
                 .for_each(|entry| hit(entry, value));
         }
     }
 
-    /// The smallest box of `map` that holds the faults of `image`; empty where there is none.
+    /// The smallest box of `map` that holds the outputs that the faults of `image` hit, and those where
+    /// stores that go astray land; empty where there is none.
     pub fn hull(&self, image: usize, map: Map) -> Region {
-        let empty = Span::new(0, 0);
-        let none = Region { images: empty, rows: empty, columns: empty, channels: empty };
-        self.of_image(image).iter().fold(none, |hull, entry| {
-            let element = entry.element as usize;
+        let of_element = |element: usize| {
             let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-            hull.hull(Region::element(image, pixel / map.width, pixel % map.width, channel))
-        })
+            Region::element(image, pixel / map.width, pixel % map.width, channel)
+        };
+        let mut hull = Region::EMPTY;
+        for entry in self.of_image(image) {
+            let is_astray = entry.site() == Some(Site::StoreAstray);
+            if entry.is_epilogue() || is_astray {
+                hull = hull.hull(of_element(entry.element as usize));
+            }
+            if let Some(to) = entry.lands_at(map).filter(|_| is_astray) {
+                hull = hull.hull(of_element(to));
+            }
+        }
+        hull
     }
 }

@@ -30,6 +30,7 @@ pub mod layer_norm;
 pub mod linear;
 mod mask;
 pub mod max_pool;
+pub mod memory_fault;
 pub mod multiply;
 mod param;
 mod place;
@@ -40,6 +41,7 @@ pub mod sgd;
 pub(crate) mod simd;
 pub mod slice;
 pub mod softmax;
+mod variant;
 mod wide;
 pub mod window;
 
@@ -48,9 +50,11 @@ pub use context::{ArmedFaults, Backward, Forward, Gradient};
 pub use epilogue::Step;
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
+pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
 use crate::device::{KernelArgs, kernels};
+use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
@@ -146,6 +150,36 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         serde_json::Value::Null
     }
 
+    /// How many places a fault site has in one image; `None` where the operation doesn't have it.
+    /// Layers with a GEMM view have all but attention's two and `weight`.
+    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+        let view = self.gemm_view(inputs)?;
+        let elements = (view.m * view.n) as u64;
+        let terms = view.k as u32;
+        let (elements, k) = match site {
+            Site::Output | Site::StoreLost => (elements, [0, 1]),
+            Site::Accumulator => (elements, [1, terms + 1]),
+            Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
+                (elements, [0, terms])
+            }
+            // The bits of a byte offset that move whole elements; outside the output all are alike.
+            Site::StoreAstray => (elements, [2, 48]),
+            Site::Input => (inputs[0].map.elements() as u64, [0, 1]),
+            Site::Weight | Site::Scores | Site::Probabilities => return None,
+        };
+        Some(SiteSpace { elements, k })
+    }
+
+    /// Heads of attention; 0 for everything else.
+    fn heads(&self) -> usize {
+        0
+    }
+
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
+    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+        None
+    }
+
     /// Whether PyTorch's forward hooks see it: not a layer that is called as a bare function.
     fn is_hooked(&self) -> bool {
         true
@@ -219,6 +253,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<layer_norm::LayerNormForwardArgs>(),
         checked::<layer_norm::LayerNormBackwardArgs>(),
         checked::<max_pool::MaxPoolArgs>(),
+        checked::<memory_fault::MemoryFaultArgs>(),
         checked::<product::cuda::ProductForwardArgs>(),
         checked::<product::cuda::ProductGradientArgs>(),
         checked::<scale::ScaleForwardArgs>(),

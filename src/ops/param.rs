@@ -144,6 +144,13 @@ impl Layout {
         Some(([outputs, columns], column))
     }
 
+    /// Where element `index` of PyTorch's order is stored.
+    pub fn stored_index(self, shape: &[usize], index: usize) -> usize {
+        let Some(([outputs, columns], column)) = self.matrix(shape) else { return index };
+        let row = (0..columns).find(|row| column(*row) == index % columns).unwrap_or(0);
+        row * outputs + index / columns
+    }
+
     /// `values` in PyTorch's order, as they are stored.
     pub fn store<T: Copy + Default + Send + Sync>(self, shape: &[usize], values: &[T]) -> Vec<T> {
         let Some(([outputs, columns], column)) = self.matrix(shape) else { return values.to_vec() };
@@ -214,6 +221,10 @@ mod tests {
             let values: Vec<u32> = (0..shape.iter().product::<usize>() as u32).collect();
             let stored = layout.store(&shape, &values);
             assert_eq!(layout.load(&shape, &stored), values, "{layout:?} {shape:?}");
+            for value in &values {
+                let at = layout.stored_index(&shape, *value as usize);
+                assert_eq!(stored[at], *value, "{layout:?} {shape:?}");
+            }
         }
     }
 

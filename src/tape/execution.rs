@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::graph::{Graphs, Pass};
+use super::armed::{Armed, FaultMemory, Patch};
+use super::graph::{Graphs, Sweep};
 use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
-use crate::fault::FaultTable;
+use crate::ops::memory_fault::Pass;
 use crate::ops::{ArmedFaults, Backward, Forward, Gradient, Op, RunState, Step};
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Map, Region, Span, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Where the slots of a plan lie.
@@ -27,12 +28,6 @@ enum Area {
     Saved,
     Gradient,
     Workspace,
-}
-
-/// Faults of one node, on the host and where kernels read them (0 on the CPU).
-pub(super) struct Armed {
-    pub table: FaultTable,
-    pub address: u64,
 }
 
 /// A tape with memory to run it on one device, for up to `capacity` images at a time.
@@ -57,7 +52,11 @@ pub struct Execution {
     samples: Vec<u64>,
     samples_buffer: Buffer,
     pub(super) armed: HashMap<usize, Armed>,
+    /// By node: of faults that were taken away.
+    pub(super) fault_memory: HashMap<usize, FaultMemory>,
     pub(super) graphs: Graphs,
+    /// Parameters as single images see them.
+    pub(super) patches: Vec<Patch>,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
     pub(super) clocks: Option<Clocks>,
@@ -127,7 +126,9 @@ impl Execution {
             samples: vec![0; capacity],
             samples_buffer: device.alloc(8 * capacity)?,
             armed: HashMap::new(),
+            fault_memory: HashMap::new(),
             graphs: Graphs::default(),
+            patches: Vec::new(),
             parallel: true,
             clocks: None,
         })
@@ -254,28 +255,19 @@ impl Execution {
         Ok(values)
     }
 
-    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The
-    /// table goes into memory that the node keeps, so that arming it again moves bytes and no more.
-    pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
-        let address = self.place_faults(id, &table)?;
-        self.armed.insert(id.0, Armed { table, address });
-        Ok(())
-    }
-
-    /// Takes all faults away.
-    pub fn disarm(&mut self) {
-        self.armed.clear();
-    }
-
-    /// The faults of a node.
-    pub(super) fn faults(&self, id: NodeId) -> Option<&FaultTable> {
-        self.armed.get(&id.0).map(|armed| &armed.table)
-    }
-
     /// Runs every node that the outputs need.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
         self.stale.fill(false);
-        self.pass(weights, Pass::Forward)
+        self.sweep(weights, Sweep::Forward)
+    }
+
+    /// Runs the launch that ends with a node over all valid images, and the faults in memory before and
+    /// after it.
+    pub(super) fn run_whole(&self, weights: &Weights, last: NodeId) -> Result<()> {
+        let Some(head) = self.lowering.launch(last.0).first() else { return Ok(()) };
+        self.fault_input(*head, Pass::Hit)?;
+        self.run(weights, last, self.whole(last))?;
+        self.send_astray(*head, self.value(last))
     }
 
     /// Runs one node over a box of its output; its inputs' values must be there.
@@ -303,22 +295,51 @@ impl Execution {
         (self.state, self.state_buffer.address())
     }
 
-    /// Runs the launch that ends with a node over a box.
+    /// Runs the launch that ends with a node over a box; then, for the images that see other parameters,
+    /// again.
     pub(super) fn run(&self, weights: &Weights, last: NodeId, region: Region) -> Result<()> {
+        let patched = self.patched_images(self.lowering.launch(last.0), region.images);
+        if patched.len() < region.images.len() {
+            self.run_for(weights, last, region, None)?;
+        }
+        patched.into_iter().try_for_each(|image| {
+            let region = Region { images: Span::one(0), ..region };
+            self.run_for(weights, last, region, Some(image))
+        })
+    }
+
+    /// The launch that ends with a node; `alone`: one image's, as a batch of one with its parameters.
+    fn run_for(
+        &self,
+        weights: &Weights,
+        last: NodeId,
+        region: Region,
+        alone: Option<usize>,
+    ) -> Result<()> {
         let Some((id, behind)) = self.lowering.launch(last.0).split_first() else {
             return Ok(());
         };
         let id = *id;
-        let steps = self.steps(weights, id, behind)?;
+        let steps = self.steps(weights, id, behind, alone)?;
         let node = self.tape.node(id);
         let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
         if region.is_empty() {
             return Ok(());
         }
         self.require_kernels(op.as_ref())?;
-        let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
-        let params: Vec<Tensor> = node.params.iter().map(|param| weights.tensor(*param)).collect();
-        let (state, state_address) = self.state_of(node.spec);
+        let value = |id: NodeId| self.value_for(id, alone);
+        let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
+        let param = |param: &ParamId| self.param_for(weights, *param, alone);
+        let params: Vec<Tensor> = node.params.iter().map(param).collect();
+        let (state, state_address) = match alone {
+            Some(_) => self.state_of(node.spec.shared()),
+            None => self.state_of(node.spec),
+        };
+        let faults_alone = alone.map(|image| self.faults_alone(id, image)).transpose()?.flatten();
+        let armed = match alone {
+            Some(_) => faults_alone.as_ref(),
+            None => self.armed.get(&id.0),
+        };
         let mut context = Forward {
             device: &self.device,
             node: &node.name,
@@ -327,15 +348,14 @@ impl Execution {
             state_address,
             samples: &self.samples,
             samples_address: self.samples_buffer.address(),
-            faults: self
-                .armed
-                .get(&id.0)
-                .map(|armed| ArmedFaults { table: &armed.table, address: armed.address }),
+            faults: armed
+                .filter(|armed| armed.has_kernel_faults())
+                .map(|armed| ArmedFaults { table: &armed.table, address: armed.address() }),
             steps: &steps,
             parallel: self.parallel,
             inputs: &inputs,
             params: &params,
-            output: self.value(last),
+            output: value(last),
             saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
             workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
         };
@@ -353,6 +373,7 @@ impl Execution {
         weights: &'a Weights,
         head: NodeId,
         behind: &[NodeId],
+        alone: Option<usize>,
     ) -> Result<Vec<Step<'a>>> {
         if behind.is_empty() {
             return Ok(Vec::new());
@@ -366,10 +387,10 @@ impl Execution {
             let node = self.tape.node(*id);
             // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
             let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
-            let params: Vec<&[f32]> =
-                node.params.iter().map(|param| host(weights.tensor(*param))).collect();
+            let param = |param: &ParamId| host(self.param_for(weights, *param, alone));
+            let params: Vec<&[f32]> = node.params.iter().map(param).collect();
             let other = node.inputs.iter().find(|input| **input != before);
-            let other = other.map(|input| host(self.value(*input)));
+            let other = other.map(|input| host(self.value_for(*input, alone)));
             let step = node.op.as_ref().and_then(|op| op.step(&params, other));
             let unsupported = || Error::Unsupported {
                 op: format!("{} behind {}", node.name, self.tape.node(head).name),

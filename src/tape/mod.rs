@@ -2,7 +2,9 @@
 //! by its place in the model. From that one list come the passes, the memory plans, the counts,
 //! and replay from any node.
 
+mod armed;
 mod execution;
+mod faults;
 mod graph;
 mod lowering;
 mod optimizer;

@@ -5,8 +5,9 @@
 //! overwrote, and stops where the values are the golden ones again; [`Execution::restore`] brings
 //! the golden values back.
 
-use super::graph::Pass;
+use super::graph::Sweep;
 use super::{Execution, NodeId, PlanKind, Weights};
+use crate::ops::memory_fault::Pass;
 use crate::tensor::{Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -31,11 +32,6 @@ pub struct Replay {
     pub reached_output: bool,
 }
 
-const NOTHING: Region = {
-    let empty = Span::new(0, 0);
-    Region { images: empty, rows: empty, columns: empty, channels: empty }
-};
-
 impl Execution {
     /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
     /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
@@ -45,19 +41,22 @@ impl Execution {
         // None of these depends on `from`, so that their inputs are golden or among them.
         for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
             if std::mem::take(&mut self.stale[index]) && self.needed[index] {
-                self.run(weights, NodeId(index), self.whole(NodeId(index)))?;
+                self.run_whole(weights, NodeId(index))?;
             }
         }
         self.stale = dependents;
-        self.pass(weights, Pass::From(from))
+        self.sweep(weights, Sweep::From(from))
     }
 
-    /// `from` and every node that depends on it, one flag a node.
+    /// `from` and every node that what is armed there can change, one flag a node.
     pub(super) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
+        let hit = self.hit_input(from).map(|input| self.tape.owner(input));
         for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
-            changed[index] = node.inputs.iter().any(|input| changed[input.0]);
+            // Whoever reads the input behind this node reads the fault.
+            let reads_hit = |input: &NodeId| Some(self.tape.owner(*input)) == hit;
+            changed[index] = node.inputs.iter().any(|input| changed[input.0] || reads_hit(input));
         }
         changed
     }
@@ -89,17 +88,42 @@ impl Execution {
         let map = tape.node(from).spec.map;
         let image_of = |spec: &Spec| if spec.shared { 0 } else { image };
         let faulty = image_of(&tape.node(from).spec);
-        let first = self.faults(from).map_or(NOTHING, |table| table.hull(faulty, map));
+        let first = self.faults(from).map_or(Region::EMPTY, |table| table.hull(faulty, map));
         undo.saved.clear();
         undo.bits.clear();
         undo.dirty.clear();
-        undo.dirty.resize(tape.nodes().len(), NOTHING);
+        undo.dirty.resize(tape.nodes().len(), Region::EMPTY);
         let mut replay = Replay::default();
+        let first = if self.patched_images(&[from], Span::one(faulty)).is_empty() {
+            first
+        } else {
+            Region { images: Span::one(faulty), ..self.whole(from) }
+        };
+        if let Some(input) = self.hit_input(from) {
+            // Everybody's values behind this node, whichever view of them they read.
+            let owner = tape.owner(input);
+            let map = tape.node(owner).spec.map;
+            let image = image_of(&tape.node(owner).spec);
+            let region = Region { images: Span::one(image), ..Region::full(1, map) };
+            undo.saved.push((owner, region, undo.bits.len()));
+            self.copy_out(owner, region, &mut undo.bits);
+            self.fault_input(from, Pass::Hit)?;
+            let golden = std::mem::take(&mut undo.bits);
+            let changed = self.changed(owner, region, &golden);
+            undo.bits = golden;
+            for (index, dirty) in undo.dirty.iter_mut().enumerate() {
+                if tape.owner(NodeId(index)) == owner && index < from.0 {
+                    let map = tape.node(NodeId(index)).spec.map;
+                    let all = Region { images: Span::one(image), ..Region::full(1, map) };
+                    *dirty = if NodeId(index) == owner { changed } else { all };
+                }
+            }
+        }
         for index in from.0..tape.nodes().len() {
             let id = NodeId(index);
             let node = tape.node(id);
             let Some(op) = node.op.as_ref().filter(|_| self.needed[index]) else { continue };
-            let region = if id == from {
+            let region = if id == from && self.hit_input(from).is_none() {
                 if first.is_empty() {
                     continue;
                 }
@@ -108,11 +132,12 @@ impl Execution {
                 continue;
             } else {
                 let specs = tape.input_specs(id);
+                let start = if id == from { first } else { Region::EMPTY };
                 let reached = node.inputs.iter().enumerate().filter_map(|(n, input)| {
                     let dirty = undo.dirty[input.0];
                     (!dirty.is_empty()).then(|| op.reach(n, dirty, &specs, &node.spec))
                 });
-                reached.fold(NOTHING, Region::hull)
+                reached.fold(start, Region::hull)
             };
             // What follows from a value for all images is asked for in this image alone.
             let region = Region { images: Span::one(image_of(&node.spec)), ..region };
@@ -127,6 +152,7 @@ impl Execution {
             undo.saved.push((id, region, start));
             self.copy_out(id, region, &mut undo.bits);
             self.run(weights, id, region)?;
+            self.send_astray(id, self.value(id))?;
             replay.nodes_run += 1;
             replay.elements += region.elements() as u64;
             undo.dirty[index] = self.changed(id, region, &undo.bits[start..]);
@@ -176,7 +202,7 @@ impl Execution {
         // SAFETY: as above.
         let values: &[u32] = unsafe { tensor.slice() };
         let length = region.channels.len();
-        let (mut at, mut changed) = (0, NOTHING);
+        let (mut at, mut changed) = (0, Region::EMPTY);
         region.for_each_run(map, |offset| {
             let now = &values[offset..offset + length];
             let before = &golden[at..at + length];

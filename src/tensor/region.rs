@@ -97,6 +97,12 @@ impl Region {
         }
     }
 
+    /// Nothing.
+    pub const EMPTY: Region = {
+        let empty = Span::new(0, 0);
+        Region { images: empty, rows: empty, columns: empty, channels: empty }
+    };
+
     /// One element of one image.
     pub const fn element(image: usize, row: usize, column: usize, channel: usize) -> Self {
         Region {

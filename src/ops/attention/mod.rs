@@ -83,6 +83,10 @@ impl Op for Attention {
         "attention"
     }
 
+    fn heads(&self) -> usize {
+        self.heads
+    }
+
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
         let problem = |detail: String| Err(Error::shape("attention", detail));

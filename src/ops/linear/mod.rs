@@ -9,7 +9,9 @@
 
 use super::case::{CaseInput, OpCase};
 use super::conv2d::Conv2d;
-use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Start};
+use super::{
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Start,
+};
 use crate::Result;
 use crate::tensor::{Map, Region, Span, Spec};
 
@@ -104,6 +106,10 @@ impl Op for Linear {
 
     fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
         self.conv.gemm_view(inputs)
+    }
+
+    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
+        self.conv.variant(inputs)
     }
 
     fn takes_steps(&self) -> bool {

@@ -1,0 +1,141 @@
+//! What a fault does to a value: flips of bits, stuck bits, another value.
+
+use super::Format;
+use crate::{Error, Result};
+
+/// What a fault does to the bits of a value: v′ = ((v & and) | or) ^ xor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BitMasks {
+    pub and: u32,
+    pub or: u32,
+    pub xor: u32,
+}
+
+impl BitMasks {
+    /// Flips every bit of `mask`; bit 0 is the least significant.
+    pub const fn flip(mask: u32) -> Self {
+        BitMasks { and: u32::MAX, or: 0, xor: mask }
+    }
+
+    /// Every bit of `mask` reads 0.
+    pub const fn stuck_at_0(mask: u32) -> Self {
+        BitMasks { and: !mask, or: 0, xor: 0 }
+    }
+
+    /// Every bit of `mask` reads 1.
+    pub const fn stuck_at_1(mask: u32) -> Self {
+        BitMasks { and: u32::MAX, or: mask, xor: 0 }
+    }
+
+    /// The value becomes `bits`.
+    pub const fn set(bits: u32) -> Self {
+        BitMasks { and: 0, or: bits, xor: 0 }
+    }
+
+    /// The faulty bits.
+    pub const fn apply(&self, bits: u32) -> u32 {
+        ((bits & self.and) | self.or) ^ self.xor
+    }
+}
+
+/// A fault model, in the bits of the value's own format.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FaultModel {
+    /// The bits of the mask change.
+    Flip(u32),
+    /// The bits of the mask read 0.
+    StuckAt0(u32),
+    /// The bits of the mask read 1.
+    StuckAt1(u32),
+    /// The value becomes this one, rounded to the format.
+    Set(f32),
+    /// The value becomes bits that are drawn uniformly, for each element anew.
+    Random,
+}
+
+impl FaultModel {
+    /// The masks for a value of `format`; `random` are the bits that [`FaultModel::Random`] takes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a bit that the format doesn't have.
+    pub fn masks(self, format: Format, random: u32) -> Result<BitMasks> {
+        if let FaultModel::Flip(mask) | FaultModel::StuckAt0(mask) | FaultModel::StuckAt1(mask) =
+            self
+            && u64::from(mask) >> format.bits() != 0
+        {
+            return Err(Error::usage(format!(
+                "a fault names bit {}, but the value has {} bits",
+                31 - mask.leading_zeros(),
+                format.bits()
+            )));
+        }
+        let shift = format.shift();
+        let all = u32::MAX >> (32 - format.bits()) << shift;
+        Ok(match self {
+            FaultModel::Flip(mask) => BitMasks::flip(mask << shift),
+            FaultModel::StuckAt0(mask) => BitMasks::stuck_at_0(mask << shift),
+            FaultModel::StuckAt1(mask) => BitMasks::stuck_at_1(mask << shift),
+            FaultModel::Set(value) => BitMasks::set(format.encode(value) << shift),
+            FaultModel::Random => BitMasks::set(random << shift & all),
+        })
+    }
+}
+
+/// The bits of `text`: numbers joined by `+`, or a burst `first..last`, both ends included.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse_bits(text: &str) -> std::result::Result<u32, String> {
+    let number = |text: &str| {
+        let bit: Option<u32> = text.parse().ok().filter(|bit| *bit < 32);
+        bit.ok_or_else(|| format!("bit takes numbers from 0 to 31, not '{text}'"))
+    };
+    let mut mask = 0u32;
+    for part in text.split('+') {
+        let (first, last) = match part.split_once("..") {
+            Some((first, last)) => (number(first)?, number(last)?),
+            None => (number(part)?, number(part)?),
+        };
+        if last < first {
+            return Err(format!("the burst {part} runs backwards"));
+        }
+        for bit in first..=last {
+            if mask & (1 << bit) != 0 {
+                return Err(format!("bit {bit} is named twice"));
+            }
+            mask |= 1 << bit;
+        }
+    }
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_do_what_they_say() {
+        let apply =
+            |model: FaultModel, format, bits| model.masks(format, 0x5555_5555).unwrap().apply(bits);
+        assert_eq!(apply(FaultModel::Flip(0b101), Format::Fp32, 0b110), 0b011);
+        assert_eq!(apply(FaultModel::StuckAt0(0b101), Format::Fp32, 0b111), 0b010);
+        assert_eq!(apply(FaultModel::StuckAt1(0b101), Format::Fp32, 0b010), 0b111);
+        assert_eq!(apply(FaultModel::Set(1.0), Format::Fp32, 7), 1.0f32.to_bits());
+        assert_eq!(apply(FaultModel::Set(1.0), Format::Fp16, 7), 0x3c00);
+        assert_eq!(apply(FaultModel::Random, Format::Bf16, 7), 0x5555);
+        // Bit 18 of tf32 is the sign.
+        assert_eq!(apply(FaultModel::Flip(1 << 18), Format::Tf32, 0), 1 << 31);
+        assert!(FaultModel::Flip(1 << 19).masks(Format::Tf32, 0).is_err());
+        assert!(FaultModel::Flip(1 << 16).masks(Format::Bf16, 0).is_err());
+    }
+
+    #[test]
+    fn bits_are_lists_and_bursts() {
+        assert_eq!(parse_bits("30+2"), Ok(1 << 30 | 1 << 2));
+        assert_eq!(parse_bits("20..23"), Ok(0xf << 20));
+        assert_eq!(parse_bits("0..31"), Ok(u32::MAX));
+        for bad in ["", "32", "5..3", "1+1", "2..4+3", "-1", "x"] {
+            assert!(parse_bits(bad).is_err(), "{bad}");
+        }
+    }
+}

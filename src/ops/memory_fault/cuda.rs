@@ -1,0 +1,38 @@
+//! Arguments and grid of `kernels/memory_fault.cu`.
+
+use super::{MemoryFaults, Pass};
+use crate::Result;
+use crate::device::Device;
+use crate::kernel_args;
+use crate::tensor::Tensor;
+
+kernel_args! {
+    pub struct MemoryFaultArgs {
+        pub values: u64,
+        pub faults: u64,
+        pub saved: u64,
+        pub images: u32,
+        pub pixels: u32,
+        pub channels: u32,
+        pub unused: u32,
+    }
+}
+
+pub fn run(device: &Device, faults: MemoryFaults<'_>, values: Tensor, pass: Pass) -> Result<()> {
+    let images = faults.table.images() as u32;
+    let args = MemoryFaultArgs {
+        values: values.address,
+        faults: faults.address,
+        saved: faults.saved,
+        images,
+        pixels: values.map().pixels() as u32,
+        channels: values.map().channels as u32,
+        unused: 0,
+    };
+    let kernel = match pass {
+        Pass::Hit => "memory_fault_hit_f32",
+        Pass::Undo => "memory_fault_undo_f32",
+        Pass::Astray => "memory_fault_astray_f32",
+    };
+    device.launch(kernel, [images.div_ceil(32).max(1), 1, 1], [32, 1, 1], &args)
+}

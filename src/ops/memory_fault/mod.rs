@@ -1,0 +1,57 @@
+//! Faults of values that lie in memory: a layer's input, as everybody reads it from that layer on, and
+//! a store that goes astray. No operation of the tape: it runs before or after a layer's.
+
+mod cpu;
+mod cuda;
+
+use crate::Result;
+use crate::device::Device;
+use crate::fault::FaultTable;
+use crate::tensor::{Map, Tensor};
+
+pub use cuda::MemoryFaultArgs;
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Hits the faults of the site `input`.
+    Hit,
+    /// Takes that back.
+    Undo,
+    /// Sends stores astray.
+    Astray,
+}
+
+/// Faults in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryFaults<'a> {
+    pub table: &'a FaultTable,
+    /// The table's bytes on the device; 0 on the CPU.
+    pub address: u64,
+    /// An f32 a fault on the device, for [`Pass::Undo`].
+    pub saved: u64,
+}
+
+/// Runs one pass over the first images of `values`.
+///
+/// # Safety
+/// `values` is memory of `device` that nobody else uses, of at least as many images as the table has;
+/// the addresses in `faults` are that table's.
+pub unsafe fn run(
+    device: &Device,
+    faults: MemoryFaults<'_>,
+    values: Tensor,
+    pass: Pass,
+) -> Result<()> {
+    if device.is_cpu() {
+        // SAFETY: the caller's.
+        unsafe { cpu::run(faults, values, pass) };
+        return Ok(());
+    }
+    cuda::run(device, faults, values, pass)
+}
+
+/// Floats before PyTorch's element number `element` of an image.
+fn place(map: Map, element: usize) -> usize {
+    element % map.pixels() * map.channels + element / map.pixels()
+}

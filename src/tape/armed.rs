@@ -1,0 +1,278 @@
+//! What is armed on an execution: faults in kernels, in memory, and in parameters as single images see
+//! them.
+
+use super::{Execution, NodeId, ParamId, PlanKind, Weights};
+use crate::device::Buffer;
+use crate::fault::{FaultModel, FaultSpec, FaultTable, Format, Site, SiteClass};
+use crate::ops::Role;
+use crate::ops::memory_fault::{self, MemoryFaults, Pass};
+use crate::rng::{self, Draw};
+use crate::tensor::{Span, Tensor};
+use crate::{Error, Result};
+
+/// Faults of one node, on the host and on the device.
+pub(super) struct Armed {
+    pub table: FaultTable,
+    memory: FaultMemory,
+}
+
+/// What a node's faults take up on the device.
+pub(super) struct FaultMemory {
+    /// The table's bytes; nothing on the CPU.
+    table: Buffer,
+    /// What inputs were before they were hit, an f32 a fault.
+    saved: Buffer,
+}
+
+impl Armed {
+    /// Where kernels read the table; nothing lies there on the CPU.
+    pub fn address(&self) -> u64 {
+        self.memory.table.address()
+    }
+
+    /// What of it a captured launch holds; the rest is read from memory.
+    pub fn frozen(&self) -> FrozenFaults {
+        let count = |site| self.table.count(site) > 0;
+        FrozenFaults {
+            addresses: [self.memory.table.address(), self.memory.saved.address()],
+            images: self.table.images(),
+            launches: [
+                self.has_kernel_faults(),
+                self.table.has_inner(),
+                count(Site::Input),
+                count(Site::StoreAstray),
+            ],
+        }
+    }
+
+    /// Whether a kernel, or the CPU's native code, has something to look for. An empty table is looked
+    /// through like any other.
+    pub fn has_kernel_faults(&self) -> bool {
+        self.table.is_empty() || !self.table.is_only(SiteClass::Memory)
+    }
+
+    fn in_memory(&self) -> MemoryFaults<'_> {
+        MemoryFaults {
+            table: &self.table,
+            address: self.address(),
+            saved: self.memory.saved.address(),
+        }
+    }
+}
+
+/// What launches of an armed node hold of its faults: addresses, sizes, and which kernels they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrozenFaults {
+    addresses: [u64; 2],
+    images: usize,
+    launches: [bool; 4],
+}
+
+/// A parameter as one image sees it: a copy with faults.
+pub(super) struct Patch {
+    param: ParamId,
+    image: usize,
+    values: Buffer,
+}
+
+impl Execution {
+    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The node
+    /// keeps the table's memory, so that arming it again moves bytes and no more.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
+    /// [`Error::Usage`] for one in memory where nodes are fused.
+    pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
+        let in_memory = table.count(Site::Input) + table.count(Site::StoreAstray) > 0;
+        if in_memory && self.plan().kind == PlanKind::Infer {
+            return Err(Error::usage("faults in memory need a plan that keeps every value"));
+        }
+        let kept = self.armed.remove(&id.0).map(|armed| armed.memory);
+        let kept = kept.or_else(|| self.fault_memory.remove(&id.0));
+        let armed = self.armed_with(table, kept, self.capacity)?;
+        self.armed.insert(id.0, armed);
+        Ok(())
+    }
+
+    /// Puts a table into memory that is kept from an earlier one, or into new memory with room for `room`
+    /// faults at least.
+    fn armed_with(
+        &self,
+        table: FaultTable,
+        kept: Option<FaultMemory>,
+        room: usize,
+    ) -> Result<Armed> {
+        let inputs = table.count(Site::Input);
+        // Nothing is saved for most tables.
+        let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
+        if self.device.is_cpu() {
+            if let Some(site) = table.inner_site() {
+                return Err(Error::Unsupported {
+                    op: format!(
+                        "the fault site {}, which is inside kernels (say --device cuda or emulated),",
+                        site.name()
+                    ),
+                    device: "cpu".into(),
+                });
+            }
+            let (table_memory, saved) = (self.device.alloc(0)?, self.device.alloc(saved_bytes(0))?);
+            return Ok(Armed { table, memory: FaultMemory { table: table_memory, saved } });
+        }
+        let bytes = table.to_bytes();
+        let holds = |memory: &FaultMemory| {
+            memory.table.bytes() >= bytes.len() && memory.saved.bytes() >= saved_bytes(0)
+        };
+        let mut memory = match kept.filter(holds) {
+            Some(memory) => memory,
+            None => FaultMemory {
+                table: self.device.alloc(bytes.len().max(FaultTable::byte_len(room, room)))?,
+                saved: self.device.alloc(saved_bytes(room))?,
+            },
+        };
+        memory.table.write(0, &bytes)?;
+        Ok(Armed { table, memory })
+    }
+
+    /// Hits an entry of a parameter or buffer as one image sees it, in its whole inference.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a parameter that isn't there or isn't of floats, an index outside of it, or
+    /// an image outside the batch.
+    pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
+        let FaultSpec { layer, parameter, image, index, .. } = fault;
+        let last = if parameter.is_empty() { "weight" } else { parameter.as_str() };
+        let mut names = vec![format!("{layer}.{last}"), format!("backbone.{layer}.{last}")];
+        if parameter.is_empty() {
+            names.push(layer.clone());
+        }
+        let named = names.iter().find_map(|name| weights.find(name).ok());
+        let Some(id) = named else {
+            return Err(Error::usage(format!("the model has no parameter '{}'", names[0])));
+        };
+        let param = &self.tape.params()[id.0];
+        if matches!(param.spec.role, Role::Counter | Role::Index) {
+            let detail = format!("'{}' holds whole numbers: faults hit f32 only", param.name);
+            return Err(Error::usage(detail));
+        }
+        if *index >= param.spec.elements() {
+            return Err(Error::usage(format!(
+                "fault lies outside '{}': index {index}, but its shape is {:?}",
+                param.name, param.spec.shape
+            )));
+        }
+        if *image >= self.images() {
+            return Err(Error::usage(format!(
+                "fault in '{}' names image {image}, but the batch has {}",
+                param.name,
+                self.images()
+            )));
+        }
+        let random = match fault.model {
+            FaultModel::Random => {
+                let draw = rng::stream(fault.seed, &format!("random value {}", param.name));
+                draw.block(*index as u64).next_u64() as u32
+            }
+            _ => 0,
+        };
+        let masks = fault.model.masks(Format::Fp32, random)?;
+        let at = 4 * param.spec.layout.stored_index(&param.spec.shape, *index);
+        if !self.patches.iter().any(|patch| (patch.param, patch.image) == (id, *image)) {
+            let whole = weights.tensor(id);
+            let values = self.device.alloc(4 * whole.elements())?;
+            // SAFETY: two allocations of this device, of the parameter's size.
+            unsafe { self.device.copy(whole.address, values.address(), 4 * whole.elements())? };
+            self.patches.push(Patch { param: id, image: *image, values });
+        }
+        let patch = self.patches.iter_mut().find(|p| (p.param, p.image) == (id, *image));
+        if let Some(patch) = patch {
+            let mut bits = [0u32];
+            patch.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
+            patch.values.write(at, bytemuck::bytes_of(&masks.apply(bits[0])))?;
+        }
+        Ok(())
+    }
+
+    /// Takes all faults away. Inputs that were hit are put right again where they are kept.
+    pub fn disarm(&mut self) {
+        let memory = self.armed.drain().map(|(node, armed)| (node, armed.memory));
+        self.fault_memory.extend(memory);
+        self.patches.clear();
+    }
+
+    /// The faults of a node.
+    pub(super) fn faults(&self, id: NodeId) -> Option<&FaultTable> {
+        self.armed.get(&id.0).map(|armed| &armed.table)
+    }
+
+    /// The value that faults of the site `input` of a node hit.
+    pub(super) fn hit_input(&self, id: NodeId) -> Option<NodeId> {
+        let armed = self.armed.get(&id.0).filter(|armed| armed.table.count(Site::Input) > 0);
+        armed.map(|_| self.tape.node(id).inputs[0])
+    }
+
+    /// Hits the faults of the site `input` in what a node reads, or takes them back.
+    pub(super) fn fault_input(&self, id: NodeId, pass: Pass) -> Result<()> {
+        let Some(armed) = self.armed.get(&id.0) else { return Ok(()) };
+        if armed.table.count(Site::Input) == 0 {
+            return Ok(());
+        }
+        let input = self.value(self.tape.node(id).inputs[0]);
+        // SAFETY: a value of this execution, which nothing else uses now.
+        unsafe { memory_fault::run(&self.device, armed.in_memory(), input, pass) }
+    }
+
+    /// Sends the stores of a node astray that are to go there. `output` is its value.
+    pub(super) fn send_astray(&self, id: NodeId, output: Tensor) -> Result<()> {
+        let Some(armed) = self.armed.get(&id.0) else { return Ok(()) };
+        if armed.table.count(Site::StoreAstray) == 0 {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        unsafe { memory_fault::run(&self.device, armed.in_memory(), output, Pass::Astray) }
+    }
+
+    /// The images among `images` that see other parameters of these nodes.
+    pub(super) fn patched_images(&self, nodes: &[NodeId], images: Span) -> Vec<usize> {
+        if self.patches.is_empty() {
+            return Vec::new();
+        }
+        let reads = |patch: &Patch| {
+            nodes.iter().any(|id| self.tape.node(*id).params.contains(&patch.param))
+        };
+        let patched = self.patches.iter().filter(|patch| reads(patch)).map(|patch| patch.image);
+        let mut patched: Vec<usize> =
+            patched.filter(|image| images.range().contains(image)).collect();
+        patched.sort_unstable();
+        patched.dedup();
+        patched
+    }
+
+    /// A parameter as an image sees it, or all of them.
+    pub(super) fn param_for(&self, weights: &Weights, id: ParamId, alone: Option<usize>) -> Tensor {
+        let tensor = weights.tensor(id);
+        let of_image = |patch: &&Patch| patch.param == id && Some(patch.image) == alone;
+        match self.patches.iter().find(of_image) {
+            Some(patch) => Tensor { address: patch.values.address(), ..tensor },
+            None => tensor,
+        }
+    }
+
+    /// A value: all images', or one's as a batch of one.
+    pub(super) fn value_for(&self, id: NodeId, alone: Option<usize>) -> Tensor {
+        let tensor = self.value(id);
+        match alone {
+            Some(image) if !tensor.spec.shared => Tensor {
+                address: tensor.address + (image * tensor.spec.image_bytes()) as u64,
+                images: 1,
+                ..tensor
+            },
+            _ => tensor,
+        }
+    }
+
+    /// The faults of one image of a node, as those of a batch of one.
+    pub(super) fn faults_alone(&self, id: NodeId, image: usize) -> Result<Option<Armed>> {
+        let armed = self.armed.get(&id.0).filter(|armed| armed.has_kernel_faults());
+        armed.map(|armed| self.armed_with(armed.table.alone(image), None, 0)).transpose()
+    }
+}
