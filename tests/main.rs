@@ -2,9 +2,11 @@
 
 mod allocations;
 mod attention;
+mod bench;
 mod campaign;
 mod checkpoint;
 mod cli;
+mod cublas;
 mod data;
 mod emulator;
 mod formula;

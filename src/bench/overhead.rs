@@ -1,17 +1,20 @@
 //! What it costs to stand ready for faults: whole forward passes and single layers, clean and armed, in
 //! turns within one run.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::run::OpRun;
 use super::{Effort, Shape, median};
 use crate::device::Device;
-use crate::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace};
 use crate::models::Model;
+use crate::ops::Op;
 use crate::progress::Progress;
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, Injectable, PlanKind, Weights};
-use crate::tensor::Map;
+use crate::tape::{Execution, NodeId, PlanKind, Weights};
+use crate::tensor::Spec;
 use crate::{Error, Result};
 
 /// A way to run the whole network, against the clean one.
@@ -71,21 +74,71 @@ impl Arming {
         }
     }
 
-    /// The table of a layer whose output is `map`; none where it stays clean.
-    fn table(self, layer: &str, site: Site, images: usize, map: Map) -> Result<Option<FaultTable>> {
+    /// The table of a layer for a site with `space`; none where it stays clean.
+    fn table(self, layer: &Layer<'_>, place: Place, images: usize) -> Result<Option<FaultTable>> {
         if self == Arming::Clean {
             return Ok(None);
         }
-        let mut draws = rng::stream(5, layer);
+        let Place { site, space, format } = place;
+        let mut draws = rng::stream(5, layer.name);
         let mut faults = Vec::new();
         for image in (0..images).filter(|_| self == Arming::OneAnImage) {
             // The lowest bit: whatever comes behind computes with ordinary numbers.
-            let masks = BitMasks::flip(1);
-            let element = draws.below(map.elements() as u64) as usize;
-            let entry = FaultEntry { site: site.code(), ..FaultEntry::output(element, masks, 0) };
-            faults.push((image, entry));
+            let masks = BitMasks::flip(1 << format.shift());
+            let element = draws.below(space.elements);
+            let [first, end] = space.k.map(u64::from);
+            let k = first + draws.below(end.saturating_sub(first).max(1));
+            let entry = FaultEntry::at(site, element, k as u32, masks, 0);
+            faults.push((image, FaultEntry { format: format.code(), ..entry }));
         }
-        FaultTable::new(layer, images, map, &faults).map(Some)
+        let space_of = |site| layer.op.site_space(site, &layer.inputs);
+        FaultTable::of_sites(layer.name, images, space_of, &faults).map(Some)
+    }
+}
+
+/// A layer with fault sites.
+struct Layer<'a> {
+    node: NodeId,
+    name: &'a str,
+    op: &'a Arc<dyn Op>,
+    inputs: Vec<Spec>,
+    output: Spec,
+}
+
+/// A site of a layer.
+#[derive(Clone, Copy)]
+struct Place {
+    site: Site,
+    space: SiteSpace,
+    /// Of the number that is hit.
+    format: Format,
+}
+
+impl<'a> Layer<'a> {
+    /// `None` for an input of the tape.
+    fn of(model: &'a Model, node: NodeId) -> Option<Layer<'a>> {
+        let recorded = model.tape.node(node);
+        let (name, op) = (recorded.name.as_str(), recorded.op.as_ref()?);
+        let inputs = model.tape.input_specs(node);
+        Some(Layer { node, name, op, inputs, output: recorded.spec })
+    }
+
+    /// Its sites within the launch that computes it, as far as `device` has them.
+    fn places(&self, device: &Device) -> Vec<Place> {
+        let variant = self.op.variant(&self.inputs);
+        let has = |site: &Site| match site.class() {
+            SiteClass::Memory => false,
+            SiteClass::Inner => !device.is_cpu() && (variant.is_some() || !site.has_term()),
+            _ => true,
+        };
+        let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
+        let is_operand = |site: Site| site.has_term() && site != Site::Accumulator;
+        let place = |site: Site| {
+            let space = self.op.site_space(site, &self.inputs)?;
+            let format = if is_operand(site) { operands } else { Format::Fp32 };
+            Some(Place { site, space, format })
+        };
+        Site::ALL.into_iter().filter(has).filter_map(place).collect()
     }
 }
 
@@ -114,8 +167,9 @@ fn ratio(times: &[f64], clean: &[f64]) -> f64 {
     median(&mut ratios)
 }
 
-/// Times `model` with random weights and images, whole, and the layers called `layers` alone (the first,
-/// the one with the most multiply-accumulates and the last if none are named).
+/// Times `model` with random weights and images, whole, and the layers called `layers` alone at each of
+/// their sites within a launch (if none are named: the first, the one with the most
+/// multiply-accumulates, the last, and the first attention).
 ///
 /// # Errors
 /// Those of the device; a layer that the model doesn't have.
@@ -127,15 +181,18 @@ pub fn overhead(
     effort: Effort,
     progress: &dyn Progress,
 ) -> Result<Overhead> {
-    let injectable = model.tape.injectable();
-    let chosen = choose(model, &injectable, layers)?;
-    progress.begin("bench", "parts", 0, 1 + chosen.len() as u64);
+    let chosen = choose(model, layers)?;
+    let parts: Vec<(&Layer<'_>, Place)> = chosen
+        .iter()
+        .flat_map(|layer| layer.places(device).into_iter().map(move |place| (layer, place)))
+        .collect();
+    progress.begin("bench", "parts", 0, 1 + parts.len() as u64);
     let passes = passes(model, device, batch, effort)?;
     progress.advance(1, "whole passes");
     let mut costs = Vec::new();
-    for layer in chosen {
-        costs.push(layer_cost(model, layer, Site::Output, device, batch, effort)?);
-        progress.advance(1, &layer.name);
+    for (layer, place) in parts {
+        costs.push(layer_cost(layer, place, device, batch, effort)?);
+        progress.advance(1, layer.name);
     }
     progress.end();
     Ok(Overhead {
@@ -149,29 +206,38 @@ pub fn overhead(
     })
 }
 
-fn choose<'a>(
-    model: &Model,
-    injectable: &'a [Injectable],
-    names: &[String],
-) -> Result<Vec<&'a Injectable>> {
-    if names.is_empty() {
-        let most = injectable.iter().max_by_key(|layer| layer.macs);
-        let mut chosen: Vec<&Injectable> =
-            [injectable.first(), most, injectable.last()].into_iter().flatten().collect();
-        chosen.dedup_by_key(|layer| layer.node);
-        return Ok(chosen);
-    }
-    let mut chosen = Vec::new();
+fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
+    let mut nodes = Vec::new();
     for name in names {
-        let node = model.tape.find(name)?;
-        let layer = injectable.iter().find(|layer| layer.node == node);
-        chosen.push(
-            layer.ok_or_else(|| {
-                Error::usage(format!("'{name}' is no convolution or linear layer"))
-            })?,
-        );
+        nodes.push(model.tape.find(name)?);
     }
-    Ok(chosen)
+    if names.is_empty() {
+        let layers = model.tape.injectable();
+        let most = layers.iter().max_by_key(|layer| layer.macs);
+        nodes.extend([layers.first(), most, layers.last()].into_iter().flatten().map(|l| l.node));
+        // The first layer with sites that those don't have: an attention.
+        let all = (0..model.tape.nodes().len()).map(NodeId);
+        nodes.extend(all.into_iter().find(|node| {
+            let layer = Layer::of(model, *node);
+            layer.is_some_and(|layer| layer.op.site_space(Site::Scores, &layer.inputs).is_some())
+        }));
+        nodes.sort_unstable();
+        nodes.dedup();
+    }
+    nodes
+        .into_iter()
+        .map(|node| {
+            let layer = Layer::of(model, node);
+            layer
+                .filter(|layer| {
+                    Site::ALL.iter().any(|site| layer.op.site_space(*site, &layer.inputs).is_some())
+                })
+                .ok_or_else(|| {
+                    let name = &model.tape.node(node).name;
+                    Error::usage(format!("'{name}' has no fault sites"))
+                })
+        })
+        .collect()
 }
 
 fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Result<Vec<PassCost>> {
@@ -189,9 +255,12 @@ fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Resul
         exec.begin(batch)?;
         exec.write(model.image, &pixels)?;
         for layer in model.tape.injectable() {
-            let spec = model.tape.node(layer.node).spec;
-            let images = spec.maps(batch);
-            if let Some(table) = arming.table(&layer.name, Site::Output, images, spec.map)? {
+            let Some(layer) = Layer::of(model, layer.node) else { continue };
+            let places = layer.places(device);
+            let Some(place) = places.iter().find(|place| place.site == Site::Output) else {
+                continue;
+            };
+            if let Some(table) = arming.table(&layer, *place, layer.output.maps(batch))? {
                 exec.arm(layer.node, table)?;
             }
         }
@@ -214,33 +283,27 @@ fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Resul
 }
 
 fn layer_cost(
-    model: &Model,
-    layer: &Injectable,
-    site: Site,
+    layer: &Layer<'_>,
+    place: Place,
     device: &Device,
     batch: usize,
     effort: Effort,
 ) -> Result<LayerCost> {
-    let node = model.tape.node(layer.node);
-    let inputs = model.tape.input_specs(layer.node);
-    let Some(op) = node.op.clone() else {
-        return Err(Error::usage(format!("'{}' is an input", layer.name)));
-    };
-    let shape = Shape::of(op, inputs, node.spec);
+    let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
     let case = shape.case(batch);
     let mut runs = Vec::with_capacity(ARMINGS.len());
     for arming in ARMINGS {
         let mut run = OpRun::new(&case, device, false)?;
-        run.arm(arming.table(&layer.name, site, node.spec.maps(batch), node.spec.map)?)?;
+        run.arm(arming.table(layer, place, layer.output.maps(batch))?)?;
         runs.push(run.repeated(device, effort)?);
     }
     let times = alternate(effort.rounds, |which| runs[which].elapsed_ms(device))?;
     let ratios = [ratio(&times[1], &times[0]), ratio(&times[2], &times[0])];
     let [clean_ms, armed_ms, faulty_ms] = times.map(|mut times| median(&mut times));
     Ok(LayerCost {
-        layer: layer.name.clone(),
+        layer: layer.name.into(),
         shape: shape.name,
-        site: site.name(),
+        site: place.site.name(),
         clean_ms,
         armed_ms,
         faulty_ms,

@@ -64,7 +64,8 @@ struct OverheadArgs {
     /// A model's name or a .toml file
     #[arg(long, default_value = "resnet50")]
     model: String,
-    /// Layers to time alone; the first, the one with the most multiply-accumulates and the last if absent
+    /// Layers to time alone, at each site; the first, the one with the most multiply-accumulates, the last
+    /// and the first attention if absent
     #[arg(long)]
     layer: Vec<String>,
     #[command(flatten)]

@@ -139,7 +139,7 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// The convolution that it is, if it is one.
+    /// The convolution that it is, if it is one; a linear layer is.
     fn as_conv2d(&self) -> Option<&conv2d::Conv2d> {
         None
     }

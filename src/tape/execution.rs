@@ -425,7 +425,7 @@ impl Execution {
             return Err(Error::usage("backward needs the train plan"));
         }
         let node = self.tape.node(output);
-        let expected = self.images() * node.spec.map.elements();
+        let expected = self.maps(node.spec) * node.spec.map.elements();
         if gradient.len() != expected {
             let found = gradient.len();
             let detail = format!("its gradient has {expected} values, got {found}");
