@@ -170,22 +170,26 @@ fn weights(model: &Model, seed: u64) -> Weights {
     weights
 }
 
-/// One graph for any number of images, with what lies in memory at its replay; another for other
-/// weights and for armed layers.
-fn check_forward(name: &str, side: usize) {
-    let bench = Bench::new(name, side);
+/// One graph for any number of images, with what lies in memory at its replay; another for armed layers,
+/// and other weights.
+fn check_forward(name: &str, with_other_weights: bool) {
+    let bench = Bench::new(name, 32);
     let others = weights(&bench.model, 4);
     let layer = bench.model.tape.injectable()[2].node;
-    let mut draws = rng::stream(1, "places");
-    let table = bench.faults(layer, 2, 40, &mut draws);
+    let table = bench.faults(layer, 2, 40, &mut rng::stream(1, "places"));
     let mut plain = bench.execution(PlanKind::Infer, false, 3);
     let mut graphed = bench.execution(PlanKind::Infer, true, 3);
     let mut answers = Vec::new();
-    // Images of the batch, pixels, weights, whether the layer is armed.
-    let rounds =
-        [(3, 0, 0, false), (1, 1, 0, false), (2, 2, 0, false), (2, 2, 0, true), (2, 2, 1, false)];
-    for (images, seed, which, armed) in rounds {
-        let weights = [&bench.weights, &others][which];
+    // Images of the batch, seed of their pixels, weights, whether the layer is armed.
+    let mut rounds = vec![
+        (2, 2, &bench.weights, false),
+        (3, 0, &bench.weights, false),
+        (2, 2, &bench.weights, true),
+    ];
+    if with_other_weights {
+        rounds.extend([(1, 1, &bench.weights, false), (2, 2, &others, false)]);
+    }
+    for (images, seed, weights, armed) in rounds {
         for execution in [&mut plain, &mut graphed] {
             bench.begin(execution, images, seed);
             if armed {
@@ -198,14 +202,21 @@ fn check_forward(name: &str, side: usize) {
         assert_eq!(bench.logits(&graphed), expected, "{name}: {images} images, armed: {armed}");
         answers.push(expected);
     }
-    assert_ne!(answers[2], answers[3], "{name}: the faults changed nothing");
-    assert_ne!(answers[2], answers[4]);
+    assert_ne!(answers[0], answers[2], "{name}: the faults changed nothing");
+    if with_other_weights {
+        assert_ne!(answers[0], answers[4]);
+    }
 }
 
 #[test]
-fn forward_passes_as_graphs_have_the_same_bits_in_every_family() {
-    for name in ["resnet_small", "mobilenet_v2", "swin_v2_t", "focalnet_tiny"] {
-        check_forward(name, 32);
+fn a_forward_pass_as_a_graph_has_the_same_bits() {
+    check_forward("resnet_small", true);
+}
+
+#[test]
+fn a_forward_pass_as_a_graph_has_the_same_bits_in_other_families() {
+    for name in ["mobilenet_v2", "swin_v2_t", "focalnet_tiny"] {
+        check_forward(name, false);
     }
 }
 
