@@ -2,7 +2,7 @@
 
 use flipside::Error;
 use flipside::device::{Buffer, Device, WorkDone};
-use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
 use flipside::ops::ema;
@@ -143,24 +143,27 @@ impl Bench {
         logits.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect()
     }
 
-    /// `each` faults in each of `images` images of a layer.
+    /// `each` faults at a site in each of `images` images of a layer.
     fn faults(
         &self,
-        node: NodeId,
+        (node, site): (NodeId, Site),
         images: usize,
         each: usize,
         draws: &mut impl Draw,
     ) -> FaultTable {
+        let inputs = self.model.tape.input_specs(node);
         let node = self.model.tape.node(node);
-        let map = node.spec.map;
+        let space = |site| node.op.as_ref().unwrap().site_space(site, &inputs);
         let faults: Vec<(usize, FaultEntry)> = (0..each * node.spec.maps(images))
             .map(|fault| {
-                let element = draws.below(map.elements() as u64) as usize;
+                let element = draws.below(space(site).unwrap().elements);
+                // A stray store moves by a few elements.
+                let k = if site == Site::StoreAstray { 2 + draws.below(5) as u32 } else { 0 };
                 let masks = BitMasks::flip(1 << (20 + draws.below(12)));
-                (fault / each, FaultEntry::output(element, masks, 0))
+                (fault / each, FaultEntry::at(site, element, k, masks, 0))
             })
             .collect();
-        FaultTable::new(&node.name, node.spec.maps(images), map, &faults).unwrap()
+        FaultTable::of_sites(&node.name, node.spec.maps(images), space, &faults).unwrap()
     }
 }
 
@@ -176,7 +179,7 @@ fn check_forward(name: &str, with_other_weights: bool) {
     let bench = Bench::new(name, 32);
     let others = weights(&bench.model, 4);
     let layer = bench.model.tape.injectable()[2].node;
-    let table = bench.faults(layer, 2, 40, &mut rng::stream(1, "places"));
+    let table = bench.faults((layer, Site::Output), 2, 40, &mut rng::stream(1, "places"));
     let mut plain = bench.execution(PlanKind::Infer, false, 3);
     let mut graphed = bench.execution(PlanKind::Infer, true, 3);
     let mut answers = Vec::new();
@@ -220,28 +223,30 @@ fn a_forward_pass_as_a_graph_has_the_same_bits_in_other_families() {
     }
 }
 
-/// Replays from nodes in any order, ResNet's side branches among them: an earlier replay's changes are
-/// gone, tables that grow are read whole.
+/// Replays from nodes in any order, ResNet's side branches among them, with faults in kernels and in
+/// memory: an earlier replay's changes are gone, tables that grow are read whole.
 #[test]
 fn replays_as_graphs_have_the_bits_of_whole_runs() {
     let bench = Bench::new("resnet_small", 16);
     let mut graphed = bench.execution(PlanKind::Golden, true, 3);
     let mut plain = bench.execution(PlanKind::Golden, false, 3);
-    let mut whole = bench.execution(PlanKind::Infer, false, 3);
+    let mut whole = bench.execution(PlanKind::Golden, false, 3);
     for execution in [&mut graphed, &mut plain] {
         execution.forward(&bench.weights).unwrap();
     }
     let clean = bench.logits(&plain);
     let layers = bench.model.tape.injectable();
     let mut draws = rng::stream(2, "order");
+    let sites = [Site::Output, Site::Input, Site::StoreLost, Site::StoreAstray, Site::Output];
     let (mut changed, mut order) = (0, draws.permutation(layers.len()));
     order.extend(draws.permutation(layers.len()));
     for (visit, index) in order.into_iter().enumerate() {
         let layer = &layers[index];
         // The second visit's tables are larger than the room that the first one made.
         let each = if visit < layers.len() { [1, 1] } else { [1, 9] };
+        let site = sites[visit % sites.len()];
         for each in each {
-            let table = bench.faults(layer.node, 3, each, &mut draws);
+            let table = bench.faults((layer.node, site), 3, each, &mut draws);
             for execution in [&mut whole, &mut plain, &mut graphed] {
                 execution.arm(layer.node, table.clone()).unwrap();
             }
@@ -252,8 +257,9 @@ fn replays_as_graphs_have_the_bits_of_whole_runs() {
                 execution.disarm();
             }
             let expected = bench.logits(&whole);
-            assert_eq!(bench.logits(&plain), expected, "{}", layer.name);
-            assert_eq!(bench.logits(&graphed), expected, "{} as a graph", layer.name);
+            let what = format!("{} at {}", site.name(), layer.name);
+            assert_eq!(bench.logits(&plain), expected, "{what}");
+            assert_eq!(bench.logits(&graphed), expected, "{what}, as a graph");
             changed += usize::from(expected != clean);
         }
     }
@@ -271,7 +277,7 @@ fn a_round_is_a_table_a_replay_and_an_answer() {
     let mut draws = rng::stream(3, "places");
     let mut round = |layer: usize, each: usize| {
         let node = layers[layer].node;
-        let table = bench.faults(node, 3, each, &mut draws);
+        let table = bench.faults((node, Site::Output), 3, each, &mut draws);
         execution.arm(node, table).unwrap();
         execution.replay_from(&bench.weights, node).unwrap();
         execution.disarm();
