@@ -29,7 +29,10 @@ pub struct KernelFile {
     /// Architectures beyond the usual ones, from a first line `// arch: sm_90a`.
     pub architectures: Vec<String>,
     pub kernels: Vec<Kernel>,
+    /// Those that the file itself defines, and those of headers that no earlier file includes.
     pub structures: Vec<Structure>,
+    /// Those of the headers that it includes.
+    included: Vec<Structure>,
 }
 
 /// The `.cu` files of a folder, in order of their names; none if the folder isn't there.
@@ -40,10 +43,22 @@ pub fn scan(folder: &Path, testing: bool) -> Result<Vec<KernelFile>, String> {
     };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
     paths.sort();
-    paths.into_iter().map(|path| read(path, testing)).collect()
+    let mut files = Vec::new();
+    let mut seen = Vec::new();
+    for path in paths {
+        let mut file = read(path, folder, testing)?;
+        for structure in std::mem::take(&mut file.included) {
+            if !seen.contains(&structure.name) {
+                seen.push(structure.name.clone());
+                file.structures.push(structure);
+            }
+        }
+        files.push(file);
+    }
+    Ok(files)
 }
 
-fn read(path: PathBuf, testing: bool) -> Result<KernelFile, String> {
+fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, String> {
     let at = |detail: String| format!("{}: {detail}", path.display());
     let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -60,15 +75,21 @@ fn read(path: PathBuf, testing: bool) -> Result<KernelFile, String> {
     let code = without_comments(&text);
     let kernels = kernels(&code).map_err(at)?;
     let structures = structures(&code).map_err(at)?;
+    let mut included = Vec::new();
+    for header in closure(&path, &[folder.to_path_buf()]).iter().skip(1) {
+        let text = std::fs::read_to_string(header).map_err(|error| at(error.to_string()))?;
+        included.extend(self::structures(&without_comments(&text)).map_err(at)?);
+    }
     for kernel in &kernels {
-        if !structures.iter().any(|structure| structure.name == kernel.args) {
+        let mut known = structures.iter().chain(&included);
+        if !known.any(|structure| structure.name == kernel.args) {
             return Err(at(format!(
-                "{} takes {}, which this file doesn't define (`struct {} {{ … }};`)",
+                "{} takes {}, which neither this file nor a header of it defines (`struct {} {{ … }};`)",
                 kernel.symbol, kernel.args, kernel.args
             )));
         }
     }
-    Ok(KernelFile { name, stem, testing, architectures, kernels, structures, path })
+    Ok(KernelFile { name, stem, testing, architectures, kernels, structures, included, path })
 }
 
 /// A symbol and a struct name may stand once in the whole program.

@@ -1,302 +1,267 @@
-// 2-D convolution as an implicit GEMM in exact fp32, forward and backward; linear layers are its
-// case of a 1×1 kernel. Shapes: x is (N, H, W, C), w is (R, S, C/G, O), y is (N, P, Q, O).
+// 2-D convolution as an implicit GEMM in exact fp32 (gemm.cuh); linear layers are its case of a 1×1
+// kernel. y[m, n] = Σ_κ x[tap(m, κ)]·w[κ, n], then the epilogue (epilogue.cuh); rows m are output pixels
+// of all images, κ = tap·C/G + channel.
 //
-// Every element is one chain of fmaf in the order of κ, from +0: forward and input gradients give
-// the same bits here, under emulation and on the CPU. Padding taps multiply by zero, as on every
-// device, so that 0·Inf is NaN. Deterministic: each element has one owner and one order.
-#include "flipside.cuh"
-#include "fault.cuh"
-#include "run_state.cuh"
+// Every element is one chain of fmaf in the order of κ, from +0: the same bits here, under emulation and
+// on the CPU. Padding taps multiply by zero, as on every device, so that 0·Inf is NaN. Deterministic: each
+// element has one owner and one order. Tiles follow from the layer's shape, never from the batch.
+//
+// Grid: (⌈N·P·Q/M⌉, ⌈O/G/N⌉, G) for the capacity; blocks beyond the valid images do nothing.
+#include "conv2d.cuh"
+#include "inner_faults.cuh"
 
-// A block of 256 threads computes a tile of 64 rows × 64 columns, 4 × 4 a thread, over slices of
-// 16 terms that pass through shared memory. Bytes: the tile reads 2·64·16 floats a slice for
-// 64·64·16 multiply-adds, 8 a byte.
-enum { TILE = 64, SLICE = 16, THREADS = 256, PER_THREAD = 4 };
+// Rows of A: the inputs under the taps of output pixels.
+template <class T> struct InputRows {
+    typedef AlongTerms<T, T::M> Carry;
+    const Conv2dArgs& args;
+    const u32 depth; // channels of a group
+    const bool whole; // quads lie in one tap, aligned
+    TermWalk walk;
+    const f32* image[Carry::SLOTS]; // its first pixel, this group's channels; null beyond the rows
+    u32 row[Carry::SLOTS], column[Carry::SLOTS]; // of the first tap
 
-struct Conv2dShared {
-    f32 a[SLICE][TILE + 4];
-    f32 b[SLICE][TILE + 4];
-};
-
-// One convolution. Pairs are (rows, columns). `faults` is only read by armed kernels.
-struct Conv2dArgs {
-    u64 x;          // (N, H, W, C)
-    u64 w;          // (R, S, C/G, O)
-    u64 y;          // (N, P, Q, O); a gradient in the backward passes
-    u64 bias;       // (O), or 0
-    u64 result;     // what the backward passes write: dx or dw
-    u64 state;      // RunState
-    u64 faults;     // FaultTable, or 0
-    u32 in_size[2];   // H, W
-    u32 out_size[2];  // P, Q
-    u32 in_channels;  // C
-    u32 out_channels; // O
-    u32 kernel[2];
-    u32 stride[2];
-    u32 padding[2];
-    u32 dilation[2];
-    u32 groups;
-    u32 accumulate; // backward: add to what `result` holds
-    u32 silent_bias[2]; // outputs from [0] to [1] whose bias counts as zero
-};
-
-struct Pixel {
-    u32 image, row, column;
-};
-
-static __device__ __forceinline__ bool is_silent(const u32 silent[2], u32 channel) {
-    return silent[0] <= channel && channel < silent[1];
-}
-
-// Pixel number m of maps of `size`.
-static __device__ __forceinline__ Pixel pixel_of(u32 m, const u32 size[2]) {
-    const u32 pixels = size[0] * size[1];
-    const u32 rest = m % pixels;
-    return {m / pixels, rest / size[1], rest % size[1]};
-}
-
-// The input position under tap `tap` of output position `output`, or -1 in the padding.
-static __device__ __forceinline__ i64 tap_input(const Conv2dArgs& args, u32 axis, u32 output,
-                                                u32 tap) {
-    const i64 at = (i64)output * args.stride[axis] + (i64)tap * args.dilation[axis] -
-                   (i64)args.padding[axis];
-    return at < (i64)args.in_size[axis] ? at : -1;
-}
-
-// The output position whose tap `tap` reads input position `input`, or -1 where there is none.
-static __device__ __forceinline__ i64 tap_output(const Conv2dArgs& args, u32 axis, u32 input,
-                                                 u32 tap) {
-    const i64 at = (i64)input + args.padding[axis] - (i64)tap * args.dilation[axis];
-    if (at < 0 || at % args.stride[axis] != 0) return -1;
-    const i64 output = at / args.stride[axis];
-    return output < (i64)args.out_size[axis] ? output : -1;
-}
-
-// The tile loop that the three passes share: acc[i][j] = Σ_κ A(row, κ)·B(κ, column), for row =
-// tile row + 4·(thread / 16) + i and column = tile column + 4·(thread % 16) + j. `load_a` and
-// `load_b` give elements; they are asked for κ < terms only, and give 0 outside the matrices.
-template <class LoadA, class LoadB>
-static __device__ __forceinline__ void multiply(Conv2dShared& shared, u32 terms,
-                                                f32 (&acc)[PER_THREAD][PER_THREAD],
-                                                const LoadA& load_a, const LoadB& load_b) {
-    const u32 thread = threadIdx.x;
-    const u32 row = thread / 16 * PER_THREAD;
-    const u32 column = thread % 16 * PER_THREAD;
-    for (u32 first = 0; first < terms; first += SLICE) {
-        const u32 depth = min((u32)SLICE, terms - first);
-        for (u32 at = thread; at < SLICE * TILE; at += THREADS) {
-            // Neighbouring threads take neighbouring κ of A and neighbouring columns of B.
-            const u32 a_term = at % SLICE, a_row = at / SLICE;
-            if (a_term < depth) shared.a[a_term][a_row] = load_a(a_row, first + a_term);
-            const u32 b_term = at / TILE, b_column = at % TILE;
-            if (b_term < depth) shared.b[b_term][b_column] = load_b(first + b_term, b_column);
+    __device__ __forceinline__ InputRows(const Conv2dArgs& args, u32 group, u32 first_row, u32 rows)
+        : args(args), depth(args.in_channels / args.groups), whole(depth % QUAD == 0),
+          walk(Carry::term(), args.kernel, depth) {
+        UNROLL for (u32 slot = 0; slot < Carry::SLOTS; ++slot) {
+            const u32 m = first_row + Carry::line(slot);
+            const Pixel pixel = pixel_of(m, args.out_size);
+            const u64 pixels = (u64)args.in_size[0] * args.in_size[1];
+            image[slot] = m < rows ? ptr<const f32>(args.x) +
+                                         pixel.image * pixels * args.in_channels + group * depth
+                                   : nullptr;
+            row[slot] = tap_input(args, 0, pixel.row, 0);
+            column[slot] = tap_input(args, 1, pixel.column, 0);
         }
-        __syncthreads();
-        for (u32 term = 0; term < depth; ++term) {
-            f32 a[PER_THREAD], b[PER_THREAD];
-            UNROLL for (u32 i = 0; i < PER_THREAD; ++i) a[i] = shared.a[term][row + i];
-            UNROLL for (u32 j = 0; j < PER_THREAD; ++j) b[j] = shared.b[term][column + j];
-            UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-                UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-                    acc[i][j] = fmaf(a[i], b[j], acc[i][j]);
+    }
+
+    // Where this slot's input under the walk's tap lies; null in the padding and past the last tap.
+    __device__ __forceinline__ const f32* at(u32 slot, const TermWalk& walk) const {
+        const u32 h = row[slot] + walk.row * args.dilation[0];
+        const u32 v = column[slot] + walk.column * args.dilation[1];
+        const bool inside = walk.row < args.kernel[0] && h < args.in_size[0] && v < args.in_size[1];
+        if (!inside || !image[slot]) return nullptr;
+        return image[slot] + (h * args.in_size[1] + v) * args.in_channels + walk.channel;
+    }
+    __device__ __forceinline__ f32 one(u32 slot, TermWalk& walk) const {
+        const f32* from = at(slot, walk);
+        walk.advance(1, args.kernel[1], depth);
+        return from ? *from : 0.0f;
+    }
+    __device__ __forceinline__ float4 quad(u32 slot) const {
+        if (whole) {
+            const f32* from = at(slot, walk);
+            return from ? *reinterpret_cast<const float4*>(from) : zeros();
+        }
+        TermWalk each = walk;
+        float4 four;
+        four.x = one(slot, each);
+        four.y = one(slot, each);
+        four.z = one(slot, each);
+        four.w = one(slot, each);
+        return four;
+    }
+    __device__ __forceinline__ void next() { walk.advance(SLICE, args.kernel[1], depth); }
+};
+
+// Columns of B: the weights of a group's output channels.
+template <class T> struct WeightColumns {
+    typedef AlongLines<T, T::N> Carry;
+    const f32* from; // of term 0
+    u32 stride, terms, count, first;
+    bool whole;
+
+    __device__ __forceinline__ WeightColumns(const Conv2dArgs& args, u32 group, u32 first_column,
+                                             u32 terms)
+        : stride(args.out_channels), terms(terms), first(0) {
+        const u32 columns = args.out_channels / args.groups;
+        const u32 column = first_column + Carry::line();
+        from = ptr<const f32>(args.w) + group * columns + column;
+        count = column < columns ? min(QUAD, columns - column) : 0;
+        whole = count == QUAD && args.out_channels % QUAD == 0 && columns % QUAD == 0;
+    }
+    __device__ __forceinline__ float4 quad(u32 slot) const {
+        const u32 term = first + Carry::term(slot);
+        return load_quad(from + (u64)term * stride, term < terms ? count : 0, whole);
+    }
+    __device__ __forceinline__ void next() { first += SLICE; }
+};
+
+// Which part of the product a block computes.
+struct Place {
+    u32 rows, pixels, columns;
+    u32 first_row, first_column, first_channel;
+};
+
+// Stores a tile's sums through the epilogue. `fault_of(image)` gives what hits that image's outputs.
+template <class T, class FaultOf>
+static __device__ __forceinline__ void store(const Conv2dArgs& args, const Place& place,
+                                             const f32 (&acc)[T::ROWS][T::COLUMNS],
+                                             const FaultOf& fault_of) {
+    const EpilogueArgs& epilogue = args.epilogue;
+    const bool aligned = args.out_channels % QUAD == 0 && place.columns % QUAD == 0;
+    f32* y = ptr<f32>(args.y) + place.first_channel;
+    const f32* residual = ptr<const f32>(epilogue.residual) + place.first_channel;
+    UNROLL for (u32 quad = 0; quad < T::COLUMNS / QUAD; ++quad) {
+        const u32 column = T::column(quad * QUAD);
+        if (place.first_column + column >= place.columns) continue;
+        const u32 count = min(QUAD, place.columns - place.first_column - column);
+        ChannelEpilogue channels[QUAD];
+        UNROLL for (u32 e = 0; e < QUAD; ++e) {
+            if (e < count) {
+                channels[e] = ChannelEpilogue(epilogue, place.first_channel + column + e);
+            }
+        }
+        UNROLL for (u32 i = 0; i < T::ROWS; ++i) {
+            const u32 row = place.first_row + T::row(i);
+            if (row >= place.rows) continue;
+            const u64 at = (u64)row * args.out_channels + column;
+            const auto fault = fault_of(row / place.pixels);
+            const float4 add =
+                load_quad(residual + at, epilogue.residual ? count : 0, aligned);
+            const f32 adds[QUAD] = {add.x, add.y, add.z, add.w};
+            f32 values[QUAD];
+            UNROLL for (u32 e = 0; e < QUAD; ++e) {
+                const u64 element = (u64)(place.first_channel + column + e) * place.pixels +
+                                    row % place.pixels;
+                f32 value = channels[e].output(epilogue, acc[i][quad * QUAD + e]);
+                value = fault(element, value);
+                values[e] = channels[e].finish(epilogue, value, adds[e]);
+            }
+            if (aligned) {
+                *reinterpret_cast<float4*>(y + at) =
+                    make_float4(values[0], values[1], values[2], values[3]);
+            } else {
+                UNROLL for (u32 e = 0; e < QUAD; ++e) {
+                    if (e < count) y[at + e] = values[e];
                 }
             }
         }
-        __syncthreads();
+    }
+    if (is_light(epilogue.activation)) return;
+    ROLLED for (u32 each = 0; each < T::ROWS * T::COLUMNS; ++each) {
+        const u32 row = place.first_row + T::row(each / T::COLUMNS);
+        const u32 column = T::column(each % T::COLUMNS);
+        if (row >= place.rows || place.first_column + column >= place.columns) continue;
+        f32* value = y + (u64)row * args.out_channels + column;
+        *value = heavily_activated(epilogue.activation, *value);
     }
 }
 
-// What a finished sum passes through on its way to memory.
-struct NoFault {
-    __device__ __forceinline__ f32 operator()(f32 value, u32, u64) const { return value; }
-};
-
-struct OutputFault {
-    u64 table;
-    // `element` is PyTorch's index within the image.
-    __device__ __forceinline__ f32 operator()(f32 value, u32 image, u64 element) const {
-        return apply_faults(table, image, element, value);
-    }
-};
-
-// y[m, n] = Σ_κ x[tap(m, κ)]·w[κ, n] + bias[n]; rows m are output pixels of all images.
-template <class Epilogue>
-static __device__ __forceinline__ void conv2d_forward(const Conv2dArgs& args, Conv2dShared& shared,
-                                                      const Epilogue& epilogue) {
-    const u32 images = ptr<const RunState>(args.state)->images;
+template <class T> static __device__ __forceinline__ Place place_of(const Conv2dArgs& args) {
     const u32 pixels = args.out_size[0] * args.out_size[1];
-    const u32 rows = images * pixels;
-    const u32 first_row = blockIdx.x * TILE;
-    if (first_row >= rows) return;
-    const u32 depth = args.in_channels / args.groups;
-    const u32 columns = args.out_channels / args.groups;
-    const u32 group = blockIdx.z;
-    const u32 first_column = blockIdx.y * TILE;
-    const f32* x = ptr<const f32>(args.x);
-    const f32* w = ptr<const f32>(args.w);
-    f32 acc[PER_THREAD][PER_THREAD] = {};
-    const auto load_a = [&](u32 row, u32 term) -> f32 {
-        if (first_row + row >= rows) return 0.0f;
-        const Pixel pixel = pixel_of(first_row + row, args.out_size);
-        const u32 tap = term / depth, channel = term % depth;
-        const i64 h = tap_input(args, 0, pixel.row, tap / args.kernel[1]);
-        const i64 v = tap_input(args, 1, pixel.column, tap % args.kernel[1]);
-        if (h < 0 || v < 0) return 0.0f;
-        const u64 at = ((u64)pixel.image * args.in_size[0] + h) * args.in_size[1] + v;
-        return x[at * args.in_channels + group * depth + channel];
-    };
-    const auto load_b = [&](u32 term, u32 column) -> f32 {
-        if (first_column + column >= columns) return 0.0f;
-        return w[(u64)term * args.out_channels + group * columns + first_column + column];
-    };
-    multiply(shared, depth * args.kernel[0] * args.kernel[1], acc, load_a, load_b);
-    f32* y = ptr<f32>(args.y);
-    UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-        const u32 row = first_row + threadIdx.x / 16 * PER_THREAD + i;
-        if (row >= rows) continue;
-        UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-            const u32 column = first_column + threadIdx.x % 16 * PER_THREAD + j;
-            if (column >= columns) continue;
-            const u32 channel = group * columns + column;
-            f32 value = acc[i][j];
-            if (args.bias) {
-                const bool silent = is_silent(args.silent_bias, channel);
-                value = value + (silent ? 0.0f : ptr<const f32>(args.bias)[channel]);
-            }
-            const u64 element = (u64)channel * pixels + row % pixels;
-            y[(u64)row * args.out_channels + channel] = epilogue(value, row / pixels, element);
-        }
+    const u32 columns = args.out_channels / args.groups, first_column = blockIdx.y * T::N;
+    const u32 rows = ptr<const RunState>(args.state)->images * pixels;
+    return {rows, pixels, columns, blockIdx.x * T::M, first_column,
+            blockIdx.z * columns + first_column};
+}
+
+template <class T, class Inner>
+static __device__ __forceinline__ void sums(const Conv2dArgs& args, GemmShared<T>& shared,
+                                            const Place& place, const Inner& faults,
+                                            f32 (&acc)[T::ROWS][T::COLUMNS]) {
+    const u32 terms = args.in_channels / args.groups * args.kernel[0] * args.kernel[1];
+    InputRows<T> a(args, blockIdx.z, place.first_row, place.rows);
+    WeightColumns<T> b(args, blockIdx.z, place.first_column, terms);
+    multiply<T, typename InputRows<T>::Carry, InputRows<T>, typename WeightColumns<T>::Carry,
+             WeightColumns<T>, Inner>(shared, terms, acc, a, b, faults);
+}
+
+// No faults.
+template <class T>
+static __device__ __forceinline__ void forward(const Conv2dArgs& args, GemmShared<T>& shared) {
+    const Place place = place_of<T>(args);
+    if (place.first_row >= place.rows) return;
+    f32 acc[T::ROWS][T::COLUMNS] = {};
+    sums(args, shared, place, NoInnerFaults<T>{}, acc);
+    store<T>(args, place, acc, [](u32) { return NoFault{}; });
+}
+
+// Faults of the sites `output` and `store lost`.
+template <class T>
+static __device__ __forceinline__ void finish_armed(const Conv2dArgs& args, const Place& place,
+                                                    const f32 (&acc)[T::ROWS][T::COLUMNS]) {
+    const u32 last = min(place.first_row + T::M, place.rows) - 1;
+    const Faults tile = faults_between(args.faults, place.first_row / place.pixels,
+                                       last / place.pixels + 1);
+    if (tile.none()) {
+        store<T>(args, place, acc, [](u32) { return NoFault{}; });
+    } else {
+        store<T>(args, place, acc,
+                 [&](u32 image) { return OutputFaults{faults_of(args.faults, image)}; });
     }
 }
 
-// Grid: (⌈N·P·Q/64⌉, ⌈O/G/64⌉, G) for the capacity N; blocks beyond the valid images do nothing.
-KERNEL(conv2d_forward_f32, Conv2dArgs, Conv2dShared, 256) {
-    conv2d_forward(args, shared, NoFault{});
+template <class T>
+static __device__ __forceinline__ void forward_armed(const Conv2dArgs& args,
+                                                     GemmShared<T>& shared) {
+    const Place place = place_of<T>(args);
+    if (place.first_row >= place.rows) return;
+    f32 acc[T::ROWS][T::COLUMNS] = {};
+    sums(args, shared, place, NoInnerFaults<T>{}, acc);
+    finish_armed<T>(args, place, acc);
 }
 
-// The same, and each finished sum is looked up in the fault table.
-KERNEL(conv2d_forward_f32_armed, Conv2dArgs, Conv2dShared, 256) {
-    conv2d_forward(args, shared, OutputFault{args.faults});
-}
-
-// dx[q, c] (+)= Σ_{tap, o} dy[p(q, tap), o]·w[tap, c, o]; rows q are input pixels of all images, κ =
-// tap·O/G + o. Grid: (⌈N·H·W/64⌉, ⌈C/G/64⌉, G). Taps that no output reads multiply by zero.
-KERNEL(conv2d_input_gradient_f32, Conv2dArgs, Conv2dShared, 256) {
-    const u32 images = ptr<const RunState>(args.state)->images;
-    const u32 rows = images * args.in_size[0] * args.in_size[1];
-    const u32 first_row = blockIdx.x * TILE;
-    if (first_row >= rows) return;
-    const u32 depth = args.out_channels / args.groups;
-    const u32 columns = args.in_channels / args.groups;
-    const u32 group = blockIdx.z;
-    const u32 first_column = blockIdx.y * TILE;
-    const f32* dy = ptr<const f32>(args.y);
-    const f32* w = ptr<const f32>(args.w);
-    f32* dx = ptr<f32>(args.result);
-    f32 acc[PER_THREAD][PER_THREAD] = {};
-    const u32 row0 = first_row + threadIdx.x / 16 * PER_THREAD;
-    const u32 column0 = first_column + threadIdx.x % 16 * PER_THREAD;
-    const auto at = [&](u32 i, u32 j) {
-        return (u64)(row0 + i) * args.in_channels + group * columns + column0 + j;
-    };
-    const auto inside = [&](u32 i, u32 j) { return row0 + i < rows && column0 + j < columns; };
-    UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-        UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-            if (args.accumulate && inside(i, j)) acc[i][j] = dx[at(i, j)];
-        }
-    }
-    const auto load_a = [&](u32 row, u32 term) -> f32 {
-        if (first_row + row >= rows) return 0.0f;
-        const Pixel pixel = pixel_of(first_row + row, args.in_size);
-        const u32 tap = term / depth, channel = term % depth;
-        const i64 p = tap_output(args, 0, pixel.row, tap / args.kernel[1]);
-        const i64 q = tap_output(args, 1, pixel.column, tap % args.kernel[1]);
-        if (p < 0 || q < 0) return 0.0f;
-        const u64 from = ((u64)pixel.image * args.out_size[0] + p) * args.out_size[1] + q;
-        return dy[from * args.out_channels + group * depth + channel];
-    };
-    const auto load_b = [&](u32 term, u32 column) -> f32 {
-        if (first_column + column >= columns) return 0.0f;
-        const u32 tap = term / depth, channel = term % depth;
-        const u64 from = (u64)tap * columns + first_column + column;
-        return w[from * args.out_channels + group * depth + channel];
-    };
-    multiply(shared, depth * args.kernel[0] * args.kernel[1], acc, load_a, load_b);
-    UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-        UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-            if (inside(i, j)) dx[at(i, j)] = acc[i][j];
-        }
-    }
-}
-
-// dw[κ, o] (+)= Σ_pixels x[tap(pixel, κ)]·dy[pixel, o]; rows are κ = tap·C/G + c, terms are the output
-// pixels of all images in order. Grid: (⌈K/64⌉, ⌈O/G/64⌉, G).
-KERNEL(conv2d_weight_gradient_f32, Conv2dArgs, Conv2dShared, 256) {
-    const u32 images = ptr<const RunState>(args.state)->images;
-    const u32 depth = args.in_channels / args.groups;
-    const u32 rows = depth * args.kernel[0] * args.kernel[1];
-    const u32 columns = args.out_channels / args.groups;
-    const u32 group = blockIdx.z;
-    const u32 first_row = blockIdx.x * TILE;
-    const u32 first_column = blockIdx.y * TILE;
-    const f32* x = ptr<const f32>(args.x);
-    const f32* dy = ptr<const f32>(args.y);
-    f32* dw = ptr<f32>(args.result);
-    f32 acc[PER_THREAD][PER_THREAD] = {};
-    const u32 row0 = first_row + threadIdx.x / 16 * PER_THREAD;
-    const u32 column0 = first_column + threadIdx.x % 16 * PER_THREAD;
-    const auto at = [&](u32 i, u32 j) {
-        return (u64)(row0 + i) * args.out_channels + group * columns + column0 + j;
-    };
-    const auto inside = [&](u32 i, u32 j) { return row0 + i < rows && column0 + j < columns; };
-    UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-        UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-            if (args.accumulate && inside(i, j)) acc[i][j] = dw[at(i, j)];
-        }
-    }
-    const auto load_a = [&](u32 row, u32 term) -> f32 {
-        if (first_row + row >= rows) return 0.0f;
-        const u32 tap = (first_row + row) / depth, channel = (first_row + row) % depth;
-        const Pixel pixel = pixel_of(term, args.out_size);
-        const i64 h = tap_input(args, 0, pixel.row, tap / args.kernel[1]);
-        const i64 v = tap_input(args, 1, pixel.column, tap % args.kernel[1]);
-        if (h < 0 || v < 0) return 0.0f;
-        const u64 from = ((u64)pixel.image * args.in_size[0] + h) * args.in_size[1] + v;
-        return x[from * args.in_channels + group * depth + channel];
-    };
-    const auto load_b = [&](u32 term, u32 column) -> f32 {
-        if (first_column + column >= columns) return 0.0f;
-        return dy[(u64)term * args.out_channels + group * columns + first_column + column];
-    };
-    multiply(shared, images * args.out_size[0] * args.out_size[1], acc, load_a, load_b);
-    UNROLL for (u32 i = 0; i < PER_THREAD; ++i) {
-        UNROLL for (u32 j = 0; j < PER_THREAD; ++j) {
-            if (inside(i, j)) dw[at(i, j)] = acc[i][j];
-        }
-    }
-}
-
-struct Conv2dBiasArgs {
-    u64 dy;     // (N, P, Q, O)
-    u64 result; // (O)
-    u64 state;  // RunState
-    u32 pixels; // P·Q
-    u32 out_channels;
-    u32 accumulate;
-    u32 unused;
-    u32 silent_bias[2];
+template <class T> struct ArmedShared {
+    GemmShared<T> tiles;
+    Marks marks;
 };
 
-// db[o] (+)= Σ_pixels dy[pixel, o], in order. One thread a channel, neighbours read neighbours; grid
-// (⌈O/64⌉), block 64.
-KERNEL(conv2d_bias_gradient_f32, Conv2dBiasArgs, NoShared, 64) {
-    const u32 channel = blockIdx.x * blockDim.x + threadIdx.x;
-    if (channel >= args.out_channels) return;
-    const u64 pixels = (u64)ptr<const RunState>(args.state)->images * args.pixels;
-    const f32* dy = ptr<const f32>(args.dy);
-    f32* db = ptr<f32>(args.result);
-    f32 sum = args.accumulate ? db[channel] : 0.0f;
-    const bool silent = is_silent(args.silent_bias, channel);
-    for (u64 pixel = 0; pixel < pixels && !silent; ++pixel) sum = sum + dy[pixel * args.out_channels + channel];
-    db[channel] = sum;
+// Faults of every site of a kernel.
+template <class T>
+static __device__ __forceinline__ void forward_armed_inner(const Conv2dArgs& args,
+                                                           ArmedShared<T>& shared) {
+    const Place place = place_of<T>(args);
+    if (place.first_row >= place.rows) return;
+    const u32 end = place.first_channel + min(T::N, place.columns - place.first_column);
+    const InnerFaults<T> faults = {args.faults,         place.rows, place.pixels, place.first_row,
+                                   place.first_channel, end,        shared.marks};
+    faults.mark();
+    f32 acc[T::ROWS][T::COLUMNS] = {};
+    sums(args, shared.tiles, place, faults, acc);
+    finish_armed<T>(args, place, acc);
+}
+
+typedef Tile<128, 128> Large;
+typedef Tile<128, 64> Medium;
+typedef Tile<64, 64> Small;
+typedef Tile<128, 32> Narrow;
+
+KERNEL(conv2d_forward_f32_128x128, Conv2dArgs, GemmShared<Large>, 256) {
+    forward<Large>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x64, Conv2dArgs, GemmShared<Medium>, 256) {
+    forward<Medium>(args, shared);
+}
+KERNEL(conv2d_forward_f32_64x64, Conv2dArgs, GemmShared<Small>, 128) {
+    forward<Small>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x32, Conv2dArgs, GemmShared<Narrow>, 128) {
+    forward<Narrow>(args, shared);
+}
+
+KERNEL(conv2d_forward_f32_128x128_armed, Conv2dArgs, GemmShared<Large>, 256) {
+    forward_armed<Large>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x64_armed, Conv2dArgs, GemmShared<Medium>, 256) {
+    forward_armed<Medium>(args, shared);
+}
+KERNEL(conv2d_forward_f32_64x64_armed, Conv2dArgs, GemmShared<Small>, 128) {
+    forward_armed<Small>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x32_armed, Conv2dArgs, GemmShared<Narrow>, 128) {
+    forward_armed<Narrow>(args, shared);
+}
+
+KERNEL(conv2d_forward_f32_128x128_armed_inner, Conv2dArgs, ArmedShared<Large>, 256) {
+    forward_armed_inner<Large>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x64_armed_inner, Conv2dArgs, ArmedShared<Medium>, 256) {
+    forward_armed_inner<Medium>(args, shared);
+}
+KERNEL(conv2d_forward_f32_64x64_armed_inner, Conv2dArgs, ArmedShared<Small>, 128) {
+    forward_armed_inner<Small>(args, shared);
+}
+KERNEL(conv2d_forward_f32_128x32_armed_inner, Conv2dArgs, ArmedShared<Narrow>, 128) {
+    forward_armed_inner<Narrow>(args, shared);
 }

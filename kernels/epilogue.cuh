@@ -30,10 +30,16 @@ struct EpilogueArgs {
     u32 silent_bias[2]; // channels from [0] to [1] whose bias counts as zero
 };
 
-static __device__ __forceinline__ f32 activated(u32 code, f32 x) {
+// The curves that cost a comparison or two are part of the unrolled store; the others run over what was
+// stored, in a loop (`activate_stored`), so that their code is there once.
+static __device__ __forceinline__ bool is_light(u32 code) { return code <= RELU6; }
+
+static __device__ __forceinline__ f32 lightly_activated(u32 code, f32 x) {
+    return code == RELU ? Relu::value(x) : code == RELU6 ? Relu6::value(x) : x;
+}
+
+static __device__ __forceinline__ f32 heavily_activated(u32 code, f32 x) {
     switch (code) {
-        case RELU: return Relu::value(x);
-        case RELU6: return Relu6::value(x);
         case SILU: return Silu::value(x);
         case GELU: return Gelu::value(x);
         case GELU_TANH: return GeluTanh::value(x);
@@ -66,11 +72,11 @@ struct ChannelEpilogue {
         return args.bias ? sum + bias : sum;
     }
 
-    // What the nodes behind it make of the output; `at` is its place in the output's map.
-    __device__ __forceinline__ f32 finish(const EpilogueArgs& args, f32 value, u64 at) const {
+    // What the nodes behind it make of the output, but for a heavy activation.
+    __device__ __forceinline__ f32 finish(const EpilogueArgs& args, f32 value, f32 residual) const {
         if (args.norm_var) value = fmaf(value, scale, shift);
-        if (args.residual) value = value + ptr<const f32>(args.residual)[at];
-        return activated(args.activation, value);
+        if (args.residual) value = value + residual;
+        return lightly_activated(args.activation, value);
     }
 };
 

@@ -9,6 +9,7 @@ mod cli;
 mod cublas;
 mod data;
 mod emulator;
+mod faults;
 mod formula;
 mod graphs;
 mod kernel_networks;

@@ -1,6 +1,6 @@
 //! What an operation's passes are given: views of memory, and what to do with it.
 
-use super::{RunState, Step};
+use super::{DeviceStep, RunState, Step};
 use crate::device::{Device, KernelArgs};
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Region, Tensor};
@@ -40,6 +40,8 @@ pub struct Forward<'a> {
     pub faults: Option<ArmedFaults<'a>>,
     /// Nodes that run with this one, on the CPU; the output is the last one's.
     pub steps: &'a [Step<'a>],
+    /// The same on other devices.
+    pub device_steps: &'a [DeviceStep],
     /// Whether the CPU may use every core for this one pass.
     pub parallel: bool,
     pub inputs: &'a [Tensor],

@@ -1,12 +1,15 @@
-//! What happens to the finished sums of a convolution or linear layer on the CPU while they are still
-//! in the first-level cache: bias, fault, and the steps of the nodes that run with it.
+//! What happens to the finished sums of a convolution or linear layer before they are in memory: bias,
+//! fault, and the steps of the nodes that run with it. The CPU takes them through while they are in the
+//! first-level cache, in the order of the nodes; kernels while they are in registers
+//! (`kernels/epilogue.cuh`), in one order: batch norm, addition, activation.
 //!
-//! The order is that of the nodes; each step gives the bits that its own node would.
+//! Each step gives the bits that its own node would.
 
 use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
 use super::simd::InstructionSet;
 use crate::fault::FaultTable;
+use crate::kernel_args;
 use crate::tensor::Map;
 
 /// A node that runs with the convolution or linear layer before it.
@@ -18,6 +21,83 @@ pub enum Step<'a> {
     Add { values: &'a [f32] },
     /// y = f(x).
     Activate(Activation),
+}
+
+/// What a step does. Kernels take steps in this order, each at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StepKind {
+    Affine,
+    Add,
+    Activate,
+}
+
+/// A step as kernels take it: addresses on the device.
+#[derive(Clone, Copy, Debug)]
+pub enum DeviceStep {
+    /// Batch norm in eval mode: one of each a channel.
+    Affine {
+        weight: u64,
+        bias: u64,
+        mean: u64,
+        var: u64,
+        eps: f32,
+    },
+    /// y = x + values, a batch of maps of the output's shape.
+    Add {
+        values: u64,
+    },
+    Activate(Activation),
+}
+
+kernel_args! {
+    /// Part of the arguments of kernels with an epilogue; see `kernels/epilogue.cuh`.
+    #[derive(Default)]
+    pub struct EpilogueArgs {
+        pub bias: u64,
+        pub norm_weight: u64,
+        pub norm_bias: u64,
+        pub norm_mean: u64,
+        pub norm_var: u64,
+        pub residual: u64,
+        pub norm_eps: f32,
+        pub activation: u32,
+        pub silent_bias: [u32; 2],
+    }
+}
+
+impl EpilogueArgs {
+    /// Those of `steps`, which the tape has put in the kernels' order, without a bias.
+    pub fn of(steps: &[DeviceStep]) -> EpilogueArgs {
+        let mut args = EpilogueArgs::default();
+        for step in steps {
+            match *step {
+                DeviceStep::Affine { weight, bias, mean, var, eps } => {
+                    args.norm_weight = weight;
+                    args.norm_bias = bias;
+                    args.norm_mean = mean;
+                    args.norm_var = var;
+                    args.norm_eps = eps;
+                }
+                DeviceStep::Add { values } => args.residual = values,
+                DeviceStep::Activate(activation) => args.activation = activation_code(activation),
+            }
+        }
+        args
+    }
+}
+
+/// `ActivationCode` of `kernels/epilogue.cuh`.
+const fn activation_code(activation: Activation) -> u32 {
+    match activation {
+        Activation::Relu => 1,
+        Activation::Relu6 => 2,
+        Activation::Silu => 3,
+        Activation::Gelu => 4,
+        Activation::GeluTanh => 5,
+        Activation::Sigmoid => 6,
+        Activation::QuickGelu => 7,
+        Activation::Tanh => 8,
+    }
 }
 
 /// Bias, faults and steps of one launch.

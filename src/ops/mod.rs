@@ -47,7 +47,7 @@ pub mod window;
 
 pub use arenas::Arenas;
 pub use context::{ArmedFaults, Backward, Forward, Gradient};
-pub use epilogue::Step;
+pub use epilogue::{DeviceStep, EpilogueArgs, Step, StepKind};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
@@ -55,7 +55,7 @@ pub use variant::{KernelVariant, Sharing};
 use crate::Result;
 use crate::device::{KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
-use crate::tensor::{Region, Spec};
+use crate::tensor::{Region, Spec, Tensor};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
@@ -185,18 +185,23 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         true
     }
 
-    /// Whether forward, in eval mode on the CPU, also runs the steps of the nodes behind it.
+    /// Whether forward, in eval mode, also runs the steps of the nodes behind it.
     fn takes_steps(&self) -> bool {
         false
     }
 
-    /// Whether it can be such a step, element by element on its first or second input.
-    fn is_step(&self) -> bool {
-        false
+    /// The kind of step that it can be, element by element on its first or second input.
+    fn step_kind(&self) -> Option<StepKind> {
+        None
     }
 
     /// It as a step: `params` as in the passes, `other` the values of its other input if it has two.
     fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+        None
+    }
+
+    /// The same for kernels.
+    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
         None
     }
 
@@ -242,10 +247,12 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
+        checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
         checked::<ema::EmaUpdateArgs>(),
+        checked::<EpilogueArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),

@@ -11,7 +11,7 @@ use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
 use crate::device::{Buffer, Device};
 use crate::ops::memory_fault::Pass;
-use crate::ops::{ArmedFaults, Backward, Forward, Gradient, Op, RunState, Step};
+use crate::ops::{ArmedFaults, Backward, DeviceStep, Forward, Gradient, Op, RunState, Step};
 use crate::tensor::{Map, Region, Span, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -85,8 +85,8 @@ impl Execution {
             }
         }
         // Steps read running statistics, and no value that lies inside a launch is kept.
-        let lowering = if kind == PlanKind::Infer && device.is_cpu() {
-            Lowering::fused(tape, &needed, outputs)
+        let lowering = if kind == PlanKind::Infer {
+            Lowering::fused(tape, &needed, outputs, !device.is_cpu())
         } else {
             Lowering::alone(tape)
         };
@@ -320,7 +320,7 @@ impl Execution {
             return Ok(());
         };
         let id = *id;
-        let steps = self.steps(weights, id, behind, alone)?;
+        let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
         let node = self.tape.node(id);
         let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
         if region.is_empty() {
@@ -352,6 +352,7 @@ impl Execution {
                 .filter(|armed| armed.has_kernel_faults())
                 .map(|armed| ArmedFaults { table: &armed.table, address: armed.address() }),
             steps: &steps,
+            device_steps: &device_steps,
             parallel: self.parallel,
             inputs: &inputs,
             params: &params,
@@ -367,39 +368,45 @@ impl Execution {
         self.timed(op.kind(), macs, || op.forward(&mut context))
     }
 
-    /// The nodes of a launch behind its head, as steps.
+    /// The nodes of a launch behind its head, as steps: the CPU's, or those of kernels.
     fn steps<'a>(
         &'a self,
         weights: &'a Weights,
         head: NodeId,
         behind: &[NodeId],
         alone: Option<usize>,
-    ) -> Result<Vec<Step<'a>>> {
-        if behind.is_empty() {
-            return Ok(Vec::new());
-        }
-        if self.state.training != 0 {
+    ) -> Result<(Vec<Step<'a>>, Vec<DeviceStep>)> {
+        let (mut steps, mut device_steps) = (Vec::new(), Vec::new());
+        if self.state.training != 0 && !behind.is_empty() {
             return Err(Error::usage("a training pass needs the train plan"));
         }
         let mut before = head;
-        let mut steps = Vec::with_capacity(behind.len());
         for id in behind {
             let node = self.tape.node(*id);
-            // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
-            let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
-            let param = |param: &ParamId| host(self.param_for(weights, *param, alone));
-            let params: Vec<&[f32]> = node.params.iter().map(param).collect();
+            let params: Vec<Tensor> =
+                node.params.iter().map(|param| self.param_for(weights, *param, alone)).collect();
             let other = node.inputs.iter().find(|input| **input != before);
-            let other = other.map(|input| host(self.value_for(*input, alone)));
-            let step = node.op.as_ref().and_then(|op| op.step(&params, other));
-            let unsupported = || Error::Unsupported {
-                op: format!("{} behind {}", node.name, self.tape.node(head).name),
-                device: self.device.kind().to_string(),
+            let other = other.map(|input| self.value_for(*input, alone));
+            let op = node.op.as_ref();
+            let known = if self.device.is_cpu() {
+                // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
+                let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
+                let params: Vec<&[f32]> = params.into_iter().map(host).collect();
+                let step = op.and_then(|op| op.step(&params, other.map(host)));
+                step.map(|step| steps.push(step))
+            } else {
+                let step = op.and_then(|op| op.device_step(&params, other));
+                step.map(|step| device_steps.push(step))
             };
-            steps.push(step.ok_or_else(unsupported)?);
+            if known.is_none() {
+                return Err(Error::Unsupported {
+                    op: format!("{} behind {}", node.name, self.tape.node(head).name),
+                    device: self.device.kind().to_string(),
+                });
+            }
             before = *id;
         }
-        Ok(steps)
+        Ok((steps, device_steps))
     }
 
     /// # Errors

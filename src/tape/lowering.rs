@@ -3,6 +3,7 @@
 //! nodes keep their names, and the bits are those of nodes that run alone.
 
 use super::{NodeId, Tape};
+use crate::ops::StepKind;
 
 /// The launches of a pass: each runs a head and the steps behind it, and makes the value of its last
 /// node; the values of the others are never in memory.
@@ -23,8 +24,9 @@ impl Lowering {
     }
 
     /// Joins each head with the steps behind it, as far as nobody else reads what lies between.
-    /// `needed` are the nodes that run, `outputs` those whose values are asked for.
-    pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId]) -> Lowering {
+    /// `needed` are the nodes that run, `outputs` those whose values are asked for; `ordered`: steps
+    /// come in the order that kernels take them in ([`StepKind`]), each at most once.
+    pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId], ordered: bool) -> Lowering {
         let mut lowering = Lowering::alone(tape);
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes().len()];
         for (index, node) in tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
@@ -38,9 +40,11 @@ impl Lowering {
             }
             let map = tape.nodes()[head].spec.map;
             let mut last = head;
+            let mut before: Option<StepKind> = None;
             while let [reader] = readers[last][..] {
                 let node = &tape.nodes()[reader];
-                let is_step = node.op.as_ref().is_some_and(|op| op.is_step());
+                let kind = node.op.as_ref().and_then(|op| op.step_kind());
+                let is_step = kind.is_some() && !(ordered && before >= kind);
                 // A node that is another launch's already has more members than itself.
                 let free = lowering.launches[reader].len() == 1;
                 if outputs.contains(&NodeId(last)) || !is_step || !free || node.spec.map != map {
@@ -50,6 +54,7 @@ impl Lowering {
                 members.push(NodeId(reader));
                 lowering.launches[reader] = members;
                 last = reader;
+                before = kind;
             }
             for member in lowering.launches[last].clone() {
                 lowering.last[member.0] = last;

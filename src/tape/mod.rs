@@ -14,6 +14,7 @@ mod timings;
 mod weights;
 
 pub use execution::Execution;
+pub use faults::entries;
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
 pub use plan::{Plan, PlanKind, Slot};

@@ -7,9 +7,9 @@ mod cuda;
 use serde::{Deserialize, Serialize};
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op, Step};
+use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Map, Region, Spec, Tensor};
 
 pub use cpu::apply;
 pub use cuda::{ActivationBackwardArgs, ActivationForwardArgs};
@@ -85,12 +85,16 @@ impl Op for Activation {
         region
     }
 
-    fn is_step(&self) -> bool {
-        true
+    fn step_kind(&self) -> Option<StepKind> {
+        Some(StepKind::Activate)
     }
 
     fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
         Some(Step::Activate(*self))
+    }
+
+    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
+        Some(DeviceStep::Activate(*self))
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

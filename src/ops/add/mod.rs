@@ -10,8 +10,8 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op, Step, mask};
-use crate::tensor::{Map, Region, Spec};
+use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind, mask};
+use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
 pub use cuda::{AddBackwardArgs, AddForwardArgs};
@@ -63,8 +63,8 @@ impl Op for Add {
         region
     }
 
-    fn is_step(&self) -> bool {
-        true
+    fn step_kind(&self) -> Option<StepKind> {
+        Some(StepKind::Add)
     }
 
     fn step<'a>(&self, _params: &[&'a [f32]], other: Option<&'a [f32]>) -> Option<Step<'a>> {
@@ -74,6 +74,10 @@ impl Op for Add {
     /// Which share is dropped changes no cost.
     fn settings(&self) -> serde_json::Value {
         serde_json::json!({ "drops_branches": self.depth > 0.0 })
+    }
+
+    fn device_step(&self, _params: &[Tensor], other: Option<Tensor>) -> Option<DeviceStep> {
+        other.map(|values| DeviceStep::Add { values: values.address })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

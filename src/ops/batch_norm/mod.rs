@@ -15,8 +15,10 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step};
-use crate::tensor::{Map, Region, Spec};
+use super::{
+    Backward, DeviceStep, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
+};
+use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
 pub use cuda::{BatchNormBackwardArgs, BatchNormCombineArgs, BatchNormForwardArgs};
@@ -104,14 +106,20 @@ impl Op for BatchNorm {
     }
 
     /// In eval mode, where it is a multiplication and an addition.
-    fn is_step(&self) -> bool {
-        true
+    fn step_kind(&self) -> Option<StepKind> {
+        Some(StepKind::Affine)
     }
 
     fn step<'a>(&self, params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
         let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| params[index]);
         let (scale, shift) = cpu::scale_and_shift(self.eps, params);
         Some(Step::Affine { scale, shift })
+    }
+
+    fn device_step(&self, params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
+        let [weight, bias, mean, var] =
+            [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| params[index].address);
+        Some(DeviceStep::Affine { weight, bias, mean, var, eps: self.eps })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

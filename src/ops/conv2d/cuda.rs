@@ -1,9 +1,12 @@
-//! Arguments and grids of `kernels/conv2d.cu`.
+//! Arguments and grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
+//! a layer takes.
 
 use super::Conv2d;
 use crate::Result;
+use crate::fault::Format;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward};
+use crate::ops::epilogue::EpilogueArgs;
+use crate::ops::{Backward, Forward, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -12,8 +15,8 @@ kernel_args! {
         pub x: u64,
         pub w: u64,
         pub y: u64,
-        pub bias: u64,
         pub result: u64,
+        pub partial: u64,
         pub state: u64,
         pub faults: u64,
         pub in_size: [u32; 2],
@@ -26,44 +29,172 @@ kernel_args! {
         pub dilation: [u32; 2],
         pub groups: u32,
         pub accumulate: u32,
-        pub silent_bias: [u32; 2],
+        pub splits: u32,
+        pub unused: u32,
+        pub epilogue: EpilogueArgs,
     }
-}
-
-kernel_args! {
+    /// The total of a weight gradient's parts.
+    pub struct Conv2dTotalArgs {
+        pub partial: u64,
+        pub result: u64,
+        pub elements: u64,
+        pub splits: u32,
+        pub accumulate: u32,
+    }
     /// The gradient of a bias; see the kernel's file.
     pub struct Conv2dBiasArgs {
         pub dy: u64,
+        pub partial: u64,
         pub result: u64,
         pub state: u64,
         pub pixels: u32,
         pub out_channels: u32,
+        pub parts: u32,
         pub accumulate: u32,
-        pub unused: u32,
         pub silent_bias: [u32; 2],
     }
 }
 
-const TILE: usize = 64;
-const BLOCK: [u32; 3] = [256, 1, 1];
+/// A tile of the exact kernels (`kernels/gemm.cuh`): rows × columns of a block, and its kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tile {
+    rows: usize,
+    columns: usize,
+    /// Clean, with faults at its end, with faults in its loop too.
+    forward: [&'static str; 3],
+    input_gradient: &'static str,
+}
+
+impl Tile {
+    const LARGE: Tile = Tile {
+        rows: 128,
+        columns: 128,
+        forward: [
+            "conv2d_forward_f32_128x128",
+            "conv2d_forward_f32_128x128_armed",
+            "conv2d_forward_f32_128x128_armed_inner",
+        ],
+        input_gradient: "conv2d_input_gradient_f32_128x128",
+    };
+    const MEDIUM: Tile = Tile {
+        rows: 128,
+        columns: 64,
+        forward: [
+            "conv2d_forward_f32_128x64",
+            "conv2d_forward_f32_128x64_armed",
+            "conv2d_forward_f32_128x64_armed_inner",
+        ],
+        input_gradient: "conv2d_input_gradient_f32_128x64",
+    };
+    const SMALL: Tile = Tile {
+        rows: 64,
+        columns: 64,
+        forward: [
+            "conv2d_forward_f32_64x64",
+            "conv2d_forward_f32_64x64_armed",
+            "conv2d_forward_f32_64x64_armed_inner",
+        ],
+        input_gradient: "conv2d_input_gradient_f32_64x64",
+    };
+    const NARROW: Tile = Tile {
+        rows: 128,
+        columns: 32,
+        forward: [
+            "conv2d_forward_f32_128x32",
+            "conv2d_forward_f32_128x32_armed",
+            "conv2d_forward_f32_128x32_armed_inner",
+        ],
+        input_gradient: "conv2d_input_gradient_f32_128x32",
+    };
+
+    /// The tile for `columns` channels of a group and `pixels` of an image: as large as leaves little
+    /// of it empty, and small where maps are, since there are few blocks then. It follows from the shape
+    /// alone, so that an image's bits and the reach of its faults don't depend on its batch.
+    const fn of(columns: usize, pixels: usize) -> Tile {
+        if columns <= 32 {
+            Tile::NARROW
+        } else if pixels <= 64 {
+            Tile::SMALL
+        } else if columns <= 64 || pixels <= 256 {
+            Tile::MEDIUM
+        } else {
+            Tile::LARGE
+        }
+    }
+
+    /// Threads, of 8 × 8 elements where the tile is wide, else 8 × 4.
+    const fn block(self) -> [u32; 3] {
+        let across = if self.columns >= 128 { 8 } else { 4 };
+        [(self.rows / 8 * (self.columns / across)) as u32, 1, 1]
+    }
+
+    /// Blocks for a product of `rows` × `columns` a group.
+    fn grid(self, rows: usize, columns: usize, groups: usize) -> [u32; 3] {
+        [rows.div_ceil(self.rows), columns.div_ceil(self.columns), groups].map(|n| n as u32)
+    }
+}
+
+/// The exact kernel of a layer whose output is `output`.
+pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
+    let tile = Tile::of(conv.group_outputs(), output.pixels());
+    // Quads of 4, half a tile apart where a thread has two of them.
+    let column_hop = if tile.columns >= 128 { tile.columns / 2 } else { tile.columns };
+    KernelVariant {
+        symbol: tile.forward[0],
+        rows: Sharing { tile: tile.rows, period: tile.rows / 2, run: 4 },
+        columns: Sharing { tile: tile.columns, period: column_hop, run: 4 },
+        step: 1,
+        operands: Format::Fp32,
+        group_columns: conv.group_outputs(),
+    }
+}
+
+/// Blocks that a weight gradient should have: two for each of a large GPU's processors.
+const WANTED_BLOCKS: usize = 264;
+/// The fewest pixels of a part.
+const PART_PIXELS: usize = 512;
+/// The most memory that parts take, in bytes.
+const PART_BYTES: usize = 64 << 20;
+
+/// Tile and parts of the weight gradient for so many pixels of a whole batch: enough blocks to fill a
+/// GPU. Follows from sizes alone.
+fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
+    let (rows, columns) = (conv.terms(), conv.group_outputs());
+    let (kernel, tile) = if rows >= 128 && columns >= 128 {
+        ("conv2d_weight_gradient_f32_128x128", Tile::LARGE)
+    } else {
+        ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
+    };
+    let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
+    let most = (pixels / PART_PIXELS).min(PART_BYTES / (4 * rows * conv.out_channels).max(1));
+    (kernel, tile, (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1)))
+}
+
+/// Parts of a bias gradient.
+fn bias_parts(channels: usize) -> usize {
+    (WANTED_BLOCKS / channels.div_ceil(32)).max(1)
+}
+
+/// Bytes for the parts of both, in backward.
+pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
+    let (_, _, splits) = weight_tile(conv, pixels);
+    let weights = if splits > 1 { 4 * splits * conv.terms() * conv.out_channels } else { 0 };
+    weights.max(8 * bias_parts(conv.out_channels) * conv.out_channels)
+}
 
 fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)
 }
 
-fn silent_bias(conv: &Conv2d) -> [u32; 2] {
-    pair([conv.silent_bias.start, conv.silent_bias.end])
-}
-
 /// Arguments without results.
-fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
+pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
     let size = |map: Map| [map.height as u32, map.width as u32];
     Conv2dArgs {
         x: x.address,
         w: w.address,
         y: y.address,
-        bias: 0,
         result: 0,
+        partial: 0,
         state,
         faults: 0,
         in_size: size(x.map()),
@@ -76,54 +207,86 @@ fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArg
         dilation: pair(conv.dilation),
         groups: conv.groups as u32,
         accumulate: 0,
-        silent_bias: silent_bias(conv),
+        splits: 1,
+        unused: 0,
+        epilogue: EpilogueArgs::default(),
     }
 }
 
-/// Blocks for a product of `rows` × `columns` a group.
-fn grid(conv: &Conv2d, rows: usize, columns: usize) -> [u32; 3] {
-    [rows.div_ceil(TILE) as u32, columns.div_ceil(TILE) as u32, conv.groups as u32]
+/// What the kernels of a forward pass take.
+pub(super) fn forward_args(conv: &Conv2d, ctx: &Forward<'_>) -> Conv2dArgs {
+    let silent = [conv.silent_bias.start, conv.silent_bias.end];
+    Conv2dArgs {
+        faults: ctx.faults.map_or(0, |faults| faults.address),
+        epilogue: EpilogueArgs {
+            bias: if conv.bias { ctx.params[1].address } else { 0 },
+            silent_bias: pair(silent),
+            ..EpilogueArgs::of(ctx.device_steps)
+        },
+        ..args(conv, ctx.inputs[0], ctx.params[0], ctx.output, ctx.state_address)
+    }
 }
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
-    ctx.require_whole("conv2d_forward_f32")?;
-    let args = Conv2dArgs {
-        bias: if conv.bias { ctx.params[1].address } else { 0 },
-        faults: ctx.faults.map_or(0, |faults| faults.address),
-        ..args(conv, ctx.inputs[0], ctx.params[0], ctx.output, ctx.state_address)
+    let tile = Tile::of(conv.group_outputs(), ctx.output_map().pixels());
+    let [clean, armed, armed_inner] = tile.forward;
+    let kernel = match ctx.faults {
+        None => clean,
+        Some(faults) if faults.table.has_inner() => armed_inner,
+        Some(_) => armed,
     };
+    ctx.require_whole(kernel)?;
+    let args = forward_args(conv, ctx);
     let rows = ctx.output.images * ctx.output_map().pixels();
-    let kernel =
-        if ctx.faults.is_some() { "conv2d_forward_f32_armed" } else { "conv2d_forward_f32" };
-    ctx.launch(kernel, grid(conv, rows, conv.group_outputs()), BLOCK, &args)
+    ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
 }
 
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
     if let Some(gradient) = ctx.param_gradients[0] {
+        let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
+        let (kernel, tile, splits) = weight_tile(conv, pixels);
         let args = Conv2dArgs {
             result: gradient.tensor.address,
+            partial: ctx.workspace.address,
             accumulate: gradient.accumulate.into(),
+            splits: splits as u32,
             ..base
         };
-        let grid = grid(conv, conv.terms(), conv.group_outputs());
-        ctx.launch("conv2d_weight_gradient_f32", grid, BLOCK, &args)?;
+        let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
+        ctx.launch(kernel, grid, tile.block(), &args)?;
+        if splits > 1 {
+            let elements = conv.terms() * conv.out_channels;
+            let args = Conv2dTotalArgs {
+                partial: ctx.workspace.address,
+                result: gradient.tensor.address,
+                elements: elements as u64,
+                splits: splits as u32,
+                accumulate: gradient.accumulate.into(),
+            };
+            let grid = [elements.div_ceil(256) as u32, 1, 1];
+            ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)?;
+        }
     }
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
     {
+        let parts = bias_parts(conv.out_channels);
         let args = Conv2dBiasArgs {
             dy: ctx.output_gradient.address,
+            partial: ctx.workspace.address,
             result: gradient.tensor.address,
             state: ctx.state_address,
             pixels: ctx.output_map().pixels() as u32,
             out_channels: conv.out_channels as u32,
+            parts: parts as u32,
             accumulate: gradient.accumulate.into(),
-            unused: 0,
-            silent_bias: silent_bias(conv),
+            silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
         };
+        let grid = [parts as u32, conv.out_channels.div_ceil(32) as u32, 1];
+        ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args)?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
-        ctx.launch("conv2d_bias_gradient_f32", grid, [64, 1, 1], &args)?;
+        ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args)?;
     }
     if let Some(gradient) = ctx.input_gradients[0] {
         let args = Conv2dArgs {
@@ -131,9 +294,11 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
             accumulate: gradient.accumulate.into(),
             ..base
         };
-        let rows = ctx.output.images * ctx.input_map(0).pixels();
-        let grid = grid(conv, rows, conv.group_inputs());
-        ctx.launch("conv2d_input_gradient_f32", grid, BLOCK, &args)?;
+        let map = ctx.input_map(0);
+        let tile = Tile::of(conv.group_inputs(), map.pixels());
+        let rows = ctx.output.images * map.pixels();
+        let grid = tile.grid(rows, conv.group_inputs(), conv.groups);
+        ctx.launch(tile.input_gradient, grid, tile.block(), &args)?;
     }
     Ok(())
 }

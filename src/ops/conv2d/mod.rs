@@ -13,11 +13,13 @@ mod scan;
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, GemmView, Layout, Needs, Op, ParamSpec, Role, Start};
+use super::{
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
+};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{Conv2dArgs, Conv2dBiasArgs};
+pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use library::{LayerPass, Operands};
 
 /// A convolution's numbers. Pairs are (rows, columns).
@@ -160,9 +162,15 @@ impl Op for Conv2d {
         Needs { inputs: vec![true], output: false }
     }
 
-    /// The transposed weights, for the gradient of the input.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { 4 * self.terms() * self.out_channels } else { 0 }
+    /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
+    /// gradients (kernels).
+    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+        if !training {
+            return 0;
+        }
+        let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
+        let transposed = 4 * self.terms() * self.out_channels;
+        transposed.max(cuda::workspace_bytes(self, pixels))
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -197,6 +205,10 @@ impl Op for Conv2d {
     fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
         let map = self.output_map(inputs[0].map).ok()?;
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
+    }
+
+    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
+        Some(cuda::variant(self, self.output_map(inputs[0].map).ok()?))
     }
 
     fn takes_steps(&self) -> bool {

@@ -1,0 +1,4 @@
+//! Faults: where they appear, and nowhere else.
+
+mod kernels;
+mod memory;
