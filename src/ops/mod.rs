@@ -12,6 +12,7 @@ pub mod avg_pool;
 pub mod batch_norm;
 pub mod canvas;
 pub mod case;
+pub mod ceiling;
 pub mod constant;
 mod context;
 pub mod conv2d;
@@ -138,6 +139,17 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// The convolution that it is, if it is one; a linear layer is.
+    fn as_conv2d(&self) -> Option<&conv2d::Conv2d> {
+        None
+    }
+
+    /// The numbers of it, under PyTorch's names, that its shapes don't tell; for whoever has a peer do
+    /// the same. Two operations of a kind with the same numbers and shapes compute the same.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     /// How many places a fault site has in one image; `None` where the operation doesn't have it.
     /// Layers with a GEMM view have all but attention's two and `weight`.
     fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
@@ -234,6 +246,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<batch_norm::BatchNormBackwardArgs>(),
         checked::<batch_norm::BatchNormCombineArgs>(),
         checked::<canvas::CanvasArgs>(),
+        checked::<ceiling::CeilingFmaArgs>(),
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),

@@ -9,6 +9,7 @@ mod cuda;
 mod depthwise;
 mod depthwise_cuda;
 mod depthwise_tiles;
+mod library;
 mod scan;
 mod tensor_core;
 
@@ -26,6 +27,7 @@ use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
+pub use library::{LayerPass, ProductOperands};
 pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
@@ -233,6 +235,21 @@ impl Op for Conv2d {
 
     fn takes_steps(&self) -> bool {
         true
+    }
+
+    fn as_conv2d(&self) -> Option<&Conv2d> {
+        Some(self)
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "kernel_size": self.kernel,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self.bias,
+        })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

@@ -117,6 +117,15 @@ impl Op for Linear {
         true
     }
 
+    fn settings(&self) -> serde_json::Value {
+        self.conv.settings()
+    }
+
+    /// The convolution that it is.
+    fn as_conv2d(&self) -> Option<&Conv2d> {
+        Some(&self.conv)
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         self.conv.forward(ctx)
     }
