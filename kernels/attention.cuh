@@ -138,10 +138,10 @@ template <u32 CHANNELS> struct AttentionHead {
         return make_float4(one(0), one(1), one(2), one(3));
     }
 
-    // Brings the vectors of a tile of tokens to shared memory as factors of scores, times `factor`; past
-    // the last, zeros. `lengths`: vectors become unit ones first, and their lengths go there. Four threads
-    // have a token, each the channels of four of the CPU's lanes; they write rows in an order in which
-    // a warp meets every bank once.
+    // Brings the vectors of a tile of tokens to shared memory as factors of scores, times `factor`;
+    // past the last, zeros. `lengths`: vectors become unit ones first, and their lengths go there. Four
+    // threads have a token, each the channels of four of the CPU's lanes; they write rows in an order
+    // in which a warp meets every bank once.
     template <bool OF_KEYS>
     __device__ __forceinline__ void load_channels(f32* to, const f32* vectors, u32 stride, u32 count,
                                                   f32 factor, f32* lengths) const {
@@ -215,8 +215,8 @@ template <u32 CHANNELS> struct AttentionHead {
                   nullptr);
     }
 
-    // acc += Σ_κ a[κ, row] · b[κ, column], in the order of κ, of neighbouring rows and columns from where
-    // `a` and `b` point.
+    // acc += Σ_κ a[κ, row] · b[κ, column], in the order of κ, of neighbouring rows and columns from
+    // where `a` and `b` point.
     template <u32 ROWS>
     static __device__ __forceinline__ void multiply(const f32* a, const f32* b, u32 b_pitch, u32 terms,
                                                     f32 (&acc)[ROWS][4]) {

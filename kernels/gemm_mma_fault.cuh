@@ -53,8 +53,7 @@ template <class T> struct MmaFaults {
           end_image((min(first_row + T::ROWS, rows) - 1) / pixels + 1) {}
 
     // Whether a fault touches the tile, and how.
-    __device__ MMA_INLINE bool decode(const FaultEntry* fault, u32 image,
-                                           MmaEvent& event) const {
+    __device__ MMA_INLINE bool decode(const FaultEntry* fault, MmaEvent& event) const {
         const u32 pixels = afresh(this->pixels), site = fault->site;
         if (site < SITE_ACCUMULATOR || site > SITE_SHARED_B) return false;
         const u32 element = (u32)fault->element;
@@ -63,6 +62,16 @@ template <class T> struct MmaFaults {
         event.column = element / pixels - first_channel;
         if (event.column >= min(columns, T::COLUMNS)) return false;
         const u32 m = element % pixels;
+        // Its image: the last one whose entries begin with it or before.
+        u32 image = first_image, end = end_image;
+        while (image + 1 < end) {
+            const u32 middle = (image + end) / 2;
+            if (faults_of(table, middle).first <= fault) {
+                image = middle;
+            } else {
+                end = middle;
+            }
+        }
         const i32 image_row = (i32)(image * pixels - first_row);
         event.from = image_row + (i32)m;
         event.end = event.from + 1;
@@ -78,15 +87,13 @@ template <class T> struct MmaFaults {
     __device__ MMA_INLINE void mark() {
         if (threadIdx.x < 32) marked[threadIdx.x] = 0;
         __syncthreads();
-        for (u32 image = first_image; image < end_image; ++image) {
-            const Faults faults = faults_of(table, image);
-            for (const FaultEntry* fault = faults.first + threadIdx.x; fault < faults.last;
-                 fault += T::THREADS) {
-                MmaEvent event;
-                if (!decode(fault, image, event)) continue;
-                const u32 slice = event.term / MMA_SLICE % 1024;
-                atomicOr(&marked[slice / 32], 1u << slice % 32);
-            }
+        const Faults faults = faults_between(table, first_image, end_image);
+        for (const FaultEntry* fault = faults.first + threadIdx.x; fault < faults.last;
+             fault += T::THREADS) {
+            MmaEvent event;
+            if (!decode(fault, event)) continue;
+            const u32 slice = event.term / MMA_SLICE % 1024;
+            atomicOr(&marked[slice / 32], 1u << slice % 32);
         }
     }
 
@@ -97,16 +104,13 @@ template <class T> struct MmaFaults {
     // Calls f(event) for every fault at `site` in the STEP terms from `term`: the same for all lanes.
     template <class F>
     __device__ __forceinline__ void each(u32 site, u32 term, const F& f) const {
-        const u64 table = afresh(this->table);
-        const u32 end = afresh(end_image);
-        ROLLED for (u32 image = afresh(first_image); image < end; ++image) {
-            const Faults faults = faults_of(table, image);
-            ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
-                if (fault->site != site || fault->k - (site == SITE_ACCUMULATOR) - term >= T::STEP)
-                    continue;
-                MmaEvent event;
-                if (decode(fault, image, event)) f(event);
-            }
+        const Faults faults =
+            faults_between(afresh(table), afresh(first_image), afresh(end_image));
+        ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
+            if (fault->site != site || fault->k - (site == SITE_ACCUMULATOR) - term >= T::STEP)
+                continue;
+            MmaEvent event;
+            if (decode(fault, event)) f(event);
         }
     }
 

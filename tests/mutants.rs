@@ -70,7 +70,7 @@ static TESTS: &[(&str, fn())] = tests![
     optimizers::sgd_equals_a_scalar_loop,
     pointwise::dropout_masks_are_the_documented_ones,
     random_shapes::random_convolutions,
-    tensor_cores::faults_inside_tensor_core_products_reach_exactly_their_set,
+    tensor_core_faults::faults_inside_tensor_core_products_reach_exactly_their_set,
     tensor_cores::tensor_cores_are_within_their_formats_bounds,
 ];
 

@@ -1,7 +1,7 @@
 // What mma.cuh says, for the C++ compiler: the lanes of a warp meet and read each other's registers
 // where the PTX manual's fragment maps put an element.
 //
-// Nothing here is inlined: a kernel multiplies in a hundred places, and the meeting costs more than a call.
+// Products and loads are not inlined: a kernel has a hundred of them, and meeting costs more than a call.
 #pragma once
 
 static inline u32 to_tf32(f32 x) {

@@ -15,8 +15,9 @@ use super::ranges::{Detector, Ranges};
 use super::record::{Plan, Record};
 use super::run::Campaign;
 use crate::checkpoint::atomic;
-use crate::device::Compute;
+use crate::device::{Compute, Device};
 use crate::nn::Head;
+use crate::tape::Tape;
 use crate::tensor::Map;
 use crate::{Error, Result};
 
@@ -60,11 +61,15 @@ impl LayerRow {
         self.shape.iter().map(|size| *size as u64).product()
     }
 
-    fn new(layer: &Layer, ranges: &Ranges, device: &str) -> LayerRow {
+    fn new(layer: &Layer, ranges: &Ranges, tape: &Tape, device: &Device) -> LayerRow {
         let Map { height, width, channels } = layer.map;
-        let variant = match (device, layer.kind) {
-            ("cpu", "conv2d" | "linear") => format!("cpu {}", crate::ops::gemm::variant()),
-            (device, kind) => format!("{device} {kind}"),
+        let op = tape.node(layer.node).op.as_ref();
+        let inputs = tape.input_specs(layer.node);
+        let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
+        let variant = match (kernel, layer.kind) {
+            (Some(_), _) if device.is_cpu() => format!("cpu {}", crate::ops::gemm::variant()),
+            (Some(kernel), _) => format!("{} {}", device.kind(), kernel.symbol),
+            (None, kind) => format!("{} {kind}", device.kind()),
         };
         LayerRow {
             name: layer.name.clone(),
@@ -166,8 +171,8 @@ impl Run {
         records: Vec<Record>,
     ) -> Run {
         let model = campaign.model;
-        let device = campaign.weights.device().kind().to_string();
-        let rows = |layer| LayerRow::new(layer, ranges, &device);
+        let device = campaign.weights.device();
+        let rows = |layer| LayerRow::new(layer, ranges, &model.tape, device);
         let mut images = Sha256::new();
         for golden in campaign.goldens {
             images.update(format!("{} {}\n", golden.image, golden.label));
@@ -194,8 +199,8 @@ impl Run {
             images: campaign.goldens.iter().map(GoldenRow::new).collect(),
             records: records.len() as u64,
             records_sha256: String::new(),
-            device,
-            compute: campaign.weights.device().compute(),
+            device: device.kind().to_string(),
+            compute: device.compute(),
         };
         Run { manifest, records }
     }

@@ -1,8 +1,8 @@
 //! Arguments and grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
 //! a layer takes.
 
-use super::Conv2d;
 use super::tensor_core::{self, Operands};
+use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::fault::Format;
 use crate::kernel_args;
@@ -137,6 +137,9 @@ impl Tile {
 
 /// The exact kernel of a layer whose output is `output`.
 pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
+    if depthwise_cuda::applies(conv) {
+        return depthwise_cuda::variant(conv, output);
+    }
     let tile = Tile::of(conv.group_outputs(), output.pixels());
     // Quads of 4, half a tile apart where a thread has two of them.
     let column_hop = if tile.columns >= 128 { tile.columns / 2 } else { tile.columns };
@@ -166,7 +169,7 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
     } else {
         ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
     };
-    let blocks = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
+    let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
     (kernel, tile, weight_parts(conv, blocks, pixels))
 }
 
@@ -185,17 +188,25 @@ fn bias_parts(channels: usize) -> usize {
 /// Bytes for the parts of both, in backward.
 pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
     let (_, _, splits) = weight_tile(conv, pixels);
-    let weights = if splits > 1 { 4 * splits * conv.terms() * conv.out_channels } else { 0 };
+    let weights = match splits {
+        _ if depthwise_cuda::applies(conv) => depthwise_cuda::workspace_bytes(conv),
+        1 => 0,
+        splits => 4 * splits * conv.terms() * conv.out_channels,
+    };
     weights.max(8 * bias_parts(conv.out_channels) * conv.out_channels)
 }
 
-fn pair(values: [usize; 2]) -> [u32; 2] {
+pub(super) fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)
+}
+
+/// Rows and columns.
+pub(super) fn size(map: Map) -> [u32; 2] {
+    pair([map.height, map.width])
 }
 
 /// Arguments without results.
 pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
-    let size = |map: Map| [map.height as u32, map.width as u32];
     Conv2dArgs {
         x: x.address,
         w: w.address,
@@ -220,21 +231,28 @@ pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -
     }
 }
 
+/// What a forward kernel does with finished sums.
+pub(super) fn epilogue(conv: &Conv2d, ctx: &Forward<'_>) -> EpilogueArgs {
+    EpilogueArgs {
+        bias: if conv.bias { ctx.params[1].address } else { 0 },
+        silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
+        ..EpilogueArgs::of(ctx.device_steps)
+    }
+}
+
 /// What the kernels of a forward pass take.
 pub(super) fn forward_args(conv: &Conv2d, ctx: &Forward<'_>) -> Conv2dArgs {
-    let silent = [conv.silent_bias.start, conv.silent_bias.end];
     Conv2dArgs {
         faults: ctx.faults.map_or(0, |faults| faults.address),
-        epilogue: EpilogueArgs {
-            bias: if conv.bias { ctx.params[1].address } else { 0 },
-            silent_bias: pair(silent),
-            ..EpilogueArgs::of(ctx.device_steps)
-        },
+        epilogue: epilogue(conv, ctx),
         ..args(conv, ctx.inputs[0], ctx.params[0], ctx.output, ctx.state_address)
     }
 }
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+    if depthwise_cuda::applies(conv) {
+        return depthwise_cuda::forward(conv, ctx);
+    }
     if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
         return tensor_core::forward(conv, operands, ctx);
     }
@@ -291,6 +309,15 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args)?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
         ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args)?;
+    }
+    if depthwise_cuda::applies(conv) {
+        if let Some(gradient) = ctx.param_gradients[0] {
+            depthwise_cuda::weight_gradient(conv, ctx, gradient)?;
+        }
+        if let Some(gradient) = ctx.input_gradients[0] {
+            depthwise_cuda::input_gradient(conv, ctx, gradient)?;
+        }
+        return Ok(());
     }
     if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
         return tensor_core::backward(conv, operands, ctx, base);
