@@ -24,8 +24,8 @@ use flipside::tensor::{Map, Spec};
 use crate::kernels;
 use crate::ops::{Bench, input_words, output_gradient};
 
-/// Channels beside tiles and vectors: one, odd, one more than a warp's, two more than two tiles of 64.
-const CHANNELS: [usize; 5] = [1, 3, 5, 33, 130];
+/// Channels of whole vectors (32), and beside vectors, warps and tiles.
+const CHANNELS: [usize; 6] = [1, 3, 5, 32, 33, 130];
 const SIDES: [usize; 7] = [1, 2, 3, 5, 7, 11, 14];
 
 fn pick<T: Copy>(draws: &mut Stream, from: &[T]) -> T {
@@ -161,7 +161,7 @@ fn of_maps(name: &str) -> bool {
 #[test]
 pub fn random_convolutions() {
     let mut seen = [0; 5];
-    for number in 0..60 {
+    for number in 0..80 {
         let (conv, map, batch) = convolution(number);
         let case = uniform(number, conv, map, batch);
         let found = kernels::equals_the_cpu(&case, of_maps);
