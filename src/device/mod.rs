@@ -6,6 +6,7 @@
 //! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
 
 mod buffer;
+mod compute;
 mod cuda;
 mod emulated;
 pub mod kernels;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
+pub use compute::Compute;
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use kernels::{KernelArgs, KernelInfo, kernels};
 pub use report::{DeviceReport, report};
@@ -46,9 +48,10 @@ impl fmt::Display for DeviceKind {
     }
 }
 
-/// A place to keep tensors and run operations. Cheap to clone; clones are the same device.
+/// A place to keep tensors and run operations, and how convolutions multiply there. Cheap to clone;
+/// clones are the same device.
 #[derive(Clone)]
-pub struct Device(Arc<Backend>);
+pub struct Device(Arc<Backend>, Compute);
 
 enum Backend {
     Cpu,
@@ -84,7 +87,7 @@ impl Device {
 
     /// The host's processor.
     pub fn cpu() -> Device {
-        Device(Arc::new(Backend::Cpu))
+        Device(Arc::new(Backend::Cpu), Compute::Exact)
     }
 
     /// The kernels on the host's processor, threads in forward order, blocks in parallel.
@@ -94,7 +97,7 @@ impl Device {
 
     /// The kernels on the host's processor, with a given order of threads.
     pub fn emulated_with(options: EmulatorOptions) -> Device {
-        Device(Arc::new(Backend::Emulated(options)))
+        Device(Arc::new(Backend::Emulated(options)), Compute::Exact)
     }
 
     /// GPU number `index`, with every kernel loaded.
@@ -103,7 +106,25 @@ impl Device {
     /// [`Error::Device`] when there is no such GPU, no driver, or the program was built without
     /// nvcc; the text says what to install.
     pub fn cuda(index: usize) -> Result<Device> {
-        Ok(Device(Arc::new(Backend::Cuda(cuda::Cuda::new(index)?))))
+        Ok(Device(Arc::new(Backend::Cuda(cuda::Cuda::new(index)?)), Compute::Exact))
+    }
+
+    /// The same device, where convolutions and linear layers multiply as `compute` says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on the CPU, which has none.
+    pub fn with_compute(self, compute: Compute) -> Result<Device> {
+        if self.is_cpu() && compute != Compute::Exact {
+            return Err(Error::usage(format!(
+                "compute {compute} is done by kernels: it needs the device cuda or emulated, not cpu"
+            )));
+        }
+        Ok(Device(self.0, compute))
+    }
+
+    /// How convolutions and linear layers multiply.
+    pub fn compute(&self) -> Compute {
+        self.1
     }
 
     /// What this device is.

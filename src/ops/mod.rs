@@ -52,7 +52,7 @@ pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
-use crate::device::{KernelArgs, kernels};
+use crate::device::{Compute, KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec, Tensor};
 
@@ -149,8 +149,9 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
-    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view, where a
+    /// device multiplies as `compute` says.
+    fn variant(&self, _inputs: &[Spec], _compute: Compute) -> Option<KernelVariant> {
         None
     }
 
@@ -239,6 +240,7 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<conv2d::DepthwiseArgs>(),
         checked::<conv2d::DepthwiseWeightArgs>(),
         checked::<conv2d::DepthwiseWeightTotalArgs>(),
+        checked::<conv2d::check::Conv2dCheckArgs>(),
         checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),

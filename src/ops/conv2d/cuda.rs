@@ -1,12 +1,13 @@
 //! Arguments and grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
 //! a layer takes.
 
+use super::tensor_core::{self, Operands};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::fault::Format;
 use crate::kernel_args;
 use crate::ops::epilogue::EpilogueArgs;
-use crate::ops::{Backward, Forward, KernelVariant, Sharing};
+use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -169,8 +170,14 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
         ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
     };
     let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
-    let most = (pixels / PART_PIXELS).min(PART_BYTES / (4 * rows * conv.out_channels).max(1));
-    (kernel, tile, (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1)))
+    (kernel, tile, weight_parts(conv, blocks, pixels))
+}
+
+/// Parts of a weight gradient whose product has so many blocks.
+pub(super) fn weight_parts(conv: &Conv2d, blocks: usize, pixels: usize) -> usize {
+    let bytes = 4 * conv.terms() * conv.out_channels;
+    let most = (pixels / PART_PIXELS).min(PART_BYTES / bytes.max(1));
+    (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1))
 }
 
 /// Parts of a bias gradient.
@@ -246,6 +253,9 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     if depthwise_cuda::applies(conv) {
         return depthwise_cuda::forward(conv, ctx);
     }
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::forward(conv, operands, ctx);
+    }
     let tile = Tile::of(conv.group_outputs(), ctx.output_map().pixels());
     let [clean, armed, armed_inner] = tile.forward;
     let kernel = match ctx.faults {
@@ -259,38 +269,27 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
 }
 
+/// Adds up the parts of a weight gradient.
+pub(super) fn weight_total(
+    conv: &Conv2d,
+    ctx: &Backward<'_>,
+    gradient: Gradient,
+    splits: usize,
+) -> Result<()> {
+    let elements = conv.terms() * conv.out_channels;
+    let args = Conv2dTotalArgs {
+        partial: ctx.workspace.address,
+        result: gradient.tensor.address,
+        elements: elements as u64,
+        splits: splits as u32,
+        accumulate: gradient.accumulate.into(),
+    };
+    let grid = [elements.div_ceil(256) as u32, 1, 1];
+    ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)
+}
+
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
-    let depthwise = depthwise_cuda::applies(conv);
-    if let Some(gradient) = ctx.param_gradients[0]
-        && depthwise
-    {
-        depthwise_cuda::weight_gradient(conv, ctx, gradient)?;
-    } else if let Some(gradient) = ctx.param_gradients[0] {
-        let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
-        let (kernel, tile, splits) = weight_tile(conv, pixels);
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            partial: ctx.workspace.address,
-            accumulate: gradient.accumulate.into(),
-            splits: splits as u32,
-            ..base
-        };
-        let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
-        ctx.launch(kernel, grid, tile.block(), &args)?;
-        if splits > 1 {
-            let elements = conv.terms() * conv.out_channels;
-            let args = Conv2dTotalArgs {
-                partial: ctx.workspace.address,
-                result: gradient.tensor.address,
-                elements: elements as u64,
-                splits: splits as u32,
-                accumulate: gradient.accumulate.into(),
-            };
-            let grid = [elements.div_ceil(256) as u32, 1, 1];
-            ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)?;
-        }
-    }
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
     {
@@ -311,10 +310,35 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
         ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args)?;
     }
-    if let Some(gradient) = ctx.input_gradients[0] {
-        if depthwise {
-            return depthwise_cuda::input_gradient(conv, ctx, gradient);
+    if depthwise_cuda::applies(conv) {
+        if let Some(gradient) = ctx.param_gradients[0] {
+            depthwise_cuda::weight_gradient(conv, ctx, gradient)?;
         }
+        if let Some(gradient) = ctx.input_gradients[0] {
+            depthwise_cuda::input_gradient(conv, ctx, gradient)?;
+        }
+        return Ok(());
+    }
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::backward(conv, operands, ctx, base);
+    }
+    if let Some(gradient) = ctx.param_gradients[0] {
+        let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
+        let (kernel, tile, splits) = weight_tile(conv, pixels);
+        let args = Conv2dArgs {
+            result: gradient.tensor.address,
+            partial: ctx.workspace.address,
+            accumulate: gradient.accumulate.into(),
+            splits: splits as u32,
+            ..base
+        };
+        let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
+        ctx.launch(kernel, grid, tile.block(), &args)?;
+        if splits > 1 {
+            weight_total(conv, ctx, gradient, splits)?;
+        }
+    }
+    if let Some(gradient) = ctx.input_gradients[0] {
         let args = Conv2dArgs {
             result: gradient.tensor.address,
             accumulate: gradient.accumulate.into(),

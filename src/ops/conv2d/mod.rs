@@ -3,12 +3,14 @@
 //!
 //! Padding taps multiply by zero (0·Inf = NaN). Weights are stored (R, S, C/groups, O).
 
+pub mod check;
 mod cpu;
 mod cuda;
 mod depthwise;
 mod depthwise_cuda;
 mod depthwise_tiles;
 mod scan;
+mod tensor_core;
 
 use std::borrow::Cow;
 
@@ -17,12 +19,14 @@ use super::{
     Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
     gemm_sites,
 };
+use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
+pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -172,7 +176,8 @@ impl Op for Conv2d {
         }
         let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
         let transposed = 4 * self.terms() * self.out_channels;
-        transposed.max(cuda::workspace_bytes(self, pixels))
+        let parts = tensor_core::workspace_bytes(self, pixels);
+        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -218,8 +223,12 @@ impl Op for Conv2d {
         gemm_sites(self.gemm_view(inputs)?, site, inputs)
     }
 
-    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        Some(cuda::variant(self, self.output_map(inputs[0].map).ok()?))
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        Some(match Operands::of(self, compute) {
+            Some(operands) => operands.variant(self, output),
+            None => cuda::variant(self, output),
+        })
     }
 
     fn takes_steps(&self) -> bool {
