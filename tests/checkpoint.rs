@@ -1,7 +1,7 @@
 //! Checkpoints: what PyTorch writes is read, what is written is read again.
 
 mod damage;
-mod forge;
+pub mod forge;
 mod hostile;
 mod mutations;
 mod names;

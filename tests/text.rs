@@ -1,4 +1,8 @@
-//! Text features and the encoder without weights.
+//! Text features, the encoder without weights, and CLIP's tokenizer and encoder.
+
+mod names;
+mod tokens;
+mod towers;
 
 use flipside::data::ClassInfo;
 use flipside::data::builtin::descriptions;

@@ -151,23 +151,35 @@ impl Checkpoint {
         Ok(self.stored(key)?.shape())
     }
 
+    /// Whether this is a safetensors file.
+    pub fn is_safetensors(&self) -> bool {
+        safetensors::header_len(&self.bytes).is_some()
+    }
+
+    fn find(&self, key: &str) -> Option<&Stored> {
+        self.places.get(key).map(|&place| &self.tensors[place].1)
+    }
+
     fn stored(&self, key: &str) -> Result<&Stored> {
-        if let Some(&place) = self.places.get(key) {
-            return Ok(&self.tensors[place].1);
-        }
+        self.find(key).ok_or_else(|| self.missing(key, ""))
+    }
+
+    /// There is no tensor `key`; `wanted` says more about it.
+    pub(crate) fn missing(&self, key: &str, wanted: &str) -> Error {
         let near = suggest::nearest(key, self.keys());
         let hint = match near.is_empty() {
             true => format!("none of its {} keys is like it", self.len()),
             false => format!("the nearest keys are {}", near.join(", ")),
         };
-        Err(Error::file(&self.path, format!("there is no tensor {}; {hint}", quote(key))))
+        Error::file(&self.path, format!("there is no tensor {}{wanted}; {hint}", quote(key)))
     }
 
     /// The values of the tensor named `key` as f32 in row-major order (see
     /// [`TensorData::to_f32`]); an [`Error::Shape`] that names the file, the key and both shapes
     /// when it isn't of `expected_shape`.
     pub fn f32(&self, key: &str, expected_shape: &[usize]) -> Result<Vec<f32>> {
-        let stored = self.stored(key)?;
+        let wanted = || format!(" of shape {expected_shape:?}");
+        let stored = self.find(key).ok_or_else(|| self.missing(key, &wanted()))?;
         if stored.shape() != expected_shape {
             let what = format!("{}: {}", self.path.display(), quote(key));
             let detail = format!("expected shape {expected_shape:?}, found {:?}", stored.shape());

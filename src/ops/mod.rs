@@ -23,6 +23,7 @@ pub mod ema;
 pub(crate) mod epilogue;
 mod exponential;
 pub mod gated_sum;
+pub mod gather;
 pub(crate) mod gemm;
 pub mod grad_norm;
 pub mod l2_normalize;
@@ -260,6 +261,8 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<dropout::DropoutArgs>(),
         checked::<ema::EmaUpdateArgs>(),
         checked::<EpilogueArgs>(),
+        checked::<gather::GatherForwardArgs>(),
+        checked::<gather::GatherBackwardArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),

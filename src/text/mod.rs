@@ -1,7 +1,12 @@
 //! Text features: a vector a class, from which the head of a text-guided classifier starts.
 
+pub mod encoder;
 pub mod file;
 pub mod hashing;
+pub mod tokenizer;
+
+pub use encoder::TextEncoder;
+pub use tokenizer::{Tokenizer, Tokens};
 
 use crate::data::ClassInfo;
 use crate::{Error, Result};
