@@ -5,6 +5,7 @@ pub mod forge;
 mod hostile;
 mod mutations;
 mod names;
+mod npy;
 mod writing;
 
 use std::collections::BTreeMap;

@@ -24,6 +24,7 @@ mod norms_and_pools;
 mod ops;
 mod optimizers;
 mod pointwise;
+mod program;
 mod pytorch_case;
 mod pytorch_modules;
 mod pytorch_networks;

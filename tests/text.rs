@@ -1,6 +1,13 @@
-//! Text features, the encoder without weights, and CLIP's tokenizer and encoder.
+//! From class names to text features: questions, descriptions, CLIP's tokenizer and encoder, and the
+//! encoder without weights.
 
+#[cfg(feature = "http")]
+mod chain;
+#[cfg(feature = "http")]
+mod describe;
+mod features;
 mod names;
+mod questions;
 mod tokens;
 mod towers;
 
