@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Collects what a GPU machine without cargo needs into bundle/ (ignored by git): the program, the test
-# binary and the operations' benchmark, stripped, for scripts/gpu-check.sh. The source tree (fixtures,
-# scripts) is expected beside it there.
+# Collects what a GPU machine without cargo needs into bundle/ (ignored by git): the program and the test
+# binary, stripped, for scripts/gpu-check.sh. The source tree (fixtures, scripts, benches) is expected
+# beside it there.
 #
 # Usage: scripts/bundle.sh        then, on the GPU machine: bash scripts/gpu-check.sh
+#   FLIPSIDE_REQUIRE_CUDA=0       without nvcc: for `gpu-check.sh emulated` alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-bash scripts/get-nvcc.sh
-export FLIPSIDE_REQUIRE_CUDA=1
+export FLIPSIDE_REQUIRE_CUDA=${FLIPSIDE_REQUIRE_CUDA:-1}
+[ "$FLIPSIDE_REQUIRE_CUDA" = 1 ] && bash scripts/get-nvcc.sh
 rm -rf bundle
 mkdir bundle
 
@@ -19,8 +20,6 @@ executable() {
 cp "$(cargo build --release --bin flipside --message-format=json | executable)" bundle/flipside
 cp "$(cargo test --release --test flipside --no-run --message-format=json |
     grep -F '"kind":["test"]' | executable)" bundle/tests
-cp "$(cargo bench --bench ops --no-run --message-format=json |
-    grep -F '"kind":["bench"]' | executable)" bundle/ops
 strip bundle/*
 git rev-parse HEAD > bundle/commit
 

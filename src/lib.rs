@@ -1,6 +1,7 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
 
+pub mod bench;
 pub mod campaign;
 pub mod checkpoint;
 pub mod cli;

@@ -206,6 +206,44 @@ fn threads_strategies_and_batches_change_nothing() {
     assert_eq!(reference, on(2, Strategy::Whole { batch: 64 }));
 }
 
+/// Records of the CPU, of launches one by one and of graphs, which do nothing in their loop but move a
+/// fault table up and the logits down.
+#[test]
+fn graphs_change_nothing_and_leave_nothing_to_do() {
+    let device = Device::emulated();
+    let (native, bench) = (Bench::new(GUIDED), Bench::on(GUIDED, &device));
+    let strategy = Strategy::Whole { batch: 4 };
+    let run = |bench: &Bench, graphs: bool, injections: u64| {
+        let mut campaign = bench.campaign(Plan::new(2, injections));
+        campaign.graphs = graphs;
+        let before = device.work_done();
+        let records = text(&campaign.run(strategy, &Silent).unwrap());
+        (records, before, device.work_done())
+    };
+    let (expected, ..) = run(&native, true, 12);
+    let (alone, ..) = run(&bench, false, 12);
+    let (graphed, ..) = run(&bench, true, 12);
+    assert_eq!(alone, expected);
+    assert_eq!(graphed, expected);
+
+    // Twice the injections, so more rounds: nothing else grows.
+    let [few, many] = [20, 40].map(|injections| {
+        let (_, before, after) = run(&bench, true, injections);
+        let rounds = after.replays - before.replays;
+        let others = [
+            after.launches - before.launches,
+            after.allocations - before.allocations,
+            after.moves - before.moves,
+            after.waits - before.waits,
+            after.uploads - before.uploads - rounds,
+            after.downloads - before.downloads - rounds,
+        ];
+        (rounds, others)
+    });
+    assert!(many.0 > few.0 + 50, "{} and {} replays", few.0, many.0);
+    assert_eq!(few.1, many.1);
+}
+
 /// Adds up what it is told.
 #[derive(Default)]
 struct Count {

@@ -102,3 +102,8 @@ fn focalnet_is_the_cpu_s() {
 fn mobilenet_is_the_cpu_s() {
     check("mobilenet_v2");
 }
+
+#[test]
+fn resnet_is_the_cpu_s() {
+    check("resnet18");
+}

@@ -2,16 +2,24 @@
 
 mod allocations;
 mod attention;
+mod attention_faults;
+mod bench;
 mod campaign;
 mod checkpoint;
 mod cli;
+mod cublas;
 mod data;
+mod depthwise;
 mod emulator;
 mod faults;
+mod formats;
 mod formula;
+mod graphs;
 mod kernel_networks;
 mod kernels;
+mod mma;
 mod models;
+mod mutants;
 mod norms_and_pools;
 mod ops;
 mod optimizers;
@@ -21,8 +29,11 @@ mod pytorch_case;
 mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
+mod random_shapes;
 mod recipe;
 mod tape;
+mod tensor_core_faults;
+mod tensor_cores;
 mod text;
 mod train;
 

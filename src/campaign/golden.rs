@@ -87,6 +87,7 @@ pub fn evaluate(
     let (device, outputs) = (weights.device(), [model.logits]);
     let capacity = batch.clamp(1, list.len().max(1));
     let mut execution = Execution::new(&model.tape, device, PlanKind::Infer, capacity, &outputs)?;
+    execution.use_graphs(true);
     let mut goldens = Vec::with_capacity(list.len());
     for part in list.chunks(capacity) {
         let (pixels, labels) = load_batch(model, images, part)?;

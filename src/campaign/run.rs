@@ -35,6 +35,9 @@ pub struct Campaign<'a> {
     pub(super) weights: &'a Weights,
     pub(super) images: &'a dyn Images,
     pub(super) goldens: &'a [Golden],
+    /// Whether a device other than the CPU captures each layer's replay once and then runs the graph;
+    /// on from the start. Records don't depend on it.
+    pub graphs: bool,
     plan: Plan,
     layers: Vec<Layer>,
     /// One a layer; infinite where no detector asks for it.
@@ -73,7 +76,7 @@ impl<'a> Campaign<'a> {
             .iter()
             .map(|layer| if ranged { ranges.of(layer) } else { Ok(f32::INFINITY) })
             .collect::<Result<_>>()?;
-        Ok(Campaign { model, weights, images, goldens, plan, layers, max })
+        Ok(Campaign { model, weights, images, goldens, graphs: true, plan, layers, max })
     }
 
     /// The layers that are injected into; records name them by their place here.

@@ -20,6 +20,7 @@ pub(super) fn run(
     let outputs = [model.logits];
     let mut execution =
         Execution::new(&model.tape, weights.device(), PlanKind::Golden, capacity, &outputs)?;
+    execution.use_graphs(campaign.graphs);
     let mut records = Vec::new();
     for tasks in tasks.chunks(capacity) {
         run_batch(campaign, &mut execution, tasks, advance, &mut records)?;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parses, calls the library and prints.
 
+mod bench;
 mod common;
 mod compare;
 mod convert;
@@ -46,6 +47,7 @@ enum Command {
     Models(models::Args),
     Convert(convert::Args),
     Devices(devices::Args),
+    Bench(bench::Args),
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

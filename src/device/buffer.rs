@@ -25,7 +25,11 @@ impl fmt::Debug for Buffer {
 
 impl Buffer {
     pub(super) fn new(device: &Device, bytes: usize) -> Result<Buffer> {
-        let address = match &*device.0 {
+        if bytes > 0 {
+            device.0.capture.refuse(device, "an allocation")?;
+            device.0.counters.allocations.count();
+        }
+        let address = match &device.0.backend {
             // An aligned address that nothing may read: as good as any for no bytes.
             _ if bytes == 0 => 256,
             Backend::Cuda(cuda) => cuda.alloc(bytes)?,
@@ -95,8 +99,13 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        match &*self.device.0 {
-            _ if self.bytes == 0 => {}
+        if self.bytes == 0 {
+            return;
+        }
+        // On the host it can be freed all the same; the graph that is being captured is refused.
+        let deferred = self.device.0.capture.defer_free(self.address);
+        match &self.device.0.backend {
+            Backend::Cuda(_) if deferred => {}
             Backend::Cuda(cuda) => cuda.free(self.address),
             _ => {
                 // SAFETY: the layout that `new` allocated with, which it has checked.

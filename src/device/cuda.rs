@@ -5,17 +5,22 @@
 //! the GPU can't run is found at once.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
+use super::cublas::{Cublas, GemmCall, GemmCompute};
 use super::kernels::{self, KernelInfo};
+use super::staging::Ring;
 use crate::{Error, Result};
 
 /// Dynamic shared memory that a kernel gets without asking.
 const FREE_SHARED_BYTES: u32 = 48 * 1024;
+
+/// Pinned memory for copies to the GPU; larger ones wait for the stream instead.
+const STAGING_BYTES: usize = 1 << 20;
 
 /// Whether nvcc was there when this program was built.
 pub(super) fn images_embedded() -> bool {
@@ -55,7 +60,26 @@ pub(super) struct Cuda {
     stream: Arc<CudaStream>,
     /// By the kernel's number; `None` for those of the emulator's tests.
     functions: Vec<Option<CudaFunction>>,
+    staging: Mutex<Staging>,
+    /// Opened for its first product.
+    cublas: Mutex<Option<Cublas>>,
 }
+
+/// Pinned host memory that the stream copies from.
+struct Staging {
+    /// An address of the host.
+    memory: u64,
+    ring: Ring,
+}
+
+/// A captured graph of one GPU, ready to be launched.
+pub(super) struct CudaGraph(cudarc::driver::CudaGraph);
+
+// SAFETY: the driver's graphs may be used from any thread, by one at a time; `Cuda::replay` wants it
+// mutable, and nothing looks at it otherwise.
+unsafe impl Send for CudaGraph {}
+// SAFETY: as above.
+unsafe impl Sync for CudaGraph {}
 
 impl Cuda {
     pub(super) fn new(index: usize) -> Result<Cuda> {
@@ -76,7 +100,10 @@ impl Cuda {
         let functions = load(&context).map_err(|(file, error)| {
             failed(format!("kernels/{file} can't be loaded: {}", reason(&error)))
         })?;
-        Ok(Cuda { index, context, stream, functions })
+        // SAFETY: the context is bound to this thread; the memory is freed in `drop`.
+        let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(driver)? as u64;
+        let staging = Mutex::new(Staging { memory, ring: Ring::new(STAGING_BYTES) });
+        Ok(Cuda { index, context, stream, functions, staging, cublas: Mutex::default() })
     }
 
     pub(super) fn index(&self) -> usize {
@@ -131,10 +158,27 @@ impl Cuda {
     /// # Safety
     /// As [`super::Device::write`].
     pub(super) unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = staging.ring.take(bytes.len());
         self.call("a copy to the GPU", || {
-            // SAFETY: the caller's range; the slice is read before this returns.
-            unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream())? };
-            self.stream.synchronize()
+            let Some(place) = place else {
+                // SAFETY: the caller's range; the slice is read before this returns.
+                unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream())? };
+                self.stream.synchronize()?;
+                staging.ring.clear();
+                return Ok(());
+            };
+            if place.reuses {
+                self.stream.synchronize()?;
+            }
+            // SAFETY: the caller's range. The ring's place lies within its memory, which nobody else
+            // has (the lock) and which no copy still in the stream reads (the ring).
+            unsafe {
+                let at = (staging.memory as *mut u8).add(place.offset);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
+                let staged = std::slice::from_raw_parts(at, bytes.len());
+                result::memcpy_htod_async(address, staged, self.stream.cu_stream())
+            }
         })
     }
 
@@ -166,6 +210,56 @@ impl Cuda {
         })
     }
 
+    pub(super) fn cublas_is_open(&self) -> bool {
+        self.cublas.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(super) fn gemm(&self, call: &GemmCall, compute: GemmCompute) -> Result<()> {
+        let failed = |detail| Error::Device { device: format!("cuda:{}", self.index), detail };
+        self.call("cuBLAS", || self.context.bind_to_thread())?;
+        let mut cublas = self.cublas.lock().unwrap_or_else(PoisonError::into_inner);
+        let library = match &mut *cublas {
+            Some(library) => library,
+            none => none.insert(Cublas::open(&self.stream).map_err(failed)?),
+        };
+        library.gemm(call, compute).map_err(failed)
+    }
+
+    pub(super) fn elapsed_ms(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let event = || {
+            self.call("an event for timing", || {
+                self.stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT))
+            })
+        };
+        let start = event()?;
+        work()?;
+        let end = event()?;
+        self.call("timing", || start.elapsed_ms(&end)).map(f64::from)
+    }
+
+    pub(super) fn begin_capture(&self) -> Result<()> {
+        // Only this thread's calls can spoil it; other devices of the process go on.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.call("capturing a graph", || self.stream.begin_capture(mode))
+    }
+
+    /// Ends the stream's capture and makes it ready to run, its resources on the GPU included.
+    pub(super) fn end_capture(&self) -> Result<CudaGraph> {
+        let what = "capturing a graph";
+        let flags = sys::CUgraphInstantiate_flags(0);
+        let graph = self.call(what, || self.stream.end_capture(flags))?;
+        let graph = graph.ok_or_else(|| Error::Device {
+            device: format!("cuda:{}", self.index),
+            detail: "the driver gave up the graph that was being captured".into(),
+        })?;
+        self.call(what, || graph.upload())?;
+        Ok(CudaGraph(graph))
+    }
+
+    pub(super) fn replay(&self, graph: &mut CudaGraph) -> Result<()> {
+        self.call("a graph of launches", || graph.0.launch())
+    }
+
     pub(super) fn launch(
         &self,
         number: usize,
@@ -195,6 +289,18 @@ impl Cuda {
                 }
             })
             .map_err(|error| kernels::refused(info.symbol, reason(&error)))
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let freed = self.context.bind_to_thread().and_then(|()| {
+            self.stream.synchronize()?;
+            // SAFETY: from `malloc_host`, freed once, and no copy reads it any more.
+            unsafe { result::free_host(staging.memory as *mut c_void) }
+        });
+        self.context.record_err(freed);
     }
 }
 

@@ -6,18 +6,28 @@
 //! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
 
 mod buffer;
+mod compute;
+mod cublas;
 mod cuda;
 mod emulated;
+mod graph;
 pub mod kernels;
 mod report;
+mod staging;
+mod timer;
+mod work;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
+pub use compute::Compute;
+pub use cublas::{Gemm, GemmCall, GemmCompute};
 pub use emulated::{EmulatorOptions, ThreadOrder};
+pub use graph::Graph;
 pub use kernels::{KernelArgs, KernelInfo, kernels};
 pub use report::{DeviceReport, report};
+pub use work::WorkDone;
 
 use crate::{Error, Result};
 
@@ -46,9 +56,16 @@ impl fmt::Display for DeviceKind {
     }
 }
 
-/// A place to keep tensors and run operations. Cheap to clone; clones are the same device.
+/// A place to keep tensors and run operations, and how convolutions multiply there. Cheap to clone;
+/// clones are the same device.
 #[derive(Clone)]
-pub struct Device(Arc<Backend>);
+pub struct Device(Arc<Inner>, Compute);
+
+struct Inner {
+    backend: Backend,
+    capture: graph::Capture,
+    counters: work::Counters,
+}
 
 enum Backend {
     Cpu,
@@ -82,9 +99,18 @@ impl Device {
         }
     }
 
+    fn new(backend: Backend) -> Device {
+        let inner = Inner {
+            backend,
+            capture: graph::Capture::default(),
+            counters: work::Counters::default(),
+        };
+        Device(Arc::new(inner), Compute::Exact)
+    }
+
     /// The host's processor.
     pub fn cpu() -> Device {
-        Device(Arc::new(Backend::Cpu))
+        Device::new(Backend::Cpu)
     }
 
     /// The kernels on the host's processor, threads in forward order, blocks in parallel.
@@ -94,7 +120,7 @@ impl Device {
 
     /// The kernels on the host's processor, with a given order of threads.
     pub fn emulated_with(options: EmulatorOptions) -> Device {
-        Device(Arc::new(Backend::Emulated(options)))
+        Device::new(Backend::Emulated(options))
     }
 
     /// GPU number `index`, with every kernel loaded.
@@ -103,12 +129,30 @@ impl Device {
     /// [`Error::Device`] when there is no such GPU, no driver, or the program was built without
     /// nvcc; the text says what to install.
     pub fn cuda(index: usize) -> Result<Device> {
-        Ok(Device(Arc::new(Backend::Cuda(cuda::Cuda::new(index)?))))
+        Ok(Device::new(Backend::Cuda(cuda::Cuda::new(index)?)))
+    }
+
+    /// The same device, where convolutions and linear layers multiply as `compute` says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on the CPU, which has none.
+    pub fn with_compute(self, compute: Compute) -> Result<Device> {
+        if self.is_cpu() && compute != Compute::Exact {
+            return Err(Error::usage(format!(
+                "compute {compute} is done by kernels: it needs the device cuda or emulated, not cpu"
+            )));
+        }
+        Ok(Device(self.0, compute))
+    }
+
+    /// How convolutions and linear layers multiply.
+    pub fn compute(&self) -> Compute {
+        self.1
     }
 
     /// What this device is.
     pub fn kind(&self) -> DeviceKind {
-        match &*self.0 {
+        match &self.0.backend {
             Backend::Cpu => DeviceKind::Cpu,
             Backend::Emulated(_) => DeviceKind::Emulated,
             Backend::Cuda(cuda) => DeviceKind::Cuda(cuda.index()),
@@ -117,18 +161,23 @@ impl Device {
 
     /// Whether operations run native code here instead of kernels.
     pub fn is_cpu(&self) -> bool {
-        matches!(*self.0, Backend::Cpu)
+        matches!(self.0.backend, Backend::Cpu)
     }
 
     /// Whether addresses on this device are pointers of this process (cpu and emulated).
     pub fn host_memory(&self) -> bool {
-        !matches!(*self.0, Backend::Cuda(_))
+        !matches!(self.0.backend, Backend::Cuda(_))
     }
 
     /// Whether memory and queued work of one handle may be used through the other: clones of one
     /// device, or any two `cpu` or `emulated` devices. (A GPU opened twice has two queues.)
     pub fn same(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.host_memory() && self.kind() == other.kind()
+    }
+
+    /// What it has done so far.
+    pub fn work_done(&self) -> WorkDone {
+        self.0.counters.read()
     }
 
     /// Fresh zeroed memory, aligned to 64 bytes (256 on cuda). Zero bytes are allowed.
@@ -141,7 +190,8 @@ impl Device {
 
     /// Queues `kernel` with its one argument; shared memory is what the kernel declares. Kernels and
     /// copies of one device happen in the order of the calls. On `emulated` the kernel has run when
-    /// this returns; on cuda an error inside it may surface in a later call.
+    /// this returns; on cuda an error inside it may surface in a later call. While the device
+    /// [captures](Device::capture), it is recorded instead.
     ///
     /// The addresses in `args` must be live buffers of this device, as large as the kernel reads and
     /// writes: nothing here can check that (the emulated tests under AddressSanitizer do).
@@ -160,12 +210,23 @@ impl Device {
         let (number, info) = kernels::find(kernel)?;
         kernels::check_launch::<A>(info, grid, block)?;
         let bytes = bytemuck::bytes_of(args);
-        match &*self.0 {
+        match &self.0.backend {
             Backend::Cpu => Err(Error::Unsupported { op: kernel.into(), device: "cpu".into() }),
             Backend::Emulated(options) => {
+                let args = || bytes.to_vec();
+                let step = || graph::Step::Launch { number, info, grid, block, args: args() };
+                if self.0.capture.note(true, || Some(step())) {
+                    return Ok(());
+                }
+                self.0.counters.launches.count();
                 emulated::launch(options, number, info, grid, block, bytes)
             }
-            Backend::Cuda(cuda) => cuda.launch(number, info, grid, block, bytes),
+            Backend::Cuda(cuda) => {
+                if !self.0.capture.note(true, || None) {
+                    self.0.counters.launches.count();
+                }
+                cuda.launch(number, info, grid, block, bytes)
+            }
         }
     }
 
@@ -174,7 +235,9 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if any of it failed.
     pub fn synchronize(&self) -> Result<()> {
-        match &*self.0 {
+        self.0.capture.refuse(self, "waiting")?;
+        self.0.counters.waits.count();
+        match &self.0.backend {
             Backend::Cuda(cuda) => cuda.synchronize(),
             _ => Ok(()),
         }
@@ -186,8 +249,12 @@ impl Device {
     /// `address .. address + bytes.len()` lies in one live allocation of this device, and no other
     /// thread reads or writes it meanwhile.
     pub unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
-        match &*self.0 {
-            _ if bytes.is_empty() => Ok(()),
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.0.capture.refuse(self, "a copy from the host")?;
+        self.0.counters.uploads.count();
+        match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.write(address, bytes) },
             _ => {
                 unsafe {
@@ -204,8 +271,12 @@ impl Device {
     /// `address .. address + out.len()` lies in one live allocation of this device, and no other
     /// thread writes it meanwhile.
     pub unsafe fn read(&self, address: u64, out: &mut [u8]) -> Result<()> {
-        match &*self.0 {
-            _ if out.is_empty() => Ok(()),
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.0.capture.refuse(self, "a copy to the host")?;
+        self.0.counters.downloads.count();
+        match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.read(address, out) },
             _ => {
                 unsafe {
@@ -221,8 +292,10 @@ impl Device {
     /// # Safety
     /// Both ranges lie in live allocations of this device, and no other thread uses them meanwhile.
     pub unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
-        match &*self.0 {
-            _ if bytes == 0 => Ok(()),
+        if bytes == 0 || self.moves(|| graph::Step::Copy { from, to, bytes }) {
+            return Ok(());
+        }
+        match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.copy(from, to, bytes) },
             _ => {
                 unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
@@ -237,13 +310,26 @@ impl Device {
     /// `address .. address + bytes` lies in one live allocation of this device, and no other thread
     /// uses it meanwhile.
     pub unsafe fn zero(&self, address: u64, bytes: usize) -> Result<()> {
-        match &*self.0 {
-            _ if bytes == 0 => Ok(()),
+        if bytes == 0 || self.moves(|| graph::Step::Zero { address, bytes }) {
+            return Ok(());
+        }
+        match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.zero(address, bytes) },
             _ => {
                 unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
                 Ok(())
             }
         }
+    }
+
+    /// Counts a copy or clearing within the device; true where the emulator keeps it for a graph.
+    fn moves(&self, step: impl FnOnce() -> graph::Step) -> bool {
+        // On cuda it goes into the stream, which a capture is of.
+        let kept = matches!(self.0.backend, Backend::Emulated(_));
+        let captured = self.0.capture.note(false, || kept.then(step));
+        if !captured {
+            self.0.counters.moves.count();
+        }
+        captured && kept
     }
 }

@@ -1,11 +1,13 @@
 //! Results for people: tables and the words around them.
 
+mod bench;
 mod comparison;
 mod models;
 mod run;
 mod similarity;
 mod study;
 
+pub use bench::{kernels_text, overhead_text};
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::run_text;

@@ -13,15 +13,36 @@ use crate::{Error, Result};
 /// Faults of one node, on the host and on the device.
 pub(super) struct Armed {
     pub table: FaultTable,
-    buffer: Option<Buffer>,
+    memory: FaultMemory,
+}
+
+/// What a node's faults take up on the device.
+pub(super) struct FaultMemory {
+    /// The table's bytes; nothing on the CPU.
+    table: Buffer,
     /// What inputs were before they were hit, an f32 a fault.
     saved: Buffer,
 }
 
 impl Armed {
-    /// Where kernels read the table; 0 on the CPU.
+    /// Where kernels read the table; nothing lies there on the CPU.
     pub fn address(&self) -> u64 {
-        self.buffer.as_ref().map_or(0, Buffer::address)
+        self.memory.table.address()
+    }
+
+    /// What of it a captured launch holds; the rest is read from memory.
+    pub fn frozen(&self) -> FrozenFaults {
+        let count = |site| self.table.count(site) > 0;
+        FrozenFaults {
+            addresses: [self.memory.table.address(), self.memory.saved.address()],
+            images: self.table.images(),
+            launches: [
+                self.has_kernel_faults(),
+                self.table.has_inner(),
+                count(Site::Input),
+                count(Site::StoreAstray),
+            ],
+        }
     }
 
     /// Whether a kernel, or the CPU's native code, has something to look for. An empty table is looked
@@ -31,8 +52,20 @@ impl Armed {
     }
 
     fn in_memory(&self) -> MemoryFaults<'_> {
-        MemoryFaults { table: &self.table, address: self.address(), saved: self.saved.address() }
+        MemoryFaults {
+            table: &self.table,
+            address: self.address(),
+            saved: self.memory.saved.address(),
+        }
     }
+}
+
+/// What launches of an armed node hold of its faults: addresses, sizes, and which kernels they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrozenFaults {
+    addresses: [u64; 2],
+    images: usize,
+    launches: [bool; 4],
 }
 
 /// A parameter as one image sees it: a copy with faults.
@@ -43,7 +76,8 @@ pub(super) struct Patch {
 }
 
 impl Execution {
-    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched.
+    /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The node
+    /// keeps the table's memory, so that arming it again moves bytes and no more.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
@@ -53,13 +87,24 @@ impl Execution {
         if in_memory && self.plan().kind == PlanKind::Infer {
             return Err(Error::usage("faults in memory need a plan that keeps every value"));
         }
-        let armed = self.armed_with(table)?;
+        let kept = self.armed.remove(&id.0).map(|armed| armed.memory);
+        let kept = kept.or_else(|| self.fault_memory.remove(&id.0));
+        let armed = self.armed_with(table, kept, self.capacity)?;
         self.armed.insert(id.0, armed);
         Ok(())
     }
 
-    fn armed_with(&self, table: FaultTable) -> Result<Armed> {
-        let saved = self.device.alloc(4 * table.count(Site::Input))?;
+    /// Puts a table into memory that is kept from an earlier one, or into new memory with room for `room`
+    /// faults at least.
+    fn armed_with(
+        &self,
+        table: FaultTable,
+        kept: Option<FaultMemory>,
+        room: usize,
+    ) -> Result<Armed> {
+        let inputs = table.count(Site::Input);
+        // Nothing is saved for most tables.
+        let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
         if self.device.is_cpu() {
             if let Some(site) = table.inner_site() {
                 return Err(Error::Unsupported {
@@ -70,12 +115,22 @@ impl Execution {
                     device: "cpu".into(),
                 });
             }
-            return Ok(Armed { table, buffer: None, saved });
+            let (table_memory, saved) = (self.device.alloc(0)?, self.device.alloc(saved_bytes(0))?);
+            return Ok(Armed { table, memory: FaultMemory { table: table_memory, saved } });
         }
         let bytes = table.to_bytes();
-        let mut buffer = self.device.alloc(bytes.len())?;
-        buffer.write(0, &bytes)?;
-        Ok(Armed { table, buffer: Some(buffer), saved })
+        let holds = |memory: &FaultMemory| {
+            memory.table.bytes() >= bytes.len() && memory.saved.bytes() >= saved_bytes(0)
+        };
+        let mut memory = match kept.filter(holds) {
+            Some(memory) => memory,
+            None => FaultMemory {
+                table: self.device.alloc(bytes.len().max(FaultTable::byte_len(room, room)))?,
+                saved: self.device.alloc(saved_bytes(room))?,
+            },
+        };
+        memory.table.write(0, &bytes)?;
+        Ok(Armed { table, memory })
     }
 
     /// Hits an entry of a parameter or buffer as one image sees it, in its whole inference.
@@ -139,7 +194,8 @@ impl Execution {
 
     /// Takes all faults away. Inputs that were hit are put right again where they are kept.
     pub fn disarm(&mut self) {
-        self.armed.clear();
+        let memory = self.armed.drain().map(|(node, armed)| (node, armed.memory));
+        self.fault_memory.extend(memory);
         self.patches.clear();
     }
 
@@ -217,6 +273,6 @@ impl Execution {
     /// The faults of one image of a node, as those of a batch of one.
     pub(super) fn faults_alone(&self, id: NodeId, image: usize) -> Result<Option<Armed>> {
         let armed = self.armed.get(&id.0).filter(|armed| armed.has_kernel_faults());
-        armed.map(|armed| self.armed_with(armed.table.alone(image))).transpose()
+        armed.map(|armed| self.armed_with(armed.table.alone(image), None, 0)).transpose()
     }
 }

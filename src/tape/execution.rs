@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::armed::{Armed, Patch};
+use super::armed::{Armed, FaultMemory, Patch};
+use super::graph::{Graphs, Sweep};
 use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Compute, Device};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{ArmedFaults, Backward, DeviceStep, Forward, Gradient, Op, RunState, Step};
 use crate::tensor::{Map, Region, Span, Spec, Tensor};
@@ -36,10 +37,10 @@ enum Area {
 pub struct Execution {
     pub(super) tape: Arc<Tape>,
     pub(super) device: Device,
-    lowering: Lowering,
+    pub(super) lowering: Lowering,
     plan: Plan,
     memory: Memory,
-    capacity: usize,
+    pub(super) capacity: usize,
     pub(super) needed: Vec<bool>,
     gradient_flows: Vec<bool>,
     /// Nodes whose values a replay of whole nodes has changed since the last forward pass.
@@ -51,11 +52,14 @@ pub struct Execution {
     samples: Vec<u64>,
     samples_buffer: Buffer,
     pub(super) armed: HashMap<usize, Armed>,
+    /// By node: of faults that were taken away.
+    pub(super) fault_memory: HashMap<usize, FaultMemory>,
+    pub(super) graphs: Graphs,
     /// Parameters as single images see them.
     pub(super) patches: Vec<Patch>,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
-    clocks: Option<Clocks>,
+    pub(super) clocks: Option<Clocks>,
 }
 
 impl Execution {
@@ -122,6 +126,8 @@ impl Execution {
             samples: vec![0; capacity],
             samples_buffer: device.alloc(8 * capacity)?,
             armed: HashMap::new(),
+            fault_memory: HashMap::new(),
+            graphs: Graphs::default(),
             patches: Vec::new(),
             parallel: true,
             clocks: None,
@@ -149,6 +155,16 @@ impl Execution {
             None => pass(),
             Some(clocks) => clocks.time(kind, way(), &self.device, pass),
         }
+    }
+
+    /// From now on convolutions and linear layers multiply as `compute` says; at first as the device
+    /// that this was made for ([`Device::with_compute`]).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on the CPU.
+    pub fn set_compute(&mut self, compute: Compute) -> Result<()> {
+        self.device = self.device.clone().with_compute(compute)?;
+        Ok(())
     }
 
     /// The tape that is run.
@@ -252,13 +268,7 @@ impl Execution {
     /// Runs every node that the outputs need.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
         self.stale.fill(false);
-        for index in 0..self.tape.nodes().len() {
-            if self.needed[index] && self.lowering.keeps(index) {
-                self.run_whole(weights, NodeId(index))?;
-            }
-        }
-        // Later nodes have read what was hit; kept values are to be golden.
-        self.armed.keys().try_for_each(|index| self.fault_input(NodeId(*index), Pass::Undo))
+        self.sweep(weights, Sweep::Forward)
     }
 
     /// Runs the launch that ends with a node over all valid images, and the faults in memory before and
@@ -432,7 +442,7 @@ impl Execution {
             return Err(Error::usage("backward needs the train plan"));
         }
         let node = self.tape.node(output);
-        let expected = self.images() * node.spec.map.elements();
+        let expected = self.maps(node.spec) * node.spec.map.elements();
         if gradient.len() != expected {
             let found = gradient.len();
             let detail = format!("its gradient has {expected} values, got {found}");

@@ -5,6 +5,7 @@
 mod armed;
 mod execution;
 mod faults;
+mod graph;
 mod lowering;
 mod optimizer;
 mod plan;

@@ -5,6 +5,7 @@
 //! overwrote, and stops where the values are the golden ones again; [`Execution::restore`] brings
 //! the golden values back.
 
+use super::graph::Sweep;
 use super::{Execution, NodeId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::tensor::{Region, Span, Spec};
@@ -32,26 +33,32 @@ pub struct Replay {
 }
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole, and what an earlier replay left
-    /// changed. Replays in descending order of `from` run the fewest nodes.
+    /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
+    /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
         self.require_golden_plan()?;
+        let dependents = self.dependents(from);
+        // None of these depends on `from`, so that their inputs are golden or among them.
+        for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
+            if std::mem::take(&mut self.stale[index]) && self.needed[index] {
+                self.run_whole(weights, NodeId(index))?;
+            }
+        }
+        self.stale = dependents;
+        self.sweep(weights, Sweep::From(from))
+    }
+
+    /// `from` and every node that what is armed there can change, one flag a node.
+    pub(super) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
         let hit = self.hit_input(from).map(|input| self.tape.owner(input));
-        for index in 0..changed.len() {
-            let id = NodeId(index);
-            let inputs = &self.tape.node(id).inputs;
-            changed[index] |= inputs.iter().any(|input| changed[input.0]);
+        for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
             // Whoever reads the input behind this node reads the fault.
             let reads_hit = |input: &NodeId| Some(self.tape.owner(*input)) == hit;
-            changed[index] |= index > from.0 && inputs.iter().any(reads_hit);
-            if (changed[index] || self.stale[index]) && self.needed[index] {
-                self.run_whole(weights, id)?;
-            }
+            changed[index] = node.inputs.iter().any(|input| changed[input.0] || reads_hit(input));
         }
-        self.stale = changed;
-        self.fault_input(from, Pass::Undo)
+        changed
     }
 
     /// Runs the armed node `from` over the box of `image`'s faults, and what depends on it as far

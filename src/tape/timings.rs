@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use crate::Result;
 use crate::device::Device;
@@ -42,10 +41,7 @@ impl Clocks {
         device: &Device,
         pass: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let start = Instant::now();
-        pass()?;
-        device.synchronize()?;
-        let elapsed_ms = 1e3 * start.elapsed().as_secs_f64();
+        let elapsed_ms = device.elapsed_ms(pass)?;
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let time = kinds.entry(kind).or_default();
         match way {

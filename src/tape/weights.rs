@@ -100,6 +100,11 @@ impl Weights {
         self.values.device()
     }
 
+    /// Where the parameters start.
+    pub(super) fn address(&self) -> u64 {
+        self.values.address()
+    }
+
     /// The parameter called `name`.
     pub fn find(&self, name: &str) -> Result<ParamId> {
         let position = self.tape.params().iter().position(|param| param.name == name);

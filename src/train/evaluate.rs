@@ -97,7 +97,9 @@ impl Evaluator {
     /// Out of memory.
     pub fn new(model: &Model, device: &Device, capacity: usize) -> Result<Self> {
         let outputs = [model.logits];
-        let execution = Execution::new(&model.tape, device, PlanKind::Infer, capacity, &outputs)?;
+        let mut execution =
+            Execution::new(&model.tape, device, PlanKind::Infer, capacity, &outputs)?;
+        execution.use_graphs(true);
         Ok(Evaluator { model: model.clone(), execution })
     }
 

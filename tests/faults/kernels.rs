@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::Device;
+use flipside::device::{Compute, Device};
 use flipside::fault::{BitMasks, FaultEntry, Site};
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::{GemmView, KernelVariant, Op};
@@ -66,7 +66,7 @@ impl Layer {
     }
 
     fn variant(&self) -> KernelVariant {
-        self.conv.variant(&[Spec::f32(self.input)]).unwrap()
+        self.conv.variant(&[Spec::f32(self.input)], Compute::Exact).unwrap()
     }
 
     /// A[m, κ] of an image and the group of channel n.
@@ -250,7 +250,7 @@ fn armed_kernels_without_faults_have_the_clean_bits() {
 /// One fault of each site: the outputs that it reaches have the bits of a loop that it is applied in, all
 /// others the clean ones.
 #[test]
-fn a_fault_reaches_what_its_site_says_and_nothing_else() {
+pub fn a_fault_reaches_what_its_site_says_and_nothing_else() {
     for layer in layers() {
         let clean = layer.all(&[]);
         for (site, fault) in SITES.iter().zip(drawn(&layer, &SITES, SITES.len(), "one fault")) {

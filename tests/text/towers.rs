@@ -122,7 +122,7 @@ fn check(name: &str, device: &Device) {
     let (_folder, path) = file(&tower.tensors());
     let mut encoder = TextEncoder::open_as(&path, device, Some(tower.activation())).unwrap();
     let config = encoder.config();
-    let sizes = [config.width, config.layers, config.heads, config.embedding];
+    let sizes = [config.channels, config.layers, config.heads, config.embedding];
     assert_eq!(sizes, ["width", "layers", "heads", "embedding"].map(|key| tower.size(key)));
     let distance = tower.distance(&encoder.encode(&tower.texts).unwrap());
     assert!(distance <= TOLERANCE, "{name} on {} is {distance:.1e} off", device.kind());

@@ -64,6 +64,12 @@ impl Op for AdaptiveAvgPool {
         }
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "output_size": self.output,
+        })
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
     }

@@ -71,6 +71,11 @@ impl Op for Add {
         other.map(|values| Step::Add { values })
     }
 
+    /// Which share is dropped changes no cost.
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "drops_branches": self.depth > 0.0 })
+    }
+
     fn device_step(&self, _params: &[Tensor], other: Option<Tensor>) -> Option<DeviceStep> {
         other.map(|values| DeviceStep::Add { values: values.address })
     }

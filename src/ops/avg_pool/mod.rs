@@ -55,6 +55,15 @@ impl Op for AvgPool {
         self.window().reach(region, output.map)
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "kernel_size": self.kernel,
+            "stride": self.stride,
+            "padding": self.padding,
+            "count_include_pad": self.count_include_pad,
+        })
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }

@@ -13,6 +13,7 @@ use super::{
     Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Start,
 };
 use crate::Result;
+use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 
 /// A linear layer.
@@ -108,12 +109,21 @@ impl Op for Linear {
         self.conv.gemm_view(inputs)
     }
 
-    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        self.conv.variant(inputs)
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        self.conv.variant(inputs, compute)
     }
 
     fn takes_steps(&self) -> bool {
         true
+    }
+
+    fn settings(&self) -> serde_json::Value {
+        self.conv.settings()
+    }
+
+    /// The convolution that it is.
+    fn as_conv2d(&self) -> Option<&Conv2d> {
+        Some(&self.conv)
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

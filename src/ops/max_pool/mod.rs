@@ -61,6 +61,15 @@ impl Op for MaxPool {
         self.window.reach(region, output.map)
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({
+            "kernel_size": self.window.kernel,
+            "stride": self.window.stride,
+            "padding": self.window.padding,
+            "dilation": self.window.dilation,
+        })
+    }
+
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
     }

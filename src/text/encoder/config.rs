@@ -18,7 +18,8 @@ const HEAD: usize = 64;
 pub struct TowerConfig {
     /// Rows of the token table; token ids are below it.
     pub vocabulary: usize,
-    pub width: usize,
+    /// Channels of a token.
+    pub channels: usize,
     pub layers: usize,
     pub heads: usize,
     /// Channels between the two linear layers of a block.
@@ -66,7 +67,7 @@ impl TowerConfig {
         let Sizes { vocabulary, width, layers, hidden, embedding } = sizes;
         Ok(TowerConfig {
             vocabulary,
-            width,
+            channels: width,
             layers,
             heads,
             hidden,

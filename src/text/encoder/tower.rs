@@ -38,7 +38,7 @@ impl Tower {
     /// x + MLP(norm(x)). Attention is causal, so that what comes behind a token never matters to it;
     /// behind the last attention only the rows of end tokens are wanted, and go on alone.
     pub fn record(config: &TowerConfig, length: usize) -> Result<Tower> {
-        let TowerConfig { width, hidden, .. } = *config;
+        let TowerConfig { channels: width, hidden, .. } = *config;
         let mut tape = Tape::new();
         let line = Spec::u32(Map::new(1, length, 1));
         let ids = tape.input("ids", line);

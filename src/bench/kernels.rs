@@ -1,0 +1,267 @@
+//! Each distinct operation of the networks, alone: checked once against the CPU, then timed.
+
+use serde::Serialize;
+
+use super::run::{OpRun, Times};
+use super::{Effort, PeerTime, Peers, Shape};
+use crate::device::{Device, GemmCompute};
+use crate::ops::case::OpCase;
+use crate::ops::ceiling::{self, Ceilings};
+use crate::ops::conv2d::{LayerPass, ProductOperands};
+use crate::progress::Progress;
+use crate::tensor::{DType, Spec};
+use crate::{Error, Result};
+
+/// The largest difference from the CPU, as a share of the tensor's largest value: sums over channels and
+/// pixels are taken in other orders, exponentials differ by ulps.
+const OUTPUT_BOUND: f32 = 1e-5;
+/// The same of gradients, whose sums run over more and cancel.
+const GRADIENT_BOUND: f32 = 1e-4;
+
+/// Images of the check.
+const CHECKED: usize = 2;
+
+/// A pass in figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PassTime {
+    pub median_ms: f64,
+    pub best_ms: f64,
+    /// Bytes that must move, in 1e9 a second.
+    pub gb_per_s: f64,
+    /// Operations of multiply-adds (two each), in 1e9 a second.
+    pub gflop_per_s: f64,
+    /// The time that the nearer ceiling allows over the median, in percent. Above 100 where caches give
+    /// what the copy's ceiling counts as memory.
+    pub share_percent: f64,
+    /// Which ceiling that is: `memory` or `arithmetic`.
+    pub bound: &'static str,
+    /// This time over the peer's, in true f32; below 1 is faster than the peer.
+    pub ratio: Option<f64>,
+}
+
+/// A shape in figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTime {
+    pub id: String,
+    pub name: String,
+    pub kind: &'static str,
+    pub models: Vec<(String, usize)>,
+    pub forward: PassTime,
+    pub backward: Option<PassTime>,
+    /// The largest difference from the CPU as a share of the largest value; absent on the CPU.
+    pub difference: Option<f32>,
+    /// cuBLAS's product alone, where the layer is one: f32 and TF32.
+    pub cublas_ms: Option<[f64; 2]>,
+    pub peer: Option<PeerTime>,
+}
+
+/// All of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KernelTimes {
+    pub device: String,
+    /// Images of a batch.
+    pub batch: usize,
+    pub ceilings: Ceilings,
+    pub peer: Option<String>,
+    /// Why cuBLAS isn't beside them, where it could be.
+    pub cublas_missing: Option<String>,
+    pub shapes: Vec<KernelTime>,
+}
+
+/// Checks and times every shape for batches of `batch` images.
+///
+/// # Errors
+/// Those of the device; [`Error::Kernel`] for a result that isn't the CPU's.
+pub fn kernel_times(
+    shapes: &[Shape],
+    device: &Device,
+    batch: usize,
+    with_backward: bool,
+    effort: Effort,
+    peers: Option<&Peers>,
+    progress: &dyn Progress,
+) -> Result<KernelTimes> {
+    let ceilings = ceiling::measure(device)?;
+    let mut times = KernelTimes {
+        device: device.kind().to_string(),
+        batch,
+        ceilings,
+        peer: peers.map(|peers| peers.peer.clone()),
+        cublas_missing: None,
+        shapes: Vec::with_capacity(shapes.len()),
+    };
+    progress.begin("bench", "shapes", 0, shapes.len() as u64);
+    for shape in shapes {
+        let difference =
+            if device.is_cpu() { None } else { Some(check(shape, device, with_backward)?) };
+        let case = shape.case(batch);
+        let peer = peers.and_then(|peers| peers.times.get(&shape.id));
+        let taken =
+            OpRun::new(&case, device, false)?.repeated(device, effort)?.times(device, effort)?;
+        let [forward, backward] = work(shape, &case);
+        let forward = forward.at(taken, &ceilings, peer.map(|peer| peer.forward_ms));
+        let backward = if with_backward {
+            let taken = OpRun::new(&case, device, true)?.backward_times(effort)?;
+            let peer_ms = peer.and_then(|peer| peer.backward_ms);
+            taken.map(|taken| backward.at(taken, &ceilings, peer_ms))
+        } else {
+            None
+        };
+        let mut cublas_ms = None;
+        if !device.host_memory() && times.cublas_missing.is_none() {
+            match cublas(shape, device, batch, effort) {
+                Ok(taken) => cublas_ms = taken,
+                Err(error) => times.cublas_missing = Some(error.to_string()),
+            }
+        }
+        times.shapes.push(KernelTime {
+            id: shape.id.clone(),
+            name: shape.name.clone(),
+            kind: shape.op.kind(),
+            models: shape.models.clone(),
+            forward,
+            backward,
+            difference,
+            cublas_ms,
+            peer: peer.cloned(),
+        });
+        progress.advance(1, &shape.name);
+    }
+    progress.end();
+    Ok(times)
+}
+
+/// What a pass has to do for a batch.
+#[derive(Clone, Copy)]
+struct Work {
+    bytes: f64,
+    flops: f64,
+}
+
+/// Of the forward and the backward pass: everything that must be read is read once, everything that is
+/// asked for written once; backward multiplies for the input's gradient and for the weights'.
+fn work(shape: &Shape, case: &OpCase) -> [Work; 2] {
+    let images = |spec: &Spec| (spec.maps(case.batch) * spec.image_bytes()) as f64;
+    let params = shape.op.params();
+    let param_bytes = |trained: bool| {
+        params
+            .iter()
+            .filter(|param| !trained || param.role.is_trained())
+            .map(|param| (4 * param.elements()) as f64)
+            .sum::<f64>()
+    };
+    let cost = shape.op.cost(&shape.inputs);
+    let maps = shape.output.maps(case.batch) as f64;
+    let flops = 2.0 * maps * cost.macs as f64;
+    let shared: f64 = shape.inputs.iter().filter(|spec| spec.shared).map(images).sum();
+    let of_images: f64 = maps * cost.bytes as f64;
+    // `cost` counts a shared input in each image.
+    let repeated = shared * (maps - 1.0);
+    let forward = Work { bytes: of_images - repeated + param_bytes(false), flops };
+    let mut needs = shape.op.needs();
+    needs.inputs.resize(shape.inputs.len(), false);
+    let read: f64 = shape
+        .inputs
+        .iter()
+        .zip(&needs.inputs)
+        .filter(|(_, needed)| **needed)
+        .map(|(spec, _)| images(spec))
+        .sum();
+    let written: f64 =
+        shape.inputs.iter().filter(|spec| spec.storage == DType::F32).map(images).sum();
+    let output = images(&shape.output);
+    let of_output = if needs.output { 2.0 * output } else { output };
+    let bytes = read + of_output + written + 2.0 * param_bytes(true);
+    [forward, Work { bytes, flops: 2.0 * flops }]
+}
+
+impl Work {
+    fn at(self, taken: Times, ceilings: &Ceilings, peer_ms: Option<f64>) -> PassTime {
+        // 1e9 a second is 1e6 a millisecond.
+        let memory_ms = self.bytes / (1e6 * ceilings.gb_per_s);
+        let arithmetic_ms = self.flops / (1e6 * ceilings.gflop_per_s);
+        let Times { median_ms, best_ms } = taken;
+        let per_ms = |count: f64| if median_ms > 0.0 { count / median_ms } else { 0.0 };
+        PassTime {
+            median_ms,
+            best_ms,
+            gb_per_s: per_ms(self.bytes / 1e6),
+            gflop_per_s: per_ms(self.flops / 1e6),
+            share_percent: 100.0 * per_ms(memory_ms.max(arithmetic_ms)),
+            bound: if memory_ms >= arithmetic_ms { "memory" } else { "arithmetic" },
+            ratio: peer_ms.filter(|ms| *ms > 0.0).map(|ms| median_ms / ms),
+        }
+    }
+}
+
+/// The largest difference from the CPU over all results of a small batch.
+fn check(shape: &Shape, device: &Device, with_backward: bool) -> Result<f32> {
+    let case = shape.case(CHECKED);
+    let results = |device: &Device| {
+        let mut run = OpRun::new(&case, device, with_backward)?;
+        run.passes()?;
+        run.results()
+    };
+    let (expected, found) = (results(&Device::cpu())?, results(device)?);
+    let mut largest = 0f32;
+    for (index, ((what, expected), (_, found))) in expected.iter().zip(&found).enumerate() {
+        let bound = if index == 0 { OUTPUT_BOUND } else { GRADIENT_BOUND };
+        let difference = difference(expected, found);
+        // A NaN isn't within any bound.
+        if difference.is_nan() || difference > bound {
+            return Err(Error::Kernel {
+                kernel: shape.name.clone(),
+                detail: format!(
+                    "{what} is {difference:e} of its largest value off the CPU's; {bound:e} is allowed"
+                ),
+            });
+        }
+        largest = largest.max(difference);
+    }
+    Ok(largest)
+}
+
+/// The largest |a − b| as a share of the largest |a|.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let apart = a.iter().zip(b).map(|(a, b)| if a == b { 0.0 } else { (a - b).abs() });
+    // `max` would pass over a NaN.
+    let apart = apart.fold(0f32, |m, v| if v.is_nan() || v > m { v } else { m });
+    if a.len() != b.len() {
+        f32::NAN
+    } else if apart == 0.0 {
+        0.0
+    } else {
+        apart / largest
+    }
+}
+
+/// cuBLAS's times for the forward product in f32 and TF32; `None` for layers that aren't plain ones.
+fn cublas(
+    shape: &Shape,
+    device: &Device,
+    batch: usize,
+    effort: Effort,
+) -> Result<Option<[f64; 2]>> {
+    let Some(conv) = shape.op.as_conv2d() else { return Ok(None) };
+    let map = shape.inputs[0].map;
+    let images = shape.inputs[0].maps(batch);
+    let Some([m, n, k]) = conv.plain_product(map, images) else { return Ok(None) };
+    let (x, w, y) = (device.alloc(4 * m * k)?, device.alloc(4 * k * n)?, device.alloc(4 * m * n)?);
+    let operands = ProductOperands { x: x.address(), w: w.address(), y: y.address() };
+    let mut medians = [0.0; 2];
+    for (median_ms, compute) in medians.iter_mut().zip([GemmCompute::F32, GemmCompute::Tf32]) {
+        let gemm = conv.product(map, images, LayerPass::Forward, operands, false, compute);
+        let Some(gemm) = gemm else { return Ok(None) };
+        device.gemm(&gemm)?;
+        let once = device.elapsed_ms(|| device.gemm(&gemm))?;
+        let repeats = effort.repeats(once);
+        let mut graph = device.capture(|| (0..repeats).try_for_each(|_| device.gemm(&gemm)))?;
+        let mut times = Vec::with_capacity(effort.rounds);
+        for _ in 0..effort.rounds {
+            times.push(device.elapsed_ms(|| graph.replay())? / repeats as f64);
+        }
+        *median_ms = Times::of(times).median_ms;
+    }
+    Ok(Some(medians))
+}

@@ -1,0 +1,313 @@
+//! What it costs to stand ready for faults: whole forward passes and single layers, clean and armed, in
+//! turns within one run.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::run::OpRun;
+use super::{Effort, Shape, median};
+use crate::device::Device;
+use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace};
+use crate::models::Model;
+use crate::ops::Op;
+use crate::progress::Progress;
+use crate::rng::{self, Draw};
+use crate::tape::{Execution, NodeId, PlanKind, Weights};
+use crate::tensor::Spec;
+use crate::{Error, Result};
+
+/// A way to run the whole network, against the clean one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PassCost {
+    pub what: &'static str,
+    pub median_ms: f64,
+    pub best_ms: f64,
+    /// The median over the rounds of this time over the clean one of the same round.
+    pub ratio: f64,
+}
+
+/// One layer alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerCost {
+    pub layer: String,
+    pub shape: String,
+    pub site: &'static str,
+    pub clean_ms: f64,
+    /// Its armed kernel without faults, and with one in each image.
+    pub armed_ms: f64,
+    pub faulty_ms: f64,
+    /// As [`PassCost::ratio`].
+    pub armed_ratio: f64,
+    pub faulty_ratio: f64,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Overhead {
+    pub device: String,
+    pub model: String,
+    pub image_size: usize,
+    /// Images of a batch.
+    pub batch: usize,
+    pub rounds: usize,
+    pub passes: Vec<PassCost>,
+    pub layers: Vec<LayerCost>,
+}
+
+/// How a run is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arming {
+    Clean,
+    WithoutFaults,
+    OneAnImage,
+}
+
+const ARMINGS: [Arming; 3] = [Arming::Clean, Arming::WithoutFaults, Arming::OneAnImage];
+
+impl Arming {
+    const fn words(self) -> &'static str {
+        match self {
+            Arming::Clean => "clean",
+            Arming::WithoutFaults => "every layer armed, no faults",
+            Arming::OneAnImage => "every layer armed, one fault an image",
+        }
+    }
+
+    /// The table of a layer for a site with `space`; none where it stays clean.
+    fn table(self, layer: &Layer<'_>, place: Place, images: usize) -> Result<Option<FaultTable>> {
+        if self == Arming::Clean {
+            return Ok(None);
+        }
+        let Place { site, space, format } = place;
+        let mut draws = rng::stream(5, layer.name);
+        let mut faults = Vec::new();
+        for image in (0..images).filter(|_| self == Arming::OneAnImage) {
+            // The lowest bit: whatever comes behind computes with ordinary numbers.
+            let masks = BitMasks::flip(1 << format.shift());
+            let element = draws.below(space.elements);
+            let [first, end] = space.k.map(u64::from);
+            let k = first + draws.below(end.saturating_sub(first).max(1));
+            let entry = FaultEntry::at(site, element, k as u32, masks, 0);
+            faults.push((image, FaultEntry { format: format.code(), ..entry }));
+        }
+        let space_of = |site| layer.op.site_space(site, &layer.inputs);
+        FaultTable::of_sites(layer.name, images, space_of, &faults).map(Some)
+    }
+}
+
+/// A layer with fault sites.
+struct Layer<'a> {
+    node: NodeId,
+    name: &'a str,
+    op: &'a Arc<dyn Op>,
+    inputs: Vec<Spec>,
+    output: Spec,
+}
+
+/// A site of a layer.
+#[derive(Clone, Copy)]
+struct Place {
+    site: Site,
+    space: SiteSpace,
+    /// Of the number that is hit.
+    format: Format,
+}
+
+impl<'a> Layer<'a> {
+    /// `None` for an input of the tape.
+    fn of(model: &'a Model, node: NodeId) -> Option<Layer<'a>> {
+        let recorded = model.tape.node(node);
+        let (name, op) = (recorded.name.as_str(), recorded.op.as_ref()?);
+        let inputs = model.tape.input_specs(node);
+        Some(Layer { node, name, op, inputs, output: recorded.spec })
+    }
+
+    /// Its sites within the launch that computes it, as far as `device` has them.
+    fn places(&self, device: &Device) -> Vec<Place> {
+        let variant = self.op.variant(&self.inputs, device.compute());
+        let has = |site: &Site| match site.class() {
+            SiteClass::Memory => false,
+            SiteClass::Inner => !device.is_cpu() && (variant.is_some() || !site.has_term()),
+            _ => true,
+        };
+        let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
+        let is_operand = |site: Site| site.has_term() && site != Site::Accumulator;
+        let place = |site: Site| {
+            let space = self.op.site_space(site, &self.inputs)?;
+            let format = if is_operand(site) { operands } else { Format::Fp32 };
+            Some(Place { site, space, format })
+        };
+        Site::ALL.into_iter().filter(has).filter_map(place).collect()
+    }
+}
+
+/// Times of alternating runs, by arming.
+fn alternate(
+    rounds: usize,
+    mut run: impl FnMut(usize) -> Result<f64>,
+) -> Result<[Vec<f64>; ARMINGS.len()]> {
+    let mut times: [Vec<f64>; ARMINGS.len()] = Default::default();
+    for round in 0..=rounds {
+        for (which, times) in times.iter_mut().enumerate() {
+            let time = run(which)?;
+            // The first one captures, and touches cold memory.
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// The median of the rounds' ratios to the clean run.
+fn ratio(times: &[f64], clean: &[f64]) -> f64 {
+    let mut ratios: Vec<f64> =
+        times.iter().zip(clean).map(|(time, clean)| time / clean.max(1e-9)).collect();
+    median(&mut ratios)
+}
+
+/// Times `model` with random weights and images, whole, and the layers called `layers` alone at each of
+/// their sites within a launch (if none are named: the first, the one with the most
+/// multiply-accumulates, the last, and the first attention).
+///
+/// # Errors
+/// Those of the device; a layer that the model doesn't have.
+pub fn overhead(
+    (name, model): (&str, &Model),
+    device: &Device,
+    batch: usize,
+    layers: &[String],
+    effort: Effort,
+    progress: &dyn Progress,
+) -> Result<Overhead> {
+    let chosen = choose(model, layers)?;
+    let parts: Vec<(&Layer<'_>, Place)> = chosen
+        .iter()
+        .flat_map(|layer| layer.places(device).into_iter().map(move |place| (layer, place)))
+        .collect();
+    progress.begin("bench", "parts", 0, 1 + parts.len() as u64);
+    let passes = passes(model, device, batch, effort)?;
+    progress.advance(1, "whole passes");
+    let mut costs = Vec::new();
+    for (layer, place) in parts {
+        costs.push(layer_cost(layer, place, device, batch, effort)?);
+        progress.advance(1, layer.name);
+    }
+    progress.end();
+    Ok(Overhead {
+        device: device.kind().to_string(),
+        model: name.into(),
+        image_size: model.image_size,
+        batch,
+        rounds: effort.rounds,
+        passes,
+        layers: costs,
+    })
+}
+
+fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
+    let mut nodes = Vec::new();
+    for name in names {
+        nodes.push(model.tape.find(name)?);
+    }
+    if names.is_empty() {
+        let layers = model.tape.injectable();
+        let most = layers.iter().max_by_key(|layer| layer.macs);
+        nodes.extend([layers.first(), most, layers.last()].into_iter().flatten().map(|l| l.node));
+        // The first layer with sites that those don't have: an attention.
+        let all = (0..model.tape.nodes().len()).map(NodeId);
+        nodes.extend(all.into_iter().find(|node| {
+            let layer = Layer::of(model, *node);
+            layer.is_some_and(|layer| layer.op.site_space(Site::Scores, &layer.inputs).is_some())
+        }));
+        nodes.sort_unstable();
+        nodes.dedup();
+    }
+    nodes
+        .into_iter()
+        .map(|node| {
+            let layer = Layer::of(model, node);
+            layer
+                .filter(|layer| {
+                    Site::ALL.iter().any(|site| layer.op.site_space(*site, &layer.inputs).is_some())
+                })
+                .ok_or_else(|| {
+                    let name = &model.tape.node(node).name;
+                    Error::usage(format!("'{name}' has no fault sites"))
+                })
+        })
+        .collect()
+}
+
+fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Result<Vec<PassCost>> {
+    let mut weights = Weights::new(&model.tape, device, false)?;
+    weights.initialize(1)?;
+    let elements = model.tape.node(model.image).spec.map.elements();
+    let mut draws = rng::stream(1, "benchmark");
+    let of_one: Vec<f32> = (0..elements).map(|_| draws.between(-2.0, 2.0) as f32).collect();
+    let pixels = of_one.repeat(batch);
+    let mut executions = Vec::with_capacity(ARMINGS.len());
+    for arming in ARMINGS {
+        let outputs = [model.logits];
+        let mut exec = Execution::new(&model.tape, device, PlanKind::Infer, batch, &outputs)?;
+        exec.use_graphs(true);
+        exec.begin(batch)?;
+        exec.write(model.image, &pixels)?;
+        for layer in model.tape.injectable() {
+            let Some(layer) = Layer::of(model, layer.node) else { continue };
+            let places = layer.places(device);
+            let Some(place) = places.iter().find(|place| place.site == Site::Output) else {
+                continue;
+            };
+            if let Some(table) = arming.table(&layer, *place, layer.output.maps(batch))? {
+                exec.arm(layer.node, table)?;
+            }
+        }
+        executions.push(exec);
+    }
+    let times = alternate(effort.rounds, |which| {
+        device.elapsed_ms(|| executions[which].forward(&weights))
+    })?;
+    let clean = times[0].clone();
+    Ok(ARMINGS
+        .into_iter()
+        .zip(times)
+        .map(|(arming, mut times)| {
+            let ratio = ratio(&times, &clean);
+            let median_ms = median(&mut times);
+            let best_ms = times.first().copied().unwrap_or(0.0);
+            PassCost { what: arming.words(), median_ms, best_ms, ratio }
+        })
+        .collect())
+}
+
+fn layer_cost(
+    layer: &Layer<'_>,
+    place: Place,
+    device: &Device,
+    batch: usize,
+    effort: Effort,
+) -> Result<LayerCost> {
+    let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
+    let case = shape.case(batch);
+    let mut runs = Vec::with_capacity(ARMINGS.len());
+    for arming in ARMINGS {
+        let mut run = OpRun::new(&case, device, false)?;
+        run.arm(arming.table(layer, place, layer.output.maps(batch))?)?;
+        runs.push(run.repeated(device, effort)?);
+    }
+    let times = alternate(effort.rounds, |which| runs[which].elapsed_ms(device))?;
+    let ratios = [ratio(&times[1], &times[0]), ratio(&times[2], &times[0])];
+    let [clean_ms, armed_ms, faulty_ms] = times.map(|mut times| median(&mut times));
+    Ok(LayerCost {
+        layer: layer.name.into(),
+        shape: shape.name,
+        site: place.site.name(),
+        clean_ms,
+        armed_ms,
+        faulty_ms,
+        armed_ratio: ratios[0],
+        faulty_ratio: ratios[1],
+    })
+}

@@ -1,0 +1,132 @@
+//! The distinct operations of networks, by what they compute on which shapes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::campaign::hex;
+use crate::models::Model;
+use crate::ops::Op;
+use crate::ops::case::{CaseInput, Fill, OpCase};
+use crate::tape::NodeId;
+use crate::tensor::{DType, Map, Spec};
+
+/// An operation on inputs of given shapes, and who has it.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The same wherever the same is computed; peers are matched by it.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    pub op: Arc<dyn Op>,
+    /// For one image.
+    pub inputs: Vec<Spec>,
+    pub output: Spec,
+    /// Models, and how many of their nodes compute it.
+    pub models: Vec<(String, usize)>,
+}
+
+/// Every distinct operation of some models (each with its name) that runs anything, in the order in
+/// which the tapes come to it.
+pub fn shapes(models: &[(String, Model)]) -> Vec<Shape> {
+    let mut shapes: Vec<Shape> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (name, model) in models {
+        let needed = model.tape.needed_for(&[model.logits]);
+        for (index, node) in model.tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
+            let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { continue };
+            let inputs = model.tape.input_specs(NodeId(index));
+            let id = id(op.as_ref(), &inputs);
+            let place = *places.entry(id).or_insert_with(|| {
+                shapes.push(Shape::of(op.clone(), inputs, node.spec));
+                shapes.len() - 1
+            });
+            let models = &mut shapes[place].models;
+            match models.last_mut() {
+                Some((last, count)) if last == name => *count += 1,
+                _ => models.push((name.clone(), 1)),
+            }
+        }
+    }
+    shapes
+}
+
+/// A digest of all that decides what is computed.
+fn id(op: &dyn Op, inputs: &[Spec]) -> String {
+    let settings = op.settings();
+    // Those who don't give their numbers show them.
+    let numbers = if settings.is_null() { format!("{op:?}") } else { settings.to_string() };
+    let digest = Sha256::digest(format!("{} {numbers} {inputs:?}", op.kind()));
+    hex(&digest)[..12].to_string()
+}
+
+fn describe(op: &dyn Op, inputs: &[Spec], output: Spec) -> String {
+    let maps: Vec<String> = inputs.iter().map(|spec| spec.map.to_string()).collect();
+    let mut name = format!("{} {} → {}", op.kind(), maps.join(", "), output.map);
+    if let Some(conv) = op.as_conv2d() {
+        let pair = |[a, b]: [usize; 2]| if a == b { a.to_string() } else { format!("{a}×{b}") };
+        name += &format!(", {}×{}", conv.kernel[0], conv.kernel[1]);
+        if conv.stride != [1, 1] {
+            name += &format!(", stride {}", pair(conv.stride));
+        }
+        match conv.groups {
+            1 => {}
+            groups if groups == conv.in_channels => name += ", depthwise",
+            groups => name += &format!(", {groups} groups"),
+        }
+    }
+    name
+}
+
+/// A shape as peers read it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    id: &'a str,
+    name: &'a str,
+    kind: &'a str,
+    settings: serde_json::Value,
+    /// Channels, height, width, of one image.
+    inputs: Vec<[usize; 3]>,
+    output: [usize; 3],
+    models: &'a [(String, usize)],
+}
+
+impl Shape {
+    /// `op` on `inputs`, in nobody's model.
+    pub fn of(op: Arc<dyn Op>, inputs: Vec<Spec>, output: Spec) -> Shape {
+        let id = id(op.as_ref(), &inputs);
+        let name = describe(op.as_ref(), &inputs, output);
+        Shape { id, name, op, inputs, output, models: Vec::new() }
+    }
+
+    /// Everything that a peer needs to do the same.
+    pub fn listed(&self) -> serde_json::Value {
+        let sizes = |map: Map| [map.channels, map.height, map.width];
+        let listed = Listed {
+            id: &self.id,
+            name: &self.name,
+            kind: self.op.kind(),
+            settings: self.op.settings(),
+            inputs: self.inputs.iter().map(|spec| sizes(spec.map)).collect(),
+            output: sizes(self.output.map),
+            models: &self.models,
+        };
+        serde_json::to_value(&listed).unwrap_or_default()
+    }
+
+    /// It with values to run it on.
+    pub fn case(&self, batch: usize) -> OpCase {
+        let classes = self.inputs.first().map_or(1, |spec| spec.map.channels) as u32;
+        let fill = |spec: &Spec| match spec {
+            Spec { storage: DType::U32, .. } => Fill::Labels(classes),
+            Spec { shared: true, .. } => Fill::Shared,
+            _ => Fill::Uniform,
+        };
+        let inputs =
+            self.inputs.iter().map(|spec| CaseInput { map: spec.map, fill: fill(spec) }).collect();
+        let (name, op) = (self.name.clone(), self.op.clone());
+        OpCase { name, op, inputs, batch, tolerance: 0.0, training: false }
+    }
+}

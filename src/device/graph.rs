@@ -1,0 +1,221 @@
+//! Sequences of launches that are recorded once and replayed: CUDA graphs by stream capture, and on
+//! the emulator the list of what was asked for, so that whoever captures runs the same way on both.
+//!
+//! While a device captures, nothing runs. What a graph can't hold is refused there and then, with a
+//! reason: memory that is allocated or freed, copies from and to the host, waiting. Arguments are frozen
+//! with the launch; whatever changes between replays lies in device memory.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::cuda::CudaGraph;
+use super::emulated;
+use super::kernels::KernelInfo;
+use super::{Backend, Device};
+use crate::{Error, Result};
+
+/// One thing that a graph does, as the emulator keeps it.
+pub(super) enum Step {
+    Launch {
+        number: usize,
+        info: &'static KernelInfo,
+        grid: [u32; 3],
+        block: [u32; 3],
+        args: Vec<u8>,
+    },
+    Copy {
+        from: u64,
+        to: u64,
+        bytes: usize,
+    },
+    Zero {
+        address: u64,
+        bytes: usize,
+    },
+}
+
+/// What a device has recorded since its capture began.
+#[derive(Default)]
+struct Recording {
+    /// On the emulator; on cuda the stream keeps them.
+    steps: Vec<Step>,
+    launches: usize,
+    /// The first thing that no graph can hold.
+    refused: Option<String>,
+    /// GPU memory whose owners gave it up meanwhile: it can't be freed before the capture ends.
+    freed: Vec<u64>,
+}
+
+/// A device's capture, if one is going on.
+#[derive(Default)]
+pub(super) struct Capture(Mutex<Option<Recording>>);
+
+impl Capture {
+    fn lock(&self) -> MutexGuard<'_, Option<Recording>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a step that the emulator keeps for later, or on cuda (no `step`) has put into the stream.
+    /// Says whether a capture is going on.
+    pub fn note(&self, is_launch: bool, step: impl FnOnce() -> Option<Step>) -> bool {
+        let mut recording = self.lock();
+        let Some(recording) = recording.as_mut() else { return false };
+        recording.launches += usize::from(is_launch);
+        recording.steps.extend(step());
+        true
+    }
+
+    /// Refuses `what` while a capture is going on, which then gives no graph.
+    pub fn refuse(&self, device: &Device, what: &str) -> Result<()> {
+        let mut recording = self.lock();
+        let Some(recording) = recording.as_mut() else { return Ok(()) };
+        let detail = format!("{what} can't be part of a graph");
+        recording.refused.get_or_insert_with(|| detail.clone());
+        Err(failed(device, detail))
+    }
+
+    /// Keeps GPU memory that is given up during a capture; says whether one is going on.
+    pub fn defer_free(&self, address: u64) -> bool {
+        let mut recording = self.lock();
+        let Some(recording) = recording.as_mut() else { return false };
+        recording.freed.push(address);
+        recording.refused.get_or_insert_with(|| "freeing memory can't be part of a graph".into());
+        true
+    }
+}
+
+fn failed(device: &Device, detail: impl Into<String>) -> Error {
+    Error::Device { device: device.kind().to_string(), detail: detail.into() }
+}
+
+/// Ends a capture whichever way it is left.
+struct Capturing<'a>(&'a Device);
+
+impl Capturing<'_> {
+    fn begin(device: &Device) -> Result<Capturing<'_>> {
+        let mut recording = device.0.capture.lock();
+        if recording.is_some() {
+            return Err(failed(device, "a graph is being captured already"));
+        }
+        match &device.0.backend {
+            Backend::Cpu => {
+                let op = "capturing a graph of launches".into();
+                return Err(Error::Unsupported { op, device: "cpu".into() });
+            }
+            Backend::Emulated(_) => {}
+            Backend::Cuda(cuda) => cuda.begin_capture()?,
+        }
+        *recording = Some(Recording::default());
+        drop(recording);
+        Ok(Capturing(device))
+    }
+
+    /// Takes the recording, and on cuda what the stream has made of it.
+    fn end(&self) -> (Recording, Result<Option<CudaGraph>>) {
+        let mut recording = self.0.0.capture.lock().take().unwrap_or_default();
+        let graph = match &self.0.0.backend {
+            Backend::Cuda(cuda) => {
+                let graph = cuda.end_capture();
+                recording.freed.drain(..).for_each(|address| cuda.free(address));
+                graph.map(Some)
+            }
+            _ => Ok(None),
+        };
+        (recording, graph)
+    }
+}
+
+impl Drop for Capturing<'_> {
+    fn drop(&mut self) {
+        let unfinished = self.0.0.capture.lock().is_some();
+        if unfinished {
+            let _ = self.end();
+        }
+    }
+}
+
+/// A captured sequence of launches, copies and clearings of one device.
+pub struct Graph {
+    device: Device,
+    launches: usize,
+    work: Work,
+}
+
+enum Work {
+    Emulated(Vec<Step>),
+    Cuda(CudaGraph),
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Graph({} launches on {})", self.launches, self.device.kind())
+    }
+}
+
+impl Device {
+    /// Records what `work` queues on this device instead of running it: launches, and copies and
+    /// clearings within the device. No other thread may use the device meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] on the cpu device, which launches nothing. [`Error::Device`] where a
+    /// capture is going on already, and where `work` allocates or frees memory, copies from or to the
+    /// host, or waits. Those of `work`.
+    pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
+        let capturing = Capturing::begin(self)?;
+        let done = work();
+        let (recording, graph) = capturing.end();
+        done?;
+        if let Some(detail) = recording.refused {
+            return Err(failed(self, detail));
+        }
+        let work = match graph? {
+            Some(graph) => Work::Cuda(graph),
+            None => Work::Emulated(recording.steps),
+        };
+        Ok(Graph { device: self.clone(), launches: recording.launches, work })
+    }
+}
+
+impl Graph {
+    /// Kernels of one replay.
+    pub fn launches(&self) -> usize {
+        self.launches
+    }
+
+    /// Queues all of it again, in order. The addresses in it must still be live buffers, as for
+    /// [`Device::launch`].
+    ///
+    /// # Errors
+    /// As [`Device::launch`]; [`Error::Device`] while another graph is being captured.
+    pub fn replay(&mut self) -> Result<()> {
+        let device = &self.device;
+        device.0.capture.refuse(device, "replaying another graph")?;
+        device.0.counters.replays.count();
+        match (&mut self.work, &device.0.backend) {
+            (Work::Cuda(graph), Backend::Cuda(cuda)) => cuda.replay(graph),
+            (Work::Emulated(steps), Backend::Emulated(options)) => {
+                steps.iter().try_for_each(|step| run(step, options))
+            }
+            // A graph is made by the backend of its own device.
+            _ => Err(failed(device, "this graph is another device's")),
+        }
+    }
+}
+
+/// Runs one step on the emulator.
+fn run(step: &Step, options: &emulated::EmulatorOptions) -> Result<()> {
+    match step {
+        Step::Launch { number, info, grid, block, args } => {
+            emulated::launch(options, *number, info, *grid, *block, args)
+        }
+        Step::Copy { from, to, bytes } => {
+            // SAFETY: live host memory, which whoever recorded the copy vouched for.
+            unsafe { std::ptr::copy(*from as *const u8, *to as *mut u8, *bytes) };
+            Ok(())
+        }
+        Step::Zero { address, bytes } => {
+            // SAFETY: as above.
+            unsafe { std::ptr::write_bytes(*address as *mut u8, 0, *bytes) };
+            Ok(())
+        }
+    }
+}

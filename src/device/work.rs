@@ -1,0 +1,61 @@
+//! What a device has been asked to do: counters, by which tests hold loops to doing nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a device has done since it was opened, through any of its clones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkDone {
+    /// Kernels that were queued one by one; those of a graph are not among them.
+    pub launches: u64,
+    /// Graphs that were replayed.
+    pub replays: u64,
+    /// Allocations of memory, empty ones left out.
+    pub allocations: u64,
+    /// Copies from the host.
+    pub uploads: u64,
+    /// Copies to the host; each waits until all that was queued has happened.
+    pub downloads: u64,
+    /// Copies and clearings within the device, but for those of a graph.
+    pub moves: u64,
+    /// Waits that were asked for.
+    pub waits: u64,
+}
+
+/// The counters behind [`WorkDone`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub launches: Counter,
+    pub replays: Counter,
+    pub allocations: Counter,
+    pub uploads: Counter,
+    pub downloads: Counter,
+    pub moves: Counter,
+    pub waits: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub fn read(&self) -> WorkDone {
+        WorkDone {
+            launches: self.launches.read(),
+            replays: self.replays.read(),
+            allocations: self.allocations.read(),
+            uploads: self.uploads.read(),
+            downloads: self.downloads.read(),
+            moves: self.moves.read(),
+            waits: self.waits.read(),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Tables of `flipside bench`.
+
+use super::table;
+use crate::bench::{KernelTime, KernelTimes, Overhead, PassTime};
+
+/// What is to be said of an emulator's times.
+fn note_of(device: &str) -> &'static str {
+    match device {
+        "emulated" => {
+            "\n\nThese are the emulator's times on this processor: they tell which work is done, not how \
+             fast a GPU does it."
+        }
+        _ => "",
+    }
+}
+
+/// The operations of the networks, layers for which the peer takes Winograd's algorithm apart.
+pub fn kernels_text(times: &KernelTimes) -> String {
+    let mut text = format!(
+        "{}, batches of {}; ceilings: copies {:.1} GB/s, multiply-adds {:.1} GFLOP/s (f32).",
+        times.device, times.batch, times.ceilings.gb_per_s, times.ceilings.gflop_per_s
+    );
+    if let Some(peer) = &times.peer {
+        text += &format!(" Ratios: this time over that of {peer}, true f32.");
+    }
+    if let Some(missing) = &times.cublas_missing {
+        text += &format!(" cuBLAS isn't beside it: {missing}.");
+    }
+    let is_winograd = |time: &&KernelTime| time.peer.as_ref().is_some_and(|peer| peer.winograd);
+    let (winograd, others): (Vec<&KernelTime>, Vec<&KernelTime>) =
+        times.shapes.iter().partition(is_winograd);
+    text += "\n\n";
+    text += &kernels_table(&others);
+    if !winograd.is_empty() {
+        text += "\n\nWhere the peer takes Winograd's algorithm (fewer multiplications, other roundings):\n\n";
+        text += &kernels_table(&winograd);
+    }
+    text + note_of(&times.device)
+}
+
+fn kernels_table(times: &[&KernelTime]) -> String {
+    let mut header =
+        vec!["operation", "of", "forward ms", "GB/s", "GFLOP/s", "share %", "bound", "difference"];
+    let has = |column: fn(&KernelTime) -> bool| times.iter().any(|time| column(time));
+    let backward = has(|time| time.backward.is_some());
+    let cublas = has(|time| time.cublas_ms.is_some());
+    let peer = has(|time| time.peer.is_some());
+    if backward {
+        header.extend(["backward ms", "GB/s", "GFLOP/s", "share %"]);
+    }
+    if cublas {
+        header.extend(["cuBLAS ms", "cuBLAS TF32 ms"]);
+    }
+    if peer {
+        header.extend(["peer ms", "ratio", "peer TF32 ms"]);
+        if backward {
+            header.extend(["peer backward ms", "ratio"]);
+        }
+    }
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or(String::new(), |value| format!("{value:.digits$}"))
+    };
+    let rates = |pass: Option<&PassTime>| {
+        [
+            number(pass.map(|pass| pass.median_ms), 4),
+            number(pass.map(|pass| pass.gb_per_s), 1),
+            number(pass.map(|pass| pass.gflop_per_s).filter(|rate| *rate > 0.0), 1),
+            number(pass.map(|pass| pass.share_percent), 0),
+        ]
+    };
+    let rows = times.iter().map(|time| {
+        let models: Vec<String> =
+            time.models.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let more = models.len().saturating_sub(2);
+        let mut of = models[..models.len().min(2)].join(", ");
+        if more > 0 {
+            of += &format!(" and {more} more");
+        }
+        let mut row = vec![time.name.clone(), of];
+        row.extend(rates(Some(&time.forward)));
+        row.push(time.forward.bound.into());
+        row.push(time.difference.map_or("–".into(), |difference| match difference {
+            0.0 => "0".into(),
+            difference => format!("{difference:.0e}"),
+        }));
+        if backward {
+            row.extend(rates(time.backward.as_ref()));
+        }
+        if cublas {
+            row.extend([0, 1].map(|i| number(time.cublas_ms.map(|ms| ms[i]), 4)));
+        }
+        if peer {
+            let peer = time.peer.as_ref();
+            row.push(number(peer.map(|peer| peer.forward_ms), 4));
+            row.push(number(time.forward.ratio, 2));
+            row.push(number(peer.and_then(|peer| peer.forward_tf32_ms), 4));
+            if backward {
+                row.push(number(peer.and_then(|peer| peer.backward_ms), 4));
+                row.push(number(time.backward.as_ref().and_then(|pass| pass.ratio), 2));
+            }
+        }
+        row
+    });
+    table(&header, rows.collect())
+}
+
+/// Clean passes beside armed ones.
+pub fn overhead_text(overhead: &Overhead) -> String {
+    let Overhead { device, model, image_size, batch, rounds, passes, layers } = overhead;
+    let mut text = format!(
+        "{model}, {image_size}×{image_size}, batches of {batch} on {device}; medians of {rounds} rounds, \
+         in each of which every way runs once; ratios are medians of the rounds' ratios.\n\n"
+    );
+    let rows = passes.iter().map(|pass| {
+        let times = [pass.median_ms, pass.best_ms].map(|ms| format!("{ms:.3}"));
+        [vec![pass.what.to_string()], times.to_vec(), vec![format!("{:.3}", pass.ratio)]].concat()
+    });
+    text += &table(&["forward pass", "median ms", "best ms", "ratio"], rows.collect());
+    text += "\n\n";
+    let rows = layers.iter().map(|layer| {
+        vec![
+            format!("{} ({})", layer.layer, layer.shape),
+            layer.site.to_string(),
+            format!("{:.4}", layer.clean_ms),
+            format!("{:.4}", layer.armed_ms),
+            format!("{:.3}", layer.armed_ratio),
+            format!("{:.4}", layer.faulty_ms),
+            format!("{:.3}", layer.faulty_ratio),
+        ]
+    });
+    let header =
+        ["layer alone", "site", "clean ms", "armed ms", "ratio", "one fault an image, ms", "ratio"];
+    text += &table(&header, rows.collect());
+    text + note_of(device)
+}

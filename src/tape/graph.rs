@@ -1,0 +1,103 @@
+//! Passes as graphs: on devices that launch kernels, the forward pass and the replay from a node are
+//! captured once and then replayed, with fault tables updated in place between the replays.
+
+use std::collections::HashMap;
+
+use super::armed::FrozenFaults;
+use super::{Execution, NodeId, Weights};
+use crate::Result;
+use crate::device::Graph;
+use crate::ops::memory_fault::Pass;
+
+/// A pass in eval mode over whole nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Sweep {
+    /// Every node that the outputs need.
+    Forward,
+    /// This node and every one that what is armed there can change.
+    From(NodeId),
+}
+
+/// The graphs of an execution.
+#[derive(Default)]
+pub(super) struct Graphs {
+    enabled: bool,
+    captured: HashMap<Sweep, Captured>,
+}
+
+struct Captured {
+    graph: Graph,
+    frozen: Frozen,
+}
+
+/// What a graph's launches hold besides the addresses of the execution's own values. The number of
+/// images isn't among it: kernels read it from device memory, their grids follow from the capacity.
+#[derive(PartialEq, Eq)]
+struct Frozen {
+    /// Where the parameters lie.
+    weights: u64,
+    /// Of armed nodes, in order.
+    armed: Vec<(usize, FrozenFaults)>,
+}
+
+impl Execution {
+    /// Whether forward passes in eval mode and [`Execution::replay_from`] are captured on their first
+    /// run and replayed as graphs from then on; off at first. A table that outgrows its node's memory or
+    /// has faults of other classes, other armed nodes and other weights have the pass captured again.
+    /// Without effect on the CPU, in training, while clocks run, and where an image sees parameters of
+    /// its own.
+    pub fn use_graphs(&mut self, enabled: bool) {
+        self.graphs.enabled = enabled;
+        if !enabled {
+            self.graphs.captured.clear();
+        }
+    }
+
+    /// Runs a pass, as a graph where that is asked for.
+    pub(super) fn sweep(&mut self, weights: &Weights, sweep: Sweep) -> Result<()> {
+        let as_graph = self.graphs.enabled
+            && !self.device.is_cpu()
+            && self.clocks.is_none()
+            && self.patches.is_empty()
+            && self.state.training == 0
+            && self.state.images > 0;
+        if !as_graph {
+            return self.launch_sweep(weights, sweep);
+        }
+        let frozen = self.frozen(weights);
+        let kept = self.graphs.captured.remove(&sweep).filter(|kept| kept.frozen == frozen);
+        let mut captured = match kept {
+            Some(captured) => captured,
+            None => {
+                let graph = self.device.capture(|| self.launch_sweep(weights, sweep))?;
+                Captured { graph, frozen }
+            }
+        };
+        let replayed = captured.graph.replay();
+        self.graphs.captured.insert(sweep, captured);
+        replayed
+    }
+
+    fn launch_sweep(&self, weights: &Weights, sweep: Sweep) -> Result<()> {
+        let runs = match sweep {
+            Sweep::Forward => vec![true; self.tape.nodes().len()],
+            Sweep::From(node) => self.dependents(node),
+        };
+        for index in (0..runs.len()).filter(|index| runs[*index] && self.needed[*index]) {
+            if self.lowering.keeps(index) {
+                self.run_whole(weights, NodeId(index))?;
+            }
+        }
+        // Later nodes have read what was hit; kept values are to be golden. The last hit goes first.
+        let mut hit: Vec<usize> = self.armed.keys().copied().filter(|index| runs[*index]).collect();
+        hit.sort_unstable();
+        hit.into_iter().rev().try_for_each(|index| self.fault_input(NodeId(index), Pass::Undo))
+    }
+
+    fn frozen(&self, weights: &Weights) -> Frozen {
+        let mut armed: Vec<(usize, FrozenFaults)> =
+            self.armed.iter().map(|(node, armed)| (*node, armed.frozen())).collect();
+        armed.sort_unstable_by_key(|(node, _)| *node);
+        Frozen { weights: weights.address(), armed }
+    }
+}

@@ -1,0 +1,231 @@
+//! `flipside bench`: the list of operations, the checks, the figures, the command.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
+
+use flipside::bench::{Effort, PeerTime, Peers, Shape, kernel_times, overhead, shapes};
+use flipside::device::Device;
+use flipside::models::{Model, ModelFile, names};
+use flipside::nn::Head;
+use flipside::ops::{Backward, Forward, Needs, Op};
+use flipside::progress::Silent;
+use flipside::tensor::{Map, Region, Spec};
+use flipside::{Error, Result};
+
+fn device() -> Device {
+    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
+    Device::parse(&name).unwrap()
+}
+
+fn model(name: &str, size: Option<usize>) -> (String, Model) {
+    let file = ModelFile::open(name).unwrap();
+    let size = size.unwrap_or(file.input.size);
+    (name.to_string(), Model::new(&file, Head::Baseline, 1000, size, 0.0).unwrap())
+}
+
+/// Every node that runs is one of a shape's, and shapes are distinct by name and id.
+#[test]
+fn shapes_cover_every_network_once() {
+    let models: Vec<(String, Model)> = names().map(|name| model(name, None)).collect();
+    let shapes = shapes(&models);
+    let ids: std::collections::HashSet<&str> = shapes.iter().map(|s| s.id.as_str()).collect();
+    assert_eq!(ids.len(), shapes.len());
+    for (name, model) in &models {
+        let needed = model.tape.needed_for(&[model.logits]);
+        let runs = |index: &usize| {
+            let op = model.tape.nodes()[*index].op.as_ref();
+            needed[*index] && op.is_some_and(|op| !op.is_view())
+        };
+        let nodes = (0..needed.len()).filter(runs).count();
+        let counted: usize = shapes
+            .iter()
+            .flat_map(|s| &s.models)
+            .filter(|(of, _)| of == name)
+            .map(|(_, n)| n)
+            .sum();
+        assert_eq!(counted, nodes, "{name}");
+    }
+    let find = |name: &str| shapes.iter().find(|shape| shape.name == name).unwrap();
+    // ResNet's 3×3 convolutions of the first stage: two a block, in 2, 3 and 3 blocks.
+    let stage = &find("conv2d 64×56×56 → 64×56×56, 3×3").models;
+    for expected in [("resnet18", 4), ("resnet34", 6), ("resnet50", 3)] {
+        assert!(stage.contains(&(expected.0.to_string(), expected.1)), "{stage:?}");
+    }
+    let listed = find("conv2d 3×224×224 → 64×112×112, 7×7, stride 2").listed();
+    assert_eq!(listed["settings"]["kernel_size"], serde_json::json!([7, 7]));
+    assert_eq!(listed["inputs"], serde_json::json!([[3, 224, 224]]));
+}
+
+#[test]
+fn kernels_are_checked_timed_and_set_beside_a_peer() {
+    let shapes = shapes(&[model("resnet_small", Some(16))]);
+    let winograd = shapes.iter().find(|shape| shape.name.ends_with("3×3")).unwrap().id.clone();
+    let peer = |shape: &Shape| PeerTime {
+        forward_ms: 1e6,
+        forward_tf32_ms: None,
+        backward_ms: Some(1e-9),
+        winograd: shape.id == winograd,
+    };
+    let times: BTreeMap<String, PeerTime> =
+        shapes.iter().map(|shape| (shape.id.clone(), peer(shape))).collect();
+    let peers = Peers { peer: "somebody".into(), batch: 3, times };
+    let times =
+        kernel_times(&shapes, &device(), 3, true, Effort::QUICK, Some(&peers), &Silent).unwrap();
+    assert_eq!(times.shapes.len(), shapes.len());
+    assert!(times.ceilings.gb_per_s > 0.0 && times.ceilings.gflop_per_s > 0.0);
+    for (time, shape) in times.shapes.iter().zip(&shapes) {
+        let backward = time.backward.as_ref().unwrap();
+        for pass in [&time.forward, backward] {
+            assert!(pass.median_ms >= pass.best_ms && pass.best_ms > 0.0, "{}", time.name);
+            assert!(pass.share_percent > 0.0, "{}", time.name);
+        }
+        assert!(time.forward.ratio.unwrap() < 1.0 && backward.ratio.unwrap() > 1.0);
+        // Chains of fused multiply-adds have the CPU's bits.
+        let exact = shape.op.as_conv2d().is_some() || time.kind == "relu" || time.kind == "add";
+        assert!(time.difference.unwrap() <= if exact { 1e-5 } else { 1e-4 });
+    }
+    // Bytes by hand: x and y of 3 images; the weights of a convolution, too.
+    let relu = times.shapes.iter().find(|time| time.kind == "relu").unwrap();
+    let bytes = relu.forward.gb_per_s * 1e6 * relu.forward.median_ms;
+    assert!((bytes - 3.0 * 2.0 * 4.0 * (16 * 16 * 16) as f64).abs() < 1.0, "{bytes}");
+    let conv = &times.shapes[0];
+    let bytes = conv.forward.gb_per_s * 1e6 * conv.forward.median_ms;
+    let expected = 4 * (3 * 16 * 16 * (3 + 16) + 27 * 16);
+    assert!((bytes - f64::from(expected)).abs() < 1.0, "{bytes}");
+
+    let text = flipside::report::kernels_text(&times);
+    let (others, apart) = text.split_once("Winograd").unwrap();
+    assert!(others.contains("relu") && !apart.contains("relu"));
+}
+
+/// Networks of positions have one value for all images, forward and back.
+#[test]
+fn values_for_all_images_are_timed_as_one() {
+    let mut shapes = shapes(&[model("swin_v2_t", Some(64))]);
+    shapes.retain(|shape| shape.output.shared);
+    assert!(shapes.iter().any(|shape| shape.op.as_conv2d().is_some()));
+    let of = |batch| {
+        kernel_times(&shapes, &device(), batch, true, Effort::QUICK, None, &Silent).unwrap().shapes
+    };
+    for (one, many) in of(1).iter().zip(of(4)) {
+        let bytes = |time: &flipside::bench::KernelTime| {
+            (time.forward.gb_per_s * 1e6 * time.forward.median_ms).round()
+        };
+        assert_eq!(bytes(one), bytes(&many), "{}", one.name);
+    }
+}
+
+/// An operation whose kernels do nothing.
+#[derive(Debug)]
+struct Idle;
+
+impl Op for Idle {
+    fn kind(&self) -> &'static str {
+        "idle"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() {
+            ctx.output().copy_from_slice(ctx.input(0));
+        }
+        Ok(())
+    }
+
+    fn backward(&self, _ctx: &mut Backward<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_kernel_that_isnt_the_cpus_is_not_timed() {
+    let spec = Spec::f32(Map::new(2, 3, 4));
+    let shape = Shape::of(Arc::new(Idle), vec![spec], spec);
+    let run = |device: &Device| {
+        kernel_times(&[shape.clone()], device, 1, false, Effort::QUICK, None, &Silent)
+    };
+    let error = run(&device()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Kernel { kernel, .. } if kernel.starts_with("idle")),
+        "{error}"
+    );
+    assert!(run(&Device::cpu()).unwrap().shapes[0].difference.is_none());
+}
+
+#[test]
+fn armed_passes_are_set_beside_clean_ones() {
+    let (name, model) = model("resnet_small", Some(16));
+    let run =
+        |layers: &[String]| overhead((&name, &model), &device(), 2, layers, Effort::QUICK, &Silent);
+    let all = run(&[]).unwrap();
+    assert_eq!(all.passes.len(), 3);
+    assert_eq!(all.passes[0].ratio, 1.0);
+    assert!(all.passes.iter().all(|pass| pass.median_ms >= pass.best_ms && pass.best_ms > 0.0));
+    let layers: Vec<&str> = all.layers.iter().map(|layer| layer.layer.as_str()).collect();
+    assert!(layers.contains(&"conv1") && layers.contains(&"fc"), "{layers:?}");
+    let one = run(&["layer1.0.conv2".into()]).unwrap();
+    let sites: Vec<&str> = one.layers.iter().map(|layer| layer.site).collect();
+    assert!(sites.starts_with(&["output"]) && sites.contains(&"store-lost"), "{sites:?}");
+    assert!(one.layers.iter().all(|layer| layer.layer == "layer1.0.conv2"));
+    for (layer, part) in [("conv9", "no layer 'conv9'"), ("relu", "'relu' has no fault sites")] {
+        let error = run(&[layer.into()]).unwrap_err();
+        assert!(
+            matches!(error, Error::Usage { .. }) && error.to_string().contains(part),
+            "{error}"
+        );
+    }
+}
+
+fn flipside(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_flipside")).args(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_lists_times_and_refuses() {
+    let kernels = ["bench", "kernels", "--model", "resnet_small", "--filter", "linear"];
+    let (code, out, _) = flipside(&[&kernels[..], &["--list", "--json"]].concat());
+    assert_eq!(code, Some(0));
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let id = list["shapes"][0]["id"].as_str().unwrap();
+    assert_eq!((list["batch"].as_u64(), list["shapes"].as_array().unwrap().len()), (Some(32), 1));
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("peers.json");
+    let peers = serde_json::json!({
+        "peer": "torch 9", "batch": 4, "times": { id: { "forward_ms": 0.5 } },
+    });
+    std::fs::write(&file, peers.to_string()).unwrap();
+    let beside = ["--quick", "--json", "--peers", file.to_str().unwrap()];
+    let (code, out, _) =
+        flipside(&[&kernels[..], &beside, &["--batch", "4", "--device", "emulated"]].concat());
+    assert_eq!(code, Some(0));
+    let times: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(times["peer"], "torch 9");
+    assert!(times["shapes"][0]["forward"]["ratio"].as_f64().unwrap() > 0.0);
+    let (code, _, error) = flipside(&[&kernels[..], &beside, &["--batch", "5"]].concat());
+    assert!(code == Some(1) && error.contains("batches of 4, not of 5"), "{error}");
+
+    for (args, part) in [
+        (&["bench", "kernels", "--model", "resnet17"][..], "resnet17"),
+        (&["bench", "overhead", "--model", "resnet17"], "resnet17"),
+        (&["bench", "kernels", "--model", "resnet_small", "--filter", "fft"], "'fft'"),
+        (&["bench", "overhead", "--model", "resnet_small", "--device", "tpu"], "tpu"),
+    ] {
+        let (code, _, error) = flipside(args);
+        assert!(code == Some(2) && error.contains(part), "{args:?}: {error}");
+    }
+}
