@@ -126,7 +126,7 @@ impl Compiler {
 
     /// The objects of the emulator itself.
     pub fn runtime_jobs(&self, cache: &Path) -> Result<Vec<Job>, String> {
-        ["scheduler", "stack"]
+        ["copies", "scheduler", "stack"]
             .iter()
             .map(|stem| {
                 let path = self.kernels.join(format!("emulator/{stem}.cpp"));

@@ -125,7 +125,9 @@ fn kernels(code: &str) -> Result<Vec<Kernel>, String> {
     for line in code.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
         let inside = line.split_once(')').map(|(inside, _)| inside).unwrap_or_default();
         let parts: Vec<String> = inside.split(',').map(|part| part.trim().to_string()).collect();
-        let [symbol, args, shared, max_threads] = &parts[..] else {
+        let ([symbol, args, shared, max_threads] | [symbol, args, shared, max_threads, _]) =
+            &parts[..]
+        else {
             return Err(format!(
                 "`KERNEL({line}`: expected KERNEL(name, Args, Shared, max_threads) {{ on one line"
             ));

@@ -2,10 +2,10 @@
 // outputs is the mean of inputs floor(i·H/h) .. ceil((i+1)·H/h).
 //
 // Maps are (images, height, width, channels) f32; x has in_height × in_width pixels, y height ×
-// width. One thread an element of what is written, blocks of 256, grid of place(). Moves the input
-// once from memory and the output once; for the global mean a warp reads 32 channels of a pixel at a
-// time. Deterministic: each element is one thread's sum in row-major order; the bits are those of
-// the CPU.
+// width. A thread has four channels of a pixel of what it writes; block and grid are channel_quad()'s.
+// Moves the input once from memory and the output once, 16 bytes at a time; for the global mean a warp
+// reads 128 channels of a pixel at a time. Deterministic: each element is one thread's sum in row-major
+// order; the bits are those of the CPU.
 #include "averaging.cuh"
 
 struct AdaptiveAvgPoolArgs {

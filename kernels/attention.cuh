@@ -1,82 +1,65 @@
 // One head of one part of a map, in tiles of 64 tokens: what the kernels of attention share.
 //
-// A block has 256 threads: 16 groups of 16 lanes. In a product, group g has rows 4g to 4g + 3 and lane
-// l columns l, l + 16, …; so a group has whole rows, a lane's columns are those of the CPU's lane, and
-// sums over a row take the CPU's order.
+// A block has 128 threads. Of a tile's 64×64 scores a thread has 8 queries × 4 keys: group g of 16
+// lanes has queries 8g to 8g + 7, lane l keys l, l + 16, l + 32, l + 48. So a group has whole rows, a
+// lane's keys are those of the CPU's lane, and sums over a row take the CPU's order. In shared memory
+// keys stand so that a lane's four are neighbours: position p holds key p % 4 · 16 + p / 4. Of a tile's
+// vectors a thread has 4 neighbouring channels of 4 tokens (8 where heads are wide).
+//
+// All factors are then read from shared memory by 16 bytes, and a multiply-add costs 3/8 of a float of
+// them for scores (3 loads for 32) and for vectors of wide heads, 1/2 for those of others.
 #pragma once
+#include "attention_problem.cuh"
 #include "exponential.cuh"
+#include "fault.cuh"
 #include "wide.cuh"
 
-constexpr u32 TILE = 64;       // tokens
-constexpr u32 PITCH = TILE + 4; // floats from row to row of tokens
-constexpr u32 ROWS = 4;        // of a thread
-constexpr u32 COLUMNS = TILE / LANES;
+constexpr u32 ATTENTION_THREADS = 128;
+constexpr u32 PITCH = TILE + 4; // floats from row to row of tokens: rows shift by 4 banks
+constexpr u32 QUERY_ROWS = 8;   // of a thread's scores
+constexpr u32 KEY_COLUMNS = 4;
 
 constexpr f32 MASK = -100.0f;                  // between tokens that weren't neighbours
 constexpr f32 SHORTEST = 1e-12f;               // lengths of vectors count as at least this
 constexpr f32 LARGEST_LOGIT_SCALE = 4.6051702f; // ln 100
 
-// One axis of a map: `size` tokens a part, of windows of the axis rolled by −shift, or, strided, as
-// far apart as it allows.
-struct AttentionAxis {
-    u32 length, size, shift, strided;
-
-    __device__ __forceinline__ u32 groups() const { return length / size; }
-
-    __device__ __forceinline__ u32 at(u32 group, u32 index) const {
-        if (strided) return index * groups() + group;
-        const u32 place = group * size + index + shift;
-        return place < length ? place : place - length;
-    }
-
-    // The stretch of the unrolled axis that a token comes from.
-    __device__ __forceinline__ u32 label(u32 group, u32 index) const {
-        const u32 rolled = group * size + index;
-        if (shift == 0 || rolled < length - size) return 0;
-        return rolled < length - shift ? 1 : 2;
-    }
-};
-
-struct AttentionProblem {
-    u64 x;           // (images, height, width, 3 · heads · dim) f32
-    u64 bias;        // (heads, tokens, tokens) f32, or 0
-    u64 logit_scale; // (heads) f32, or 0: no cosines
-    u64 state;       // RunState
-    AttentionAxis rows, columns;
-    u32 heads;
-    u32 dim;    // channels of a head
-    u32 tokens; // of a part
-    u32 causal;
-    f32 scale; // of keys, but for cosines
-    u32 unused;
-
-    __device__ __forceinline__ u32 parts() const { return rows.groups() * columns.groups(); }
-    __device__ __forceinline__ u32 tiles() const { return (tokens + TILE - 1) / TILE; }
-    __device__ __forceinline__ u64 units() const {
-        return u64(ptr<const RunState>(state)->images) * parts();
-    }
-};
-
 enum Which { QUERIES, KEYS, VALUES };
 
-// CHANNELS: the most that a head may have, 32 or 64.
+// Σ over the CPU's 16 lanes, of which four neighbouring threads have four each.
+__device__ __forceinline__ f32 total_of_quads(f32 (&sums)[4]) {
+    UNROLL
+    for (u32 step = 2; step > 0; step /= 2) {
+        UNROLL
+        for (u32 j = 0; j < 4; ++j) sums[j] += __shfl_xor_sync(0xffffffffu, sums[j], step);
+    }
+    return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
+
+// CHANNELS: the most that a head may have, 32 (27 KB) or 64 (52 KB).
 template <u32 CHANNELS> struct AttentionShared {
-    // Factors of a product, a row a term: either a channel of tokens or a token's channels.
-    f32 left[TILE * (CHANNELS + 4)];
-    f32 right[TILE * (CHANNELS + 4)];
-    f32 inner[TILE * PITCH]; // one that was computed
-    u32 pixel[2][TILE];      // of a tile of queries and of one of keys
+    // Two factors of scores, a row a channel of tokens; or `inner`, a factor that was computed: a row a
+    // key of queries, or a row a query of keys.
+    union {
+        f32 of_channels[2][CHANNELS * PITCH];
+        f32 inner[TILE * PITCH];
+    };
+    f32 vectors[TILE * CHANNELS]; // the other factor of `inner`: a row a token of channels
+    u32 pixel[2][TILE];           // of a tile of queries and of one of keys
     u32 label[2][TILE];
     f32 length[2][TILE]; // of their vectors, for cosines
-    f64 sums[TILE / ROWS];
+    f32 factor[TILE];    // of a row of results
+    f64 sums[ATTENTION_THREADS / 8];
 };
 
 // A head of a part of an image.
 template <u32 CHANNELS> struct AttentionHead {
-    static constexpr u32 CHANNEL_COLUMNS = CHANNELS / LANES;
-    static constexpr u32 CHANNEL_PITCH = CHANNELS + 4;
-    typedef f32 Scores[ROWS][COLUMNS];          // queries × keys
-    typedef f32 Vectors[ROWS][CHANNEL_COLUMNS]; // tokens × channels
+    static constexpr u32 VECTOR_LANES = CHANNELS / 4; // threads that share a token's vector
+    static constexpr u32 VECTOR_ROWS = TILE * VECTOR_LANES / ATTENTION_THREADS;
+    typedef f32 Scores[QUERY_ROWS][KEY_COLUMNS]; // queries × keys
+    typedef f32 Vectors[VECTOR_ROWS][4];         // tokens × channels
+    typedef f32 Rows[QUERY_ROWS];                // one a query
+    static_assert(TILE <= 2 * CHANNELS, "`inner` covers no more than both factors of scores");
+    static_assert(LANES == 16 && TILE == LANES * KEY_COLUMNS, "a lane has four keys");
 
     const AttentionProblem& problem;
     AttentionShared<CHANNELS>& shared;
@@ -93,13 +76,23 @@ template <u32 CHANNELS> struct AttentionHead {
         key_factor = 1.0f;
     }
 
+    // This thread's share of a tile of scores.
     static __device__ __forceinline__ u32 lane() { return threadIdx.x % LANES; }
-    static __device__ __forceinline__ u32 row(u32 i) { return threadIdx.x / LANES * ROWS + i; }
-    static __device__ __forceinline__ u32 column(u32 j) { return lane() + LANES * j; }
+    static __device__ __forceinline__ u32 query(u32 i) { return threadIdx.x / LANES * QUERY_ROWS + i; }
+    static __device__ __forceinline__ u32 key(u32 j) { return lane() + LANES * j; }
+    static __device__ __forceinline__ u32 key_at(u32 position) {
+        return position % KEY_COLUMNS * LANES + position / KEY_COLUMNS;
+    }
 
-    __device__ __forceinline__ void enter(u64 unit) {
-        const u32 part = u32(unit % problem.parts());
-        image = u32(unit / problem.parts());
+    // And of a tile of vectors: its first channel, and tokens (or, where keys are rows, positions).
+    static __device__ __forceinline__ u32 channel() { return threadIdx.x % VECTOR_LANES * 4; }
+    static __device__ __forceinline__ u32 row(u32 i) {
+        return threadIdx.x / VECTOR_LANES * VECTOR_ROWS + i;
+    }
+
+    __device__ __forceinline__ void enter(u32 unit) {
+        const u32 part = unit % problem.parts();
+        image = unit / problem.parts();
         group_row = part / problem.columns.groups();
         group_column = part % problem.columns.groups();
     }
@@ -109,190 +102,284 @@ template <u32 CHANNELS> struct AttentionHead {
 
     // Floats before the image's vectors of queries, keys or values of this head, at pixel 0.
     __device__ __forceinline__ u64 start(Which which) const {
-        const u64 pixels = u64(problem.rows.length) * problem.columns.length;
-        return (image * pixels * 3 + which) * problem.heads * problem.dim + number * problem.dim;
+        return (u64(image) * problem.pixels() * 3 + which) * problem.heads * problem.dim +
+               number * problem.dim;
     }
     __device__ __forceinline__ u32 stride() const { return 3 * problem.heads * problem.dim; }
 
     // The same of the output and its gradient.
     __device__ __forceinline__ u64 output_start() const {
-        const u64 pixels = u64(problem.rows.length) * problem.columns.length;
-        return (image * pixels * problem.heads + number) * problem.dim;
+        return (u64(image) * problem.pixels() * problem.heads + number) * problem.dim;
     }
     __device__ __forceinline__ u32 output_stride() const { return problem.heads * problem.dim; }
 
-    // Finds the places of a tile of queries or keys. Barriers stand before and behind.
-    __device__ __forceinline__ void find(Which which, u32 first) const {
+    // Finds the places of a tile of queries and of one of keys, a thread a token. Barriers stand before
+    // and behind, so that what lies in shared memory may be replaced from here on.
+    __device__ __forceinline__ void find(u32 first_query, u32 first_key) const {
         __syncthreads();
-        if (threadIdx.x < count(first)) {
-            const u32 token = first + threadIdx.x, width = problem.columns.size;
-            const u32 i = token / width, j = token % width;
-            shared.pixel[which][threadIdx.x] =
-                problem.rows.at(group_row, i) * problem.columns.length +
-                problem.columns.at(group_column, j);
-            shared.label[which][threadIdx.x] = 3 * problem.rows.label(group_row, i) +
-                                               problem.columns.label(group_column, j);
+        const u32 side = threadIdx.x / TILE, within = threadIdx.x % TILE;
+        const u32 token = (side == QUERIES ? first_query : first_key) + within;
+        if (token < problem.tokens) {
+            const u32 i = token / problem.columns.size, j = token % problem.columns.size;
+            shared.pixel[side][within] = problem.rows.at(group_row, i) * problem.columns.length +
+                                         problem.columns.at(group_column, j);
+            shared.label[side][within] =
+                3 * problem.rows.label(group_row, i) + problem.columns.label(group_column, j);
         }
         __syncthreads();
     }
 
-    // Brings the vectors of the tokens that were found to shared memory, times `factor`; past the last,
-    // zeros. `lengths`: vectors become unit ones first, and their lengths go there.
-    template <bool CHANNEL_MAJOR>
-    __device__ __forceinline__ void load(f32* to, const f32* vectors, u32 stride, const u32* pixels,
-                                         u32 count, f32 factor, f32* lengths) const {
+    // Four channels of a vector; 0 past the last.
+    __device__ __forceinline__ float4 read(const f32* vector, u32 channel) const {
+        if (problem.dim % 4 == 0) // then every vector begins at a multiple of 16 bytes
+            return channel < problem.dim ? *reinterpret_cast<const float4*>(vector + channel)
+                                         : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const auto one = [&](u32 i) { return channel + i < problem.dim ? vector[channel + i] : 0.0f; };
+        return make_float4(one(0), one(1), one(2), one(3));
+    }
+
+    // Brings the vectors of a tile of tokens to shared memory as factors of scores, times `factor`;
+    // past the last, zeros. `lengths`: vectors become unit ones first, and their lengths go there. Four
+    // threads have a token, each the channels of four of the CPU's lanes; they write rows in an order
+    // in which a warp meets every bank once.
+    template <bool OF_KEYS>
+    __device__ __forceinline__ void load_channels(f32* to, const f32* vectors, u32 stride, u32 count,
+                                                  f32 factor, f32* lengths) const {
+        const u32 quarter = threadIdx.x % 4;
+        const bool turned = quarter >= 2;
         UNROLL
-        for (u32 turn = 0; turn < TILE / 16; ++turn) {
-            const u32 token = threadIdx.x / LANES + 16 * turn;
-            f32 v[CHANNEL_COLUMNS], square = 0.0f;
+        for (u32 turn = 0; turn < TILE / (ATTENTION_THREADS / 4); ++turn) {
+            const u32 position = threadIdx.x / 4 + ATTENTION_THREADS / 4 * turn;
+            const u32 token = OF_KEYS ? key_at(position) : position;
+            f32 v[CHANNELS / LANES][4], squares[4] = {0.0f, 0.0f, 0.0f, 0.0f};
             UNROLL
-            for (u32 j = 0; j < CHANNEL_COLUMNS; ++j) {
-                const bool there = token < count && column(j) < problem.dim;
-                v[j] = there ? vectors[u64(pixels[token]) * stride + column(j)] : 0.0f;
-                square = fmaf(v[j], v[j], square);
+            for (u32 c = 0; c < CHANNELS / LANES; ++c) {
+                float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (token < count) {
+                    const u32 pixel = shared.pixel[OF_KEYS ? KEYS : QUERIES][token];
+                    four = read(vectors + u64(pixel) * stride, LANES * c + 4 * quarter);
+                }
+                v[c][0] = four.x, v[c][1] = four.y, v[c][2] = four.z, v[c][3] = four.w;
+                UNROLL
+                for (u32 j = 0; j < 4; ++j) squares[j] = fmaf(v[c][j], v[c][j], squares[j]);
             }
             f32 inverse = 1.0f;
             if (lengths) {
-                f32 length = sqrtf(total<LANES>(square));
+                f32 length = sqrtf(total_of_quads(squares));
                 length = length < SHORTEST ? SHORTEST : length; // NaN stays NaN
                 inverse = 1.0f / length;
-                if (lane() == 0) lengths[token] = length;
+                if (quarter == 0) lengths[token] = length;
             }
             UNROLL
-            for (u32 j = 0; j < CHANNEL_COLUMNS; ++j) {
-                const f32 value = v[j] * inverse * factor;
-                to[CHANNEL_MAJOR ? column(j) * PITCH + token : token * CHANNEL_PITCH + column(j)] =
-                    value;
-            }
-        }
-    }
-
-    template <bool CHANNEL_MAJOR>
-    __device__ __forceinline__ void load_input(f32* to, Which which, u32 first) const {
-        const u32 side = which == QUERIES ? QUERIES : KEYS; // values stand where keys do
-        const bool cosine = problem.logit_scale && which != VALUES;
-        const f32 factor = which == QUERIES ? query_factor : which == KEYS ? key_factor : 1.0f;
-        load<CHANNEL_MAJOR>(to, ptr<const f32>(problem.x) + start(which), stride(),
-                            shared.pixel[side], count(first), factor,
-                            cosine ? shared.length[side] : nullptr);
-    }
-
-    template <bool CHANNEL_MAJOR>
-    __device__ __forceinline__ void load_output(f32* to, u64 output, u32 first) const {
-        load<CHANNEL_MAJOR>(to, ptr<const f32>(output) + output_start(), output_stride(),
-                            shared.pixel[QUERIES], count(first), 1.0f, nullptr);
-    }
-
-    // acc += Σ_κ a[κ, row] · b[κ, column], in the order of κ.
-    template <u32 N>
-    static __device__ __forceinline__ void multiply(const f32* a, const f32* b, u32 b_pitch,
-                                                    u32 terms, f32 (&acc)[ROWS][N]) {
-        a += row(0);
-        b += lane();
-        for (u32 term = 0; term < terms; ++term, a += PITCH, b += b_pitch) {
-            const float4 four = *reinterpret_cast<const float4*>(a);
-            const f32 rows[ROWS] = {four.x, four.y, four.z, four.w};
-            UNROLL
-            for (u32 j = 0; j < N; ++j) {
-                const f32 value = b[LANES * j];
+            for (u32 c = 0; c < CHANNELS / LANES; ++c) {
                 UNROLL
-                for (u32 i = 0; i < ROWS; ++i) acc[i][j] = fmaf(rows[i], value, acc[i][j]);
+                for (u32 j = 0; j < 4; ++j) {
+                    const f32 value = (turned ? v[c][j ^ 2] : v[c][j]) * inverse * factor;
+                    to[(LANES * c + 4 * quarter + (turned ? j ^ 2 : j)) * PITCH + position] = value;
+                }
             }
         }
     }
 
-    // Queries times keys, with bias and mask; −∞ past the last key. Uses `left` and `right`.
-    __device__ __forceinline__ void scores(u32 first_query, u32 first_key, Scores& s) const {
-        load_input<true>(shared.left, QUERIES, first_query);
-        load_input<true>(shared.right, KEYS, first_key);
-        __syncthreads();
+    // The same as the other factor of `inner`, a row a token of the input's vectors. Their lengths are
+    // known by then.
+    __device__ __forceinline__ void load_rows(const f32* vectors, u32 stride, u32 side, u32 count,
+                                              f32 factor, const f32* lengths) const {
+        constexpr u32 TOKENS = ATTENTION_THREADS / VECTOR_LANES;
+        UNROLL
+        for (u32 turn = 0; turn < TILE / TOKENS; ++turn) {
+            const u32 token = threadIdx.x / VECTOR_LANES + TOKENS * turn;
+            if (token >= count) continue; // no term of a product
+            float4 v = read(vectors + u64(shared.pixel[side][token]) * stride, channel());
+            const f32 inverse = lengths ? 1.0f / lengths[token] : 1.0f;
+            v.x = v.x * inverse * factor;
+            v.y = v.y * inverse * factor;
+            v.z = v.z * inverse * factor;
+            v.w = v.w * inverse * factor;
+            *reinterpret_cast<float4*>(&shared.vectors[token * CHANNELS + channel()]) = v;
+        }
+    }
+
+    __device__ __forceinline__ f32 factor(Which which) const {
+        return which == QUERIES ? query_factor : which == KEYS ? key_factor : 1.0f;
+    }
+
+    __device__ __forceinline__ void load_input_rows(Which which, u32 first) const {
+        const u32 side = which == QUERIES ? QUERIES : KEYS; // values stand where keys do
+        load_rows(ptr<const f32>(problem.x) + start(which), stride(), side, count(first),
+                  factor(which), problem.logit_scale && which != VALUES ? shared.length[side] : nullptr);
+    }
+
+    __device__ __forceinline__ void load_output_rows(u64 output, u32 first) const {
+        load_rows(ptr<const f32>(output) + output_start(), output_stride(), QUERIES, count(first), 1.0f,
+                  nullptr);
+    }
+
+    // acc += Σ_κ a[κ, row] · b[κ, column], in the order of κ, of neighbouring rows and columns from
+    // where `a` and `b` point.
+    template <u32 ROWS>
+    static __device__ __forceinline__ void multiply(const f32* a, const f32* b, u32 b_pitch, u32 terms,
+                                                    f32 (&acc)[ROWS][4]) {
+        TWICE for (u32 term = 0; term < terms; ++term, a += PITCH, b += b_pitch) {
+            f32 rows[ROWS];
+            UNROLL
+            for (u32 i = 0; i < ROWS; i += 4) {
+                const float4 four = *reinterpret_cast<const float4*>(a + i);
+                rows[i] = four.x, rows[i + 1] = four.y, rows[i + 2] = four.z, rows[i + 3] = four.w;
+            }
+            const float4 four = *reinterpret_cast<const float4*>(b);
+            UNROLL
+            for (u32 i = 0; i < ROWS; ++i) {
+                acc[i][0] = fmaf(rows[i], four.x, acc[i][0]);
+                acc[i][1] = fmaf(rows[i], four.y, acc[i][1]);
+                acc[i][2] = fmaf(rows[i], four.z, acc[i][2]);
+                acc[i][3] = fmaf(rows[i], four.w, acc[i][3]);
+            }
+        }
+    }
+
+    // s = Σ over channels of the two factors.
+    __device__ __forceinline__ void multiply_channels(Scores& s) const {
         clear(s);
-        multiply(shared.left, shared.right, PITCH, problem.dim, s);
-        // Faults in scores belong here: after the scale, before bias and mask.
+        multiply(&shared.of_channels[0][query(0)], &shared.of_channels[1][KEY_COLUMNS * lane()], PITCH,
+                 problem.dim, s);
+    }
+
+    // acc += Σ over `terms` rows of `inner` and `vectors`.
+    __device__ __forceinline__ void multiply_rows(u32 terms, Vectors& acc) const {
+        multiply(&shared.inner[row(0)], &shared.vectors[channel()], CHANNELS, terms, acc);
+    }
+
+    // Queries times keys: after the scale, before bias and mask. Uses `of_channels`, in which nobody may
+    // be reading.
+    __device__ __forceinline__ void products(u32 first_query, u32 first_key, Scores& s) const {
+        const bool cosine = problem.logit_scale != 0;
+        const f32* x = ptr<const f32>(problem.x);
+        load_channels<false>(shared.of_channels[0], x + start(QUERIES), stride(), count(first_query),
+                             query_factor, cosine ? shared.length[QUERIES] : nullptr);
+        load_channels<true>(shared.of_channels[1], x + start(KEYS), stride(), count(first_key),
+                            key_factor, cosine ? shared.length[KEYS] : nullptr);
+        __syncthreads();
+        multiply_channels(s);
+    }
+
+    // Adds bias and mask; −∞ past the last key.
+    __device__ __forceinline__ void add_bias_and_mask(u32 first_query, u32 first_key,
+                                                      Scores& s) const {
         const u64 pairs = u64(problem.tokens) * problem.tokens;
         const f32* bias = ptr<const f32>(problem.bias) + number * pairs;
+        const bool shifted = problem.rows.shift + problem.columns.shift != 0;
         UNROLL
-        for (u32 i = 0; i < ROWS; ++i) {
-            const u32 query = first_query + row(i);
+        for (u32 i = 0; i < QUERY_ROWS; ++i) {
+            const u32 row = first_query + query(i);
             UNROLL
-            for (u32 j = 0; j < COLUMNS; ++j) {
-                const u32 key = first_key + column(j);
-                if (key >= problem.tokens) {
+            for (u32 j = 0; j < KEY_COLUMNS; ++j) {
+                const u32 column = first_key + key(j);
+                if (column >= problem.tokens) {
                     s[i][j] = -INFINITY;
-                } else if (query < problem.tokens) {
-                    if (problem.bias) s[i][j] += bias[u64(query) * problem.tokens + key];
-                    if (problem.causal && key > query) s[i][j] += -INFINITY;
-                    if (shared.label[QUERIES][row(i)] != shared.label[KEYS][column(j)])
+                } else if (row < problem.tokens) {
+                    if (problem.bias) s[i][j] += bias[row * problem.tokens + column];
+                    if (problem.causal && column > row) s[i][j] += -INFINITY;
+                    if (shifted && shared.label[QUERIES][query(i)] != shared.label[KEYS][key(j)])
                         s[i][j] += MASK;
                 }
             }
         }
     }
 
-    // The gradient of probabilities: that of outputs times values. Uses `left` and `right`.
-    __device__ __forceinline__ void probability_gradients(u64 dy, u32 first_query, u32 first_key,
-                                                          Scores& dp) const {
-        __syncthreads();
-        load_output<true>(shared.left, dy, first_query);
-        load_input<true>(shared.right, VALUES, first_key);
-        __syncthreads();
-        clear(dp);
-        multiply(shared.left, shared.right, PITCH, problem.dim, dp);
-    }
-
-    // From the gradient of u = factor · x / ‖x‖ to that of x: (factor · g − u · (u·g) / factor) / ‖x‖,
-    // of a tile of queries or keys. Returns Σ u·g over the thread's rows.
-    __device__ __forceinline__ f64 unnormalize(Which which, u32 first, f32 factor,
-                                               Vectors& g) const {
-        f64 sum = 0.0;
+    // Raises `most` to the largest of rows.
+    static __device__ __forceinline__ void raise(Rows& most, const Scores& s) {
         UNROLL
-        for (u32 i = 0; i < ROWS; ++i) {
-            const bool valid = first + row(i) < problem.tokens;
-            const f32 length = valid ? shared.length[which][row(i)] : 1.0f;
-            const f32 inverse = 1.0f / length;
-            f32 u[CHANNEL_COLUMNS], along = 0.0f;
+        for (u32 i = 0; i < QUERY_ROWS; ++i) {
             UNROLL
-            for (u32 j = 0; j < CHANNEL_COLUMNS; ++j) {
-                u[j] = 0.0f;
-                if (valid && column(j) < problem.dim) {
-                    const u64 at = start(which) + u64(shared.pixel[which][row(i)]) * stride();
-                    u[j] = ptr<const f32>(problem.x)[at + column(j)] * inverse * factor;
-                    along = fmaf(u[j], g[i][j], along);
-                }
-            }
-            along = total<LANES>(along);
-            if (valid) sum += f64(along);
-            // A length that counted as more than it is doesn't change with x.
-            const f32 projection = length > SHORTEST ? along / factor : 0.0f;
-            UNROLL
-            for (u32 j = 0; j < CHANNEL_COLUMNS; ++j)
-                g[i][j] = (g[i][j] * factor - u[j] * projection) * inverse;
+            for (u32 j = 0; j < KEY_COLUMNS; ++j) most[i] = larger(s[i][j], most[i]);
+            most[i] = largest_lane(most[i]);
         }
-        return sum;
     }
 
-    // to (+)= vectors · factors, one a row, of the tile of tokens at `pixels`.
-    __device__ __forceinline__ void write(f32* to, u32 stride, const u32* pixels, u32 first,
-                                          const Vectors& vectors, const f32 (&factors)[ROWS],
+    // s = exp(s − most).
+    static __device__ __forceinline__ void exponentials(const Rows& most, Scores& s) {
+        UNROLL
+        for (u32 i = 0; i < QUERY_ROWS; ++i) {
+            UNROLL
+            for (u32 j = 0; j < KEY_COLUMNS; ++j) s[i][j] = exp_minus(most[i] - s[i][j]);
+        }
+    }
+
+    // sums += s, lane by lane.
+    static __device__ __forceinline__ void add_rows(Rows& sums, const Scores& s) {
+        UNROLL
+        for (u32 i = 0; i < QUERY_ROWS; ++i) {
+            UNROLL
+            for (u32 j = 0; j < KEY_COLUMNS; ++j) sums[i] += s[i][j];
+        }
+    }
+
+    // One over the total of rows.
+    static __device__ __forceinline__ void invert(Rows& sums) {
+        UNROLL
+        for (u32 i = 0; i < QUERY_ROWS; ++i) sums[i] = 1.0f / total<LANES>(sums[i]);
+    }
+
+    // `inner` becomes s, a row a key of queries. Barriers are the caller's.
+    __device__ __forceinline__ void keep_by_keys(const Scores& s) const {
+        UNROLL
+        for (u32 j = 0; j < KEY_COLUMNS; ++j) {
+            UNROLL
+            for (u32 i = 0; i < QUERY_ROWS; i += 4)
+                *reinterpret_cast<float4*>(&shared.inner[key(j) * PITCH + query(i)]) =
+                    make_float4(s[i][j], s[i + 1][j], s[i + 2][j], s[i + 3][j]);
+        }
+    }
+
+    // `inner` becomes s, a row a query of keys' positions.
+    __device__ __forceinline__ void keep_by_queries(const Scores& s) const {
+        UNROLL
+        for (u32 i = 0; i < QUERY_ROWS; ++i)
+            *reinterpret_cast<float4*>(&shared.inner[query(i) * PITCH + KEY_COLUMNS * lane()]) =
+                make_float4(s[i][0], s[i][1], s[i][2], s[i][3]);
+    }
+
+    // The token of the tile that row i of a tile of vectors belongs to.
+    template <bool OF_KEYS> static __device__ __forceinline__ u32 token(u32 i) {
+        return OF_KEYS ? key_at(row(i)) : row(i);
+    }
+
+    // to (+)= vectors, of the tile's tokens.
+    template <bool OF_KEYS>
+    __device__ __forceinline__ void write(f32* to, u32 stride, u32 first, const Vectors& vectors,
                                           bool accumulate) const {
         UNROLL
-        for (u32 i = 0; i < ROWS; ++i) {
-            if (first + row(i) >= problem.tokens) continue;
-            f32* token = to + u64(pixels[row(i)]) * stride;
+        for (u32 i = 0; i < VECTOR_ROWS; ++i) {
+            const u32 token = AttentionHead::token<OF_KEYS>(i);
+            if (first + token >= problem.tokens || channel() >= problem.dim) continue;
+            f32* at = to + u64(shared.pixel[OF_KEYS ? KEYS : QUERIES][token]) * stride;
+            f32 values[4];
+            const float4 old = accumulate ? read(at, channel()) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            const f32 before[4] = {old.x, old.y, old.z, old.w};
             UNROLL
-            for (u32 j = 0; j < CHANNEL_COLUMNS; ++j) {
-                if (column(j) >= problem.dim) continue;
-                const f32 value = vectors[i][j] * factors[i];
-                token[column(j)] = accumulate ? token[column(j)] + value : value;
+            for (u32 j = 0; j < 4; ++j)
+                values[j] = accumulate ? before[j] + vectors[i][j] : vectors[i][j];
+            if (problem.dim % 4 == 0) {
+                *reinterpret_cast<float4*>(at + channel()) =
+                    make_float4(values[0], values[1], values[2], values[3]);
+            } else {
+                UNROLL
+                for (u32 j = 0; j < 4; ++j)
+                    if (channel() + j < problem.dim) at[channel() + j] = values[j];
             }
         }
     }
 
-    template <u32 N> static __device__ __forceinline__ void clear(f32 (&values)[ROWS][N]) {
+    template <u32 ROWS> static __device__ __forceinline__ void clear(f32 (&values)[ROWS][4]) {
         UNROLL
         for (u32 i = 0; i < ROWS; ++i) {
             UNROLL
-            for (u32 j = 0; j < N; ++j) values[i][j] = 0.0f;
+            for (u32 j = 0; j < 4; ++j) values[i][j] = 0.0f;
         }
+    }
+    static __device__ __forceinline__ void clear(Rows& values, f32 to) {
+        UNROLL
+        for (u32 i = 0; i < QUERY_ROWS; ++i) values[i] = to;
     }
 };

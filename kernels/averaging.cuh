@@ -1,7 +1,7 @@
 // Means over rectangles of pixels: what avg_pool.cu and adaptive_avg_pool.cu share. An `Axis` says
 // which inputs an output of one axis reads, and which outputs read an input.
 #pragma once
-#include "place.cuh"
+#include "channels.cuh"
 
 // The inputs start..end, of which an output counts `count` (padding may count).
 struct Extent {
@@ -14,41 +14,45 @@ struct Readers {
 };
 
 // y[n, i, j, c] = (Σ x[n, row, column, c]) / (rows counted · columns counted), added from zero in
-// row-major order, then one division. The grid is place()'s over y.
+// row-major order, then one division. The grid is channel_quad()'s over y.
 template <class Args, class Axis>
 __device__ __forceinline__ void average_forward(const Args& args, const Axis& rows,
                                                 const Axis& columns) {
-    const Place p = place(args.state, args.height, args.width, args.channels);
-    if (!p.valid) return;
-    const Extent r = rows.extent(p.row), s = columns.extent(p.column);
-    const u64 image = u64(p.image) * args.in_height * args.in_width * args.channels;
-    const f32* x = ptr<const f32>(args.from) + image + p.channel;
-    f32 sum = 0.0f;
+    const u32 pixels = args.height * args.width, in_pixels = args.in_height * args.in_width;
+    const ChannelQuad to = channel_quad(args.state, pixels, args.channels);
+    if (to.lanes == 0) return;
+    const Extent r = rows.extent(to.pixel / args.width), s = columns.extent(to.pixel % args.width);
+    Four sum = {};
     for (u32 row = r.start; row < r.end; ++row)
-        for (u32 column = s.start; column < s.end; ++column)
-            sum += x[u64(row * args.in_width + column) * args.channels];
-    ptr<f32>(args.to)[p.at] = sum / f32(r.count * s.count);
+        for (u32 column = s.start; column < s.end; ++column) {
+            const ChannelQuad from = to.at_pixel(row * args.in_width + column);
+            sum = map_four(sum, from.of(in_pixels, args.channels).load(args.from),
+                           [](f32 sum, f32 x) { return sum + x; });
+        }
+    const f32 count = f32(r.count * s.count);
+    to.of(pixels, args.channels).store(args.to, map_four(sum, [=](f32 sum) { return sum / count; }));
 }
 
 // dx[n, row, column, c] (+)= Σ dy[n, i, j, c] / count of (i, j) over the rectangles that hold the
-// pixel, in row-major order. The grid is place()'s over dx.
+// pixel, in row-major order. The grid is channel_quad()'s over dx.
 template <class Args, class Axis>
 __device__ __forceinline__ void average_backward(const Args& args, const Axis& rows,
                                                  const Axis& columns) {
-    const Place p = place(args.state, args.in_height, args.in_width, args.channels);
-    if (!p.valid) return;
-    const Readers r = rows.readers(p.row), s = columns.readers(p.column);
-    const u64 image = u64(p.image) * args.height * args.width * args.channels;
-    const f32* dy = ptr<const f32>(args.from) + image + p.channel;
-    f32 sum = 0.0f;
+    const u32 pixels = args.height * args.width, in_pixels = args.in_height * args.in_width;
+    const ChannelQuad to = channel_quad(args.state, in_pixels, args.channels);
+    if (to.lanes == 0) return;
+    const Readers r = rows.readers(to.pixel / args.in_width);
+    const Readers s = columns.readers(to.pixel % args.in_width);
+    Four sum = {};
     for (u32 i = r.start; i < r.end; ++i) {
         const u32 counted = rows.extent(i).count;
         // Unrolled, the divisions' slow paths spill registers.
         ROLLED for (u32 j = s.start; j < s.end; ++j) {
-            const u32 count = counted * columns.extent(j).count;
-            sum += dy[u64(i * args.width + j) * args.channels] / f32(count);
+            const f32 count = f32(counted * columns.extent(j).count);
+            const ChannelQuad from = to.at_pixel(i * args.width + j);
+            sum = map_four(sum, from.of(pixels, args.channels).load(args.from),
+                           [=](f32 sum, f32 dy) { return sum + dy / count; });
         }
     }
-    f32* dx = ptr<f32>(args.to) + p.at;
-    *dx = args.accumulate ? *dx + sum : sum;
+    to.of(in_pixels, args.channels).store(args.to, sum, args.accumulate);
 }

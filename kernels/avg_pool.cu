@@ -1,9 +1,10 @@
 // Average pooling (src/ops/avg_pool): y[p, c] = (Σ over the window of x[·, c]) / count.
 //
 // Maps are (images, height, width, channels) f32; x has in_height × in_width pixels, y height ×
-// width. One thread an element of what is written, blocks of 256, grid of place(). Moves the input
-// once from memory (a window's neighbours share cache lines) and the output once. Deterministic:
-// each element is one thread's sum in row-major order; the bits are those of the CPU.
+// width. A thread has four channels of a pixel of what it writes; block and grid are channel_quad()'s.
+// Moves the input once from memory (a window's neighbours share cache lines) and the output once, 16
+// bytes at a time. Deterministic: each element is one thread's sum in row-major order; the bits are
+// those of the CPU.
 #include "averaging.cuh"
 
 struct AvgPoolArgs {

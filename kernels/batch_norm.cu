@@ -1,13 +1,13 @@
 // Batch normalisation (src/ops/batch_norm) over maps of (pixels of all images) × channels, f32.
 //
-// Kernels over pixels have blocks of 32 channels × lanes, so that a warp reads 32 channels of one
-// pixel and each thread keeps one channel's numbers in registers. Statistics are sums of f64, in two
+// Kernels over pixels have blocks of 32 channels × pixels; a thread has four channels, which it reads and
+// writes 16 bytes at a time and whose numbers it keeps in registers. Statistics are sums of f64, in two
 // stages: `parts` partial sums a channel (a number that follows from the channels alone), then their
 // total. Deterministic: which pixels a thread adds, and the order in which threads' sums are added,
 // follow from the number of pixels; nothing is added atomically.
 #include "channel_sums.cuh"
 
-constexpr u32 MAP_LANES = 8;          // pixels side by side in the blocks that write maps,
+constexpr u32 MAP_LANES = 32;         // pixels side by side in the blocks that write maps,
 constexpr u32 PIXELS_PER_BLOCK = 128; // which have this many pixels
 
 struct BatchNormForwardArgs {
@@ -58,40 +58,46 @@ __device__ __forceinline__ u64 valid_pixels(u64 state, u32 pixels) {
     return u64(ptr<const RunState>(state)->images) * pixels;
 }
 
-// Part blockIdx.x of Σ a and Σ a·b, where pair(pixel · channels + c) gives a and b; products of two
-// f32 are exact in f64.
+// Part blockIdx.x of Σ a and Σ a·b, where pair(quad, a, b) gives a and b of a pixel's channels; products
+// of two f32 are exact in f64.
 template <class Pair>
 __device__ __forceinline__ void sum_part(ChannelSums<2>& shared, u64 pixels, u32 channels, u32 parts,
-                                         u64 partial, Pair pair) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
+                                         u64 partial, const SumThread& at, Pair pair) {
     const Part part = part_of(pixels, parts, blockIdx.x);
-    f64 sums[2] = {0.0, 0.0};
-    if (c < channels)
-        for (u64 pixel = part.start + threadIdx.y; pixel < part.end; pixel += SUM_LANES) {
-            const float2 ab = pair(pixel * channels + c);
-            sums[0] += f64(ab.x);
-            sums[1] += f64(ab.x) * f64(ab.y);
+    f64 sums[2][4] = {};
+    if (at.lanes != 0)
+        for (u64 pixel = part.start + at.pixel; pixel < part.end; pixel += SUM_PIXELS) {
+            Four a, b;
+            pair(Quad{pixel * channels + at.channel, at.lanes}, a, b);
+            UNROLL
+            for (u32 i = 0; i < 4; ++i) {
+                sums[0][i] += f64(a.v[i]);
+                sums[1][i] += f64(a.v[i]) * f64(b.v[i]);
+            }
         }
-    if (!sum_lanes(shared, sums) || c >= channels) return;
-    f64* out = ptr<f64>(partial) + u64(blockIdx.x) * 2 * channels + c;
-    out[0] = sums[0];
-    out[channels] = sums[1];
+    f64 total[2];
+    if (!sum_quads(shared, sums, total) || at.own >= channels) return;
+    f64* out = ptr<f64>(partial) + u64(blockIdx.x) * 2 * channels + at.own;
+    out[0] = total[0];
+    out[channels] = total[1];
 }
 
 // partial = Σ x, Σ x². Grid: parts × ceil(channels / 32), blocks of 32 × 16. Reads x once.
 KERNEL(batch_norm_forward_sums_f32, BatchNormForwardArgs, ChannelSums<2>, 512) {
-    const f32* x = ptr<const f32>(args.x);
-    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts,
-             args.partial, [&](u64 at) { return make_float2(x[at], x[at]); });
+    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts, args.partial,
+             sum_thread(blockIdx.y * 32, args.channels),
+             [&](const Quad& quad, Four& a, Four& b) { a = b = quad.load(args.x); });
 }
 
 // partial = Σ dy, Σ dy·(x − mean). Grid and block as above. Reads x and dy once.
 KERNEL(batch_norm_backward_sums_f32, BatchNormBackwardArgs, ChannelSums<2>, 512) {
-    const f32 *x = ptr<const f32>(args.x), *dy = ptr<const f32>(args.dy);
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
-    const f32 mean = c < args.channels ? ptr<const f32>(args.mean)[c] : 0.0f;
-    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts,
-             args.partial, [&](u64 at) { return make_float2(dy[at], x[at] - mean); });
+    const SumThread at = sum_thread(blockIdx.y * 32, args.channels);
+    const Four mean = Quad{at.channel, at.lanes}.load(args.mean);
+    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts, args.partial,
+             at, [&](const Quad& quad, Four& a, Four& b) {
+                 a = quad.load(args.dy);
+                 b = map_four(quad.load(args.x), mean, [](f32 x, f32 mean) { return x - mean; });
+             });
 }
 
 // totals = the sums of the parts, and the count: what batch norm over several GPUs reduces. Grid:
@@ -133,42 +139,55 @@ KERNEL(batch_norm_statistics_f32, BatchNormForwardArgs, NoShared, 256) {
     if (c == 0) ++*ptr<u32>(args.counter);
 }
 
-// write(pixel · channels + c) for this block's pixels. Grid: ceil(pixels / 128) ×
-// ceil(channels / 32), blocks of 32 × 8.
+// A thread's channels, of vectors of one value a channel.
+__device__ __forceinline__ Quad map_channels(u32 channels) {
+    const u32 channel = (blockIdx.y * 8 + threadIdx.x) * 4;
+    return {channel, channel < channels ? min(4u, channels - channel) : 0};
+}
+
+// write(quad) for the thread's channels of this block's pixels. Grid: ceil(pixels / 128) ×
+// ceil(channels / 32), blocks of 8 × 32.
 template <class Write>
-__device__ __forceinline__ void for_each_pixel(u64 pixels, u32 channels, Write write) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
-    const u64 start = u64(blockIdx.x) * PIXELS_PER_BLOCK;
-    for (u32 pixel = threadIdx.y; pixel < PIXELS_PER_BLOCK; pixel += MAP_LANES)
-        if (start + pixel < pixels) write((start + pixel) * channels + c);
+__device__ __forceinline__ void for_each_pixel(u64 pixels, u32 channels, const Quad& own, Write write) {
+    const u64 start = u64(blockIdx.x) * PIXELS_PER_BLOCK + threadIdx.y;
+    UNROLL
+    for (u32 pixel = 0; pixel < PIXELS_PER_BLOCK; pixel += MAP_LANES)
+        if (start + pixel < pixels) write(Quad{(start + pixel) * channels + own.at, own.lanes});
 }
 
 // y = fmaf(x − mean, weight/sqrt(var + eps), bias) with the batch's statistics. Reads x, writes y.
 KERNEL(batch_norm_normalize_f32, BatchNormForwardArgs, NoShared, 256) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
-    if (c >= args.channels) return;
-    const f32* saved = ptr<const f32>(args.saved);
-    const f32 mean = saved[c];
-    const f32 scale = ptr<const f32>(args.weight)[c] * saved[args.channels + c];
-    const f32 bias = ptr<const f32>(args.bias)[c];
-    const f32* x = ptr<const f32>(args.x);
-    f32* y = ptr<f32>(args.y);
-    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels,
-                   [&](u64 at) { y[at] = fmaf(x[at] - mean, scale, bias); });
+    const Quad own = map_channels(args.channels);
+    if (own.lanes == 0) return;
+    const Four mean = own.load(args.saved), bias = own.load(args.bias);
+    const Four scale = map_four(own.load(args.weight), own.load(args.saved + 4 * u64(args.channels)),
+                                [](f32 weight, f32 invstd) { return weight * invstd; });
+    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels, own, [&](const Quad& quad) {
+        Four y = quad.load(args.x);
+        UNROLL
+        for (u32 i = 0; i < 4; ++i) y.v[i] = fmaf(y.v[i] - mean.v[i], scale.v[i], bias.v[i]);
+        quad.store(args.y, y);
+    });
 }
 
 // y = fmaf(x, scale, shift) with scale = weight / sqrt(var + eps), shift = bias − mean·scale of the
 // running statistics, each step rounded: the CPU's bits. Reads x, writes y.
 KERNEL(batch_norm_eval_f32, BatchNormForwardArgs, NoShared, 256) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
-    if (c >= args.channels) return;
-    const f32 spread = sqrtf(ptr<const f32>(args.running_var)[c] + args.eps);
-    const f32 scale = ptr<const f32>(args.weight)[c] / spread;
-    const f32 shift = ptr<const f32>(args.bias)[c] - ptr<const f32>(args.running_mean)[c] * scale;
-    const f32* x = ptr<const f32>(args.x);
-    f32* y = ptr<f32>(args.y);
-    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels,
-                   [&](u64 at) { y[at] = fmaf(x[at], scale, shift); });
+    const Quad own = map_channels(args.channels);
+    if (own.lanes == 0) return;
+    const f32 eps = args.eps;
+    const Four scale = map_four(own.load(args.weight), own.load(args.running_var),
+                                [=](f32 weight, f32 var) { return weight / sqrtf(var + eps); });
+    const Four mean = own.load(args.running_mean);
+    Four shift = own.load(args.bias);
+    UNROLL
+    for (u32 i = 0; i < 4; ++i) shift.v[i] = shift.v[i] - mean.v[i] * scale.v[i];
+    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels, own, [&](const Quad& quad) {
+        Four y = quad.load(args.x);
+        UNROLL
+        for (u32 i = 0; i < 4; ++i) y.v[i] = fmaf(y.v[i], scale.v[i], shift.v[i]);
+        quad.store(args.y, y);
+    });
 }
 
 // 1/sqrt(var + eps) of the statistics that forward used.
@@ -196,31 +215,44 @@ KERNEL(batch_norm_param_gradients_f32, BatchNormBackwardArgs, NoShared, 256) {
 }
 
 // In training dx (+)= weight·invstd · (dy − Σdy/N − (x − mean)·invstd²·Σ(dy·(x − mean))/N); in eval
-// mode dx (+)= dy · weight/sqrt(var + eps). Reads x and dy (and dx), writes dx.
+// mode dx (+)= dy · weight/sqrt(var + eps). Reads x (while training) and dy (and dx), writes dx.
 KERNEL(batch_norm_input_gradient_f32, BatchNormBackwardArgs, NoShared, 256) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
-    if (c >= args.channels) return;
-    const f32 *x = ptr<const f32>(args.x), *dy = ptr<const f32>(args.dy);
-    f32* dx = ptr<f32>(args.dx);
-    const f32 weight = ptr<const f32>(args.weight)[c];
-    const f32 spread = ptr<const f32>(args.spread)[c];
+    const Quad own = map_channels(args.channels);
+    if (own.lanes == 0) return;
     const u64 pixels = valid_pixels(args.state, args.pixels);
     const bool add = args.accumulate & 1;
+    const Four weight = own.load(args.weight), spread = own.load(args.spread);
     if (!args.training) {
-        const f32 scale = weight / sqrtf(spread + args.eps);
-        for_each_pixel(pixels, args.channels, [&](u64 at) {
-            const f32 value = dy[at] * scale;
-            dx[at] = add ? dx[at] + value : value;
+        const f32 eps = args.eps;
+        const Four scale = map_four(weight, spread, [=](f32 weight, f32 var) {
+            return weight / sqrtf(var + eps);
+        });
+        for_each_pixel(pixels, args.channels, own, [&](const Quad& quad) {
+            quad.store(args.dx, map_four(quad.load(args.dy), scale,
+                                         [](f32 dy, f32 scale) { return dy * scale; }),
+                       add);
         });
         return;
     }
     const f64* totals = ptr<const f64>(args.totals);
     const f64 count = totals[2 * u64(args.channels)];
-    const f32 offset = f32(totals[c] / count);
-    const f32 slope = f32(totals[args.channels + c] / count * f64(spread) * f64(spread));
-    const f32 mean = ptr<const f32>(args.mean)[c], scale = weight * spread;
-    for_each_pixel(pixels, args.channels, [&](u64 at) {
-        const f32 value = fmaf(mean - x[at], slope, dy[at] - offset) * scale;
-        dx[at] = add ? dx[at] + value : value;
+    const Four mean = own.load(args.mean);
+    Four offset = {}, slope = {}, scale;
+    UNROLL
+    for (u32 i = 0; i < 4; ++i) {
+        scale.v[i] = weight.v[i] * spread.v[i];
+        if (i >= own.lanes) continue;
+        offset.v[i] = f32(totals[own.at + i] / count);
+        slope.v[i] = f32(totals[args.channels + own.at + i] / count * f64(spread.v[i]) *
+                         f64(spread.v[i]));
+    }
+    for_each_pixel(pixels, args.channels, own, [&](const Quad& quad) {
+        const Four x = quad.load(args.x);
+        Four value = quad.load(args.dy);
+        UNROLL
+        for (u32 i = 0; i < 4; ++i)
+            value.v[i] =
+                fmaf(mean.v[i] - x.v[i], slope.v[i], value.v[i] - offset.v[i]) * scale.v[i];
+        quad.store(args.dx, value, add);
     });
 }

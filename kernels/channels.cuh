@@ -12,6 +12,11 @@ struct ChannelQuad {
     __device__ __forceinline__ Quad of(u32 pixels, u32 channels) const {
         return {(u64(image) * pixels + pixel) * channels + channel, lanes};
     }
+
+    // The same channels of another pixel of the image.
+    __device__ __forceinline__ ChannelQuad at_pixel(u32 other) const {
+        return {image, other, channel, lanes};
+    }
 };
 
 // The channels of this thread. The grid has ceil(pixels · ceil(channels / 4) / 256) blocks for each

@@ -262,6 +262,6 @@ KERNEL(conv2d_forward_f32_128x64_armed_inner, Conv2dArgs, ArmedShared<Medium>, 2
 KERNEL(conv2d_forward_f32_64x64_armed_inner, Conv2dArgs, ArmedShared<Small>, 128) {
     forward_armed_inner<Small>(args, shared);
 }
-KERNEL(conv2d_forward_f32_128x32_armed_inner, Conv2dArgs, ArmedShared<Narrow>, 128) {
+KERNEL(conv2d_forward_f32_128x32_armed_inner, Conv2dArgs, ArmedShared<Narrow>, 128, 3) {
     forward_armed_inner<Narrow>(args, shared);
 }

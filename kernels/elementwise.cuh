@@ -19,6 +19,18 @@ struct Four {
     f32 v[4];
 };
 
+// From an address that is a multiple of 16.
+__device__ __forceinline__ Four load_four(const f32* from) {
+    const float4 v = *reinterpret_cast<const float4*>(from);
+    return {{v.x, v.y, v.z, v.w}};
+}
+
+// sum = a·b + sum.
+__device__ __forceinline__ void fma_four(Four& sum, const Four& a, const Four& b) {
+    UNROLL
+    for (u32 i = 0; i < 4; ++i) sum.v[i] = fmaf(a.v[i], b.v[i], sum.v[i]);
+}
+
 // The elements that a thread owns: `lanes` of them from index `at`.
 struct Quad {
     u64 at;
@@ -29,8 +41,7 @@ struct Quad {
         const u64 address = array + 4 * at;
         Four out = {{0.0f, 0.0f, 0.0f, 0.0f}};
         if (lanes == 4 && address % 16 == 0) {
-            const float4 v = *ptr<const float4>(address);
-            out = {{v.x, v.y, v.z, v.w}};
+            out = load_four(ptr<const f32>(address));
         } else {
             const f32* from = ptr<const f32>(of_any_alignment(address));
             UNROLL

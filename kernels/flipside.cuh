@@ -20,17 +20,19 @@ typedef double f64;
 struct NoShared {};
 
 // KERNEL(name, Args, Shared, max_threads) { body }
+// KERNEL(name, Args, Shared, max_threads, resident) { body }
 //
 // Defines the kernel `name`. The body sees `args`, a `const Args&`, and `shared`, a `Shared&` (one
 // for the block, uninitialised; poisoned with NaN under emulation). A block has at most
-// `max_threads` threads. It must start a line: build.rs reads the kernel list from these lines.
+// `max_threads` threads; `resident` blocks of so many are to fit a multiprocessor's registers. It must
+// start a line: build.rs reads the kernel list from these lines.
 #ifdef __CUDACC__
 
 extern __shared__ __align__(128) unsigned char flipside_shared[];
 
-#define KERNEL(name, Args, Shared, max_threads)                                                    \
+#define KERNEL(name, Args, Shared, ...)                                                            \
     static __device__ __forceinline__ void name##_body(const Args& args, Shared& shared);          \
-    extern "C" __global__ __launch_bounds__(max_threads) void name(                                \
+    extern "C" __global__ __launch_bounds__(__VA_ARGS__) void name(                                \
         const __grid_constant__ Args args) {                                                       \
         name##_body(args, *reinterpret_cast<Shared*>(flipside_shared));                            \
     }                                                                                              \
@@ -41,12 +43,14 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 #define UNROLL _Pragma("unroll")
 // ROLLED before a `for` keeps it a loop.
 #define ROLLED _Pragma("unroll 1")
+// TWICE before a `for` unrolls it by two, where more would cost registers.
+#define TWICE _Pragma("unroll 2")
 
 #else
 
 #include "emulator/cuda.h"
 
-#define KERNEL(name, Args, Shared, max_threads)                                                    \
+#define KERNEL(name, Args, Shared, ...)                                                            \
     static void name##_body(const Args& args, Shared& shared);                                     \
     static void name##_entry(const void* args, void* shared) {                                     \
         name##_body(*static_cast<const Args*>(args), *static_cast<Shared*>(shared));               \
@@ -55,6 +59,7 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
         [[maybe_unused]] const Args& args, [[maybe_unused]] Shared& shared)
 
 #define ROLLED
+#define TWICE
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")

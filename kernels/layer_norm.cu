@@ -5,8 +5,11 @@
 // then over the lanes in a tree, which is the CPU's order and gives its bits; parameters' gradients
 // are sums of f64 over pixels in two stages, `parts` partial sums a channel (a number that follows from
 // the channels alone) and their total, each in an order that follows from the number of pixels.
+//
+// Kernels called `_row` take up to 1024 channels in multiples of four and read each row once; the
+// others take any number.
 #include "channel_sums.cuh"
-#include "wide.cuh"
+#include "rows.cuh"
 
 constexpr u32 STATISTICS_LANES = 32; // two tiles: a warp has a pixel
 
@@ -34,8 +37,21 @@ struct LayerNormBackwardArgs {
     u32 accumulate; // bits: 1 dx, 2 dweight, 4 dbias
 };
 
-// A warp a pixel, grid and block of lane_pixel(). Reads x three times (once from memory), writes y. The
-// mean is corrected by what the differences from it add up to.
+// What the sums of the differences from `center`, and of their squares, say of a pixel. The mean is
+// corrected by what the differences add up to.
+struct Moments {
+    f32 mean, invstd;
+
+    __device__ __forceinline__ Moments(f32 center, f32 rest, f32 squares, f32 count, f32 eps) {
+        const f32 correction = rest / count;
+        f32 var = fmaf(-correction, correction, squares / count);
+        var = var < 0.0f ? 0.0f : var; // NaN stays NaN
+        mean = center + correction;
+        invstd = 1.0f / sqrtf(var + eps);
+    }
+};
+
+// A warp a pixel, grid and block of lane_pixel(). Reads x three times, writes y.
 KERNEL(layer_norm_forward_f32, LayerNormForwardArgs, NoShared, 256) {
     const LanePixel at = lane_pixel<STATISTICS_LANES>(args.state, args.pixels);
     if (!at.valid) return; // the whole warp
@@ -50,19 +66,55 @@ KERNEL(layer_norm_forward_f32, LayerNormForwardArgs, NoShared, 256) {
         rest += difference;
         squares = fmaf(difference, difference, squares);
     }
-    const f32 correction = total<STATISTICS_LANES>(rest) / count;
-    f32 var = fmaf(-correction, correction, total<STATISTICS_LANES>(squares) / count);
-    var = var < 0.0f ? 0.0f : var; // NaN stays NaN
-    const f32 mean = center + correction, invstd = 1.0f / sqrtf(var + args.eps);
-    if (args.saved && at.lane == 0) ptr<float2>(args.saved)[at.pixel] = make_float2(mean, invstd);
+    const Moments m = {center, total<STATISTICS_LANES>(rest), total<STATISTICS_LANES>(squares), count,
+                       args.eps};
+    if (args.saved && at.lane == 0)
+        ptr<float2>(args.saved)[at.pixel] = make_float2(m.mean, m.invstd);
     const f32 *weight = ptr<const f32>(args.weight), *bias = ptr<const f32>(args.bias);
     f32* y = ptr<f32>(args.y) + at.pixel * args.channels;
     for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES)
-        y[c] = fmaf((x[c] - mean) * invstd, weight[c], bias[c]);
+        y[c] = fmaf((x[c] - m.mean) * m.invstd, weight[c], bias[c]);
+}
+
+// The same bits. Blocks of 4 warps, a warp a pixel. Reads x once, writes y: 8 bytes an element.
+KERNEL(layer_norm_forward_f32_row, LayerNormForwardArgs, Rows, 128) {
+    const LanePixel at = lane_pixel<STATISTICS_LANES>(args.state, args.pixels);
+    if (!at.valid) return; // the whole warp
+    const u32 channels = args.channels;
+    const f32 count = f32(channels);
+    const f32* x = ptr<const f32>(args.x) + at.pixel * channels;
+    f32* row = shared.own();
+    RowQuads own;
+    each_quad(channels, [&](u32 k, u32 c) { own.quad[k] = load_four(x + c); });
+    each_quad(channels, [&](u32 k, u32 c) { store_four(row + c, own.quad[k]); });
+    __syncwarp();
+    f32 sum = 0.0f;
+    for (u32 c = at.lane; c < channels; c += STATISTICS_LANES) sum += row[c];
+    const f32 center = total<STATISTICS_LANES>(sum) / count;
+    f32 rest = 0.0f, squares = 0.0f;
+    for (u32 c = at.lane; c < channels; c += STATISTICS_LANES) {
+        const f32 difference = row[c] - center;
+        rest += difference;
+        squares = fmaf(difference, difference, squares);
+    }
+    const Moments m = {center, total<STATISTICS_LANES>(rest), total<STATISTICS_LANES>(squares), count,
+                       args.eps};
+    if (args.saved && at.lane == 0)
+        ptr<float2>(args.saved)[at.pixel] = make_float2(m.mean, m.invstd);
+    const f32 *weight = ptr<const f32>(args.weight), *bias = ptr<const f32>(args.bias);
+    f32* y = ptr<f32>(args.y) + at.pixel * channels;
+    each_quad(channels, [&](u32 k, u32 c) {
+        const Four w = load_four(weight + c), b = load_four(bias + c);
+        Four value;
+        UNROLL
+        for (u32 i = 0; i < 4; ++i)
+            value.v[i] = fmaf((own.quad[k].v[i] - m.mean) * m.invstd, w.v[i], b.v[i]);
+        store_four(y + c, value);
+    });
 }
 
 // With x̂ = (x − mean) · invstd and g = dy · weight: dx (+)= (g − mean of g − x̂ · mean of g·x̂) · invstd.
-// 16 threads a pixel, grid and block of lane_pixel(). Reads x and dy twice (once from memory), writes dx.
+// 16 threads a pixel, grid and block of lane_pixel(). Reads x and dy twice, writes dx.
 KERNEL(layer_norm_input_gradient_f32, LayerNormBackwardArgs, NoShared, 256) {
     const LanePixel at = lane_pixel<LANES>(args.state, args.pixels);
     const u32 channels = at.valid ? args.channels : 0;
@@ -91,25 +143,71 @@ KERNEL(layer_norm_input_gradient_f32, LayerNormBackwardArgs, NoShared, 256) {
     }
 }
 
+// The same bits. Blocks of 4 warps, a warp a pixel: one half of it adds g, the other g·x̂. Reads x and dy
+// once, writes dx: 12 bytes an element.
+KERNEL(layer_norm_input_gradient_f32_row, LayerNormBackwardArgs, TwoRows, 128) {
+    const LanePixel at = lane_pixel<STATISTICS_LANES>(args.state, args.pixels);
+    if (!at.valid) return; // the whole warp
+    const u32 channels = args.channels;
+    const u64 first = at.pixel * channels;
+    const f32 *x = ptr<const f32>(args.x) + first, *dy = ptr<const f32>(args.dy) + first;
+    const f32* weight = ptr<const f32>(args.weight);
+    const float2 saved = ptr<const float2>(args.saved)[at.pixel];
+    const f32 mean = saved.x, invstd = saved.y;
+    f32 *gradients = shared.a.own(), *normal = shared.b.own();
+    RowQuads xs, dys;
+    each_quad(channels, [&](u32 k, u32 c) {
+        xs.quad[k] = load_four(x + c);
+        dys.quad[k] = load_four(dy + c);
+    });
+    each_quad(channels, [&](u32 k, u32 c) {
+        xs.quad[k] = map_four(xs.quad[k], [=](f32 x) { return (x - mean) * invstd; });
+        store_four(normal + c, xs.quad[k]);
+        store_four(gradients + c, map_four(dys.quad[k], load_four(weight + c),
+                                           [](f32 dy, f32 weight) { return dy * weight; }));
+    });
+    __syncwarp();
+    const bool dots = at.lane >= LANES;
+    f32 sum = 0.0f;
+    for (u32 c = at.lane % LANES; c < channels; c += LANES)
+        sum = dots ? fmaf(gradients[c], normal[c], sum) : sum + gradients[c];
+    sum = total<LANES>(sum) / f32(channels);
+    const f32 offset = __shfl_sync(0xffffffffu, sum, 0), slope = __shfl_sync(0xffffffffu, sum, LANES);
+    each_quad(channels, [&](u32 k, u32 c) {
+        const Four w = load_four(weight + c);
+        Four value;
+        UNROLL
+        for (u32 i = 0; i < 4; ++i) {
+            const f32 g = fmaf(dys.quad[k].v[i], w.v[i], -offset);
+            value.v[i] = fmaf(-xs.quad[k].v[i], slope, g) * invstd;
+        }
+        Quad{first + c, 4}.store(args.dx, value, args.accumulate & 1);
+    });
+}
+
 // partial = Σ dy, Σ dy·x̂ over a part of the pixels; products of two f32 are exact in f64. Grid parts ×
 // ceil(channels / 32), blocks of 32 × 16. Reads x and dy once.
 KERNEL(layer_norm_partials_f64, LayerNormBackwardArgs, ChannelSums<2>, 512) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x;
+    const SumThread at = sum_thread(blockIdx.y * 32, args.channels);
     const u64 pixels = u64(ptr<const RunState>(args.state)->images) * args.pixels;
     const Part part = part_of(pixels, args.parts, blockIdx.x);
-    const f32 *x = ptr<const f32>(args.x) + c, *dy = ptr<const f32>(args.dy) + c;
-    f64 sums[2] = {0.0, 0.0};
-    if (c < args.channels)
-        for (u64 pixel = part.start + threadIdx.y; pixel < part.end; pixel += SUM_LANES) {
+    f64 sums[2][4] = {};
+    if (at.lanes != 0)
+        for (u64 pixel = part.start + at.pixel; pixel < part.end; pixel += SUM_PIXELS) {
             const float2 saved = ptr<const float2>(args.saved)[pixel];
-            const f64 gradient = dy[pixel * args.channels];
-            sums[0] += gradient;
-            sums[1] += gradient * f64((x[pixel * args.channels] - saved.x) * saved.y);
+            const Quad quad = {pixel * args.channels + at.channel, at.lanes};
+            const Four x = quad.load(args.x), dy = quad.load(args.dy);
+            UNROLL
+            for (u32 i = 0; i < 4; ++i) {
+                sums[0][i] += f64(dy.v[i]);
+                sums[1][i] += f64(dy.v[i]) * f64((x.v[i] - saved.x) * saved.y);
+            }
         }
-    if (!sum_lanes(shared, sums) || c >= args.channels) return;
-    f64* out = ptr<f64>(args.partial) + u64(blockIdx.x) * 2 * args.channels + c;
-    out[0] = sums[0];
-    out[args.channels] = sums[1];
+    f64 total[2];
+    if (!sum_quads(shared, sums, total) || at.own >= args.channels) return;
+    f64* out = ptr<f64>(args.partial) + u64(blockIdx.x) * 2 * args.channels + at.own;
+    out[0] = total[0];
+    out[args.channels] = total[1];
 }
 
 // dbias (+)= Σ dy, dweight (+)= Σ dy·x̂ from the partial sums. Grid ceil(channels / 32), blocks of 32 × 16.

@@ -2,9 +2,10 @@
 // padding counts as −∞, a NaN wins, of equal values the first in row-major order.
 //
 // Maps are (images, height, width, channels) f32; x has in_height × in_width pixels, y and taps
-// height × width. One thread an element of what is written, blocks of 256, grid of place().
-// Deterministic: each element is one thread's, in row-major order; the bits are those of the CPU.
-#include "place.cuh"
+// height × width. A thread has four channels of a pixel of what it writes; block and grid are
+// channel_quad()'s. Accesses are of 16 bytes, and of 4 for four taps. Deterministic: each element is one
+// thread's, in row-major order; the bits are those of the CPU.
+#include "channels.cuh"
 
 struct MaxPoolArgs {
     u64 from;  // x, or dy
@@ -21,32 +22,70 @@ struct MaxPoolArgs {
     u32 accumulate; // backward adds to dx
 };
 
+// The taps of a quad, which move as one access where all four are there and their address allows it.
+struct FourTaps {
+    u32 v[4];
+};
+
+__device__ __forceinline__ FourTaps load_taps(u64 taps, const Quad& quad) {
+    const u64 address = taps + quad.at;
+    FourTaps out = {};
+    if (quad.lanes == 4 && address % 4 == 0) {
+        const u32 word = *ptr<const u32>(address);
+        UNROLL
+        for (u32 i = 0; i < 4; ++i) out.v[i] = word >> 8 * i & 255;
+    } else {
+        const u8* from = ptr<const u8>(of_any_alignment(address));
+        UNROLL
+        for (u32 i = 0; i < 4; ++i)
+            if (i < quad.lanes) out.v[i] = from[i];
+    }
+    return out;
+}
+
+__device__ __forceinline__ void store_taps(u64 taps, const Quad& quad, const FourTaps& value) {
+    const u64 address = taps + quad.at;
+    if (quad.lanes == 4 && address % 4 == 0) {
+        *ptr<u32>(address) = value.v[0] | value.v[1] << 8 | value.v[2] << 16 | value.v[3] << 24;
+    } else {
+        u8* to = ptr<u8>(of_any_alignment(address));
+        UNROLL
+        for (u32 i = 0; i < 4; ++i)
+            if (i < quad.lanes) to[i] = u8(value.v[i]);
+    }
+}
+
 // Moves x once from memory (windows that overlap share cache lines), y once, and a byte an output.
 KERNEL(max_pool_forward_f32, MaxPoolArgs, NoShared, 256) {
-    const Place p = place(args.state, args.height, args.width, args.channels);
-    if (!p.valid) return;
-    const u64 image = u64(p.image) * args.in_height * args.in_width * args.channels;
-    const f32* x = ptr<const f32>(args.from) + image + p.channel;
-    f32 best = -INFINITY;
-    u32 won = 0;
+    const u32 pixels = args.height * args.width, in_pixels = args.in_height * args.in_width;
+    const ChannelQuad p = channel_quad(args.state, pixels, args.channels);
+    if (p.lanes == 0) return;
+    Four best = {{-INFINITY, -INFINITY, -INFINITY, -INFINITY}};
+    FourTaps won = {};
     bool first = true;
     for (u32 r = 0; r < args.kernel[0]; ++r) {
         // A row in the padding above wraps around to a large number.
-        const u32 row = p.row * args.stride[0] + r * args.dilation[0] - args.padding[0];
+        const u32 row =
+            p.pixel / args.width * args.stride[0] + r * args.dilation[0] - args.padding[0];
         if (row >= args.in_height) continue;
         for (u32 s = 0; s < args.kernel[1]; ++s) {
-            const u32 column = p.column * args.stride[1] + s * args.dilation[1] - args.padding[1];
+            const u32 column =
+                p.pixel % args.width * args.stride[1] + s * args.dilation[1] - args.padding[1];
             if (column >= args.in_width) continue;
-            const f32 value = x[u64(row * args.in_width + column) * args.channels];
-            if (first || value > best || isnan(value)) {
-                best = value;
-                won = r * args.kernel[1] + s;
-                first = false;
+            const ChannelQuad from = p.at_pixel(row * args.in_width + column);
+            const Four x = from.of(in_pixels, args.channels).load(args.from);
+            UNROLL
+            for (u32 i = 0; i < 4; ++i) {
+                const bool wins = first || x.v[i] > best.v[i] || isnan(x.v[i]);
+                best.v[i] = wins ? x.v[i] : best.v[i];
+                won.v[i] = wins ? r * args.kernel[1] + s : won.v[i];
             }
+            first = false;
         }
     }
-    ptr<f32>(args.to)[p.at] = best;
-    if (args.taps) ptr<u8>(args.taps)[p.at] = u8(won);
+    const Quad to = p.of(pixels, args.channels);
+    to.store(args.to, best);
+    if (args.taps) store_taps(args.taps, to, won);
 }
 
 // The outputs start..end along an axis whose window may hold an input.
@@ -65,24 +104,26 @@ __device__ __forceinline__ Readers readers(const MaxPoolArgs& args, u32 axis, u3
 // dx[q, c] (+)= Σ dy[p, c] over the windows p that q won, in row-major order of p. Reads dy and taps
 // once from memory, writes dx once.
 KERNEL(max_pool_backward_f32, MaxPoolArgs, NoShared, 256) {
-    const Place q = place(args.state, args.in_height, args.in_width, args.channels);
-    if (!q.valid) return;
-    const u64 image = u64(q.image) * args.height * args.width * args.channels;
-    const f32* dy = ptr<const f32>(args.from) + image + q.channel;
-    const u8* taps = ptr<const u8>(args.taps) + image + q.channel;
-    const Readers rows = readers(args, 0, q.row), columns = readers(args, 1, q.column);
-    f32 sum = 0.0f;
+    const u32 pixels = args.height * args.width, in_pixels = args.in_height * args.in_width;
+    const ChannelQuad q = channel_quad(args.state, in_pixels, args.channels);
+    if (q.lanes == 0) return;
+    const u32 row = q.pixel / args.in_width, column = q.pixel % args.in_width;
+    const Readers rows = readers(args, 0, row), columns = readers(args, 1, column);
+    Four sum = {};
     for (u32 i = rows.start; i < rows.end; ++i) {
-        const u32 down = q.row + args.padding[0] - i * args.stride[0];
+        const u32 down = row + args.padding[0] - i * args.stride[0];
         if (down % args.dilation[0] != 0) continue;
         for (u32 j = columns.start; j < columns.end; ++j) {
-            const u32 across = q.column + args.padding[1] - j * args.stride[1];
+            const u32 across = column + args.padding[1] - j * args.stride[1];
             if (across % args.dilation[1] != 0) continue;
             const u32 tap = down / args.dilation[0] * args.kernel[1] + across / args.dilation[1];
-            const u64 at = u64(i * args.width + j) * args.channels;
-            if (taps[at] == tap) sum += dy[at];
+            const Quad from = q.at_pixel(i * args.width + j).of(pixels, args.channels);
+            const FourTaps taps = load_taps(args.taps, from);
+            const Four dy = from.load(args.from);
+            UNROLL
+            for (u32 lane = 0; lane < 4; ++lane)
+                if (taps.v[lane] == tap) sum.v[lane] += dy.v[lane];
         }
     }
-    f32* dx = ptr<f32>(args.to) + q.at;
-    *dx = args.accumulate ? *dx + sum : sum;
+    q.of(in_pixels, args.channels).store(args.to, sum, args.accumulate);
 }

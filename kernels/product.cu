@@ -125,18 +125,23 @@ KERNEL(product_pixel_gradient_f32, ProductGradientArgs, NoShared, 256) {
 // first stage for a factor of one value a channel. Grid parts × ceil(channels / 32) × images of the
 // capacity, blocks of 32 × 16. Reads dy and the other factor once.
 KERNEL(product_channel_partials_f64, ProductGradientArgs, ChannelSums<1>, 512) {
-    const u32 c = blockIdx.y * 32 + threadIdx.x, image = blockIdx.z;
+    const u32 image = blockIdx.z;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole block
+    const SumThread at = sum_thread(blockIdx.y * 32, args.channels);
     const Part part = part_of(args.pixels, args.parts, blockIdx.x);
-    const f32* dy = ptr<const f32>(args.dy) + u64(image) * args.pixels * args.channels;
-    f64 sums[1] = {0.0};
-    if (c < args.channels)
-        for (u64 pixel = part.start + threadIdx.y; pixel < part.end; pixel += SUM_LANES) {
-            const f32 other = *ptr<const f32>(args.other.address(image, u32(pixel), c));
-            sums[0] += f64(dy[pixel * args.channels + c]) * f64(other);
+    f64 sums[1][4] = {};
+    if (at.lanes != 0)
+        for (u64 pixel = part.start + at.pixel; pixel < part.end; pixel += SUM_PIXELS) {
+            const u64 first = (u64(image) * args.pixels + pixel) * args.channels;
+            const Four dy = Quad{first + at.channel, at.lanes}.load(args.dy);
+            const Four other = args.other.load(image, u32(pixel), at.channel, {0, at.lanes});
+            UNROLL
+            for (u32 i = 0; i < 4; ++i) sums[0][i] += f64(dy.v[i]) * f64(other.v[i]);
         }
-    if (sum_lanes(shared, sums) && c < args.channels)
-        ptr<f64>(args.partial)[(u64(image) * args.parts + blockIdx.x) * args.channels + c] = sums[0];
+    f64 total[1];
+    if (sum_quads(shared, sums, total) && at.own < args.channels)
+        ptr<f64>(args.partial)[(u64(image) * args.parts + blockIdx.x) * args.channels + at.own] =
+            total[0];
 }
 
 // The second: d(factor) (+)= Σ partial, in order of the parts. One thread a channel of an image, blocks

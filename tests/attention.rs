@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use flipside::device::Device;
+use flipside::fault::Site;
 use flipside::ops::Op;
 use flipside::ops::attention::{Attention, Bias, Form, Partition};
 use flipside::ops::case::{self, OpCase};
@@ -17,11 +18,11 @@ use crate::ops::{Bench, input_words, output_gradient};
 
 /// A map of f64 for one image, channels last.
 #[derive(Clone)]
-struct Image {
-    height: usize,
-    width: usize,
-    channels: usize,
-    values: Vec<f64>,
+pub struct Image {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub values: Vec<f64>,
 }
 
 impl Image {
@@ -102,15 +103,18 @@ fn labels(map: Map, size: [usize; 2], shift: [usize; 2]) -> Image {
     labels
 }
 
-fn softmax(scores: &[f64]) -> Vec<f64> {
-    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let exponentials: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|e| e / sum).collect()
-}
+/// What becomes of a score or probability: by site, head, query (its pixel on the map as it is) and key
+/// (its number within its part).
+pub type Hit<'a> = &'a dyn Fn(Site, [usize; 3], f64) -> f64;
 
 /// Attention by its definition; `table` is rows × columns × heads of offsets.
-fn definition(op: &Attention, qkv: &Image, table: &[f64], logit_scale: &[f64]) -> Image {
+pub fn definition(
+    op: &Attention,
+    qkv: &Image,
+    table: &[f64],
+    logit_scale: &[f64],
+    hit: Hit<'_>,
+) -> Image {
     let map = Map::new(qkv.height, qkv.width, qkv.channels);
     let channels = qkv.channels / 3;
     let dim = channels / op.heads;
@@ -136,8 +140,11 @@ fn definition(op: &Attention, qkv: &Image, table: &[f64], logit_scale: &[f64]) -
                 (first..first + dim).map(|c| rolled.at(token[0], token[1], c)).collect()
             };
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let values: Vec<Vec<f64>> = part.iter().map(|key| vector(2, *key)).collect();
             for (i, query) in part.iter().enumerate() {
                 let q = vector(0, *query);
+                let place = [(query[0] + shift[0]) % map.height, (query[1] + shift[1]) % map.width];
+                let pixel = place[0] * map.width + place[1];
                 let score = |(j, key): (usize, &[usize; 2])| {
                     let k = vector(1, *key);
                     let mut score = dot(&q, &k);
@@ -148,6 +155,7 @@ fn definition(op: &Attention, qkv: &Image, table: &[f64], logit_scale: &[f64]) -
                             logit_scale[head].min(100f64.ln()).exp() / lengths
                         }
                     };
+                    score = hit(Site::Scores, [head, pixel, j], score);
                     if let Some(bias) = op.bias {
                         let row = i / size[1] + size[0] - 1 - j / size[1];
                         let column = i % size[1] + size[1] - 1 - j % size[1];
@@ -163,17 +171,20 @@ fn definition(op: &Attention, qkv: &Image, table: &[f64], logit_scale: &[f64]) -
                         score -= 100.0;
                     }
                     if op.partition == (Partition::Whole { causal: true }) && j > i {
-                        score = f64::NEG_INFINITY;
+                        score += f64::NEG_INFINITY;
                     }
                     score
                 };
                 let scores: Vec<f64> = part.iter().enumerate().map(score).collect();
-                let p = softmax(&scores);
-                let place = [(query[0] + shift[0]) % map.height, (query[1] + shift[1]) % map.width];
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let e: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let sum: f64 = e.iter().sum();
+                let e = e.into_iter().enumerate();
+                let e: Vec<f64> =
+                    e.map(|(j, e)| hit(Site::Probabilities, [head, pixel, j], e)).collect();
                 for c in 0..dim {
-                    let values = part.iter().map(|key| vector(2, *key)[c]);
-                    let at = (place[0] * map.width + place[1]) * channels + head * dim + c;
-                    y.values[at] = p.iter().zip(values).map(|(p, v)| p * v).sum();
+                    let terms = e.iter().zip(&values).map(|(e, v)| e * v[c]);
+                    y.values[pixel * channels + head * dim + c] = terms.sum::<f64>() / sum;
                 }
             }
         }
@@ -181,8 +192,9 @@ fn definition(op: &Attention, qkv: &Image, table: &[f64], logit_scale: &[f64]) -
     y
 }
 
-/// Operations of every partition, form and bias, with a map's height and width and channels a head.
-fn problems() -> Vec<(Attention, [usize; 2], usize)> {
+/// Operations of every partition, form and bias, with a map's height and width and channels a head;
+/// the last ones of as many tokens as a tile of a kernel, and of more.
+pub fn problems() -> Vec<(Attention, [usize; 2], usize)> {
     let attention = |heads, form, partition, bias| Attention { heads, form, partition, bias };
     let windows = |size, shift| Partition::Windows { size, shift };
     let dot = Form::Dot { scale: 0.3 };
@@ -196,10 +208,13 @@ fn problems() -> Vec<(Attention, [usize; 2], usize)> {
         (attention(1, dot, Partition::Grid { size: [2, 3] }, plain), [6, 12], 32),
         (attention(2, dot, Partition::Whole { causal: false }, None), [3, 6], 40),
         (attention(3, Form::Cosine, Partition::Whole { causal: true }, None), [1, 19], 5),
+        (attention(2, Form::Cosine, windows([8, 8], [4, 4]), sigmoid), [8, 16], 32),
+        (attention(2, dot, Partition::Whole { causal: true }, None), [1, 77], 40),
+        (attention(1, dot, windows([9, 9], [0, 4]), plain), [9, 18], 33),
     ]
 }
 
-fn case_of(op: Attention, [height, width]: [usize; 2], dim: usize) -> OpCase {
+pub fn case_of(op: Attention, [height, width]: [usize; 2], dim: usize) -> OpCase {
     let mut inputs = vec![case::CaseInput::uniform(Map::new(height, width, 3 * op.heads * dim))];
     if let (Some(_), Partition::Windows { size, .. } | Partition::Grid { size }) =
         (op.bias, op.partition)
@@ -209,11 +224,11 @@ fn case_of(op: Attention, [height, width]: [usize; 2], dim: usize) -> OpCase {
     OpCase::new(&format!("{op:?}"), op, inputs, 3).eval()
 }
 
-fn floats(words: &[u32]) -> Vec<f64> {
+pub fn floats(words: &[u32]) -> Vec<f64> {
     words.iter().map(|word| f64::from(f32::from_bits(*word))).collect()
 }
 
-fn logit_scales(bench: &Bench) -> Vec<f64> {
+pub fn logit_scales(bench: &Bench) -> Vec<f64> {
     let id = bench.weights.find("op.logit_scale");
     id.map_or(vec![], |id| bench.weights.get(id).unwrap().into_iter().map(f64::from).collect())
 }
@@ -235,7 +250,8 @@ fn outputs_are_those_of_the_definition() {
         let of_image = |values: &[f64]| {
             let [height, width] = size;
             let image = Image { height, width, channels, values: values.to_vec() };
-            definition(&op, &image, &table, &logit_scales(&bench)).values
+            let clean = |_, _, value| value;
+            definition(&op, &image, &table, &logit_scales(&bench), &clean).values
         };
         let expected = images.chunks(images.len() / 3).flat_map(of_image);
         for (at, (found, expected)) in found.iter().zip(expected).enumerate() {

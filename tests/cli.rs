@@ -249,6 +249,37 @@ fn bad_input_gives_one_sentence() {
     place.fails(&format!("{TRAIN} --out out"), 1, &["n2"]);
 }
 
+/// Tensor cores in every command that computes: what they are is recorded, and held to on resuming.
+#[test]
+fn compute_is_asked_for_and_recorded() {
+    let place = Place::new();
+    let emulated = "--device emulated --compute";
+    place.done(&format!("{TRAIN} --out run --epochs 1 {emulated} tf32"));
+    let resume = format!("{TRAIN} --out run --epochs 1 --resume");
+    place.fails(&format!("{resume} --device emulated"), 2, &["compute was", "tf32", "exact"]);
+    let of = "--model tiny.toml --checkpoint run/model.safetensors --quiet";
+    let loss = |compute: &str| {
+        let eval = place.json(&format!("eval {of} --data data/val {emulated} {compute}"));
+        eval["loss"].as_f64().unwrap()
+    };
+    let [exact, tf32, bf16, f16] = ["exact", "tf32", "bf16", "f16"].map(loss);
+    // Factors of 8 bits of precision are off by up to 2⁻⁸, and a few layers by a few of that.
+    for (compute, bound) in [(tf32, 5e-3), (bf16, 4e-2), (f16, 5e-3)] {
+        assert!(compute != exact && (compute - exact).abs() <= bound * exact, "{compute} {exact}");
+    }
+    let inject = format!("inject {of} --data data --injections 3 --out faults {emulated} bf16");
+    place.json(&inject);
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(place.at("faults/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["compute"], "bf16");
+    let variant = manifest["layers"][0]["variant"].as_str().unwrap();
+    assert!(variant.contains("conv2d_forward_bf16"), "{variant}");
+    place.fails(&format!("eval {of} --data data/val --compute f16"), 2, &["f16", "not cpu"]);
+    let unknown = place.run(&format!("eval {of} --data data/val {emulated} fp8"));
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("exact, tf32, bf16, f16"));
+}
+
 #[test]
 fn devices_say_what_is_here() {
     let place = Place::new();

@@ -2,9 +2,9 @@
 //! results of the layer's passes on the CPU.
 
 use flipside::Error;
-use flipside::device::{Device, Gemm, GemmCall, GemmCompute};
+use flipside::device::{Compute, Device, Gemm, GemmCall};
 use flipside::ops::case::{CaseInput, OpCase};
-use flipside::ops::conv2d::{Conv2d, LayerPass, Operands};
+use flipside::ops::conv2d::{Conv2d, LayerPass, LayerTensors};
 use flipside::ops::linear::Linear;
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
@@ -77,9 +77,9 @@ fn check(op: impl Op + 'static, map: Map) {
     let mut w = stored(&weights.get(ParamId(0)).unwrap());
     let product = |pass, [x, w, y]: [&mut [f32]; 3], accumulate| {
         let address = |values: &mut [f32]| values.as_mut_ptr() as u64;
-        let operands = Operands { x: address(x), w: address(w), y: address(y) };
-        let compute = GemmCompute::F32;
-        let gemm = conv.product(map, IMAGES, pass, operands, accumulate, compute).unwrap();
+        let tensors = LayerTensors { x: address(x), w: address(w), y: address(y) };
+        let compute = Compute::Exact;
+        let gemm = conv.product(map, IMAGES, pass, tensors, accumulate, compute).unwrap();
         column_major(&gemm.call().unwrap());
     };
     let mut found = vec![0.0; y.len()];
@@ -115,16 +115,18 @@ fn only_plain_layers_are_products() {
         Conv2d { groups: 2, ..plain },
     ] {
         assert_eq!(conv.plain_product(map, 2), None, "{conv:?}");
-        assert!(!conv.suits_library(map, 1 << 20));
+        assert!(!conv.suits_library(map, 1 << 20, Compute::Tf32));
     }
-    assert!(plain.suits_library(map, 1 << 20) && !plain.suits_library(map, 2));
+    assert!(plain.suits_library(map, 1 << 20, Compute::Tf32));
+    assert!(!plain.suits_library(map, 2, Compute::Tf32), "too small");
+    assert!(!plain.suits_library(map, 1 << 20, Compute::Exact));
 }
 
 #[test]
 fn products_are_refused_where_there_is_no_library() {
     let [a, b, c] = [0; 3];
     let (a_transposed, b_transposed, accumulate) = (false, false, false);
-    let compute = GemmCompute::F32;
+    let compute = Compute::Exact;
     let gemm = Gemm { m: 1, n: 1, k: 1, a, b, c, a_transposed, b_transposed, accumulate, compute };
     for device in [Device::cpu(), Device::emulated()] {
         let error = device.gemm(&gemm).unwrap_err();

@@ -4,6 +4,8 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use flipside::device::{Buffer, Device, EmulatorOptions, KernelArgs, ThreadOrder, kernels};
 use flipside::{Error, Result, kernel_args};
 
+use crate::mma::{TestConvertArgs, TestCopyArgs, TestMatricesArgs, TestMmaArgs};
+
 kernel_args! {
     struct TestReduceArgs { x: u64, sums: u64, count: u64 }
     struct TestWarpArgs { y: u64 }
@@ -14,27 +16,27 @@ kernel_args! {
 }
 
 /// The orders that every kernel test runs under.
-const ORDERS: [ThreadOrder; 3] =
+pub const ORDERS: [ThreadOrder; 3] =
     [ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(11)];
 
-fn ordered(order: ThreadOrder, parallel: bool) -> Device {
+pub fn ordered(order: ThreadOrder, parallel: bool) -> Device {
     Device::emulated_with(EmulatorOptions { order, parallel })
 }
 
-fn upload<T: bytemuck::Pod>(device: &Device, values: &[T]) -> Buffer {
+pub fn upload<T: bytemuck::Pod>(device: &Device, values: &[T]) -> Buffer {
     let mut buffer = device.alloc(size_of_val(values)).unwrap();
     buffer.write(0, cast_slice(values)).unwrap();
     buffer
 }
 
-fn download<T: bytemuck::Pod>(buffer: &Buffer) -> Vec<T> {
+pub fn download<T: bytemuck::Pod>(buffer: &Buffer) -> Vec<T> {
     let mut values = vec![T::zeroed(); buffer.bytes() / size_of::<T>()];
     buffer.read(0, cast_slice_mut(&mut values)).unwrap();
     values
 }
 
 /// Numbers whose sums round: the fractions of a multiplicative walk, in [-1, 1).
-fn numbers(count: usize, seed: u32) -> Vec<f32> {
+pub fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
     std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -309,6 +311,10 @@ fn structs_are_held_against_the_cuda_source() {
         checked::<TestFillArgs>().unwrap(),
         checked::<TestSgemmArgs>().unwrap(),
         checked::<TestWrongArgs>().unwrap(),
+        checked::<TestMmaArgs>().unwrap(),
+        checked::<TestMatricesArgs>().unwrap(),
+        checked::<TestCopyArgs>().unwrap(),
+        checked::<TestConvertArgs>().unwrap(),
     ];
     names.sort_unstable();
     let of_tests: Vec<_> =

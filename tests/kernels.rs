@@ -220,6 +220,8 @@ fn emulated_convolutions_have_the_bits_of_the_cpu() {
 fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
     let kinds = ["add", "l2_normalize", "dropout", "constant", "slice", "canvas", "softmax"];
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let pools = ["max_pool", "avg_pool", "adaptive_avg_pool"];
+    kernels_have_the_bits_of_the_cpu(&pools, |_| true);
     let kinds = Activation::ALL.map(|activation| activation.kind());
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
 }

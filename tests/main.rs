@@ -2,18 +2,22 @@
 
 mod allocations;
 mod attention;
+mod attention_faults;
 mod bench;
 mod campaign;
 mod checkpoint;
 mod cli;
 mod cublas;
 mod data;
+mod depthwise;
 mod emulator;
 mod faults;
+mod formats;
 mod formula;
 mod graphs;
 mod kernel_networks;
 mod kernels;
+mod mma;
 mod models;
 mod norms_and_pools;
 mod ops;
@@ -25,6 +29,8 @@ mod pytorch_networks;
 mod pytorch_ops;
 mod recipe;
 mod tape;
+mod tensor_core_faults;
+mod tensor_cores;
 mod text;
 mod train;
 

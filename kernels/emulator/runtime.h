@@ -17,6 +17,7 @@ struct Index3 {
 
 struct Stack;
 struct Meeting;
+struct CopyQueue;
 
 // Where in a kernel file a thread waits.
 struct Place {
@@ -31,6 +32,7 @@ struct Lane {
     uint32_t linear;  // x + Dx·(y + Dy·z)
     Stack* stack;     // null before the first instruction and after the last
     Meeting* meeting; // the warp meeting that it waits in, if any
+    CopyQueue* copies; // asynchronous copies under way; null before the first
     bool at_barrier;
     Place place; // where it waits
 };
@@ -66,6 +68,17 @@ void leave(const Meeting* meeting);
 
 // Ends the launch with an error that names this thread, the place and `why`.
 void fail(Place place, const char* why);
+
+// Whether `bytes` from `address` lie in the block's shared memory.
+bool is_shared(const void* address, size_t bytes);
+
+// Asynchronous copies to shared memory (copies.cpp), with the groups of cp.async. The destination is
+// poisoned with NaN when a copy begins, and written by the wait that the copy is done at: a missing
+// wait, and a copy into memory that others still read, both show. Of `bytes`, the first `valid` are
+// copied and the others set to zero. Fails where an address isn't a multiple of `bytes`.
+void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, Place place);
+void commit_copies();
+void wait_copies(uint32_t newest);
 
 inline uint32_t lane_id() { return lane->linear % 32; }
 

@@ -5,6 +5,7 @@
 // allow, and the orders (forward, reverse, shuffled) turn a missing barrier into different bits.
 // A thread that never waits starts on the stack that its predecessor left: no switch at all.
 
+#include "copies.h"
 #include "runtime.h"
 #include "stack.h"
 
@@ -152,6 +153,16 @@ void end_lane(Worker* w, Lane* self) {
         if (meeting.arrived == (meeting.mask & warp.live)) complete(warp, index);
     }
     self->stack = nullptr;
+    Place first;
+    const size_t copies = copies_under_way(self, &first);
+    if (copies != 0 && !w->failed) {
+        w->say("thread ");
+        w->say_thread(self->linear);
+        w->say(" ended with %zu asynchronous cop%s that it never waited for, the first from ",
+               copies, copies == 1 ? "y" : "ies");
+        w->say_place(first);
+        w->failed = true;
+    }
 }
 
 // What a stack does all its life: run lanes that have not started yet.
@@ -267,6 +278,7 @@ void begin(Worker* w) {
         w->lanes[i].stack = nullptr;
         w->lanes[i].meeting = nullptr;
         w->lanes[i].at_barrier = false;
+        forget_copies(&w->lanes[i]);
     }
     w->failed = false;
     w->length = 0;
@@ -428,6 +440,12 @@ void leave(const Meeting* meeting) {
     if (warp.meetings[index].unread == 0) warp.open &= ~(1u << index);
 }
 
+bool is_shared(const void* address, size_t bytes) {
+    const unsigned char* from = static_cast<const unsigned char*>(address);
+    const unsigned char* end = worker->shared + worker->launch->shared_bytes;
+    return from >= worker->shared && from < end && bytes <= static_cast<size_t>(end - from);
+}
+
 void fail(Place place, const char* why) {
     Worker* w = worker;
     w->say("thread ");
@@ -466,6 +484,7 @@ void* flipside_emulator_worker_new(size_t stack_bytes) {
 void flipside_emulator_worker_free(void* memory) {
     Worker* w = static_cast<Worker*>(memory);
     w->stacks.free_all();
+    for (uint32_t i = 0; i < max_threads; ++i) free_copies(&w->lanes[i]);
     free(w->shared - zone_bytes);
     free(w);
 }

@@ -125,7 +125,7 @@ impl<'a> Layer<'a> {
 
     /// Its sites within the launch that computes it, as far as `device` has them.
     fn places(&self, device: &Device) -> Vec<Place> {
-        let variant = self.op.variant(&self.inputs);
+        let variant = self.op.variant(&self.inputs, device.compute());
         let has = |site: &Site| match site.class() {
             SiteClass::Memory => false,
             SiteClass::Inner => !device.is_cpu() && (variant.is_some() || !site.has_term()),

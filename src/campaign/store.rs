@@ -15,7 +15,9 @@ use super::ranges::{Detector, Ranges};
 use super::record::{Plan, Record};
 use super::run::Campaign;
 use crate::checkpoint::atomic;
+use crate::device::{Compute, Device};
 use crate::nn::Head;
+use crate::tape::Tape;
 use crate::tensor::Map;
 use crate::{Error, Result};
 
@@ -59,11 +61,15 @@ impl LayerRow {
         self.shape.iter().map(|size| *size as u64).product()
     }
 
-    fn new(layer: &Layer, ranges: &Ranges, device: &str) -> LayerRow {
+    fn new(layer: &Layer, ranges: &Ranges, tape: &Tape, device: &Device) -> LayerRow {
         let Map { height, width, channels } = layer.map;
-        let variant = match (device, layer.kind) {
-            ("cpu", "conv2d" | "linear") => format!("cpu {}", crate::ops::gemm::variant()),
-            (device, kind) => format!("{device} {kind}"),
+        let op = tape.node(layer.node).op.as_ref();
+        let inputs = tape.input_specs(layer.node);
+        let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
+        let variant = match (kernel, layer.kind) {
+            (Some(_), _) if device.is_cpu() => format!("cpu {}", crate::ops::gemm::variant()),
+            (Some(kernel), _) => format!("{} {}", device.kind(), kernel.symbol),
+            (None, kind) => format!("{} {kind}", device.kind()),
         };
         LayerRow {
             name: layer.name.clone(),
@@ -134,6 +140,9 @@ pub struct Manifest {
     pub image_size: usize,
     pub plan: Plan,
     pub device: String,
+    /// How convolutions and linear layers multiply.
+    #[serde(default)]
+    pub compute: Compute,
     /// Architecture and vector extension of the processor.
     pub instruction_set: String,
     /// SHA-256 of the indices and labels of the images, in order.
@@ -162,8 +171,8 @@ impl Run {
         records: Vec<Record>,
     ) -> Run {
         let model = campaign.model;
-        let device = campaign.weights.device().kind().to_string();
-        let rows = |layer| LayerRow::new(layer, ranges, &device);
+        let device = campaign.weights.device();
+        let rows = |layer| LayerRow::new(layer, ranges, &model.tape, device);
         let mut images = Sha256::new();
         for golden in campaign.goldens {
             images.update(format!("{} {}\n", golden.image, golden.label));
@@ -190,7 +199,8 @@ impl Run {
             images: campaign.goldens.iter().map(GoldenRow::new).collect(),
             records: records.len() as u64,
             records_sha256: String::new(),
-            device,
+            device: device.kind().to_string(),
+            compute: device.compute(),
         };
         Run { manifest, records }
     }

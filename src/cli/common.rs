@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
 use crate::data::ClassList;
-use crate::device::Device;
+use crate::device::{Compute, Device};
 use crate::models::{Model, ModelFile, detect_head, load_state};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
@@ -20,6 +20,10 @@ pub struct RunArgs {
     /// cpu, cuda, cuda:N, or emulated (the CUDA kernels, on the CPU)
     #[arg(long, default_value = "cpu")]
     pub device: String,
+    /// How convolutions and linear layers multiply: exact (f32), or on tensor cores, with factors rounded
+    /// to tf32, bf16 or f16 and f32 sums; cuda and emulated only
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub compute: Compute,
     /// Threads of the CPU; 0 means every core. Results don't depend on it
     #[arg(long, default_value_t = 0)]
     pub threads: usize,
@@ -41,7 +45,7 @@ impl RunArgs {
                 .build_global()
                 .map_err(|error| Error::usage(format!("--threads: {error}")))?;
         }
-        Device::parse(&self.device)
+        Device::parse(&self.device)?.with_compute(self.compute)
     }
 
     /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.

@@ -6,6 +6,7 @@
 //! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
 
 mod buffer;
+mod compute;
 mod cublas;
 mod cuda;
 mod emulated;
@@ -20,7 +21,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
-pub use cublas::{Gemm, GemmCall, GemmCompute};
+pub use compute::Compute;
+pub use cublas::{Gemm, GemmCall};
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
 pub use kernels::{KernelArgs, KernelInfo, kernels};
@@ -54,9 +56,10 @@ impl fmt::Display for DeviceKind {
     }
 }
 
-/// A place to keep tensors and run operations. Cheap to clone; clones are the same device.
+/// A place to keep tensors and run operations, and how convolutions multiply there. Cheap to clone;
+/// clones are the same device.
 #[derive(Clone)]
-pub struct Device(Arc<Inner>);
+pub struct Device(Arc<Inner>, Compute);
 
 struct Inner {
     backend: Backend,
@@ -97,11 +100,9 @@ impl Device {
     }
 
     fn new(backend: Backend) -> Device {
-        Device(Arc::new(Inner {
-            backend,
-            capture: graph::Capture::default(),
-            counters: work::Counters::default(),
-        }))
+        let capture = graph::Capture::default();
+        let counters = work::Counters::default();
+        Device(Arc::new(Inner { backend, capture, counters }), Compute::Exact)
     }
 
     /// The host's processor.
@@ -126,6 +127,24 @@ impl Device {
     /// nvcc; the text says what to install.
     pub fn cuda(index: usize) -> Result<Device> {
         Ok(Device::new(Backend::Cuda(cuda::Cuda::new(index)?)))
+    }
+
+    /// The same device, where convolutions and linear layers multiply as `compute` says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on the CPU, which has none.
+    pub fn with_compute(self, compute: Compute) -> Result<Device> {
+        if self.is_cpu() && compute != Compute::Exact {
+            return Err(Error::usage(format!(
+                "compute {compute} is done by kernels: it needs the device cuda or emulated, not cpu"
+            )));
+        }
+        Ok(Device(self.0, compute))
+    }
+
+    /// How convolutions and linear layers multiply.
+    pub fn compute(&self) -> Compute {
+        self.1
     }
 
     /// What this device is.

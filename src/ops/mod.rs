@@ -53,7 +53,7 @@ pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
 use crate::Result;
-use crate::device::{KernelArgs, kernels};
+use crate::device::{Compute, KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec, Tensor};
 
@@ -153,21 +153,7 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     /// How many places a fault site has in one image; `None` where the operation doesn't have it.
     /// Layers with a GEMM view have all but attention's two and `weight`.
     fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        let view = self.gemm_view(inputs)?;
-        let elements = (view.m * view.n) as u64;
-        let terms = view.k as u32;
-        let (elements, k) = match site {
-            Site::Output | Site::StoreLost => (elements, [0, 1]),
-            Site::Accumulator => (elements, [1, terms + 1]),
-            Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
-                (elements, [0, terms])
-            }
-            // The bits of a byte offset that move whole elements; outside the output all are alike.
-            Site::StoreAstray => (elements, [2, 48]),
-            Site::Input => (inputs[0].map.elements() as u64, [0, 1]),
-            Site::Weight | Site::Scores | Site::Probabilities => return None,
-        };
-        Some(SiteSpace { elements, k })
+        gemm_sites(self.gemm_view(inputs)?, site, inputs)
     }
 
     /// Heads of attention; 0 for everything else.
@@ -175,8 +161,9 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view.
-    fn variant(&self, _inputs: &[Spec]) -> Option<KernelVariant> {
+    /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view, where a
+    /// device multiplies as `compute` says.
+    fn variant(&self, _inputs: &[Spec], _compute: Compute) -> Option<KernelVariant> {
         None
     }
 
@@ -218,6 +205,22 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()>;
 }
 
+/// How many places a fault site has in a layer of this GEMM view; see [`Op::site_space`].
+fn gemm_sites(view: GemmView, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+    let elements = (view.m * view.n) as u64;
+    let terms = view.k as u32;
+    let (elements, k) = match site {
+        Site::Output | Site::StoreLost => (elements, [0, 1]),
+        Site::Accumulator => (elements, [1, terms + 1]),
+        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => (elements, [0, terms]),
+        // The bits of a byte offset that move whole elements; outside the output all are alike.
+        Site::StoreAstray => (elements, [2, 48]),
+        Site::Input => (inputs[0].map.elements() as u64, [0, 1]),
+        Site::Weight | Site::Scores | Site::Probabilities => return None,
+    };
+    Some(SiteSpace { elements, k })
+}
+
 /// Compares the arguments of every kernel with their twins in the CUDA source; the structs' names.
 ///
 /// # Errors
@@ -247,6 +250,9 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<constant::ConstantArgs>(),
         checked::<conv2d::Conv2dArgs>(),
         checked::<conv2d::Conv2dBiasArgs>(),
+        checked::<conv2d::DepthwiseArgs>(),
+        checked::<conv2d::DepthwiseWeightArgs>(),
+        checked::<conv2d::DepthwiseWeightTotalArgs>(),
         checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),

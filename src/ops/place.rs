@@ -1,6 +1,6 @@
 //! The grids of kernels that treat every element alike: the host's side of `kernels/place.cuh` (one
 //! thread an element), `kernels/elementwise.cuh` (four elements), `kernels/channels.cuh` (four channels
-//! of a pixel) and `kernels/wide.cuh` (the lanes of a pixel).
+//! of a pixel), `kernels/wide.cuh` (the lanes of a pixel) and `kernels/rows.cuh` (a warp a pixel).
 
 use crate::tensor::{Map, Tensor};
 
@@ -39,4 +39,20 @@ pub(crate) const TILE_LANES: usize = 16;
 pub(crate) fn pixels(batch: Tensor, lanes: usize) -> [u32; 3] {
     let pixels = batch.images * batch.map().pixels();
     [pixels.div_ceil(THREADS as usize / lanes) as u32, 1, 1]
+}
+
+/// Warps of a block whose rows pass through shared memory.
+const ROW_WARPS: usize = 4;
+
+/// The block of `kernels/rows.cuh`.
+pub(crate) const ROW_BLOCK: [u32; 3] = [32 * ROW_WARPS as u32, 1, 1];
+
+/// Whether those kernels take rows of so many channels; fewer would leave most of a warp idle.
+pub(crate) fn are_rows(channels: usize) -> bool {
+    (64..=1024).contains(&channels) && channels.is_multiple_of(4)
+}
+
+/// The grid for every pixel of a batch, the capacity's, a warp a pixel.
+pub(crate) fn rows(batch: Tensor) -> [u32; 3] {
+    [(batch.images * batch.map().pixels()).div_ceil(ROW_WARPS) as u32, 1, 1]
 }

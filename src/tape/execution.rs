@@ -9,7 +9,7 @@ use super::lowering::Lowering;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Compute, Device};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{ArmedFaults, Backward, DeviceStep, Forward, Gradient, Op, RunState, Step};
 use crate::tensor::{Map, Region, Span, Spec, Tensor};
@@ -155,6 +155,16 @@ impl Execution {
             None => pass(),
             Some(clocks) => clocks.time(kind, way(), &self.device, pass),
         }
+    }
+
+    /// From now on convolutions and linear layers multiply as `compute` says; at first as the device
+    /// that this was made for ([`Device::with_compute`]).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on the CPU.
+    pub fn set_compute(&mut self, compute: Compute) -> Result<()> {
+        self.device = self.device.clone().with_compute(compute)?;
+        Ok(())
     }
 
     /// The tape that is run.

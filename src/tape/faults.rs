@@ -1,6 +1,7 @@
 //! Faults as users name them, put where they belong on a tape.
 
 use super::{Execution, NodeId, Tape, Weights};
+use crate::device::Compute;
 use crate::fault::{FaultEntry, FaultModel, FaultSpec, FaultTable, Format, Shape, Site, SiteClass};
 use crate::ops::Op;
 use crate::rng::{self, Draw};
@@ -22,7 +23,7 @@ impl Execution {
                 continue;
             }
             let node = tape.find(&spec.layer)?;
-            let entries = entries(&tape, node, spec, id as u32)?;
+            let entries = entries(&tape, node, spec, id as u32, self.device.compute())?;
             let entries = entries.into_iter().map(|entry| (spec.image, entry));
             match layers.iter_mut().find(|(known, _)| *known == node) {
                 Some((_, of_node)) => of_node.extend(entries),
@@ -50,8 +51,15 @@ impl Execution {
     }
 }
 
-/// The entries of one fault at a site of a layer: one, or one an element of its shape.
-pub fn entries(tape: &Tape, id: NodeId, fault: &FaultSpec, number: u32) -> Result<Vec<FaultEntry>> {
+/// The entries of one fault at a site of a layer: one, or one an element of its shape; formats and tiles
+/// are those of the kernel that multiplies as `compute` says.
+pub fn entries(
+    tape: &Tape,
+    id: NodeId,
+    fault: &FaultSpec,
+    number: u32,
+    compute: Compute,
+) -> Result<Vec<FaultEntry>> {
     let node = tape.node(id);
     let inputs = tape.input_specs(id);
     let op = node.op.as_deref();
@@ -71,7 +79,7 @@ pub fn entries(tape: &Tape, id: NodeId, fault: &FaultSpec, number: u32) -> Resul
     };
     let format = match fault.site {
         Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
-            op.variant(&inputs).map_or(Format::Fp32, |variant| variant.operands)
+            op.variant(&inputs, compute).map_or(Format::Fp32, |variant| variant.operands)
         }
         _ => Format::Fp32,
     };
@@ -79,7 +87,7 @@ pub fn entries(tape: &Tape, id: NodeId, fault: &FaultSpec, number: u32) -> Resul
         Site::StoreAstray => fault.offset_bit,
         _ => fault.k as u32,
     };
-    elements(op, node.spec, &inputs, fault)?
+    elements(op, node.spec, &inputs, fault, compute)?
         .into_iter()
         .map(|element| {
             let draw = rng::stream(fault.seed, &format!("random value {}", fault.layer));
@@ -95,7 +103,13 @@ pub fn entries(tape: &Tape, id: NodeId, fault: &FaultSpec, number: u32) -> Resul
 }
 
 /// The elements that a fault hits, see [`FaultEntry::element`].
-fn elements(op: &dyn Op, output: Spec, inputs: &[Spec], fault: &FaultSpec) -> Result<Vec<u64>> {
+fn elements(
+    op: &dyn Op,
+    output: Spec,
+    inputs: &[Spec],
+    fault: &FaultSpec,
+    compute: Compute,
+) -> Result<Vec<u64>> {
     if fault.site.class() == SiteClass::Inner && !fault.site.has_term() {
         return attention_element(op, inputs, fault).map(|element| vec![element]);
     }
@@ -111,7 +125,7 @@ fn elements(op: &dyn Op, output: Spec, inputs: &[Spec], fault: &FaultSpec) -> Re
         Shape::Row => (0..map.channels).map(|n| element(m, n)).collect(),
         Shape::Column => (0..map.pixels()).map(|m| element(m, fault.channel)).collect(),
         Shape::Tile => {
-            let tile = op.gemm_view(inputs).zip(op.variant(inputs));
+            let tile = op.gemm_view(inputs).zip(op.variant(inputs, compute));
             let Some((view, variant)) = tile else {
                 return Err(Error::usage(format!("layer '{}' has no tiles", fault.layer)));
             };

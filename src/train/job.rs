@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::data::Dataset;
 use crate::data::transform::Transform;
+use crate::device::Compute;
 use crate::models::ModelFile;
 use crate::nn::Head;
 use crate::recipe::Recipe;
@@ -20,7 +21,8 @@ pub struct Source {
     pub transform: Transform,
 }
 
-/// A training run, as values: everything that decides a bit of its result, but for the device.
+/// A training run, as values: everything that decides a bit of its result, but for the device and how it
+/// multiplies.
 #[derive(Clone)]
 pub struct Job {
     pub file: ModelFile,
@@ -72,6 +74,7 @@ struct Identity<'a> {
     start: &'a str,
     data: String,
     transform: Value,
+    compute: Compute,
 }
 
 impl Job {
@@ -133,7 +136,7 @@ impl Job {
     }
 
     /// What identifies this run, as JSON.
-    pub(super) fn identity(&self) -> Result<Value> {
+    pub(super) fn identity(&self, compute: Compute) -> Result<Value> {
         let bad = |source: serde_json::Error| Error::usage(format!("training run: {source}"));
         let file = serde_json::to_value(&self.file).map_err(bad)?;
         let transform = match &self.train.transform {
@@ -151,6 +154,7 @@ impl Job {
             start: &self.start,
             data: self.train.dataset.fingerprint(),
             transform: transform.map_err(bad)?,
+            compute,
         };
         serde_json::to_value(identity).map_err(bad)
     }

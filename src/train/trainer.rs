@@ -83,7 +83,7 @@ impl Trainer {
             Some(_) => Some(Evaluator::new(&model, device, job.batch())?),
             None => None,
         };
-        let identity = job.identity()?;
+        let identity = job.identity(device.compute())?;
         let position = Position::default();
         Ok(Trainer {
             job,

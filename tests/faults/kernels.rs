@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::Device;
+use flipside::device::{Compute, Device};
 use flipside::fault::{BitMasks, FaultEntry, Site};
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::{GemmView, KernelVariant, Op};
@@ -66,7 +66,7 @@ impl Layer {
     }
 
     fn variant(&self) -> KernelVariant {
-        self.conv.variant(&[Spec::f32(self.input)]).unwrap()
+        self.conv.variant(&[Spec::f32(self.input)], Compute::Exact).unwrap()
     }
 
     /// A[m, κ] of an image and the group of channel n.

@@ -40,7 +40,7 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
     ctx.require_whole(kernel)?;
     let (input, y) = (ctx.inputs[0], ctx.output);
     let args = args(input.address, y.address, ctx.state_address, input.map(), y.map());
-    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
 }
 
 pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
@@ -50,6 +50,6 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: u32::from(dx.accumulate),
         ..args(dy.address, to.address, ctx.state_address, to.map(), dy.map())
     };
-    let grid = place::grid(to.images, to.map());
+    let grid = place::channel_quads(to);
     ctx.launch("adaptive_avg_pool_backward_f32", grid, place::BLOCK, &args)
 }

@@ -1,4 +1,5 @@
-//! Arguments and grids of `kernels/attention.cu` and `kernels/attention_position.cu`.
+//! Arguments and grids of `kernels/attention.cu`, `kernels/attention_gradients.cu` and
+//! `kernels/attention_position.cu`.
 
 use super::{Attention, Bias, Form};
 use crate::ops::{Backward, Forward, place};
@@ -37,6 +38,7 @@ kernel_args! {
     pub struct AttentionForwardArgs {
         pub problem: AttentionProblem,
         pub y: u64,
+        pub faults: u64,
     }
     /// What nobody asks for is 0.
     pub struct AttentionBackwardArgs {
@@ -87,15 +89,19 @@ kernel_args! {
 
 /// Queries, or keys, of a block.
 const TILE: usize = 64;
+/// Threads of a block of a tile.
+const TILE_BLOCK: [u32; 3] = [128, 1, 1];
 /// Blocks that gradients of queries are shared by, about: a few waves of a large GPU.
 const BLOCKS: usize = 1024;
 /// The most channels that a head may have, in the usual kernels and in those for wide heads.
 const CHANNELS: [usize; 2] = [32, 64];
 
-/// Kernels of one pass: for heads of up to 32 channels, and of up to 64.
+/// Kernels of one pass: for heads of up to 32 channels, and of up to 64. The first one for gradients of
+/// queries takes parts of one tile only; the second one takes any.
 type Pass = [&'static str; 2];
 
 const FORWARD: Pass = ["attention_forward_f32", "attention_forward_f32_wide"];
+const FORWARD_ARMED: Pass = ["attention_forward_f32_armed", "attention_forward_f32_wide_armed"];
 const QUERY_GRADIENTS: Pass =
     ["attention_query_gradients_f32", "attention_query_gradients_f32_wide"];
 const KEY_GRADIENTS: Pass = ["attention_key_gradients_f32", "attention_key_gradients_f32_wide"];
@@ -169,8 +175,11 @@ impl Sizes {
 
     /// The kernel of a pass for these heads.
     fn kernel(&self, pass: Pass, device: &dyn std::fmt::Display) -> Result<&'static str> {
-        let fits = CHANNELS.iter().position(|channels| self.dim <= *channels);
-        fits.map(|which| pass[which]).ok_or_else(|| Error::Unsupported {
+        let mut channels = CHANNELS.into_iter().zip(pass);
+        let fits = channels.find(|(channels, name)| {
+            self.dim <= *channels && (self.tiles == 1 || *name != QUERY_GRADIENTS[0])
+        });
+        fits.map(|(_, name)| name).ok_or_else(|| Error::Unsupported {
             op: format!("attention with heads of {} channels (64 at most)", self.dim),
             device: device.to_string(),
         })
@@ -240,7 +249,8 @@ fn bias_args(
 pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) -> Result<()> {
     let x = ctx.inputs[0];
     let sizes = Sizes::new(attention, x.map(), x.images);
-    let kernel = sizes.kernel(FORWARD, &ctx.device.kind())?;
+    let pass = if ctx.faults.is_some() { FORWARD_ARMED } else { FORWARD };
+    let kernel = sizes.kernel(pass, &ctx.device.kind())?;
     ctx.require_whole(kernel)?;
     let bias = ctx.workspace.address;
     if let Some(form) = attention.bias {
@@ -248,8 +258,9 @@ pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) -> Result<()> {
         ctx.launch("attention_bias_f32", grid, place::BLOCK, &args)?;
     }
     let problem = problem(attention, (x, ctx.params, ctx.state_address), &sizes, bias);
-    let args = AttentionForwardArgs { problem, y: ctx.output.address };
-    ctx.launch(kernel, sizes.grid(sizes.units), place::BLOCK, &args)
+    let faults = ctx.faults.map_or(0, |faults| faults.address);
+    let args = AttentionForwardArgs { problem, y: ctx.output.address, faults };
+    ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args)
 }
 
 /// Gradients of queries and what keys need to know of them, then of keys and values, then the sums
@@ -287,10 +298,10 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
     };
     let device = ctx.device.kind();
     let kernel = sizes.kernel(QUERY_GRADIENTS, &device)?;
-    ctx.launch(kernel, sizes.grid(sizes.chunks), place::BLOCK, &args)?;
+    ctx.launch(kernel, sizes.grid(sizes.chunks), TILE_BLOCK, &args)?;
     if dx.is_some() {
         let kernel = sizes.kernel(KEY_GRADIENTS, &device)?;
-        ctx.launch(kernel, sizes.grid(sizes.units), place::BLOCK, &args)?;
+        ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args)?;
     }
     if let (Some((bias, grid)), Some(table)) = (bias, table) {
         let args = AttentionTableArgs {

@@ -22,6 +22,7 @@ mod position;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -81,6 +82,16 @@ impl Attention {
 impl Op for Attention {
     fn kind(&self) -> &'static str {
         "attention"
+    }
+
+    /// A score, or a probability, for each head, query and key of the query's part.
+    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+        if !matches!(site, Site::Scores | Site::Probabilities) {
+            return None;
+        }
+        let map = inputs[0].map;
+        let elements = self.heads * map.pixels() * self.partition.tokens(map);
+        Some(SiteSpace { elements: elements as u64, k: [0, 1] })
     }
 
     fn heads(&self) -> usize {
@@ -219,6 +230,7 @@ pub fn cases() -> Vec<OpCase> {
         ("causal", dot(5), Partition::Whole { causal: true }, None, 3, 5, [1, 21], 3),
         // More tokens than a block of a kernel takes at once, and heads of more than 32 channels.
         ("causal text", dot(40), Partition::Whole { causal: true }, None, 2, 40, [1, 77], 2),
+        ("whole of 70", dot(12), Partition::Whole { causal: false }, None, 2, 12, [5, 14], 2),
         ("windows of 81", Form::Cosine, windows([9, 9], [0, 4]), sigmoid, 2, 33, [9, 18], 2),
     ];
     table

@@ -52,7 +52,7 @@ pub fn forward(pool: &AvgPool, ctx: &mut Forward<'_>) -> Result<()> {
     ctx.require_whole(kernel)?;
     let (x, y) = (ctx.inputs[0], ctx.output);
     let args = args(pool, [x.address, y.address, ctx.state_address], x.map(), y.map());
-    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
 }
 
 pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
@@ -62,6 +62,6 @@ pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: u32::from(dx.accumulate),
         ..args(pool, [dy.address, to.address, ctx.state_address], to.map(), dy.map())
     };
-    let grid = place::grid(to.images, to.map());
+    let grid = place::channel_quads(to);
     ctx.launch("avg_pool_backward_f32", grid, place::BLOCK, &args)
 }

@@ -61,10 +61,10 @@ kernel_args! {
     }
 }
 
-/// Blocks that sum: 32 channels × 16 pixels.
+/// Blocks that sum: 32 channels × 16 parts, or 8 quads of channels × 64 pixels.
 const SUM_BLOCK: [u32; 3] = [32, 16, 1];
-/// Blocks that write maps: 32 channels × 8 pixels, over 128 pixels.
-const MAP_BLOCK: [u32; 3] = [32, 8, 1];
+/// Blocks that write maps: 8 quads of channels × 32 pixels, over 128 pixels.
+const MAP_BLOCK: [u32; 3] = [8, 32, 1];
 const PIXELS_PER_BLOCK: usize = 128;
 /// Kernels with one thread a channel.
 const CHANNEL_BLOCK: [u32; 3] = [256, 1, 1];

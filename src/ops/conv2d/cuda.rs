@@ -1,12 +1,13 @@
 //! Arguments and grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
 //! a layer takes.
 
-use super::Conv2d;
+use super::tensor_core::{self, Operands};
+use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::fault::Format;
 use crate::kernel_args;
 use crate::ops::epilogue::EpilogueArgs;
-use crate::ops::{Backward, Forward, KernelVariant, Sharing};
+use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -136,6 +137,9 @@ impl Tile {
 
 /// The exact kernel of a layer whose output is `output`.
 pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
+    if depthwise_cuda::applies(conv) {
+        return depthwise_cuda::variant(conv, output);
+    }
     let tile = Tile::of(conv.group_outputs(), output.pixels());
     // Quads of 4, half a tile apart where a thread has two of them.
     let column_hop = if tile.columns >= 128 { tile.columns / 2 } else { tile.columns };
@@ -166,8 +170,14 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
         ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
     };
     let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
-    let most = (pixels / PART_PIXELS).min(PART_BYTES / (4 * rows * conv.out_channels).max(1));
-    (kernel, tile, (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1)))
+    (kernel, tile, weight_parts(conv, blocks, pixels))
+}
+
+/// Parts of a weight gradient whose product has so many blocks.
+pub(super) fn weight_parts(conv: &Conv2d, blocks: usize, pixels: usize) -> usize {
+    let bytes = 4 * conv.terms() * conv.out_channels;
+    let most = (pixels / PART_PIXELS).min(PART_BYTES / bytes.max(1));
+    (WANTED_BLOCKS / blocks).min(most).clamp(1, 65535 / conv.groups.max(1))
 }
 
 /// Parts of a bias gradient.
@@ -178,17 +188,25 @@ fn bias_parts(channels: usize) -> usize {
 /// Bytes for the parts of both, in backward.
 pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
     let (_, _, splits) = weight_tile(conv, pixels);
-    let weights = if splits > 1 { 4 * splits * conv.terms() * conv.out_channels } else { 0 };
+    let weights = match splits {
+        _ if depthwise_cuda::applies(conv) => depthwise_cuda::workspace_bytes(conv),
+        1 => 0,
+        splits => 4 * splits * conv.terms() * conv.out_channels,
+    };
     weights.max(8 * bias_parts(conv.out_channels) * conv.out_channels)
 }
 
-fn pair(values: [usize; 2]) -> [u32; 2] {
+pub(super) fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)
+}
+
+/// Rows and columns.
+pub(super) fn size(map: Map) -> [u32; 2] {
+    pair([map.height, map.width])
 }
 
 /// Arguments without results.
 pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -> Conv2dArgs {
-    let size = |map: Map| [map.height as u32, map.width as u32];
     Conv2dArgs {
         x: x.address,
         w: w.address,
@@ -213,21 +231,31 @@ pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -
     }
 }
 
+/// What a forward kernel does with finished sums.
+pub(super) fn epilogue(conv: &Conv2d, ctx: &Forward<'_>) -> EpilogueArgs {
+    EpilogueArgs {
+        bias: if conv.bias { ctx.params[1].address } else { 0 },
+        silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
+        ..EpilogueArgs::of(ctx.device_steps)
+    }
+}
+
 /// What the kernels of a forward pass take.
 pub(super) fn forward_args(conv: &Conv2d, ctx: &Forward<'_>) -> Conv2dArgs {
-    let silent = [conv.silent_bias.start, conv.silent_bias.end];
     Conv2dArgs {
         faults: ctx.faults.map_or(0, |faults| faults.address),
-        epilogue: EpilogueArgs {
-            bias: if conv.bias { ctx.params[1].address } else { 0 },
-            silent_bias: pair(silent),
-            ..EpilogueArgs::of(ctx.device_steps)
-        },
+        epilogue: epilogue(conv, ctx),
         ..args(conv, ctx.inputs[0], ctx.params[0], ctx.output, ctx.state_address)
     }
 }
 
 pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+    if depthwise_cuda::applies(conv) {
+        return depthwise_cuda::forward(conv, ctx);
+    }
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::forward(conv, operands, ctx);
+    }
     let tile = Tile::of(conv.group_outputs(), ctx.output_map().pixels());
     let [clean, armed, armed_inner] = tile.forward;
     let kernel = match ctx.faults {
@@ -241,33 +269,27 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
 }
 
+/// Adds up the parts of a weight gradient.
+pub(super) fn weight_total(
+    conv: &Conv2d,
+    ctx: &Backward<'_>,
+    gradient: Gradient,
+    splits: usize,
+) -> Result<()> {
+    let elements = conv.terms() * conv.out_channels;
+    let args = Conv2dTotalArgs {
+        partial: ctx.workspace.address,
+        result: gradient.tensor.address,
+        elements: elements as u64,
+        splits: splits as u32,
+        accumulate: gradient.accumulate.into(),
+    };
+    let grid = [elements.div_ceil(256) as u32, 1, 1];
+    ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)
+}
+
 pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
-    if let Some(gradient) = ctx.param_gradients[0] {
-        let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
-        let (kernel, tile, splits) = weight_tile(conv, pixels);
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            partial: ctx.workspace.address,
-            accumulate: gradient.accumulate.into(),
-            splits: splits as u32,
-            ..base
-        };
-        let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
-        ctx.launch(kernel, grid, tile.block(), &args)?;
-        if splits > 1 {
-            let elements = conv.terms() * conv.out_channels;
-            let args = Conv2dTotalArgs {
-                partial: ctx.workspace.address,
-                result: gradient.tensor.address,
-                elements: elements as u64,
-                splits: splits as u32,
-                accumulate: gradient.accumulate.into(),
-            };
-            let grid = [elements.div_ceil(256) as u32, 1, 1];
-            ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)?;
-        }
-    }
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
     {
@@ -287,6 +309,34 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args)?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
         ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args)?;
+    }
+    if depthwise_cuda::applies(conv) {
+        if let Some(gradient) = ctx.param_gradients[0] {
+            depthwise_cuda::weight_gradient(conv, ctx, gradient)?;
+        }
+        if let Some(gradient) = ctx.input_gradients[0] {
+            depthwise_cuda::input_gradient(conv, ctx, gradient)?;
+        }
+        return Ok(());
+    }
+    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
+        return tensor_core::backward(conv, operands, ctx, base);
+    }
+    if let Some(gradient) = ctx.param_gradients[0] {
+        let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
+        let (kernel, tile, splits) = weight_tile(conv, pixels);
+        let args = Conv2dArgs {
+            result: gradient.tensor.address,
+            partial: ctx.workspace.address,
+            accumulate: gradient.accumulate.into(),
+            splits: splits as u32,
+            ..base
+        };
+        let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
+        ctx.launch(kernel, grid, tile.block(), &args)?;
+        if splits > 1 {
+            weight_total(conv, ctx, gradient, splits)?;
+        }
     }
     if let Some(gradient) = ctx.input_gradients[0] {
         let args = Conv2dArgs {

@@ -2,7 +2,7 @@
 //! passes and campaigns don't.
 
 use super::Conv2d;
-use crate::device::{Gemm, GemmCompute};
+use crate::device::{Compute, Gemm};
 use crate::tensor::Map;
 
 /// Multiply-accumulates from which a library's product is worth its launch.
@@ -22,7 +22,7 @@ pub enum LayerPass {
 /// Where a layer's tensors lie: values of the input and the output, or their gradients, whichever the
 /// pass reads and writes.
 #[derive(Clone, Copy, Debug)]
-pub struct Operands {
+pub struct LayerTensors {
     pub x: u64,
     pub w: u64,
     pub y: u64,
@@ -44,11 +44,11 @@ impl Conv2d {
         unpadded.then(|| [rows, self.out_channels, self.terms()])
     }
 
-    /// Whether the library may take this layer: a plain product, and a large one. Only ever where the
-    /// compute mode isn't exact.
-    pub fn suits_library(&self, input: Map, images: usize) -> bool {
-        self.plain_product(input, images)
-            .is_some_and(|sizes| sizes.iter().product::<usize>() >= LARGE)
+    /// Whether the library may take this layer where it multiplies as `compute` says: a plain product, a
+    /// large one, and never an exact one.
+    pub fn suits_library(&self, input: Map, images: usize, compute: Compute) -> bool {
+        let sizes = self.plain_product(input, images).filter(|_| compute != Compute::Exact);
+        sizes.is_some_and(|sizes| sizes.iter().product::<usize>() >= LARGE)
     }
 
     /// The library's product for a pass of a layer that is a plain one.
@@ -57,12 +57,12 @@ impl Conv2d {
         input: Map,
         images: usize,
         pass: LayerPass,
-        operands: Operands,
+        tensors: LayerTensors,
         accumulate: bool,
-        compute: GemmCompute,
+        compute: Compute,
     ) -> Option<Gemm> {
         let [rows, outputs, terms] = self.plain_product(input, images)?;
-        let Operands { x, w, y } = operands;
+        let LayerTensors { x, w, y } = tensors;
         // X is rows × terms, W terms × outputs, Y rows × outputs.
         let (sizes, factors, transposed, c) = match pass {
             LayerPass::Forward => ([rows, outputs, terms], [x, w], [false, false], y),

@@ -6,21 +6,28 @@
 mod cpu;
 mod cuda;
 mod depthwise;
+mod depthwise_cuda;
 mod depthwise_tiles;
 mod library;
 mod scan;
+mod tensor_core;
 
 use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
 use super::{
     Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
+    gemm_sites,
 };
+use crate::device::Compute;
+use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
-pub use library::{LayerPass, Operands};
+pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
+pub use library::{LayerPass, LayerTensors};
+pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,7 +177,8 @@ impl Op for Conv2d {
         }
         let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
         let transposed = 4 * self.terms() * self.out_channels;
-        transposed.max(cuda::workspace_bytes(self, pixels))
+        let parts = tensor_core::workspace_bytes(self, pixels);
+        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -207,8 +215,21 @@ impl Op for Conv2d {
         Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
     }
 
-    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        Some(cuda::variant(self, self.output_map(inputs[0].map).ok()?))
+    /// The kernels of depthwise convolutions keep nothing in shared memory.
+    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
+        let is_shared = matches!(site, Site::SharedA | Site::SharedB);
+        if is_shared && depthwise_cuda::applies(self) {
+            return None;
+        }
+        gemm_sites(self.gemm_view(inputs)?, site, inputs)
+    }
+
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        let output = self.output_map(inputs[0].map).ok()?;
+        Some(match Operands::of(self, compute) {
+            Some(operands) => operands.variant(self, output),
+            None => cuda::variant(self, output),
+        })
     }
 
     fn takes_steps(&self) -> bool {
@@ -272,6 +293,44 @@ pub fn cases() -> Vec<OpCase> {
             "depthwise, stride over the kernel",
             Conv2d { groups: 17, stride: [3, 2], ..Conv2d::square(17, 17, 2, 1, 1) },
             Map::new(7, 6, 17),
+        ),
+        (
+            "depthwise 3x3, bias",
+            Conv2d { groups: 20, bias: true, ..Conv2d::square(20, 20, 3, 1, 1) },
+            Map::new(5, 18, 20),
+        ),
+        (
+            "depthwise 3x3 stride 2",
+            Conv2d { groups: 44, ..Conv2d::square(44, 44, 3, 2, 1) },
+            Map::new(9, 14, 44),
+        ),
+        (
+            "depthwise 5x5 stride 2, dilated rows",
+            Conv2d {
+                groups: 8,
+                dilation: [2, 1],
+                padding: [4, 2],
+                silent_bias: Span::new(2, 5),
+                bias: true,
+                ..Conv2d::square(8, 8, 5, 2, 2)
+            },
+            Map::new(11, 10, 8),
+        ),
+        (
+            "depthwise 7x7",
+            Conv2d { groups: 36, ..Conv2d::square(36, 36, 7, 1, 3) },
+            Map::new(9, 19, 36),
+        ),
+        (
+            "depthwise 3x7 stride 1x2",
+            Conv2d {
+                groups: 4,
+                kernel: [3, 7],
+                stride: [1, 2],
+                padding: [0, 4],
+                ..Conv2d::square(4, 4, 3, 1, 1)
+            },
+            Map::new(7, 21, 4),
         ),
         ("dilation", Conv2d { dilation: [2, 3], padding: [2, 3], ..base }, Map::new(9, 8, 5)),
         (

@@ -69,6 +69,9 @@ pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
         eps: norm.eps,
         unused: 0,
     };
+    if place::are_rows(norm.channels) {
+        return ctx.launch("layer_norm_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args);
+    }
     ctx.launch(kernel, place::pixels(y, STATISTICS_LANES), place::BLOCK, &args)
 }
 
@@ -98,7 +101,10 @@ pub fn backward(norm: &LayerNorm, ctx: &mut Backward<'_>) -> Result<()> {
         parts: parts(norm.channels) as u32,
         accumulate,
     };
-    if dx != 0 {
+    if dx != 0 && place::are_rows(norm.channels) {
+        let kernel = "layer_norm_input_gradient_f32_row";
+        ctx.launch(kernel, place::rows(dy), place::ROW_BLOCK, &args)?;
+    } else if dx != 0 {
         let grid = place::pixels(dy, place::TILE_LANES);
         ctx.launch("layer_norm_input_gradient_f32", grid, place::BLOCK, &args)?;
     }

@@ -90,6 +90,9 @@ pub fn cases() -> Vec<OpCase> {
     [
         ("map", LayerNorm::new(37), Map::new(5, 3, 37), 3),
         ("whole tiles", LayerNorm { eps: 1e-6, ..LayerNorm::new(32) }, Map::new(2, 4, 32), 2),
+        ("rows", LayerNorm::new(100), Map::new(3, 3, 100), 2),
+        ("long rows", LayerNorm::new(772), Map::new(1, 3, 772), 3),
+        ("longer rows", LayerNorm::new(1060), Map::new(1, 2, 1060), 1),
         ("vector", LayerNorm::new(9), Map::vector(9), 4),
     ]
     .into_iter()

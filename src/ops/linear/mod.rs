@@ -13,6 +13,7 @@ use super::{
     Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Start,
 };
 use crate::Result;
+use crate::device::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 
 /// A linear layer.
@@ -108,8 +109,8 @@ impl Op for Linear {
         self.conv.gemm_view(inputs)
     }
 
-    fn variant(&self, inputs: &[Spec]) -> Option<KernelVariant> {
-        self.conv.variant(inputs)
+    fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
+        self.conv.variant(inputs, compute)
     }
 
     fn takes_steps(&self) -> bool {

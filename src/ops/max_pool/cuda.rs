@@ -55,7 +55,7 @@ pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
     let (x, y) = (ctx.inputs[0], ctx.output);
     let taps = if ctx.saved.elements() > 0 { ctx.saved.address } else { 0 };
     let args = args(pool, [x.address, y.address, taps, ctx.state_address], x.map(), y.map());
-    ctx.launch(kernel, place::grid(y.images, y.map()), place::BLOCK, &args)
+    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
 }
 
 pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
@@ -66,6 +66,6 @@ pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: u32::from(dx.accumulate),
         ..args(pool, addresses, to.map(), dy.map())
     };
-    let grid = place::grid(to.images, to.map());
+    let grid = place::channel_quads(to);
     ctx.launch("max_pool_backward_f32", grid, place::BLOCK, &args)
 }

@@ -39,6 +39,9 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
     ctx.require_whole(kernel)?;
     let y = ctx.output;
     let args = SoftmaxArgs { x: ctx.inputs[0].address, ..args(y, ctx.state_address) };
+    if place::are_rows(y.map().channels) {
+        return ctx.launch("softmax_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args);
+    }
     ctx.launch(kernel, place::pixels(y, place::TILE_LANES), place::BLOCK, &args)
 }
 
@@ -50,6 +53,10 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: dx.accumulate.into(),
         ..args(ctx.output, ctx.state_address)
     };
+    if place::are_rows(dx.tensor.map().channels) {
+        let grid = place::rows(dx.tensor);
+        return ctx.launch("softmax_backward_f32_row", grid, place::ROW_BLOCK, &args);
+    }
     let grid = place::pixels(dx.tensor, place::TILE_LANES);
     ctx.launch("softmax_backward_f32", grid, place::BLOCK, &args)
 }

@@ -44,6 +44,8 @@ impl Op for Softmax {
 pub fn cases() -> Vec<OpCase> {
     vec![
         OpCase::new("map", Softmax, vec![CaseInput::uniform(Map::new(4, 3, 21))], 3),
+        OpCase::new("rows", Softmax, vec![CaseInput::uniform(Map::new(3, 3, 76))], 2),
+        OpCase::new("long rows", Softmax, vec![CaseInput::uniform(Map::vector(1000))], 3),
         OpCase::new("one channel", Softmax, vec![CaseInput::uniform(Map::new(2, 2, 1))], 1),
     ]
 }
