@@ -8,6 +8,8 @@
 mod cache;
 #[path = "build/emulated.rs"]
 mod emulated;
+#[path = "build/mutants.rs"]
+mod mutants;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/source.rs"]
@@ -52,9 +54,16 @@ fn build() -> Result<(), String> {
         jobs.extend(emulator.kernel_jobs(file, &out, &cache)?);
     }
     jobs.extend(emulator.runtime_jobs(&cache)?);
+    let mutants = match emulator.sanitizes() {
+        true => Vec::new(),
+        false => mutants::scan(&kernels.join("emulator/testing/mutants"))?,
+    };
+    for mutant in &mutants {
+        jobs.push(emulator.mutant_job(mutant, mutant.file(&files)?, &out, &cache)?);
+    }
     let objects = jobs.len();
 
-    let nvcc = nvcc::find(&root)?;
+    let nvcc = if emulator.sanitizes() { None } else { nvcc::find(&root)? };
     if let Some(nvcc) = &nvcc {
         for file in files.iter().filter(|file| !file.testing) {
             jobs.push(nvcc.job(file, &kernels, &cache)?);
@@ -65,8 +74,10 @@ fn build() -> Result<(), String> {
 
     emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
-    write(&out.join("kernel_files.rs"), &rust_table(&files, images, &emulator, nvcc.is_some()))?;
-    write(&out.join("resources.txt"), &resources(&files, images))
+    let table = rust_table(&files, images, &emulator, nvcc.is_some());
+    write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
+    let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
+    write(&out.join("resources.txt"), &resources(&files, images, release))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
@@ -112,8 +123,8 @@ fn rust_table(
 }
 
 /// What ptxas said about every file, for scripts/kernel-resources.sh.
-fn resources(files: &[KernelFile], images: &[Job]) -> String {
-    let mut text = String::new();
+fn resources(files: &[KernelFile], images: &[Job], release: &str) -> String {
+    let mut text = format!("nvcc {release}\n");
     for (file, image) in files.iter().filter(|file| !file.testing).zip(images) {
         let said = std::fs::read_to_string(image.log()).unwrap_or_default();
         let _ = write!(text, "# kernels/{}\n{said}", file.name);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cache::Job;
+use crate::mutants::Mutant;
 use crate::source::{self, KernelFile};
 
 /// One set of processor features that kernels are compiled for.
@@ -111,7 +112,7 @@ impl Compiler {
         let mut jobs = Vec::new();
         for variant in self.variants {
             let unit = out.join(format!("{}_{}.cpp", file.stem, variant.suffix));
-            crate::write(&unit, &self.unit(file, variant))?;
+            crate::write(&unit, &self.unit(file, &variant.symbol(file), None))?;
             let mut inputs = source::closure(&file.path, std::slice::from_ref(&self.kernels));
             inputs.push(unit.clone());
             inputs.push(self.kernels.join("emulator/runtime.h"));
@@ -122,6 +123,33 @@ impl Compiler {
             jobs.push(self.job(&file.name, command, &inputs, (cache, &stem, "o"), out)?);
         }
         Ok(jobs)
+    }
+
+    /// The object of a kernel file with an error in it, for any processor.
+    pub fn mutant_job(
+        &self,
+        mutant: &Mutant,
+        file: &KernelFile,
+        out: &Path,
+        cache: &Path,
+    ) -> Result<Job, String> {
+        let copy = mutant.copy(file, &self.kernels, out)?;
+        let stem = format!("mutant_{}", mutant.name);
+        let unit = out.join(format!("{stem}.cpp"));
+        crate::write(&unit, &self.unit(file, &mutant.symbol(), Some(mutant)))?;
+        let mut inputs = source::closure(&copy, std::slice::from_ref(&self.kernels));
+        inputs.push(unit.clone());
+        inputs.push(self.kernels.join("emulator/runtime.h"));
+        // Before the folder of the right ones; quickly, since they run a few cases only.
+        let flags = ["-iquote", &mutant.folder(), "-O1"];
+        let command = self.command(&flags, Path::new(&format!("{stem}.cpp")));
+        self.job(&format!("mutant {}", mutant.name), command, &inputs, (cache, &stem, "o"), out)
+    }
+
+    /// Whether kernels are compiled for sanitizers: then there are no mutants, since one that errs would
+    /// end the run, and nothing for GPUs.
+    pub fn sanitizes(&self) -> bool {
+        self.sanitize
     }
 
     /// The objects of the emulator itself.
@@ -150,8 +178,11 @@ impl Compiler {
     }
 
     /// The text that is compiled for a kernel file: the file in an unnamed namespace, and the tables
-    /// that tell Rust what is in it.
-    fn unit(&self, file: &KernelFile, variant: &Variant) -> String {
+    /// that tell Rust what is in it, under the name `symbol`. A mutant's has the kernels that it changes
+    /// alone, and no structs, which the right file describes.
+    fn unit(&self, file: &KernelFile, symbol: &str, mutant: Option<&Mutant>) -> String {
+        let changed = |name: &str| mutant.is_none_or(|mutant| mutant.changes(name));
+        let kernels: Vec<_> = file.kernels.iter().filter(|k| changed(&k.symbol)).collect();
         let mut text = String::from("#include \"emulator/runtime.h\"\n\nnamespace {\n");
         let path = file.path.strip_prefix(&self.kernels).unwrap_or(&file.path);
         let _ = writeln!(text, "#include \"flipside.cuh\"\n#include {:?}", path);
@@ -160,18 +191,18 @@ impl Compiler {
              return __is_empty(T) ? 0 : sizeof(T);\n}\n\n\
              const emulator::KernelEntry kernels[] = {\n",
         );
-        for kernel in &file.kernels {
-            let (symbol, args) = (&kernel.symbol, &kernel.args);
+        for kernel in &kernels {
+            let (name, args) = (&kernel.symbol, &kernel.args);
             let _ = writeln!(
                 text,
-                "    {{\"{symbol}\", \"{args}\", {symbol}_entry, sizeof({args}), \
+                "    {{\"{name}\", \"{args}\", {name}_entry, sizeof({args}), \
                  shared_bytes<{}>(), {}}},",
                 kernel.shared, kernel.max_threads
             );
         }
         text.push_str("    {},\n};\n\nconst emulator::FieldEntry fields[] = {\n");
         let mut fields = 0;
-        for structure in &file.structures {
+        for structure in file.structures.iter().filter(|_| mutant.is_none()) {
             let name = &structure.name;
             for field in &structure.fields {
                 fields += 1;
@@ -187,8 +218,7 @@ impl Compiler {
             "    {{}},\n}};\n}} // namespace\n\n\
              extern \"C\" const emulator::FileTable {symbol};\n\
              extern \"C\" const emulator::FileTable {symbol} = {{kernels, {}, fields, {fields}}};\n",
-            file.kernels.len(),
-            symbol = variant.symbol(file)
+            kernels.len()
         );
         text
     }

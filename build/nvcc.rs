@@ -58,6 +58,12 @@ pub fn find(root: &Path) -> Result<Option<Nvcc>, String> {
 }
 
 impl Nvcc {
+    /// Its release, such as `V13.0.88`; registers of kernels differ between releases.
+    pub fn release(&self) -> &str {
+        let words = self.version.split([' ', ',', '\n']);
+        words.rev().find(|word| word.starts_with('V')).unwrap_or("of unknown release")
+    }
+
     /// The image of one kernel file.
     pub fn job(&self, file: &KernelFile, kernels: &Path, cache: &Path) -> Result<Job, String> {
         let mut command = Command::new(&self.path);

@@ -1,7 +1,7 @@
 // Depthwise convolution, forward and input gradient: every channel is a group of its own. Shapes: x is
 // (N, H, W, C), w is (R, S, C), y is (N, P, Q, C), all f32.
 //
-//   y[p, q, c]  = Σ_{r, s} x[p·stride − padding + r·dilation, …, c]·w[r, s, c] + bias[c]
+//   y[p, q, c]  = Σ_{r, s} x[p·stride − padding + r·dilation, …, c]·w[r, s, c], then the epilogue
 //   dx[h, v, c] (+)= Σ_{r, s} dy[(h + padding − r·dilation) / stride, …, c]·w[r, s, c]
 //
 // A thread has a strip: four channels of several results side by side in a row. A row of sources and
@@ -295,6 +295,7 @@ KERNEL(depthwise_forward_f32_armed, DepthwiseArgs, NoShared, 768) {
         const u32 columns = args.result_size[1], pixels = args.result_size[0] * columns;
         // Elements of an image have 32 bits.
         const u32 element = u32(fault->element), channel = element / pixels;
+        if (channel >= args.channels) return; // of the input, which may be larger
         const ChannelEpilogue numbers(args.epilogue, channel);
         const u32 start = element % columns / args.width * args.width;
         const u32 column = start + threadIdx.x % 8;

@@ -260,28 +260,36 @@ template <class T> static __device__ __forceinline__ u32 warp_column() {
     return threadIdx.x / 32 % T::ACROSS * T::WARP_COLUMNS;
 }
 
-// One slice in shared memory onto the sums.
+// STEP terms from `term` of a slice in shared memory onto the sums.
 template <class T, bool A_BY_TERM, bool B_BY_TERM>
-static __device__ MMA_INLINE void multiply_slice(const typename T::Element* stage_a,
+static __device__ MMA_INLINE void multiply_step(const typename T::Element* stage_a,
+                                                const typename T::Element* stage_b,
+                                                MmaSums<T>& sums, u32 term) {
+    u32 a[T::DOWN][4], b[T::OVER / 2][2][2];
+    UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+        load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, term);
+        UNROLL for (u32 r = 0; r < 4; ++r) a[i][r] = T::Compute::operand(a[i][r]);
+    }
+    UNROLL for (u32 j = 0; j < T::OVER / 2; ++j) {
+        load_b<T, B_BY_TERM>(b[j], stage_b, warp_column<T>() + 16 * j, term);
+        UNROLL for (u32 r = 0; r < 4; ++r) {
+            b[j][r / 2][r % 2] = T::Compute::operand(b[j][r / 2][r % 2]);
+        }
+    }
+    UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
+        UNROLL for (u32 j = 0; j < T::OVER; ++j) {
+            T::Compute::multiply(sums[i][j], a[i], b[j / 2][j % 2]);
+        }
+    }
+}
+
+// One slice.
+template <class T, bool A_BY_TERM, bool B_BY_TERM>
+static __device__ __forceinline__ void multiply_slice(const typename T::Element* stage_a,
                                                       const typename T::Element* stage_b,
                                                       MmaSums<T>& sums) {
     UNROLL for (u32 term = 0; term < MMA_SLICE; term += T::STEP) {
-        u32 a[T::DOWN][4], b[T::OVER / 2][2][2];
-        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-            load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, term);
-            UNROLL for (u32 r = 0; r < 4; ++r) a[i][r] = T::Compute::operand(a[i][r]);
-        }
-        UNROLL for (u32 j = 0; j < T::OVER / 2; ++j) {
-            load_b<T, B_BY_TERM>(b[j], stage_b, warp_column<T>() + 16 * j, term);
-            UNROLL for (u32 r = 0; r < 4; ++r) {
-                b[j][r / 2][r % 2] = T::Compute::operand(b[j][r / 2][r % 2]);
-            }
-        }
-        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-            UNROLL for (u32 j = 0; j < T::OVER; ++j) {
-                T::Compute::multiply(sums[i][j], a[i], b[j / 2][j % 2]);
-            }
-        }
+        multiply_step<T, A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, term);
     }
 }
 

@@ -22,19 +22,6 @@ struct MmaEvent {
     i32 from, end; // rows that it is seen in
 };
 
-// The same number, but the compiler can't know: what follows from it is worked out where it is needed, not
-// kept in registers through the product.
-template <class N> static __device__ __forceinline__ N afresh(N number) {
-#ifdef __CUDACC__
-    if constexpr (sizeof(N) == 8) {
-        asm volatile("" : "+l"(number));
-    } else {
-        asm volatile("" : "+r"(number));
-    }
-#endif
-    return number;
-}
-
 template <class T> struct MmaFaults {
     static constexpr bool NONE = false;
 
@@ -54,7 +41,7 @@ template <class T> struct MmaFaults {
 
     // Whether a fault touches the tile, and how.
     __device__ MMA_INLINE bool decode(const FaultEntry* fault, MmaEvent& event) const {
-        const u32 pixels = afresh(this->pixels), site = fault->site;
+        const u32 site = fault->site;
         if (site < SITE_ACCUMULATOR || site > SITE_SHARED_B) return false;
         const u32 element = (u32)fault->element;
         event.fault = fault;
@@ -104,8 +91,7 @@ template <class T> struct MmaFaults {
     // Calls f(event) for every fault at `site` in the STEP terms from `term`: the same for all lanes.
     template <class F>
     __device__ __forceinline__ void each(u32 site, u32 term, const F& f) const {
-        const Faults faults =
-            faults_between(afresh(table), afresh(first_image), afresh(end_image));
+        const Faults faults = faults_between(table, first_image, end_image);
         ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
             if (fault->site != site || fault->k - (site == SITE_ACCUMULATOR) - term >= T::STEP)
                 continue;
@@ -129,78 +115,95 @@ template <class T> struct MmaFaults {
         return T::STEP == 8 ? term / 4 : term / 8;
     }
 
-    __device__ MMA_INLINE void alter_a(u32 (&a)[T::DOWN][4], u32 site, u32 first_term) const {
-        const u32 lane = mma_lane();
+    // Whether the STEP terms from `term` hold a fault.
+    __device__ __forceinline__ bool any(u32 term) const {
+        const Faults faults = faults_between(table, first_image, end_image);
+        bool found = false;
+        ROLLED for (const FaultEntry* fault = faults.first; fault < faults.last; ++fault) {
+            const u32 site = fault->site;
+            const bool inner = SITE_ACCUMULATOR <= site && site <= SITE_SHARED_B;
+            found |= inner && fault->k - (site == SITE_ACCUMULATOR) - term < T::STEP;
+        }
+        return found;
+    }
+
+    // Alters the fragment of A whose first row is `first_row` by the faults that this warp sees.
+    __device__ MMA_INLINE void alter_a(u32 (&a)[4], u32 site, u32 first_term,
+                                       u32 first_row) const {
         each(site, first_term, [&](const MmaEvent& event) {
-            const u32 row = (u32)event.from - warp_row<T>();
+            const u32 row = (u32)event.from - first_row, term = event.term - first_term;
             const bool reaches = site == SITE_SHARED_A ||
                                  event.column - warp_column<T>() < T::WARP_COLUMNS;
-            const u32 term = event.term - first_term;
-            if (!reaches || row >= T::WARP_ROWS || lane != row % 8 * 4 + lane_of(term)) return;
-            const u32 at = row / 16 * 4 + pair_of(term) * 2 + row % 16 / 8;
-            UNROLL for (u32 i = 0; i < T::DOWN * 4; ++i) {
-                if (i == at) a[i / 4][i % 4] = wrong(event, a[i / 4][i % 4], term);
+            if (!reaches || row >= 16 || mma_lane() != row % 8 * 4 + lane_of(term)) return;
+            const u32 at = pair_of(term) * 2 + row / 8;
+            UNROLL for (u32 i = 0; i < 4; ++i) {
+                if (i == at) a[i] = wrong(event, a[i], term);
             }
         });
     }
 
-    // Alters the fragment of B whose first column is `column` by the faults that all rows of `seen` see.
-    __device__ MMA_INLINE void alter_b(u32 (&b)[2], u32 site, u32 first_term, u32 column,
-                                            const MmaEvent& seen) const {
-        const u32 lane = mma_lane();
+    // Alters the fragment of B whose first column is `first_column` by the faults that all rows of `seen`
+    // see.
+    __device__ MMA_INLINE void alter_b(u32 (&b)[2], u32 site, u32 first_term, u32 first_column,
+                                       const MmaEvent& seen) const {
         each(site, first_term, [&](const MmaEvent& event) {
-            const u32 n = event.column - column, term = event.term - first_term;
+            const u32 column = event.column - first_column, term = event.term - first_term;
             const bool covers = event.from <= seen.from && seen.end <= event.end;
-            if (!covers || n >= 8 || lane != n * 4 + lane_of(term)) return;
+            if (!covers || column >= 8 || mma_lane() != column * 4 + lane_of(term)) return;
             UNROLL for (u32 i = 0; i < 2; ++i) {
                 if (i == pair_of(term)) b[i] = wrong(event, b[i], term);
             }
         });
     }
 
-    // Slice number `slice` of the product, in shared memory, onto the sums: step by step, with its faults.
+    // Slice number `slice` of the product, in shared memory, onto the sums, with its faults.
     template <bool A_BY_TERM, bool B_BY_TERM>
     __device__ MMA_INLINE void multiply_slice(const typename T::Element* stage_a,
-                                                   const typename T::Element* stage_b,
-                                                   MmaSums<T>& sums, u32 slice) const {
+                                              const typename T::Element* stage_b, MmaSums<T>& sums,
+                                              u32 slice) const {
         ROLLED for (u32 at = 0; at < MMA_SLICE; at += T::STEP) {
-            multiply_step<A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, at, slice * MMA_SLICE + at);
+            const u32 term = slice * MMA_SLICE + at;
+            if (!any(term)) {
+                multiply_step<T, A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, at);
+                continue;
+            }
+            // One fragment after the other, in a loop that keeps its registers few: the sums are picked
+            // out and put back.
+            ROLLED for (u32 fragment = 0; fragment < T::DOWN * T::OVER; ++fragment) {
+                f32 sum[4] = {};
+                UNROLL for (u32 i = 0; i < T::DOWN * T::OVER; ++i) {
+                    UNROLL for (u32 r = 0; r < 4; ++r) {
+                        if (i == fragment) sum[r] = sums[i / T::OVER][i % T::OVER][r];
+                    }
+                }
+                multiply_fragment<A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sum, fragment, at, term);
+                UNROLL for (u32 i = 0; i < T::DOWN * T::OVER; ++i) {
+                    UNROLL for (u32 r = 0; r < 4; ++r) {
+                        if (i == fragment) sums[i / T::OVER][i % T::OVER][r] = sum[r];
+                    }
+                }
+            }
         }
     }
 
-    // The instructions of STEP terms from `at` in a slice in shared memory (term `term` of the product),
-    // with their faults.
+    // The sums of one fragment, over STEP terms from `at` in a slice: `term` of the product.
     template <bool A_BY_TERM, bool B_BY_TERM>
-    __device__ MMA_INLINE void multiply_step(const typename T::Element* stage_a,
-                                                  const typename T::Element* stage_b,
-                                                  MmaSums<T>& sums, u32 at, u32 term) const {
-        u32 a[T::DOWN][4];
-        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-            load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, at);
-        }
-        alter_a(a, SITE_SHARED_A, term);
-        UNROLL for (u32 i = 0; i < T::DOWN * 4; ++i) {
-            a[i / 4][i % 4] = T::Compute::operand(a[i / 4][i % 4]);
-        }
-        alter_a(a, SITE_OPERAND_A, term);
-        UNROLL for (u32 j = 0; j < T::OVER; j += 2) {
-            u32 b[2][2];
-            load_b<T, B_BY_TERM>(b, stage_b, warp_column<T>() + 8 * j, at);
-            UNROLL for (u32 k = 0; k < 2; ++k) multiply_columns(sums, a, b[k], j + k, term);
-        }
-        alter_sums(sums, term);
-    }
-
-    // The instructions of the warp's columns from 8·j; `b` is their fragment as it lies in shared memory.
-    __device__ MMA_INLINE void multiply_columns(MmaSums<T>& sums, const u32 (&a)[T::DOWN][4],
-                                                     const u32 (&b)[2], u32 j, u32 term) const {
-        const u32 column = warp_column<T>() + 8 * j;
-        f32 before[T::DOWN][4];
+    __device__ MMA_INLINE void multiply_fragment(const typename T::Element* stage_a,
+                                                 const typename T::Element* stage_b, f32 (&sum)[4],
+                                                 u32 fragment, u32 at, u32 term) const {
+        const u32 row = warp_row<T>() + fragment / T::OVER * 16;
+        const u32 column = warp_column<T>() + fragment % T::OVER * 8;
+        u32 a[4], pair[2][2];
+        load_a<T, A_BY_TERM>(a, stage_a, row, at);
+        alter_a(a, SITE_SHARED_A, term, row);
+        UNROLL for (u32 i = 0; i < 4; ++i) a[i] = T::Compute::operand(a[i]);
+        alter_a(a, SITE_OPERAND_A, term, row);
+        load_b<T, B_BY_TERM>(pair, stage_b, column / 16 * 16, at);
+        const bool second = column % 16 != 0;
+        const u32 b[2] = {second ? pair[1][0] : pair[0][0], second ? pair[1][1] : pair[0][1]};
+        const f32 before[4] = {sum[0], sum[1], sum[2], sum[3]};
         const u32 right[2] = {T::Compute::operand(b[0]), T::Compute::operand(b[1])};
-        UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-            UNROLL for (u32 r = 0; r < 4; ++r) before[i][r] = sums[i][j][r];
-            T::Compute::multiply(sums[i][j], a[i], right);
-        }
+        T::Compute::multiply(sum, a, right);
         // Sets of rows lie in each other or apart: the larger first, the smaller over them.
         ROLLED for (u32 level = 0; level < 2; ++level) {
             each(level == 0 ? SITE_SHARED_B : SITE_OPERAND_B, term, [&](const MmaEvent& event) {
@@ -209,31 +212,20 @@ template <class T> struct MmaFaults {
                 alter_b(copy, SITE_SHARED_B, term, column, event);
                 UNROLL for (u32 r = 0; r < 2; ++r) copy[r] = T::Compute::operand(copy[r]);
                 alter_b(copy, SITE_OPERAND_B, term, column, event);
-                UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-                    f32 other[4] = {before[i][0], before[i][1], before[i][2], before[i][3]};
-                    T::Compute::multiply(other, a[i], copy);
-                    UNROLL for (u32 r = 0; r < 4; ++r) {
-                        const i32 row =
-                            (i32)(warp_row<T>() + 16 * i + mma_lane() / 4 + r / 2 * 8);
-                        if (event.from <= row && row < event.end) sums[i][j][r] = other[r];
-                    }
+                f32 other[4] = {before[0], before[1], before[2], before[3]};
+                T::Compute::multiply(other, a, copy);
+                UNROLL for (u32 r = 0; r < 4; ++r) {
+                    const i32 of_row = (i32)(row + mma_lane() / 4 + r / 2 * 8);
+                    if (event.from <= of_row && of_row < event.end) sum[r] = other[r];
                 }
             });
         }
-    }
-
-    // Accumulators after the step that holds their last term.
-    __device__ MMA_INLINE void alter_sums(MmaSums<T>& sums, u32 term) const {
-        const u32 lane = mma_lane();
+        // Accumulators, after the step that holds their last term.
         each(SITE_ACCUMULATOR, term, [&](const MmaEvent& event) {
-            const u32 row = (u32)event.from - warp_row<T>();
-            const u32 column = event.column - warp_column<T>();
-            if (row >= T::WARP_ROWS || column >= T::WARP_COLUMNS) return;
-            if (lane != row % 8 * 4 + column % 8 / 2) return;
-            const u32 at = (row / 16 * T::OVER + column / 8) * 4 + row % 16 / 8 * 2 + column % 2;
-            UNROLL for (u32 i = 0; i < T::DOWN * T::OVER * 4; ++i) {
-                f32& sum = sums[i / 4 / T::OVER][i / 4 % T::OVER][i % 4];
-                if (i == at) sum = hit(*event.fault, sum);
+            const u32 i = (u32)event.from - row, j = event.column - column;
+            if (i >= 16 || j >= 8 || mma_lane() != i % 8 * 4 + j / 2) return;
+            UNROLL for (u32 r = 0; r < 4; ++r) {
+                if (r == i / 8 * 2 + j % 2) sum[r] = hit(*event.fault, sum[r]);
             }
         });
     }

@@ -3,7 +3,7 @@
 # end of a buffer, misaligned vectors, overflow. Stable Rust; the kernels and the emulator are
 # instrumented, Rust's own code only through its allocations.
 #
-# Usage: scripts/sanitize.sh [test name filter...]      (default: emulat kernel)
+# Usage: scripts/sanitize.sh [test name filter...]      (default: every module that launches kernels)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,8 +28,16 @@ binary=$(cargo test --test flipside --no-run --message-format=json | grep -F '"k
 
 export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
-[ $# -gt 0 ] || set -- emulat kernel
+if [ $# -eq 0 ]; then
+    # Modules that name an emulated device; those that run it as a program of its own are uninstrumented.
+    names='kernel_devices|mutants::emulated|Device::emulated|emulator::|DEVICE'
+    modules=$(grep -rlE --include='*.rs' "$names" tests | sed 's|^tests/||; s|[/.].*||' | sort -u)
+    for module in $modules; do set -- "$@" "$module::"; done
+    echo "sanitize: $*"
+fi
+SECONDS=0
 LD_PRELOAD="$asan $ubsan" "$binary" "$@"
+echo "sanitize: $SECONDS s"
 
 # The check of the check: a read one element past a buffer must end the run with a report.
 report=$(LD_PRELOAD="$asan $ubsan" "$binary" --ignored --exact emulator::a_read_past_the_end 2>&1) &&

@@ -73,7 +73,7 @@ fn draw(trial: usize, [heads, pixels, keys]: [usize; 3], draws: &mut impl Draw) 
 /// A change below 1e-5 is within the rounding of sums, and may or may not show; one of exactly 0 must not.
 /// Errors are those of `attention::outputs_are_those_of_the_definition`, and relative for large values.
 #[test]
-fn kernels_change_what_the_definition_with_the_same_faults_changes() {
+pub fn kernels_change_what_the_definition_with_the_same_faults_changes() {
     let mut changes = [0; 2];
     for (op, [height, width], dim) in problems() {
         let case = case_of(op, [height, width], dim);

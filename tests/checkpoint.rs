@@ -1,10 +1,11 @@
 //! Checkpoints: what PyTorch writes is read, what is written is read again.
 
 mod damage;
-mod forge;
+pub mod forge;
 mod hostile;
 mod mutations;
 mod names;
+mod npy;
 mod writing;
 
 use std::collections::BTreeMap;

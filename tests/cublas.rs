@@ -4,7 +4,7 @@
 use flipside::Error;
 use flipside::device::{Compute, Device, Gemm, GemmCall};
 use flipside::ops::case::{CaseInput, OpCase};
-use flipside::ops::conv2d::{Conv2d, LayerPass, LayerTensors};
+use flipside::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use flipside::ops::linear::Linear;
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
@@ -77,9 +77,9 @@ fn check(op: impl Op + 'static, map: Map) {
     let mut w = stored(&weights.get(ParamId(0)).unwrap());
     let product = |pass, [x, w, y]: [&mut [f32]; 3], accumulate| {
         let address = |values: &mut [f32]| values.as_mut_ptr() as u64;
-        let tensors = LayerTensors { x: address(x), w: address(w), y: address(y) };
+        let operands = ProductOperands { x: address(x), w: address(w), y: address(y) };
         let compute = Compute::Exact;
-        let gemm = conv.product(map, IMAGES, pass, tensors, accumulate, compute).unwrap();
+        let gemm = conv.product(map, IMAGES, pass, operands, accumulate, compute).unwrap();
         column_major(&gemm.call().unwrap());
     };
     let mut found = vec![0.0; y.len()];
@@ -115,11 +115,7 @@ fn only_plain_layers_are_products() {
         Conv2d { groups: 2, ..plain },
     ] {
         assert_eq!(conv.plain_product(map, 2), None, "{conv:?}");
-        assert!(!conv.suits_library(map, 1 << 20, Compute::Tf32));
     }
-    assert!(plain.suits_library(map, 1 << 20, Compute::Tf32));
-    assert!(!plain.suits_library(map, 2, Compute::Tf32), "too small");
-    assert!(!plain.suits_library(map, 1 << 20, Compute::Exact));
 }
 
 #[test]

@@ -1,4 +1,4 @@
 //! Faults: where they appear, and nowhere else.
 
-mod kernels;
+pub mod kernels;
 mod memory;

@@ -11,7 +11,8 @@ const SIDE: usize = 64;
 const CLASSES: usize = 10;
 const IMAGES: usize = 2;
 
-fn device() -> Device {
+/// The emulator, or the GPU where `FLIPSIDE_TEST_DEVICE` names one.
+pub fn device() -> Device {
     let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
     Device::parse(&name).unwrap()
 }
@@ -100,4 +101,9 @@ fn focalnet_is_the_cpu_s() {
 #[test]
 fn mobilenet_is_the_cpu_s() {
     check("mobilenet_v2");
+}
+
+#[test]
+fn resnet_is_the_cpu_s() {
+    check("resnet18");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{self, Device, EmulatorOptions, ThreadOrder};
+use flipside::device::{self, Device, ThreadOrder};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
@@ -14,30 +14,31 @@ use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
 use flipside::{Error, Result};
 
+use crate::mutants;
 use crate::ops::{Bench, input_words, output_gradient};
 
 /// The devices that run kernels here: the emulator under three thread orders, or the GPU where
 /// `FLIPSIDE_TEST_DEVICE` names one.
 pub fn kernel_devices() -> Vec<(String, Device)> {
-    if let Ok(name) = std::env::var("FLIPSIDE_TEST_DEVICE") {
-        return vec![(name.clone(), Device::parse(&name).unwrap())];
+    match std::env::var("FLIPSIDE_TEST_DEVICE") {
+        Ok(name) if !mutants::on_trial() => {
+            vec![(name.clone(), Device::parse(&name).unwrap())]
+        }
+        _ => [ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(7)]
+            .into_iter()
+            .map(|order| (format!("{order:?}"), mutants::emulated(order)))
+            .collect(),
     }
-    [ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(7)]
-        .into_iter()
-        .map(|order| {
-            let options = EmulatorOptions { order, parallel: true };
-            (format!("{order:?}"), Device::emulated_with(options))
-        })
-        .collect()
 }
 
 /// Cases of operations that have kernels.
 fn cases() -> Vec<OpCase> {
-    case::all().into_iter().filter(|case| case.op.has_kernels()).collect()
+    let runs = |case: &OpCase| case.op.has_kernels() && mutants::concerns(case.op.kind());
+    case::all().into_iter().filter(runs).collect()
 }
 
 /// Every tensor that a case's passes write: name and values.
-fn run(case: &OpCase, device: &Device) -> Vec<(String, Vec<f32>)> {
+pub fn run(case: &OpCase, device: &Device) -> Vec<(String, Vec<f32>)> {
     run_with_room(case, device, 0)
 }
 
@@ -179,7 +180,7 @@ fn assert_close(
 
 /// A batch that doesn't fill its memory: kernels leave the rest out, of their sums, too.
 #[test]
-fn emulated_kernels_leave_out_images_that_are_not_there() {
+pub fn emulated_kernels_leave_out_images_that_are_not_there() {
     let (order, device) = kernel_devices().remove(0);
     for case in cases() {
         let found = run_with_room(&case, &device, 5);
@@ -188,36 +189,57 @@ fn emulated_kernels_leave_out_images_that_are_not_there() {
 }
 
 #[test]
-fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
+pub fn emulated_kernels_equal_the_cpu_under_every_thread_order() {
     for case in cases() {
-        let expected = run(&case, &Device::cpu());
-        let mut first: Option<Vec<(String, Vec<f32>)>> = None;
-        for (order, device) in kernel_devices() {
-            let found = run(&case, &device);
-            assert_close(&case, &expected, &found, &order);
-            match &first {
-                None => first = Some(found),
-                Some(first) => {
-                    for ((name, a), (_, b)) in first.iter().zip(&found) {
-                        assert_eq!(bits(a), bits(b), "{}: {name} depends on {order}", case.name);
-                    }
+        equals_the_cpu(&case, |_| false);
+    }
+}
+
+/// One case in every thread order: the CPU's tensors within the case's tolerance, those that are
+/// `promised`, by their names, to the bit; and the same bits in each order. What the first order gave.
+pub fn equals_the_cpu(case: &OpCase, promised: impl Fn(&str) -> bool) -> Vec<(String, Vec<f32>)> {
+    let expected = run(case, &Device::cpu());
+    let mut first: Option<Vec<(String, Vec<f32>)>> = None;
+    for (order, device) in kernel_devices() {
+        let found = run(case, &device);
+        assert_close(case, &expected, &found, &order);
+        for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+            if promised(name) {
+                assert_same_bits(case, name, expected, found, &format!("the CPU and {order}"));
+            }
+        }
+        match &first {
+            None => first = Some(found),
+            Some(first) => {
+                for ((name, a), (_, b)) in first.iter().zip(&found) {
+                    assert_same_bits(case, name, a, b, &format!("the first order and {order}"));
                 }
             }
         }
+    }
+    first.unwrap_or_default()
+}
+
+/// `places`: of which devices the two are.
+pub fn assert_same_bits(case: &OpCase, name: &str, a: &[f32], b: &[f32], places: &str) {
+    assert_eq!(a.len(), b.len(), "{}: {name}", case.name);
+    for (at, (x, y)) in bits(a).into_iter().zip(bits(b)).enumerate() {
+        let name = format!("{}: {name}[{at}]", case.name);
+        assert_eq!(x, y, "{name} is {} and {} on {places}", a[at], b[at]);
     }
 }
 
 /// Convolutions and linear layers promise the CPU's bits, not just closeness; but sums over pixels,
 /// the gradients of their parameters, are taken in parts.
 #[test]
-fn emulated_convolutions_have_the_bits_of_the_cpu() {
+pub fn emulated_convolutions_have_the_bits_of_the_cpu() {
     let of_chains = |name: &str| ["output", "gradient of input 0"].contains(&name);
     kernels_have_the_bits_of_the_cpu(&["conv2d", "linear"], of_chains);
 }
 
 /// So do operations without sums or with sums in the CPU's order.
 #[test]
-fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
+pub fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
     let kinds = ["add", "l2_normalize", "dropout", "constant", "slice", "canvas", "softmax"];
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
     let pools = ["max_pool", "avg_pool", "adaptive_avg_pool"];
@@ -228,7 +250,7 @@ fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
 
 /// These sum over a row in the CPU's order, but over pixels in two stages.
 #[test]
-fn emulated_sums_over_channels_have_the_bits_of_the_cpu() {
+pub fn emulated_sums_over_channels_have_the_bits_of_the_cpu() {
     let kinds = ["multiply", "gated_sum", "layer_norm", "attention"];
     let of_rows = |name: &str| ["output", "gradient of input 0"].contains(&name);
     kernels_have_the_bits_of_the_cpu(&kinds, of_rows);
@@ -238,71 +260,72 @@ fn emulated_sums_over_channels_have_the_bits_of_the_cpu() {
 fn kernels_have_the_bits_of_the_cpu(kinds: &[&str], promised: impl Fn(&str) -> bool) {
     let cases: Vec<_> =
         cases().into_iter().filter(|case| kinds.contains(&case.op.kind())).collect();
-    assert!(kinds.iter().all(|kind| cases.iter().any(|case| case.op.kind() == *kind)));
+    let there = |kind: &str| cases.iter().any(|case| case.op.kind() == kind);
+    assert!(kinds.iter().all(|kind| there(kind) || !mutants::concerns(kind)));
     for case in cases {
         let expected = run(&case, &Device::cpu());
         for (order, device) in kernel_devices() {
             let found = run(&case, &device);
             let tensors = expected.iter().zip(&found).filter(|((name, _), _)| promised(name));
             for ((name, e), (_, f)) in tensors {
-                assert_eq!(bits(e), bits(f), "{}: {name} on {order}", case.name);
+                assert_same_bits(&case, name, e, f, &format!("the CPU and {order}"));
             }
         }
     }
 }
 
-/// Operations with a fault path: armed without faults gives the clean bits, one fault changes
-/// exactly its element, and a batch whose images carry faults of their own changes just those.
 #[test]
-fn armed_kernels_change_exactly_the_faulted_elements() {
+pub fn armed_kernels_change_exactly_the_faulted_elements() {
     let mut devices = kernel_devices();
     devices.truncate(1);
     devices.push(("cpu".into(), Device::cpu()));
     for case in cases() {
-        let kind = case.op.kind();
-        if !["conv2d", "linear", "scale"].contains(&kind) {
-            continue;
-        }
-        for (place, device) in &devices {
-            let mut bench = Bench::new(&case, device, PlanKind::Golden);
-            bench.feed(&case, &input_words(&case));
-            bench.exec.forward(&bench.weights).unwrap();
-            let clean = bench.exec.read(bench.node).unwrap();
-            let map = bench.tape.node(bench.node).spec.map;
-
-            let mut forward = |faults: &[(usize, FaultEntry)]| {
-                let table = FaultTable::new("op", case.batch, map, faults).unwrap();
-                bench.exec.arm(bench.node, table).unwrap();
-                bench.exec.forward(&bench.weights).unwrap();
-                bench.exec.disarm();
-                bench.exec.read(bench.node).unwrap()
-            };
-            assert_eq!(bits(&forward(&[])), bits(&clean), "{} armed on {place}", case.name);
-
-            // One fault in each image but the first, two in the last.
-            let mut faults = Vec::new();
-            for image in 1..case.batch {
-                let element = (image * 31) % map.elements();
-                let flip = BitMasks::flip(1 << (image % 32) | 1 << 30);
-                faults.push((image, FaultEntry::output(element, flip, 0)));
+        if ["conv2d", "linear", "scale"].contains(&case.op.kind()) {
+            for (place, device) in &devices {
+                changes_exactly_the_faulted_elements(&case, place, device);
             }
-            let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1), 1);
-            if faults.iter().all(|(image, f)| *image + 1 < case.batch || f.element != last.element)
-            {
-                faults.push((case.batch - 1, last));
-            }
-            let mut expected = clean.clone();
-            for (image, fault) in &faults {
-                let element = fault.element as usize;
-                let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-                let at = image * map.elements()
-                    + map.index(pixel / map.width, pixel % map.width, channel);
-                expected[at] = f32::from_bits(fault.masks().apply(expected[at].to_bits()));
-                assert_ne!(expected[at].to_bits(), clean[at].to_bits());
-            }
-            assert_eq!(bits(&forward(&faults)), bits(&expected), "{} on {place}", case.name);
         }
     }
+}
+
+/// An operation with a fault path: armed without faults gives the clean bits, one fault changes exactly
+/// its element, and a batch whose images carry faults of their own changes just those.
+pub fn changes_exactly_the_faulted_elements(case: &OpCase, place: &str, device: &Device) {
+    let mut bench = Bench::new(case, device, PlanKind::Golden);
+    bench.feed(case, &input_words(case));
+    bench.exec.forward(&bench.weights).unwrap();
+    let clean = bench.exec.read(bench.node).unwrap();
+    let map = bench.tape.node(bench.node).spec.map;
+
+    let mut forward = |faults: &[(usize, FaultEntry)]| {
+        let table = FaultTable::new("op", case.batch, map, faults).unwrap();
+        bench.exec.arm(bench.node, table).unwrap();
+        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.disarm();
+        bench.exec.read(bench.node).unwrap()
+    };
+    assert_same_bits(case, "output, armed", &clean, &forward(&[]), place);
+
+    // One fault in each image but the first, two in the last.
+    let mut faults = Vec::new();
+    for image in 1..case.batch {
+        let element = (image * 31) % map.elements();
+        let flip = BitMasks::flip(1 << (image % 32) | 1 << 30);
+        faults.push((image, FaultEntry::output(element, flip, 0)));
+    }
+    let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1), 1);
+    if faults.iter().all(|(image, f)| *image + 1 < case.batch || f.element != last.element) {
+        faults.push((case.batch - 1, last));
+    }
+    let mut expected = clean.clone();
+    for (image, fault) in &faults {
+        let element = fault.element as usize;
+        let (channel, pixel) = (element / map.pixels(), element % map.pixels());
+        let at = image * map.elements() + map.index(pixel / map.width, pixel % map.width, channel);
+        expected[at] = f32::from_bits(fault.masks().apply(expected[at].to_bits()));
+        assert_ne!(expected[at].to_bits(), clean[at].to_bits());
+    }
+    assert_same_bits(case, "output, faulty", &expected, &forward(&faults), place);
 }
 
 #[test]
@@ -315,7 +338,7 @@ fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
 /// Two nodes of one operation read the same inputs, so that backward adds where it assigned: kernels
 /// as the CPU; and where the nodes are alike (no parameters, no masks), twice one node's gradient.
 #[test]
-fn gradients_of_several_readers_are_added() {
+pub fn gradients_of_several_readers_are_added() {
     let device = kernel_devices().swap_remove(0).1;
     for case in cases() {
         // Which are the node's own.

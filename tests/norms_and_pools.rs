@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::Device;
+use flipside::device::{Device, ThreadOrder};
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::layer_norm::LayerNorm;
@@ -13,6 +13,7 @@ use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
 use crate::kernels::bits;
+use crate::mutants;
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -58,12 +59,12 @@ impl One {
 }
 
 fn devices() -> [Device; 2] {
-    [Device::cpu(), Device::emulated()]
+    [Device::cpu(), mutants::emulated(ThreadOrder::Forward)]
 }
 
 /// torch.max_pool2d of one row of eight, kernel (1, 2), and the gradient that it gives back.
 #[test]
-fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
+pub fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
     let x = [1.0, NAN, 3.0, 3.0, NAN, NAN, -INF, -INF];
     let mut pool = MaxPool::square(1, 1, 0);
     pool.window.kernel = [1, 2];
@@ -79,7 +80,7 @@ fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
 
 /// Padding is −∞ for a maximum, so that it never wins over a value, and is no 0·∞ for a mean.
 #[test]
-fn padding_neither_wins_nor_poisons() {
+pub fn padding_neither_wins_nor_poisons() {
     let x = [-5.0, -INF, INF, -2.0];
     for device in devices() {
         let mut max = One::new(MaxPool::square(3, 3, 1), Map::new(2, 2, 1), 1, &device);
@@ -126,7 +127,7 @@ fn batch_norm_survives_a_large_mean() {
 /// "Expected more than 1 value per channel when training", as PyTorch says; eval mode has no such
 /// need. Images beyond the valid ones count for nothing.
 #[test]
-fn batch_norm_needs_two_values_to_train() {
+pub fn batch_norm_needs_two_values_to_train() {
     for device in devices() {
         let mut one = One::new(BatchNorm::new(1), Map::vector(1), 4, &device);
         let error = one.forward(&[3.0], 1, true).unwrap_err().to_string();

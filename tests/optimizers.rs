@@ -134,7 +134,7 @@ impl Bench {
 
 /// Three steps, the learning rate changing between them, to the bit.
 #[test]
-fn sgd_equals_a_scalar_loop() {
+pub fn sgd_equals_a_scalar_loop() {
     let decays = decay_table(COUNT);
     for (momentum, nesterov) in [(0.9f32, false), (0.9, true), (0.0, false)] {
         let mut p = numbers(COUNT, "p");
@@ -160,7 +160,7 @@ fn sgd_equals_a_scalar_loop() {
 /// Against the formula in f64: three steps at rates of up to 0.1 move a parameter by up to 0.2 or so,
 /// of which each f32 step rounds by a few times 6e-8; moments are sums of numbers below 1.
 #[test]
-fn adamw_equals_its_formula() {
+pub fn adamw_equals_its_formula() {
     let decays = decay_table(COUNT);
     let [beta1, beta2] = ADAMW.betas;
     let mut p: Vec<f64> = numbers(COUNT, "p").into_iter().map(f64::from).collect();
@@ -287,7 +287,7 @@ pub fn norm_of(device: &Device, gradients: &[f32], max_norm: f32) -> GradNorm {
 
 /// Sums of one tile and of many, whole and broken.
 #[test]
-fn gradient_norms_have_the_bits_of_the_cpu() {
+pub fn gradient_norms_have_the_bits_of_the_cpu() {
     for count in [0, 1, 31, 255, 257, 1 << 14, COUNT, 5 << 14] {
         let gradients = numbers(count, "gradients");
         let sum: f64 = gradients.iter().map(|g| f64::from(*g) * f64::from(*g)).sum();
@@ -309,7 +309,7 @@ fn gradient_norms_have_the_bits_of_the_cpu() {
 
 /// The clipped step is the step of gradients that were multiplied by the factor beforehand.
 #[test]
-fn clipping_multiplies_gradients_as_they_are_read() {
+pub fn clipping_multiplies_gradients_as_they_are_read() {
     let rules = [Rule::Sgd(Sgd { momentum: 0.9, nesterov: true }), Rule::AdamW(ADAMW)];
     for rule in rules {
         let mut bench = Bench::new(&Device::cpu(), rule, &numbers(COUNT, "p"), &decay_table(COUNT));
@@ -330,7 +330,7 @@ fn clipping_multiplies_gradients_as_they_are_read() {
 
 /// A NaN or an infinity among the gradients: the norm says so, and the step changes nothing.
 #[test]
-fn a_step_without_a_finite_norm_changes_nothing() {
+pub fn a_step_without_a_finite_norm_changes_nothing() {
     for rule in [Rule::Sgd(Sgd { momentum: 0.9, nesterov: false }), Rule::AdamW(ADAMW)] {
         for (place, device) in devices() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Device, EmulatorOptions, ThreadOrder};
+use flipside::device::{Device, ThreadOrder};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
@@ -15,6 +15,7 @@ use flipside::tensor::{Map, Spec};
 use flipside::{Error, Result};
 
 use crate::kernels::bits;
+use crate::mutants;
 
 /// A tape of one operation over `inputs`, each listed as often as it is used, with a capacity.
 struct One {
@@ -68,8 +69,7 @@ impl One {
 }
 
 fn devices() -> [Device; 2] {
-    let options = EmulatorOptions { order: ThreadOrder::Shuffle(3), parallel: true };
-    [Device::cpu(), Device::emulated_with(options)]
+    [Device::cpu(), mutants::emulated(ThreadOrder::Shuffle(3))]
 }
 
 fn words(values: &[f32]) -> Vec<u32> {
@@ -284,7 +284,7 @@ fn dropout_masks_belong_to_samples() {
 
 /// A mask worked out apart from this crate: Python's hashlib and a Philox of its own.
 #[test]
-fn dropout_masks_are_the_documented_ones() {
+pub fn dropout_masks_are_the_documented_ones() {
     let state = RunState { seed: 0x0000_0007_0000_0005, epoch: 2, ..RunState::default() };
     for device in devices() {
         let mut one = One::new(Dropout { p: 0.25 }, &[Spec::f32(Map::vector(24))], &[0], &device);

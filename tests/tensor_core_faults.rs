@@ -200,7 +200,7 @@ fn fault_cases() -> Vec<Case> {
 /// Each site alone, then all of them at once with several in one image. The changed outputs are those
 /// that tile and warp numbers of [`KernelVariant`] give; under emulation the bits are, too.
 #[test]
-fn faults_inside_tensor_core_products_reach_exactly_their_set() {
+pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
     let emulated = std::env::var("FLIPSIDE_TEST_DEVICE").is_err();
     for case in fault_cases() {
         for (compute, operands, format) in TYPES {

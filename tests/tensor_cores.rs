@@ -225,7 +225,7 @@ fn random_cases(count: usize) -> Vec<Case> {
 /// hardware that cuts off instead of rounding, and once more for parts that are added up. What is
 /// off from the product of rounded factors is the adding alone: without the first summand.
 #[test]
-fn tensor_cores_are_within_their_formats_bounds() {
+pub fn tensor_cores_are_within_their_formats_bounds() {
     for case in cases() {
         let exact = case.exact(|x| x);
         let absolute = Case {

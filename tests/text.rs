@@ -1,4 +1,15 @@
-//! Text features and the encoder without weights.
+//! From class names to text features: questions, descriptions, CLIP's tokenizer and encoder, and the
+//! encoder without weights.
+
+#[cfg(feature = "http")]
+mod chain;
+#[cfg(feature = "http")]
+mod describe;
+mod features;
+mod names;
+mod questions;
+mod tokens;
+mod towers;
 
 use flipside::data::ClassInfo;
 use flipside::data::builtin::descriptions;

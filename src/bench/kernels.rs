@@ -7,7 +7,7 @@ use super::{Effort, PeerTime, Peers, Shape};
 use crate::device::{Compute, Device};
 use crate::ops::case::OpCase;
 use crate::ops::ceiling::{self, Ceilings};
-use crate::ops::conv2d::{LayerPass, LayerTensors};
+use crate::ops::conv2d::{LayerPass, ProductOperands};
 use crate::progress::Progress;
 use crate::tensor::{DType, Spec};
 use crate::{Error, Result};
@@ -267,10 +267,10 @@ fn cublas(
     let images = shape.inputs[0].maps(batch);
     let Some([m, n, k]) = conv.plain_product(map, images) else { return Ok(None) };
     let (x, w, y) = (device.alloc(4 * m * k)?, device.alloc(4 * k * n)?, device.alloc(4 * m * n)?);
-    let tensors = LayerTensors { x: x.address(), w: w.address(), y: y.address() };
+    let operands = ProductOperands { x: x.address(), w: w.address(), y: y.address() };
     let mut medians = [0.0; 2];
     for (median_ms, compute) in medians.iter_mut().zip([Compute::Exact, Compute::Tf32]) {
-        let gemm = conv.product(map, images, LayerPass::Forward, tensors, false, compute);
+        let gemm = conv.product(map, images, LayerPass::Forward, operands, false, compute);
         let Some(gemm) = gemm else { return Ok(None) };
         device.gemm(&gemm)?;
         let once = device.elapsed_ms(|| device.gemm(&gemm))?;

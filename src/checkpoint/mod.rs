@@ -1,4 +1,4 @@
-//! Checkpoints: `.pth` in, `.safetensors` in and out.
+//! Checkpoints: `.pth` and `.npy` in, `.safetensors` in and out.
 //!
 //! A file's kind is told by its content, never by its name. Whatever the bytes, opening a file
 //! ends in tensors or in one sentence that names the file and what is wrong with it; nothing in
@@ -6,6 +6,7 @@
 
 mod archive;
 pub(crate) mod atomic;
+mod npy;
 mod pickle;
 mod safetensors;
 mod state_dict;
@@ -51,7 +52,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads a `.pth` file (zip, or the format before PyTorch 1.6) or a `.safetensors` file.
+    /// Reads a `.pth` file (zip, or the format before PyTorch 1.6), a `.safetensors` file or a `.npy`
+    /// file (one array, named `tensor`).
     ///
     /// The object in a `.pth` file may be a bare tensor (it is then named `tensor`), a state dict,
     /// or a dict that holds one under `model`, `state_dict`, `module` or `model_ema`, in this
@@ -151,23 +153,35 @@ impl Checkpoint {
         Ok(self.stored(key)?.shape())
     }
 
+    /// Whether this is a safetensors file.
+    pub fn is_safetensors(&self) -> bool {
+        safetensors::header_len(&self.bytes).is_some()
+    }
+
+    fn find(&self, key: &str) -> Option<&Stored> {
+        self.places.get(key).map(|&place| &self.tensors[place].1)
+    }
+
     fn stored(&self, key: &str) -> Result<&Stored> {
-        if let Some(&place) = self.places.get(key) {
-            return Ok(&self.tensors[place].1);
-        }
+        self.find(key).ok_or_else(|| self.missing(key, ""))
+    }
+
+    /// There is no tensor `key`; `wanted` says more about it.
+    pub(crate) fn missing(&self, key: &str, wanted: &str) -> Error {
         let near = suggest::nearest(key, self.keys());
         let hint = match near.is_empty() {
             true => format!("none of its {} keys is like it", self.len()),
             false => format!("the nearest keys are {}", near.join(", ")),
         };
-        Err(Error::file(&self.path, format!("there is no tensor {}; {hint}", quote(key))))
+        Error::file(&self.path, format!("there is no tensor {}{wanted}; {hint}", quote(key)))
     }
 
     /// The values of the tensor named `key` as f32 in row-major order (see
     /// [`TensorData::to_f32`]); an [`Error::Shape`] that names the file, the key and both shapes
     /// when it isn't of `expected_shape`.
     pub fn f32(&self, key: &str, expected_shape: &[usize]) -> Result<Vec<f32>> {
-        let stored = self.stored(key)?;
+        let wanted = || format!(" of shape {expected_shape:?}");
+        let stored = self.find(key).ok_or_else(|| self.missing(key, &wanted()))?;
         if stored.shape() != expected_shape {
             let what = format!("{}: {}", self.path.display(), quote(key));
             let detail = format!("expected shape {expected_shape:?}, found {:?}", stored.shape());
@@ -202,6 +216,9 @@ fn read(bytes: &[u8]) -> Parsed<Contents> {
     if safetensors::header_len(bytes).is_some() {
         return safetensors::read(bytes);
     }
+    if bytes.starts_with(npy::MAGIC) {
+        return npy::read(bytes);
+    }
     // Protocols from 2 on state themselves first.
     if let [0x80, 2..=5, ..] = bytes {
         return torch_legacy::read(bytes)
@@ -213,7 +230,7 @@ fn read(bytes: &[u8]) -> Parsed<Contents> {
 /// Says what a file looks like that is no checkpoint.
 fn unknown_kind(bytes: &[u8]) -> String {
     let head = &bytes[..bytes.len().min(256)];
-    let wanted = "a .pth or .safetensors checkpoint is wanted";
+    let wanted = "a .pth, .safetensors or .npy file is wanted";
     if bytes.get(257..262) == Some(b"ustar") {
         return format!("is a tar archive (or a .pth from before PyTorch 0.2); {wanted}");
     }

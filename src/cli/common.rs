@@ -220,6 +220,14 @@ pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
     path.map(ClassList::open).transpose()
 }
 
+/// The class list, or the one inside the file of text features where none is named.
+pub fn class_list_of_features(path: Option<&Path>, features: &Path) -> Result<Option<ClassList>> {
+    match path {
+        Some(path) => ClassList::open(path).map(Some),
+        None => crate::text::file::class_list(features),
+    }
+}
+
 /// SHA-256 of a file's bytes, in hex.
 pub fn file_sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(|source| Error::io(path, source))?;

@@ -9,9 +9,30 @@ pub struct Args {
     /// Print JSON for machines instead of text
     #[arg(long)]
     json: bool,
+
+    /// List the kernels instead: file, threads and bytes of shared memory that a block may have
+    #[arg(long, conflicts_with = "json")]
+    kernels: bool,
+}
+
+/// One line a kernel of the GPU, by its name.
+fn list_kernels() -> String {
+    let mut kernels: Vec<_> = device::kernels().iter().filter(|info| !info.testing).collect();
+    kernels.sort_by_key(|info| info.symbol);
+    let lines: Vec<String> = kernels
+        .iter()
+        .map(|info| {
+            let device::KernelInfo { symbol, file, max_threads, shared_bytes, .. } = info;
+            format!("{symbol:<44} {file:<24} {max_threads:>5} {shared_bytes:>6}")
+        })
+        .collect();
+    lines.join("\n")
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.kernels {
+        return print(&list_kernels());
+    }
     let report = device::report();
     if args.json {
         let devices: Vec<serde_json::Value> = report

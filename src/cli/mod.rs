@@ -4,11 +4,15 @@ mod bench;
 mod common;
 mod compare;
 mod convert;
+#[cfg(feature = "http")]
+mod describe;
 mod devices;
+mod embed;
 mod eval;
 mod inject;
 mod models;
 mod predict;
+mod prompts;
 mod study;
 mod train;
 
@@ -36,6 +40,10 @@ enum Command {
     Predict(predict::Args),
     Inject(inject::Args),
     Compare(compare::Args),
+    Prompts(prompts::Args),
+    #[cfg(feature = "http")]
+    Describe(describe::Args),
+    Embed(embed::Args),
     Models(models::Args),
     Convert(convert::Args),
     Devices(devices::Args),
@@ -51,6 +59,10 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Prompts(args) => prompts::run(&args),
+        #[cfg(feature = "http")]
+        Command::Describe(args) => describe::run(&args),
+        Command::Embed(args) => embed::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),

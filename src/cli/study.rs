@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::common::{RecipeArgs, RunArgs, class_list, create_folder, print, print_json};
+use super::common::{
+    RecipeArgs, RunArgs, class_list_of_features, create_folder, print, print_json,
+};
 use crate::Error;
 use crate::models::ModelFile;
 use crate::recipe::{Recipe, Schedule};
@@ -24,11 +26,11 @@ pub struct Args {
     /// A folder with train and val, each with a folder of images a class
     #[arg(long, requires = "text_features")]
     data: Option<PathBuf>,
-    /// Text features, a matrix of classes × width: .pth or .safetensors
+    /// Text features, a matrix of classes × width: .safetensors, .pth or .npy
     #[arg(long, requires = "data")]
     text_features: Option<PathBuf>,
     /// Which row of the features belongs to which folder: lines of index, folder name, class name,
-    /// parted by tabs
+    /// parted by tabs; not needed where the features name their classes, as those of `flipside embed` do
     #[arg(long, requires = "data")]
     class_list: Option<PathBuf>,
     /// Height and width of the images of --data
@@ -80,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let recipe = args.recipe.over(base_recipe(synthetic, args.quick))?;
     let inputs = match (&args.data, &args.text_features) {
         (Some(data), Some(features)) => {
-            let classes = class_list(args.class_list.as_deref())?;
+            let classes = class_list_of_features(args.class_list.as_deref(), features)?;
             let size = args.image_size.unwrap_or(file.input.size);
             Inputs::folder(&file, size, data, features, classes.as_ref())?
         }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::common::{
-    RecipeArgs, RunArgs, class_list, create_folder, file_sha256, print, print_json,
+    RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256, print,
+    print_json,
 };
 use crate::Error;
 use crate::models::{ModelFile, set_head_rows};
@@ -23,13 +24,14 @@ pub struct Args {
     /// A folder with train and val, each with a folder of images a class
     #[arg(long)]
     data: PathBuf,
-    /// Start a text-guided head from these features (.pth or .safetensors)
+    /// Start a text-guided head from these features (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
     /// A text-guided head of this width with random rows
     #[arg(long, conflicts_with = "text_features")]
     random_rows: Option<usize>,
-    /// Which row of the features belongs to which folder: lines of index, folder name, class name
+    /// Which row of the features belongs to which folder: lines of index, folder name, class name,
+    /// parted by tabs; not needed where the features name their classes, as those of `flipside embed` do
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Height and width of the images; the model file's if absent
@@ -59,7 +61,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let file = ModelFile::open(&args.model)?;
     let recipe = args.recipe.over(file.recipe.clone())?;
     let image_size = args.image_size.unwrap_or(file.input.size);
-    let classes = class_list(args.class_list.as_deref())?;
+    let classes = match &args.text_features {
+        Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,
+        None => class_list(args.class_list.as_deref())?,
+    };
     let [train, validation] = folder_sources(&file, image_size, &args.data, classes.as_ref())?;
     let (head, start, rows) = match (&args.text_features, args.random_rows) {
         (Some(path), _) => {

@@ -30,11 +30,13 @@ pub struct EmulatorOptions {
     pub order: ThreadOrder,
     /// Whether blocks run at the same time.
     pub parallel: bool,
+    /// The deliberate error that kernels have, by its name; see [`kernels::mutants`].
+    pub mutant: Option<&'static str>,
 }
 
 impl Default for EmulatorOptions {
     fn default() -> Self {
-        EmulatorOptions { order: ThreadOrder::Forward, parallel: true }
+        EmulatorOptions { order: ThreadOrder::Forward, parallel: true, mutant: None }
     }
 }
 
@@ -154,15 +156,9 @@ pub(super) fn launch(
         ThreadOrder::Reverse => (1, 0),
         ThreadOrder::Shuffle(seed) => (2, seed),
     };
-    let launch = Launch {
-        run: kernels::run_of(number),
-        args: aligned.as_ptr().cast(),
-        grid,
-        block,
-        shared_bytes: info.shared_bytes,
-        order,
-        seed,
-    };
+    let (run, shared_bytes) = kernels::code_of(number, options.mutant)?;
+    let launch =
+        Launch { run, args: aligned.as_ptr().cast(), grid, block, shared_bytes, order, seed };
     let [width, height, depth] = grid.map(u64::from);
     let count = width * height * depth;
     let first_failed = AtomicU64::new(u64::MAX);

@@ -138,6 +138,23 @@ pub(super) struct KernelFile {
     wide: Option<fn() -> *const FileTable>,
 }
 
+/// A kernel file with one deliberate error, for the emulator: what
+/// `kernels/emulator/testing/mutants/` says of it. `tests/mutants.rs` demands that the error is
+/// noticed.
+#[derive(Debug)]
+pub struct Mutant {
+    /// What [`EmulatorOptions::mutant`](super::EmulatorOptions) calls it.
+    pub name: &'static str,
+    /// The kernel file that has the error.
+    pub file: &'static str,
+    /// The kinds of operations that the test is narrowed to; empty: all.
+    pub cases: &'static [&'static str],
+    /// The test that fails under it: module and function.
+    pub test: &'static str,
+    /// What the error is like.
+    pub why: &'static str,
+}
+
 include!(concat!(env!("OUT_DIR"), "/kernel_files.rs"));
 
 struct Structure {
@@ -151,6 +168,8 @@ struct Table {
     file: Vec<usize>,
     by_symbol: HashMap<&'static str, usize>,
     structures: HashMap<&'static str, Structure>,
+    /// Code and shared memory of kernels with errors, by mutant and symbol.
+    mutants: HashMap<(&'static str, &'static str), (RunKernel, u32)>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -172,24 +191,14 @@ fn table() -> &'static Table {
             file: Vec::new(),
             by_symbol: HashMap::new(),
             structures: HashMap::new(),
+            mutants: HashMap::new(),
         };
         for (number, file) in FILES.iter().enumerate() {
             let compiled = match file.wide {
                 Some(wide) if processor_is_wide() => wide(),
                 _ => (file.table)(),
             };
-            // SAFETY: constants that build.rs has generated for the linked objects: arrays of the
-            // stated lengths, strings that end in a zero byte.
-            let (kernels, fields, text) = unsafe {
-                let compiled = &*compiled;
-                (
-                    raw_slice(compiled.kernels, compiled.kernel_count),
-                    raw_slice(compiled.fields, compiled.field_count),
-                    |text: *const c_char| -> &'static str {
-                        CStr::from_ptr(text).to_str().expect("C++ identifiers are ASCII")
-                    },
-                )
-            };
+            let (kernels, fields) = contents(compiled);
             for entry in kernels {
                 table.by_symbol.insert(text(entry.symbol), table.kernels.len());
                 table.kernels.push(KernelInfo {
@@ -217,8 +226,32 @@ fn table() -> &'static Table {
                 ));
             }
         }
+        for (mutant, compiled) in MUTANTS {
+            for entry in contents(compiled()).0 {
+                let key = (mutant.name, text(entry.symbol));
+                table.mutants.insert(key, (entry.run, entry.shared_bytes));
+            }
+        }
         table
     })
+}
+
+/// What one of the tables that build.rs has generated holds.
+fn contents(compiled: *const FileTable) -> (&'static [KernelEntry], &'static [FieldEntry]) {
+    // SAFETY: a constant of a linked object: arrays of the stated lengths.
+    unsafe {
+        let compiled = &*compiled;
+        (
+            raw_slice(compiled.kernels, compiled.kernel_count),
+            raw_slice(compiled.fields, compiled.field_count),
+        )
+    }
+}
+
+/// A name in such a table.
+fn text(name: *const c_char) -> &'static str {
+    // SAFETY: a string of a linked object that ends in a zero byte.
+    unsafe { CStr::from_ptr(name) }.to_str().expect("C++ identifiers are ASCII")
 }
 
 /// # Safety
@@ -289,9 +322,22 @@ pub(super) fn find(symbol: &str) -> Result<(usize, &'static KernelInfo)> {
     }
 }
 
-/// The emulated code of a kernel.
-pub(super) fn run_of(number: usize) -> RunKernel {
-    table().run[number]
+/// The emulated code of a kernel, and the shared memory of a block; with a mutant's error, if it has
+/// one in this kernel's file.
+pub(super) fn code_of(number: usize, mutant: Option<&'static str>) -> Result<(RunKernel, u32)> {
+    let table = table();
+    let info = &table.kernels[number];
+    let right = (table.run[number], info.shared_bytes);
+    let Some(name) = mutant else { return Ok(right) };
+    if MUTANTS.iter().all(|(mutant, _)| mutant.name != name) {
+        return Err(refused(info.symbol, format!("there is no mutant `{name}`")));
+    }
+    Ok(table.mutants.get(&(name, info.symbol)).copied().unwrap_or(right))
+}
+
+/// Every deliberate error that tests must notice; none in a program built for sanitizers.
+pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
+    MUTANTS.iter().map(|(mutant, _)| mutant)
 }
 
 /// The numbers of the kernels that stand in file number `file`.

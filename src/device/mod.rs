@@ -100,9 +100,12 @@ impl Device {
     }
 
     fn new(backend: Backend) -> Device {
-        let capture = graph::Capture::default();
-        let counters = work::Counters::default();
-        Device(Arc::new(Inner { backend, capture, counters }), Compute::Exact)
+        let inner = Inner {
+            backend,
+            capture: graph::Capture::default(),
+            counters: work::Counters::default(),
+        };
+        Device(Arc::new(inner), Compute::Exact)
     }
 
     /// The host's processor.

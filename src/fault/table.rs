@@ -63,7 +63,7 @@ impl FaultEntry {
     pub fn lands_at(&self, map: Map) -> Option<usize> {
         let element = self.element as usize;
         let from = element % map.pixels() * map.channels + element / map.pixels();
-        let to = (4 * from as u64 ^ 1u64.checked_shl(self.k)?) / 4;
+        let to = ((4 * from as u64) ^ 1u64.checked_shl(self.k)?) / 4;
         let to = usize::try_from(to).ok().filter(|to| *to < map.elements())?;
         Some(to % map.channels * map.pixels() + to / map.channels)
     }

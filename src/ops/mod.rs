@@ -23,6 +23,7 @@ pub mod ema;
 pub(crate) mod epilogue;
 mod exponential;
 pub mod gated_sum;
+pub mod gather;
 pub(crate) mod gemm;
 pub mod grad_norm;
 pub mod l2_normalize;
@@ -253,12 +254,15 @@ pub fn check_layouts() -> Result<Vec<&'static str>> {
         checked::<conv2d::DepthwiseArgs>(),
         checked::<conv2d::DepthwiseWeightArgs>(),
         checked::<conv2d::DepthwiseWeightTotalArgs>(),
+        checked::<conv2d::check::Conv2dCheckArgs>(),
         checked::<conv2d::Conv2dTotalArgs>(),
         checked::<cross_entropy::CrossEntropyForwardArgs>(),
         checked::<cross_entropy::CrossEntropyBackwardArgs>(),
         checked::<dropout::DropoutArgs>(),
         checked::<ema::EmaUpdateArgs>(),
         checked::<EpilogueArgs>(),
+        checked::<gather::GatherForwardArgs>(),
+        checked::<gather::GatherBackwardArgs>(),
         checked::<grad_norm::GradNormPartialsArgs>(),
         checked::<grad_norm::GradNormTotalArgs>(),
         checked::<l2_normalize::L2NormalizeForwardArgs>(),

@@ -28,8 +28,13 @@ pub(crate) fn quads(batch: Tensor) -> [u32; 3] {
 /// The grid for every pixel of a batch, the capacity's, four channels a thread.
 pub(crate) fn channel_quads(batch: Tensor) -> [u32; 3] {
     let map = batch.map();
-    let quads = (map.pixels() * map.channels.div_ceil(4)) as u32;
-    [batch.images as u32 * quads.div_ceil(THREADS), 1, 1]
+    channel_quad_grid(batch.images, map.pixels(), map.channels)
+}
+
+/// The grid for `images` maps of so many pixels and channels, four channels a thread.
+pub(crate) fn channel_quad_grid(images: usize, pixels: usize, channels: usize) -> [u32; 3] {
+    let quads = (pixels * channels.div_ceil(4)) as u32;
+    [images as u32 * quads.div_ceil(THREADS), 1, 1]
 }
 
 /// Threads of a pixel whose sums are taken in tiles.

@@ -4,12 +4,14 @@ mod bench;
 mod comparison;
 mod models;
 mod run;
+mod similarity;
 mod study;
 
 pub use bench::{kernels_text, overhead_text};
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::run_text;
+pub use similarity::similarity_text;
 pub use study::study_text;
 
 use comfy_table::presets::ASCII_MARKDOWN;

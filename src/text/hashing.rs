@@ -11,6 +11,7 @@
 //! pairs and 1/2 for runs; the sum is divided by its Euclidean norm.
 
 use super::TextFeatures;
+use super::average::{Averaging, class_features};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -66,23 +67,16 @@ impl NgramHasher {
         &self,
         classes: &[(String, T)],
     ) -> Result<TextFeatures> {
-        let mut rows = Vec::with_capacity(classes.len() * self.width);
-        for (name, texts) in classes {
-            let texts = texts.as_ref();
-            let mut mean = vec![0f64; self.width];
-            for text in texts {
-                for (sum, value) in mean.iter_mut().zip(self.encode(text.as_ref())) {
-                    *sum += f64::from(value);
-                }
-            }
-            if mean.iter().all(|&value| value == 0.0) {
-                let detail = format!("the class \"{name}\" has no descriptions to encode");
-                return Err(Error::usage(detail));
-            }
-            rows.extend(mean.iter().map(|sum| (sum / texts.len() as f64) as f32));
-        }
-        let names = classes.iter().map(|(name, _)| name.clone()).collect();
-        TextFeatures::from_rows(names, rows, self.width)
+        let (names, texts): (Vec<String>, Vec<&[S]>) =
+            classes.iter().map(|(name, texts)| (name.clone(), texts.as_ref())).unzip();
+        // The vectors have unit length as they are.
+        let averaging = Averaging { unit_texts: false, unit_rows: false };
+        class_features(names, &texts, self.width, averaging, |texts| Ok(self.encode_all(texts)))
+    }
+
+    /// The unit vectors of texts, one behind the other.
+    pub fn encode_all(&self, texts: &[&str]) -> Vec<f32> {
+        texts.iter().flat_map(|text| self.encode(text)).collect()
     }
 
     fn sum(&self, text: &str) -> Vec<f64> {

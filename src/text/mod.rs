@@ -1,7 +1,20 @@
-//! Text features: a vector a class, from which the head of a text-guided classifier starts.
+//! From class names to text features: questions about classes, descriptions that answer them, and a
+//! vector a class, from which the head of a text-guided classifier starts.
 
+pub mod average;
+#[cfg(feature = "http")]
+pub mod describe;
+pub mod descriptions;
+pub mod encoder;
 pub mod file;
 pub mod hashing;
+pub(crate) mod lines;
+pub mod questions;
+pub mod similarity;
+pub mod tokenizer;
+
+pub use encoder::TextEncoder;
+pub use tokenizer::{Tokenizer, Tokens};
 
 use crate::data::ClassInfo;
 use crate::{Error, Result};
@@ -16,9 +29,6 @@ pub struct TextFeatures {
     /// Dimensions of the text encoder; 512 for the CLIP models in use.
     pub width: usize,
 }
-
-/// How many missing classes an error names.
-const NAMED: usize = 8;
 
 impl TextFeatures {
     /// Features from their rows.
@@ -83,11 +93,7 @@ impl TextFeatures {
             .map(|class| class.name.as_str())
             .collect();
         if !missing.is_empty() {
-            let mut list = missing[..missing.len().min(NAMED)].join(", ");
-            if missing.len() > NAMED {
-                list.push_str(&format!(" and {} more", missing.len() - NAMED));
-            }
-            let detail = format!("the text features have no row for {list}");
+            let detail = format!("the text features have no row for {}", enumerate(&missing));
             return Err(Error::usage(detail));
         }
         let indices: Vec<usize> = classes.iter().filter_map(index).collect();
@@ -97,4 +103,16 @@ impl TextFeatures {
             self.width,
         )
     }
+}
+
+/// How many of a list of names a sentence has room for.
+const NAMED: usize = 8;
+
+/// Names in a sentence, the first few of them.
+pub(crate) fn enumerate(names: &[&str]) -> String {
+    let mut list = names[..names.len().min(NAMED)].join(", ");
+    if names.len() > NAMED {
+        list.push_str(&format!(" and {} more", names.len() - NAMED));
+    }
+    list
 }

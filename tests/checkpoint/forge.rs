@@ -2,21 +2,55 @@
 
 /// The pickle of one bare tensor over storage `0`.
 pub fn tensor(class: &str, len: i32, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
-    let mut p = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((".to_vec();
-    text(&mut p, "storage");
+    let mut p = b"\x80\x02".to_vec();
+    rebuilt(&mut p, "0", class, len, offset, shape, strides);
+    p.push(b'.');
+    p
+}
+
+/// A `.pth` file of a state dict of f32 tensors, each with a storage of its own.
+pub fn state_dict(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+    let mut p = b"\x80\x02}(".to_vec();
+    let mut storages = Vec::new();
+    for (number, (name, shape, values)) in tensors.iter().enumerate() {
+        text(&mut p, name);
+        let shape: Vec<i32> = shape.iter().map(|n| *n as i32).collect();
+        let strides: Vec<i32> = (0..shape.len()).map(|d| shape[d + 1..].iter().product()).collect();
+        let storage = number.to_string();
+        rebuilt(&mut p, &storage, "FloatStorage", values.len() as i32, 0, &shape, &strides);
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        storages.push((format!("a/data/{storage}"), bytes));
+    }
+    p.extend(b"u.");
+    let mut entries: Vec<(&str, &[u8])> = vec![("a/data.pkl", &p), ("a/byteorder", b"little")];
+    entries.extend(storages.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    zip(&entries, false)
+}
+
+/// A tensor over `storage`, as PyTorch pickles it.
+fn rebuilt(
+    p: &mut Vec<u8>,
+    storage: &str,
+    class: &str,
+    len: i32,
+    offset: i32,
+    shape: &[i32],
+    strides: &[i32],
+) {
+    p.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    text(p, "storage");
     p.extend(format!("ctorch\n{class}\n").bytes());
-    text(&mut p, "0");
-    text(&mut p, "cpu");
-    int(&mut p, len);
+    text(p, storage);
+    text(p, "cpu");
+    int(p, len);
     p.extend(b"tQ");
-    int(&mut p, offset);
+    int(p, offset);
     for dims in [shape, strides] {
         p.push(b'(');
-        dims.iter().for_each(|&n| int(&mut p, n));
+        dims.iter().for_each(|&n| int(p, n));
         p.push(b't');
     }
-    p.extend(b"\x89ccollections\nOrderedDict\n)RtR.");
-    p
+    p.extend(b"\x89ccollections\nOrderedDict\n)RtR");
 }
 
 fn int(pickle: &mut Vec<u8>, value: i32) {

@@ -1,5 +1,5 @@
 //! A property of every file whatever: it is read or refused in bounded time and memory, without a
-//! panic. 10,000 mutated files say so: checkpoints of each format, and model files.
+//! panic. 11,000 mutated files say so: checkpoints of each format, and model files.
 //!
 //! Mutations are blind (bits, bytes, spans) or know the format: the opcodes of the pickle inside a
 //! zip whose checksums are right again, a safetensors header whose length is right again, the
@@ -24,10 +24,11 @@ use super::damage::samples;
 use super::forge;
 use crate::allocations::peak_of;
 
-/// Files of each kind; 10,000 together.
+/// Files of each kind; 11,000 together.
 const ZIPS: usize = 5_000;
 const LEGACY: usize = 1_500;
 const SAFETENSORS: usize = 1_500;
+const NPY: usize = 1_000;
 const MODELS: usize = 2_000;
 
 /// No file of some kilobytes may take longer; they take a millisecond or less, on an idle machine.
@@ -222,6 +223,24 @@ fn mutated_checkpoints_are_read_or_refused_in_bounded_time_and_memory() {
     }
     println!("safetensors: {tally:?}");
     assert!(tally.accepted > SAFETENSORS / 50 && tally.inside > SAFETENSORS / 3, "{tally:?}");
+
+    let arrays = ["fortran_cube", "little_f2", "version_3", "objects"].map(|name| {
+        fs::read(crate::root().join(format!("tests/fixtures/npy/{name}.npy"))).unwrap()
+    });
+    let mut tally = Tally::default();
+    for n in 0..NPY {
+        let (sample, other) = (dice.pick(&arrays), dice.pick(&arrays));
+        let mut bytes = blindly(&mut dice, sample, other);
+        if n % 2 == 0 {
+            // In the header's text alone, most of which is blanks.
+            bytes = sample.clone();
+            let at = 10 + dice.below(60);
+            bytes[at] = *dice.pick(b"0123456789(),:'<>|{}fOiTF ");
+        }
+        tally.judge_checkpoint(&format!("npy {n}"), bytes, &model);
+    }
+    println!("npy: {tally:?}");
+    assert!(tally.accepted > NPY / 50 && tally.inside > NPY / 6, "{tally:?}");
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn armed_kernels_without_faults_have_the_clean_bits() {
 /// One fault of each site: the outputs that it reaches have the bits of a loop that it is applied in, all
 /// others the clean ones.
 #[test]
-fn a_fault_reaches_what_its_site_says_and_nothing_else() {
+pub fn a_fault_reaches_what_its_site_says_and_nothing_else() {
     for layer in layers() {
         let clean = layer.all(&[]);
         for (site, fault) in SITES.iter().zip(drawn(&layer, &SITES, SITES.len(), "one fault")) {

@@ -1,12 +1,9 @@
-//! A layer as a plain matrix product, for cuBLAS: where fast training and evaluation may use it. Exact
-//! passes and campaigns don't.
+//! A layer as a plain matrix product of cuBLAS, which `flipside bench kernels` sets beside this crate's
+//! kernels. No pass of a network uses it.
 
 use super::Conv2d;
 use crate::device::{Compute, Gemm};
 use crate::tensor::Map;
-
-/// Multiply-accumulates from which a library's product is worth its launch.
-const LARGE: usize = 1 << 26;
 
 /// A pass of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +19,7 @@ pub enum LayerPass {
 /// Where a layer's tensors lie: values of the input and the output, or their gradients, whichever the
 /// pass reads and writes.
 #[derive(Clone, Copy, Debug)]
-pub struct LayerTensors {
+pub struct ProductOperands {
     pub x: u64,
     pub w: u64,
     pub y: u64,
@@ -44,25 +41,18 @@ impl Conv2d {
         unpadded.then(|| [rows, self.out_channels, self.terms()])
     }
 
-    /// Whether the library may take this layer where it multiplies as `compute` says: a plain product, a
-    /// large one, and never an exact one.
-    pub fn suits_library(&self, input: Map, images: usize, compute: Compute) -> bool {
-        let sizes = self.plain_product(input, images).filter(|_| compute != Compute::Exact);
-        sizes.is_some_and(|sizes| sizes.iter().product::<usize>() >= LARGE)
-    }
-
     /// The library's product for a pass of a layer that is a plain one.
     pub fn product(
         &self,
         input: Map,
         images: usize,
         pass: LayerPass,
-        tensors: LayerTensors,
+        operands: ProductOperands,
         accumulate: bool,
         compute: Compute,
     ) -> Option<Gemm> {
         let [rows, outputs, terms] = self.plain_product(input, images)?;
-        let LayerTensors { x, w, y } = tensors;
+        let ProductOperands { x, w, y } = operands;
         // X is rows × terms, W terms × outputs, Y rows × outputs.
         let (sizes, factors, transposed, c) = match pass {
             LayerPass::Forward => ([rows, outputs, terms], [x, w], [false, false], y),

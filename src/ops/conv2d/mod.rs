@@ -3,6 +3,7 @@
 //!
 //! Padding taps multiply by zero (0·Inf = NaN). Weights are stored (R, S, C/groups, O).
 
+pub mod check;
 mod cpu;
 mod cuda;
 mod depthwise;
@@ -26,7 +27,7 @@ use crate::{Error, Result};
 
 pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
-pub use library::{LayerPass, LayerTensors};
+pub use library::{LayerPass, ProductOperands};
 pub use tensor_core::Operands;
 
 /// A convolution's numbers. Pairs are (rows, columns).

@@ -1,0 +1,252 @@
+//! `flipside embed`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::common::{RunArgs, class_list, file_sha256, print, print_json};
+use crate::checkpoint::atomic;
+use crate::data::ClassList;
+use crate::device::Device;
+use crate::ops::Op;
+use crate::ops::activation::Activation;
+use crate::progress::Progress;
+use crate::report::similarity_text;
+use crate::text::average::{Averaging, class_features};
+use crate::text::descriptions::Descriptions;
+use crate::text::hashing::NgramHasher;
+use crate::text::similarity::{Pair, Similarity, picture};
+use crate::text::tokenizer::CONTEXT;
+use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, enumerate, file};
+use crate::{Error, Result};
+
+/// Turn descriptions into text features, import features, or look at some
+///
+/// --descriptions: each text goes through CLIP's text encoder (or, without weights, hashed n-grams);
+/// the vectors of a class are divided by their norms, averaged, and divided by the norm again, as the
+/// published features from descriptions are (rows of length 1). --raw-texts and --raw-rows leave out
+/// the first and the last division; both together, on plain templates, give rows like the published
+/// ones of "a photo of a". The head divides rows by their norms in any case.
+///
+/// --import: a matrix of classes × width that was made elsewhere (.pth, .npy, safetensors), its values
+/// as they are. What is written names its classes, so that --text-features needs no --class-list.
+///
+/// --describe: norms, cosines, the closest classes, a picture of all cosines.
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["descriptions", "import", "describe"]))]
+#[command(group = clap::ArgGroup::new("encoders").args(["encoder", "hashing"]))]
+pub struct Args {
+    /// Descriptions: lines of {"class": ID, "text": TEXT}, from `flipside describe`, `flipside prompts
+    /// --plain`, or elsewhere
+    #[arg(long, value_name = "FILE", requires_all = ["classes", "encoders", "out"])]
+    descriptions: Option<PathBuf>,
+    /// Features to import
+    #[arg(long, value_name = "FILE", requires_all = ["classes", "out"])]
+    import: Option<PathBuf>,
+    /// Features to look at
+    #[arg(long, value_name = "FILE")]
+    describe: Option<PathBuf>,
+    /// The classes, row by row: lines of index, id (folder name), class name, parted by tabs
+    #[arg(long, value_name = "FILE")]
+    classes: Option<PathBuf>,
+    /// CLIP's weights: .pth, .bin or safetensors, under the names of Hugging Face, OpenAI or OpenCLIP
+    #[arg(long, value_name = "CHECKPOINT", requires = "descriptions")]
+    encoder: Option<PathBuf>,
+    /// The encoder's merges, as text or gzipped; CLIP's own if absent
+    #[arg(long, value_name = "FILE", requires = "encoder")]
+    tokenizer: Option<PathBuf>,
+    /// The encoder's activation, gelu or quick_gelu, whatever its names and configuration say
+    #[arg(long, requires = "encoder", value_parser = parse_activation)]
+    activation: Option<Activation>,
+    /// No encoder: hashed n-grams of letters and words, in so many dimensions. They know spelling,
+    /// nothing of meaning
+    #[arg(long, value_name = "WIDTH", requires = "descriptions", num_args = 0..=1,
+          default_missing_value = "512", value_parser = clap::value_parser!(u16).range(1..))]
+    hashing: Option<u16>,
+    /// Don't divide a text's vector by its norm before the mean: longer ones weigh more
+    #[arg(long, requires = "descriptions")]
+    raw_texts: bool,
+    /// Don't divide the mean by its norm
+    #[arg(long, requires = "descriptions")]
+    raw_rows: bool,
+    /// The safetensors file to write; one that is there is replaced, whole or not at all
+    #[arg(long, value_name = "FILE", conflicts_with = "describe")]
+    out: Option<PathBuf>,
+    /// Write all cosines as a picture: white is 1, black the lowest
+    #[arg(long, value_name = "FILE.png", requires = "describe")]
+    picture: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn parse_activation(text: &str) -> std::result::Result<Activation, String> {
+    match text {
+        "gelu" => Ok(Activation::Gelu),
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        _ => Err("is gelu or quick_gelu".into()),
+    }
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let device = args.run.start()?;
+    let classes = class_list(args.classes.as_deref())?;
+    match (args, classes) {
+        (Args { describe: Some(path), .. }, classes) => look(args, path, classes.as_ref()),
+        (Args { import: Some(path), out: Some(out), .. }, Some(classes)) => {
+            let features = file::open(path, Some(&classes))?;
+            let facts = BTreeMap::from([
+                ("imported".into(), file_name(path)),
+                ("imported_sha256".into(), file_sha256(path)?),
+            ]);
+            file::save(out, &features, &classes, &facts)?;
+            done(args, out, &features, facts)
+        }
+        (Args { descriptions: Some(path), out: Some(out), .. }, Some(classes)) => {
+            embed(args, path, out, &classes, &device)
+        }
+        _ => Err(Error::usage("--out and --classes are needed").into()),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// From descriptions to a file of features.
+fn embed(
+    args: &Args,
+    path: &Path,
+    out: &Path,
+    classes: &ClassList,
+    device: &Device,
+) -> anyhow::Result<()> {
+    let progress = args.run.progress();
+    let descriptions = Descriptions::open(path, classes)?;
+    if !descriptions.foreign.is_empty() {
+        let foreign: Vec<&str> = descriptions.foreign.iter().map(String::as_str).collect();
+        let text =
+            format!("{}: left out, not in the class list: {}", path.display(), enumerate(&foreign));
+        progress.line(&text);
+    }
+    let names = classes.entries().iter().map(|entry| entry.name.clone()).collect();
+    let texts = &descriptions.texts;
+    let averaging = Averaging { unit_texts: !args.raw_texts, unit_rows: !args.raw_rows };
+    let mut facts = BTreeMap::from([
+        ("averaging".to_string(), averaging.describe().to_string()),
+        ("descriptions".into(), file_name(path)),
+        ("descriptions_sha256".into(), file_sha256(path)?),
+        ("texts".into(), descriptions.len().to_string()),
+    ]);
+    let features = match (&args.encoder, args.hashing) {
+        (Some(checkpoint), _) => {
+            let tokenizer = match &args.tokenizer {
+                Some(path) => {
+                    facts.insert("tokenizer_sha256".into(), file_sha256(path)?);
+                    Tokenizer::from_file(path)?
+                }
+                None => Tokenizer::clip(),
+            };
+            let mut encoder = TextEncoder::open_as(checkpoint, device, args.activation)?;
+            facts.insert("encoder".into(), file_name(checkpoint));
+            facts.insert("encoder_sha256".into(), file_sha256(checkpoint)?);
+            let config = encoder.config();
+            // Names and files don't always tell: a wrong one spoils the features, and nothing else shows it.
+            let activation = format!("{}, {}", config.activation.kind(), config.activation_source);
+            progress.line(&format!("{}: activation {activation}", checkpoint.display()));
+            facts.insert("activation".into(), activation);
+            let width = encoder.width();
+            let mut truncated = 0;
+            let features = class_features(names, texts, width, averaging, |texts| {
+                let tokens: Vec<Tokens> = texts.iter().map(|text| tokenizer.encode(text)).collect();
+                truncated = tokens.iter().filter(|tokens| tokens.truncated).count();
+                encoder.encode_with(&tokens, progress.as_ref())
+            })?;
+            facts.insert("truncated".into(), truncated.to_string());
+            features
+        }
+        (None, Some(width)) => {
+            let hasher = NgramHasher::new(width.into())?;
+            facts.insert("encoder".into(), "hashed n-grams".into());
+            class_features(names, texts, hasher.width(), averaging, |texts| {
+                Ok(hasher.encode_all(texts))
+            })?
+        }
+        (None, None) => return Err(Error::usage("--encoder or --hashing is needed").into()),
+    };
+    warn_of_uneven(texts, progress.as_ref());
+    file::save(out, &features, classes, &facts)?;
+    done(args, out, &features, facts)
+}
+
+/// Classes of fewer texts than others are noisier; most often a run of `describe` isn't over.
+fn warn_of_uneven(texts: &[Vec<String>], progress: &dyn Progress) {
+    let counts = || texts.iter().map(Vec::len);
+    if let (Some(least), Some(most)) = (counts().min(), counts().max())
+        && least < most
+    {
+        progress.line(&format!("warning: classes have {least} to {most} texts each"));
+    }
+}
+
+/// Says what was written.
+fn done(
+    args: &Args,
+    out: &Path,
+    features: &TextFeatures,
+    facts: BTreeMap<String, String>,
+) -> anyhow::Result<()> {
+    let (classes, width) = (features.len(), features.width);
+    let sha256 = file_sha256(out)?;
+    if args.run.json {
+        return print_json(&serde_json::json!({
+            "out": out, "out_sha256": sha256, "classes": classes, "width": width, "made_of": facts,
+        }));
+    }
+    let texts = facts.get("texts").map_or_else(String::new, |n| format!(" from {n} texts"));
+    let truncated = match facts.get("truncated") {
+        Some(n) if n != "0" => format!(", {n} of them cut off at {CONTEXT} tokens"),
+        _ => String::new(),
+    };
+    let out = out.display();
+    print(&format!("{out}: {classes} classes × {width}{texts}{truncated} (SHA-256 {sha256})"))
+}
+
+/// `--describe`.
+fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result<()> {
+    let features = file::open(path, classes)?;
+    let similarity = Similarity::of(&features);
+    if let Some(out) = &args.picture {
+        write_png(out, &picture(&features)?)?;
+    }
+    if !args.run.json {
+        return print(&similarity_text(&features, &similarity));
+    }
+    let names = &features.names;
+    let pairs = |pairs: &[Pair]| -> Vec<serde_json::Value> {
+        pairs
+            .iter()
+            .map(|pair| {
+                let (first, second) = (pair.first, pair.second);
+                serde_json::json!({
+                    "row": first, "name": names[first], "other_row": second,
+                    "other_name": names[second], "cosine": pair.cosine,
+                })
+            })
+            .collect()
+    };
+    let [least, mean, most] = similarity.norms;
+    print_json(&serde_json::json!({
+        "classes": similarity.classes, "width": similarity.width,
+        "norms": {"least": least, "mean": mean, "most": most},
+        "mean_cosine": similarity.mean_cosine,
+        "nearest": pairs(&similarity.nearest),
+        "near_duplicates": pairs(&similarity.near_duplicates),
+    }))
+}
+
+fn write_png(path: &Path, picture: &image::GrayImage) -> Result<()> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|error| Error::file(path, format!("can't be made a PNG: {error}")))?;
+    atomic::write(path, |out| out.write_all(bytes.get_ref()))
+}

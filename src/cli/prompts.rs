@@ -1,0 +1,59 @@
+//! `flipside prompts`.
+
+use std::path::PathBuf;
+
+use super::common::print;
+use crate::checkpoint::atomic;
+use crate::data::ClassList;
+use crate::error::Result;
+use crate::text::descriptions::PlainDescription;
+use crate::text::lines;
+use crate::text::questions::{Question, Templates, shared_names};
+
+/// Write the questions that a language model is to answer about each class
+///
+/// JSON Lines of class, name, template (from 0) and question, class by class. With --plain the
+/// filled templates are descriptions themselves, ready for `flipside embed`: lines have a text
+/// instead of a question. Names go into {class} as the list has them; "a" before a vowel stays "a".
+#[derive(clap::Args)]
+pub struct Args {
+    /// The classes: lines of index, id (folder name), class name, parted by tabs
+    #[arg(long, value_name = "FILE")]
+    classes: PathBuf,
+    /// Templates of your own, one a line, each with {class}; lines that start with # are comments
+    #[arg(long, value_name = "FILE")]
+    templates: Option<PathBuf>,
+    /// Templates are descriptions, not questions; without --templates "a photo of a {class}"
+    #[arg(long)]
+    plain: bool,
+    /// The file to write; the standard output if absent
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let classes = ClassList::open(&args.classes)?;
+    let templates = match (&args.templates, args.plain) {
+        (Some(path), _) => Templates::open(path)?,
+        (None, true) => Templates::plain(),
+        (None, false) => Templates::questions(),
+    };
+    for (name, ids) in shared_names(&classes) {
+        eprintln!(
+            "note: {} are all called \"{name}\" and get the same sentences; tell them apart in {}",
+            ids.join(" and "),
+            args.classes.display()
+        );
+    }
+    let sentences = templates.about(&classes);
+    let text: String = if args.plain {
+        sentences.map(|s| lines::line(&PlainDescription::from(s))).collect::<Result<_>>()?
+    } else {
+        sentences.map(|s| lines::line(&Question::from(s))).collect::<Result<_>>()?
+    };
+    let Some(out) = &args.out else { return print(&text) };
+    atomic::write(out, |file| file.write_all(text.as_bytes()))?;
+    let (c, d) = (classes.len(), templates.sentences().len());
+    let what = if args.plain { "descriptions" } else { "questions" };
+    print(&format!("{}: {} {what} ({c} classes × {d})", out.display(), c * d))
+}

@@ -1,0 +1,82 @@
+//! Arguments and grids of `kernels/gather.cu`.
+
+use super::Gather;
+use crate::Result;
+use crate::kernel_args;
+use crate::ops::{Backward, Forward, place};
+use crate::tensor::{Map, Tensor};
+
+kernel_args! {
+    /// From x to y.
+    pub struct GatherForwardArgs {
+        pub x: u64,
+        pub indices: u64,
+        pub y: u64,
+        pub state: u64,
+        pub rows: u32,
+        pub width: u32,
+        pub pixels: u32,
+        /// 1 where each image has rows of its own.
+        pub own_rows: u32,
+    }
+    /// From dy to dx.
+    pub struct GatherBackwardArgs {
+        pub dy: u64,
+        pub indices: u64,
+        pub dx: u64,
+        pub state: u64,
+        pub rows: u32,
+        pub width: u32,
+        pub pixels: u32,
+        /// 1 where each image has rows of its own.
+        pub own_rows: u32,
+        pub accumulate: u32,
+        pub unused: u32,
+    }
+}
+
+/// Number and width of the rows, and whether each image has its own.
+fn rows(op: &Gather, inputs: &[Tensor]) -> (u32, u32, u32) {
+    let maps: Vec<Map> = inputs.iter().map(|input| input.map()).collect();
+    let (rows, width) = op.rows(&maps);
+    (rows as u32, width as u32, (*op == Gather::Pixels).into())
+}
+
+pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
+    let kernel = "gather_forward_f32";
+    ctx.require_whole(kernel)?;
+    let (rows, width, own_rows) = rows(op, ctx.inputs);
+    let x = if own_rows == 1 { ctx.inputs[0] } else { ctx.params[0] };
+    let args = GatherForwardArgs {
+        x: x.address,
+        indices: ctx.inputs[op.indices()].address,
+        y: ctx.output.address,
+        state: ctx.state_address,
+        rows,
+        width,
+        pixels: ctx.output_map().pixels() as u32,
+        own_rows,
+    };
+    ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)
+}
+
+pub fn backward(op: &Gather, ctx: &mut Backward<'_>) -> Result<()> {
+    let (rows, width, own_rows) = rows(op, ctx.inputs);
+    let gradients = if own_rows == 1 { ctx.input_gradients } else { ctx.param_gradients };
+    let Some(dx) = gradients[0] else { return Ok(()) };
+    let args = GatherBackwardArgs {
+        dy: ctx.output_gradient.address,
+        indices: ctx.inputs[op.indices()].address,
+        dx: dx.tensor.address,
+        state: ctx.state_address,
+        rows,
+        width,
+        pixels: ctx.output_map().pixels() as u32,
+        own_rows,
+        accumulate: dx.accumulate.into(),
+        unused: 0,
+    };
+    let images = if own_rows == 1 { dx.tensor.images } else { 1 };
+    let grid = place::channel_quad_grid(images, rows as usize, width as usize);
+    ctx.launch("gather_backward_f32", grid, place::BLOCK, &args)
+}

@@ -1,0 +1,140 @@
+//! Rows by their number: y\[p\] = x\[index\[p\]\], all channels of it.
+//!
+//! The rows are those of a table, which is a parameter (PyTorch's `Embedding`), or the pixels of a map,
+//! each image's its own. Backward adds up what goes to one row in the order of the indices.
+
+mod cpu;
+mod cuda;
+
+use super::case::{CaseInput, Fill, OpCase};
+use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use crate::tensor::{DType, Map, Region, Spec};
+use crate::{Error, Result};
+
+pub use cuda::{GatherBackwardArgs, GatherForwardArgs};
+
+/// The lookup. Inputs: the map where it is one, then the indices, one channel of u32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// From a table of `rows` × `width`.
+    Table { rows: usize, width: usize },
+    /// From the pixels of the first input, numbered row by row.
+    Pixels,
+}
+
+/// Deviation that a table starts with; CLIP's token embeddings do.
+const TABLE_DEVIATION: f32 = 0.02;
+
+impl Gather {
+    /// Number and width of the rows.
+    fn rows(&self, inputs: &[Map]) -> (usize, usize) {
+        match *self {
+            Gather::Table { rows, width } => (rows, width),
+            Gather::Pixels => (inputs[0].pixels(), inputs[0].channels),
+        }
+    }
+
+    /// Which input the indices are.
+    const fn indices(&self) -> usize {
+        match self {
+            Gather::Table { .. } => 0,
+            Gather::Pixels => 1,
+        }
+    }
+}
+
+impl Op for Gather {
+    fn kind(&self) -> &'static str {
+        "gather"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        let wrong = |detail: String| Err(Error::shape("gather", detail));
+        let Some(indices) = inputs.get(self.indices()) else {
+            return wrong("there are no indices".into());
+        };
+        if indices.storage != DType::U32 || indices.map.channels != 1 {
+            return wrong(format!("indices are one channel of u32, not {}", indices.map));
+        }
+        if inputs[0].shared != indices.shared {
+            return wrong("map and indices are both one for all images, or neither".into());
+        }
+        let maps: Vec<Map> = inputs.iter().map(|spec| spec.map).collect();
+        let (rows, width) = self.rows(&maps);
+        if rows == 0 || width == 0 {
+            return wrong(format!("a table of {rows} × {width}"));
+        }
+        Ok(Spec::f32(Map { channels: width, ..indices.map }))
+    }
+
+    fn params(&self) -> Vec<ParamSpec> {
+        let Gather::Table { rows, width } = *self else { return Vec::new() };
+        vec![ParamSpec {
+            name: "weight",
+            shape: vec![rows, width],
+            role: Role::Weight,
+            layout: Layout::Plain,
+            init: Init::Normal(TABLE_DEVIATION),
+        }]
+    }
+
+    fn needs(&self) -> Needs {
+        let mut inputs = vec![false; self.indices()];
+        inputs.push(true);
+        Needs { inputs, output: false }
+    }
+
+    /// Of a table only the rows that are looked up.
+    fn cost(&self, inputs: &[Spec]) -> Cost {
+        let written = self.output(inputs).map_or(0, |spec| spec.image_bytes());
+        Cost { macs: 0, bytes: (2 * written + inputs[self.indices()].image_bytes()) as u64 }
+    }
+
+    /// An index reaches its own pixel; a pixel of the map, every place that may ask for it.
+    fn reach(&self, input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
+        if input == self.indices() {
+            return region.all_channels(output.map.channels);
+        }
+        let channels = region.channels;
+        Region { images: region.images, channels, ..Region::full(0, output.map) }
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    }
+
+    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    }
+}
+
+/// Cases for tests. Additions are in one order, so that bits are equal; but where a row has several
+/// terms, adding them to what is there isn't adding their sum.
+pub fn cases() -> Vec<OpCase> {
+    let indices = |map, rows| CaseInput { map, fill: Fill::Labels(rows) };
+    let case =
+        |name, op, inputs, batch| OpCase { tolerance: 0.0, ..OpCase::new(name, op, inputs, batch) };
+    let from_table = |name, rows, width, batch| {
+        let inputs = vec![indices(Map::new(1, 9, 1), rows as u32)];
+        case(name, Gather::Table { rows, width }, inputs, batch)
+    };
+    let of_map = |name, places: Map, batch| {
+        let map = Map::new(3, 4, 21);
+        let inputs = vec![CaseInput::uniform(map), indices(places, map.pixels() as u32)];
+        case(name, Gather::Pixels, inputs, batch)
+    };
+    vec![
+        // More rows than indices, so that some are never asked for, and fewer.
+        from_table("table", 40, 19, 3),
+        from_table("small table", 5, 8, 2),
+        of_map("one pixel", Map::vector(1), 4),
+        OpCase { tolerance: 2e-6, ..of_map("pixels, some twice", Map::new(5, 4, 1), 2) },
+    ]
+}
+
+/// CLIP's token embedding, to be timed.
+pub fn benchmarks() -> Vec<OpCase> {
+    let op = Gather::Table { rows: 49408, width: 512 };
+    let ids = CaseInput { map: Map::new(1, 77, 1), fill: Fill::Labels(49408) };
+    vec![OpCase::new("77 tokens of 512", op, vec![ids], 16)]
+}

@@ -1,0 +1,148 @@
+//! How text features lie to each other: lengths, cosines, neighbours, a picture.
+
+use image::{GrayImage, Luma};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::TextFeatures;
+use crate::{Error, Result};
+
+/// From this cosine on two classes are hardly told apart by their rows. Of the 499,500 pairs of the
+/// published features from descriptions one is above it: sunglass and sunglasses.
+pub const NEAR_DUPLICATE: f64 = 0.99;
+
+/// The most classes that a picture has room for, a pixel each.
+const MOST_PICTURED: usize = 8192;
+
+/// The sides of a picture of few classes, which get several pixels each, are at least this long.
+const SIDE: usize = 512;
+
+/// Two classes, by row, and the cosine of the angle between them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    pub first: usize,
+    pub second: usize,
+    pub cosine: f64,
+}
+
+/// What can be said of features without knowing what they are for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Similarity {
+    pub classes: usize,
+    pub width: usize,
+    /// Shortest, mean and longest Euclidean norm of a row.
+    pub norms: [f64; 3],
+    /// The mean over all pairs of classes; none for a single class.
+    pub mean_cosine: Option<f64>,
+    /// For each class its nearest other one, the first of equals; empty for a single class.
+    pub nearest: Vec<Pair>,
+    /// Pairs of [`NEAR_DUPLICATE`] and above, the closest first.
+    pub near_duplicates: Vec<Pair>,
+}
+
+impl Similarity {
+    /// Compares every row with every other, in f64.
+    pub fn of(features: &TextFeatures) -> Similarity {
+        let (classes, width) = (features.len(), features.width);
+        let norms: Vec<f64> =
+            (0..classes).map(|i| dot(features.row(i), features.row(i)).sqrt()).collect();
+        let rows: Vec<Row> =
+            (0..classes).into_par_iter().map(|i| Row::of(features, &norms, i)).collect();
+        let pairs = (classes * (classes - 1) / 2) as f64;
+        let sum: f64 = rows.iter().map(|row| row.sum_behind).sum();
+        let mut near_duplicates: Vec<Pair> =
+            rows.iter().flat_map(|row| row.near_behind.iter().copied()).collect();
+        near_duplicates.sort_by(closest_first);
+        Similarity {
+            classes,
+            width,
+            norms: [
+                norms.iter().copied().fold(f64::INFINITY, f64::min),
+                norms.iter().sum::<f64>() / classes as f64,
+                norms.iter().copied().fold(0.0, f64::max),
+            ],
+            mean_cosine: (classes > 1).then_some(sum / pairs),
+            nearest: rows.iter().filter_map(|row| row.nearest).collect(),
+            near_duplicates,
+        }
+    }
+
+    /// The closest pairs of a class and its nearest, each pair once, at most `most` of them.
+    pub fn closest(&self, most: usize) -> Vec<Pair> {
+        let ordered = |pair: &Pair| Pair {
+            first: pair.first.min(pair.second),
+            second: pair.first.max(pair.second),
+            ..*pair
+        };
+        let mut pairs: Vec<Pair> = self.nearest.iter().map(ordered).collect();
+        pairs.sort_by(closest_first);
+        pairs.dedup_by_key(|pair| (pair.first, pair.second));
+        pairs.truncate(most);
+        pairs
+    }
+}
+
+fn closest_first(a: &Pair, b: &Pair) -> std::cmp::Ordering {
+    b.cosine.total_cmp(&a.cosine).then((a.first, a.second).cmp(&(b.first, b.second)))
+}
+
+/// A class beside all others.
+struct Row {
+    nearest: Option<Pair>,
+    /// Over the classes behind this one, so that each pair counts once.
+    sum_behind: f64,
+    near_behind: Vec<Pair>,
+}
+
+impl Row {
+    fn of(features: &TextFeatures, norms: &[f64], first: usize) -> Row {
+        let mut row = Row { nearest: None, sum_behind: 0.0, near_behind: Vec::new() };
+        for second in (0..features.len()).filter(|&second| second != first) {
+            // Lower row first: a pair's cosine has the same bits from both sides.
+            let (low, high) = (first.min(second), first.max(second));
+            let cosine = dot(features.row(low), features.row(high)) / (norms[low] * norms[high]);
+            let pair = Pair { first, second, cosine };
+            if row.nearest.is_none_or(|nearest| cosine > nearest.cosine) {
+                row.nearest = Some(pair);
+            }
+            if second > first {
+                row.sum_behind += cosine;
+                if cosine >= NEAR_DUPLICATE {
+                    row.near_behind.push(pair);
+                }
+            }
+        }
+        row
+    }
+}
+
+/// All cosines as a picture: class i's row of pixels, class j's column; white is 1, black the lowest
+/// cosine of two classes, grey levels in proportion. Few classes get squares of several pixels.
+///
+/// # Errors
+/// [`Error::Usage`] for more classes than fit.
+pub fn picture(features: &TextFeatures) -> Result<GrayImage> {
+    let classes = features.len();
+    if classes > MOST_PICTURED {
+        let detail = format!("{classes} classes don't fit a picture; {MOST_PICTURED} do");
+        return Err(Error::usage(detail));
+    }
+    let rows = features.normalized_rows();
+    let row = |i: usize| &rows[i * features.width..][..features.width];
+    let cosines: Vec<f32> = (0..classes * classes)
+        .into_par_iter()
+        .map(|at| dot(row(at / classes), row(at % classes)) as f32)
+        .collect();
+    let lowest = cosines.iter().copied().fold(1.0, f32::min);
+    let range = (1.0 - lowest).max(f32::MIN_POSITIVE);
+    let square = SIDE.div_ceil(classes).max(1);
+    let side = (classes * square) as u32;
+    Ok(GrayImage::from_fn(side, side, |x, y| {
+        let cosine = cosines[y as usize / square * classes + x as usize / square];
+        Luma([(255.0 * (cosine - lowest) / range).round().clamp(0.0, 255.0) as u8])
+    }))
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
