@@ -83,7 +83,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
             let (map, op) = (node.spec.map, node.op.clone().unwrap());
             let inputs = [case.inputs[0].spec()];
             let view: GemmView = op.gemm_view(&inputs).unwrap();
-            let variant = op.variant(&inputs).unwrap();
+            let variant = op.variant(&inputs, flipside::device::Compute::Exact).unwrap();
             let chains = Chains {
                 conv,
                 input,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::Device;
+use flipside::device::{Compute, Device};
 use flipside::fault::{BitMasks, FaultSpec};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
@@ -208,7 +208,8 @@ fn where_a_stray_store_lands_is_known_before_it_is_run() {
     let mut exec = network.execution(&Device::cpu(), PlanKind::Golden);
     let lands = |text: &str| {
         let entries =
-            flipside::tape::entries(&network.tape, network.late, &fault(text), 0).unwrap();
+            flipside::tape::entries(&network.tape, network.late, &fault(text), 0, Compute::Exact)
+                .unwrap();
         entries[0].lands_at(MAP)
     };
     let inside = "layer=late,site=store-astray,channel=1,row=2,column=2,offset-bit=";
