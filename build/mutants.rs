@@ -158,6 +158,7 @@ pub fn rust_table(mutants: &[Mutant]) -> String {
     }
     format!(
         "\nunsafe extern \"C\" {{\n{externs}}}\n\n\
-         static MUTANTS: &[(Mutant, fn() -> *const FileTable)] = &[\n{entries}];\n"
+         type Compiled = (Mutant, fn() -> *const FileTable);\n\n\
+         static MUTANTS: &[Compiled] = &[\n{entries}];\n"
     )
 }
