@@ -221,7 +221,7 @@ fn compute_is_asked_for_and_recorded() {
     }
     let inject = format!("inject {of} --data data --injections 3 --out faults {emulated} bf16");
     place.json(&inject);
-    let manifest: Value =
+    let manifest: serde_json::Value =
         serde_json::from_slice(&fs::read(place.at("faults/manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["compute"], "bf16");
     let variant = manifest["layers"][0]["variant"].as_str().unwrap();

@@ -2,7 +2,7 @@
 //! results of the layer's passes on the CPU.
 
 use flipside::Error;
-use flipside::device::{Device, Gemm, GemmCall, GemmCompute};
+use flipside::device::{Compute, Device, Gemm, GemmCall};
 use flipside::ops::case::{CaseInput, OpCase};
 use flipside::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use flipside::ops::linear::Linear;
@@ -78,7 +78,7 @@ fn check(op: impl Op + 'static, map: Map) {
     let product = |pass, [x, w, y]: [&mut [f32]; 3], accumulate| {
         let address = |values: &mut [f32]| values.as_mut_ptr() as u64;
         let operands = ProductOperands { x: address(x), w: address(w), y: address(y) };
-        let compute = GemmCompute::F32;
+        let compute = Compute::Exact;
         let gemm = conv.product(map, IMAGES, pass, operands, accumulate, compute).unwrap();
         column_major(&gemm.call().unwrap());
     };
@@ -122,7 +122,7 @@ fn only_plain_layers_are_products() {
 fn products_are_refused_where_there_is_no_library() {
     let [a, b, c] = [0; 3];
     let (a_transposed, b_transposed, accumulate) = (false, false, false);
-    let compute = GemmCompute::F32;
+    let compute = Compute::Exact;
     let gemm = Gemm { m: 1, n: 1, k: 1, a, b, c, a_transposed, b_transposed, accumulate, compute };
     for device in [Device::cpu(), Device::emulated()] {
         let error = device.gemm(&gemm).unwrap_err();

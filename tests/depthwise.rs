@@ -1,5 +1,6 @@
 //! Faults inside the chains of depthwise convolutions: kernels against scalar chains.
 
+use flipside::device::Compute;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
 use flipside::ops::GemmView;
 use flipside::ops::case::{CaseInput, OpCase};
@@ -83,7 +84,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
             let (map, op) = (node.spec.map, node.op.clone().unwrap());
             let inputs = [case.inputs[0].spec()];
             let view: GemmView = op.gemm_view(&inputs).unwrap();
-            let variant = op.variant(&inputs).unwrap();
+            let variant = op.variant(&inputs, Compute::Exact).unwrap();
             let chains = Chains {
                 conv,
                 input,

@@ -1,7 +1,7 @@
 //! Graphs: what a device records and replays, and passes that run as graphs, to the same bits.
 
 use flipside::Error;
-use flipside::device::{Buffer, Device, WorkDone};
+use flipside::device::{Buffer, Compute, Device, WorkDone};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
@@ -214,6 +214,24 @@ fn check_forward(name: &str, with_other_weights: bool) {
 #[test]
 fn a_forward_pass_as_a_graph_has_the_same_bits() {
     check_forward("resnet_small", true);
+}
+
+/// Layers that multiply otherwise are other launches: the graph of the first ones is no longer run.
+#[test]
+fn a_graph_is_of_one_arithmetic() {
+    let bench = Bench::new("resnet_small", 32);
+    let mut graphed = bench.execution(PlanKind::Infer, true, 2);
+    let mut plain = bench.execution(PlanKind::Infer, false, 2);
+    let mut answers = Vec::new();
+    for compute in [Compute::Exact, Compute::Bf16, Compute::Exact] {
+        for execution in [&mut graphed, &mut plain] {
+            execution.set_compute(compute).unwrap();
+            execution.forward(&bench.weights).unwrap();
+        }
+        assert_eq!(bench.logits(&graphed), bench.logits(&plain), "{compute}");
+        answers.push(bench.logits(&graphed));
+    }
+    assert!(answers[0] == answers[2] && answers[0] != answers[1]);
 }
 
 #[test]

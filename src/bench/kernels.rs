@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::run::{OpRun, Times};
 use super::{Effort, PeerTime, Peers, Shape};
-use crate::device::{Device, GemmCompute};
+use crate::device::{Compute, Device};
 use crate::ops::case::OpCase;
 use crate::ops::ceiling::{self, Ceilings};
 use crate::ops::conv2d::{LayerPass, ProductOperands};
@@ -17,6 +17,15 @@ use crate::{Error, Result};
 const OUTPUT_BOUND: f32 = 1e-5;
 /// The same of gradients, whose sums run over more and cancel.
 const GRADIENT_BOUND: f32 = 1e-4;
+
+/// What rounding the factors of a product may add to that: about half a unit in the last place of each.
+const fn rounding(compute: Compute) -> f32 {
+    match compute {
+        Compute::Exact => 0.0,
+        Compute::Tf32 | Compute::F16 => 2e-3,
+        Compute::Bf16 => 1.6e-2,
+    }
+}
 
 /// Images of the check.
 const CHECKED: usize = 2;
@@ -35,7 +44,8 @@ pub struct PassTime {
     pub share_percent: f64,
     /// Which ceiling that is: `memory` or `arithmetic`.
     pub bound: &'static str,
-    /// This time over the peer's, in true f32; below 1 is faster than the peer.
+    /// This time over the peer's, of exact passes in true f32, of TF32's in TF32; below 1 is faster than
+    /// the peer.
     pub ratio: Option<f64>,
 }
 
@@ -59,6 +69,7 @@ pub struct KernelTime {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelTimes {
     pub device: String,
+    pub compute: Compute,
     /// Images of a batch.
     pub batch: usize,
     pub ceilings: Ceilings,
@@ -84,6 +95,7 @@ pub fn kernel_times(
     let ceilings = ceiling::measure(device)?;
     let mut times = KernelTimes {
         device: device.kind().to_string(),
+        compute: device.compute(),
         batch,
         ceilings,
         peer: peers.map(|peers| peers.peer.clone()),
@@ -99,10 +111,16 @@ pub fn kernel_times(
         let taken =
             OpRun::new(&case, device, false)?.repeated(device, effort)?.times(device, effort)?;
         let [forward, backward] = work(shape, &case);
-        let forward = forward.at(taken, &ceilings, peer.map(|peer| peer.forward_ms));
+        let peer_ms = peer.and_then(|peer| match device.compute() {
+            Compute::Exact => Some(peer.forward_ms),
+            Compute::Tf32 => peer.forward_tf32_ms,
+            Compute::Bf16 | Compute::F16 => None,
+        });
+        let forward = forward.at(taken, &ceilings, peer_ms);
         let backward = if with_backward {
             let taken = OpRun::new(&case, device, true)?.backward_times(effort)?;
-            let peer_ms = peer.and_then(|peer| peer.backward_ms);
+            let exact = device.compute() == Compute::Exact;
+            let peer_ms = peer.filter(|_| exact).and_then(|peer| peer.backward_ms);
             taken.map(|taken| backward.at(taken, &ceilings, peer_ms))
         } else {
             None
@@ -205,7 +223,8 @@ fn check(shape: &Shape, device: &Device, with_backward: bool) -> Result<f32> {
     let (expected, found) = (results(&Device::cpu())?, results(device)?);
     let mut largest = 0f32;
     for (index, ((what, expected), (_, found))) in expected.iter().zip(&found).enumerate() {
-        let bound = if index == 0 { OUTPUT_BOUND } else { GRADIENT_BOUND };
+        let rounding = shape.op.as_conv2d().map_or(0.0, |_| rounding(device.compute()));
+        let bound = rounding + if index == 0 { OUTPUT_BOUND } else { GRADIENT_BOUND };
         let difference = difference(expected, found);
         // A NaN isn't within any bound.
         if difference.is_nan() || difference > bound {
@@ -250,7 +269,7 @@ fn cublas(
     let (x, w, y) = (device.alloc(4 * m * k)?, device.alloc(4 * k * n)?, device.alloc(4 * m * n)?);
     let operands = ProductOperands { x: x.address(), w: w.address(), y: y.address() };
     let mut medians = [0.0; 2];
-    for (median_ms, compute) in medians.iter_mut().zip([GemmCompute::F32, GemmCompute::Tf32]) {
+    for (median_ms, compute) in medians.iter_mut().zip([Compute::Exact, Compute::Tf32]) {
         let gemm = conv.product(map, images, LayerPass::Forward, operands, false, compute);
         let Some(gemm) = gemm else { return Ok(None) };
         device.gemm(&gemm)?;

@@ -12,18 +12,8 @@ use cudarc::cublas::sys::{
 };
 use cudarc::driver;
 
-use super::{Backend, Device};
+use super::{Backend, Compute, Device};
 use crate::{Error, Result};
-
-/// What a product multiplies in; sums are f32, and so is memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GemmCompute {
-    /// True f32.
-    F32,
-    Tf32,
-    Bf16,
-    F16,
-}
 
 /// C = op(A)·op(B), or C += op(A)·op(B): row-major f32 without gaps, C of m × n, sums of k terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +30,8 @@ pub struct Gemm {
     pub a_transposed: bool,
     pub b_transposed: bool,
     pub accumulate: bool,
-    pub compute: GemmCompute,
+    /// What the factors are rounded to; `Exact` is true f32, though in the library's own order.
+    pub compute: Compute,
 }
 
 /// What BLAS is told: C = op(A)·op(B) + beta·C over column-major matrices, element (row, column) of a
@@ -160,15 +151,15 @@ impl Cublas {
     }
 
     /// Queues a product. The addresses are the caller's, as a launch's are.
-    pub fn gemm(&self, call: &GemmCall, compute: GemmCompute) -> std::result::Result<(), String> {
+    pub fn gemm(&self, call: &GemmCall, compute: Compute) -> std::result::Result<(), String> {
         let operation = |transposed: bool| {
             if transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N }
         };
         let compute = match compute {
-            GemmCompute::F32 => ComputeType::CUBLAS_COMPUTE_32F,
-            GemmCompute::Tf32 => ComputeType::CUBLAS_COMPUTE_32F_FAST_TF32,
-            GemmCompute::Bf16 => ComputeType::CUBLAS_COMPUTE_32F_FAST_16BF,
-            GemmCompute::F16 => ComputeType::CUBLAS_COMPUTE_32F_FAST_16F,
+            Compute::Exact => ComputeType::CUBLAS_COMPUTE_32F,
+            Compute::Tf32 => ComputeType::CUBLAS_COMPUTE_32F_FAST_TF32,
+            Compute::Bf16 => ComputeType::CUBLAS_COMPUTE_32F_FAST_16BF,
+            Compute::F16 => ComputeType::CUBLAS_COMPUTE_32F_FAST_16F,
         };
         let (alpha, beta) = (1f32, call.beta);
         let scalar = |value: &f32| std::ptr::from_ref(value).cast::<c_void>();

@@ -11,7 +11,8 @@ use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 
-use super::cublas::{Cublas, GemmCall, GemmCompute};
+use super::Compute;
+use super::cublas::{Cublas, GemmCall};
 use super::kernels::{self, KernelInfo};
 use super::staging::Ring;
 use crate::{Error, Result};
@@ -214,7 +215,7 @@ impl Cuda {
         self.cublas.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    pub(super) fn gemm(&self, call: &GemmCall, compute: GemmCompute) -> Result<()> {
+    pub(super) fn gemm(&self, call: &GemmCall, compute: Compute) -> Result<()> {
         let failed = |detail| Error::Device { device: format!("cuda:{}", self.index), detail };
         self.call("cuBLAS", || self.context.bind_to_thread())?;
         let mut cublas = self.cublas.lock().unwrap_or_else(PoisonError::into_inner);

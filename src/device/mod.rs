@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub use buffer::Buffer;
 pub use compute::Compute;
-pub use cublas::{Gemm, GemmCall, GemmCompute};
+pub use cublas::{Gemm, GemmCall};
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
 pub use kernels::{KernelArgs, KernelInfo, kernels};

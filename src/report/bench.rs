@@ -17,11 +17,15 @@ fn note_of(device: &str) -> &'static str {
 /// The operations of the networks, layers for which the peer takes Winograd's algorithm apart.
 pub fn kernels_text(times: &KernelTimes) -> String {
     let mut text = format!(
-        "{}, batches of {}; ceilings: copies {:.1} GB/s, multiply-adds {:.1} GFLOP/s (f32).",
-        times.device, times.batch, times.ceilings.gb_per_s, times.ceilings.gflop_per_s
+        "{}, compute {}, batches of {}; ceilings: copies {:.1} GB/s, multiply-adds {:.1} GFLOP/s (f32).",
+        times.device,
+        times.compute,
+        times.batch,
+        times.ceilings.gb_per_s,
+        times.ceilings.gflop_per_s
     );
     if let Some(peer) = &times.peer {
-        text += &format!(" Ratios: this time over that of {peer}, true f32.");
+        text += &format!(" Ratios: this time over that of {peer}.");
     }
     if let Some(missing) = &times.cublas_missing {
         text += &format!(" cuBLAS isn't beside it: {missing}.");

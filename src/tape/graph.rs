@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::armed::FrozenFaults;
 use super::{Execution, NodeId, Weights};
 use crate::Result;
-use crate::device::Graph;
+use crate::device::{Compute, Graph};
 use crate::ops::memory_fault::Pass;
 
 /// A pass in eval mode over whole nodes.
@@ -36,6 +36,8 @@ struct Captured {
 struct Frozen {
     /// Where the parameters lie.
     weights: u64,
+    /// How layers multiply: other kernels each.
+    compute: Compute,
     /// Of armed nodes, in order.
     armed: Vec<(usize, FrozenFaults)>,
 }
@@ -98,6 +100,6 @@ impl Execution {
         let mut armed: Vec<(usize, FrozenFaults)> =
             self.armed.iter().map(|(node, armed)| (*node, armed.frozen())).collect();
         armed.sort_unstable_by_key(|(node, _)| *node);
-        Frozen { weights: weights.address(), armed }
+        Frozen { weights: weights.address(), compute: self.device.compute(), armed }
     }
 }

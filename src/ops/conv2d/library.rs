@@ -2,7 +2,7 @@
 //! kernels. No pass of a network uses it.
 
 use super::Conv2d;
-use crate::device::{Gemm, GemmCompute};
+use crate::device::{Compute, Gemm};
 use crate::tensor::Map;
 
 /// A pass of a layer.
@@ -49,7 +49,7 @@ impl Conv2d {
         pass: LayerPass,
         operands: ProductOperands,
         accumulate: bool,
-        compute: GemmCompute,
+        compute: Compute,
     ) -> Option<Gemm> {
         let [rows, outputs, terms] = self.plain_product(input, images)?;
         let ProductOperands { x, w, y } = operands;
