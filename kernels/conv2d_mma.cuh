@@ -130,13 +130,23 @@ struct PixelSource {
     bool vector;
     u32 slice;
 
-    __device__ __forceinline__ State begin(u32 first) const { return walk.begin(first_row + first); }
-    __device__ __forceinline__ void step(State& state) const { walk.advance(state, 1); }
+    // Rows past the last one lie nowhere, whatever the pixel.
+    __device__ __forceinline__ State placed(State tap) const {
+        if (tap.term >= rows) tap.h = MMA_NOWHERE;
+        return tap;
+    }
+    __device__ __forceinline__ State begin(u32 first) const {
+        return placed(walk.begin(first_row + first));
+    }
+    __device__ __forceinline__ void step(State& state) const {
+        walk.advance(state, 1);
+        state = placed(state);
+    }
     __device__ __forceinline__ void next(State&) { ++slice; }
     __device__ __forceinline__ const f32* at(u32 term, const State& tap) const {
         const MmaPlace place = places[slice % 4 * MMA_SLICE + term];
-        const bool inside = tap.term < rows && (u32)(place.h + tap.h) < size[0] &&
-                            (u32)(place.w + tap.w) < size[1];
+        const bool inside =
+            (u32)(place.h + tap.h) < size[0] && (u32)(place.w + tap.w) < size[1];
         return inside ? base + (place.base + tap.offset) : nullptr;
     }
 };
