@@ -224,7 +224,7 @@ fn mutated_checkpoints_are_read_or_refused_in_bounded_time_and_memory() {
     println!("safetensors: {tally:?}");
     assert!(tally.accepted > SAFETENSORS / 50 && tally.inside > SAFETENSORS / 3, "{tally:?}");
 
-    let arrays = ["fortran_cube", "little_f2", "version_3", "objects"].map(|name| {
+    let arrays = ["fortran_cube", "little_f2", "version_3"].map(|name| {
         fs::read(crate::root().join(format!("tests/fixtures/npy/{name}.npy"))).unwrap()
     });
     let mut tally = Tally::default();
@@ -240,7 +240,8 @@ fn mutated_checkpoints_are_read_or_refused_in_bounded_time_and_memory() {
         tally.judge_checkpoint(&format!("npy {n}"), bytes, &model);
     }
     println!("npy: {tally:?}");
-    assert!(tally.accepted > NPY / 50 && tally.inside > NPY / 6, "{tally:?}");
+    // Fewer than of the others: a file that is a byte longer or shorter is refused.
+    assert!(tally.accepted > NPY / 100 && tally.inside > NPY / 6, "{tally:?}");
 }
 
 #[test]

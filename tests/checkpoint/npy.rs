@@ -95,7 +95,7 @@ fn damage_is_named() {
         ("'<f4'", "'?f4'", "`?f4`"),
         ("'<f4'", "'é4'", "isn't"),
         ("{", "(", "lacks a {"),
-        ("}", "#", "lacks a }"),
+        ("}", "#", "before `#"),
     ] {
         let error = with(from, to);
         assert!(error.contains(part), "{from} -> {to}: {error}");

@@ -91,7 +91,8 @@ fn errors_name_the_file_and_the_line() {
         folder.fails("prompts --classes bad.tsv", 1, &["bad.tsv", parts[0], parts[1]]);
     }
     folder.fails("prompts --classes nowhere.tsv", 1, &["nowhere.tsv"]);
-    folder.fails("prompts --classes classes.tsv --out no/q.jsonl", 1, &["no/q.jsonl", "no folder"]);
+    fs::write(folder.at("one.tsv"), "0\tn1\ttench\n").unwrap();
+    folder.fails("prompts --classes one.tsv --out no/q.jsonl", 1, &["no/q.jsonl", "no folder"]);
     let question = json!({"class": "n1", "question": "What?"});
     for (text, parts) in [
         (format!("{question}\n\n{question}\n"), ["line 3", "line 1"]),
