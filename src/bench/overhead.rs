@@ -34,7 +34,8 @@ pub struct LayerCost {
     pub shape: String,
     pub site: &'static str,
     pub clean_ms: f64,
-    /// Its armed kernel without faults, and with one in each image.
+    /// Its armed kernel without faults (the epilogue's: the one for inner sites is launched only where
+    /// there is such a fault), and with one in each image.
     pub armed_ms: f64,
     pub faulty_ms: f64,
     /// As [`PassCost::ratio`].
