@@ -24,7 +24,7 @@ use crate::source::{self, KernelFile};
 ///
 /// `source`, which the file includes, is the file itself where it isn't named. `kernels` are those that
 /// have the error, `cases` the kinds of operations that the test is narrowed to; all where they aren't
-/// named.
+/// named. An error must not leave memory, which would end all tests: that is `scripts/sanitize.sh`'s matter.
 pub struct Mutant {
     pub name: String,
     file: String,
