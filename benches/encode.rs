@@ -52,7 +52,7 @@ fn main() -> anyhow::Result<()> {
 
     // Descriptions of the built-in classes, of one sentence to three.
     let answers: Vec<&str> =
-        descriptions().iter().flat_map(|class| class.answers.clone()).collect();
+        descriptions().iter().flat_map(|class| class.answers).collect();
     let text = |i: usize| -> String {
         (0..1 + i % 3)
             .map(|part| answers[(i + 7 * part) % answers.len()])

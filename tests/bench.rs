@@ -154,7 +154,7 @@ fn a_kernel_that_isnt_the_cpus_is_not_timed() {
     let spec = Spec::f32(Map::new(2, 3, 4));
     let shape = Shape::of(Arc::new(Idle), vec![spec], spec);
     let run = |device: &Device| {
-        kernel_times(&[shape.clone()], device, 1, false, Effort::QUICK, None, &Silent)
+        kernel_times(std::slice::from_ref(&shape), device, 1, false, Effort::QUICK, None, &Silent)
     };
     let error = run(&device()).unwrap_err();
     assert!(
