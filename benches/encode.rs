@@ -51,8 +51,7 @@ fn main() -> anyhow::Result<()> {
     let device = Device::parse(args.get(2).map_or("cpu", String::as_str))?;
 
     // Descriptions of the built-in classes, of one sentence to three.
-    let answers: Vec<&str> =
-        descriptions().iter().flat_map(|class| class.answers).collect();
+    let answers: Vec<&str> = descriptions().iter().flat_map(|class| class.answers).collect();
     let text = |i: usize| -> String {
         (0..1 + i % 3)
             .map(|part| answers[(i + 7 * part) % answers.len()])

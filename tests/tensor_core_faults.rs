@@ -54,6 +54,9 @@ impl Model<'_> {
     /// A factor as the tensor core sees it, after the faults of its copies in shared memory and in
     /// registers.
     fn operand(&self, value: f32, shared: &[u32], register: &[u32]) -> f32 {
+        if shared.is_empty() && register.is_empty() {
+            return self.format.round(value);
+        }
         let flip = |masks: &[u32]| masks.iter().fold(0, |all, mask| all ^ mask);
         if self.format == TF32 {
             let raw = f32::from_bits(value.to_bits() ^ flip(shared));
