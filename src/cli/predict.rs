@@ -15,12 +15,19 @@ use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
 ///
-/// Faults are flipped bits of a layer's output, before batch norm and activation:
+/// Faults are wrong bits at a place of a layer, by default of its output before batch norm and
+/// activation:
 ///
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
-/// with PyTorch's coordinates, image 0 being the first of those given. `bit=30+2` flips two bits;
-/// bit 0 is the least significant. `flipside predict` with an unknown layer lists the layers.
+/// with PyTorch's coordinates, image 0 being the first of those given; `flipside predict` with an
+/// unknown layer lists the layers. Sites: output, store-lost, store-astray (offset-bit=5), input,
+/// weight (parameter=bias,index=7; no coordinates); and, where kernels run (--device cuda or
+/// emulated), accumulator@37 (after 37 terms), operand-a@k, operand-b@k, shared-a@k, shared-b@k,
+/// and attention's scores and probabilities (head=1,row=2,column=3,key=40). `bit=30+2` flips two
+/// bits, `bit=20..23` a burst; bit 0 is the least significant. model=stuck-at-0, stuck-at-1,
+/// set (value=1.5) or random (seed=3) do otherwise; shape=row, column or tile hits more of the
+/// output: all channels of a pixel, all pixels of a channel, a kernel's tile.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
