@@ -101,7 +101,7 @@ static __device__ __forceinline__ void store(const Conv2dArgs& args, const Place
     const EpilogueArgs& epilogue = args.epilogue;
     const bool aligned = args.out_channels % QUAD == 0 && place.columns % QUAD == 0;
     f32* y = ptr<f32>(args.y) + place.first_channel;
-    const f32* residual = ptr<const f32>(epilogue.residual) + place.first_channel;
+    const f32* residual = ptr<const f32>(epilogue.residual);
     UNROLL for (u32 quad = 0; quad < T::COLUMNS / QUAD; ++quad) {
         const u32 column = T::column(quad * QUAD);
         if (place.first_column + column >= place.columns) continue;
@@ -118,7 +118,7 @@ static __device__ __forceinline__ void store(const Conv2dArgs& args, const Place
             const u64 at = (u64)row * args.out_channels + column;
             const auto fault = fault_of(row / place.pixels);
             const float4 add =
-                load_quad(residual + at, epilogue.residual ? count : 0, aligned);
+                residual ? load_quad(residual + at + place.first_channel, count, aligned) : zeros();
             const f32 adds[QUAD] = {add.x, add.y, add.z, add.w};
             f32 values[QUAD];
             UNROLL for (u32 e = 0; e < QUAD; ++e) {
