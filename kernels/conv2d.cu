@@ -43,24 +43,7 @@ template <class T> struct InputRows {
         if (!inside || !image[slot]) return nullptr;
         return image[slot] + (h * args.in_size[1] + v) * args.in_channels + walk.channel;
     }
-    __device__ __forceinline__ f32 one(u32 slot, TermWalk& walk) const {
-        const f32* from = at(slot, walk);
-        walk.advance(1, args.kernel[1], depth);
-        return from ? *from : 0.0f;
-    }
-    __device__ __forceinline__ float4 quad(u32 slot) const {
-        if (whole) {
-            const f32* from = at(slot, walk);
-            return from ? *reinterpret_cast<const float4*>(from) : zeros();
-        }
-        TermWalk each = walk;
-        float4 four;
-        four.x = one(slot, each);
-        four.y = one(slot, each);
-        four.z = one(slot, each);
-        four.w = one(slot, each);
-        return four;
-    }
+    __device__ __forceinline__ float4 quad(u32 slot) const { return quad_of_taps(*this, slot); }
     __device__ __forceinline__ void next() { walk.advance(SLICE, args.kernel[1], depth); }
 };
 
@@ -221,11 +204,6 @@ static __device__ __forceinline__ void forward_armed_inner(const Conv2dArgs& arg
     sums(args, shared.tiles, place, faults, acc);
     finish_armed<T>(args, place, acc);
 }
-
-typedef Tile<128, 128> Large;
-typedef Tile<128, 64> Medium;
-typedef Tile<64, 64> Small;
-typedef Tile<128, 32> Narrow;
 
 KERNEL(conv2d_forward_f32_128x128, Conv2dArgs, GemmShared<Large>, 256) {
     forward<Large>(args, shared);

@@ -87,3 +87,25 @@ static __device__ __forceinline__ float4 load_quad(const f32* at, u32 count, boo
     if (count > 3) four.w = at[3];
     return four;
 }
+
+// Four terms of a row from its walk on: a vector where they are `whole`, that is in one tap and aligned.
+// `rows.at(slot, walk)` says where a term's factor lies; null where it is zero.
+template <class Rows>
+static __device__ __forceinline__ float4 quad_of_taps(const Rows& rows, u32 slot) {
+    if (rows.whole) {
+        const f32* from = rows.at(slot, rows.walk);
+        return from ? *reinterpret_cast<const float4*>(from) : zeros();
+    }
+    TermWalk walk = rows.walk;
+    const auto one = [&]() {
+        const f32* from = rows.at(slot, walk);
+        walk.advance(1, rows.args.kernel[1], rows.depth);
+        return from ? *from : 0.0f;
+    };
+    float4 four;
+    four.x = one();
+    four.y = one();
+    four.z = one();
+    four.w = one();
+    return four;
+}

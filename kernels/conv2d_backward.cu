@@ -42,24 +42,7 @@ template <class T> struct OutputRows {
         if (!inside || !image[slot]) return nullptr;
         return image[slot] + (p * args.out_size[1] + q) * args.out_channels + walk.channel;
     }
-    __device__ __forceinline__ f32 one(u32 slot, TermWalk& walk) const {
-        const f32* from = at(slot, walk);
-        walk.advance(1, args.kernel[1], depth);
-        return from ? *from : 0.0f;
-    }
-    __device__ __forceinline__ float4 quad(u32 slot) const {
-        if (whole) {
-            const f32* from = at(slot, walk);
-            return from ? *reinterpret_cast<const float4*>(from) : zeros();
-        }
-        TermWalk each = walk;
-        float4 four;
-        four.x = one(slot, each);
-        four.y = one(slot, each);
-        four.z = one(slot, each);
-        four.w = one(slot, each);
-        return four;
-    }
+    __device__ __forceinline__ float4 quad(u32 slot) const { return quad_of_taps(*this, slot); }
     __device__ __forceinline__ void next() { walk.advance(SLICE, args.kernel[1], depth); }
 };
 
@@ -173,11 +156,6 @@ static __device__ __forceinline__ void input_gradient(const Conv2dArgs& args,
              WeightRows<T>, NoInnerFaults<T>>(shared, terms, acc, a, b, NoInnerFaults<T>{});
     end<T>(acc, target);
 }
-
-typedef Tile<128, 128> Large;
-typedef Tile<128, 64> Medium;
-typedef Tile<64, 64> Small;
-typedef Tile<128, 32> Narrow;
 
 // Grid: (⌈N·H·W/M⌉, ⌈C/G/N⌉, G).
 KERNEL(conv2d_input_gradient_f32_128x128, Conv2dArgs, GemmShared<Large>, 256) {
@@ -331,8 +309,8 @@ struct Conv2dTotalArgs {
     u32 accumulate;
 };
 
-// dw (+)= Σ of the parts, in their order. Four elements a thread where they are aligned: reads the parts
-// once, writes dw. Blocks of 256, grid ⌈elements/256⌉.
+// dw (+)= Σ of the parts, in their order. One element a thread: reads the parts once, writes dw. Blocks of
+// 256, grid ⌈elements/256⌉.
 KERNEL(conv2d_weight_total_f32, Conv2dTotalArgs, NoShared, 256) {
     const u64 at = (u64)blockIdx.x * 256 + threadIdx.x;
     if (at >= args.elements) return;

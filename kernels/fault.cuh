@@ -38,9 +38,6 @@ struct Faults {
     __device__ __forceinline__ bool none() const { return first == last; }
 };
 
-// Images that the table knows of.
-static __device__ __forceinline__ u32 faulty_images(u64 table) { return ptr<const u32>(table)[1]; }
-
 // The faults of images `image` up to, not including, `end`.
 static __device__ __forceinline__ Faults faults_between(u64 table, u32 image, u32 end) {
     const u32* header = ptr<const u32>(table);

@@ -37,6 +37,12 @@ template <u32 M_, u32 N_> struct Tile {
     }
 };
 
+// src/ops/conv2d/cuda.rs says which layer takes which.
+typedef Tile<128, 128> Large;
+typedef Tile<128, 64> Medium;
+typedef Tile<64, 64> Small;
+typedef Tile<128, 32> Narrow;
+
 template <class T> struct GemmShared {
     f32 a[2][SLICE][T::M + QUAD];
     f32 b[2][SLICE][T::N + QUAD];

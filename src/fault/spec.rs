@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use super::model::parse_bits;
-use super::{FaultModel, Site};
+use super::{BitMasks, FaultModel, Format, Site};
+use crate::rng::{self, Draw};
 use crate::{Error, Result};
 
 /// Which elements of a layer's output are hit.
@@ -59,6 +60,22 @@ pub struct FaultSpec {
 }
 
 impl FaultSpec {
+    /// What it does to element `index` of what `name` calls, a value of `format`; random values are keyed
+    /// by (seed, name, index).
+    ///
+    /// # Errors
+    /// Those of [`FaultModel::masks`].
+    pub fn masks(&self, name: &str, index: u64, format: Format) -> Result<BitMasks> {
+        let random = match self.model {
+            FaultModel::Random => {
+                let stream = rng::stream(self.seed, &format!("random value {name}"));
+                stream.block(index).next_u64() as u32
+            }
+            _ => 0,
+        };
+        self.model.masks(format, random)
+    }
+
     const KEYS: &'static str = "layer, site, image, channel, row, column, k, head, key, parameter, \
                                 index, offset-bit, bit, model, value, shape, seed";
 }

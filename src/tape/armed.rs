@@ -1,12 +1,11 @@
 //! What is armed on an execution: faults in kernels, in memory, and in parameters as single images see
 //! them.
 
-use super::{Execution, NodeId, ParamId, PlanKind, Weights};
+use super::{Execution, Node, NodeId, ParamId, PlanKind, Weights};
 use crate::device::Buffer;
-use crate::fault::{FaultModel, FaultSpec, FaultTable, Format, Site, SiteClass};
+use crate::fault::{FaultSpec, FaultTable, Format, Site, SiteClass};
 use crate::ops::Role;
 use crate::ops::memory_fault::{self, MemoryFaults, Pass};
-use crate::rng::{self, Draw};
 use crate::tensor::{Span, Tensor};
 use crate::{Error, Result};
 
@@ -81,10 +80,11 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
-    /// [`Error::Usage`] for one in memory where nodes are fused.
+    /// [`Error::Usage`] for one in memory where not every value is kept.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
         let in_memory = table.count(Site::Input) + table.count(Site::StoreAstray) > 0;
-        if in_memory && self.plan().kind == PlanKind::Infer {
+        // Elsewhere the input's memory may be another value's by the time that it is put right.
+        if in_memory && self.plan().kind != PlanKind::Golden {
             return Err(Error::usage("faults in memory need a plan that keeps every value"));
         }
         let kept = self.armed.remove(&id.0).map(|armed| armed.memory);
@@ -137,7 +137,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Usage`] for a parameter that isn't there or isn't of floats, an index outside of it, or
-    /// an image outside the batch.
+    /// an image outside the batch; for one that all images' values follow from, beside other images.
     pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
         let FaultSpec { layer, parameter, image, index, .. } = fault;
         let last = if parameter.is_empty() { "weight" } else { parameter.as_str() };
@@ -167,14 +167,16 @@ impl Execution {
                 self.images()
             )));
         }
-        let random = match fault.model {
-            FaultModel::Random => {
-                let draw = rng::stream(fault.seed, &format!("random value {}", param.name));
-                draw.block(*index as u64).next_u64() as u32
-            }
-            _ => 0,
-        };
-        let masks = fault.model.masks(Format::Fp32, random)?;
+        let reads = |node: &&Node| node.spec.shared && node.params.contains(&id);
+        let shared = self.tape.nodes().iter().find(reads);
+        if let Some(node) = shared.filter(|_| self.images() > 1) {
+            return Err(Error::usage(format!(
+                "'{}' makes '{}', one value for all images: a fault that one image sees needs a batch of \
+                 that image alone",
+                param.name, node.name
+            )));
+        }
+        let masks = fault.masks(&param.name, *index as u64, Format::Fp32)?;
         let at = 4 * param.spec.layout.stored_index(&param.spec.shape, *index);
         if !self.patches.iter().any(|patch| (patch.param, patch.image) == (id, *image)) {
             let whole = weights.tensor(id);
@@ -192,7 +194,7 @@ impl Execution {
         Ok(())
     }
 
-    /// Takes all faults away. Inputs that were hit are put right again where they are kept.
+    /// Takes all faults away.
     pub fn disarm(&mut self) {
         let memory = self.armed.drain().map(|(node, armed)| (node, armed.memory));
         self.fault_memory.extend(memory);

@@ -309,6 +309,9 @@ impl Execution {
     /// again.
     pub(super) fn run(&self, weights: &Weights, last: NodeId, region: Region) -> Result<()> {
         let patched = self.patched_images(self.lowering.launch(last.0), region.images);
+        if !patched.is_empty() && self.state.training != 0 {
+            return Err(Error::usage("one image's parameters are a matter of eval mode"));
+        }
         if patched.len() < region.images.len() {
             self.run_for(weights, last, region, None)?;
         }

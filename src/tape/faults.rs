@@ -2,9 +2,8 @@
 
 use super::{Execution, NodeId, Tape, Weights};
 use crate::device::Compute;
-use crate::fault::{FaultEntry, FaultModel, FaultSpec, FaultTable, Format, Shape, Site, SiteClass};
+use crate::fault::{FaultEntry, FaultSpec, FaultTable, Format, Shape, Site, SiteClass};
 use crate::ops::Op;
-use crate::rng::{self, Draw};
 use crate::tensor::{Map, Spec};
 use crate::{Error, Result};
 
@@ -24,6 +23,17 @@ impl Execution {
             }
             let node = tape.find(&spec.layer)?;
             let entries = entries(&tape, node, spec, id as u32, self.device.compute())?;
+            let map = tape.node(node).spec.map;
+            let lost = |entry: &FaultEntry| {
+                entry.site() == Some(Site::StoreAstray) && entry.lands_at(map).is_none()
+            };
+            if entries.iter().any(lost) && spec.offset_bit >= 2 {
+                return Err(Error::usage(format!(
+                    "bit {} of the offset sends the store of layer '{}' outside the image's output: an error \
+                     that is detected (DUE); nothing is run",
+                    spec.offset_bit, spec.layer
+                )));
+            }
             let entries = entries.into_iter().map(|entry| (spec.image, entry));
             match layers.iter_mut().find(|(known, _)| *known == node) {
                 Some((_, of_node)) => of_node.extend(entries),
@@ -90,12 +100,7 @@ pub fn entries(
     elements(op, node.spec, &inputs, fault, compute)?
         .into_iter()
         .map(|element| {
-            let draw = rng::stream(fault.seed, &format!("random value {}", fault.layer));
-            let random = match fault.model {
-                FaultModel::Random => draw.block(element).next_u64() as u32,
-                _ => 0,
-            };
-            let masks = fault.model.masks(format, random)?;
+            let masks = fault.masks(&fault.layer, element, format)?;
             let entry = FaultEntry::at(fault.site, element, k, masks, number);
             Ok(FaultEntry { format: format.code(), ..entry })
         })

@@ -220,6 +220,8 @@ fn where_a_stray_store_lands_is_known_before_it_is_run() {
     let weights = network.weights(&Device::cpu());
     let said = exec.arm_all(&weights, &[fault(&format!("{inside}1"))]).unwrap_err().to_string();
     assert!(said.contains("takes 2 to"), "{said}");
+    let said = exec.arm_all(&weights, &[fault(&format!("{inside}20"))]).unwrap_err().to_string();
+    assert!(said.contains("DUE"), "{said}");
 }
 
 /// The same network with nodes fused has no place for faults in memory, and says so.
@@ -261,4 +263,45 @@ fn impossible_faults_in_memory_are_refused() {
         let said = exec.arm_all(&weights, &[fault(text)]).unwrap_err().to_string();
         assert!(said.contains(word), "{text}: {said}");
     }
+}
+
+/// A parameter of a value that all images share: one image can't have its own, but alone it can.
+#[test]
+fn a_shared_layers_weights_are_hit_for_an_image_alone() {
+    let mut tape = Tape::new();
+    let x = tape.input("x", Spec::f32(MAP));
+    let table = tape.input("table", Spec::f32(MAP).shared());
+    let shared = tape.record("shared", Conv2d::square(8, 8, 1, 1, 0), &[table]).unwrap();
+    assert!(tape.node(shared).spec.shared);
+    let tape = Arc::new(tape);
+    let device = Device::cpu();
+    let mut weights = Weights::new(&tape, &device, false).unwrap();
+    weights.initialize(4).unwrap();
+    let spec = fault("layer=shared,site=weight,index=3,bit=30");
+    let run = |images: usize| -> flipside::Result<[Vec<u32>; 2]> {
+        let mut exec = Execution::new(&tape, &device, PlanKind::Golden, 2, &[x, shared])?;
+        exec.begin(images)?;
+        exec.write(table, &pixels()[..MAP.elements()])?;
+        exec.forward(&weights)?;
+        let clean = exec.read(shared)?;
+        exec.arm_all(&weights, std::slice::from_ref(&spec))?;
+        exec.forward(&weights)?;
+        Ok([bits(&clean), bits(&exec.read(shared)?)])
+    };
+    let [clean, faulty] = run(1).unwrap();
+    assert_ne!(clean, faulty);
+    let said = run(2).unwrap_err().to_string();
+    assert!(said.contains("shared.weight") && said.contains("alone"), "{said}");
+}
+
+/// Plans that reuse memory have no place to put inputs right again.
+#[test]
+fn training_plans_refuse_faults_in_memory() {
+    let network = network();
+    let device = Device::cpu();
+    let weights = network.weights(&device);
+    let mut exec = network.execution(&device, PlanKind::Train);
+    let of_input = fault("layer=late,site=input,channel=0,bit=1");
+    let said = exec.arm_all(&weights, &[of_input]).unwrap_err().to_string();
+    assert!(said.contains("keeps every value"), "{said}");
 }
