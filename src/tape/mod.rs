@@ -10,6 +10,7 @@ mod lowering;
 mod optimizer;
 mod plan;
 mod replay;
+mod tail;
 mod timings;
 mod weights;
 
