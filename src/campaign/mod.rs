@@ -19,6 +19,7 @@ mod record;
 mod run;
 pub mod statistics;
 mod store;
+mod tail;
 mod verify;
 mod whole;
 

@@ -307,6 +307,15 @@ impl<'a> Campaign<'a> {
         }
     }
 
+    /// Whether a fault hits a value between nodes, for whose sake each of them is to be in memory.
+    pub(super) fn needs_every_value(&self) -> bool {
+        let is_one = |site: Site| matches!(site, Site::Input | Site::StoreAstray);
+        self.faults.iter().any(|faults| match faults {
+            Faults::Drawn { .. } => is_one(self.plan.site),
+            Faults::Listed(rows) => rows.iter().any(|row| is_one(row.fault.site)),
+        })
+    }
+
     /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
     /// kernel or a parameter.
     pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {

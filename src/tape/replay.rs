@@ -6,7 +6,7 @@
 //! the golden values back.
 
 use super::graph::Sweep;
-use super::{Execution, Node, NodeId, PlanKind, Weights};
+use super::{Execution, NodeId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::tensor::{Region, Span, Spec};
 use crate::{Error, Result};
@@ -177,40 +177,57 @@ impl Execution {
         region
     }
 
-    /// One element of one image's golden value, `at` in the value's own order (channels last), also inside
-    /// a launch, where it is computed anew. On the CPU, with nothing armed.
+    /// A box of a node's golden value, at the box's own places of `values`, which is made as long as one
+    /// image's value (the rest of it means nothing). What lies inside a launch is computed anew. On the CPU,
+    /// with nothing armed.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an element that isn't there, or a plan without golden values.
-    pub fn golden_element(
+    /// [`Error::Usage`] for a box that reaches out of the value or over several images, and for a plan
+    /// without golden values.
+    pub fn golden_box(
         &mut self,
         weights: &Weights,
         id: NodeId,
-        image: usize,
-        at: usize,
-    ) -> Result<f32> {
+        region: Region,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
         self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
-        let Node { name, spec, .. } = self.tape.node(id);
-        let map = spec.map;
-        let image = if spec.shared { 0 } else { image };
-        if at >= map.elements() || image >= self.images() || !self.device.is_cpu() {
-            return Err(Error::usage(format!("'{name}' has no element {at} of image {image} here")));
+        let node = self.tape.node(id);
+        let map = node.spec.map;
+        values.resize(map.elements(), 0.0);
+        if region.is_empty() {
+            return Ok(());
+        }
+        let image = if node.spec.shared { 0 } else { region.images.start };
+        let region = Region { images: Span::new(image, image + region.images.len()), ..region };
+        let whole = self.whole(id);
+        if region.hull(whole) != whole || region.images.len() > 1 || !self.device.is_cpu() {
+            let name = &node.name;
+            return Err(Error::usage(format!("'{name}' has no box {region:?} here")));
         }
         let last = NodeId(self.lowering.runs_at(id.0));
+        // A launch has one map.
         let tensor = self.value(last);
-        let offset = image * map.elements() + at;
-        // SAFETY: host memory of this execution, which nobody else holds; a launch has one map.
-        let element = || -> &mut f32 { unsafe { &mut tensor.slice_mut()[offset] } };
-        let kept = *element();
-        if last == id {
-            return Ok(kept);
+        let mut kept = Vec::new();
+        if last != id {
+            self.copy_out(last, region, &mut kept);
+            let launch = self.lowering.launch(last.0);
+            let inside = launch.iter().take_while(|member| **member != id).count() + 1;
+            self.run_members(weights, &launch[..inside], tensor, region, None)?;
         }
-        let (pixel, channel) = (at / map.channels, at % map.channels);
-        let region = Region::element(image, pixel / map.width, pixel % map.width, channel);
-        let launch = self.lowering.launch(last.0);
-        let members = launch.iter().position(|member| *member == id).map_or(0, |place| place + 1);
-        self.run_members(weights, &launch[..members], tensor, region, None)?;
-        Ok(std::mem::replace(element(), kept))
+        // SAFETY: host memory of this execution, which nobody else holds.
+        let memory: &mut [u32] = unsafe { tensor.slice_mut() };
+        let (mut at, length) = (0, region.channels.len());
+        region.for_each_run(map, |offset| {
+            let now = &mut memory[offset..offset + length];
+            let to = offset - image * map.elements();
+            values[to..to + length].copy_from_slice(bytemuck::cast_slice(now));
+            if last != id {
+                now.copy_from_slice(&kept[at..at + length]);
+                at += length;
+            }
+        });
+        Ok(())
     }
 
     /// Puts the golden values back that the last [`Execution::replay_image`] overwrote.
