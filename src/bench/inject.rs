@@ -1,5 +1,6 @@
 //! Injections a second: what a campaign on the CPU takes, and what an injection into each layer takes alone.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::fault::{BitMasks, FaultEntry, FaultTable};
 use crate::models::Model;
 use crate::progress::{Progress, Silent};
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, PlanKind, Undo, Weights};
+use crate::tape::{Execution, PackedWeights, PlanKind, Undo, Weights};
 use crate::{Error, Result};
 
 /// How much is injected.
@@ -62,13 +63,19 @@ pub struct InjectTimes {
 /// over the layers' neurons, no detector.
 ///
 /// # Errors
-/// A load of nothing; what running says.
+/// A load of nothing, a device other than the CPU; what running says.
 pub fn inject_times(
     (name, model): (&str, &Model),
     weights: &Weights,
     load: InjectLoad,
     progress: &dyn Progress,
 ) -> Result<InjectTimes> {
+    if !weights.device().is_cpu() {
+        return Err(Error::Unsupported {
+            op: "timing injections".into(),
+            device: weights.device().kind().to_string(),
+        });
+    }
     if load.images == 0 || load.rounds == 0 {
         return Err(Error::usage("injections are timed on at least one image, in one round"));
     }
@@ -86,10 +93,7 @@ pub fn inject_times(
         let records = campaign.run(campaign.best_strategy(), &Silent)?;
         seconds.push(start.elapsed().as_secs_f64());
         injections = records.len();
-        let is_masked = |record: &&crate::campaign::Record| {
-            record.effect.hash == goldens[record.image].hash
-        };
-        masked = records.iter().filter(is_masked).count();
+        masked = records.iter().filter(|r| r.effect.hash == goldens[r.image].hash).count();
         progress.advance(1, "");
     }
     progress.end();
@@ -128,6 +132,8 @@ fn alone(
     let outputs = [model.logits];
     let mut exec = Execution::new(&model.tape, weights.device(), PlanKind::Replay, 1, &outputs)?;
     exec.parallel = false;
+    let last = model.tape.tail_input(&outputs).unwrap_or(model.logits);
+    exec.packed = Some(Arc::new(PackedWeights::new(&model.tape, weights, last)));
     exec.begin(1)?;
     let elements = model.tape.node(model.image).spec.map.elements();
     exec.write(model.image, &images.pixels[..elements])?;
@@ -139,7 +145,6 @@ fn alone(
     }
     // The first one touches cold memory.
     let clean_ms = median(&mut clean[1..]);
-    if std::env::var_os("CLOCKS").is_some() { exec.start_clocks(); }
     let mut undo = Undo::default();
     let mut times = Vec::new();
     let needed = model.tape.needed_for(&outputs);
@@ -173,9 +178,6 @@ fn alone(
             share_percent: 100.0 * computed as f64 / (count * all as f64),
             masked_percent: 100.0 * masked as f64 / count,
         });
-    }
-    for (kind, time) in exec.timings() {
-        eprintln!("{kind}: {:.1} ms {:.1} GMAC/s", time.forward_ms, time.forward_macs as f64 / time.forward_ms / 1e6);
     }
     Ok((clean_ms, times))
 }

@@ -1,6 +1,6 @@
 //! Injections on the CPU: one image at a time, replaying boxes, images side by side on threads.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use super::record::{Job, Record, Shot};
 use super::run::{Campaign, Listener, Task};
 use super::tail::Tail;
 use crate::fault::FaultEntry;
-use crate::tape::{Execution, NodeId, PlanKind, Undo};
+use crate::tape::{Execution, NodeId, PackedWeights, PlanKind, Undo};
 use crate::tensor::Region;
 use crate::{Error, Result};
 
@@ -18,6 +18,8 @@ use crate::{Error, Result};
 /// take up another task, which then needs an execution of its own.
 pub(super) struct Pool<'c, 'a> {
     campaign: &'c Campaign<'a>,
+    /// Of the layers before the tail.
+    packed: Arc<PackedWeights>,
     idle: Mutex<Vec<Worker>>,
 }
 
@@ -43,8 +45,22 @@ enum Answer {
 
 impl<'c, 'a> Pool<'c, 'a> {
     /// An empty pool; it grows to the number of threads.
-    pub fn new(campaign: &'c Campaign<'a>) -> Self {
-        Pool { campaign, idle: Mutex::default() }
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a campaign on another device than the CPU.
+    pub fn new(campaign: &'c Campaign<'a>) -> Result<Self> {
+        let Campaign { model, weights, .. } = campaign;
+        let device = weights.device();
+        if !device.is_cpu() {
+            return Err(Error::Unsupported {
+                op: "a campaign by boxes".into(),
+                device: device.kind().to_string(),
+            });
+        }
+        // The tail's are read once for many faults, and are large.
+        let last = model.tape.tail_input(&[model.logits]).unwrap_or(model.logits);
+        let packed = Arc::new(PackedWeights::new(&model.tape, weights, last));
+        Ok(Pool { campaign, packed, idle: Mutex::default() })
     }
 
     /// Runs the tasks in parallel.
@@ -70,20 +86,14 @@ impl<'c, 'a> Pool<'c, 'a> {
 
     fn worker(&self) -> Result<Worker> {
         let Campaign { model, weights, .. } = self.campaign;
-        let device = weights.device();
-        if !device.is_cpu() {
-            return Err(Error::Unsupported {
-                op: "a campaign by boxes".into(),
-                device: device.kind().to_string(),
-            });
-        }
         let tail = Tail::new(self.campaign)?;
         // What the tail comes from is asked for, too.
         let outputs: Vec<NodeId> =
             tail.iter().map(|tail| tail.input).chain([model.logits]).collect();
         let kind =
             if self.campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
-        let mut execution = Execution::new(&model.tape, device, kind, 1, &outputs)?;
+        let mut execution = Execution::new(&model.tape, weights.device(), kind, 1, &outputs)?;
+        execution.packed = Some(self.packed.clone());
         execution.parallel = false;
         execution.keep_patches = true;
         let pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];

@@ -248,7 +248,7 @@ impl<'a> Campaign<'a> {
         progress.begin("inject", "injections", done, done + left);
         let listener = Listener { sink, progress, stop };
         match strategy {
-            Strategy::Boxes => Pool::new(self).run(tasks, &listener)?,
+            Strategy::Boxes => Pool::new(self)?.run(tasks, &listener)?,
             Strategy::Whole { batch } => super::whole::run(self, tasks, batch, &listener)?,
         }
         progress.end();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::armed::{Armed, FaultMemory, Patch};
 use super::graph::{Graphs, Sweep};
 use super::lowering::Lowering;
+use super::packed::PackedWeights;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
@@ -62,6 +63,8 @@ pub struct Execution {
     /// Whether copies of parameters are kept for the next fault in them: for many faults in weights that
     /// don't change meanwhile.
     pub keep_patches: bool,
+    /// Copies of weights that the CPU multiplies faster with.
+    pub(crate) packed: Option<Arc<PackedWeights>>,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
     pub(super) clocks: Option<Clocks>,
@@ -153,6 +156,7 @@ impl Execution {
             patches: Vec::new(),
             idle_patches: Vec::new(),
             keep_patches: false,
+            packed: None,
             parallel: true,
             clocks: None,
         })
@@ -402,6 +406,7 @@ impl Execution {
             steps: &steps,
             device_steps: &device_steps,
             parallel: self.parallel,
+            packed: self.packed.as_ref().filter(|_| alone.is_none()).and_then(|p| p.of(weights, id)),
             inputs: &inputs,
             params: &params,
             output,

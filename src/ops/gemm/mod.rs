@@ -17,7 +17,7 @@ mod taps;
 use super::simd::InstructionSet;
 
 pub(crate) use gather::AsIs;
-pub use gather::{Finish, Gather, gather};
+pub use gather::{Finish, Gather, gather, pack};
 pub(crate) use outer::{Outer, outer};
 pub use taps::Taps;
 
