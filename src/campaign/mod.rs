@@ -9,6 +9,7 @@ mod boxes;
 pub mod compare;
 mod csv;
 pub mod draw;
+pub mod exhaustive;
 pub mod golden;
 mod images;
 pub mod layers;
