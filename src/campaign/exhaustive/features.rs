@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::tail::Clean;
-use super::{BITS, Exhaustive, Histogram, answers, flipped};
+use super::verify::{Drawn, Expected};
+use super::{Answer, BITS, Exhaustive, Histogram, answers, flipped};
 use crate::campaign::Detector;
 use crate::campaign::outcome::hash_logits;
 use crate::device::Device;
@@ -51,7 +52,7 @@ impl Features {
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let borrowed = || match lock().pop() {
             Some(execution) => Ok(execution),
-            None => execution(tape, *logits),
+            None => execution_of(tape, *logits),
         };
         let mut first = borrowed()?;
         for clean in clean {
@@ -75,7 +76,7 @@ impl Features {
                     let input = &clean[image].input;
                     for bit in 0..BITS {
                         let after = flipped(input[unit], bit);
-                        for (detectors, seen) in seen(&census.detectors, after, census.max[2]) {
+                        for (detectors, seen) in seen(&census.detectors, after, census.max[0]) {
                             rows.extend_from_slice(input);
                             let at = rows.len() - input.len() + unit;
                             rows[at] = seen;
@@ -83,7 +84,7 @@ impl Features {
                         }
                     }
                 }
-                let width = rows.len() / shots.len().max(1);
+                let width = (rows.len() / shots.len().max(1)).max(1);
                 for (shots, rows) in shots.chunks(ROWS).zip(rows.chunks(ROWS * width)) {
                     let found = run(&mut execution, weights, *logits, rows)?;
                     let classes = found.len() / shots.len();
@@ -100,6 +101,29 @@ impl Features {
             Ok(())
         })
     }
+
+    /// One fault.
+    pub fn expect(
+        &mut self,
+        census: &Exhaustive<'_>,
+        clean: &Clean<'_>,
+        fault: &Drawn,
+    ) -> Result<Expected> {
+        let Features { tape, weights, logits, idle, .. } = self;
+        let idle = idle.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut execution = match idle.pop() {
+            Some(execution) => execution,
+            None => execution_of(tape, *logits)?,
+        };
+        let before = clean.input[fault.unit];
+        let detector = census.detectors[fault.detector];
+        let seen = detector.see(flipped(before, fault.bit), census.max[0]);
+        let mut row = clean.input.clone();
+        row[fault.unit] = seen;
+        let found = run(&mut execution, weights, *logits, &row)?;
+        idle.push(execution);
+        Ok(Expected { before, seen, faulty: Answer::new(clean.golden).of(&found) })
+    }
 }
 
 /// What detectors let through of a faulty number: neighbours in the list that agree together.
@@ -115,7 +139,7 @@ fn seen(detectors: &[Detector], after: f32, max: f32) -> Vec<(Range<usize>, f32)
     runs
 }
 
-fn execution(tape: &Arc<Tape>, logits: NodeId) -> Result<Execution> {
+fn execution_of(tape: &Arc<Tape>, logits: NodeId) -> Result<Execution> {
     let mut execution = Execution::new(tape, &Device::cpu(), PlanKind::Infer, ROWS, &[logits])?;
     // Tasks run side by side.
     execution.parallel = false;

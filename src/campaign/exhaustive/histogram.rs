@@ -1,5 +1,7 @@
 //! What is kept of all faults: counts and sums by unit and bit, and logarithmic bins of ΔLoss.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -160,15 +162,19 @@ impl Summary {
         }
     }
 
-    /// The share of the faults with an outcome.
-    pub fn rate(&self, outcome: Outcome) -> f64 {
-        let count = match outcome {
+    /// Faults with an outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        match outcome {
             Outcome::Nonfinite => self.nonfinite,
             Outcome::Masked => self.masked,
             Outcome::Sdc => self.sdc,
             Outcome::Benign => self.benign,
-        };
-        count as f64 / self.faults as f64
+        }
+    }
+
+    /// The share of the faults with an outcome.
+    pub fn rate(&self, outcome: Outcome) -> f64 {
+        self.count(outcome) as f64 / self.faults as f64
     }
 }
 
@@ -219,24 +225,21 @@ impl Histogram {
         &self.cells[(unit * self.detectors.len() + detector) * BITS + bit]
     }
 
-    /// All faults of a bit.
-    pub fn of_bit(&self, detector: usize, bit: usize) -> Summary {
-        let mut sum = Cell::default();
-        (0..self.units).for_each(|unit| sum.add(self.cell(unit, detector, bit)));
-        let start = (detector * BITS + bit) * BINS;
-        Summary::new(&sum, self.detectors[detector], &self.bins[start..start + BINS])
-    }
-
-    /// All faults: the population that a campaign draws from.
-    pub fn total(&self, detector: usize) -> Summary {
+    /// All faults of some bits.
+    pub fn of_bits(&self, detector: usize, bits: Range<usize>) -> Summary {
         let (mut sum, mut bins) = (Cell::default(), vec![0u64; BINS]);
-        for bit in 0..BITS {
+        for bit in bits {
             (0..self.units).for_each(|unit| sum.add(self.cell(unit, detector, bit)));
             for (bin, count, _) in self.numbered_bins(detector, bit) {
                 bins[bin] += count;
             }
         }
         Summary::new(&sum, self.detectors[detector], &bins)
+    }
+
+    /// All faults: the population that a campaign draws from.
+    pub fn total(&self, detector: usize) -> Summary {
+        self.of_bits(detector, 0..BITS)
     }
 
     /// The bins of a bit that hold faults: start and end in nats, and how many.

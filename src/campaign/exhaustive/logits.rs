@@ -1,7 +1,8 @@
 //! Every logit × bit × image, before the scale and after it.
 
 use super::tail::Clean;
-use super::{BITS, Exchange, Exhaustive, Histogram, answers, flipped};
+use super::verify::{Drawn, Expected};
+use super::{Answer, BITS, Exchange, Exhaustive, Histogram, answers, flipped};
 use crate::Result;
 use crate::campaign::Layer;
 
@@ -20,17 +21,14 @@ impl Logits {
 
     pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
-        let Exhaustive { detectors, tail, max, .. } = census;
         for (place, histogram) in self.histograms.iter_mut().enumerate() {
-            let max = max[place];
             histogram.add(|class, tally| {
                 for (clean, answer) in clean.iter().zip(&answers) {
-                    let values = if place == 0 { &clean.last } else { &clean.golden.logits };
-                    let exchange = Exchange { detectors, max, class, before: values[class] };
+                    let exchange = Exchange { answer, class, detectors: census.detectors.len() };
                     for bit in 0..BITS {
-                        let after = flipped(values[class], bit);
-                        exchange.count(tally, answer, (bit, after), |value| {
-                            if place == 0 { tail.logit(value) } else { value }
+                        let after = flipped(value(clean, place, class), bit);
+                        exchange.count(tally, bit, |detector| {
+                            logit(census, place, seen(census, place, detector, after))
                         });
                     }
                 }
@@ -39,4 +37,31 @@ impl Logits {
         }
         Ok(())
     }
+}
+
+/// The golden number at a place.
+#[inline]
+fn value(clean: &Clean<'_>, place: usize, class: usize) -> f32 {
+    if place == 0 { clean.last[class] } else { clean.golden.logits[class] }
+}
+
+/// What a detector lets through.
+#[inline]
+fn seen(census: &Exhaustive<'_>, place: usize, detector: usize, after: f32) -> f32 {
+    census.detectors[detector].see(after, census.max[place])
+}
+
+/// The logit that a number at a place becomes.
+#[inline]
+fn logit(census: &Exhaustive<'_>, place: usize, value: f32) -> f32 {
+    if place == 0 { census.tail.logit(value) } else { value }
+}
+
+/// One fault.
+pub(super) fn expect(census: &Exhaustive<'_>, clean: &Clean<'_>, fault: &Drawn) -> Expected {
+    let Drawn { place, unit, bit, detector, .. } = *fault;
+    let before = value(clean, place, unit);
+    let seen = seen(census, place, detector, flipped(before, bit));
+    let faulty = Answer::new(clean.golden).with(unit, logit(census, place, seen));
+    Expected { before, seen, faulty }
 }

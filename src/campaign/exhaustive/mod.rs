@@ -9,9 +9,10 @@
 //! - [`Mode::Features`]: every element of the feature × bit × image. What lies behind it is run again by
 //!   its own operations, so that what overflows in f32 does so here.
 //!
-//! The range detector sees the faulty number: the hit output, the last layer's output that a faulty weight
-//! changed, the hit feature (the baseline's is held against the largest that its last layer read). The
-//! three populations are never added up, nor are a baseline's features and a text-guided model's, which
+//! The range detector sees the number that is hit, as in a campaign: an output is held against the layer's
+//! range, an entry of a parameter against the parameter's largest. A baseline's feature, which is no
+//! layer's output, is held against the largest that the last layer read of the training images. The three
+//! populations are never added up, nor are a baseline's features and a text-guided model's, which
 //! are different places.
 //!
 //! Units (classes, features) run side by side; the faults of one are counted in the order of images, so
@@ -22,15 +23,18 @@ mod features;
 mod histogram;
 mod logits;
 mod tail;
+mod verify;
 mod weights;
 
 pub use answer::{Answer, Faulty};
 pub use histogram::{BITS, Cell, Histogram, Summary, octave_edges};
+pub use verify::Verification;
 
 use serde::{Deserialize, Serialize};
 
 use self::histogram::Tally;
 use self::tail::{Clean, Tail};
+use self::verify::{Drawn, Expected};
 use super::golden::Golden;
 use super::images::Images;
 use super::layers::Layer;
@@ -95,9 +99,8 @@ pub struct Exhaustive<'a> {
     mode: Mode,
     detectors: Vec<Detector>,
     tail: Tail,
-    /// Ranges of the last layer, of the place after the scale, and of the feature, as far as they're
-    /// needed.
-    max: [f32; 3],
+    /// What the range detector clamps to, in the order of the census' places.
+    max: Vec<f32>,
     /// Images of a forward pass.
     pub batch: usize,
 }
@@ -154,31 +157,34 @@ impl<'a> Exhaustive<'a> {
             }
         }
         let tail = Tail::new(model, weights)?;
-        let mut max = [f32::INFINITY; 3];
-        if detectors.contains(&Detector::Range) {
-            let after = tail.after.as_ref();
-            max = match mode {
-                Mode::Logits => {
-                    let after = after.map(|after| ranges.of(after)).transpose()?;
-                    [ranges.of(&tail.last)?, after.unwrap_or(f32::INFINITY), f32::INFINITY]
-                }
-                Mode::Weights => [ranges.of(&tail.last)?, f32::INFINITY, f32::INFINITY],
-                Mode::Features => [f32::INFINITY, f32::INFINITY, ranges.of(&tail.feature)?],
-            };
-        }
+        let ranged = detectors.contains(&Detector::Range);
+        let range = |layer: &Layer| if ranged { ranges.of(layer) } else { Ok(f32::INFINITY) };
+        let max = match mode {
+            Mode::Logits => {
+                let places = std::iter::once(&tail.last).chain(&tail.after);
+                places.map(range).collect::<Result<_>>()?
+            }
+            Mode::Weights => weights::largest(model, weights, &tail)?,
+            Mode::Features => vec![range(&tail.feature)?],
+        };
         let detectors = detectors.to_vec();
         Ok(Exhaustive { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
     }
 
-    /// Faults a detector: places × units × bits × images.
+    /// Faults a detector: entries × bits × images.
     pub fn faults(&self) -> u64 {
-        let (classes, features) = (self.model.classes, self.tail.feature.map.elements());
-        let places = match self.mode {
-            Mode::Logits => classes * (1 + usize::from(self.tail.after.is_some())),
-            Mode::Weights => weights::places(self),
-            Mode::Features => features,
-        };
-        (places * BITS * self.goldens.len()) as u64
+        let entries: usize = self.entries().iter().map(|[units, each]| units * each).sum();
+        (entries * BITS * self.goldens.len()) as u64
+    }
+
+    /// Units of each place, and entries of a unit.
+    fn entries(&self) -> Vec<[usize; 2]> {
+        let classes = self.model.classes;
+        match self.mode {
+            Mode::Logits => vec![[classes, 1]; self.max.len()],
+            Mode::Weights => weights::entries(self.model, &self.tail),
+            Mode::Features => vec![[self.tail.feature.map.elements(), 1]],
+        }
     }
 
     /// Tries every fault.
@@ -189,7 +195,8 @@ impl<'a> Exhaustive<'a> {
         let mut counter = Counter::new(self)?;
         progress.begin("exhaustive", "images", 0, self.goldens.len() as u64);
         for part in self.goldens.chunks(CHUNK) {
-            let clean = self.clean(part)?;
+            let part: Vec<&Golden> = part.iter().collect();
+            let clean = self.clean(&part)?;
             // Small steps, so that a run of hours shows that it moves.
             for clean in clean.chunks(counter.step()) {
                 counter.count(self, clean)?;
@@ -201,11 +208,11 @@ impl<'a> Exhaustive<'a> {
     }
 
     /// The fault-free values of images.
-    fn clean<'g>(&self, goldens: &'g [Golden]) -> Result<Vec<Clean<'g>>> {
+    fn clean<'g>(&self, goldens: &[&'g Golden]) -> Result<Vec<Clean<'g>>> {
         let tail = &self.tail;
         if self.mode == Mode::Logits && tail.after.is_none() {
             // The evaluation holds all there is to know.
-            let of = |golden: &'g Golden| Clean {
+            let of = |golden: &&'g Golden| Clean {
                 golden,
                 last: golden.logits.clone(),
                 input: Vec::new(),
@@ -226,7 +233,7 @@ pub fn ranged_layers(model: &Model, weights: &Weights, mode: Mode) -> Result<Vec
     let Tail { last, after, feature, .. } = Tail::new(model, weights)?;
     Ok(match mode {
         Mode::Logits => std::iter::once(last).chain(after).collect(),
-        Mode::Weights => vec![last],
+        Mode::Weights => Vec::new(),
         Mode::Features => vec![feature],
     })
 }
@@ -263,6 +270,20 @@ impl Counter {
         }
     }
 
+    /// What a fault shows and does, by the way of [`Counter::count`].
+    fn expect(
+        &mut self,
+        census: &Exhaustive<'_>,
+        clean: &Clean<'_>,
+        fault: &Drawn,
+    ) -> Result<Expected> {
+        match self {
+            Counter::Logits(_) => Ok(logits::expect(census, clean, fault)),
+            Counter::Weights(weights) => weights.expect(census, clean, fault),
+            Counter::Features(features) => features.expect(census, clean, fault),
+        }
+    }
+
     fn histograms(self) -> Vec<Histogram> {
         match self {
             Counter::Logits(logits) => logits.histograms,
@@ -283,38 +304,28 @@ fn flipped(number: f32, bit: usize) -> f32 {
     f32::from_bits(number.to_bits() ^ 1 << bit)
 }
 
-/// A place whose number decides one logit.
-struct Exchange<'c> {
-    detectors: &'c [Detector],
-    /// The range of the place.
-    max: f32,
+/// A logit that faults change.
+struct Exchange<'e> {
+    answer: &'e Answer<'e>,
     class: usize,
-    /// The golden number.
-    before: f32,
+    /// How many.
+    detectors: usize,
 }
 
 impl Exchange<'_> {
-    /// Counts a fault of `bit` that made the number `after`, from which the logit follows by `logit`, under
-    /// every detector. What detectors let through alike is judged once.
+    /// Counts a fault of `bit` under every detector; `logit(place)` is what the logit becomes under that
+    /// of this place in the list. Logits that neighbours agree on are judged once.
     #[inline]
-    fn count(
-        &self,
-        tally: &mut Tally<'_>,
-        answer: &Answer<'_>,
-        (bit, after): (usize, f32),
-        logit: impl Fn(f32) -> f32,
-    ) {
+    fn count(&self, tally: &mut Tally<'_>, bit: usize, logit: impl Fn(usize) -> f32) {
         let mut known: Option<(u32, Faulty)> = None;
-        for (place, detector) in self.detectors.iter().enumerate() {
-            // A detector looks at faulty numbers only.
-            let same = after.to_bits() == self.before.to_bits();
-            let seen = if same { after } else { detector.see(after, self.max) };
+        for place in 0..self.detectors {
+            let logit = logit(place);
             let faulty = match known {
-                Some((bits, faulty)) if bits == seen.to_bits() => faulty,
-                _ => answer.with(self.class, logit(seen)),
+                Some((bits, faulty)) if bits == logit.to_bits() => faulty,
+                _ => self.answer.with(self.class, logit),
             };
-            known = Some((seen.to_bits(), faulty));
-            tally.count(place, bit, &answer.golden().judged, &faulty);
+            known = Some((logit.to_bits(), faulty));
+            tally.count(place, bit, &self.answer.golden().judged, &faulty);
         }
     }
 }

@@ -45,7 +45,7 @@ impl Tail {
             Head::TextGuided { .. } => scale::factor(weights.get(weights.find("logit_scale")?)?[0]),
         };
         let read = tape.node(last.node).inputs[0];
-        let feature = feature(model, read);
+        let feature = feature(model, &last, read);
         Ok(Tail { after: of(Part::AfterScale), factor, read, feature, last })
     }
 
@@ -84,7 +84,7 @@ impl Tail {
 }
 
 /// The feature as a place; the baseline's is no layer's output, but what the last layer reads.
-fn feature(model: &Model, read: NodeId) -> Layer {
+fn feature(model: &Model, last: &Layer, read: NodeId) -> Layer {
     let tape = &model.tape;
     let node = match model.head {
         Head::Baseline => read,
@@ -99,6 +99,7 @@ fn feature(model: &Model, read: NodeId) -> Layer {
         part: Part::Backbone,
         map: tape.node(node).spec.map,
         macs: 0,
+        ..last.clone()
     })
 }
 
@@ -119,7 +120,7 @@ pub(super) struct Clean<'a> {
 pub(super) fn clean<'a>(
     (model, weights, tail): (&Model, &Weights, &Tail),
     images: &dyn Images,
-    goldens: &'a [Golden],
+    goldens: &[&'a Golden],
     batch: usize,
     input: NodeId,
 ) -> Result<Vec<Clean<'a>>> {
@@ -137,7 +138,7 @@ pub(super) fn clean<'a>(
         execution.forward(weights)?;
         let values =
             [execution.read(nodes[0])?, execution.read(nodes[1])?, execution.read(nodes[2])?];
-        for (index, golden) in part.iter().enumerate() {
+        for (index, golden) in part.iter().copied().enumerate() {
             let [logits, last, input] = values.each_ref().map(|values| {
                 let width = values.len() / part.len();
                 values[index * width..][..width].to_vec()
