@@ -7,7 +7,8 @@ use flipside::campaign::exhaustive::{
 };
 use flipside::campaign::layers::layers;
 use flipside::campaign::{
-    Detector, Effect, Golden, Images, Judged, MemoryImages, Outcome, Ranges, golden,
+    CensusManifest, Detector, Effect, Golden, Images, Judged, Labels, MemoryImages, Outcome,
+    Provenance, Ranges, Run, golden,
 };
 use flipside::device::Device;
 use flipside::fault::{FaultModel, FaultSpec};
@@ -428,5 +429,60 @@ fn what_makes_no_sense_is_refused() {
     assert!(Mode::parse("last").unwrap_err().to_string().contains("last-layer-weights"));
     for mode in Mode::ALL {
         assert_eq!(Mode::parse(mode.name()).unwrap(), mode);
+    }
+}
+
+#[test]
+fn a_census_is_kept_as_histograms() {
+    let bench = Bench::new(GUIDED);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("census.sqlite");
+    let provenance = |checkpoint: &str| Provenance {
+        model: "tiny".into(),
+        checkpoint: checkpoint.into(),
+        ..Provenance::default()
+    };
+    let save = |mode: Mode, path: &Path, checkpoint: &str| {
+        let exhaustive = bench.exhaustive(mode);
+        let manifest = CensusManifest::new(&exhaustive, provenance(checkpoint), Labels::Data);
+        exhaustive.run(&Silent).unwrap().save(path, &manifest)
+    };
+    for mode in Mode::ALL {
+        save(mode, &path, "abc").unwrap();
+    }
+    let refused = |result: flipside::Result<()>, says: &str| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    };
+    refused(save(Mode::Weights, &path, "abc"), "holds a census of last-layer-weights already");
+    refused(Census::check_store("new", &provenance("xyz"), &path), "other weights");
+    refused(save(Mode::Logits, folder.path(), "abc"), "folder");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "no database, but long enough to look like one to whoever reads it")
+        .unwrap();
+    refused(save(Mode::Logits, &text, "abc"), "text");
+    refused(Run::open(&path).map(|_| ()), "holds no campaign");
+
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let number = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
+    for mode in Mode::ALL {
+        let census = bench.census(mode);
+        let of =
+            |detector: usize| format!("WHERE mode = '{}' AND detector = {detector}", mode.name());
+        for detector in 0..2 {
+            let totals = || census.histograms.iter().map(|histogram| histogram.total(detector));
+            let cells = format!("FROM exhaustive_cells {}", of(detector));
+            let faults = number(&format!("SELECT sum(nonfinite + masked + sdc + benign) {cells}"));
+            assert_eq!(faults as u64, bench.exhaustive(mode).faults());
+            let sdc: u64 = totals().map(|total| total.sdc).sum();
+            assert_eq!(number(&format!("SELECT sum(sdc) {cells}")) as u64, sdc);
+            let finite: u64 = totals().map(|total| total.faults - total.nonfinite).sum();
+            for table in ["octaves", "bins"] {
+                let sum = format!("SELECT sum(faults) FROM exhaustive_{table} {}", of(detector));
+                assert_eq!(number(&sum) as u64, finite, "{table}");
+            }
+            let sums = number(&format!("SELECT count(delta_loss) {cells}"));
+            assert_eq!(sums == 0, detector == 0, "a mean without a detector");
+        }
     }
 }

@@ -92,15 +92,15 @@ impl Mode {
 
 /// A census of a model's last layer over some images.
 pub struct Exhaustive<'a> {
-    model: &'a Model,
-    weights: &'a Weights,
+    pub(super) model: &'a Model,
+    pub(super) weights: &'a Weights,
     images: &'a dyn Images,
-    goldens: &'a [Golden],
+    pub(super) goldens: &'a [Golden],
     mode: Mode,
-    detectors: Vec<Detector>,
+    pub(super) detectors: Vec<Detector>,
     tail: Tail,
     /// What the range detector clamps to, in the order of the census' places.
-    max: Vec<f32>,
+    pub(super) max: Vec<f32>,
     /// Images of a forward pass.
     pub batch: usize,
 }
