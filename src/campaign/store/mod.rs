@@ -4,6 +4,7 @@
 //! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
 //! come leaves no trace: rows lie in the order of layer, number and detector.
 
+mod census;
 mod csv;
 mod manifest;
 mod merge;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use sha2::{Digest, Sha256};
 
+pub use census::CensusManifest;
 pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
@@ -443,6 +445,9 @@ fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)
 /// Refuses a store that isn't a whole campaign.
 fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
     let shards = read_shards(path, connection)?;
+    if shards.is_empty() {
+        return Err(Error::file(path, "holds no campaign, only what --exhaustive counted"));
+    }
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
     let missing: Vec<String> =
