@@ -31,5 +31,7 @@ pub use plan::{Flips, Labels, Plan, Shard, Stratify};
 pub use ranges::{Detector, Ranges};
 pub use record::{Place, Record, Values};
 pub use run::{Campaign, Ending, Sink, Strategy, Work};
-pub use store::{GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv};
+pub use store::{
+    GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv, write_parquet,
+};
 pub use verify::Verification;
