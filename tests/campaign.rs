@@ -25,6 +25,7 @@ use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 mod kinds;
 mod process;
+mod reading;
 mod store;
 
 const TINY: &str = r#"

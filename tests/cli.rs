@@ -121,6 +121,10 @@ fn train_evaluate_predict_inject_compare() {
 
     // Injection 3 alone is row 3 of the whole.
     place.done("export first.sqlite --out first.csv");
+    let told = place.done("export first.sqlite --out first.Parquet");
+    assert!(told.contains("first.Parquet: 480 records") && place.at("first.Parquet").exists());
+    place.fails("export first.sqlite --out first.txt", 2, &["first.txt", ".csv or .parquet"]);
+    assert!(!place.at("first.txt").exists());
     let first = fs::read_to_string(place.at("first.csv")).unwrap();
     place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only.sqlite"));
     place.done("export only.sqlite --out only.csv");

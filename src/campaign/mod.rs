@@ -34,5 +34,6 @@ pub use record::{Place, Record, Values};
 pub use run::{Campaign, Ending, Sink, Strategy, Work};
 pub use store::{
     CensusManifest, GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv,
+    write_parquet,
 };
 pub use verify::Verification;

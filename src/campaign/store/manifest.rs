@@ -10,6 +10,7 @@ use crate::campaign::plan::Plan;
 use crate::campaign::ranges::Detector;
 use crate::campaign::run::Campaign;
 use crate::device::{Compute, Device};
+use crate::fault::Site;
 use crate::tape::Tape;
 use crate::tensor::Map;
 
@@ -36,6 +37,8 @@ pub struct LayerRow {
     pub part: Part,
     /// Of one image's output: channels, height and width; of a parameter: PyTorch's shape.
     pub shape: Vec<usize>,
+    /// Of one image's input, as `shape`; empty for a parameter.
+    pub input_shape: Vec<usize>,
     pub macs: u64,
     /// What the range detector clamps to: max |output| over training images, max |entry| of a parameter;
     /// `None` without that detector.
@@ -65,8 +68,28 @@ impl LayerRow {
         }
     }
 
+    /// The sizes of what elements at a site count, the slowest first: channels, height and width of a map,
+    /// or a parameter's. `None` for attention's scores and probabilities, which lie in no map of a layer.
+    pub fn shape_at(&self, site: Site) -> Option<&[usize]> {
+        match site {
+            Site::Scores | Site::Probabilities => None,
+            Site::Input => Some(&self.input_shape),
+            _ => Some(&self.shape),
+        }
+    }
+
+    /// Channel, row and column of an element at a site; `None` where it lies in no map.
+    pub fn coordinates(&self, site: Site, element: u64) -> Option<[u64; 3]> {
+        let [_, height, width] = *self.shape_at(site).filter(|_| !self.is_parameter())? else {
+            return None;
+        };
+        let (pixels, width) = (height.checked_mul(width)? as u64, width as u64);
+        let pixel = element.checked_rem(pixels)?;
+        Some([element / pixels, pixel / width, pixel % width])
+    }
+
     fn new(layer: &Layer, range: Option<f32>, tape: &Tape, device: &Device) -> LayerRow {
-        let Map { channels, height, width } = layer.map;
+        let sizes = |map: Map| vec![map.channels, map.height, map.width];
         let inputs = tape.input_specs(layer.node);
         let op = tape.node(layer.node).op.as_ref();
         let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
@@ -82,7 +105,11 @@ impl LayerRow {
             part: layer.part,
             shape: match &layer.parameter {
                 Some(parameter) => parameter.shape.clone(),
-                None => vec![channels, height, width],
+                None => sizes(layer.map),
+            },
+            input_shape: match (&layer.parameter, inputs.first()) {
+                (None, Some(input)) => sizes(input.map),
+                _ => Vec::new(),
             },
             macs: layer.macs,
             range,

@@ -4,7 +4,7 @@
 pub const APPLICATION_ID: i64 = 0x464C_4950;
 
 /// Version of the tables.
-pub const FORMAT: i64 = 1;
+pub const FORMAT: i64 = 2;
 
 /// Numbers of layers, images and outcomes are those of the tables beside; detectors are 0 `none`, 1
 /// `range`. A float that isn't a number is NULL.
@@ -18,6 +18,7 @@ CREATE TABLE layers (
     kind TEXT NOT NULL,
     part TEXT NOT NULL,
     shape TEXT NOT NULL,
+    input_shape TEXT NOT NULL,
     macs INTEGER NOT NULL,
     range REAL,
     variant TEXT NOT NULL
