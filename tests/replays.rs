@@ -59,8 +59,7 @@ fn check(name: &str) {
     let mut golden = new(PlanKind::Replay, &[tail_input, model.logits]);
     golden.forward(&weights).unwrap();
     let clean = bits(&golden.read(model.logits).unwrap());
-    let mut tail =
-        Execution::behind(&model.tape, &Device::cpu(), 3, &outputs, tail_input).unwrap();
+    let mut tail = Execution::behind(&model.tape, &Device::cpu(), 3, &outputs, tail_input).unwrap();
     tail.begin(3).unwrap();
     let mut undo = Undo::default();
     let (mut reached, mut masked) = (0, 0);
@@ -70,9 +69,8 @@ fn check(name: &str) {
             let element = (number * 7919 + bit * 104_729) % map.elements();
             FaultEntry::output(element, BitMasks::flip(1 << bit), 0)
         });
-        let table = |faults: &[(usize, FaultEntry)]| {
-            FaultTable::new(&layer.name, 3, map, faults).unwrap()
-        };
+        let table =
+            |faults: &[(usize, FaultEntry)]| FaultTable::new(&layer.name, 3, map, faults).unwrap();
         let all: Vec<(usize, FaultEntry)> = faults.into_iter().enumerate().collect();
         whole.write(model.image, &images).unwrap();
         whole.arm(layer.node, table(&all)).unwrap();
@@ -93,7 +91,11 @@ fn check(name: &str) {
             };
             let (found, input) = replay(&outputs);
             assert_eq!(found, expected[of_image.clone()], "{name}: {} {fault:?}", layer.name);
-            if found == clean[of_image.clone()] { masked += 1 } else { reached += 1 }
+            if found == clean[of_image.clone()] {
+                masked += 1
+            } else {
+                reached += 1
+            }
             values.extend(input);
             if number % 8 == 0 && layer.node <= tail_input {
                 let (before_tail, again) = replay(&[tail_input]);
@@ -126,8 +128,21 @@ macro_rules! every_layer_of {
 mod every_layer_of {
     use super::check;
     every_layer_of!(
-        alexnet, vgg16_bn, vgg19_bn, resnet18, resnet34, resnet50, resnet101, resnet152, mobilenet_v2,
-        maxvit_t, swin_v2_t, swin_v2_s, focalnet_tiny, focalnet_tiny_lrf, focalnet_small,
+        alexnet,
+        vgg16_bn,
+        vgg19_bn,
+        resnet18,
+        resnet34,
+        resnet50,
+        resnet101,
+        resnet152,
+        mobilenet_v2,
+        maxvit_t,
+        swin_v2_t,
+        swin_v2_s,
+        focalnet_tiny,
+        focalnet_tiny_lrf,
+        focalnet_small,
         focalnet_small_lrf
     );
 }

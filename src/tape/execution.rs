@@ -406,7 +406,11 @@ impl Execution {
             steps: &steps,
             device_steps: &device_steps,
             parallel: self.parallel,
-            packed: self.packed.as_ref().filter(|_| alone.is_none()).and_then(|p| p.of(weights, id)),
+            packed: self
+                .packed
+                .as_ref()
+                .filter(|_| alone.is_none())
+                .and_then(|p| p.of(weights, id)),
             inputs: &inputs,
             params: &params,
             output,

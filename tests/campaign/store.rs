@@ -124,9 +124,10 @@ fn however_it_is_run_the_results_are_the_same() {
     let rest = |first: &Path| [vec![first.to_path_buf()], shards[3..].to_vec()].concat();
     merge(&rest(&at("a-bc")), &at("nested")).unwrap();
     let bytes = |path: &Path| {
-        let mut bytes = Vec::new();
-        flipside::campaign::write_csv(&Run::open(path).unwrap(), &mut bytes).unwrap();
-        bytes
+        let (run, [mut csv, mut parquet]) = (Run::open(path).unwrap(), [Vec::new(), Vec::new()]);
+        flipside::campaign::write_csv(&run, &mut csv).unwrap();
+        flipside::campaign::write_parquet(&run, &mut parquet).unwrap();
+        [csv, parquet]
     };
     assert_eq!(bytes(&at("nested")), bytes(&at("one")));
 }
@@ -217,7 +218,7 @@ fn damaged_stores_are_refused() {
         assert!(error.contains("run.sqlite"), "{error}");
         error
     };
-    assert!(damaged(b"").contains("isn't a campaign's store"));
+    assert!(damaged(b"").contains("is empty"));
     assert!(damaged(&[7; 5000]).contains("isn't a campaign's store"));
     damaged(&whole[..whole.len() / 2]);
     damaged(&whole[..4096]);
@@ -253,7 +254,7 @@ fn damaged_stores_are_refused() {
     assert!(open_error(&folder.path().join("no")).contains("No such file"));
 }
 
-/// What a disk that is full does to a store that was being written.
+/// A sink's error is the run's.
 #[test]
 fn a_sink_that_fails_ends_the_run() {
     struct Full(Mutex<usize>);

@@ -4,9 +4,11 @@
 //! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
 //! come leaves no trace: rows lie in the order of layer, number and detector.
 
+mod census;
 mod csv;
 mod manifest;
 mod merge;
+mod parquet;
 mod rows;
 mod schema;
 
@@ -18,9 +20,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use sha2::{Digest, Sha256};
 
+pub use census::CensusManifest;
 pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
+pub use parquet::write as write_parquet;
 
 use super::golden::Judged;
 use super::outcome::{Effect, Outcome};
@@ -32,7 +36,7 @@ use crate::fault::Site;
 use crate::{Error, Result};
 
 /// How long written records may wait for their transaction to end.
-const COMMIT: Duration = Duration::from_millis(500);
+const COMMIT: Duration = Duration::from_millis(200);
 
 /// A store that is being written to.
 pub struct Store {
@@ -95,7 +99,7 @@ impl Run {
     pub fn results_sha256(&self) -> String {
         let mut hasher = Sha256::new();
         // A hash takes whatever is written.
-        let _ = csv::write_columns(self, &mut hasher, |name| name != "variant");
+        let _ = csv::write_columns(self, &mut hasher, |name| name != rows::KERNEL);
         hex(&hasher.finalize())
     }
 }
@@ -126,6 +130,7 @@ impl Store {
         made
     }
 
+    /// Opens a file that has nothing in it and writes all but the records.
     fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
         let connection = Connection::open(path).map_err(|error| failed(path, error))?;
         lock(path, &connection)?;
@@ -150,6 +155,10 @@ impl Store {
     /// # Errors
     /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
     pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
+        if is_empty(path)? {
+            let store = Store::fill(path, manifest, shard)?;
+            return Ok((store, Work { shard, ..Work::whole() }));
+        }
         let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         lock(path, &connection)?;
         let there = read_manifest(path, &connection)?;
@@ -257,6 +266,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| failed(path, error))
     };
+    if is_empty(path)? {
+        return Err(Error::file(path, "is empty"));
+    }
     if number("application_id")? != schema::APPLICATION_ID {
         return Err(Error::file(path, "isn't a campaign's store"));
     }
@@ -268,6 +280,20 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         ));
     }
     Ok(connection)
+}
+
+/// Whether a file holds no table: that of a run that was killed before it had written any.
+fn is_empty(path: &Path) -> Result<bool> {
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if about.is_dir() {
+        return Ok(false);
+    }
+    let tables = || -> rusqlite::Result<bool> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
+    };
+    // Whoever opens it next says what else is wrong with it.
+    Ok(about.len() == 0 || tables().unwrap_or(false))
 }
 
 /// Keeps other processes out until the connection is closed.
@@ -288,6 +314,10 @@ fn failed(path: &Path, error: rusqlite::Error) -> Error {
             "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
                 .to_string()
         }
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "can't be read or written, as on a full or a broken disk ({error}); what was in it before is \
+             whole, and --resume goes on from it"
+        ),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "is in use by another process".to_string()
         }
@@ -307,8 +337,8 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
         let insert = "INSERT INTO manifest VALUES (?1, ?2)";
         connection.execute(insert, params![key, value.to_string()])?;
     }
-    let mut insert =
-        connection.prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    let mut insert = connection
+        .prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
     for (index, layer) in manifest.layers.iter().enumerate() {
         let part = serde_json::to_value(layer.part).map_err(to_sql)?;
         insert.execute(params![
@@ -318,6 +348,7 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
             layer.kind,
             part.as_str(),
             serde_json::to_string(&layer.shape).map_err(to_sql)?,
+            serde_json::to_string(&layer.input_shape).map_err(to_sql)?,
             layer.macs as i64,
             layer.range.filter(|range| range.is_finite()),
             layer.variant,
@@ -362,22 +393,27 @@ fn read_manifest(path: &Path, connection: &Connection) -> Result<Manifest> {
     let mut manifest: Manifest =
         serde_json::from_value(object.into()).map_err(|error| bad("its manifest", error))?;
 
-    let columns = "SELECT name, pair_key, kind, part, shape, macs, range, variant FROM layers";
+    let columns =
+        "SELECT name, pair_key, kind, part, shape, input_shape, macs, range, variant FROM layers";
     let mut query = connection.prepare(&format!("{columns} ORDER BY layer")).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     let ranged = manifest.plan.detectors.contains(&Detector::Range);
     while let Some(row) = rows.next().map_err(failed)? {
         let text = |column: usize| row.get::<_, String>(column).map_err(failed);
-        let range: Option<f32> = row.get(6).map_err(failed)?;
+        let shape = |column: usize| -> Result<Vec<usize>> {
+            serde_json::from_str(&text(column)?).map_err(|error| bad("a shape", error))
+        };
+        let range: Option<f32> = row.get(7).map_err(failed)?;
         manifest.layers.push(LayerRow {
             name: text(0)?,
             pair_key: text(1)?,
             kind: text(2)?,
             part: serde_json::from_value(text(3)?.into()).map_err(|error| bad("a part", error))?,
-            shape: serde_json::from_str(&text(4)?).map_err(|error| bad("a shape", error))?,
-            macs: row.get::<_, i64>(5).map_err(failed)? as u64,
+            shape: shape(4)?,
+            input_shape: shape(5)?,
+            macs: row.get::<_, i64>(6).map_err(failed)? as u64,
             range: if ranged { range.or(Some(f32::INFINITY)) } else { None },
-            variant: text(7)?,
+            variant: text(8)?,
         });
     }
 
@@ -417,6 +453,9 @@ fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)
 /// Refuses a store that isn't a whole campaign.
 fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
     let shards = read_shards(path, connection)?;
+    if shards.is_empty() {
+        return Err(Error::file(path, "holds no campaign, only what --exhaustive counted"));
+    }
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
     let missing: Vec<String> =

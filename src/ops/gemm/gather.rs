@@ -379,7 +379,12 @@ mod tests {
             for set in InstructionSet::available() {
                 let kernels = Kernels::of(set);
                 let packed = pack_with(&kernels, &b, columns);
-                let ways = [(false, None), (true, None), (false, Some(&packed[..])), (true, Some(&packed))];
+                let ways = [
+                    (false, None),
+                    (true, None),
+                    (false, Some(&packed[..])),
+                    (true, Some(&packed)),
+                ];
                 for (parallel, packed) in ways {
                     let product = Gather {
                         rows,
