@@ -6,17 +6,20 @@
 
 pub mod bootstrap;
 mod boxes;
+pub mod breakdown;
 pub mod compare;
 mod csv;
 pub mod draw;
 pub mod golden;
 mod images;
+pub mod interval;
 pub mod layers;
 pub mod outcome;
 pub mod ranges;
 mod record;
 mod run;
 pub mod statistics;
+pub mod stopping;
 mod store;
 mod verify;
 mod whole;

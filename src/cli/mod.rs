@@ -13,6 +13,7 @@ mod inject;
 mod models;
 mod predict;
 mod prompts;
+mod report;
 mod study;
 mod train;
 
@@ -40,6 +41,7 @@ enum Command {
     Predict(predict::Args),
     Inject(inject::Args),
     Compare(compare::Args),
+    Report(report::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
     Describe(describe::Args),
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),

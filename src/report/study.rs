@@ -82,7 +82,7 @@ fn improvement_row(name: &str, comparison: &Comparison) -> Vec<String> {
         comparison.last_layer.as_ref().map_or_else(none, ratio),
         overall(true),
         overall(false),
-        interval(&comparison.top2diff, 2),
+        interval(&comparison.top2diff.injected, 2),
     ]
 }
 
