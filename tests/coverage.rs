@@ -62,6 +62,7 @@ fn plans(injections: u64) -> [(&'static str, Box<dyn Fn(u64) -> Plan>); 2] {
 
 #[test]
 fn rates_are_covered() {
+    assert_eq!(LAB.size(), [IMAGES, 7]);
     let measure = Measure::Is(Outcome::Sdc);
     let truth = LAB.exact(measure, Detector::None);
     assert!((0.01..0.5).contains(&truth), "{truth}");

@@ -7,8 +7,8 @@
 use flipside::campaign::draw::{Draws, Space};
 use flipside::campaign::statistics::Measure;
 use flipside::campaign::{
-    Campaign, Detector, Effect, Golden, Images, Place, Plan, Provenance, Ranges, Record, Run, Strategy, Values,
-    layers,
+    Campaign, Detector, Effect, Golden, Images, Place, Plan, Provenance, Ranges, Record, Run,
+    Strategy, Values, layers,
 };
 use flipside::fault::Site;
 use flipside::models::Model;
@@ -84,7 +84,7 @@ impl Lab {
 
     /// The records of a campaign that goes on for ever, number by number, under either detector.
     pub fn sequence(&self, plan: &Plan) -> impl Iterator<Item = Record> + '_ {
-        let space = Space::of_output(self.layer.map);
+        let space = Space::of_map(self.layer.map);
         let draws = Draws::new(plan, &self.layer.pair_key, space, self.goldens.len());
         (0..).flat_map(move |n| {
             let fault = draws.get(n);

@@ -9,8 +9,8 @@
 
 mod lab;
 
-use flipside::campaign::compare::{Pairing, compare_all};
 use flipside::campaign::bootstrap::Unit;
+use flipside::campaign::compare::{Pairing, compare_all};
 use flipside::campaign::interval::{Confidence, Estimate, RateInterval};
 use flipside::campaign::statistics::{Intervals, Measure, select};
 use flipside::campaign::stopping::{StoppingRule, Target};
@@ -76,12 +76,7 @@ fn trained() -> Lab {
 }
 
 /// How many of `count` intervals hold `truth`, and how wide they are on average, as a share of it.
-fn coverage(
-    what: &str,
-    truth: f64,
-    count: u64,
-    figure: impl Fn(u64) -> Estimate + Sync,
-) {
+fn coverage(what: &str, truth: f64, count: u64, figure: impl Fn(u64) -> Estimate + Sync + Send) {
     let intervals: Vec<Estimate> = (0..count).into_par_iter().map(figure).collect();
     let held = intervals.iter().filter(|interval| interval.holds(truth)).count();
     let above = intervals.iter().filter(|interval| interval.low > truth).count();
@@ -118,7 +113,9 @@ fn rates(lab: &Lab) {
                     let what = format!("n = {injections}, {confidence}, {}", interval.name());
                     coverage(&what, truth, SEEDS, |seed| of(lab.plan(seed, injections)));
                     let what = format!("{what}, bits as strata");
-                    coverage(&what, truth, SEEDS, |seed| of(stratified(lab.plan(seed, injections))));
+                    coverage(&what, truth, SEEDS, |seed| {
+                        of(stratified(lab.plan(seed, injections)))
+                    });
                 }
             }
         }
@@ -141,7 +138,9 @@ fn means(lab: &Lab) {
                 coverage(&what(&name), truth, SEEDS, |seed| of(lab.plan(seed, injections)));
                 if unit == Unit::Injections {
                     let name = what(&format!("{name}, bits as strata"));
-                    coverage(&name, truth, SEEDS, |seed| of(stratified(lab.plan(seed, injections))));
+                    coverage(&name, truth, SEEDS, |seed| {
+                        of(stratified(lab.plan(seed, injections)))
+                    });
                 }
             }
             let percentile = |seed| percentile(&lab.sample(&lab.plan(seed, injections)), measure);
@@ -164,7 +163,8 @@ fn percentile(run: &Run, measure: Measure) -> Estimate {
     let mut draws = rng::stream(run.manifest.plan.seed, "percentile");
     let mut means: Vec<f64> = (0..2000)
         .map(|_| {
-            let drawn = (0..images.len()).map(|_| &images[draws.below(images.len() as u64) as usize]);
+            let drawn =
+                (0..images.len()).map(|_| &images[draws.below(images.len() as u64) as usize]);
             mean(drawn.fold([0.0, 0.0], add))
         })
         .collect();

@@ -58,9 +58,9 @@ impl FromStr for Unit {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Unit> {
-        [Unit::Images, Unit::Injections].into_iter().find(|unit| unit.name() == name).ok_or_else(|| {
-            Error::usage(format!("'{name}' can't be resampled; known: images, injections"))
-        })
+        [Unit::Images, Unit::Injections].into_iter().find(|unit| unit.name() == name).ok_or_else(
+            || Error::usage(format!("'{name}' can't be resampled; known: images, injections")),
+        )
     }
 }
 
@@ -258,12 +258,10 @@ fn accelerations(
                 .collect();
             let moment = |index: usize| {
                 let mean = without.iter().map(|figures| figures[index]).sum::<f64>() / units;
-                let influence = without
-                    .iter()
-                    .map(|figures| (units - 1.0) / units * (mean - figures[index]));
-                influence.fold([0.0, 0.0], |[squares, cubes], l| {
-                    [squares + l * l, cubes + l * l * l]
-                })
+                let influence =
+                    without.iter().map(|figures| (units - 1.0) / units * (mean - figures[index]));
+                influence
+                    .fold([0.0, 0.0], |[squares, cubes], l| [squares + l * l, cubes + l * l * l])
             };
             (0..figures).map(moment).collect()
         })

@@ -51,10 +51,19 @@ pub enum Part {
     /// One layer.
     Layer {},
     /// All layers, weighted.
-    Network { weighting: Weighting },
-    Bit { bit: u32 },
-    Channel { channel: usize },
-    Position { row: usize, column: usize },
+    Network {
+        weighting: Weighting,
+    },
+    Bit {
+        bit: u32,
+    },
+    Channel {
+        channel: usize,
+    },
+    Position {
+        row: usize,
+        column: usize,
+    },
 }
 
 /// ΔLoss as the detector lets it be told.

@@ -67,10 +67,28 @@ impl Golden {
         }
     }
 
+    /// The same answer, held against itself: its top-1 is the label.
+    pub fn as_label(self) -> Golden {
+        Golden::new(self.image, self.judged.top1 as u32, self.logits)
+    }
+
+    /// Whether the top-1 is the label.
+    pub fn is_right(&self) -> bool {
+        self.judged.top1 == self.label as usize
+    }
+
     /// Whether the published protocol would use the image: the answer is right, and by a margin.
     pub fn is_eligible(&self) -> bool {
-        self.judged.top1 == self.label as usize && self.judged.top2diff > 0.0
+        self.is_right() && self.judged.top2diff > 0.0
     }
+}
+
+/// Mean Top2Diff over answers, in percentage points; answers that aren't finite are left out, and without any
+/// other there is none.
+pub fn mean_top2diff(goldens: &[Golden]) -> Option<f64> {
+    let values: Vec<f64> =
+        goldens.iter().map(|golden| golden.judged.top2diff).filter(|v| v.is_finite()).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
 /// Runs the images of `list` fault-free on the weights' device, `batch` at a time.

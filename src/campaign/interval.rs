@@ -49,7 +49,9 @@ impl Confidence {
         if share > 0.0 && share < 1.0 {
             return Ok(Confidence(share));
         }
-        Err(Error::usage(format!("a confidence lies between 0 and 1, as 0.95 does, not at {share}")))
+        Err(Error::usage(format!(
+            "a confidence lies between 0 and 1, as 0.95 does, not at {share}"
+        )))
     }
 
     /// The share, 0.95 for 95 %.

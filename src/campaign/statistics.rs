@@ -12,6 +12,7 @@ use super::bootstrap::{Resampling, Stratum, Tally, Unit, bootstrap};
 use super::interval::{Confidence, Estimate, RateInterval};
 use super::layers::Part;
 use super::outcome::Outcome;
+use super::plan::Stratify;
 use super::ranges::Detector;
 use super::record::Record;
 use super::store::{LayerRow, Run};
@@ -64,7 +65,7 @@ pub fn quantile(sorted: &[f64], q: f64) -> f64 {
 }
 
 /// How layers count in a network-wide figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
     /// Every layer alike.
@@ -118,6 +119,7 @@ impl Scope {
         (0..layers.len())
             .filter(|index| match layers[*index].part {
                 Part::Backbone => true,
+                Part::Shared => false,
                 Part::Embedding => self.embedding,
                 Part::LastLayer | Part::AfterScale => Some(*index) == last,
             })
@@ -181,13 +183,16 @@ pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
 }
 
 /// How much a record counts; on average 1.
-fn weight(_run: &Run, _record: &Record) -> f64 {
-    1.0
+fn weight(run: &Run, record: &Record) -> f64 {
+    run.manifest.plan.weight(record.n)
 }
 
-/// What the draws of a record's layer were stratified by.
-fn cell(_run: &Run, _record: &Record) -> u32 {
-    0
+/// What the draws of a record's layer were stratified by: its bit, or nothing.
+fn cell(run: &Run, record: &Record) -> u32 {
+    match run.manifest.plan.stratify {
+        Stratify::Bit => record.mask().map_or(0, u32::trailing_zeros),
+        Stratify::No => 0,
+    }
 }
 
 /// Records of a layer, as a stratum's side `side`.

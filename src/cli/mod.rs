@@ -9,7 +9,9 @@ mod describe;
 mod devices;
 mod embed;
 mod eval;
+mod export;
 mod inject;
+mod merge;
 mod models;
 mod predict;
 mod prompts;
@@ -40,6 +42,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Inject(inject::Args),
+    Merge(merge::Args),
+    Export(export::Args),
     Compare(compare::Args),
     Report(report::Args),
     Prompts(prompts::Args),
@@ -60,6 +64,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Prompts(args) => prompts::run(&args),

@@ -26,7 +26,9 @@ pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
     let mut header = vec!["reading"];
     header.extend(names.iter().map(String::as_str));
     text.push_str(&table_as(format, &header, readings(rows)));
-    text.push_str("\n\nRates over all layers alike, in percent, and their difference in points:\n\n");
+    text.push_str(
+        "\n\nRates over all layers alike, in percent, and their difference in points:\n\n",
+    );
     let header = ["", "outcome", "detector", "baseline", "other", "difference"];
     text.push_str(&table_as(format, &header, rates(rows)));
     text.push_str("\n\n");

@@ -10,7 +10,7 @@ mod study;
 pub use bench::{kernels_text, overhead_text};
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
-pub use run::run_text;
+pub use run::{run_json, run_text};
 pub use similarity::similarity_text;
 pub use study::study_text;
 
@@ -44,7 +44,9 @@ impl FromStr for Format {
             "text" => Ok(Format::Text),
             "markdown" => Ok(Format::Markdown),
             "json" => Ok(Format::Json),
-            other => Err(Error::usage(format!("unknown format '{other}'; known: text, markdown, json"))),
+            other => {
+                Err(Error::usage(format!("unknown format '{other}'; known: text, markdown, json")))
+            }
         }
     }
 }

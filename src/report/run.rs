@@ -1,58 +1,118 @@
-//! One campaign's table: a row a layer.
+//! One campaign's tables: its figures by layer, bit, channel or position, and the footer.
 
-use super::{interval, percent, table};
-use crate::Result;
-use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
-use crate::campaign::{Detector, Run};
+use serde_json::{Value, json};
 
-/// A run as text: for each detector a row a layer, and the footer.
-pub fn run_text(run: &Run) -> Result<String> {
-    let manifest = &run.manifest;
+use super::{Format, interval, percent, table_as};
+use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
+use crate::campaign::statistics::Intervals;
+use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
+
+/// A run's figures as text or in Markdown: a table a detector, and the footer.
+pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format) -> String {
     let mut text = String::new();
-    for detector in &manifest.plan.detectors {
+    for detector in [Detector::None, Detector::Range] {
+        let of_detector = || figures.iter().filter(|row| row.detector == detector);
+        if of_detector().next().is_none() {
+            continue;
+        }
         let delta_loss = match detector {
             Detector::Range => "mean ΔLoss",
             Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
         };
-        let header = ["layer", "shape", "masked %", "benign %", "SDC %", "nonfinite %", delta_loss];
-        let mut rows = Vec::new();
-        for (index, layer) in manifest.layers.iter().enumerate() {
-            let records = || run.of(index, *detector);
-            let rates = Rates::of(records());
-            let delta_loss = match detector {
-                Detector::Range => {
-                    let seed = manifest.plan.seed;
-                    let mean = layer_mean(run, index, *detector, Measure::DeltaLoss, seed)?;
-                    interval(&mean, 5)
-                }
-                Detector::None => {
-                    let values = delta_loss_quantiles(records()).values;
-                    values.map(|value| format!("{value:.2e}")).join(" / ")
-                }
-            };
-            let [channels, height, width] = layer.shape;
-            rows.push(vec![
-                layer.name.clone(),
-                format!("{channels}×{height}×{width}"),
-                percent(&rates.masked),
-                percent(&rates.benign),
-                percent(&rates.sdc),
-                percent(&rates.nonfinite),
-                delta_loss,
-            ]);
-        }
-        text.push_str(&format!("Detector {}:\n\n{}\n\n", detector.name(), table(&header, rows)));
+        let header = [
+            "part",
+            "n",
+            "masked %",
+            "benign %",
+            "SDC %",
+            "nonfinite %",
+            "SDC-5 %",
+            "mean |Δp|",
+            delta_loss,
+        ];
+        let rows = of_detector().map(|row| line(run, row)).collect();
+        text.push_str(&format!(
+            "Detector {}:\n\n{}\n\n",
+            detector.name(),
+            table_as(format, &header, rows)
+        ));
     }
+    let manifest = &run.manifest;
     text.push_str(&format!(
-        "{} {}, {}: {} injections a layer of {} bit(s) at the site output, {} images, seed {}; \
-         rates with Wilson's 95 % intervals, means with a bootstrap's over images.\n",
+        "{} {}, {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
         manifest.provenance.model,
         manifest.head,
         manifest.device,
-        manifest.plan.injections_per_layer(),
-        manifest.plan.bits,
+        faults(&manifest.plan),
+        manifest.plan.site.name(),
         manifest.images.len(),
         manifest.plan.seed,
+        how.words(),
+        run.results_sha256(),
     ));
-    Ok(text)
+    text
+}
+
+/// The same for machines.
+pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
+    let manifest = &run.manifest;
+    json!({
+        "model": manifest.provenance.model,
+        "head": manifest.head,
+        "device": manifest.device,
+        "images": manifest.images.len(),
+        "plan": manifest.plan,
+        "intervals": how,
+        "figures": figures,
+        "results_sha256": run.results_sha256(),
+    })
+}
+
+fn line(run: &Run, figures: &Figures) -> Vec<String> {
+    let layer = figures.layer.as_deref().unwrap_or("all layers");
+    let part = match figures.part {
+        Part::Layer {} => {
+            let mut layers = run.manifest.layers.iter();
+            let shape = layers.find(|row| row.name == layer).map(|row| row.shape.iter());
+            let sizes: Vec<String> = shape.into_iter().flatten().map(usize::to_string).collect();
+            format!("{layer} {}", sizes.join("×"))
+        }
+        Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
+        Part::Bit { bit } => format!("{layer}, bit {bit}"),
+        Part::Channel { channel } => format!("{layer}, channel {channel}"),
+        Part::Position { row, column } => format!("{layer}, row {row}, column {column}"),
+    };
+    let rates = &figures.rates;
+    vec![
+        part,
+        rates.records.to_string(),
+        percent(&rates.masked),
+        percent(&rates.benign),
+        percent(&rates.sdc),
+        percent(&rates.nonfinite),
+        percent(&rates.sdc5),
+        interval(&figures.delta_p, 5),
+        match &figures.delta_loss {
+            DeltaLoss::Mean(mean) => interval(mean, 5),
+            DeltaLoss::Quantiles(quantiles) => {
+                quantiles.values.map(|value| format!("{value:.2e}")).join(" / ")
+            }
+        },
+    ]
+}
+
+/// What was injected, in words.
+fn faults(plan: &Plan) -> String {
+    if plan.list.is_some() {
+        return "faults of a list".into();
+    }
+    let count = plan.injections_per_layer();
+    let strata = if plan.stratify == Stratify::Bit { ", each bit in turn," } else { "" };
+    match plan.flips {
+        Flips::Count(1) => format!("{count} injections a layer of {} bit(s){strata}", plan.bits),
+        Flips::Count(values) => {
+            format!("{count} injections a layer of {} bit(s) in each of {values} values", plan.bits)
+        }
+        Flips::Rate(rate) => format!("{count} injections a layer at a bit error rate of {rate:e}"),
+    }
 }

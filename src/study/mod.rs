@@ -15,9 +15,8 @@ use serde::Serialize;
 pub use inputs::{Inputs, SourceImages, folder_sources};
 
 use crate::campaign::compare::{Comparison, compare};
-use crate::campaign::statistics::{
-    Estimate, Measure, Scope, Weighting, last_layer, layer_mean, network_mean,
-};
+use crate::campaign::interval::Estimate;
+use crate::campaign::statistics::{Intervals, Measure, Scope, last_layer, select};
 use crate::campaign::{
     Campaign, Detector, Golden, Outcome, Plan, Provenance, Ranges, Run, golden, layers,
 };
@@ -30,6 +29,9 @@ use crate::recipe::Recipe;
 use crate::tape::Weights;
 use crate::train::{Job, Source, Trainer};
 use crate::{Error, Result};
+
+/// The store of a model's campaign.
+pub const RUN: &str = "run.sqlite";
 
 /// What a study does.
 #[derive(Clone)]
@@ -152,6 +154,15 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<(Study, Timing)> {
     let mut timing = Timing::default();
+    if let Some(folder) = &options.folder {
+        // Before hours of training.
+        for start in Start::ALL {
+            let path = folder.join(start.slug()).join(RUN);
+            if path.exists() {
+                return Err(Error::usage(format!("{} is there already", path.display())));
+            }
+        }
+    }
     let began = Instant::now();
     let mut trained = Vec::new();
     for start in Start::ALL {
@@ -267,25 +278,28 @@ fn inject(
         model: options.file.name.clone(),
         checkpoint: trained.checkpoint.clone(),
         data: inputs.test.dataset.fingerprint(),
+        evaluated: trained.goldens.len(),
+        right: trained.goldens.iter().filter(|golden| golden.is_right()).count(),
+        top2diff: golden::mean_top2diff(&trained.goldens),
     };
-    let run = Run::new(&campaign, &ranges, provenance, records);
+    let run = Run::new(&campaign, provenance, records);
     if let Some(folder) = &options.folder {
-        run.save(&folder.join(trained.start.slug()).join("run"))?;
+        run.save(&folder.join(trained.start.slug()).join(RUN))?;
     }
     Ok(run)
 }
 
 fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]) -> Result<Row> {
     let goldens = &trained.goldens;
-    let right = goldens.iter().filter(|g| g.judged.top1 == g.label as usize).count();
+    let right = goldens.iter().filter(|g| g.is_right()).count();
     let top2diff: f64 = common.iter().map(|image| goldens[*image].judged.top2diff).sum();
     let all = Scope::ALL.layers(run);
-    let over_layers =
-        |detector, measure| network_mean(run, &all, detector, measure, Weighting::Uniform, seed);
+    let how = Intervals::new(seed);
+    let over_layers = |detector, measure| select(run, all.clone(), detector).mean(measure, &how);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)
             .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;
-        layer_mean(run, layer, Detector::Range, Measure::DeltaLoss, seed)
+        select(run, vec![layer], Detector::Range).mean(Measure::DeltaLoss, &how)
     };
     Ok(Row {
         start: trained.start,

@@ -1,8 +1,6 @@
 //! One comparison: which layers stand against which, and one bootstrap for all of its ratios.
 
-use super::{
-    Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict,
-};
+use super::{Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict};
 use crate::campaign::bootstrap::{Stratum, Tally, bootstrap, ratio};
 use crate::campaign::interval::Estimate;
 use crate::campaign::layers::Part;
