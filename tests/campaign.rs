@@ -25,6 +25,7 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 mod kinds;
+mod process;
 mod store;
 
 pub(super) const TINY: &str = r#"
