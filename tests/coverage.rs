@@ -119,9 +119,8 @@ fn what_stops_a_campaign_is_covered() {
         let rule = StoppingRule::new(target, half_width, Confidence::P95).unwrap();
         let truth = LAB.exact(target.measure(), detector);
         let covered = held(truth, 1000, |seed| {
-            let plan = LAB.plan(seed, 1);
-            let records = LAB.sequence(&plan).filter(|record| record.detector == detector);
-            let last = rule.looks(records).pop().unwrap();
+            let plan = Plan { detectors: vec![detector], ..LAB.plan(seed, 1) };
+            let last = rule.looks(LAB.sequence(&plan)).pop().unwrap();
             assert!(last.stop && last.estimate.high - last.estimate.low <= 2.0 * half_width);
             last.estimate
         });

@@ -4,7 +4,7 @@
 //! then a matter of looking up what its draws did. That these records are those of a campaign that is run
 //! is checked by running some.
 
-use flipside::campaign::draw::{Draws, Space};
+use flipside::campaign::draw::{Drawn, Draws, Space};
 use flipside::campaign::statistics::Measure;
 use flipside::campaign::{
     Campaign, Detector, Effect, Golden, Images, Place, Plan, Provenance, Ranges, Record, Run,
@@ -78,31 +78,29 @@ impl Lab {
     pub fn sample(&self, plan: &Plan) -> Run {
         let mut run = self.template.clone();
         run.manifest.plan = plan.clone();
-        run.records = self.sequence(plan).take(2 * plan.injections_per_layer() as usize).collect();
+        let records = plan.detectors.len() * plan.injections_per_layer() as usize;
+        run.records = self.sequence(plan).take(records).collect();
         run
     }
 
-    /// The records of a campaign that goes on for ever, number by number, under either detector.
+    /// The records of a campaign that goes on for ever, number by number, under the
+    /// detectors of `plan`.
     pub fn sequence(&self, plan: &Plan) -> impl Iterator<Item = Record> + '_ {
         let space = Space::of_map(self.layer.map);
         let draws = Draws::new(plan, &self.layer.pair_key, space, self.goldens.len());
+        let detectors = plan.detectors.clone();
         (0..).flat_map(move |n| {
             let fault = draws.get(n);
-            [0, 1].map(|index| self.record(n, DETECTORS[index], &fault, &self.effects[index]))
+            let of = |detector: &Detector| self.record(n, *detector, &fault);
+            detectors.iter().map(of).collect::<Vec<Record>>()
         })
     }
 
-    fn record(
-        &self,
-        n: u64,
-        detector: Detector,
-        fault: &flipside::campaign::draw::Drawn,
-        effects: &[Fault],
-    ) -> Record {
+    fn record(&self, n: u64, detector: Detector, fault: &Drawn) -> Record {
         let (golden, hit) = (&self.goldens[fault.image], fault.hits[0]);
         let at = (fault.image * self.layer.map.channels + hit.element as usize) * BITS
             + hit.mask.trailing_zeros() as usize;
-        let Fault { values, effect } = effects[at];
+        let Fault { values, effect } = self.effects(detector)[at];
         let (element, mask) = (hit.element, hit.mask);
         Record {
             layer: 0,
@@ -117,9 +115,13 @@ impl Lab {
         }
     }
 
+    fn effects(&self, detector: Detector) -> &[Fault] {
+        &self.effects[usize::from(detector == Detector::Range)]
+    }
+
     /// The mean of a measure over every fault; of ΔLoss, over those whose answer is finite.
     pub fn exact(&self, measure: Measure, detector: Detector) -> f64 {
-        let faults = &self.effects[usize::from(detector == Detector::Range)];
+        let faults = self.effects(detector);
         let of_image = self.layer.map.channels * BITS;
         let template = self.template.records[0];
         let values: Vec<f64> = faults

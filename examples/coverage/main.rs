@@ -176,17 +176,22 @@ fn percentile(run: &Run, measure: Measure) -> Estimate {
 /// A model against itself with faults of its own on either side.
 fn ratios(lab: &Lab) {
     println!("\nRatio of mean ΔLoss of the model against itself, two seeds, exhaustive 1:");
-    for (injections, pairs) in [(200, 200), (1000, 200), (1000, 2000)] {
-        for unit in [Unit::Images, Unit::Injections] {
-            let what = format!("n = {injections}, BCa over {}", unit.name());
-            coverage(&what, 1.0, pairs, |pair| {
-                let [a, b] =
-                    [2 * pair, 2 * pair + 1].map(|seed| lab.sample(&lab.plan(seed, injections)));
-                let how = Intervals { unit, ..Intervals::new(pair) };
-                let compared = compare_all(&[[&a, &b]], Pairing::Unpaired, &how).unwrap();
-                compared.rows[0].last_layer.unwrap().ratio
-            });
-        }
+    let sampled = |seed, injections| {
+        lab.sample(&Plan { detectors: vec![Detector::Range], ..lab.plan(seed, injections) })
+    };
+    for (injections, unit, pairs) in [
+        (200, Unit::Images, 200),
+        (1000, Unit::Images, 200),
+        (1000, Unit::Injections, 200),
+        (1000, Unit::Images, 2000),
+    ] {
+        let what = format!("n = {injections}, BCa over {}", unit.name());
+        coverage(&what, 1.0, pairs, |pair| {
+            let [a, b] = [2 * pair, 2 * pair + 1].map(|seed| sampled(seed, injections));
+            let how = Intervals { unit, ..Intervals::new(pair) };
+            let compared = compare_all(&[[&a, &b]], Pairing::Unpaired, &how).unwrap();
+            compared.rows[0].last_layer.unwrap().ratio
+        });
     }
 }
 
@@ -201,11 +206,8 @@ fn stopping(lab: &Lab) {
         let rule = StoppingRule::new(target, half_width, Confidence::P95).unwrap();
         let truth = lab.exact(target.measure(), detector);
         let what = format!("{} ± {half_width}, exhaustive {truth:.6}", target.name());
-        let plan = |seed| lab.plan(seed, 1);
-        let stopped = |seed: u64| {
-            let records = lab.sequence(&plan(seed)).filter(|record| record.detector == detector);
-            rule.looks(records).pop().unwrap()
-        };
+        let plan = |seed| Plan { detectors: vec![detector], ..lab.plan(seed, 1) };
+        let stopped = |seed: u64| rule.looks(lab.sequence(&plan(seed))).pop().unwrap();
         coverage(&what, truth, 1000, |seed| stopped(seed).estimate);
         let looks: Vec<u64> = (0..20).map(|seed| stopped(seed).n).collect();
         println!("    injections of the first twenty: {looks:?}");

@@ -425,7 +425,7 @@ mod tests {
             stratum.push(0, (n % 2) as u32, n, (n % 2) as f64, if n % 2 == 0 { 1.0 } else { 3.0 });
         }
         let estimate = mean(&[stratum.clone()], how(200, 1));
-        assert_eq!(estimate, Estimate { value: 0.75, low: 0.75, high: 0.75 });
+        assert!(estimate.value == 0.75 && estimate.high - estimate.low < 1e-12, "{estimate:?}");
         // Cells of two, 0 and 1, keep their variance.
         let mut stratum = Stratum::new("fc");
         (0..64).for_each(|n| stratum.push(0, (n % 32) as u32, n, (n / 32) as f64, 1.0));
