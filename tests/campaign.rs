@@ -24,6 +24,7 @@ use flipside::progress::{Progress, Silent};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
+mod figures;
 mod kinds;
 mod process;
 mod store;

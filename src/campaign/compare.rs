@@ -176,10 +176,10 @@ pub fn compare_all(
     let Some([first, _]) = pairs.first() else {
         return Err(Error::usage("a comparison takes a baseline and another run at least"));
     };
-    let detectors = first.manifest.plan.detectors.clone();
+    let plan = &first.manifest.plan;
     for [run, _] in pairs {
-        if run.manifest.plan.detectors != detectors {
-            return Err(Error::usage("the rows of a comparison need the same detectors"));
+        if run.manifest.plan.detectors != plan.detectors || run.manifest.plan.site != plan.site {
+            return Err(Error::usage("the rows of a comparison need the same detectors and site"));
         }
     }
     let rows: Vec<Comparison> = pairs
@@ -188,8 +188,8 @@ pub fn compare_all(
         .collect::<Result<_>>()?;
     let footer = Footer {
         protocol: "strict".into(),
-        detectors,
-        site: "output".into(),
+        detectors: plan.detectors.clone(),
+        site: plan.site.name().into(),
         reading: READING.into(),
     };
     Ok(Comparisons { rows, intervals: *intervals, footer })

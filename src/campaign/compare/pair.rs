@@ -74,14 +74,13 @@ fn accuracy(run: &Run) -> Option<f64> {
 /// Refuses runs that don't belong together; paired ones also where faults or images aren't the same.
 fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
     let (a, b) = (&baseline.manifest, &other.manifest);
-    let differ = |what: &str, a: String, b: String| {
-        Err(Error::usage(format!("the runs can't be compared: {what} differ ({a} and {b})")))
+    let refuse = |what: &str, a: String, b: String, hint: &str| {
+        let detail = format!("the runs can't be compared: {what} differ ({a} and {b}){hint}");
+        Err(Error::usage(detail))
     };
-    let unpaired = "; --unpaired compares runs whose faults aren't the same";
+    let differ = |what: &str, a: String, b: String| refuse(what, a, b, "");
     let differ_unless_unpaired = |what: &str, a: String, b: String| {
-        Err(Error::usage(format!(
-            "the runs can't be compared: {what} differ ({a} and {b}){unpaired}"
-        )))
+        refuse(what, a, b, "; --unpaired compares runs whose faults aren't the same")
     };
     if a.provenance.data != b.provenance.data {
         return differ("their data", a.provenance.data.clone(), b.provenance.data.clone());
@@ -91,6 +90,18 @@ fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
     }
     if a.plan.bits != b.plan.bits {
         return differ("their bits a fault", a.plan.bits.to_string(), b.plan.bits.to_string());
+    }
+    if a.plan.site != b.plan.site {
+        let [a, b] = [a.plan.site, b.plan.site].map(|site| site.name().to_string());
+        return differ("their sites", a, b);
+    }
+    if a.plan.flips != b.plan.flips {
+        let [a, b] = [a.plan.flips, b.plan.flips].map(|flips| format!("{flips:?}"));
+        return differ("their flips an inference", a, b);
+    }
+    if a.plan.labels != b.plan.labels {
+        let [a, b] = [a.plan.labels, b.plan.labels].map(|labels| format!("{labels:?}"));
+        return differ("their labels", a, b);
     }
     let detectors = |plan: &Plan| {
         let mut detectors = plan.detectors.clone();
@@ -118,6 +129,10 @@ fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
     if a.plan.injections != b.plan.injections {
         let range = |plan: &Plan| format!("{:?}", plan.injections);
         return differ_unless_unpaired("their injections a layer", range(&a.plan), range(&b.plan));
+    }
+    if a.plan.stratify != b.plan.stratify || a.plan.list != b.plan.list {
+        let faults = |plan: &Plan| format!("{:?}, list {:?}", plan.stratify, plan.list);
+        return differ_unless_unpaired("their strata or lists", faults(&a.plan), faults(&b.plan));
     }
     Ok(())
 }
