@@ -236,29 +236,59 @@ impl RateCell {
     }
 }
 
-/// The rate of a weighted mixture of cells: Σ share·rate, the shares adding up to 1.
-///
-/// Its interval is that of p·n events in n trials, n being the effective number p(1 − p)/V of stratified
-/// sampling (Korn and Graubard, 1998) and V = Σ share²·p_c(1 − p_c)/n_c, where each p_c has been drawn
-/// towards p by one trial: cells that happen to be all alike aren't certain to be so.
-fn mixture_rate(cells: &[(f64, RateCell)], how: &Intervals) -> Estimate {
-    let rate: f64 = cells.iter().map(|(share, cell)| share * cell.rate()).sum();
-    let spread = |variance: &dyn Fn(f64, f64) -> f64| -> f64 {
-        let of = |(share, cell): &(f64, RateCell)| {
-            share * share * variance(cell.rate(), cell.trials()) / cell.trials()
-        };
-        cells.iter().map(of).sum()
-    };
-    let whole = spread(&|_, _| 1.0);
-    let trials = if cells.is_empty() {
-        0.0
-    } else if rate <= 0.0 || rate >= 1.0 {
-        1.0 / whole
-    } else {
+/// A rate, and how many plain trials would know it as well.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Known {
+    rate: f64,
+    trials: f64,
+}
+
+impl Known {
+    /// The rate of a layer: a mixture Σ share·rate of its cells, each of which was drawn in proportion to its
+    /// share.
+    ///
+    /// The effective number of trials is p(1 − p)/V (Korn and Graubard, 1998), V being the variance of
+    /// stratified sampling, Σ share²·p_c(1 − p_c)/n_c. Each p_c has been drawn towards p by one trial: cells
+    /// that happen to be all alike aren't certain to be so.
+    fn of_layer(cells: &[(f64, RateCell)]) -> Known {
+        let rate: f64 = cells.iter().map(|(share, cell)| share * cell.rate()).sum();
         let drawn = |p: f64, n: f64| (n * p + rate) / (n + 1.0);
-        rate * (1.0 - rate) / spread(&|p, n| drawn(p, n) * (1.0 - drawn(p, n)))
-    };
-    how.rates.of(rate * trials, trials, how.confidence)
+        let spread = |variance: &dyn Fn(f64, f64) -> f64| -> f64 {
+            let of = |(share, cell): &(f64, RateCell)| {
+                share * share * variance(cell.rate(), cell.trials()) / cell.trials()
+            };
+            cells.iter().map(of).sum()
+        };
+        let variance = spread(&|p, n| drawn(p, n) * (1.0 - drawn(p, n)));
+        let trials = match rate * (1.0 - rate) / variance {
+            trials if trials.is_finite() => trials,
+            _ => 1.0 / spread(&|_, _| 1.0), // no event, or nothing else
+        };
+        Known { rate, trials }
+    }
+
+    /// Layers weighted by `shares`, whatever was drawn in each. Their effective number of trials is capped at
+    /// Kish's (1965), 1/Σ(share²/n), which doesn't ask how rates differ: a heavy layer without an event would
+    /// else pass for one that can have none.
+    fn of_layers(layers: &[(f64, Known)]) -> Known {
+        let rate: f64 = layers.iter().map(|(share, layer)| share * layer.rate).sum();
+        let spread = |variance: &dyn Fn(f64) -> f64| -> f64 {
+            let of = |(share, Known { rate, trials }): &(f64, Known)| {
+                share * share * variance(*rate) / trials
+            };
+            layers.iter().map(of).sum()
+        };
+        let kish = 1.0 / spread(&|_| 1.0);
+        let trials = match rate * (1.0 - rate) / spread(&|p| p * (1.0 - p)) {
+            trials if trials.is_finite() => trials.min(kish),
+            _ => kish,
+        };
+        Known { rate, trials }
+    }
+
+    fn estimate(&self, how: &Intervals) -> Estimate {
+        how.rates.of(self.rate * self.trials, self.trials, how.confidence)
+    }
 }
 
 /// The rates of some records.
@@ -289,13 +319,16 @@ pub fn delta_loss_quantiles<'a>(records: impl Iterator<Item = &'a Record>) -> Qu
     Quantiles { values, nonfinite: (all.len() - finite.len()) as u64 }
 }
 
+/// Whether a record is looked at.
+type Keep<'r> = Box<dyn Fn(&Record) -> bool + 'r>;
+
 /// Records of a run that are looked at together.
 pub struct Selection<'r> {
     run: &'r Run,
     layers: Vec<usize>,
     detector: Detector,
     weighting: Weighting,
-    keep: Option<Box<dyn Fn(&Record) -> bool + 'r>>,
+    keep: Option<Keep<'r>>,
 }
 
 /// Every record of `layers` (indices into the run's) under a detector, layers weighted alike.
@@ -344,16 +377,19 @@ impl<'r> Selection<'r> {
     }
 
     fn rate(&self, measure: Measure, how: &Intervals) -> Estimate {
-        let (mut cells, mut total) = (Vec::new(), 0.0);
+        let (mut layers, mut total) = (Vec::new(), 0.0);
         for layer in &self.layers {
-            let (of_layer, weight) = (self.rate_cells(*layer, measure), self.weight(*layer));
-            if !of_layer.is_empty() && weight > 0.0 {
+            let (cells, weight) = (self.rate_cells(*layer, measure), self.weight(*layer));
+            if !cells.is_empty() && weight > 0.0 {
                 total += weight;
-                cells.extend(of_layer.into_iter().map(|(share, cell)| (weight * share, cell)));
+                layers.push((weight, Known::of_layer(&cells)));
             }
         }
-        cells.iter_mut().for_each(|(share, _)| *share /= total);
-        mixture_rate(&cells, how)
+        if layers.is_empty() {
+            return how.rates.of(0.0, 0.0, how.confidence);
+        }
+        layers.iter_mut().for_each(|(share, _)| *share /= total);
+        Known::of_layers(&layers).estimate(how)
     }
 
     /// A layer's records, sorted into cells, each with its share of the layer.
@@ -438,29 +474,47 @@ mod tests {
     }
 
     /// One cell is a plain sample; cells of one rate are one sample of all their trials; cells without an
-    /// event have (Σ w)² / Σ (w²/n) trials; and cells that differ make a narrower interval than one sample.
+    /// event have 1 / Σ (share²/n) trials; and cells that differ make a narrower interval than one sample.
     #[test]
-    fn mixtures_have_effective_trials() {
-        let how = Intervals::new(1);
-        let z = how.confidence.z();
-        let near = |a: Estimate, b: Estimate| {
-            let off = (a.value - b.value).abs() + (a.low - b.low).abs() + (a.high - b.high).abs();
-            assert!(off < 1e-12, "{a:?} {b:?}");
+    fn cells_have_effective_trials() {
+        let near = |cells: &[(f64, RateCell)], rate: f64, trials: f64| {
+            let known = Known::of_layer(cells);
+            let off = (known.rate - rate).abs() + (known.trials - trials).abs() / trials;
+            assert!(off < 1e-12, "{known:?}");
         };
-        near(mixture_rate(&[(1.0, cell(50, 3))], &how), wilson(3.0, 50.0, z));
-        let halves = [(0.5, cell(40, 10)), (0.5, cell(40, 10))];
-        near(mixture_rate(&halves, &how), wilson(20.0, 80.0, z));
-        let none = [(0.75, cell(30, 0)), (0.25, cell(50, 0))];
-        let trials = 1.0 / (0.75f64.powi(2) / 30.0 + 0.25f64.powi(2) / 50.0);
-        near(mixture_rate(&none, &how), wilson(0.0, trials, z));
-        let apart = mixture_rate(&[(0.5, cell(100, 1)), (0.5, cell(100, 99))], &how);
-        let plain = wilson(100.0, 200.0, z);
-        assert!(apart.high - apart.low < 0.4 * (plain.high - plain.low));
-        assert!(mixture_rate(&[], &how).value.is_nan());
+        near(&[(1.0, cell(50, 3))], 0.06, 50.0);
+        near(&[(0.5, cell(40, 10)), (0.5, cell(40, 10))], 0.25, 80.0);
+        let none = 1.0 / (0.75f64.powi(2) / 30.0 + 0.25f64.powi(2) / 50.0);
+        near(&[(0.75, cell(30, 0)), (0.25, cell(50, 0))], 0.0, none);
+        near(&[(1.0, cell(50, 50))], 1.0, 50.0);
+        let apart = Known::of_layer(&[(0.5, cell(100, 1)), (0.5, cell(100, 99))]);
+        assert!(apart.rate == 0.5 && apart.trials > 1000.0, "{apart:?}");
         // Weights that differ within a cell cost trials: (3·1 + 3·3)²/(3·1 + 3·9) of 6.
         let mut uneven = RateCell::default();
         [1.0, 1.0, 1.0, 3.0, 3.0, 3.0].into_iter().for_each(|weight| uneven.push(0.0, weight));
         assert!((uneven.trials() - 144.0 / 30.0).abs() < 1e-12);
+    }
+
+    /// A layer that weighs much and has hardly any event, and one that weighs little and has many: the
+    /// interval doesn't forget what the first may hide.
+    #[test]
+    fn rates_of_unequal_layers_cover() {
+        use crate::rng::{self, Draw};
+        let how = Intervals::new(1);
+        for rates in [[0.0005, 0.2], [0.002, 0.05], [0.1, 0.1]] {
+            let truth = 0.95 * rates[0] + 0.05 * rates[1];
+            let covered = (0..500).filter(|trial| {
+                let mut draws = rng::stream(*trial, "unequal");
+                let layer = rates.map(|rate| {
+                    let events = (0..1000).filter(|_| draws.chance(rate)).count();
+                    Known::of_layer(&[(1.0, cell(1000, events))])
+                });
+                let layers = [(0.95, layer[0]), (0.05, layer[1])];
+                Known::of_layers(&layers).estimate(&how).holds(truth)
+            });
+            let covered = covered.count();
+            assert!(covered >= 460, "{rates:?}: {covered} of 500");
+        }
     }
 
     /// 32 bits of which six matter, as in a last layer: intervals of stratified draws cover the rate. 500
@@ -483,7 +537,7 @@ mod tests {
                     (1.0 / 32.0, cell)
                 })
                 .collect();
-            let estimate = mixture_rate(&cells, &Intervals::new(1));
+            let estimate = Known::of_layer(&cells).estimate(&Intervals::new(1));
             let plain = wilson(estimate.value * 320.0, 320.0, Confidence::P95.z());
             covered += usize::from(estimate.holds(truth));
             narrower += usize::from(estimate.high - estimate.low < plain.high - plain.low);

@@ -13,8 +13,9 @@ pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
         ["", "acc. %, baseline → other", "last layer", "overall", "Top2Diff, percentage points"];
     let mut has_published = false;
     let mut lines = Vec::new();
-    for row in rows {
-        lines.push(published_columns(row));
+    let names = names(rows);
+    for (row, name) in rows.iter().zip(&names) {
+        lines.push(published_columns(row, name));
         if let Some(figures) = row.published.as_ref().filter(|_| is_published_pair(row)) {
             lines.push(published_row(figures));
             has_published = true;
@@ -22,7 +23,6 @@ pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
     }
     text.push_str(&table_as(format, &header, lines));
     text.push_str("\n\nMean ΔLoss under the range detector, baseline ÷ other = ratio:\n\n");
-    let names: Vec<String> = rows.iter().map(|row| row.models[1].clone()).collect();
     let mut header = vec!["reading"];
     header.extend(names.iter().map(String::as_str));
     text.push_str(&table_as(format, &header, readings(rows)));
@@ -30,7 +30,7 @@ pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
         "\n\nRates over all layers alike, in percent, and their difference in points:\n\n",
     );
     let header = ["", "outcome", "detector", "baseline", "other", "difference"];
-    text.push_str(&table_as(format, &header, rates(rows)));
+    text.push_str(&table_as(format, &header, rates(rows, &names)));
     text.push_str("\n\n");
     for line in footer(comparisons, has_published) {
         text.push_str(&format!("- {line}\n"));
@@ -43,6 +43,18 @@ fn is_published_pair(row: &Comparison) -> bool {
     row.models[0].ends_with(" baseline") && row.models[1].ends_with(" text-guided")
 }
 
+/// The other model of each row; with the checkpoint's first digits where rows would else be called alike.
+fn names(rows: &[Comparison]) -> Vec<String> {
+    let name = |row: &Comparison| {
+        let name = &row.models[1];
+        if rows.iter().filter(|other| other.models[1] == *name).count() == 1 {
+            return name.clone();
+        }
+        format!("{name} {}", row.checkpoints[1].chars().take(6).collect::<String>())
+    };
+    rows.iter().map(name).collect()
+}
+
 fn overall(row: &Comparison, weighting: Weighting, embedding: bool) -> Option<&Improvement> {
     let wanted = row.overall.iter().find(|o| o.weighting == weighting && o.embedding == embedding);
     wanted.map(|overall| &overall.improvement)
@@ -52,10 +64,10 @@ fn or_dash(improvement: Option<&Improvement>, words: impl Fn(&Improvement) -> St
     improvement.map_or_else(|| "–".into(), words)
 }
 
-fn published_columns(row: &Comparison) -> Vec<String> {
+fn published_columns(row: &Comparison, name: &str) -> Vec<String> {
     let evaluated = row.top2diff.evaluated;
     vec![
-        row.models[1].clone(),
+        name.into(),
         row.accuracy.map_or_else(|| "–".into(), |[a, b]| format!("{a:.2} → {b:.2}")),
         or_dash(row.last_layer.as_ref(), ratio),
         or_dash(overall(row, Weighting::Uniform, true), ratio),
@@ -78,7 +90,7 @@ fn published_row(figures: &Published) -> Vec<String> {
 }
 
 fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
-    let words = |i: &Improvement| format!("{:.5} ÷ {:.5} = {}", i.baseline, i.other, ratio(i));
+    let words = |i: &Improvement| format!("{:.2e} ÷ {:.2e} = {}", i.baseline, i.other, ratio(i));
     let line = |name: String, of: &dyn Fn(&Comparison) -> Option<Improvement>| -> Vec<String> {
         let cells = rows.iter().map(|row| or_dash(of(row).as_ref(), words));
         std::iter::once(name).chain(cells).collect()
@@ -98,11 +110,11 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
     lines
 }
 
-fn rates(rows: &[Comparison]) -> Vec<Vec<String>> {
-    let of_row = |row: &Comparison| -> Vec<Vec<String>> {
+fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
+    let of_row = |(row, name): (&Comparison, &String)| -> Vec<Vec<String>> {
         let line = |rate: &crate::campaign::compare::RateChange| {
             vec![
-                row.models[1].clone(),
+                name.clone(),
                 rate.outcome.name().into(),
                 rate.detector.name().into(),
                 interval(&rate.baseline, 3),
@@ -112,7 +124,7 @@ fn rates(rows: &[Comparison]) -> Vec<Vec<String>> {
         };
         row.rates.iter().map(line).collect()
     };
-    rows.iter().flat_map(of_row).collect()
+    rows.iter().zip(names).flat_map(of_row).collect()
 }
 
 fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
@@ -155,7 +167,7 @@ fn row_footer(row: &Comparison) -> String {
     };
     let nonfinite = overall(row, Weighting::Uniform, true).map_or_else(
         || "no injections under the range detector".into(),
-        |i| format!("{} and {} nonfinite answers under it", i.nonfinite[0], i.nonfinite[1]),
+        |i| format!("nonfinite answers under range {} and {}", i.nonfinite[0], i.nonfinite[1]),
     );
     let pairing = match row.pairing {
         Pairing::Paired => "the same faults in both",

@@ -16,8 +16,8 @@ pub use study::study_text;
 
 use std::str::FromStr;
 
-use comfy_table::presets::{ASCII_MARKDOWN, UTF8_HORIZONTAL_ONLY};
-use comfy_table::{CellAlignment, Table};
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{CellAlignment, Table, TableComponent};
 
 use crate::{Error, Result};
 
@@ -59,8 +59,13 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 /// A table as text or in Markdown; all columns but the first are numbers.
 fn table_as(format: Format, header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    let is_text = format == Format::Text;
-    table.load_preset(if is_text { UTF8_HORIZONTAL_ONLY } else { ASCII_MARKDOWN });
+    if format == Format::Text {
+        table.load_preset(NOTHING);
+        table.set_style(TableComponent::HeaderLines, '─');
+        table.set_style(TableComponent::MiddleHeaderIntersections, '─');
+    } else {
+        table.load_preset(ASCII_MARKDOWN);
+    }
     table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
@@ -83,6 +88,18 @@ fn interval(estimate: &Estimate, digits: usize) -> String {
         return format!("{value:.digits$}");
     }
     format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+/// As [`interval`], with three digits of the value whatever its size; for figures that may be tiny.
+fn any_size(estimate: &Estimate) -> String {
+    let Estimate { value, low, high } = *estimate;
+    if value == 0.0 || value.abs() >= 1e-2 || value.is_nan() {
+        interval(estimate, 4)
+    } else if low.is_nan() {
+        format!("{value:.2e}")
+    } else {
+        format!("{value:.2e} [{low:.2e}, {high:.2e}]")
+    }
 }
 
 /// A rate in percent.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Format, interval, percent, table_as};
+use super::{Format, any_size, percent, table_as};
 use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
 use crate::campaign::statistics::Intervals;
 use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
@@ -39,9 +39,10 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
     }
     let manifest = &run.manifest;
     text.push_str(&format!(
-        "{} {}, {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
+        "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
         manifest.provenance.model,
         manifest.head,
+        manifest.provenance.checkpoint.chars().take(12).collect::<String>(),
         manifest.device,
         faults(&manifest.plan),
         manifest.plan.site.name(),
@@ -91,9 +92,9 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
         percent(&rates.sdc),
         percent(&rates.nonfinite),
         percent(&rates.sdc5),
-        interval(&figures.delta_p, 5),
+        any_size(&figures.delta_p),
         match &figures.delta_loss {
-            DeltaLoss::Mean(mean) => interval(mean, 5),
+            DeltaLoss::Mean(mean) => any_size(mean),
             DeltaLoss::Quantiles(quantiles) => {
                 quantiles.values.map(|value| format!("{value:.2e}")).join(" / ")
             }

@@ -118,7 +118,7 @@ fn footer(study: &Study) -> Vec<String> {
         ));
     }
     lines.push(
-        "Intervals (95 %, cluster bootstrap over images; Wilson's where nothing was seen) cover \
+        "Intervals (95 %; Wilson's for rates, a bootstrap over images, BCa, for the rest) cover \
          the sampling of faults on these images and weights, not training: one training seed. \
          Repeat with --seed to see how much training moves the figures."
             .into(),

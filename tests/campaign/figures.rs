@@ -148,9 +148,14 @@ fn runs_are_reported() {
     let how = Intervals::new(1);
     let figures = apart(&run, By::Layer, None);
     let markdown = run_text(&run, &figures, &how, Format::Markdown);
-    for part in
-        ["Detector none", "Detector range", "| backbone.conv1 4×16×16 ", "weight: MACs", "hold 95 %", "seed 8"]
-    {
+    for part in [
+        "Detector none",
+        "Detector range",
+        "| backbone.conv1 4×16×16 ",
+        "weight: MACs",
+        "hold 95 %",
+        "seed 8",
+    ] {
         assert!(markdown.contains(part), "{part} in\n{markdown}");
     }
     assert!(!run_text(&run, &figures, &how, Format::Text).contains('|'));
