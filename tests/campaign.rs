@@ -27,6 +27,7 @@ use flipside::tape::{Execution, PlanKind, Undo, Weights};
 mod figures;
 mod kinds;
 mod process;
+mod reading;
 mod store;
 
 pub(super) const TINY: &str = r#"

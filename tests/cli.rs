@@ -121,6 +121,10 @@ fn train_evaluate_predict_inject_compare() {
 
     // Injection 3 alone is row 3 of the whole.
     place.done("export first.sqlite --out first.csv");
+    let told = place.done("export first.sqlite --out first.Parquet");
+    assert!(told.contains("first.Parquet: 480 records") && place.at("first.Parquet").exists());
+    place.fails("export first.sqlite --out first.txt", 2, &["first.txt", ".csv or .parquet"]);
+    assert!(!place.at("first.txt").exists());
     let first = fs::read_to_string(place.at("first.csv")).unwrap();
     place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only.sqlite"));
     place.done("export only.sqlite --out only.csv");
@@ -245,4 +249,33 @@ fn devices_say_what_is_here() {
         devices.as_array().unwrap().iter().filter_map(|d| d["name"].as_str()).collect();
     assert!(names.contains(&"cpu") && names.contains(&"emulated"), "{names:?}");
     assert!(place.done("devices").contains("cuda"));
+}
+
+#[test]
+fn every_fault_of_the_last_layer() {
+    let place = Place::new();
+    place.done(&format!("{TRAIN} --out baseline"));
+    let inject = "inject --model tiny.toml --checkpoint baseline/model.safetensors --data data --quiet \
+                  --labels golden";
+    let faults = |mode: &str, flags: &str| {
+        let census = place.json(&format!(
+            "{inject} --exhaustive {mode} --images 5 --verify 30 --out a.sqlite {flags}"
+        ));
+        assert_eq!((&census["images"], &census["verified"]["faults"]), (&5.into(), &30.into()));
+        let all = &census["places"][0]["detectors"][0]["all"];
+        (all["faults"].as_u64().unwrap(), all["delta_loss"].is_null())
+    };
+    assert_eq!(faults("last-layer", ""), (2 * 32 * 5, true));
+    assert_eq!(faults("last-layer-weights", "--detector range"), (2 * 8 * 32 * 5, false));
+    assert_eq!(faults("last-layer-features", "--threads 1"), (8 * 32 * 5, true));
+    place.fails(
+        &format!("{inject} --exhaustive last-layer --out a.sqlite"),
+        2,
+        &["a.sqlite", "already"],
+    );
+    let text = place.done(&format!("{inject} --exhaustive last-layer --images 2"));
+    assert!(text.contains("30 (exponent)") && text.contains("on 2 images"), "{text}");
+    for wrong in ["--images 2", "--exhaustive all", "--exhaustive last-layer --injections 5"] {
+        assert_eq!(place.run(&format!("{inject} {wrong}")).status.code(), Some(2), "{wrong}");
+    }
 }

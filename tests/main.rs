@@ -12,6 +12,7 @@ mod cublas;
 mod data;
 mod depthwise;
 mod emulator;
+mod exhaustive;
 mod faults;
 mod formats;
 mod formula;

@@ -18,15 +18,15 @@ pub trait Images: Sync {
         index.to_string()
     }
 
-    /// Writes the size × size × 3 values of image `index`, channels-last, to `pixels` and returns
-    /// its label.
+    /// Writes the height × width × channels values of image `index`, channels-last, to `pixels` and
+    /// returns its label.
     fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32>;
 }
 
 /// Images in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryImages {
-    /// N × size × size × 3 normalised values, channels-last.
+    /// N × height × width × channels normalised values, channels-last.
     pub pixels: Vec<f32>,
     pub labels: Vec<u32>,
 }

@@ -9,6 +9,7 @@ mod boxes;
 pub mod breakdown;
 pub mod compare;
 pub mod draw;
+pub mod exhaustive;
 pub mod golden;
 mod images;
 pub mod interval;
@@ -34,5 +35,8 @@ pub use plan::{Flips, Labels, Plan, Shard, Stratify};
 pub use ranges::{Detector, Ranges};
 pub use record::{Place, Record, Values};
 pub use run::{Campaign, Ending, Sink, Strategy, Work};
-pub use store::{GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv};
+pub use store::{
+    CensusManifest, GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv,
+    write_parquet,
+};
 pub use verify::Verification;

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// temporary file beside it is written, synced and renamed. A symbolic link is followed.
 pub(crate) fn write(
     path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    fill: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     // Renaming over a device or a folder would do harm or fail late.

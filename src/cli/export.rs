@@ -1,10 +1,11 @@
 //! `flipside export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::print;
-use crate::campaign::{Run, write_csv};
+use crate::campaign::{Run, write_csv, write_parquet};
 use crate::checkpoint::atomic;
+use crate::{Error, Result};
 
 /// Write a campaign's records for other programs: a row for each injection under each detector
 ///
@@ -13,13 +14,37 @@ use crate::checkpoint::atomic;
 pub struct Args {
     /// The store of a whole campaign
     run: PathBuf,
-    /// The file to write: .csv
+    /// The file to write: .csv or .parquet
     #[arg(long)]
     out: PathBuf,
 }
 
+/// What a file is written as.
+enum Format {
+    Csv,
+    Parquet,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Format> {
+        let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
+        match extension.as_ref().and_then(|extension| extension.to_str()) {
+            Some("csv") => Ok(Format::Csv),
+            Some("parquet") => Ok(Format::Parquet),
+            _ => Err(Error::usage(format!(
+                "{}: the name of the file says what is written, and should end in .csv or .parquet",
+                path.display()
+            ))),
+        }
+    }
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let format = Format::of(&args.out)?;
     let run = Run::open(&args.run)?;
-    atomic::write(&args.out, |out| write_csv(&run, out))?;
+    atomic::write(&args.out, |out| match format {
+        Format::Csv => write_csv(&run, out),
+        Format::Parquet => write_parquet(&run, out),
+    })?;
     print(&format!("{}: {} records", args.out.display(), run.records.len()))
 }

@@ -20,7 +20,7 @@ pub use dialect::Dialect;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, set_head_rows};
 
-use crate::nn::{Builder, Head};
+use crate::nn::{Builder, Head, LastLayer};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{Map, Spec};
@@ -35,9 +35,9 @@ pub struct Model {
     pub tape: Arc<Tape>,
     pub head: Head,
     pub classes: usize,
-    /// Height and width of its images.
+    /// Height of its images; the files' networks take square ones.
     pub image_size: usize,
-    /// Input: normalised images, N × size × size × 3.
+    /// Input: normalised images, N × height × width × channels (3 for the files' networks).
     pub image: NodeId,
     /// Input: labels (u32), one an image; only the loss needs them.
     pub labels: NodeId,
@@ -63,20 +63,42 @@ impl Model {
         image_size: usize,
         label_smoothing: f32,
     ) -> Result<Model> {
-        if !(1..=MAX_IMAGE_SIZE).contains(&image_size) {
-            let detail =
-                format!("images of {image_size}×{image_size}: the size must lie between 1");
-            return Err(Error::usage(format!("{detail} and {MAX_IMAGE_SIZE}")));
+        let image = Map::new(image_size, image_size, 3);
+        let model = Model::record(head, classes, image, label_smoothing, |builder, image| {
+            builder.smooth = file.is_smooth();
+            file.record_backbone(builder, image)
+        })?;
+        Ok(Model { dialect: file.dialect(), ..model })
+    }
+
+    /// Records a network of one's own for `classes` classes: `backbone` is given the node of the images,
+    /// each an `image`, and records all but the last layer, which the head makes.
+    ///
+    /// Names that the builder is given become names of the state dict, `backbone.` before them under a
+    /// text-guided head.
+    ///
+    /// # Errors
+    /// Images without a pixel or of more than 8192 a side, and what `backbone` says.
+    pub fn record(
+        head: Head,
+        classes: usize,
+        image: Map,
+        label_smoothing: f32,
+        backbone: impl FnOnce(&mut Builder<'_>, NodeId) -> Result<LastLayer>,
+    ) -> Result<Model> {
+        let Map { height, width, channels } = image;
+        let sizes = 1..=MAX_IMAGE_SIZE;
+        if !sizes.contains(&height) || !sizes.contains(&width) || !sizes.contains(&channels) {
+            return Err(Error::usage(format!(
+                "images of {height}×{width}×{channels}: each size must lie between 1 and {MAX_IMAGE_SIZE}"
+            )));
         }
         let mut tape = Tape::new();
-        let image = tape.input("image", Spec::f32(Map::new(image_size, image_size, 3)));
+        let image = tape.input("image", Spec::f32(image));
         let labels = tape.input("labels", Spec::u32(Map::vector(1)));
-        let mut builder = Builder {
-            tape: &mut tape,
-            prefix: head.backbone_prefix().into(),
-            smooth: file.is_smooth(),
-        };
-        let last = file.record_backbone(&mut builder, image)?;
+        let mut builder =
+            Builder { tape: &mut tape, prefix: head.backbone_prefix().into(), smooth: false };
+        let last = backbone(&mut builder, image)?;
         let nodes = builder.head(&last, classes, head)?;
         let loss =
             tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
@@ -84,13 +106,13 @@ impl Model {
             tape: Arc::new(tape),
             head,
             classes,
-            image_size,
+            image_size: height,
             image,
             labels,
             last_layer: nodes.last_layer,
             logits: nodes.logits,
             loss,
-            dialect: file.dialect(),
+            dialect: None,
         })
     }
 }

@@ -124,9 +124,10 @@ fn however_it_is_run_the_results_are_the_same() {
     let rest = |first: &Path| [vec![first.to_path_buf()], shards[3..].to_vec()].concat();
     merge(&rest(&at("a-bc")), &at("nested")).unwrap();
     let bytes = |path: &Path| {
-        let mut bytes = Vec::new();
-        flipside::campaign::write_csv(&Run::open(path).unwrap(), &mut bytes).unwrap();
-        bytes
+        let (run, [mut csv, mut parquet]) = (Run::open(path).unwrap(), [Vec::new(), Vec::new()]);
+        flipside::campaign::write_csv(&run, &mut csv).unwrap();
+        flipside::campaign::write_parquet(&run, &mut parquet).unwrap();
+        [csv, parquet]
     };
     assert_eq!(bytes(&at("nested")), bytes(&at("one")));
 }

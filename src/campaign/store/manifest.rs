@@ -10,7 +10,7 @@ use crate::campaign::plan::Plan;
 use crate::campaign::ranges::Detector;
 use crate::campaign::run::Campaign;
 use crate::device::{Compute, Device};
-use crate::nn::Head;
+use crate::fault::Site;
 use crate::tape::Tape;
 use crate::tensor::Map;
 
@@ -39,6 +39,8 @@ pub struct LayerRow {
     pub part: Part,
     /// Of one image's output: channels, height and width; of a parameter: PyTorch's shape.
     pub shape: Vec<usize>,
+    /// Of one image's input, as `shape`; empty for a parameter.
+    pub input_shape: Vec<usize>,
     pub macs: u64,
     /// What the range detector clamps to: max |output| over training images, max |entry| of a parameter;
     /// `None` without that detector.
@@ -68,8 +70,28 @@ impl LayerRow {
         }
     }
 
+    /// The sizes of what elements at a site count, the slowest first: channels, height and width of a map,
+    /// or a parameter's. `None` for attention's scores and probabilities, which lie in no map of a layer.
+    pub fn shape_at(&self, site: Site) -> Option<&[usize]> {
+        match site {
+            Site::Scores | Site::Probabilities => None,
+            Site::Input => Some(&self.input_shape),
+            _ => Some(&self.shape),
+        }
+    }
+
+    /// Channel, row and column of an element at a site; `None` where it lies in no map.
+    pub fn coordinates(&self, site: Site, element: u64) -> Option<[u64; 3]> {
+        let [_, height, width] = *self.shape_at(site).filter(|_| !self.is_parameter())? else {
+            return None;
+        };
+        let (pixels, width) = (height.checked_mul(width)? as u64, width as u64);
+        let pixel = element.checked_rem(pixels)?;
+        Some([element / pixels, pixel / width, pixel % width])
+    }
+
     fn new(layer: &Layer, range: Option<f32>, tape: &Tape, device: &Device) -> LayerRow {
-        let Map { channels, height, width } = layer.map;
+        let sizes = |map: Map| vec![map.channels, map.height, map.width];
         let inputs = tape.input_specs(layer.node);
         let op = tape.node(layer.node).op.as_ref();
         let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
@@ -85,7 +107,11 @@ impl LayerRow {
             part: layer.part,
             shape: match &layer.parameter {
                 Some(parameter) => parameter.shape.clone(),
-                None => vec![channels, height, width],
+                None => sizes(layer.map),
+            },
+            input_shape: match (&layer.parameter, inputs.first()) {
+                (None, Some(input)) => sizes(input.map),
+                _ => Vec::new(),
             },
             macs: layer.macs,
             range,
@@ -176,31 +202,20 @@ impl Manifest {
         let layer = |(index, layer): (usize, &Layer)| {
             LayerRow::new(layer, ranged.then(|| campaign.max(index)), &model.tape, device)
         };
-        let mut images = Sha256::new();
-        for golden in campaign.goldens {
-            images.update(format!("{} {}\n", golden.image, golden.label));
-        }
         let golden = |golden: &Golden| GoldenRow::new(golden, campaign.images.name(golden.image));
         Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("FLIPSIDE_COMMIT").into(),
             provenance,
-            head: match model.head {
-                Head::Baseline => "baseline".into(),
-                Head::TextGuided { .. } => "text-guided".into(),
-            },
+            head: model.head.name().into(),
             has_scale: model.logits != model.last_layer,
             classes: model.classes,
             image_size: model.image_size,
             plan: campaign.plan().clone(),
             device: device.kind().to_string(),
             compute: device.compute(),
-            instruction_set: format!(
-                "{} {}",
-                std::env::consts::ARCH,
-                crate::ops::gemm::instruction_set()
-            ),
-            image_list: hex(&images.finalize()),
+            instruction_set: instruction_set(),
+            image_list: image_list(campaign.goldens),
             layers: campaign.layers().iter().enumerate().map(layer).collect(),
             images: campaign.goldens.iter().map(golden).collect(),
         }
@@ -246,4 +261,18 @@ impl Manifest {
         };
         plain(&self.layers) == plain(&other.layers)
     }
+}
+
+/// SHA-256 of the numbers and labels of images, in order.
+pub(super) fn image_list(goldens: &[Golden]) -> String {
+    let mut images = Sha256::new();
+    for golden in goldens {
+        images.update(format!("{} {}\n", golden.image, golden.label));
+    }
+    hex(&images.finalize())
+}
+
+/// Architecture and vector extension of the processor.
+pub(super) fn instruction_set() -> String {
+    format!("{} {}", std::env::consts::ARCH, crate::ops::gemm::instruction_set())
 }

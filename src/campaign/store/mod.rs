@@ -4,9 +4,11 @@
 //! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
 //! come leaves no trace: rows lie in the order of layer, number and detector.
 
+mod census;
 mod csv;
 mod manifest;
 mod merge;
+mod parquet;
 mod rows;
 mod schema;
 
@@ -18,9 +20,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use sha2::{Digest, Sha256};
 
+pub use census::CensusManifest;
 pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
+pub use parquet::write as write_parquet;
 
 use super::golden::Judged;
 use super::outcome::{Effect, Outcome};
@@ -95,7 +99,7 @@ impl Run {
     pub fn results_sha256(&self) -> String {
         let mut hasher = Sha256::new();
         // A hash takes whatever is written.
-        let _ = csv::write_columns(self, &mut hasher, |name| name != "variant");
+        let _ = csv::write_columns(self, &mut hasher, |name| name != rows::KERNEL);
         hex(&hasher.finalize())
     }
 }
@@ -333,8 +337,8 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
         let insert = "INSERT INTO manifest VALUES (?1, ?2)";
         connection.execute(insert, params![key, value.to_string()])?;
     }
-    let mut insert =
-        connection.prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    let mut insert = connection
+        .prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
     for (index, layer) in manifest.layers.iter().enumerate() {
         let part = serde_json::to_value(layer.part).map_err(to_sql)?;
         insert.execute(params![
@@ -344,6 +348,7 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
             layer.kind,
             part.as_str(),
             serde_json::to_string(&layer.shape).map_err(to_sql)?,
+            serde_json::to_string(&layer.input_shape).map_err(to_sql)?,
             layer.macs as i64,
             layer.range.filter(|range| range.is_finite()),
             layer.variant,
@@ -388,22 +393,27 @@ fn read_manifest(path: &Path, connection: &Connection) -> Result<Manifest> {
     let mut manifest: Manifest =
         serde_json::from_value(object.into()).map_err(|error| bad("its manifest", error))?;
 
-    let columns = "SELECT name, pair_key, kind, part, shape, macs, range, variant FROM layers";
+    let columns =
+        "SELECT name, pair_key, kind, part, shape, input_shape, macs, range, variant FROM layers";
     let mut query = connection.prepare(&format!("{columns} ORDER BY layer")).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     let ranged = manifest.plan.detectors.contains(&Detector::Range);
     while let Some(row) = rows.next().map_err(failed)? {
         let text = |column: usize| row.get::<_, String>(column).map_err(failed);
-        let range: Option<f32> = row.get(6).map_err(failed)?;
+        let shape = |column: usize| -> Result<Vec<usize>> {
+            serde_json::from_str(&text(column)?).map_err(|error| bad("a shape", error))
+        };
+        let range: Option<f32> = row.get(7).map_err(failed)?;
         manifest.layers.push(LayerRow {
             name: text(0)?,
             pair_key: text(1)?,
             kind: text(2)?,
             part: serde_json::from_value(text(3)?.into()).map_err(|error| bad("a part", error))?,
-            shape: serde_json::from_str(&text(4)?).map_err(|error| bad("a shape", error))?,
-            macs: row.get::<_, i64>(5).map_err(failed)? as u64,
+            shape: shape(4)?,
+            input_shape: shape(5)?,
+            macs: row.get::<_, i64>(6).map_err(failed)? as u64,
             range: if ranged { range.or(Some(f32::INFINITY)) } else { None },
-            variant: text(7)?,
+            variant: text(8)?,
         });
     }
 
@@ -443,6 +453,9 @@ fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)
 /// Refuses a store that isn't a whole campaign.
 fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
     let shards = read_shards(path, connection)?;
+    if shards.is_empty() {
+        return Err(Error::file(path, "holds no campaign, only what --exhaustive counted"));
+    }
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
     let missing: Vec<String> =

@@ -1,6 +1,6 @@
 //! Records as rows for other programs: what CSV and Parquet have in common.
 
-use super::{LayerRow, Manifest, Run};
+use super::{Manifest, Run};
 use crate::campaign::record::Record;
 
 /// What a column holds.
@@ -15,44 +15,48 @@ pub enum Kind {
 }
 
 /// The columns, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
-pub const COLUMNS: [(&str, Kind); 36] = [
+pub const COLUMNS: [(&str, Kind); 37] = [
     ("layer", Kind::Text),
-    ("kind", Kind::Text),
-    ("n", Kind::Int),
+    ("layer_type", Kind::Text),
+    ("injection", Kind::Int),
     ("detector", Kind::Text),
     ("site", Kind::Text),
-    ("variant", Kind::Text),
+    (KERNEL, Kind::Text),
     ("image", Kind::Int),
     ("image_path", Kind::Text),
     ("label", Kind::Int),
     ("flips", Kind::Int),
+    ("shape", Kind::Text),
     ("element", Kind::Int),
     ("channel", Kind::Int),
     ("row", Kind::Int),
     ("column", Kind::Int),
     ("k", Kind::Int),
     ("bit", Kind::Int),
-    ("mask", Kind::Text),
+    ("flip_mask", Kind::Text),
     ("before", Kind::Text),
     ("after", Kind::Text),
     ("seen", Kind::Text),
     ("golden_top1", Kind::Int),
-    ("top1", Kind::Int),
+    ("faulty_top1", Kind::Int),
     ("mismatch", Kind::Bool),
     ("golden_loss", Kind::Float),
-    ("loss", Kind::Float),
+    ("faulty_loss", Kind::Float),
     ("delta_loss", Kind::Float),
     ("golden_p_label", Kind::Float),
-    ("p_label", Kind::Float),
+    ("faulty_p_label", Kind::Float),
     ("delta_p_label", Kind::Float),
     ("golden_top2diff", Kind::Float),
-    ("top2diff", Kind::Float),
+    ("faulty_top2diff", Kind::Float),
     ("outcome", Kind::Text),
     ("sdc5", Kind::Bool),
-    ("weight", Kind::Float),
+    ("sample_weight", Kind::Float),
     ("golden_logits_hash", Kind::Text),
-    ("logits_hash", Kind::Text),
+    ("faulty_logits_hash", Kind::Text),
 ];
+
+/// The column that names what computed a layer: all that may differ between devices of equal bits.
+pub const KERNEL: &str = "kernel_variant";
 
 /// What stands in a row of a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,19 +67,6 @@ pub enum Cell {
     Bool(bool),
     /// There is nothing to say: a coordinate of a parameter, a place of several.
     None,
-}
-
-/// Channel, row and column of an element of a map; a parameter has none.
-fn coordinates(layer: &LayerRow, record: &Record, element: u64) -> Option<[u64; 3]> {
-    // Inputs and attention have maps of their own.
-    use crate::fault::Site;
-    if matches!(record.site, Site::Input | Site::Scores | Site::Probabilities) {
-        return None;
-    }
-    let map = layer.map()?;
-    let (pixels, width) = (map.pixels() as u64, map.width as u64);
-    let pixel = element % pixels;
-    Some([element / pixels, pixel / width, pixel % width])
 }
 
 impl Run {
@@ -99,7 +90,8 @@ fn cells(
     let image = images.get(&record.image).map(|at| &manifest.images[*at]);
     let (golden, faulty) = (record.golden, record.effect.judged);
     let place = record.place;
-    let at = place.and_then(|place| coordinates(layer, record, place.element));
+    let shape = layer.shape_at(record.site);
+    let at = place.and_then(|place| layer.coordinates(record.site, place.element));
     let values = record.values();
     let bit = record.mask().filter(|mask| mask.is_power_of_two()).map(u32::trailing_zeros);
     [
@@ -113,6 +105,7 @@ fn cells(
         image.map_or(Cell::None, |row| text(&row.path)),
         int(image.map(|row| u64::from(row.label))),
         Cell::Int(record.flips.into()),
+        shape.map_or(Cell::None, |sizes| text(&sizes_text(sizes))),
         int(place.map(|place| place.element)),
         int(at.map(|at| at[0])),
         int(at.map(|at| at[1])),
@@ -140,4 +133,10 @@ fn cells(
         image.map_or(Cell::None, |row| Cell::Text(format!("{:016x}", row.hash))),
         Cell::Text(format!("{:016x}", record.effect.hash)),
     ]
+}
+
+/// Sizes with an x between them.
+fn sizes_text(sizes: &[usize]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    sizes.join("x")
 }
