@@ -26,6 +26,7 @@ mod optimizers;
 mod pointwise;
 mod program;
 mod pytorch_case;
+mod pytorch_flips;
 mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
