@@ -2,7 +2,7 @@
 //! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`.
 //!
 //! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA=1` (no nvcc is an
-//! error), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
+//! error), `FLIPSIDE_COMMIT` (what runs record), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
 
 #[path = "build/cache.rs"]
 mod cache;
@@ -33,14 +33,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// The commit that is checked out, which runs record; `FLIPSIDE_COMMIT` says it where there is no
+/// repository.
+fn commit(root: &Path) -> String {
+    let git = |arguments: &[&str]| -> Option<String> {
+        let output = std::process::Command::new("git").arg("-C").arg(root).args(arguments).output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
+    };
+    if let Ok(commit) = env::var("FLIPSIDE_COMMIT") {
+        return commit;
+    }
+    // Each checkout and commit is written there.
+    if let Some(log) = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])
+        && Path::new(&log).exists()
+    {
+        println!("cargo:rerun-if-changed={log}");
+    }
+    git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into())
+}
+
 fn build() -> Result<(), String> {
     for path in ["build.rs", "build", "kernels"] {
         println!("cargo:rerun-if-changed={path}");
     }
-    for name in ["NVCC", "CUDA_HOME", "FLIPSIDE_REQUIRE_CUDA", "FLIPSIDE_SANITIZE"] {
+    for name in
+        ["NVCC", "CUDA_HOME", "FLIPSIDE_COMMIT", "FLIPSIDE_REQUIRE_CUDA", "FLIPSIDE_SANITIZE"]
+    {
         println!("cargo:rerun-if-env-changed={name}");
     }
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no root")?);
+    println!("cargo:rustc-env=FLIPSIDE_COMMIT={}", commit(&root));
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
     let cache = cache::directory(&out)?;
     let kernels = root.join("kernels");

@@ -3,7 +3,9 @@
 use std::fs;
 use std::ops::Deref;
 
+use flipside::campaign::Run;
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
+use flipside::device::Compute;
 
 use crate::program::{Folder, MODEL};
 
@@ -104,25 +106,28 @@ fn train_evaluate_predict_inject_compare() {
     assert!(predicted.contains("dark") && predicted.contains("light"), "{predicted}");
 
     let inject = |out: &str, flags: &str| {
-        place.done(&format!(
-            "inject {GUIDED} --data data --injections 40 --quiet --out {out} {flags}"
+        let run = place.json(&format!(
+            "inject {GUIDED} --data data --injections 40 --quiet --out {out}.sqlite {flags}"
         ));
-        fs::read_to_string(place.at(out).join("injections.csv")).unwrap()
+        run["results_sha256"].as_str().unwrap().to_string()
     };
     let first = inject("first", "--verify 20");
     assert_eq!(first, inject("second", "--threads 1"), "threads change records");
     assert_eq!(first, inject("emulated", "--device emulated"), "devices change records");
-    let same = place.json("compare first second");
+    let same = place.json("compare first.sqlite second.sqlite");
     let ratio = &same["last_layer"]["ratio"];
     assert_eq!([&ratio["value"], &ratio["low"], &ratio["high"]], [1.0; 3]);
-    place.done("compare first second");
+    place.done("compare first.sqlite second.sqlite");
 
     // Injection 3 alone is row 3 of the whole.
-    place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only"));
-    let only = fs::read_to_string(place.at("only/injections.csv")).unwrap();
+    place.done("export first.sqlite --out first.csv");
+    let first = fs::read_to_string(place.at("first.csv")).unwrap();
+    place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only.sqlite"));
+    place.done("export only.sqlite --out only.csv");
+    let only = fs::read_to_string(place.at("only.csv")).unwrap();
     assert!(only.lines().count() > 10 && only.lines().all(|row| first.contains(row)));
 
-    place.fails("compare first nowhere", 1, &["nowhere"]);
+    place.fails("compare first.sqlite nowhere", 1, &["nowhere"]);
     fs::create_dir_all(place.at("one/n0")).unwrap();
     fs::copy(place.at("data/val/n0/0.png"), place.at("one/n0/0.png")).unwrap();
     place.fails(&format!("eval {GUIDED} --data one"), 2, &["one", "1 classes"]);
@@ -219,12 +224,12 @@ fn compute_is_asked_for_and_recorded() {
     for (compute, bound) in [(tf32, 5e-3), (bf16, 4e-2), (f16, 5e-3)] {
         assert!(compute != exact && (compute - exact).abs() <= bound * exact, "{compute} {exact}");
     }
-    let inject = format!("inject {of} --data data --injections 3 --out faults {emulated} bf16");
+    let inject =
+        format!("inject {of} --data data --injections 3 --out faults.sqlite {emulated} bf16");
     place.json(&inject);
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&fs::read(place.at("faults/manifest.json")).unwrap()).unwrap();
-    assert_eq!(manifest["compute"], "bf16");
-    let variant = manifest["layers"][0]["variant"].as_str().unwrap();
+    let run = Run::open(&place.at("faults.sqlite")).unwrap();
+    assert_eq!(run.manifest.compute, Compute::Bf16);
+    let variant = &run.manifest.layers[0].variant;
     assert!(variant.contains("conv2d_forward_bf16"), "{variant}");
     place.fails(&format!("eval {of} --data data/val --compute f16"), 2, &["f16", "not cpu"]);
     let unknown = place.run(&format!("eval {of} --data data/val {emulated} fp8"));

@@ -6,8 +6,7 @@ use rayon::prelude::*;
 
 use super::outcome::Effect;
 use super::record::{Record, Shot};
-use super::run::{Campaign, Task};
-use crate::fault::{FaultEntry, FaultTable};
+use super::run::{Campaign, Listener, Task};
 use crate::tape::{Execution, PlanKind, Undo};
 use crate::{Error, Result};
 
@@ -31,24 +30,21 @@ impl<'c, 'a> Pool<'c, 'a> {
         Pool { campaign, idle: Mutex::default() }
     }
 
-    /// Runs the tasks in parallel; `advance` hears of each one's injections.
-    pub fn run(&self, tasks: Vec<Task>, advance: &(dyn Fn(usize) + Sync)) -> Result<Vec<Record>> {
-        let parts: Result<Vec<Vec<Record>>> = tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|task| {
-                let idle = self.idle().pop();
-                let mut worker = match idle {
-                    Some(worker) => worker,
-                    None => self.worker()?,
-                };
-                let records = self.run_task(&mut worker, &task)?;
-                self.idle().push(worker);
-                advance(task.jobs.len());
-                Ok(records)
-            })
-            .collect();
-        Ok(parts?.concat())
+    /// Runs the tasks in parallel.
+    pub fn run(&self, tasks: Vec<Task>, listener: &Listener<'_>) -> Result<()> {
+        tasks.into_par_iter().with_max_len(1).try_for_each(|task| {
+            if listener.is_stopped() {
+                return Ok(());
+            }
+            let idle = self.idle().pop();
+            let mut worker = match idle {
+                Some(worker) => worker,
+                None => self.worker()?,
+            };
+            self.run_task(&mut worker, &task, listener)?;
+            self.idle().push(worker);
+            Ok(())
+        })
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Worker>> {
@@ -66,44 +62,55 @@ impl<'c, 'a> Pool<'c, 'a> {
         }
         let mut execution = Execution::new(&model.tape, device, PlanKind::Golden, 1, &outputs)?;
         execution.parallel = false;
+        execution.keep_patches = true;
         let pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
         Ok(Worker { execution, undo: Undo::default(), pixels })
     }
 
-    fn run_task(&self, worker: &mut Worker, task: &Task) -> Result<Vec<Record>> {
-        let Campaign { model, weights, images, goldens, .. } = self.campaign;
+    fn run_task(&self, worker: &mut Worker, task: &Task, listener: &Listener<'_>) -> Result<()> {
+        let campaign = self.campaign;
+        let Campaign { model, weights, images, goldens, .. } = campaign;
         let Worker { execution, undo, pixels } = worker;
-        let detectors = &self.campaign.plan().detectors;
+        let detectors = &campaign.plan().detectors;
         let golden = &goldens[task.image];
         images.load(golden.image, pixels)?;
         execution.begin(1)?;
         execution.write(model.image, pixels)?;
         execution.forward(weights)?;
-        self.campaign.check_golden(task.image, execution.image_values(model.logits, 0))?;
+        campaign.check_golden(task.image, execution.image_values(model.logits, 0))?;
 
-        let mut records = Vec::with_capacity(task.jobs.len() * detectors.len());
+        let mut records: Vec<Record> = Vec::new();
         for job in &task.jobs {
-            let layer = &self.campaign.layers()[job.layer];
-            let fault = job.fault;
-            let at = layer.map.index(fault.row, fault.column, fault.channel);
-            let before = execution.image_values(layer.node, 0)[at].to_bits();
-            for shot in Shot::of(*job, before, self.campaign.max(job.layer), detectors) {
-                let element = layer.map.pytorch_index(fault.channel, fault.row, fault.column);
-                let entry = FaultEntry::output(element, shot.masks(), 0);
-                let table = FaultTable::new(&layer.name, 1, layer.map, &[(0, entry)])?;
-                execution.arm(layer.node, table)?;
-                let replay =
-                    execution.replay_image(weights, layer.node, 0, &[model.logits], undo)?;
-                let effect = if replay.reached_output {
-                    Effect::of(golden, execution.image_values(model.logits, 0))
-                } else {
+            if listener.is_stopped() {
+                break;
+            }
+            let layer = &campaign.layers()[job.layer];
+            let fault = campaign.fault(*job)?;
+            let hit = campaign.hit_node(layer, fault.site);
+            let values = hit.map(|node| execution.image_values(node, 0));
+            let shots = Shot::of(*job, &fault, campaign.max(job.layer), detectors, |entry| {
+                campaign.golden_bits(layer, hit, entry, values)
+            });
+            for shot in shots {
+                let effect = if shot.entries.is_empty() {
                     Effect::unchanged(golden)
+                } else {
+                    campaign.arm(execution, layer, &[(0, &shot)])?;
+                    let outputs = [model.logits];
+                    let replay = execution.replay_image(weights, layer.node, 0, &outputs, undo)?;
+                    let effect = if replay.reached_output {
+                        Effect::of(golden, execution.image_values(model.logits, 0))
+                    } else {
+                        Effect::unchanged(golden)
+                    };
+                    execution.restore(undo);
+                    execution.disarm();
+                    effect
                 };
-                execution.restore(undo);
-                execution.disarm();
                 shot.records(detectors, golden.image, golden.judged, effect, &mut records);
             }
+            listener.hear(1, &mut records, false)?;
         }
-        Ok(records)
+        listener.hear(0, &mut records, true)
     }
 }

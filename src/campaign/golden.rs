@@ -67,9 +67,19 @@ impl Golden {
         }
     }
 
+    /// The same answer, held against itself: its top-1 is the label.
+    pub fn as_label(self) -> Golden {
+        Golden::new(self.image, self.judged.top1 as u32, self.logits)
+    }
+
+    /// Whether the top-1 is the label.
+    pub fn is_right(&self) -> bool {
+        self.judged.top1 == self.label as usize
+    }
+
     /// Whether the published protocol would use the image: the answer is right, and by a margin.
     pub fn is_eligible(&self) -> bool {
-        self.judged.top1 == self.label as usize && self.judged.top2diff > 0.0
+        self.is_right() && self.judged.top2diff > 0.0
     }
 }
 

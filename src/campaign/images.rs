@@ -13,6 +13,11 @@ pub trait Images: Sync {
         self.len() == 0
     }
 
+    /// What to call image `index`: a path, say.
+    fn name(&self, index: usize) -> String {
+        index.to_string()
+    }
+
     /// Writes the size × size × 3 values of image `index`, channels-last, to `pixels` and returns
     /// its label.
     fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32>;

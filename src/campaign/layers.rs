@@ -1,11 +1,15 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
+use serde::{Deserialize, Serialize};
+
+use super::plan::Plan;
+use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
-use crate::tape::{NodeId, pair_name};
+use crate::ops::Role;
+use crate::tape::{NodeId, ParamId, pair_name};
 use crate::tensor::Map;
-
-use serde::{Deserialize, Serialize};
+use crate::{Error, Result};
 
 /// The pair key of the last layer of both heads, before and after the scale.
 pub const LAST_LAYER: &str = "last-layer";
@@ -23,17 +27,36 @@ pub enum Part {
     /// A pseudo layer: the last layer's numbers after `logit_scale`. Only models with a scale have
     /// it; for the others before and after are the same place.
     AfterScale,
+    /// A layer whose output is one for all images, as those that make Swin V2's position biases: a class
+    /// of its own, which no network-wide figure counts and which takes faults only where it is named.
+    Shared,
 }
 
-/// A place of a model that a campaign injects faults into: the output of a node.
+/// An entry of the state dict that faults hit, instead of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    pub id: ParamId,
+    /// In PyTorch's order.
+    pub shape: Vec<usize>,
+}
+
+impl Parameter {
+    /// Numbers in it.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// A place of a model that a campaign injects faults into: a node, or a parameter that it reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     pub node: NodeId,
-    /// State-dict name; for [`Part::AfterScale`] the name of the scale's node.
+    /// State-dict name of the layer or the parameter; for [`Part::AfterScale`] the name of the scale's
+    /// node.
     pub name: String,
     /// What faults are drawn by: the name less `backbone.`, one key for both heads' last layer.
     pub pair_key: String,
-    /// Kind of the operation: `conv2d`, `linear` or `scale`.
+    /// Kind of the operation: `conv2d`, `linear` or `scale`; `parameter`.
     pub kind: &'static str,
     pub part: Part,
     /// One image's output.
@@ -41,21 +64,120 @@ pub struct Layer {
     /// Multiply-accumulates of one image; those of the last layer for [`Part::AfterScale`], which
     /// stands in its stead.
     pub macs: u64,
+    /// What is hit where it isn't the node's own computation.
+    pub parameter: Option<Parameter>,
 }
 
 impl Layer {
-    /// Output elements of one image.
+    /// Output elements of one image, or entries of the parameter.
     pub fn neurons(&self) -> u64 {
-        self.map.elements() as u64
+        match &self.parameter {
+            Some(parameter) => parameter.elements() as u64,
+            None => self.map.elements() as u64,
+        }
+    }
+
+    fn is_called(&self, pattern: &str) -> bool {
+        if let Some(kind) = pattern.strip_prefix("type:") {
+            return kind == self.kind;
+        }
+        matches(pattern, &self.name) || matches(pattern, pair_name(&self.name))
     }
 }
 
-/// Every convolution and linear layer of `model` whose output is each image's own, in order, and the
-/// pseudo layer after the scale where there is one. (A fault in a layer that all images share, such
-/// as the one that makes Swin V2's position biases, is a class of its own.)
+/// Whether `name` is of `pattern`, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, rest)) => name.strip_prefix(before).is_some_and(|name| {
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| matches(rest, &name[at..]))
+        }),
+    }
+}
+
+/// The layers of `all` that `patterns` ask for, in the model's order: names with or without `backbone.`,
+/// `*` for any characters in them, or `type:` and a kind. Without patterns every layer but the shared.
+///
+/// # Errors
+/// [`Error::Usage`] for a pattern that no layer has, with the layers that there are.
+pub fn choose(all: Vec<Layer>, patterns: Option<&[String]>) -> Result<Vec<Layer>> {
+    let Some(patterns) = patterns else {
+        return Ok(all.into_iter().filter(|layer| layer.part != Part::Shared).collect());
+    };
+    for pattern in patterns {
+        if !all.iter().any(|layer| layer.is_called(pattern)) {
+            let known: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
+            return Err(Error::usage(format!(
+                "the model has no layer '{pattern}'; its injectable layers are: {}",
+                known.join(", ")
+            )));
+        }
+    }
+    let is_asked_for = |layer: &Layer| patterns.iter().any(|pattern| layer.is_called(pattern));
+    Ok(all.into_iter().filter(is_asked_for).collect())
+}
+
+/// The layers that a plan's site is in: [`layers`] that have it, or [`parameters`].
+pub fn of_plan(model: &Model, plan: &Plan) -> Vec<Layer> {
+    if plan.site == Site::Weight {
+        return parameters(model);
+    }
+    let mut layers = layers(model);
+    layers.retain(|layer| {
+        let node = model.tape.node(layer.node);
+        let space = |op: &std::sync::Arc<dyn crate::ops::Op>| {
+            op.site_space(plan.site, &model.tape.input_specs(layer.node))
+        };
+        plan.site == Site::Output || node.op.as_ref().is_some_and(|op| space(op).is_some())
+    });
+    layers
+}
+
+/// Every entry of the state dict that holds floats, by the layers that read them, in order.
+pub fn parameters(model: &Model) -> Vec<Layer> {
+    let tape = &model.tape;
+    let outputs = layers(model);
+    let needed = tape.needed_for(&[model.logits]);
+    let mut found = Vec::new();
+    for (index, node) in tape.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+        let of_node = outputs.iter().find(|layer| layer.node == NodeId(index));
+        for id in &node.params {
+            let param = &tape.params()[id.0];
+            if matches!(param.spec.role, Role::Counter | Role::Index) {
+                continue;
+            }
+            let last = param.name.rsplit('.').next().unwrap_or_default();
+            let (part, pair_key) = match of_node {
+                // Of the last layer the weight alone stands for it in tables.
+                Some(layer) if layer.part == Part::LastLayer && last == "weight" => {
+                    (Part::LastLayer, format!("{LAST_LAYER}.weight"))
+                }
+                Some(layer) if layer.part == Part::Embedding => {
+                    (Part::Embedding, format!("{}.{last}", layer.pair_key))
+                }
+                _ => (Part::Backbone, pair_name(&param.name).to_string()),
+            };
+            found.push(Layer {
+                node: NodeId(index),
+                name: param.name.clone(),
+                pair_key,
+                kind: "parameter",
+                part,
+                map: node.spec.map,
+                macs: of_node.map_or(0, |layer| layer.macs),
+                parameter: Some(Parameter { id: *id, shape: param.spec.shape.to_vec() }),
+            });
+        }
+    }
+    found
+}
+
+/// Every convolution and linear layer of `model`, in order, and the pseudo layer after the scale where
+/// there is one.
 pub fn layers(model: &Model) -> Vec<Layer> {
     let tape = &model.tape;
-    let injectable: Vec<_> = tape.injectable().into_iter().filter(|l| !l.shared).collect();
+    let injectable = tape.injectable();
     // The embedding is the last layer but one of a text-guided model.
     let embedding = match model.head {
         Head::Baseline => None,
@@ -71,12 +193,14 @@ pub fn layers(model: &Model) -> Vec<Layer> {
         } else if Some(layer.node) == embedding {
             // Its shape is the embedding's: it must not share draws with a baseline's layer.
             (Part::Embedding, format!("backbone-{name}"))
+        } else if layer.shared {
+            (Part::Shared, name.to_string())
         } else {
             (Part::Backbone, name.to_string())
         };
         let map = tape.node(layer.node).spec.map;
         let (node, name, kind, macs) = (layer.node, layer.name, layer.kind, layer.macs);
-        layers.push(Layer { node, name, pair_key, kind, part, map, macs });
+        layers.push(Layer { node, name, pair_key, kind, part, map, macs, parameter: None });
     }
     if model.logits != model.last_layer
         && let Some(last) = layers.iter().find(|layer| layer.part == Part::LastLayer).cloned()
@@ -91,4 +215,26 @@ pub fn layers(model: &Model) -> Vec<Layer> {
         });
     }
     layers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_any_characters_for_a_star() {
+        for (pattern, name, is) in [
+            ("conv1", "conv1", true),
+            ("conv1", "layer1.0.conv1", false),
+            ("*conv1", "layer1.0.conv1", true),
+            ("layer1.*", "layer1.0.conv1", true),
+            ("layer1.*.conv2", "layer1.0.conv1", false),
+            ("*.0.*", "layer1.0.conv1", true),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+        }
+    }
 }

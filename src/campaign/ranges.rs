@@ -68,6 +68,9 @@ pub enum Detector {
 }
 
 impl Detector {
+    /// Every detector, by its number in a store.
+    pub const ALL: [Detector; 2] = [Detector::None, Detector::Range];
+
     /// The word on the command line and in files.
     pub const fn name(self) -> &'static str {
         match self {

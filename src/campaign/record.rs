@@ -1,91 +1,52 @@
-//! What a campaign is asked to do, and one row of what it found.
+//! One row of what a campaign found, and the runs that rows come from.
 
-use std::ops::Range;
-
-use serde::{Deserialize, Serialize};
-
-use super::draw::{Drawn, MAX_BITS};
 use super::golden::Judged;
 use super::outcome::Effect;
 use super::ranges::Detector;
-use crate::fault::{BitMasks, Site};
-use crate::{Error, Result};
-
-/// What to inject.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
-    pub seed: u64,
-    /// Numbers of the injections of each layer: `0..n` for a whole campaign, a part of it for a
-    /// shard, `n..n + 1` to look at one alone.
-    pub injections: Range<u64>,
-    /// Distinct bits of a fault, up to [`MAX_BITS`]; 0 is a rehearsal without faults.
-    pub bits: usize,
-    /// Each injection is judged under each of these.
-    pub detectors: Vec<Detector>,
-    /// Names of the layers (with or without `backbone.`); all of them if `None`.
-    pub layers: Option<Vec<String>>,
-}
-
-impl Plan {
-    /// `injections` single-bit faults a layer, under both detectors.
-    pub fn new(seed: u64, injections: u64) -> Plan {
-        Plan {
-            seed,
-            injections: 0..injections,
-            bits: 1,
-            detectors: vec![Detector::None, Detector::Range],
-            layers: None,
-        }
-    }
-
-    /// Refuses what can't be run.
-    pub fn check(&self) -> Result<()> {
-        if self.bits > MAX_BITS {
-            let bits = self.bits;
-            return Err(Error::usage(format!("a fault flips up to {MAX_BITS} bits, not {bits}")));
-        }
-        if self.injections.is_empty() {
-            return Err(Error::usage("a campaign needs at least one injection a layer"));
-        }
-        let mut sorted = self.detectors.clone();
-        sorted.sort();
-        sorted.dedup();
-        if sorted.is_empty() || sorted.len() != self.detectors.len() {
-            return Err(Error::usage("a campaign needs one detector at least, none of them twice"));
-        }
-        Ok(())
-    }
-
-    /// Injections a layer.
-    pub fn injections_per_layer(&self) -> u64 {
-        self.injections.end - self.injections.start
-    }
-}
+use crate::fault::{BitMasks, FaultEntry, Site};
 
 /// One injection, under one detector.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Record {
     /// Index into the campaign's layers.
     pub layer: usize,
-    pub site: Site,
     /// Number of the injection within the layer.
     pub n: u64,
     pub detector: Detector,
+    pub site: Site,
     /// Index of the image among the evaluation images.
     pub image: usize,
-    pub channel: usize,
-    pub row: usize,
-    pub column: usize,
-    /// Bits that were flipped.
+    /// Values that were hit.
+    pub flips: u32,
+    /// Where, if it was one value.
+    pub place: Option<Place>,
+    pub golden: Judged,
+    pub effect: Effect,
+}
+
+/// The one value that was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index in PyTorch's order: within the image's output, input, or the parameter; see
+    /// [`FaultEntry::element`].
+    pub element: u64,
+    /// The k or κ of the site; 0 where it has none.
+    pub k: u32,
+    /// Bits that were to change; 0 where the fault sets the value.
     pub mask: u32,
-    /// The golden value's bits.
+    /// `None` where the value is inside a kernel, which doesn't tell it.
+    pub values: Option<Values>,
+}
+
+/// Bits of an f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// The golden value.
     pub before: u32,
-    /// `before` XOR `mask`.
+    /// What the fault made of it.
     pub after: u32,
     /// What readers saw: `after`, or what the detector made of it.
     pub seen: u32,
-    pub golden: Judged,
-    pub effect: Effect,
 }
 
 impl Record {
@@ -99,9 +60,14 @@ impl Record {
         (self.golden.p_label - self.effect.judged.p_label).abs()
     }
 
-    /// What makes readers see `seen` where `before` was.
-    pub fn masks(&self) -> BitMasks {
-        masks(self.mask, self.after, self.seen)
+    /// Bits that were to change, where one value was hit.
+    pub fn mask(&self) -> Option<u32> {
+        self.place.map(|place| place.mask)
+    }
+
+    /// The bits of the value that was hit, where it was one and is known.
+    pub fn values(&self) -> Option<Values> {
+        self.place.and_then(|place| place.values)
     }
 }
 
@@ -111,42 +77,78 @@ pub(super) struct Job {
     /// Index into the campaign's layers.
     pub layer: usize,
     pub n: u64,
-    pub fault: Drawn,
 }
 
-/// A run of a job that serves every detector that shows readers the same value.
+/// What a job puts into one image.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub site: Site,
+    /// At the site; for [`Site::Weight`] `element` is the entry's index. None: a rehearsal, or a bit
+    /// error rate that hit nothing.
+    pub entries: Vec<FaultEntry>,
+}
+
+/// A run of a job that serves every detector that shows readers the same values.
 pub(super) struct Shot {
     pub job: Job,
-    pub before: u32,
-    pub seen: u32,
+    pub site: Site,
+    /// What to arm.
+    pub entries: Vec<FaultEntry>,
+    place: Option<Place>,
+    flips: u32,
     /// Which of the plan's detectors, one bit each.
-    pub detectors: u32,
+    detectors: u32,
 }
 
 impl Shot {
-    /// The shots of a job: one for each value that the plan's detectors let through.
-    pub fn of(job: Job, before: u32, max: f32, detectors: &[Detector]) -> Vec<Shot> {
-        let after = before ^ job.fault.mask;
+    /// The shots of a job: one for each set of values that the detectors let through. `max` is the
+    /// layer's range; `value` gives the golden bits of what an entry hits, where they can be known.
+    pub fn of(
+        job: Job,
+        fault: &Fault,
+        max: f32,
+        detectors: &[Detector],
+        value: impl Fn(&FaultEntry) -> Option<u32>,
+    ) -> Vec<Shot> {
+        let before: Vec<Option<u32>> = fault.entries.iter().map(value).collect();
         let mut shots: Vec<Shot> = Vec::with_capacity(detectors.len());
         for (index, detector) in detectors.iter().enumerate() {
-            let seen = match detector {
-                Detector::Range if job.fault.mask != 0 => {
-                    detector.see(f32::from_bits(after), max).to_bits()
-                }
-                // A rehearsal has no faulty value, and no detector needs to look at `none`'s.
-                _ => after,
-            };
-            match shots.iter_mut().find(|shot| shot.seen == seen) {
+            let mut place = None;
+            let hit = fault.entries.iter().zip(&before).map(|(entry, before)| {
+                let masks = entry.masks();
+                let values = before.map(|before| {
+                    let after = masks.apply(before);
+                    // A rehearsal has no faulty value, and no detector needs to look at `none`'s.
+                    let seen = match detector {
+                        Detector::Range if masks != BitMasks::flip(0) => {
+                            detector.see(f32::from_bits(after), max).to_bits()
+                        }
+                        _ => after,
+                    };
+                    Values { before, after, seen }
+                });
+                let mask = if masks.and == u32::MAX && masks.or == 0 { masks.xor } else { 0 };
+                place = Some(Place { element: entry.element, k: entry.k, mask, values });
+                let seen = match values {
+                    Some(Values { after, seen, .. }) if seen != after => BitMasks::set(seen),
+                    _ => masks,
+                };
+                FaultEntry { and_mask: seen.and, or_mask: seen.or, xor_mask: seen.xor, ..*entry }
+            });
+            let entries: Vec<FaultEntry> = hit.collect();
+            match shots.iter_mut().find(|shot| shot.entries == entries) {
                 Some(shot) => shot.detectors |= 1 << index,
-                None => shots.push(Shot { job, before, seen, detectors: 1 << index }),
+                None => shots.push(Shot {
+                    job,
+                    site: fault.site,
+                    flips: entries.len() as u32,
+                    place: place.filter(|_| entries.len() == 1),
+                    entries,
+                    detectors: 1 << index,
+                }),
             }
         }
         shots
-    }
-
-    /// What to arm.
-    pub fn masks(&self) -> BitMasks {
-        masks(self.job.fault.mask, self.before ^ self.job.fault.mask, self.seen)
     }
 
     /// The records of a shot that had this effect on image `image`.
@@ -158,31 +160,21 @@ impl Shot {
         effect: Effect,
         out: &mut Vec<Record>,
     ) {
-        let Job { layer, n, fault } = self.job;
+        let Job { layer, n } = self.job;
         for (index, detector) in detectors.iter().enumerate() {
             if self.detectors & (1 << index) != 0 {
                 out.push(Record {
                     layer,
-                    site: Site::Output,
                     n,
                     detector: *detector,
+                    site: self.site,
                     image,
-                    channel: fault.channel,
-                    row: fault.row,
-                    column: fault.column,
-                    mask: fault.mask,
-                    before: self.before,
-                    after: self.before ^ fault.mask,
-                    seen: self.seen,
+                    flips: self.flips,
+                    place: self.place,
                     golden,
                     effect,
                 });
             }
         }
     }
-}
-
-/// A flip where readers see what the flip made, a set value where a detector stood between.
-fn masks(mask: u32, after: u32, seen: u32) -> BitMasks {
-    if seen == after { BitMasks::flip(mask) } else { BitMasks { and: 0, or: 0, xor: seen } }
 }

@@ -5,16 +5,23 @@
 //! [`Strategy::Whole`] (any device) runs batches, one fault an image, whole nodes from the faulty
 //! one on. Records don't depend on strategy, threads, batches or order.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use super::boxes::Pool;
-use super::draw::Draws;
+use super::draw::{Draws, Space};
 use super::golden::Golden;
 use super::images::Images;
-use super::layers::{Layer, layers};
+use super::layers::{self, Layer};
+use super::list::{FaultList, Listed};
+use super::plan::{Plan, Shard};
 use super::ranges::{Detector, Ranges};
-use super::record::{Job, Plan, Record};
+use super::record::{Fault, Job, Record, Shot};
+use crate::fault::{BitMasks, FaultEntry, Format, Site};
 use crate::models::Model;
 use crate::progress::Progress;
-use crate::tape::{Weights, pair_name};
+use crate::tape::{Execution, NodeId, Weights};
 use crate::{Error, Result};
 
 /// How injections are run.
@@ -29,6 +36,45 @@ pub enum Strategy {
 /// The most injections of one task; a task runs its image fault-free first.
 const TASK_JOBS: usize = 512;
 
+/// Records that are handed on together.
+const HANDFUL: usize = 64;
+
+/// Takes records as they come, in any order, from any thread; all records of an injection at once.
+pub trait Sink: Sync {
+    /// Keeps `records`.
+    fn take(&self, records: &[Record]) -> Result<()>;
+}
+
+impl Sink for Mutex<Vec<Record>> {
+    fn take(&self, records: &[Record]) -> Result<()> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(records);
+        Ok(())
+    }
+}
+
+/// What of a campaign is to be run.
+#[derive(Clone, Debug)]
+pub struct Work {
+    pub shard: Shard,
+    /// Injections (layer, number) that are there already.
+    pub done: HashSet<(usize, u64)>,
+}
+
+impl Work {
+    /// All of it.
+    pub fn whole() -> Work {
+        Work { shard: Shard::WHOLE, done: HashSet::new() }
+    }
+}
+
+/// How a run ended, if not by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Complete,
+    /// It was told to stop; what was run is in the sink.
+    Stopped,
+}
+
 /// A campaign over one model.
 pub struct Campaign<'a> {
     pub(super) model: &'a Model,
@@ -40,8 +86,30 @@ pub struct Campaign<'a> {
     pub graphs: bool,
     plan: Plan,
     layers: Vec<Layer>,
+    /// One a layer.
+    faults: Vec<Faults>,
     /// One a layer; infinite where no detector asks for it.
     max: Vec<f32>,
+}
+
+/// The faults of one layer.
+enum Faults {
+    Drawn { draws: Box<Draws>, format: Format },
+    Listed(Vec<Listed>),
+}
+
+impl Faults {
+    fn image(&self, n: u64) -> usize {
+        match self {
+            Faults::Drawn { draws, .. } => draws.image(n),
+            Faults::Listed(rows) => row(rows, n).map_or(0, |row| row.image),
+        }
+    }
+}
+
+/// Rows are in the order of their numbers.
+fn row(rows: &[Listed], n: u64) -> Option<&Listed> {
+    rows.binary_search_by_key(&n, |row| row.n).ok().map(|at| &rows[at])
 }
 
 /// Injections into one image.
@@ -66,17 +134,66 @@ impl<'a> Campaign<'a> {
         ranges: &Ranges,
         plan: Plan,
     ) -> Result<Self> {
+        let layers = layers::choose(layers::of_plan(model, &plan), plan.layers.as_deref())?;
+        if layers.is_empty() {
+            return Err(Error::usage(format!("no layer has the site {}", plan.site.name())));
+        }
+        let compute = weights.device().compute();
+        let draws = |layer: &Layer| {
+            let (space, format) = space_of(model, layer, plan.site, compute);
+            Faults::Drawn {
+                draws: Box::new(Draws::new(&plan, &layer.pair_key, space, goldens.len())),
+                format,
+            }
+        };
+        let faults = layers.iter().map(draws).collect();
+        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+    }
+
+    /// A campaign over the faults of a list, which names images by their numbers: each of them must be
+    /// among `goldens`. What the plan says of drawing has no effect.
+    ///
+    /// # Errors
+    /// Those of [`Campaign::new`]; the row of a fault that can't be put where it says.
+    pub fn of_list(
+        model: &'a Model,
+        weights: &'a Weights,
+        images: &'a dyn Images,
+        goldens: &'a [Golden],
+        ranges: &Ranges,
+        plan: Plan,
+        list: &FaultList,
+    ) -> Result<Self> {
+        let plan = Plan { list: Some(list.sha256.clone()), ..plan };
+        let (layers, rows) =
+            list.place(model, goldens, weights.device().compute())?.into_iter().unzip();
+        let faults = Vec::into_iter(rows).map(Faults::Listed).collect();
+        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn with(
+        model: &'a Model,
+        weights: &'a Weights,
+        images: &'a dyn Images,
+        goldens: &'a [Golden],
+        ranges: &Ranges,
+        plan: Plan,
+        layers: Vec<Layer>,
+        faults: Vec<Faults>,
+    ) -> Result<Self> {
         plan.check()?;
         if goldens.is_empty() {
             return Err(Error::usage("a campaign needs at least one image"));
         }
-        let layers = chosen(layers(model), plan.layers.as_deref())?;
         let ranged = plan.detectors.contains(&Detector::Range);
-        let max = layers
-            .iter()
-            .map(|layer| if ranged { ranges.of(layer) } else { Ok(f32::INFINITY) })
-            .collect::<Result<_>>()?;
-        Ok(Campaign { model, weights, images, goldens, graphs: true, plan, layers, max })
+        let max = layers.iter().map(|layer| match &layer.parameter {
+            _ if !ranged => Ok(f32::INFINITY),
+            Some(parameter) => Ok(greatest(&weights.get(parameter.id)?)),
+            None => ranges.of(layer),
+        });
+        let max = max.collect::<Result<_>>()?;
+        Ok(Campaign { model, weights, images, goldens, graphs: true, plan, layers, faults, max })
     }
 
     /// The layers that are injected into; records name them by their place here.
@@ -89,8 +206,8 @@ impl<'a> Campaign<'a> {
         &self.plan
     }
 
-    /// The range of a layer.
-    pub(super) fn max(&self, layer: usize) -> f32 {
+    /// The range that a detector holds a value of a layer to; infinite where none does.
+    pub fn max(&self, layer: usize) -> f32 {
         self.max[layer]
     }
 
@@ -104,30 +221,61 @@ impl<'a> Campaign<'a> {
     /// # Errors
     /// What loading or running says; golden logits that aren't those of the evaluation.
     pub fn run(&self, strategy: Strategy, progress: &dyn Progress) -> Result<Vec<Record>> {
-        let total = self.layers.len() as u64 * self.plan.injections_per_layer();
-        progress.begin("inject", "injections", 0, total);
-        let advance = |count: usize| progress.advance(count as u64, "");
-        let mut records = match strategy {
-            Strategy::Boxes => Pool::new(self).run(self.tasks(TASK_JOBS), &advance)?,
-            Strategy::Whole { batch } => {
-                super::whole::run(self, self.tasks(usize::MAX), batch, &advance)?
-            }
-        };
-        progress.end();
+        let records = Mutex::new(Vec::new());
+        let never = AtomicBool::new(false);
+        self.run_part(strategy, &Work::whole(), &records, progress, &never)?;
+        let mut records = records.into_inner().unwrap_or_else(PoisonError::into_inner);
         records.sort_by_key(|record| (record.layer, record.n, record.detector));
         Ok(records)
     }
 
-    /// The injections, grouped by image, at most `limit` a task.
-    fn tasks(&self, limit: usize) -> Vec<Task> {
+    /// Runs what of a part isn't done, until `stop` says otherwise; `sink` gets the records, in no
+    /// particular order.
+    ///
+    /// # Errors
+    /// As [`Campaign::run`], and those of `sink`.
+    pub fn run_part(
+        &self,
+        strategy: Strategy,
+        work: &Work,
+        sink: &dyn Sink,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+    ) -> Result<Ending> {
+        let limit = if strategy == Strategy::Boxes { TASK_JOBS } else { usize::MAX };
+        let (tasks, done) = self.tasks(work, limit);
+        let left: u64 = tasks.iter().map(|task| task.jobs.len() as u64).sum();
+        progress.begin("inject", "injections", done, done + left);
+        let listener = Listener { sink, progress, stop };
+        match strategy {
+            Strategy::Boxes => Pool::new(self).run(tasks, &listener)?,
+            Strategy::Whole { batch } => super::whole::run(self, tasks, batch, &listener)?,
+        }
+        progress.end();
+        Ok(if listener.is_stopped() { Ending::Stopped } else { Ending::Complete })
+    }
+
+    /// Numbers of the injections of a layer.
+    pub fn numbers(&self, layer: usize) -> impl Iterator<Item = u64> + '_ {
+        let (range, rows) = match &self.faults[layer] {
+            Faults::Drawn { .. } => (self.plan.injections.clone(), &[] as &[Listed]),
+            Faults::Listed(rows) => (0..0, rows.as_slice()),
+        };
+        range.chain(rows.iter().map(|row| row.n))
+    }
+
+    /// The injections of a part that aren't done, grouped by image, at most `limit` a task; and how many
+    /// are done.
+    fn tasks(&self, work: &Work, limit: usize) -> (Vec<Task>, u64) {
         let mut by_image: Vec<Vec<Job>> = vec![Vec::new(); self.goldens.len()];
-        for (index, layer) in self.layers.iter().enumerate() {
-            let images = self.goldens.len();
-            let draws =
-                Draws::new(self.plan.seed, &layer.pair_key, layer.map, images, self.plan.bits);
-            for n in self.plan.injections.clone() {
-                let fault = draws.get(n);
-                by_image[fault.image].push(Job { layer: index, n, fault });
+        let mut done = 0;
+        for (layer, faults) in self.faults.iter().enumerate() {
+            for n in self.numbers(layer).filter(|n| work.shard.holds(*n)) {
+                if work.done.contains(&(layer, n)) {
+                    done += 1;
+                } else {
+                    by_image[faults.image(n)].push(Job { layer, n });
+                }
             }
         }
         let mut tasks = Vec::new();
@@ -136,7 +284,78 @@ impl<'a> Campaign<'a> {
                 tasks.push(Task { image, jobs: jobs.to_vec() });
             }
         }
-        tasks
+        (tasks, done)
+    }
+
+    /// What a job injects.
+    pub(super) fn fault(&self, job: Job) -> Result<Fault> {
+        match &self.faults[job.layer] {
+            Faults::Drawn { draws, format } => {
+                let site = self.plan.site;
+                let entry = |hit: super::draw::Hit| {
+                    let masks = BitMasks::flip(hit.mask << format.shift());
+                    let entry = FaultEntry::at(site, hit.element, hit.k, masks, 0);
+                    FaultEntry { format: format.code(), ..entry }
+                };
+                let entries = draws.get(job.n).hits.into_iter().map(entry).collect();
+                Ok(Fault { site, entries })
+            }
+            Faults::Listed(rows) => match row(rows, job.n) {
+                Some(row) => Ok(row.fault.clone()),
+                None => Err(Error::usage(format!("the list has no fault number {}", job.n))),
+            },
+        }
+    }
+
+    /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
+    /// kernel or a parameter.
+    pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {
+        match site {
+            Site::Output | Site::StoreLost => Some(layer.node),
+            Site::Input => self.model.tape.node(layer.node).inputs.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.
+    pub(super) fn golden_bits(
+        &self,
+        layer: &Layer,
+        hit: Option<NodeId>,
+        entry: &FaultEntry,
+        values: Option<&[f32]>,
+    ) -> Option<u32> {
+        if let Some(parameter) = &layer.parameter {
+            return self.weights.bits(parameter.id, entry.element as usize).ok();
+        }
+        let map = self.model.tape.node(hit?).spec.map;
+        let (channel, pixel) =
+            (entry.element as usize / map.pixels(), entry.element as usize % map.pixels());
+        values?.get(pixel * map.channels + channel).map(|value| value.to_bits())
+    }
+
+    /// Arms shots of one layer, each in its image of the batch.
+    pub(super) fn arm(
+        &self,
+        execution: &mut Execution,
+        layer: &Layer,
+        shots: &[(usize, &Shot)],
+    ) -> Result<()> {
+        if let Some(parameter) = &layer.parameter {
+            for (image, shot) in shots {
+                for entry in &shot.entries {
+                    let (index, masks) = (entry.element as usize, entry.masks());
+                    execution.arm_parameter(self.weights, parameter.id, *image, index, masks)?;
+                }
+            }
+            return Ok(());
+        }
+        let entries: Vec<(usize, FaultEntry)> = shots
+            .iter()
+            .flat_map(|(image, shot)| shot.entries.iter().map(|entry| (*image, *entry)))
+            .collect();
+        let table = execution.table_of(layer.node, &entries)?;
+        execution.arm(layer.node, table)
     }
 
     /// Says that a golden run gave other bits than the evaluation.
@@ -153,21 +372,61 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// The layers of `all` that `names` ask for.
-fn chosen(all: Vec<Layer>, names: Option<&[String]>) -> Result<Vec<Layer>> {
-    let Some(names) = names else { return Ok(all) };
-    for name in names {
-        if !all.iter().any(|layer| is_called(layer, name)) {
-            let known: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
-            return Err(Error::usage(format!(
-                "the model has no layer '{name}'; its injectable layers are: {}",
-                known.join(", ")
-            )));
-        }
-    }
-    Ok(all.into_iter().filter(|layer| names.iter().any(|name| is_called(layer, name))).collect())
+/// Who hears of records.
+pub(super) struct Listener<'l> {
+    sink: &'l dyn Sink,
+    progress: &'l dyn Progress,
+    stop: &'l AtomicBool,
 }
 
-fn is_called(layer: &Layer, name: &str) -> bool {
-    layer.name == name || pair_name(&layer.name) == name
+impl Listener<'_> {
+    /// Whether the run is to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Hears of `count` injections more, and takes their records when there are enough of them, or at the
+    /// `end`.
+    pub fn hear(&self, count: usize, records: &mut Vec<Record>, end: bool) -> Result<()> {
+        if count > 0 {
+            self.progress.advance(count as u64, "");
+        }
+        if !records.is_empty() && (end || records.len() >= HANDFUL) {
+            self.sink.take(records)?;
+            records.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Where faults at a site of a layer can lie, and the format of what they hit.
+fn space_of(
+    model: &Model,
+    layer: &Layer,
+    site: Site,
+    compute: crate::device::Compute,
+) -> (Space, Format) {
+    if let Some(parameter) = &layer.parameter {
+        return (Space::of_parameter(parameter.elements()), Format::Fp32);
+    }
+    let tape = &model.tape;
+    let inputs = tape.input_specs(layer.node);
+    let map = if site == Site::Input { inputs[0].map } else { layer.map };
+    let op = tape.node(layer.node).op.as_ref();
+    let format = match site {
+        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
+            op.and_then(|op| op.variant(&inputs, compute)).map_or(Format::Fp32, |v| v.operands)
+        }
+        _ => Format::Fp32,
+    };
+    let space = match op.and_then(|op| op.site_space(site, &inputs)) {
+        Some(space) => Space::of_site(space, map, format.bits()),
+        None => Space::of_map(map),
+    };
+    (space, format)
+}
+
+/// The greatest finite absolute value.
+fn greatest(values: &[f32]) -> f32 {
+    values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max)
 }

@@ -94,6 +94,7 @@ impl Scope {
         (0..layers.len())
             .filter(|index| match layers[*index].part {
                 Part::Backbone => true,
+                Part::Shared => false,
                 Part::Embedding => self.embedding,
                 Part::LastLayer | Part::AfterScale => Some(*index) == last,
             })

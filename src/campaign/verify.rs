@@ -1,9 +1,8 @@
 //! Proof by repetition: injections run again without any of the campaign's shortcuts.
 
 use super::outcome::hash_logits;
-use super::record::Record;
+use super::record::{Job, Record, Shot};
 use super::run::Campaign;
-use crate::fault::{FaultEntry, FaultTable};
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, PlanKind};
 use crate::{Error, Result};
@@ -18,8 +17,8 @@ pub struct Verification {
 }
 
 impl Campaign<'_> {
-    /// Runs `count` seeded records again: a fresh execution that shares buffers, one image, the
-    /// whole network with the fault armed. Bits of the logits must be those of the record.
+    /// Runs `count` seeded records again: a fresh execution, one image, the fault drawn and armed anew, the
+    /// whole network. Bits of the logits must be those of the record.
     pub fn verify(&self, records: &[Record], count: usize) -> Result<Verification> {
         let order = rng::stream(self.plan().seed, "verify").permutation(records.len());
         let mut verification = Verification::default();
@@ -38,16 +37,38 @@ impl Campaign<'_> {
         let Some(layer) = self.layers().get(record.layer) else {
             return Err(Error::usage("the record is of another campaign: its layer isn't here"));
         };
+        let job = Job { layer: record.layer, n: record.n };
+        let fault = self.fault(job)?;
+        // Faults in memory, and golden values, need a plan that keeps every value.
         let outputs = [model.logits];
         let mut execution =
-            Execution::new(&model.tape, weights.device(), PlanKind::Infer, 1, &outputs)?;
+            Execution::new(&model.tape, weights.device(), PlanKind::Golden, 1, &outputs)?;
         let mut pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
         images.load(record.image, &mut pixels)?;
-        let element = layer.map.pytorch_index(record.channel, record.row, record.column);
-        let entry = FaultEntry::output(element, record.masks(), 0);
         execution.begin(1)?;
         execution.write(model.image, &pixels)?;
-        execution.arm(layer.node, FaultTable::new(&layer.name, 1, layer.map, &[(0, entry)])?)?;
+        let hit = self.hit_node(layer, fault.site);
+        let values = match hit {
+            Some(node) => {
+                execution.forward(weights)?;
+                Some(execution.read(node)?)
+            }
+            None => None,
+        };
+        let detectors = [record.detector];
+        let shots = Shot::of(job, &fault, self.max(record.layer), &detectors, |entry| {
+            self.golden_bits(layer, hit, entry, values.as_deref())
+        });
+        // Fused launches where the plan allows it, so that another path gives the same bits.
+        if fault.site.class() != crate::fault::SiteClass::Memory {
+            execution =
+                Execution::new(&model.tape, weights.device(), PlanKind::Infer, 1, &outputs)?;
+            execution.begin(1)?;
+            execution.write(model.image, &pixels)?;
+        }
+        for shot in shots.iter().filter(|shot| !shot.entries.is_empty()) {
+            self.arm(&mut execution, layer, &[(0, shot)])?;
+        }
         execution.forward(weights)?;
         Ok(hash_logits(&execution.read(model.logits)?))
     }

@@ -3,9 +3,8 @@
 
 use super::outcome::Effect;
 use super::record::{Job, Record, Shot};
-use super::run::{Campaign, Task};
+use super::run::{Campaign, Listener, Task};
 use crate::Result;
-use crate::fault::{FaultEntry, FaultTable};
 use crate::tape::{Execution, PlanKind};
 
 /// Runs the tasks (one an image), `batch` images at a time.
@@ -13,28 +12,32 @@ pub(super) fn run(
     campaign: &Campaign<'_>,
     tasks: Vec<Task>,
     batch: usize,
-    advance: &(dyn Fn(usize) + Sync),
-) -> Result<Vec<Record>> {
+    listener: &Listener<'_>,
+) -> Result<()> {
     let Campaign { model, weights, .. } = campaign;
-    let capacity = batch.clamp(1, tasks.len().max(1));
+    // What all images share takes faults alone.
+    let alone = campaign.layers().iter().any(|layer| model.tape.node(layer.node).spec.shared);
+    let capacity = if alone { 1 } else { batch.clamp(1, tasks.len().max(1)) };
     let outputs = [model.logits];
     let mut execution =
         Execution::new(&model.tape, weights.device(), PlanKind::Golden, capacity, &outputs)?;
     execution.use_graphs(campaign.graphs);
-    let mut records = Vec::new();
+    execution.keep_patches = true;
     for tasks in tasks.chunks(capacity) {
-        run_batch(campaign, &mut execution, tasks, advance, &mut records)?;
+        run_batch(campaign, &mut execution, tasks, listener)?;
     }
-    Ok(records)
+    Ok(())
 }
 
 fn run_batch(
     campaign: &Campaign<'_>,
     execution: &mut Execution,
     tasks: &[Task],
-    advance: &(dyn Fn(usize) + Sync),
-    records: &mut Vec<Record>,
+    listener: &Listener<'_>,
 ) -> Result<()> {
+    if listener.is_stopped() {
+        return Ok(());
+    }
     let Campaign { model, weights, images, goldens, .. } = campaign;
     let elements = model.tape.node(model.image).spec.map.elements();
     let mut pixels = vec![0f32; tasks.len() * elements];
@@ -51,12 +54,17 @@ fn run_batch(
 
     let mut order: Vec<usize> = (0..campaign.layers().len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(campaign.layers()[*index].node));
+    let mut records = Vec::new();
     for index in order {
-        run_layer(campaign, execution, tasks, index, records)?;
+        if listener.is_stopped() {
+            break;
+        }
+        run_layer(campaign, execution, tasks, index, &mut records)?;
         let of_layer = |task: &Task| task.jobs.iter().filter(|job| job.layer == index).count();
-        advance(tasks.iter().map(of_layer).sum());
+        let done: usize = tasks.iter().map(of_layer).sum();
+        listener.hear(done, &mut records, false)?;
     }
-    Ok(())
+    listener.hear(0, &mut records, true)
 }
 
 /// The injections of one layer: round r runs shot r of every image that has one.
@@ -77,37 +85,53 @@ fn run_layer(
     if jobs.iter().all(Vec::is_empty) {
         return Ok(());
     }
-    let values = execution.read(layer.node)?;
+    // A node's values are read once a batch; a list may name several sites of a layer.
+    let mut known: Vec<(crate::tape::NodeId, Vec<f32>)> = Vec::new();
     let mut shots: Vec<Vec<Shot>> = Vec::with_capacity(tasks.len());
-    for (jobs, values) in jobs.iter().zip(values.chunks(layer.map.elements())) {
+    for (slot, jobs) in jobs.iter().enumerate() {
         let mut of_image = Vec::new();
         for job in jobs {
-            let fault = job.fault;
-            let at = layer.map.index(fault.row, fault.column, fault.channel);
-            of_image.extend(Shot::of(*job, values[at].to_bits(), campaign.max(index), detectors));
+            let fault = campaign.fault(*job)?;
+            let hit = campaign.hit_node(layer, fault.site);
+            if let Some(node) = hit.filter(|node| known.iter().all(|(id, _)| id != node)) {
+                known.push((node, execution.read(node)?));
+            }
+            let values = known.iter().find(|(id, _)| Some(*id) == hit).map(|(id, values)| {
+                let spec = model.tape.node(*id).spec;
+                let elements = spec.map.elements();
+                let image = if spec.shared { 0 } else { slot };
+                &values[image * elements..][..elements]
+            });
+            let max = campaign.max(index);
+            of_image.extend(Shot::of(*job, &fault, max, detectors, |entry| {
+                campaign.golden_bits(layer, hit, entry, values)
+            }));
         }
         shots.push(of_image);
     }
-    for round in 0..shots.iter().map(Vec::len).max().unwrap_or(0) {
-        let mut entries = Vec::with_capacity(tasks.len());
-        for (slot, shots) in shots.iter().enumerate() {
-            if let Some(shot) = shots.get(round) {
-                let fault = shot.job.fault;
-                let element = layer.map.pytorch_index(fault.channel, fault.row, fault.column);
-                entries.push((slot, FaultEntry::output(element, shot.masks(), 0)));
-            }
+    let mut record = |slot: usize, shot: &Shot, logits: Option<&[f32]>| {
+        let golden = &goldens[tasks[slot].image];
+        let effect = match logits {
+            Some(logits) => Effect::of(golden, logits),
+            None => Effect::unchanged(golden),
+        };
+        shot.records(detectors, golden.image, golden.judged, effect, records);
+    };
+    for (slot, shots) in shots.iter_mut().enumerate() {
+        for shot in shots.extract_if(.., |shot| shot.entries.is_empty()) {
+            record(slot, &shot, None);
         }
-        let table = FaultTable::new(&layer.name, tasks.len(), layer.map, &entries)?;
-        execution.arm(layer.node, table)?;
+    }
+    for round in 0..shots.iter().map(Vec::len).max().unwrap_or(0) {
+        let of_round: Vec<(usize, &Shot)> = (shots.iter().enumerate())
+            .filter_map(|(slot, shots)| Some((slot, shots.get(round)?)))
+            .collect();
+        campaign.arm(execution, layer, &of_round)?;
         execution.replay_from(weights, layer.node)?;
         execution.disarm();
         let logits = execution.read(model.logits)?;
-        for (slot, logits) in logits.chunks(model.classes).enumerate() {
-            if let Some(shot) = shots[slot].get(round) {
-                let golden = &goldens[tasks[slot].image];
-                let effect = Effect::of(golden, logits);
-                shot.records(detectors, golden.image, golden.judged, effect, records);
-            }
+        for (slot, shot) in of_round {
+            record(slot, shot, Some(&logits[slot * model.classes..][..model.classes]));
         }
     }
     Ok(())

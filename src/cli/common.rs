@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -234,6 +235,18 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut file, &mut hasher).map_err(|source| Error::io(path, source))?;
     Ok(crate::campaign::hex(&hasher.finalize()))
+}
+
+/// A flag that is set when the user wants to stop (ctrl-C, SIGTERM); the second time ends at once.
+pub fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("flipside: stopping after what is under way; once more to stop at once");
+    })?;
+    Ok(&STOP)
 }
 
 /// Prints to the standard output; a closed pipe is an error to be passed on, not a panic.

@@ -13,9 +13,9 @@ use crate::report::comparison_text;
 /// of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is harmed less.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Run folder of the baseline
+    /// Store of the baseline's campaign
     baseline: PathBuf,
-    /// Run folder of the other model
+    /// Store of the other model's campaign
     other: PathBuf,
     /// Print JSON for machines instead of text
     #[arg(long)]

@@ -1,12 +1,11 @@
 //! `flipside describe`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::common::{print, print_json};
+use super::common::{print, print_json, stop_flag};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::text::describe::{self, Key, Options, Outcome, SYSTEM, Settings};
 use crate::text::questions::Question;
@@ -114,18 +113,6 @@ fn key(name: Option<&str>) -> Result<Option<Key>> {
     };
     let named = |error| Error::usage(format!("{}: {error}", name.unwrap_or(KEY)));
     Key::new(&value).map(Some).map_err(named)
-}
-
-/// A flag that is set when the user wants to stop (ctrl-C, SIGTERM); the second time ends at once.
-fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("flipside: stopping after what is under way; once more to stop at once");
-    })?;
-    Ok(&STOP)
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {

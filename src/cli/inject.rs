@@ -1,14 +1,20 @@
 //! `flipside inject`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::common::{Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json};
+use super::common::{
+    Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json, stop_flag,
+};
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
-use crate::campaign::{Campaign, Detector, Golden, Plan, Provenance, Ranges, Run, golden, layers};
+use crate::campaign::{
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Manifest, Plan, Provenance,
+    Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
+};
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
 use crate::device::Device;
+use crate::fault::Site;
 use crate::progress::Progress;
 use crate::report::run_text;
 use crate::study::SourceImages;
@@ -40,13 +46,36 @@ pub struct Args {
     /// Run injection number N of each layer alone
     #[arg(long, conflicts_with = "injections")]
     only: Option<u64>,
-    /// Bits flipped by each fault, 1 to 4
+    /// Where faults are drawn: output, input, store-lost, or weight (every entry of the state dict that
+    /// holds floats); inside kernels (--device cuda or emulated) accumulator, operand-a, operand-b,
+    /// shared-a, shared-b
+    #[arg(long, default_value = "output", value_parser = parse_site)]
+    site: Site,
+    /// Bits flipped in each value, 1 to 4
     #[arg(long, default_value_t = 1)]
     bits: usize,
-    /// none, range, or both: what stands between a faulty value and its readers
-    #[arg(long, value_delimiter = ',', default_value = "none,range", value_parser = parse_detector)]
+    /// Values hit in one inference
+    #[arg(long, default_value_t = 1)]
+    flips: u32,
+    /// Flip every bit of the layer with this probability instead: a bit error rate
+    #[arg(long, value_name = "P", conflicts_with_all = ["flips", "bits"])]
+    ber: Option<f64>,
+    /// bit: take the bits in turn, so that each has its share of a layer's injections
+    #[arg(long, value_name = "BY", value_parser = ["bit"])]
+    stratify: Option<String>,
+    /// Take the faults from this list instead: CSV with columns layer, image, channel, row, column, bit
+    /// (and site, k, index, model, value, as in `predict --fault`)
+    #[arg(long, value_name = "FILE.csv",
+          conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify", "layer"])]
+    faults: Option<PathBuf>,
+    /// data, or golden: take the fault-free answer for the label, where images have none
+    #[arg(long, default_value = "data", value_parser = ["data", "golden"])]
+    labels: String,
+    /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
+    /// range is known, for outputs and weights; none elsewhere
+    #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
     detector: Vec<Detector>,
-    /// Only this layer; repeatable
+    /// Only these layers: a name, a pattern with *, or type:conv2d; repeatable
     #[arg(long)]
     layer: Vec<String>,
     /// Training images that the ranges are taken over; all of them if absent
@@ -61,35 +90,82 @@ pub struct Args {
     /// Images of a forward pass
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Write the run here: manifest.json and injections.csv
-    #[arg(long)]
+    /// Keep the campaign in this file, one SQLite database, as it goes
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Go on with what is in --out
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// Run part I of N (1/N to N/N), for `flipside merge`; auto takes it from Slurm's array variables,
+    /// auto/N from those of an indexed job of Kubernetes. {shard} in --out becomes I-of-N
+    #[arg(long, value_name = "I/N", requires = "out")]
+    shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,
+}
+
+fn parse_site(text: &str) -> std::result::Result<Site, String> {
+    Site::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
     Detector::parse(text).map_err(|error| error.to_string())
 }
 
+impl Args {
+    fn plan(&self, list: Option<&FaultList>) -> Result<Plan> {
+        let plan = Plan {
+            injections: match (self.only, list) {
+                (Some(n), _) => n..n + 1,
+                (None, Some(list)) => 0..list.len() as u64,
+                (None, None) => 0..self.injections,
+            },
+            site: self.site,
+            flips: match self.ber {
+                Some(rate) => Flips::Rate(rate),
+                None => Flips::Count(self.flips),
+            },
+            bits: self.bits,
+            stratify: if self.stratify.is_some() { Stratify::Bit } else { Stratify::No },
+            layers: (!self.layer.is_empty()).then(|| self.layer.clone()),
+            labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
+            list: list.map(|list| list.sha256.clone()),
+            ..Plan::new(self.seed, self.injections)
+        };
+        let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
+        let detectors = match self.detector.as_slice() {
+            [] if has_range => vec![Detector::None, Detector::Range],
+            [] => vec![Detector::None],
+            given => given.to_vec(),
+        };
+        let plan = Plan { detectors, ..plan };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The store, with the shard in its name where it is asked for.
+    fn store(&self, shard: Shard) -> Option<PathBuf> {
+        let Shard { index, of } = shard;
+        let path = self.out.as_ref()?;
+        Some(match path.to_str() {
+            Some(text) => text.replace("{shard}", &format!("{index}-of-{of}")).into(),
+            None => path.clone(),
+        })
+    }
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let plan = Plan {
-        injections: match args.only {
-            Some(n) => n..n + 1,
-            None => 0..args.injections,
-        },
-        bits: args.bits,
-        detectors: args.detector.clone(),
-        layers: (!args.layer.is_empty()).then(|| args.layer.clone()),
-        ..Plan::new(args.seed, args.injections)
-    };
-    plan.check()?;
+    let list = args.faults.as_deref().map(FaultList::open).transpose()?;
+    let plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
         return Err(Error::usage("--range-images: ranges need at least one image").into());
     }
-    if let Some(folder) = &args.out {
-        create_folder(folder)?; // now rather than after the campaign
+    let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
+    let path = args.store(shard);
+    if let Some(path) = &path {
+        check_store(path, args.resume)?; // now rather than after the evaluation
     }
+    let stop = stop_flag()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     let loaded = args.model.load(&device)?;
@@ -98,86 +174,170 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
     let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
-    let goldens = eligible(args, &loaded, &device, &val, progress.as_ref())?;
+    let evaluated = evaluate(args, plan.labels, list.as_ref(), &loaded, &device, &val, &*progress)?;
+    let goldens = &evaluated.goldens;
 
-    let ranges = if args.detector.contains(&Detector::Range) {
+    let layers = layers::layers(&loaded.model);
+    let needs_ranges = plan.site == Site::Output && plan.detectors.contains(&Detector::Range);
+    let ranges = if needs_ranges {
         let count = args.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
         // Spread over the set, which is sorted by class.
-        let list: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
-        let layers = layers::layers(&loaded.model);
+        let images: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
         progress.line(&format!("ranges over {count} training images"));
         Ranges::measure(
             &loaded.model,
             &loaded.weights,
             &layers,
             &SourceImages(&train),
-            &list,
+            &images,
             args.batch as usize,
         )?
     } else {
         Ranges::default()
     };
     let images = SourceImages(&val);
-    let campaign = Campaign::new(&loaded.model, &loaded.weights, &images, &goldens, &ranges, plan)?;
-    let records = campaign.run(campaign.best_strategy(), progress.as_ref())?;
-    if args.verify > 0 {
-        let verification = campaign.verify(&records, args.verify)?;
-        if let Some(record) = verification.different.first() {
-            return Err(Error::Device {
-                device: device.kind().to_string(),
-                detail: format!(
-                    "{} of {} injections gave other bits when run whole, first number {} of layer \
-                     '{}'",
-                    verification.different.len(),
-                    verification.checked,
-                    record.n,
-                    campaign.layers()[record.layer].name,
-                ),
-            }
-            .into());
-        }
-        progress.line(&format!("{} injections run whole: bits equal", verification.checked));
-    }
+    let (model, weights) = (&loaded.model, &loaded.weights);
+    let campaign = match &list {
+        Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
+        None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
+    };
     let provenance = Provenance {
         model: loaded.file.name.clone(),
         checkpoint: loaded.sha256.clone(),
         data: val.dataset.fingerprint(),
+        evaluated: evaluated.images,
+        right: evaluated.right,
     };
-    let run = Run::new(&campaign, &ranges, provenance, records);
-    if let Some(folder) = &args.out {
-        run.save(folder)?;
+    let manifest = Manifest::new(&campaign, provenance);
+    let strategy = match campaign.best_strategy() {
+        Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
+        boxes => boxes,
+    };
+    let records = match &path {
+        None => {
+            let records = Mutex::new(Vec::new());
+            let work = Work { shard, ..Work::whole() };
+            if campaign.run_part(strategy, &work, &records, &*progress, stop)? == Ending::Stopped {
+                anyhow::bail!("stopped; --out FILE would have kept what was run");
+            }
+            let mut records = records.into_inner().unwrap_or_else(PoisonError::into_inner);
+            records.sort_by_key(|record| (record.layer, record.n, record.detector));
+            records
+        }
+        Some(path) => {
+            let (store, work) = match args.resume && path.exists() {
+                true => Store::resume(path, &manifest, shard)?,
+                false => (Store::create(path, &manifest, shard)?, Work { shard, ..Work::whole() }),
+            };
+            let ending = campaign.run_part(strategy, &work, &store, &*progress, stop)?;
+            let records = store.records(&manifest)?;
+            store.finish(ending == Ending::Complete)?;
+            if ending == Ending::Stopped {
+                let path = path.display();
+                anyhow::bail!("stopped; {path} holds what was run, --resume goes on from it");
+            }
+            records
+        }
+    };
+    if args.verify > 0 {
+        verify(&campaign, &records, args.verify, &device, &*progress)?;
     }
+    let run = Run { manifest, records };
     if args.run.json { print_json(&summary(&run)?) } else { print(&run_text(&run)?) }
 }
 
-/// The images that the model, and every other checkpoint asked for, gets right.
-fn eligible(
+/// Refuses a store that would be overwritten, or a place where none can be.
+fn check_store(path: &Path, resume: bool) -> Result<()> {
+    if path.exists() && !resume {
+        return Err(Error::usage(format!(
+            "{} is there already: --resume goes on with it",
+            path.display()
+        )));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) => create_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Runs `count` injections again; other bits are an error.
+fn verify(
+    campaign: &Campaign<'_>,
+    records: &[Record],
+    count: usize,
+    device: &Device,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let verification = campaign.verify(records, count)?;
+    let Some(record) = verification.different.first() else {
+        progress.line(&format!("{} injections run whole: bits equal", verification.checked));
+        return Ok(());
+    };
+    Err(Error::Device {
+        device: device.kind().to_string(),
+        detail: format!(
+            "{} of {} injections gave other bits when run whole, first number {} of layer '{}'",
+            verification.different.len(),
+            verification.checked,
+            record.n,
+            campaign.layers()[record.layer].name,
+        ),
+    })
+}
+
+/// The images that faults hit.
+struct Evaluated {
+    goldens: Vec<Golden>,
+    /// Images that were run, and those that were right.
+    images: usize,
+    right: usize,
+}
+
+/// Runs images fault-free: those of a list, or all, of which those are kept that the model, and every
+/// other checkpoint asked for, gets right.
+fn evaluate(
     args: &Args,
+    labels: Labels,
+    list: Option<&FaultList>,
     loaded: &Loaded,
     device: &Device,
     val: &Source,
     progress: &dyn Progress,
-) -> Result<Vec<Golden>> {
-    let all: Vec<usize> = (0..val.dataset.len()).collect();
+) -> Result<Evaluated> {
     let images = SourceImages(val);
     let batch = args.batch as usize;
     let classes = val.dataset.classes().len();
-    if classes != loaded.model.classes {
+    if labels == Labels::Data && classes != loaded.model.classes {
         return Err(Error::usage(format!(
             "{} has {classes} classes, the checkpoint {}",
             args.data.display(),
             loaded.model.classes
         )));
     }
-    let mut goldens = golden::evaluate(&loaded.model, &loaded.weights, &images, &all, batch)?;
-    let right = goldens.iter().filter(|g| g.is_eligible()).count();
-    progress.line(&format!("{right} of {} images are right", goldens.len()));
-    goldens.retain(Golden::is_eligible);
+    let count = val.dataset.len();
+    let chosen = list.map_or_else(|| (0..count).collect(), FaultList::images);
+    if let Some(image) = chosen.iter().find(|image| **image >= count) {
+        return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
+    }
+    let answers = |of: &Loaded, list: &[usize]| -> Result<Vec<Golden>> {
+        let goldens = golden::evaluate(&of.model, &of.weights, &images, list, batch)?;
+        Ok(match labels {
+            Labels::Data => goldens,
+            Labels::Golden => goldens.into_iter().map(Golden::as_label).collect(),
+        })
+    };
+    let mut goldens = answers(loaded, &chosen)?;
+    let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
+    progress.line(&format!("{right} of {evaluated} images are right"));
+    if list.is_none() {
+        goldens.retain(Golden::is_eligible);
+    }
     for checkpoint in &args.right_in {
         let other =
             ModelArgs { checkpoint: checkpoint.clone(), ..args.model.clone() }.load(device)?;
         let list: Vec<usize> = goldens.iter().map(|g| g.image).collect();
-        let answers = golden::evaluate(&other.model, &other.weights, &images, &list, batch)?;
+        let answers = answers(&other, &list)?;
         let mut answers = answers.iter();
         goldens.retain(|_| answers.next().is_some_and(Golden::is_eligible));
         progress.line(&format!("{} of them in {}, too", goldens.len(), checkpoint.display()));
@@ -185,7 +345,7 @@ fn eligible(
     if goldens.is_empty() {
         return Err(Error::usage("no image is right, so there is none to inject into"));
     }
-    Ok(goldens)
+    Ok(Evaluated { goldens, images: evaluated, right })
 }
 
 /// Per layer and detector: rates, and ΔLoss as a mean under `range`, as quantiles under `none`.
@@ -213,5 +373,6 @@ fn summary(run: &Run) -> Result<serde_json::Value> {
     Ok(serde_json::json!({
         "model": run.manifest.provenance.model, "head": run.manifest.head,
         "images": run.manifest.images.len(), "seed": run.manifest.plan.seed, "layers": rows,
+        "results_sha256": run.results_sha256(),
     }))
 }

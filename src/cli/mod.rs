@@ -9,7 +9,9 @@ mod describe;
 mod devices;
 mod embed;
 mod eval;
+mod export;
 mod inject;
+mod merge;
 mod models;
 mod predict;
 mod prompts;
@@ -39,6 +41,8 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Inject(inject::Args),
+    Merge(merge::Args),
+    Export(export::Args),
     Compare(compare::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
@@ -58,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Inject(args) => inject::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]

@@ -3,7 +3,7 @@
 use super::{interval, percent, table};
 use crate::Result;
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
-use crate::campaign::{Detector, Run};
+use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
 
 /// A run as text: for each detector a row a layer, and the footer.
 pub fn run_text(run: &Run) -> Result<String> {
@@ -30,10 +30,9 @@ pub fn run_text(run: &Run) -> Result<String> {
                     values.map(|value| format!("{value:.2e}")).join(" / ")
                 }
             };
-            let [channels, height, width] = layer.shape;
             rows.push(vec![
                 layer.name.clone(),
-                format!("{channels}×{height}×{width}"),
+                layer.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×"),
                 percent(&rates.masked),
                 percent(&rates.benign),
                 percent(&rates.sdc),
@@ -44,15 +43,32 @@ pub fn run_text(run: &Run) -> Result<String> {
         text.push_str(&format!("Detector {}:\n\n{}\n\n", detector.name(), table(&header, rows)));
     }
     text.push_str(&format!(
-        "{} {}, {}: {} injections a layer of {} bit(s) at the site output, {} images, seed {}; \
-         rates with Wilson's 95 % intervals, means with a bootstrap's over images.\n",
+        "{} {}, {}: {} at the site {}, {} images, seed {}; rates with Wilson's 95 % intervals, means \
+         with a bootstrap's over images.\nResults (SHA-256): {}\n",
         manifest.provenance.model,
         manifest.head,
         manifest.device,
-        manifest.plan.injections_per_layer(),
-        manifest.plan.bits,
+        faults(&manifest.plan),
+        manifest.plan.site.name(),
         manifest.images.len(),
         manifest.plan.seed,
+        run.results_sha256(),
     ));
     Ok(text)
+}
+
+/// What was injected, in words.
+fn faults(plan: &Plan) -> String {
+    if plan.list.is_some() {
+        return "faults of a list".into();
+    }
+    let count = plan.injections_per_layer();
+    let strata = if plan.stratify == Stratify::Bit { ", each bit in turn," } else { "" };
+    match plan.flips {
+        Flips::Count(1) => format!("{count} injections a layer of {} bit(s){strata}", plan.bits),
+        Flips::Count(values) => {
+            format!("{count} injections a layer of {} bit(s) in each of {values} values", plan.bits)
+        }
+        Flips::Rate(rate) => format!("{count} injections a layer at a bit error rate of {rate:e}"),
+    }
 }

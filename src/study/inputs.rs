@@ -113,6 +113,10 @@ impl Images for SourceImages<'_> {
         self.0.dataset.len()
     }
 
+    fn name(&self, index: usize) -> String {
+        self.0.dataset.path(index)
+    }
+
     fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32> {
         if matches!(self.0.transform, Transform::Train(_)) {
             return Err(Error::usage("a campaign takes images without random augmentation"));

@@ -31,6 +31,9 @@ use crate::tape::Weights;
 use crate::train::{Job, Source, Trainer};
 use crate::{Error, Result};
 
+/// The store of a model's campaign.
+pub const RUN: &str = "run.sqlite";
+
 /// What a study does.
 #[derive(Clone)]
 pub struct Options {
@@ -152,6 +155,15 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<(Study, Timing)> {
     let mut timing = Timing::default();
+    if let Some(folder) = &options.folder {
+        // Before hours of training.
+        for start in Start::ALL {
+            let path = folder.join(start.slug()).join(RUN);
+            if path.exists() {
+                return Err(Error::usage(format!("{} is there already", path.display())));
+            }
+        }
+    }
     let began = Instant::now();
     let mut trained = Vec::new();
     for start in Start::ALL {
@@ -267,17 +279,19 @@ fn inject(
         model: options.file.name.clone(),
         checkpoint: trained.checkpoint.clone(),
         data: inputs.test.dataset.fingerprint(),
+        evaluated: trained.goldens.len(),
+        right: trained.goldens.iter().filter(|golden| golden.is_right()).count(),
     };
-    let run = Run::new(&campaign, &ranges, provenance, records);
+    let run = Run::new(&campaign, provenance, records);
     if let Some(folder) = &options.folder {
-        run.save(&folder.join(trained.start.slug()).join("run"))?;
+        run.save(&folder.join(trained.start.slug()).join(RUN))?;
     }
     Ok(run)
 }
 
 fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]) -> Result<Row> {
     let goldens = &trained.goldens;
-    let right = goldens.iter().filter(|g| g.judged.top1 == g.label as usize).count();
+    let right = goldens.iter().filter(|g| g.is_right()).count();
     let top2diff: f64 = common.iter().map(|image| goldens[*image].judged.top2diff).sum();
     let all = Scope::ALL.layers(run);
     let over_layers =

@@ -3,7 +3,7 @@
 
 use super::{Execution, Node, NodeId, ParamId, PlanKind, Weights};
 use crate::device::Buffer;
-use crate::fault::{FaultSpec, FaultTable, Format, Site, SiteClass};
+use crate::fault::{BitMasks, FaultSpec, FaultTable, Format, Site, SiteClass};
 use crate::ops::Role;
 use crate::ops::memory_fault::{self, MemoryFaults, Pass};
 use crate::tensor::{Span, Tensor};
@@ -72,7 +72,12 @@ pub(super) struct Patch {
     param: ParamId,
     image: usize,
     values: Buffer,
+    /// Where the copy was hit, in bytes, and the bits that were there.
+    hits: Vec<(usize, u32)>,
 }
+
+/// Bytes of copies without faults that are kept for faults to come.
+const IDLE_PATCH_BYTES: usize = 1 << 30;
 
 impl Execution {
     /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The node
@@ -149,18 +154,34 @@ impl Execution {
         let Some(id) = named else {
             return Err(Error::usage(format!("the model has no parameter '{}'", names[0])));
         };
+        let masks = fault.masks(&self.tape.params()[id.0].name, *index as u64, Format::Fp32)?;
+        self.arm_parameter(weights, id, *image, *index, masks)
+    }
+
+    /// As [`Execution::arm_weight`], the entry by its place: `index` in PyTorch's order.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arm_parameter(
+        &mut self,
+        weights: &Weights,
+        id: ParamId,
+        image: usize,
+        index: usize,
+        masks: BitMasks,
+    ) -> Result<()> {
         let param = &self.tape.params()[id.0];
         if matches!(param.spec.role, Role::Counter | Role::Index) {
             let detail = format!("'{}' holds whole numbers: faults hit f32 only", param.name);
             return Err(Error::usage(detail));
         }
-        if *index >= param.spec.elements() {
+        if index >= param.spec.elements() {
             return Err(Error::usage(format!(
                 "fault lies outside '{}': index {index}, but its shape is {:?}",
                 param.name, param.spec.shape
             )));
         }
-        if *image >= self.images() {
+        if image >= self.images() {
             return Err(Error::usage(format!(
                 "fault in '{}' names image {image}, but the batch has {}",
                 param.name,
@@ -176,21 +197,31 @@ impl Execution {
                 param.name, node.name
             )));
         }
-        let masks = fault.masks(&param.name, *index as u64, Format::Fp32)?;
-        let at = 4 * param.spec.layout.stored_index(&param.spec.shape, *index);
-        if !self.patches.iter().any(|patch| (patch.param, patch.image) == (id, *image)) {
-            let whole = weights.tensor(id);
-            let values = self.device.alloc(4 * whole.elements())?;
-            // SAFETY: two allocations of this device, of the parameter's size.
-            unsafe { self.device.copy(whole.address, values.address(), 4 * whole.elements())? };
-            self.patches.push(Patch { param: id, image: *image, values });
-        }
-        let patch = self.patches.iter_mut().find(|p| (p.param, p.image) == (id, *image));
-        if let Some(patch) = patch {
-            let mut bits = [0u32];
-            patch.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
-            patch.values.write(at, bytemuck::bytes_of(&masks.apply(bits[0])))?;
-        }
+        let at = 4 * param.spec.layout.stored_index(&param.spec.shape, index);
+        let known = self.patches.iter().position(|p| (p.param, p.image) == (id, image));
+        let known = match (known, self.idle_patches.iter().position(|p| p.param == id)) {
+            (Some(known), _) => known,
+            (None, Some(idle)) => {
+                let idle = self.idle_patches.swap_remove(idle);
+                self.patches.push(Patch { image, ..idle });
+                self.patches.len() - 1
+            }
+            (None, None) => {
+                let whole = weights.tensor(id);
+                let values = self.device.alloc(4 * whole.elements())?;
+                // SAFETY: two allocations of this device, of the parameter's size.
+                unsafe {
+                    self.device.copy(whole.address, values.address(), 4 * whole.elements())?;
+                }
+                self.patches.push(Patch { param: id, image, values, hits: Vec::new() });
+                self.patches.len() - 1
+            }
+        };
+        let patch = &mut self.patches[known];
+        let mut bits = [0u32];
+        patch.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
+        patch.values.write(at, bytemuck::bytes_of(&masks.apply(bits[0])))?;
+        patch.hits.push((at, bits[0]));
         Ok(())
     }
 
@@ -198,7 +229,26 @@ impl Execution {
     pub fn disarm(&mut self) {
         let memory = self.armed.drain().map(|(node, armed)| (node, armed.memory));
         self.fault_memory.extend(memory);
-        self.patches.clear();
+        let mut patches = std::mem::take(&mut self.patches);
+        if !self.keep_patches {
+            return;
+        }
+        let bytes = |patches: &[Patch]| patches.iter().map(|p| p.values.bytes()).sum::<usize>();
+        for patch in &mut patches {
+            let undone = patch
+                .hits
+                .drain(..)
+                .rev()
+                .try_for_each(|(at, bits)| patch.values.write(at, bytemuck::bytes_of(&bits)));
+            // A copy that can't be put right isn't used again.
+            if undone.is_err() {
+                patch.hits.push((0, 0));
+            }
+        }
+        self.idle_patches.extend(patches.into_iter().filter(|patch| patch.hits.is_empty()));
+        while bytes(&self.idle_patches) > IDLE_PATCH_BYTES {
+            self.idle_patches.remove(0);
+        }
     }
 
     /// The faults of a node.

@@ -57,6 +57,11 @@ pub struct Execution {
     pub(super) graphs: Graphs,
     /// Parameters as single images see them.
     pub(super) patches: Vec<Patch>,
+    /// Copies without faults.
+    pub(super) idle_patches: Vec<Patch>,
+    /// Whether copies of parameters are kept for the next fault in them: for many faults in weights that
+    /// don't change meanwhile.
+    pub keep_patches: bool,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
     pub(super) clocks: Option<Clocks>,
@@ -129,6 +134,8 @@ impl Execution {
             fault_memory: HashMap::new(),
             graphs: Graphs::default(),
             patches: Vec::new(),
+            idle_patches: Vec::new(),
+            keep_patches: false,
             parallel: true,
             clocks: None,
         })

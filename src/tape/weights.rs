@@ -127,6 +127,23 @@ impl Weights {
         self.values.write(offset, bytemuck::cast_slice(&stored))
     }
 
+    /// The bits of one entry of a parameter, `index` in PyTorch's order.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an index outside of it.
+    pub fn bits(&self, id: ParamId, index: usize) -> Result<u32> {
+        let param = &self.tape.params()[id.0];
+        if index >= param.spec.elements() {
+            let (name, shape) = (&param.name, &param.spec.shape);
+            return Err(Error::usage(format!("'{name}' of shape {shape:?} has no entry {index}")));
+        }
+        let at =
+            self.slots[id.0].offset + 4 * param.spec.layout.stored_index(&param.spec.shape, index);
+        let mut bits = [0u32];
+        self.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
+        Ok(bits[0])
+    }
+
     /// A parameter's values in PyTorch's order.
     pub fn get(&self, id: ParamId) -> Result<Vec<f32>> {
         let param = &self.tape.params()[id.0];

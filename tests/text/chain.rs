@@ -106,7 +106,8 @@ fn from_class_names_to_a_model_under_faults() {
     );
     folder.done(
         "inject --model tiny.toml --checkpoint run/model.safetensors --data data --injections 20 \
-         --quiet --out faults",
+         --quiet --out faults.sqlite",
     );
-    assert!(fs::read_to_string(folder.at("faults/injections.csv")).unwrap().lines().count() > 100);
+    let run = flipside::campaign::Run::open(&folder.at("faults.sqlite")).unwrap();
+    assert!(run.records.len() > 100);
 }

@@ -1,0 +1,38 @@
+//! Records as CSV: bits in hex, floats in the shortest form that reads back exactly, nothing in a cell
+//! that has nothing to say.
+
+use std::io::Write;
+
+use super::Run;
+use super::rows::{COLUMNS, Cell};
+
+/// Writes the records of `run` with a heading.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(run: &Run, out: &mut dyn Write) -> std::io::Result<()> {
+    write_columns(run, out, |_| true)
+}
+
+/// Writes those columns of which `is_wanted` says so.
+pub(super) fn write_columns(
+    run: &Run,
+    out: &mut dyn Write,
+    is_wanted: impl Fn(&str) -> bool,
+) -> std::io::Result<()> {
+    let wanted = COLUMNS.map(|(name, _)| is_wanted(name));
+    let mut writer = csv::Writer::from_writer(out);
+    let names = COLUMNS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    writer.write_record(names.map(|((name, _), _)| *name))?;
+    for cells in run.rows() {
+        let cells = cells.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+        writer.write_record(cells.map(|(cell, _)| match cell {
+            Cell::Text(text) => text,
+            Cell::Int(value) => value.to_string(),
+            Cell::Float(value) => format!("{value:?}"),
+            Cell::Bool(value) => value.to_string(),
+            Cell::None => String::new(),
+        }))?;
+    }
+    writer.flush()
+}

@@ -1,0 +1,105 @@
+//! Shards put together.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::{Store, failed, lock, open, read_manifest, read_shards};
+use crate::campaign::plan::Shard;
+use crate::{Error, Result};
+
+/// Copies the shards of one campaign, each of which may be several merged before, into the new store
+/// `out`; says how many there are now, of how many. The order of `parts` leaves no trace.
+///
+/// # Errors
+/// Stores that don't belong together, hold a shard twice, or aren't finished; a file that is there
+/// already. Nothing is left of `out` then.
+pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
+    let refuse = |detail: String| Err(Error::usage(detail));
+    let Some(first) = parts.first() else { return refuse("there is nothing to merge".into()) };
+    let read = |path: &Path| -> Result<_> {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok((read_manifest(path, &connection)?, read_shards(path, &connection)?))
+    };
+    let (manifest, _) = read(first)?;
+    let mut shards: Vec<(Shard, &Path)> = Vec::new();
+    for path in parts {
+        let (there, held) = read(path)?;
+        if let Some(difference) = manifest.difference(&there) {
+            return refuse(format!(
+                "{} and {} can't be merged: {difference}",
+                first.display(),
+                path.display()
+            ));
+        }
+        for (shard, complete) in held {
+            if !complete {
+                return Err(Error::file(path, "isn't finished: run its command with --resume"));
+            }
+            if let Some((other, at)) = shards.iter().find(|(known, _)| known.of != shard.of) {
+                return refuse(format!(
+                    "{} holds shard {shard}, {} shard {other}: they part the campaign differently",
+                    path.display(),
+                    at.display()
+                ));
+            }
+            if let Some((_, at)) = shards.iter().find(|(known, _)| *known == shard) {
+                return refuse(format!(
+                    "{} and {} both hold shard {shard}",
+                    at.display(),
+                    path.display()
+                ));
+            }
+            shards.push((shard, path));
+        }
+    }
+    shards.sort_by_key(|(shard, _)| *shard);
+    // Beside the target, so that what has its name is whole.
+    let mut hidden = out.as_os_str().to_owned();
+    hidden.push(format!(".{}.tmp", std::process::id()));
+    let hidden = PathBuf::from(hidden);
+    if out.exists() {
+        return refuse(format!("{} is there already", out.display()));
+    }
+    let merged = write(&hidden, &manifest, &shards, parts)
+        .and_then(|()| std::fs::rename(&hidden, out).map_err(|source| Error::io(out, source)));
+    if merged.is_err() {
+        let _ = std::fs::remove_file(&hidden);
+    }
+    merged?;
+    Ok((shards.len() as u64, shards.first().map_or(1, |(shard, _)| shard.of)))
+}
+
+fn write(
+    path: &Path,
+    manifest: &super::Manifest,
+    shards: &[(Shard, &Path)],
+    parts: &[PathBuf],
+) -> Result<()> {
+    let Some((first, _)) = shards.first() else { return Err(Error::usage("nothing to merge")) };
+    drop(Store::create(path, manifest, *first)?);
+    let connection = Connection::open(path).map_err(|error| failed(path, error))?;
+    lock(path, &connection)?;
+    let run = |sql: &str| connection.execute_batch(sql).map_err(|error| failed(path, error));
+    for part in parts {
+        let name = part.to_str().ok_or_else(|| Error::file(part, "has a name that isn't text"))?;
+        connection
+            .execute("ATTACH DATABASE ?1 AS part", [name])
+            .map_err(|error| failed(part, error))?;
+        run("BEGIN; INSERT INTO injections SELECT * FROM part.injections; COMMIT; DETACH part;")?;
+    }
+    run("BEGIN; DELETE FROM shards;")?;
+    for (shard, _) in shards {
+        connection
+            .execute(
+                "INSERT INTO shards VALUES (?1, ?2, 1)",
+                params![shard.index as i64, shard.of as i64],
+            )
+            .map_err(|error| failed(path, error))?;
+    }
+    // All of them are the whole.
+    if shards.len() as u64 == first.of {
+        run("DELETE FROM shards; INSERT INTO shards VALUES (1, 1, 1);")?;
+    }
+    run("COMMIT")
+}

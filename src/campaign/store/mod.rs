@@ -1,0 +1,552 @@
+//! A campaign's store: one SQLite file.
+//!
+//! Records are written in batches inside transactions, so that whatever ends a run (a full disk, kill -9)
+//! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
+//! come leaves no trace: rows lie in the order of layer, number and detector.
+
+mod csv;
+mod manifest;
+mod merge;
+mod rows;
+mod schema;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use sha2::{Digest, Sha256};
+
+pub use csv::write as write_csv;
+pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
+pub use merge::merge;
+
+use super::golden::Judged;
+use super::outcome::{Effect, Outcome};
+use super::plan::Shard;
+use super::ranges::Detector;
+use super::record::{Place, Record, Values};
+use super::run::{Campaign, Sink, Work};
+use crate::fault::Site;
+use crate::{Error, Result};
+
+/// How long written records may wait for their transaction to end.
+const COMMIT: Duration = Duration::from_millis(500);
+
+/// A store that is being written to.
+pub struct Store {
+    path: PathBuf,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    connection: Connection,
+    /// When the transaction that is open began.
+    open: Option<Instant>,
+}
+
+/// A campaign that was run: what, and what came out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    pub manifest: Manifest,
+    /// Sorted by layer, number and detector.
+    pub records: Vec<Record>,
+}
+
+impl Run {
+    /// The run of a campaign that gave `records`.
+    pub fn new(campaign: &Campaign<'_>, provenance: Provenance, records: Vec<Record>) -> Run {
+        Run { manifest: Manifest::new(campaign, provenance), records }
+    }
+
+    /// The records of a layer under a detector.
+    pub fn of(&self, layer: usize, detector: Detector) -> impl Iterator<Item = &Record> + Clone {
+        // Sorted by layer, so that a layer is one stretch.
+        let start = self.records.partition_point(|record| record.layer < layer);
+        let end = self.records.partition_point(|record| record.layer <= layer);
+        self.records[start..end].iter().filter(move |record| record.detector == detector)
+    }
+
+    /// Writes the run as a new store.
+    ///
+    /// # Errors
+    /// Those of [`Store::create`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let store = Store::create(path, &self.manifest, Shard::WHOLE)?;
+        store.take(&self.records)?;
+        store.finish(true)
+    }
+
+    /// Reads a whole campaign.
+    ///
+    /// # Errors
+    /// A file that isn't a store, or is damaged; one that lacks shards or was stopped.
+    pub fn open(path: &Path) -> Result<Run> {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        check_complete(path, &connection)?;
+        let manifest = read_manifest(path, &connection)?;
+        let records = read_records(path, &connection, &manifest)?;
+        Ok(Run { manifest, records })
+    }
+
+    /// SHA-256 of what [`write_csv`] writes, less the names of the kernels: equal for equal results,
+    /// whatever way they came about, on whatever device.
+    pub fn results_sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        // A hash takes whatever is written.
+        let _ = csv::write_columns(self, &mut hasher, |name| name != "variant");
+        hex(&hasher.finalize())
+    }
+}
+
+impl Store {
+    /// A new store for a part of a campaign.
+    ///
+    /// # Errors
+    /// A file that is there already; what the disk says.
+    pub fn create(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
+        // SQLite would open what is there.
+        let new = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+        match new {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::usage(format!(
+                    "{} is there already: --resume goes on with it",
+                    path.display()
+                )));
+            }
+            Err(error) => return Err(Error::io(path, error)),
+            Ok(_) => {}
+        }
+        let made = Store::fill(path, manifest, shard);
+        if made.is_err() {
+            // Nothing is in it yet.
+            let _ = std::fs::remove_file(path);
+        }
+        made
+    }
+
+    fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
+        let connection = Connection::open(path).map_err(|error| failed(path, error))?;
+        lock(path, &connection)?;
+        let fill = || -> rusqlite::Result<()> {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", schema::FORMAT)?;
+            connection.execute_batch(schema::TABLES)?;
+            write_manifest(&connection, manifest)?;
+            connection.execute(
+                "INSERT INTO shards VALUES (?1, ?2, 0)",
+                params![shard.index as i64, shard.of as i64],
+            )?;
+            connection.execute_batch("COMMIT")
+        };
+        fill().map_err(|error| failed(path, error))?;
+        Ok(Store { path: path.into(), writer: Mutex::new(Writer { connection, open: None }) })
+    }
+
+    /// Opens a store to go on with the part `shard` of the campaign of `manifest`; says what of it is done.
+    ///
+    /// # Errors
+    /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
+    pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
+        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        lock(path, &connection)?;
+        let there = read_manifest(path, &connection)?;
+        if let Some(difference) = there.difference(manifest) {
+            return Err(Error::usage(format!(
+                "{} holds another campaign than this one: {difference}",
+                path.display()
+            )));
+        }
+        let shards = read_shards(path, &connection)?;
+        if !matches!(shards[..], [(only, _)] if only == shard) {
+            let held: Vec<String> = shards.iter().map(|(shard, _)| shard.to_string()).collect();
+            return Err(Error::usage(format!(
+                "{} holds shard {}, not {shard}",
+                path.display(),
+                held.join(", ")
+            )));
+        }
+        let done = read_done(&connection).map_err(|error| failed(path, error))?;
+        let store =
+            Store { path: path.into(), writer: Mutex::new(Writer { connection, open: None }) };
+        Ok((store, Work { shard, done }))
+    }
+
+    /// Ends the transaction that is open, and notes whether the shard is whole.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn finish(self, complete: bool) -> Result<()> {
+        let mut writer = self.writer();
+        let mut finish = || -> rusqlite::Result<()> {
+            writer.begin()?;
+            writer.connection.execute("UPDATE shards SET complete = ?1", [complete])?;
+            writer.commit()
+        };
+        finish().map_err(|error| failed(&self.path, error))
+    }
+
+    /// Every record that was written, sorted.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn records(&self, manifest: &Manifest) -> Result<Vec<Record>> {
+        let mut writer = self.writer();
+        writer.commit().map_err(|error| failed(&self.path, error))?;
+        read_records(&self.path, &writer.connection, manifest)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Store {
+    fn take(&self, records: &[Record]) -> Result<()> {
+        let mut writer = self.writer();
+        let mut take = || -> rusqlite::Result<()> {
+            writer.begin()?;
+            insert(&writer.connection, records)?;
+            match writer.open {
+                Some(began) if began.elapsed() > COMMIT => writer.commit(),
+                _ => Ok(()),
+            }
+        };
+        take().map_err(|error| failed(&self.path, error))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What can't be written now is run again by a later run.
+        let _ = self.writer().commit();
+    }
+}
+
+impl Writer {
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        if self.open.is_none() {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.open = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> rusqlite::Result<()> {
+        if self.open.take().is_some() {
+            self.connection.execute_batch("COMMIT")?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens a file that is there and is a store.
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    // SQLite says no more than that it can't open a file.
+    std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder, not a campaign's store"));
+    }
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
+    let number = |name: &str| -> Result<i64> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|error| failed(path, error))
+    };
+    if number("application_id")? != schema::APPLICATION_ID {
+        return Err(Error::file(path, "isn't a campaign's store"));
+    }
+    let format = number("user_version")?;
+    if format != schema::FORMAT {
+        return Err(Error::file(
+            path,
+            format!("is a store of format {format}; this version reads format {}", schema::FORMAT),
+        ));
+    }
+    Ok(connection)
+}
+
+/// Keeps other processes out until the connection is closed.
+fn lock(path: &Path, connection: &Connection) -> Result<()> {
+    let lock = || -> rusqlite::Result<()> {
+        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT;",
+        )
+    };
+    lock().map_err(|error| failed(path, error))
+}
+
+/// SQLite's error as one sentence about the file.
+fn failed(path: &Path, error: rusqlite::Error) -> Error {
+    let detail = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
+                .to_string()
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "is in use by another process".to_string()
+        }
+        Some(ErrorCode::NotADatabase) => "isn't a campaign's store".to_string(),
+        Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {error}"),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            format!("can't be written to: {error}")
+        }
+        _ => format!("isn't a campaign's store as it should be: {error}"),
+    };
+    Error::file(path, detail)
+}
+
+fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Result<()> {
+    let value = serde_json::to_value(manifest).map_err(to_sql)?;
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let insert = "INSERT INTO manifest VALUES (?1, ?2)";
+        connection.execute(insert, params![key, value.to_string()])?;
+    }
+    let mut insert =
+        connection.prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (index, layer) in manifest.layers.iter().enumerate() {
+        let part = serde_json::to_value(layer.part).map_err(to_sql)?;
+        insert.execute(params![
+            index as i64,
+            layer.name,
+            layer.pair_key,
+            layer.kind,
+            part.as_str(),
+            serde_json::to_string(&layer.shape).map_err(to_sql)?,
+            layer.macs as i64,
+            layer.range.filter(|range| range.is_finite()),
+            layer.variant,
+        ])?;
+    }
+    let mut insert =
+        connection.prepare("INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (place, row) in manifest.images.iter().enumerate() {
+        insert.execute(params![
+            place as i64,
+            row.image as i64,
+            row.path,
+            row.label,
+            row.hash as i64,
+            row.top1 as i64,
+            row.loss,
+            row.p_label,
+            row.top2diff,
+        ])?;
+    }
+    Ok(())
+}
+
+fn to_sql(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+fn read_manifest(path: &Path, connection: &Connection) -> Result<Manifest> {
+    let failed = |error| failed(path, error);
+    let bad = |what: &str, error: serde_json::Error| {
+        Error::file(path, format!("isn't a store as it should be: {what}: {error}"))
+    };
+    let mut object = serde_json::Map::new();
+    let mut query = connection.prepare("SELECT key, value FROM manifest").map_err(failed)?;
+    let mut rows = query.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let key: String = row.get(0).map_err(failed)?;
+        let text: String = row.get(1).map_err(failed)?;
+        let value = serde_json::from_str(&text).map_err(|error| bad(&key, error))?;
+        object.insert(key, value);
+    }
+    let mut manifest: Manifest =
+        serde_json::from_value(object.into()).map_err(|error| bad("its manifest", error))?;
+
+    let columns = "SELECT name, pair_key, kind, part, shape, macs, range, variant FROM layers";
+    let mut query = connection.prepare(&format!("{columns} ORDER BY layer")).map_err(failed)?;
+    let mut rows = query.query([]).map_err(failed)?;
+    let ranged = manifest.plan.detectors.contains(&Detector::Range);
+    while let Some(row) = rows.next().map_err(failed)? {
+        let text = |column: usize| row.get::<_, String>(column).map_err(failed);
+        let range: Option<f32> = row.get(6).map_err(failed)?;
+        manifest.layers.push(LayerRow {
+            name: text(0)?,
+            pair_key: text(1)?,
+            kind: text(2)?,
+            part: serde_json::from_value(text(3)?.into()).map_err(|error| bad("a part", error))?,
+            shape: serde_json::from_str(&text(4)?).map_err(|error| bad("a shape", error))?,
+            macs: row.get::<_, i64>(5).map_err(failed)? as u64,
+            range: if ranged { range.or(Some(f32::INFINITY)) } else { None },
+            variant: text(7)?,
+        });
+    }
+
+    let columns =
+        "SELECT image, path, label, logits_hash, top1, loss, p_label, top2diff FROM images";
+    let mut query = connection.prepare(&format!("{columns} ORDER BY place")).map_err(failed)?;
+    let rows = query.query_map([], |row| {
+        Ok(GoldenRow {
+            image: row.get::<_, i64>(0)? as usize,
+            path: row.get(1)?,
+            label: row.get(2)?,
+            hash: row.get::<_, i64>(3)? as u64,
+            top1: row.get::<_, i64>(4)? as usize,
+            loss: row.get(5)?,
+            p_label: row.get(6)?,
+            top2diff: row.get(7)?,
+        })
+    });
+    manifest.images = rows.and_then(Iterator::collect).map_err(failed)?;
+    Ok(manifest)
+}
+
+/// The shards that a store holds, and whether each is whole.
+fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)>> {
+    let read = || -> rusqlite::Result<Vec<(Shard, bool)>> {
+        let mut query =
+            connection.prepare("SELECT shard, shards, complete FROM shards ORDER BY shard")?;
+        let rows = query.query_map([], |row| {
+            let number = |column| row.get::<_, i64>(column).map(|value| value as u64);
+            Ok((Shard { index: number(0)?, of: number(1)? }, row.get(2)?))
+        })?;
+        rows.collect()
+    };
+    read().map_err(|error| failed(path, error))
+}
+
+/// Refuses a store that isn't a whole campaign.
+fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
+    let shards = read_shards(path, connection)?;
+    let of = shards.first().map_or(1, |(shard, _)| shard.of);
+    let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
+    let missing: Vec<String> =
+        (1..=of).filter(|index| !held.contains(index)).map(|index| index.to_string()).collect();
+    if !missing.is_empty() {
+        return Err(Error::file(
+            path,
+            format!(
+                "is a part of a campaign: of {of} shards it lacks {}; `flipside merge` puts them together",
+                missing.join(", ")
+            ),
+        ));
+    }
+    let stopped = shards.iter().filter(|(_, complete)| !complete);
+    let stopped: Vec<String> = stopped.map(|(shard, _)| shard.to_string()).collect();
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    let which = if of == 1 { String::new() } else { format!(" (shard {})", stopped.join(", ")) };
+    let detail = format!("isn't finished{which}: run the same command with --resume");
+    Err(Error::file(path, detail))
+}
+
+fn read_done(connection: &Connection) -> rusqlite::Result<HashSet<(usize, u64)>> {
+    let mut query = connection.prepare("SELECT DISTINCT layer, n FROM injections")?;
+    let rows = query
+        .query_map([], |row| Ok((row.get::<_, i64>(0)? as usize, row.get::<_, i64>(1)? as u64)));
+    rows?.collect()
+}
+
+fn insert(connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare(
+        "INSERT INTO injections VALUES \
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+    )?;
+    for record in records {
+        let values = record.values();
+        let judged = record.effect.judged;
+        insert.execute(params![
+            record.layer as i64,
+            record.n as i64,
+            record.detector as i64,
+            record.site.name(),
+            record.image as i64,
+            record.flips,
+            record.place.map(|place| place.element as i64),
+            record.place.map(|place| place.k),
+            record.mask(),
+            values.map(|values| values.before),
+            values.map(|values| values.after),
+            values.map(|values| values.seen),
+            judged.top1 as i64,
+            judged.loss,
+            judged.p_label,
+            judged.top2diff,
+            record.effect.outcome.name(),
+            record.effect.sdc5,
+            record.effect.hash as i64,
+        ])?;
+    }
+    Ok(())
+}
+
+fn read_records(path: &Path, connection: &Connection, manifest: &Manifest) -> Result<Vec<Record>> {
+    let goldens: std::collections::HashMap<usize, Judged> =
+        manifest.images.iter().map(|row| (row.image, row.judged())).collect();
+    let bad = |what: String| Error::file(path, format!("isn't a store as it should be: {what}"));
+    let failed = |error| failed(path, error);
+    let mut query = connection
+        .prepare("SELECT * FROM injections ORDER BY layer, n, detector")
+        .map_err(failed)?;
+    let mut rows = query.query([]).map_err(failed)?;
+    let mut records = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let index = |column: usize| row.get::<_, i64>(column).map(|v| v as u64).map_err(failed);
+        let number = |column: usize| -> Result<f64> {
+            let value: Option<f64> = row.get(column).map_err(failed)?;
+            Ok(value.unwrap_or(f64::NAN))
+        };
+        let bits = |column: usize| row.get::<_, Option<u32>>(column).map_err(failed);
+        let text = |column: usize| row.get::<_, String>(column).map_err(failed);
+        let (layer, image) = (index(0)? as usize, index(4)? as usize);
+        if layer >= manifest.layers.len() {
+            return Err(bad(format!("there is no layer {layer}")));
+        }
+        let golden =
+            *goldens.get(&image).ok_or_else(|| bad(format!("there is no image {image}")))?;
+        let outcome = text(16)?;
+        let values = match (bits(9)?, bits(10)?, bits(11)?) {
+            (Some(before), Some(after), Some(seen)) => Some(Values { before, after, seen }),
+            _ => None,
+        };
+        let element: Option<i64> = row.get(6).map_err(failed)?;
+        let place = match (element, bits(7)?, bits(8)?) {
+            (Some(element), Some(k), Some(mask)) => {
+                Some(Place { element: element as u64, k, mask, values })
+            }
+            _ => None,
+        };
+        let detector = index(2)?;
+        records.push(Record {
+            layer,
+            n: index(1)?,
+            detector: Detector::ALL
+                .get(detector as usize)
+                .copied()
+                .ok_or_else(|| bad(format!("there is no detector {detector}")))?,
+            site: Site::parse(&text(3)?).map_err(|error| bad(error.to_string()))?,
+            image,
+            flips: row.get(5).map_err(failed)?,
+            place,
+            golden,
+            effect: Effect {
+                judged: Judged {
+                    top1: index(12)? as usize,
+                    loss: number(13)?,
+                    p_label: number(14)?,
+                    top2diff: number(15)?,
+                },
+                outcome: Outcome::parse(&outcome)
+                    .ok_or_else(|| bad(format!("there is no outcome '{outcome}'")))?,
+                sdc5: row.get(17).map_err(failed)?,
+                hash: index(18)?,
+            },
+        });
+    }
+    Ok(records)
+}
+
+/// Bytes in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
