@@ -184,7 +184,8 @@ impl Run<'_> {
     /// Some flips, one in each of the two images, as `predict --fault` runs them: the same bits.
     fn whole(&self, flips: &[Flip], faulty: &[Vec<f32>]) {
         let mut execution = self.execution(PlanKind::Infer);
-        let of_image = |image| flips.iter().zip(faulty).filter(move |(flip, _)| flip.image == image);
+        let of_image =
+            |image| flips.iter().zip(faulty).filter(move |(flip, _)| flip.image == image);
         for pair in of_image(0).zip(of_image(1)).step_by(WHOLE) {
             let pair = [pair.0, pair.1];
             execution.write(self.model.image, self.images).unwrap();

@@ -8,8 +8,9 @@ use super::common::{
 };
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
 use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Manifest, Plan, Provenance,
-    Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, LayerRow, Manifest, Plan,
+    Protocol, Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden,
+    goldeneye, layers,
 };
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
@@ -71,6 +72,10 @@ pub struct Args {
     /// data, or golden: take the fault-free answer for the label, where images have none
     #[arg(long, default_value = "data", value_parser = ["data", "golden"])]
     labels: String,
+    /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
+    /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
+    #[arg(long, default_value = "strict", value_parser = parse_protocol)]
+    protocol: Protocol,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
     #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
@@ -108,6 +113,10 @@ fn parse_site(text: &str) -> std::result::Result<Site, String> {
     Site::parse(text).map_err(|error| error.to_string())
 }
 
+fn parse_protocol(text: &str) -> std::result::Result<Protocol, String> {
+    Protocol::parse(text).map_err(|error| error.to_string())
+}
+
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
     Detector::parse(text).map_err(|error| error.to_string())
 }
@@ -130,16 +139,23 @@ impl Args {
             layers: (!self.layer.is_empty()).then(|| self.layer.clone()),
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
+            protocol: self.protocol,
             ..Plan::new(self.seed, self.injections)
         };
         let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {
+            [] if self.protocol == Protocol::Goldeneye => vec![Detector::Range],
             [] if has_range => vec![Detector::None, Detector::Range],
             [] => vec![Detector::None],
             given => given.to_vec(),
         };
         let plan = Plan { detectors, ..plan };
         plan.check()?;
+        if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
+            return Err(Error::usage(
+                "the goldeneye protocol takes each model's own images: leave --right-in out",
+            ));
+        }
         Ok(plan)
     }
 
@@ -316,7 +332,11 @@ fn evaluate(
         )));
     }
     let count = val.dataset.len();
-    let chosen = list.map_or_else(|| (0..count).collect(), FaultList::images);
+    let chosen = match (list, args.protocol) {
+        (Some(list), _) => list.images(),
+        (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
+        (None, Protocol::Strict) => (0..count).collect(),
+    };
     if let Some(image) = chosen.iter().find(|image| **image >= count) {
         return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
     }
@@ -348,8 +368,29 @@ fn evaluate(
     Ok(Evaluated { goldens, images: evaluated, right })
 }
 
-/// Per layer and detector: rates, and ΔLoss as a mean under `range`, as quantiles under `none`.
+/// What was run, and a row a layer.
 fn summary(run: &Run) -> Result<serde_json::Value> {
+    let protocol = run.manifest.plan.protocol;
+    let rows = match protocol {
+        Protocol::Strict => strict_rows(run)?,
+        Protocol::Goldeneye => goldeneye_rows(run),
+    };
+    Ok(serde_json::json!({
+        "model": run.manifest.provenance.model, "head": run.manifest.head, "protocol": protocol,
+        "images": run.manifest.images.len(), "seed": run.manifest.plan.seed, "layers": rows,
+        "results_sha256": run.results_sha256(),
+    }))
+}
+
+/// Per layer: mean ΔLoss and mismatches, each with half of its interval.
+fn goldeneye_rows(run: &Run) -> Vec<serde_json::Value> {
+    let figures = goldeneye::figures(run);
+    let row = |(layer, figures): (&LayerRow, _)| serde_json::json!({ "layer": layer.name, "figures": figures });
+    run.manifest.layers.iter().zip(figures).map(row).collect()
+}
+
+/// Per layer and detector: rates, and ΔLoss as a mean under `range`, as quantiles under `none`.
+fn strict_rows(run: &Run) -> Result<Vec<serde_json::Value>> {
     let mut rows = Vec::new();
     for (index, layer) in run.manifest.layers.iter().enumerate() {
         for detector in &run.manifest.plan.detectors {
@@ -370,9 +411,5 @@ fn summary(run: &Run) -> Result<serde_json::Value> {
             }));
         }
     }
-    Ok(serde_json::json!({
-        "model": run.manifest.provenance.model, "head": run.manifest.head,
-        "images": run.manifest.images.len(), "seed": run.manifest.plan.seed, "layers": rows,
-        "results_sha256": run.results_sha256(),
-    }))
+    Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod comparison;
+mod goldeneye;
 mod models;
 mod run;
 mod similarity;

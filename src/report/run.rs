@@ -1,13 +1,17 @@
 //! One campaign's table: a row a layer.
 
+use super::goldeneye::goldeneye_text;
 use super::{interval, percent, table};
 use crate::Result;
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
-use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
+use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
 
 /// A run as text: for each detector a row a layer, and the footer.
 pub fn run_text(run: &Run) -> Result<String> {
     let manifest = &run.manifest;
+    if manifest.plan.protocol == Protocol::Goldeneye {
+        return Ok(goldeneye_text(run));
+    }
     let mut text = String::new();
     for detector in &manifest.plan.detectors {
         let delta_loss = match detector {

@@ -28,6 +28,8 @@ LARGE = [
 ]
 # So many of that layer's injections make NaN: bit 30 of values in [1, 2).
 NANS = 2
+# The last two layers, which change the top-1 most often, get so many times the injections.
+LAST = 5
 Z = 2.576
 # What readers see may move by this share when the neuron moves by eight times its error or this.
 FIRM = 2e-6
@@ -142,11 +144,11 @@ class Campaign:
             return len(set(around)) == 1
         return max(around) - min(around) <= 4.0 * FIRM * max(map(abs, around))
 
-    def draw(self, name, eligible, limit, clean):
+    def draw(self, name, count, eligible, limit, clean):
         """Image, place and bit of each of the layer's injections: what the formula says, where that is firm."""
         words = iter(formula.stream(f"goldeneye.{self.backbone}.{self.head}.{name}", 1 << 16).tolist())
         module, found = self.modules[name], []
-        while len(found) < self.injections:
+        while len(found) < count:
             is_nan = math.isinf(limit) and len(found) < NANS
             word = next(words)
             image = eligible[(word & 0xFFFF) * len(eligible) >> 16]
@@ -193,7 +195,8 @@ class Campaign:
         layers, injections = [], []
         for index, (name, limit) in enumerate(limits.items()):
             rows = []
-            for image, *place, bit in self.draw(name, eligible, limit, clean):
+            count = self.injections * (LAST if index >= len(limits) - 2 else 1)
+            for image, *place, bit in self.draw(name, count, eligible, limit, clean):
                 logits = self.inject(name, image, place, bit, limit)
                 loss = F.cross_entropy(logits[None], torch.tensor([golden[image][0]])).item()
                 rows.append((image, loss, logits.argmax().item()))

@@ -34,8 +34,8 @@ impl PythonRandom {
             advance(&mut i, &mut state);
         }
         for _ in 1..WORDS {
-            state[i] = (state[i] ^ mixed(state[i - 1]).wrapping_mul(1_566_083_941))
-                .wrapping_sub(i as u32);
+            state[i] =
+                (state[i] ^ mixed(state[i - 1]).wrapping_mul(1_566_083_941)).wrapping_sub(i as u32);
             advance(&mut i, &mut state);
         }
         state[0] = 1 << 31;
