@@ -9,7 +9,7 @@ use flipside::device::Compute;
 
 use crate::program::{Folder, MODEL};
 
-struct Place {
+pub struct Place {
     folder: Folder,
 }
 
@@ -24,7 +24,7 @@ impl Deref for Place {
 impl Place {
     /// A model file, twelve training and twelve validation images of two classes, a class list and
     /// text features.
-    fn new() -> Place {
+    pub fn new() -> Place {
         let place = Place { folder: Folder::new() };
         fs::write(place.at("tiny.toml"), MODEL).unwrap();
         fs::write(place.at("classes.tsv"), "0\tn0\tdark\n1\tn1\tlight\n").unwrap();

@@ -32,7 +32,7 @@ use crate::fault::Site;
 use crate::{Error, Result};
 
 /// How long written records may wait for their transaction to end.
-const COMMIT: Duration = Duration::from_millis(500);
+const COMMIT: Duration = Duration::from_millis(200);
 
 /// A store that is being written to.
 pub struct Store {
@@ -126,6 +126,7 @@ impl Store {
         made
     }
 
+    /// Opens a file that has nothing in it and writes all but the records.
     fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
         let connection = Connection::open(path).map_err(|error| failed(path, error))?;
         lock(path, &connection)?;
@@ -150,6 +151,10 @@ impl Store {
     /// # Errors
     /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
     pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
+        if is_empty(path)? {
+            let store = Store::fill(path, manifest, shard)?;
+            return Ok((store, Work { shard, ..Work::whole() }));
+        }
         let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         lock(path, &connection)?;
         let there = read_manifest(path, &connection)?;
@@ -257,6 +262,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| failed(path, error))
     };
+    if is_empty(path)? {
+        return Err(Error::file(path, "is empty"));
+    }
     if number("application_id")? != schema::APPLICATION_ID {
         return Err(Error::file(path, "isn't a campaign's store"));
     }
@@ -268,6 +276,20 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         ));
     }
     Ok(connection)
+}
+
+/// Whether a file holds no table: that of a run that was killed before it had written any.
+fn is_empty(path: &Path) -> Result<bool> {
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if about.is_dir() {
+        return Ok(false);
+    }
+    let tables = || -> rusqlite::Result<bool> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
+    };
+    // Whoever opens it next says what else is wrong with it.
+    Ok(about.len() == 0 || tables().unwrap_or(false))
 }
 
 /// Keeps other processes out until the connection is closed.
@@ -288,6 +310,10 @@ fn failed(path: &Path, error: rusqlite::Error) -> Error {
             "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
                 .to_string()
         }
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "can't be read or written, as on a full or a broken disk ({error}); what was in it before is \
+             whole, and --resume goes on from it"
+        ),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "is in use by another process".to_string()
         }
