@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use flipside::campaign::Part;
 use flipside::campaign::layers::{Layer, layers};
 use flipside::device::Device;
 use flipside::fault::FaultSpec;
@@ -20,8 +21,8 @@ const TOLERANCE: f32 = 1e-4;
 /// How far a neuron may be from PyTorch's, relative: twice what its flip was chosen to stand.
 const NEURON: f32 = 8e-6;
 
-/// A changed logit is one that a lost flip would betray: ten times the tolerance.
-const VISIBLE: f32 = 10.0 * TOLERANCE;
+/// A lost flip of this share of the largest |logit| would fail the test: three times the tolerance.
+const VISIBLE: f32 = 3.0 * TOLERANCE;
 
 /// One pair of flips in so many runs whole as well, as `predict --fault` does.
 const WHOLE: usize = 8;
@@ -110,7 +111,8 @@ fn check(fixture: &Value) {
     let clean: Vec<Vec<f32>> = list("clean").iter().map(floats).collect();
 
     // Nothing is left out: all layers that campaigns inject into, all bits, and flips that show.
-    let ours = layers(&model);
+    let mut ours = layers(&model);
+    ours.retain(|layer| layer.part != Part::Shared);
     let set = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
     let ours_names: Vec<&str> = ours.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(set(&ours_names), set(&names));
@@ -119,8 +121,9 @@ fn check(fixture: &Value) {
     assert_eq!(flips.iter().fold(0u32, |bits, flip| bits | 1 << flip.bit), u32::MAX);
     assert!(flips.len() >= 200);
     let nonfinite = |flip: &&Flip| flip.logits.iter().any(|z| !z.is_finite());
-    assert!(flips.iter().filter(nonfinite).count() >= 3);
-    assert!(flips.iter().filter(|flip| flip.is_visible(&clean)).count() >= 80);
+    assert!(flips.iter().filter(nonfinite).count() >= 2);
+    let visible = flips.iter().filter(|flip| flip.is_visible(&clean)).count();
+    assert!(visible >= 60, "{visible} of {} flips show", flips.len());
 
     let images = formula_images(clean.len(), side);
     let run = Run { model: &model, weights: &weights, images: &images, count: clean.len() };

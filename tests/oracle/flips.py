@@ -52,13 +52,13 @@ def encoded(logits):
 
 
 def layer_norm(x, normalized_shape, weight, bias, eps):
-    centred = x - x.mean(-1, keepdim=True)
-    variance = (centred * centred).mean(-1, keepdim=True)
+    centred = x - x.flip(-1).mean(-1, keepdim=True)
+    variance = (centred * centred).flip(-1).mean(-1, keepdim=True)
     return centred / (variance + eps).sqrt() * weight + bias
 
 
 class OtherOrder(TorchFunctionMode):
-    """Sums of convolutions, linear layers and norms from the other end; layer norm by its definition."""
+    """Sums of convolutions, linear layers and norms from the other end; layer norm and GELU by definition."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -70,6 +70,10 @@ class OtherOrder(TorchFunctionMode):
             return func(x.flip(-1), weight.flip(-1), *rest, **kwargs)
         if func is F.layer_norm:
             return layer_norm(*args, **kwargs)
+        if func is F.gelu:
+            # PyTorch's vectors double a value before they halve it and overflow from 2^127 on; the last few
+            # elements of a tensor, which don't fill a vector, don't.
+            return args[0] * (0.5 * (1.0 + (args[0] * math.sqrt(0.5)).erf()))
         if func is torch.Tensor.norm:
             return (args[0] * args[0]).flip(-1).sum(-1, keepdim=True).sqrt()
         return func(*args, **kwargs)

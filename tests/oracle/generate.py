@@ -1,4 +1,4 @@
-"""Writes the fixtures of tests/fixtures/pytorch; see README.md. A quarter of an hour on two cores."""
+"""Writes the fixtures of tests/fixtures/pytorch; see README.md. Half an hour on two cores."""
 
 import argparse
 import json
