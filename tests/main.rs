@@ -28,6 +28,8 @@ mod optimizers;
 mod pointwise;
 mod program;
 mod pytorch_case;
+mod pytorch_flips;
+mod pytorch_goldeneye;
 mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;

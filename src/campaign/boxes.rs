@@ -99,7 +99,7 @@ impl<'c, 'a> Pool<'c, 'a> {
                     let outputs = [model.logits];
                     let replay = execution.replay_image(weights, layer.node, 0, &outputs, undo)?;
                     let effect = if replay.reached_output {
-                        Effect::of(golden, execution.image_values(model.logits, 0))
+                        campaign.effect(golden, execution.image_values(model.logits, 0))
                     } else {
                         Effect::unchanged(golden)
                     };

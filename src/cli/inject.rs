@@ -12,8 +12,9 @@ use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
 use crate::campaign::statistics::Intervals;
 use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan,
-    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan, Protocol,
+    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, goldeneye,
+    layers,
 };
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
@@ -87,6 +88,10 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "exhaustive",
           value_parser = clap::value_parser!(u32).range(1..))]
     images: Option<u32>,
+    /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
+    /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
+    #[arg(long, default_value = "strict", value_parser = parse_protocol)]
+    protocol: Protocol,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
     #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
@@ -128,6 +133,10 @@ fn parse_mode(text: &str) -> std::result::Result<Mode, String> {
     Mode::parse(text).map_err(|error| error.to_string())
 }
 
+fn parse_protocol(text: &str) -> std::result::Result<Protocol, String> {
+    Protocol::parse(text).map_err(|error| error.to_string())
+}
+
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
     Detector::parse(text).map_err(|error| error.to_string())
 }
@@ -150,16 +159,23 @@ impl Args {
             layers: (!self.layer.is_empty()).then(|| self.layer.clone()),
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
+            protocol: self.protocol,
             ..Plan::new(self.seed, self.injections)
         };
         let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {
+            [] if self.protocol == Protocol::Goldeneye => vec![Detector::Range],
             [] if has_range => vec![Detector::None, Detector::Range],
             [] => vec![Detector::None],
             given => given.to_vec(),
         };
         let plan = Plan { detectors, ..plan };
         plan.check()?;
+        if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
+            return Err(Error::usage(
+                "the goldeneye protocol takes each model's own images: leave --right-in out",
+            ));
+        }
         Ok(plan)
     }
 
@@ -350,7 +366,11 @@ fn evaluate(
         )));
     }
     let count = val.dataset.len();
-    let chosen = list.map_or_else(|| (0..count).collect(), FaultList::images);
+    let chosen = match (list, args.protocol) {
+        (Some(list), _) => list.images(),
+        (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
+        (None, Protocol::Strict) => (0..count).collect(),
+    };
     if let Some(image) = chosen.iter().find(|image| **image >= count) {
         return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod census;
 mod comparison;
+mod goldeneye;
 mod models;
 mod run;
 mod similarity;

@@ -2,13 +2,19 @@
 
 use serde_json::{Value, json};
 
+use super::goldeneye::{goldeneye_rows, goldeneye_text};
 use super::{Format, any_size, percent, table_as};
 use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
 use crate::campaign::statistics::Intervals;
-use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
+use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
 
-/// A run's figures as text or in Markdown: a table a detector, and the footer.
+/// A run's figures as text or in Markdown: a table a detector, and the footer. Of a run by GoldenEye's
+/// protocol its own table, where the figures are those of layers.
 pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format) -> String {
+    let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
+    if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
+        return goldeneye_text(run);
+    }
     let mut text = String::new();
     for detector in [Detector::None, Detector::Range] {
         let of_detector = || figures.iter().filter(|row| row.detector == detector);
@@ -57,6 +63,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
 /// The same for machines.
 pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
     let manifest = &run.manifest;
+    let is_goldeneye = manifest.plan.protocol == Protocol::Goldeneye;
     json!({
         "model": manifest.provenance.model,
         "head": manifest.head,
@@ -65,6 +72,7 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
         "plan": manifest.plan,
         "intervals": how,
         "figures": figures,
+        "goldeneye": is_goldeneye.then(|| goldeneye_rows(run)),
         "results_sha256": run.results_sha256(),
     })
 }
