@@ -34,9 +34,13 @@ struct Bench {
 
 impl Bench {
     fn new(head: Head) -> Bench {
+        Bench::on(head, Device::cpu())
+    }
+
+    fn on(head: Head, device: Device) -> Bench {
         let file = ModelFile::parse("tiny", MODEL, Path::new("tiny.toml")).unwrap();
         let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
-        let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
+        let mut weights = Weights::new(&model.tape, &device, false).unwrap();
         weights.initialize(3).unwrap();
         // Numbers of 1 to 2 are those that bit 30 makes infinite: there should be some everywhere.
         for name in ["fc.weight", "backbone.fc.weight", "head.weight"] {
@@ -341,6 +345,15 @@ fn threads_and_batches_change_no_digit() {
             let one = on(1, 1);
             assert!(one == on(3, 2) && one == on(2, 50), "{head:?} {mode:?}");
         }
+    }
+}
+
+#[test]
+fn kernels_give_the_same_census() {
+    let [cpu, emulated] =
+        [Device::cpu(), Device::emulated()].map(|device| Bench::on(GUIDED, device));
+    for mode in Mode::ALL {
+        assert!(cpu.census(mode) == emulated.census(mode), "{mode:?}");
     }
 }
 
