@@ -129,8 +129,11 @@ fn rows_say_where() {
         for (at, record) in run.records.iter().enumerate() {
             let layer = &campaign.layers()[record.layer];
             let element = elements[at].unwrap();
-            let sizes: Vec<usize> =
-                shapes[at].split('x').map(|size| size.parse().unwrap()).collect();
+            let sizes: Vec<usize> = shapes[at]
+                .split('x')
+                .filter(|size| !size.is_empty())
+                .map(|size| size.parse().unwrap())
+                .collect();
             assert!(element < sizes.iter().product());
             if let Some(parameter) = &layer.parameter {
                 assert_eq!(sizes, parameter.shape);
@@ -235,11 +238,13 @@ fn the_example_runs() {
     let names: Vec<&str> = run.manifest.layers.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(names, ["conv1", "conv2", "fc"]);
     assert_eq!(run.records.len(), 3 * 200 * 2);
-    for layer in 0..names.len() {
-        let records = || run.of(layer, Detector::None);
-        let share = |outcome: Outcome| records().filter(|r| r.effect.outcome == outcome).count();
-        assert!(share(Outcome::Masked) < 200 && share(Outcome::Sdc) > 0, "{}", names[layer]);
-    }
+    let share = |layer: usize, outcome: Outcome| {
+        run.of(layer, Detector::None).filter(|r| r.effect.outcome == outcome).count()
+    };
+    // Faults before a ReLU are often masked, those of the last layer never.
+    let masked: Vec<usize> = (0..3).map(|layer| share(layer, Outcome::Masked)).collect();
+    assert!(masked[0] > 50 && masked[0] < 200 && masked[1] < 200 && masked[2] == 0, "{masked:?}");
+    assert!(share(2, Outcome::Sdc) > 0);
     // A file of another network is refused by name.
     let path: &Path = &folder.path().join("other.safetensors");
     let bench = Bench::new(Head::Baseline);
