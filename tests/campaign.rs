@@ -24,6 +24,7 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 mod kinds;
+mod process;
 mod reading;
 mod store;
 

@@ -9,7 +9,7 @@ use flipside::device::Compute;
 
 use crate::program::{Folder, MODEL};
 
-struct Place {
+pub struct Place {
     folder: Folder,
 }
 
@@ -24,7 +24,7 @@ impl Deref for Place {
 impl Place {
     /// A model file, twelve training and twelve validation images of two classes, a class list and
     /// text features.
-    fn new() -> Place {
+    pub fn new() -> Place {
         let place = Place { folder: Folder::new() };
         fs::write(place.at("tiny.toml"), MODEL).unwrap();
         fs::write(place.at("classes.tsv"), "0\tn0\tdark\n1\tn1\tlight\n").unwrap();
@@ -249,4 +249,33 @@ fn devices_say_what_is_here() {
         devices.as_array().unwrap().iter().filter_map(|d| d["name"].as_str()).collect();
     assert!(names.contains(&"cpu") && names.contains(&"emulated"), "{names:?}");
     assert!(place.done("devices").contains("cuda"));
+}
+
+#[test]
+fn every_fault_of_the_last_layer() {
+    let place = Place::new();
+    place.done(&format!("{TRAIN} --out baseline"));
+    let inject = "inject --model tiny.toml --checkpoint baseline/model.safetensors --data data --quiet \
+                  --labels golden";
+    let faults = |mode: &str, flags: &str| {
+        let census = place.json(&format!(
+            "{inject} --exhaustive {mode} --images 5 --verify 30 --out a.sqlite {flags}"
+        ));
+        assert_eq!((&census["images"], &census["verified"]["faults"]), (&5.into(), &30.into()));
+        let all = &census["places"][0]["detectors"][0]["all"];
+        (all["faults"].as_u64().unwrap(), all["delta_loss"].is_null())
+    };
+    assert_eq!(faults("last-layer", ""), (2 * 32 * 5, true));
+    assert_eq!(faults("last-layer-weights", "--detector range"), (2 * 8 * 32 * 5, false));
+    assert_eq!(faults("last-layer-features", "--threads 1"), (8 * 32 * 5, true));
+    place.fails(
+        &format!("{inject} --exhaustive last-layer --out a.sqlite"),
+        2,
+        &["a.sqlite", "already"],
+    );
+    let text = place.done(&format!("{inject} --exhaustive last-layer --images 2"));
+    assert!(text.contains("30 (exponent)") && text.contains("on 2 images"), "{text}");
+    for wrong in ["--images 2", "--exhaustive all", "--exhaustive last-layer --injections 5"] {
+        assert_eq!(place.run(&format!("{inject} {wrong}")).status.code(), Some(2), "{wrong}");
+    }
 }

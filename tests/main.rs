@@ -11,6 +11,7 @@ mod cublas;
 mod data;
 mod depthwise;
 mod emulator;
+mod exhaustive;
 mod faults;
 mod formats;
 mod formula;

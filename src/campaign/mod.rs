@@ -8,6 +8,7 @@ pub mod bootstrap;
 mod boxes;
 pub mod compare;
 pub mod draw;
+pub mod exhaustive;
 pub mod golden;
 mod images;
 pub mod layers;
@@ -32,6 +33,7 @@ pub use ranges::{Detector, Ranges};
 pub use record::{Place, Record, Values};
 pub use run::{Campaign, Ending, Sink, Strategy, Work};
 pub use store::{
-    GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv, write_parquet,
+    CensusManifest, GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv,
+    write_parquet,
 };
 pub use verify::Verification;

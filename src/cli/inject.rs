@@ -1,15 +1,18 @@
 //! `flipside inject`.
 
+mod exhaustive;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::common::{
     Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json, stop_flag,
 };
+use crate::campaign::exhaustive::Mode;
 use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
 use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Manifest, Plan, Provenance,
-    Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan,
+    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
 };
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
@@ -71,6 +74,18 @@ pub struct Args {
     /// data, or golden: take the fault-free answer for the label, where images have none
     #[arg(long, default_value = "data", value_parser = ["data", "golden"])]
     labels: String,
+    /// Count every fault instead of drawing some: last-layer (logit × bit × image, before the scale and
+    /// after it), last-layer-weights or last-layer-features. The last two try millions of faults an
+    /// image: see --images
+    #[arg(long, value_name = "POPULATION", value_parser = parse_mode,
+          conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify",
+                                "faults", "layer", "resume", "shard"])]
+    exhaustive: Option<Mode>,
+    /// Images that --exhaustive tries every fault on, spread over those that are right; all of them if
+    /// absent
+    #[arg(long, value_name = "N", requires = "exhaustive",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    images: Option<u32>,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
     #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
@@ -106,6 +121,10 @@ pub struct Args {
 
 fn parse_site(text: &str) -> std::result::Result<Site, String> {
     Site::parse(text).map_err(|error| error.to_string())
+}
+
+fn parse_mode(text: &str) -> std::result::Result<Mode, String> {
+    Mode::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
@@ -162,7 +181,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
     let path = args.store(shard);
-    if let Some(path) = &path {
+    if let (Some(path), None) = (&path, args.exhaustive) {
         check_store(path, args.resume)?; // now rather than after the evaluation
     }
     let stop = stop_flag()?;
@@ -175,23 +194,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
     let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
     let evaluated = evaluate(args, plan.labels, list.as_ref(), &loaded, &device, &val, &*progress)?;
+    let provenance = Provenance {
+        model: loaded.file.name.clone(),
+        checkpoint: loaded.sha256.clone(),
+        data: val.dataset.fingerprint(),
+        evaluated: evaluated.images,
+        right: evaluated.right,
+    };
+    if let Some(mode) = args.exhaustive {
+        let inputs = exhaustive::Inputs { loaded: &loaded, train: &train, val: &val, provenance };
+        return exhaustive::run(args, mode, &plan, evaluated.goldens, inputs, &*progress);
+    }
     let goldens = &evaluated.goldens;
-
-    let layers = layers::layers(&loaded.model);
-    let needs_ranges = plan.site == Site::Output && plan.detectors.contains(&Detector::Range);
-    let ranges = if needs_ranges {
-        let count = args.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
-        // Spread over the set, which is sorted by class.
-        let images: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
-        progress.line(&format!("ranges over {count} training images"));
-        Ranges::measure(
-            &loaded.model,
-            &loaded.weights,
-            &layers,
-            &SourceImages(&train),
-            &images,
-            args.batch as usize,
-        )?
+    let ranges = if plan.site == Site::Output && plan.detectors.contains(&Detector::Range) {
+        measure(args, &loaded, &train, &layers::layers(&loaded.model), &*progress)?
     } else {
         Ranges::default()
     };
@@ -200,13 +216,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let campaign = match &list {
         Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
         None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
-    };
-    let provenance = Provenance {
-        model: loaded.file.name.clone(),
-        checkpoint: loaded.sha256.clone(),
-        data: val.dataset.fingerprint(),
-        evaluated: evaluated.images,
-        right: evaluated.right,
     };
     let manifest = Manifest::new(&campaign, provenance);
     let strategy = match campaign.best_strategy() {
@@ -244,6 +253,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let run = Run { manifest, records };
     if args.run.json { print_json(&summary(&run)?) } else { print(&run_text(&run)?) }
+}
+
+/// The ranges of layers.
+fn measure(
+    args: &Args,
+    loaded: &Loaded,
+    train: &Source,
+    layers: &[Layer],
+    progress: &dyn Progress,
+) -> Result<Ranges> {
+    let count = args.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
+    // Spread over the set, which is sorted by class.
+    let list: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
+    progress.line(&format!("ranges over {count} training images"));
+    let (model, weights) = (&loaded.model, &loaded.weights);
+    Ranges::measure(model, weights, layers, &SourceImages(train), &list, args.batch as usize)
 }
 
 /// Refuses a store that would be overwritten, or a place where none can be.

@@ -80,15 +80,40 @@ pub fn main() -> ExitCode {
             if is_broken_pipe(&error) {
                 return ExitCode::SUCCESS; // whoever read has read enough
             }
-            eprintln!("flipside: {error:#}");
+            eprintln!("flipside: {}", sentence(&error));
             let is_usage = matches!(error.downcast_ref::<Error>(), Some(Error::Usage { .. }));
             ExitCode::from(if is_usage { 2 } else { 1 })
         }
     }
 }
 
+/// An error and its causes, less those that it has told already.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let source = std::io::Error::other("no such file");
+        let error = anyhow::Error::from(Error::io("a.pth", source)).context("loading");
+        assert_eq!(sentence(&error), "loading: a.pth: no such file");
+    }
 }

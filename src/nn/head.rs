@@ -21,6 +21,14 @@ pub enum Head {
 }
 
 impl Head {
+    /// `baseline` or `text-guided`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Head::Baseline => "baseline",
+            Head::TextGuided { .. } => "text-guided",
+        }
+    }
+
     /// What stands before the backbone's names.
     pub const fn backbone_prefix(&self) -> &'static str {
         match self {

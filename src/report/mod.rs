@@ -1,6 +1,7 @@
 //! Results for people: tables and the words around them.
 
 mod bench;
+mod census;
 mod comparison;
 mod models;
 mod run;
@@ -8,6 +9,7 @@ mod similarity;
 mod study;
 
 pub use bench::{kernels_text, overhead_text};
+pub use census::census_text;
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::run_text;

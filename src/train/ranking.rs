@@ -2,7 +2,7 @@
 //! lower index wins ties.
 
 /// Whether class `i` with logit `a` stands before class `j` with logit `b`.
-fn before(a: f32, i: usize, b: f32, j: usize) -> bool {
+pub fn before(a: f32, i: usize, b: f32, j: usize) -> bool {
     match (a.is_nan(), b.is_nan()) {
         (true, false) => true,
         (false, true) => false,

@@ -218,7 +218,7 @@ fn damaged_stores_are_refused() {
         assert!(error.contains("run.sqlite"), "{error}");
         error
     };
-    assert!(damaged(b"").contains("isn't a campaign's store"));
+    assert!(damaged(b"").contains("is empty"));
     assert!(damaged(&[7; 5000]).contains("isn't a campaign's store"));
     damaged(&whole[..whole.len() / 2]);
     damaged(&whole[..4096]);
@@ -254,7 +254,7 @@ fn damaged_stores_are_refused() {
     assert!(open_error(&folder.path().join("no")).contains("No such file"));
 }
 
-/// What a disk that is full does to a store that was being written.
+/// A sink's error is the run's.
 #[test]
 fn a_sink_that_fails_ends_the_run() {
     struct Full(Mutex<usize>);

@@ -11,7 +11,6 @@ use crate::campaign::ranges::Detector;
 use crate::campaign::run::Campaign;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
-use crate::nn::Head;
 use crate::tape::Tape;
 use crate::tensor::Map;
 
@@ -201,31 +200,20 @@ impl Manifest {
         let layer = |(index, layer): (usize, &Layer)| {
             LayerRow::new(layer, ranged.then(|| campaign.max(index)), &model.tape, device)
         };
-        let mut images = Sha256::new();
-        for golden in campaign.goldens {
-            images.update(format!("{} {}\n", golden.image, golden.label));
-        }
         let golden = |golden: &Golden| GoldenRow::new(golden, campaign.images.name(golden.image));
         Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("FLIPSIDE_COMMIT").into(),
             provenance,
-            head: match model.head {
-                Head::Baseline => "baseline".into(),
-                Head::TextGuided { .. } => "text-guided".into(),
-            },
+            head: model.head.name().into(),
             has_scale: model.logits != model.last_layer,
             classes: model.classes,
             image_size: model.image_size,
             plan: campaign.plan().clone(),
             device: device.kind().to_string(),
             compute: device.compute(),
-            instruction_set: format!(
-                "{} {}",
-                std::env::consts::ARCH,
-                crate::ops::gemm::instruction_set()
-            ),
-            image_list: hex(&images.finalize()),
+            instruction_set: instruction_set(),
+            image_list: image_list(campaign.goldens),
             layers: campaign.layers().iter().enumerate().map(layer).collect(),
             images: campaign.goldens.iter().map(golden).collect(),
         }
@@ -271,4 +259,18 @@ impl Manifest {
         };
         plain(&self.layers) == plain(&other.layers)
     }
+}
+
+/// SHA-256 of the numbers and labels of images, in order.
+pub(super) fn image_list(goldens: &[Golden]) -> String {
+    let mut images = Sha256::new();
+    for golden in goldens {
+        images.update(format!("{} {}\n", golden.image, golden.label));
+    }
+    hex(&images.finalize())
+}
+
+/// Architecture and vector extension of the processor.
+pub(super) fn instruction_set() -> String {
+    format!("{} {}", std::env::consts::ARCH, crate::ops::gemm::instruction_set())
 }

@@ -4,6 +4,7 @@
 //! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
 //! come leaves no trace: rows lie in the order of layer, number and detector.
 
+mod census;
 mod csv;
 mod manifest;
 mod merge;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use sha2::{Digest, Sha256};
 
+pub use census::CensusManifest;
 pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
@@ -34,7 +36,7 @@ use crate::fault::Site;
 use crate::{Error, Result};
 
 /// How long written records may wait for their transaction to end.
-const COMMIT: Duration = Duration::from_millis(500);
+const COMMIT: Duration = Duration::from_millis(200);
 
 /// A store that is being written to.
 pub struct Store {
@@ -128,6 +130,7 @@ impl Store {
         made
     }
 
+    /// Opens a file that has nothing in it and writes all but the records.
     fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
         let connection = Connection::open(path).map_err(|error| failed(path, error))?;
         lock(path, &connection)?;
@@ -152,6 +155,10 @@ impl Store {
     /// # Errors
     /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
     pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
+        if is_empty(path)? {
+            let store = Store::fill(path, manifest, shard)?;
+            return Ok((store, Work { shard, ..Work::whole() }));
+        }
         let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         lock(path, &connection)?;
         let there = read_manifest(path, &connection)?;
@@ -259,6 +266,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
             .pragma_query_value(None, name, |row| row.get(0))
             .map_err(|error| failed(path, error))
     };
+    if is_empty(path)? {
+        return Err(Error::file(path, "is empty"));
+    }
     if number("application_id")? != schema::APPLICATION_ID {
         return Err(Error::file(path, "isn't a campaign's store"));
     }
@@ -270,6 +280,20 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
         ));
     }
     Ok(connection)
+}
+
+/// Whether a file holds no table: that of a run that was killed before it had written any.
+fn is_empty(path: &Path) -> Result<bool> {
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if about.is_dir() {
+        return Ok(false);
+    }
+    let tables = || -> rusqlite::Result<bool> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
+    };
+    // Whoever opens it next says what else is wrong with it.
+    Ok(about.len() == 0 || tables().unwrap_or(false))
 }
 
 /// Keeps other processes out until the connection is closed.
@@ -290,6 +314,10 @@ fn failed(path: &Path, error: rusqlite::Error) -> Error {
             "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
                 .to_string()
         }
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "can't be read or written, as on a full or a broken disk ({error}); what was in it before is \
+             whole, and --resume goes on from it"
+        ),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "is in use by another process".to_string()
         }
@@ -425,6 +453,9 @@ fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)
 /// Refuses a store that isn't a whole campaign.
 fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
     let shards = read_shards(path, connection)?;
+    if shards.is_empty() {
+        return Err(Error::file(path, "holds no campaign, only what --exhaustive counted"));
+    }
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
     let missing: Vec<String> =

@@ -65,3 +65,58 @@ CREATE TABLE injections (
     PRIMARY KEY (layer, n, detector)
 ) WITHOUT ROWID;
 ";
+
+/// The tables of a census, which a store has once it holds one. A unit is a class or a feature; a cell
+/// holds every fault of one bit of a unit, over all images (and, of weights, over the class's row); sums
+/// are over the `measured` faults, those whose answers are finite. `octaves` count those of a cell by
+/// ΔLoss from `low` up to `high`, `bins` those of a bit, more finely. Without the range detector the sum
+/// of ΔLoss is NULL: one exponent bit would carry it.
+pub const CENSUS: &str = "
+CREATE TABLE IF NOT EXISTS exhaustive_manifest (
+    mode TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (mode, key)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS exhaustive_cells (
+    mode TEXT NOT NULL,
+    place TEXT NOT NULL,
+    unit INTEGER NOT NULL,
+    detector INTEGER NOT NULL,
+    bit INTEGER NOT NULL,
+    nonfinite INTEGER NOT NULL,
+    masked INTEGER NOT NULL,
+    sdc INTEGER NOT NULL,
+    benign INTEGER NOT NULL,
+    sdc5 INTEGER NOT NULL,
+    measured INTEGER NOT NULL,
+    delta_loss REAL,
+    delta_p REAL NOT NULL,
+    top2diff REAL NOT NULL,
+    PRIMARY KEY (mode, place, unit, detector, bit)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS exhaustive_octaves (
+    mode TEXT NOT NULL,
+    place TEXT NOT NULL,
+    unit INTEGER NOT NULL,
+    detector INTEGER NOT NULL,
+    bit INTEGER NOT NULL,
+    low REAL NOT NULL,
+    high REAL NOT NULL,
+    faults INTEGER NOT NULL,
+    PRIMARY KEY (mode, place, unit, detector, bit, low)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS exhaustive_bins (
+    mode TEXT NOT NULL,
+    place TEXT NOT NULL,
+    detector INTEGER NOT NULL,
+    bit INTEGER NOT NULL,
+    low REAL NOT NULL,
+    high REAL NOT NULL,
+    faults INTEGER NOT NULL,
+    PRIMARY KEY (mode, place, detector, bit, low)
+) WITHOUT ROWID;
+";

@@ -8,6 +8,7 @@
 //! the work is blocked, vectorised or spread over threads: the same bits as a scalar `fmaf` loop,
 //! on every instruction set and in the CUDA kernels.
 
+mod exchanged;
 mod gather;
 mod micro;
 mod outer;
@@ -16,6 +17,7 @@ mod taps;
 
 use super::simd::InstructionSet;
 
+pub(crate) use exchanged::{LANES, chain, exchanged};
 pub(crate) use gather::AsIs;
 pub use gather::{Finish, Gather, gather};
 pub(crate) use outer::{Outer, outer};

@@ -1,10 +1,11 @@
 //! Multiplication by exp(s) on the CPU.
 
+use super::factor;
 use crate::Result;
 use crate::ops::{Backward, Forward, elementwise};
 
 pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
-    let factor = f64::from(ctx.param(0)[0]).exp() as f32;
+    let factor = factor(ctx.param(0)[0]);
     elementwise::forward(ctx, |x, _| x * factor);
     if let Some(faults) = ctx.faults {
         let (map, region) = (ctx.output_map(), ctx.region);
@@ -15,7 +16,7 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
 
 /// dx = dy · exp(s), ds = Σ dy·y.
 pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
-    let factor = f64::from(ctx.param(0)[0]).exp() as f32;
+    let factor = factor(ctx.param(0)[0]);
     let (y, count) = (ctx.output(), ctx.images() * ctx.output_map().elements());
     let terms = ctx.output_gradient().iter().zip(y).take(count);
     let sum: f64 = terms.map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum();

@@ -19,6 +19,11 @@ pub struct Scale;
 /// ln(1/0.07).
 const INITIAL: f32 = 2.659_26;
 
+/// exp(s): what values are multiplied by.
+pub(crate) fn factor(s: f32) -> f32 {
+    f64::from(s).exp() as f32
+}
+
 impl Op for Scale {
     fn kind(&self) -> &'static str {
         "scale"

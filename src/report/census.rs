@@ -1,0 +1,87 @@
+//! A census' tables: a row a bit.
+
+use std::ops::Range;
+
+use super::table;
+use crate::campaign::exhaustive::{BITS, Census, Summary};
+use crate::campaign::{Detector, Outcome};
+
+/// Low bits of the mantissa share a row: they hardly differ.
+const LOW_BITS: usize = 16;
+
+/// A census as text: for each place and detector a row a bit and one for all, and the footer.
+pub fn census_text(census: &Census) -> String {
+    let mut text = String::new();
+    for histogram in &census.histograms {
+        for (place, detector) in histogram.detectors.iter().enumerate() {
+            let delta_loss = match detector {
+                Detector::Range => "mean ΔLoss",
+                Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
+            };
+            let header = [
+                "bit",
+                "faults",
+                "masked %",
+                "benign %",
+                "SDC %",
+                "SDC-5 %",
+                "nonfinite %",
+                "mean |Δp|",
+                "Top2Diff after",
+                delta_loss,
+            ];
+            let row = |name: String, bits: Range<usize>| row(name, &histogram.of_bits(place, bits));
+            let mut rows = vec![row("all".into(), 0..BITS)];
+            for bit in (LOW_BITS..BITS).rev() {
+                rows.push(row(name(bit), bit..bit + 1));
+            }
+            rows.push(row(format!("{} to 0", LOW_BITS - 1), 0..LOW_BITS));
+            text.push_str(&format!(
+                "{}, every {} × bit × image, detector {}:\n\n{}\n\n",
+                histogram.place,
+                census.mode.unit(),
+                detector.name(),
+                table(&header, rows)
+            ));
+        }
+    }
+    text.push_str(&format!(
+        "Population {}: every fault on {} images, not a sample; no intervals. Means are over faults with \
+         finite answers; quantiles are the middles of bins an eighth of an octave wide. The places are \
+         populations of their own.\n",
+        census.mode.name(),
+        census.images
+    ));
+    text
+}
+
+/// `30 (exponent)`.
+fn name(bit: usize) -> String {
+    let part = match bit {
+        31 => "sign",
+        23..31 => "exponent",
+        _ => "mantissa",
+    };
+    format!("{bit} ({part})")
+}
+
+fn row(name: String, summary: &Summary) -> Vec<String> {
+    let share = |count: u64| format!("{:.3}", 100.0 * count as f64 / summary.faults as f64);
+    let percent = |outcome| share(summary.count(outcome));
+    let delta_loss = match summary.delta_loss {
+        Some(mean) => format!("{mean:.5}"),
+        None => summary.quantiles.map(|value| format!("{value:.2e}")).join(" / "),
+    };
+    vec![
+        name,
+        summary.faults.to_string(),
+        percent(Outcome::Masked),
+        percent(Outcome::Benign),
+        percent(Outcome::Sdc),
+        share(summary.sdc5),
+        percent(Outcome::Nonfinite),
+        format!("{:.5}", summary.delta_p),
+        format!("{:.2}", summary.top2diff),
+        delta_loss,
+    ]
+}

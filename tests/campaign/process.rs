@@ -1,0 +1,166 @@
+//! Campaigns of the program itself: killed at any moment, out of disk, in parts.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use crate::cli::Place;
+
+use super::*;
+
+const INJECT: &str = "inject --model tiny.toml --checkpoint run/model.safetensors --data data \
+                      --labels golden --quiet";
+
+/// A folder with data and a checkpoint.
+fn place() -> Place {
+    let place = Place::new();
+    place.done("train --model tiny.toml --data data --quiet --epochs 1 --out run");
+    place
+}
+
+fn spawn(place: &Place, words: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_flipside"))
+        .args(words.split_whitespace())
+        .current_dir(place.at(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// What the program says that the results are.
+fn results(place: &Place, words: &str) -> String {
+    place.json(words)["results_sha256"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn killed_twenty_times_a_campaign_loses_nothing() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 12000");
+    let began = Instant::now();
+    let expected = results(&place, &inject);
+    let whole = began.elapsed();
+    let mut draws = rng::stream(20, "kills");
+    let (mut kills, mut most) = (0, 0);
+    while kills < 20 {
+        let mut child = spawn(&place, &format!("{inject} --out killed.sqlite --resume"));
+        std::thread::sleep(whole.mul_f64(draws.unit() / 2.0));
+        match child.try_wait().unwrap() {
+            None => {
+                child.kill().unwrap();
+                kills += 1;
+            }
+            // It came to its end: once more from the start.
+            Some(status) => {
+                assert!(status.success());
+                fs::remove_file(place.at("killed.sqlite")).unwrap();
+            }
+        }
+        child.wait().unwrap();
+        most = count(&place).max(most);
+    }
+    assert!(most > 0, "no kill came after a commit");
+    let resumed = results(&place, &format!("{inject} --out killed.sqlite --resume"));
+    assert_eq!(resumed, expected, "after {kills} kills");
+    assert!(!place.at("killed.sqlite-journal").exists());
+}
+
+/// Rows of the store that was being written.
+fn count(place: &Place) -> u64 {
+    let path = place.at("killed.sqlite");
+    let query = |connection: rusqlite::Connection| {
+        connection.query_row("SELECT count(*) FROM injections", [], |row| row.get::<_, i64>(0))
+    };
+    // It may not be there yet, or have no tables.
+    let opened = path.exists().then(|| rusqlite::Connection::open(&path).and_then(query));
+    opened.and_then(|rows| rows.ok()).map_or(0, |rows| rows as u64)
+}
+
+/// A limit on the size of files stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_ends_a_campaign_with_one_sentence() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 400");
+    let expected = results(&place, &inject);
+    let words = format!("{inject} --out small.sqlite");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_flipside"))
+        .args(words.split_whitespace())
+        .current_dir(place.at(""))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("small.sqlite") && said.contains("disk"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    place.fails("compare small.sqlite small.sqlite", 1, &["isn't finished", "--resume"]);
+    place.fails(&words, 2, &["small.sqlite is there already", "--resume"]);
+    assert_eq!(results(&place, &format!("{words} --resume")), expected);
+}
+
+/// What a job array runs, by its scheduler's variables.
+#[test]
+fn job_arrays_run_shards() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 30");
+    let expected = results(&place, &inject);
+    for index in 0..3 {
+        let status = Command::new(env!("CARGO_BIN_EXE_flipside"))
+            .args(inject.split_whitespace())
+            .args(["--shard", "auto/3", "--out", "part-{shard}.sqlite"])
+            .env("JOB_COMPLETION_INDEX", index.to_string())
+            .env_remove("SLURM_ARRAY_TASK_ID")
+            .current_dir(place.at(""))
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+    let parts = "part-3-of-3.sqlite part-1-of-3.sqlite part-2-of-3.sqlite";
+    place.fails("compare part-1-of-3.sqlite part-1-of-3.sqlite", 1, &["lacks 2, 3", "merge"]);
+    place.fails("merge part-1-of-3.sqlite part-1-of-3.sqlite --out x", 2, &["both hold shard 1/3"]);
+    assert_eq!(results(&place, &format!("merge {parts} --out all.sqlite")), expected);
+    place.fails(&format!("merge {parts} --out all.sqlite"), 2, &["all.sqlite is there already"]);
+    // A changed checkpoint, another plan.
+    let words = |flags: &str| format!("{INJECT} {flags} --out all.sqlite --resume");
+    place.fails(
+        &words("--injections 31"),
+        2,
+        &["all.sqlite holds another campaign", "'injections'"],
+    );
+    place.done("train --model tiny.toml --data data --quiet --epochs 1 --seed 2 --out other");
+    let other = words("--injections 30").replace("run/model", "other/model");
+    place.fails(&other, 2, &["all.sqlite holds another campaign", "their checkpoints differ"]);
+    place.fails(&format!("{inject} --shard 4/3 --out x"), 2, &["no part 4 of 3"]);
+}
+
+/// Faults of weights, lists, rates and strata from the command line.
+#[test]
+fn kinds_of_campaigns_have_flags() {
+    let place = place();
+    let run = |flags: &str| place.json(&format!("{INJECT} --verify 5 {flags}"));
+    let names = |run: &serde_json::Value| -> Vec<String> {
+        let layers = run["layers"].as_array().unwrap();
+        layers.iter().map(|layer| layer["layer"].as_str().unwrap().to_string()).collect()
+    };
+    let weights = run("--site weight --injections 5 --layer *bn*");
+    assert!(names(&weights).contains(&"layer2.0.bn1.running_var".to_string()));
+    run("--ber 1e-4 --injections 5 --layer type:linear");
+    run("--flips 3 --injections 5 --layer layer1.*");
+    run("--stratify bit --injections 32 --layer conv1 --detector range");
+    fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nconv1,3,1,2,3,30\n")
+        .unwrap();
+    let listed = run("--faults list.csv --detector none");
+    assert_eq!(names(&listed), ["conv1"]);
+    fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nconv1,99,1,2,3,30\n")
+        .unwrap();
+    place.fails(&format!("{INJECT} --faults list.csv"), 2, &["names image 99"]);
+    place.fails(&format!("{INJECT} --ber 1.5"), 2, &["between 0 and 1"]);
+    place.fails(&format!("{INJECT} --site scores"), 2, &["no layer has the site scores"]);
+    place.fails(
+        &format!("{INJECT} --site accumulator --injections 2"),
+        1,
+        &["--device cuda or emulated"],
+    );
+}
