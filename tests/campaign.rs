@@ -25,7 +25,7 @@ use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 mod kinds;
 mod process;
-mod reading;
+pub mod reading;
 mod store;
 
 const TINY: &str = r#"
