@@ -1,6 +1,6 @@
 """Runs every line of code of docs/reading-results.md that reads results, as the page says.
 
-    python3 tests/oracle/reading_results.py FOLDER [SQLITE_EXTENSION]
+    python3 scripts/reading-results.py FOLDER [SQLITE_EXTENSION]
 
 FOLDER holds run.sqlite (a campaign and a census of the last layer), its exports run.csv and run.parquet, and
 a.parquet and b.parquet. Needs pandas, pyarrow, duckdb and the sqlite3 shell. DuckDB's lines on SQLite files run
@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-page = (Path(__file__).parents[2] / "docs/reading-results.md").read_text()
+page = (Path(__file__).parents[1] / "docs/reading-results.md").read_text()
 extension = sys.argv[2] if len(sys.argv) > 2 else None
 os.chdir(sys.argv[1])
 code = re.findall(r"^    (\S.*)$", page, re.M)
