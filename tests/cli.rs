@@ -115,7 +115,7 @@ fn train_evaluate_predict_inject_compare() {
     assert_eq!(first, inject("second", "--threads 1"), "threads change records");
     assert_eq!(first, inject("emulated", "--device emulated"), "devices change records");
     let same = place.json("compare first.sqlite second.sqlite");
-    let ratio = &same["last_layer"]["ratio"];
+    let ratio = &same["rows"][0]["last_layer"]["ratio"];
     assert_eq!([&ratio["value"], &ratio["low"], &ratio["high"]], [1.0; 3]);
     place.done("compare first.sqlite second.sqlite");
 

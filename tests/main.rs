@@ -7,6 +7,7 @@ mod bench;
 mod campaign;
 mod checkpoint;
 mod cli;
+mod coverage;
 mod cublas;
 mod data;
 mod depthwise;

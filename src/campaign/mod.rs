@@ -6,11 +6,13 @@
 
 pub mod bootstrap;
 mod boxes;
+pub mod breakdown;
 pub mod compare;
 pub mod draw;
 pub mod exhaustive;
 pub mod golden;
 mod images;
+pub mod interval;
 pub mod layers;
 mod list;
 pub mod outcome;
@@ -19,6 +21,7 @@ pub mod ranges;
 mod record;
 mod run;
 pub mod statistics;
+pub mod stopping;
 mod store;
 mod verify;
 mod whole;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::common::{
     Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json, stop_flag,
 };
+use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
-use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
+use crate::campaign::statistics::Intervals;
 use crate::campaign::{
     Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan,
     Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
@@ -19,7 +20,7 @@ use crate::data::{Dataset, open_split};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
-use crate::report::run_text;
+use crate::report::{Format, run_json, run_text};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -200,6 +201,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         data: val.dataset.fingerprint(),
         evaluated: evaluated.images,
         right: evaluated.right,
+        top2diff: evaluated.top2diff,
     };
     if let Some(mode) = args.exhaustive {
         let inputs = exhaustive::Inputs { loaded: &loaded, train: &train, val: &val, provenance };
@@ -252,7 +254,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         verify(&campaign, &records, args.verify, &device, &*progress)?;
     }
     let run = Run { manifest, records };
-    if args.run.json { print_json(&summary(&run)?) } else { print(&run_text(&run)?) }
+    let (how, detectors) = (Intervals::new(args.seed), &run.manifest.plan.detectors);
+    let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
+    if args.run.json {
+        print_json(&run_json(&run, &figures, &how))
+    } else {
+        print(&run_text(&run, &figures, &how, Format::Markdown))
+    }
 }
 
 /// The ranges of layers.
@@ -317,6 +325,7 @@ struct Evaluated {
     /// Images that were run, and those that were right.
     images: usize,
     right: usize,
+    top2diff: Option<f64>,
 }
 
 /// Runs images fault-free: those of a list, or all, of which those are kept that the model, and every
@@ -354,6 +363,7 @@ fn evaluate(
     };
     let mut goldens = answers(loaded, &chosen)?;
     let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
+    let top2diff = golden::mean_top2diff(&goldens);
     progress.line(&format!("{right} of {evaluated} images are right"));
     if list.is_none() {
         goldens.retain(Golden::is_eligible);
@@ -370,34 +380,5 @@ fn evaluate(
     if goldens.is_empty() {
         return Err(Error::usage("no image is right, so there is none to inject into"));
     }
-    Ok(Evaluated { goldens, images: evaluated, right })
-}
-
-/// Per layer and detector: rates, and ΔLoss as a mean under `range`, as quantiles under `none`.
-fn summary(run: &Run) -> Result<serde_json::Value> {
-    let mut rows = Vec::new();
-    for (index, layer) in run.manifest.layers.iter().enumerate() {
-        for detector in &run.manifest.plan.detectors {
-            let records = || run.of(index, *detector);
-            let delta_loss = match detector {
-                Detector::Range => {
-                    let seed = run.manifest.plan.seed;
-                    let mean = layer_mean(run, index, *detector, Measure::DeltaLoss, seed)?;
-                    serde_json::json!({ "mean": mean })
-                }
-                Detector::None => {
-                    serde_json::json!({ "quantiles": delta_loss_quantiles(records()) })
-                }
-            };
-            rows.push(serde_json::json!({
-                "layer": layer.name, "detector": detector.name(), "rates": Rates::of(records()),
-                "delta_loss": delta_loss,
-            }));
-        }
-    }
-    Ok(serde_json::json!({
-        "model": run.manifest.provenance.model, "head": run.manifest.head,
-        "images": run.manifest.images.len(), "seed": run.manifest.plan.seed, "layers": rows,
-        "results_sha256": run.results_sha256(),
-    }))
+    Ok(Evaluated { goldens, images: evaluated, right, top2diff })
 }
