@@ -27,7 +27,7 @@ use flipside::tape::{Execution, PlanKind, Undo, Weights};
 mod figures;
 mod kinds;
 mod process;
-mod reading;
+pub mod reading;
 mod store;
 
 pub(super) const TINY: &str = r#"

@@ -476,6 +476,7 @@ fn a_census_is_kept_as_histograms() {
     refused(save(Mode::Logits, &text, "abc"), "text");
     refused(Run::open(&path).map(|_| ()), "holds no campaign");
 
+    crate::campaign::reading::assert_explained(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
     let number = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
     for mode in Mode::ALL {

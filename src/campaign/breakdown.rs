@@ -229,10 +229,10 @@ fn bit(record: &Record) -> Option<Part> {
 
 /// Where the value was that a fault hit.
 fn place(layer: &LayerRow, record: &Record, by: By) -> Option<Part> {
-    let (map, element) = (layer.map()?, record.place?.element as usize);
-    let (channel, pixel) = (element / map.pixels(), element % map.pixels());
+    let [channel, row, column] =
+        layer.coordinates(record.site, record.place?.element)?.map(|at| at as usize);
     Some(match by {
         By::Channel => Part::Channel { channel },
-        _ => Part::Position { row: pixel / map.width, column: pixel % map.width },
+        _ => Part::Position { row, column },
     })
 }

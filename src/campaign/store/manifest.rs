@@ -60,16 +60,6 @@ impl LayerRow {
         self.kind == "parameter"
     }
 
-    /// One image's output.
-    pub fn map(&self) -> Option<Map> {
-        match self.shape[..] {
-            [channels, height, width] if !self.is_parameter() => {
-                Some(Map::new(height, width, channels))
-            }
-            _ => None,
-        }
-    }
-
     /// The sizes of what elements at a site count, the slowest first: channels, height and width of a map,
     /// or a parameter's. `None` for attention's scores and probabilities, which lie in no map of a layer.
     pub fn shape_at(&self, site: Site) -> Option<&[usize]> {
