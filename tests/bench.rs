@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 
-use flipside::bench::{Effort, PeerTime, Peers, Shape, kernel_times, overhead, shapes};
+use flipside::bench::{
+    Effort, InjectLoad, PeerTime, Peers, Shape, inject_times, kernel_times, overhead, shapes,
+};
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile, names};
 use flipside::nn::Head;
 use flipside::ops::{Backward, Forward, Needs, Op};
 use flipside::progress::Silent;
+use flipside::tape::Weights;
 use flipside::tensor::{Map, Region, Spec};
 use flipside::{Error, Result};
 
@@ -194,6 +197,24 @@ fn flipside(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Every layer has its share, in the campaign and alone.
+#[test]
+fn injections_are_timed() {
+    let (name, model) = model("resnet_small", Some(16));
+    let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
+    weights.initialize(1).unwrap();
+    let load = InjectLoad { images: 2, per_layer: 3, rounds: 1, alone: 4 };
+    let times = inject_times((&name, &model), &weights, load, &Silent).unwrap();
+    let layers = model.tape.injectable().len();
+    assert_eq!((times.injections, times.layers.len()), (3 * layers, layers));
+    assert!(times.injections_per_s > 0.0 && times.clean_ms > 0.0);
+    // What lies behind a fault is less than everything, and the last layer's is almost nothing.
+    assert!(times.layers.iter().all(|layer| layer.mean_ms > 0.0 && layer.share_percent < 100.0));
+    assert!(times.layers[layers - 1].share_percent < 1.0);
+    let nothing = InjectLoad { images: 0, ..load };
+    assert!(inject_times((&name, &model), &weights, nothing, &Silent).is_err());
+}
+
 #[test]
 fn the_command_lists_times_and_refuses() {
     let kernels = ["bench", "kernels", "--model", "resnet_small", "--filter", "linear"];
@@ -222,6 +243,7 @@ fn the_command_lists_times_and_refuses() {
     for (args, part) in [
         (&["bench", "kernels", "--model", "resnet17"][..], "resnet17"),
         (&["bench", "overhead", "--model", "resnet17"], "resnet17"),
+        (&["bench", "inject", "--model", "resnet17"], "resnet17"),
         (&["bench", "kernels", "--model", "resnet_small", "--filter", "fft"], "'fft'"),
         (&["bench", "overhead", "--model", "resnet_small", "--device", "tpu"], "tpu"),
     ] {

@@ -35,6 +35,7 @@ mod pytorch_networks;
 mod pytorch_ops;
 mod random_shapes;
 mod recipe;
+mod replays;
 mod tape;
 mod tensor_core_faults;
 mod tensor_cores;

@@ -1,12 +1,14 @@
 //! Measurement: how long every operation of the networks takes on a device, beside what the device can
 //! do at most and what others take; and what it costs to stand ready for faults.
 
+mod inject;
 mod kernels;
 mod overhead;
 mod peers;
 mod run;
 mod shapes;
 
+pub use inject::{InjectLoad, InjectTimes, LayerInjections, inject_times};
 pub use kernels::{KernelTime, KernelTimes, PassTime, kernel_times};
 pub use overhead::{LayerCost, Overhead, PassCost, overhead};
 pub use peers::{PeerTime, Peers};

@@ -72,6 +72,7 @@ mod run;
 pub mod statistics;
 pub mod stopping;
 mod store;
+mod tail;
 mod verify;
 mod whole;
 

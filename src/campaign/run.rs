@@ -259,7 +259,7 @@ impl<'a> Campaign<'a> {
         progress.begin("inject", "injections", done, done + left);
         let listener = Listener { sink, progress, stop };
         match strategy {
-            Strategy::Boxes => Pool::new(self).run(tasks, &listener)?,
+            Strategy::Boxes => Pool::new(self)?.run(tasks, &listener)?,
             Strategy::Whole { batch } => super::whole::run(self, tasks, batch, &listener)?,
         }
         progress.end();
@@ -316,6 +316,15 @@ impl<'a> Campaign<'a> {
                 None => Err(Error::usage(format!("the list has no fault number {}", job.n))),
             },
         }
+    }
+
+    /// Whether a fault hits a value between nodes, for whose sake each of them is to be in memory.
+    pub(super) fn needs_every_value(&self) -> bool {
+        let is_one = |site: Site| matches!(site, Site::Input | Site::StoreAstray);
+        self.faults.iter().any(|faults| match faults {
+            Faults::Drawn { .. } => is_one(self.plan.site),
+            Faults::Listed(rows) => rows.iter().any(|row| is_one(row.fault.site)),
+        })
     }
 
     /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::common::{RunArgs, print, print_json};
-use crate::bench::{Effort, Peers, kernel_times, overhead, shapes};
+use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
 use crate::device::Device;
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
-use crate::report::{kernels_text, overhead_text};
+use crate::report::{inject_times_text, kernels_text, overhead_text};
+use crate::tape::Weights;
 use crate::{Error, Result};
 
 /// Time kernels, and what it costs to stand ready for faults
@@ -23,6 +24,7 @@ pub struct Args {
 enum Command {
     Kernels(KernelsArgs),
     Overhead(OverheadArgs),
+    Inject(InjectArgs),
 }
 
 /// Time every distinct operation of the models, alone
@@ -72,6 +74,34 @@ struct OverheadArgs {
     sizes: SizeArgs,
 }
 
+/// Time a campaign's injections, and those into each layer alone
+///
+/// Random weights and images; single bits of single outputs, uniform over each layer's neurons. A campaign
+/// evaluates its images, runs each clean once more and keeps every value, then injects; all of that counts.
+#[derive(clap::Args)]
+struct InjectArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// A model's name or a .toml file
+    #[arg(long, default_value = "resnet50")]
+    model: String,
+    /// Height and width of the images; the model file's if absent
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    image_size: Option<u16>,
+    /// Images of the campaign
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    images: u16,
+    /// Injections into each layer; as many as there are images if absent
+    #[arg(long)]
+    injections: Option<u64>,
+    /// Campaigns; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Injections into each layer alone, on one core; 0 leaves them out
+    #[arg(long, default_value_t = 8)]
+    alone: u16,
+}
+
 #[derive(clap::Args)]
 struct SizeArgs {
     /// Images of a batch; 32, on the emulator 2
@@ -116,6 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Kernels(args) => kernels(args),
         Command::Overhead(args) => whole(args),
+        Command::Inject(args) => inject(args),
     }
 }
 
@@ -164,4 +195,21 @@ fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
     let overhead =
         overhead((&name, &model), &device, batch, &args.layer, sizes.effort(), progress.as_ref())?;
     if run.json { print_json(&overhead) } else { print(&overhead_text(&overhead)) }
+}
+
+fn inject(args: &InjectArgs) -> anyhow::Result<()> {
+    let file = ModelFile::open(&args.model)?;
+    let size = args.image_size.map_or(file.input.size, usize::from);
+    let model = Model::new(&file, Head::Baseline, 1000, size, 0.0)?;
+    let (device, progress) = (args.run.start()?, args.run.progress());
+    let mut weights = Weights::new(&model.tape, &device, false)?;
+    weights.initialize(1)?;
+    let load = InjectLoad {
+        images: args.images.into(),
+        per_layer: args.injections.unwrap_or(args.images.into()),
+        rounds: args.rounds.into(),
+        alone: args.alone.into(),
+    };
+    let times = inject_times((&file.name, &model), &weights, load, progress.as_ref())?;
+    if args.run.json { print_json(&times) } else { print(&inject_times_text(&times)) }
 }

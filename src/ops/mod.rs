@@ -206,6 +206,13 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()>;
 }
 
+/// A copy of the weight of a convolution or linear layer for [`Forward::packed`]; `None` where products
+/// of the CPU would have no use for it.
+pub(crate) fn pack_weight(op: &dyn Op, weight: &[f32]) -> Option<Vec<f32>> {
+    let conv = op.as_conv2d().filter(|conv| conv.groups == 1)?;
+    Some(gemm::pack(weight, conv.out_channels))
+}
+
 /// How many places a fault site has in a layer of this GEMM view; see [`Op::site_space`].
 fn gemm_sites(view: GemmView, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
     let elements = (view.m * view.n) as u64;

@@ -1,7 +1,7 @@
 //! Tables of `flipside bench`.
 
 use super::table;
-use crate::bench::{KernelTime, KernelTimes, Overhead, PassTime};
+use crate::bench::{InjectTimes, KernelTime, KernelTimes, Overhead, PassTime};
 
 /// What is to be said of an emulator's times.
 fn note_of(device: &str) -> &'static str {
@@ -136,4 +136,36 @@ pub fn overhead_text(overhead: &Overhead) -> String {
         ["layer alone", "site", "clean ms", "armed ms", "ratio", "one fault an image, ms", "ratio"];
     text += &table(&header, rows.collect());
     text + note_of(device)
+}
+
+/// Injections a second, and what they take layer by layer.
+pub fn inject_times_text(times: &InjectTimes) -> String {
+    let InjectTimes { device, model, image_size, threads, load, layers, .. } = times;
+    let mut text = format!(
+        "{model}, {image_size}×{image_size}, on {device}, {threads} threads: {:.1} injections/s. {} injections \
+         over {} images in {:.2} s (median of {} rounds), evaluation and clean runs included; {:.1} % left the \
+         logits as they were. One clean run that keeps every value: {:.1} ms on one core.",
+        times.injections_per_s,
+        times.injections,
+        load.images,
+        times.seconds,
+        load.rounds,
+        times.masked_percent,
+        times.clean_ms
+    );
+    if layers.is_empty() {
+        return text;
+    }
+    text += &format!("\n\nOne core, one by one, means of {}:\n\n", load.alone);
+    let rows = layers.iter().map(|layer| {
+        vec![
+            layer.layer.clone(),
+            format!("{:.3}", layer.mean_ms),
+            format!("{:.1}", 100.0 * layer.mean_ms / times.clean_ms.max(1e-9)),
+            format!("{:.1}", layer.share_percent),
+            format!("{:.0}", layer.masked_percent),
+        ]
+    });
+    let header = ["layer", "ms an injection", "% of a clean run", "% of its elements", "masked %"];
+    text + &table(&header, rows.collect())
 }

@@ -9,7 +9,7 @@ mod run;
 mod similarity;
 mod study;
 
-pub use bench::{kernels_text, overhead_text};
+pub use bench::{inject_times_text, kernels_text, overhead_text};
 pub use census::census_text;
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::armed::{Armed, FaultMemory, Patch};
 use super::graph::{Graphs, Sweep};
 use super::lowering::Lowering;
+use super::packed::PackedWeights;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
@@ -62,6 +63,8 @@ pub struct Execution {
     /// Whether copies of parameters are kept for the next fault in them: for many faults in weights that
     /// don't change meanwhile.
     pub keep_patches: bool,
+    /// Copies of weights that the CPU multiplies faster with.
+    pub(crate) packed: Option<Arc<PackedWeights>>,
     /// Whether one pass may use every core of the CPU; off where passes run side by side.
     pub parallel: bool,
     pub(super) clocks: Option<Clocks>,
@@ -80,6 +83,19 @@ impl Execution {
         outputs: &[NodeId],
     ) -> Result<Self> {
         let needed = tape.needed_for(outputs);
+        Execution::of_nodes(tape, device, kind, capacity, outputs, needed, None)
+    }
+
+    /// Memory for the nodes of `needed`, and for the value of `fed`, which is written and not computed.
+    pub(super) fn of_nodes(
+        tape: &Arc<Tape>,
+        device: &Device,
+        kind: PlanKind,
+        capacity: usize,
+        outputs: &[NodeId],
+        needed: Vec<bool>,
+        fed: Option<NodeId>,
+    ) -> Result<Self> {
         let mut gradient_flows = vec![false; tape.nodes().len()];
         if kind == PlanKind::Train {
             for (index, node) in tape.nodes().iter().enumerate() {
@@ -90,12 +106,16 @@ impl Execution {
             }
         }
         // Steps read running statistics, and no value that lies inside a launch is kept.
-        let lowering = if kind == PlanKind::Infer {
+        let lowering = if matches!(kind, PlanKind::Infer | PlanKind::Replay) {
             Lowering::fused(tape, &needed, outputs, !device.is_cpu())
         } else {
             Lowering::alone(tape)
         };
-        let plan = Plan::new(tape, kind, capacity, &needed, outputs, &gradient_flows, &lowering);
+        let mut planned = needed.clone();
+        if let Some(fed) = fed {
+            planned[fed.0] = true;
+        }
+        let plan = Plan::new(tape, kind, capacity, &planned, outputs, &gradient_flows, &lowering);
         let memory = if Plan::is_scattered(device) {
             let mut buffers = HashMap::new();
             let areas = [
@@ -136,6 +156,7 @@ impl Execution {
             patches: Vec::new(),
             idle_patches: Vec::new(),
             keep_patches: false,
+            packed: None,
             parallel: true,
             clocks: None,
         })
@@ -336,9 +357,20 @@ impl Execution {
         region: Region,
         alone: Option<usize>,
     ) -> Result<()> {
-        let Some((id, behind)) = self.lowering.launch(last.0).split_first() else {
-            return Ok(());
-        };
+        let members = self.lowering.launch(last.0);
+        self.run_members(weights, members, self.value_for(last, alone), region, alone)
+    }
+
+    /// A head and steps behind it, to `output`.
+    pub(super) fn run_members(
+        &self,
+        weights: &Weights,
+        members: &[NodeId],
+        output: Tensor,
+        region: Region,
+        alone: Option<usize>,
+    ) -> Result<()> {
+        let Some((id, behind)) = members.split_first() else { return Ok(()) };
         let id = *id;
         let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
         let node = self.tape.node(id);
@@ -374,9 +406,14 @@ impl Execution {
             steps: &steps,
             device_steps: &device_steps,
             parallel: self.parallel,
+            packed: self
+                .packed
+                .as_ref()
+                .filter(|_| alone.is_none())
+                .and_then(|p| p.of(weights, id)),
             inputs: &inputs,
             params: &params,
-            output: value(last),
+            output,
             saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
             workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
         };

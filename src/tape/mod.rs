@@ -8,8 +8,10 @@ mod faults;
 mod graph;
 mod lowering;
 mod optimizer;
+mod packed;
 mod plan;
 mod replay;
+mod tail;
 mod timings;
 mod weights;
 
@@ -17,6 +19,7 @@ pub use execution::Execution;
 pub use faults::entries;
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
+pub(crate) use packed::PackedWeights;
 pub use plan::{Plan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use timings::KindTime;

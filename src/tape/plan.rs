@@ -16,6 +16,9 @@ pub enum PlanKind {
     Infer,
     /// Every value is kept, for replay.
     Golden,
+    /// The value of every launch is kept, for replay on the CPU: what lies inside of one is computed anew
+    /// where it is asked for.
+    Replay,
 }
 
 /// Bytes of the arena.
@@ -86,7 +89,8 @@ impl Plan {
             if owner == index && lowering.keeps(index) {
                 // Inputs are fed before the first step.
                 let first = if node.op.is_some() { index } else { 0 };
-                let last = if kind == PlanKind::Golden { end } else { index };
+                let kept = matches!(kind, PlanKind::Golden | PlanKind::Replay);
+                let last = if kept { end } else { index };
                 value_life[index] = Some(lives.len());
                 let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
                 lives.push(Life { bytes, first, last });

@@ -36,7 +36,7 @@ impl Execution {
     /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
     /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
-        self.require_golden_plan()?;
+        self.require_plan(&[PlanKind::Golden])?;
         let dependents = self.dependents(from);
         // None of these depends on `from`, so that their inputs are golden or among them.
         for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
@@ -62,7 +62,8 @@ impl Execution {
     }
 
     /// Runs the armed node `from` over the box of `image`'s faults, and what depends on it as far
-    /// as values differ from the golden ones, in place. `outputs` are the tape's outputs.
+    /// as values differ from the golden ones, in place. `outputs` are the nodes that are asked about:
+    /// nothing behind the last of them is run.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on devices other than the CPU, whose kernels compute whole maps.
@@ -74,7 +75,7 @@ impl Execution {
         outputs: &[NodeId],
         undo: &mut Undo,
     ) -> Result<Replay> {
-        self.require_golden_plan()?;
+        self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
         if self.stale.contains(&true) {
             return Err(Error::usage("a replay of boxes needs a clean run before it"));
         }
@@ -119,46 +120,114 @@ impl Execution {
                 }
             }
         }
-        for index in from.0..tape.nodes().len() {
+        let start = self.lowering.runs_at(from.0);
+        let end = outputs.iter().map(|output| output.0 + 1).max().unwrap_or(tape.nodes().len());
+        for index in (start..end).filter(|index| self.needed[*index]) {
             let id = NodeId(index);
             let node = tape.node(id);
-            let Some(op) = node.op.as_ref().filter(|_| self.needed[index]) else { continue };
-            let region = if id == from && self.hit_input(from).is_none() {
-                if first.is_empty() {
-                    continue;
-                }
-                first
-            } else if node.inputs.iter().all(|input| undo.dirty[input.0].is_empty()) {
+            // Nodes inside a launch are computed with its last one.
+            let Some(head) = self.lowering.launch(index).first() else { continue };
+            let Some(op) = node.op.as_ref() else { continue };
+            let mut region = if index == start { first } else { Region::EMPTY };
+            if index != start || self.hit_input(from).is_some() {
+                region = region.hull(self.reached(id, &undo.dirty));
+            }
+            if region.is_empty() {
                 continue;
-            } else {
-                let specs = tape.input_specs(id);
-                let start = if id == from { first } else { Region::EMPTY };
-                let reached = node.inputs.iter().enumerate().filter_map(|(n, input)| {
-                    let dirty = undo.dirty[input.0];
-                    (!dirty.is_empty()).then(|| op.reach(n, dirty, &specs, &node.spec))
-                });
-                reached.fold(start, Region::hull)
-            };
+            }
             // What follows from a value for all images is asked for in this image alone.
             let region = Region { images: Span::one(image_of(&node.spec)), ..region };
             if op.is_view() {
                 undo.dirty[index] = region;
                 continue;
             }
-            if region.is_empty() {
-                continue;
-            }
             let start = undo.bits.len();
             undo.saved.push((id, region, start));
             self.copy_out(id, region, &mut undo.bits);
             self.run(weights, id, region)?;
-            self.send_astray(id, self.value(id))?;
+            self.send_astray(*head, self.value(id))?;
             replay.nodes_run += 1;
             replay.elements += region.elements() as u64;
             undo.dirty[index] = self.changed(id, region, &undo.bits[start..]);
         }
         replay.reached_output = outputs.iter().any(|output| !undo.dirty[output.0].is_empty());
         Ok(replay)
+    }
+
+    /// The part of a launch's value that can differ where the values that it reads differ in the boxes of
+    /// `dirty`.
+    fn reached(&self, last: NodeId, dirty: &[Region]) -> Region {
+        let (mut region, mut before) = (Region::EMPTY, None);
+        for id in self.lowering.launch(last.0) {
+            let node = self.tape.node(*id);
+            let Some(op) = &node.op else { continue };
+            let changed = |input: &NodeId| {
+                if before == Some(*input) { region } else { dirty[input.0] }
+            };
+            let changed: Vec<Region> = node.inputs.iter().map(changed).collect();
+            region = Region::EMPTY;
+            if changed.iter().any(|input| !input.is_empty()) {
+                let specs = self.tape.input_specs(*id);
+                let reach = |(n, input): (usize, &Region)| op.reach(n, *input, &specs, &node.spec);
+                let inputs = changed.iter().enumerate().filter(|(_, input)| !input.is_empty());
+                region = inputs.map(reach).fold(region, Region::hull);
+            }
+            before = Some(*id);
+        }
+        region
+    }
+
+    /// A box of a node's golden value, at the box's own places of `values`, which is made as long as one
+    /// image's value (the rest of it means nothing). What lies inside a launch is computed anew. On the CPU,
+    /// with nothing armed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a box that reaches out of the value or over several images, and for a plan
+    /// without golden values.
+    pub fn golden_box(
+        &mut self,
+        weights: &Weights,
+        id: NodeId,
+        region: Region,
+        values: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
+        let node = self.tape.node(id);
+        let map = node.spec.map;
+        values.resize(map.elements(), 0.0);
+        if region.is_empty() {
+            return Ok(());
+        }
+        let image = if node.spec.shared { 0 } else { region.images.start };
+        let region = Region { images: Span::new(image, image + region.images.len()), ..region };
+        let whole = self.whole(id);
+        if region.hull(whole) != whole || region.images.len() > 1 || !self.device.is_cpu() {
+            let name = &node.name;
+            return Err(Error::usage(format!("'{name}' has no box {region:?} here")));
+        }
+        let last = NodeId(self.lowering.runs_at(id.0));
+        // A launch has one map.
+        let tensor = self.value(last);
+        let mut kept = Vec::new();
+        if last != id {
+            self.copy_out(last, region, &mut kept);
+            let launch = self.lowering.launch(last.0);
+            let inside = launch.iter().take_while(|member| **member != id).count() + 1;
+            self.run_members(weights, &launch[..inside], tensor, region, None)?;
+        }
+        // SAFETY: host memory of this execution, which nobody else holds.
+        let memory: &mut [u32] = unsafe { tensor.slice_mut() };
+        let (mut at, length) = (0, region.channels.len());
+        region.for_each_run(map, |offset| {
+            let now = &mut memory[offset..offset + length];
+            let to = offset - image * map.elements();
+            values[to..to + length].copy_from_slice(bytemuck::cast_slice(now));
+            if last != id {
+                now.copy_from_slice(&kept[at..at + length]);
+                at += length;
+            }
+        });
+        Ok(())
     }
 
     /// Puts the golden values back that the last [`Execution::replay_image`] overwrote.
@@ -178,6 +247,7 @@ impl Execution {
     /// The values of one image as they are now, on a device whose memory is the host's.
     pub fn image_values(&self, id: NodeId, image: usize) -> &[f32] {
         assert!(self.device.is_cpu(), "only the CPU's memory can be looked at");
+        assert!(self.lowering.keeps(self.tape.owner(id).0), "a value inside a launch");
         let tensor = self.value(id);
         let elements = tensor.map().elements();
         // SAFETY: host memory of this execution, borrowed with it.
@@ -225,10 +295,10 @@ impl Execution {
         changed
     }
 
-    fn require_golden_plan(&self) -> Result<()> {
-        if self.plan().kind == PlanKind::Golden {
+    fn require_plan(&self, kinds: &[PlanKind]) -> Result<()> {
+        if kinds.contains(&self.plan().kind) {
             return Ok(());
         }
-        Err(Error::usage("replay needs the golden plan"))
+        Err(Error::usage("replay needs a plan that keeps golden values"))
     }
 }

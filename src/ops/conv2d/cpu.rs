@@ -38,7 +38,8 @@ fn sums(conv: &Conv2d, ctx: &Forward<'_>, y: SendPtr<f32>, finish: impl Finish) 
         }
         return;
     }
-    let product = Product { weight, conv, y, map, region, parallel: ctx.parallel };
+    let packed = ctx.packed;
+    let product = Product { weight, packed, conv, y, map, region, parallel: ctx.parallel };
     let depth = conv.group_inputs();
     if let Some(taps) = RowTaps::new(conv, &scan, region) {
         product.run(region.channels, conv.kernel[1] * depth, taps, &finish);
@@ -93,6 +94,7 @@ impl<F: Finish> Finish for Shifted<'_, F> {
 struct Product<'a> {
     conv: &'a Conv2d,
     weight: &'a [f32],
+    packed: Option<&'a [f32]>,
     y: SendPtr<f32>,
     map: Map,
     region: Region,
@@ -112,6 +114,7 @@ impl Product<'_> {
             b: &self.weight[channels.start..],
             ldb: self.conv.out_channels,
             columns: channels.len(),
+            packed: self.packed.filter(|_| channels == Span::all(self.conv.out_channels)),
             accumulate: false,
             parallel: self.parallel,
         };
@@ -233,6 +236,7 @@ fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
                 b: transposed,
                 ldb: columns,
                 columns,
+                packed: None,
                 accumulate,
                 parallel: true,
             };

@@ -22,6 +22,8 @@ pub struct Gather<'a, P> {
     pub b: &'a [f32],
     pub ldb: usize,
     pub columns: usize,
+    /// The same B as [`pack`] has put it, if there is such a copy.
+    pub packed: Option<&'a [f32]>,
     /// Whether sums go on from what the result holds.
     pub accumulate: bool,
     /// Whether every core may be used.
@@ -95,7 +97,7 @@ where
     let panels = product.columns.div_ceil(kernels.panel());
     let (chunks, groups) = split(product.rows, panels, threads);
     let thin = product.rows < PACK_ROWS;
-    let terms = if thin { THIN_TERMS } else { BLOCK_TERMS };
+    let terms = if thin && product.packed.is_none() { THIN_TERMS } else { BLOCK_TERMS };
     let blocks = Blocks::new(product.b_rows, product.depth, terms);
     for_each_task(product.parallel, chunks * groups, |task| {
         let (chunk, group) = (task / groups, task % groups);
@@ -116,7 +118,11 @@ where
             };
             // SAFETY: the caller's; tasks have rows or panels of their own.
             unsafe {
-                if thin { task.thin(scratch, &finish) } else { task.packed(scratch, &finish) }
+                match product.packed {
+                    Some(b) => task.prepacked(b, scratch, &finish),
+                    None if thin => task.thin(scratch, &finish),
+                    None => task.packed(scratch, &finish),
+                }
             };
         });
     });
@@ -166,6 +172,22 @@ impl<P> Task<'_, P> {
             }
         }
         scratch.packed = packed;
+    }
+
+    /// Panel by panel, block by block, out of a copy of B that is packed already.
+    unsafe fn prepacked(&self, b: &[f32], scratch: &Scratch, finish: &impl Finish) {
+        let terms = self.product.b_rows.len() * self.product.depth;
+        for panel in self.panels.clone() {
+            let (column, _, vectors) = self.columns(panel);
+            let width = vectors * self.kernels.lanes;
+            let mut at = column * terms;
+            for number in 0..self.blocks.len() {
+                let length: usize = self.blocks.segments(number).iter().map(|s| s.length).sum();
+                let block = &b[at..at + length * width];
+                unsafe { self.rows(scratch, panel, number, (block.as_ptr(), width), true, finish) };
+                at += length * width;
+            }
+        }
     }
 
     /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
@@ -280,6 +302,25 @@ impl Blocks {
     }
 }
 
+/// A copy of a B of `columns` columns for [`Gather::packed`]: panel after panel of columns, each with its
+/// rows one after another, padded with zeros to whole vectors.
+pub fn pack(b: &[f32], columns: usize) -> Vec<f32> {
+    pack_with(kernels(), b, columns)
+}
+
+fn pack_with(kernels: &Kernels, b: &[f32], columns: usize) -> Vec<f32> {
+    let rows = b.len() / columns.max(1);
+    let mut packed = vec![0.0; rows * columns.next_multiple_of(kernels.lanes)];
+    let whole = [Segment { tap: 0, start: 0, length: rows, b_row: 0 }];
+    for column in (0..columns).step_by(kernels.panel()) {
+        let of_panel = kernels.panel().min(columns - column);
+        let width = of_panel.next_multiple_of(kernels.lanes);
+        let panel = &mut packed[column * rows..(column + width) * rows];
+        pack_b(b, columns, column, of_panel, width, &whole, panel);
+    }
+    packed
+}
+
 /// Copies the columns of a block of B together, padded with zeros to whole vectors.
 fn pack_b(
     b: &[f32],
@@ -337,7 +378,14 @@ mod tests {
             let b_rows: Vec<usize> = (0..taps).map(|t| t * depth).collect();
             for set in InstructionSet::available() {
                 let kernels = Kernels::of(set);
-                for parallel in [false, true] {
+                let packed = pack_with(&kernels, &b, columns);
+                let ways = [
+                    (false, None),
+                    (true, None),
+                    (false, Some(&packed[..])),
+                    (true, Some(&packed)),
+                ];
+                for (parallel, packed) in ways {
                     let product = Gather {
                         rows,
                         b_rows: &b_rows,
@@ -350,6 +398,7 @@ mod tests {
                         b: &b,
                         ldb: columns,
                         columns,
+                        packed,
                         accumulate: false,
                         parallel,
                     };

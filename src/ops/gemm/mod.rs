@@ -19,7 +19,7 @@ use super::simd::InstructionSet;
 
 pub(crate) use exchanged::{LANES, chain, exchanged};
 pub(crate) use gather::AsIs;
-pub use gather::{Finish, Gather, gather};
+pub use gather::{Finish, Gather, gather, pack};
 pub(crate) use outer::{Outer, outer};
 pub use taps::Taps;
 

@@ -1,0 +1,34 @@
+//! Copies of weights for many small products on the CPU: those of boxes read a layer's weights for a few
+//! pixels, so that bringing them into order each time would take as long as multiplying.
+
+use super::{NodeId, Tape, Weights};
+use crate::ops::pack_weight;
+
+/// The weights of convolutions and linear layers in the order of the CPU's matrix products.
+pub(crate) struct PackedWeights {
+    /// Where the weights lie that these are copies of.
+    address: u64,
+    /// One a node.
+    of_node: Vec<Option<Vec<f32>>>,
+}
+
+impl PackedWeights {
+    /// Those of the nodes up to `last`, of weights in the host's memory that don't change while the copies
+    /// are in use.
+    pub fn new(tape: &Tape, weights: &Weights, last: NodeId) -> PackedWeights {
+        let pack = |index: usize| {
+            let node = &tape.nodes()[index];
+            let (op, param) = (node.op.as_ref()?, node.params.first()?);
+            // SAFETY: host memory of the weights, borrowed with them.
+            let weight: &[f32] = unsafe { weights.tensor(*param).slice() };
+            pack_weight(op.as_ref(), weight)
+        };
+        PackedWeights { address: weights.address(), of_node: (0..=last.0).map(pack).collect() }
+    }
+
+    /// A node's copy.
+    pub fn of(&self, weights: &Weights, id: NodeId) -> Option<&[f32]> {
+        debug_assert_eq!(self.address, weights.address(), "copies of other weights");
+        self.of_node.get(id.0)?.as_deref()
+    }
+}
