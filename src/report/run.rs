@@ -33,7 +33,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
             "SDC %",
             "nonfinite %",
             "SDC-5 %",
-            "mean |Δp|",
+            "mean absolute Δp",
             delta_loss,
         ];
         let rows = of_detector().map(|row| line(run, row)).collect();
