@@ -141,8 +141,9 @@ fn kinds_of_campaigns_have_flags() {
     let place = place();
     let run = |flags: &str| place.json(&format!("{INJECT} --verify 5 {flags}"));
     let names = |run: &serde_json::Value| -> Vec<String> {
-        let layers = run["layers"].as_array().unwrap();
-        layers.iter().map(|layer| layer["layer"].as_str().unwrap().to_string()).collect()
+        let figures = run["figures"].as_array().unwrap();
+        // Those of all layers together have no name.
+        figures.iter().filter_map(|row| Some(row["layer"].as_str()?.to_string())).collect()
     };
     let weights = run("--site weight --injections 5 --layer *bn*");
     assert!(names(&weights).contains(&"layer2.0.bn1.running_var".to_string()));
