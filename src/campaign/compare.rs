@@ -178,8 +178,13 @@ pub fn compare_all(
     };
     let plan = &first.manifest.plan;
     for [run, _] in pairs {
-        if run.manifest.plan.detectors != plan.detectors || run.manifest.plan.site != plan.site {
-            return Err(Error::usage("the rows of a comparison need the same detectors and site"));
+        let other = &run.manifest.plan;
+        if other.detectors != plan.detectors
+            || other.site != plan.site
+            || other.protocol != plan.protocol
+        {
+            let detail = "the rows of a comparison need the same protocol, detectors and site";
+            return Err(Error::usage(detail));
         }
     }
     let rows: Vec<Comparison> = pairs
@@ -187,7 +192,7 @@ pub fn compare_all(
         .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals))
         .collect::<Result<_>>()?;
     let footer = Footer {
-        protocol: "strict".into(),
+        protocol: plan.protocol.name().into(),
         detectors: plan.detectors.clone(),
         site: plan.site.name().into(),
         reading: READING.into(),

@@ -158,7 +158,7 @@ fn runs_are_reported() {
     ] {
         assert!(markdown.contains(part), "{part} in\n{markdown}");
     }
-    assert!(!run_text(&run, &figures, &how, Format::Text).contains('|'));
+    assert!(!run_text(&run, &figures, &how, Format::Text).contains("|--"));
     let json = run_json(&run, &figures, &how);
     let rows = json["figures"].as_array().unwrap();
     assert_eq!(rows.len(), figures.len());

@@ -91,6 +91,10 @@ fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
     if a.plan.bits != b.plan.bits {
         return differ("their bits a fault", a.plan.bits.to_string(), b.plan.bits.to_string());
     }
+    if a.plan.protocol != b.plan.protocol {
+        let [a, b] = [a.plan.protocol, b.plan.protocol].map(|p| p.name().to_string());
+        return differ("their protocols", a, b);
+    }
     if a.plan.site != b.plan.site {
         let [a, b] = [a.plan.site, b.plan.site].map(|site| site.name().to_string());
         return differ("their sites", a, b);
