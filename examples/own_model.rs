@@ -74,12 +74,12 @@ pub fn write_weights(file: &Path) -> Result<()> {
 }
 
 #[allow(dead_code)] // The tests run the functions above.
-fn main() -> Result<()> {
+fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args_os().skip(1);
     let run = match arguments.next() {
         Some(file) => run(Path::new(&file))?,
         None => {
-            let folder = tempfile::tempdir().expect("a folder for temporary files");
+            let folder = tempfile::tempdir()?;
             let file = folder.path().join("weights.safetensors");
             write_weights(&file)?;
             run(&file)?
@@ -93,5 +93,8 @@ fn main() -> Result<()> {
         };
         println!("{:8} {}", layer.name, Outcome::ALL.map(percent).join("   "));
     }
-    arguments.next().map_or(Ok(()), |out| run.save(Path::new(&out)))
+    if let Some(out) = arguments.next() {
+        run.save(Path::new(&out))?;
+    }
+    Ok(())
 }

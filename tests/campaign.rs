@@ -8,9 +8,10 @@ use flipside::Error;
 use flipside::campaign::compare::{Verdict, compare};
 use flipside::campaign::draw::{Draws, Space};
 use flipside::campaign::golden::{self, Golden};
+use flipside::campaign::interval::Estimate;
 use flipside::campaign::layers::{LAST_LAYER, layers};
 use flipside::campaign::outcome::hash_logits;
-use flipside::campaign::statistics::{self, Measure, Scope, Weighting};
+use flipside::campaign::statistics::{self, Intervals, Measure, Scope, Weighting, select};
 use flipside::campaign::{
     Campaign, Detector, MemoryImages, Outcome, Part, Plan, Provenance, Ranges, Record, Run,
     Strategy,
@@ -23,12 +24,13 @@ use flipside::progress::{Progress, Silent};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
+mod figures;
 mod kinds;
 mod process;
-mod reading;
+pub mod reading;
 mod store;
 
-const TINY: &str = r#"
+pub(super) const TINY: &str = r#"
 family = "resnet"
 
 [architecture]
@@ -101,6 +103,7 @@ impl Bench {
             data: "random".into(),
             evaluated: 9,
             right: 7,
+            top2diff: Some(20.0),
         }
     }
 
@@ -427,8 +430,8 @@ fn a_run_against_itself_is_exactly_one() {
             assert_eq!(improvement.verdict, Verdict::NoDifferenceShown);
             assert!(improvement.baseline > 0.0);
         }
-        let zero = |e: statistics::Estimate| (e.value, e.low, e.high) == (0.0, 0.0, 0.0);
-        assert!(zero(comparison.top2diff));
+        let zero = |e: Estimate| (e.value, e.low, e.high) == (0.0, 0.0, 0.0);
+        assert!(zero(comparison.top2diff.injected));
         assert!(comparison.rates.iter().all(|rate| zero(rate.difference)));
     }
 }
@@ -483,7 +486,7 @@ fn two_heads_are_compared() {
         let images = &run.manifest.images;
         images.iter().map(|image| image.judged().top2diff).sum::<f64>() / images.len() as f64
     };
-    near(comparison.top2diff.value, top2diff(&b) - top2diff(&a));
+    near(comparison.top2diff.injected.value, top2diff(&b) - top2diff(&a));
 }
 
 #[test]
@@ -517,15 +520,14 @@ fn without_a_detector_there_are_no_means() {
     assert!(comparison.last_layer.is_none() && comparison.overall.is_empty());
     assert_eq!(comparison.rates.len(), 2);
     let scope = Scope::ALL.layers(&run);
-    let mean = |measure| {
-        statistics::network_mean(&run, &scope, Detector::None, measure, Weighting::Uniform, 1)
-    };
+    let mean =
+        |measure| select(&run, scope.clone(), Detector::None).mean(measure, &Intervals::new(1));
     assert!(mean(Measure::DeltaLoss).unwrap_err().to_string().contains("quantiles"));
     let delta_p = mean(Measure::DeltaP).unwrap();
     assert!(0.0 <= delta_p.low && delta_p.high <= 1.0);
     let quantiles = statistics::delta_loss_quantiles(run.records.iter());
     assert!(quantiles.values.is_sorted());
-    let rates = statistics::Rates::of(run.records.iter());
+    let rates = select(&run, scope, Detector::None).rates(&Intervals::new(1));
     let parts = [rates.masked, rates.benign, rates.sdc, rates.nonfinite];
     assert!((parts.iter().map(|rate| rate.value).sum::<f64>() - 1.0).abs() < 1e-12);
 }

@@ -58,6 +58,32 @@ impl Place {
 const TRAIN: &str = "train --model tiny.toml --data data --quiet";
 const GUIDED: &str = "--model tiny.toml --checkpoint guided/model.safetensors";
 
+/// GoldenEye's protocol, on both devices and resumed, and what it refuses.
+fn goldeneye(place: &Place) {
+    let by = format!("inject {GUIDED} --data data --injections 20 --quiet --protocol goldeneye");
+    let run = place.json(&format!("{by} --out goldeneye.sqlite"));
+    let layers = run["goldeneye"].as_array().unwrap();
+    let last = layers.last().unwrap();
+    assert_eq!((&run["plan"]["protocol"], &last["layer"]), (&"goldeneye".into(), &"head".into()));
+    for layer in layers {
+        let figures = &layer["figures"];
+        assert_eq!(figures["injections"], 20);
+        assert!(figures["delta_loss"]["value"].as_f64().unwrap() >= 0.0, "{layer}");
+        assert!(figures["mismatches"]["half_width"].as_f64().unwrap() >= 0.0, "{layer}");
+    }
+    let again = place.json(&format!("{by} --out goldeneye.sqlite --resume"));
+    let kernels = place.json(&format!("{by} --device emulated"));
+    assert_eq!([&again["results_sha256"], &kernels["results_sha256"]], [&run["results_sha256"]; 2]);
+    let text = place.done(&by);
+    // A fifth of twelve images, rounded up.
+    assert!(text.contains("of the 3 images") && text.contains("mismatches %"), "{text}");
+    place.fails(&format!("{by} --bits 2"), 2, &["goldeneye", "one value"]);
+    place.fails(&format!("{by} --detector none"), 2, &["goldeneye", "range"]);
+    place.fails(&format!("{by} --site weight"), 2, &["goldeneye", "output"]);
+    place.fails(&format!("{by} --labels golden"), 2, &["goldeneye", "labels"]);
+    place.fails(&format!("{by} --right-in guided/model.safetensors"), 2, &["--right-in"]);
+}
+
 #[test]
 fn train_evaluate_predict_inject_compare() {
     let place = Place::new();
@@ -115,21 +141,25 @@ fn train_evaluate_predict_inject_compare() {
     assert_eq!(first, inject("second", "--threads 1"), "threads change records");
     assert_eq!(first, inject("emulated", "--device emulated"), "devices change records");
     let same = place.json("compare first.sqlite second.sqlite");
-    let ratio = &same["last_layer"]["ratio"];
+    let ratio = &same["rows"][0]["last_layer"]["ratio"];
     assert_eq!([&ratio["value"], &ratio["low"], &ratio["high"]], [1.0; 3]);
     place.done("compare first.sqlite second.sqlite");
 
     // Injection 3 alone is row 3 of the whole.
     place.done("export first.sqlite --out first.csv");
-    let told = place.done("export first.sqlite --out first.Parquet");
-    assert!(told.contains("first.Parquet: 480 records") && place.at("first.Parquet").exists());
     place.fails("export first.sqlite --out first.txt", 2, &["first.txt", ".csv or .parquet"]);
     assert!(!place.at("first.txt").exists());
     let first = fs::read_to_string(place.at("first.csv")).unwrap();
+    let told = place.done("export first.sqlite --out first.Parquet");
+    let records = first.lines().count() - 1;
+    assert!(told.contains(&format!("first.Parquet: {records} records")), "{told}");
+    assert_eq!(fs::read(place.at("first.Parquet")).unwrap()[..4], *b"PAR1");
     place.done(&format!("inject {GUIDED} --data data --only 3 --quiet --out only.sqlite"));
     place.done("export only.sqlite --out only.csv");
     let only = fs::read_to_string(place.at("only.csv")).unwrap();
     assert!(only.lines().count() > 10 && only.lines().all(|row| first.contains(row)));
+
+    goldeneye(&place);
 
     place.fails("compare first.sqlite nowhere", 1, &["nowhere"]);
     fs::create_dir_all(place.at("one/n0")).unwrap();

@@ -34,9 +34,13 @@ struct Bench {
 
 impl Bench {
     fn new(head: Head) -> Bench {
+        Bench::on(head, Device::cpu())
+    }
+
+    fn on(head: Head, device: Device) -> Bench {
         let file = ModelFile::parse("tiny", MODEL, Path::new("tiny.toml")).unwrap();
         let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
-        let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
+        let mut weights = Weights::new(&model.tape, &device, false).unwrap();
         weights.initialize(3).unwrap();
         // Numbers of 1 to 2 are those that bit 30 makes infinite: there should be some everywhere.
         for name in ["fc.weight", "backbone.fc.weight", "head.weight"] {
@@ -345,6 +349,15 @@ fn threads_and_batches_change_no_digit() {
 }
 
 #[test]
+fn kernels_give_the_same_census() {
+    let [cpu, emulated] =
+        [Device::cpu(), Device::emulated()].map(|device| Bench::on(GUIDED, device));
+    for mode in Mode::ALL {
+        assert!(cpu.census(mode) == emulated.census(mode), "{mode:?}");
+    }
+}
+
+#[test]
 fn seeded_faults_run_whole_agree() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
@@ -463,6 +476,7 @@ fn a_census_is_kept_as_histograms() {
     refused(save(Mode::Logits, &text, "abc"), "text");
     refused(Run::open(&path).map(|_| ()), "holds no campaign");
 
+    crate::campaign::reading::assert_explained(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
     let number = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
     for mode in Mode::ALL {

@@ -179,7 +179,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         let answer = match before {
             _ if !replay.reached_output => Answer::Known(Effect::unchanged(golden)),
             Some(tail) => Answer::InTail(tail.add(values, layer.node, &[])),
-            None => Answer::Known(Effect::of(golden, values)),
+            None => Answer::Known(campaign.effect(golden, values)),
         };
         execution.restore(undo);
         execution.disarm();
@@ -204,7 +204,7 @@ impl<'c, 'a> Pool<'c, 'a> {
                 Answer::Known(effect) => effect,
                 Answer::InTail(number) => {
                     let classes = golden.logits.len();
-                    Effect::of(golden, &logits[number * classes..(number + 1) * classes])
+                    self.campaign.effect(golden, &logits[number * classes..(number + 1) * classes])
                 }
             };
             shot.records(detectors, golden.image, golden.judged, effect, records);

@@ -83,6 +83,14 @@ impl Golden {
     }
 }
 
+/// Mean Top2Diff over answers, in percentage points; answers that aren't finite are left out, and without any
+/// other there is none.
+pub fn mean_top2diff(goldens: &[Golden]) -> Option<f64> {
+    let values: Vec<f64> =
+        goldens.iter().map(|golden| golden.judged.top2diff).filter(|v| v.is_finite()).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
 /// Runs the images of `list` fault-free on the weights' device, `batch` at a time.
 ///
 /// # Errors

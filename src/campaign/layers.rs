@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
+use super::goldeneye;
+use super::plan::{Plan, Protocol};
 use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
@@ -118,8 +119,11 @@ pub fn choose(all: Vec<Layer>, patterns: Option<&[String]>) -> Result<Vec<Layer>
     Ok(all.into_iter().filter(is_asked_for).collect())
 }
 
-/// The layers that a plan's site is in: [`layers`] that have it, or [`parameters`].
+/// The layers that a plan's site is in: [`layers`] that have it, [`parameters`], or what hooks see.
 pub fn of_plan(model: &Model, plan: &Plan) -> Vec<Layer> {
+    if plan.protocol == Protocol::Goldeneye {
+        return goldeneye::layers(model);
+    }
     if plan.site == Site::Weight {
         return parameters(model);
     }

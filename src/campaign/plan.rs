@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::draw::MAX_BITS;
+use super::goldeneye;
 use super::ranges::Detector;
 use crate::fault::{Site, SiteClass};
 use crate::{Error, Result};
@@ -32,6 +33,38 @@ pub struct Plan {
     /// Which layers, see [`super::layers::choose`]; all of them if `None`.
     pub layers: Option<Vec<String>>,
     pub labels: Labels,
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// Whose rules hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// This project's: every convolution and linear layer by what it computes, outcomes as
+    /// [`super::outcome`] has them.
+    #[default]
+    Strict,
+    /// GoldenEye's, see [`super::goldeneye`].
+    Goldeneye,
+}
+
+impl Protocol {
+    /// The word on the command line and in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Strict => "strict",
+            Protocol::Goldeneye => "goldeneye",
+        }
+    }
+
+    /// The protocol called `name`.
+    pub fn parse(name: &str) -> Result<Protocol> {
+        let known = [Protocol::Strict, Protocol::Goldeneye];
+        known.into_iter().find(|protocol| protocol.name() == name).ok_or_else(|| {
+            Error::usage(format!("unknown protocol '{name}'; known: strict, goldeneye"))
+        })
+    }
 }
 
 /// How many values of one inference are hit.
@@ -78,6 +111,7 @@ impl Plan {
             detectors: vec![Detector::None, Detector::Range],
             layers: None,
             labels: Labels::Data,
+            protocol: Protocol::Strict,
         }
     }
 
@@ -118,6 +152,9 @@ impl Plan {
                  without running anything; `predict --fault` runs one"
                     .into(),
             );
+        }
+        if self.protocol == Protocol::Goldeneye {
+            goldeneye::check(self)?;
         }
         let ranged = self.detectors.contains(&Detector::Range);
         if ranged && self.list.is_none() && !self.has_range() {

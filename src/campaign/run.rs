@@ -12,10 +12,12 @@ use std::sync::{Mutex, PoisonError};
 use super::boxes::Pool;
 use super::draw::{Draws, Space};
 use super::golden::Golden;
+use super::goldeneye;
 use super::images::Images;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
-use super::plan::{Plan, Shard};
+use super::outcome::Effect;
+use super::plan::{Plan, Protocol, Shard};
 use super::ranges::{Detector, Ranges};
 use super::record::{Fault, Job, Record, Shot};
 use crate::fault::{BitMasks, FaultEntry, Format, Site};
@@ -134,7 +136,12 @@ impl<'a> Campaign<'a> {
         ranges: &Ranges,
         plan: Plan,
     ) -> Result<Self> {
-        let layers = layers::choose(layers::of_plan(model, &plan), plan.layers.as_deref())?;
+        let all = layers::of_plan(model, &plan);
+        let layers = match (plan.protocol, plan.layers.as_deref()) {
+            // Hooks see layers that all images share like any other.
+            (Protocol::Goldeneye, None) => all,
+            (_, patterns) => layers::choose(all, patterns)?,
+        };
         if layers.is_empty() {
             return Err(Error::usage(format!("no layer has the site {}", plan.site.name())));
         }
@@ -165,8 +172,11 @@ impl<'a> Campaign<'a> {
         list: &FaultList,
     ) -> Result<Self> {
         let plan = Plan { list: Some(list.sha256.clone()), ..plan };
-        let (layers, rows) =
+        let (layers, rows): (Vec<Layer>, Vec<_>) =
             list.place(model, goldens, weights.device().compute())?.into_iter().unzip();
+        if plan.protocol == Protocol::Goldeneye {
+            goldeneye::check_layers(model, &layers)?;
+        }
         let faults = Vec::into_iter(rows).map(Faults::Listed).collect();
         Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
     }
@@ -190,6 +200,7 @@ impl<'a> Campaign<'a> {
         let max = layers.iter().map(|layer| match &layer.parameter {
             _ if !ranged => Ok(f32::INFINITY),
             Some(parameter) => Ok(greatest(&weights.get(parameter.id)?)),
+            None if plan.protocol == Protocol::Goldeneye => ranges.of(layer).map(goldeneye::range),
             None => ranges.of(layer),
         });
         let max = max.collect::<Result<_>>()?;
@@ -365,6 +376,15 @@ impl<'a> Campaign<'a> {
             .collect();
         let table = execution.table_of(layer.node, &entries)?;
         execution.arm(layer.node, table)
+    }
+
+    /// What the `faulty` logits of an image are, by the plan's protocol.
+    pub(super) fn effect(&self, golden: &Golden, faulty: &[f32]) -> Effect {
+        let mut effect = Effect::of(golden, faulty);
+        if self.plan.protocol == Protocol::Goldeneye {
+            effect.judged.loss = goldeneye::loss(faulty, golden.label);
+        }
+        effect
     }
 
     /// Says that a golden run gave other bits than the evaluation.

@@ -112,7 +112,7 @@ fn run_layer(
     let mut record = |slot: usize, shot: &Shot, logits: Option<&[f32]>| {
         let golden = &goldens[tasks[slot].image];
         let effect = match logits {
-            Some(logits) => Effect::of(golden, logits),
+            Some(logits) => campaign.effect(golden, logits),
             None => Effect::unchanged(golden),
         };
         shot.records(detectors, golden.image, golden.judged, effect, records);

@@ -26,6 +26,7 @@ use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
+pub(crate) use self::tensor::f16_to_f32;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
 
 /// What parsing gives, or half a sentence about the file that says what is wrong.

@@ -187,7 +187,7 @@ impl TensorData {
 }
 
 /// Widens an IEEE 754 binary16 value, given as its bits; every one of them is exact in f32.
-fn f16_to_f32(bits: u16) -> f32 {
+pub fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let exponent = u32::from(bits >> 10) & 0x1f;
     let fraction = u32::from(bits) & 0x3ff;

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use crate::campaign::bootstrap::Unit;
+use crate::campaign::interval::{Confidence, RateInterval};
+use crate::campaign::statistics::Intervals;
 use crate::checkpoint::Checkpoint;
 use crate::data::ClassList;
 use crate::device::{Compute, Device};
@@ -52,6 +55,29 @@ impl RunArgs {
     /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
     pub fn progress(&self) -> Box<dyn Progress> {
         if self.quiet { Box::new(Silent) } else { for_stderr() }
+    }
+}
+
+/// How intervals are made.
+#[derive(clap::Args, Clone, Debug)]
+pub struct IntervalArgs {
+    /// How often intervals hold the truth
+    #[arg(long, default_value = "0.95", value_name = "SHARE")]
+    pub confidence: Confidence,
+    /// Of rates: wilson, or clopper-pearson, which is wider and never holds less than it says
+    #[arg(long, default_value = "wilson", value_name = "KIND")]
+    pub interval: RateInterval,
+    /// What the bootstrap of means and ratios draws again: images, each with all of its injections, or
+    /// injections, for these images alone
+    #[arg(long, default_value = "images", value_name = "UNIT")]
+    pub resample: Unit,
+}
+
+impl IntervalArgs {
+    /// The intervals, with `seed` as the bootstrap's.
+    pub fn over(&self, seed: u64) -> Intervals {
+        let IntervalArgs { confidence, interval: rates, resample: unit } = *self;
+        Intervals { confidence, rates, unit, seed }
     }
 }
 

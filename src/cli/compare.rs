@@ -2,27 +2,59 @@
 
 use std::path::PathBuf;
 
-use super::common::{print, print_json};
+use super::common::{IntervalArgs, print, print_json};
 use crate::campaign::Run;
-use crate::campaign::compare;
-use crate::report::comparison_text;
+use crate::campaign::compare::{Pairing, compare_all};
+use crate::report::{Format, comparison_text};
+use crate::{Error, Result};
 
-/// Compare two injection campaigns: the improvement of OTHER over BASELINE
+/// Compare injection campaigns: the improvement of each OTHER over BASELINE
 ///
-/// Both must be of the same images, seed and number of injections (`inject --right-in`). Ratios are
-/// of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is harmed less.
+/// A row each, with the columns of the published table, other readings of them, rates, and what was published
+/// for the backbone. Ratios are of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is
+/// harmed less. Runs must be of the same images, seed and number of injections (`inject --right-in`), unless
+/// --unpaired.
 #[derive(clap::Args)]
 pub struct Args {
     /// Store of the baseline's campaign
     baseline: PathBuf,
-    /// Store of the other model's campaign
-    other: PathBuf,
-    /// Print JSON for machines instead of text
+    /// Stores of the other models' campaigns
+    #[arg(required = true)]
+    others: Vec<PathBuf>,
+    /// Take the stores two by two, BASELINE OTHER BASELINE OTHER …: a row a backbone
     #[arg(long)]
+    pairs: bool,
+    /// Runs with faults of their own: other seeds, numbers of injections or images
+    #[arg(long)]
+    unpaired: bool,
+    /// text, markdown or json
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    intervals: IntervalArgs,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let comparison = compare::compare(&Run::open(&args.baseline)?, &Run::open(&args.other)?)?;
-    if args.json { print_json(&comparison) } else { print(&comparison_text(&comparison)) }
+    let baseline = Run::open(&args.baseline)?;
+    let others: Vec<Run> = args.others.iter().map(|path| Run::open(path)).collect::<Result<_>>()?;
+    let pairs: Vec<[&Run; 2]> = if args.pairs {
+        let all: Vec<&Run> = std::iter::once(&baseline).chain(&others).collect();
+        if all.len() % 2 == 1 {
+            return Err(Error::usage("--pairs takes an even number of stores").into());
+        }
+        all.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect()
+    } else {
+        others.iter().map(|other| [&baseline, other]).collect()
+    };
+    let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
+    let intervals = args.intervals.over(baseline.manifest.plan.seed);
+    let comparisons = compare_all(&pairs, pairing, &intervals)?;
+    match args.format {
+        _ if args.json => print_json(&comparisons),
+        Format::Json => print_json(&comparisons),
+        format => print(&comparison_text(&comparisons, format)),
+    }
 }

@@ -8,18 +8,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::common::{
     Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json, stop_flag,
 };
+use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
-use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
+use crate::campaign::statistics::Intervals;
 use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan,
-    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, layers,
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan, Protocol,
+    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, goldeneye,
+    layers,
 };
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, open_split};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
-use crate::report::run_text;
+use crate::report::{Format, run_json, run_text};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -86,6 +88,10 @@ pub struct Args {
     #[arg(long, value_name = "N", requires = "exhaustive",
           value_parser = clap::value_parser!(u32).range(1..))]
     images: Option<u32>,
+    /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
+    /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
+    #[arg(long, default_value = "strict", value_parser = parse_protocol)]
+    protocol: Protocol,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
     #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
@@ -127,6 +133,10 @@ fn parse_mode(text: &str) -> std::result::Result<Mode, String> {
     Mode::parse(text).map_err(|error| error.to_string())
 }
 
+fn parse_protocol(text: &str) -> std::result::Result<Protocol, String> {
+    Protocol::parse(text).map_err(|error| error.to_string())
+}
+
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
     Detector::parse(text).map_err(|error| error.to_string())
 }
@@ -149,16 +159,23 @@ impl Args {
             layers: (!self.layer.is_empty()).then(|| self.layer.clone()),
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
+            protocol: self.protocol,
             ..Plan::new(self.seed, self.injections)
         };
         let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {
+            [] if self.protocol == Protocol::Goldeneye => vec![Detector::Range],
             [] if has_range => vec![Detector::None, Detector::Range],
             [] => vec![Detector::None],
             given => given.to_vec(),
         };
         let plan = Plan { detectors, ..plan };
         plan.check()?;
+        if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
+            return Err(Error::usage(
+                "the goldeneye protocol takes each model's own images: leave --right-in out",
+            ));
+        }
         Ok(plan)
     }
 
@@ -200,6 +217,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         data: val.dataset.fingerprint(),
         evaluated: evaluated.images,
         right: evaluated.right,
+        top2diff: evaluated.top2diff,
     };
     if let Some(mode) = args.exhaustive {
         let inputs = exhaustive::Inputs { loaded: &loaded, train: &train, val: &val, provenance };
@@ -252,7 +270,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         verify(&campaign, &records, args.verify, &device, &*progress)?;
     }
     let run = Run { manifest, records };
-    if args.run.json { print_json(&summary(&run)?) } else { print(&run_text(&run)?) }
+    let (how, detectors) = (Intervals::new(args.seed), &run.manifest.plan.detectors);
+    let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
+    if args.run.json {
+        print_json(&run_json(&run, &figures, &how))
+    } else {
+        print(&run_text(&run, &figures, &how, Format::Markdown))
+    }
 }
 
 /// The ranges of layers.
@@ -317,6 +341,7 @@ struct Evaluated {
     /// Images that were run, and those that were right.
     images: usize,
     right: usize,
+    top2diff: Option<f64>,
 }
 
 /// Runs images fault-free: those of a list, or all, of which those are kept that the model, and every
@@ -341,7 +366,11 @@ fn evaluate(
         )));
     }
     let count = val.dataset.len();
-    let chosen = list.map_or_else(|| (0..count).collect(), FaultList::images);
+    let chosen = match (list, args.protocol) {
+        (Some(list), _) => list.images(),
+        (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
+        (None, Protocol::Strict) => (0..count).collect(),
+    };
     if let Some(image) = chosen.iter().find(|image| **image >= count) {
         return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
     }
@@ -354,6 +383,7 @@ fn evaluate(
     };
     let mut goldens = answers(loaded, &chosen)?;
     let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
+    let top2diff = golden::mean_top2diff(&goldens);
     progress.line(&format!("{right} of {evaluated} images are right"));
     if list.is_none() {
         goldens.retain(Golden::is_eligible);
@@ -370,34 +400,5 @@ fn evaluate(
     if goldens.is_empty() {
         return Err(Error::usage("no image is right, so there is none to inject into"));
     }
-    Ok(Evaluated { goldens, images: evaluated, right })
-}
-
-/// Per layer and detector: rates, and ΔLoss as a mean under `range`, as quantiles under `none`.
-fn summary(run: &Run) -> Result<serde_json::Value> {
-    let mut rows = Vec::new();
-    for (index, layer) in run.manifest.layers.iter().enumerate() {
-        for detector in &run.manifest.plan.detectors {
-            let records = || run.of(index, *detector);
-            let delta_loss = match detector {
-                Detector::Range => {
-                    let seed = run.manifest.plan.seed;
-                    let mean = layer_mean(run, index, *detector, Measure::DeltaLoss, seed)?;
-                    serde_json::json!({ "mean": mean })
-                }
-                Detector::None => {
-                    serde_json::json!({ "quantiles": delta_loss_quantiles(records()) })
-                }
-            };
-            rows.push(serde_json::json!({
-                "layer": layer.name, "detector": detector.name(), "rates": Rates::of(records()),
-                "delta_loss": delta_loss,
-            }));
-        }
-    }
-    Ok(serde_json::json!({
-        "model": run.manifest.provenance.model, "head": run.manifest.head,
-        "images": run.manifest.images.len(), "seed": run.manifest.plan.seed, "layers": rows,
-        "results_sha256": run.results_sha256(),
-    }))
+    Ok(Evaluated { goldens, images: evaluated, right, top2diff })
 }

@@ -15,6 +15,7 @@ mod merge;
 mod models;
 mod predict;
 mod prompts;
+mod report;
 mod study;
 mod train;
 
@@ -44,6 +45,7 @@ enum Command {
     Merge(merge::Args),
     Export(export::Args),
     Compare(compare::Args),
+    Report(report::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
     Describe(describe::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),

@@ -26,7 +26,7 @@ pub fn census_text(census: &Census) -> String {
                 "SDC %",
                 "SDC-5 %",
                 "nonfinite %",
-                "mean |Δp|",
+                "mean absolute Δp",
                 "Top2Diff after",
                 delta_loss,
             ];

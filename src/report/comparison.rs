@@ -1,52 +1,187 @@
-//! `compare`'s table.
+//! `compare`'s tables: the published one's columns, every other reading of them, rates, and the footer.
 
-use super::{interval, ratio, table};
-use crate::campaign::compare::Comparison;
+use super::{Format, interval, ratio, table_as};
+use crate::campaign::compare::{Comparison, Comparisons, Improvement, Pairing};
+use crate::campaign::statistics::Weighting;
+use crate::models::Published;
 
-/// Two runs compared, as text.
-pub fn comparison_text(comparison: &Comparison) -> String {
-    let [baseline, other] = &comparison.models;
-    let mut rows = Vec::new();
-    let nats = |value: f64| format!("{value:.6}");
-    for (name, improvement) in [
-        ("last layer, after the scale", &comparison.last_layer),
-        ("last layer, before the scale", &comparison.last_layer_before_scale),
-    ] {
-        if let Some(i) = improvement {
-            rows.push(vec![name.into(), nats(i.baseline), nats(i.other), ratio(i)]);
+/// Runs compared, as text or in Markdown.
+pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
+    let rows = &comparisons.rows;
+    let mut text = String::new();
+    let header =
+        ["", "acc. %, baseline → other", "last layer", "overall", "Top2Diff, percentage points"];
+    let mut has_published = false;
+    let mut lines = Vec::new();
+    let names = names(rows);
+    for (row, name) in rows.iter().zip(&names) {
+        lines.push(published_columns(row, name));
+        if let Some(figures) = row.published.as_ref().filter(|_| is_published_pair(row)) {
+            lines.push(published_row(figures));
+            has_published = true;
         }
     }
-    for overall in &comparison.overall {
-        let i = &overall.improvement;
-        let name = format!(
-            "all layers{}, weight: {}",
-            if overall.embedding { "" } else { " but the extra Linear" },
-            overall.weighting.words(),
-        );
-        rows.push(vec![name, nats(i.baseline), nats(i.other), ratio(i)]);
-    }
-    let header = ["mean ΔLoss (range detector)", baseline, other, "ratio"];
-    let mut text = table(&header, rows);
-    let rows = comparison.rates.iter().map(|rate| {
-        vec![
-            format!("{} %, detector {}", rate.outcome.name(), rate.detector.name()),
-            interval(&rate.baseline, 3),
-            interval(&rate.other, 3),
-            interval(&rate.difference, 3),
-        ]
-    });
+    text.push_str(&table_as(format, &header, lines));
+    text.push_str("\n\nMean ΔLoss under the range detector, baseline ÷ other = ratio:\n\n");
+    let mut header = vec!["reading"];
+    header.extend(names.iter().map(String::as_str));
+    text.push_str(&table_as(format, &header, readings(rows)));
+    text.push_str(
+        "\n\nRates over all layers alike, in percent, and their difference in points:\n\n",
+    );
+    let header = ["", "outcome", "detector", "baseline", "other", "difference"];
+    text.push_str(&table_as(format, &header, rates(rows, &names)));
     text.push_str("\n\n");
-    text.push_str(&table(
-        &["rates, all layers alike", baseline, other, "difference, points"],
-        rows.collect(),
-    ));
-    text.push_str(&format!(
-        "\n\nTop2Diff, fault-free: {} percentage points.\n{} images, {} injections a layer; \
-         intervals hold 95 % and cover the sampling of faults, not training. A ratio below 1 is \
-         worse; an interval that holds 1 shows no difference.\n",
-        interval(&comparison.top2diff, 3),
-        comparison.images,
-        comparison.injections,
-    ));
+    for line in footer(comparisons, has_published) {
+        text.push_str(&format!("- {line}\n"));
+    }
     text
+}
+
+/// Whether the pair is what was published: a baseline, and a text-guided model on top of it.
+fn is_published_pair(row: &Comparison) -> bool {
+    row.models[0].ends_with(" baseline") && row.models[1].ends_with(" text-guided")
+}
+
+/// The other model of each row; with the checkpoint's first digits where rows would else be called alike.
+fn names(rows: &[Comparison]) -> Vec<String> {
+    let name = |row: &Comparison| {
+        let name = &row.models[1];
+        if rows.iter().filter(|other| other.models[1] == *name).count() == 1 {
+            return name.clone();
+        }
+        format!("{name} {}", row.checkpoints[1].chars().take(6).collect::<String>())
+    };
+    rows.iter().map(name).collect()
+}
+
+fn overall(row: &Comparison, weighting: Weighting, embedding: bool) -> Option<&Improvement> {
+    let wanted = row.overall.iter().find(|o| o.weighting == weighting && o.embedding == embedding);
+    wanted.map(|overall| &overall.improvement)
+}
+
+fn or_dash(improvement: Option<&Improvement>, words: impl Fn(&Improvement) -> String) -> String {
+    improvement.map_or_else(|| "–".into(), words)
+}
+
+fn published_columns(row: &Comparison, name: &str) -> Vec<String> {
+    let evaluated = row.top2diff.evaluated;
+    vec![
+        name.into(),
+        row.accuracy.map_or_else(|| "–".into(), |[a, b]| format!("{a:.2} → {b:.2}")),
+        or_dash(row.last_layer.as_ref(), ratio),
+        or_dash(overall(row, Weighting::Uniform, true), ratio),
+        match evaluated {
+            Some(points) => format!("{points:.2}; {}", interval(&row.top2diff.injected, 2)),
+            None => interval(&row.top2diff.injected, 2),
+        },
+    ]
+}
+
+fn published_row(figures: &Published) -> Vec<String> {
+    let [before, after] = figures.accuracy;
+    vec![
+        "  published (ImageNet)".into(),
+        format!("{before:.2} → {after:.2}"),
+        format!("{:.2}", figures.last_layer),
+        format!("{:.2}", figures.overall),
+        format!("{:.2}", figures.top2diff),
+    ]
+}
+
+fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
+    let words = |i: &Improvement| format!("{:.2e} ÷ {:.2e} = {}", i.baseline, i.other, ratio(i));
+    let line = |name: String, of: &dyn Fn(&Comparison) -> Option<Improvement>| -> Vec<String> {
+        let cells = rows.iter().map(|row| or_dash(of(row).as_ref(), words));
+        std::iter::once(name).chain(cells).collect()
+    };
+    let mut lines = vec![
+        line("last layer, after the scale".into(), &|row| row.last_layer),
+        line("last layer, before the scale".into(), &|row| row.last_layer_before_scale),
+        line("backbone's own last Linear".into(), &|row| row.backbone_last_layer),
+    ];
+    for embedding in [true, false] {
+        for weighting in Weighting::ALL {
+            let extra = if embedding { "" } else { " without the extra Linear" };
+            let name = format!("overall{extra}, weight: {}", weighting.words());
+            lines.push(line(name, &|row| overall(row, weighting, embedding).copied()));
+        }
+    }
+    lines
+}
+
+fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
+    let of_row = |(row, name): (&Comparison, &String)| -> Vec<Vec<String>> {
+        let line = |rate: &crate::campaign::compare::RateChange| {
+            vec![
+                name.clone(),
+                rate.outcome.name().into(),
+                rate.detector.name().into(),
+                interval(&rate.baseline, 3),
+                interval(&rate.other, 3),
+                interval(&rate.difference, 3),
+            ]
+        };
+        row.rates.iter().map(line).collect()
+    };
+    rows.iter().zip(names).flat_map(of_row).collect()
+}
+
+fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
+    let footer = &comparisons.footer;
+    let detectors: Vec<&str> = footer.detectors.iter().map(|detector| detector.name()).collect();
+    let mut lines = vec![
+        footer.reading.clone(),
+        "Columns: last layer after the scale; overall with layers alike, the last one after the scale, the \
+         extra Linear included. Top2Diff: over every evaluated image, where runs say so; then over the images \
+         that faults hit, with an interval over images."
+            .into(),
+        format!(
+            "Protocol {}; detector {}; site {}. Ratios are taken under the range detector; nonfinite answers \
+             are left out of means.",
+            footer.protocol,
+            detectors.join(" and "),
+            footer.site,
+        ),
+        format!(
+            "{} They speak of faults in these images and this checkpoint, not of training. A ratio below 1 is \
+             worse; an interval that holds 1 shows no difference.",
+            comparisons.intervals.words()
+        ),
+    ];
+    if published {
+        lines.push(
+            "Published rows are ImageNet's, of other checkpoints, images and n; they have no intervals."
+                .into(),
+        );
+    }
+    lines.extend(comparisons.rows.iter().map(row_footer));
+    lines
+}
+
+/// What a reader must know of one row.
+fn row_footer(row: &Comparison) -> String {
+    let both = |values: [String; 2]| {
+        let [a, b] = values;
+        if a == b { a } else { format!("{a} and {b}") }
+    };
+    let nonfinite = overall(row, Weighting::Uniform, true).map_or_else(
+        || "no injections under the range detector".into(),
+        |i| format!("nonfinite answers under range {} and {}", i.nonfinite[0], i.nonfinite[1]),
+    );
+    let pairing = match row.pairing {
+        Pairing::Paired => "the same faults in both",
+        Pairing::Unpaired => "each its own faults",
+    };
+    let hashes = row.checkpoints.each_ref().map(|hash| hash.chars().take(12).collect::<String>());
+    format!(
+        "{} against {}: images {}, n {} a layer, {pairing}, seed {}, {nonfinite}; checkpoints {} and {}.",
+        row.models[1],
+        row.models[0],
+        both(row.images.map(|n| n.to_string())),
+        both(row.injections.map(|n| n.to_string())),
+        both(row.seeds.map(|seed| seed.to_string())),
+        hashes[0],
+        hashes[1],
+    )
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod census;
 mod comparison;
+mod goldeneye;
 mod models;
 mod run;
 mod similarity;
@@ -12,20 +13,63 @@ pub use bench::{inject_times_text, kernels_text, overhead_text};
 pub use census::census_text;
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
-pub use run::run_text;
+pub use run::{run_json, run_text};
 pub use similarity::similarity_text;
 pub use study::study_text;
 
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
+use std::str::FromStr;
+
+use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
+use comfy_table::{CellAlignment, Table, TableComponent};
+
+use crate::{Error, Result};
 
 use crate::campaign::compare::Improvement;
-use crate::campaign::statistics::Estimate;
+use crate::campaign::interval::Estimate;
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For a terminal.
+    #[default]
+    Text,
+    /// To be pasted into a page.
+    Markdown,
+    /// For machines.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Format> {
+        match name {
+            "text" => Ok(Format::Text),
+            "markdown" => Ok(Format::Markdown),
+            "json" => Ok(Format::Json),
+            other => {
+                Err(Error::usage(format!("unknown format '{other}'; known: text, markdown, json")))
+            }
+        }
+    }
+}
 
 /// A table in Markdown; all columns but the first are numbers.
 fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    table_as(Format::Markdown, header, rows)
+}
+
+/// A table as text or in Markdown; all columns but the first are numbers.
+fn table_as(format: Format, header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(ASCII_MARKDOWN).set_header(header.to_vec());
+    if format == Format::Text {
+        table.load_preset(NOTHING);
+        table.set_style(TableComponent::HeaderLines, '─');
+        table.set_style(TableComponent::MiddleHeaderIntersections, '─');
+    } else {
+        table.load_preset(ASCII_MARKDOWN);
+    }
+    table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row);
     }
@@ -37,17 +81,33 @@ fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.to_string()
 }
 
-/// `1.23 [1.01, 1.45]`, with `digits` behind the point.
+/// `1.23 [1.01, 1.45]`, with `digits` behind the point; the value alone where its interval isn't known.
 fn interval(estimate: &Estimate, digits: usize) -> String {
     let Estimate { value, low, high } = estimate;
+    if value.is_nan() {
+        return "–".into();
+    }
+    if low.is_nan() {
+        return format!("{value:.digits$}");
+    }
     format!("{value:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+/// As [`interval`], with three digits of the value whatever its size; for figures that may be tiny.
+fn any_size(estimate: &Estimate) -> String {
+    let Estimate { value, low, high } = *estimate;
+    if value == 0.0 || value.abs() >= 1e-2 || value.is_nan() {
+        interval(estimate, 4)
+    } else if low.is_nan() {
+        format!("{value:.2e}")
+    } else {
+        format!("{value:.2e} [{low:.2e}, {high:.2e}]")
+    }
 }
 
 /// A rate in percent.
 fn percent(estimate: &Estimate) -> String {
-    let times = |v| 100.0 * v;
-    let Estimate { value, low, high } = *estimate;
-    interval(&Estimate { value: times(value), low: times(low), high: times(high) }, 2)
+    interval(&estimate.times(100.0), 2)
 }
 
 /// A ratio and what it says.

@@ -1,60 +1,113 @@
-//! One campaign's table: a row a layer.
+//! One campaign's tables: its figures by layer, bit, channel or position, and the footer.
 
-use super::{interval, percent, table};
-use crate::Result;
-use crate::campaign::statistics::{Measure, Rates, delta_loss_quantiles, layer_mean};
-use crate::campaign::{Detector, Flips, Plan, Run, Stratify};
+use serde_json::{Value, json};
 
-/// A run as text: for each detector a row a layer, and the footer.
-pub fn run_text(run: &Run) -> Result<String> {
-    let manifest = &run.manifest;
+use super::goldeneye::{goldeneye_rows, goldeneye_text};
+use super::{Format, any_size, percent, table_as};
+use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
+use crate::campaign::statistics::Intervals;
+use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
+
+/// A run's figures as text or in Markdown: a table a detector, and the footer. Of a run by GoldenEye's
+/// protocol its own table, where the figures are those of layers.
+pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format) -> String {
+    let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
+    if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
+        return goldeneye_text(run);
+    }
     let mut text = String::new();
-    for detector in &manifest.plan.detectors {
+    for detector in [Detector::None, Detector::Range] {
+        let of_detector = || figures.iter().filter(|row| row.detector == detector);
+        if of_detector().next().is_none() {
+            continue;
+        }
         let delta_loss = match detector {
             Detector::Range => "mean ΔLoss",
             Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
         };
-        let header = ["layer", "shape", "masked %", "benign %", "SDC %", "nonfinite %", delta_loss];
-        let mut rows = Vec::new();
-        for (index, layer) in manifest.layers.iter().enumerate() {
-            let records = || run.of(index, *detector);
-            let rates = Rates::of(records());
-            let delta_loss = match detector {
-                Detector::Range => {
-                    let seed = manifest.plan.seed;
-                    let mean = layer_mean(run, index, *detector, Measure::DeltaLoss, seed)?;
-                    interval(&mean, 5)
-                }
-                Detector::None => {
-                    let values = delta_loss_quantiles(records()).values;
-                    values.map(|value| format!("{value:.2e}")).join(" / ")
-                }
-            };
-            rows.push(vec![
-                layer.name.clone(),
-                layer.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×"),
-                percent(&rates.masked),
-                percent(&rates.benign),
-                percent(&rates.sdc),
-                percent(&rates.nonfinite),
-                delta_loss,
-            ]);
-        }
-        text.push_str(&format!("Detector {}:\n\n{}\n\n", detector.name(), table(&header, rows)));
+        let header = [
+            "part",
+            "n",
+            "masked %",
+            "benign %",
+            "SDC %",
+            "nonfinite %",
+            "SDC-5 %",
+            "mean absolute Δp",
+            delta_loss,
+        ];
+        let rows = of_detector().map(|row| line(run, row)).collect();
+        text.push_str(&format!(
+            "Detector {}:\n\n{}\n\n",
+            detector.name(),
+            table_as(format, &header, rows)
+        ));
     }
+    let manifest = &run.manifest;
     text.push_str(&format!(
-        "{} {}, {}: {} at the site {}, {} images, seed {}; rates with Wilson's 95 % intervals, means \
-         with a bootstrap's over images.\nResults (SHA-256): {}\n",
+        "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
         manifest.provenance.model,
         manifest.head,
+        manifest.provenance.checkpoint.chars().take(12).collect::<String>(),
         manifest.device,
         faults(&manifest.plan),
         manifest.plan.site.name(),
         manifest.images.len(),
         manifest.plan.seed,
+        how.words(),
         run.results_sha256(),
     ));
-    Ok(text)
+    text
+}
+
+/// The same for machines.
+pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
+    let manifest = &run.manifest;
+    let is_goldeneye = manifest.plan.protocol == Protocol::Goldeneye;
+    json!({
+        "model": manifest.provenance.model,
+        "head": manifest.head,
+        "device": manifest.device,
+        "images": manifest.images.len(),
+        "plan": manifest.plan,
+        "intervals": how,
+        "figures": figures,
+        "goldeneye": is_goldeneye.then(|| goldeneye_rows(run)),
+        "results_sha256": run.results_sha256(),
+    })
+}
+
+fn line(run: &Run, figures: &Figures) -> Vec<String> {
+    let layer = figures.layer.as_deref().unwrap_or("all layers");
+    let part = match figures.part {
+        Part::Layer {} => {
+            let mut layers = run.manifest.layers.iter();
+            let shape = layers.find(|row| row.name == layer).map(|row| row.shape.iter());
+            let sizes: Vec<String> = shape.into_iter().flatten().map(usize::to_string).collect();
+            format!("{layer} {}", sizes.join("×"))
+        }
+        Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
+        Part::Bit { bit } => format!("{layer}, bit {bit}"),
+        Part::Channel { channel } => format!("{layer}, channel {channel}"),
+        Part::Position { row, column } => format!("{layer}, row {row}, column {column}"),
+    };
+    let rates = &figures.rates;
+    vec![
+        part,
+        rates.records.to_string(),
+        percent(&rates.masked),
+        percent(&rates.benign),
+        percent(&rates.sdc),
+        percent(&rates.nonfinite),
+        percent(&rates.sdc5),
+        any_size(&figures.delta_p),
+        match &figures.delta_loss {
+            DeltaLoss::Mean(mean) => any_size(mean),
+            DeltaLoss::Quantiles(quantiles) => {
+                quantiles.values.map(|value| format!("{value:.2e}")).join(" / ")
+            }
+        },
+    ]
 }
 
 /// What was injected, in words.

@@ -82,7 +82,7 @@ fn improvement_row(name: &str, comparison: &Comparison) -> Vec<String> {
         comparison.last_layer.as_ref().map_or_else(none, ratio),
         overall(true),
         overall(false),
-        interval(&comparison.top2diff, 2),
+        interval(&comparison.top2diff.injected, 2),
     ]
 }
 
@@ -118,7 +118,7 @@ fn footer(study: &Study) -> Vec<String> {
         ));
     }
     lines.push(
-        "Intervals (95 %, cluster bootstrap over images; Wilson's where nothing was seen) cover \
+        "Intervals (95 %; Wilson's for rates, a bootstrap over images, BCa, for the rest) cover \
          the sampling of faults on these images and weights, not training: one training seed. \
          Repeat with --seed to see how much training moves the figures."
             .into(),

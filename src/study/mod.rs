@@ -15,9 +15,8 @@ use serde::Serialize;
 pub use inputs::{Inputs, SourceImages, folder_sources};
 
 use crate::campaign::compare::{Comparison, compare};
-use crate::campaign::statistics::{
-    Estimate, Measure, Scope, Weighting, last_layer, layer_mean, network_mean,
-};
+use crate::campaign::interval::Estimate;
+use crate::campaign::statistics::{Intervals, Measure, Scope, last_layer, select};
 use crate::campaign::{
     Campaign, Detector, Golden, Outcome, Plan, Provenance, Ranges, Run, golden, layers,
 };
@@ -281,6 +280,7 @@ fn inject(
         data: inputs.test.dataset.fingerprint(),
         evaluated: trained.goldens.len(),
         right: trained.goldens.iter().filter(|golden| golden.is_right()).count(),
+        top2diff: golden::mean_top2diff(&trained.goldens),
     };
     let run = Run::new(&campaign, provenance, records);
     if let Some(folder) = &options.folder {
@@ -294,12 +294,12 @@ fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]
     let right = goldens.iter().filter(|g| g.is_right()).count();
     let top2diff: f64 = common.iter().map(|image| goldens[*image].judged.top2diff).sum();
     let all = Scope::ALL.layers(run);
-    let over_layers =
-        |detector, measure| network_mean(run, &all, detector, measure, Weighting::Uniform, seed);
+    let how = Intervals::new(seed);
+    let over_layers = |detector, measure| select(run, all.clone(), detector).mean(measure, &how);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)
             .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;
-        layer_mean(run, layer, Detector::Range, Measure::DeltaLoss, seed)
+        select(run, vec![layer], Detector::Range).mean(Measure::DeltaLoss, &how)
     };
     Ok(Row {
         start: trained.start,

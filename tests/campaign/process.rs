@@ -141,8 +141,9 @@ fn kinds_of_campaigns_have_flags() {
     let place = place();
     let run = |flags: &str| place.json(&format!("{INJECT} --verify 5 {flags}"));
     let names = |run: &serde_json::Value| -> Vec<String> {
-        let layers = run["layers"].as_array().unwrap();
-        layers.iter().map(|layer| layer["layer"].as_str().unwrap().to_string()).collect()
+        let figures = run["figures"].as_array().unwrap().iter();
+        // Those of the whole network are of no layer.
+        figures.filter_map(|row| row["layer"].as_str()).map(str::to_string).collect()
     };
     let weights = run("--site weight --injections 5 --layer *bn*");
     assert!(names(&weights).contains(&"layer2.0.bn1.running_var".to_string()));
@@ -152,7 +153,7 @@ fn kinds_of_campaigns_have_flags() {
     fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nconv1,3,1,2,3,30\n")
         .unwrap();
     let listed = run("--faults list.csv --detector none");
-    assert_eq!(names(&listed), ["conv1"]);
+    assert!(names(&listed).iter().all(|name| name == "conv1") && !names(&listed).is_empty());
     fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nconv1,99,1,2,3,30\n")
         .unwrap();
     place.fails(&format!("{INJECT} --faults list.csv"), 2, &["names image 99"]);

@@ -1,7 +1,7 @@
 //! What others read: exported rows, the store's tables, the page that explains both, and the example that
 //! uses the library.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use flipside::campaign::{FaultList, write_csv, write_parquet};
@@ -129,8 +129,11 @@ fn rows_say_where() {
         for (at, record) in run.records.iter().enumerate() {
             let layer = &campaign.layers()[record.layer];
             let element = elements[at].unwrap();
-            let sizes: Vec<usize> =
-                shapes[at].split('x').map(|size| size.parse().unwrap()).collect();
+            let sizes: Vec<usize> = shapes[at]
+                .split('x')
+                .filter(|size| !size.is_empty())
+                .map(|size| size.parse().unwrap())
+                .collect();
             assert!(element < sizes.iter().product());
             if let Some(parameter) = &layer.parameter {
                 assert_eq!(sizes, parameter.shape);
@@ -179,51 +182,47 @@ fn rows_of_a_list_say_where() {
     assert_eq!(of("flip_mask"), ["40000000", "00400000", "40000000"]);
 }
 
-/// The first cells of the tables below a heading of the page, less their code marks.
-fn explained(page: &str, heading: &str) -> HashSet<String> {
+/// The page's first cells of the table below `heading`, less their code marks.
+fn explained(heading: &str) -> BTreeSet<String> {
+    let page = fs::read_to_string(crate::root().join("docs/reading-results.md")).unwrap();
     let from = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no '{heading}'"));
     let part = &page[from + heading.len() + 2..];
     let part = &part[..part.find("\n#").unwrap_or(part.len())];
     let cells = part.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    cells.flat_map(|cell| cell.split(", ")).map(|name| name.replace('`', "")).collect()
+    cells.skip(1).flat_map(|cell| cell.split(", ")).map(|name| name.replace('`', "")).collect()
 }
 
-#[test]
-fn the_page_explains_every_column_and_table() {
-    let page = fs::read_to_string(crate::root().join("docs/reading-results.md")).unwrap();
-    let run = Bench::new(Head::Baseline).run(Plan::new(6, 2));
-    let known = explained(&page, "## Columns");
-    let heading = csv_table(&run).0;
-    for name in &heading {
-        assert!(known.contains(name), "docs/reading-results.md doesn't explain the column {name}");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run.sqlite");
-    run.save(&path).unwrap();
-    let connection = rusqlite::Connection::open(&path).unwrap();
+/// The page has each table of a store, and of each all columns and no other.
+pub fn assert_explained(store: &Path) {
+    let connection = rusqlite::Connection::open(store).unwrap();
     let list = |sql: &str| -> Vec<String> {
         let mut query = connection.prepare(sql).unwrap();
         query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    let tables = list("SELECT name FROM sqlite_master WHERE type = 'table'");
-    assert!(tables.len() >= 5);
-    for table in tables {
-        let known = explained(&page, &format!("### `{table}`"));
-        let columns = list(&format!("SELECT name FROM pragma_table_info('{table}')"));
-        for column in &columns {
-            assert!(known.contains(column), "docs/reading-results.md: {table} lacks {column}");
-        }
-        if table != "manifest" {
-            for name in known.iter().filter(|name| !columns.contains(name)) {
-                panic!("docs/reading-results.md: there is no column {name} in {table}");
-            }
+    for table in list("SELECT name FROM sqlite_schema WHERE type = 'table'") {
+        let names = match table.as_str() {
+            "manifest" => list("SELECT key FROM manifest"),
+            table => list(&format!("SELECT name FROM pragma_table_info('{table}')")),
+        };
+        // A store that holds a census alone has an empty one.
+        if !names.is_empty() {
+            assert_eq!(
+                explained(&format!("### `{table}`")),
+                names.into_iter().collect(),
+                "{table}"
+            );
         }
     }
-    let keys = list("SELECT key FROM manifest");
-    let known = explained(&page, "### `manifest`");
-    for key in keys {
-        assert!(known.contains(&key), "docs/reading-results.md: manifest lacks {key}");
-    }
+}
+
+#[test]
+fn the_page_explains_columns_and_tables() {
+    let run = Bench::new(Head::Baseline).run(Plan::new(6, 2));
+    assert_eq!(explained("## Columns"), csv_table(&run).0.into_iter().collect());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    run.save(&path).unwrap();
+    assert_explained(&path);
 }
 
 #[test]
@@ -235,11 +234,13 @@ fn the_example_runs() {
     let names: Vec<&str> = run.manifest.layers.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(names, ["conv1", "conv2", "fc"]);
     assert_eq!(run.records.len(), 3 * 200 * 2);
-    for layer in 0..names.len() {
-        let records = || run.of(layer, Detector::None);
-        let share = |outcome: Outcome| records().filter(|r| r.effect.outcome == outcome).count();
-        assert!(share(Outcome::Masked) < 200 && share(Outcome::Sdc) > 0, "{}", names[layer]);
-    }
+    let share = |layer: usize, outcome: Outcome| {
+        run.of(layer, Detector::None).filter(|r| r.effect.outcome == outcome).count()
+    };
+    // Faults before a ReLU are often masked, those of the last layer never.
+    let masked: Vec<usize> = (0..3).map(|layer| share(layer, Outcome::Masked)).collect();
+    assert!(masked[0] > 50 && masked[0] < 200 && masked[1] < 200 && masked[2] == 0, "{masked:?}");
+    assert!(share(2, Outcome::Sdc) > 0);
     // A file of another network is refused by name.
     let path: &Path = &folder.path().join("other.safetensors");
     let bench = Bench::new(Head::Baseline);

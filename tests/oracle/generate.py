@@ -1,4 +1,4 @@
-"""Writes the fixtures of tests/fixtures/pytorch; see README.md. A quarter of an hour on two cores."""
+"""Writes the fixtures of tests/fixtures/pytorch; see README.md. Half an hour on two cores."""
 
 import argparse
 import json
@@ -7,6 +7,8 @@ import pathlib
 import torch
 
 import figures
+import flips
+import goldeneye
 import modules
 import networks
 import ops
@@ -64,7 +66,8 @@ def network(backbone, head):
 
 # The keys of objects whose entries, and of lists whose items, have a line each: diffs stay readable.
 OPEN = {"", "training"}
-ROWS = {"parameters", "buffers", "cases", "fills", "words", "figures"}
+ROWS = {"parameters", "buffers", "cases", "fills", "words", "figures", "flips",
+        "golden", "layers", "injections", "losses"}
 
 
 def rendered(value, key=""):
@@ -86,7 +89,7 @@ def main():
     home = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "pytorch"
     parser.add_argument("--out", type=pathlib.Path, default=home)
     parser.add_argument("--threads", type=int, default=2)
-    parts = ["formula", "ops", "modules", "networks"]
+    parts = ["formula", "ops", "modules", "networks", "flips", "goldeneye"]
     parser.add_argument("--only", choices=parts)
     parser.add_argument("--backbones", nargs="+", default=networks.BACKBONES, choices=networks.BACKBONES)
     args = parser.parse_args()
@@ -99,6 +102,12 @@ def main():
         write(args.out / "ops.json", {"cases": ops.cases()})
     if "modules" in wanted:
         write(args.out / "modules.json", {"cases": modules.cases()})
+    if "flips" in wanted:
+        for backbone in (name for name in args.backbones if name in flips.SIDES):
+            for head in networks.HEADS:
+                write(args.out / "flips" / f"{backbone}-{head}.json", flips.case(backbone, head))
+    if "goldeneye" in wanted:
+        write(args.out / "goldeneye.json", goldeneye.cases())
     if "networks" in wanted:
         for backbone in args.backbones:
             for head in networks.HEADS:

@@ -49,6 +49,7 @@ impl Features {
     pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
         let Features { tape, weights, logits, idle, histogram } = self;
+        let idle = &*idle;
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let borrowed = || match lock().pop() {
             Some(execution) => Ok(execution),
@@ -69,11 +70,11 @@ impl Features {
         histogram.add(|unit, tally| {
             let mut execution = borrowed()?;
             let (mut shots, mut rows) = (Vec::new(), Vec::new());
-            for start in (0..clean.len()).step_by(IMAGES) {
+            for (part, clean) in clean.chunks(IMAGES).enumerate() {
                 shots.clear();
                 rows.clear();
-                for image in start..clean.len().min(start + IMAGES) {
-                    let input = &clean[image].input;
+                for (image, clean) in clean.iter().enumerate() {
+                    let (image, input) = (part * IMAGES + image, &clean.input);
                     for bit in 0..BITS {
                         let after = flipped(input[unit], bit);
                         for (detectors, seen) in seen(&census.detectors, after, census.max[0]) {

@@ -126,10 +126,10 @@ impl LastWeights {
                 for (clean, answer) in clean.iter().zip(&answers) {
                     let sum = golden_sum(clean, class, row, Some(bias[class]))?;
                     let exchange = Exchange { answer, class, detectors: count };
-                    for bit in 0..BITS {
+                    (0..BITS).for_each(|bit| {
                         exchange
                             .count(tally, bit, |detector| tail.logit(sum + biases[detector][bit]));
-                    }
+                    });
                 }
                 Ok(())
             })?;

@@ -15,7 +15,7 @@ use crate::tape::Tape;
 use crate::tensor::Map;
 
 /// Where a model and its data come from; the caller knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Name of the backbone.
     pub model: String,
@@ -26,6 +26,8 @@ pub struct Provenance {
     /// Images that were run fault-free to find those that faults hit, and how many of them were right.
     pub evaluated: usize,
     pub right: usize,
+    /// Mean Top2Diff of all of these images, [`crate::campaign::golden::mean_top2diff`].
+    pub top2diff: Option<f64>,
 }
 
 /// A layer, as a manifest has it.
@@ -56,16 +58,6 @@ impl LayerRow {
     /// Whether it is a parameter.
     pub fn is_parameter(&self) -> bool {
         self.kind == "parameter"
-    }
-
-    /// One image's output.
-    pub fn map(&self) -> Option<Map> {
-        match self.shape[..] {
-            [channels, height, width] if !self.is_parameter() => {
-                Some(Map::new(height, width, channels))
-            }
-            _ => None,
-        }
     }
 
     /// The sizes of what elements at a site count, the slowest first: channels, height and width of a map,

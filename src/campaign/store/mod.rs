@@ -350,7 +350,7 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
             serde_json::to_string(&layer.shape).map_err(to_sql)?,
             serde_json::to_string(&layer.input_shape).map_err(to_sql)?,
             layer.macs as i64,
-            layer.range.filter(|range| range.is_finite()),
+            layer.range,
             layer.variant,
         ])?;
     }

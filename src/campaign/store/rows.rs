@@ -105,7 +105,10 @@ fn cells(
         image.map_or(Cell::None, |row| text(&row.path)),
         int(image.map(|row| u64::from(row.label))),
         Cell::Int(record.flips.into()),
-        shape.map_or(Cell::None, |sizes| text(&sizes_text(sizes))),
+        // A scalar has none.
+        shape
+            .filter(|sizes| !sizes.is_empty())
+            .map_or(Cell::None, |sizes| text(&sizes_text(sizes))),
         int(place.map(|place| place.element)),
         int(at.map(|at| at[0])),
         int(at.map(|at| at[1])),

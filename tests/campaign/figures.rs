@@ -1,0 +1,250 @@
+//! A run's figures taken apart, and several runs compared at once.
+
+use flipside::campaign::bootstrap::Unit;
+use flipside::campaign::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::campaign::compare::{Comparisons, Pairing, compare_all};
+use flipside::campaign::interval::{Confidence, RateInterval};
+use flipside::campaign::{Flips, Stratify};
+use flipside::report::{Format, comparison_text, run_json, run_text};
+
+use super::*;
+
+fn apart(run: &Run, by: By, layer: Option<&str>) -> Vec<Figures> {
+    breakdown(run, by, layer, &[Detector::None, Detector::Range], &Intervals::new(1)).unwrap()
+}
+
+/// The share of records with an outcome, counted.
+fn share(records: &[&Record], outcome: Outcome) -> f64 {
+    let found = records.iter().filter(|record| record.effect.outcome == outcome).count();
+    found as f64 / records.len() as f64
+}
+
+fn near(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-12, "{a} {b}");
+}
+
+/// Every way of taking a layer apart has each of its records in one part, with the rates that counting gives.
+#[test]
+fn parts_are_counted() {
+    let run = Bench::new(GUIDED).run(Plan::new(8, 120));
+    let layer = &run.manifest.layers[1];
+    let [_, height, width] = layer.shape[..] else { panic!("a map has three sizes") };
+    for by in [By::Layer, By::Bit, By::Channel, By::Position] {
+        let parts = apart(&run, by, Some(&layer.name));
+        for detector in [Detector::None, Detector::Range] {
+            let of_detector = || parts.iter().filter(|part| part.detector == detector);
+            assert_eq!(of_detector().map(|part| part.rates.records).sum::<u64>(), 120, "{by:?}");
+            for part in of_detector() {
+                let is_in = |record: &&Record| {
+                    let element = record.place.unwrap().element as usize;
+                    let [channel, pixel] = [element / (height * width), element % (height * width)];
+                    match part.part {
+                        Piece::Bit { bit } => record.mask() == Some(1 << bit),
+                        Piece::Channel { channel: of } => channel == of,
+                        Piece::Position { row, column } => pixel == row * width + column,
+                        _ => true,
+                    }
+                };
+                let records: Vec<&Record> = run.of(1, detector).filter(is_in).collect();
+                assert_eq!(part.layer.as_ref(), Some(&layer.name));
+                assert_eq!(part.rates.records, records.len() as u64);
+                near(part.rates.sdc.value, share(&records, Outcome::Sdc));
+                near(part.rates.masked.value, share(&records, Outcome::Masked));
+                let is_mean = matches!(part.delta_loss, DeltaLoss::Mean(_));
+                assert_eq!(is_mean, detector == Detector::Range);
+            }
+        }
+    }
+}
+
+/// The network's figures are weighted sums of the layers', the last one counted after the scale.
+#[test]
+fn networks_are_weighted_sums() {
+    let run = Bench::new(GUIDED).run(Plan::new(8, 60));
+    let rows = apart(&run, By::Layer, None);
+    let layers = &run.manifest.layers;
+    let rate = |layer: usize| rows[layer].rates.sdc.value;
+    assert_eq!(rows.len(), 2 * (layers.len() + 3));
+    let counted: Vec<usize> =
+        (0..layers.len()).filter(|layer| layers[*layer].part != Part::LastLayer).collect();
+    for (index, weighting) in Weighting::ALL.into_iter().enumerate() {
+        let row = &rows[layers.len() + index];
+        assert_eq!((row.part, &row.layer), (Piece::Network { weighting }, &None));
+        let sum = |of: &dyn Fn(usize) -> f64| -> f64 { counted.iter().map(|l| of(*l)).sum() };
+        let expected =
+            sum(&|l| weighting.of(&layers[l]) * rate(l)) / sum(&|l| weighting.of(&layers[l]));
+        near(row.rates.sdc.value, expected);
+        assert!(row.rates.sdc.holds(expected));
+    }
+    // Bits of the whole network are of the same layers, alike.
+    let bits = apart(&run, By::Bit, None);
+    let records: u64 =
+        bits.iter().filter(|b| b.detector == Detector::None).map(|b| b.rates.records).sum();
+    assert_eq!(records, 60 * counted.len() as u64);
+}
+
+/// 40 injections over 32 strata: eight bits have two, which count half each.
+#[test]
+fn strata_are_evened_out() {
+    let plan = Plan { stratify: Stratify::Bit, ..Plan::new(8, 40) };
+    let run = Bench::new(Head::Baseline).run(plan);
+    let row = &apart(&run, By::Layer, Some("fc"))[0];
+    let mut by_bit: Vec<Vec<f64>> = vec![Vec::new(); 32];
+    for record in run.of(6, Detector::None) {
+        let event = f64::from(u8::from(record.effect.outcome == Outcome::Sdc));
+        by_bit[record.mask().unwrap().trailing_zeros() as usize].push(event);
+    }
+    assert_eq!(by_bit.iter().filter(|events| events.len() == 2).count(), 8);
+    let mean = |events: &Vec<f64>| events.iter().sum::<f64>() / events.len() as f64;
+    near(row.rates.sdc.value, by_bit.iter().map(mean).sum::<f64>() / 32.0);
+    assert!(row.rates.sdc.value > 0.0);
+}
+
+#[test]
+fn what_can_t_be_told_apart_is_refused() {
+    let bench = Bench::new(Head::Baseline);
+    let (two_bits, two_values) =
+        (Plan { bits: 2, ..Plan::new(8, 4) }, Plan { flips: Flips::Count(2), ..Plan::new(8, 4) });
+    let how = Intervals::new(1);
+    let refused = |run: &Run, by, layer, detector| {
+        breakdown(run, by, layer, &[detector], &how).unwrap_err().to_string()
+    };
+    let run = bench.run(two_bits);
+    assert!(refused(&run, By::Bit, None, Detector::None).contains("told apart"));
+    assert!(breakdown(&run, By::Channel, None, &[Detector::None], &how).is_ok());
+    let run = bench.run(two_values);
+    assert!(refused(&run, By::Channel, None, Detector::None).contains("told apart"));
+    assert!(refused(&run, By::Layer, Some("conv9"), Detector::None).contains("layer1.0.conv1"));
+    let run = bench.run(Plan { detectors: vec![Detector::None], ..Plan::new(8, 4) });
+    assert!(refused(&run, By::Layer, None, Detector::Range).contains("no detector 'range'"));
+}
+
+/// More confidence, and Clopper and Pearson, make wider intervals around the same values.
+#[test]
+fn intervals_are_as_asked() {
+    let run = Bench::new(Head::Baseline).run(Plan::new(8, 100));
+    let of = |how: &Intervals| {
+        let rows = breakdown(&run, By::Layer, Some("fc"), &[Detector::Range], how).unwrap();
+        let DeltaLoss::Mean(loss) = rows[0].delta_loss else { panic!("a mean under range") };
+        [rows[0].rates.sdc, loss]
+    };
+    let plain = Intervals::new(1);
+    let wider = Intervals { confidence: Confidence::new(0.999).unwrap(), ..plain };
+    let exact = Intervals { rates: RateInterval::ClopperPearson, ..plain };
+    let width = |e: Estimate| e.high - e.low;
+    let [narrow, wide] = [of(&plain), of(&wider)];
+    for (narrow, wide) in narrow.into_iter().zip(wide) {
+        assert!(narrow.value == wide.value && width(narrow) < width(wide));
+    }
+    assert!(width(of(&exact)[0]) > width(narrow[0]));
+    let injections = of(&Intervals { unit: Unit::Injections, ..plain });
+    near(injections[1].value, narrow[1].value);
+    assert!(width(injections[1]) != width(narrow[1]));
+}
+
+#[test]
+fn runs_are_reported() {
+    let run = Bench::new(GUIDED).run(Plan::new(8, 20));
+    let how = Intervals::new(1);
+    let figures = apart(&run, By::Layer, None);
+    let markdown = run_text(&run, &figures, &how, Format::Markdown);
+    for part in [
+        "Detector none",
+        "Detector range",
+        "| backbone.conv1 4×16×16 ",
+        "weight: MACs",
+        "hold 95 %",
+        "seed 8",
+    ] {
+        assert!(markdown.contains(part), "{part} in\n{markdown}");
+    }
+    assert!(!run_text(&run, &figures, &how, Format::Text).contains("|--"));
+    let json = run_json(&run, &figures, &how);
+    let rows = json["figures"].as_array().unwrap();
+    assert_eq!(rows.len(), figures.len());
+    assert_eq!(rows[0]["rates"]["sdc"]["value"], figures[0].rates.sdc.value);
+    assert_eq!(json["intervals"]["confidence"], 0.95);
+    let bits = run_json(&run, &apart(&run, By::Bit, Some("conv1")), &how);
+    assert!(bits["figures"][0]["bit"].as_u64().unwrap() < 32);
+}
+
+fn all(pairs: &[[&Run; 2]], pairing: Pairing) -> flipside::Result<Comparisons> {
+    compare_all(pairs, pairing, &Intervals::new(8))
+}
+
+/// The published table's columns, and everything that its reader must be told.
+#[test]
+fn several_runs_are_compared_at_once() {
+    let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
+    let (mut a, mut b) = (a.run(Plan::new(8, 40)), b.run(Plan::new(8, 40)));
+    let same = a.clone();
+    a.manifest.provenance.model = "resnet18".into();
+    b.manifest.provenance.model = "resnet18".into();
+    b.manifest.provenance.right = 8;
+    b.manifest.provenance.top2diff = Some(24.5);
+    b.manifest.provenance.checkpoint = "0123456789abcdef".into();
+    let comparisons = all(&[[&a, &b], [&a, &same]], Pairing::Paired).unwrap();
+    let [first, second] = &comparisons.rows[..] else { panic!("two rows") };
+    let [before, after] = first.accuracy.unwrap();
+    near(before, 700.0 / 9.0);
+    near(after, 800.0 / 9.0);
+    near(first.top2diff.evaluated.unwrap(), 4.5);
+    assert_eq!(first.overall.len(), 6);
+    assert_eq!(first.published.as_ref().unwrap().last_layer, 2.87);
+    assert!(second.published.is_none() && second.backbone_last_layer.is_none());
+    assert_eq!(first.last_layer, compare(&a, &b).unwrap().last_layer);
+    // fc of the baseline against the text-guided model's own fc, an Embedding.
+    let mean = |run: &Run, layer: usize| {
+        let select = select(run, vec![layer], Detector::Range);
+        select.mean(Measure::DeltaLoss, &Intervals::new(1)).unwrap().value
+    };
+    near(first.backbone_last_layer.unwrap().ratio.value, mean(&a, 6) / mean(&b, 6));
+
+    let text = comparison_text(&comparisons, Format::Markdown);
+    for part in [
+        "77.78 → 88.89",
+        "69.60 → 69.68",
+        "2.87",
+        "published formulas",
+        "our reading",
+        "Protocol strict",
+        "detector none and range",
+        "site output",
+        "images 7",
+        "n 40 a layer",
+        "seed 8",
+        "0123456789ab.",
+        "nonfinite",
+        "weight: neurons",
+        "weight: MACs",
+        "without the extra Linear",
+        "hold 95 %",
+        "last layer, before the scale",
+        "backbone's own last Linear",
+    ] {
+        assert!(text.contains(part), "'{part}' in\n{text}");
+    }
+    assert!(!comparison_text(&comparisons, Format::Text).contains('|'));
+    let json = serde_json::to_value(&comparisons).unwrap();
+    assert_eq!(json["rows"][0]["published"]["top2diff"], 3.07);
+    assert_eq!(json["footer"]["detectors"][1], "range");
+
+    assert!(all(&[], Pairing::Paired).unwrap_err().to_string().contains("another run"));
+}
+
+/// Runs of two seeds have nothing in common but their layers: refused as a pair, and not the same figure as
+/// one.
+#[test]
+fn faults_of_their_own_are_compared_unpaired() {
+    let bench = Bench::new(Head::Baseline);
+    let (a, b) = (bench.run(Plan::new(8, 60)), bench.run(Plan::new(9, 80)));
+    let refused = all(&[[&a, &b]], Pairing::Paired).unwrap_err().to_string();
+    assert!(refused.contains("seeds differ (8 and 9); --unpaired"), "{refused}");
+    let row = &all(&[[&a, &b]], Pairing::Unpaired).unwrap().rows[0];
+    assert_eq!((row.seeds, row.injections), ([8, 9], [60, 80]));
+    let ratio = row.last_layer.unwrap().ratio;
+    assert!(ratio.low < 1.0 && 1.0 < ratio.high, "{ratio:?}");
+    // Even of one run with itself, whose pairs have the ratio 1 without any doubt.
+    let ratio = all(&[[&a, &a]], Pairing::Unpaired).unwrap().rows[0].last_layer.unwrap().ratio;
+    assert!(ratio.value == 1.0 && ratio.low < 1.0 && 1.0 < ratio.high, "{ratio:?}");
+}
