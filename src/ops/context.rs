@@ -44,7 +44,7 @@ pub struct Forward<'a> {
     pub device_steps: &'a [DeviceStep],
     /// Whether the CPU may use every core for this one pass.
     pub parallel: bool,
-    /// The first parameter as the CPU's matrix products like it best ([`super::pack_weight`]), if there is
+    /// The first parameter as the CPU's matrix products like it best (`ops::pack_weight`), if there is
     /// such a copy.
     pub packed: Option<&'a [f32]>,
     pub inputs: &'a [Tensor],

@@ -5,7 +5,7 @@
 //! 2. Fault-free answers: label, top-1, loss, Top2Diff.
 //! 3. Images: a fifth of the validation set ([`validation_fifth`]), of which those that are right with
 //!    Top2Diff > 0; each injection draws one of them, with replacement.
-//! 4. Sites: outputs of the Conv2d and Linear modules that forward hooks see ([`layers`]); so not of
+//! 4. Sites: outputs of the Conv2d and Linear modules that forward hooks see ([`layers()`]); so not of
 //!    Swin V2's qkv and proj, but of its cpb_mlp, and the text-guided head before the scale. One bit of one
 //!    neuron, both uniform.
 //! 5. The range detector is always on, on the faulted value alone.
