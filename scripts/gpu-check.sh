@@ -14,6 +14,9 @@ device=${1:-cuda}
 out=${FOLDER:-gpu-check}
 python=${PYTHON:-python3}
 
+if [ -f bundle/tests.gz ]; then
+    gunzip --force bundle/flipside.gz bundle/tests.gz || exit 1
+fi
 [ -x bundle/tests ] || { echo "gpu-check: there is no bundle; run scripts/bundle.sh" >&2; exit 1; }
 # Where libcublas may lie beside a CUDA toolkit or NVIDIA's wheels (cu13: since CUDA 13).
 for folder in "${CUDA_HOME:-/usr/local/cuda}/lib64" \
