@@ -201,7 +201,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let (Some(path), None) = (&path, args.exhaustive) {
         check_store(path, args.resume)?; // now rather than after the evaluation
     }
-    let stop = stop_flag()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     let loaded = args.model.load(&device)?;
@@ -240,6 +239,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
         boxes => boxes,
     };
+    // From here on there is something to keep; before, ctrl-C ends the program at once.
+    let stop = stop_flag()?;
     let records = match &path {
         None => {
             let records = Mutex::new(Vec::new());

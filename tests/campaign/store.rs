@@ -254,6 +254,31 @@ fn damaged_stores_are_refused() {
     assert!(open_error(&folder.path().join("no")).contains("No such file"));
 }
 
+/// A batch that fails leaves nothing of itself, not even the half of an injection, and nothing is written
+/// behind it.
+#[test]
+fn a_batch_that_fails_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.sqlite");
+    let bench = Bench::new(Head::Baseline);
+    let plan = Plan::new(6, 6);
+    let (manifest, records) = (bench.manifest(plan.clone()), bench.records(plan.clone()));
+    let store = Store::create(&path, &manifest, Shard::WHOLE).unwrap();
+    store.take(&records[..4]).unwrap();
+    assert_eq!(store.records(&manifest).unwrap().len(), 4);
+    // The second is there already: the first, half of an injection, must go with it.
+    let first = store.take(&[records[4], records[0]]).unwrap_err().to_string();
+    assert!(first.contains("run.sqlite") && first.contains("UNIQUE"), "{first}");
+    assert_eq!(store.take(&records[6..8]).unwrap_err().to_string(), first);
+    assert_eq!(store.finish(true).unwrap_err().to_string(), first);
+    let (store, work) = Store::resume(&path, &manifest, Shard::WHOLE).unwrap();
+    assert_eq!(work.done.len(), 2);
+    drop(store);
+    assert!(open_error(&path).contains("isn't finished"));
+    bench.part(&path, &plan, Shard::WHOLE, usize::MAX, Strategy::Boxes);
+    assert_eq!(Run::open(&path).unwrap().results_sha256(), bench.run(plan).results_sha256());
+}
+
 /// A sink's error is the run's.
 #[test]
 fn a_sink_that_fails_ends_the_run() {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
 
 use super::manifest::{image_list, instruction_set};
-use super::{Provenance, failed, lock, open, schema, to_sql};
+use super::{Provenance, failed, is_empty, lock, open, schema, to_sql};
 use crate::campaign::exhaustive::{BITS, Census, Exhaustive, Histogram, octave_edges};
 use crate::campaign::plan::Labels;
 use crate::campaign::ranges::Detector;
@@ -70,7 +70,7 @@ impl Census {
     /// A file that isn't a store, holds this census already, or a campaign with another model's weights or
     /// data.
     pub fn check_store(mode: &str, provenance: &Provenance, path: &Path) -> Result<()> {
-        if !path.exists() {
+        if is_new(path)? {
             return Ok(());
         }
         let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -83,7 +83,7 @@ impl Census {
     /// # Errors
     /// Those of [`Census::check_store`]; what the disk says.
     pub fn save(&self, path: &Path, manifest: &CensusManifest) -> Result<()> {
-        let is_new = !path.exists();
+        let is_new = is_new(path)?;
         let connection = if is_new {
             Connection::open(path).map_err(|error| failed(path, error))?
         } else {
@@ -129,6 +129,11 @@ impl Census {
         };
         fill().map_err(|error| failed(path, error))
     }
+}
+
+/// Whether there is no file, or one that a run left empty that was killed.
+fn is_new(path: &Path) -> Result<bool> {
+    Ok(!path.exists() || is_empty(path)?)
 }
 
 fn check(path: &Path, connection: &Connection, mode: &str, provenance: &Provenance) -> Result<()> {

@@ -48,6 +48,9 @@ struct Writer {
     connection: Connection,
     /// When the transaction that is open began.
     open: Option<Instant>,
+    /// What the first write that failed said. Nothing is written after it: half of a batch may hold half of
+    /// an injection.
+    broken: Option<String>,
 }
 
 /// A campaign that was run: what, and what came out.
@@ -147,7 +150,12 @@ impl Store {
             connection.execute_batch("COMMIT")
         };
         fill().map_err(|error| failed(path, error))?;
-        Ok(Store { path: path.into(), writer: Mutex::new(Writer { connection, open: None }) })
+        Ok(Store::of(path, connection))
+    }
+
+    fn of(path: &Path, connection: Connection) -> Store {
+        let writer = Writer { connection, open: None, broken: None };
+        Store { path: path.into(), writer: Mutex::new(writer) }
     }
 
     /// Opens a store to go on with the part `shard` of the campaign of `manifest`; says what of it is done.
@@ -178,9 +186,7 @@ impl Store {
             )));
         }
         let done = read_done(&connection).map_err(|error| failed(path, error))?;
-        let store =
-            Store { path: path.into(), writer: Mutex::new(Writer { connection, open: None }) };
-        Ok((store, Work { shard, done }))
+        Ok((Store::of(path, connection), Work { shard, done }))
     }
 
     /// Ends the transaction that is open, and notes whether the shard is whole.
@@ -188,13 +194,10 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn finish(self, complete: bool) -> Result<()> {
-        let mut writer = self.writer();
-        let mut finish = || -> rusqlite::Result<()> {
-            writer.begin()?;
+        self.write(|writer| {
             writer.connection.execute("UPDATE shards SET complete = ?1", [complete])?;
             writer.commit()
-        };
-        finish().map_err(|error| failed(&self.path, error))
+        })
     }
 
     /// Every record that was written, sorted.
@@ -202,9 +205,28 @@ impl Store {
     /// # Errors
     /// What the file says.
     pub fn records(&self, manifest: &Manifest) -> Result<Vec<Record>> {
+        self.write(Writer::commit)?;
+        read_records(&self.path, &self.writer().connection, manifest)
+    }
+
+    /// Writes inside a transaction. After a write that failed every other one says the same.
+    fn write(&self, write: impl FnOnce(&mut Writer) -> rusqlite::Result<()>) -> Result<()> {
         let mut writer = self.writer();
-        writer.commit().map_err(|error| failed(&self.path, error))?;
-        read_records(&self.path, &writer.connection, manifest)
+        if let Some(detail) = &writer.broken {
+            return Err(Error::file(&self.path, detail.clone()));
+        }
+        let written = match writer.begin() {
+            Ok(()) => write(&mut writer),
+            Err(error) => Err(error),
+        };
+        written.map_err(|error| {
+            writer.open = None;
+            // SQLite may have done so by itself; if not even this is possible, closing the file does it.
+            let _ = writer.connection.execute_batch("ROLLBACK");
+            let detail = failure(&error);
+            writer.broken = Some(detail.clone());
+            Error::file(&self.path, detail)
+        })
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -214,16 +236,13 @@ impl Store {
 
 impl Sink for Store {
     fn take(&self, records: &[Record]) -> Result<()> {
-        let mut writer = self.writer();
-        let mut take = || -> rusqlite::Result<()> {
-            writer.begin()?;
+        self.write(|writer| {
             insert(&writer.connection, records)?;
             match writer.open {
                 Some(began) if began.elapsed() > COMMIT => writer.commit(),
                 _ => Ok(()),
             }
-        };
-        take().map_err(|error| failed(&self.path, error))
+        })
     }
 }
 
@@ -253,9 +272,10 @@ impl Writer {
 
 /// Opens a file that is there and is a store.
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    // SQLite says no more than that it can't open a file.
-    std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
-    if path.is_dir() {
+    // SQLite says no more than that it can't open a file. To open and close it here would end the locks
+    // that this process holds on it.
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if about.is_dir() {
         return Err(Error::file(path, "is a folder, not a campaign's store"));
     }
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -309,7 +329,12 @@ fn lock(path: &Path, connection: &Connection) -> Result<()> {
 
 /// SQLite's error as one sentence about the file.
 fn failed(path: &Path, error: rusqlite::Error) -> Error {
-    let detail = match error.sqlite_error_code() {
+    Error::file(path, failure(&error))
+}
+
+/// What is wrong, in words that follow the file's name.
+fn failure(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
                 .to_string()
@@ -323,12 +348,12 @@ fn failed(path: &Path, error: rusqlite::Error) -> Error {
         }
         Some(ErrorCode::NotADatabase) => "isn't a campaign's store".to_string(),
         Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {error}"),
+        Some(ErrorCode::CannotOpen) => format!("can't be opened: {error}"),
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("can't be written to: {error}")
         }
         _ => format!("isn't a campaign's store as it should be: {error}"),
-    };
-    Error::file(path, detail)
+    }
 }
 
 fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Result<()> {
