@@ -28,6 +28,7 @@ mod figures;
 mod kinds;
 mod process;
 pub mod reading;
+mod rounds;
 mod store;
 
 pub(super) const TINY: &str = r#"

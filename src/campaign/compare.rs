@@ -131,8 +131,10 @@ pub struct Comparison {
     pub pairing: Pairing,
     /// Images that faults hit, of either run.
     pub images: [usize; 2],
-    /// Injections a layer, of either run.
-    pub injections: [u64; 2],
+    /// The fewest and the most injections of a layer, of either run.
+    pub injections: [(u64, u64); 2],
+    /// Whether a rule stopped the layers of a run, which the intervals don't account for.
+    pub stopped: [bool; 2],
     pub seeds: [u64; 2],
     /// What was published for the backbone, where the model is one of the published.
     pub published: Option<Published>,

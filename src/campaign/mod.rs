@@ -68,6 +68,7 @@ pub mod outcome;
 mod plan;
 pub mod ranges;
 mod record;
+mod rounds;
 mod run;
 pub mod statistics;
 pub mod stopping;
@@ -84,6 +85,7 @@ pub use outcome::{Effect, Outcome};
 pub use plan::{Flips, Labels, Plan, Protocol, Shard, Stratify};
 pub use ranges::{Detector, Ranges};
 pub use record::{Place, Record, Values};
+pub use rounds::Watched;
 pub use run::{Campaign, Ending, Sink, Strategy, Work};
 pub use store::{
     CensusManifest, GoldenRow, LayerRow, Manifest, Provenance, Run, Store, hex, merge, write_csv,

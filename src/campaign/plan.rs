@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::draw::MAX_BITS;
 use super::goldeneye;
 use super::ranges::Detector;
+use super::stopping::StoppingRule;
 use crate::fault::{Site, SiteClass};
 use crate::{Error, Result};
 
@@ -16,8 +17,12 @@ use crate::{Error, Result};
 pub struct Plan {
     pub seed: u64,
     /// Numbers of the injections of each layer: `0..n` for a whole campaign, `n..n + 1` to look at one
-    /// alone. A list of faults has its own numbers, those of its rows.
+    /// alone. A list of faults has its own numbers, those of its rows. With a rule in `until` the most there
+    /// may be.
     pub injections: Range<u64>,
+    /// When a layer has enough of them; `None` runs them all.
+    #[serde(default)]
+    pub until: Option<StoppingRule>,
     /// Where in every layer faults are drawn; [`Site::Weight`] draws entries of parameters and buffers,
     /// and each of those is a layer of the campaign.
     pub site: Site,
@@ -103,6 +108,7 @@ impl Plan {
         Plan {
             seed,
             injections: 0..injections,
+            until: None,
             site: Site::Output,
             flips: Flips::Count(1),
             bits: 1,
@@ -156,11 +162,41 @@ impl Plan {
         if self.protocol == Protocol::Goldeneye {
             goldeneye::check(self)?;
         }
+        if let Some(rule) = &self.until {
+            self.check_rule(rule)?;
+        }
         let ranged = self.detectors.contains(&Detector::Range);
         if ranged && self.list.is_none() && !self.has_range() {
             return refuse(format!(
                 "the range detector looks at outputs and parameters, not at the site {}: say --detector none",
                 self.site.name()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a rule whose intervals wouldn't hold, or that can't stop anything.
+    fn check_rule(&self, rule: &StoppingRule) -> Result<()> {
+        let refuse = |detail: String| Err(Error::usage(detail));
+        rule.check()?;
+        if self.list.is_some() || self.stratify != Stratify::No {
+            let what = if self.list.is_some() { "a list's faults" } else { "strata" };
+            return refuse(format!(
+                "a half-width to stop at is of faults drawn uniformly, not of {what}"
+            ));
+        }
+        if self.protocol == Protocol::Goldeneye {
+            return refuse(
+                "the goldeneye protocol has a number of injections, no rule that stops".into(),
+            );
+        }
+        let Range { start, end } = self.injections;
+        if start != 0 || rule.looks_within(end).next().is_none() {
+            return refuse(format!(
+                "a half-width of {} takes {} injections a layer at least, as without any event; there are \
+                 injections {start} to {end}",
+                rule.half_width,
+                rule.look_at(0)
             ));
         }
         Ok(())

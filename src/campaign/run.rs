@@ -20,6 +20,7 @@ use super::outcome::Effect;
 use super::plan::{Plan, Protocol, Shard};
 use super::ranges::{Detector, Ranges};
 use super::record::{Fault, Job, Record, Shot};
+use super::rounds::{self, Watched};
 use crate::fault::{BitMasks, FaultEntry, Format, Site};
 use crate::models::Model;
 use crate::progress::Progress;
@@ -60,12 +61,14 @@ pub struct Work {
     pub shard: Shard,
     /// Injections (layer, number) that are there already.
     pub done: HashSet<(usize, u64)>,
+    /// Of those, what the plan's rule watches, if it has one.
+    pub watched: Watched,
 }
 
 impl Work {
     /// All of it.
     pub fn whole() -> Work {
-        Work { shard: Shard::WHOLE, done: HashSet::new() }
+        Work { shard: Shard::WHOLE, done: HashSet::new(), watched: Watched::default() }
     }
 }
 
@@ -253,8 +256,26 @@ impl<'a> Campaign<'a> {
         progress: &dyn Progress,
         stop: &AtomicBool,
     ) -> Result<Ending> {
+        if let Some(rule) = &self.plan.until {
+            return rounds::run(self, rule, strategy, work, sink, progress, stop);
+        }
+        let of_layer = |layer| self.numbers(layer).map(move |n| Job { layer, n });
+        let jobs = (0..self.layers.len()).flat_map(of_layer);
+        self.run_jobs(jobs, strategy, work, sink, progress, stop)
+    }
+
+    /// Runs those of `jobs` that are of the part and not done.
+    pub(super) fn run_jobs(
+        &self,
+        jobs: impl Iterator<Item = Job>,
+        strategy: Strategy,
+        work: &Work,
+        sink: &dyn Sink,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+    ) -> Result<Ending> {
         let limit = if strategy == Strategy::Boxes { TASK_JOBS } else { usize::MAX };
-        let (tasks, done) = self.tasks(work, limit);
+        let (tasks, done) = self.tasks(jobs, work, limit);
         let left: u64 = tasks.iter().map(|task| task.jobs.len() as u64).sum();
         progress.begin("inject", "injections", done, done + left);
         let listener = Listener { sink, progress, stop };
@@ -266,7 +287,7 @@ impl<'a> Campaign<'a> {
         Ok(if listener.is_stopped() { Ending::Stopped } else { Ending::Complete })
     }
 
-    /// Numbers of the injections of a layer.
+    /// Numbers of the injections of a layer; with a rule to stop at, of those that there may be.
     pub fn numbers(&self, layer: usize) -> impl Iterator<Item = u64> + '_ {
         let (range, rows) = match &self.faults[layer] {
             Faults::Drawn { .. } => (self.plan.injections.clone(), &[] as &[Listed]),
@@ -275,18 +296,21 @@ impl<'a> Campaign<'a> {
         range.chain(rows.iter().map(|row| row.n))
     }
 
-    /// The injections of a part that aren't done, grouped by image, at most `limit` a task; and how many
-    /// are done.
-    fn tasks(&self, work: &Work, limit: usize) -> (Vec<Task>, u64) {
+    /// Those of `jobs` that are of the part and not done, grouped by image, at most `limit` a task; and how
+    /// many are done.
+    fn tasks(
+        &self,
+        jobs: impl Iterator<Item = Job>,
+        work: &Work,
+        limit: usize,
+    ) -> (Vec<Task>, u64) {
         let mut by_image: Vec<Vec<Job>> = vec![Vec::new(); self.goldens.len()];
         let mut done = 0;
-        for (layer, faults) in self.faults.iter().enumerate() {
-            for n in self.numbers(layer).filter(|n| work.shard.holds(*n)) {
-                if work.done.contains(&(layer, n)) {
-                    done += 1;
-                } else {
-                    by_image[faults.image(n)].push(Job { layer, n });
-                }
+        for job in jobs.filter(|job| work.shard.holds(job.n)) {
+            if work.done.contains(&(job.layer, job.n)) {
+                done += 1;
+            } else {
+                by_image[self.faults[job.layer].image(job.n)].push(job);
             }
         }
         let mut tasks = Vec::new();

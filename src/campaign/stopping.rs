@@ -15,13 +15,16 @@
 //! The first look is at the least 2^j at which a layer without any event would stop, which no data decide.
 
 use std::borrow::Borrow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::interval::{Confidence, Estimate, clopper_pearson};
 use super::outcome::Outcome;
+use super::ranges::Detector;
 use super::record::Record;
 use super::statistics::Measure;
+use super::store::Run;
 use crate::{Error, Result};
 
 /// What a layer's injections stop at.
@@ -100,6 +103,13 @@ impl Target {
     }
 }
 
+impl fmt::Display for StoppingRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StoppingRule { target, half_width, confidence } = self;
+        write!(f, "{} within ±{half_width} ({confidence} over all looks)", target.name())
+    }
+}
+
 /// The most doublings of a sequence: more injections than anyone runs.
 const MAX_EXPONENT: u32 = 40;
 
@@ -136,6 +146,12 @@ impl StoppingRule {
         1 << (self.first_exponent() + i).min(63)
     }
 
+    /// The looks at up to `injections` of a layer.
+    pub fn looks_within(&self, injections: u64) -> impl Iterator<Item = u64> {
+        let first = self.first_exponent();
+        (first..63).map(|exponent| 1 << exponent).take_while(move |look| *look <= injections)
+    }
+
     /// A sequence that has seen nothing.
     pub fn sequence(&self) -> Sequence {
         Sequence {
@@ -148,7 +164,7 @@ impl StoppingRule {
     }
 
     /// The looks that records of one layer and one detector give, in the order of their numbers; up to and
-    /// with the one that stops.
+    /// with the one that is narrow enough.
     pub fn looks(&self, records: impl Iterator<Item = impl Borrow<Record>>) -> Vec<Look> {
         let mut sequence = self.sequence();
         let mut looks = Vec::new();
@@ -195,6 +211,31 @@ pub struct Look {
     pub estimate: Estimate,
     /// Whether the interval is narrow enough.
     pub stop: bool,
+}
+
+/// How a layer of a run ended under its plan's rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stopped {
+    pub layer: String,
+    pub detector: Detector,
+    /// The last look; not narrow enough where the plan's injections ran out, or under another detector.
+    pub look: Look,
+}
+
+/// How each layer of a run ended under each detector; nothing where its plan has no rule.
+pub fn stopped(run: &Run) -> Vec<Stopped> {
+    let Some(rule) = &run.manifest.plan.until else { return Vec::new() };
+    let measure = rule.target.measure();
+    let mut all = Vec::new();
+    for detector in &run.manifest.plan.detectors {
+        for (index, layer) in run.manifest.layers.iter().enumerate() {
+            let mut sequence = rule.sequence();
+            let looks = run.of(index, *detector).filter_map(|r| sequence.push(measure.of(r)));
+            let (layer, detector) = (layer.name.clone(), *detector);
+            all.extend(looks.last().map(|look| Stopped { layer, detector, look }));
+        }
+    }
+    all
 }
 
 /// A layer's confidence sequence: what it has seen, and when it looks next.

@@ -10,7 +10,9 @@ use super::common::{
 };
 use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
+use crate::campaign::interval::Confidence;
 use crate::campaign::statistics::Intervals;
+use crate::campaign::stopping::{StoppingRule, Target};
 use crate::campaign::{
     Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan, Protocol,
     Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, goldeneye,
@@ -25,6 +27,9 @@ use crate::report::{Format, run_json, run_text};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
+
+/// The most injections of a layer that goes on until a figure is known.
+const MOST_INJECTIONS: u64 = 1 << 20;
 
 /// Inject faults into every Conv2d and Linear of a checkpoint and count what they do
 ///
@@ -45,9 +50,21 @@ pub struct Args {
     /// Another checkpoint of the same model that must be right about an image, too; repeatable
     #[arg(long)]
     right_in: Vec<PathBuf>,
-    /// Injections a layer
-    #[arg(long, default_value_t = 1000)]
-    injections: u64,
+    /// Injections a layer, 1000 if absent; with --half-width the most of them, 2^20 if absent
+    #[arg(long)]
+    injections: Option<u64>,
+    /// Go on with each layer until the figure of --stop-at is known as closely as this, under every
+    /// detector: 0.01 is a point of a rate. The interval holds although it is looked at while it grows
+    #[arg(long, value_name = "WIDTH",
+          conflicts_with_all = ["only", "stratify", "faults", "shard", "exhaustive"])]
+    half_width: Option<f64>,
+    /// sdc, sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean |Δp_label|)
+    #[arg(long, value_name = "FIGURE", default_value = "sdc", requires = "half_width",
+          value_parser = parse_target)]
+    stop_at: Target,
+    /// How often all looks of a layer together hold the truth
+    #[arg(long, value_name = "SHARE", default_value = "0.95", requires = "half_width")]
+    confidence: Confidence,
     /// Run injection number N of each layer alone
     #[arg(long, conflicts_with = "injections")]
     only: Option<u64>,
@@ -125,6 +142,10 @@ pub struct Args {
     run: RunArgs,
 }
 
+fn parse_target(text: &str) -> std::result::Result<Target, String> {
+    Target::parse(text).map_err(|error| error.to_string())
+}
+
 fn parse_site(text: &str) -> std::result::Result<Site, String> {
     Site::parse(text).map_err(|error| error.to_string())
 }
@@ -143,12 +164,16 @@ fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
 
 impl Args {
     fn plan(&self, list: Option<&FaultList>) -> Result<Plan> {
+        let rule = |width| StoppingRule::new(self.stop_at, width, self.confidence);
+        let until = self.half_width.map(rule).transpose()?;
+        let most = if until.is_some() { MOST_INJECTIONS } else { 1000 };
         let plan = Plan {
             injections: match (self.only, list) {
                 (Some(n), _) => n..n + 1,
                 (None, Some(list)) => 0..list.len() as u64,
-                (None, None) => 0..self.injections,
+                (None, None) => 0..self.injections.unwrap_or(most),
             },
+            until,
             site: self.site,
             flips: match self.ber {
                 Some(rate) => Flips::Rate(rate),
@@ -160,7 +185,7 @@ impl Args {
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
             protocol: self.protocol,
-            ..Plan::new(self.seed, self.injections)
+            ..Plan::new(self.seed, 0)
         };
         let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {

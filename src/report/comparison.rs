@@ -173,13 +173,20 @@ fn row_footer(row: &Comparison) -> String {
         Pairing::Paired => "the same faults in both",
         Pairing::Unpaired => "each its own faults",
     };
+    let stopped = match row.stopped {
+        [false, false] => "",
+        _ => ", layers stopped by a rule, which these intervals don't account for",
+    };
     let hashes = row.checkpoints.each_ref().map(|hash| hash.chars().take(12).collect::<String>());
     format!(
-        "{} against {}: images {}, n {} a layer, {pairing}, seed {}, {nonfinite}; checkpoints {} and {}.",
+        "{} against {}: images {}, n {} a layer{stopped}, {pairing}, seed {}, {nonfinite}; checkpoints {} and {}.",
         row.models[1],
         row.models[0],
         both(row.images.map(|n| n.to_string())),
-        both(row.injections.map(|n| n.to_string())),
+        both(row.injections.map(|n| match n {
+            (least, most) if least == most => most.to_string(),
+            (least, most) => format!("{least} to {most}"),
+        })),
         both(row.seeds.map(|seed| seed.to_string())),
         hashes[0],
         hashes[1],

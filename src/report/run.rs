@@ -6,6 +6,7 @@ use super::goldeneye::{goldeneye_rows, goldeneye_text};
 use super::{Format, any_size, percent, table_as};
 use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
 use crate::campaign::statistics::Intervals;
+use crate::campaign::stopping::{Stopped, Target, stopped};
 use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
 
 /// A run's figures as text or in Markdown: a table a detector, and the footer. Of a run by GoldenEye's
@@ -43,6 +44,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
             table_as(format, &header, rows)
         ));
     }
+    text.push_str(&stopped_text(run, format));
     let manifest = &run.manifest;
     text.push_str(&format!(
         "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
@@ -72,9 +74,32 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
         "plan": manifest.plan,
         "intervals": how,
         "figures": figures,
+        "stopped": stopped(run),
         "goldeneye": is_goldeneye.then(|| goldeneye_rows(run)),
         "results_sha256": run.results_sha256(),
     })
+}
+
+/// Where the layers of a run with a rule stopped, with the intervals that hold there.
+fn stopped_text(run: &Run, format: Format) -> String {
+    let Some(rule) = &run.manifest.plan.until else { return String::new() };
+    let stopped = stopped(run);
+    let rows = stopped.iter().map(|Stopped { layer, detector, look }| {
+        let figure = match rule.target {
+            Target::DeltaP => any_size(&look.estimate),
+            _ => percent(&look.estimate),
+        };
+        let reached = if look.stop { "yes" } else { "no" };
+        vec![layer.clone(), detector.name().into(), look.n.to_string(), figure, reached.into()]
+    });
+    let unit = if rule.target == Target::DeltaP { "" } else { " %" };
+    let figure = format!("{}{unit}", rule.target.name());
+    let header = ["layer", "detector", "n", &figure, "narrow enough"];
+    format!(
+        "Stopped where {rule} under every detector; these intervals hold whenever a layer stops, those above \
+         are of the injections that there are, as if their number had been fixed:\n\n{}\n\n",
+        table_as(format, &header, rows.collect())
+    )
 }
 
 fn line(run: &Run, figures: &Figures) -> Vec<String> {
@@ -115,7 +140,10 @@ fn faults(plan: &Plan) -> String {
     if plan.list.is_some() {
         return "faults of a list".into();
     }
-    let count = plan.injections_per_layer();
+    let count = match &plan.until {
+        Some(rule) => format!("until {rule}, at most {},", plan.injections_per_layer()),
+        None => plan.injections_per_layer().to_string(),
+    };
     let strata = if plan.stratify == Stratify::Bit { ", each bit in turn," } else { "" };
     match plan.flips {
         Flips::Count(1) => format!("{count} injections a layer of {} bit(s){strata}", plan.bits),

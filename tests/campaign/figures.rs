@@ -241,7 +241,7 @@ fn faults_of_their_own_are_compared_unpaired() {
     let refused = all(&[[&a, &b]], Pairing::Paired).unwrap_err().to_string();
     assert!(refused.contains("seeds differ (8 and 9); --unpaired"), "{refused}");
     let row = &all(&[[&a, &b]], Pairing::Unpaired).unwrap().rows[0];
-    assert_eq!((row.seeds, row.injections), ([8, 9], [60, 80]));
+    assert_eq!((row.seeds, row.injections), ([8, 9], [(60, 60), (80, 80)]));
     let ratio = row.last_layer.unwrap().ratio;
     assert!(ratio.low < 1.0 && 1.0 < ratio.high, "{ratio:?}");
     // Even of one run with itself, whose pairs have the ratio 1 without any doubt.

@@ -1,7 +1,7 @@
 //! Campaigns of the program itself: killed at any moment, out of disk, in parts.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::Place;
 
@@ -62,6 +62,37 @@ fn killed_twenty_times_a_campaign_loses_nothing() {
     let resumed = results(&place, &format!("{inject} --out killed.sqlite --resume"));
     assert_eq!(resumed, expected, "after {kills} kills");
     assert!(!place.at("killed.sqlite-journal").exists());
+}
+
+/// Layers that stop when a figure is known, killed in the middle and resumed.
+#[test]
+fn a_half_width_is_reached_whatever_happens() {
+    let place = place();
+    let inject = format!("{INJECT} --half-width 0.04 --injections 20000");
+    let expected = place.json(&inject);
+    let mut child = spawn(&place, &format!("{inject} --out killed.sqlite --resume"));
+    while count(&place) == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let resumed = place.json(&format!("{inject} --out killed.sqlite --resume --threads 1"));
+    assert_eq!(resumed, expected);
+    let said = resumed["stopped"].as_array().unwrap();
+    assert!(!said.is_empty());
+    for said in said {
+        let estimate = |end: &str| said["look"]["estimate"][end].as_f64().unwrap();
+        assert_eq!(said["look"]["stop"], true);
+        assert!(estimate("value") - estimate("low") <= 0.04, "{said}");
+    }
+    let text = place.done("report killed.sqlite");
+    assert!(text.contains("Stopped where sdc within ±0.04 (95 % over all looks)"), "{text}");
+    for wrong in ["--shard 1/2 --out part.sqlite", "--only 3", "--stop-at delta-loss"] {
+        assert_eq!(place.run(&format!("{inject} {wrong}")).status.code(), Some(2), "{wrong}");
+    }
+    assert_eq!(place.run(&format!("{INJECT} --stop-at masked")).status.code(), Some(2));
+    let few = format!("{INJECT} --half-width 0.1 --injections 9");
+    place.fails(&few, 2, &["injections a layer at least"]);
 }
 
 /// Rows of the store that was being written.

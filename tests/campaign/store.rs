@@ -15,7 +15,7 @@ impl Bench {
     }
 
     /// Runs a part of a plan into a store, new or old; stops after `limit` handfuls.
-    fn part(
+    pub(super) fn part(
         &self,
         path: &Path,
         plan: &Plan,

@@ -58,7 +58,8 @@ pub(super) fn compare(
         rates,
         pairing,
         images: pair.each(|run| run.manifest.images.len()),
-        injections: pair.each(|run| run.manifest.plan.injections_per_layer()),
+        injections: pair.each(|run| run.injections()),
+        stopped: pair.each(|run| run.manifest.plan.until.is_some()),
         seeds: pair.each(|run| run.manifest.plan.seed),
         published: ModelFile::open(model).ok().and_then(|file| file.published),
     })
@@ -133,6 +134,13 @@ fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
     if a.plan.injections != b.plan.injections {
         let range = |plan: &Plan| format!("{:?}", plan.injections);
         return differ_unless_unpaired("their injections a layer", range(&a.plan), range(&b.plan));
+    }
+    if a.plan.until != b.plan.until {
+        let [a, b] = [&a.plan, &b.plan].map(|plan| match &plan.until {
+            Some(rule) => rule.to_string(),
+            None => "none".into(),
+        });
+        return differ_unless_unpaired("their rules to stop at", a, b);
     }
     if a.plan.stratify != b.plan.stratify || a.plan.list != b.plan.list {
         let faults = |plan: &Plan| format!("{:?}, list {:?}", plan.stratify, plan.list);

@@ -31,6 +31,7 @@ use super::outcome::{Effect, Outcome};
 use super::plan::Shard;
 use super::ranges::Detector;
 use super::record::{Place, Record, Values};
+use super::rounds::Watched;
 use super::run::{Campaign, Sink, Work};
 use crate::fault::Site;
 use crate::{Error, Result};
@@ -73,6 +74,14 @@ impl Run {
         let start = self.records.partition_point(|record| record.layer < layer);
         let end = self.records.partition_point(|record| record.layer <= layer);
         self.records[start..end].iter().filter(move |record| record.detector == detector)
+    }
+
+    /// The fewest and the most injections of a layer.
+    pub fn injections(&self) -> (u64, u64) {
+        let detector = self.manifest.plan.detectors.first();
+        let of = |layer| detector.map_or(0, |detector| self.of(layer, *detector).count() as u64);
+        let counts = (0..self.manifest.layers.len()).map(of);
+        (counts.clone().min().unwrap_or(0), counts.max().unwrap_or(0))
     }
 
     /// Writes the run as a new store.
@@ -186,7 +195,11 @@ impl Store {
             )));
         }
         let done = read_done(&connection).map_err(|error| failed(path, error))?;
-        Ok((Store::of(path, connection), Work { shard, done }))
+        let watched = match &manifest.plan.until {
+            Some(_) => Watched::of(&manifest.plan, &read_records(path, &connection, manifest)?),
+            None => Watched::default(),
+        };
+        Ok((Store::of(path, connection), Work { shard, done, watched }))
     }
 
     /// Ends the transaction that is open, and notes whether the shard is whole.

@@ -1,0 +1,118 @@
+//! A campaign whose layers stop one by one, as the plan's rule says.
+//!
+//! A round runs every layer that goes on up to the next look, which is at the same number in all of them. A
+//! layer stops at the first look at which the interval is narrow under each detector. So which injections are
+//! run follows from their records alone: threads, batches and interruptions leave no trace.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use super::plan::{Plan, Shard};
+use super::ranges::Detector;
+use super::record::{Job, Record};
+use super::run::{Campaign, Ending, Sink, Strategy, Work};
+use super::statistics::Measure;
+use super::stopping::{Sequence, StoppingRule};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// What a plan's rule watches of injections that are done, whatever their order.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    values: HashMap<(usize, u64, Detector), f64>,
+}
+
+impl Watched {
+    /// What the rule of `plan` watches of `records`; nothing where it has none.
+    pub fn of(plan: &Plan, records: &[Record]) -> Watched {
+        let mut watched = Watched::default();
+        if let Some(rule) = &plan.until {
+            watched.add(rule.target.measure(), records);
+        }
+        watched
+    }
+
+    fn add(&mut self, measure: Measure, records: &[Record]) {
+        let key = |record: &Record| (record.layer, record.n, record.detector);
+        self.values.extend(records.iter().map(|record| (key(record), measure.of(record))));
+    }
+
+    fn get(&self, layer: usize, n: u64, detector: Detector) -> Result<f64> {
+        self.values.get(&(layer, n, detector)).copied().ok_or_else(|| {
+            Error::usage(format!(
+                "injection {n} of layer {layer} is said to be done, but not what came of it"
+            ))
+        })
+    }
+}
+
+/// Hands records on and keeps what the rule watches.
+struct Watching<'w> {
+    sink: &'w dyn Sink,
+    measure: Measure,
+    watched: Mutex<Watched>,
+}
+
+impl Sink for Watching<'_> {
+    fn take(&self, records: &[Record]) -> Result<()> {
+        self.sink.take(records)?;
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).add(self.measure, records);
+        Ok(())
+    }
+}
+
+/// Runs rounds until every layer has stopped, or has no look left within the plan's injections.
+pub(super) fn run(
+    campaign: &Campaign<'_>,
+    rule: &StoppingRule,
+    strategy: Strategy,
+    work: &Work,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Ending> {
+    if work.shard != Shard::WHOLE {
+        return Err(Error::usage(format!(
+            "shard {} of a campaign with a half-width to stop at: a part doesn't know when the whole is enough",
+            work.shard
+        )));
+    }
+    let detectors = &campaign.plan().detectors;
+    let measure = rule.target.measure();
+    let watching = Watching { sink, measure, watched: Mutex::new(work.watched.clone()) };
+    let layers = campaign.layers().len();
+    let mut running: Vec<(usize, Vec<Sequence>)> =
+        (0..layers).map(|layer| (layer, vec![rule.sequence(); detectors.len()])).collect();
+    let mut from = 0;
+    for to in rule.looks_within(campaign.plan().injections.end) {
+        let jobs =
+            running.iter().flat_map(|(layer, _)| (from..to).map(|n| Job { layer: *layer, n }));
+        let ending = campaign.run_jobs(jobs, strategy, work, &watching, progress, stop)?;
+        if ending == Ending::Stopped {
+            return Ok(ending);
+        }
+        let watched = watching.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut going_on = Vec::new();
+        for (layer, mut sequences) in running {
+            let mut stops = true;
+            for (sequence, detector) in sequences.iter_mut().zip(detectors) {
+                for n in from..to {
+                    let look = sequence.push(watched.get(layer, n, *detector)?);
+                    stops &= look.is_none_or(|look| look.stop);
+                }
+            }
+            if !stops {
+                going_on.push((layer, sequences));
+            }
+        }
+        running = going_on;
+        from = to;
+        progress
+            .line(&format!("{to} injections a layer: {} of {layers} layers go on", running.len()));
+        if running.is_empty() {
+            break;
+        }
+    }
+    Ok(Ending::Complete)
+}
