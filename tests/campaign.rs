@@ -115,6 +115,18 @@ impl Bench {
     }
 }
 
+/// Labels that aren't classes are refused, unless nobody asks for them.
+#[test]
+fn images_of_other_classes_are_held_against_the_fault_free_answer() {
+    let Bench { model, weights, images, .. } = Bench::new(Head::Baseline);
+    let images = MemoryImages { labels: vec![99; 9], ..images };
+    let list = [2, 5];
+    let error = golden::evaluate(&model, &weights, &images, &list, 2).unwrap_err().to_string();
+    assert!(error.contains("image 2 has label 99") && error.contains("7 classes"), "{error}");
+    let goldens = golden::evaluate_unlabeled(&model, &weights, &images, &list, 2).unwrap();
+    assert!(goldens.iter().all(|golden| golden.is_right() && golden.label < 7));
+}
+
 /// Records compare by their text, in which NaN equals NaN.
 fn text(records: &[Record]) -> Vec<String> {
     records.iter().map(|record| format!("{record:?}")).collect()

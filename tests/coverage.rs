@@ -10,9 +10,7 @@ use flipside::campaign::compare::{Pairing, compare_all};
 use flipside::campaign::interval::{Confidence, Estimate, RateInterval};
 use flipside::campaign::statistics::{Intervals, Measure, select};
 use flipside::campaign::stopping::{StoppingRule, Target};
-use flipside::campaign::{
-    Detector, Golden, MemoryImages, Outcome, Plan, Ranges, Stratify, golden, layers,
-};
+use flipside::campaign::{Detector, MemoryImages, Outcome, Plan, Ranges, Stratify, golden, layers};
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
@@ -39,8 +37,7 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let pixels = (0..IMAGES * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
     let images = MemoryImages { pixels, labels: vec![0; IMAGES] };
     let all: Vec<usize> = (0..IMAGES).collect();
-    let goldens = golden::evaluate(&model, &weights, &images, &all, 20).unwrap();
-    let goldens = goldens.into_iter().map(Golden::as_label).collect();
+    let goldens = golden::evaluate_unlabeled(&model, &weights, &images, &all, 20).unwrap();
     let layers = layers::layers(&model);
     let ranges = Ranges::measure(&model, &weights, &layers, &images, &all, 20).unwrap();
     Lab::new(&model, &weights, &images, goldens, &ranges, 300)

@@ -67,11 +67,6 @@ impl Golden {
         }
     }
 
-    /// The same answer, held against itself: its top-1 is the label.
-    pub fn as_label(self) -> Golden {
-        Golden::new(self.image, self.judged.top1 as u32, self.logits)
-    }
-
     /// Whether the top-1 is the label.
     pub fn is_right(&self) -> bool {
         self.judged.top1 == self.label as usize
@@ -102,6 +97,41 @@ pub fn evaluate(
     list: &[usize],
     batch: usize,
 ) -> Result<Vec<Golden>> {
+    answers((model, weights), images, list, batch, |image, label, logits| {
+        if label as usize >= model.classes {
+            return Err(Error::usage(format!(
+                "image {image} has label {label}, but the model has {} classes",
+                model.classes
+            )));
+        }
+        Ok(Golden::new(image, label, logits))
+    })
+}
+
+/// As [`evaluate`], with each answer held against itself: its top-1 is the label, whatever the image's is.
+///
+/// # Errors
+/// What loading or running says.
+pub fn evaluate_unlabeled(
+    model: &Model,
+    weights: &Weights,
+    images: &dyn Images,
+    list: &[usize],
+    batch: usize,
+) -> Result<Vec<Golden>> {
+    answers((model, weights), images, list, batch, |image, _, logits| {
+        Ok(Golden::new(image, argmax(&logits) as u32, logits))
+    })
+}
+
+/// What `of` makes of number, label and logits of each image.
+fn answers(
+    (model, weights): (&Model, &Weights),
+    images: &dyn Images,
+    list: &[usize],
+    batch: usize,
+    of: impl Fn(usize, u32, Vec<f32>) -> Result<Golden>,
+) -> Result<Vec<Golden>> {
     let (device, outputs) = (weights.device(), [model.logits]);
     let capacity = batch.clamp(1, list.len().max(1));
     let mut execution = Execution::new(&model.tape, device, PlanKind::Infer, capacity, &outputs)?;
@@ -114,13 +144,7 @@ pub fn evaluate(
         execution.forward(weights)?;
         let logits = execution.read(model.logits)?;
         for ((image, label), logits) in part.iter().zip(labels).zip(logits.chunks(model.classes)) {
-            if label as usize >= model.classes {
-                return Err(Error::usage(format!(
-                    "image {image} has label {label}, but the model has {} classes",
-                    model.classes
-                )));
-            }
-            goldens.push(Golden::new(*image, label, logits.to_vec()));
+            goldens.push(of(*image, label, logits.to_vec())?);
         }
     }
     Ok(goldens)

@@ -5,7 +5,7 @@
 //! 1. A [`Model`](crate::models::Model) of a file, or recorded from operations by
 //!    [`Model::record`](crate::models::Model::record), and its [`Weights`](crate::tape::Weights).
 //! 2. Evaluation images: anything that is [`Images`]. [`golden::evaluate`] runs them fault-free; keep the
-//!    answers that are right, or hold each against itself by [`Golden::as_label`].
+//!    answers that are right, or hold each against itself by [`golden::evaluate_unlabeled`].
 //! 3. For the detector `range` the largest value of each layer, by [`Ranges::measure`] over training images;
 //!    else `Ranges::default()`.
 //! 4. A [`Plan`]: seed, injections a layer, site, bits, layers, detectors. Injection n of a layer follows

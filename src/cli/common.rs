@@ -15,6 +15,7 @@ use crate::device::{Compute, Device};
 use crate::models::{Model, ModelFile, detect_head, load_state};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
+use crate::report::Format;
 use crate::tape::Weights;
 use crate::{Error, Result};
 
@@ -78,6 +79,24 @@ impl IntervalArgs {
     pub fn over(&self, seed: u64) -> Intervals {
         let IntervalArgs { confidence, interval: rates, resample: unit } = *self;
         Intervals { confidence, rates, unit, seed }
+    }
+}
+
+/// How tables are printed.
+#[derive(clap::Args, Clone, Debug)]
+pub struct FormatArgs {
+    /// text, markdown or json
+    #[arg(long, default_value = "text", value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+impl FormatArgs {
+    /// The format that is asked for.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
     }
 }
 

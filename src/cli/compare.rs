@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::{IntervalArgs, print, print_json};
+use super::common::{FormatArgs, IntervalArgs, print, print_json};
 use crate::campaign::Run;
 use crate::campaign::compare::{Pairing, compare_all};
 use crate::report::{Format, comparison_text};
@@ -27,12 +27,8 @@ pub struct Args {
     /// Runs with faults of their own: other seeds, numbers of injections or images
     #[arg(long)]
     unpaired: bool,
-    /// text, markdown or json
-    #[arg(long, default_value = "text", value_name = "FORMAT")]
-    format: Format,
-    /// The same as --format json
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     intervals: IntervalArgs,
 }
@@ -52,8 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.over(baseline.manifest.plan.seed);
     let comparisons = compare_all(&pairs, pairing, &intervals)?;
-    match args.format {
-        _ if args.json => print_json(&comparisons),
+    match args.format.format() {
         Format::Json => print_json(&comparisons),
         format => print(&comparison_text(&comparisons, format)),
     }

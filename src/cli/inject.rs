@@ -401,11 +401,11 @@ fn evaluate(
         return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
     }
     let answers = |of: &Loaded, list: &[usize]| -> Result<Vec<Golden>> {
-        let goldens = golden::evaluate(&of.model, &of.weights, &images, list, batch)?;
-        Ok(match labels {
-            Labels::Data => goldens,
-            Labels::Golden => goldens.into_iter().map(Golden::as_label).collect(),
-        })
+        let evaluate = match labels {
+            Labels::Data => golden::evaluate,
+            Labels::Golden => golden::evaluate_unlabeled,
+        };
+        evaluate(&of.model, &of.weights, &images, list, batch)
     };
     let mut goldens = answers(loaded, &chosen)?;
     let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::{IntervalArgs, print, print_json};
+use super::common::{FormatArgs, IntervalArgs, print, print_json};
 use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::{Detector, Run};
 use crate::report::{Format, run_json, run_text};
@@ -24,12 +24,8 @@ pub struct Args {
     /// none or range; every detector of the run if absent
     #[arg(long, value_parser = |name: &str| Detector::parse(name))]
     detector: Option<Detector>,
-    /// text, markdown or json
-    #[arg(long, default_value = "text", value_name = "FORMAT")]
-    format: Format,
-    /// The same as --format json
-    #[arg(long, conflicts_with = "format")]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     intervals: IntervalArgs,
 }
@@ -42,8 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => run.manifest.plan.detectors.clone(),
     };
     let figures = breakdown(&run, args.by, args.layer.as_deref(), &detectors, &how)?;
-    match args.format {
-        _ if args.json => print_json(&run_json(&run, &figures, &how)),
+    match args.format.format() {
         Format::Json => print_json(&run_json(&run, &figures, &how)),
         format => print(&run_text(&run, &figures, &how, format)),
     }
