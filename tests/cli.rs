@@ -298,11 +298,22 @@ fn every_fault_of_the_last_layer() {
     assert_eq!(faults("last-layer", ""), (2 * 32 * 5, true));
     assert_eq!(faults("last-layer-weights", "--detector range"), (2 * 8 * 32 * 5, false));
     assert_eq!(faults("last-layer-features", "--threads 1"), (8 * 32 * 5, true));
-    place.fails(
-        &format!("{inject} --exhaustive last-layer --out a.sqlite"),
-        2,
-        &["a.sqlite", "already"],
-    );
+    let again = format!("{inject} --exhaustive last-layer --images 5 --out a.sqlite");
+    place.fails(&again, 2, &["a.sqlite", "already: --resume"]);
+    let resumed = place.json(&format!("{again} --resume"));
+    assert_eq!(resumed["places"], place.json("report a.sqlite --exhaustive last-layer")["places"]);
+    let fewer = format!("{inject} --exhaustive last-layer --images 4 --out a.sqlite --resume");
+    place.fails(&fewer, 2, &["another census", "'image_list' differs"]);
+    place.fails("report a.sqlite", 1, &["--exhaustive MODE"]);
+    // Beside the shards of a campaign it is merged with them.
+    for shard in ["1/2", "2/2"] {
+        let out = "--injections 4 --out {shard}.sqlite";
+        place.done(&format!("{inject} {out} --shard {shard}"));
+    }
+    place.done(&format!("{inject} --exhaustive last-layer --images 5 --out 1-of-2.sqlite"));
+    place.done("merge 2-of-2.sqlite 1-of-2.sqlite --out all.sqlite");
+    let merged = place.json("report all.sqlite --exhaustive last-layer");
+    assert_eq!(merged["places"], resumed["places"]);
     let text = place.done(&format!("{inject} --exhaustive last-layer --images 2"));
     assert!(text.contains("30 (exponent)") && text.contains("on 2 images"), "{text}");
     for wrong in ["--images 2", "--exhaustive all", "--exhaustive last-layer --injections 5"] {

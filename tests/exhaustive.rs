@@ -1,6 +1,7 @@
 //! Every fault of the last layer, against slow paths: full logits, and whole runs with the fault armed.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use flipside::campaign::exhaustive::{
     Answer, BITS, Census, Exhaustive, Faulty, Mode, octave_edges, ranged_layers,
@@ -468,7 +469,12 @@ fn a_census_is_kept_as_histograms() {
         assert!(error.contains(says), "{error}");
     };
     refused(save(Mode::Weights, &path, "abc"), "holds a census of last-layer-weights already");
-    refused(Census::check_store("new", &provenance("xyz"), &path), "other weights");
+    let check = |mode, checkpoint, resume| {
+        Census::check_store(mode, &provenance(checkpoint), &path, resume)
+    };
+    refused(check(Mode::Logits, "xyz", true), "other weights");
+    refused(check(Mode::Logits, "abc", false), "already: --resume goes on with it");
+    check(Mode::Logits, "abc", true).unwrap();
     refused(save(Mode::Logits, folder.path(), "abc"), "folder");
     let text = folder.path().join("text");
     std::fs::write(&text, "no database, but long enough to look like one to whoever reads it")
@@ -498,5 +504,63 @@ fn a_census_is_kept_as_histograms() {
             let sums = number(&format!("SELECT count(delta_loss) {cells}"));
             assert_eq!(sums == 0, detector == 0, "a mean without a detector");
         }
+    }
+}
+
+/// Stopped after the first images, kept, read back and gone on with: not a digit differs from one go.
+#[test]
+fn a_census_goes_on_where_it_was_stopped() {
+    let bench = Bench::new(GUIDED);
+    let Bench { model, weights, images, ranges, .. } = &bench;
+    // More than a step's.
+    let goldens: Vec<Golden> = bench.goldens.iter().cycle().take(70).cloned().collect();
+    let folder = tempfile::tempdir().unwrap();
+    for mode in [Mode::Weights, Mode::Features] {
+        let new = |goldens| {
+            Exhaustive::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+        };
+        let exhaustive = new(&goldens);
+        let manifest = |labels| CensusManifest::new(&exhaustive, Provenance::default(), labels);
+        let (ours, path) = (manifest(Labels::Data), folder.path().join(mode.name()));
+        let (stop, mut keeps) = (AtomicBool::new(true), Vec::new());
+        loop {
+            let before = Census::resume(mode, &ours, &path).unwrap();
+            assert_eq!(before.as_ref().map(|census| census.counted), keeps.last().copied());
+            let mut keep = |census: &Census| {
+                keeps.push(census.counted);
+                census.save(&path, &ours)
+            };
+            let census = exhaustive.go_on(before, &Silent, &stop, &mut keep).unwrap();
+            if census.is_complete() {
+                census.save(&path, &ours).unwrap();
+                break;
+            }
+            let other = Census::resume(mode, &manifest(Labels::Golden), &path).unwrap_err();
+            assert!(other.to_string().contains("'labels' differs"), "{other}");
+            let fewer = new(&goldens[..60]).go_on(Some(census), &Silent, &stop, &mut |_| Ok(()));
+            assert!(fewer.unwrap_err().to_string().contains("another"));
+        }
+        assert_eq!(keeps, [32, 64]);
+        let whole = exhaustive.run(&Silent).unwrap();
+        let at_once = folder.path().join(format!("{} at once", mode.name()));
+        whole.save(&at_once, &ours).unwrap();
+        let [(resumed, there), (kept, _)] =
+            [&path, &at_once].map(|path| Census::open(path, mode).unwrap());
+        // By their text, in which NaN equals NaN.
+        assert!(format!("{resumed:?}") == format!("{kept:?}"), "{mode:?}");
+        assert_eq!(there, ours);
+        // What is read says the same as what was counted.
+        let text = |census: &Census| flipside::report::census_json(census).to_string();
+        assert_eq!(text(&kept), text(&whole));
+        let again = whole.save(&path, &ours).unwrap_err().to_string();
+        assert!(again.contains("already"), "{again}");
+        // A damaged one is refused.
+        let connection = rusqlite::Connection::open(&at_once).unwrap();
+        connection.execute("UPDATE exhaustive_cells SET bit = 32 WHERE bit = 31", []).unwrap();
+        drop(connection);
+        let damaged = Census::open(&at_once, mode).unwrap_err().to_string();
+        assert!(damaged.contains("isn't a store as it should be"), "{damaged}");
+        let other = Census::open(&path, Mode::Logits).unwrap_err().to_string();
+        assert!(other.contains("holds no census of last-layer"), "{other}");
     }
 }

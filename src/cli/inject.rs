@@ -98,7 +98,7 @@ pub struct Args {
     /// image: see --images
     #[arg(long, value_name = "POPULATION", value_parser = parse_mode,
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify",
-                                "faults", "layer", "resume", "shard"])]
+                                "faults", "layer", "shard"])]
     exhaustive: Option<Mode>,
     /// Images that --exhaustive tries every fault on, spread over those that are right; all of them if
     /// absent

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json};
+use crate::Error;
 use crate::campaign::breakdown::{By, breakdown};
+use crate::campaign::exhaustive::{Census, Mode};
 use crate::campaign::{Detector, Run};
-use crate::report::{Format, run_json, run_text};
+use crate::report::{Format, census_json, census_text, run_json, run_text};
 
 /// Print the figures of an injection campaign, taken apart by layer, bit, channel or position
 ///
@@ -21,6 +23,10 @@ pub struct Args {
     /// This layer alone
     #[arg(long)]
     layer: Option<String>,
+    /// What `inject --exhaustive` counted instead: last-layer, last-layer-weights or last-layer-features
+    #[arg(long, value_name = "POPULATION", value_parser = |name: &str| Mode::parse(name),
+          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "resample"])]
+    exhaustive: Option<Mode>,
     /// none or range; every detector of the run if absent
     #[arg(long, value_parser = |name: &str| Detector::parse(name))]
     detector: Option<Detector>,
@@ -31,6 +37,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(mode) = args.exhaustive {
+        return census(args, mode);
+    }
     let run = Run::open(&args.run)?;
     let how = args.intervals.over(run.manifest.plan.seed);
     let detectors = match args.detector {
@@ -41,5 +50,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match args.format.format() {
         Format::Json => print_json(&run_json(&run, &figures, &how)),
         format => print(&run_text(&run, &figures, &how, format)),
+    }
+}
+
+/// Prints a whole census.
+fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
+    let (census, _) = Census::open(&args.run, mode)?;
+    if !census.is_complete() {
+        let detail = format!(
+            "holds a census of {} of {} images: run the same command with --resume",
+            census.counted, census.images
+        );
+        return Err(Error::file(&args.run, detail).into());
+    }
+    match args.format.format() {
+        Format::Json => print_json(&census_json(&census)),
+        format => print(&census_text(&census, format)),
     }
 }

@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
-use super::table;
-use crate::campaign::exhaustive::{BITS, Census, Summary};
+use serde_json::{Value, json};
+
+use super::{Format, table_as};
+use crate::campaign::exhaustive::{BITS, Census, Histogram, Summary};
 use crate::campaign::{Detector, Outcome};
 
 /// Low bits of the mantissa share a row: they hardly differ.
 const LOW_BITS: usize = 16;
 
 /// A census as text: for each place and detector a row a bit and one for all, and the footer.
-pub fn census_text(census: &Census) -> String {
+pub fn census_text(census: &Census, format: Format) -> String {
     let mut text = String::new();
     for histogram in &census.histograms {
         for (place, detector) in histogram.detectors.iter().enumerate() {
@@ -41,7 +43,7 @@ pub fn census_text(census: &Census) -> String {
                 histogram.place,
                 census.mode.unit(),
                 detector.name(),
-                table(&header, rows)
+                table_as(format, &header, rows)
             ));
         }
     }
@@ -53,6 +55,26 @@ pub fn census_text(census: &Census) -> String {
         census.images
     ));
     text
+}
+
+/// The same for machines: per place and detector all faults, and those of each bit.
+pub fn census_json(census: &Census) -> Value {
+    let of_place = |histogram: &Histogram| {
+        let of_detector = |(place, detector): (usize, &Detector)| {
+            let bits: Vec<_> =
+                (0..BITS).map(|bit| histogram.of_bits(place, bit..bit + 1)).collect();
+            let all = histogram.total(place);
+            json!({ "detector": detector.name(), "all": all, "bits": bits })
+        };
+        let detectors: Vec<_> = histogram.detectors.iter().enumerate().map(of_detector).collect();
+        json!({ "place": histogram.place, "units": histogram.units, "detectors": detectors })
+    };
+    json!({
+        "population": census.mode.name(),
+        "unit": census.mode.unit(),
+        "images": census.images,
+        "places": census.histograms.iter().map(of_place).collect::<Vec<_>>(),
+    })
 }
 
 /// `30 (exponent)`.

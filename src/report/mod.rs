@@ -10,7 +10,7 @@ mod similarity;
 mod study;
 
 pub use bench::{inject_times_text, kernels_text, overhead_text};
-pub use census::census_text;
+pub use census::{census_json, census_text};
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use run::{run_json, run_text};

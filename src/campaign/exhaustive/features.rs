@@ -24,7 +24,8 @@ pub(super) struct Features {
     logits: NodeId,
     /// Executions that tasks borrow.
     idle: Mutex<Vec<Execution>>,
-    pub histogram: Histogram,
+    /// One.
+    pub histograms: Vec<Histogram>,
 }
 
 /// A row of a pass.
@@ -43,12 +44,13 @@ impl Features {
         let (tape, weights, logits) = tail.alone(census.model, census.weights)?;
         let units = tail.feature.map.elements();
         let histogram = Histogram::new(&tail.feature.name, units, &census.detectors);
-        Ok(Features { tape, weights, logits, idle: Mutex::default(), histogram })
+        let histograms = vec![histogram];
+        Ok(Features { tape, weights, logits, idle: Mutex::default(), histograms })
     }
 
     pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
-        let Features { tape, weights, logits, idle, histogram } = self;
+        let Features { tape, weights, logits, idle, histograms } = self;
         let idle = &*idle;
         let lock = || idle.lock().unwrap_or_else(PoisonError::into_inner);
         let borrowed = || match lock().pop() {
@@ -67,7 +69,7 @@ impl Features {
             }
         }
         lock().push(first);
-        histogram.add(|unit, tally| {
+        histograms[0].add(|unit, tally| {
             let mut execution = borrowed()?;
             let (mut shots, mut rows) = (Vec::new(), Vec::new());
             for (part, clean) in clean.chunks(IMAGES).enumerate() {

@@ -257,6 +257,46 @@ impl Histogram {
         filled.map(|(bin, count)| (bin, *count, edges_of(bin)))
     }
 
+    /// Puts a cell in its place, with the octaves that it has; `None` where there is no such place.
+    pub(in crate::campaign) fn put_cell(
+        &mut self,
+        [unit, detector, bit]: [usize; 3],
+        cell: Cell,
+    ) -> Option<()> {
+        *self.cell_mut([unit, detector, bit])? = cell;
+        Some(())
+    }
+
+    /// Puts the faults of an octave, by its lower edge, into a cell.
+    pub(in crate::campaign) fn put_octave(
+        &mut self,
+        [unit, detector, bit]: [usize; 3],
+        low: f64,
+        faults: u64,
+    ) -> Option<()> {
+        let octaves = &mut self.cell_mut([unit, detector, bit])?.octaves;
+        octaves.push((octave_of(bin_of(low)) as u8, faults));
+        octaves.sort_by_key(|(octave, _)| *octave);
+        Some(())
+    }
+
+    fn cell_mut(&mut self, [unit, detector, bit]: [usize; 3]) -> Option<&mut Cell> {
+        let is_there = unit < self.units && detector < self.detectors.len() && bit < BITS;
+        is_there.then(|| &mut self.cells[(unit * self.detectors.len() + detector) * BITS + bit])
+    }
+
+    /// Puts the faults of a bin, by its lower edge, in their place.
+    pub(in crate::campaign) fn put_bin(
+        &mut self,
+        [detector, bit]: [usize; 2],
+        low: f64,
+        faults: u64,
+    ) -> Option<()> {
+        (low >= 0.0 && detector < self.detectors.len() && bit < BITS).then_some(())?;
+        self.bins[(detector * BITS + bit) * BINS + bin_of(low)] = faults;
+        Some(())
+    }
+
     /// Adds faults, units side by side on every core: `task(unit, tally)` counts those of one unit.
     /// Since a unit is one task's, sums are in the task's order, whatever the number of threads.
     ///

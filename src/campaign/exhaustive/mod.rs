@@ -30,6 +30,9 @@ pub use answer::{Answer, Faulty};
 pub use histogram::{BITS, Cell, Histogram, Summary, octave_edges};
 pub use verify::Verification;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use self::histogram::Tally;
@@ -47,6 +50,9 @@ use crate::{Error, Result};
 
 /// Images whose values are held at a time.
 const CHUNK: usize = 1024;
+
+/// How long what is counted may wait to be kept.
+const KEEP: Duration = Duration::from_secs(60);
 
 /// Which faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,11 +115,19 @@ pub struct Exhaustive<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Census {
     pub mode: Mode,
-    /// Images that every fault was tried on.
+    /// Images that every fault is tried on, and the first so many of them for which that is done.
     pub images: usize,
+    pub counted: usize,
     /// A place each: the last layer and, in models with a scale, behind it; the weight and the bias; the
     /// feature.
     pub histograms: Vec<Histogram>,
+}
+
+impl Census {
+    /// Whether every image is counted.
+    pub fn is_complete(&self) -> bool {
+        self.counted == self.images
+    }
 }
 
 impl<'a> Exhaustive<'a> {
@@ -192,19 +206,61 @@ impl<'a> Exhaustive<'a> {
     /// # Errors
     /// What loading or running says; golden logits that aren't those of the evaluation.
     pub fn run(&self, progress: &dyn Progress) -> Result<Census> {
+        self.go_on(None, progress, &AtomicBool::new(false), &mut |_| Ok(()))
+    }
+
+    /// Tries every fault on the images that aren't counted `before`, until `stop` says otherwise; `keep` gets
+    /// what there is each minute, and where it stops before the end. No digit depends on where it was stopped.
+    ///
+    /// # Errors
+    /// As [`Exhaustive::run`]; a census before that isn't the first part of this one; what `keep` says.
+    pub fn go_on(
+        &self,
+        before: Option<Census>,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+        keep: &mut dyn FnMut(&Census) -> Result<()>,
+    ) -> Result<Census> {
+        let images = self.goldens.len();
         let mut counter = Counter::new(self)?;
-        progress.begin("exhaustive", "images", 0, self.goldens.len() as u64);
-        for part in self.goldens.chunks(CHUNK) {
+        let mut census = Census { mode: self.mode, images, counted: 0, histograms: Vec::new() };
+        if let Some(before) = before {
+            let shape = |of: &[Histogram]| -> Vec<_> {
+                of.iter().map(|h| (h.place.clone(), h.units, h.detectors.clone())).collect()
+            };
+            let fits =
+                before.mode == self.mode && before.images == images && before.counted <= images;
+            if !fits || shape(&before.histograms) != shape(counter.histograms()) {
+                return Err(Error::usage("the census to go on with is another than this one"));
+            }
+            census.counted = before.counted;
+            *counter.histograms() = before.histograms;
+        }
+        progress.begin("exhaustive", "images", census.counted as u64, images as u64);
+        let mut kept = Instant::now();
+        'images: for part in self.goldens[census.counted..].chunks(CHUNK) {
             let part: Vec<&Golden> = part.iter().collect();
             let clean = self.clean(&part)?;
             // Small steps, so that a run of hours shows that it moves.
             for clean in clean.chunks(counter.step()) {
                 counter.count(self, clean)?;
+                census.counted += clean.len();
                 progress.advance(clean.len() as u64, "");
+                let stopped = stop.load(Ordering::Relaxed);
+                if census.counted < images && (stopped || kept.elapsed() > KEEP) {
+                    std::mem::swap(&mut census.histograms, counter.histograms());
+                    keep(&census)?;
+                    std::mem::swap(&mut census.histograms, counter.histograms());
+                    kept = Instant::now();
+                }
+                if stopped {
+                    break 'images;
+                }
             }
         }
         progress.end();
-        Ok(Census { mode: self.mode, images: self.goldens.len(), histograms: counter.histograms() })
+        census.histograms = std::mem::take(counter.histograms());
+        Ok(census)
     }
 
     /// The fault-free values of images.
@@ -284,11 +340,12 @@ impl Counter {
         }
     }
 
-    fn histograms(self) -> Vec<Histogram> {
+    /// A place each.
+    fn histograms(&mut self) -> &mut Vec<Histogram> {
         match self {
-            Counter::Logits(logits) => logits.histograms,
-            Counter::Weights(weights) => weights.histograms,
-            Counter::Features(features) => vec![features.histogram],
+            Counter::Logits(logits) => &mut logits.histograms,
+            Counter::Weights(weights) => &mut weights.histograms,
+            Counter::Features(features) => &mut features.histograms,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::{Store, failed, lock, open, read_manifest, read_shards};
+use super::{Store, failed, lock, open, read_manifest, read_shards, schema};
 use crate::campaign::plan::Shard;
 use crate::{Error, Result};
 
@@ -86,7 +86,9 @@ fn write(
         connection
             .execute("ATTACH DATABASE ?1 AS part", [name])
             .map_err(|error| failed(part, error))?;
-        run("BEGIN; INSERT INTO injections SELECT * FROM part.injections; COMMIT; DETACH part;")?;
+        run("BEGIN; INSERT INTO injections SELECT * FROM part.injections; COMMIT;")?;
+        copy_census(path, &connection, part)?;
+        run("DETACH part;")?;
     }
     run("BEGIN; DELETE FROM shards;")?;
     for (shard, _) in shards {
@@ -102,4 +104,28 @@ fn write(
         run("DELETE FROM shards; INSERT INTO shards VALUES (1, 1, 1);")?;
     }
     run("COMMIT")
+}
+
+/// Copies what `--exhaustive` counted into the store, out of the one that is attached as `part`.
+fn copy_census(path: &Path, connection: &Connection, part: &Path) -> Result<()> {
+    let failed = |error| failed(path, error);
+    let sql = "SELECT count(*) > 0 FROM part.sqlite_schema WHERE name = 'exhaustive_manifest'";
+    if !connection.query_row(sql, [], |row| row.get::<_, bool>(0)).map_err(failed)? {
+        return Ok(());
+    }
+    connection.execute_batch(schema::CENSUS).map_err(failed)?;
+    let sql = "SELECT DISTINCT mode FROM part.exhaustive_manifest WHERE mode IN \
+               (SELECT mode FROM main.exhaustive_manifest)";
+    let twice: Option<String> =
+        connection.query_row(sql, [], |row| row.get(0)).optional().map_err(failed)?;
+    if let Some(mode) = twice {
+        let part = part.display();
+        return Err(Error::usage(format!("{part} and another one both hold a census of {mode}")));
+    }
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    for table in schema::CENSUS_TABLES {
+        let copy = format!("INSERT INTO main.{table} SELECT * FROM part.{table}");
+        connection.execute(&copy, []).map_err(failed)?;
+    }
+    connection.execute_batch("COMMIT").map_err(failed)
 }

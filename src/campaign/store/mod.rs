@@ -492,7 +492,10 @@ fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)
 fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
     let shards = read_shards(path, connection)?;
     if shards.is_empty() {
-        return Err(Error::file(path, "holds no campaign, only what --exhaustive counted"));
+        return Err(Error::file(
+            path,
+            "holds no campaign, only what --exhaustive counted: `report --exhaustive MODE` prints it",
+        ));
     }
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();

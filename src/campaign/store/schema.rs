@@ -66,6 +66,10 @@ CREATE TABLE injections (
 ) WITHOUT ROWID;
 ";
 
+/// The names of a census' tables.
+pub const CENSUS_TABLES: [&str; 4] =
+    ["exhaustive_manifest", "exhaustive_cells", "exhaustive_octaves", "exhaustive_bins"];
+
 /// The tables of a census, which a store has once it holds one. A unit is a class or a feature; a cell
 /// holds every fault of one bit of a unit, over all images (and, of weights, over the class's row); sums
 /// are over the `measured` faults, those whose answers are finite. `octaves` count those of a cell by

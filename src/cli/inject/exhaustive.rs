@@ -1,15 +1,14 @@
 //! `flipside inject --exhaustive`: the whole population instead of a sample.
 
+use std::path::Path;
 use std::time::Instant;
 
-use super::super::common::{Loaded, create_folder, print, print_json};
+use super::super::common::{Loaded, create_folder, print, print_json, stop_flag};
 use super::{Args, measure};
-use crate::campaign::exhaustive::{
-    BITS, Census, Exhaustive, Histogram, Mode, Verification, ranged_layers,
-};
+use crate::campaign::exhaustive::{Census, Exhaustive, Mode, Verification, ranged_layers};
 use crate::campaign::{CensusManifest, Detector, Golden, Plan, Provenance, Ranges};
 use crate::progress::Progress;
-use crate::report::census_text;
+use crate::report::{Format, census_json, census_text};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -37,7 +36,7 @@ pub(super) fn run(
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             create_folder(folder)?;
         }
-        Census::check_store(mode.name(), &provenance, path)?; // now rather than after the count
+        Census::check_store(mode, &provenance, path, args.resume)?; // now rather than after the count
     }
     if let Some(most) = args.images {
         let (all, most) = (goldens.len(), (most as usize).min(goldens.len()));
@@ -58,20 +57,52 @@ pub(super) fn run(
         Exhaustive::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
     exhaustive.batch = args.batch as usize;
     progress.line(&format!("{} faults, under each detector", exhaustive.faults()));
-    let start = Instant::now();
-    let census = exhaustive.run(progress)?;
+    let manifest = CensusManifest::new(&exhaustive, provenance, plan.labels);
+    let before = match &args.out {
+        Some(path) => Census::resume(mode, &manifest, path)?,
+        None => None,
+    };
+    let was_complete = before.as_ref().is_some_and(Census::is_complete);
+    let mut keep = |census: &Census| match &args.out {
+        Some(path) => census.save(path, &manifest),
+        None => Ok(()),
+    };
+    // Before, ctrl-C ends the program at once.
+    let (start, stop) = (Instant::now(), stop_flag()?);
+    let census = exhaustive.go_on(before, progress, stop, &mut keep)?;
+    if !census.is_complete() {
+        return Err(stopped(&census, args.out.as_deref()));
+    }
+    if !was_complete {
+        keep(&census)?;
+    }
     progress.line(&format!("counted in {:.1} s", start.elapsed().as_secs_f64()));
     let verified = match args.verify {
         0 => None,
         count => Some(verify(&exhaustive, loaded, args.seed, count, progress)?),
     };
-    if let Some(path) = &args.out {
-        census.save(path, &CensusManifest::new(&exhaustive, provenance, plan.labels))?;
-    }
     if args.run.json {
-        return print_json(&summary(&census, verified.as_ref()));
+        let mut json = census_json(&census);
+        json["verified"] = verified.map_or(serde_json::Value::Null, |found| {
+            serde_json::json!({
+                "faults": found.checked, "largest_loss_distance": found.largest,
+            })
+        });
+        return print_json(&json);
     }
-    print(&census_text(&census))
+    print(&census_text(&census, Format::Markdown))
+}
+
+/// What is said after ctrl-C.
+fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
+    match out {
+        None => anyhow::anyhow!("stopped; --out FILE would have kept what was counted"),
+        Some(path) => anyhow::anyhow!(
+            "stopped; {} holds the counts of {} images, --resume goes on from them",
+            path.display(),
+            census.counted
+        ),
+    }
 }
 
 /// Runs `count` of the faults again, whole; other answers are an error.
@@ -98,27 +129,4 @@ fn verify(
         found.checked, found.largest
     ));
     Ok(found)
-}
-
-/// Per place and detector: all faults, and those of each bit.
-fn summary(census: &Census, verified: Option<&Verification>) -> serde_json::Value {
-    let of_place = |histogram: &Histogram| {
-        let of_detector = |(place, detector): (usize, &Detector)| {
-            let bits: Vec<_> =
-                (0..BITS).map(|bit| histogram.of_bits(place, bit..bit + 1)).collect();
-            let all = histogram.total(place);
-            serde_json::json!({ "detector": detector.name(), "all": all, "bits": bits })
-        };
-        let detectors: Vec<_> = histogram.detectors.iter().enumerate().map(of_detector).collect();
-        serde_json::json!({
-            "place": histogram.place, "units": histogram.units, "detectors": detectors,
-        })
-    };
-    serde_json::json!({
-        "population": census.mode.name(), "unit": census.mode.unit(), "images": census.images,
-        "places": census.histograms.iter().map(of_place).collect::<Vec<_>>(),
-        "verified": verified.map(|found| serde_json::json!({
-            "faults": found.checked, "largest_loss_distance": found.largest,
-        })),
-    })
 }
