@@ -38,8 +38,9 @@ impl Watched {
         self.values.extend(records.iter().map(|record| (key(record), measure.of(record))));
     }
 
-    fn get(&self, layer: usize, n: u64, detector: Detector) -> Result<f64> {
-        self.values.get(&(layer, n, detector)).copied().ok_or_else(|| {
+    /// What was watched of an injection, which isn't asked for again.
+    fn take(&mut self, layer: usize, n: u64, detector: Detector) -> Result<f64> {
+        self.values.remove(&(layer, n, detector)).ok_or_else(|| {
             Error::usage(format!(
                 "injection {n} of layer {layer} is said to be done, but not what came of it"
             ))
@@ -92,13 +93,13 @@ pub(super) fn run(
         if ending == Ending::Stopped {
             return Ok(ending);
         }
-        let watched = watching.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = watching.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let mut going_on = Vec::new();
         for (layer, mut sequences) in running {
             let mut stops = true;
             for (sequence, detector) in sequences.iter_mut().zip(detectors) {
                 for n in from..to {
-                    let look = sequence.push(watched.get(layer, n, *detector)?);
+                    let look = sequence.push(watched.take(layer, n, *detector)?);
                     stops &= look.is_none_or(|look| look.stop);
                 }
             }
