@@ -166,6 +166,18 @@ fn train_evaluate_predict_inject_compare() {
     fs::copy(place.at("data/val/n0/0.png"), place.at("one/n0/0.png")).unwrap();
     place.fails(&format!("eval {GUIDED} --data one"), 2, &["one", "1 classes"]);
     place.fails(&format!("inject {GUIDED} --data data --bits 5"), 2, &["4 bits"]);
+    // Ranges alone ask for training images.
+    fs::create_dir(place.at("held-out")).unwrap();
+    fs::rename(place.at("data/val"), place.at("held-out/val")).unwrap();
+    let held_out = format!("inject {GUIDED} --data held-out --injections 4 --quiet");
+    place.done(&format!("{held_out} --detector none"));
+    place.fails(&held_out, 2, &["held-out: has no folder named train", "--detector none"]);
+    place.fails(
+        &format!("inject {GUIDED} --data data --detector none"),
+        1,
+        &["data: has no folder named val"],
+    );
+    fs::rename(place.at("held-out/val"), place.at("data/val")).unwrap();
     place.fails(
         &format!("inject {GUIDED} --data data --quiet --layer nope"),
         2,

@@ -5,7 +5,8 @@ mod preprocessing;
 use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::data::{
-    Batch, Batches, Cached, ClassList, Dataset, EpochPlan, ImageFolder, epoch_order, open_split,
+    Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, epoch_order,
+    open_held_out, open_split,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,6 +239,37 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     assert_eq!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
     write_image(dir.path(), "a", "new.png", 8, 9);
     assert_ne!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+}
+
+/// Some of a list's classes for a model of all of them: labels are places in the list.
+#[test]
+fn folders_are_labelled_for_models_of_more_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    for class in ["n03", "n07"] {
+        write_image(root, &format!("val/{class}"), "1.png", 4, 4);
+    }
+    let list = |ids: &[&str]| {
+        let entry = |id: &&str| ClassEntry { id: id.to_string(), name: format!("name of {id}") };
+        ClassList::from_entries(ids.iter().map(entry).collect())
+    };
+    let five = list(&["n09", "n07", "n01", "n03", "n02"]);
+    let open = || open_held_out(root, Some(&five)).unwrap();
+    let plain = open().for_classes(2, Some(&five)).unwrap();
+    assert_eq!([plain.label(0), plain.label(1)], [0, 1]);
+    let set = open().for_classes(5, Some(&five)).unwrap();
+    assert_eq!([set.label(0), set.label(1)], [3, 1]);
+    assert_eq!([set.path(0), set.path(1)], ["n03/1.png", "n07/1.png"]);
+    assert_eq!(set.classes().len(), 5);
+    assert_eq!(set.classes()[set.label(1)].name, "name of n07");
+    assert!(set.image(1).is_ok() && set.fingerprint() == plain.fingerprint());
+    let refused = |classes, list: Option<&ClassList>, part: &str| {
+        let error = message(open().for_classes(classes, list));
+        assert!(error.contains(part), "{error}");
+    };
+    refused(5, None, "has 2 classes, the checkpoint 5; --class-list");
+    refused(1000, Some(&five), "has 2 classes, the checkpoint 1000, the class list 5");
+    refused(3, Some(&list(&["n03", "n04", "n05"])), "val/n07: isn't in the class list");
 }
 
 #[test]

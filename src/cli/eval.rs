@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
-use crate::Error;
+use crate::data::ImageFolder;
 use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, ImageFolder};
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
@@ -17,7 +16,8 @@ pub struct Args {
     /// A folder with a folder of images a class (a data set's val, say)
     #[arg(long)]
     data: PathBuf,
-    /// Names for the folders: lines of index, folder name, class name
+    /// Names for the folders: lines of index, folder name, class name. Where the checkpoint has as many
+    /// classes as the list and the data fewer, an image's label is its folder's index
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Images of a forward pass
@@ -31,14 +31,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
     let loaded = args.model.load(&device)?;
     let classes = class_list(args.class_list.as_deref())?;
-    let dataset = ImageFolder::open(&args.data, classes.as_ref())?;
-    // Labels are the folders' places; they would point at other classes' logits.
-    let (found, expected) = (dataset.classes().len(), loaded.model.classes);
-    if found != expected {
-        let folder = args.data.display();
-        let detail = format!("{folder} has {found} classes, the checkpoint {expected}");
-        return Err(Error::usage(detail).into());
-    }
+    let dataset = ImageFolder::open(&args.data, classes.as_ref())?
+        .for_classes(loaded.model.classes, classes.as_ref())?;
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = Source { dataset: Arc::new(dataset), transform };
     let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;

@@ -19,7 +19,7 @@ use crate::campaign::{
     layers,
 };
 use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, open_split};
+use crate::data::{Dataset, open_held_out, open_train};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
@@ -41,10 +41,11 @@ const MOST_INJECTIONS: u64 = 1 << 20;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with train (for the ranges) and val
+    /// A folder with val and, for the ranges of the range detector, train
     #[arg(long)]
     data: PathBuf,
-    /// Names for the folders: lines of index, folder name, class name
+    /// Names for the folders: lines of index, folder name, class name. Where the checkpoint has as many
+    /// classes as the list and the data fewer, an image's label is its folder's index
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Another checkpoint of the same model that must be right about an image, too; repeatable
@@ -230,10 +231,22 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let progress = args.run.progress();
     let loaded = args.model.load(&device)?;
     let classes = class_list(args.class_list.as_deref())?;
-    let (train, val) = open_split(&args.data, classes.as_ref())?;
+    let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
+    let ranged = asks_images && plan.detectors.contains(&Detector::Range);
+    // Now rather than after the evaluation.
+    let train = ranged.then(|| open_train(&args.data, classes.as_ref())).transpose();
+    let train = train.map_err(|error| {
+        Error::usage(format!("{error} (the detector `range` needs one, --detector none doesn't)"))
+    })?;
+    let val = open_held_out(&args.data, classes.as_ref())?;
+    let val = match plan.labels {
+        Labels::Data => val.for_classes(loaded.model.classes, classes.as_ref())?,
+        Labels::Golden => val,
+    };
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
-    let (train, val) = (source(Arc::new(train)), source(Arc::new(val)));
+    let train = train.map(|train| source(Arc::new(train)));
+    let val = source(Arc::new(val));
     let evaluated = evaluate(args, plan.labels, list.as_ref(), &loaded, &device, &val, &*progress)?;
     let provenance = Provenance {
         model: loaded.file.name.clone(),
@@ -244,14 +257,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         top2diff: evaluated.top2diff,
     };
     if let Some(mode) = args.exhaustive {
-        let inputs = exhaustive::Inputs { loaded: &loaded, train: &train, val: &val, provenance };
+        let inputs =
+            exhaustive::Inputs { loaded: &loaded, train: train.as_ref(), val: &val, provenance };
         return exhaustive::run(args, mode, &plan, evaluated.goldens, inputs, &*progress);
     }
     let goldens = &evaluated.goldens;
-    let ranges = if plan.site == Site::Output && plan.detectors.contains(&Detector::Range) {
-        measure(args, &loaded, &train, &layers::layers(&loaded.model), &*progress)?
-    } else {
-        Ranges::default()
+    let ranges = match &train {
+        Some(train) => measure(args, &loaded, train, &layers::layers(&loaded.model), &*progress)?,
+        None => Ranges::default(),
     };
     let images = SourceImages(&val);
     let (model, weights) = (&loaded.model, &loaded.weights);
@@ -383,14 +396,6 @@ fn evaluate(
 ) -> Result<Evaluated> {
     let images = SourceImages(val);
     let batch = args.batch as usize;
-    let classes = val.dataset.classes().len();
-    if labels == Labels::Data && classes != loaded.model.classes {
-        return Err(Error::usage(format!(
-            "{} has {classes} classes, the checkpoint {}",
-            args.data.display(),
-            loaded.model.classes
-        )));
-    }
     let count = val.dataset.len();
     let chosen = match (list, args.protocol) {
         (Some(list), _) => list.images(),

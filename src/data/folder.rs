@@ -1,6 +1,6 @@
 //! Data sets in folders: one folder a class, one file an image.
 
-use super::{ClassInfo, ClassList, Dataset, Image8, decode_file, hex};
+use super::{ClassEntry, ClassInfo, ClassList, Dataset, Image8, decode_file, hex};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -64,6 +64,49 @@ impl ImageFolder {
             classes.push(ClassInfo { id, name, index });
         }
         Ok(ImageFolder { root: dir.to_path_buf(), classes, entries })
+    }
+
+    /// The same images for a model of so many `classes`: as they are if the folders are as many; else labelled
+    /// by their places in the class list, if that is as long (some of ImageNet's folders for a model of all).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where neither has so many classes; [`Error::File`] for a folder that isn't in the list.
+    pub fn for_classes(self, classes: usize, class_list: Option<&ClassList>) -> Result<Self> {
+        let found = self.classes.len();
+        if found == classes {
+            return Ok(self);
+        }
+        let root = self.root.display();
+        let Some(list) = class_list.filter(|list| list.entries().len() == classes) else {
+            let hint = match class_list {
+                Some(list) => format!(", the class list {}", list.entries().len()),
+                None => "; --class-list says which of those they are".into(),
+            };
+            return Err(Error::usage(format!(
+                "{root} has {found} classes, the checkpoint {classes}{hint}"
+            )));
+        };
+        let mut indices = Vec::with_capacity(found);
+        for ClassInfo { id, .. } in &self.classes {
+            let index = list.index_of(id).ok_or_else(|| {
+                Error::file(
+                    self.root.join(id),
+                    "isn't in the class list, so that its label isn't known",
+                )
+            })?;
+            indices.push(index as u32);
+        }
+        let info = |(index, entry): (usize, &ClassEntry)| ClassInfo {
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            index: Some(index),
+        };
+        let relabel = |entry: Entry| Entry { class: indices[entry.class as usize], ..entry };
+        Ok(ImageFolder {
+            classes: list.entries().iter().enumerate().map(info).collect(),
+            entries: self.entries.into_iter().map(relabel).collect(),
+            root: self.root,
+        })
     }
 
     /// Path of image `i`, the root included.
@@ -130,6 +173,30 @@ fn is_image(name: &str) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
+/// Opens `root/train`.
+///
+/// # Errors
+/// [`Error::File`] if there is none, and the errors of [`ImageFolder::open`].
+pub fn open_train(root: &Path, class_list: Option<&ClassList>) -> Result<ImageFolder> {
+    let train = root.join("train");
+    if !train.is_dir() {
+        return Err(Error::file(root, "has no folder named train"));
+    }
+    ImageFolder::open(&train, class_list)
+}
+
+/// Opens the first of `root/val`, `root/validation` and `root/test` that is there.
+///
+/// # Errors
+/// [`Error::File`] if there is none, and the errors of [`ImageFolder::open`].
+pub fn open_held_out(root: &Path, class_list: Option<&ClassList>) -> Result<ImageFolder> {
+    let held_out = ["val", "validation", "test"].map(|name| root.join(name));
+    let Some(val) = held_out.iter().find(|path| path.is_dir()) else {
+        return Err(Error::file(root, "has no folder named val, validation or test"));
+    };
+    ImageFolder::open(val, class_list)
+}
+
 /// Opens `root/train` and, as the second set, the first of `root/val`, `root/validation` and
 /// `root/test` that is there.
 ///
@@ -140,16 +207,9 @@ pub fn open_split(
     root: &Path,
     class_list: Option<&ClassList>,
 ) -> Result<(ImageFolder, ImageFolder)> {
-    let train = root.join("train");
-    if !train.is_dir() {
-        return Err(Error::file(root, "has no folder named train"));
-    }
-    let held_out = ["val", "validation", "test"].map(|name| root.join(name));
-    let Some(val) = held_out.iter().find(|path| path.is_dir()) else {
-        return Err(Error::file(root, "has no folder named val, validation or test"));
-    };
-    let train_set = ImageFolder::open(&train, class_list)?;
-    let val_set = ImageFolder::open(val, class_list)?;
+    let train_set = open_train(root, class_list)?;
+    let val_set = open_held_out(root, class_list)?;
+    let (train, val) = (&train_set.root, &val_set.root);
     let missing = |from: &ImageFolder, other: &ImageFolder| {
         let lacks = |id: &String| other.classes.iter().all(|class| class.id != *id);
         from.classes.iter().map(|class| &class.id).find(|id| lacks(id)).cloned()

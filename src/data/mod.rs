@@ -20,7 +20,7 @@ pub mod transform;
 pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
-pub use folder::{ImageFolder, open_split};
+pub use folder::{ImageFolder, open_held_out, open_split, open_train};
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::common::{Loaded, create_folder, print, print_json, stop_flag};
 use super::{Args, measure};
 use crate::campaign::exhaustive::{Census, Exhaustive, Mode, Verification, ranged_layers};
-use crate::campaign::{CensusManifest, Detector, Golden, Plan, Provenance, Ranges};
+use crate::campaign::{CensusManifest, Golden, Plan, Provenance, Ranges};
 use crate::progress::Progress;
 use crate::report::{Format, census_json, census_text};
 use crate::study::SourceImages;
@@ -16,7 +16,8 @@ use crate::{Error, Result};
 /// What `inject` has opened.
 pub(super) struct Inputs<'a> {
     pub loaded: &'a Loaded,
-    pub train: &'a Source,
+    /// Where ranges are asked for.
+    pub train: Option<&'a Source>,
     pub val: &'a Source,
     pub provenance: Provenance,
 }
@@ -48,10 +49,9 @@ pub(super) fn run(
         });
     }
     let layers = ranged_layers(model, weights, mode)?;
-    let ranges = if plan.detectors.contains(&Detector::Range) && !layers.is_empty() {
-        measure(args, loaded, train, &layers, progress)?
-    } else {
-        Ranges::default()
+    let ranges = match train {
+        Some(train) if !layers.is_empty() => measure(args, loaded, train, &layers, progress)?,
+        _ => Ranges::default(),
     };
     let mut exhaustive =
         Exhaustive::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
