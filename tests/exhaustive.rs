@@ -537,6 +537,9 @@ fn a_census_goes_on_where_it_was_stopped() {
             }
             let other = Census::resume(mode, &manifest(Labels::Golden), &path).unwrap_err();
             assert!(other.to_string().contains("'labels' differs"), "{other}");
+            let changed = CensusManifest { answers: "changed".into(), ..ours.clone() };
+            let other = Census::resume(mode, &changed, &path).unwrap_err();
+            assert!(other.to_string().contains("'answers' differs"), "{other}");
             let fewer = new(&goldens[..60]).go_on(Some(census), &Silent, &stop, &mut |_| Ok(()));
             assert!(fewer.unwrap_err().to_string().contains("another"));
         }

@@ -28,6 +28,11 @@ use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
 
+/// Headings of the flags in the help.
+const FAULTS: &str = "Faults";
+const HOW_MANY: &str = "How many";
+const KEPT: &str = "Kept and checked";
+
 /// The most injections of a layer that goes on until a figure is known.
 const MOST_INJECTIONS: u64 = 1 << 20;
 
@@ -52,43 +57,44 @@ pub struct Args {
     #[arg(long)]
     right_in: Vec<PathBuf>,
     /// Injections a layer, 1000 if absent; with --half-width the most of them, 2^20 if absent
-    #[arg(long)]
+    #[arg(long, help_heading = HOW_MANY)]
     injections: Option<u64>,
     /// Go on with each layer until the figure of --stop-at is known as closely as this, under every
     /// detector: 0.01 is a point of a rate. The interval holds although it is looked at while it grows
-    #[arg(long, value_name = "WIDTH",
+    #[arg(long, help_heading = HOW_MANY, value_name = "WIDTH",
           conflicts_with_all = ["only", "stratify", "faults", "shard", "exhaustive"])]
     half_width: Option<f64>,
     /// sdc, sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean |Δp_label|)
-    #[arg(long, value_name = "FIGURE", default_value = "sdc", requires = "half_width",
-          value_parser = parse_target)]
+    #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE", default_value = "sdc",
+          requires = "half_width", value_parser = parse_target)]
     stop_at: Target,
     /// How often all looks of a layer together hold the truth
-    #[arg(long, value_name = "SHARE", default_value = "0.95", requires = "half_width")]
+    #[arg(long, help_heading = HOW_MANY, value_name = "SHARE", default_value = "0.95",
+          requires = "half_width")]
     confidence: Confidence,
     /// Run injection number N of each layer alone
-    #[arg(long, conflicts_with = "injections")]
+    #[arg(long, help_heading = HOW_MANY, conflicts_with = "injections")]
     only: Option<u64>,
     /// Where faults are drawn: output, input, store-lost, or weight (every entry of the state dict that
     /// holds floats); inside kernels (--device cuda or emulated) accumulator, operand-a, operand-b,
     /// shared-a, shared-b
-    #[arg(long, default_value = "output", value_parser = parse_site)]
+    #[arg(long, help_heading = FAULTS, default_value = "output", value_parser = parse_site)]
     site: Site,
     /// Bits flipped in each value, 1 to 4
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     bits: usize,
     /// Values hit in one inference
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     flips: u32,
     /// Flip every bit of the layer with this probability instead: a bit error rate
-    #[arg(long, value_name = "P", conflicts_with_all = ["flips", "bits"])]
+    #[arg(long, help_heading = FAULTS, value_name = "P", conflicts_with_all = ["flips", "bits"])]
     ber: Option<f64>,
     /// bit: take the bits in turn, so that each has its share of a layer's injections
-    #[arg(long, value_name = "BY", value_parser = ["bit"])]
+    #[arg(long, help_heading = FAULTS, value_name = "BY", value_parser = ["bit"])]
     stratify: Option<String>,
     /// Take the faults from this list instead: CSV with columns layer, image, channel, row, column, bit
     /// (and site, k, index, model, value, as in `predict --fault`)
-    #[arg(long, value_name = "FILE.csv",
+    #[arg(long, help_heading = FAULTS, value_name = "FILE.csv",
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify", "layer"])]
     faults: Option<PathBuf>,
     /// data, or golden: take the fault-free answer for the label, where images have none
@@ -97,13 +103,13 @@ pub struct Args {
     /// Count every fault instead of drawing some: last-layer (logit × bit × image, before the scale and
     /// after it), last-layer-weights or last-layer-features. The last two try millions of faults an
     /// image: see --images
-    #[arg(long, value_name = "POPULATION", value_parser = parse_mode,
+    #[arg(long, help_heading = HOW_MANY, value_name = "POPULATION", value_parser = parse_mode,
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify",
                                 "faults", "layer", "shard"])]
     exhaustive: Option<Mode>,
     /// Images that --exhaustive tries every fault on, spread over those that are right; all of them if
     /// absent
-    #[arg(long, value_name = "N", requires = "exhaustive",
+    #[arg(long, help_heading = HOW_MANY, value_name = "N", requires = "exhaustive",
           value_parser = clap::value_parser!(u32).range(1..))]
     images: Option<u32>,
     /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
@@ -112,32 +118,32 @@ pub struct Args {
     protocol: Protocol,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
-    #[arg(long, value_delimiter = ',', value_parser = parse_detector)]
+    #[arg(long, help_heading = FAULTS, value_delimiter = ',', value_parser = parse_detector)]
     detector: Vec<Detector>,
     /// Only these layers: a name, a pattern with *, or type:conv2d; repeatable
-    #[arg(long)]
+    #[arg(long, help_heading = FAULTS)]
     layer: Vec<String>,
     /// Training images that the ranges are taken over; all of them if absent
-    #[arg(long)]
+    #[arg(long, help_heading = FAULTS)]
     range_images: Option<usize>,
     /// Run so many of the injections again, whole and unoptimised: their bits must be equal
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, help_heading = KEPT, default_value_t = 0)]
     verify: usize,
     /// Key of everything random
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     seed: u64,
     /// Images of a forward pass
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// Keep the campaign in this file, one SQLite database, as it goes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = KEPT, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Go on with what is in --out
-    #[arg(long, requires = "out")]
+    #[arg(long, help_heading = KEPT, requires = "out")]
     resume: bool,
     /// Run part I of N (1/N to N/N), for `flipside merge`; auto takes it from Slurm's array variables,
     /// auto/N from those of an indexed job of Kubernetes. {shard} in --out becomes I-of-N
-    #[arg(long, value_name = "I/N", requires = "out")]
+    #[arg(long, help_heading = KEPT, value_name = "I/N", requires = "out")]
     shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{image_list, instruction_set};
+use super::manifest::{answers, image_list, instruction_set};
 use super::{Provenance, failed, is_empty, lock, open, schema, to_sql};
 use crate::campaign::exhaustive::{BITS, Cell, Census, Exhaustive, Histogram, Mode, octave_edges};
 use crate::campaign::plan::Labels;
@@ -32,6 +32,8 @@ pub struct CensusManifest {
     pub images: usize,
     /// SHA-256 of the numbers and labels of the images, in order.
     pub image_list: String,
+    /// SHA-256 of the bits of their fault-free answers.
+    pub answers: String,
 }
 
 impl CensusManifest {
@@ -59,6 +61,7 @@ impl CensusManifest {
             instruction_set: instruction_set(),
             images: exhaustive.goldens.len(),
             image_list: image_list(exhaustive.goldens),
+            answers: answers(exhaustive.goldens),
         }
     }
 
@@ -283,6 +286,9 @@ fn about(path: &Path, connection: &Connection, mode: Mode) -> Result<About> {
         .map_err(|error| bad(path, &format!("its census: {error}")))?;
     if about.counted > about.manifest.images {
         return Err(bad(path, "its census counts more images than there are"));
+    }
+    if about.manifest.detectors.len() > Detector::ALL.len() {
+        return Err(bad(path, "its census has more detectors than there are"));
     }
     Ok(about)
 }

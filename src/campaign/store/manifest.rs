@@ -262,6 +262,15 @@ pub(super) fn image_list(goldens: &[Golden]) -> String {
     hex(&images.finalize())
 }
 
+/// SHA-256 of the bits of fault-free answers, in order.
+pub(super) fn answers(goldens: &[Golden]) -> String {
+    let mut answers = Sha256::new();
+    for golden in goldens {
+        answers.update(golden.hash.to_le_bytes());
+    }
+    hex(&answers.finalize())
+}
+
 /// Architecture and vector extension of the processor.
 pub(super) fn instruction_set() -> String {
     format!("{} {}", std::env::consts::ARCH, crate::ops::gemm::instruction_set())
