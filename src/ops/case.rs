@@ -153,27 +153,3 @@ pub fn all() -> Vec<OpCase> {
     .flatten()
     .collect()
 }
-
-/// Cases of real sizes, for `benches/ops.rs`.
-pub fn benchmarks() -> Vec<OpCase> {
-    [
-        super::conv2d::benchmarks(),
-        super::linear::benchmarks(),
-        super::batch_norm::benchmarks(),
-        super::max_pool::benchmarks(),
-        super::adaptive_avg_pool::benchmarks(),
-        super::activation::benchmarks(),
-        super::add::benchmarks(),
-        super::attention::benchmarks(),
-        super::multiply::benchmarks(),
-        super::gated_sum::benchmarks(),
-        super::gather::benchmarks(),
-        super::slice::benchmarks(),
-        super::canvas::benchmarks(),
-        super::layer_norm::benchmarks(),
-        super::softmax::benchmarks(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}

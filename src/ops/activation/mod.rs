@@ -106,7 +106,7 @@ impl Op for Activation {
     }
 }
 
-/// Cases for tests and benchmarks; bits are equal, so that no tolerance is needed.
+/// Cases for tests; bits are equal, so that no tolerance is needed.
 pub fn cases() -> Vec<OpCase> {
     let case = |name, activation, map, batch| {
         let case = OpCase::new(name, activation, vec![CaseInput::uniform(map)], batch);
@@ -121,19 +121,4 @@ pub fn cases() -> Vec<OpCase> {
             ]
         })
         .collect()
-}
-
-/// Layers of ResNet-50, Swin-T and MobileNetV2, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    [
-        ("256, 56²", Activation::Relu, 256),
-        ("384, 56²", Activation::Relu6, 384),
-        ("384, 56²", Activation::Silu, 384),
-        ("384, 56²", Activation::Gelu, 384),
-        ("384, 56²", Activation::GeluTanh, 384),
-    ]
-    .map(|(name, activation, channels)| {
-        OpCase::new(name, activation, vec![CaseInput::uniform(Map::new(56, 56, channels))], 8)
-    })
-    .into()
 }

@@ -79,7 +79,7 @@ impl Op for AdaptiveAvgPool {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [
         ("global", AdaptiveAvgPool::GLOBAL, Map::new(7, 7, 37), 3),
@@ -94,12 +94,6 @@ pub fn cases() -> Vec<OpCase> {
         [OpCase::new(name, op, input(), batch), eval]
     })
     .collect()
-}
-
-/// The pooling before ResNet-50's last layer, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(7, 7, 2048));
-    vec![OpCase::new("global, 2048, 7²", AdaptiveAvgPool::GLOBAL, vec![input], 32)]
 }
 
 #[cfg(test)]

@@ -89,15 +89,9 @@ impl Op for Add {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let input = CaseInput::uniform(Map::new(4, 3, 17));
     let depth = || OpCase::new("stochastic depth", Add::with_depth(0.5), vec![input; 2], 6);
     vec![OpCase::new("map", Add::new(), vec![input; 2], 3), depth(), depth().eval()]
-}
-
-/// A layer of ResNet-50, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(56, 56, 256));
-    vec![OpCase::new("256, 56²", Add::new(), vec![input; 2], 8)]
 }

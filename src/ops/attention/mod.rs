@@ -256,25 +256,3 @@ fn case(
     }
     OpCase::new(name, op, inputs, batch)
 }
-
-/// Layers of Swin V2 (at 224², padded to whole windows) and of MaxViT, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let swin = |heads, shift| Attention {
-        heads,
-        form: Form::Cosine,
-        partition: Partition::Windows { size: [8, 8], shift: [shift; 2] },
-        bias: Some(Bias::Sigmoid16),
-    };
-    let maxvit = Attention {
-        heads: 4,
-        form: Form::Dot { scale: 128f32.powf(-0.5) },
-        partition: Partition::Grid { size: [7, 7] },
-        bias: Some(Bias::Plain),
-    };
-    vec![
-        case("Swin, 3 heads, 56²", swin(3, 0), 56, 56, 32, 8),
-        case("Swin, 3 heads, 56², shifted", swin(3, 4), 56, 56, 32, 8),
-        case("Swin, 24 heads, 8²", swin(24, 0), 8, 8, 32, 8),
-        case("MaxViT, 4 heads, 28²", maxvit, 28, 28, 32, 8),
-    ]
-}

@@ -73,7 +73,7 @@ impl Op for AvgPool {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let padded = AvgPool::square(3, 2, 1);
     let odd = AvgPool { kernel: [2, 3], stride: [3, 1], padding: [1, 0], count_include_pad: false };

@@ -134,7 +134,7 @@ impl Op for BatchNorm {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let slow = BatchNorm { eps: 1e-3, momentum: 0.01, ..BatchNorm::new(24) };
     [
@@ -148,23 +148,6 @@ pub fn cases() -> Vec<OpCase> {
         let input = || vec![CaseInput::uniform(map)];
         let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
         [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
-}
-
-/// Layers of ResNet-50 and of the small ResNet, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    [
-        ("64, 56²", Map::new(56, 56, 64), 8),
-        ("2048, 7²", Map::new(7, 7, 2048), 8),
-        ("16, 32²", Map::new(32, 32, 16), 64),
-    ]
-    .into_iter()
-    .flat_map(|(name, map, batch)| {
-        let op = || BatchNorm::new(map.channels);
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op(), input(), batch).eval();
-        [OpCase::new(name, op(), input(), batch), eval]
     })
     .collect()
 }

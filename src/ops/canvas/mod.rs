@@ -60,7 +60,7 @@ impl Op for Canvas {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [("larger", 7, 6), ("smaller", 3, 2), ("lower and narrower", 8, 1)]
         .map(|(name, height, width)| {
@@ -68,10 +68,4 @@ pub fn cases() -> Vec<OpCase> {
             OpCase::new(name, Canvas { height, width }, vec![input], 2)
         })
         .into()
-}
-
-/// A map of Swin-V2-T at 256², filled up to windows, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(56, 56, 96));
-    vec![OpCase::new("56² to 64², 96", Canvas { height: 64, width: 64 }, vec![input], 8)]
 }

@@ -261,7 +261,7 @@ impl Op for Conv2d {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let base = Conv2d::square(5, 7, 3, 1, 1);
     [
@@ -342,57 +342,5 @@ pub fn cases() -> Vec<OpCase> {
     ]
     .into_iter()
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 3))
-    .collect()
-}
-
-/// Layers of the backbones at 224×224 (the patch embedding at 256×256), and of the small ResNet at
-/// 32×32, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let depthwise = |c, kernel, stride| Conv2d {
-        groups: c,
-        ..Conv2d::square(c, c, kernel, stride, kernel / 2)
-    };
-    [
-        ("7x7 stride 2, 3 to 64, 224²", Conv2d::square(3, 64, 7, 2, 3), 224, 8),
-        ("3x3, 64 to 64, 56²", Conv2d::square(64, 64, 3, 1, 1), 56, 8),
-        ("3x3 stride 2, 64 to 128, 56²", Conv2d::square(64, 128, 3, 2, 1), 56, 8),
-        ("3x3, 128 to 128, 28²", Conv2d::square(128, 128, 3, 1, 1), 28, 8),
-        ("3x3, 256 to 256, 14²", Conv2d::square(256, 256, 3, 1, 1), 14, 8),
-        ("3x3, 512 to 512, 7²", Conv2d::square(512, 512, 3, 1, 1), 7, 8),
-        ("1x1, 64 to 256, 56²", Conv2d::square(64, 256, 1, 1, 0), 56, 8),
-        ("1x1, 256 to 64, 56²", Conv2d::square(256, 64, 1, 1, 0), 56, 8),
-        ("1x1, 1024 to 256, 14²", Conv2d::square(1024, 256, 1, 1, 0), 14, 8),
-        ("1x1, 512 to 2048, 7²", Conv2d::square(512, 2048, 1, 1, 0), 7, 8),
-        ("1x1 stride 2, 256 to 512, 56²", Conv2d::square(256, 512, 1, 2, 0), 56, 8),
-        ("3x3, 3 to 64, 224²", Conv2d::square(3, 64, 3, 1, 1), 224, 8),
-        ("3x3, 64 to 64, 224²", Conv2d::square(64, 64, 3, 1, 1), 224, 8),
-        ("3x3, 256 to 256, 56²", Conv2d::square(256, 256, 3, 1, 1), 56, 8),
-        ("3x3, 512 to 512, 28²", Conv2d::square(512, 512, 3, 1, 1), 28, 8),
-        ("3x3, 512 to 512, 14²", Conv2d::square(512, 512, 3, 1, 1), 14, 8),
-        ("11x11 stride 4, 3 to 64, 224²", Conv2d::square(3, 64, 11, 4, 2), 224, 8),
-        ("5x5, 64 to 192, 27²", Conv2d::square(64, 192, 5, 1, 2), 27, 8),
-        ("3x3, 192 to 384, 13²", Conv2d::square(192, 384, 3, 1, 1), 13, 8),
-        ("4x4 stride 4, 3 to 96, 256²", Conv2d::square(3, 96, 4, 4, 0), 256, 8),
-        ("3x3 stride 2, 3 to 32, 224²", Conv2d::square(3, 32, 3, 2, 1), 224, 8),
-        ("1x1, 16 to 96, 112²", Conv2d::square(16, 96, 1, 1, 0), 112, 8),
-        ("1x1, 144 to 24, 56²", Conv2d::square(144, 24, 1, 1, 0), 56, 8),
-        ("1x1, 64 to 384, 14²", Conv2d::square(64, 384, 1, 1, 0), 14, 8),
-        ("1x1, 960 to 160, 7²", Conv2d::square(960, 160, 1, 1, 0), 7, 8),
-        ("depthwise 3x3, 32, 112²", depthwise(32, 3, 1), 112, 8),
-        ("depthwise 3x3 stride 2, 96, 112²", depthwise(96, 3, 2), 112, 8),
-        ("depthwise 3x3, 144, 56²", depthwise(144, 3, 1), 56, 8),
-        ("depthwise 3x3, 384, 14²", depthwise(384, 3, 1), 14, 8),
-        ("depthwise 3x3, 960, 7²", depthwise(960, 3, 1), 7, 8),
-        ("depthwise 7x7, 192, 28²", depthwise(192, 7, 1), 28, 8),
-        ("3x3, 3 to 16, 32²", Conv2d::square(3, 16, 3, 1, 1), 32, 64),
-        ("3x3, 16 to 16, 32²", Conv2d::square(16, 16, 3, 1, 1), 32, 64),
-        ("3x3, 32 to 32, 16²", Conv2d::square(32, 32, 3, 1, 1), 16, 64),
-        ("3x3, 64 to 64, 8²", Conv2d::square(64, 64, 3, 1, 1), 8, 64),
-    ]
-    .into_iter()
-    .map(|(name, op, side, batch)| {
-        let map = Map::new(side, side, op.in_channels);
-        OpCase::new(name, op, vec![CaseInput::uniform(map)], batch)
-    })
     .collect()
 }

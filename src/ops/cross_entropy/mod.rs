@@ -63,7 +63,7 @@ impl Op for CrossEntropy {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let logits = CaseInput::uniform(Map::vector(13));
     let labels = CaseInput { map: Map::vector(1), fill: Fill::Labels(13) };

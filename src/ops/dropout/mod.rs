@@ -51,7 +51,7 @@ impl Op for Dropout {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let map = || vec![CaseInput::uniform(Map::new(3, 5, 7))];
     let vector = || vec![CaseInput::uniform(Map::vector(1028))];

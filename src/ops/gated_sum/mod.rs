@@ -115,7 +115,7 @@ impl Op for GatedSum {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [
         ("two levels", Map::new(4, 3, 19), 6, 2),
@@ -135,10 +135,4 @@ fn inputs(map: Map, first_gate: usize, levels: usize) -> Vec<CaseInput> {
     maps.extend(vec![map; levels]);
     maps.push(Map::vector(map.channels));
     maps.into_iter().map(CaseInput::uniform).collect()
-}
-
-/// A block of FocalNet-T's first stage, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let inputs = inputs(Map::new(56, 56, 96), 192, 3);
-    vec![OpCase::new("three levels, 96, 56²", GatedSum::new(192, 3), inputs, 8)]
 }

@@ -131,10 +131,3 @@ pub fn cases() -> Vec<OpCase> {
         OpCase { tolerance: 2e-6, ..of_map("pixels, some twice", Map::new(5, 4, 1), 2) },
     ]
 }
-
-/// CLIP's token embedding, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let op = Gather::Table { rows: 49408, width: 512 };
-    let ids = CaseInput { map: Map::new(1, 77, 1), fill: Fill::Labels(49408) };
-    vec![OpCase::new("77 tokens of 512", op, vec![ids], 16)]
-}

@@ -43,7 +43,7 @@ impl Op for L2Normalize {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     vec![
         OpCase::new("vector", L2Normalize, vec![CaseInput::uniform(Map::vector(131))], 4),

@@ -85,7 +85,7 @@ impl Op for LayerNorm {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [
         ("map", LayerNorm::new(37), Map::new(5, 3, 37), 3),
@@ -98,14 +98,4 @@ pub fn cases() -> Vec<OpCase> {
     .into_iter()
     .map(|(name, op, map, batch)| OpCase::new(name, op, vec![CaseInput::uniform(map)], batch))
     .collect()
-}
-
-/// Layers of Swin-T, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    [("96, 56²", 96, 56), ("768, 7²", 768, 7)]
-        .map(|(name, channels, side)| {
-            let input = CaseInput::uniform(Map::new(side, side, channels));
-            OpCase::new(name, LayerNorm::new(channels), vec![input], 8)
-        })
-        .into()
 }

@@ -135,7 +135,7 @@ impl Op for Linear {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [
         ("vector", Linear::new(37, 10, true), Map::vector(37)),
@@ -147,24 +147,5 @@ pub fn cases() -> Vec<OpCase> {
     ]
     .into_iter()
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 5))
-    .collect()
-}
-
-/// Layers of AlexNet, VGG-16, ResNet-50 and Swin V2 (a map of tokens), to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    [
-        ("2048 to 1000", 2048, 1000, 1, 128),
-        ("25088 to 4096", 25088, 4096, 1, 8),
-        ("9216 to 4096", 9216, 4096, 1, 8),
-        ("4096 to 1000, one image", 4096, 1000, 1, 1),
-        ("96 to 384, 64²", 96, 384, 64, 8),
-        ("768 to 192, 32²", 768, 192, 32, 8),
-        ("768 to 3072, 8²", 768, 3072, 8, 8),
-    ]
-    .into_iter()
-    .map(|(name, inputs, outputs, side, batch)| {
-        let input = vec![CaseInput::uniform(Map::new(side, side, inputs))];
-        OpCase::new(name, Linear::new(inputs, outputs, true), input, batch)
-    })
     .collect()
 }

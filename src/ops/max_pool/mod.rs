@@ -79,7 +79,7 @@ impl Op for MaxPool {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let odd = Window { kernel: [2, 3], stride: [1, 2], padding: [1, 0], dilation: [2, 2] };
     [
@@ -95,10 +95,4 @@ pub fn cases() -> Vec<OpCase> {
         [OpCase::new(name, op, input(), batch), eval]
     })
     .collect()
-}
-
-/// The pooling after ResNet's stem, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(112, 112, 64));
-    vec![OpCase::new("3x3 stride 2, 64, 112²", MaxPool::square(3, 2, 1), vec![input], 8)]
 }

@@ -100,7 +100,7 @@ fn misfit(node: &str) -> Error {
     Error::shape(node, "factors that don't fit")
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     let (map, all) = (Map::new(4, 3, 21), Multiply::new());
     [
@@ -115,24 +115,4 @@ pub fn cases() -> Vec<OpCase> {
         OpCase::new(name, op, vec![CaseInput::uniform(a), CaseInput::uniform(b)], 3)
     })
     .collect()
-}
-
-/// A squeeze-and-excitation of MaxViT and a modulation of FocalNet, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let inputs = |a, b| vec![CaseInput::uniform(a), CaseInput::uniform(b)];
-    let channels = Multiply::of_channels(Span::all(96));
-    vec![
-        OpCase::new(
-            "by a value a channel, 64, 112²",
-            Multiply::new(),
-            inputs(Map::new(112, 112, 64), Map::vector(64)),
-            8,
-        ),
-        OpCase::new(
-            "96 of 195 channels, 56²",
-            channels,
-            inputs(Map::new(56, 56, 195), Map::new(56, 56, 96)),
-            8,
-        ),
-    ]
 }

@@ -70,7 +70,7 @@ impl Op for Scale {
     }
 }
 
-/// Cases for tests and benchmarks. Sums of a thousand signed terms in another order differ by
+/// Cases for tests. Sums of a thousand signed terms in another order differ by
 /// more of a small result than by themselves, hence the wider bound.
 pub fn cases() -> Vec<OpCase> {
     [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]

@@ -54,7 +54,7 @@ impl Op for Slice {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     [("first channels", Span::new(0, 5)), ("last channels", Span::new(5, 21))]
         .map(|(name, channels)| {
@@ -62,11 +62,4 @@ pub fn cases() -> Vec<OpCase> {
             OpCase::new(name, Slice { channels }, vec![input], 2)
         })
         .into()
-}
-
-/// The contexts of FocalNet-T's first stage, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(56, 56, 196));
-    let op = Slice { channels: Span::new(96, 192) };
-    vec![OpCase::new("96 of 196 channels, 56²", op, vec![input], 8)]
 }

@@ -40,7 +40,7 @@ impl Op for Softmax {
     }
 }
 
-/// Cases for tests and benchmarks.
+/// Cases for tests.
 pub fn cases() -> Vec<OpCase> {
     vec![
         OpCase::new("map", Softmax, vec![CaseInput::uniform(Map::new(4, 3, 21))], 3),
@@ -48,9 +48,4 @@ pub fn cases() -> Vec<OpCase> {
         OpCase::new("long rows", Softmax, vec![CaseInput::uniform(Map::vector(1000))], 3),
         OpCase::new("one channel", Softmax, vec![CaseInput::uniform(Map::new(2, 2, 1))], 1),
     ]
-}
-
-/// The rows of a window attention of Swin, to be timed.
-pub fn benchmarks() -> Vec<OpCase> {
-    vec![OpCase::new("64, 56²", Softmax, vec![CaseInput::uniform(Map::new(56, 56, 64))], 8)]
 }
