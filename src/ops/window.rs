@@ -72,6 +72,16 @@ impl Window {
         )
     }
 
+    /// The taps of an output that aren't in the padding: neighbours, since taps ascend.
+    #[inline(always)]
+    pub fn taps_within(&self, axis: usize, output: usize, size: usize) -> std::ops::Range<usize> {
+        let (dilation, start) = (self.dilation[axis], output * self.stride[axis]);
+        let before = self.padding[axis].saturating_sub(start).div_ceil(dilation);
+        let end = (size + self.padding[axis]).saturating_sub(start).div_ceil(dilation);
+        let end = end.min(self.kernel[axis]);
+        before.min(end)..end
+    }
+
     /// The input under a tap: `None` in the padding.
     #[inline(always)]
     pub fn input(&self, axis: usize, output: usize, tap: usize, size: usize) -> Option<usize> {
@@ -91,6 +101,30 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    /// The taps within are those that have an input.
+    #[test]
+    fn taps_within_are_those_with_an_input() {
+        for (kernel, stride, padding, dilation) in
+            [(3, 2, 1, 1), (2, 2, 0, 1), (3, 1, 1, 1), (3, 1, 2, 2), (5, 3, 6, 3), (1, 1, 0, 1)]
+        {
+            let (pair, size) = ([kernel; 2], 11);
+            let window = Window {
+                kernel: pair,
+                stride: [stride; 2],
+                padding: [padding; 2],
+                dilation: [dilation; 2],
+            };
+            let outputs = window.output_map("pool", Map::new(size, size, 1)).unwrap().height;
+            for output in 0..outputs {
+                let with_input: Vec<usize> = (0..kernel)
+                    .filter(|tap| window.input(0, output, *tap, size).is_some())
+                    .collect();
+                let within: Vec<usize> = window.taps_within(0, output, size).collect();
+                assert_eq!(within, with_input, "{window:?} {output}");
+            }
+        }
+    }
+
     use super::*;
 
     #[test]

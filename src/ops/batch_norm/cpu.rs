@@ -79,6 +79,9 @@ fn sums(pixels: usize, a: &[f32], b: &[f32], center: &[f32], parallel: bool) -> 
     sums
 }
 
+/// Channels up to which a pixel is too short for a loop of its own.
+const NARROW: usize = 64;
+
 /// Rows of a box: y = fmaf(x − center, scale, shift). (A center of zero leaves every bit of x.)
 struct OutputRows<'a> {
     map: Map,
@@ -97,20 +100,35 @@ impl Pieces for OutputRows<'_> {
     fn run(&self, piece: usize) {
         let OutputRows { map, region, .. } = self;
         let (image, row) = region.row(piece);
-        for column in region.columns.range() {
-            let pixel = image * map.elements() + map.index(row, column, 0);
+        if region.channels.len() <= NARROW {
+            // Tile by tile of channels, so that what is a channel's stays in registers.
             for channel in region.channels.range().step_by(LANES) {
                 let lanes = LANES.min(region.channels.end - channel);
-                let x = load(self.x, pixel + channel, lanes);
-                let center = load(self.center, channel, lanes);
-                let scale = load(self.scale, channel, lanes);
-                let shift = load(self.shift, channel, lanes);
-                let mut tile: Tile = [0.0; LANES];
-                for lane in 0..LANES {
-                    tile[lane] = (x[lane] - center[lane]).mul_add(scale[lane], shift[lane]);
+                let [center, scale, shift] =
+                    [self.center, self.scale, self.shift].map(|of| load(of, channel, lanes));
+                for column in region.columns.range() {
+                    let at = image * map.elements() + map.index(row, column, channel);
+                    let x = load(self.x, at, lanes);
+                    let mut tile: Tile = [0.0; LANES];
+                    for lane in 0..LANES {
+                        tile[lane] = (x[lane] - center[lane]).mul_add(scale[lane], shift[lane]);
+                    }
+                    // SAFETY: `lanes` elements of this piece's row.
+                    unsafe { store(self.y.get().add(at), &tile, lanes) };
                 }
-                // SAFETY: `lanes` elements of this piece's row.
-                unsafe { store(self.y.get().add(pixel + channel), &tile, lanes) };
+            }
+            return;
+        }
+        let (first, count) = (region.channels.start, region.channels.len());
+        let [center, scale, shift] =
+            [self.center, self.scale, self.shift].map(|of| &of[first..][..count]);
+        for column in region.columns.range() {
+            let at = image * map.elements() + map.index(row, column, first);
+            let x = &self.x[at..][..count];
+            // SAFETY: elements of this piece's row, which no other piece writes.
+            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), count) };
+            for c in 0..count {
+                y[c] = (x[c] - center[c]).mul_add(scale[c], shift[c]);
             }
         }
     }

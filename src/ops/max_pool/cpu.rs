@@ -20,18 +20,6 @@ struct OutputRows<'a> {
     saves: bool,
 }
 
-impl OutputRows<'_> {
-    /// The first tap of an output's window that lies within the map.
-    fn first_tap(&self, row: usize, column: usize) -> u32 {
-        let first = |axis: usize, output: usize, size: usize| {
-            let within = |tap: &usize| self.window.input(axis, output, *tap, size).is_some();
-            (0..self.window.kernel[axis]).find(within).unwrap_or(0)
-        };
-        let (r, s) = (first(0, row, self.input.height), first(1, column, self.input.width));
-        (r * self.window.kernel[1] + s) as u32
-    }
-}
-
 impl Pieces for OutputRows<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
@@ -39,19 +27,22 @@ impl Pieces for OutputRows<'_> {
         let image = region.images.start + piece / region.rows.len();
         let row = region.rows.start + piece % region.rows.len();
         let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
+        let down = window.taps_within(0, row, input.height);
         for column in region.columns.range() {
+            let across = window.taps_within(1, column, input.width);
+            let tap_of = |r: usize, s: usize| (r * window.kernel[1] + s) as u32;
+            let from = |axis: usize, output: usize, tap: usize| {
+                output * window.stride[axis] + tap * window.dilation[axis] - window.padding[axis]
+            };
             for channel in region.channels.range().step_by(LANES) {
                 let lanes = LANES.min(region.channels.end - channel);
                 let mut best = [f32::NEG_INFINITY; LANES];
                 // Where nothing is above −∞, the first tap within the map has won.
-                let mut won = [self.first_tap(row, column); LANES];
-                for r in 0..window.kernel[0] {
-                    let Some(from_row) = window.input(0, row, r, input.height) else { continue };
-                    for s in 0..window.kernel[1] {
-                        let from_column = window.input(1, column, s, input.width);
-                        let Some(from_column) = from_column else { continue };
-                        let tap = (r * window.kernel[1] + s) as u32;
-                        let values = load(x, input.index(from_row, from_column, channel), lanes);
+                let mut won = [tap_of(down.start, across.start); LANES];
+                for r in down.clone() {
+                    for s in across.clone() {
+                        let (tap, pixel) = (tap_of(r, s), [from(0, row, r), from(1, column, s)]);
+                        let values = load(x, input.index(pixel[0], pixel[1], channel), lanes);
                         let mut wins = [0u32; LANES];
                         for lane in 0..LANES {
                             let above = (values[lane] > best[lane]) | values[lane].is_nan();
