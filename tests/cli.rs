@@ -315,7 +315,7 @@ fn every_fault_of_the_last_layer() {
     let resumed = place.json(&format!("{again} --resume"));
     assert_eq!(resumed["places"], place.json("report a.sqlite --exhaustive last-layer")["places"]);
     let fewer = format!("{inject} --exhaustive last-layer --images 4 --out a.sqlite --resume");
-    place.fails(&fewer, 2, &["another census", "'image_list' differs"]);
+    place.fails(&fewer, 2, &["another census", "'images' differs (5 and 4)"]);
     place.fails("report a.sqlite", 1, &["--exhaustive MODE"]);
     // Beside the shards of a campaign it is merged with them.
     for shard in ["1/2", "2/2"] {
