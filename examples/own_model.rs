@@ -70,13 +70,11 @@ pub fn write_weights(file: &Path) -> Result<()> {
 }
 
 #[allow(dead_code)] // The tests run the functions above.
-fn main() -> Result<()> {
-    let file = std::env::args_os().nth(1).map(Into::into);
-    let random = || std::env::temp_dir().join("own_model.safetensors");
-    if file.is_none() {
-        write_weights(&random())?;
-    }
-    let run = run(&file.unwrap_or_else(random))?; // `Run::save` keeps it for `flipside report`, `export`, …
+fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let random = folder.path().join("own_model.safetensors");
+    write_weights(&random)?;
+    let run = run(&std::env::args_os().nth(1).map_or(random, Into::into))?; // `Run::save` keeps it for `flipside report`, `export`, …
     let how = Intervals::new(1);
     let figures = breakdown(&run, By::Layer, None, &run.manifest.plan.detectors, &how)?;
     print!("{}", report::run_text(&run, &figures, &how, report::Format::Text));

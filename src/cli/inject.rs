@@ -240,10 +240,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
     let ranged = asks_images && plan.detectors.contains(&Detector::Range);
     // Now rather than after the evaluation.
-    let train = ranged.then(|| open_train(&args.data, classes.as_ref())).transpose();
-    let train = train.map_err(|error| {
-        Error::usage(format!("{error} (the detector `range` needs one, --detector none doesn't)"))
-    })?;
+    if ranged && !args.data.join("train").is_dir() {
+        return Err(Error::usage(format!(
+            "{}: has no folder named train, over which the ranges of the detector `range` are taken; \
+             --detector none needs none",
+            args.data.display()
+        ))
+        .into());
+    }
+    let train = ranged.then(|| open_train(&args.data, classes.as_ref())).transpose()?;
     let val = open_held_out(&args.data, classes.as_ref())?;
     let val = match plan.labels {
         Labels::Data => val.for_classes(loaded.model.classes, classes.as_ref())?,

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::{Store, failed, lock, open, read_manifest, read_shards, schema};
+use super::read::{read_manifest, read_shards};
+use super::{Store, failed, lock, open, schema};
 use crate::campaign::plan::Shard;
 use crate::{Error, Result};
 
