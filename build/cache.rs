@@ -33,10 +33,12 @@ impl Job {
     ) -> Result<Job, String> {
         let mut hash = DefaultHasher::new();
         hash.write(version.as_bytes());
-        // Not the folder that it runs in: build folders share results.
+        // Neither the folder that it runs in nor where the project lies: build folders and checkouts share
+        // results.
+        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         for word in words {
-            hash.write(word.as_encoded_bytes());
+            hash.write(word.to_string_lossy().replace(&root, ".").as_bytes());
             hash.write_u8(0);
         }
         for path in inputs {
