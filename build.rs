@@ -97,9 +97,10 @@ fn build() -> Result<(), String> {
 
     emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
-    let table = rust_table(&files, images, &emulator, nvcc.is_some());
+    let release = nvcc.as_ref().map(|nvcc| nvcc.release());
+    let table = rust_table(&files, images, &emulator, release);
     write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
-    let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
+    let release = release.unwrap_or_default();
     write(&out.join("resources.txt"), &resources(&files, images, release))
 }
 
@@ -112,13 +113,13 @@ fn rust_table(
     files: &[KernelFile],
     images: &[Job],
     emulator: &emulated::Compiler,
-    nvcc: bool,
+    nvcc: Option<&str>,
 ) -> String {
     let mut externs = String::new();
     let mut entries = String::new();
     let mut images = images.iter();
     for file in files {
-        let fatbin = match images.next().filter(|_| !file.testing && nvcc) {
+        let fatbin = match images.next().filter(|_| !file.testing && nvcc.is_some()) {
             Some(image) => format!("include_bytes!({:?})", image.output),
             None => "&[]".into(),
         };
@@ -136,11 +137,14 @@ fn rust_table(
             file.name, file.testing
         );
     }
-    let images = if nvcc { nvcc::IMAGES } else { "" };
+    let images = if nvcc.is_some() { nvcc::IMAGES } else { "" };
+    let release = nvcc.unwrap_or_default();
     format!(
         "unsafe extern \"C\" {{\n{externs}}}\n\n\
          /// The images in each fatbin; empty when there was no nvcc.\n\
          pub(super) const IMAGES: &str = {images:?};\n\n\
+         /// The release of the nvcc that made them, such as `V13.0.88`.\n\
+         pub(super) const NVCC_RELEASE: &str = {release:?};\n\n\
          static FILES: &[KernelFile] = &[\n{entries}];\n"
     )
 }

@@ -1,66 +1,25 @@
-//! NVIDIA GPUs, through the driver that is opened when one is asked for.
-//!
-//! Every file's image is loaded when the device is made, not at its first launch: a load inside a
-//! timed run or a captured graph would be worse than the moment that it takes here, and an image that
-//! the GPU can't run is found at once.
+//! A stream of an NVIDIA GPU, on which everything that a handle asks for happens in order.
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::sys::CUfunction_attribute_enum as FunctionAttribute;
-use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
-use cudarc::nvrtc::Ptx;
+use cudarc::driver::{CudaStream, DriverError, result, sys};
 
 use super::Compute;
 use super::cublas::{Cublas, GemmCall};
+use super::driver::reason;
+use super::gpu::Gpu;
 use super::kernels::{self, KernelInfo};
 use super::staging::Ring;
 use crate::{Error, Result};
 
-/// Dynamic shared memory that a kernel gets without asking.
-const FREE_SHARED_BYTES: u32 = 48 * 1024;
-
 /// Pinned memory for copies to the GPU; larger ones wait for the stream instead.
 const STAGING_BYTES: usize = 1 << 20;
 
-/// Whether nvcc was there when this program was built.
-pub(super) fn images_embedded() -> bool {
-    !kernels::IMAGES.is_empty()
-}
-
-/// Why no GPU can be used here; `None` if the driver answers. Never panics, whatever is installed.
-pub(super) fn missing() -> Option<String> {
-    if !images_embedded() {
-        return Some(
-            "the program was built without nvcc: run scripts/get-nvcc.sh and build again".into(),
-        );
-    }
-    // SAFETY: opens the library and closes it again.
-    if !unsafe { sys::is_culib_present() } {
-        return Some("there is no libcuda: install the NVIDIA driver".into());
-    }
-    match result::init().and_then(|()| result::device::get_count()) {
-        Ok(0) => Some("the NVIDIA driver sees no GPU".into()),
-        Ok(_) => None,
-        Err(error) => Some(format!("the NVIDIA driver sees no GPU ({})", reason(&error))),
-    }
-}
-
-/// The driver's own words for an error.
-fn reason(error: &DriverError) -> String {
-    match error.error_string() {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => format!("error {:?}", error.0),
-    }
-}
-
-/// One GPU: a stream on which everything happens in order, and the loaded kernels.
-pub(super) struct Cuda {
-    index: usize,
-    context: Arc<CudaContext>,
+/// A stream, with what belongs to it alone.
+pub(super) struct Stream {
+    gpu: &'static Gpu,
     stream: Arc<CudaStream>,
-    /// By the kernel's number; `None` for those of the emulator's tests.
-    functions: Vec<Option<CudaFunction>>,
     staging: Mutex<Staging>,
     /// Opened for its first product.
     cublas: Mutex<Option<Cublas>>,
@@ -76,44 +35,34 @@ struct Staging {
 /// A captured graph of one GPU, ready to be launched.
 pub(super) struct CudaGraph(cudarc::driver::CudaGraph);
 
-// SAFETY: the driver's graphs may be used from any thread, by one at a time; `Cuda::replay` wants it
+// SAFETY: the driver's graphs may be used from any thread, by one at a time; `Stream::replay` wants it
 // mutable, and nothing looks at it otherwise.
 unsafe impl Send for CudaGraph {}
 // SAFETY: as above.
 unsafe impl Sync for CudaGraph {}
 
-impl Cuda {
-    pub(super) fn new(index: usize) -> Result<Cuda> {
-        let device = format!("cuda:{index}");
-        let failed = |detail: String| Error::Device { device: device.clone(), detail };
-        if let Some(detail) = missing() {
-            return Err(failed(detail));
-        }
-        let driver = |error: DriverError| failed(reason(&error));
-        let count = result::device::get_count().map_err(driver)?;
-        if index >= count as usize {
-            return Err(failed(format!("there are {count} GPUs, numbered from 0")));
-        }
-        let context = CudaContext::new(index).map_err(driver)?;
-        // SAFETY: there is one stream, so no allocation is ever used on another.
-        unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(driver)?;
-        let functions = load(&context).map_err(|(file, error)| {
-            failed(format!("kernels/{file} can't be loaded: {}", reason(&error)))
-        })?;
+impl Stream {
+    /// A new stream of GPU number `index`.
+    pub(super) fn new(index: usize) -> Result<Stream> {
+        let gpu = Gpu::open(index)?;
+        let failed = |error: DriverError| Error::Device {
+            device: format!("cuda:{index}"),
+            detail: reason(&error),
+        };
+        let stream = gpu.context.new_stream().map_err(failed)?;
         // SAFETY: the context is bound to this thread; the memory is freed in `drop`.
-        let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(driver)? as u64;
+        let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(failed)? as u64;
         let staging = Mutex::new(Staging { memory, ring: Ring::new(STAGING_BYTES) });
-        Ok(Cuda { index, context, stream, functions, staging, cublas: Mutex::default() })
+        Ok(Stream { gpu, stream, staging, cublas: Mutex::default() })
     }
 
     pub(super) fn index(&self) -> usize {
-        self.index
+        self.gpu.index
     }
 
     fn failed(&self, what: &str, error: DriverError) -> Error {
         Error::Device {
-            device: format!("cuda:{}", self.index),
+            device: format!("cuda:{}", self.gpu.index),
             detail: format!("{what}: {}", reason(&error)),
         }
     }
@@ -124,7 +73,8 @@ impl Cuda {
         what: &str,
         call: impl FnOnce() -> std::result::Result<T, DriverError>,
     ) -> Result<T> {
-        self.context
+        self.gpu
+            .context
             .bind_to_thread()
             .and_then(|()| call())
             .map_err(|error| self.failed(what, error))
@@ -144,12 +94,12 @@ impl Cuda {
     /// Frees at once what the stream may still use: so it waits first. A failure is kept by the
     /// context, whose next call reports it.
     pub(super) fn free(&self, address: u64) {
-        let freed = self.context.bind_to_thread().and_then(|()| {
+        let freed = self.gpu.context.bind_to_thread().and_then(|()| {
             self.stream.synchronize()?;
             // SAFETY: a live allocation of this GPU, which its owner gives up.
             unsafe { result::free_sync(address) }
         });
-        self.context.record_err(freed);
+        self.gpu.context.record_err(freed);
     }
 
     pub(super) fn synchronize(&self) -> Result<()> {
@@ -216,8 +166,8 @@ impl Cuda {
     }
 
     pub(super) fn gemm(&self, call: &GemmCall, compute: Compute) -> Result<()> {
-        let failed = |detail| Error::Device { device: format!("cuda:{}", self.index), detail };
-        self.call("cuBLAS", || self.context.bind_to_thread())?;
+        let failed = |detail| Error::Device { device: format!("cuda:{}", self.gpu.index), detail };
+        self.call("cuBLAS", || self.gpu.context.bind_to_thread())?;
         let mut cublas = self.cublas.lock().unwrap_or_else(PoisonError::into_inner);
         let library = match &mut *cublas {
             Some(library) => library,
@@ -250,7 +200,7 @@ impl Cuda {
         let flags = sys::CUgraphInstantiate_flags(0);
         let graph = self.call(what, || self.stream.end_capture(flags))?;
         let graph = graph.ok_or_else(|| Error::Device {
-            device: format!("cuda:{}", self.index),
+            device: format!("cuda:{}", self.gpu.index),
             detail: "the driver gave up the graph that was being captured".into(),
         })?;
         self.call(what, || graph.upload())?;
@@ -269,11 +219,12 @@ impl Cuda {
         block: [u32; 3],
         args: &[u8],
     ) -> Result<()> {
-        let Some(function) = &self.functions[number] else {
+        let Some(function) = self.gpu.function(number) else {
             return Err(kernels::refused(info.symbol, "it isn't built for the GPU"));
         };
         let mut argument = [args.as_ptr().cast_mut().cast::<c_void>()];
-        self.context
+        self.gpu
+            .context
             .bind_to_thread()
             .and_then(|()| {
                 // SAFETY: the function belongs to this context; it takes one struct, whose size was
@@ -293,74 +244,14 @@ impl Cuda {
     }
 }
 
-impl Drop for Cuda {
+impl Drop for Stream {
     fn drop(&mut self) {
         let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let freed = self.context.bind_to_thread().and_then(|()| {
+        let freed = self.gpu.context.bind_to_thread().and_then(|()| {
             self.stream.synchronize()?;
             // SAFETY: from `malloc_host`, freed once, and no copy reads it any more.
             unsafe { result::free_host(staging.memory as *mut c_void) }
         });
-        self.context.record_err(freed);
+        self.gpu.context.record_err(freed);
     }
-}
-
-/// Loads every image; the functions stand at their kernels' numbers.
-fn load(
-    context: &Arc<CudaContext>,
-) -> std::result::Result<Vec<Option<CudaFunction>>, (&'static str, DriverError)> {
-    let mut functions = vec![None; kernels::kernels().len()];
-    for (file_number, file) in kernels::files().iter().enumerate() {
-        if file.fatbin.is_empty() {
-            continue;
-        }
-        let at_file = |error| (file.name, error);
-        let module =
-            context.load_module(Ptx::from_binary(file.fatbin.to_vec())).map_err(at_file)?;
-        for number in kernels::of_file(file_number) {
-            let info = &kernels::kernels()[number];
-            let function = module.load_function(info.symbol).map_err(at_file)?;
-            if info.shared_bytes > FREE_SHARED_BYTES {
-                function
-                    .set_attribute(
-                        FunctionAttribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                        info.shared_bytes as i32,
-                    )
-                    .map_err(at_file)?;
-            }
-            functions[number] = Some(function);
-        }
-    }
-    Ok(functions)
-}
-
-/// Name, memory and compute capability of each GPU that the driver sees.
-pub(super) fn describe() -> Vec<(usize, String)> {
-    let count = result::device::get_count().unwrap_or(0);
-    (0..count)
-        .map(|index| {
-            let text = describe_one(index)
-                .unwrap_or_else(|error| format!("the driver failed: {}", reason(&error)));
-            (index as usize, text)
-        })
-        .collect()
-}
-
-fn describe_one(index: i32) -> std::result::Result<String, DriverError> {
-    use sys::CUdevice_attribute_enum::{
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-    };
-    let device = result::device::get(index)?;
-    let name = result::device::get_name(device)?;
-    // SAFETY: a device that the driver just gave us.
-    let (bytes, major, minor) = unsafe {
-        (
-            result::device::total_mem(device)?,
-            result::device::get_attribute(device, MAJOR)?,
-            result::device::get_attribute(device, MINOR)?,
-        )
-    };
-    let gib = bytes as f64 / f64::from(1 << 30);
-    Ok(format!("{name}, {gib:.1} GiB, compute capability {major}.{minor}"))
 }

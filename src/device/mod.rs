@@ -9,7 +9,9 @@ mod buffer;
 mod compute;
 mod cublas;
 mod cuda;
+mod driver;
 mod emulated;
+mod gpu;
 mod graph;
 pub mod kernels;
 mod report;
@@ -70,7 +72,7 @@ struct Inner {
 enum Backend {
     Cpu,
     Emulated(EmulatorOptions),
-    Cuda(cuda::Cuda),
+    Cuda(cuda::Stream),
 }
 
 impl fmt::Debug for Device {
@@ -123,13 +125,14 @@ impl Device {
         Device::new(Backend::Emulated(options))
     }
 
-    /// GPU number `index`, with every kernel loaded.
+    /// GPU number `index`: a stream of its own on it. Kernels are loaded when the process opens a GPU for
+    /// the first time, and stay.
     ///
     /// # Errors
-    /// [`Error::Device`] when there is no such GPU, no driver, or the program was built without
-    /// nvcc; the text says what to install.
+    /// [`Error::Device`] when there is no such GPU, no driver or one that is too old, a GPU that the
+    /// kernels weren't compiled for, or the program was built without nvcc; the text says what to do.
     pub fn cuda(index: usize) -> Result<Device> {
-        Ok(Device::new(Backend::Cuda(cuda::Cuda::new(index)?)))
+        Ok(Device::new(Backend::Cuda(cuda::Stream::new(index)?)))
     }
 
     /// The same device, where convolutions and linear layers multiply as `compute` says.
@@ -170,9 +173,30 @@ impl Device {
     }
 
     /// Whether memory and queued work of one handle may be used through the other: clones of one
-    /// device, or any two `cpu` or `emulated` devices. (A GPU opened twice has two queues.)
+    /// device, or any two `cpu` devices. A GPU that is opened twice has two streams, whose work isn't
+    /// ordered; the emulator is held to the same rule.
     pub fn same(&self, other: &Device) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.host_memory() && self.kind() == other.kind()
+        Arc::ptr_eq(&self.0, &other.0) || self.is_cpu() && other.is_cpu()
+    }
+
+    /// Refuses work on this device that uses memory of another one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for memory of another device and, where [`Device::same`] says no, of the same
+    /// one opened another time; `what` is called so.
+    pub fn require_same(&self, other: &Device, what: &str) -> Result<()> {
+        if self.same(other) {
+            return Ok(());
+        }
+        let (here, there) = (self.kind(), other.kind());
+        Err(Error::usage(if here == there {
+            format!(
+                "{what} are on {there}, opened another time: each opening is a stream of its own, so open \
+                 the device once and clone it"
+            )
+        } else {
+            format!("{what} are on {there}, not on {here}")
+        }))
     }
 
     /// What it has done so far.

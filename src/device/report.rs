@@ -1,6 +1,8 @@
 //! What `flipside devices` prints.
 
-use super::{cuda, kernels};
+use super::gpu::Gpu;
+use super::{driver, kernels};
+use crate::Error;
 
 /// One device, as a person wants to know it.
 #[derive(Clone, Debug)]
@@ -29,14 +31,18 @@ pub fn report() -> Vec<DeviceReport> {
             detail: format!("{kernel_count} CUDA kernels on the processor, {threads} threads"),
         },
     ];
-    match cuda::missing() {
-        Some(detail) => {
+    match driver::gpus() {
+        Err(detail) => {
             reports.push(DeviceReport { name: "cuda".into(), available: false, detail });
         }
-        None => reports.extend(cuda::describe().into_iter().map(|(index, detail)| DeviceReport {
-            name: format!("cuda:{index}"),
-            available: true,
-            detail: format!("{detail}; images: {}", kernels::IMAGES),
+        Ok(count) => reports.extend((0..count).map(|index| {
+            // Only a GPU that has loaded the kernels is ready.
+            let (available, detail) = match Gpu::open(index) {
+                Ok(gpu) => (true, gpu.describe()),
+                Err(Error::Device { detail, .. }) => (false, detail),
+                Err(error) => (false, error.to_string()),
+            };
+            DeviceReport { name: format!("cuda:{index}"), available, detail }
         })),
     }
     reports

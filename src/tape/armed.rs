@@ -170,6 +170,7 @@ impl Execution {
         index: usize,
         masks: BitMasks,
     ) -> Result<()> {
+        weights.require_on(&self.device)?;
         let param = &self.tape.params()[id.0];
         if matches!(param.spec.role, Role::Counter | Role::Index) {
             let detail = format!("'{}' holds whole numbers: faults hit f32 only", param.name);

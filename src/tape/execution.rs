@@ -294,6 +294,9 @@ impl Execution {
     }
 
     /// Runs every node that the outputs need.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for weights on another device; those of the device.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
         self.stale.fill(false);
         self.sweep(weights, Sweep::Forward)
@@ -309,7 +312,11 @@ impl Execution {
     }
 
     /// Runs one node over a box of its output; its inputs' values must be there.
+    ///
+    /// # Errors
+    /// As [`Execution::forward`].
     pub fn forward_region(&mut self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
+        weights.require_on(&self.device)?;
         self.run(weights, id, region)
     }
 
@@ -478,6 +485,10 @@ impl Execution {
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
     /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
     /// when a parameter's gradient is complete.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another plan than [`PlanKind::Train`] and for weights on another device,
+    /// [`Error::Shape`] for a gradient of another size; those of the device.
     pub fn backward(
         &mut self,
         weights: &mut Weights,
@@ -488,6 +499,7 @@ impl Execution {
         if self.plan.kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
+        weights.require_on(&self.device)?;
         let node = self.tape.node(output);
         let expected = self.maps(node.spec) * node.spec.map.elements();
         if gradient.len() != expected {

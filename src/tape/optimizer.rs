@@ -125,7 +125,7 @@ impl Optimizer {
         state_address: u64,
     ) -> Result<()> {
         weights.require_on(device)?;
-        weights.require_on(self.decays.device())?;
+        device.require_same(self.decays.device(), "the optimizer's moments")?;
         let gradients = weights.gradients().ok_or_else(|| {
             Error::usage("these weights have no gradients: they weren't made for training")
         })?;

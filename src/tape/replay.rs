@@ -35,8 +35,13 @@ pub struct Replay {
 impl Execution {
     /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
     /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a plan without golden values and for weights on another device; those of the
+    /// device.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
         self.require_plan(&[PlanKind::Golden])?;
+        weights.require_on(&self.device)?;
         let dependents = self.dependents(from);
         // None of these depends on `from`, so that their inputs are golden or among them.
         for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
@@ -76,6 +81,7 @@ impl Execution {
         undo: &mut Undo,
     ) -> Result<Replay> {
         self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
+        weights.require_on(&self.device)?;
         if self.stale.contains(&true) {
             return Err(Error::usage("a replay of boxes needs a clean run before it"));
         }
@@ -192,6 +198,7 @@ impl Execution {
         values: &mut Vec<f32>,
     ) -> Result<()> {
         self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
+        weights.require_on(&self.device)?;
         let node = self.tape.node(id);
         let map = node.spec.map;
         values.resize(map.elements(), 0.0);

@@ -190,7 +190,7 @@ impl Weights {
     /// [`Error::Usage`] for weights on another device, [`Error::Shape`] for those of another size;
     /// those of the device.
     pub fn average(&mut self, newcomers: &Weights, share: f64) -> Result<()> {
-        newcomers.require_on(self.device())?;
+        self.device().require_same(newcomers.device(), "the newcomers")?;
         let (bytes, found) = (self.values.bytes(), newcomers.values.bytes());
         if (bytes, self.float_bytes) != (found, newcomers.float_bytes) {
             let detail = format!("has {bytes} bytes of weights, the newcomers {found}");
@@ -221,11 +221,7 @@ impl Weights {
 
     /// Refuses to be used on another device than that which holds them.
     pub(super) fn require_on(&self, device: &Device) -> Result<()> {
-        let (here, there) = (self.device().kind(), device.kind());
-        if here == there {
-            return Ok(());
-        }
-        Err(Error::usage(format!("these weights are on {here}, not on {there}")))
+        device.require_same(self.device(), "these weights")
     }
 
     fn check(&self, id: ParamId, count: usize) -> Result<()> {
