@@ -106,6 +106,98 @@ fn count(place: &Place) -> u64 {
     opened.and_then(|rows| rows.ok()).map_or(0, |rows| rows as u64)
 }
 
+/// Another process is refused for as long as a campaign runs, from its first transaction on; what it writes
+/// is whole.
+#[cfg(unix)]
+#[test]
+fn a_store_is_one_process_at_a_time() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 12000");
+    let expected = results(&place, &inject);
+    let changed =
+        || fs::metadata(place.at("killed.sqlite")).and_then(|about| about.modified()).ok();
+    for resumed in [false, true] {
+        let before = changed();
+        let words =
+            format!("{inject} --out killed.sqlite {}", if resumed { "--resume" } else { "" });
+        let mut child = spawn(&place, &words);
+        // Until its first transaction has ended; then it is held up, so as not to end before the others.
+        let written = || fs::metadata(place.at("killed.sqlite")).map_or(0, |about| about.len()) > 0;
+        while (changed() == before || !written()) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let stop = Command::new("kill").args(["-STOP", &child.id().to_string()]).status().unwrap();
+        assert!(stop.success() && child.try_wait().unwrap().is_none(), "it ended already");
+        let mut others = vec![format!("{inject} --out killed.sqlite --resume")];
+        if !resumed {
+            others.extend(
+                [
+                    "report killed.sqlite",
+                    "export killed.sqlite --out killed.csv",
+                    "merge killed.sqlite --out merged.sqlite",
+                    &format!("{INJECT} --exhaustive last-layer --out killed.sqlite"),
+                ]
+                .map(String::from),
+            );
+        }
+        for words in others {
+            place.fails(&words, 1, &["killed.sqlite", "is in use by another process"]);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Readers see what the last transaction left, and take back what wasn't ended: the first, maybe.
+        let said = place.run("report killed.sqlite");
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("isn't finished") || said.contains("is empty"), "{said}");
+    }
+    assert_eq!(results(&place, &format!("{inject} --out killed.sqlite --resume")), expected);
+    place.done("report killed.sqlite");
+}
+
+/// A run that was killed while its transaction was being written leaves a journal, which the next reader
+/// rolls back.
+#[test]
+fn half_a_transaction_is_taken_back_by_whoever_reads() {
+    let place = place();
+    place.done(&format!("{INJECT} --injections 30 --out whole.sqlite"));
+    let said = place.done("report whole.sqlite");
+    let connection = rusqlite::Connection::open(place.at("whole.sqlite")).unwrap();
+    // More pages than the cache holds, so that they are in the file before the transaction ends.
+    let half = "PRAGMA cache_size = 2; BEGIN; UPDATE injections SET loss = 0, top1 = 0, image = 0;";
+    connection.execute_batch(half).unwrap();
+    for end in ["", "-journal"] {
+        let copy = place.at(&format!("killed.sqlite{end}"));
+        fs::copy(place.at(&format!("whole.sqlite{end}")), copy).unwrap();
+    }
+    let header = fs::read(place.at("killed.sqlite-journal")).unwrap();
+    assert!(header.starts_with(&[0xd9, 0xd5, 0x05, 0xf9]), "no page was written yet");
+    assert_eq!(place.done("report killed.sqlite"), said.replace("whole.sqlite", "killed.sqlite"));
+    assert!(!place.at("killed.sqlite-journal").exists());
+}
+
+/// SQLite has other uses for some names.
+#[test]
+fn names_of_stores_are_paths() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 4");
+    let expected = results(&place, &inject);
+    let names = [":memory:", "file:b.sqlite", "file:c.sqlite?mode=memory"];
+    for name in names {
+        assert_eq!(results(&place, &format!("{inject} --out {name}")), expected);
+        assert!(place.at(name).is_file(), "{name}");
+        place.done(&format!("report {name}"));
+        place.done(&format!("export {name} --out out.csv"));
+        place.fails(&format!("{inject} --out {name}"), 2, &[name, "is there already"]);
+        place.done(&format!("{INJECT} --exhaustive last-layer --out {name}"));
+        place.done(&format!("report {name} --exhaustive last-layer"));
+        let merged = format!("{name}.merged");
+        assert_eq!(results(&place, &format!("merge {name} --out {merged}")), expected);
+        place.done(&format!("report {merged} --exhaustive last-layer"));
+        fs::remove_file(place.at("out.csv")).unwrap();
+    }
+    assert!(!place.at("b.sqlite").exists() && !place.at("c.sqlite").exists());
+}
+
 /// A limit on the size of files stands for a full disk.
 #[cfg(unix)]
 #[test]

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::file::{self, Access};
 use super::manifest::{answers, image_list, instruction_set};
-use super::{Provenance, failed, is_empty, lock, open, schema, to_sql};
+use super::{Provenance, failed, schema, to_sql};
 use crate::campaign::exhaustive::{BITS, Cell, Census, Exhaustive, Histogram, Mode, octave_edges};
 use crate::campaign::plan::Labels;
 use crate::campaign::ranges::Detector;
@@ -105,7 +106,7 @@ impl Census {
         if is_new(path)? {
             return Ok(());
         }
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = file::open(path, Access::Read)?;
         check(path, &connection, provenance)?;
         if !resume && holds(path, &connection, mode)? {
             return Err(Error::usage(format!(
@@ -125,12 +126,11 @@ impl Census {
     /// Those of [`Census::check_store`]; a census there that is whole or another one; what the disk says.
     pub fn save(&self, path: &Path, manifest: &CensusManifest) -> Result<()> {
         let is_new = is_new(path)?;
-        let connection = if is_new {
-            Connection::open(path).map_err(|error| failed(path, error))?
-        } else {
-            open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?
-        };
-        lock(path, &connection)?;
+        if is_new && !path.exists() {
+            file::create(path)?;
+        }
+        let opened = if is_new { file::connect } else { file::open };
+        let connection = file::lock(path, opened(path, Access::Write))?;
         let written = self.write(path, connection, is_new, manifest);
         if written.is_err() && is_new {
             // Nothing is in it yet.
@@ -147,7 +147,7 @@ impl Census {
         if is_new(path)? {
             return Ok(None);
         }
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = file::open(path, Access::Read)?;
         if !holds(path, &connection, mode)? {
             return Ok(None);
         }
@@ -161,7 +161,7 @@ impl Census {
     /// # Errors
     /// A file that isn't a store, is damaged, or holds no such census.
     pub fn open(path: &Path, mode: Mode) -> Result<(Census, CensusManifest)> {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = file::open(path, Access::Read)?;
         if !holds(path, &connection, mode)? {
             return Err(Error::file(path, format!("holds no census of {}", mode.name())));
         }
@@ -226,7 +226,7 @@ struct About {
 
 /// Whether there is no file, or one that a run left empty that was killed.
 fn is_new(path: &Path) -> Result<bool> {
-    Ok(!path.exists() || is_empty(path)?)
+    Ok(!path.exists() || file::is_empty(path)?)
 }
 
 fn has_table(path: &Path, connection: &Connection, name: &str) -> Result<bool> {

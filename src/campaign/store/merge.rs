@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::file::{self, Access};
 use super::read::{read_manifest, read_shards};
-use super::{Store, failed, lock, open, schema};
+use super::{Store, failed, schema};
 use crate::campaign::plan::Shard;
 use crate::{Error, Result};
 
@@ -19,7 +20,7 @@ pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
     let refuse = |detail: String| Err(Error::usage(detail));
     let Some(first) = parts.first() else { return refuse("there is nothing to merge".into()) };
     let read = |path: &Path| -> Result<_> {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = file::open(path, Access::Read)?;
         Ok((read_manifest(path, &connection)?, read_shards(path, &connection)?))
     };
     let (manifest, _) = read(first)?;
@@ -79,11 +80,11 @@ fn write(
 ) -> Result<()> {
     let Some((first, _)) = shards.first() else { return Err(Error::usage("nothing to merge")) };
     drop(Store::create(path, manifest, *first)?);
-    let connection = Connection::open(path).map_err(|error| failed(path, error))?;
-    lock(path, &connection)?;
+    let connection = file::lock(path, file::open(path, Access::Write))?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| failed(path, error));
     for part in parts {
-        let name = part.to_str().ok_or_else(|| Error::file(part, "has a name that isn't text"))?;
+        let name = file::plain(part);
+        let name = name.to_str().ok_or_else(|| Error::file(part, "has a name that isn't text"))?;
         connection
             .execute("ATTACH DATABASE ?1 AS part", [name])
             .map_err(|error| failed(part, error))?;

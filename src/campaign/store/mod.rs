@@ -6,6 +6,7 @@
 
 mod census;
 mod csv;
+mod file;
 mod manifest;
 mod merge;
 mod parquet;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
 pub use census::CensusManifest;
@@ -26,6 +27,7 @@ pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
 pub use parquet::write as write_parquet;
 
+use self::file::{Access, failed, failure};
 use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
 use super::plan::Shard;
 use super::ranges::Detector;
@@ -97,7 +99,7 @@ impl Run {
     /// # Errors
     /// A file that isn't a store, or is damaged; one that lacks shards or was stopped.
     pub fn open(path: &Path) -> Result<Run> {
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let connection = file::open(path, Access::Read)?;
         check_complete(path, &connection)?;
         let manifest = read_manifest(path, &connection)?;
         let records = read_records(path, &connection, &manifest)?;
@@ -120,18 +122,7 @@ impl Store {
     /// # Errors
     /// A file that is there already; what the disk says.
     pub fn create(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
-        // SQLite would open what is there.
-        let new = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-        match new {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::usage(format!(
-                    "{} is there already: --resume goes on with it",
-                    path.display()
-                )));
-            }
-            Err(error) => return Err(Error::io(path, error)),
-            Ok(_) => {}
-        }
+        file::create(path)?;
         let made = Store::fill(path, manifest, shard);
         if made.is_err() {
             // Nothing is in it yet.
@@ -142,8 +133,7 @@ impl Store {
 
     /// Opens a file that has nothing in it and writes all but the records.
     fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
-        let connection = Connection::open(path).map_err(|error| failed(path, error))?;
-        lock(path, &connection)?;
+        let connection = file::lock(path, file::connect(path, Access::Write))?;
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
             connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -170,12 +160,11 @@ impl Store {
     /// # Errors
     /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
     pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
-        if is_empty(path)? {
+        if file::is_empty(path)? {
             let store = Store::fill(path, manifest, shard)?;
             return Ok((store, Work { shard, ..Work::whole() }));
         }
-        let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        lock(path, &connection)?;
+        let connection = file::lock(path, file::open(path, Access::Write))?;
         let there = read_manifest(path, &connection)?;
         if let Some(difference) = there.difference(manifest) {
             return Err(Error::usage(format!(
@@ -278,92 +267,6 @@ impl Writer {
             self.connection.execute_batch("COMMIT")?;
         }
         Ok(())
-    }
-}
-
-/// Opens a file that is there and is a store.
-fn open(path: &Path, flags: OpenFlags) -> Result<Connection> {
-    // SQLite says no more than that it can't open a file. To open and close it here would end the locks
-    // that this process holds on it.
-    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if about.is_dir() {
-        return Err(Error::file(path, "is a folder, not a campaign's store"));
-    }
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
-    let number = |name: &str| -> Result<i64> {
-        connection
-            .pragma_query_value(None, name, |row| row.get(0))
-            .map_err(|error| failed(path, error))
-    };
-    if is_empty(path)? {
-        return Err(Error::file(path, "is empty"));
-    }
-    if number("application_id")? != schema::APPLICATION_ID {
-        return Err(Error::file(path, "isn't a campaign's store"));
-    }
-    let format = number("user_version")?;
-    if format != schema::FORMAT {
-        return Err(Error::file(
-            path,
-            format!("is a store of format {format}; this version reads format {}", schema::FORMAT),
-        ));
-    }
-    Ok(connection)
-}
-
-/// Whether a file holds no table: that of a run that was killed before it had written any.
-fn is_empty(path: &Path) -> Result<bool> {
-    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if about.is_dir() {
-        return Ok(false);
-    }
-    let tables = || -> rusqlite::Result<bool> {
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
-    };
-    // Whoever opens it next says what else is wrong with it.
-    Ok(about.len() == 0 || tables().unwrap_or(false))
-}
-
-/// Keeps other processes out until the connection is closed.
-fn lock(path: &Path, connection: &Connection) -> Result<()> {
-    let lock = || -> rusqlite::Result<()> {
-        connection.busy_timeout(Duration::from_secs(2))?;
-        connection.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT;",
-        )
-    };
-    lock().map_err(|error| failed(path, error))
-}
-
-/// SQLite's error as one sentence about the file.
-fn failed(path: &Path, error: rusqlite::Error) -> Error {
-    Error::file(path, failure(&error))
-}
-
-/// What is wrong, in words that follow the file's name.
-fn failure(error: &rusqlite::Error) -> String {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => {
-            "can't be written, the disk is full; what was in it before is whole, and --resume goes on from it"
-                .to_string()
-        }
-        Some(ErrorCode::SystemIoFailure) => format!(
-            "can't be read or written, as on a full or a broken disk ({error}); what was in it before is \
-             whole, and --resume goes on from it"
-        ),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "is in use by another process".to_string()
-        }
-        Some(ErrorCode::NotADatabase) => "isn't a campaign's store".to_string(),
-        Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {error}"),
-        Some(ErrorCode::CannotOpen) => format!("can't be opened: {error}"),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            format!("can't be written to: {error}")
-        }
-        _ => format!("isn't a campaign's store as it should be: {error}"),
     }
 }
 
