@@ -9,10 +9,7 @@ use flipside::ops::ema;
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Weights};
 
-fn device() -> Device {
-    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
-    Device::parse(&name).unwrap()
-}
+use crate::devices::device;
 
 fn buffer(device: &Device, values: &[f32]) -> Buffer {
     let mut buffer = device.alloc(4 * values.len()).unwrap();
@@ -116,7 +113,7 @@ impl Bench {
     fn new(name: &str, side: usize) -> Bench {
         let head = Head::TextGuided { width: 24 };
         let model = Model::new(&ModelFile::open(name).unwrap(), head, 7, side, 0.0).unwrap();
-        Bench { weights: weights(&model, 3), model }
+        Bench { weights: weights(&model, &device(), 3), model }
     }
 
     fn execution(&self, kind: PlanKind, graphs: bool, images: usize) -> Execution {
@@ -167,8 +164,8 @@ impl Bench {
     }
 }
 
-fn weights(model: &Model, seed: u64) -> Weights {
-    let mut weights = Weights::new(&model.tape, &device(), false).unwrap();
+fn weights(model: &Model, device: &Device, seed: u64) -> Weights {
+    let mut weights = Weights::new(&model.tape, device, false).unwrap();
     weights.initialize(seed).unwrap();
     weights
 }
@@ -177,7 +174,7 @@ fn weights(model: &Model, seed: u64) -> Weights {
 /// and other weights.
 fn check_forward(name: &str, with_other_weights: bool) {
     let bench = Bench::new(name, 32);
-    let others = weights(&bench.model, 4);
+    let others = weights(&bench.model, bench.weights.device(), 4);
     let layer = bench.model.tape.injectable()[2].node;
     let table = bench.faults((layer, Site::Output), 2, 40, &mut rng::stream(1, "places"));
     let mut plain = bench.execution(PlanKind::Infer, false, 3);
