@@ -1,7 +1,8 @@
 """What PyTorch takes for the operations of `flipside bench kernels`: cuDNN and cuBLAS on a GPU.
 
     flipside bench kernels --list --json [--batch N] > list.json
-    python3 benches/kernels_vs_torch.py list.json peers.json [--device cuda|cpu] [--backward] [--quick]
+    python3 benches/kernels_vs_torch.py list.json peers.json [--device cuda|cpu] [--backward] [--quick] \
+        [--limit N] [--seconds S]
     flipside bench kernels --device cuda [--batch N] --peers peers.json
 
 Channels-last tensors, random values. Each operation is warmed up (cuDNN chooses its algorithm there), then
@@ -9,11 +10,13 @@ repeated for some rounds between two events; a figure is the median of the round
 then with TF32. A layer that is a plain matrix product runs as a convolution and as a product, and counts
 with the faster. Whether cuDNN takes Winograd's algorithm is read off its kernels' names. What PyTorch has
 no one operation for (windows of attention, gated sums, constants) is left out and counted at the end.
-Needs torch alone.
+--limit takes the N operations with the most multiply-adds in the listed networks, --seconds begins none
+after so many; the file is rewritten after each operation. Needs torch alone.
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
 
@@ -167,6 +170,16 @@ def backward_ms(clock, shape, batch, device):
     return min(times) if times else None
 
 
+def multiply_adds(shape):
+    """Those of the listed networks' nodes of this shape, in products; 0 of anything else."""
+    if shape["kind"] not in ("conv2d", "linear"):
+        return 0
+    settings, (outputs, height, width) = shape["settings"], shape["output"]
+    taps = settings["kernel_size"][0] * settings["kernel_size"][1]
+    terms = taps * shape["inputs"][0][0] // settings["groups"]
+    return sum(count for _, count in shape["models"]) * outputs * height * width * terms
+
+
 def takes_winograd(shape, batch, device):
     if device == "cpu" or shape["kind"] != "conv2d":
         return False
@@ -179,6 +192,13 @@ def takes_winograd(shape, batch, device):
     return any("winograd" in event.key.lower() for event in profile.key_averages())
 
 
+def write(path, value):
+    """The file is whole at any time."""
+    with open(path + ".part", "w") as file:
+        json.dump(value, file, indent=1)
+    os.replace(path + ".part", path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("list", help="what `flipside bench kernels --list --json` printed")
@@ -186,10 +206,14 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--backward", action="store_true")
     parser.add_argument("--quick", action="store_true", help="three short rounds")
+    parser.add_argument("--limit", type=int, help="the N with the most multiply-adds; all if absent")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin none after these")
     args = parser.parse_args()
     with open(args.list) as file:
         listed = json.load(file)
-    batch = listed["batch"]
+    shapes, batch = listed["shapes"], listed["batch"]
+    if args.limit is not None:
+        shapes = sorted(shapes, key=multiply_adds, reverse=True)[: args.limit]
     clock = Clock(args.device, *((3, 0.0) if args.quick else (15, 2.0)))
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
@@ -197,7 +221,10 @@ def main():
     if args.device != "cpu":
         peer += f" (cuDNN {torch.backends.cudnn.version()}) on {torch.cuda.get_device_name()}"
     times, without = {}, {}
-    for shape in listed["shapes"]:
+    start = time.perf_counter()
+    for shape in shapes:
+        if time.perf_counter() - start > args.seconds:
+            break
         with_tf32(False)
         taken = forward_ms(clock, shape, batch, args.device)
         if taken is None:
@@ -211,10 +238,9 @@ def main():
             entry["forward_tf32_ms"] = forward_ms(clock, shape, batch, args.device)
         times[shape["id"]] = entry
         print(f"{shape['name']:<60} {taken:9.4f} ms", flush=True)
-    with open(args.out, "w") as file:
-        json.dump({"peer": peer, "batch": batch, "times": times}, file, indent=1)
+        write(args.out, {"peer": peer, "batch": batch, "times": times})
     left_out = ", ".join(f"{kind} {count}" for kind, count in sorted(without.items()))
-    print(f"{len(times)} of {len(listed['shapes'])} written; without a peer: {left_out or 'none'}")
+    print(f"{len(times)} of {len(shapes)} written; without a peer: {left_out or 'none'}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Collects what a GPU machine without cargo needs into bundle/ (ignored by git): the program and the test
-# binary, stripped and compressed, for scripts/gpu-check.sh, which unpacks them. The source tree (fixtures,
-# scripts, benches) is expected beside it there.
+# binary, stripped and compressed, for scripts/gpu-check.sh, which unpacks them, and the commit. The source
+# tree (fixtures, scripts, benches) is expected beside it there.
 #
 # Usage: scripts/bundle.sh        then, on the GPU machine: bash scripts/gpu-check.sh
 #   FLIPSIDE_REQUIRE_CUDA=0       without nvcc: for `gpu-check.sh emulated` alone
@@ -21,7 +21,9 @@ cp "$(cargo build --release --bin flipside --message-format=json | executable)" 
 cp "$(cargo test --release --test flipside --no-run --message-format=json |
     grep -F '"kind":["test"]' | executable)" bundle/tests
 strip bundle/*
-gzip bundle/*
+# Both hold the same kernels: xz's window of 64 MiB sees them once.
+tar -cf - -C bundle flipside tests | xz -9e > bundle/bundle.tar.xz
+rm bundle/flipside bundle/tests
 git rev-parse HEAD > bundle/commit
 
 du -m bundle/* | awk '{ total += $1; print } END { printf "%d\tMiB in all\n", total; exit total > 50 }' ||

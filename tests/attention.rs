@@ -13,6 +13,7 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{PlanKind, Tape};
 use flipside::tensor::{Map, Region, Span};
 
+use crate::devices::devices;
 use crate::kernels::bits;
 use crate::ops::{Bench, input_words, output_gradient};
 
@@ -240,23 +241,27 @@ fn outputs_are_those_of_the_definition() {
     for (op, size, dim) in problems() {
         let case = case_of(op, size, dim);
         let words = input_words(&case);
-        let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Infer);
-        bench.feed(&case, &words);
-        bench.exec.forward(&bench.weights).unwrap();
-        let found = bench.exec.read(bench.node).unwrap();
         let channels = 3 * op.heads * dim;
         let images = floats(&words[0]);
         let table = words.get(1).map(|words| floats(words)).unwrap_or_default();
+        let scales = logit_scales(&Bench::new(&case, &Device::cpu(), PlanKind::Infer));
         let of_image = |values: &[f64]| {
             let [height, width] = size;
             let image = Image { height, width, channels, values: values.to_vec() };
             let clean = |_, _, value| value;
-            definition(&op, &image, &table, &logit_scales(&bench), &clean).values
+            definition(&op, &image, &table, &scales, &clean).values
         };
-        let expected = images.chunks(images.len() / 3).flat_map(of_image);
-        for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let error = (f64::from(*found) - expected).abs();
-            assert!(error < 4e-6, "{}: {found} at {at}, expected {expected}", case.name);
+        let expected: Vec<f64> = images.chunks(images.len() / 3).flat_map(of_image).collect();
+        for (place, device) in devices() {
+            let mut bench = Bench::new(&case, &device, PlanKind::Infer);
+            bench.feed(&case, &words);
+            bench.exec.forward(&bench.weights).unwrap();
+            let found = bench.exec.read(bench.node).unwrap();
+            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let error = (f64::from(*found) - expected).abs();
+                let name = &case.name;
+                assert!(error < 4e-6, "{name} on {place}: {found} at {at}, expected {expected}");
+            }
         }
     }
 }
@@ -319,8 +324,8 @@ fn the_scale_of_cosines_is_bounded() {
     };
     let case = OpCase { training: true, ..case_of(op, [2, 3], 5) };
     let words = input_words(&case);
-    let run = |scales: [f32; 2]| {
-        let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Train);
+    let run = |device: &Device, scales: [f32; 2]| {
+        let mut bench = Bench::new(&case, device, PlanKind::Train);
         let id = bench.weights.find("op.logit_scale").unwrap();
         bench.weights.set(id, &scales).unwrap();
         bench.feed(&case, &words);
@@ -331,12 +336,14 @@ fn the_scale_of_cosines_is_bounded() {
         (y, bench.weights.gradient(id).unwrap())
     };
     let bound = 100f32.ln();
-    let (y, gradient) = run([bound + 1.0, 1.0]);
-    assert_eq!(gradient[0], 0.0);
-    assert_ne!(gradient[1], 0.0);
-    let (at_bound, gradient) = run([bound, 1.0]);
-    assert_eq!(bits(&y), bits(&at_bound));
-    assert_ne!(gradient[0], 0.0);
+    for (place, device) in devices() {
+        let (y, gradient) = run(&device, [bound + 1.0, 1.0]);
+        assert_eq!(gradient[0], 0.0, "{place}");
+        assert_ne!(gradient[1], 0.0, "{place}");
+        let (at_bound, gradient) = run(&device, [bound, 1.0]);
+        assert_eq!(bits(&y), bits(&at_bound), "{place}");
+        assert_ne!(gradient[0], 0.0, "{place}");
+    }
 }
 
 /// Gradients' bits don't depend on the number of threads.

@@ -8,7 +8,8 @@ use flipside::rng::{self, Draw};
 use flipside::tape::PlanKind;
 
 use crate::attention::{Image, case_of, definition, floats, logit_scales, problems};
-use crate::kernels::{bits, kernel_devices};
+use crate::devices::kernel_devices;
+use crate::kernels::bits;
 use crate::ops::{Bench, input_words};
 
 const SITES: [Site; 2] = [Site::Scores, Site::Probabilities];

@@ -16,10 +16,7 @@ use flipside::tape::Weights;
 use flipside::tensor::{Map, Region, Spec};
 use flipside::{Error, Result};
 
-fn device() -> Device {
-    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
-    Device::parse(&name).unwrap()
-}
+use crate::devices::device;
 
 fn model(name: &str, size: Option<usize>) -> (String, Model) {
     let file = ModelFile::open(name).unwrap();

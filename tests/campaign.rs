@@ -24,6 +24,8 @@ use flipside::progress::{Progress, Silent};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
+use crate::devices::device;
+
 mod figures;
 mod kinds;
 mod process;
@@ -244,7 +246,7 @@ fn threads_strategies_and_batches_change_nothing() {
 /// fault table up and the logits down.
 #[test]
 fn graphs_change_nothing_and_leave_nothing_to_do() {
-    let device = Device::emulated();
+    let device = device();
     let (native, bench) = (Bench::new(GUIDED), Bench::on(GUIDED, &device));
     let strategy = Strategy::Whole { batch: 4 };
     let run = |bench: &Bench, graphs: bool, injections: u64| {

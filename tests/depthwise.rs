@@ -8,7 +8,8 @@ use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::Map;
 
-use crate::kernels::{bits, kernel_devices};
+use crate::devices::kernel_devices;
+use crate::kernels::bits;
 use crate::ops::{Bench, input_words};
 
 /// A convolution with its numbers as the chains read them.

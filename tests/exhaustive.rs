@@ -19,6 +19,7 @@ use flipside::progress::Silent;
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Weights};
 
+use crate::devices::device;
 use crate::program::MODEL;
 
 const GUIDED: Head = Head::TextGuided { width: 12 };
@@ -351,10 +352,9 @@ fn threads_and_batches_change_no_digit() {
 
 #[test]
 fn kernels_give_the_same_census() {
-    let [cpu, emulated] =
-        [Device::cpu(), Device::emulated()].map(|device| Bench::on(GUIDED, device));
+    let [cpu, kernels] = [Device::cpu(), device()].map(|device| Bench::on(GUIDED, device));
     for mode in Mode::ALL {
-        assert!(cpu.census(mode) == emulated.census(mode), "{mode:?}");
+        assert!(cpu.census(mode) == kernels.census(mode), "{mode:?}");
     }
 }
 

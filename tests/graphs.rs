@@ -9,10 +9,7 @@ use flipside::ops::ema;
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Weights};
 
-fn device() -> Device {
-    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
-    Device::parse(&name).unwrap()
-}
+use crate::devices::device;
 
 fn buffer(device: &Device, values: &[f32]) -> Buffer {
     let mut buffer = device.alloc(4 * values.len()).unwrap();

@@ -10,10 +10,7 @@ use flipside::ops::sgd::Sgd;
 use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Undo, Weights};
 use flipside::tensor::Region;
 
-fn device() -> Device {
-    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
-    Device::parse(&name).unwrap()
-}
+use crate::devices;
 
 fn execution(model: &Model, device: &Device, kind: PlanKind) -> Execution {
     let mut execution = Execution::new(&model.tape, device, kind, 1, &[model.logits]).unwrap();
@@ -38,8 +35,8 @@ fn weights(model: &Model, device: &Device, trained: bool) -> Weights {
 #[test]
 fn memory_of_another_opening_is_refused() {
     let cpu = Device::cpu();
-    let device = device();
-    let (clone, elsewhere) = (device.clone(), self::device());
+    let device = devices::device();
+    let (clone, elsewhere) = (device.clone(), devices::device());
     assert!(cpu.same(&Device::cpu()) && device.same(&clone));
     assert!(!device.same(&elsewhere) && !device.same(&cpu));
 

@@ -1,4 +1,4 @@
-//! Whole networks by their kernels, emulated, against the CPU: every operation of the zoo's blocks, one
+//! Whole networks by their kernels against the CPU: every operation of the zoo's blocks, one
 //! behind the other.
 
 use flipside::device::Device;
@@ -7,15 +7,11 @@ use flipside::nn::Head;
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, ParamId, PlanKind, Weights};
 
+use crate::devices::device;
+
 const SIDE: usize = 64;
 const CLASSES: usize = 10;
 const IMAGES: usize = 2;
-
-/// The emulator, or the GPU where `FLIPSIDE_TEST_DEVICE` names one.
-pub fn device() -> Device {
-    let name = std::env::var("FLIPSIDE_TEST_DEVICE").unwrap_or_else(|_| "emulated".into());
-    Device::parse(&name).unwrap()
-}
 
 /// Initial weights, with the constants among them (biases, norms, biases of positions) moved off, so
 /// that nothing is multiplied by zero.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{self, Device, ThreadOrder};
+use flipside::device::{self, Device};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
@@ -14,22 +14,9 @@ use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
 use flipside::{Error, Result};
 
+use crate::devices::{device, devices, kernel_devices};
 use crate::mutants;
 use crate::ops::{Bench, input_words, output_gradient};
-
-/// The devices that run kernels here: the emulator under three thread orders, or the GPU where
-/// `FLIPSIDE_TEST_DEVICE` names one.
-pub fn kernel_devices() -> Vec<(String, Device)> {
-    match std::env::var("FLIPSIDE_TEST_DEVICE") {
-        Ok(name) if !mutants::on_trial() => {
-            vec![(name.clone(), Device::parse(&name).unwrap())]
-        }
-        _ => [ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(7)]
-            .into_iter()
-            .map(|order| (format!("{order:?}"), mutants::emulated(order)))
-            .collect(),
-    }
-}
 
 /// Cases of operations that have kernels.
 fn cases() -> Vec<OpCase> {
@@ -131,7 +118,7 @@ fn an_operation_without_kernels_says_so() {
         bench.exec.forward(&bench.weights)
     };
     forward(&Device::cpu()).unwrap();
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     match forward(&device) {
         Err(Error::Unsupported { op, device: place }) => {
             assert_eq!((op.as_str(), place), ("native", device.kind().to_string()));
@@ -150,7 +137,7 @@ fn attention_with_heads_too_wide_for_kernels_says_so() {
         bias: None,
     };
     let case = OpCase::new("wide", op, vec![CaseInput::uniform(Map::new(1, 4, 3 * 2 * 65))], 1);
-    let mut bench = Bench::new(&case, &kernel_devices().remove(0).1, PlanKind::Train);
+    let mut bench = Bench::new(&case, &device(), PlanKind::Train);
     bench.feed(&case, &input_words(&case));
     match bench.exec.forward(&bench.weights) {
         Err(Error::Unsupported { op, .. }) => assert!(op.contains("65 channels"), "{op}"),
@@ -276,12 +263,9 @@ fn kernels_have_the_bits_of_the_cpu(kinds: &[&str], promised: impl Fn(&str) -> b
 
 #[test]
 pub fn armed_kernels_change_exactly_the_faulted_elements() {
-    let mut devices = kernel_devices();
-    devices.truncate(1);
-    devices.push(("cpu".into(), Device::cpu()));
     for case in cases() {
         if ["conv2d", "linear", "scale"].contains(&case.op.kind()) {
-            for (place, device) in &devices {
+            for (place, device) in &devices() {
                 changes_exactly_the_faulted_elements(&case, place, device);
             }
         }
@@ -339,7 +323,7 @@ fn every_kernel_has_arguments_that_were_held_against_the_cuda_source() {
 /// as the CPU; and where the nodes are alike (no parameters, no masks), twice one node's gradient.
 #[test]
 pub fn gradients_of_several_readers_are_added() {
-    let device = kernel_devices().swap_remove(0).1;
+    let device = device();
     for case in cases() {
         // Which are the node's own.
         let has_masks =
@@ -403,8 +387,7 @@ fn a_label_beyond_the_classes_gives_nan() {
     let case = cases().into_iter().find(|c| c.op.kind() == "cross_entropy").unwrap();
     let mut words = input_words(&case);
     words[1][2] = 13;
-    let (_, device) = &kernel_devices()[0];
-    let mut bench = Bench::new(&case, device, PlanKind::Train);
+    let mut bench = Bench::new(&case, &device(), PlanKind::Train);
     bench.feed(&case, &words);
     bench.exec.forward(&bench.weights).unwrap();
     let losses = bench.exec.read(bench.node).unwrap();
@@ -419,7 +402,7 @@ fn a_label_beyond_the_classes_gives_nan() {
 /// x + x: both gradients go to one place.
 #[test]
 fn a_sum_of_a_value_with_itself_has_both_gradients() {
-    for device in [kernel_devices().remove(0).1, Device::cpu()] {
+    for device in [device(), Device::cpu()] {
         let mut tape = Tape::new();
         let x = tape.input("x", Spec::f32(Map::vector(5)));
         tape.want_gradient(x);
@@ -442,7 +425,7 @@ fn a_sum_of_a_value_with_itself_has_both_gradients() {
 fn dropout_masks_belong_to_samples() {
     const ELEMENTS: usize = 4099;
     let map = Map::vector(ELEMENTS);
-    for device in [kernel_devices().remove(0).1, Device::cpu()] {
+    for device in [device(), Device::cpu()] {
         let mut tape = Tape::new();
         let x = tape.input("x", Spec::f32(map));
         let y = tape.record("head.dropout", Dropout { p: 0.25 }, &[x]).unwrap();

@@ -11,6 +11,7 @@ mod coverage;
 mod cublas;
 mod data;
 mod depthwise;
+mod devices;
 mod driver;
 mod emulator;
 mod exhaustive;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Device, ThreadOrder};
+use flipside::device::Device;
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::layer_norm::LayerNorm;
@@ -12,8 +12,8 @@ use flipside::ops::{Op, RunState};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
+use crate::devices::devices;
 use crate::kernels::bits;
-use crate::mutants;
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -58,10 +58,6 @@ impl One {
     }
 }
 
-fn devices() -> [Device; 2] {
-    [Device::cpu(), mutants::emulated(ThreadOrder::Forward)]
-}
-
 /// torch.max_pool2d of one row of eight, kernel (1, 2), and the gradient that it gives back.
 #[test]
 pub fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
@@ -69,7 +65,7 @@ pub fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
     let mut pool = MaxPool::square(1, 1, 0);
     pool.window.kernel = [1, 2];
     pool.window.stride = [1, 2];
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(pool, Map::new(1, 8, 1), 1, &device);
         let y = one.forward(&x, 1, false).unwrap();
         assert_eq!(bits(&y), bits(&[NAN, 3.0, NAN, -INF]));
@@ -82,7 +78,7 @@ pub fn max_pool_lets_nan_win_and_gives_ties_to_the_first() {
 #[test]
 pub fn padding_neither_wins_nor_poisons() {
     let x = [-5.0, -INF, INF, -2.0];
-    for device in devices() {
+    for (_, device) in devices() {
         let mut max = One::new(MaxPool::square(3, 3, 1), Map::new(2, 2, 1), 1, &device);
         assert_eq!(max.forward(&x, 1, false).unwrap(), [INF]);
         let mut mean = One::new(AvgPool::square(2, 2, 1), Map::new(2, 2, 1), 1, &device);
@@ -95,7 +91,7 @@ pub fn padding_neither_wins_nor_poisons() {
 #[test]
 fn batch_norm_keeps_a_nan_in_its_channel() {
     let x = [1.0, 2.0, NAN, 4.0, 3.0, 9.0];
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(BatchNorm::new(2), Map::new(1, 3, 2), 1, &device);
         let y = one.forward(&x, 1, false).unwrap();
         let nan: Vec<bool> = y.iter().map(|v| v.is_nan()).collect();
@@ -114,7 +110,7 @@ fn batch_norm_keeps_a_nan_in_its_channel() {
 #[test]
 fn batch_norm_survives_a_large_mean() {
     let x: Vec<f32> = (0..64).map(|i| 10_000.0 + if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(BatchNorm::new(1), Map::new(8, 8, 1), 1, &device);
         for (i, y) in one.forward(&x, 1, true).unwrap().into_iter().enumerate() {
             let expected = if i % 2 == 0 { 1.0 } else { -1.0 };
@@ -128,7 +124,7 @@ fn batch_norm_survives_a_large_mean() {
 /// need. Images beyond the valid ones count for nothing.
 #[test]
 pub fn batch_norm_needs_two_values_to_train() {
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(BatchNorm::new(1), Map::vector(1), 4, &device);
         let error = one.forward(&[3.0], 1, true).unwrap_err().to_string();
         assert!(error.contains("more than one value per channel"), "{error}");
@@ -151,10 +147,13 @@ fn layer_norm_survives_a_large_mean() {
     let sign = |i: usize| [1.0, -1.0][i % 2];
     let mut x: Vec<f32> = (0..3 * 50).map(|i| 10_000.0 + sign(i)).collect();
     x[120] = NAN;
-    let mut one = One::new(LayerNorm::new(50), Map::new(1, 3, 50), 1, &Device::cpu());
-    for (i, y) in one.forward(&x, 1, true).unwrap().into_iter().enumerate() {
-        // eps moves the deviation by 5e-6.
-        assert!(if i < 100 { (y - sign(i)).abs() < 6e-6 } else { y.is_nan() }, "{i}: {y}");
+    for (place, device) in devices() {
+        let mut one = One::new(LayerNorm::new(50), Map::new(1, 3, 50), 1, &device);
+        for (i, y) in one.forward(&x, 1, true).unwrap().into_iter().enumerate() {
+            // eps moves the deviation by 5e-6.
+            let right = if i < 100 { (y - sign(i)).abs() < 6e-6 } else { y.is_nan() };
+            assert!(right, "{i} on {place}: {y}");
+        }
     }
 }
 
@@ -163,10 +162,12 @@ fn layer_norm_survives_a_large_mean() {
 fn softmax_does_not_overflow() {
     let x =
         [1000.0, 1000.0, -INF, 3e38, -3e38, 0.0, -INF, -INF, -INF, INF, 0.0, 0.0, NAN, 0.0, 1.0];
-    let mut one = One::new(Softmax, Map::new(1, 5, 3), 1, &Device::cpu());
-    let y = one.forward(&x, 1, false).unwrap();
-    let half = [0.5, 0.5, 0.0];
-    assert_eq!(y[..6], [half, [1.0, 0.0, 0.0]].concat());
-    // ∞ − ∞ is NaN, and so is the sum that it is a part of.
-    assert!(y[6..].iter().all(|y| y.is_nan()), "{y:?}");
+    for (place, device) in devices() {
+        let mut one = One::new(Softmax, Map::new(1, 5, 3), 1, &device);
+        let y = one.forward(&x, 1, false).unwrap();
+        let half = [0.5, 0.5, 0.0];
+        assert_eq!(y[..6], [half, [1.0, 0.0, 0.0]].concat(), "{place}");
+        // ∞ − ∞ is NaN, and so is the sum that it is a part of.
+        assert!(y[6..].iter().all(|y| y.is_nan()), "{place}: {y:?}");
+    }
 }

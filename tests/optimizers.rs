@@ -18,7 +18,8 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, Optimizer, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
-use crate::kernels::{bits, kernel_devices};
+use crate::devices::{devices, kernel_devices};
+use crate::kernels::bits;
 
 /// No multiple of a block, of four or of a CPU's task.
 const COUNT: usize = (1 << 14) + 1027;
@@ -26,12 +27,6 @@ const COUNT: usize = (1 << 14) + 1027;
 const RATES: [f32; 3] = [0.1, 0.05, 0.025];
 
 const ADAMW: AdamW = AdamW { betas: [0.9, 0.95], eps: 1e-6 };
-
-fn devices() -> Vec<(String, Device)> {
-    let mut devices = kernel_devices();
-    devices.push(("CPU".into(), Device::cpu()));
-    devices
-}
 
 fn numbers(count: usize, label: &str) -> Vec<f32> {
     let mut draws = rng::stream(11, label);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Device, ThreadOrder};
+use flipside::device::Device;
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
@@ -14,8 +14,8 @@ use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 use flipside::{Error, Result};
 
+use crate::devices::{device, devices};
 use crate::kernels::bits;
-use crate::mutants;
 
 /// A tape of one operation over `inputs`, each listed as often as it is used, with a capacity.
 struct One {
@@ -68,10 +68,6 @@ impl One {
     }
 }
 
-fn devices() -> [Device; 2] {
-    [Device::cpu(), mutants::emulated(ThreadOrder::Shuffle(3))]
-}
-
 fn words(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
@@ -85,7 +81,7 @@ fn numbers(count: usize, label: &str) -> Vec<f32> {
 fn nan_passes_through_relu_silu_and_dropout() {
     let x = words(&[f32::NAN, -1.0, f32::INFINITY, 0.0, 2.0]);
     let spec = Spec::f32(Map::vector(5));
-    for device in devices() {
+    for (_, device) in devices() {
         let y = One::new(Activation::Relu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
         assert_eq!(bits(&y), bits(&[f32::NAN, 0.0, f32::INFINITY, 0.0, 2.0]));
         let y = One::new(Activation::Silu, &[spec], &[0], &device).eval(1, &[&x]).unwrap();
@@ -103,7 +99,7 @@ fn activations_of_nonfinite_numbers() {
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     let x = [nan, -inf, -1e38, -0.0, inf];
     let spec = Spec::f32(Map::vector(5));
-    for device in devices() {
+    for (_, device) in devices() {
         for (activation, expected) in [
             (Relu, [nan, 0.0, 0.0, -0.0, inf]),
             (Relu6, [nan, 0.0, 0.0, -0.0, 6.0]),
@@ -127,7 +123,7 @@ fn stochastic_depth_drops_the_branch_of_documented_samples() {
     const KEPT: &str = "kkkk...kk.kkkkkkkkkkkkkk";
     let map = Map::new(1, 3, 5);
     let state = RunState { seed: 0x0000_0007_0000_0005, epoch: 2, ..RunState::default() };
-    for device in devices() {
+    for (_, device) in devices() {
         let specs = [Spec::f32(map); 2];
         let mut kept = String::new();
         for batch in 0..4 {
@@ -162,7 +158,7 @@ fn a_value_can_be_added_to_itself() {
     let map = Map::new(2, 3, 7);
     let (x, dy) = (numbers(4 * map.elements(), "x"), numbers(4 * map.elements(), "dy"));
     let twice = |values: &[f32]| values.iter().map(|v| v + v).collect::<Vec<f32>>();
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(Add::new(), &[Spec::f32(map)], &[0, 0], &device);
         let [y, dx] = one.train(RunState::default(), &[0; 4], &x, &dy);
         assert_eq!(y, twice(&x));
@@ -180,7 +176,7 @@ fn a_value_can_be_added_to_itself() {
 #[test]
 fn lengths_overflow_to_zero_and_vanish_to_nan() {
     let x = [1e20, 1e20, 0.0, 0.0, f32::NAN, 1.0, 3.0, 4.0];
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(L2Normalize, &[Spec::f32(Map::vector(2))], &[0], &device);
         let y = one.eval(4, &[&words(&x)]).unwrap();
         let nan = f32::NAN;
@@ -202,7 +198,7 @@ fn losses_of_nonfinite_logits() {
     ];
     let expected = [2f32.ln(), inf, nan, nan, 0.0, 3e38];
     let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(CrossEntropy::new(0.0), &specs, &[0, 1], &device);
         let loss = one.eval(6, &[&words(logits.as_flattened()), &[0; 6]]).unwrap();
         for (image, expected) in expected.into_iter().enumerate() {
@@ -223,7 +219,7 @@ fn losses_of_nonfinite_logits() {
 fn labels_past_the_last_class_are_noticed() {
     let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
     let logits = words(&[0.0; 6]);
-    let [cpu, emulated] = devices();
+    let [cpu, kernels] = [Device::cpu(), device()];
     for smoothing in [0.0, 0.1] {
         let mut one = One::new(CrossEntropy::new(smoothing), &specs, &[0, 1], &cpu);
         match one.eval(2, &[&logits, &[2, 3]]) {
@@ -233,7 +229,7 @@ fn labels_past_the_last_class_are_noticed() {
             }
             other => panic!("{other:?}"),
         }
-        let mut one = One::new(CrossEntropy::new(smoothing), &specs, &[0, 1], &emulated);
+        let mut one = One::new(CrossEntropy::new(smoothing), &specs, &[0, 1], &kernels);
         let loss = one.eval(2, &[&logits, &[2, 3]]).unwrap();
         assert!((loss[0] - 3f32.ln()).abs() < 1e-6 && loss[1].is_nan(), "{loss:?}");
         one.exec.backward(&mut one.weights, one.node, &[1.0; 2], |_| {}).unwrap();
@@ -252,7 +248,7 @@ fn dropout_masks_belong_to_samples() {
     let (x, dy) = (vec![1f32; 3 * count], vec![3f32; 3 * count]);
     let samples = [4, 9, 1 << 40 | 4];
     let mut first: Option<Vec<f32>> = None;
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(Dropout { p: 0.5 }, &[Spec::f32(map)], &[0], &device);
         let [y, dx] = one.train(state, &samples, &x, &dy);
         assert!(y.iter().all(|v| [0.0, 2.0].contains(v)));
@@ -286,7 +282,7 @@ fn dropout_masks_belong_to_samples() {
 #[test]
 pub fn dropout_masks_are_the_documented_ones() {
     let state = RunState { seed: 0x0000_0007_0000_0005, epoch: 2, ..RunState::default() };
-    for device in devices() {
+    for (_, device) in devices() {
         let mut one = One::new(Dropout { p: 0.25 }, &[Spec::f32(Map::vector(24))], &[0], &device);
         let [y, _] = one.train(state, &[0x0000_0100_0000_0004], &[3.0; 24], &[0.0; 24]);
         let kept: String = y.iter().map(|v| if *v == 0.0 { '.' } else { 'k' }).collect();

@@ -23,8 +23,8 @@ use flipside::ops::{Op, Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
+use crate::devices::kernel_devices;
 use crate::formula;
-use crate::kernels::kernel_devices;
 use crate::optimizers::{Bench, norm_of};
 use crate::pytorch_case::{Case, channels_first, channels_last, map_of};
 

@@ -1,7 +1,10 @@
 //! Kernels on shapes that nobody chose: sizes, groups, strides, dilations and paddings are drawn, and
 //! every operation is held against the CPU under three thread orders, forward and backward; convolutions
 //! against the slow kernels of `conv2d_check.cu`, too. A case's name in a failure holds its number, which
-//! is its seed, and its shape.
+//! is its seed, and its shape. Each test runs the same first cases; with `FLIPSIDE_RANDOM_SECONDS` it goes
+//! on with further ones until so many seconds are over.
+
+use std::time::{Duration, Instant};
 
 use flipside::device::Device;
 use flipside::ops::Op;
@@ -21,6 +24,7 @@ use flipside::rng::{self, Draw, Stream};
 use flipside::tape::PlanKind;
 use flipside::tensor::{Map, Spec};
 
+use crate::devices::kernel_devices;
 use crate::kernels;
 use crate::ops::{Bench, input_words, output_gradient};
 
@@ -39,6 +43,15 @@ fn from_to(draws: &mut Stream, low: usize, high: usize) -> usize {
 
 fn map(draws: &mut Stream) -> Map {
     Map::new(pick(draws, &SIDES), pick(draws, &SIDES), pick(draws, &CHANNELS))
+}
+
+/// The numbers of a test's cases: `first` of them, and more where `FLIPSIDE_RANDOM_SECONDS` asks for them.
+fn numbers(first: u64) -> impl Iterator<Item = u64> {
+    let seconds = std::env::var("FLIPSIDE_RANDOM_SECONDS").map_or(0, |text| {
+        text.parse().unwrap_or_else(|_| panic!("FLIPSIDE_RANDOM_SECONDS: '{text}' is no number"))
+    });
+    let end = Instant::now() + Duration::from_secs(seconds);
+    (0..).take_while(move |number| *number < first || Instant::now() < end)
 }
 
 /// The stream of case `number` of a subject.
@@ -161,11 +174,11 @@ fn of_maps(name: &str) -> bool {
 #[test]
 pub fn random_convolutions() {
     let mut seen = [0; 5];
-    for number in 0..80 {
+    for number in numbers(80) {
         let (conv, map, batch) = convolution(number);
         let case = uniform(number, conv, map, batch);
         let found = kernels::equals_the_cpu(&case, of_maps);
-        let (place, device) = &kernels::kernel_devices()[0];
+        let (place, device) = &kernel_devices()[0];
         agrees_with_the_slow_kernels(&case, &conv, &found, device);
         kernels::changes_exactly_the_faulted_elements(&case, place, device);
         for (seen, here) in seen.iter_mut().zip([
@@ -183,7 +196,7 @@ pub fn random_convolutions() {
 
 #[test]
 pub fn random_linear_layers() {
-    for number in 0..16 {
+    for number in numbers(16) {
         let mut draws = draws("linear", number);
         let draws = &mut draws;
         let bias = draws.chance(0.5);
@@ -196,14 +209,14 @@ pub fn random_linear_layers() {
         };
         let case = uniform(number, op, map, from_to(draws, 1, 9));
         kernels::equals_the_cpu(&case, of_maps);
-        let (place, device) = &kernels::kernel_devices()[0];
+        let (place, device) = &kernel_devices()[0];
         kernels::changes_exactly_the_faulted_elements(&case, place, device);
     }
 }
 
 #[test]
 pub fn random_pools() {
-    for number in 0..24 {
+    for number in numbers(24) {
         let mut draws = draws("pools", number);
         let draws = &mut draws;
         let (map, batch) = (map(draws), from_to(draws, 1, 3));
@@ -234,7 +247,7 @@ fn case_of_pool(number: u64, op: impl Op + 'static, map: Map, batch: usize) {
 
 #[test]
 pub fn random_norms_and_softmax() {
-    for number in 0..24 {
+    for number in numbers(24) {
         let mut draws = draws("norms", number);
         let draws = &mut draws;
         let (map, batch) = (map(draws), from_to(draws, 1, 3));
@@ -256,7 +269,7 @@ pub fn random_norms_and_softmax() {
 #[test]
 pub fn random_attention() {
     let mut tiled = 0;
-    for number in 0..36 {
+    for number in numbers(36) {
         let mut draws = draws("attention", number);
         let draws = &mut draws;
         let heads = from_to(draws, 1, 3);

@@ -7,8 +7,9 @@ use flipside::rng::{self, Draw};
 use flipside::tape::PlanKind;
 use flipside::tensor::{Map, Spec};
 
+use crate::devices::{device, kernel_devices};
 use crate::formats::{BF16, Format, TF32};
-use crate::kernels::{bits, kernel_devices};
+use crate::kernels::bits;
 use crate::tensor_cores::{Case, Run, TYPES, cases};
 
 /// A fault inside the product of an image.
@@ -204,7 +205,6 @@ fn fault_cases() -> Vec<Case> {
 /// that tile and warp numbers of [`KernelVariant`] give; under emulation the bits are, too.
 #[test]
 pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
-    let emulated = std::env::var("FLIPSIDE_TEST_DEVICE").is_err();
     for case in fault_cases() {
         for (compute, operands, format) in TYPES {
             let variant = operands.variant(&case.conv, case.output_map());
@@ -221,6 +221,8 @@ pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
                 .map(|faults| (model.outputs(&faults, Some(&expected_clean)), faults))
                 .collect();
             for (order, device) in kernel_devices() {
+                // The model adds in the emulator's order; a GPU's tensor cores have one of their own.
+                let emulated = device.host_memory();
                 let mut run = Run::new(&case, &device, compute, PlanKind::Golden, 0);
                 let clean = run.forward(&case.x, case.images);
                 if emulated {
@@ -251,7 +253,7 @@ pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
 /// output fault beside an inner one is hit.
 #[test]
 fn armed_tensor_core_kernels_have_the_clean_bits() {
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     for case in cases().into_iter().take(10).chain(fault_cases()) {
         for (compute, operands, format) in TYPES {
             let mut run = Run::new(&case, &device, compute, PlanKind::Golden, 0);

@@ -12,8 +12,9 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Spec};
 
+use crate::devices::{device, kernel_devices};
 use crate::formats::{BF16, F16, Format, TF32};
-use crate::kernels::{bits, kernel_devices};
+use crate::kernels::bits;
 
 pub const TYPES: [(Compute, Operands, Format); 3] = [
     (Compute::Tf32, Operands::Tf32, TF32),
@@ -283,7 +284,7 @@ pub fn tensor_cores_are_within_their_formats_bounds() {
 /// An image's bits depend neither on its batch nor on how much room there is.
 #[test]
 fn an_image_on_tensor_cores_does_not_depend_on_its_batch() {
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     for case in cases().into_iter().filter(|case| case.images > 1) {
         for (compute, _, _) in TYPES {
             let together = Run::new(&case, &device, compute, PlanKind::Golden, 1)
@@ -301,7 +302,7 @@ fn an_image_on_tensor_cores_does_not_depend_on_its_batch() {
 /// A padding tap is a product with zero: of an infinite weight, NaN.
 #[test]
 fn padding_on_tensor_cores_multiplies_by_zero() {
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     let mut case = Case::new(Conv2d::square(4, 8, 3, 1, 1), Map::new(3, 3, 4), 1);
     // Output 5, channel 0, the tap above to the left.
     case.w[5 * 4 * 9] = f32::INFINITY;
@@ -319,7 +320,7 @@ fn padding_on_tensor_cores_multiplies_by_zero() {
 #[test]
 fn exact_is_what_it_was_and_the_cpu_has_nothing_else() {
     let case = Case::new(Conv2d::square(4, 8, 3, 1, 1), Map::new(5, 5, 4), 2);
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     let mut run = Run::new(&case, &device, Compute::Tf32, PlanKind::Golden, 0);
     let rounded = run.forward(&case.x, 2);
     run.exec.set_compute(Compute::Exact).unwrap();
@@ -342,7 +343,7 @@ fn exact_is_what_it_was_and_the_cpu_has_nothing_else() {
 /// Batch norm, a residual and an activation in the epilogue: the bits of the nodes alone.
 #[test]
 fn fused_epilogues_of_tensor_cores_have_the_bits_of_their_nodes() {
-    let device = kernel_devices().remove(0).1;
+    let device = device();
     for (channels, groups, activation) in [
         (24, 1, Activation::Relu),
         (15, 3, Activation::Silu),

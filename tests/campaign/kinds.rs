@@ -99,7 +99,7 @@ fn sites_inside_kernels_need_kernels() {
     let bench = Bench::new(GUIDED);
     let error = bench.campaign(plain(Site::Accumulator, 2)).run(Strategy::Boxes, &Silent);
     assert!(error.unwrap_err().to_string().contains("--device cuda or emulated"));
-    let bench = Bench::on(GUIDED, &Device::emulated());
+    let bench = Bench::on(GUIDED, &device());
     for site in [Site::Accumulator, Site::OperandA, Site::SharedB] {
         let campaign = bench.campaign(plain(site, 6));
         let whole = |batch| campaign.run(Strategy::Whole { batch }, &Silent).unwrap();

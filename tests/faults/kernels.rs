@@ -11,7 +11,8 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
-use crate::kernels::{bits, kernel_devices};
+use crate::devices::{device, kernel_devices};
+use crate::kernels::bits;
 
 /// A layer with its operands, as a user of the kernels would have them.
 struct Layer {
@@ -321,7 +322,7 @@ fn impossible_faults_are_refused() {
         let table = exec.table_of(layer.node, &[(fault.image, layer.entry(&fault))]);
         table.and_then(|table| exec.arm(layer.node, table)).unwrap_err().to_string()
     };
-    let (_, device) = kernel_devices().remove(0);
+    let device = device();
     let masks = BitMasks::flip(1);
     let fault = Fault { site: Site::Accumulator, image: 0, m: 0, n: 0, k: 1, masks };
     assert!(said(&device, Fault { k: 0, ..fault }).contains("takes 1 to 5"));

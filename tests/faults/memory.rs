@@ -1,5 +1,5 @@
 //! Faults of values in memory: inputs, stray stores, and parameters as one image sees them, on the CPU and
-//! on the emulator, in whole passes and replays.
+//! in kernels, in whole passes and replays.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Undo, Weights};
 use flipside::tensor::{Map, Spec};
 
-use crate::kernels::{bits, kernel_devices};
+use crate::devices::devices;
+use crate::kernels::bits;
 
 const MAP: Map = Map::new(6, 5, 8);
 const IMAGES: usize = 3;
@@ -58,13 +59,6 @@ impl Network {
 fn pixels() -> Vec<f32> {
     let mut draws = rng::stream(8, "faults in memory");
     (0..IMAGES * MAP.elements()).map(|_| draws.between(-1.0, 1.0) as f32).collect()
-}
-
-fn devices() -> Vec<(String, Device)> {
-    let mut devices = kernel_devices();
-    devices.truncate(1);
-    devices.push(("cpu".into(), Device::cpu()));
-    devices
 }
 
 fn fault(text: &str) -> FaultSpec {

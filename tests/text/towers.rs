@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
+use crate::devices::device;
 use crate::formula;
 
 /// Name, PyTorch's shape, values.
@@ -139,7 +140,7 @@ fn the_three_sizes_equal_transformers() {
 fn a_small_tower_equals_transformers_by_its_kernels_too() {
     for name in ["small", "small_gelu"] {
         check(name, &Device::cpu());
-        check(name, &crate::kernel_networks::device());
+        check(name, &device());
     }
 }
 
@@ -155,7 +156,7 @@ fn an_embedding_depends_on_its_own_text_alone() {
         .map(|words| tokenizer.encode(&"shark fin tail ".repeat(30)[..5 * words]))
         .collect();
     let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
-    for device in [Device::cpu(), crate::kernel_networks::device()] {
+    for device in [Device::cpu(), device()] {
         let mut encoder = TextEncoder::open(&path, &device).unwrap();
         let width = encoder.width();
         let together = encoder.encode(&texts).unwrap();
