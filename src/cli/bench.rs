@@ -31,7 +31,8 @@ enum Command {
 ///
 /// Each is checked once against the CPU on a small batch, then timed warm: the median of some rounds, by
 /// the GPU's own events. Beside the times stand the rates, and the share of what the nearer ceiling of the
-/// device (copies, fused multiply-adds; measured in the same run) allows.
+/// device (copies, fused multiply-adds; measured in the same run) allows. An operation whose check or kernel
+/// fails has a row that says so and no time; the others go on, and the command fails at the end.
 #[derive(clap::Args)]
 struct KernelsArgs {
     #[command(flatten)]
@@ -58,7 +59,8 @@ struct KernelsArgs {
 /// Time a model's forward pass clean and armed, and single layers
 ///
 /// Clean, with every layer's armed kernel and no faults, and with one fault an image in every layer, in
-/// turns within one run. The same for some layers alone.
+/// turns within one run. The same for some layers alone. What fails has a row that says so; the command then
+/// fails at the end.
 #[derive(clap::Args)]
 struct OverheadArgs {
     #[command(flatten)]
@@ -184,7 +186,8 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
         peers.as_ref(),
         progress.as_ref(),
     )?;
-    if run.json { print_json(&times) } else { print(&kernels_text(&times)) }
+    if run.json { print_json(&times)? } else { print(&kernels_text(&times))? }
+    verdict(times.failed(), times.shapes.len())
 }
 
 fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
@@ -194,7 +197,15 @@ fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
     let batch = sizes.batch(&run.device);
     let overhead =
         overhead((&name, &model), &device, batch, &args.layer, sizes.effort(), progress.as_ref())?;
-    if run.json { print_json(&overhead) } else { print(&overhead_text(&overhead)) }
+    if run.json { print_json(&overhead)? } else { print(&overhead_text(&overhead))? }
+    let (failed, parts) = overhead.failed();
+    verdict(failed, parts)
+}
+
+/// Fails where rows have.
+fn verdict(failed: usize, rows: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(failed == 0, "{failed} of {rows} failed; their rows say why");
+    Ok(())
 }
 
 fn inject(args: &InjectArgs) -> anyhow::Result<()> {
