@@ -10,6 +10,7 @@ use flipside::bench::{
     shapes,
 };
 use flipside::device::Device;
+use flipside::fault::Site;
 use flipside::models::{Model, ModelFile, names};
 use flipside::nn::Head;
 use flipside::ops::{Backward, Forward, Needs, Op};
@@ -338,22 +339,79 @@ fn flipside(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+const LOAD: InjectLoad =
+    InjectLoad { images: 2, per_layer: 3, site: Site::Output, batch: None, rounds: 1, alone: 4 };
+
+/// Of resnet_small on images of 16×16.
+fn injections(device: &Device, load: InjectLoad) -> Result<flipside::bench::InjectTimes> {
+    let (name, model) = model("resnet_small", Some(16));
+    let mut weights = Weights::new(&model.tape, device, false)?;
+    weights.initialize(1)?;
+    inject_times((&name, &model), &weights, load, &Silent)
+}
+
 /// Every layer has its share, in the campaign and alone.
 #[test]
 fn injections_are_timed() {
-    let (name, model) = model("resnet_small", Some(16));
-    let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
-    weights.initialize(1).unwrap();
-    let load = InjectLoad { images: 2, per_layer: 3, rounds: 1, alone: 4 };
-    let times = inject_times((&name, &model), &weights, load, &Silent).unwrap();
-    let layers = model.tape.injectable().len();
-    assert_eq!((times.injections, times.layers.len()), (3 * layers, layers));
-    assert!(times.injections_per_s > 0.0 && times.clean_ms > 0.0);
+    let (_, model) = model("resnet_small", Some(16));
+    let layers: Vec<String> = model.tape.injectable().into_iter().map(|layer| layer.name).collect();
+    let names = |times: &flipside::bench::InjectTimes| -> Vec<String> {
+        times.layers.iter().map(|layer| layer.layer.clone()).collect()
+    };
+    let times = injections(&Device::cpu(), LOAD).unwrap();
+    assert_eq!((times.injections, names(&times)), (3 * layers.len(), layers.clone()));
+    assert!(times.injections_per_s > 0.0 && times.clean_ms > 0.0 && times.batch.is_none());
     // What lies behind a fault is less than everything, and the last layer's is almost nothing.
     assert!(times.layers.iter().all(|layer| layer.mean_ms > 0.0 && layer.share_percent < 100.0));
-    assert!(times.layers[layers - 1].share_percent < 1.0);
-    let nothing = InjectLoad { images: 0, ..load };
-    assert!(inject_times((&name, &model), &weights, nothing, &Silent).is_err());
+    assert!(times.layers[layers.len() - 1].share_percent < 1.0);
+
+    let times = injections(&device(), LOAD).unwrap();
+    // More images are asked for than there are.
+    assert_eq!((times.injections, names(&times), times.batch), (3 * layers.len(), layers, Some(2)));
+    // Three injections over two images take two rounds, or three if one image has them all.
+    let filled = times.filled_percent.unwrap();
+    assert!((50.0..=75.0).contains(&filled), "{filled}");
+    for layer in &times.layers {
+        assert!(layer.mean_ms > 0.0);
+        assert!((layer.round_ms.unwrap() / layer.mean_ms - 2.0).abs() < 1e-9, "{layer:?}");
+    }
+    // Whole nodes: from the first layer on everything is computed, from the last only itself.
+    assert_eq!(times.layers[0].share_percent, 100.0);
+    let needed = model.tape.needed_for(&[model.logits]);
+    let all: usize = (model.tape.nodes().iter().zip(needed))
+        .filter(|(node, needed)| *needed && node.op.as_ref().is_some_and(|op| !op.is_view()))
+        .map(|(node, _)| node.spec.map.elements())
+        .sum();
+    let last = times.layers.last().unwrap().share_percent;
+    assert!((last - 100.0 * 1000.0 / all as f64).abs() < 1e-9, "{last}");
+    let text = flipside::report::inject_times_text(&times);
+    assert!(text.contains("batches of 2") && text.contains(&times.records_sha256), "{text}");
+
+    let nothing = InjectLoad { images: 0, ..LOAD };
+    assert!(injections(&Device::cpu(), nothing).is_err());
+    let inside = InjectLoad { site: Site::Accumulator, ..LOAD };
+    let error = injections(&Device::cpu(), inside).unwrap_err().to_string();
+    assert!(error.contains("accumulator"), "{error}");
+}
+
+/// On every device and by every strategy, at every site that all have; another load has another hash.
+#[test]
+fn records_are_the_same_everywhere() {
+    let (cpu, other) = (Device::cpu(), device());
+    let mut hashes = std::collections::HashSet::new();
+    for site in [Site::Output, Site::Weight, Site::Input] {
+        let load = InjectLoad { site, alone: 0, rounds: 2, images: 3, ..LOAD };
+        let of = |device: &Device, load| injections(device, load).unwrap().records_sha256;
+        let expected = of(&cpu, load);
+        assert_eq!(of(&other, load), expected, "{}", site.name());
+        for device in [&cpu, &other] {
+            let batches = InjectLoad { batch: Some(2), ..load };
+            assert_eq!(of(device, batches), expected, "{}", site.name());
+        }
+        hashes.insert(expected);
+        hashes.insert(of(&cpu, InjectLoad { per_layer: 4, ..load }));
+    }
+    assert_eq!(hashes.len(), 6);
 }
 
 #[test]
@@ -381,8 +439,19 @@ fn the_command_lists_times_and_refuses() {
     let (code, _, error) = flipside(&[&kernels[..], &beside, &["--batch", "5"]].concat());
     assert!(code == Some(1) && error.contains("batches of 4, not of 5"), "{error}");
 
+    let inject = ["bench", "inject", "--model", "resnet_small", "--quick", "--json", "--quiet"];
+    let [cpu, emulated] = ["cpu", "emulated"].map(|device| {
+        let (code, out, error) = flipside(&[&inject[..], &["--device", device]].concat());
+        assert_eq!(code, Some(0), "{error}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    });
+    assert_eq!(cpu["records_sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(cpu["records_sha256"], emulated["records_sha256"]);
+    assert_eq!((&cpu["batch"], &emulated["batch"]), (&serde_json::Value::Null, &2.into()));
+
     for (args, part) in [
         (&["bench", "kernels", "--model", "resnet17"][..], "resnet17"),
+        (&["bench", "inject", "--model", "resnet_small", "--site", "nowhere"], "nowhere"),
         (&["bench", "overhead", "--model", "resnet17"], "resnet17"),
         (&["bench", "inject", "--model", "resnet17"], "resnet17"),
         (&["bench", "kernels", "--model", "resnet_small", "--filter", "fft"], "'fft'"),

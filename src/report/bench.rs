@@ -176,32 +176,60 @@ pub fn overhead_text(overhead: &Overhead) -> String {
 
 /// Injections a second, and what they take layer by layer.
 pub fn inject_times_text(times: &InjectTimes) -> String {
-    let InjectTimes { device, model, image_size, threads, load, layers, .. } = times;
+    let InjectTimes { device, compute, model, image_size, threads, load, batch, layers, .. } =
+        times;
+    let way = match batch {
+        None => "boxes of one image at a time".to_string(),
+        Some(batch) => format!(
+            "whole nodes for batches of {batch} ({:.0} % of their images had an injection)",
+            times.filled_percent.unwrap_or(100.0)
+        ),
+    };
     let mut text = format!(
-        "{model}, {image_size}×{image_size}, on {device}, {threads} threads: {:.1} injections/s. {} injections \
-         over {} images in {:.2} s (median of {} rounds), evaluation and clean runs included; {:.1} % left the \
-         logits as they were. One clean run that keeps every value: {:.1} ms on one core.",
+        "{model}, {image_size}×{image_size}, compute {compute}, on {device}, {threads} threads, by {way}: {:.1} \
+         injections/s. {} injections (site {}, {} layers) over {} images in {:.2} s (median of {} rounds), \
+         evaluation and clean runs included; {:.1} % left the logits as they were. One clean run that keeps \
+         every value: {:.1} ms {}. SHA-256 of the records: {}",
         times.injections_per_s,
         times.injections,
+        load.site.name(),
+        times.layers_hit,
         load.images,
         times.seconds,
         load.rounds,
         times.masked_percent,
-        times.clean_ms
+        times.clean_ms,
+        if batch.is_some() { "a batch" } else { "on one core" },
+        times.records_sha256,
     );
     if layers.is_empty() {
-        return text;
+        return text + note_of(device);
     }
-    text += &format!("\n\nOne core, one by one, means of {}:\n\n", load.alone);
+    text += &match batch {
+        None => format!("\n\nOne core, one by one, means of {}:\n\n", load.alone),
+        Some(batch) => format!(
+            "\n\nA round (faults up, whole nodes from the layer on, logits down) serves {batch} images, an \
+             injection each; means of {}:\n\n",
+            load.alone
+        ),
+    };
     let rows = layers.iter().map(|layer| {
-        vec![
-            layer.layer.clone(),
+        let whole_ms = layer.round_ms.unwrap_or(layer.mean_ms);
+        let mut row = vec![layer.layer.clone()];
+        row.extend(layer.round_ms.map(|ms| format!("{ms:.3}")));
+        row.extend([
             format!("{:.3}", layer.mean_ms),
-            format!("{:.1}", 100.0 * layer.mean_ms / times.clean_ms.max(1e-9)),
+            format!("{:.1}", 100.0 * whole_ms / times.clean_ms.max(1e-9)),
             format!("{:.1}", layer.share_percent),
             format!("{:.0}", layer.masked_percent),
-        ]
+        ]);
+        row
     });
-    let header = ["layer", "ms an injection", "% of a clean run", "% of its elements", "masked %"];
-    text + &table(&header, rows.collect())
+    let mut header =
+        vec!["layer", "ms an injection", "% of a clean run", "% of its elements", "masked %"];
+    if batch.is_some() {
+        header.insert(1, "ms a round");
+    }
+    text += &table(&header, rows.collect());
+    text + note_of(device)
 }
