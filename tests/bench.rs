@@ -414,6 +414,26 @@ fn records_are_the_same_everywhere() {
     assert_eq!(hashes.len(), 6);
 }
 
+/// Batches that the process has no memory for: every row says so, and the command fails behind them.
+#[test]
+fn the_command_fails_behind_its_rows() {
+    // 65,535 images of 16 channels of 32×32 are 4.3 GB; the process may have 2.
+    let command = "ulimit -v 2000000 && exec \"$0\" bench kernels --device emulated --threads 2 --quick \
+                   --model resnet_small --filter '→ 16×32×32' --batch 65535 --json --quiet";
+    let program = env!("CARGO_BIN_EXE_flipside");
+    let output = Command::new("sh").args(["-c", command, program]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let times: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = times["shapes"].as_array().unwrap();
+    assert!(rows.len() > 2);
+    for row in rows {
+        assert!(row["error"].as_str().unwrap().contains("out of memory"), "{row}");
+        assert!(row["forward"].is_null());
+    }
+    let said = format!("flipside: {0} of {0} failed; their rows say why", rows.len());
+    assert_eq!((output.status.code(), error.trim()), (Some(1), said.as_str()));
+}
+
 #[test]
 fn the_command_lists_times_and_refuses() {
     let kernels = ["bench", "kernels", "--model", "resnet_small", "--filter", "linear"];
