@@ -56,6 +56,7 @@ GROUPS_OF_KERNELS=(
     "attention|10|attention::"
     "faults in attention|15|attention_faults::"
     "faults in memory|10|faults::memory::"
+    "handles|10|handles::"
     "optimizers|10|optimizers::"
     "operations against PyTorch|10|pytorch_ops::"
     "networks|25|kernel_networks::"
@@ -73,7 +74,6 @@ CPU_TESTS=(
     attention::tables_of_coordinates_are_swins
     attention::what_does_not_fit_is_refused
     attention_faults::attention_says_where_it_can_be_hit
-    bench::injections_are_timed
     bench::shapes_cover_every_network_once
     bench::the_command_lists_times_and_refuses
     depthwise::depthwise_layers_have_no_shared_tiles

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flipside::bench::{
-    Effort, InjectLoad, PeerTime, Peers, Shape, inject_times, kernel_times, overhead, shapes,
+    Effort, InjectLoad, KernelTimes, PeerTime, Peers, Shape, inject_times, kernel_times, overhead,
+    shapes,
 };
 use flipside::device::Device;
+use flipside::fault::Site;
 use flipside::models::{Model, ModelFile, names};
 use flipside::nn::Head;
 use flipside::ops::{Backward, Forward, Needs, Op};
@@ -75,24 +78,34 @@ fn kernels_are_checked_timed_and_set_beside_a_peer() {
     assert_eq!(times.shapes.len(), shapes.len());
     assert!(times.ceilings.gb_per_s > 0.0 && times.ceilings.gflop_per_s > 0.0);
     for (time, shape) in times.shapes.iter().zip(&shapes) {
-        let backward = time.backward.as_ref().unwrap();
-        for pass in [&time.forward, backward] {
+        let [forward, backward] =
+            [&time.forward, &time.backward].map(|pass| pass.as_ref().unwrap());
+        for pass in [forward, backward] {
             assert!(pass.median_ms >= pass.best_ms && pass.best_ms > 0.0, "{}", time.name);
             assert!(pass.share_percent > 0.0, "{}", time.name);
         }
-        assert!(time.forward.ratio.unwrap() < 1.0 && backward.ratio.unwrap() > 1.0);
+        assert!(forward.ratio.unwrap() < 1.0 && backward.ratio.unwrap() > 1.0);
         // Chains of fused multiply-adds have the CPU's bits.
         let exact = shape.op.as_conv2d().is_some() || time.kind == "relu" || time.kind == "add";
         assert!(time.difference.unwrap() <= if exact { 1e-5 } else { 1e-4 });
     }
     // Bytes by hand: x and y of 3 images; the weights of a convolution, too.
     let relu = times.shapes.iter().find(|time| time.kind == "relu").unwrap();
-    let bytes = relu.forward.gb_per_s * 1e6 * relu.forward.median_ms;
+    let moved = |time: &flipside::bench::KernelTime| {
+        let forward = time.forward.as_ref().unwrap();
+        forward.gb_per_s * 1e6 * forward.median_ms
+    };
+    let bytes = moved(relu);
     assert!((bytes - 3.0 * 2.0 * 4.0 * (16 * 16 * 16) as f64).abs() < 1.0, "{bytes}");
     let conv = &times.shapes[0];
-    let bytes = conv.forward.gb_per_s * 1e6 * conv.forward.median_ms;
+    let bytes = moved(conv);
     let expected = 4 * (3 * 16 * 16 * (3 + 16) + 27 * 16);
     assert!((bytes - f64::from(expected)).abs() < 1.0, "{bytes}");
+
+    assert_eq!(times.failed(), 0);
+    let seconds = times.seconds;
+    let parts = [seconds.ceilings, seconds.checks, seconds.setup, seconds.timing];
+    assert!(parts.iter().all(|part| *part > 0.0) && parts.iter().sum::<f64>() <= seconds.total);
 
     let text = flipside::report::kernels_text(&times);
     let (others, apart) = text.split_once("Winograd").unwrap();
@@ -110,7 +123,8 @@ fn values_for_all_images_are_timed_as_one() {
     };
     for (one, many) in of(1).iter().zip(of(4)) {
         let bytes = |time: &flipside::bench::KernelTime| {
-            (time.forward.gb_per_s * 1e6 * time.forward.median_ms).round()
+            let forward = time.forward.as_ref().unwrap();
+            (forward.gb_per_s * 1e6 * forward.median_ms).round()
         };
         assert_eq!(bytes(one), bytes(&many), "{}", one.name);
     }
@@ -149,19 +163,143 @@ impl Op for Idle {
     }
 }
 
+/// `first`, an operation that copies its input, before a network's first operation.
+fn before_a_convolution(first: impl Op + 'static) -> Vec<Shape> {
+    let spec = Spec::f32(Map::new(2, 3, 4));
+    let (name, model) = model("resnet_small", Some(16));
+    let of_model = shapes(&[(name, model)]);
+    vec![Shape::of(Arc::new(first), vec![spec], spec), of_model[0].clone()]
+}
+
+fn quick(shapes: &[Shape], device: &Device) -> KernelTimes {
+    kernel_times(shapes, device, 1, false, Effort::QUICK, None, &Silent).unwrap()
+}
+
+/// The row of a wrong result says so and has no time; the next one has.
 #[test]
 fn a_kernel_that_isnt_the_cpus_is_not_timed() {
-    let spec = Spec::f32(Map::new(2, 3, 4));
-    let shape = Shape::of(Arc::new(Idle), vec![spec], spec);
-    let run = |device: &Device| {
-        kernel_times(std::slice::from_ref(&shape), device, 1, false, Effort::QUICK, None, &Silent)
+    let shapes = before_a_convolution(Idle);
+    let times = quick(&shapes, &device());
+    let [idle, conv] = &times.shapes[..] else { panic!("{times:?}") };
+    let error = idle.error.as_ref().unwrap();
+    assert!(error.starts_with("kernel idle") && error.contains("off the CPU's"), "{error}");
+    assert!(idle.forward.is_none() && idle.difference.is_none());
+    assert!(conv.error.is_none() && conv.forward.as_ref().unwrap().median_ms > 0.0);
+    assert_eq!(times.failed(), 1);
+    let json = serde_json::to_value(&times).unwrap();
+    assert_eq!(json["shapes"][0]["error"], error.as_str());
+    assert!(json["shapes"][0]["forward"].is_null() && json["shapes"][1]["error"].is_null());
+    let text = flipside::report::kernels_text(&times);
+    let row = text.lines().find(|line| line.starts_with("| idle")).unwrap();
+    assert!(row.contains(" failed |"), "{row}");
+    assert!(text.contains(&format!("Without figures:\n\n- {}: {error}", idle.name)), "{text}");
+
+    let times = quick(&shapes, &Device::cpu());
+    assert!(times.failed() == 0 && times.shapes[0].difference.is_none());
+}
+
+/// What [`Fails`] does instead of copying.
+#[derive(Debug)]
+enum Failure {
+    /// An error of the device that isn't one of its state, as when memory runs out.
+    OutOfMemory,
+    /// From then on the device refuses what is asked of it, for as long as the sender lives.
+    ForGood(Mutex<Option<Receiver<()>>>),
+}
+
+/// An operation that fails wherever it has kernels.
+#[derive(Debug)]
+struct Fails(Failure);
+
+impl Op for Fails {
+    fn kind(&self) -> &'static str {
+        "fails"
+    }
+
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+        if ctx.device.is_cpu() {
+            ctx.output().copy_from_slice(ctx.input(0));
+            return Ok(());
+        }
+        match &self.0 {
+            Failure::OutOfMemory => {
+                Err(Error::Device { device: "emulated".into(), detail: "out of memory".into() })
+            }
+            Failure::ForGood(hold) => {
+                let hold = hold.lock().unwrap_or_else(PoisonError::into_inner).take();
+                hold.into_iter().for_each(|hold| occupy(ctx.device, hold));
+                Ok(())
+            }
+        }
+    }
+
+    fn backward(&self, _ctx: &mut Backward<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Has the device capture a graph on another thread until the sender is gone: it refuses copies, waits and
+/// allocations meanwhile, as a GPU does after an illegal address.
+fn occupy(device: &Device, hold: Receiver<()>) {
+    let (begun, begins) = channel();
+    let device = device.clone();
+    std::thread::spawn(move || {
+        device.capture(|| {
+            begun.send(()).unwrap();
+            let _ = hold.recv();
+            Ok(())
+        })
+    });
+    begins.recv().unwrap();
+}
+
+#[test]
+fn a_failure_of_the_device_ends_the_trying() {
+    let device = Device::emulated();
+    let times = quick(&before_a_convolution(Fails(Failure::OutOfMemory)), &device);
+    let errors = |times: &KernelTimes| -> Vec<Option<String>> {
+        times.shapes.iter().map(|shape| shape.error.clone()).collect()
     };
-    let error = run(&device()).unwrap_err();
-    assert!(
-        matches!(&error, Error::Kernel { kernel, .. } if kernel.starts_with("idle")),
-        "{error}"
-    );
-    assert!(run(&Device::cpu()).unwrap().shapes[0].difference.is_none());
+    // It still answers: only this row has failed.
+    assert_eq!(errors(&times), [Some("device emulated: out of memory".into()), None]);
+
+    let (sender, hold): (Sender<()>, _) = channel();
+    let failure = Failure::ForGood(Mutex::new(Some(hold)));
+    let times = quick(&before_a_convolution(Fails(failure)), &device);
+    let errors = errors(&times);
+    let [Some(first), Some(second)] = &errors[..] else { panic!("{errors:?}") };
+    assert!(first.contains("copy to the host"), "{first}");
+    assert_eq!(second, "not run: the device failed before");
+    assert_eq!(times.failed(), 2);
+    drop(sender);
+}
+
+#[test]
+fn overhead_tells_what_failed() {
+    let device = Device::emulated();
+    let (name, model) = model("resnet_small", Some(16));
+    let (sender, hold): (Sender<()>, _) = channel();
+    occupy(&device, hold);
+    let costs = overhead((&name, &model), &device, 2, &[], Effort::QUICK, &Silent).unwrap();
+    drop(sender);
+    assert!(costs.passes.is_empty() && costs.error.as_ref().unwrap().contains("allocation"));
+    let not_run = Some("not run: the device failed before".to_string());
+    assert!(costs.layers.iter().all(|layer| layer.times.is_none() && layer.error == not_run));
+    assert_eq!(costs.failed(), (1 + costs.layers.len(), 1 + costs.layers.len()));
+    let text = flipside::report::overhead_text(&costs);
+    assert!(text.contains("- whole passes: ") && text.contains(" failed |"), "{text}");
 }
 
 #[test]
@@ -171,7 +309,11 @@ fn armed_passes_are_set_beside_clean_ones() {
         |layers: &[String]| overhead((&name, &model), &device(), 2, layers, Effort::QUICK, &Silent);
     let all = run(&[]).unwrap();
     assert_eq!(all.passes.len(), 3);
-    assert_eq!(all.passes[0].ratio, 1.0);
+    assert_eq!((all.passes[0].ratio, all.compute.to_string().as_str()), (1.0, "exact"));
+    for pass in &all.passes {
+        assert!((pass.images_per_s * pass.median_ms / 2e3 - 1.0).abs() < 1e-9, "{pass:?}");
+    }
+    assert_eq!(all.failed().0, 0);
     assert!(all.passes.iter().all(|pass| pass.median_ms >= pass.best_ms && pass.best_ms > 0.0));
     let layers: Vec<&str> = all.layers.iter().map(|layer| layer.layer.as_str()).collect();
     assert!(layers.contains(&"conv1") && layers.contains(&"fc"), "{layers:?}");
@@ -194,22 +336,99 @@ fn flipside(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+const LOAD: InjectLoad =
+    InjectLoad { images: 2, per_layer: 3, site: Site::Output, batch: None, rounds: 1, alone: 4 };
+
+/// Of resnet_small on images of 16×16.
+fn injections(device: &Device, load: InjectLoad) -> Result<flipside::bench::InjectTimes> {
+    let (name, model) = model("resnet_small", Some(16));
+    let mut weights = Weights::new(&model.tape, device, false)?;
+    weights.initialize(1)?;
+    inject_times((&name, &model), &weights, load, &Silent)
+}
+
 /// Every layer has its share, in the campaign and alone.
 #[test]
 fn injections_are_timed() {
-    let (name, model) = model("resnet_small", Some(16));
-    let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
-    weights.initialize(1).unwrap();
-    let load = InjectLoad { images: 2, per_layer: 3, rounds: 1, alone: 4 };
-    let times = inject_times((&name, &model), &weights, load, &Silent).unwrap();
-    let layers = model.tape.injectable().len();
-    assert_eq!((times.injections, times.layers.len()), (3 * layers, layers));
-    assert!(times.injections_per_s > 0.0 && times.clean_ms > 0.0);
+    let (_, model) = model("resnet_small", Some(16));
+    let layers: Vec<String> = model.tape.injectable().into_iter().map(|layer| layer.name).collect();
+    let names = |times: &flipside::bench::InjectTimes| -> Vec<String> {
+        times.layers.iter().map(|layer| layer.layer.clone()).collect()
+    };
+    let times = injections(&Device::cpu(), LOAD).unwrap();
+    assert_eq!((times.injections, names(&times)), (3 * layers.len(), layers.clone()));
+    assert!(times.injections_per_s > 0.0 && times.clean_ms > 0.0 && times.batch.is_none());
     // What lies behind a fault is less than everything, and the last layer's is almost nothing.
     assert!(times.layers.iter().all(|layer| layer.mean_ms > 0.0 && layer.share_percent < 100.0));
-    assert!(times.layers[layers - 1].share_percent < 1.0);
-    let nothing = InjectLoad { images: 0, ..load };
-    assert!(inject_times((&name, &model), &weights, nothing, &Silent).is_err());
+    assert!(times.layers[layers.len() - 1].share_percent < 1.0);
+
+    let times = injections(&device(), LOAD).unwrap();
+    // More images are asked for than there are.
+    assert_eq!((times.injections, names(&times), times.batch), (3 * layers.len(), layers, Some(2)));
+    // Three injections over two images take two rounds, or three if one image has them all.
+    let filled = times.filled_percent.unwrap();
+    assert!((50.0..=75.0).contains(&filled), "{filled}");
+    for layer in &times.layers {
+        assert!(layer.mean_ms > 0.0);
+        assert!((layer.round_ms.unwrap() / layer.mean_ms - 2.0).abs() < 1e-9, "{layer:?}");
+    }
+    // Whole nodes: from the first layer on everything is computed, from the last only itself.
+    assert_eq!(times.layers[0].share_percent, 100.0);
+    let needed = model.tape.needed_for(&[model.logits]);
+    let all: usize = (model.tape.nodes().iter().zip(needed))
+        .filter(|(node, needed)| *needed && node.op.as_ref().is_some_and(|op| !op.is_view()))
+        .map(|(node, _)| node.spec.map.elements())
+        .sum();
+    let last = times.layers.last().unwrap().share_percent;
+    assert!((last - 100.0 * 1000.0 / all as f64).abs() < 1e-9, "{last}");
+    let text = flipside::report::inject_times_text(&times);
+    assert!(text.contains("batches of 2") && text.contains(&times.records_sha256), "{text}");
+
+    let nothing = InjectLoad { images: 0, ..LOAD };
+    assert!(injections(&Device::cpu(), nothing).is_err());
+    let inside = InjectLoad { site: Site::Accumulator, ..LOAD };
+    let error = injections(&Device::cpu(), inside).unwrap_err().to_string();
+    assert!(error.contains("accumulator"), "{error}");
+}
+
+/// On every device and by every strategy, at every site that all have; another load has another hash.
+#[test]
+fn records_are_the_same_everywhere() {
+    let (cpu, other) = (Device::cpu(), device());
+    let mut hashes = std::collections::HashSet::new();
+    for site in [Site::Output, Site::Weight, Site::Input] {
+        let load = InjectLoad { site, alone: 0, rounds: 2, images: 3, ..LOAD };
+        let of = |device: &Device, load| injections(device, load).unwrap().records_sha256;
+        let expected = of(&cpu, load);
+        assert_eq!(of(&other, load), expected, "{}", site.name());
+        for device in [&cpu, &other] {
+            let batches = InjectLoad { batch: Some(2), ..load };
+            assert_eq!(of(device, batches), expected, "{}", site.name());
+        }
+        hashes.insert(expected);
+        hashes.insert(of(&cpu, InjectLoad { per_layer: 4, ..load }));
+    }
+    assert_eq!(hashes.len(), 6);
+}
+
+/// Batches that the process has no memory for: every row says so, and the command fails behind them.
+#[test]
+fn the_command_fails_behind_its_rows() {
+    // 65,535 images of 16 channels of 32×32 are 4.3 GB; the process may have 2.
+    let command = "ulimit -v 2000000 && exec \"$0\" bench kernels --device emulated --threads 2 --quick \
+                   --model resnet_small --filter '→ 16×32×32' --batch 65535 --json --quiet";
+    let program = env!("CARGO_BIN_EXE_flipside");
+    let output = Command::new("sh").args(["-c", command, program]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let times: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = times["shapes"].as_array().unwrap();
+    assert!(rows.len() > 2);
+    for row in rows {
+        assert!(row["error"].as_str().unwrap().contains("out of memory"), "{row}");
+        assert!(row["forward"].is_null());
+    }
+    let said = format!("flipside: {0} of {0} failed; their rows say why", rows.len());
+    assert_eq!((output.status.code(), error.trim()), (Some(1), said.as_str()));
 }
 
 #[test]
@@ -237,8 +456,19 @@ fn the_command_lists_times_and_refuses() {
     let (code, _, error) = flipside(&[&kernels[..], &beside, &["--batch", "5"]].concat());
     assert!(code == Some(1) && error.contains("batches of 4, not of 5"), "{error}");
 
+    let inject = ["bench", "inject", "--model", "resnet_small", "--quick", "--json", "--quiet"];
+    let [cpu, emulated] = ["cpu", "emulated"].map(|device| {
+        let (code, out, error) = flipside(&[&inject[..], &["--device", device]].concat());
+        assert_eq!(code, Some(0), "{error}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    });
+    assert_eq!(cpu["records_sha256"].as_str().unwrap().len(), 64);
+    assert_eq!(cpu["records_sha256"], emulated["records_sha256"]);
+    assert_eq!((&cpu["batch"], &emulated["batch"]), (&serde_json::Value::Null, &2.into()));
+
     for (args, part) in [
         (&["bench", "kernels", "--model", "resnet17"][..], "resnet17"),
+        (&["bench", "inject", "--model", "resnet_small", "--site", "nowhere"], "nowhere"),
         (&["bench", "overhead", "--model", "resnet17"], "resnet17"),
         (&["bench", "inject", "--model", "resnet17"], "resnet17"),
         (&["bench", "kernels", "--model", "resnet_small", "--filter", "fft"], "'fft'"),

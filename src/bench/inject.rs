@@ -1,38 +1,51 @@
-//! Injections a second: what a campaign on the CPU takes, and what an injection into each layer takes alone.
+//! Injections a second: what a campaign takes, and what injections into each layer take alone.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use super::median;
-use crate::campaign::{Campaign, Detector, MemoryImages, Plan, Ranges, golden, layers};
-use crate::fault::{BitMasks, FaultEntry, FaultTable};
+use crate::campaign::{
+    Campaign, Detector, Golden, MemoryImages, Plan, Provenance, Ranges, Record, Run, Strategy,
+    golden,
+};
+use crate::device::{Compute, Device};
+use crate::fault::Site;
 use crate::models::Model;
 use crate::progress::{Progress, Silent};
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, PackedWeights, PlanKind, Undo, Weights};
 use crate::{Error, Result};
 
-/// How much is injected.
+/// How much is injected, where and how.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct InjectLoad {
     /// Images of the campaign.
     pub images: usize,
     /// Injections into each layer, all images together.
     pub per_layer: u64,
+    /// What is hit in each layer.
+    pub site: Site,
+    /// Whole nodes for batches of so many images; by [`Campaign::best_strategy`] if absent.
+    pub batch: Option<usize>,
     /// Campaigns whose median is taken.
     pub rounds: usize,
-    /// Injections into each layer, alone; 0 leaves the layers out.
+    /// Injections into each layer alone, or rounds of a batch of them; 0 leaves the layers out.
     pub alone: usize,
 }
 
-/// What injections into one layer take, on one core.
+/// What injections into one layer take alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerInjections {
     pub layer: String,
-    /// Mean of one injection: the fault, what it reaches, and the golden values again.
+    /// Mean of one injection: the fault, what it reaches, and by boxes the golden values again.
     pub mean_ms: f64,
+    /// Mean of a round, where a batch of them shares one: the faults to the device, a replay of whole nodes,
+    /// the logits back.
+    pub round_ms: Option<f64>,
     /// Output elements that were computed, over those of a whole pass.
     pub share_percent: f64,
     /// How many left the logits as they were.
@@ -43,10 +56,18 @@ pub struct LayerInjections {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InjectTimes {
     pub device: String,
+    pub compute: Compute,
     pub model: String,
     pub image_size: usize,
     pub threads: usize,
     pub load: InjectLoad,
+    /// Images of a batch; absent where boxes of one image at a time are replayed.
+    pub batch: Option<usize>,
+    /// Of the campaign's rounds, how many of their images had an injection: images are drawn, so that a layer
+    /// takes as many rounds of a batch as its most drawn image has injections.
+    pub filled_percent: Option<f64>,
+    /// Layers that are injected into.
+    pub layers_hit: usize,
     /// Injections of one campaign.
     pub injections: usize,
     /// Median of a campaign: every image evaluated and run clean once, then every injection.
@@ -54,61 +75,103 @@ pub struct InjectTimes {
     pub injections_per_s: f64,
     /// Of the campaign's injections, how many left the logits as they were.
     pub masked_percent: f64,
-    /// One image's clean run with every value kept, on one core: the median.
+    /// [`Run::results_sha256`] of the campaign: the same wherever bits are.
+    pub records_sha256: String,
+    /// A clean run with every value kept, the median: of one image on one core, or of a batch.
     pub clean_ms: f64,
     pub layers: Vec<LayerInjections>,
 }
 
-/// Times campaigns over `model` with random weights and images: single bits of single outputs, uniform
-/// over the layers' neurons, no detector.
+/// Times campaigns over `model` with random weights and images: single bits, uniform over what the site has
+/// in each layer, no detector.
 ///
 /// # Errors
-/// A load of nothing, a device other than the CPU; what running says.
+/// A load of nothing, a site that no layer or not this device has; what running says; [`Error::Device`] where
+/// two rounds gave different records.
 pub fn inject_times(
     (name, model): (&str, &Model),
     weights: &Weights,
     load: InjectLoad,
     progress: &dyn Progress,
 ) -> Result<InjectTimes> {
-    if !weights.device().is_cpu() {
-        return Err(Error::Unsupported {
-            op: "timing injections".into(),
-            device: weights.device().kind().to_string(),
-        });
-    }
     if load.images == 0 || load.rounds == 0 {
         return Err(Error::usage("injections are timed on at least one image, in one round"));
     }
+    let device = weights.device();
     let images = random_images(model, load.images);
-    let plan = Plan { detectors: vec![Detector::None], ..Plan::new(1, load.per_layer) };
+    let ranges = Ranges::default();
     let list: Vec<usize> = (0..load.images).collect();
+    let evaluate = |batch| golden::evaluate(model, weights, &images, &list, batch);
+    let plan = |per_layer| Plan {
+        site: load.site,
+        detectors: vec![Detector::None],
+        ..Plan::new(1, per_layer)
+    };
+    let goldens: Vec<Golden> = evaluate(8)?;
+    let campaign = Campaign::new(model, weights, &images, &goldens, &ranges, plan(load.per_layer))?;
+    let strategy = match load.batch {
+        Some(batch) => Strategy::Whole { batch },
+        None => campaign.best_strategy(),
+    };
+    let evaluated = match strategy {
+        Strategy::Boxes => 8,
+        Strategy::Whole { batch } => batch,
+    };
+    if !device.host_memory() {
+        // A GPU loads kernels when they are first launched.
+        let short = Campaign::new(model, weights, &images, &goldens, &ranges, plan(1))?;
+        short.run(strategy, &Silent)?;
+    }
     let mut seconds = Vec::with_capacity(load.rounds);
-    let (mut injections, mut masked) = (0, 0);
+    let mut records_sha256: Option<String> = None;
+    let (mut injections, mut masked, mut filled_percent) = (0, 0, None);
     progress.begin("bench", "rounds", 0, load.rounds as u64);
     for _ in 0..load.rounds {
         let start = Instant::now();
-        let goldens = golden::evaluate(model, weights, &images, &list, 8)?;
-        let ranges = Ranges::default();
-        let campaign = Campaign::new(model, weights, &images, &goldens, &ranges, plan.clone())?;
-        let records = campaign.run(campaign.best_strategy(), &Silent)?;
+        let goldens = evaluate(evaluated)?;
+        let campaign =
+            Campaign::new(model, weights, &images, &goldens, &ranges, plan(load.per_layer))?;
+        let records = campaign.run(strategy, &Silent)?;
         seconds.push(start.elapsed().as_secs_f64());
         injections = records.len();
         masked = records.iter().filter(|r| r.effect.hash == goldens[r.image].hash).count();
+        if let Strategy::Whole { batch } = strategy {
+            filled_percent = Some(filled(&records, campaign.capacity(batch)));
+        }
+        let sha256 = Run::new(&campaign, Provenance::default(), records).results_sha256();
+        if records_sha256.as_ref().is_some_and(|known| *known != sha256) {
+            return Err(Error::Device {
+                device: device.kind().to_string(),
+                detail: "two runs of one campaign gave different records".into(),
+            });
+        }
+        records_sha256 = Some(sha256);
         progress.advance(1, "");
     }
     progress.end();
     let seconds = median(&mut seconds);
-    let (clean_ms, layers) = alone(model, weights, &images, load.alone)?;
+    let (batch, (clean_ms, layers)) = match strategy {
+        Strategy::Boxes => (None, by_boxes(&campaign, (model, weights), &images, load.alone)?),
+        Strategy::Whole { batch } => {
+            let batch = campaign.capacity(batch);
+            (Some(batch), by_rounds(&campaign, (model, weights), &images, batch, load.alone)?)
+        }
+    };
     Ok(InjectTimes {
-        device: weights.device().kind().to_string(),
+        device: device.kind().to_string(),
+        compute: device.compute(),
         model: name.into(),
         image_size: model.image_size,
         threads: rayon::current_num_threads(),
         load,
+        batch,
+        filled_percent,
+        layers_hit: campaign.layers().len(),
         injections,
         seconds,
         injections_per_s: injections as f64 / seconds,
         masked_percent: 100.0 * masked as f64 / injections.max(1) as f64,
+        records_sha256: records_sha256.unwrap_or_default(),
         clean_ms,
         layers,
     })
@@ -122,48 +185,72 @@ fn random_images(model: &Model, count: usize) -> MemoryImages {
     MemoryImages { pixels, labels }
 }
 
-/// A clean run's milliseconds, and each layer's injections one by one, on this thread.
-fn alone(
-    model: &Model,
-    weights: &Weights,
+/// How many places of the rounds that took these records held an injection, in percent; a round is of one
+/// layer and of `batch` of the images that have any.
+fn filled(records: &[Record], batch: usize) -> f64 {
+    let images: BTreeSet<usize> = records.iter().map(|record| record.image).collect();
+    let images: Vec<usize> = images.into_iter().collect();
+    let mut of_image: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for record in records {
+        *of_image.entry((record.layer, record.image)).or_default() += 1;
+    }
+    let mut places = 0;
+    for batch in images.chunks(batch) {
+        let mut rounds: BTreeMap<usize, usize> = BTreeMap::new();
+        for ((layer, _), count) in of_image.iter().filter(|((_, image), _)| batch.contains(image)) {
+            let most = rounds.entry(*layer).or_default();
+            *most = (*most).max(*count);
+        }
+        places += batch.len() * rounds.values().sum::<usize>();
+    }
+    100.0 * records.len() as f64 / places.max(1) as f64
+}
+
+/// Output elements of each node that runs in a whole pass; 0 for the others.
+fn elements(model: &Model) -> Vec<u64> {
+    let needed = model.tape.needed_for(&[model.logits]);
+    (model.tape.nodes().iter().zip(needed))
+        .map(|(node, needed)| match &node.op {
+            Some(op) if needed && !op.is_view() => node.spec.map.elements() as u64,
+            _ => 0,
+        })
+        .collect()
+}
+
+/// Milliseconds of a clean run: the median of some, after one that touches cold memory.
+fn clean_ms(exec: &mut Execution, weights: &Weights, device: &Device) -> Result<f64> {
+    exec.forward(weights)?;
+    let times: Result<Vec<f64>> =
+        (0..3).map(|_| device.elapsed_ms(|| exec.forward(weights))).collect();
+    Ok(median(&mut times?))
+}
+
+/// A clean run of one image, and each layer's injections one by one, on this thread.
+fn by_boxes(
+    campaign: &Campaign<'_>,
+    (model, weights): (&Model, &Weights),
     images: &MemoryImages,
     count: usize,
 ) -> Result<(f64, Vec<LayerInjections>)> {
     let outputs = [model.logits];
-    let mut exec = Execution::new(&model.tape, weights.device(), PlanKind::Replay, 1, &outputs)?;
+    let kind = if campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
+    let mut exec = Execution::new(&model.tape, weights.device(), kind, 1, &outputs)?;
     exec.parallel = false;
+    exec.keep_patches = true;
     let last = model.tape.tail_input(&outputs).unwrap_or(model.logits);
     exec.packed = Some(Arc::new(PackedWeights::new(&model.tape, weights, last)));
     exec.begin(1)?;
-    let elements = model.tape.node(model.image).spec.map.elements();
-    exec.write(model.image, &images.pixels[..elements])?;
-    let mut clean = Vec::new();
-    for _ in 0..4 {
-        let start = Instant::now();
-        exec.forward(weights)?;
-        clean.push(1e3 * start.elapsed().as_secs_f64());
-    }
-    // The first one touches cold memory.
-    let clean_ms = median(&mut clean[1..]);
+    let pixels = model.tape.node(model.image).spec.map.elements();
+    exec.write(model.image, &images.pixels[..pixels])?;
+    let clean_ms = clean_ms(&mut exec, weights, weights.device())?;
+    let all: u64 = elements(model).iter().sum();
     let mut undo = Undo::default();
     let mut times = Vec::new();
-    let needed = model.tape.needed_for(&outputs);
-    let all: usize = (model.tape.nodes().iter().zip(needed))
-        .filter(|(node, needed)| *needed && node.op.as_ref().is_some_and(|op| !op.is_view()))
-        .map(|(node, _)| node.spec.map.elements())
-        .sum();
-    for layer in layers::layers(model) {
-        if count == 0 {
-            break;
-        }
-        let mut draws = rng::stream(2, &layer.pair_key);
+    for (index, layer) in campaign.layers().iter().enumerate().filter(|_| count > 0) {
         let (mut seconds, mut computed, mut masked) = (0.0, 0, 0);
-        for _ in 0..count {
-            let at = draws.below(layer.neurons()) as usize;
-            let entry = FaultEntry::output(at, BitMasks::flip(1 << draws.below(32)), 0);
-            let table = FaultTable::new(&layer.name, 1, layer.map, &[(0, entry)])?;
+        for n in 0..count as u64 {
             let start = Instant::now();
-            exec.arm(layer.node, table)?;
+            campaign.arm_round(&mut exec, index, [(0, n)].into_iter())?;
             let replay = exec.replay_image(weights, layer.node, 0, &outputs, &mut undo)?;
             exec.restore(&mut undo);
             exec.disarm();
@@ -173,11 +260,75 @@ fn alone(
         }
         let count = count as f64;
         times.push(LayerInjections {
-            layer: layer.name,
+            layer: layer.name.clone(),
             mean_ms: 1e3 * seconds / count,
+            round_ms: None,
             share_percent: 100.0 * computed as f64 / (count * all as f64),
             masked_percent: 100.0 * masked as f64 / count,
         });
     }
+    Ok((clean_ms, times))
+}
+
+/// A clean run of a batch, and rounds of each layer, in which every image of the batch has an injection of
+/// its own.
+fn by_rounds(
+    campaign: &Campaign<'_>,
+    (model, weights): (&Model, &Weights),
+    images: &MemoryImages,
+    batch: usize,
+    count: usize,
+) -> Result<(f64, Vec<LayerInjections>)> {
+    let outputs = [model.logits];
+    let mut exec =
+        Execution::new(&model.tape, weights.device(), PlanKind::Golden, batch, &outputs)?;
+    exec.use_graphs(campaign.graphs);
+    exec.keep_patches = true;
+    exec.begin(batch)?;
+    let pixels = model.tape.node(model.image).spec.map.elements();
+    exec.write(model.image, &images.pixels[..batch * pixels])?;
+    let clean_ms = clean_ms(&mut exec, weights, weights.device())?;
+    let golden = exec.read(model.logits)?;
+    let bits = |logits: &[f32]| logits.iter().map(|z| z.to_bits()).collect::<Vec<u32>>();
+    let elements = elements(model);
+    let all: u64 = elements.iter().sum();
+    let mut order: Vec<usize> = (0..campaign.layers().len()).filter(|_| count > 0).collect();
+    // As a campaign does: a replay finds golden values before its layer.
+    order.sort_by_key(|index| Reverse((campaign.layers()[*index].node, *index)));
+    let mut times = Vec::new();
+    for index in order {
+        let layer = &campaign.layers()[index];
+        let (mut seconds, mut masked, mut computed) = (0.0, 0, 0);
+        // The first one captures, and isn't counted.
+        for round in 0..=count {
+            let first = (round * batch) as u64;
+            let start = Instant::now();
+            campaign.arm_round(&mut exec, index, (0..batch).zip(first..))?;
+            exec.replay_from(weights, layer.node)?;
+            let logits = exec.read(model.logits)?;
+            let taken = start.elapsed().as_secs_f64();
+            let runs = exec.dependents(layer.node);
+            exec.disarm();
+            if round > 0 {
+                seconds += taken;
+                computed =
+                    runs.iter().zip(&elements).filter(|(runs, _)| **runs).map(|(_, n)| n).sum();
+                let of_image = |values: &[f32]| -> Vec<Vec<u32>> {
+                    values.chunks(model.classes).map(bits).collect()
+                };
+                let same = of_image(&logits).into_iter().zip(of_image(&golden));
+                masked += same.filter(|(faulty, golden)| faulty == golden).count();
+            }
+        }
+        let round_ms = 1e3 * seconds / count as f64;
+        times.push(LayerInjections {
+            layer: layer.name.clone(),
+            mean_ms: round_ms / batch as f64,
+            round_ms: Some(round_ms),
+            share_percent: 100.0 * computed as f64 / all as f64,
+            masked_percent: 100.0 * masked as f64 / (count * batch) as f64,
+        });
+    }
+    times.reverse();
     Ok((clean_ms, times))
 }

@@ -1,15 +1,18 @@
 //! Each distinct operation of the networks, alone: checked once against the CPU, then timed.
 
+use std::time::Instant;
+
 use serde::Serialize;
 
+use super::attempts::Attempts;
 use super::run::{OpRun, Times};
 use super::{Effort, PeerTime, Peers, Shape};
-use crate::device::{Compute, Device};
-use crate::ops::case::OpCase;
+use crate::device::{Buffer, Compute, Device, Gemm};
+use crate::ops::case::{CaseInput, OpCase};
 use crate::ops::ceiling::{self, Ceilings};
-use crate::ops::conv2d::{LayerPass, ProductOperands};
+use crate::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use crate::progress::Progress;
-use crate::tensor::{DType, Spec};
+use crate::tensor::{DType, Map, Spec};
 use crate::{Error, Result};
 
 /// The largest difference from the CPU, as a share of the tensor's largest value: sums over channels and
@@ -56,13 +59,32 @@ pub struct KernelTime {
     pub name: String,
     pub kind: &'static str,
     pub models: Vec<(String, usize)>,
-    pub forward: PassTime,
+    /// Why there are no times: a result that isn't the CPU's, whose time is worth nothing, or what went wrong
+    /// on the way to one.
+    pub error: Option<String>,
+    pub forward: Option<PassTime>,
     pub backward: Option<PassTime>,
     /// The largest difference from the CPU as a share of the largest value; absent on the CPU.
     pub difference: Option<f32>,
     /// cuBLAS's product alone, where the layer is one: f32 and TF32.
     pub cublas_ms: Option<[f64; 2]>,
     pub peer: Option<PeerTime>,
+}
+
+/// Where the time of the whole benchmark went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    pub total: f64,
+    /// The ceilings.
+    pub ceilings: f64,
+    /// Results of small batches, here and on the CPU.
+    pub checks: f64,
+    /// Memory, random values and their way to the device, first launches, captures.
+    pub setup: f64,
+    /// What is timed.
+    pub timing: f64,
+    /// cuBLAS's set-up and timing.
+    pub cublas: f64,
 }
 
 /// All of them.
@@ -76,13 +98,22 @@ pub struct KernelTimes {
     pub peer: Option<String>,
     /// Why cuBLAS isn't beside them, where it could be.
     pub cublas_missing: Option<String>,
+    pub seconds: Seconds,
     pub shapes: Vec<KernelTime>,
 }
 
-/// Checks and times every shape for batches of `batch` images.
+impl KernelTimes {
+    /// How many shapes have an error instead of times.
+    pub fn failed(&self) -> usize {
+        self.shapes.iter().filter(|shape| shape.error.is_some()).count()
+    }
+}
+
+/// Checks and times every shape for batches of `batch` images. A shape that fails has a row that says so, and
+/// the others go on; after a failure of the device itself the remaining ones aren't run.
 ///
 /// # Errors
-/// Those of the device; [`Error::Kernel`] for a result that isn't the CPU's.
+/// Those of the device while its ceilings are measured.
 pub fn kernel_times(
     shapes: &[Shape],
     device: &Device,
@@ -92,61 +123,112 @@ pub fn kernel_times(
     peers: Option<&Peers>,
     progress: &dyn Progress,
 ) -> Result<KernelTimes> {
-    let ceilings = ceiling::measure(device)?;
-    let mut times = KernelTimes {
-        device: device.kind().to_string(),
-        compute: device.compute(),
-        batch,
-        ceilings,
-        peer: peers.map(|peers| peers.peer.clone()),
-        cublas_missing: None,
-        shapes: Vec::with_capacity(shapes.len()),
-    };
+    let start = Instant::now();
+    let mut seconds = Seconds::default();
+    let ceilings = clocked(&mut seconds.ceilings, || ceiling::measure(device))?;
+    let mut rows = Vec::with_capacity(shapes.len());
+    let mut cublas_missing = None;
+    let mut attempts = Attempts::new(device);
     progress.begin("bench", "shapes", 0, shapes.len() as u64);
     for shape in shapes {
-        let difference =
-            if device.is_cpu() { None } else { Some(check(shape, device, with_backward)?) };
-        let case = shape.case(batch);
-        let peer = peers.and_then(|peers| peers.times.get(&shape.id));
-        let taken =
-            OpRun::new(&case, device, false)?.repeated(device, effort)?.times(device, effort)?;
-        let [forward, backward] = work(shape, &case);
-        let peer_ms = peer.and_then(|peer| match device.compute() {
-            Compute::Exact => Some(peer.forward_ms),
-            Compute::Tf32 => peer.forward_tf32_ms,
-            Compute::Bf16 | Compute::F16 => None,
-        });
-        let forward = forward.at(taken, &ceilings, peer_ms);
-        let backward = if with_backward {
-            let taken = OpRun::new(&case, device, true)?.backward_times(effort)?;
-            let exact = device.compute() == Compute::Exact;
-            let peer_ms = peer.filter(|_| exact).and_then(|peer| peer.backward_ms);
-            taken.map(|taken| backward.at(taken, &ceilings, peer_ms))
-        } else {
-            None
+        let figures =
+            attempts.row(|| figures(shape, device, batch, with_backward, effort, &mut seconds));
+        let (figures, error) = match figures {
+            Ok(figures) => (Some(figures), None),
+            Err(error) => (None, Some(error)),
         };
         let mut cublas_ms = None;
-        if !device.host_memory() && times.cublas_missing.is_none() {
-            match cublas(shape, device, batch, effort) {
+        if figures.is_some() && !device.host_memory() && cublas_missing.is_none() {
+            let taken = clocked(&mut seconds.cublas, || {
+                attempts.row(|| cublas(shape, device, batch, effort))
+            });
+            match taken {
                 Ok(taken) => cublas_ms = taken,
-                Err(error) => times.cublas_missing = Some(error.to_string()),
+                Err(error) => cublas_missing = Some(error),
             }
         }
-        times.shapes.push(KernelTime {
+        let peer = peers.and_then(|peers| peers.times.get(&shape.id));
+        let [forward_peer_ms, backward_peer_ms] = peer_ms(peer, device.compute());
+        let [of_forward, of_backward] = work(shape, &shape.case(batch));
+        let forward = figures.as_ref().map(|figures| figures.forward);
+        let backward = figures.as_ref().and_then(|figures| figures.backward);
+        rows.push(KernelTime {
             id: shape.id.clone(),
             name: shape.name.clone(),
             kind: shape.op.kind(),
             models: shape.models.clone(),
-            forward,
-            backward,
-            difference,
+            error,
+            forward: forward.map(|taken| of_forward.at(taken, &ceilings, forward_peer_ms)),
+            backward: backward.map(|taken| of_backward.at(taken, &ceilings, backward_peer_ms)),
+            difference: figures.and_then(|figures| figures.difference),
             cublas_ms,
             peer: peer.cloned(),
         });
         progress.advance(1, &shape.name);
     }
     progress.end();
-    Ok(times)
+    seconds.total = start.elapsed().as_secs_f64();
+    Ok(KernelTimes {
+        device: device.kind().to_string(),
+        compute: device.compute(),
+        batch,
+        ceilings,
+        peer: peers.map(|peers| peers.peer.clone()),
+        cublas_missing,
+        seconds,
+        shapes: rows,
+    })
+}
+
+/// What is measured of a shape.
+struct Figures {
+    difference: Option<f32>,
+    forward: Times,
+    backward: Option<Times>,
+}
+
+fn figures(
+    shape: &Shape,
+    device: &Device,
+    batch: usize,
+    with_backward: bool,
+    effort: Effort,
+    seconds: &mut Seconds,
+) -> Result<Figures> {
+    let mut difference = None;
+    if !device.is_cpu() {
+        difference = Some(clocked(&mut seconds.checks, || check(shape, device, with_backward))?);
+    }
+    let case = shape.case(batch);
+    let mut run =
+        clocked(&mut seconds.setup, || OpRun::new(&case, device, false)?.repeated(device, effort))?;
+    let forward = clocked(&mut seconds.timing, || run.times(device, effort))?;
+    // Its memory makes room for the backward pass's.
+    drop(run);
+    let mut backward = None;
+    if with_backward {
+        let mut run = clocked(&mut seconds.setup, || OpRun::new(&case, device, true))?;
+        backward = clocked(&mut seconds.timing, || run.backward_times(effort))?;
+    }
+    Ok(Figures { difference, forward, backward })
+}
+
+/// Adds to `seconds` what `work` takes.
+fn clocked<T>(seconds: &mut f64, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let done = work();
+    *seconds += start.elapsed().as_secs_f64();
+    done
+}
+
+/// A peer's times of both passes that ours stand beside.
+fn peer_ms(peer: Option<&PeerTime>, compute: Compute) -> [Option<f64>; 2] {
+    let Some(peer) = peer else { return [None, None] };
+    match compute {
+        Compute::Exact => [Some(peer.forward_ms), peer.backward_ms],
+        Compute::Tf32 => [peer.forward_tf32_ms, None],
+        Compute::Bf16 | Compute::F16 => [None, None],
+    }
 }
 
 /// What a pass has to do for a batch.
@@ -255,6 +337,41 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
     }
 }
 
+/// A layer's forward product for cuBLAS, with memory of its own.
+struct Product<'s> {
+    conv: &'s Conv2d,
+    input: Map,
+    images: usize,
+    /// X, W and Y.
+    operands: [Buffer; 3],
+}
+
+impl<'s> Product<'s> {
+    /// With the same random values in each image, as ours has them; `None` for layers that aren't plain ones.
+    fn of(shape: &'s Shape, device: &Device, batch: usize) -> Result<Option<Product<'s>>> {
+        let Some(conv) = shape.op.as_conv2d() else { return Ok(None) };
+        let input = shape.inputs[0].map;
+        let images = shape.inputs[0].maps(batch);
+        let Some([m, n, k]) = conv.plain_product(input, images) else { return Ok(None) };
+        let random = |map: Map, copies: usize| -> Result<Buffer> {
+            let words = CaseInput::uniform(map).words(1, &shape.name).repeat(copies);
+            let mut buffer = device.alloc(4 * words.len())?;
+            buffer.write(0, bytemuck::cast_slice(&words))?;
+            Ok(buffer)
+        };
+        let x = random(Map::new(1, m / images, k), images)?;
+        let w = random(Map::new(1, k, n), 1)?;
+        let y = device.alloc(4 * m * n)?;
+        Ok(Some(Product { conv, input, images, operands: [x, w, y] }))
+    }
+
+    fn gemm(&self, compute: Compute) -> Option<Gemm> {
+        let [x, w, y] = self.operands.each_ref().map(Buffer::address);
+        let operands = ProductOperands { x, w, y };
+        self.conv.product(self.input, self.images, LayerPass::Forward, operands, false, compute)
+    }
+}
+
 /// cuBLAS's times for the forward product in f32 and TF32; `None` for layers that aren't plain ones.
 fn cublas(
     shape: &Shape,
@@ -262,25 +379,58 @@ fn cublas(
     batch: usize,
     effort: Effort,
 ) -> Result<Option<[f64; 2]>> {
-    let Some(conv) = shape.op.as_conv2d() else { return Ok(None) };
-    let map = shape.inputs[0].map;
-    let images = shape.inputs[0].maps(batch);
-    let Some([m, n, k]) = conv.plain_product(map, images) else { return Ok(None) };
-    let (x, w, y) = (device.alloc(4 * m * k)?, device.alloc(4 * k * n)?, device.alloc(4 * m * n)?);
-    let operands = ProductOperands { x: x.address(), w: w.address(), y: y.address() };
+    let Some(product) = Product::of(shape, device, batch)? else { return Ok(None) };
     let mut medians = [0.0; 2];
     for (median_ms, compute) in medians.iter_mut().zip([Compute::Exact, Compute::Tf32]) {
-        let gemm = conv.product(map, images, LayerPass::Forward, operands, false, compute);
-        let Some(gemm) = gemm else { return Ok(None) };
+        let Some(gemm) = product.gemm(compute) else { return Ok(None) };
         device.gemm(&gemm)?;
         let once = device.elapsed_ms(|| device.gemm(&gemm))?;
         let repeats = effort.repeats(once);
         let mut graph = device.capture(|| (0..repeats).try_for_each(|_| device.gemm(&gemm)))?;
         let mut times = Vec::with_capacity(effort.rounds);
-        for _ in 0..effort.rounds {
-            times.push(device.elapsed_ms(|| graph.replay())? / repeats as f64);
+        for round in 0..=effort.rounds {
+            let all = device.elapsed_ms(|| graph.replay())?;
+            // A graph's first launch isn't counted, as ours isn't.
+            if round > 0 {
+                times.push(all / repeats as f64);
+            }
         }
         *median_ms = Times::of(times).median_ms;
     }
     Ok(Some(medians))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{Model, ModelFile};
+    use crate::nn::Head;
+
+    /// On zeros a processor draws less power and clocks higher.
+    #[test]
+    fn cublas_multiplies_random_values() {
+        let file = ModelFile::open("resnet_small").unwrap();
+        let model = Model::new(&file, Head::Baseline, 10, 32, 0.0).unwrap();
+        let shapes = super::super::shapes(&[("resnet_small".into(), model)]);
+        let device = Device::cpu();
+        let products: Vec<Product> =
+            shapes.iter().filter_map(|shape| Product::of(shape, &device, 2).unwrap()).collect();
+        // Two shortcuts are 1×1 with stride 2: that leaves the linear layer.
+        assert_eq!(products.len(), 1);
+        for Product { operands: [x, w, _], .. } in &products {
+            let [x, w] = [x, w].map(|buffer| {
+                let mut values = vec![0f32; buffer.bytes() / 4];
+                buffer.read(0, bytemuck::cast_slice_mut(&mut values)).unwrap();
+                values
+            });
+            assert_eq!((x.len(), w.len()), (2 * 64, 64 * 10));
+            assert_eq!(x[..64], x[64..]);
+            for values in [&x[..64], &w] {
+                let distinct: std::collections::HashSet<u32> =
+                    values.iter().map(|value| value.to_bits()).collect();
+                assert_eq!(distinct.len(), values.len());
+                assert!(values.iter().all(|value| (0.05..1.0).contains(&value.abs())));
+            }
+        }
+    }
 }

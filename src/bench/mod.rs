@@ -1,6 +1,7 @@
 //! Measurement: how long every operation of the networks takes on a device, beside what the device can
 //! do at most and what others take; and what it costs to stand ready for faults.
 
+mod attempts;
 mod inject;
 mod kernels;
 mod overhead;
@@ -9,8 +10,8 @@ mod run;
 mod shapes;
 
 pub use inject::{InjectLoad, InjectTimes, LayerInjections, inject_times};
-pub use kernels::{KernelTime, KernelTimes, PassTime, kernel_times};
-pub use overhead::{LayerCost, Overhead, PassCost, overhead};
+pub use kernels::{KernelTime, KernelTimes, PassTime, Seconds, kernel_times};
+pub use overhead::{LayerCost, LayerTimes, Overhead, PassCost, overhead};
 pub use peers::{PeerTime, Peers};
 pub use shapes::{Shape, shapes};
 

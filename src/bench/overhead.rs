@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::attempts::Attempts;
 use super::run::OpRun;
 use super::{Effort, Shape, median};
-use crate::device::Device;
+use crate::device::{Compute, Device};
 use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace};
 use crate::models::Model;
 use crate::ops::Op;
@@ -23,6 +24,8 @@ pub struct PassCost {
     pub what: &'static str,
     pub median_ms: f64,
     pub best_ms: f64,
+    /// Images of a batch over the median.
+    pub images_per_s: f64,
     /// The median over the rounds of this time over the clean one of the same round.
     pub ratio: f64,
 }
@@ -33,6 +36,15 @@ pub struct LayerCost {
     pub layer: String,
     pub shape: String,
     pub site: &'static str,
+    /// Why there are no times.
+    pub error: Option<String>,
+    #[serde(flatten)]
+    pub times: Option<LayerTimes>,
+}
+
+/// What a layer takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerTimes {
     pub clean_ms: f64,
     /// Its armed kernel without faults (the epilogue's: the one for inner sites is launched only where
     /// there is such a fault), and with one in each image.
@@ -47,13 +59,24 @@ pub struct LayerCost {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Overhead {
     pub device: String,
+    pub compute: Compute,
     pub model: String,
     pub image_size: usize,
     /// Images of a batch.
     pub batch: usize,
     pub rounds: usize,
+    /// Why there are no whole passes.
+    pub error: Option<String>,
     pub passes: Vec<PassCost>,
     pub layers: Vec<LayerCost>,
+}
+
+impl Overhead {
+    /// How many parts, whole passes being one, have an error instead of times; and how many there are.
+    pub fn failed(&self) -> (usize, usize) {
+        let layers = self.layers.iter().filter(|layer| layer.error.is_some()).count();
+        (layers + usize::from(self.error.is_some()), 1 + self.layers.len())
+    }
 }
 
 /// How a run is armed.
@@ -170,10 +193,10 @@ fn ratio(times: &[f64], clean: &[f64]) -> f64 {
 
 /// Times `model` with random weights and images, whole, and the layers called `layers` alone at each of
 /// their sites within a launch (if none are named: the first, the one with the most
-/// multiply-accumulates, the last, and the first attention).
+/// multiply-accumulates, the last, and the first attention). What fails has a row that says so.
 ///
 /// # Errors
-/// Those of the device; a layer that the model doesn't have.
+/// A layer that the model doesn't have.
 pub fn overhead(
     (name, model): (&str, &Model),
     device: &Device,
@@ -188,20 +211,33 @@ pub fn overhead(
         .flat_map(|layer| layer.places(device).into_iter().map(move |place| (layer, place)))
         .collect();
     progress.begin("bench", "parts", 0, 1 + parts.len() as u64);
-    let passes = passes(model, device, batch, effort)?;
+    let mut attempts = Attempts::new(device);
+    let (passes, error) = match attempts.row(|| passes(model, device, batch, effort)) {
+        Ok(passes) => (passes, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     progress.advance(1, "whole passes");
     let mut costs = Vec::new();
     for (layer, place) in parts {
-        costs.push(layer_cost(layer, place, device, batch, effort)?);
+        let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
+        let times = attempts.row(|| layer_times(layer, &shape, place, device, batch, effort));
+        let (times, error) = match times {
+            Ok(times) => (Some(times), None),
+            Err(error) => (None, Some(error)),
+        };
+        let (name, site) = (layer.name.into(), place.site.name());
+        costs.push(LayerCost { layer: name, shape: shape.name, site, error, times });
         progress.advance(1, layer.name);
     }
     progress.end();
     Ok(Overhead {
         device: device.kind().to_string(),
+        compute: device.compute(),
         model: name.into(),
         image_size: model.image_size,
         batch,
         rounds: effort.rounds,
+        error,
         passes,
         layers: costs,
     })
@@ -278,19 +314,20 @@ fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Resul
             let ratio = ratio(&times, &clean);
             let median_ms = median(&mut times);
             let best_ms = times.first().copied().unwrap_or(0.0);
-            PassCost { what: arming.words(), median_ms, best_ms, ratio }
+            let images_per_s = 1e3 * batch as f64 / median_ms.max(1e-9);
+            PassCost { what: arming.words(), median_ms, best_ms, images_per_s, ratio }
         })
         .collect())
 }
 
-fn layer_cost(
+fn layer_times(
     layer: &Layer<'_>,
+    shape: &Shape,
     place: Place,
     device: &Device,
     batch: usize,
     effort: Effort,
-) -> Result<LayerCost> {
-    let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
+) -> Result<LayerTimes> {
     let case = shape.case(batch);
     let mut runs = Vec::with_capacity(ARMINGS.len());
     for arming in ARMINGS {
@@ -301,14 +338,6 @@ fn layer_cost(
     let times = alternate(effort.rounds, |which| runs[which].elapsed_ms(device))?;
     let ratios = [ratio(&times[1], &times[0]), ratio(&times[2], &times[0])];
     let [clean_ms, armed_ms, faulty_ms] = times.map(|mut times| median(&mut times));
-    Ok(LayerCost {
-        layer: layer.name.into(),
-        shape: shape.name,
-        site: place.site.name(),
-        clean_ms,
-        armed_ms,
-        faulty_ms,
-        armed_ratio: ratios[0],
-        faulty_ratio: ratios[1],
-    })
+    let [armed_ratio, faulty_ratio] = ratios;
+    Ok(LayerTimes { clean_ms, armed_ms, faulty_ms, armed_ratio, faulty_ratio })
 }

@@ -343,7 +343,7 @@ impl<'a> Campaign<'a> {
     }
 
     /// Whether a fault hits a value between nodes, for whose sake each of them is to be in memory.
-    pub(super) fn needs_every_value(&self) -> bool {
+    pub(crate) fn needs_every_value(&self) -> bool {
         let is_one = |site: Site| matches!(site, Site::Input | Site::StoreAstray);
         self.faults.iter().any(|faults| match faults {
             Faults::Drawn { .. } => is_one(self.plan.site),
@@ -376,6 +376,31 @@ impl<'a> Campaign<'a> {
         let (channel, pixel) =
             (entry.element as usize / map.pixels(), entry.element as usize % map.pixels());
         values?.get(pixel * map.channels + channel).map(|value| value.to_bits())
+    }
+
+    /// The images of a batch of [`Strategy::Whole`] that asks for `batch`: no more than there are, and one
+    /// where a layer's output is one for all images, which takes faults alone.
+    pub fn capacity(&self, batch: usize) -> usize {
+        let is_shared = |layer: &Layer| self.model.tape.node(layer.node).spec.shared;
+        if self.layers.iter().any(is_shared) { 1 } else { batch.clamp(1, self.goldens.len()) }
+    }
+
+    /// Arms injections of a layer, each (image of the batch, number) whichever image it is drawn for: a
+    /// round, to be timed.
+    pub(crate) fn arm_round(
+        &self,
+        execution: &mut Execution,
+        layer: usize,
+        injections: impl Iterator<Item = (usize, u64)>,
+    ) -> Result<()> {
+        let mut shots = Vec::new();
+        for (image, n) in injections {
+            let job = Job { layer, n };
+            let shot = Shot::of(job, &self.fault(job)?, f32::INFINITY, &[Detector::None], |_| None);
+            shots.extend(shot.into_iter().map(|shot| (image, shot)));
+        }
+        let shots: Vec<(usize, &Shot)> = shots.iter().map(|(image, shot)| (*image, shot)).collect();
+        self.arm(execution, &self.layers[layer], &shots)
     }
 
     /// Arms shots of one layer, each in its image of the batch.

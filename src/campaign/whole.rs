@@ -15,9 +15,7 @@ pub(super) fn run(
     listener: &Listener<'_>,
 ) -> Result<()> {
     let Campaign { model, weights, .. } = campaign;
-    // What all images share takes faults alone.
-    let alone = campaign.layers().iter().any(|layer| model.tape.node(layer.node).spec.shared);
-    let capacity = if alone { 1 } else { batch.clamp(1, tasks.len().max(1)) };
+    let capacity = campaign.capacity(batch).min(tasks.len().max(1));
     let outputs = [model.logits];
     let mut execution =
         Execution::new(&model.tape, weights.device(), PlanKind::Golden, capacity, &outputs)?;

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::common::{RunArgs, print, print_json};
 use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
 use crate::device::Device;
+use crate::fault::Site;
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
 use crate::report::{inject_times_text, kernels_text, overhead_text};
@@ -31,7 +32,8 @@ enum Command {
 ///
 /// Each is checked once against the CPU on a small batch, then timed warm: the median of some rounds, by
 /// the GPU's own events. Beside the times stand the rates, and the share of what the nearer ceiling of the
-/// device (copies, fused multiply-adds; measured in the same run) allows.
+/// device (copies, fused multiply-adds; measured in the same run) allows. An operation whose check or kernel
+/// fails has a row that says so and no time; the others go on, and the command fails at the end.
 #[derive(clap::Args)]
 struct KernelsArgs {
     #[command(flatten)]
@@ -58,7 +60,8 @@ struct KernelsArgs {
 /// Time a model's forward pass clean and armed, and single layers
 ///
 /// Clean, with every layer's armed kernel and no faults, and with one fault an image in every layer, in
-/// turns within one run. The same for some layers alone.
+/// turns within one run. The same for some layers alone. What fails has a row that says so; the command then
+/// fails at the end.
 #[derive(clap::Args)]
 struct OverheadArgs {
     #[command(flatten)]
@@ -76,8 +79,10 @@ struct OverheadArgs {
 
 /// Time a campaign's injections, and those into each layer alone
 ///
-/// Random weights and images; single bits of single outputs, uniform over each layer's neurons. A campaign
-/// evaluates its images, runs each clean once more and keeps every value, then injects; all of that counts.
+/// Random weights and images; single bits, uniform over what each layer has of the site. A campaign evaluates
+/// its images, runs each clean once more and keeps every value, then injects; all of that counts. The CPU
+/// replays boxes of one image at a time, other devices whole nodes for batches in which every image has an
+/// injection of its own. Records are the same wherever bits are: so is their SHA-256.
 #[derive(clap::Args)]
 struct InjectArgs {
     #[command(flatten)]
@@ -85,21 +90,35 @@ struct InjectArgs {
     /// A model's name or a .toml file
     #[arg(long, default_value = "resnet50")]
     model: String,
-    /// Height and width of the images; the model file's if absent
+    /// What is hit in each layer: output, weight (each parameter is a layer then), input or, on cuda and
+    /// emulated, a site inside kernels
+    #[arg(long, default_value = "output", value_parser = super::common::parse_site)]
+    site: Site,
+    /// Images of a batch, by whole nodes on any device; if absent 32, on the CPU boxes. No more than there
+    /// are images
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: Option<u16>,
+    /// Height and width of the images; the model file's, on the emulator and with --quick 64 where the
+    /// model takes them
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     image_size: Option<u16>,
-    /// Images of the campaign
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
-    images: u16,
+    /// Two small images, one campaign, one injection or round a layer alone, where no flag says otherwise: a
+    /// look, no figures to report
+    #[arg(long)]
+    quick: bool,
+    /// Images of the campaign; 8, with --quick 2
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    images: Option<u16>,
     /// Injections into each layer; as many as there are images if absent
     #[arg(long)]
     injections: Option<u64>,
-    /// Campaigns; the median counts
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
-    /// Injections into each layer alone, on one core; 0 leaves them out
-    #[arg(long, default_value_t = 8)]
-    alone: u16,
+    /// Campaigns; the median counts. 3, with --quick 1
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Injections into each layer alone, on one core, or rounds of a batch of them; 0 leaves them out. 8, with
+    /// --quick 1
+    #[arg(long)]
+    alone: Option<u16>,
 }
 
 #[derive(clap::Args)]
@@ -129,17 +148,22 @@ impl SizeArgs {
     }
 
     fn record(&self, name: &str, device: &str) -> Result<(String, Model)> {
-        let file = ModelFile::open(name)?;
-        let of_size = |size| Model::new(&file, Head::Baseline, 1000, size, 0.0);
-        let model = match self.image_size {
-            Some(size) => of_size(size.into())?,
-            None if self.quick || device == "emulated" => {
-                of_size(SMALL_IMAGES.min(file.input.size)).or_else(|_| of_size(file.input.size))?
-            }
-            None => of_size(file.input.size)?,
-        };
-        Ok((file.name.clone(), model))
+        record(name, self.image_size, self.quick || device == "emulated")
     }
+}
+
+/// A model on images of `size`, or of the model file's, or small ones where it takes them.
+fn record(name: &str, size: Option<u16>, is_small: bool) -> Result<(String, Model)> {
+    let file = ModelFile::open(name)?;
+    let of_size = |size| Model::new(&file, Head::Baseline, 1000, size, 0.0);
+    let model = match size {
+        Some(size) => of_size(size.into())?,
+        None if is_small => {
+            of_size(SMALL_IMAGES.min(file.input.size)).or_else(|_| of_size(file.input.size))?
+        }
+        None => of_size(file.input.size)?,
+    };
+    Ok((file.name.clone(), model))
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -184,7 +208,12 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
         peers.as_ref(),
         progress.as_ref(),
     )?;
-    if run.json { print_json(&times) } else { print(&kernels_text(&times)) }
+    if run.json {
+        print_json(&times)?
+    } else {
+        print(&kernels_text(&times))?
+    }
+    verdict(times.failed(), times.shapes.len())
 }
 
 fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
@@ -194,22 +223,40 @@ fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
     let batch = sizes.batch(&run.device);
     let overhead =
         overhead((&name, &model), &device, batch, &args.layer, sizes.effort(), progress.as_ref())?;
-    if run.json { print_json(&overhead) } else { print(&overhead_text(&overhead)) }
+    if run.json {
+        print_json(&overhead)?
+    } else {
+        print(&overhead_text(&overhead))?
+    }
+    let (failed, parts) = overhead.failed();
+    verdict(failed, parts)
+}
+
+/// Fails where rows have.
+fn verdict(failed: usize, rows: usize) -> anyhow::Result<()> {
+    anyhow::ensure!(failed == 0, "{failed} of {rows} failed; their rows say why");
+    Ok(())
 }
 
 fn inject(args: &InjectArgs) -> anyhow::Result<()> {
-    let file = ModelFile::open(&args.model)?;
-    let size = args.image_size.map_or(file.input.size, usize::from);
-    let model = Model::new(&file, Head::Baseline, 1000, size, 0.0)?;
-    let (device, progress) = (args.run.start()?, args.run.progress());
+    let InjectArgs { run, quick, .. } = args;
+    let is_small = *quick || run.device == "emulated";
+    let (name, model) = record(&args.model, args.image_size, is_small)?;
+    let (device, progress) = (run.start()?, run.progress());
     let mut weights = Weights::new(&model.tape, &device, false)?;
     weights.initialize(1)?;
-    let load = InjectLoad {
-        images: args.images.into(),
-        per_layer: args.injections.unwrap_or(args.images.into()),
-        rounds: args.rounds.into(),
-        alone: args.alone.into(),
+    let or = |flag: Option<u16>, full: u16, quick_one: u16| -> usize {
+        flag.unwrap_or(if *quick { quick_one } else { full }).into()
     };
-    let times = inject_times((&file.name, &model), &weights, load, progress.as_ref())?;
-    if args.run.json { print_json(&times) } else { print(&inject_times_text(&times)) }
+    let images = or(args.images, 8, 2);
+    let load = InjectLoad {
+        images,
+        per_layer: args.injections.unwrap_or(images as u64),
+        site: args.site,
+        batch: args.batch.map(usize::from),
+        rounds: or(args.rounds, 3, 1),
+        alone: or(args.alone, 8, 1),
+    };
+    let times = inject_times((&name, &model), &weights, load, progress.as_ref())?;
+    if run.json { print_json(&times) } else { print(&inject_times_text(&times)) }
 }

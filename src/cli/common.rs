@@ -12,6 +12,7 @@ use crate::campaign::statistics::Intervals;
 use crate::checkpoint::Checkpoint;
 use crate::data::ClassList;
 use crate::device::{Compute, Device};
+use crate::fault::Site;
 use crate::models::{Model, ModelFile, detect_head, load_state};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
@@ -259,6 +260,11 @@ fn parse_schedule(text: &str) -> std::result::Result<Schedule, String> {
         },
         _ => Err("is step:EVERY:GAMMA, cosine or cosine:MINIMUM".into()),
     }
+}
+
+/// The fault site called `text`.
+pub fn parse_site(text: &str) -> std::result::Result<Site, String> {
+    Site::parse(text).map_err(|error| error.to_string())
 }
 
 /// The class list, where one is named.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::common::{
-    Loaded, ModelArgs, RunArgs, class_list, create_folder, print, print_json, stop_flag,
+    Loaded, ModelArgs, RunArgs, class_list, create_folder, parse_site, print, print_json, stop_flag,
 };
 use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
@@ -151,10 +151,6 @@ pub struct Args {
 
 fn parse_target(text: &str) -> std::result::Result<Target, String> {
     Target::parse(text).map_err(|error| error.to_string())
-}
-
-fn parse_site(text: &str) -> std::result::Result<Site, String> {
-    Site::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_mode(text: &str) -> std::result::Result<Mode, String> {

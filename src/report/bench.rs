@@ -1,7 +1,7 @@
 //! Tables of `flipside bench`.
 
 use super::table;
-use crate::bench::{InjectTimes, KernelTime, KernelTimes, Overhead, PassTime};
+use crate::bench::{InjectTimes, KernelTime, KernelTimes, LayerCost, Overhead, PassTime, Seconds};
 
 /// What is to be said of an emulator's times.
 fn note_of(device: &str) -> &'static str {
@@ -14,7 +14,8 @@ fn note_of(device: &str) -> &'static str {
     }
 }
 
-/// The operations of the networks, layers for which the peer takes Winograd's algorithm apart.
+/// The operations of the networks, layers for which the peer takes Winograd's algorithm apart; then what
+/// failed, and why.
 pub fn kernels_text(times: &KernelTimes) -> String {
     let mut text = format!(
         "{}, compute {}, batches of {}; ceilings: copies {:.1} GB/s, multiply-adds {:.1} GFLOP/s (f32).",
@@ -39,7 +40,20 @@ pub fn kernels_text(times: &KernelTimes) -> String {
         text += "\n\nWhere the peer takes Winograd's algorithm (fewer multiplications, other roundings):\n\n";
         text += &kernels_table(&winograd);
     }
+    let failures = times.shapes.iter().filter_map(|time| Some((&time.name, time.error.as_ref()?)));
+    text += &failures_text(failures.map(|(name, error)| (name.as_str(), error.as_str())));
+    let Seconds { total, ceilings, checks, setup, timing, cublas } = times.seconds;
+    text += &format!(
+        "\n\n{total:.1} s: ceilings {ceilings:.1}, checks against the CPU {checks:.1}, set-up {setup:.1}, timing \
+         {timing:.1}, cuBLAS {cublas:.1}."
+    );
     text + note_of(&times.device)
+}
+
+/// A line for each row without figures.
+fn failures_text<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let lines: String = failures.map(|(name, error)| format!("\n- {name}: {error}")).collect();
+    if lines.is_empty() { lines } else { format!("\n\nWithout figures:\n{lines}") }
 }
 
 fn kernels_table(times: &[&KernelTime]) -> String {
@@ -81,8 +95,11 @@ fn kernels_table(times: &[&KernelTime]) -> String {
             of += &format!(" and {more} more");
         }
         let mut row = vec![time.name.clone(), of];
-        row.extend(rates(Some(&time.forward)));
-        row.push(time.forward.bound.into());
+        row.extend(rates(time.forward.as_ref()));
+        if time.error.is_some() {
+            row[2] = "failed".into();
+        }
+        row.push(time.forward.as_ref().map_or("–", |pass| pass.bound).into());
         row.push(time.difference.map_or("–".into(), |difference| match difference {
             0.0 => "0".into(),
             difference => format!("{difference:.0e}"),
@@ -96,7 +113,7 @@ fn kernels_table(times: &[&KernelTime]) -> String {
         if peer {
             let peer = time.peer.as_ref();
             row.push(number(peer.map(|peer| peer.forward_ms), 4));
-            row.push(number(time.forward.ratio, 2));
+            row.push(number(time.forward.as_ref().and_then(|pass| pass.ratio), 2));
             row.push(number(peer.and_then(|peer| peer.forward_tf32_ms), 4));
             if backward {
                 row.push(number(peer.and_then(|peer| peer.backward_ms), 4));
@@ -108,64 +125,111 @@ fn kernels_table(times: &[&KernelTime]) -> String {
     table(&header, rows.collect())
 }
 
-/// Clean passes beside armed ones.
+/// Clean passes beside armed ones; then what failed, and why.
 pub fn overhead_text(overhead: &Overhead) -> String {
-    let Overhead { device, model, image_size, batch, rounds, passes, layers } = overhead;
+    let Overhead { device, compute, model, image_size, batch, rounds, error, passes, layers } =
+        overhead;
     let mut text = format!(
-        "{model}, {image_size}×{image_size}, batches of {batch} on {device}; medians of {rounds} rounds, \
-         in each of which every way runs once; ratios are medians of the rounds' ratios.\n\n"
+        "{model}, {image_size}×{image_size}, compute {compute}, batches of {batch} on {device}; medians of \
+         {rounds} rounds, in each of which every way runs once; ratios are medians of the rounds' ratios."
     );
-    let rows = passes.iter().map(|pass| {
-        let times = [pass.median_ms, pass.best_ms].map(|ms| format!("{ms:.3}"));
-        [vec![pass.what.to_string()], times.to_vec(), vec![format!("{:.3}", pass.ratio)]].concat()
-    });
-    text += &table(&["forward pass", "median ms", "best ms", "ratio"], rows.collect());
+    if !passes.is_empty() {
+        let rows = passes.iter().map(|pass| {
+            vec![
+                pass.what.to_string(),
+                format!("{:.3}", pass.median_ms),
+                format!("{:.3}", pass.best_ms),
+                format!("{:.1}", pass.images_per_s),
+                format!("{:.3}", pass.ratio),
+            ]
+        });
+        let header = ["forward pass", "median ms", "best ms", "images/s", "ratio"];
+        text += "\n\n";
+        text += &table(&header, rows.collect());
+    }
     text += "\n\n";
+    let called = |layer: &LayerCost| format!("{} ({})", layer.layer, layer.shape);
     let rows = layers.iter().map(|layer| {
-        vec![
-            format!("{} ({})", layer.layer, layer.shape),
-            layer.site.to_string(),
-            format!("{:.4}", layer.clean_ms),
-            format!("{:.4}", layer.armed_ms),
-            format!("{:.3}", layer.armed_ratio),
-            format!("{:.4}", layer.faulty_ms),
-            format!("{:.3}", layer.faulty_ratio),
-        ]
+        let figures = match &layer.times {
+            None => ["failed", "", "", "", ""].map(String::from),
+            Some(times) => [
+                format!("{:.4}", times.clean_ms),
+                format!("{:.4}", times.armed_ms),
+                format!("{:.3}", times.armed_ratio),
+                format!("{:.4}", times.faulty_ms),
+                format!("{:.3}", times.faulty_ratio),
+            ],
+        };
+        [vec![called(layer), layer.site.to_string()], figures.to_vec()].concat()
     });
     let header =
         ["layer alone", "site", "clean ms", "armed ms", "ratio", "one fault an image, ms", "ratio"];
     text += &table(&header, rows.collect());
+    let of_layers = layers.iter().filter_map(|layer| {
+        Some((format!("{}, {}", called(layer), layer.site), layer.error.as_ref()?))
+    });
+    let failures: Vec<(String, &String)> =
+        error.iter().map(|error| ("whole passes".to_string(), error)).chain(of_layers).collect();
+    text += &failures_text(failures.iter().map(|(name, error)| (name.as_str(), error.as_str())));
     text + note_of(device)
 }
 
 /// Injections a second, and what they take layer by layer.
 pub fn inject_times_text(times: &InjectTimes) -> String {
-    let InjectTimes { device, model, image_size, threads, load, layers, .. } = times;
+    let InjectTimes { device, compute, model, image_size, threads, load, batch, layers, .. } =
+        times;
+    let way = match batch {
+        None => "boxes of one image at a time".to_string(),
+        Some(batch) => format!(
+            "whole nodes for batches of {batch} ({:.0} % of their images had an injection)",
+            times.filled_percent.unwrap_or(100.0)
+        ),
+    };
     let mut text = format!(
-        "{model}, {image_size}×{image_size}, on {device}, {threads} threads: {:.1} injections/s. {} injections \
-         over {} images in {:.2} s (median of {} rounds), evaluation and clean runs included; {:.1} % left the \
-         logits as they were. One clean run that keeps every value: {:.1} ms on one core.",
+        "{model}, {image_size}×{image_size}, compute {compute}, on {device}, {threads} threads, by {way}: {:.1} \
+         injections/s. {} injections (site {}, {} layers) over {} images in {:.2} s (median of {} rounds), \
+         evaluation and clean runs included; {:.1} % left the logits as they were. One clean run that keeps \
+         every value: {:.1} ms {}. SHA-256 of the records: {}",
         times.injections_per_s,
         times.injections,
+        load.site.name(),
+        times.layers_hit,
         load.images,
         times.seconds,
         load.rounds,
         times.masked_percent,
-        times.clean_ms
+        times.clean_ms,
+        if batch.is_some() { "a batch" } else { "on one core" },
+        times.records_sha256,
     );
     if layers.is_empty() {
-        return text;
+        return text + note_of(device);
     }
-    text += &format!("\n\nOne core, one by one, means of {}:\n\n", load.alone);
+    text += &match batch {
+        None => format!("\n\nOne core, one by one, means of {}:\n\n", load.alone),
+        Some(batch) => format!(
+            "\n\nA round (faults up, whole nodes from the layer on, logits down) serves {batch} images, an \
+             injection each; means of {}:\n\n",
+            load.alone
+        ),
+    };
     let rows = layers.iter().map(|layer| {
-        vec![
-            layer.layer.clone(),
+        let whole_ms = layer.round_ms.unwrap_or(layer.mean_ms);
+        let mut row = vec![layer.layer.clone()];
+        row.extend(layer.round_ms.map(|ms| format!("{ms:.3}")));
+        row.extend([
             format!("{:.3}", layer.mean_ms),
-            format!("{:.1}", 100.0 * layer.mean_ms / times.clean_ms.max(1e-9)),
+            format!("{:.1}", 100.0 * whole_ms / times.clean_ms.max(1e-9)),
             format!("{:.1}", layer.share_percent),
             format!("{:.0}", layer.masked_percent),
-        ]
+        ]);
+        row
     });
-    let header = ["layer", "ms an injection", "% of a clean run", "% of its elements", "masked %"];
-    text + &table(&header, rows.collect())
+    let mut header =
+        vec!["layer", "ms an injection", "% of a clean run", "% of its elements", "masked %"];
+    if batch.is_some() {
+        header.insert(1, "ms a round");
+    }
+    text += &table(&header, rows.collect());
+    text + note_of(device)
 }

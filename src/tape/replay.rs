@@ -54,7 +54,7 @@ impl Execution {
     }
 
     /// `from` and every node that what is armed there can change, one flag a node.
-    pub(super) fn dependents(&self, from: NodeId) -> Vec<bool> {
+    pub(crate) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
         let hit = self.hit_input(from).map(|input| self.tape.owner(input));

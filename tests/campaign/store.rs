@@ -132,6 +132,46 @@ fn however_it_is_run_the_results_are_the_same() {
     assert_eq!(bytes(&at("nested")), bytes(&at("one")));
 }
 
+/// One bit of one record, whichever field it is in, makes another hash.
+#[test]
+fn a_hash_of_results_holds_every_field() {
+    let run = Bench::new(Head::Baseline).run(Plan::new(3, 2));
+    let expected = run.results_sha256();
+    fn next(value: f64) -> f64 {
+        f64::from_bits(value.to_bits() ^ 1)
+    }
+    type Change = fn(&mut Record);
+    let changes: [(&str, Change); 16] = [
+        ("layer", |r| r.layer -= 1),
+        ("n", |r| r.n ^= 1),
+        ("detector", |r| r.detector = Detector::None),
+        ("image", |r| r.image ^= 1),
+        ("flips", |r| r.flips ^= 1),
+        ("element", |r| r.place.as_mut().unwrap().element ^= 1),
+        ("mask", |r| r.place.as_mut().unwrap().mask ^= 1),
+        ("before", |r| r.place.as_mut().unwrap().values.as_mut().unwrap().before ^= 1),
+        ("after", |r| r.place.as_mut().unwrap().values.as_mut().unwrap().after ^= 1),
+        ("seen", |r| r.place.as_mut().unwrap().values.as_mut().unwrap().seen ^= 1),
+        ("golden loss", |r| r.golden.loss = next(r.golden.loss)),
+        ("top-1", |r| r.effect.judged.top1 ^= 1),
+        ("loss", |r| r.effect.judged.loss = next(r.effect.judged.loss)),
+        ("p of the label", |r| r.effect.judged.p_label = next(r.effect.judged.p_label)),
+        ("outcome", |r| r.effect.outcome = Outcome::Sdc),
+        ("logits", |r| r.effect.hash ^= 1),
+    ];
+    // One whose fields aren't what they are changed to already.
+    let is_plain = |r: &Record| r.layer > 0 && r.detector == Detector::Range;
+    let at = run.records.iter().position(|r| {
+        is_plain(r) && r.effect.outcome == Outcome::Benign && r.effect.judged.loss.is_finite()
+    });
+    for (field, change) in changes {
+        let mut records = run.records.clone();
+        change(&mut records[at.unwrap()]);
+        let changed = Run { manifest: run.manifest.clone(), records };
+        assert_ne!(changed.results_sha256(), expected, "{field}");
+    }
+}
+
 #[test]
 fn shards_that_don_t_belong_together_are_refused() {
     let folder = tempfile::tempdir().unwrap();
