@@ -100,12 +100,16 @@ template <class T> struct MmaFaults {
         }
     }
 
-    // The word of a fragment that holds term `term` of STEP, after the fault.
+    // The word of a fragment that holds term `term` of STEP, after the fault. Of 16 bits a NaN is 0x7fff, as
+    // the conversions give it.
     static __device__ __forceinline__ u32 wrong(const MmaEvent& event, u32 word, u32 term) {
-        if constexpr (T::STEP == 8) return hit_bits(*event.fault, word);
-        const u32 shift = term % 2 * 16;
-        const u32 bits = hit_bits(*event.fault, word >> shift & 0xffffu) & 0xffffu;
-        return (word & ~(0xffffu << shift)) | bits << shift;
+        if constexpr (T::STEP == 8) {
+            return hit_bits(*event.fault, word);
+        } else {
+            const u32 shift = term % 2 * 16, half = word >> shift & 0xffffu;
+            const u32 bits = hit_bits<0x7fff, T::Compute::INFINITE, 0x7fff>(*event.fault, half) & 0xffffu;
+            return (word & ~(0xffffu << shift)) | bits << shift;
+        }
     }
     // Which lane of four, and which pair of registers, holds a term of STEP.
     static __device__ __forceinline__ u32 lane_of(u32 term) {
