@@ -39,6 +39,7 @@ struct ComputeTf32 {
 
 struct ComputeBf16 {
     typedef u16 Element;
+    static constexpr u32 INFINITE = 0x7f80; // the bits of +Inf
     static constexpr u32 STEP = 16, STAGES = 2;
     static constexpr bool ASYNC = false;
     static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_bf16x2(low, high); }
@@ -51,6 +52,7 @@ struct ComputeBf16 {
 
 struct ComputeF16 {
     typedef u16 Element;
+    static constexpr u32 INFINITE = 0x7c00;
     static constexpr u32 STEP = 16, STAGES = 2;
     static constexpr bool ASYNC = false;
     static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_f16x2(low, high); }

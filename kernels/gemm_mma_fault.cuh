@@ -100,12 +100,16 @@ template <class T> struct MmaFaults {
         }
     }
 
-    // The word of a fragment that holds term `term` of STEP, after the fault.
+    // The word of a fragment that holds term `term` of STEP, after the fault. Of 16 bits a NaN is 0x7fff, as
+    // the conversions give it.
     static __device__ __forceinline__ u32 wrong(const MmaEvent& event, u32 word, u32 term) {
-        if constexpr (T::STEP == 8) return hit_bits(*event.fault, word);
-        const u32 shift = term % 2 * 16;
-        const u32 bits = hit_bits(*event.fault, word >> shift & 0xffffu) & 0xffffu;
-        return (word & ~(0xffffu << shift)) | bits << shift;
+        if constexpr (T::STEP == 8) {
+            return hit_bits(*event.fault, word);
+        } else {
+            const u32 shift = term % 2 * 16, half = word >> shift & 0xffffu;
+            const u32 bits = hit_bits<0x7fff, T::Compute::INFINITE, 0x7fff>(*event.fault, half) & 0xffffu;
+            return (word & ~(0xffffu << shift)) | bits << shift;
+        }
     }
     // Which lane of four, and which pair of registers, holds a term of STEP.
     static __device__ __forceinline__ u32 lane_of(u32 term) {
@@ -203,6 +207,8 @@ template <class T> struct MmaFaults {
         const u32 b[2] = {second ? pair[1][0] : pair[0][0], second ? pair[1][1] : pair[0][1]};
         const f32 before[4] = {sum[0], sum[1], sum[2], sum[3]};
         const u32 right[2] = {T::Compute::operand(b[0]), T::Compute::operand(b[1])};
+        // Single lanes have altered their registers: the warp meets again before its next instruction.
+        __syncwarp();
         T::Compute::multiply(sum, a, right);
         // Sets of rows lie in each other or apart: the larger first, the smaller over them.
         ROLLED for (u32 level = 0; level < 2; ++level) {
@@ -213,6 +219,7 @@ template <class T> struct MmaFaults {
                 UNROLL for (u32 r = 0; r < 2; ++r) copy[r] = T::Compute::operand(copy[r]);
                 alter_b(copy, SITE_OPERAND_B, term, column, event);
                 f32 other[4] = {before[0], before[1], before[2], before[3]};
+                __syncwarp();
                 T::Compute::multiply(other, a, copy);
                 UNROLL for (u32 r = 0; r < 4; ++r) {
                     const i32 of_row = (i32)(row + mma_lane() / 4 + r / 2 * 8);
@@ -228,5 +235,6 @@ template <class T> struct MmaFaults {
                 if (r == i / 8 * 2 + j % 2) sum[r] = hit(*event.fault, sum[r]);
             }
         });
+        __syncwarp();
     }
 };

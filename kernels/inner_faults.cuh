@@ -111,11 +111,17 @@ template <class T> struct InnerFaults {
             each(image, term, [&](const FaultEntry& fault, u32 m, u32 column) {
                 const bool here = fault.site == SITE_ACCUMULATOR;
                 const u32 row = image * pixels + m - first_row;
+                // The sum is picked out and put back: the masks stand once in the code, not for each sum.
+                f32 sum = 0.0f;
                 UNROLL for (u32 i = 0; i < T::ROWS; ++i) {
                     UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) {
-                        if (here && T::row(i) == row && T::column(j) == column) {
-                            acc[i][j] = hit(fault, acc[i][j]);
-                        }
+                        if (T::row(i) == row && T::column(j) == column) sum = acc[i][j];
+                    }
+                }
+                sum = hit(fault, sum);
+                UNROLL for (u32 i = 0; i < T::ROWS; ++i) {
+                    UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) {
+                        if (here && T::row(i) == row && T::column(j) == column) acc[i][j] = sum;
                     }
                 }
             });

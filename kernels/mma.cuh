@@ -18,11 +18,15 @@
 #pragma once
 #include "flipside.cuh"
 
+// What the lanes of a warp do together is `asm volatile`: the compiler may neither copy it into branches nor
+// move it to where lanes have parted. The conversions depend on one lane's registers alone and aren't, so
+// that they can be scheduled, shared and dropped like any arithmetic.
+
 #ifdef __CUDACC__
 
 // d += a·b, 16 × 8 × 8, tf32 operands (the lower 13 bits of each register count for nothing).
 static __device__ __forceinline__ void mma_tf32(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -30,7 +34,7 @@ static __device__ __forceinline__ void mma_tf32(f32 (&d)[4], const u32 (&a)[4], 
 
 // d += a·b, 16 × 8 × 16, bfloat16 operands.
 static __device__ __forceinline__ void mma_bf16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -38,7 +42,7 @@ static __device__ __forceinline__ void mma_bf16(f32 (&d)[4], const u32 (&a)[4], 
 
 // d += a·b, 16 × 8 × 16, IEEE half operands.
 static __device__ __forceinline__ void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -108,8 +112,8 @@ template <u32 NEWEST> static __device__ __forceinline__ void wait_copies() {
 }
 
 // The bits of x as tf32 (an f32 whose lower 13 bits are zero), rounded to nearest, ties away from zero.
-// A NaN stays one (but for those whose payload lies in the lower 13 bits alone, which no arithmetic
-// makes: sm_80 cuts them to Inf).
+// NaN and Inf lose their lower 13 bits alone: a NaN whose payload lies there, which no arithmetic makes but
+// a fault can, becomes Inf. PTX doesn't say so; it is what ptxas 13.0 makes of it for sm_80 to sm_120.
 static __device__ __forceinline__ u32 to_tf32(f32 x) {
     u32 out;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(out) : "f"(x));

@@ -2,3 +2,4 @@
 
 pub mod kernels;
 mod memory;
+pub mod nan;

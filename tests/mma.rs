@@ -203,7 +203,10 @@ fn conversions_round_as_the_formats_say() {
         found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
     };
     for (x, bits) in floats.iter().zip(download::<u32>(&tf32)) {
-        let (found, expected) = (f32::from_bits(bits), TF32.round(*x));
+        // A NaN whose payload lies in the bits that fall away becomes Inf, as on GPUs.
+        let cut = f32::from_bits(x.to_bits() & !0x1fff);
+        let expected = if x.is_nan() { cut } else { TF32.round(*x) };
+        let found = f32::from_bits(bits);
         assert!(same(found, expected) && bits & 0x1fff == 0, "tf32 of {x:e}: {found:e}");
     }
     let check = |format: Format, words: Vec<u32>| {

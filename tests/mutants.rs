@@ -53,6 +53,7 @@ macro_rules! tests {
 static TESTS: &[(&str, fn())] = tests![
     attention_faults::kernels_change_what_the_definition_with_the_same_faults_changes,
     faults::kernels::a_fault_reaches_what_its_site_says_and_nothing_else,
+    faults::nan::every_device_hits_the_same_nan,
     kernels::armed_kernels_change_exactly_the_faulted_elements,
     kernels::emulated_convolutions_have_the_bits_of_the_cpu,
     kernels::emulated_kernels_equal_the_cpu_under_every_thread_order,

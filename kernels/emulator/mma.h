@@ -6,8 +6,7 @@
 
 static inline u32 to_tf32(f32 x) {
     const u32 bits = __float_as_uint(x);
-    if (isnan(x)) return (bits | 0x00400000u) & 0xffffe000u;
-    return (isinf(x) ? bits : bits + 0x1000u) & 0xffffe000u;
+    return (isfinite(x) ? bits + 0x1000u : bits) & 0xffffe000u;
 }
 
 static inline u16 to_bf16(f32 x) {

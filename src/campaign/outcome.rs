@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::golden::{Golden, Judged};
+use crate::fault::canonical;
 use crate::train::ranking::rank;
 
 /// The outcomes exclude each other and are asked in this order.
@@ -87,8 +88,7 @@ impl Effect {
 pub fn hash_logits(logits: &[f32]) -> u64 {
     let mut hasher = Sha256::new();
     for z in logits {
-        let bits = if z.is_nan() { 0x7fc0_0000 } else { z.to_bits() };
-        hasher.update(bits.to_le_bytes());
+        hasher.update(canonical(z.to_bits()).to_le_bytes());
     }
     let digest = hasher.finalize();
     let mut first = [0u8; 8];

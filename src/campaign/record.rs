@@ -3,7 +3,7 @@
 use super::golden::Judged;
 use super::outcome::Effect;
 use super::ranges::Detector;
-use crate::fault::{BitMasks, FaultEntry, Site};
+use crate::fault::{BitMasks, FaultEntry, Site, canonical};
 
 /// One injection, under one detector.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub struct Place {
 /// Bits of an f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Values {
-    /// The golden value.
+    /// The golden value; a NaN as the masks find it ([`canonical`]).
     pub before: u32,
     /// What the fault made of it.
     pub after: u32,
@@ -110,7 +110,8 @@ impl Shot {
         detectors: &[Detector],
         value: impl Fn(&FaultEntry) -> Option<u32>,
     ) -> Vec<Shot> {
-        let before: Vec<Option<u32>> = fault.entries.iter().map(value).collect();
+        let before: Vec<Option<u32>> =
+            fault.entries.iter().map(|entry| value(entry).map(canonical)).collect();
         let mut shots: Vec<Shot> = Vec::with_capacity(detectors.len());
         for (index, detector) in detectors.iter().enumerate() {
             let mut place = None;

@@ -5,7 +5,7 @@ mod site;
 mod spec;
 mod table;
 
-pub use model::{BitMasks, FaultModel};
+pub use model::{BitMasks, FaultModel, canonical};
 pub use site::{Format, Site, SiteClass, SiteSpace};
 pub use spec::{FaultSpec, Shape};
 pub use table::{FaultEntry, FaultTable};

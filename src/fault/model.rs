@@ -4,6 +4,11 @@ use super::Format;
 use crate::{Error, Result};
 
 /// What a fault does to the bits of a value: v′ = ((v & and) | or) ^ xor.
+///
+/// A NaN is made canonical first: arithmetic's own NaN differs between devices (0xffc00000 on x86, 0x7fffffff
+/// on NVIDIA's GPUs), and so would what masks make of it. So v is 0x7fc00000 for any NaN of 32 bits (f32 and
+/// tf32), 0x7fff for any of 16 (bf16 and f16). Several faults of one value come one after the other, and each
+/// finds a NaN so, one that an earlier fault made included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BitMasks {
     pub and: u32,
@@ -32,10 +37,15 @@ impl BitMasks {
         BitMasks { and: 0, or: bits, xor: 0 }
     }
 
-    /// The faulty bits.
+    /// The faulty bits of an f32's. (Formats of 16 bits are hit inside kernels alone.)
     pub const fn apply(&self, bits: u32) -> u32 {
-        ((bits & self.and) | self.or) ^ self.xor
+        ((canonical(bits) & self.and) | self.or) ^ self.xor
     }
+}
+
+/// The bits of an f32; 0x7fc00000 for any NaN.
+pub const fn canonical(bits: u32) -> u32 {
+    if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits }
 }
 
 /// A fault model, in the bits of the value's own format.
@@ -127,6 +137,28 @@ mod tests {
         assert_eq!(apply(FaultModel::Flip(1 << 18), Format::Tf32, 0), 1 << 31);
         assert!(FaultModel::Flip(1 << 19).masks(Format::Tf32, 0).is_err());
         assert!(FaultModel::Flip(1 << 16).masks(Format::Bf16, 0).is_err());
+    }
+
+    /// The NaN of x86 and of GPUs, the canonical one and its negative, signalling ones of either sign.
+    #[test]
+    fn every_nan_is_hit_as_one() {
+        let masks = [
+            (BitMasks::flip(1 << 30), 0x3fc0_0000),
+            (BitMasks::flip(1 << 31 | 1), 0xffc0_0001),
+            (BitMasks::flip(0), 0x7fc0_0000),
+            (BitMasks::stuck_at_0(1 << 22), 0x7f80_0000),
+            (BitMasks::stuck_at_1(1 << 3), 0x7fc0_0008),
+            (BitMasks::set(0x7f80_0001), 0x7f80_0001),
+        ];
+        for nan in [0xffc0_0000, 0x7fff_ffff, 0x7fc0_0000, 0x7f80_0001, 0xffb1_2345] {
+            for (masks, expected) in masks {
+                assert_eq!(masks.apply(nan), expected, "{nan:08x} under {masks:?}");
+            }
+        }
+        // The largest number and the infinities are none.
+        for bits in [0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x8000_0000, 0xffff_ffff >> 9] {
+            assert_eq!(BitMasks::flip(1).apply(bits), bits ^ 1, "{bits:08x}");
+        }
     }
 
     #[test]

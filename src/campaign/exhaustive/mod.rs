@@ -43,6 +43,7 @@ use super::images::Images;
 use super::layers::Layer;
 use super::ranges::{Detector, Ranges};
 use crate::device::Compute;
+use crate::fault::BitMasks;
 use crate::models::Model;
 use crate::progress::Progress;
 use crate::tape::Weights;
@@ -358,7 +359,7 @@ fn answers<'a>(clean: &[Clean<'a>]) -> Vec<Answer<'a>> {
 
 /// A number with a bit flipped.
 fn flipped(number: f32, bit: usize) -> f32 {
-    f32::from_bits(number.to_bits() ^ 1 << bit)
+    f32::from_bits(BitMasks::flip(1 << bit).apply(number.to_bits()))
 }
 
 /// A logit that faults change.
