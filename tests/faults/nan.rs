@@ -8,7 +8,7 @@ use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::Map;
 
-use crate::kernels::kernel_devices;
+use crate::devices::kernel_devices;
 use crate::mutants;
 use crate::ops::{Bench, input_words};
 
