@@ -118,7 +118,7 @@ pub fn inject_times(
         Strategy::Whole { batch } => batch,
     };
     if !device.host_memory() {
-        // A GPU loads kernels when they are first launched.
+        // So that no round is the first that a GPU runs.
         let short = Campaign::new(model, weights, &images, &goldens, &ranges, plan(1))?;
         short.run(strategy, &Silent)?;
     }
