@@ -97,10 +97,9 @@ fn build() -> Result<(), String> {
 
     emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
-    let release = nvcc.as_ref().map(|nvcc| nvcc.release());
-    let table = rust_table(&files, images, &emulator, release);
+    let table = rust_table(&files, images, &emulator, nvcc.as_ref());
     write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
-    let release = release.unwrap_or_default();
+    let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
     write(&out.join("resources.txt"), &resources(&files, images, release))
 }
 
@@ -113,7 +112,7 @@ fn rust_table(
     files: &[KernelFile],
     images: &[Job],
     emulator: &emulated::Compiler,
-    nvcc: Option<&str>,
+    nvcc: Option<&nvcc::Nvcc>,
 ) -> String {
     let mut externs = String::new();
     let mut entries = String::new();
@@ -137,8 +136,8 @@ fn rust_table(
             file.name, file.testing
         );
     }
-    let images = if nvcc.is_some() { nvcc::IMAGES } else { "" };
-    let release = nvcc.unwrap_or_default();
+    let images = nvcc.map_or(String::new(), nvcc::Nvcc::images);
+    let release = nvcc.map_or("", nvcc::Nvcc::release);
     format!(
         "unsafe extern \"C\" {{\n{externs}}}\n\n\
          /// The images in each fatbin; empty when there was no nvcc.\n\
