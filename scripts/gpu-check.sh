@@ -121,6 +121,10 @@ while (($#)); do
             ;;
         --second) second=1 ;;
         --list) list=1 ;;
+        -h | --help)
+            sed -n '2,/^set /{ /^set /d; s/^# \{0,1\}//; p; }' "scripts/${0##*/}"
+            exit 0
+            ;;
         -*) refuse "there is no option $1" ;;
         cuda | cuda:[0-9] | cuda:[0-9][0-9] | emulated)
             [ -z "$device" ] || refuse "one device, not $device and $1"
@@ -152,7 +156,7 @@ if ((list)); then
     exit 0
 fi
 for step in "${only[@]}"; do
-    [ -n "${SETTLES[$step]:-}" ] || refuse "there is no step '$step'; --list names them"
+    [ -n "$step" ] && [ -n "${SETTLES[$step]:-}" ] || refuse "there is no step '$step'; --list names them"
 done
 if ((${#only[@]})); then
     ((second)) && refuse "--only names steps of either call; leave --second out"

@@ -455,6 +455,15 @@ fn the_command_lists_times_and_refuses() {
     assert!(times["shapes"][0]["forward"]["ratio"].as_f64().unwrap() > 0.0);
     let (code, _, error) = flipside(&[&kernels[..], &beside, &["--batch", "5"]].concat());
     assert!(code == Some(1) && error.contains("batches of 4, not of 5"), "{error}");
+    for wrong in ["0", "-1", "1e-320"] {
+        let peers = std::fs::read_to_string(&file).unwrap().replace("0.5", wrong);
+        std::fs::write(folder.path().join("wrong.json"), peers).unwrap();
+        let beside = ["--quick", "--batch", "4", "--peers"];
+        let wrong = folder.path().join("wrong.json");
+        let (code, _, error) =
+            flipside(&[&kernels[..], &beside, &[wrong.to_str().unwrap()]].concat());
+        assert!(code == Some(1) && error.contains("has a time of"), "{error}");
+    }
 
     let inject = ["bench", "inject", "--model", "resnet_small", "--quick", "--json", "--quiet"];
     let [cpu, emulated] = ["cpu", "emulated"].map(|device| {

@@ -92,6 +92,26 @@ fn a_driver_that_is_too_old_is_refused_before_anything_is_asked_of_it() {
     assert!(said.contains("ready") && said.contains("driver of CUDA 13.2"), "{said}");
 }
 
+/// A library that is called so and isn't one, and a file that is no library.
+#[test]
+fn what_isnt_a_driver_is_named_and_harms_nothing() {
+    let Some(fake) = Fake::new() else { return };
+    let library = fake.folder.path().join("libcuda.so");
+    let empty = fake.folder.path().join("empty.cpp");
+    std::fs::write(&empty, "").unwrap();
+    std::fs::remove_file(&library).unwrap();
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let flags = ["-shared", "-fPIC", "-o"];
+    let compiled = Command::new(compiler).args(flags).args([&library, &empty]).status();
+    assert!(compiled.unwrap().success());
+    let said = fake.devices(&[]);
+    assert!(said.contains("missing") && said.contains("isn't an NVIDIA driver"), "{said}");
+    std::fs::write(&library, "no library").unwrap();
+    let said = fake.devices(&[]);
+    // Another one may be installed.
+    assert!(said.contains("no libcuda that can be opened") || !said.contains("Fake"), "{said}");
+}
+
 /// A GPU is ready when kernels are loaded, not when it is seen.
 #[test]
 fn a_gpu_that_runs_no_image_isnt_ready() {

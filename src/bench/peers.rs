@@ -37,11 +37,19 @@ impl Peers {
     /// Reads a peer's file.
     ///
     /// # Errors
-    /// Where the file can't be read or is no such JSON, and where its batch is another than `batch`.
+    /// Where the file can't be read or is no such JSON, where a time is none, and where its batch is another
+    /// than `batch`.
     pub fn open(path: &Path, batch: usize) -> Result<Peers> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
         let peers: Peers = serde_json::from_str(&text)
             .map_err(|error| Error::file(path, format!("isn't a peer's times: {error}")))?;
+        for (shape, time) in &peers.times {
+            let times = [Some(time.forward_ms), time.forward_tf32_ms, time.backward_ms];
+            if let Some(wrong) = times.into_iter().flatten().find(|ms| !(1e-9..1e9).contains(ms)) {
+                let detail = format!("has a time of {wrong:e} ms for the shape {shape}");
+                return Err(Error::file(path, detail));
+            }
+        }
         if peers.batch != batch {
             let detail = format!("was run with batches of {}, not of {batch}", peers.batch);
             return Err(Error::file(path, detail));

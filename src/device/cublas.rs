@@ -132,6 +132,10 @@ impl Cublas {
                     .into(),
             );
         }
+        // SAFETY: there is a library, and nothing is called.
+        if unsafe { sys::culib().get::<*const ()>(b"cublasCreate_v2\0") }.is_err() {
+            return Err("libcublas here isn't NVIDIA's: it has no cublasCreate_v2".into());
+        }
         let failed = |error: CublasError| format!("cuBLAS can't be used: {error}");
         let handle = result::create_handle().map_err(failed)?;
         // Its `drop` gives up the handle from here on.

@@ -68,7 +68,11 @@ pub(super) fn gpus() -> Result<usize, String> {
     }
     // SAFETY: opens the library and closes it again.
     if !unsafe { sys::is_culib_present() } {
-        return Err("there is no libcuda: install the NVIDIA driver".into());
+        return Err("there is no libcuda that can be opened: install the NVIDIA driver".into());
+    }
+    // SAFETY: there is a library, and nothing is called.
+    if unsafe { sys::culib().get::<*const ()>(b"cuDriverGetVersion\0") }.is_err() {
+        return Err("libcuda here isn't an NVIDIA driver: it has no cuDriverGetVersion".into());
     }
     let (found, needed) = match version() {
         Ok(found) => (found, Version::needed()),

@@ -181,6 +181,71 @@ fn half_a_transaction_is_taken_back_by_whoever_reads() {
     assert!(!place.at("killed.sqlite-journal").exists());
 }
 
+/// Two that begin at once: one may be refused, and what the other one has written stays.
+#[test]
+fn programs_that_begin_at_once_take_nothing_from_each_other() {
+    let place = place();
+    let inject = format!("{INJECT} --injections 20 --out new.sqlite");
+    let census = format!("{INJECT} --exhaustive last-layer --images 3 --out new.sqlite");
+    let features = format!("{INJECT} --exhaustive last-layer-features --images 3 --out new.sqlite");
+    let resumed = format!("{inject} --resume");
+    let report = "report new.sqlite".to_string();
+    let counted = format!("{report} --exhaustive last-layer");
+    let counted_features = format!("{report} --exhaustive last-layer-features");
+    let pairs = [
+        [(&inject, &report), (&census, &counted)],
+        [(&features, &counted_features), (&census, &counted)],
+        [(&inject, &report), (&resumed, &report)],
+        [(&resumed, &report), (&resumed, &report)],
+    ];
+    for (round, pair) in (0..4).flat_map(|round| pairs.map(|pair| (round, pair))) {
+        let children = pair.map(|(words, report)| {
+            let child = Command::new(env!("CARGO_BIN_EXE_flipside"))
+                .args(words.split_whitespace())
+                .current_dir(place.at(""))
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            (child, words, report)
+        });
+        let mut done = 0;
+        for (child, words, report) in children {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            if output.status.success() {
+                place.done(report);
+                done += 1;
+                continue;
+            }
+            let known = ["is in use by another process", "is there already", "another campaign"];
+            assert!(known.iter().any(|known| said.contains(known)), "{words}: {said}");
+            assert_eq!(said.trim_end().lines().count(), 1, "{words}: {said}");
+        }
+        assert!(done > 0, "round {round}: neither of {pair:?} was done");
+        fs::remove_file(place.at("new.sqlite")).unwrap();
+    }
+}
+
+/// Files that hold no campaign say so, and nothing else.
+#[test]
+fn a_census_alone_is_no_campaign() {
+    let place = place();
+    place.done(&format!("{INJECT} --exhaustive last-layer --images 3 --out census.sqlite"));
+    let inject = format!("{INJECT} --injections 4 --out census.sqlite");
+    let says = ["census.sqlite", "holds no campaign, only what --exhaustive counted"];
+    place.fails(&format!("{inject} --resume"), 1, &says);
+    place.fails("merge census.sqlite --out all.sqlite", 1, &says);
+    place.fails("report census.sqlite", 1, &says);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nothing.sqlite", place.at("link.sqlite")).unwrap();
+        let inject = format!("{INJECT} --injections 4 --out link.sqlite");
+        place.fails(&inject, 1, &["link.sqlite", "symbolic link to a file that isn't there"]);
+        place.fails(&format!("{INJECT} --injections 4 --out /dev/null --resume"), 1, &["device"]);
+    }
+}
+
 /// SQLite has other uses for some names.
 #[test]
 fn names_of_stores_are_paths() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
-use super::file::{self, Access};
+use super::file;
 use super::manifest::{answers, image_list, instruction_set};
 use super::{Provenance, failed, schema, to_sql};
 use crate::campaign::exhaustive::{BITS, Cell, Census, Exhaustive, Histogram, Mode, octave_edges};
@@ -103,10 +103,7 @@ impl Census {
         path: &Path,
         resume: bool,
     ) -> Result<()> {
-        if is_new(path)? {
-            return Ok(());
-        }
-        let connection = file::open(path, Access::Read)?;
+        let Some(connection) = open_filled(path)? else { return Ok(()) };
         check(path, &connection, provenance)?;
         if !resume && holds(path, &connection, mode)? {
             return Err(Error::usage(format!(
@@ -125,18 +122,13 @@ impl Census {
     /// # Errors
     /// Those of [`Census::check_store`]; a census there that is whole or another one; what the disk says.
     pub fn save(&self, path: &Path, manifest: &CensusManifest) -> Result<()> {
-        let is_new = is_new(path)?;
-        if is_new && !path.exists() {
-            file::create(path)?;
+        let made = if path.exists() { None } else { Some(file::create(path)?) };
+        let connection = made.map_or_else(|| file::lock(path), Ok)?;
+        let is_new = file::is_new(path, &connection)?;
+        if !is_new {
+            file::check(path, &connection)?;
         }
-        let opened = if is_new { file::connect } else { file::open };
-        let connection = file::lock(path, opened(path, Access::Write))?;
-        let written = self.write(path, connection, is_new, manifest);
-        if written.is_err() && is_new {
-            // Nothing is in it yet.
-            let _ = std::fs::remove_file(path);
-        }
-        written
+        self.write(path, connection, is_new, manifest)
     }
 
     /// What the store `path` holds of the census that `manifest` describes, to go on with; `None` if nothing.
@@ -144,10 +136,7 @@ impl Census {
     /// # Errors
     /// Those of [`Census::open`]; a part of another census, with what differs.
     pub fn resume(mode: Mode, manifest: &CensusManifest, path: &Path) -> Result<Option<Census>> {
-        if is_new(path)? {
-            return Ok(None);
-        }
-        let connection = file::open(path, Access::Read)?;
+        let Some(connection) = open_filled(path)? else { return Ok(None) };
         if !holds(path, &connection, mode)? {
             return Ok(None);
         }
@@ -161,7 +150,7 @@ impl Census {
     /// # Errors
     /// A file that isn't a store, is damaged, or holds no such census.
     pub fn open(path: &Path, mode: Mode) -> Result<(Census, CensusManifest)> {
-        let connection = file::open(path, Access::Read)?;
+        let connection = file::open(path)?;
         if !holds(path, &connection, mode)? {
             return Err(Error::file(path, format!("holds no census of {}", mode.name())));
         }
@@ -224,9 +213,9 @@ struct About {
     places: Vec<String>,
 }
 
-/// Whether there is no file, or one that a run left empty that was killed.
-fn is_new(path: &Path) -> Result<bool> {
-    Ok(!path.exists() || file::is_empty(path)?)
+/// The store, unless there is no file, or one that a run left empty that was killed.
+fn open_filled(path: &Path) -> Result<Option<Connection>> {
+    if !path.exists() || file::is_empty(path)? { Ok(None) } else { file::open(path).map(Some) }
 }
 
 fn has_table(path: &Path, connection: &Connection, name: &str) -> Result<bool> {

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a store is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+enum Access {
     Read,
     Write,
 }
@@ -28,27 +28,29 @@ pub fn plain(path: &Path) -> PathBuf {
     Path::new(".").join(path)
 }
 
-/// Makes an empty file where there is none.
+/// Makes an empty file where there is none, locked. It is never removed again: another process may have
+/// opened it meanwhile, and found it empty.
 ///
 /// # Errors
-/// A file that is there already; what the disk says.
-pub fn create(path: &Path) -> Result<()> {
+/// A file that is there already, or that another process has filled in the meantime; what the disk says.
+pub fn create(path: &Path) -> Result<Connection> {
+    let is_there =
+        || Error::usage(format!("{} is there already: --resume goes on with it", path.display()));
     match std::fs::File::create_new(path) {
         // Closed before SQLite opens and locks it.
         Ok(file) => drop(file),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::usage(format!(
-                "{} is there already: --resume goes on with it",
-                path.display()
-            )));
+        Err(_) if path.is_symlink() && !path.exists() => {
+            return Err(Error::file(path, "is a symbolic link to a file that isn't there"));
         }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(is_there()),
         Err(error) => return Err(Error::io(path, error)),
     }
-    Ok(())
+    let connection = lock(path)?;
+    if is_new(path, &connection)? { Ok(connection) } else { Err(is_there()) }
 }
 
 /// Opens a file that is there, whatever is in it.
-pub fn connect(path: &Path, access: Access) -> Result<Connection> {
+fn connect(path: &Path, access: Access) -> Result<Connection> {
     let flags = match access {
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -62,23 +64,40 @@ pub fn connect(path: &Path, access: Access) -> Result<Connection> {
     connect().map_err(|error| failed(path, error))
 }
 
-/// Opens a file that is there and is a store.
-pub fn open(path: &Path, access: Access) -> Result<Connection> {
-    // SQLite says no more than that it can't open a file. To open and close it here would end the locks
-    // that this process holds on it.
-    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if about.is_dir() {
-        return Err(Error::file(path, "is a folder, not a campaign's store"));
-    }
-    let mut connection = connect(path, access)?;
-    let mut tables = count_tables(&connection);
-    if tables.as_ref().is_err_and(needs_rollback) {
+/// Opens a file that is there and is a store, to read it.
+pub fn open(path: &Path) -> Result<Connection> {
+    require_file(path)?;
+    let mut connection = connect(path, Access::Read)?;
+    if count_tables(&connection).is_err_and(|error| needs_rollback(&error)) {
         connection = connect(path, Access::Write)?;
-        tables = count_tables(&connection);
+        if count_tables(&connection).is_err_and(|error| needs_rollback(&error)) {
+            return Err(Error::file(
+                path,
+                "holds half a transaction of a run that was killed, and can't be written to, so that it can't \
+                 be taken back",
+            ));
+        }
     }
-    if tables.map_err(|error| failed(path, error))? == 0 {
+    if is_new(path, &connection)? {
         return Err(Error::file(path, "is empty"));
     }
+    check(path, &connection)?;
+    Ok(connection)
+}
+
+/// SQLite says no more than that it can't open a file. To open and close it here would end the locks that
+/// this process holds on it.
+fn require_file(path: &Path) -> Result<()> {
+    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    if about.is_file() {
+        return Ok(());
+    }
+    let what = if about.is_dir() { "folder" } else { "device or pipe" };
+    Err(Error::file(path, format!("is a {what}, not a campaign's store")))
+}
+
+/// Refuses a file with tables that is no store, or one of another version.
+pub fn check(path: &Path, connection: &Connection) -> Result<()> {
     let number = |name: &str| -> Result<i64> {
         connection
             .pragma_query_value(None, name, |row| row.get(0))
@@ -94,7 +113,13 @@ pub fn open(path: &Path, access: Access) -> Result<Connection> {
             format!("is a store of format {format}; this version reads format {}", schema::FORMAT),
         ));
     }
-    Ok(connection)
+    Ok(())
+}
+
+/// Whether a file holds no table: that of a run that was killed before it had written any.
+pub fn is_new(path: &Path, connection: &Connection) -> Result<bool> {
+    let tables = count_tables(connection).map_err(|error| failed(path, error))?;
+    Ok(tables == 0)
 }
 
 fn count_tables(connection: &Connection) -> rusqlite::Result<i64> {
@@ -104,23 +129,24 @@ fn count_tables(connection: &Connection) -> rusqlite::Result<i64> {
 /// Whether a transaction that a killed run has left must be rolled back, for which the file has to be written.
 fn needs_rollback(error: &rusqlite::Error) -> bool {
     let error = error.sqlite_error();
-    error.is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_ROLLBACK)
+    let code = error.map(|error| error.extended_code);
+    // Where not even the folder can be written, the second is what it says.
+    code.is_some_and(|code| [ffi::SQLITE_READONLY_ROLLBACK, ffi::SQLITE_READONLY].contains(&code))
 }
 
-/// Whether a file holds no table: that of a run that was killed before it had written any.
+/// [`is_new`] of a file that isn't open.
 pub fn is_empty(path: &Path) -> Result<bool> {
-    let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
-    if about.is_dir() {
-        return Ok(false);
-    }
-    // Whoever opens it next says what else is wrong with it.
-    let tables = || count_tables(&connect(path, Access::Write).ok()?).ok();
-    Ok(about.len() == 0 || tables() == Some(0))
+    require_file(path)?;
+    // Whoever opens it next says what is wrong with it.
+    let connection = connect(path, Access::Write);
+    Ok(connection.is_ok_and(|connection| is_new(path, &connection).unwrap_or(false)))
 }
 
-/// Keeps other processes out until the connection is closed.
-pub fn lock(path: &Path, connection: Result<Connection>) -> Result<Connection> {
-    let connection = connection?;
+/// Opens a file that is there, whatever is in it, to write to it, and keeps other processes out until the
+/// connection is closed. What is in it is asked behind the lock.
+pub fn lock(path: &Path) -> Result<Connection> {
+    require_file(path)?;
+    let connection = connect(path, Access::Write)?;
     let lock = || -> rusqlite::Result<()> {
         connection.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT;",
@@ -155,6 +181,11 @@ pub fn failure(error: &rusqlite::Error) -> String {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             format!("can't be written to: {error}")
         }
-        _ => format!("isn't a campaign's store as it should be: {error}"),
+        // Of a statement that doesn't fit the tables SQLite shows all lines.
+        _ => {
+            let error = error.to_string();
+            let line = error.lines().next().unwrap_or_default();
+            format!("isn't a campaign's store as it should be: {line}")
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::file::{self, Access};
+use super::file;
 use super::read::{read_manifest, read_shards};
 use super::{Store, failed, schema};
 use crate::campaign::plan::Shard;
@@ -20,8 +20,9 @@ pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
     let refuse = |detail: String| Err(Error::usage(detail));
     let Some(first) = parts.first() else { return refuse("there is nothing to merge".into()) };
     let read = |path: &Path| -> Result<_> {
-        let connection = file::open(path, Access::Read)?;
-        Ok((read_manifest(path, &connection)?, read_shards(path, &connection)?))
+        let connection = file::open(path)?;
+        let shards = read_shards(path, &connection)?;
+        Ok((read_manifest(path, &connection)?, shards))
     };
     let (manifest, _) = read(first)?;
     let mut shards: Vec<(Shard, &Path)> = Vec::new();
@@ -80,7 +81,7 @@ fn write(
 ) -> Result<()> {
     let Some((first, _)) = shards.first() else { return Err(Error::usage("nothing to merge")) };
     drop(Store::create(path, manifest, *first)?);
-    let connection = file::lock(path, file::open(path, Access::Write))?;
+    let connection = file::lock(path)?;
     let run = |sql: &str| connection.execute_batch(sql).map_err(|error| failed(path, error));
     for part in parts {
         let name = file::plain(part);

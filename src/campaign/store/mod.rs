@@ -27,7 +27,7 @@ pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
 pub use parquet::write as write_parquet;
 
-use self::file::{Access, failed, failure};
+use self::file::{failed, failure};
 use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
 use super::plan::Shard;
 use super::ranges::Detector;
@@ -99,7 +99,7 @@ impl Run {
     /// # Errors
     /// A file that isn't a store, or is damaged; one that lacks shards or was stopped.
     pub fn open(path: &Path) -> Result<Run> {
-        let connection = file::open(path, Access::Read)?;
+        let connection = file::open(path)?;
         check_complete(path, &connection)?;
         let manifest = read_manifest(path, &connection)?;
         let records = read_records(path, &connection, &manifest)?;
@@ -122,18 +122,16 @@ impl Store {
     /// # Errors
     /// A file that is there already; what the disk says.
     pub fn create(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
-        file::create(path)?;
-        let made = Store::fill(path, manifest, shard);
-        if made.is_err() {
-            // Nothing is in it yet.
-            let _ = std::fs::remove_file(path);
-        }
-        made
+        Store::fill(path, file::create(path)?, manifest, shard)
     }
 
-    /// Opens a file that has nothing in it and writes all but the records.
-    fn fill(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
-        let connection = file::lock(path, file::connect(path, Access::Write))?;
+    /// Writes all but the records to a file that has nothing in it.
+    fn fill(
+        path: &Path,
+        connection: Connection,
+        manifest: &Manifest,
+        shard: Shard,
+    ) -> Result<Store> {
         let fill = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
             connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -160,11 +158,13 @@ impl Store {
     /// # Errors
     /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
     pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
-        if file::is_empty(path)? {
-            let store = Store::fill(path, manifest, shard)?;
+        let connection = file::lock(path)?;
+        if file::is_new(path, &connection)? {
+            let store = Store::fill(path, connection, manifest, shard)?;
             return Ok((store, Work { shard, ..Work::whole() }));
         }
-        let connection = file::lock(path, file::open(path, Access::Write))?;
+        file::check(path, &connection)?;
+        let shards = read_shards(path, &connection)?;
         let there = read_manifest(path, &connection)?;
         if let Some(difference) = there.difference(manifest) {
             return Err(Error::usage(format!(
@@ -172,7 +172,6 @@ impl Store {
                 path.display()
             )));
         }
-        let shards = read_shards(path, &connection)?;
         if !matches!(shards[..], [(only, _)] if only == shard) {
             let held: Vec<String> = shards.iter().map(|(shard, _)| shard.to_string()).collect();
             return Err(Error::usage(format!(

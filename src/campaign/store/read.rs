@@ -75,6 +75,9 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
 }
 
 /// The shards that a store holds, and whether each is whole.
+///
+/// # Errors
+/// What the file says; a store that holds a census alone.
 pub(super) fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(Shard, bool)>> {
     let read = || -> rusqlite::Result<Vec<(Shard, bool)>> {
         let mut query =
@@ -85,18 +88,19 @@ pub(super) fn read_shards(path: &Path, connection: &Connection) -> Result<Vec<(S
         })?;
         rows.collect()
     };
-    read().map_err(|error| failed(path, error))
-}
-
-/// Refuses a store that isn't a whole campaign.
-pub(super) fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
-    let shards = read_shards(path, connection)?;
+    let shards = read().map_err(|error| failed(path, error))?;
     if shards.is_empty() {
         return Err(Error::file(
             path,
             "holds no campaign, only what --exhaustive counted: `report --exhaustive MODE` prints it",
         ));
     }
+    Ok(shards)
+}
+
+/// Refuses a store that isn't a whole campaign.
+pub(super) fn check_complete(path: &Path, connection: &Connection) -> Result<()> {
+    let shards = read_shards(path, connection)?;
     let of = shards.first().map_or(1, |(shard, _)| shard.of);
     let held: HashSet<u64> = shards.iter().map(|(shard, _)| shard.index).collect();
     let missing: Vec<String> =
