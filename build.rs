@@ -97,7 +97,7 @@ fn build() -> Result<(), String> {
 
     emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
-    let table = rust_table(&files, images, &emulator, nvcc.is_some());
+    let table = rust_table(&files, images, &emulator, nvcc.as_ref());
     write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
     let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
     write(&out.join("resources.txt"), &resources(&files, images, release))
@@ -112,13 +112,13 @@ fn rust_table(
     files: &[KernelFile],
     images: &[Job],
     emulator: &emulated::Compiler,
-    nvcc: bool,
+    nvcc: Option<&nvcc::Nvcc>,
 ) -> String {
     let mut externs = String::new();
     let mut entries = String::new();
     let mut images = images.iter();
     for file in files {
-        let fatbin = match images.next().filter(|_| !file.testing && nvcc) {
+        let fatbin = match images.next().filter(|_| !file.testing && nvcc.is_some()) {
             Some(image) => format!("include_bytes!({:?})", image.output),
             None => "&[]".into(),
         };
@@ -136,7 +136,7 @@ fn rust_table(
             file.name, file.testing
         );
     }
-    let images = if nvcc { nvcc::IMAGES } else { "" };
+    let images = nvcc.map_or(String::new(), nvcc::Nvcc::images);
     format!(
         "unsafe extern \"C\" {{\n{externs}}}\n\n\
          /// The images in each fatbin; empty when there was no nvcc.\n\

@@ -7,13 +7,35 @@ use std::process::Command;
 use crate::cache::Job;
 use crate::source::{self, KernelFile};
 
-/// What every image holds, for people.
-pub const IMAGES: &str = "sm_80, sm_90, PTX for later GPUs";
+/// An architecture that gets machine code, and the one whose PTX that is made of.
+#[derive(Clone, Copy, Debug)]
+struct Architecture {
+    code: u32,
+    ptx: u32,
+}
+
+/// Each runs on all GPUs of its generation: sm_80 on an A100, RTX 30 and RTX 40; sm_90 on an H100; sm_100 on a
+/// B200 and B300; sm_120 on RTX 50. What nvcc doesn't know is left out. Of which PTX follows from the registers
+/// (kernels/RESOURCES.md): made of other PTX, kernels spill on sm_100 and on sm_120.
+const ARCHITECTURES: [Architecture; 4] = [
+    Architecture { code: 80, ptx: 80 },
+    Architecture { code: 90, ptx: 90 },
+    Architecture { code: 100, ptx: 90 },
+    Architecture { code: 120, ptx: 120 },
+];
+
+/// The PTX that is embedded, too: a driver compiles it at first use for a GPU that is newer than it and that no
+/// machine code is for.
+const EMBEDDED_PTX: u32 = 90;
 
 /// NVIDIA's compiler.
 pub struct Nvcc {
     path: PathBuf,
     version: String,
+    /// Those of [`ARCHITECTURES`] that it knows.
+    architectures: Vec<Architecture>,
+    /// Whether it is told to compress for size; before release 12.8 it can't be.
+    compresses: bool,
 }
 
 /// Looks for nvcc in `$NVCC`, `$CUDA_HOME/bin`, `/usr/local/cuda/bin`, `PATH`, and `.cuda/`, where
@@ -37,9 +59,17 @@ pub fn find(root: &Path) -> Result<Option<Nvcc>, String> {
     places.push(own);
     let found = places.iter().filter(|place| place.is_file()).find_map(|place| {
         let version = Command::new(place).arg("--version").output().ok()?;
-        version.status.success().then(|| Nvcc {
-            path: place.clone(),
-            version: String::from_utf8_lossy(&version.stdout).into_owned(),
+        version.status.success().then(|| {
+            let known = says(place, "--list-gpu-code");
+            let is_known = |architecture: &Architecture| {
+                known.lines().any(|line| line.trim() == format!("sm_{}", architecture.code))
+            };
+            Nvcc {
+                path: place.clone(),
+                version: String::from_utf8_lossy(&version.stdout).into_owned(),
+                architectures: ARCHITECTURES.into_iter().filter(is_known).collect(),
+                compresses: says(place, "--help").contains("--compress-mode"),
+            }
         })
     });
     match found {
@@ -53,25 +83,64 @@ pub fn find(root: &Path) -> Result<Option<Nvcc>, String> {
             );
             Ok(None)
         }
+        Some(nvcc) if nvcc.architectures.is_empty() => Err(format!(
+            "{} knows no architecture from sm_{} on: it is too old, or no nvcc",
+            nvcc.path.display(),
+            ARCHITECTURES[0].code
+        )),
         found => Ok(found),
     }
 }
 
+/// What nvcc prints when it is given one argument.
+fn says(nvcc: &Path, argument: &str) -> String {
+    let output = Command::new(nvcc).arg(argument).output();
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 impl Nvcc {
+    /// What every file's image holds, for people.
+    pub fn images(&self) -> String {
+        let codes: Vec<String> =
+            self.architectures.iter().map(|a| format!("sm_{}", a.code)).collect();
+        format!("{}, PTX for later GPUs", codes.join(", "))
+    }
+
     /// Its release, such as `V13.0.88`; registers of kernels differ between releases.
     pub fn release(&self) -> &str {
         let words = self.version.split([' ', ',', '\n']);
         words.rev().find(|word| word.starts_with('V')).unwrap_or("of unknown release")
     }
 
+    /// A `-gencode` for each PTX: what is made of it, and itself where it is embedded. An older nvcc's newest
+    /// PTX is.
+    fn targets(&self) -> Vec<String> {
+        let mut all: Vec<u32> = self.architectures.iter().map(|a| a.ptx).collect();
+        all.dedup();
+        let embedded = all.iter().copied().filter(|ptx| *ptx <= EMBEDDED_PTX).max();
+        let target = |ptx: &u32| {
+            let codes = self.architectures.iter().filter(|a| a.ptx == *ptx);
+            let mut codes: Vec<String> = codes.map(|a| format!("sm_{}", a.code)).collect();
+            if Some(*ptx) == embedded {
+                codes.push(format!("compute_{ptx}"));
+            }
+            format!("arch=compute_{ptx},code=[{}]", codes.join(","))
+        };
+        all.iter().map(target).collect()
+    }
+
     /// The image of one kernel file.
     pub fn job(&self, file: &KernelFile, kernels: &Path, cache: &Path) -> Result<Job, String> {
         let mut command = Command::new(&self.path);
         command.args(["-std=c++17", "-O3", "-fmad=false", "-Werror", "all-warnings"]);
-        command.args(["-compress-mode=size", "-Xptxas", "-v", "-fatbin"]);
+        if self.compresses {
+            command.arg("-compress-mode=size");
+        }
+        command.args(["-Xptxas", "-v", "-fatbin"]);
         command.arg("-I").arg(kernels);
-        command.args(["-gencode", "arch=compute_80,code=sm_80"]);
-        command.args(["-gencode", "arch=compute_90,code=[sm_90,compute_90]"]);
+        for target in self.targets() {
+            command.arg("-gencode").arg(target);
+        }
         for architecture in &file.architectures {
             let number = architecture.strip_prefix("sm_").ok_or_else(|| {
                 format!("kernels/{}: `{architecture}` isn't like sm_90a", file.name)

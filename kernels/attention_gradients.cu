@@ -98,8 +98,8 @@ __device__ __forceinline__ f64 unnormalize(const AttentionHead<CHANNELS>& head, 
     return sum;
 }
 
-// sums (+)= s, a row a query of keys. All are read before the first is written, so that they arrive
-// together.
+// sums (+)= s, a row a query of keys. Half of them are read before the first of these is written: they arrive
+// together, and registers for all would be too many.
 template <u32 CHANNELS>
 __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head, f32* sums, bool first,
                                             u32 first_query, u32 first_key,
@@ -109,18 +109,23 @@ __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head,
     const auto there = [&](u32 i, u32 j) {
         return first_query + head.query(i) < tokens && first_key + head.key(j) < tokens;
     };
-    typename AttentionHead<CHANNELS>::Scores old;
+    constexpr u32 HALF = QUERY_ROWS / 2;
     UNROLL
-    for (u32 i = 0; i < QUERY_ROWS; ++i) {
+    for (u32 start = 0; start < QUERY_ROWS; start += HALF) {
+        f32 old[HALF][KEY_COLUMNS];
         UNROLL
-        for (u32 j = 0; j < KEY_COLUMNS; ++j)
-            old[i][j] = !first && there(i, j) ? from[i * tokens + LANES * j] : 0.0f;
-    }
-    UNROLL
-    for (u32 i = 0; i < QUERY_ROWS; ++i) {
+        for (u32 i = 0; i < HALF; ++i) {
+            UNROLL
+            for (u32 j = 0; j < KEY_COLUMNS; ++j)
+                old[i][j] = !first && there(start + i, j) ? from[(start + i) * tokens + LANES * j] : 0.0f;
+        }
         UNROLL
-        for (u32 j = 0; j < KEY_COLUMNS; ++j)
-            if (there(i, j)) from[i * tokens + LANES * j] = old[i][j] + s[i][j];
+        for (u32 i = 0; i < HALF; ++i) {
+            UNROLL
+            for (u32 j = 0; j < KEY_COLUMNS; ++j)
+                if (there(start + i, j))
+                    from[(start + i) * tokens + LANES * j] = old[i][j] + s[start + i][j];
+        }
     }
 }
 

@@ -231,7 +231,7 @@ KERNEL(conv2d_forward_f32_128x32_armed, Conv2dArgs, GemmShared<Narrow>, 128) {
     forward_armed<Narrow>(args, shared);
 }
 
-KERNEL(conv2d_forward_f32_128x128_armed_inner, Conv2dArgs, ArmedShared<Large>, 256) {
+KERNEL(conv2d_forward_f32_128x128_armed_inner, Conv2dArgs, ArmedShared<Large>, 256, 1) {
     forward_armed_inner<Large>(args, shared);
 }
 KERNEL(conv2d_forward_f32_128x64_armed_inner, Conv2dArgs, ArmedShared<Medium>, 256) {

@@ -33,7 +33,7 @@ KERNEL(conv2d_forward_bf16_128x64_armed_inner, Conv2dArgs, Bf16Shared128x64, ALO
 KERNEL(conv2d_forward_bf16_64x64, Conv2dArgs, Bf16Shared64x64, 128) {
     conv2d_forward_mma<Bf16Tile64x64, MMA_CLEAN>(args, shared);
 }
-KERNEL(conv2d_forward_bf16_64x64_armed, Conv2dArgs, Bf16Shared64x64, 128) {
+KERNEL(conv2d_forward_bf16_64x64_armed, Conv2dArgs, Bf16Shared64x64, 128, 4) {
     conv2d_forward_mma<Bf16Tile64x64, MMA_ARMED>(args, shared);
 }
 KERNEL(conv2d_forward_bf16_64x64_armed_inner, Conv2dArgs, Bf16Shared64x64, ALONE_128) {

@@ -33,7 +33,7 @@ KERNEL(conv2d_forward_f16_128x64_armed_inner, Conv2dArgs, F16Shared128x64, ALONE
 KERNEL(conv2d_forward_f16_64x64, Conv2dArgs, F16Shared64x64, 128) {
     conv2d_forward_mma<F16Tile64x64, MMA_CLEAN>(args, shared);
 }
-KERNEL(conv2d_forward_f16_64x64_armed, Conv2dArgs, F16Shared64x64, 128) {
+KERNEL(conv2d_forward_f16_64x64_armed, Conv2dArgs, F16Shared64x64, 128, 4) {
     conv2d_forward_mma<F16Tile64x64, MMA_ARMED>(args, shared);
 }
 KERNEL(conv2d_forward_f16_64x64_armed_inner, Conv2dArgs, F16Shared64x64, ALONE_128) {

@@ -100,8 +100,13 @@ template <class T> struct InnerFaults {
                         same_tile && (fault.site == SITE_SHARED_B ||
                                       (fault.site == SITE_OPERAND_B &&
                                        T::one_thread_rows(m % T::M, mine % T::M)));
+                    f32 value = 0.0f;
                     UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) {
-                        if (here && T::column(j) == column) of_row[j] = hit(fault, of_row[j]);
+                        if (T::column(j) == column) value = of_row[j];
+                    }
+                    value = hit(fault, value);
+                    UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) {
+                        if (here && T::column(j) == column) of_row[j] = value;
                     }
                 });
             }

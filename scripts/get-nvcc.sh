@@ -14,7 +14,7 @@ fail() {
     exit 1
 }
 
-# Compiles a kernel of two lines for both architectures that this project embeds.
+# Compiles a kernel of two lines for the architectures that this project embeds.
 proves() {
     local folder
     folder=$(mktemp -d)
@@ -24,7 +24,7 @@ extern "C" __global__ void two_lines(float* x) { x[threadIdx.x] = __half2float(_
 CU
     local result=0
     "$nvcc" -std=c++17 -fatbin -gencode arch=compute_80,code=sm_80 \
-        -gencode arch=compute_90,code=[sm_90,compute_90] \
+        -gencode arch=compute_90,code=[sm_90,sm_100,compute_90] -gencode arch=compute_120,code=sm_120 \
         -o "$folder/two_lines.fatbin" "$folder/two_lines.cu" || result=1
     rm -rf "$folder"
     return $result

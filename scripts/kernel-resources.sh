@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What every GPU kernel uses of a multiprocessor, as a table: registers, shared memory, blocks and
-# occupancy, spills; from the newest release build. Fails if a kernel spills, or if
+# occupancy; from the newest release build. Fails if a kernel spills registers, or if
 # kernels/RESOURCES.md isn't that table.
 #
 # Usage: scripts/kernel-resources.sh [--write]      --write: make it that table
@@ -35,14 +35,34 @@ awk '
     function least(a, b) { return a < b ? a : b }
     function blocks(arch, registers, shared, threads,    warps, by_warps, by_registers, by_shared) {
         warps = up(threads, 32) / 32
-        by_warps = int(64 / warps)
+        by_warps = int(most_warps[arch] / warps)
         by_registers = int(int(16384 / up(registers * 32, 256)) * 4 / up(warps, 4))
         by_shared = int(memory[arch] * 1024 / up(shared + 1024, 128))
-        return least(32, least(by_warps, least(by_registers, by_shared)))
+        return least(most_blocks[arch], least(by_warps, least(by_registers, by_shared)))
     }
-    BEGIN { memory["sm_80"] = 164; memory["sm_90"] = memory["sm_90a"] = 228 }
+    function limits(arch, kilobytes, warps, together) {
+        known[++archs] = arch
+        memory[arch] = kilobytes
+        most_warps[arch] = warps
+        most_blocks[arch] = together
+    }
+    function complain(text) {
+        print "kernel-resources: " text > "/dev/stderr"
+        bad = 1
+    }
+    BEGIN {
+        limits("sm_80", 164, 64, 32)
+        limits("sm_90", 228, 64, 32)
+        limits("sm_100", 228, 64, 32)
+        limits("sm_120", 100, 48, 24)
+    }
     FNR == NR && /^nvcc / { release = $2; next }
-    FNR == NR && /Compiling entry function/ { split($0, quoted, "\047"); name = quoted[2]; arch = quoted[4] }
+    FNR == NR && /Compiling entry function/ {
+        split($0, quoted, "\047")
+        name = quoted[2]
+        arch = quoted[4]
+        built[arch] = 1
+    }
     FNR == NR && /bytes stack frame/ { stack = $1; spills = $5 + $9 }
     FNR == NR && /Used [0-9]+ registers/ {
         for (i = 1; i < NF; ++i) {
@@ -58,37 +78,43 @@ awk '
         print "# What kernels use of a multiprocessor\n"
         print "Written by `scripts/kernel-resources.sh --write`, which says how blocks are counted; figures"
         print "of ptxas, nvcc " release ". Threads: the most that a block may have. Shared: bytes a block, all"
-        print "of it dynamic. Blocks and occupancy (share of the 64 warps): a multiprocessor'"'"'s, at that size"
-        print "of a block. Stack and spills: bytes a thread.\n"
-        print "| kernel | arch | threads | registers | shared | blocks | occupancy | stack | spills |"
-        print "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+        print "of it dynamic. For each architecture: registers of a thread, then the blocks of that size that a"
+        print "multiprocessor holds at a time and its occupancy (their share of its warps: 48 on sm_120, else 64)."
+        print "Stack: bytes a thread, the most of any. No kernel spills registers.\n"
+        head = "| kernel | threads | shared | stack |"
+        rule = "|---|---:|---:|---:|"
+        for (i = 1; i <= archs; ++i) {
+            if (!(known[i] in built)) continue
+            head = head " " known[i] " |"
+            rule = rule "---:|"
+            delete built[known[i]]
+            shown[++columns] = known[i]
+        }
+        print head "\n" rule
+        for (arch in built) complain("the limits of " arch " are not known here; add them")
     }
     {
-        found = 0
-        split("sm_80 sm_90 sm_90a", names, " ")
-        for (i = 1; i <= 3; ++i) {
-            arch = names[i]
-            if (!(($1, arch) in used)) continue
-            ++found
-            count = blocks(arch, used[$1, arch], $4, $3)
-            printf "| %s | %s | %d | %d | %d | %d | %d %% | %d | %d |\n", $1, arch, $3, used[$1, arch], $4,
-                count, int(100 * count * up($3, 32) / 32 / 64 + 0.5), stacks[$1, arch], spilled[$1, arch]
-            if (spilled[$1, arch] > 0) {
-                print "kernel-resources: " $1 " (kernels/" $2 ") spills on " arch > "/dev/stderr"
-                bad = 1
+        row = ""
+        deepest = 0
+        for (i = 1; i <= columns; ++i) {
+            arch = shown[i]
+            if (!(($1, arch) in used)) {
+                complain("ptxas said nothing of " $1 " on " arch "; is the build fresh?")
+                continue
             }
+            count = blocks(arch, used[$1, arch], $4, $3)
+            row = row sprintf(" %d, %d, %d %% |", used[$1, arch], count,
+                int(100 * count * up($3, 32) / 32 / most_warps[arch] + 0.5))
+            if (count < 1) complain("no block of " $1 " (kernels/" $2 ") fits " arch)
+            if (spilled[$1, arch] > 0) complain($1 " (kernels/" $2 ") spills on " arch)
+            if (stacks[$1, arch] > deepest) deepest = stacks[$1, arch]
         }
-        if (!found) {
-            print "kernel-resources: ptxas said nothing of " $1 "; is the build fresh?" > "/dev/stderr"
-            bad = 1
-        }
-        if (fixed[$1] > 0) {
-            print "kernel-resources: " $1 " has static shared memory; KERNEL is to name it" > "/dev/stderr"
-            bad = 1
-        }
+        print "| " $1 " | " $3 " | " $4 " | " deepest " |" row
+        if (fixed[$1] > 0) complain($1 " has static shared memory; KERNEL is to name it")
     }
     END { exit bad }
 ' "$said" "$folder/kernels" > "$folder/table" || bad=1
+[ -s "$folder/table" ] || fail "the table could not be made"
 
 cat "$folder/table"
 if [ "${1:-}" = --write ]; then
