@@ -56,6 +56,7 @@ GROUPS_OF_KERNELS=(
     "attention|10|attention::"
     "faults in attention|15|attention_faults::"
     "faults in memory|10|faults::memory::"
+    "faults in NaN|10|faults::nan::"
     "handles|10|handles::"
     "optimizers|10|optimizers::"
     "operations against PyTorch|10|pytorch_ops::"
@@ -74,7 +75,10 @@ CPU_TESTS=(
     attention::tables_of_coordinates_are_swins
     attention::what_does_not_fit_is_refused
     attention_faults::attention_says_where_it_can_be_hit
+    bench::a_failure_of_the_device_ends_the_trying
+    bench::overhead_tells_what_failed
     bench::shapes_cover_every_network_once
+    bench::the_command_fails_behind_its_rows
     bench::the_command_lists_times_and_refuses
     depthwise::depthwise_layers_have_no_shared_tiles
     faults::memory::a_shared_layers_weights_are_hit_for_an_image_alone
