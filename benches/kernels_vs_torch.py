@@ -15,6 +15,7 @@ after so many; the file is rewritten after each operation. Needs torch alone.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -100,6 +101,11 @@ def ways(shape, batch, device):
 class Clock:
     def __init__(self, device, rounds, round_ms):
         self.on_gpu, self.rounds, self.round_ms = device != "cpu", rounds, round_ms
+        # What a graph captures; backward passes run on their forward pass's.
+        self.stream = torch.cuda.Stream() if self.on_gpu else None
+
+    def on_stream(self):
+        return torch.cuda.stream(self.stream) if self.on_gpu else contextlib.nullcontext()
 
     def once(self, run, repeats):
         """Milliseconds of one of `repeats` runs."""
@@ -131,13 +137,12 @@ class Clock:
 
         if not self.on_gpu:
             return all_of_them
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        torch.cuda.synchronize()
+        with self.on_stream():
             run()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=self.stream):
             all_of_them()
         return graph.replay
 
@@ -162,8 +167,9 @@ def backward_ms(clock, shape, batch, device):
         inputs = [value.detach().clone(memory_format=torch.preserve_format) for value in inputs]
         for value in inputs:
             value.requires_grad_()
-        y = run(*inputs)
-        dy = torch.randn_like(y)
+        with clock.on_stream():
+            y = run(*inputs)
+            dy = torch.randn_like(y)
         times.append(
             clock.median(lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True))
         )
@@ -232,7 +238,10 @@ def main():
             continue
         entry = {"forward_ms": taken, "winograd": takes_winograd(shape, batch, args.device)}
         if args.backward:
-            entry["backward_ms"] = backward_ms(clock, shape, batch, args.device)
+            try:
+                entry["backward_ms"] = backward_ms(clock, shape, batch, args.device)
+            except RuntimeError as error:
+                print(f"{shape['name']}, backward: {str(error).splitlines()[0]}", flush=True)
         if args.device != "cpu" and shape["kind"] in ("conv2d", "linear"):
             with_tf32(True)
             entry["forward_tf32_ms"] = forward_ms(clock, shape, batch, args.device)

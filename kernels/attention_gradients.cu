@@ -110,6 +110,7 @@ __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head,
         return first_query + head.query(i) < tokens && first_key + head.key(j) < tokens;
     };
     constexpr u32 HALF = QUERY_ROWS / 2;
+    static_assert(QUERY_ROWS % 2 == 0, "two halves are all of them");
     UNROLL
     for (u32 start = 0; start < QUERY_ROWS; start += HALF) {
         f32 old[HALF][KEY_COLUMNS];

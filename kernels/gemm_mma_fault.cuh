@@ -202,13 +202,13 @@ template <class T> struct MmaFaults {
         alter_a(a, SITE_SHARED_A, term, row);
         UNROLL for (u32 i = 0; i < 4; ++i) a[i] = T::Compute::operand(a[i]);
         alter_a(a, SITE_OPERAND_A, term, row);
+        // Single lanes have altered their registers: the warp meets again before its next instruction.
+        __syncwarp();
         load_b<T, B_BY_TERM>(pair, stage_b, column / 16 * 16, at);
         const bool second = column % 16 != 0;
         const u32 b[2] = {second ? pair[1][0] : pair[0][0], second ? pair[1][1] : pair[0][1]};
         const f32 before[4] = {sum[0], sum[1], sum[2], sum[3]};
         const u32 right[2] = {T::Compute::operand(b[0]), T::Compute::operand(b[1])};
-        // Single lanes have altered their registers: the warp meets again before its next instruction.
-        __syncwarp();
         T::Compute::multiply(sum, a, right);
         // Sets of rows lie in each other or apart: the larger first, the smaller over them.
         ROLLED for (u32 level = 0; level < 2; ++level) {

@@ -24,7 +24,9 @@ strip bundle/*
 # Both hold the same kernels: xz's window of 64 MiB sees them once.
 tar -cf - -C bundle flipside tests | xz -9e > bundle/bundle.tar.xz
 rm bundle/flipside bundle/tests
-git rev-parse HEAD > bundle/commit
+git describe --always --abbrev=40 --dirty --exclude '*' > bundle/commit
+# What gpu-check.sh depends on besides.
+cat tests/*.rs tests/*/*.rs src/cli/*.rs | cksum > bundle/tree
 
 du -m bundle/* | awk '{ total += $1; print } END { printf "%d\tMiB in all\n", total; exit total > 50 }' ||
     { echo "bundle: larger than 50 MiB" >&2; exit 1; }

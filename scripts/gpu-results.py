@@ -199,6 +199,7 @@ def layers(found, out):
         text = ", ".join(f"{key} {number(value, 0)}" for key, value in ceilings.items())
         out.append(f"Batch {run.get('batch')}, ceilings beside {compute}: {text}.")
     out.extend([f"Peer: {peers.get('peer', 'none')}. A ratio below 1 is faster than it.", ""])
+    out.extend(["The ceiling is that of memory or of f32's multiply-adds, in tf32 and bf16, too.", ""])
     head = ["operation", "times", "exact ms", "ceiling %", "cuDNN", "ratio"]
     head += ["tf32 ms", "ceiling %", "cuDNN tf32", "ratio", "bf16 ms", "ceiling %"]
     lines, failed = [], []
@@ -255,6 +256,9 @@ def profiles(found, out):
             kernel = row.get("Kernel Name") or ""
             if row.get("Metric Name") in PROFILED:
                 unit = row.get("Metric Unit") or ""
+                # One page has shares and another bytes a second under the same name.
+                if PROFILED[row["Metric Name"]].endswith("%") and unit != "%":
+                    continue
                 value = row.get("Metric Value") or "–"
                 values[row["Metric Name"]] = value if unit in ("%", "cycle") else f"{value} {unit}"
                 values["kernel"] = kernel.split("(")[0]

@@ -15,8 +15,9 @@
 #   end_steps                          false if a part failed or was cut off
 #
 # KIND says what the command prints: `text`; `json`, one object; `lines`, an object a line; `tests`, as
-# cargo's test binaries do; `says:WORD`, that word if it passed, whatever its status. FOLDER has summary.txt, figures.jsonl (a line a part: step, name, result, seconds
-# and what was found) and gpu-check.tar.gz, which holds those two and what every part printed.
+# cargo's test binaries do; `says:WORD`, that word if it passed, whatever its status. FOLDER has summary.txt,
+# figures.jsonl (a line a part: step, name, result, seconds and what was found) and gpu-check.tar.gz, which
+# holds those two and what every part printed.
 
 # What is kept of one output: failing tests may print whole tensors.
 KEPT_BYTES=1000000

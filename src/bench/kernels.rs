@@ -42,8 +42,9 @@ pub struct PassTime {
     pub gb_per_s: f64,
     /// Operations of multiply-adds (two each), in 1e9 a second.
     pub gflop_per_s: f64,
-    /// The time that the nearer ceiling allows over the median, in percent. Above 100 where caches give
-    /// what the copy's ceiling counts as memory.
+    /// The time that the nearer ceiling allows over the median, in percent; that of arithmetic is f32's
+    /// multiply-adds, whatever the layers multiply in. Above 100 where caches give what the copy's ceiling
+    /// counts as memory.
     pub share_percent: f64,
     /// Which ceiling that is: `memory` or `arithmetic`.
     pub bound: &'static str,

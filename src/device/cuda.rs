@@ -81,18 +81,17 @@ impl Stream {
     }
 
     pub(super) fn alloc(&self, bytes: usize) -> Result<u64> {
-        self.call(&format!("an allocation of {bytes} bytes"), || {
-            // SAFETY: the context is bound; the range that is cleared was just allocated.
-            unsafe {
-                let address = result::malloc_sync(bytes)?;
-                result::memset_d8_async(address, 0, bytes, self.stream.cu_stream())?;
-                Ok(address)
-            }
-        })
+        let address = self.call(&format!("an allocation of {bytes} bytes"), || {
+            // SAFETY: the context is bound.
+            unsafe { result::malloc_sync(bytes) }
+        })?;
+        // SAFETY: the range was just allocated.
+        unsafe { self.zero(address, bytes) }.inspect_err(|_| self.free(address))?;
+        Ok(address)
     }
 
     /// Frees at once what the stream may still use: so it waits first. A failure is kept by the
-    /// context, whose next call reports it.
+    /// context, and reported by the next call of any handle of this GPU.
     pub(super) fn free(&self, address: u64) {
         let freed = self.gpu.context.bind_to_thread().and_then(|()| {
             self.stream.synchronize()?;

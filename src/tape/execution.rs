@@ -298,6 +298,7 @@ impl Execution {
     /// # Errors
     /// [`Error::Usage`] for weights on another device; those of the device.
     pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+        weights.require_on(&self.device)?;
         self.stale.fill(false);
         self.sweep(weights, Sweep::Forward)
     }

@@ -57,7 +57,6 @@ impl Execution {
 
     /// Runs a pass, as a graph where that is asked for.
     pub(super) fn sweep(&mut self, weights: &Weights, sweep: Sweep) -> Result<()> {
-        weights.require_on(&self.device)?;
         let as_graph = self.graphs.enabled
             && !self.device.is_cpu()
             && self.clocks.is_none()
