@@ -148,8 +148,10 @@ pub fn lock(path: &Path) -> Result<Connection> {
     require_file(path)?;
     let connection = connect(path, Access::Write)?;
     let lock = || -> rusqlite::Result<()> {
+        // The mode comes behind the lock: in it SQLite gives up no shared lock while it waits, so that two
+        // who begin at once would keep each other out.
         connection.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; COMMIT;",
+            "PRAGMA synchronous = FULL; BEGIN EXCLUSIVE; PRAGMA locking_mode = EXCLUSIVE; COMMIT;",
         )
     };
     lock().map_err(|error| failed(path, error))?;
