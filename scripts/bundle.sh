@@ -4,9 +4,21 @@
 # tree (fixtures, scripts, benches) is expected beside it there.
 #
 # Usage: scripts/bundle.sh        then, on the GPU machine: bash scripts/gpu-check.sh
+#        scripts/bundle.sh --sources    print the checksum of what is built, which says whether a bundle is old
 #   FLIPSIDE_REQUIRE_CUDA=0       without nvcc: for `gpu-check.sh emulated` alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+sources() {
+    find Cargo.lock Cargo.toml build.rs build src kernels models tests -type f \
+        \( -name '*.rs' -o -name '*.cu' -o -name '*.cuh' -o -name '*.h' -o -name '*.cpp' -o -name '*.mutant' \
+        -o -name '*.toml' -o -name '*.lock' \) -print0 | LC_ALL=C sort -z | xargs -0 cat | cksum
+}
+if (($#)); then
+    [ "$*" = --sources ] || { echo "bundle: there is no option $*" >&2; exit 2; }
+    sources
+    exit
+fi
 
 export FLIPSIDE_REQUIRE_CUDA=${FLIPSIDE_REQUIRE_CUDA:-1}
 [ "$FLIPSIDE_REQUIRE_CUDA" = 1 ] && bash scripts/get-nvcc.sh
@@ -25,8 +37,7 @@ strip bundle/*
 tar -cf - -C bundle flipside tests | xz -9e > bundle/bundle.tar.xz
 rm bundle/flipside bundle/tests
 git describe --always --abbrev=40 --dirty --exclude '*' > bundle/commit
-# What gpu-check.sh depends on besides.
-cat tests/*.rs tests/*/*.rs src/cli/*.rs | cksum > bundle/tree
+sources > bundle/sources
 
 du -m bundle/* | awk '{ total += $1; print } END { printf "%d\tMiB in all\n", total; exit total > 50 }' ||
     { echo "bundle: larger than 50 MiB" >&2; exit 1; }

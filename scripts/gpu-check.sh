@@ -178,8 +178,8 @@ fi
 python=${PYTHON:-python3}
 [ -f bundle/bundle.tar.xz ] || refuse "there is no bundle; run scripts/bundle.sh"
 # The names of tests and the benchmarks' flags are this tree's.
-tree=$(cat tests/*.rs tests/*/*.rs src/cli/*.rs | cksum)
-[ "$(cat bundle/tree)" = "$tree" ] || refuse "the bundle is of other sources; run scripts/bundle.sh again"
+[ "$(cat bundle/sources 2> /dev/null)" = "$(bash scripts/bundle.sh --sources)" ] ||
+    refuse "the bundle is of other sources; run scripts/bundle.sh again"
 # The bundle stays as small as it is. Python has its own unpacker where xz isn't installed.
 BIN=target/bundle
 unpack() {

@@ -130,77 +130,11 @@ fn values_for_all_images_are_timed_as_one() {
     }
 }
 
-/// An operation whose kernels do nothing.
-#[derive(Debug)]
-struct Idle;
-
-impl Op for Idle {
-    fn kind(&self) -> &'static str {
-        "idle"
-    }
-
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        Ok(inputs[0])
-    }
-
-    fn needs(&self) -> Needs {
-        Needs::default()
-    }
-
-    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
-        region
-    }
-
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() {
-            ctx.output().copy_from_slice(ctx.input(0));
-        }
-        Ok(())
-    }
-
-    fn backward(&self, _ctx: &mut Backward<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// `first`, an operation that copies its input, before a network's first operation.
-fn before_a_convolution(first: impl Op + 'static) -> Vec<Shape> {
-    let spec = Spec::f32(Map::new(2, 3, 4));
-    let (name, model) = model("resnet_small", Some(16));
-    let of_model = shapes(&[(name, model)]);
-    vec![Shape::of(Arc::new(first), vec![spec], spec), of_model[0].clone()]
-}
-
-fn quick(shapes: &[Shape], device: &Device) -> KernelTimes {
-    kernel_times(shapes, device, 1, false, Effort::QUICK, None, &Silent).unwrap()
-}
-
-/// The row of a wrong result says so and has no time; the next one has.
-#[test]
-fn a_kernel_that_isnt_the_cpus_is_not_timed() {
-    let shapes = before_a_convolution(Idle);
-    let times = quick(&shapes, &device());
-    let [idle, conv] = &times.shapes[..] else { panic!("{times:?}") };
-    let error = idle.error.as_ref().unwrap();
-    assert!(error.starts_with("kernel idle") && error.contains("off the CPU's"), "{error}");
-    assert!(idle.forward.is_none() && idle.difference.is_none());
-    assert!(conv.error.is_none() && conv.forward.as_ref().unwrap().median_ms > 0.0);
-    assert_eq!(times.failed(), 1);
-    let json = serde_json::to_value(&times).unwrap();
-    assert_eq!(json["shapes"][0]["error"], error.as_str());
-    assert!(json["shapes"][0]["forward"].is_null() && json["shapes"][1]["error"].is_null());
-    let text = flipside::report::kernels_text(&times);
-    let row = text.lines().find(|line| line.starts_with("| idle")).unwrap();
-    assert!(row.contains(" failed |"), "{row}");
-    assert!(text.contains(&format!("Without figures:\n\n- {}: {error}", idle.name)), "{text}");
-
-    let times = quick(&shapes, &Device::cpu());
-    assert!(times.failed() == 0 && times.shapes[0].difference.is_none());
-}
-
 /// What [`Fails`] does instead of copying.
 #[derive(Debug)]
 enum Failure {
+    /// Nothing is written.
+    Idle,
     /// An error of the device that isn't one of its state, as when memory runs out.
     OutOfMemory,
     /// From then on the device refuses what is asked of it, for as long as the sender lives.
@@ -234,6 +168,7 @@ impl Op for Fails {
             return Ok(());
         }
         match &self.0 {
+            Failure::Idle => Ok(()),
             Failure::OutOfMemory => {
                 Err(Error::Device { device: "emulated".into(), detail: "out of memory".into() })
             }
@@ -248,6 +183,41 @@ impl Op for Fails {
     fn backward(&self, _ctx: &mut Backward<'_>) -> Result<()> {
         Ok(())
     }
+}
+
+/// An operation that fails, before a network's first one.
+fn before_a_convolution(failure: Failure) -> Vec<Shape> {
+    let spec = Spec::f32(Map::new(2, 3, 4));
+    let (name, model) = model("resnet_small", Some(16));
+    let of_model = shapes(&[(name, model)]);
+    vec![Shape::of(Arc::new(Fails(failure)), vec![spec], spec), of_model[0].clone()]
+}
+
+fn quick(shapes: &[Shape], device: &Device) -> KernelTimes {
+    kernel_times(shapes, device, 1, false, Effort::QUICK, None, &Silent).unwrap()
+}
+
+/// The row of a wrong result says so and has no time; the next one has.
+#[test]
+fn a_kernel_that_isnt_the_cpus_is_not_timed() {
+    let shapes = before_a_convolution(Failure::Idle);
+    let times = quick(&shapes, &device());
+    let [idle, conv] = &times.shapes[..] else { panic!("{times:?}") };
+    let error = idle.error.as_ref().unwrap();
+    assert!(error.starts_with("kernel fails") && error.contains("off the CPU's"), "{error}");
+    assert!(idle.forward.is_none() && idle.difference.is_none());
+    assert!(conv.error.is_none() && conv.forward.as_ref().unwrap().median_ms > 0.0);
+    assert_eq!(times.failed(), 1);
+    let json = serde_json::to_value(&times).unwrap();
+    assert_eq!(json["shapes"][0]["error"], error.as_str());
+    assert!(json["shapes"][0]["forward"].is_null() && json["shapes"][1]["error"].is_null());
+    let text = flipside::report::kernels_text(&times);
+    let row = text.lines().find(|line| line.starts_with("| fails")).unwrap();
+    assert!(row.contains(" failed |"), "{row}");
+    assert!(text.contains(&format!("Without figures:\n\n- {}: {error}", idle.name)), "{text}");
+
+    let times = quick(&shapes, &Device::cpu());
+    assert!(times.failed() == 0 && times.shapes[0].difference.is_none());
 }
 
 /// Has the device capture a graph on another thread until the sender is gone: it refuses copies, waits and
@@ -268,7 +238,7 @@ fn occupy(device: &Device, hold: Receiver<()>) {
 #[test]
 fn a_failure_of_the_device_ends_the_trying() {
     let device = Device::emulated();
-    let times = quick(&before_a_convolution(Fails(Failure::OutOfMemory)), &device);
+    let times = quick(&before_a_convolution(Failure::OutOfMemory), &device);
     let errors = |times: &KernelTimes| -> Vec<Option<String>> {
         times.shapes.iter().map(|shape| shape.error.clone()).collect()
     };
@@ -277,7 +247,7 @@ fn a_failure_of_the_device_ends_the_trying() {
 
     let (sender, hold): (Sender<()>, _) = channel();
     let failure = Failure::ForGood(Mutex::new(Some(hold)));
-    let times = quick(&before_a_convolution(Fails(failure)), &device);
+    let times = quick(&before_a_convolution(failure), &device);
     let errors = errors(&times);
     let [Some(first), Some(second)] = &errors[..] else { panic!("{errors:?}") };
     assert!(first.contains("copy to the host"), "{first}");

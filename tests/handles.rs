@@ -61,8 +61,14 @@ fn memory_of_another_opening_is_refused() {
             plain.replay_from(&ours, layer).unwrap();
             check(plain.replay_from(&theirs, layer), words);
         }
-        check(plain.forward_region(&theirs, layer, whole), words);
+        // A pass that was refused isn't the clean run that boxes need after the replay before it.
         let undo = &mut Undo::default();
+        let stale = plain.replay_image(&ours, layer, 0, &[model.logits], undo).unwrap_err();
+        assert!(stale.to_string().contains("needs a clean run"), "{stale}");
+        check(plain.forward(&theirs), words);
+        let stale = plain.replay_image(&ours, layer, 0, &[model.logits], undo).unwrap_err();
+        assert!(stale.to_string().contains("needs a clean run"), "{stale}");
+        check(plain.forward_region(&theirs, layer, whole), words);
         check(plain.replay_image(&theirs, layer, 0, &[model.logits], undo).map(drop), words);
         check(plain.golden_box(&theirs, layer, whole, &mut Vec::new()), words);
         let flip = BitMasks::flip(1);
@@ -81,7 +87,7 @@ fn memory_of_another_opening_is_refused() {
         check(training.update(&mut ours, &mut optimizer), words);
         check(ours.average(&theirs, 0.5), words);
     }
-    assert_eq!(refused, 2 * 12);
+    assert_eq!(refused, 2 * 13);
     // The CPU's handles have no queue.
     let mut native = execution(&model, &Device::cpu(), PlanKind::Infer);
     native.forward(&weights(&model, &cpu, false)).unwrap();

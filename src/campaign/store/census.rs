@@ -122,8 +122,11 @@ impl Census {
     /// # Errors
     /// Those of [`Census::check_store`]; a census there that is whole or another one; what the disk says.
     pub fn save(&self, path: &Path, manifest: &CensusManifest) -> Result<()> {
-        let made = if path.exists() { None } else { Some(file::create(path)?) };
-        let connection = made.map_or_else(|| file::lock(path), Ok)?;
+        // Beside a campaign that has come in the meantime, too.
+        let connection = match file::create(path) {
+            Err(_) if path.exists() => file::lock(path)?,
+            made => made?,
+        };
         let is_new = file::is_new(path, &connection)?;
         if !is_new {
             file::check(path, &connection)?;

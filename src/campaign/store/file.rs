@@ -85,8 +85,8 @@ pub fn open(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// SQLite says no more than that it can't open a file. To open and close it here would end the locks that
-/// this process holds on it.
+/// Refuses what is no file by its name: SQLite says no more than that it can't open it, and to open and close it
+/// here would end the locks that this process holds on it.
 fn require_file(path: &Path) -> Result<()> {
     let about = std::fs::metadata(path).map_err(|source| Error::io(path, source))?;
     if about.is_file() {
