@@ -14,6 +14,7 @@ mod decode;
 mod folder;
 mod jpeg;
 mod loader;
+mod numbering;
 pub mod portable;
 pub mod transform;
 
@@ -22,6 +23,7 @@ pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
 pub use folder::{ImageFolder, open_held_out, open_split, open_train};
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
+pub use numbering::Numbering;
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +56,6 @@ impl Image8 {
     }
 }
 
-/// A class of a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassInfo {
-    /// The folder's name, a WordNet id for ImageNet.
-    pub id: String,
-    /// What people call it; the id where no class list says better.
-    pub name: String,
-    /// Its row in the class list, and so in text features that were made from that list.
-    pub index: Option<usize>,
-}
-
 /// A labelled set of images in a fixed order.
 pub trait Dataset: Send + Sync {
     /// Number of images.
@@ -76,7 +67,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The classes, in the order that labels count.
-    fn classes(&self) -> &[ClassInfo];
+    fn classes(&self) -> &[ClassEntry];
 
     /// The class of image `i`, below `classes().len()`. Panics if `i` is out of range.
     fn label(&self, i: usize) -> usize;
