@@ -6,6 +6,7 @@
 
 mod archive;
 pub(crate) mod atomic;
+mod json_keys;
 mod npy;
 mod pickle;
 mod safetensors;

@@ -7,6 +7,7 @@ use safetensors::{Dtype as FileDtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
+use super::json_keys;
 use super::stored::Stored;
 use super::tensor::{Dtype, TensorView, element_count};
 use super::{Contents, Parsed, quote};
@@ -29,6 +30,9 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             "the safetensors file is truncated: its header takes {stated} bytes, {} are there",
             bytes.len() - 8
         ));
+    }
+    if let Some(key) = json_keys::repeated(header_bytes(bytes)) {
+        return Err(format!("its header has the key {} twice", quote(&key)));
     }
     // Checks that the tensors fill the rest of the file, each with its own bytes.
     SafeTensors::deserialize(bytes).map_err(broken)?;
@@ -55,6 +59,12 @@ pub(super) fn header_len(bytes: &[u8]) -> Option<u64> {
     let len = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
     // 100 MB is the limit that the format itself sets.
     (bytes.get(8) == Some(&b'{') && len <= 100_000_000).then_some(len)
+}
+
+/// The header's bytes, none where it reaches beyond the file.
+fn header_bytes(bytes: &[u8]) -> &[u8] {
+    let end = header_len(bytes).and_then(|len| usize::try_from(len).ok()?.checked_add(8));
+    end.and_then(|end| bytes.get(8..end)).unwrap_or_default()
 }
 
 /// Writes `tensors` and `metadata` as a safetensors file, readable by every other reader of the

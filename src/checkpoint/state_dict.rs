@@ -143,7 +143,7 @@ fn no_tensors(arena: &Arena<'_>, root: Value<'_>) -> String {
 
 /// Where a tensor lies in the file.
 fn locate<'a>(tensor: &TensorRef<'a>, storages: &impl Storages<'a>) -> Parsed<Stored> {
-    let TensorRef { storage, offset, shape, strides } = tensor;
+    let TensorRef { storage, offset, shape, strides, negated } = tensor;
     let outside = || format!("shape {shape:?} reaches outside its storage");
     let bytes = storages.find(storage)?;
     let bytes = match storage.view {
@@ -151,7 +151,8 @@ fn locate<'a>(tensor: &TensorRef<'a>, storages: &impl Storages<'a>) -> Parsed<St
         Some((first, len)) => part(bytes, storage.dtype.size(), first, len).ok_or_else(outside)?,
     };
     let big_endian = storages.big_endian();
-    Stored::strided(storage.dtype, shape, strides, bytes, *offset, big_endian).ok_or_else(outside)
+    let stored = Stored::strided(storage.dtype, shape, strides, bytes, *offset, big_endian);
+    Ok(stored.ok_or_else(outside)?.negated(*negated))
 }
 
 /// `len` elements of `size` bytes from element `first` of `whole`.

@@ -184,7 +184,7 @@ fn mutated_checkpoints_are_read_or_refused_in_bounded_time_and_memory() {
     let zips = of_kind(|bytes| bytes.starts_with(b"PK"));
     let legacy = of_kind(|bytes| bytes.starts_with(&[0x80, 2]));
     let tensors = of_kind(|bytes| bytes.get(8) == Some(&b'{'));
-    assert_eq!((zips.len(), legacy.len(), tensors.len()), (12, 2, 2));
+    assert_eq!((zips.len(), legacy.len(), tensors.len()), (13, 3, 2));
 
     let mut tally = Tally::default();
     for n in 0..ZIPS {
