@@ -8,6 +8,7 @@ mod mutations;
 mod names;
 mod npy;
 mod repeated;
+mod select;
 mod writing;
 
 use std::collections::BTreeMap;

@@ -103,6 +103,11 @@ impl Stored {
         &self.shape
     }
 
+    /// The element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
     /// Bytes of the decoded values; none where they overflow.
     pub fn decoded_len(&self) -> Option<usize> {
         element_count(&self.shape)?.checked_mul(self.dtype.size())

@@ -6,11 +6,12 @@ use std::ops::Range;
 use super::Parsed;
 use super::archive::Archive;
 use super::pickle::{self, Budget, StorageRef};
+use super::select::Wanted;
 use super::state_dict::{self, Storages};
 use super::{Contents, quote};
 
 /// The tensors of a zip `.pth` file. Errors are half sentences about the file.
-pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents> {
     let archive = Archive::parse(bytes)?;
     let folder = root_folder(&archive)?;
     let data = archive
@@ -29,7 +30,7 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
     let mut budget = Budget::for_file(bytes.len());
     let pickle = pickle::read(data, 0, &mut budget)?;
     let storages = Entries { archive: &archive, folder, big_endian };
-    state_dict::contents(&pickle, &storages, bytes.len(), &mut budget)
+    state_dict::contents(&pickle, &storages, bytes.len(), &mut budget, wanted)
 }
 
 /// The versions of the archive's format that PyTorch reads. Its other notes (`.format_version`,

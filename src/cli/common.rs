@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 use crate::campaign::bootstrap::Unit;
 use crate::campaign::interval::{Confidence, RateInterval};
 use crate::campaign::statistics::Intervals;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::WeightsKind;
 use crate::data::ClassList;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
-use crate::models::{Model, ModelFile, detect_head, load_state};
+use crate::models::{Model, ModelFile, detect_head, load_state, open_checkpoint};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 use crate::report::Format;
@@ -110,6 +110,10 @@ pub struct ModelArgs {
     /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
     #[arg(long)]
     pub checkpoint: PathBuf,
+    /// Of a checkpoint that holds weights and their moving average, which to read: plain or ema. If
+    /// absent, the plain ones where there are any, and a line says so
+    #[arg(long, value_name = "KIND")]
+    pub weights: Option<WeightsKind>,
     /// Height and width of the images; the model file's if absent. With another, the shorter side
     /// is resized to it and nothing but the longer side is cut
     #[arg(long)]
@@ -121,7 +125,8 @@ pub struct Loaded {
     pub file: ModelFile,
     pub model: Model,
     pub weights: Weights,
-    /// SHA-256 of the checkpoint's file.
+    /// SHA-256 of the checkpoint's file; `:ema` behind it where the moving average was read though the
+    /// file holds plain weights, too.
     pub sha256: String,
 }
 
@@ -130,12 +135,19 @@ impl ModelArgs {
     pub fn load(&self, device: &Device) -> Result<Loaded> {
         let file = ModelFile::open(&self.model)?;
         let image_size = self.image_size.unwrap_or(file.input.size);
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let checkpoint = open_checkpoint(&self.checkpoint, &file, self.weights)?;
+        if let Some(note) = checkpoint.note() {
+            eprintln!("flipside: {note}");
+        }
         let (head, classes) = detect_head(&checkpoint, &file)?;
         let model = Model::new(&file, head, classes, image_size, 0.0)?;
         let mut weights = Weights::new(&model.tape, device, false)?;
         load_state(&model, &mut weights, &checkpoint)?;
-        Ok(Loaded { file, model, weights, sha256: file_sha256(&self.checkpoint)? })
+        let mut sha256 = file_sha256(&self.checkpoint)?;
+        if checkpoint.chosen_of_both() == Some(WeightsKind::Ema) {
+            sha256.push_str(":ema");
+        }
+        Ok(Loaded { file, model, weights, sha256 })
     }
 }
 
@@ -314,6 +326,17 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 /// Prints a value as JSON.
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
+}
+
+/// Refuses a name for a safetensors file that says that another kind is in it.
+pub fn check_safetensors_name(path: &Path) -> Result<()> {
+    match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{}: what is written is a safetensors file, whose name should end in .safetensors",
+            path.display()
+        ))),
+    }
 }
 
 /// Makes a folder for results.

@@ -13,12 +13,14 @@ mod resnet;
 pub mod state;
 mod swin_v2;
 mod vgg;
+mod whose;
 
 use std::sync::Arc;
 
 pub use dialect::Dialect;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, set_head_rows};
+pub use whose::open_checkpoint;
 
 use crate::nn::{Builder, Head, LastLayer};
 use crate::ops::cross_entropy::CrossEntropy;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use flipside::checkpoint::Checkpoint;
 
-use super::forge;
+use super::forge::{self, Entry, dict};
 
 fn refusal(bytes: impl Into<Vec<u8>>) -> String {
     Checkpoint::parse(Path::new("twice"), bytes).unwrap_err().to_string()
@@ -49,4 +49,24 @@ fn entries_of_a_zip_archive() {
     assert!(error.contains("two entries named `a/data/0`"), "{error}");
     let file = forge::zip(&[("a/data.pkl", &pickle), ("b/data.pkl", &pickle)], false);
     assert!(refusal(file).contains("two checkpoints, in `a` and in `b`"));
+}
+
+#[test]
+fn keys_of_a_pickled_dict() {
+    for twice in [
+        dict([("w", Entry::Value(1.0)), ("w", Entry::Value(2.0))]),
+        dict([("model", dict([("v", Entry::Value(1.0)), ("v", Entry::Value(2.0))]))]),
+        dict([
+            ("model", forge::values("", &["w"], 1.0)),
+            ("model", forge::values("", &["w"], 2.0)),
+        ]),
+    ] {
+        let error = refusal(forge::checkpoint(&twice));
+        assert!(error.contains("twice"), "{error}");
+    }
+    // A tensor whose place another value takes.
+    let tensor = forge::tensor("FloatStorage", 1, 0, &[1], &[1]);
+    let pickle =
+        [b"\x80\x02}(X\x01\0\0\0w", &tensor[2..tensor.len() - 1], b"X\x01\0\0\0wNu."].concat();
+    assert!(refusal(forge::pth(&pickle, &[0; 4], "little")).contains("`w` twice"));
 }

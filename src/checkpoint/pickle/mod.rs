@@ -5,7 +5,7 @@ mod machine;
 mod rebuild;
 mod value;
 
-pub(super) use value::{Arena, Node, StorageRef, TensorRef, Value};
+pub(super) use value::{Arena, Node, NodeId, StorageRef, TensorRef, Value};
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
