@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::common::{ModelArgs, RunArgs, file_sha256, print, print_json};
+use super::common::{ModelArgs, RunArgs, check_safetensors_name, file_sha256, print, print_json};
 use crate::models::save_state;
 
 /// Check that a checkpoint fits a model, and write it as safetensors
 ///
 /// The state dict is found wherever the file has it, and comes out bare, in f32, under the names and
 /// shapes that PyTorch's model has: load_state_dict(load_file(OUT), strict=True) takes it. A file that
-/// doesn't fit is refused, with every key that is missing, unexpected or of another shape.
+/// doesn't fit is refused: the error counts the keys that are missing, unexpected or of another shape,
+/// and says whose weights they look like.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The safetensors file to write; one that is there is replaced, whole or not at all
+    /// The file to write, .safetensors; one that is there is replaced, whole or not at all
     #[arg(long)]
     out: PathBuf,
     #[command(flatten)]
@@ -22,6 +23,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    check_safetensors_name(&args.out)?;
     let device = args.run.start()?;
     let loaded = args.model.load(&device)?;
     let model = &loaded.model;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, class_list, file_sha256, print, print_json};
+use super::common::{RunArgs, check_safetensors_name, class_list, file_sha256, print, print_json};
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
 use crate::device::Device;
@@ -87,6 +87,7 @@ fn parse_activation(text: &str) -> std::result::Result<Activation, String> {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.out.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
     let classes = class_list(args.classes.as_deref())?;
     match (args, classes) {

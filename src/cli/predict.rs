@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
+use super::common::{
+    Loaded, ModelArgs, RunArgs, check_safetensors_name, class_list, print, print_json,
+};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
 use crate::data::transform::{EvalTransform, Transform};
@@ -55,6 +57,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.logits.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
     let loaded = args.model.load(&device)?;
     let (names, pixels) = match &args.input {
