@@ -1,11 +1,14 @@
 //! Checkpoints: what PyTorch writes is read, what is written is read again.
 
+mod arguments;
 mod damage;
 pub mod forge;
 mod hostile;
 mod mutations;
 mod names;
 mod npy;
+mod repeated;
+mod select;
 mod writing;
 
 use std::collections::BTreeMap;
@@ -30,7 +33,7 @@ fn write(path: &Path, checkpoint: &Checkpoint, metadata: &BTreeMap<String, Strin
 }
 
 /// The fixtures that open.
-const READABLE: [&str; 14] = [
+const READABLE: [&str; 16] = [
     "state_dict.pth",
     "legacy.pth",
     "bare.pth",
@@ -45,6 +48,8 @@ const READABLE: [&str; 14] = [
     "torchvision_training.pth",
     "focalnet_training.pth",
     "timm_training.pth",
+    "negated.pth",
+    "negated_legacy.pth",
 ];
 
 /// Names and shapes of the oracle's tiny model.

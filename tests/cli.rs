@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Deref;
 
 use flipside::campaign::Run;
-use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
+use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use flipside::device::Compute;
 
 use crate::program::{Folder, MODEL};
@@ -58,6 +58,49 @@ impl Place {
 const TRAIN: &str = "train --model tiny.toml --data data --quiet";
 const GUIDED: &str = "--model tiny.toml --checkpoint guided/model.safetensors";
 
+/// A file that holds weights and, as their average, others: `converted` is what the former become.
+fn averages(place: &Place, converted: &[u8]) {
+    let plain = Checkpoint::open(&place.at("once.safetensors")).unwrap();
+    let mut tensors: Vec<(String, HostTensor)> = Vec::new();
+    for (name, tensor) in plain.iter() {
+        tensors.push((format!("model.{name}"), tensor.clone()));
+        // All biases are 1 in the average.
+        let average = match name.ends_with("bias") {
+            true => {
+                let ones = TensorData::F32(vec![1.0; tensor.data.len()]);
+                HostTensor::new(tensor.shape, ones).unwrap()
+            }
+            false => tensor,
+        };
+        tensors.push((format!("ema.module.{name}"), average));
+    }
+    let views = tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    write_safetensors(&place.at("both.safetensors"), views, &Default::default()).unwrap();
+    let by = |flags: &str| {
+        let words = format!("convert --model tiny.toml --checkpoint both.safetensors {flags}");
+        let output = place.run(&format!("{words} --out read.safetensors --json"));
+        assert!(output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (fs::read(place.at("read.safetensors")).unwrap(), said, json["checkpoint_sha256"].clone())
+    };
+    let (bytes, said, sha256) = by("");
+    assert_eq!(bytes, converted);
+    assert!(said.contains("plain weights") && said.contains("--weights ema"), "{said}");
+    assert_eq!(by("--weights plain"), (bytes, said, sha256.clone()));
+    let (_, said, ema_sha256) = by("--weights ema");
+    assert!(said.contains("moving average") && said.contains("`ema.module`"), "{said}");
+    // A campaign on the one isn't continued on the other.
+    assert_eq!(ema_sha256, format!("{}:ema", sha256.as_str().unwrap()));
+    let read = Checkpoint::open(&place.at("read.safetensors")).unwrap();
+    assert!(read.f32("backbone.fc.bias", &[8]).unwrap() == [1.0; 8]);
+    place.fails(
+        "eval --model tiny.toml --checkpoint once.safetensors --data data/val --weights ema",
+        1,
+        &["once.safetensors", "averaged weights", "--weights ema"],
+    );
+}
+
 /// GoldenEye's protocol, on both devices and resumed, and what it refuses.
 fn goldeneye(place: &Place) {
     let by = format!("inject {GUIDED} --data data --injections 20 --quiet --protocol goldeneye");
@@ -103,6 +146,13 @@ fn train_evaluate_predict_inject_compare() {
     place.done("convert --model tiny.toml --checkpoint once.safetensors --out twice.safetensors");
     let bytes = |name: &str| fs::read(place.at(name)).unwrap();
     assert_eq!(bytes("once.safetensors"), bytes("twice.safetensors"));
+    for (command, out) in [("convert", "--out"), ("predict --input x.safetensors", "--logits")] {
+        for name in ["no.pth", "no"] {
+            let words = format!("{command} {GUIDED} {out} {name}");
+            place.fails(&words, 2, &[name, "should end in .safetensors"]);
+        }
+    }
+    averages(&place, &bytes("once.safetensors"));
     place.fails(
         "convert --model resnet_small --checkpoint once.safetensors --out no.safetensors",
         1,

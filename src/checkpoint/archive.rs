@@ -57,7 +57,9 @@ impl<'a> Archive<'a> {
         for _ in 0..count {
             let (name, entry, next) =
                 read_entry(bytes, at).ok_or_else(|| broken("its directory can't be read"))?;
-            entries.insert(name, entry);
+            if entries.insert(name, entry).is_some() {
+                return Err(format!("the zip archive has two entries named {}", quote(name)));
+            }
             at = next;
         }
         Ok(Archive { bytes, entries, checked: RefCell::default(), served: Cell::new(0) })

@@ -6,9 +6,12 @@
 
 mod archive;
 pub(crate) mod atomic;
+mod json_keys;
 mod npy;
 mod pickle;
 mod safetensors;
+mod search;
+mod select;
 mod state_dict;
 mod stored;
 mod suggest;
@@ -21,11 +24,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::select::Choice;
 use self::stored::{Bytes, Stored};
 use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
+pub use self::select::{Fit, Wanted, WeightsKind};
 pub(crate) use self::tensor::f16_to_f32;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
 
@@ -38,6 +43,7 @@ struct Contents {
     tensors: Vec<(String, Stored)>,
     metadata: BTreeMap<String, String>,
     wrappers: Vec<String>,
+    choice: Option<Choice>,
 }
 
 /// The named tensors of a file, in the file's order. The file stays mapped into memory; a tensor is
@@ -50,6 +56,7 @@ pub struct Checkpoint {
     places: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
     wrappers: Vec<String>,
+    choice: Option<Choice>,
 }
 
 impl Checkpoint {
@@ -58,7 +65,8 @@ impl Checkpoint {
     ///
     /// The object in a `.pth` file may be a bare tensor (it is then named `tensor`), a state dict,
     /// or a dict that holds one under `model`, `state_dict`, `module` or `model_ema`, in this
-    /// order. A `module.` that every key starts with is dropped. Parameters are tensors; what isn't a
+    /// order, or under a rarer name of the kind. A `module.` that every key starts with is dropped, in
+    /// safetensors, too, and so is an `_orig_mod` anywhere. Parameters are tensors; what isn't a
     /// tensor is left out. Checksums are checked here, once.
     ///
     /// # Errors
@@ -66,20 +74,22 @@ impl Checkpoint {
     /// [`Error::Io`] when the file can't be read, [`Error::File`] when it isn't a checkpoint, is
     /// damaged, or asks for a class or function beyond the few that describe tensors.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        // Asked before opening: opening a pipe would wait for its writer.
-        let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
-        if about.is_dir() {
-            return Err(Error::file(path, "is a directory, not a checkpoint file"));
-        }
-        if !about.is_file() {
-            return Err(Error::file(path, "isn't a regular file"));
-        }
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: the mapping is private to this process and only read. What no reader of mapped
-        // files can rule out is another process that rewrites this one meanwhile; writers here
-        // rename whole files into place, which leaves a mapped one as it was.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        Checkpoint::over(path, Bytes::Mapped(map))
+        Checkpoint::open_for(path, None)
+    }
+
+    /// Reads the weights that are wanted out of a file, wherever they stand: as
+    /// [`open`](Checkpoint::open), but in whatever dicts and under whatever shared first parts of names
+    /// they are. Where nothing fits, it gives what [`open`](Checkpoint::open) would, if anything.
+    ///
+    /// # Errors
+    /// As [`open`](Checkpoint::open); and where several sets of tensors fit, with where they stand, or
+    /// none of the kind that is asked for does.
+    pub fn open_fitting(path: &Path, wanted: &Wanted<'_>) -> Result<Checkpoint> {
+        Checkpoint::open_for(path, Some(wanted))
+    }
+
+    fn open_for(path: &Path, wanted: Option<&Wanted<'_>>) -> Result<Checkpoint> {
+        Checkpoint::over(path, map(path)?, wanted)
     }
 
     /// Reads a checkpoint that is in memory already; `path` is what errors call it.
@@ -88,18 +98,30 @@ impl Checkpoint {
     ///
     /// As [`open`](Checkpoint::open), less those of the file system.
     pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<Checkpoint> {
-        Checkpoint::over(path, Bytes::InMemory(bytes.into()))
+        Checkpoint::over(path, Bytes::InMemory(bytes.into()), None)
     }
 
-    fn over(path: &Path, bytes: Bytes) -> Result<Checkpoint> {
+    /// As [`open_fitting`](Checkpoint::open_fitting), of bytes that are in memory already.
+    ///
+    /// # Errors
+    /// As there, less those of the file system.
+    pub fn parse_fitting(
+        path: &Path,
+        bytes: impl Into<Vec<u8>>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Checkpoint> {
+        Checkpoint::over(path, Bytes::InMemory(bytes.into()), Some(wanted))
+    }
+
+    fn over(path: &Path, bytes: Bytes, wanted: Option<&Wanted<'_>>) -> Result<Checkpoint> {
         if bytes.is_empty() {
             return Err(Error::file(path, "the file is empty"));
         }
-        let contents = read(&bytes).map_err(|detail| Error::file(path, detail))?;
-        let Contents { tensors, metadata, wrappers } = contents;
+        let contents = read(&bytes, wanted).map_err(|detail| Error::file(path, detail))?;
+        let Contents { tensors, metadata, wrappers, choice } = contents;
         let places = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
         let (path, bytes) = (path.to_path_buf(), Arc::new(bytes));
-        Ok(Checkpoint { path, bytes, tensors, places, metadata, wrappers })
+        Ok(Checkpoint { path, bytes, tensors, places, metadata, wrappers, choice })
     }
 
     /// The file that this was read from.
@@ -137,9 +159,21 @@ impl Checkpoint {
         &self.metadata
     }
 
-    /// The entries of a `.pth` file that were gone through to reach the tensors, `["model"]` say.
+    /// The entries of a `.pth` file, and the first parts of names, that were gone through to reach the
+    /// tensors, `["model"]` say.
     pub fn wrappers(&self) -> &[String] {
         &self.wrappers
+    }
+
+    /// A sentence on which weights these are, where the file holds a moving average of weights.
+    pub fn note(&self) -> Option<String> {
+        let choice = self.choice.as_ref()?;
+        Some(format!("{}: {}", self.path.display(), choice.note))
+    }
+
+    /// Which weights these are, where the file holds plain ones and their moving average.
+    pub fn chosen_of_both(&self) -> Option<WeightsKind> {
+        self.choice.as_ref().filter(|choice| choice.has_both).map(|choice| choice.kind)
     }
 
     /// The tensor named `key`, contiguous and row-major; an [`Error::File`] that names the file, the
@@ -152,6 +186,16 @@ impl Checkpoint {
     /// [`get`](Checkpoint::get).
     pub fn shape(&self, key: &str) -> Result<&[usize]> {
         Ok(self.stored(key)?.shape())
+    }
+
+    /// The element type of the tensor named `key`; errors as [`get`](Checkpoint::get).
+    pub fn dtype(&self, key: &str) -> Result<Dtype> {
+        Ok(self.stored(key)?.dtype())
+    }
+
+    /// The keys nearest to `key`, quoted, up to three.
+    pub(crate) fn nearest(&self, key: &str) -> Vec<String> {
+        suggest::nearest(key, self.keys())
     }
 
     /// Whether this is a safetensors file.
@@ -169,7 +213,7 @@ impl Checkpoint {
 
     /// There is no tensor `key`; `wanted` says more about it.
     pub(crate) fn missing(&self, key: &str, wanted: &str) -> Error {
-        let near = suggest::nearest(key, self.keys());
+        let near = self.nearest(key);
         let hint = match near.is_empty() {
             true => format!("none of its {} keys is like it", self.len()),
             false => format!("the nearest keys are {}", near.join(", ")),
@@ -209,20 +253,52 @@ impl Checkpoint {
     }
 }
 
+/// The bytes of a file.
+fn map(path: &Path) -> Result<Bytes> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
+    if about.is_dir() {
+        return Err(Error::file(path, "is a directory, not a checkpoint file"));
+    }
+    if !about.is_file() {
+        return Err(Error::file(path, "isn't a regular file"));
+    }
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    // SAFETY: the mapping is private to this process and only read. What no reader of mapped
+    // files can rule out is another process that rewrites this one meanwhile; writers here
+    // rename whole files into place, which leaves a mapped one as it was.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+    Ok(Bytes::Mapped(map))
+}
+
+/// The strings that a safetensors file carries beside its tensors; none in files of other kinds, which aren't
+/// looked into.
+///
+/// # Errors
+/// As [`Checkpoint::open`].
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let bytes = map(path)?;
+    if safetensors::header_len(&bytes).is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let contents = safetensors::read(&bytes, None).map_err(|detail| Error::file(path, detail))?;
+    Ok(contents.metadata)
+}
+
 /// Reads a file of any known format.
-fn read(bytes: &[u8]) -> Parsed<Contents> {
+fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-        return torch_zip::read(bytes);
+        return torch_zip::read(bytes, wanted);
     }
     if safetensors::header_len(bytes).is_some() {
-        return safetensors::read(bytes);
+        return safetensors::read(bytes, wanted);
     }
     if bytes.starts_with(npy::MAGIC) {
         return npy::read(bytes);
     }
     // Protocols from 2 on state themselves first.
     if let [0x80, 2..=5, ..] = bytes {
-        return torch_legacy::read(bytes)
+        return torch_legacy::read(bytes, wanted)
             .map_err(|e| format!("(format before PyTorch 1.6, or a bare pickle) {e}"));
     }
     Err(unknown_kind(bytes))

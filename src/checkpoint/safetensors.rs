@@ -7,6 +7,8 @@ use safetensors::{Dtype as FileDtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use super::atomic;
+use super::json_keys;
+use super::select::{self, Chosen, Group, Wanted};
 use super::stored::Stored;
 use super::tensor::{Dtype, TensorView, element_count};
 use super::{Contents, Parsed, quote};
@@ -17,7 +19,7 @@ use crate::{Error, Result};
 const METADATA_KEY: &str = "__metadata__";
 
 /// The tensors of a safetensors file, in the order of their data.
-pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents> {
     // The crate's sentences quote the header, which may be all of the file.
     let broken = |e: safetensors::SafeTensorError| {
         format!("the safetensors file is broken: {}", shorten(&e.to_string(), 200))
@@ -30,11 +32,14 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             bytes.len() - 8
         ));
     }
+    if let Some(key) = json_keys::repeated(header_bytes(bytes)) {
+        return Err(format!("its header has the key {} twice", quote(&key)));
+    }
     // Checks that the tensors fill the rest of the file, each with its own bytes.
     SafeTensors::deserialize(bytes).map_err(broken)?;
     let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
     let data = 8 + header_len;
-    let mut tensors = Vec::new();
+    let (mut names, mut tensors) = (Vec::new(), Vec::new());
     for name in header.offset_keys() {
         let shown = || quote(&name);
         let about = header.info(&name).ok_or_else(|| format!("tensor {} is missing", shown()))?;
@@ -44,10 +49,22 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
         let (start, end) = about.data_offsets;
         let stored = Stored::packed(dtype, about.shape.clone(), data + start..data + end)
             .ok_or_else(|| format!("tensor {}: its shape doesn't fit its data", shown()))?;
-        tensors.push((name, stored));
+        names.push(name);
+        tensors.push(stored);
     }
+    let named = names.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
+    let chosen = select::choose(&[Group { path: Vec::new(), tensors: named }], wanted)?;
+    // The group at the top is always found.
+    let Some(Chosen { wrappers, tensors: named, choice }) = chosen else {
+        return Err("the safetensors file holds no tensors".into());
+    };
+    let mut tensors: Vec<Option<Stored>> = tensors.into_iter().map(Some).collect();
+    let tensors = named
+        .into_iter()
+        .filter_map(|(name, place)| Some((name, tensors[place].take()?)))
+        .collect();
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(Contents { tensors, metadata, ..Contents::default() })
+    Ok(Contents { tensors, metadata, wrappers, choice })
 }
 
 /// The length of the JSON header, when the file starts as a safetensors file does.
@@ -55,6 +72,12 @@ pub(super) fn header_len(bytes: &[u8]) -> Option<u64> {
     let len = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
     // 100 MB is the limit that the format itself sets.
     (bytes.get(8) == Some(&b'{') && len <= 100_000_000).then_some(len)
+}
+
+/// The header's bytes, none where it reaches beyond the file.
+fn header_bytes(bytes: &[u8]) -> &[u8] {
+    let end = header_len(bytes).and_then(|len| usize::try_from(len).ok()?.checked_add(8));
+    end.and_then(|end| bytes.get(8..end)).unwrap_or_default()
 }
 
 /// Writes `tensors` and `metadata` as a safetensors file, readable by every other reader of the

@@ -1,16 +1,14 @@
 //! From a pickled object to named tensors: finds the state dict, and where its tensors lie.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::Parsed;
-use super::pickle::{Arena, Budget, Pickle, StorageRef, TensorRef, Value};
+use super::pickle::{Arena, Budget, NodeId, Pickle, StorageRef, TensorRef, Value};
+use super::search;
+use super::select::{self, Chosen, Group, MOST_DEEP, Wanted};
 use super::stored::Stored;
 use super::{Contents, quote};
-
-/// The entries of a training checkpoint under which weights are looked for, the first that
-/// holds tensors being taken.
-const WRAPPERS: [&str; 4] = ["model", "state_dict", "module", "model_ema"];
 
 /// The name of the only tensor of a file that holds no names.
 const BARE_NAME: &str = "tensor";
@@ -23,18 +21,20 @@ pub(super) trait Storages<'a> {
     fn big_endian(&self) -> bool;
 }
 
-/// The tensors of a pickled object: a bare tensor, a state dict, or a dict that wraps one.
+/// The tensors of a pickled object: a bare tensor, a state dict, or a dict that wraps some, of which
+/// the `wanted` are taken.
 pub(super) fn contents<'a>(
     pickle: &Pickle<'a>,
     storages: &impl Storages<'a>,
     file_len: usize,
     budget: &mut Budget,
+    wanted: Option<&Wanted<'_>>,
 ) -> Parsed<Contents> {
     let arena = &pickle.arena;
     // Strides of zero and shared storages let a small file describe huge tensors: allow for
     // honest sharing, and no more.
     let mut decoded_left = file_len.saturating_mul(16).saturating_add(1 << 20);
-    let mut take = |name: &str, tensor: &TensorRef<'a>| {
+    let mut take = |name: &str, tensor: &TensorRef<'a>, budget: &mut Budget| {
         budget.charge(3 * name.len() + 16 * tensor.shape.len() + 256)?;
         let about = |e: String| format!("tensor {}: {e}", quote(name));
         let stored = locate(tensor, storages).map_err(about)?;
@@ -47,79 +47,93 @@ pub(super) fn contents<'a>(
     };
     if let Some(tensor) = arena.tensor(pickle.root) {
         return Ok(Contents {
-            tensors: vec![(BARE_NAME.into(), take(BARE_NAME, tensor)?)],
+            tensors: vec![(BARE_NAME.into(), take(BARE_NAME, tensor, budget)?)],
             ..Contents::default()
         });
     }
-    let (dict, wrappers) = unwrap(arena, pickle.root);
-    let named = named_tensors(arena, dict)?;
-    if named.is_empty() {
-        return Err(no_tensors(arena, pickle.root));
-    }
-    let prefix = if in_wrapper_module(&named) { "module." } else { "" };
+    let groups = groups(arena, pickle.root, budget)?;
+    let chosen = select::choose(&groups, wanted)?;
+    let Chosen { wrappers, tensors: named, choice } =
+        chosen.ok_or_else(|| no_tensors(arena, pickle.root))?;
     let mut tensors = Vec::with_capacity(named.len());
     for (name, tensor) in named {
-        // A weight average counts its steps beside the `module.` that it wraps.
-        if let Some(name) = name.strip_prefix(prefix) {
-            tensors.push((name.to_string(), take(name, tensor)?));
-        }
-    }
-    Ok(Contents { tensors, wrappers, ..Contents::default() })
-}
-
-/// Goes down through the wrappers around a state dict; the names passed are returned with it.
-fn unwrap<'a>(arena: &Arena<'a>, root: Value<'a>) -> (Value<'a>, Vec<String>) {
-    let (mut value, mut passed) = (root, Vec::new());
-    // Two levels are seen in the wild; the bound ends a dict that contains itself.
-    while passed.len() < 4 {
-        let inner = WRAPPERS.iter().find_map(|&name| {
-            let inner = lookup(arena, value, name)?;
-            let pairs = arena.dict(inner)?;
-            let wrapped = |&(key, value): &(Value<'a>, Value<'a>)| {
-                let wrapper = matches!(key, Value::Str(key) if WRAPPERS.contains(&key));
-                arena.tensor(value).is_some() || (wrapper && arena.dict(value).is_some())
-            };
-            pairs.iter().any(wrapped).then_some((name, inner))
-        });
-        let Some((name, inner)) = inner else { break };
-        passed.push(name.to_string());
-        value = inner;
-    }
-    (value, passed)
-}
-
-fn lookup<'a>(arena: &Arena<'a>, dict: Value<'a>, name: &str) -> Option<Value<'a>> {
-    let pairs = arena.dict(dict)?;
-    let found = pairs.iter().rev().find(|(key, _)| matches!(key, Value::Str(k) if *k == name));
-    found.map(|&(_, value)| value)
-}
-
-/// The tensors of a dict in its order. Entries that aren't tensors (an epoch) are left out; a
-/// tensor without a name is an error, never skipped.
-fn named_tensors<'b, 'a>(
-    arena: &'b Arena<'a>,
-    dict: Value<'a>,
-) -> Parsed<Vec<(&'a str, &'b TensorRef<'a>)>> {
-    let mut named: Vec<(&'a str, &'b TensorRef<'a>)> = Vec::new();
-    let mut places = HashMap::new();
-    for &(key, value) in arena.dict(dict).unwrap_or(&[]) {
-        let Some(tensor) = arena.tensor(value) else { continue };
-        let Value::Str(name) = key else {
+        let Named { tensor, key } = tensor;
+        if !matches!(key, Value::Str(_)) {
             return Err(format!("it holds a tensor under {} instead of a name", arena.kind(key)));
-        };
-        let place = *places.entry(name).or_insert(named.len());
-        match named.get_mut(place) {
-            Some(earlier) => *earlier = (name, tensor),
-            None => named.push((name, tensor)),
         }
+        let stored = take(&name, tensor, budget)?;
+        tensors.push((name, stored));
     }
-    Ok(named)
+    Ok(Contents { tensors, wrappers, choice, ..Contents::default() })
 }
 
-/// Whether the names are those of a DataParallel model, or of an average over a model.
-fn in_wrapper_module(named: &[(&str, &TensorRef<'_>)]) -> bool {
-    named.iter().any(|(name, _)| name.starts_with("module."))
-        && named.iter().all(|(name, _)| name.starts_with("module.") || *name == "n_averaged")
+/// A tensor in a dict, with its key.
+#[derive(Clone, Copy)]
+struct Named<'b, 'a> {
+    key: Value<'a>,
+    tensor: &'b TensorRef<'a>,
+}
+
+impl PartialEq for Named<'_, '_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensor == other.tensor
+    }
+}
+
+/// So often is a dict that several others hold gone through.
+const MOST_VISITS: u8 = 4;
+/// Bytes of memory for an entry of a dict that is gone through: its key in a set, its tensor's place, the
+/// name in the groups and in what is chosen of them.
+const ENTRY: usize = 256;
+
+/// The dicts that hold tensors, the outer ones first. Entries that aren't tensors (an epoch) are
+/// left out, and so is all that an optimiser keeps.
+fn groups<'b, 'a>(
+    arena: &'b Arena<'a>,
+    root: Value<'a>,
+    budget: &mut Budget,
+) -> Parsed<Vec<Group<'a, Named<'b, 'a>>>> {
+    let mut groups = Vec::new();
+    let mut visits: HashMap<NodeId, u8> = HashMap::new();
+    let mut queue = VecDeque::from([(root, Vec::new())]);
+    while let Some((value, path)) = queue.pop_front() {
+        let (Some(pairs), Value::Node(id)) = (arena.dict(value), value) else { continue };
+        let count = visits.entry(id).or_default();
+        if *count == MOST_VISITS {
+            continue;
+        }
+        *count += 1;
+        budget.charge(ENTRY * (pairs.len() + 1))?;
+        let mut keys = HashSet::with_capacity(pairs.len());
+        let (mut tensors, mut has_unnamed) = (Vec::new(), false);
+        for &(key, value) in pairs {
+            let name = match key {
+                Value::Str(name) if !keys.insert(name) => {
+                    return Err(format!("it holds a dict with the key {} twice", quote(name)));
+                }
+                Value::Str(name) => name,
+                _ => "",
+            };
+            if let Some(tensor) = arena.tensor(value) {
+                // One tensor without a name stands for all: it is refused where it is taken.
+                let is_unnamed = !matches!(key, Value::Str(_));
+                if !(is_unnamed && has_unnamed) {
+                    tensors.push((name, Named { key, tensor }));
+                }
+                has_unnamed |= is_unnamed;
+            } else if arena.dict(value).is_some()
+                && path.len() < MOST_DEEP
+                && !name.is_empty()
+                && !search::is_training_state(name)
+            {
+                queue.push_back((value, [&path[..], &[name]].concat()));
+            }
+        }
+        if !tensors.is_empty() {
+            groups.push(Group { path, tensors });
+        }
+    }
+    Ok(groups)
 }
 
 fn no_tensors(arena: &Arena<'_>, root: Value<'_>) -> String {
@@ -143,7 +157,7 @@ fn no_tensors(arena: &Arena<'_>, root: Value<'_>) -> String {
 
 /// Where a tensor lies in the file.
 fn locate<'a>(tensor: &TensorRef<'a>, storages: &impl Storages<'a>) -> Parsed<Stored> {
-    let TensorRef { storage, offset, shape, strides } = tensor;
+    let TensorRef { storage, offset, shape, strides, negated } = tensor;
     let outside = || format!("shape {shape:?} reaches outside its storage");
     let bytes = storages.find(storage)?;
     let bytes = match storage.view {
@@ -151,7 +165,8 @@ fn locate<'a>(tensor: &TensorRef<'a>, storages: &impl Storages<'a>) -> Parsed<St
         Some((first, len)) => part(bytes, storage.dtype.size(), first, len).ok_or_else(outside)?,
     };
     let big_endian = storages.big_endian();
-    Stored::strided(storage.dtype, shape, strides, bytes, *offset, big_endian).ok_or_else(outside)
+    let stored = Stored::strided(storage.dtype, shape, strides, bytes, *offset, big_endian);
+    Ok(stored.ok_or_else(outside)?.negated(*negated))
 }
 
 /// `len` elements of `size` bytes from element `first` of `whole`.

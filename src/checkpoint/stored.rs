@@ -34,6 +34,8 @@ pub(super) struct Stored {
     /// The bytes from the first element to the end of the last.
     span: Range<usize>,
     big_endian: bool,
+    /// Whether the values are the negatives of what is stored.
+    negated: bool,
 }
 
 /// How the elements follow each other.
@@ -55,6 +57,7 @@ impl Stored {
             layout,
             span: bytes,
             big_endian: false,
+            negated: false,
         })
     }
 
@@ -86,12 +89,23 @@ impl Stored {
             layout,
             span,
             big_endian,
+            negated: false,
         })
+    }
+
+    /// The same tensor, or the one of the negative values.
+    pub fn negated(self, negated: bool) -> Stored {
+        Stored { negated, ..self }
     }
 
     /// The dimensions, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Bytes of the decoded values; none where they overflow.
@@ -102,7 +116,7 @@ impl Stored {
     /// Decodes the tensor out of `file`, contiguous and row-major.
     pub fn read(&self, file: &[u8]) -> HostTensor {
         let bytes = &file[self.span.clone()];
-        let data = match (&self.layout, self.big_endian) {
+        let mut data = match (&self.layout, self.big_endian) {
             (Layout::RowMajor, false) => TensorData::from_bytes(self.dtype, bytes),
             (Layout::RowMajor, true) => {
                 let places = 0..bytes.len() / self.dtype.size();
@@ -113,6 +127,9 @@ impl Stored {
                 TensorData::gather(self.dtype, bytes, big_endian, places)
             }
         };
+        if self.negated {
+            data.negate();
+        }
         HostTensor { shape: self.shape.clone(), data }
     }
 }

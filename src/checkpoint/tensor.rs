@@ -160,6 +160,22 @@ impl TensorData {
         decode_as!(dtype, decode)
     }
 
+    /// Puts the negative in each value's place: the sign bit of floats is flipped, integers wrap.
+    /// Booleans, which have none, stay.
+    pub(super) fn negate(&mut self) {
+        match self {
+            TensorData::F64(v) => v.iter_mut().for_each(|x| *x = -*x),
+            TensorData::F32(v) => v.iter_mut().for_each(|x| *x = -*x),
+            TensorData::F16(v) | TensorData::BF16(v) => v.iter_mut().for_each(|x| *x ^= 0x8000),
+            TensorData::I64(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+            TensorData::I32(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+            TensorData::I16(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+            TensorData::I8(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+            TensorData::U8(v) => v.iter_mut().for_each(|x| *x = x.wrapping_neg()),
+            TensorData::Bool(_) => {}
+        }
+    }
+
     /// The values as f32: exact for f32, f16, bf16, small integers and booleans; rounded to
     /// nearest even otherwise, with f64 beyond the range of f32 becoming infinite.
     pub fn to_f32(&self) -> Vec<f32> {

@@ -8,6 +8,7 @@ use super::Contents;
 use super::Parsed;
 use super::pickle::{self, Budget, Node, StorageRef, Value};
 use super::quote;
+use super::select::Wanted;
 use super::state_dict::{self, Storages};
 use super::tensor::Dtype;
 
@@ -16,7 +17,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const VERSION: i64 = 1001;
 
 /// The tensors of a legacy `.pth` file. Errors are half sentences about the file.
-pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents> {
     let budget = &mut Budget::for_file(bytes.len());
     let magic = pickle::read(bytes, 0, budget)?;
     if !matches!(magic.root, Value::Long(number) if number == MAGIC) {
@@ -50,7 +51,7 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
         spans.insert(key, start..end);
         at = end;
     }
-    state_dict::contents(&object, &Spans { spans }, bytes.len(), budget)
+    state_dict::contents(&object, &Spans { spans }, bytes.len(), budget, wanted)
 }
 
 /// The element type of each storage that the object refers to.

@@ -6,11 +6,12 @@ use std::ops::Range;
 use super::Parsed;
 use super::archive::Archive;
 use super::pickle::{self, Budget, StorageRef};
+use super::select::Wanted;
 use super::state_dict::{self, Storages};
 use super::{Contents, quote};
 
 /// The tensors of a zip `.pth` file. Errors are half sentences about the file.
-pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
+pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents> {
     let archive = Archive::parse(bytes)?;
     let folder = root_folder(&archive)?;
     let data = archive
@@ -25,10 +26,25 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             return Err(format!("its byte order {other} is neither little nor big"));
         }
     };
+    check_version(&archive, folder)?;
     let mut budget = Budget::for_file(bytes.len());
     let pickle = pickle::read(data, 0, &mut budget)?;
     let storages = Entries { archive: &archive, folder, big_endian };
-    state_dict::contents(&pickle, &storages, bytes.len(), &mut budget)
+    state_dict::contents(&pickle, &storages, bytes.len(), &mut budget, wanted)
+}
+
+/// The versions of the archive's format that PyTorch reads. Its other notes (`.format_version`,
+/// `.storage_alignment`, `.data/serialization_id`) say nothing of values.
+fn check_version(archive: &Archive<'_>, folder: &str) -> Parsed<()> {
+    for name in [".data/version", "version"] {
+        let Some(text) = archive.read(&format!("{folder}/{name}"))? else { continue };
+        let text = String::from_utf8_lossy(text);
+        if !text.trim().parse().is_ok_and(|version: u64| (1..=10).contains(&version)) {
+            let version = quote(text.trim());
+            return Err(format!("it is of version {version} of PyTorch's format, not 1 to 10"));
+        }
+    }
+    Ok(())
 }
 
 /// The one folder that everything in the archive stands in.
@@ -36,10 +52,17 @@ fn root_folder<'a>(archive: &Archive<'a>) -> Parsed<&'a str> {
     if archive.names().any(|name| name.ends_with("/constants.pkl")) {
         return Err("it is a TorchScript program; save its state_dict() instead".into());
     }
-    let folders = archive.names().filter_map(|name| name.strip_suffix("/data.pkl"));
-    // The shortest, then the first by name: the choice mustn't hang on the order of a map.
-    let folder = folders.min_by_key(|name| (name.len(), *name));
-    folder.ok_or_else(|| "it is a zip archive, but torch.save didn't write it (no data.pkl)".into())
+    let mut folders: Vec<_> =
+        archive.names().filter_map(|name| name.strip_suffix("/data.pkl")).collect();
+    folders.sort_unstable();
+    match folders[..] {
+        [folder] => Ok(folder),
+        [] => Err("it is a zip archive, but torch.save didn't write it (no data.pkl)".into()),
+        [first, second, ..] => {
+            let (first, second) = (quote(first), quote(second));
+            Err(format!("the zip archive holds two checkpoints, in {first} and in {second}"))
+        }
+    }
 }
 
 struct Entries<'b, 'a> {
@@ -51,6 +74,9 @@ struct Entries<'b, 'a> {
 impl<'a> Storages<'a> for Entries<'_, 'a> {
     fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
+        if storage.view.is_some() {
+            return Err(format!("its data {key} is a view as only older formats have it"));
+        }
         let bytes = self.archive.find(&format!("{}/data/{}", self.folder, storage.key))?;
         let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the archive"))?;
         match storage.len.checked_mul(storage.dtype.size()) {

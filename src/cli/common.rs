@@ -331,6 +331,17 @@ pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
+/// Refuses a name for a safetensors file that says that another kind is in it.
+pub fn check_safetensors_name(path: &Path) -> Result<()> {
+    match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{}: what is written is a safetensors file, whose name should end in .safetensors",
+            path.display()
+        ))),
+    }
+}
+
 /// Makes a folder for results.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::io(path, source))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::{class_list, file_sha256, print, print_json, progress};
+use super::common::{check_safetensors_name, class_list, file_sha256, print, print_json, progress};
 use super::model::ModelArgs;
 use crate::data::ClassList;
 use crate::device::Device;
@@ -12,12 +12,13 @@ use crate::models::{Facts, save_state_as};
 ///
 /// The state dict is found wherever the file has it, and comes out bare, in f32, under the names and
 /// shapes that PyTorch's model has: load_state_dict(load_file(OUT), strict=True) takes it. A file that
-/// doesn't fit is refused, with every key that is missing, unexpected or of another shape.
+/// doesn't fit is refused: the error counts the keys that are missing, unexpected or of another shape,
+/// and says whose weights they look like.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The safetensors file to write; one that is there is replaced, whole or not at all
+    /// The file to write, .safetensors; one that is there is replaced, whole or not at all
     #[arg(long)]
     out: PathBuf,
     /// Name the classes in the file, so that nothing needs this list again: lines of index, folder name, class
@@ -33,6 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    check_safetensors_name(&args.out)?;
     let loaded = args.model.load(&Device::cpu(), progress(args.quiet).as_ref())?;
     let model = &loaded.model;
     let given = class_list(args.class_list.as_deref())?;

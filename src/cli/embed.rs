@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, class_list, file_sha256, print, print_json, refuse_idle};
+use super::common::{
+    RunArgs, check_safetensors_name, class_list, file_sha256, print, print_json, refuse_idle,
+};
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
 use crate::device::Device;
@@ -106,6 +108,7 @@ impl Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.check()?;
+    args.out.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
     let classes = class_list(args.classes.as_deref())?;
     match (args, classes) {

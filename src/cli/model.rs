@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::common::file_sha256;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::WeightsKind;
 use crate::data::{ClassList, Numbering};
 use crate::device::Device;
-use crate::models::{Facts, Model, ModelFile, detect_head, load_state};
+use crate::models::{Facts, Model, ModelFile, detect_head, load_state, open_checkpoint};
 use crate::progress::Progress;
 use crate::tape::Weights;
 use crate::{Error, Result};
@@ -20,6 +20,10 @@ pub struct ModelArgs {
     /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
     #[arg(long)]
     pub checkpoint: PathBuf,
+    /// Of a checkpoint that holds weights and their moving average, which to read: plain or ema. If
+    /// absent, the plain ones where there are any, and a line says so
+    #[arg(long, value_name = "KIND")]
+    weights: Option<WeightsKind>,
     /// Height and width of the images; the checkpoint's own if absent, else the model file's. With
     /// another, the shorter side is resized to it and nothing but the longer side is cut
     #[arg(long)]
@@ -32,7 +36,8 @@ pub struct Loaded {
     pub file: ModelFile,
     pub model: Model,
     pub weights: Weights,
-    /// SHA-256 of the checkpoint's file.
+    /// SHA-256 of the checkpoint's file; `:ema` behind it where the moving average was read though the
+    /// file holds plain weights, too.
     pub sha256: String,
     /// The classes that the checkpoint names.
     pub classes: Option<ClassList>,
@@ -64,13 +69,16 @@ impl ModelArgs {
     /// names none.
     pub fn load(&self, device: &Device, progress: &dyn Progress) -> Result<Loaded> {
         let path = &self.checkpoint;
-        let checkpoint = Checkpoint::open(path)?;
-        let facts = Facts::read(&checkpoint)?;
+        let facts = Facts::open(path)?;
         let overruled = |what: String| progress.line(&format!("{}: {what}", path.display()));
         let mut file = self.model_file(&facts, &overruled)?;
         self.settle_input(&facts, &mut file, &overruled);
+        let checkpoint = open_checkpoint(path, &file, self.weights)?;
+        if let Some(note) = checkpoint.note() {
+            progress.line(&note);
+        }
         let (head, classes) = detect_head(&checkpoint, &file)?;
-        facts.check(&checkpoint, head, classes)?;
+        facts.check(path, head, classes)?;
         let image_size = match (self.image_size, facts.image_size) {
             (Some(flag), Some(own)) if flag != own => {
                 overruled(format!("made for {own}×{own} pixels, run at {flag} (--image-size)"));
@@ -85,7 +93,11 @@ impl ModelArgs {
         let classes = classes.map_err(|detail| {
             Error::file(path, format!("the list of classes in its metadata {detail}"))
         })?;
-        Ok(Loaded { file, model, weights, sha256: file_sha256(path)?, classes })
+        let mut sha256 = file_sha256(path)?;
+        if checkpoint.chosen_of_both() == Some(WeightsKind::Ema) {
+            sha256.push_str(":ema");
+        }
+        Ok(Loaded { file, model, weights, sha256, classes })
     }
 
     /// The model file that the flag names, else the checkpoint.

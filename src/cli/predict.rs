@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, class_list, print, print_json};
+use super::common::{RunArgs, check_safetensors_name, class_list, print, print_json};
 use super::model::{Loaded, ModelArgs};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
@@ -57,6 +57,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.logits.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
     let loaded = args.model.load(&device, args.run.progress().as_ref())?;
     let (names, pixels) = match &args.input {

@@ -16,7 +16,7 @@ pub struct Dialect {
 }
 
 /// What stands before every name of a text-guided model's backbone.
-const BACKBONE: &str = "backbone.";
+pub(super) const BACKBONE: &str = "backbone.";
 
 /// A checkpoint's keys under the names that a model has for them.
 pub(super) struct Keys<'c> {

@@ -1,12 +1,12 @@
 //! What a checkpoint says about itself: the metadata of a safetensors file that this program wrote.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Input, Model, ModelFile};
-use crate::checkpoint::Checkpoint;
 use crate::error::shorten;
 use crate::nn::Head;
 use crate::{Error, Result};
@@ -68,19 +68,16 @@ impl Facts {
         }
     }
 
-    /// Reads them.
+    /// Reads what the file at `path` says.
     ///
     /// # Errors
-    /// [`Error::File`] for a value that makes no sense, and for a key of this program's that it doesn't know.
-    pub fn read(checkpoint: &Checkpoint) -> Result<Facts> {
+    /// Those of opening the file; [`Error::File`] for a value that makes no sense, and for a key of this program's that it doesn't know.
+    pub fn open(path: &Path) -> Result<Facts> {
         let mut facts = Facts::default();
-        for (key, text) in checkpoint.metadata() {
+        for (key, text) in &crate::checkpoint::metadata(path)? {
             let wrong = |detail: String| {
                 let text = shorten(text, 80);
-                Error::file(
-                    checkpoint.path(),
-                    format!("its metadata says {key} = {text}, {detail}"),
-                )
+                Error::file(path, format!("its metadata says {key} = {text}, {detail}"))
             };
             match key.as_str() {
                 MODEL => facts.model = Some(text.clone()),
@@ -101,10 +98,10 @@ impl Facts {
     ///
     /// # Errors
     /// [`Error::File`] that names both.
-    pub fn check(&self, checkpoint: &Checkpoint, head: Head, classes: usize) -> Result<()> {
+    pub fn check(&self, path: &Path, head: Head, classes: usize) -> Result<()> {
         let contradiction = |says: &str, is: &str| {
             let detail = format!("its metadata says {says}, but its last layer is that of {is}");
-            Err(Error::file(checkpoint.path(), detail))
+            Err(Error::file(path, detail))
         };
         if let Some(says) = self.head.as_ref().filter(|says| **says != head.to_string()) {
             return contradiction(says, &head.to_string());

@@ -14,6 +14,7 @@ mod resnet;
 pub mod state;
 mod swin_v2;
 mod vgg;
+mod whose;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use dialect::Dialect;
 pub use facts::Facts;
 pub use file::{Input, ModelFile, Published, names};
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
+pub use whose::open_checkpoint;
 
 use crate::nn::{Builder, Head, LastLayer};
 use crate::ops::cross_entropy::CrossEntropy;

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::dialect::Keys;
+use super::whose::looks_like;
 use super::{Facts, Model, ModelFile};
-use crate::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
+use crate::checkpoint::{Checkpoint, Dtype, HostTensor, TensorData, TensorView, write_safetensors};
+use crate::error::shorten;
 use crate::nn::Head;
 use crate::ops::{Init, Role};
 use crate::tape::{Param, ParamId, Weights};
@@ -21,9 +23,9 @@ pub const OPTIMIZER_PREFIX: &str = "optimizer.";
 pub const AVERAGE_PREFIX: &str = "ema.";
 
 /// Name of the text-guided head's rows.
-const HEAD_ROWS: &str = "head.weight";
+pub(super) const HEAD_ROWS: &str = "head.weight";
 /// Name of the logarithm of the text-guided head's scale.
-const LOGIT_SCALE: &str = "logit_scale";
+pub(super) const LOGIT_SCALE: &str = "logit_scale";
 
 /// Loads every parameter and buffer of `model` from a file, by state-dict name and PyTorch shape.
 /// Where the model's family has a [`Dialect`](super::Dialect), a file in its names is taken, too.
@@ -33,8 +35,8 @@ const LOGIT_SCALE: &str = "logit_scale";
 /// passed over.
 ///
 /// # Errors
-/// One [`Error::File`] that lists all keys that are missing, unexpected or of another shape; the
-/// weights are untouched then.
+/// One [`Error::File`] that counts the keys that are missing, unexpected or of another shape or type,
+/// names some of each, and says whose weights they look like; the weights are untouched then.
 pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint) -> Result<()> {
     let params = model.tape.params();
     let keys = Keys::of(checkpoint, model.dialect);
@@ -57,7 +59,7 @@ pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint)
     // In the file's order.
     problems.unexpected =
         checkpoint.keys().filter(|key| unexpected.contains(key)).map(String::from).collect();
-    problems.check(checkpoint.path(), model)?;
+    problems.check(checkpoint, model)?;
     set_all(weights, checkpoint, sources)
 }
 
@@ -74,7 +76,7 @@ pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoin
     let find = |name: &str| names.get(name).copied();
     let fits = |expected: &[usize], found: &[usize]| expected == found;
     let sources = problems.sources(model.tape.params(), checkpoint, true, find, fits)?;
-    problems.check(checkpoint.path(), model)?;
+    problems.check(checkpoint, model)?;
     set_all(weights, checkpoint, sources)
 }
 
@@ -97,13 +99,32 @@ fn set_all(weights: &mut Weights, checkpoint: &Checkpoint, sources: Vec<Source>)
     Ok(())
 }
 
-/// The value of a counter's tensor, where it is a whole number that fits.
+/// The value of a counter's tensor, where it is a number that fits. Of a float, what stands behind the
+/// point is cut off, as PyTorch does when it loads one.
 fn count(data: &TensorData) -> Option<u32> {
     match data {
         TensorData::I64(count) => u32::try_from(*count.first()?).ok(),
+        TensorData::F64(count) => cut(*count.first()?),
+        TensorData::Bool(_) => None,
+        // Every value of the other types is a value of f64; an i32 needs not be one of f32.
         TensorData::I32(count) => u32::try_from(*count.first()?).ok(),
-        _ => None,
+        other => cut(f64::from(*other.to_f32().first()?)),
     }
+}
+
+fn cut(count: f64) -> Option<u32> {
+    let whole = count.trunc();
+    (whole >= 0.0 && whole <= f64::from(u32::MAX)).then_some(whole as u32)
+}
+
+/// Whether the tensor's elements are floats.
+fn is_float(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+}
+
+/// Scalars had one dimension before PyTorch 0.4, which still loads such files.
+fn is_old_scalar(expected: &[usize], found: &[usize]) -> bool {
+    expected.is_empty() && found == [1]
 }
 
 /// Keys that keep a file from being a model's.
@@ -112,7 +133,13 @@ struct Problems {
     missing: Vec<String>,
     unexpected: Vec<String>,
     misshapen: Vec<String>,
+    mistyped: Vec<String>,
 }
+
+/// So many keys of a kind are named.
+const MOST_NAMED: usize = 5;
+/// Characters of a key that are shown, with what is wrong with it.
+const MOST_KEY: usize = 160;
 
 impl Problems {
     /// Where each parameter's values come from; `find` gives the file's key for a parameter's name,
@@ -141,13 +168,13 @@ impl Problems {
                 continue;
             };
             let (expected, found) = (&param.spec.shape, checkpoint.shape(key)?);
-            if !fits(expected, found) {
+            if !fits(expected, found) && !is_old_scalar(expected, found) {
                 self.misshapen.push(format!("{key} (expected {expected:?}, found {found:?})"));
             } else if is_counter {
                 match count(&checkpoint.get(key)?.data) {
                     Some(count) => source = Source::Count(count),
                     None => self
-                        .misshapen
+                        .mistyped
                         .push(format!("{key} (expected a whole number from 0 to {})", u32::MAX)),
                 }
             } else if let (Role::Index, Init::Given(given)) = (param.spec.role, &param.spec.init)
@@ -155,6 +182,10 @@ impl Problems {
             {
                 let detail = "its indices aren't those of this architecture";
                 self.misshapen.push(format!("{key} ({detail})"));
+            } else if param.spec.role != Role::Index && !is_float(checkpoint.dtype(key)?) {
+                // Quantised values mean nothing without their scale.
+                let dtype = checkpoint.dtype(key)?;
+                self.mistyped.push(format!("{key} (expected floats, found {dtype:?})"));
             } else {
                 source = Source::Tensor(key);
             }
@@ -163,29 +194,54 @@ impl Problems {
         Ok(sources)
     }
 
-    fn check(&self, path: &Path, model: &Model) -> Result<()> {
+    fn check(&self, checkpoint: &Checkpoint, model: &Model) -> Result<()> {
         let kinds = [
             ("missing", &self.missing),
             ("unexpected", &self.unexpected),
             ("of another shape", &self.misshapen),
+            ("of another type", &self.mistyped),
         ];
         let lists: Vec<String> = kinds
             .iter()
             .filter(|(_, keys)| !keys.is_empty())
-            .map(|(kind, keys)| format!("{} {kind}: {}", keys.len(), keys.join(", ")))
+            .map(|(kind, keys)| {
+                let named: Vec<String> =
+                    keys.iter().take(MOST_NAMED).map(|key| shorten(key, MOST_KEY)).collect();
+                let rest = match keys.len() - named.len() {
+                    0 => String::new(),
+                    rest => format!(" and {rest} more"),
+                };
+                format!("{} {kind}: {}{rest}", keys.len(), named.join(", "))
+            })
             .collect();
         if lists.is_empty() {
             return Ok(());
         }
         let Model { head, classes, .. } = model;
-        Err(Error::file(
-            path,
-            format!(
-                "doesn't fit the model ({head}, {classes} classes); keys {}",
-                lists.join("; keys ")
-            ),
-        ))
+        let mut text = format!(
+            "doesn't fit the model ({head}, {classes} classes); keys {}",
+            lists.join("; keys ")
+        );
+        let other = looks_like(checkpoint, model);
+        text.push_str(&other);
+        if let (Some(missing), true, false) =
+            (self.missing.first(), other.is_empty(), self.unexpected.is_empty())
+        {
+            text.push_str(&nearest(checkpoint, missing));
+        }
+        Err(Error::file(checkpoint.path(), text))
     }
+}
+
+/// The end of a sentence about a key that is missing: what there is instead.
+fn nearest(checkpoint: &Checkpoint, key: &str) -> String {
+    let near = checkpoint.nearest(key);
+    if !near.is_empty() {
+        return format!("; the nearest to {key}: {}", near.join(", "));
+    }
+    let keys: Vec<String> =
+        checkpoint.keys().take(MOST_NAMED).map(|key| shorten(key, MOST_KEY)).collect();
+    format!("; its {} keys begin with {}", checkpoint.len(), keys.join(", "))
 }
 
 /// A model's tensors on the host, in the order of PyTorch's state dict.
@@ -275,14 +331,18 @@ pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, u
     if let Some(theirs) = Keys::of(checkpoint, file.dialect()).find(&key) {
         return Ok((Head::Baseline, rows(theirs)?.0));
     }
-    Err(Error::file(
-        checkpoint.path(),
-        format!(
-            "holds neither head of {}: a baseline has {key}, a text-guided model {HEAD_ROWS} and \
-             {LOGIT_SCALE}",
-            file.name
-        ),
-    ))
+    let mut text = format!(
+        "holds neither head of {}: a baseline has {key}, a text-guided model {HEAD_ROWS} and \
+         {LOGIT_SCALE}",
+        file.name
+    );
+    let other = looks_like(checkpoint, &probe);
+    text.push_str(&match other.is_empty() {
+        _ if checkpoint.is_empty() => "; it holds no tensors".into(),
+        true => nearest(checkpoint, &key),
+        false => other,
+    });
+    Err(Error::file(checkpoint.path(), text))
 }
 
 /// Starts a text-guided head: row i, `width` values of `unit_rows`, becomes the weight of class i.

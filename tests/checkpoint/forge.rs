@@ -1,5 +1,62 @@
 //! Makes `.pth` files by hand, honest ones and others.
 
+/// What a dict of a forged checkpoint holds.
+pub enum Entry {
+    /// A tensor of one f32.
+    Value(f32),
+    Dict(Vec<(String, Entry)>),
+}
+
+/// A dict of entries.
+pub fn dict<const N: usize>(entries: [(&str, Entry); N]) -> Entry {
+    Entry::Dict(entries.into_iter().map(|(name, entry)| (name.to_string(), entry)).collect())
+}
+
+/// Tensors whose values are `first`, `first` + 1 and so on, `prefix` before their names.
+pub fn values(prefix: &str, names: &[&str], first: f32) -> Entry {
+    let value =
+        |(i, name): (usize, &&str)| (format!("{prefix}{name}"), Entry::Value(first + i as f32));
+    Entry::Dict(names.iter().enumerate().map(value).collect())
+}
+
+/// The entries of several dicts in one.
+pub fn together<const N: usize>(dicts: [Entry; N]) -> Entry {
+    let entries = dicts.into_iter().flat_map(|entry| match entry {
+        Entry::Dict(entries) => entries,
+        Entry::Value(_) => panic!("a tensor has no entries"),
+    });
+    Entry::Dict(entries.collect())
+}
+
+/// A `.pth` file that holds `entry`.
+pub fn checkpoint(entry: &Entry) -> Vec<u8> {
+    let (mut pickle, mut storages) = (b"\x80\x02".to_vec(), Vec::new());
+    write_entry(&mut pickle, &mut storages, entry);
+    pickle.push(b'.');
+    let mut entries: Vec<(&str, &[u8])> = vec![("a/data.pkl", &pickle)];
+    entries
+        .extend(storages.iter().map(|(name, bytes): &(String, [u8; 4])| (&name[..], &bytes[..])));
+    zip(&entries, false)
+}
+
+fn write_entry(pickle: &mut Vec<u8>, storages: &mut Vec<(String, [u8; 4])>, entry: &Entry) {
+    match entry {
+        Entry::Value(value) => {
+            let storage = storages.len().to_string();
+            rebuilt(pickle, &storage, "FloatStorage", 1, 0, &[1], &[1]);
+            storages.push((format!("a/data/{storage}"), value.to_le_bytes()));
+        }
+        Entry::Dict(entries) => {
+            pickle.extend(b"}(");
+            for (name, entry) in entries {
+                text(pickle, name);
+                write_entry(pickle, storages, entry);
+            }
+            pickle.push(b'u');
+        }
+    }
+}
+
 /// The pickle of one bare tensor over storage `0`.
 pub fn tensor(class: &str, len: i32, offset: i32, shape: &[i32], strides: &[i32]) -> Vec<u8> {
     let mut p = b"\x80\x02".to_vec();

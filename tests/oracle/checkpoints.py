@@ -110,6 +110,52 @@ def training_runs(model, state):
     save("timm_training.pth", saver)
 
 
+def lazily_negated():
+    """Tensors whose neg bit is set: their values are the negatives of what is stored. First what
+    dtypes.pth holds (without booleans, which have no negative), then views and odd floats."""
+    values = {
+        "f64": torch.tensor([0.5, -2.0], dtype=torch.float64),
+        "f32": torch.tensor([0.5, -2.0, 0.0, float("inf")]),
+        "f16": torch.tensor([0.5, -2.0, 65504.0, 2.0**-24], dtype=torch.float16),
+        "bf16": torch.tensor([0.5, -2.0, 2.0**100], dtype=torch.bfloat16),
+        "i64": torch.tensor([1, -(2**40)]),
+        "i32": torch.tensor([1, -(2**31)], dtype=torch.int32),
+        "i16": torch.tensor([1, -2], dtype=torch.int16),
+        "i8": torch.tensor([1, -128], dtype=torch.int8),
+        "u8": torch.tensor([1, 255], dtype=torch.uint8),
+        "transposed": torch.arange(6.0).reshape(2, 3).T,
+    }
+    negated = {name: torch._neg_view(tensor) for name, tensor in values.items()}
+    # As it comes about by itself: the imaginary part of a conjugate.
+    negated["imag"] = torch.complex(torch.zeros(2), torch.tensor([1.0, -3.0])).conj().imag
+    negated["parameter"] = nn.Parameter(torch._neg_view(torch.arange(3.0)))
+    negated["plain"] = torch.arange(3.0)
+    assert all(t.is_neg() for name, t in negated.items() if name != "plain")
+    save("negated.pth", negated)
+    save("negated_legacy.pth", negated, _use_new_zipfile_serialization=False)
+    # What PyTorch reads of it, written plainly.
+    read = torch.load(OUT / "negated.pth", weights_only=True)
+    resolved = {name: tensor.detach().clone().resolve_neg() for name, tensor in read.items()}
+    assert not any(tensor.is_neg() for tensor in resolved.values())
+    save("negated_resolved.pth", resolved)
+
+
+def unread_tensors():
+    """Tensors of kinds that aren't read, a file each."""
+    attributed = torch.ones(3)
+    attributed.scale = 2.0
+    kinds = {
+        "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "sparse": torch.eye(2).to_sparse(),
+        "complex": torch.ones(2, dtype=torch.complex64),
+        "meta": torch.ones(2, device="meta"),
+        "float8": torch.ones(2).to(torch.float8_e4m3fn),
+        "attributed": attributed,
+    }
+    for kind, tensor in kinds.items():
+        save(f"unread_{kind}.pth", {"weight": tensor})
+
+
 def focalnet_names():
     """focalnet_names.tsv: name and shape of each tensor of FocalNet-T (SRF), in the authors' files
     and in timm's. The authors' are written down here from the definition of their network; timm's own
@@ -221,6 +267,8 @@ def main():
     inner = Call(getattr, Call(__import__, "os"), "system")
     save("hostile_nested.pth", {"model": Call(print, Call(exec, "1"), inner)})
     save("whole_model.pth", model)
+    lazily_negated()
+    unread_tensors()
     focalnet_names()
 
 

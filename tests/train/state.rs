@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use flipside::Result;
 use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use flipside::device::Device;
-use flipside::models::{Model, detect_head, load_state, save_state, set_head_rows};
+use flipside::models::{
+    Model, ModelFile, detect_head, load_state, open_checkpoint, save_state, set_head_rows,
+};
 use flipside::nn::Head;
 use flipside::ops::Role;
 use flipside::tape::{ParamId, Weights};
@@ -111,9 +113,109 @@ fn all_keys_that_dont_fit_are_listed_at_once() {
         "2 missing: conv1.weight, bn1.running_var",
         "1 unexpected: extra",
         "fc.bias (expected [5], found [7])",
-        "bn1.num_batches_tracked (expected a whole number",
+        "1 of another type: bn1.num_batches_tracked (expected a whole number",
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+/// PyTorch copies any number into a counter, cut to a whole one, and takes scalars of one dimension.
+#[test]
+fn counters_of_any_number_type_load() {
+    for (data, count) in [
+        (TensorData::I64(vec![7]), 7),
+        (TensorData::I32(vec![i32::MAX]), i32::MAX as u32),
+        (TensorData::I16(vec![7]), 7),
+        (TensorData::I8(vec![7]), 7),
+        (TensorData::U8(vec![255]), 255),
+        (TensorData::F64(vec![4294967295.0]), u32::MAX),
+        (TensorData::F32(vec![7.9]), 7),
+        // 7 and 2.5 in half precision.
+        (TensorData::F16(vec![0x4700]), 7),
+        (TensorData::BF16(vec![0x4020]), 2),
+    ] {
+        for shape in [vec![], vec![1]] {
+            let file = tampered(Head::Baseline, |tensors| {
+                let counter = tensors.iter_mut().find(|(name, _)| name.ends_with("tracked"));
+                counter.unwrap().1 = HostTensor::new(shape.clone(), data.clone()).unwrap();
+            });
+            let weights = load(Head::Baseline, &file).unwrap();
+            let counter = weights.find("bn1.num_batches_tracked").unwrap();
+            assert_eq!(weights.counter(counter).unwrap(), count, "{data:?} {shape:?}");
+        }
+    }
+    for data in [
+        TensorData::F32(vec![f32::NAN]),
+        TensorData::F32(vec![-1.0]),
+        TensorData::F64(vec![4294967296.0]),
+        TensorData::Bool(vec![true]),
+    ] {
+        let file = tampered(Head::Baseline, |tensors| {
+            let counter = tensors.iter_mut().find(|(name, _)| name.ends_with("tracked"));
+            counter.unwrap().1 = HostTensor::new([], data.clone()).unwrap();
+        });
+        let error = load(Head::Baseline, &file).err().unwrap().to_string();
+        assert!(error.contains("1 of another type: bn1.num_batches_tracked"), "{error}");
+    }
+}
+
+#[test]
+fn floats_of_any_width_load_and_whole_numbers_are_no_weights() {
+    let with = |data: TensorData| {
+        tampered(TEXT_GUIDED, |tensors| {
+            let bias = tensors.iter_mut().find(|(name, _)| name == "backbone.fc.bias").unwrap();
+            bias.1 = HostTensor::new([12], data.clone()).unwrap();
+            // A scalar of one dimension.
+            let scale = tensors.iter_mut().find(|(name, _)| name == "logit_scale").unwrap();
+            scale.1.shape = vec![1];
+        })
+    };
+    for data in [
+        TensorData::F64(vec![2.5; 12]),
+        TensorData::F16(vec![0x4100; 12]),
+        TensorData::BF16(vec![0x4020; 12]),
+    ] {
+        let weights = load(TEXT_GUIDED, &with(data)).unwrap();
+        let bias = weights.find("backbone.fc.bias").unwrap();
+        assert_eq!(weights.get(bias).unwrap(), [2.5; 12]);
+    }
+    let data = [
+        TensorData::I8(vec![1; 12]),
+        TensorData::I64(vec![1; 12]),
+        TensorData::Bool(vec![true; 12]),
+    ];
+    for data in data {
+        let error = load(TEXT_GUIDED, &with(data.clone())).err().unwrap().to_string();
+        let part = format!("backbone.fc.bias (expected floats, found {:?})", data.dtype());
+        assert!(error.contains(&part), "{error}");
+    }
+}
+
+/// At most five keys of a kind are named.
+#[test]
+fn another_models_file_is_called_what_it_looks_like() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.safetensors");
+    for head in [Head::Baseline, TEXT_GUIDED] {
+        let file = ModelFile::open("resnet_small").unwrap();
+        let other = Model::new(&file, head, 7, 32, 0.0).unwrap();
+        let weights = Weights::new(&other.tape, &Device::cpu(), false).unwrap();
+        save_state(&path, &other, "other", &weights).unwrap();
+        let own = tiny(folder.path());
+        let checkpoint = open_checkpoint(&path, &own, None).unwrap();
+        let (mut model, mut weights) = (model(head, 2).0, model(head, 2).1);
+        model.classes = 7;
+        let error = load_state(&model, &mut weights, &checkpoint).unwrap_err().to_string();
+        assert!(error.contains("it looks like resnet_small"), "{error}");
+        assert!(error.contains(" more") && error.len() < 1500, "{} {error}", error.len());
+        let vgg = ModelFile::open("vgg16_bn").unwrap();
+        let checkpoint = open_checkpoint(&path, &vgg, None).unwrap();
+        let (wrong_head, error) = match detect_head(&checkpoint, &vgg) {
+            Ok((head, _)) => (head, String::new()),
+            Err(error) => (Head::Baseline, error.to_string()),
+        };
+        let is_told = error.contains("it looks like resnet_small");
+        assert!(is_told || wrong_head == head, "{error}");
     }
 }
 

@@ -87,7 +87,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
             // NONE, NEWTRUE, NEWFALSE
             b'N' => self.stack.push(Value::None),
-            0x88 | 0x89 => self.stack.push(Value::Bool),
+            0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)),
             // BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT
             b'J' => {
                 let n = i32::from_le_bytes(self.array()?);
@@ -199,9 +199,14 @@ impl<'a, 'b> Machine<'a, 'b> {
                 self.stack.push(value);
             }
             b'b' => {
-                // Attributes of an object (a state dict's `_metadata`, say) are dropped.
+                // Attributes of a dict (a state dict's `_metadata`, say) or of an object that
+                // isn't looked into are dropped. A tensor's could change its values.
                 self.pop()?;
-                self.top()?;
+                let object = self.top()?;
+                if !matches!(object, Value::Inert) && self.arena.dict(object).is_none() {
+                    let kind = self.arena.kind(object);
+                    return Err(format!("its pickle sets attributes of {kind}, which is refused"));
+                }
             }
             b'Q' => {
                 let id = self.pop()?;

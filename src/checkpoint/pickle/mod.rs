@@ -5,9 +5,13 @@ mod machine;
 mod rebuild;
 mod value;
 
-pub(super) use value::{Arena, Node, StorageRef, TensorRef, Value};
+pub(super) use value::{Arena, Node, NodeId, StorageRef, TensorRef, Value};
 
-use super::Parsed;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::tensor::Dtype;
+use super::{Parsed, quote};
 use machine::Machine;
 
 /// One pickle, read.
@@ -45,5 +49,29 @@ impl Budget {
 
 /// Reads the pickle that starts at `start`. Errors are half sentences about the file.
 pub(super) fn read<'a>(input: &'a [u8], start: usize, budget: &mut Budget) -> Parsed<Pickle<'a>> {
-    Machine::new(input, start, budget).run()
+    let pickle = Machine::new(input, start, budget).run()?;
+    check_storages(&pickle.arena, budget)?;
+    Ok(pickle)
+}
+
+/// One storage has one element type and one length, however often it is named: PyTorch goes by the
+/// first, and writes no other file.
+fn check_storages(arena: &Arena<'_>, budget: &mut Budget) -> Parsed<()> {
+    let mut known = HashMap::new();
+    for node in arena.nodes() {
+        let Node::Storage(storage) = node else { continue };
+        let about = (storage.dtype, storage.len);
+        match known.entry(storage.key) {
+            Entry::Vacant(free) => {
+                budget.charge(3 * size_of::<(&str, (Dtype, usize))>())?;
+                free.insert(about);
+            }
+            Entry::Occupied(first) if *first.get() == about => {}
+            Entry::Occupied(_) => {
+                let key = quote(storage.key);
+                return Err(format!("its data {key} is given two element types or lengths"));
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,20 @@
 //! What the allowed names do when a pickle "calls" them: describe a storage, a tensor, a dict.
+//!
+//! | argument | what becomes of it |
+//! |---|---|
+//! | a storage's class, key, length | element type, place and length; one storage has one of each |
+//! | its location | any device holds the same values; `meta` holds none and is refused |
+//! | its view, before PyTorch 1.6 | a part of the storage; refused in zip archives |
+//! | a tensor's storage, offset, size, strides | the values |
+//! | `requires_grad` | a bool; changes no value |
+//! | hooks | none; others are refused |
+//! | metadata | `{"neg": True}` negates; all else (`conj`, of complex tensors) is refused |
+//! | a parameter's attributes | dropped; those that would replace its values are refused |
+//! | what is set on a dict (`_metadata`) | dropped, since no item changes; on a tensor refused |
+//! | arguments of what isn't looked into | dropped: nothing in it can become a weight |
 
-use super::super::Parsed;
+use super::super::tensor::Dtype;
+use super::super::{Parsed, quote};
 use super::machine::Machine;
 use super::value::{Arena, Global, Node, StorageRef, TensorRef, Value};
 
@@ -21,7 +35,7 @@ pub(super) fn call<'a>(
     match global {
         Global::Inert => Ok(Value::Inert),
         Global::Storage(_) => Err("its pickle calls a storage class, which is refused".into()),
-        Global::OrderedDict => {
+        Global::Dict => {
             let pairs = match args {
                 [] => Vec::new(),
                 // Python 2 hands over a list of [key, value] pairs.
@@ -30,19 +44,121 @@ pub(super) fn call<'a>(
             };
             machine.add_node(Node::Dict(pairs))
         }
+        // What it makes of absent keys is a class or None; its items follow.
+        Global::DefaultDict => match args {
+            [] | [Value::None | Value::Global(_)] => machine.add_node(Node::Dict(Vec::new())),
+            _ => Err("its pickle makes a dict in an unknown way".into()),
+        },
         Global::Size => match args {
             [items] if arena.tuple(*items).is_some() => Ok(*items),
             _ => Err("its pickle makes a torch.Size of something that isn't a tuple".into()),
         },
-        // A parameter is its data; whether it is trained is the model's business.
         Global::RebuildParameter => match args {
-            [data, ..] if arena.tensor(*data).is_some() => Ok(*data),
-            _ => Err("its pickle makes a parameter of something that isn't a tensor".into()),
+            [data, requires_grad, hooks] => parameter(arena, *data, *requires_grad, *hooks),
+            _ => Err(wrong_arguments("parameter")),
         },
-        Global::RebuildTensor | Global::RebuildTensorV2 => {
-            let tensor = tensor(arena, args)?;
-            machine.add_node(Node::Tensor(Box::new(tensor)))
+        Global::RebuildParameterWithState => match args {
+            [data, requires_grad, hooks, state] => {
+                check_attributes(arena, *state)?;
+                parameter(arena, *data, *requires_grad, *hooks)
+            }
+            _ => Err(wrong_arguments("parameter")),
+        },
+        Global::RebuildTensor => match args {
+            [storage, offset, shape, strides] => {
+                let tensor = tensor(arena, *storage, *offset, *shape, *strides)?;
+                machine.add_node(Node::Tensor(Box::new(tensor)))
+            }
+            _ => Err(wrong_arguments("tensor")),
+        },
+        Global::RebuildTensorV2 => match args {
+            [storage, offset, shape, strides, requires_grad, hooks, rest @ ..] => {
+                check_autograd(arena, *requires_grad, *hooks)?;
+                let mut tensor = tensor(arena, *storage, *offset, *shape, *strides)?;
+                tensor.negated = match rest {
+                    [] | [Value::None] => false,
+                    [metadata] => is_negated(arena, *metadata, tensor.storage.dtype)?,
+                    _ => return Err(wrong_arguments("tensor")),
+                };
+                machine.add_node(Node::Tensor(Box::new(tensor)))
+            }
+            _ => Err(wrong_arguments("tensor")),
+        },
+    }
+}
+
+fn wrong_arguments(what: &str) -> String {
+    format!("its pickle rebuilds a {what} from an unknown number of arguments")
+}
+
+/// A parameter is its data; whether it is trained is the model's business.
+fn parameter<'a>(
+    arena: &Arena<'a>,
+    data: Value<'a>,
+    requires_grad: Value<'a>,
+    hooks: Value<'a>,
+) -> Parsed<Value<'a>> {
+    check_autograd(arena, requires_grad, hooks)?;
+    match arena.tensor(data) {
+        Some(_) => Ok(data),
+        None => Err("its pickle makes a parameter of something that isn't a tensor".into()),
+    }
+}
+
+/// Whether a tensor is trained doesn't change its values, and PyTorch writes no hooks.
+fn check_autograd<'a>(arena: &Arena<'a>, requires_grad: Value<'a>, hooks: Value<'a>) -> Parsed<()> {
+    if !matches!(requires_grad, Value::Bool(_)) {
+        let kind = arena.kind(requires_grad);
+        return Err(format!("its pickle says by {kind} whether a tensor is trained"));
+    }
+    match (hooks, arena.dict(hooks)) {
+        (Value::None, _) | (_, Some([])) => Ok(()),
+        _ => Err("it holds a tensor with hooks, which are refused".into()),
+    }
+}
+
+/// Attributes that a program has given a parameter: a dict, or one and another of slots. They are
+/// dropped, and refused where setting them in Python would change the values.
+fn check_attributes<'a>(arena: &Arena<'a>, state: Value<'a>) -> Parsed<()> {
+    let both = [state];
+    let parts = match arena.tuple(state) {
+        Some(parts @ [_, _]) => parts,
+        _ => &both,
+    };
+    for &part in parts.iter().filter(|part| !matches!(part, Value::None)) {
+        let pairs = arena.dict(part).ok_or("its pickle gives a parameter unknown attributes")?;
+        for (name, _) in pairs {
+            match name {
+                Value::Str("data" | "real" | "imag" | "__class__" | "__dict__") => {
+                    return Err("its pickle replaces a parameter's values".into());
+                }
+                Value::Str(_) => {}
+                _ => return Err("its pickle gives a parameter unknown attributes".into()),
+            }
         }
+    }
+    Ok(())
+}
+
+/// Whether the metadata of a tensor, `{"neg": True}`, say that its values are the negatives of what
+/// is stored. PyTorch knows `conj` besides, of complex tensors alone.
+fn is_negated<'a>(arena: &Arena<'a>, metadata: Value<'a>, dtype: Dtype) -> Parsed<bool> {
+    match arena.dict(metadata) {
+        Some([]) => Ok(false),
+        Some([(Value::Str("neg"), Value::Bool(true))]) if dtype != Dtype::Bool => Ok(true),
+        Some(pairs) => {
+            let keys: Vec<String> = pairs
+                .iter()
+                .take(3)
+                .map(|(key, _)| match key {
+                    Value::Str(key) => quote(key),
+                    other => arena.kind(*other).into(),
+                })
+                .collect();
+            let keys = keys.join(", ");
+            Err(format!("it holds a tensor of type {dtype:?} with unknown metadata ({keys})"))
+        }
+        None => Err("it holds a tensor with metadata that aren't a dict".into()),
     }
 }
 
@@ -58,21 +174,24 @@ fn pairs_of<'a>(arena: &Arena<'a>, items: Value<'a>) -> Parsed<Vec<(Value<'a>, V
     pairs.ok_or_else(|| "its pickle makes a dict of items that aren't pairs".into())
 }
 
-/// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, ...)`.
-fn tensor<'a>(arena: &Arena<'a>, args: &[Value<'a>]) -> Parsed<TensorRef<'a>> {
-    let [storage, offset, shape, strides, ..] = args else {
-        return Err("its pickle rebuilds a tensor from too few arguments".into());
-    };
-    let Some(Node::Storage(storage)) = arena.get(*storage) else {
+/// `_rebuild_tensor(storage, offset, size, stride)`.
+fn tensor<'a>(
+    arena: &Arena<'a>,
+    storage: Value<'a>,
+    offset: Value<'a>,
+    shape: Value<'a>,
+    strides: Value<'a>,
+) -> Parsed<TensorRef<'a>> {
+    let Some(Node::Storage(storage)) = arena.get(storage) else {
         return Err("its pickle rebuilds a tensor without a storage".into());
     };
     let dims = |value: Value<'a>| -> Option<Vec<usize>> {
         let items = arena.tuple(value).filter(|items| items.len() <= MOST_DIMS)?;
         items.iter().map(|&item| count(item)).collect()
     };
-    match (count(*offset), dims(*shape), dims(*strides)) {
+    match (count(offset), dims(shape), dims(strides)) {
         (Some(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
-            Ok(TensorRef { storage: (**storage).clone(), offset, shape, strides })
+            Ok(TensorRef { storage: (**storage).clone(), offset, shape, strides, negated: false })
         }
         _ => Err("its pickle rebuilds a tensor of an impossible shape".into()),
     }
@@ -84,19 +203,23 @@ pub(super) fn storage<'a>(arena: &Arena<'a>, id: Value<'a>) -> Parsed<StorageRef
     let unknown = || "its pickle refers to data of an unknown kind".to_string();
     let items = arena.tuple(id).ok_or_else(unknown)?;
     if let [Value::Str("module"), ..] = items {
-        return Err("it holds a whole model and its source; save its state_dict() instead".into());
+        return Err("it holds a whole model: save model.state_dict() instead".into());
     }
     let [
         Value::Str("storage"),
         Value::Global(Global::Storage(dtype)),
         Value::Str(key),
-        _,
+        Value::Str(location),
         len,
         rest @ ..,
     ] = items
     else {
         return Err(unknown());
     };
+    // Any other device holds the same values.
+    if *location == "meta" {
+        return Err("it holds a tensor without values (device meta)".into());
+    }
     let view = match rest {
         [] | [Value::None] => None,
         [view] => match arena.tuple(*view) {

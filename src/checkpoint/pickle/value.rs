@@ -9,7 +9,7 @@ use super::super::tensor::Dtype;
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) enum Value<'a> {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     /// An integer beyond 64 bits, as little-endian two's complement.
     Long(&'a [u8]),
@@ -23,7 +23,7 @@ pub(in super::super) enum Value<'a> {
 }
 
 /// The place of a container in its [`Arena`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct NodeId(u32);
 
 /// A container, or what was rebuilt from one.
@@ -31,7 +31,7 @@ pub(in super::super) struct NodeId(u32);
 pub(in super::super) enum Node<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
-    /// Pairs in the order of insertion; a later pair of the same key replaces an earlier one.
+    /// Pairs in the order of insertion, a key perhaps more than once.
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(Box<StorageRef<'a>>),
     Tensor(Box<TensorRef<'a>>),
@@ -50,7 +50,7 @@ impl Node<'_> {
 }
 
 /// A storage that lies outside the pickle: `len` elements, of which `view` may name a part.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct StorageRef<'a> {
     pub key: &'a str,
     pub dtype: Dtype,
@@ -60,12 +60,14 @@ pub(in super::super) struct StorageRef<'a> {
 }
 
 /// A tensor over a storage; offset and strides count elements.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct TensorRef<'a> {
     pub storage: StorageRef<'a>,
     pub offset: usize,
     pub shape: Vec<usize>,
     pub strides: Vec<usize>,
+    /// Whether the values are the negatives of what is stored (PyTorch's neg bit).
+    pub negated: bool,
 }
 
 /// The containers of one pickle.
@@ -123,7 +125,7 @@ impl<'a> Arena<'a> {
     pub fn kind(&self, value: Value<'a>) -> &'static str {
         match value {
             Value::None => "None",
-            Value::Bool => "a bool",
+            Value::Bool(_) => "a bool",
             Value::Int(_) | Value::Long(_) => "an int",
             Value::Float => "a float",
             Value::Str(_) => "a str",
@@ -146,10 +148,13 @@ impl<'a> Arena<'a> {
 /// this crate as a description of data; whatever else is named is refused by [`Global::find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Global {
-    OrderedDict,
+    /// `OrderedDict` and `dict`.
+    Dict,
+    DefaultDict,
     RebuildTensor,
     RebuildTensorV2,
     RebuildParameter,
+    RebuildParameterWithState,
     Size,
     Storage(Dtype),
     /// What stands beside the weights in training checkpoints, see [`is_inert`].
@@ -160,12 +165,12 @@ impl Global {
     /// The meaning of `module.name`, or the sentence that refuses it.
     pub fn find(module: &str, name: &str) -> Parsed<Global> {
         let global = match (module, name) {
-            ("collections", "OrderedDict") => Global::OrderedDict,
+            ("collections", "OrderedDict") | ("builtins" | "__builtin__", "dict") => Global::Dict,
+            ("collections", "defaultdict") => Global::DefaultDict,
             ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
-                Global::RebuildParameter
-            }
+            ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
+            ("torch._utils", "_rebuild_parameter_with_state") => Global::RebuildParameterWithState,
             ("torch", "Size") => Global::Size,
             ("torch" | "torch.storage", name) if name.ends_with("Storage") => {
                 match storage_dtype(name) {
@@ -187,8 +192,8 @@ fn is_inert(module: &str, name: &str) -> bool {
     match module {
         "argparse" => name == "Namespace",
         "yacs.config" => name == "CfgNode",
-        "collections" => matches!(name, "Counter" | "defaultdict"),
-        "builtins" | "__builtin__" => matches!(name, "set" | "dict" | "list" | "int" | "float"),
+        "collections" => name == "Counter",
+        "builtins" | "__builtin__" => matches!(name, "set" | "list" | "int" | "float"),
         "torch" => {
             matches!(name, "device" | "float32" | "float64" | "float16" | "bfloat16" | "int64")
         }
@@ -220,9 +225,48 @@ fn storage_dtype(name: &str) -> Option<Dtype> {
 
 fn refusal(module: &str, name: &str) -> String {
     let asked = quote(&format!("{module}.{name}"));
-    let mut text = format!("the file asks for {asked}, which is refused; nothing was executed");
-    if module.starts_with("torch.nn") || module.starts_with("__torch__") {
-        text.push_str(" (it holds a whole model: save its state_dict() instead)");
-    }
-    text
+    let advice = match (unread_tensor(module, name), is_network(module)) {
+        (Some(kind), _) => format!("that makes {kind}, which isn't read"),
+        (None, true) => "it holds a whole model: save model.state_dict() instead".into(),
+        (None, false) => "save the state dict alone: torch.save(model.state_dict(), FILE)".into(),
+    };
+    format!("the file asks for {asked}, which is refused; nothing was executed ({advice})")
+}
+
+/// Whether classes of a Python module are networks, as `torch.save(model)` names them.
+fn is_network(module: &str) -> bool {
+    let inside = |package: &str| {
+        module.strip_prefix(package).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    (inside("torch.nn") && !inside("torch.nn.parameter"))
+        || ["torchvision.models", "timm.models", "__torch__"].into_iter().any(inside)
+}
+
+/// What PyTorch makes of a function or storage that isn't read here, where that is a tensor.
+fn unread_tensor(module: &str, name: &str) -> Option<&'static str> {
+    Some(match (module, name) {
+        ("torch._utils", "_rebuild_qtensor") => "a quantized tensor",
+        ("torch._utils", "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor") => {
+            "a sparse tensor"
+        }
+        ("torch._utils", "_rebuild_nested_tensor") => "a nested tensor",
+        ("torch._utils", "_rebuild_meta_tensor_no_storage") => {
+            "a tensor without values (device meta)"
+        }
+        ("torch._utils", "_rebuild_tensor_v3") => {
+            "a tensor of an element type beyond PyTorch's older ones"
+        }
+        ("torch._utils", name) if name.starts_with("_rebuild_device_tensor") => {
+            "a tensor of a device that has no storage"
+        }
+        ("torch._utils", "_rebuild_wrapper_subclass")
+        | ("torch._tensor", "_rebuild_from_type" | "_rebuild_from_type_v2") => {
+            "a tensor of a subclass, or one with attributes"
+        }
+        ("torch", "ComplexFloatStorage" | "ComplexDoubleStorage") => "a complex tensor",
+        ("torch", name) if name.starts_with('Q') && name.ends_with("Storage") => {
+            "a quantized tensor"
+        }
+        _ => return None,
+    })
 }
