@@ -1,5 +1,6 @@
 //! Data sets and loading.
 
+mod png;
 mod preprocessing;
 
 use flipside::data::builtin::{Shapes, Split, descriptions};

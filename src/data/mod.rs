@@ -14,6 +14,7 @@ mod decode;
 mod folder;
 mod jpeg;
 mod loader;
+mod png;
 pub mod portable;
 pub mod transform;
 
