@@ -6,7 +6,7 @@ Run from the repository root in an environment with pillow (13.0.0 made the comm
 
 Files are written chunk by chunk, since PIL itself writes few of the kinds. A line of cases.tsv is: the
 name, width and height, and the pixels of `Image.open(f).convert("RGB")` in hexadecimal; or the name, `-`, and
-the error by which PIL refuses the file. A third column, `stricter`, marks what PIL reads and the crate refuses.
+the error by which PIL refuses the file. tests/data/png.rs says which files that PIL reads are refused.
 """
 
 import io
