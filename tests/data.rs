@@ -242,6 +242,72 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     assert_ne!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
 }
 
+/// What isn't read is counted, by kind, with the first of each; and nothing is said where there is nothing.
+#[test]
+fn what_is_passed_over_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let passed_over = || ImageFolder::open(root, None).unwrap().passed_over();
+    for class in ["a", "b"] {
+        write_image(root, class, "1.png", 8, 9);
+    }
+    assert_eq!(passed_over(), None);
+    for name in [
+        "a/1.webp",
+        "a/2.WEBP",
+        "b/3.webp",
+        "b/photo",
+        "b/x.tif",
+        ".index",
+        "a/.DS_Store",
+        "loose.jpg",
+    ] {
+        std::fs::write(root.join(name), "").unwrap();
+    }
+    write_image(root, "b/more.png", "4.png", 8, 9);
+    let set = ImageFolder::open(root, None).unwrap();
+    assert_eq!(set.len(), 2);
+    assert_eq!(
+        set.passed_over().unwrap(),
+        format!(
+            "{}: passed over 3 .webp (a/1.webp, …), 1 .tif (b/x.tif), 1 file without an ending (b/photo), \
+             1 folder (b/more.png), 1 hidden (a/.DS_Store), 1 hidden beside the class folders (.index), \
+             1 image beside the class folders (loose.jpg)",
+            root.display()
+        )
+    );
+    // It goes along where images are labelled by a list.
+    let entry = |id: &str| ClassEntry { id: id.into(), name: id.into() };
+    let list = ClassList::from_entries(["a", "b", "c"].map(entry).to_vec());
+    assert!(set.for_classes(3, Some(&list)).unwrap().passed_over().unwrap().contains("3 .webp"));
+    // Kinds without end are counted together.
+    (0..30).for_each(|i| std::fs::write(root.join(format!("b/scan.{i:04}")), "").unwrap());
+    let line = passed_over().unwrap();
+    assert!(line.contains("3 .webp") && line.ends_with(", 29 of other kinds"), "{line}");
+    std::fs::remove_file(root.join("a/1.png")).unwrap();
+    let error = message(ImageFolder::open(root, None));
+    assert!(
+        error.contains("a: holds no .jpg") && error.contains("2 .webp (a/1.webp, …)"),
+        "{error}"
+    );
+}
+
+/// A link to nothing is passed over, too; a link to an image or a folder is that image or folder.
+#[cfg(unix)]
+#[test]
+fn links_are_followed_as_far_as_they_lead() {
+    use std::os::unix::fs::symlink;
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (root, image) = (dir.path(), write_image(elsewhere.path(), "c", "1.png", 8, 9));
+    std::fs::create_dir(root.join("a")).unwrap();
+    symlink(&image, root.join("a/1.png")).unwrap();
+    symlink(elsewhere.path().join("c"), root.join("b")).unwrap();
+    symlink(root.join("nothing.png"), root.join("a/2.png")).unwrap();
+    let set = ImageFolder::open(root, None).unwrap();
+    assert_eq!((0..set.len()).map(|i| set.path(i)).collect::<Vec<_>>(), ["a/1.png", "b/1.png"]);
+    assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.png)"));
+}
+
 /// Some of a list's classes for a model of all of them: labels are places in the list.
 #[test]
 fn folders_are_labelled_for_models_of_more_classes() {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
-use crate::data::ImageFolder;
 use crate::data::transform::EvalTransform;
+use crate::data::{ImageFolder, say_passed_over};
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
@@ -33,10 +33,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let classes = class_list(args.class_list.as_deref())?;
     let dataset = ImageFolder::open(&args.data, classes.as_ref())?
         .for_classes(loaded.model.classes, classes.as_ref())?;
+    let progress = args.run.progress();
+    say_passed_over(&dataset, &*progress);
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = Source { dataset: Arc::new(dataset), transform };
     let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;
-    let progress = args.run.progress();
     let evaluation = evaluator.run(&loaded.weights, &source, false, progress.as_ref())?;
     let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
     let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());

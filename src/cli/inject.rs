@@ -19,7 +19,7 @@ use crate::campaign::{
     layers,
 };
 use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, open_held_out, open_train};
+use crate::data::{Dataset, open_held_out, open_train, say_passed_over};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
@@ -246,6 +246,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let train = ranged.then(|| open_train(&args.data, classes.as_ref())).transpose()?;
     let val = open_held_out(&args.data, classes.as_ref())?;
+    train.iter().chain([&val]).for_each(|folder| say_passed_over(folder, &*progress));
     let val = match plan.labels {
         Labels::Data => val.for_classes(loaded.model.classes, classes.as_ref())?,
         Labels::Golden => val,
