@@ -194,7 +194,8 @@ fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
         // More lines than there are data for.
         (patched("rgb_420.jpg", &frame, size, &[1, 0]), "truncated"),
     ];
-    for (bytes, cause) in cases {
+    let twice = [&[0xff, 0xd8], &patched("grey.jpg", &frame, 0, &frame)[..]].concat();
+    for (bytes, cause) in cases.into_iter().chain([(twice, "begins twice")]) {
         let error = message(flipside::data::decode(&bytes, Path::new("hostile.jpg")));
         assert!(error.contains("hostile.jpg") && error.contains(cause), "{cause}: {error}");
     }
