@@ -6,8 +6,8 @@ mod preprocessing;
 use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::data::{
-    Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, epoch_order,
-    open_held_out, open_split,
+    Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, Numbering,
+    epoch_order, open_split,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -233,8 +233,8 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     let paths: Vec<String> = (0..set.len()).map(|i| set.path(i)).collect();
     assert_eq!(paths, ["a/w.jpg", "a/x.JPEG", "b/10.jpeg", "b/2.PNG"]);
     assert_eq!((0..4).map(|i| set.label(i)).collect::<Vec<_>>(), [0, 0, 1, 1]);
-    assert_eq!((set.classes()[0].name.as_str(), set.classes()[0].index), ("first letter", Some(1)));
-    assert_eq!((set.classes()[1].name.as_str(), set.classes()[1].index), ("b", Some(2)));
+    let names = |i: usize| (set.classes()[i].id.as_str(), set.classes()[i].name.as_str());
+    assert_eq!((names(0), names(1)), (("a", "first letter"), ("q", "b")));
     assert_eq!((set.image(3).unwrap().height, set.image(3).unwrap().width), (8, 9));
 
     let fingerprint = set.fingerprint();
@@ -277,10 +277,11 @@ fn what_is_passed_over_is_said() {
             root.display()
         )
     );
-    // It goes along where images are labelled by a list.
+    // It goes along where a list names the classes.
     let entry = |id: &str| ClassEntry { id: id.into(), name: id.into() };
     let list = ClassList::from_entries(["a", "b", "c"].map(entry).to_vec());
-    assert!(set.for_classes(3, Some(&list)).unwrap().passed_over().unwrap().contains("3 .webp"));
+    let named = ImageFolder::open(root, Some(&list)).unwrap();
+    assert_eq!(named.passed_over(), set.passed_over());
     // Kinds without end are counted together.
     (0..30).for_each(|i| std::fs::write(root.join(format!("b/scan.{i:04}")), "").unwrap());
     let line = passed_over().unwrap();
@@ -309,35 +310,79 @@ fn links_are_followed_as_far_as_they_lead() {
     assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.png)"));
 }
 
-/// Some of a list's classes for a model of all of them: labels are places in the list.
+/// A class's number is what the network's file says, else what the user's list says, else its folder's place,
+/// however many folders there are.
 #[test]
-fn folders_are_labelled_for_models_of_more_classes() {
+fn a_class_has_one_number() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
     for class in ["n03", "n07"] {
-        write_image(root, &format!("val/{class}"), "1.png", 4, 4);
+        write_image(root, class, "1.png", 4, 4);
     }
     let list = |ids: &[&str]| {
         let entry = |id: &&str| ClassEntry { id: id.to_string(), name: format!("name of {id}") };
         ClassList::from_entries(ids.iter().map(entry).collect())
     };
-    let five = list(&["n09", "n07", "n01", "n03", "n02"]);
-    let open = || open_held_out(root, Some(&five)).unwrap();
-    let plain = open().for_classes(2, Some(&five)).unwrap();
-    assert_eq!([plain.label(0), plain.label(1)], [0, 1]);
-    let set = open().for_classes(5, Some(&five)).unwrap();
-    assert_eq!([set.label(0), set.label(1)], [3, 1]);
-    assert_eq!([set.path(0), set.path(1)], ["n03/1.png", "n07/1.png"]);
-    assert_eq!(set.classes().len(), 5);
-    assert_eq!(set.classes()[set.label(1)].name, "name of n07");
-    assert!(set.image(1).is_ok() && set.fingerprint() == plain.fingerprint());
-    let refused = |classes, list: Option<&ClassList>, part: &str| {
-        let error = message(open().for_classes(classes, list));
-        assert!(error.contains(part), "{error}");
+    let open = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
+        let numbering = Numbering { of: "the checkpoint", count, own, given };
+        ImageFolder::open(root, None).unwrap().numbered(&numbering)
     };
-    refused(5, None, "has 2 classes, the checkpoint 5; --class-list");
-    refused(1000, Some(&five), "has 2 classes, the checkpoint 1000, the class list 5");
-    refused(3, Some(&list(&["n03", "n04", "n05"])), "val/n07: isn't in the class list");
+    let labels = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
+        let set = open(count, own, given).unwrap();
+        assert_eq!([set.path(0), set.path(1)], ["n03/1.png", "n07/1.png"]);
+        assert!(set.image(1).is_ok() && set.classes().len() == count);
+        for i in 0..2 {
+            let name = &set.classes()[set.label(i)].name;
+            assert!(name.ends_with(["n03", "n07"][i]), "{name}");
+        }
+        [set.label(0), set.label(1)]
+    };
+    let five = list(&["n09", "n07", "n01", "n03", "n02"]);
+    let swapped = list(&["n07", "n03"]);
+    assert_eq!(labels(2, None, None), [0, 1]);
+    assert_eq!(labels(2, None, Some(&swapped)), [1, 0]);
+    assert_eq!(labels(5, None, Some(&five)), [3, 1]);
+    assert_eq!(labels(2, Some(&swapped), None), [1, 0]);
+    // A network's own classes are its numbers, whatever the order of the list beside them.
+    assert_eq!(labels(2, Some(&swapped), Some(&five)), [1, 0]);
+    assert_eq!(labels(5, Some(&five), Some(&list(&["n01", "n02", "n03", "n07", "n09"]))), [3, 1]);
+    // A longer list leaves the numbers open, unless it has the folders' order.
+    let ascending = list(&["n01", "n03", "n07"]);
+    assert_eq!(open(2, None, Some(&ascending)).unwrap().label(1), 1);
+
+    let refused = |count, own: Option<&ClassList>, given: Option<&ClassList>, part: &str| {
+        let error = message(open(count, own, given));
+        assert!(error.contains(part) && error.contains(root.to_str().unwrap()), "{error}");
+    };
+    refused(5, None, None, "folders of 2 classes, and the checkpoint has 5 without naming them");
+    refused(1000, None, Some(&five), "has 1000 classes without naming them, the class list 5");
+    refused(2, None, Some(&five), "in another order by name than in the class list");
+    refused(3, None, Some(&list(&["n03", "n04", "n05"])), "class n07 isn't in the class list");
+    refused(
+        2,
+        Some(&list(&["n03", "n04"])),
+        None,
+        "class n07 isn't among those that the checkpoint",
+    );
+    refused(5, Some(&five), Some(&swapped), "the class list lacks the class n09");
+
+    // Folders that bear the names; then one of each kind, of the same class.
+    write_image(root, "name of n03", "1.png", 4, 4);
+    refused(5, Some(&five), None, "n03 and name of n03 are the same class");
+    std::fs::remove_dir_all(root.join("n03")).unwrap();
+    let set = open(5, Some(&five), None).unwrap();
+    assert_eq!([set.label(0), set.label(1)], [1, 3]);
+    // The list calls n07 what the network calls n01.
+    let other = |(id, name): (&str, &str)| ClassEntry { id: id.into(), name: name.into() };
+    let pairs = [("a", "name of n09"), ("n07", "x"), ("n01", "y"), ("n03", "z"), ("n02", "n07b")];
+    let given = ClassList::from_entries(pairs.map(other).to_vec());
+    let names: Vec<String> = open(5, Some(&five), Some(&given))
+        .unwrap()
+        .classes()
+        .iter()
+        .map(|class| class.name.clone())
+        .collect();
+    assert_eq!(names, ["name of n09", "x", "y", "z", "n07b"]);
 }
 
 #[test]
@@ -431,7 +476,7 @@ fn tiny_imagenet_opens_and_loads() {
     let list = ClassList::open(&shared.join("imagenet_classes.tsv")).unwrap();
     let (train, val) = open_split(&root, Some(&list)).unwrap();
     assert_eq!((train.classes().len(), train.len(), val.len()), (20, 6000, 1000));
-    assert!(train.classes().iter().all(|class| class.index.is_some()));
+    assert!(train.classes().iter().all(|class| class.name != class.id));
     let set: Arc<dyn Dataset> = Arc::new(Cached::new(val, 64 << 20));
     let batches = load(&set, EvalTransform::imagenet(64, 64), EpochPlan::eval(128));
     assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), 1000);

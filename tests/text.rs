@@ -11,14 +11,9 @@ mod questions;
 mod tokens;
 mod towers;
 
-use flipside::data::ClassInfo;
 use flipside::data::builtin::descriptions;
 use flipside::text::TextFeatures;
 use flipside::text::hashing::NgramHasher;
-
-fn class(name: &str, index: Option<usize>) -> ClassInfo {
-    ClassInfo { id: name.to_string(), name: name.to_string(), index }
-}
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
@@ -31,16 +26,15 @@ fn builtin_features(width: usize) -> TextFeatures {
 }
 
 #[test]
-fn selects_rows_by_index_and_normalises_them() {
+fn selects_rows_and_normalises_them() {
     let names = ["cat", "dog", "eel"].map(String::from).to_vec();
     let features = TextFeatures::from_rows(names, vec![3.0, 4.0, 0.0, 2.0, -1.0, 0.0], 2).unwrap();
     assert_eq!(features.normalized_rows(), [0.6, 0.8, 0.0, 1.0, -1.0, 0.0]);
-    let chosen = features.select(&[class("eel", Some(2)), class("cat", Some(0))]).unwrap();
+    let chosen = features.select(vec![(2, "eel".into()), (0, "tom".into())]).unwrap();
     assert_eq!((chosen.rows.as_slice(), chosen.width), ([-1.0, 0.0, 3.0, 4.0].as_slice(), 2));
-    assert_eq!(chosen.names, ["eel", "cat"]);
-    let missing = [class("fox", None), class("cat", Some(0)), class("gnu", Some(3))];
-    let error = features.select(&missing).unwrap_err().to_string();
-    assert!(error.contains("fox, gnu") && !error.contains("cat"), "{error}");
+    assert_eq!(chosen.names, ["eel", "tom"]);
+    let error = features.select(vec![(0, "cat".into()), (3, "gnu".into())]).unwrap_err();
+    assert!(error.to_string().contains("row 3 of \"gnu\""), "{error}");
 }
 
 #[test]

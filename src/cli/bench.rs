@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::common::{RunArgs, print, print_json};
+use super::common::{RunArgs, print, print_json, refuse_idle};
 use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
-use crate::device::Device;
+use crate::device::{Compute, Device, Name};
 use crate::fault::Site;
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
@@ -49,7 +49,7 @@ struct KernelsArgs {
     /// Time backward passes, too
     #[arg(long)]
     backward: bool,
-    /// Print the list of operations and time nothing
+    /// Print the list of operations and time nothing; of --device only the sizes follow
     #[arg(long)]
     list: bool,
     /// Times of a peer for the same list: the file that benches/kernels_vs_torch.py writes
@@ -188,6 +188,13 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
     }
     let batch = sizes.batch(&run.device);
     if args.list {
+        Name::parse(&run.device)?;
+        let nothing = "--list times nothing";
+        refuse_idle([
+            ("--backward", args.backward, nothing),
+            ("--compute", run.compute != Compute::Exact, nothing),
+            ("--threads", run.threads != 0, nothing),
+        ])?;
         if run.json {
             let listed: Vec<_> = shapes.iter().map(|shape| shape.listed()).collect();
             return print_json(&serde_json::json!({ "batch": batch, "shapes": listed }));

@@ -1,7 +1,7 @@
 //! Flags that several subcommands share, and what they turn into.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
@@ -9,15 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::campaign::bootstrap::Unit;
 use crate::campaign::interval::{Confidence, RateInterval};
 use crate::campaign::statistics::Intervals;
-use crate::checkpoint::Checkpoint;
 use crate::data::ClassList;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
-use crate::models::{Model, ModelFile, detect_head, load_state};
+use crate::models::Model;
+use crate::ops::Role;
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 use crate::report::Format;
-use crate::tape::Weights;
 use crate::{Error, Result};
 
 /// Where and how a command runs.
@@ -30,9 +29,9 @@ pub struct RunArgs {
     /// to tf32, bf16 or f16 and f32 sums; cuda and emulated only
     #[arg(long, default_value_t, value_name = "TYPE")]
     pub compute: Compute,
-    /// Threads of the CPU; 0 means every core. Results don't depend on it
-    #[arg(long, default_value_t = 0)]
-    pub threads: usize,
+    /// Threads of the CPU, up to 1024; 0 means every core. Results don't depend on it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub threads: u16,
     /// Print JSON for machines instead of text
     #[arg(long)]
     pub json: bool,
@@ -47,7 +46,7 @@ impl RunArgs {
         if self.threads > 0 {
             // Fails only if the pool is there already, which a command's first act precludes.
             rayon::ThreadPoolBuilder::new()
-                .num_threads(self.threads)
+                .num_threads(self.threads.into())
                 .build_global()
                 .map_err(|error| Error::usage(format!("--threads: {error}")))?;
         }
@@ -56,30 +55,59 @@ impl RunArgs {
 
     /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
     pub fn progress(&self) -> Box<dyn Progress> {
-        if self.quiet { Box::new(Silent) } else { for_stderr() }
+        progress(self.quiet)
+    }
+
+    /// Whether it is the command's own choice where it runs.
+    pub fn is_default(&self) -> bool {
+        self.device == "cpu" && self.compute == Compute::Exact
+    }
+}
+
+/// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
+pub fn progress(quiet: bool) -> Box<dyn Progress> {
+    if quiet { Box::new(Silent) } else { for_stderr() }
+}
+
+/// Refuses flags that would have no effect beside the others: each with whether it is there, and what it is of
+/// or asks for. (Clap forgets that a flag requires another where that one conflicts with a third.)
+pub fn refuse_idle<const N: usize>(flags: [(&str, bool, &str); N]) -> Result<()> {
+    match flags.into_iter().find(|(_, is_there, _)| *is_there) {
+        Some((flag, _, why)) => Err(Error::usage(format!("{flag} has no effect here: {why}"))),
+        None => Ok(()),
     }
 }
 
 /// How intervals are made.
 #[derive(clap::Args, Clone, Debug)]
 pub struct IntervalArgs {
-    /// How often intervals hold the truth
-    #[arg(long, default_value = "0.95", value_name = "SHARE")]
-    pub confidence: Confidence,
-    /// Of rates: wilson, or clopper-pearson, which is wider and never holds less than it says
-    #[arg(long, default_value = "wilson", value_name = "KIND")]
-    pub interval: RateInterval,
-    /// What the bootstrap of means and ratios draws again: images, each with all of its injections, or
-    /// injections, for these images alone
-    #[arg(long, default_value = "images", value_name = "UNIT")]
-    pub resample: Unit,
+    /// How often intervals hold the truth; 0.95 if absent
+    #[arg(long, value_name = "SHARE")]
+    confidence: Option<Confidence>,
+    /// Of rates: wilson (if absent), or clopper-pearson, which is wider and never holds less than it says
+    #[arg(long, value_name = "KIND")]
+    interval: Option<RateInterval>,
+    /// What the bootstrap of means and ratios draws again: images (if absent), each with all of its injections,
+    /// or injections, for these images alone
+    #[arg(long, value_name = "UNIT")]
+    resample: Option<Unit>,
 }
 
 impl IntervalArgs {
     /// The intervals, with `seed` as the bootstrap's.
     pub fn over(&self, seed: u64) -> Intervals {
-        let IntervalArgs { confidence, interval: rates, resample: unit } = *self;
-        Intervals { confidence, rates, unit, seed }
+        let base = Intervals::new(seed);
+        Intervals {
+            confidence: self.confidence.unwrap_or(base.confidence),
+            rates: self.interval.unwrap_or(base.rates),
+            unit: self.resample.unwrap_or(base.unit),
+            seed,
+        }
+    }
+
+    /// Whether any of them is there.
+    pub fn are_given(&self) -> bool {
+        self.confidence.is_some() || self.interval.is_some() || self.resample.is_some()
     }
 }
 
@@ -98,44 +126,6 @@ impl FormatArgs {
     /// The format that is asked for.
     pub fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
-    }
-}
-
-/// Which model, with which weights.
-#[derive(clap::Args, Clone, Debug)]
-pub struct ModelArgs {
-    /// A model's name (see `flipside models`) or a .toml file
-    #[arg(long)]
-    pub model: String,
-    /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
-    #[arg(long)]
-    pub checkpoint: PathBuf,
-    /// Height and width of the images; the model file's if absent. With another, the shorter side
-    /// is resized to it and nothing but the longer side is cut
-    #[arg(long)]
-    pub image_size: Option<usize>,
-}
-
-/// A model with weights from a file.
-pub struct Loaded {
-    pub file: ModelFile,
-    pub model: Model,
-    pub weights: Weights,
-    /// SHA-256 of the checkpoint's file.
-    pub sha256: String,
-}
-
-impl ModelArgs {
-    /// Opens the checkpoint, reads the head off it and loads the weights onto `device`.
-    pub fn load(&self, device: &Device) -> Result<Loaded> {
-        let file = ModelFile::open(&self.model)?;
-        let image_size = self.image_size.unwrap_or(file.input.size);
-        let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let (head, classes) = detect_head(&checkpoint, &file)?;
-        let model = Model::new(&file, head, classes, image_size, 0.0)?;
-        let mut weights = Weights::new(&model.tape, device, false)?;
-        load_state(&model, &mut weights, &checkpoint)?;
-        Ok(Loaded { file, model, weights, sha256: file_sha256(&self.checkpoint)? })
     }
 }
 
@@ -226,7 +216,32 @@ impl RecipeArgs {
             schedule: self.schedule.unwrap_or(base.schedule),
         };
         recipe.check()?;
+        let is_sgd = recipe.optimizer == OptimizerKind::Sgd;
+        refuse_idle([
+            ("--momentum", self.momentum.is_some() && !is_sgd, "it is of sgd"),
+            ("--nesterov", self.nesterov && !is_sgd, "it is of sgd"),
+            ("--nesterov", self.nesterov && recipe.momentum == 0.0, "there is no --momentum"),
+            ("--betas", self.betas.is_some() && is_sgd, "they are of adamw"),
+            ("--eps", self.eps.is_some() && is_sgd, "it is of adamw"),
+            (
+                "--warmup-start",
+                self.warmup_start.is_some() && recipe.warmup_epochs == 0,
+                "there are no --warmup-epochs",
+            ),
+        ])?;
         Ok(recipe)
+    }
+
+    /// Refuses weight decays of kinds of parameters that `model` doesn't have.
+    pub fn check_model(&self, model: &Model) -> Result<()> {
+        let has = |role| model.tape.params().iter().any(|param| param.spec.role == role);
+        let lacks = |flag: Option<f32>, role| flag.is_some() && !has(role);
+        let norms = "the model has no normalisation layers with parameters";
+        let tables = "the model has no position tables";
+        refuse_idle([
+            ("--norm-weight-decay", lacks(self.norm_weight_decay, Role::Norm), norms),
+            ("--position-weight-decay", lacks(self.position_weight_decay, Role::Position), tables),
+        ])
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::common::{ModelArgs, RunArgs, file_sha256, print, print_json};
-use crate::models::save_state;
+use super::common::{class_list, file_sha256, print, print_json, progress};
+use super::model::ModelArgs;
+use crate::data::ClassList;
+use crate::device::Device;
+use crate::models::{Facts, save_state_as};
 
 /// Check that a checkpoint fits a model, and write it as safetensors
 ///
@@ -17,17 +20,27 @@ pub struct Args {
     /// The safetensors file to write; one that is there is replaced, whole or not at all
     #[arg(long)]
     out: PathBuf,
-    #[command(flatten)]
-    run: RunArgs,
+    /// Name the classes in the file, so that nothing needs this list again: lines of index, folder name, class
+    /// name
+    #[arg(long)]
+    class_list: Option<PathBuf>,
+    /// Print JSON for machines instead of text
+    #[arg(long)]
+    json: bool,
+    /// Don't say what flags overrule
+    #[arg(long, short)]
+    quiet: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let device = args.run.start()?;
-    let loaded = args.model.load(&device)?;
+    let loaded = args.model.load(&Device::cpu(), progress(args.quiet).as_ref())?;
     let model = &loaded.model;
-    save_state(&args.out, model, &loaded.file.name, &loaded.weights)?;
+    let given = class_list(args.class_list.as_deref())?;
+    let classes = loaded.numbering(given.as_ref()).classes()?.map(ClassList::from_entries);
+    let facts = Facts::new(model, &loaded.file, classes.map(|list| list.pairs()));
+    save_state_as(&args.out, &facts, &loaded.weights)?;
     let sha256 = file_sha256(&args.out)?;
-    if args.run.json {
+    if args.json {
         return print_json(&serde_json::json!({
             "model": loaded.file.name, "head": model.head.to_string(), "classes": model.classes,
             "tensors": model.tape.params().len(), "parameters": model.tape.parameter_count(),

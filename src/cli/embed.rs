@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, class_list, file_sha256, print, print_json};
+use super::common::{RunArgs, class_list, file_sha256, print, print_json, refuse_idle};
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
 use crate::device::Device;
@@ -86,13 +86,32 @@ fn parse_activation(text: &str) -> std::result::Result<Activation, String> {
     }
 }
 
+impl Args {
+    /// Refuses what has no effect in the way that is asked for.
+    fn check(&self) -> Result<()> {
+        let (no_encoder, no_texts) = (self.encoder.is_none(), self.descriptions.is_none());
+        let (of_encoder, of_texts) = ("it is of --encoder", "it is of --descriptions");
+        refuse_idle([
+            ("--tokenizer", no_encoder && self.tokenizer.is_some(), of_encoder),
+            ("--activation", no_encoder && self.activation.is_some(), of_encoder),
+            ("--device or --compute", no_encoder && !self.run.is_default(), of_encoder),
+            ("--encoder", no_texts && self.encoder.is_some(), of_texts),
+            ("--hashing", no_texts && self.hashing.is_some(), of_texts),
+            ("--raw-texts", no_texts && self.raw_texts, of_texts),
+            ("--raw-rows", no_texts && self.raw_rows, of_texts),
+            ("--picture", self.describe.is_none() && self.picture.is_some(), "it is of --describe"),
+        ])
+    }
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.check()?;
     let device = args.run.start()?;
     let classes = class_list(args.classes.as_deref())?;
     match (args, classes) {
         (Args { describe: Some(path), .. }, classes) => look(args, path, classes.as_ref()),
         (Args { import: Some(path), out: Some(out), .. }, Some(classes)) => {
-            let features = file::open(path, Some(&classes))?;
+            let features = file::open_for(path, Some(&classes), classes.entries())?;
             let facts = BTreeMap::from([
                 ("imported".into(), file_name(path)),
                 ("imported_sha256".into(), file_sha256(path)?),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::common::{ModelArgs, RunArgs, class_list, print, print_json};
+use super::common::{RunArgs, class_list, print, print_json};
+use super::model::ModelArgs;
 use crate::data::transform::EvalTransform;
 use crate::data::{ImageFolder, say_passed_over};
 use crate::train::{Evaluator, Source};
@@ -16,8 +17,8 @@ pub struct Args {
     /// A folder with a folder of images a class (a data set's val, say)
     #[arg(long)]
     data: PathBuf,
-    /// Names for the folders: lines of index, folder name, class name. Where the checkpoint has as many
-    /// classes as the list and the data fewer, an image's label is its folder's index
+    /// The classes by number: lines of index, folder name, class name. Not needed where the checkpoint names
+    /// its classes, as those trained here do; then it says what else the folders may be called
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Images of a forward pass
@@ -29,11 +30,11 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
-    let loaded = args.model.load(&device)?;
-    let classes = class_list(args.class_list.as_deref())?;
-    let dataset = ImageFolder::open(&args.data, classes.as_ref())?
-        .for_classes(loaded.model.classes, classes.as_ref())?;
     let progress = args.run.progress();
+    let loaded = args.model.load(&device, progress.as_ref())?;
+    let classes = class_list(args.class_list.as_deref())?;
+    let dataset =
+        ImageFolder::open(&args.data, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
     say_passed_over(&dataset, &*progress);
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = Source { dataset: Arc::new(dataset), transform };
@@ -41,15 +42,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let evaluation = evaluator.run(&loaded.weights, &source, false, progress.as_ref())?;
     let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
     let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());
-    let top2diff = evaluation.mean_top2diff_percent();
+    let (top2diff, nonfinite) = (evaluation.mean_top2diff_percent(), evaluation.nonfinite());
     if args.run.json {
         return print_json(&serde_json::json!({
             "images": images, "top1_percent": top1, "top5_percent": top5, "loss": loss,
-            "top2diff_percent": top2diff, "checkpoint_sha256": loaded.sha256,
+            "top2diff_percent": top2diff, "nonfinite_images": nonfinite, "checkpoint_sha256": loaded.sha256,
         }));
     }
+    let broken = match nonfinite {
+        0 => String::new(),
+        count => format!("; NaN or infinity among the logits of {count} images"),
+    };
     print(&format!(
         "{images} images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}, \
-         Top2Diff {top2diff:.2} %"
+         Top2Diff {top2diff:.2} %{broken}"
     ))
 }

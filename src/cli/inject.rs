@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::common::{
-    Loaded, ModelArgs, RunArgs, class_list, create_folder, parse_site, print, print_json, stop_flag,
+    RunArgs, class_list, create_folder, parse_site, print, print_json, refuse_idle, stop_flag,
 };
+use super::model::{Loaded, ModelArgs};
 use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::Mode;
 use crate::campaign::interval::Confidence;
@@ -19,7 +20,7 @@ use crate::campaign::{
     layers,
 };
 use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, open_held_out, open_train, say_passed_over};
+use crate::data::{Dataset, ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
@@ -49,8 +50,8 @@ pub struct Args {
     /// A folder with val and, for the ranges of the range detector, train
     #[arg(long)]
     data: PathBuf,
-    /// Names for the folders: lines of index, folder name, class name. Where the checkpoint has as many
-    /// classes as the list and the data fewer, an image's label is its folder's index
+    /// The classes by number: lines of index, folder name, class name. Not needed where the checkpoint names
+    /// its classes, as those trained here do; then it says what else the folders may be called
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Another checkpoint of the same model that must be right about an image, too; repeatable
@@ -64,14 +65,13 @@ pub struct Args {
     #[arg(long, help_heading = HOW_MANY, value_name = "WIDTH",
           conflicts_with_all = ["only", "stratify", "faults", "shard", "exhaustive"])]
     half_width: Option<f64>,
-    /// sdc, sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean |Δp_label|)
-    #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE", default_value = "sdc",
-          requires = "half_width", value_parser = parse_target)]
-    stop_at: Target,
-    /// How often all looks of a layer together hold the truth
-    #[arg(long, help_heading = HOW_MANY, value_name = "SHARE", default_value = "0.95",
-          requires = "half_width")]
-    confidence: Confidence,
+    /// With --half-width: sdc (if absent), sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean
+    /// |Δp_label|)
+    #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE", value_parser = parse_target)]
+    stop_at: Option<Target>,
+    /// With --half-width: how often all looks of a layer together hold the truth; 0.95 if absent
+    #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
+    confidence: Option<Confidence>,
     /// Run injection number N of each layer alone
     #[arg(long, help_heading = HOW_MANY, conflicts_with = "injections")]
     only: Option<u64>,
@@ -109,8 +109,7 @@ pub struct Args {
     exhaustive: Option<Mode>,
     /// Images that --exhaustive tries every fault on, spread over those that are right; all of them if
     /// absent
-    #[arg(long, help_heading = HOW_MANY, value_name = "N", requires = "exhaustive",
-          value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = HOW_MANY, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     images: Option<u32>,
     /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
     /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
@@ -129,9 +128,9 @@ pub struct Args {
     /// Run so many of the injections again, whole and unoptimised: their bits must be equal
     #[arg(long, help_heading = KEPT, default_value_t = 0)]
     verify: usize,
-    /// Key of everything random
-    #[arg(long, help_heading = FAULTS, default_value_t = 1)]
-    seed: u64,
+    /// Random seed of what is drawn and of intervals; 1 if absent
+    #[arg(long, help_heading = FAULTS)]
+    seed: Option<u64>,
     /// Images of a forward pass
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
@@ -139,11 +138,11 @@ pub struct Args {
     #[arg(long, help_heading = KEPT, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Go on with what is in --out
-    #[arg(long, help_heading = KEPT, requires = "out")]
+    #[arg(long, help_heading = KEPT)]
     resume: bool,
     /// Run part I of N (1/N to N/N), for `flipside merge`; auto takes it from Slurm's array variables,
     /// auto/N from those of an indexed job of Kubernetes. {shard} in --out becomes I-of-N
-    #[arg(long, help_heading = KEPT, value_name = "I/N", requires = "out")]
+    #[arg(long, help_heading = KEPT, value_name = "I/N")]
     shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,
@@ -166,8 +165,58 @@ fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
 }
 
 impl Args {
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+
+    /// Refuses what has no effect beside the other flags.
+    fn check(&self) -> Result<()> {
+        let (no_width, no_out) = (self.half_width.is_none(), self.out.is_none());
+        let is_golden = self.labels == "golden";
+        let is_plain = self.exhaustive.is_none();
+        let named = "the shard's number is of --shard";
+        refuse_idle([
+            ("--stop-at", no_width && self.stop_at.is_some(), "it is of --half-width"),
+            ("--confidence", no_width && self.confidence.is_some(), "it is of --half-width"),
+            ("--images", is_plain && self.images.is_some(), "it is of --exhaustive"),
+            (
+                "--seed",
+                !is_plain && self.verify == 0 && self.seed.is_some(),
+                "--exhaustive draws nothing without --verify",
+            ),
+            ("--resume", no_out && self.resume, "it goes on with --out"),
+            ("--shard", no_out && self.shard.is_some(), "a part is kept with --out"),
+            ("{shard} in --out", self.shard.is_none() && self.names_shard(), named),
+            (
+                "--class-list",
+                is_golden && self.class_list.is_some(),
+                "--labels golden asks for none",
+            ),
+            (
+                "--right-in",
+                is_golden && !self.right_in.is_empty(),
+                "with --labels golden every network is right",
+            ),
+        ])?;
+        if !is_plain && self.protocol == Protocol::Goldeneye {
+            return Err(Error::usage(
+                "the goldeneye protocol draws faults: it has no --exhaustive",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the shard's number belongs into the store's name.
+    fn names_shard(&self) -> bool {
+        let text = self.out.as_ref().and_then(|path| path.to_str());
+        text.is_some_and(|text| text.contains("{shard}"))
+    }
+
     fn plan(&self, list: Option<&FaultList>) -> Result<Plan> {
-        let rule = |width| StoppingRule::new(self.stop_at, width, self.confidence);
+        let rule = |width| {
+            let confidence = self.confidence.unwrap_or(Intervals::new(0).confidence);
+            StoppingRule::new(self.stop_at.unwrap_or(Target::Sdc), width, confidence)
+        };
         let until = self.half_width.map(rule).transpose()?;
         let most = if until.is_some() { MOST_INJECTIONS } else { 1000 };
         let plan = Plan {
@@ -188,7 +237,7 @@ impl Args {
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
             protocol: self.protocol,
-            ..Plan::new(self.seed, 0)
+            ..Plan::new(self.seed(), 0)
         };
         let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {
@@ -219,6 +268,7 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.check()?;
     let list = args.faults.as_deref().map(FaultList::open).transpose()?;
     let plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
@@ -231,7 +281,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let device = args.run.start()?;
     let progress = args.run.progress();
-    let loaded = args.model.load(&device)?;
+    let loaded = args.model.load(&device, &*progress)?;
     let classes = class_list(args.class_list.as_deref())?;
     let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
     let ranged = asks_images && plan.detectors.contains(&Detector::Range);
@@ -244,18 +294,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let train = ranged.then(|| open_train(&args.data, classes.as_ref())).transpose()?;
-    let val = open_held_out(&args.data, classes.as_ref())?;
-    train.iter().chain([&val]).for_each(|folder| say_passed_over(folder, &*progress));
-    let val = match plan.labels {
-        Labels::Data => val.for_classes(loaded.model.classes, classes.as_ref())?,
-        Labels::Golden => val,
-    };
+    let unranged = "no range is taken";
+    refuse_idle([("--range-images", !ranged && args.range_images.is_some(), unranged)])?;
+    let train = ranged.then(|| open_train(&args.data, None)).transpose()?;
+    train.iter().for_each(|folder| say_passed_over(folder, &*progress));
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
     let train = train.map(|train| source(Arc::new(train)));
-    let val = source(Arc::new(val));
-    let evaluated = evaluate(args, plan.labels, list.as_ref(), &loaded, &device, &val, &*progress)?;
+    // Each network has its own numbers for the folders' classes.
+    let numbered = |val: ImageFolder, loaded: &Loaded| -> Result<Source> {
+        Ok(source(Arc::new(match plan.labels {
+            Labels::Data => val.numbered(&loaded.numbering(classes.as_ref()))?,
+            Labels::Golden => val,
+        })))
+    };
+    let val_of = |loaded: &Loaded| numbered(open_held_out(&args.data, None)?, loaded);
+    let val = open_held_out(&args.data, None)?;
+    say_passed_over(&val, &*progress);
+    let val = numbered(val, &loaded)?;
+    let evaluated =
+        evaluate(args, plan.labels, list.as_ref(), (&loaded, &val), &val_of, &*progress)?;
     let provenance = Provenance {
         model: loaded.file.name.clone(),
         checkpoint: loaded.sha256.clone(),
@@ -317,7 +375,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         verify(&campaign, &records, args.verify, &device, &*progress)?;
     }
     let run = Run { manifest, records };
-    let (how, detectors) = (Intervals::new(args.seed), &run.manifest.plan.detectors);
+    let (how, detectors) = (Intervals::new(args.seed()), &run.manifest.plan.detectors);
     let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
     if args.run.json {
         print_json(&run_json(&run, &figures, &how))
@@ -392,17 +450,15 @@ struct Evaluated {
 }
 
 /// Runs images fault-free: those of a list, or all, of which those are kept that the model, and every
-/// other checkpoint asked for, gets right.
+/// other checkpoint asked for, gets right. `val_of` gives the images under a network's labels.
 fn evaluate(
     args: &Args,
     labels: Labels,
     list: Option<&FaultList>,
-    loaded: &Loaded,
-    device: &Device,
-    val: &Source,
+    (loaded, val): (&Loaded, &Source),
+    val_of: &dyn Fn(&Loaded) -> Result<Source>,
     progress: &dyn Progress,
 ) -> Result<Evaluated> {
-    let images = SourceImages(val);
     let batch = args.batch as usize;
     let count = val.dataset.len();
     let chosen = match (list, args.protocol) {
@@ -413,25 +469,26 @@ fn evaluate(
     if let Some(image) = chosen.iter().find(|image| **image >= count) {
         return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
     }
-    let answers = |of: &Loaded, list: &[usize]| -> Result<Vec<Golden>> {
+    let answers = |of: &Loaded, val: &Source, list: &[usize]| -> Result<Vec<Golden>> {
         let evaluate = match labels {
             Labels::Data => golden::evaluate,
             Labels::Golden => golden::evaluate_unlabeled,
         };
-        evaluate(&of.model, &of.weights, &images, list, batch)
+        evaluate(&of.model, &of.weights, &SourceImages(val), list, batch)
     };
-    let mut goldens = answers(loaded, &chosen)?;
+    let mut goldens = answers(loaded, val, &chosen)?;
     let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
     let top2diff = golden::mean_top2diff(&goldens);
     progress.line(&format!("{right} of {evaluated} images are right"));
+    check_finite(&args.model.checkpoint, &goldens, progress)?;
     if list.is_none() {
         goldens.retain(Golden::is_eligible);
     }
     for checkpoint in &args.right_in {
-        let other =
-            ModelArgs { checkpoint: checkpoint.clone(), ..args.model.clone() }.load(device)?;
+        let other = args.model.with(checkpoint).load(loaded.weights.device(), progress)?;
         let list: Vec<usize> = goldens.iter().map(|g| g.image).collect();
-        let answers = answers(&other, &list)?;
+        let answers = answers(&other, &val_of(&other)?, &list)?;
+        check_finite(checkpoint, &answers, progress)?;
         let mut answers = answers.iter();
         goldens.retain(|_| answers.next().is_some_and(Golden::is_eligible));
         progress.line(&format!("{} of them in {}, too", goldens.len(), checkpoint.display()));
@@ -440,4 +497,19 @@ fn evaluate(
         return Err(Error::usage("no image is right, so there is none to inject into"));
     }
     Ok(Evaluated { goldens, images: evaluated, right, top2diff })
+}
+
+/// Says how many fault-free answers hold NaN or infinity; refuses a network that gives no other.
+fn check_finite(checkpoint: &Path, goldens: &[Golden], progress: &dyn Progress) -> Result<()> {
+    let (all, broken) = (goldens.len(), goldens.iter().filter(|golden| !golden.is_finite).count());
+    let said =
+        format!("NaN or infinity among the logits of {broken} of {all} images without any fault");
+    match broken {
+        0 => Ok(()),
+        _ if broken == all => Err(Error::file(checkpoint, format!("gives {said}"))),
+        _ => {
+            progress.line(&format!("warning: {said}"));
+            Ok(())
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod inject;
 mod merge;
+mod model;
 mod models;
 mod predict;
 mod prompts;
@@ -21,7 +22,7 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::Error;
 
@@ -54,6 +55,11 @@ enum Command {
     Convert(convert::Args),
     Devices(devices::Args),
     Bench(bench::Args),
+}
+
+/// The program's commands and flags.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage.

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{Loaded, ModelArgs, RunArgs, class_list, print, print_json};
+use super::common::{RunArgs, class_list, print, print_json};
+use super::model::{Loaded, ModelArgs};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
 use crate::data::transform::{EvalTransform, Transform};
@@ -47,7 +48,8 @@ pub struct Args {
     /// Classes to print for each image
     #[arg(long, default_value_t = 5)]
     top: usize,
-    /// Names of the classes: lines of index, id, name; the order is the logits'
+    /// Names of the classes: lines of index, id, name. The order is the logits', or, where the checkpoint names
+    /// its classes, any
     #[arg(long)]
     class_list: Option<PathBuf>,
     #[command(flatten)]
@@ -56,7 +58,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
-    let loaded = args.model.load(&device)?;
+    let loaded = args.model.load(&device, args.run.progress().as_ref())?;
     let (names, pixels) = match &args.input {
         Some(path) => tensor_input(path, loaded.model.image_size)?,
         None => image_input(&args.images, &loaded)?,
@@ -68,15 +70,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let tensor = TensorView::f32(&shape, &logits);
         write_safetensors(path, [("logits", tensor)], &Default::default())?;
     }
-    let labels = match class_list(args.class_list.as_deref())? {
-        Some(list) if list.len() == classes => {
-            list.entries().iter().map(|entry| entry.name.clone()).collect()
-        }
-        Some(list) => {
-            let detail = format!("the class list has {} classes, the model {classes}", list.len());
-            return Err(Error::usage(detail).into());
-        }
-        None => (0..classes).map(|class| format!("class {class}")).collect::<Vec<_>>(),
+    let given = class_list(args.class_list.as_deref())?;
+    let labels: Vec<String> = match loaded.numbering(given.as_ref()).classes()? {
+        Some(entries) => entries.into_iter().map(|entry| entry.name).collect(),
+        None => (0..classes).map(|class| format!("class {class}")).collect(),
     };
     let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top)).collect();
     if args.run.json {

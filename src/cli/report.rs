@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::common::{FormatArgs, IntervalArgs, print, print_json};
+use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::Error;
 use crate::campaign::breakdown::{By, breakdown};
 use crate::campaign::exhaustive::{Census, Mode};
-use crate::campaign::{Detector, Run};
+use crate::campaign::{Detector, Protocol, Run};
 use crate::report::{Format, census_json, census_text, run_json, run_text};
 
 /// Print the figures of an injection campaign, taken apart by layer, bit, channel or position
@@ -41,6 +41,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return census(args, mode);
     }
     let run = Run::open(&args.run)?;
+    let is_text = args.format.format() != Format::Json;
+    let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
+    let theirs = "GoldenEye's figures have normal intervals of 99 %";
+    refuse_idle([(
+        "--confidence, --interval or --resample",
+        is_goldeneye && is_text && args.by == By::Layer && args.intervals.are_given(),
+        theirs,
+    )])?;
     let how = args.intervals.over(run.manifest.plan.seed);
     let detectors = match args.detector {
         Some(detector) => vec![detector],

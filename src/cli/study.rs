@@ -6,7 +6,8 @@ use super::common::{
     RecipeArgs, RunArgs, class_list_of_features, create_folder, print, print_json,
 };
 use crate::Error;
-use crate::models::ModelFile;
+use crate::models::{Model, ModelFile};
+use crate::nn::Head;
 use crate::recipe::{Recipe, Schedule};
 use crate::report::study_text;
 use crate::study::{self, Inputs, Options};
@@ -94,6 +95,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             Inputs::builtin(&file, args.seed, counts)?
         }
     };
+    let classes = inputs.test.dataset.classes().len();
+    let model = Model::new(&file, Head::Baseline, classes, inputs.image_size(), 0.0)?;
+    args.recipe.check_model(&model)?;
     let options = Options {
         file,
         recipe,

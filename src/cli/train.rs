@@ -69,8 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         folder_sources(&file, image_size, &args.data, classes.as_ref(), &*progress)?;
     let (head, start, rows) = match (&args.text_features, args.random_rows) {
         (Some(path), _) => {
-            let features = text::file::open(path, classes.as_ref())?;
-            let rows = features.select(train.dataset.classes())?;
+            let rows = text::file::open_for(path, classes.as_ref(), train.dataset.classes())?;
             let start = format!("text features {}", file_sha256(path)?);
             (Head::TextGuided { width: rows.width }, start, Some(rows))
         }
@@ -103,6 +102,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output: Some(output.clone()),
     };
     let mut trainer = Trainer::new(job, &device)?;
+    args.recipe.check_model(trainer.model())?;
     if let Some(rows) = rows {
         set_head_rows(trainer.weights_mut(), &rows.normalized_rows(), rows.width)?;
     }

@@ -1,6 +1,6 @@
 //! Decoded images kept in memory.
 
-use super::{ClassInfo, Dataset, Image8};
+use super::{ClassEntry, Dataset, Image8};
 use crate::Result;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ impl<D: Dataset> Dataset for Cached<D> {
         self.inner.len()
     }
 
-    fn classes(&self) -> &[ClassInfo] {
+    fn classes(&self) -> &[ClassEntry] {
         self.inner.classes()
     }
 

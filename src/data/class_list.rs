@@ -1,16 +1,24 @@
-//! Class lists: what row of the text features a folder or a WordNet id belongs to.
+//! Class lists: the ids and names of classes, in the order of their numbers.
 
 use crate::{Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// A line of a class list.
+/// A class: a line of a class list, a folder of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassEntry {
     /// The folder's name, a WordNet id for ImageNet.
     pub id: String,
-    /// What people call it; not necessarily unique (ImageNet has two kinds of crane).
+    /// What people call it, the id where no class list says better; not necessarily unique (ImageNet has two
+    /// kinds of crane).
     pub name: String,
+}
+
+impl ClassEntry {
+    /// A class that no list names.
+    pub fn unnamed(id: &str) -> ClassEntry {
+        ClassEntry { id: id.into(), name: id.into() }
+    }
 }
 
 /// Classes in the order of their index.
@@ -21,7 +29,7 @@ pub struct ClassList {
 
 impl ClassList {
     /// Reads a text file with a line `index<TAB>id<TAB>name` for each class. Lines may come in any
-    /// order, empty lines are ignored; the indices must be 0, 1, 2, … without a gap.
+    /// order, empty lines and a byte order mark are ignored; the indices must be 0, 1, 2, … without a gap.
     ///
     /// # Errors
     /// [`Error::Io`] if the file can't be read; [`Error::File`] naming the line if a line is
@@ -31,12 +39,31 @@ impl ClassList {
         let text = std::str::from_utf8(&bytes).map_err(|source| {
             Error::file(path, format!("is not UTF-8 text (byte {})", source.valid_up_to()))
         })?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         Self::parse(text).map_err(|detail| Error::file(path, detail))
     }
 
     /// A list made of entries, index 0 first.
     pub fn from_entries(entries: Vec<ClassEntry>) -> Self {
         ClassList { entries }
+    }
+
+    /// A list made of ids and names, index 0 first, as files hold them in their metadata.
+    ///
+    /// # Errors
+    /// Half a sentence where there is none, or an id is empty or there twice.
+    pub fn from_pairs(pairs: Vec<(String, String)>) -> std::result::Result<Self, String> {
+        let mut ids = HashSet::new();
+        if pairs.is_empty() || !pairs.iter().all(|(id, _)| !id.is_empty() && ids.insert(id)) {
+            return Err("is empty, or has an id twice".into());
+        }
+        let entry = |(id, name)| ClassEntry { id, name };
+        Ok(ClassList { entries: pairs.into_iter().map(entry).collect() })
+    }
+
+    /// Ids and names, index 0 first.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        self.entries.iter().map(|entry| (entry.id.clone(), entry.name.clone())).collect()
     }
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
@@ -109,5 +136,11 @@ impl ClassList {
             (Some(index), None) => Some(index),
             _ => None,
         }
+    }
+
+    /// The index of a class of another list: the one with its id, else the only one with that name, else the
+    /// one that its name finds.
+    pub(super) fn index_of_entry(&self, entry: &ClassEntry) -> Option<usize> {
+        self.index_of(&entry.id).or_else(|| self.index_of(&entry.name))
     }
 }

@@ -1,7 +1,7 @@
 //! Data sets in folders: one folder a class, one file an image.
 
 use super::listing::{ItemKind, PassedOver, list};
-use super::{ClassEntry, ClassInfo, ClassList, Dataset, Image8, decode_file, hex};
+use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file, hex};
 use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -11,28 +11,31 @@ use std::path::{Path, PathBuf};
 struct Entry {
     /// File name inside the class folder.
     name: String,
-    class: u32,
+    /// The folder, by its place among them.
+    folder: u32,
     bytes: u64,
 }
 
-/// `dir/<class>/<image>`: classes are the folders sorted by name, images the files in each that end
+/// `dir/<class>/<image>`: one folder a class, sorted by name, images the files in each that end
 /// in .jpg, .jpeg or .png (in any case), sorted by name; both sorts are by bytes. Anything else, and
 /// names that start with a dot, are passed over, and counted.
 pub struct ImageFolder {
     root: PathBuf,
-    classes: Vec<ClassInfo>,
+    folders: Vec<String>,
+    /// The class of each folder.
+    labels: Vec<usize>,
+    classes: Vec<ClassEntry>,
     entries: Vec<Entry>,
     passed_over: PassedOver,
 }
 
 impl ImageFolder {
-    /// Lists the images of a folder; nothing is decoded yet. With a class list, each class gets the
-    /// name and index of the entry that bears the folder's name as its id; classes that the list
-    /// doesn't hold keep their folder's name and no index.
+    /// Lists the images of a folder; nothing is decoded yet. Its classes are its folders, in their order, as in
+    /// torchvision; a class list gives them ids and names.
     ///
     /// # Errors
     /// [`Error::Io`] naming what can't be read; [`Error::File`] if there are no class folders or a
-    /// class has no image.
+    /// class has no image; [`Error::Usage`] for a folder that isn't in the list, or two of one class.
     pub fn open(dir: &Path, class_list: Option<&ClassList>) -> Result<Self> {
         let mut passed_over = PassedOver::default();
         let mut folders = Vec::new();
@@ -48,14 +51,14 @@ impl ImageFolder {
             let detail = "holds no class folders; expected <class>/<image>.jpg (or .jpeg, .png)";
             return Err(Error::file(dir, format!("{detail}{only}")));
         }
-        let mut classes = Vec::with_capacity(folders.len());
+        let mut names = Vec::with_capacity(folders.len());
         let mut entries = Vec::new();
-        for (class, (id, path)) in folders.into_iter().enumerate() {
+        for (folder, (id, path)) in folders.into_iter().enumerate() {
             let before = entries.len();
             for item in list(&path)? {
                 match item.kind {
                     ItemKind::Image(bytes) => {
-                        entries.push(Entry { name: item.name, class: class as u32, bytes });
+                        entries.push(Entry { name: item.name, folder: folder as u32, bytes });
                     }
                     _ => passed_over.add(Some(&id), &item),
                 }
@@ -67,14 +70,21 @@ impl ImageFolder {
                 let detail = format!("holds no .jpg, .jpeg or .png file{only}");
                 return Err(Error::file(path, detail));
             }
-            let index = class_list.and_then(|list| list.index_of(&id));
-            let name = match (class_list, index) {
-                (Some(list), Some(index)) => list.entries()[index].name.clone(),
-                _ => id.clone(),
-            };
-            classes.push(ClassInfo { id, name, index });
+            names.push(id);
         }
-        Ok(ImageFolder { root: dir.to_path_buf(), classes, entries, passed_over })
+        let (root, count) = (dir.to_path_buf(), names.len());
+        let set = ImageFolder {
+            root,
+            classes: names.iter().map(|name| ClassEntry::unnamed(name)).collect(),
+            folders: names,
+            labels: (0..count).collect(),
+            entries,
+            passed_over,
+        };
+        match class_list {
+            Some(list) => set.named(list),
+            None => Ok(set),
+        }
     }
 
     /// What lies in the folder and isn't read, in a line that names the folder; `None` if there is nothing.
@@ -84,54 +94,37 @@ impl ImageFolder {
         Some(format!("{}: passed over {line}", self.root.display()))
     }
 
-    /// The same images for a model of so many `classes`: as they are if the folders are as many; else labelled
-    /// by their places in the class list, if that is as long (some of ImageNet's folders for a model of all).
+    /// The same images, their classes under the ids and names of a list.
+    fn named(self, list: &ClassList) -> Result<Self> {
+        let numbering =
+            Numbering { of: "the class list", count: list.len(), own: None, given: Some(list) };
+        let indices = self.number_folders(&numbering)?;
+        let classes = indices.into_iter().map(|index| list.entries()[index].clone()).collect();
+        Ok(ImageFolder { classes, ..self })
+    }
+
+    /// The same images, labelled with the numbers that their classes have in a network; where the network
+    /// has more classes than there are folders, some of them have no image.
     ///
     /// # Errors
-    /// [`Error::Usage`] where neither has so many classes; [`Error::File`] for a folder that isn't in the list.
-    pub fn for_classes(self, classes: usize, class_list: Option<&ClassList>) -> Result<Self> {
-        let found = self.classes.len();
-        if found == classes {
-            return Ok(self);
-        }
-        let root = self.root.display();
-        let Some(list) = class_list.filter(|list| list.entries().len() == classes) else {
-            let hint = match class_list {
-                Some(list) => format!(", the class list {}", list.entries().len()),
-                None => "; --class-list says which of those they are".into(),
-            };
-            return Err(Error::usage(format!(
-                "{root} has {found} classes, the checkpoint {classes}{hint}"
-            )));
-        };
-        let mut indices = Vec::with_capacity(found);
-        for ClassInfo { id, .. } in &self.classes {
-            let index = list.index_of(id).ok_or_else(|| {
-                Error::file(
-                    self.root.join(id),
-                    "isn't in the class list, so that its label isn't known",
-                )
-            })?;
-            indices.push(index as u32);
-        }
-        let info = |(index, entry): (usize, &ClassEntry)| ClassInfo {
-            id: entry.id.clone(),
-            name: entry.name.clone(),
-            index: Some(index),
-        };
-        let relabel = |entry: Entry| Entry { class: indices[entry.class as usize], ..entry };
-        Ok(ImageFolder {
-            classes: list.entries().iter().enumerate().map(info).collect(),
-            entries: self.entries.into_iter().map(relabel).collect(),
-            root: self.root,
-            passed_over: self.passed_over,
-        })
+    /// As [`Numbering::numbers`].
+    pub fn numbered(self, numbering: &Numbering<'_>) -> Result<Self> {
+        let labels = self.number_folders(numbering)?;
+        // A longer list that doesn't number classes has been held against the folders already.
+        let classes = numbering.classes().ok().flatten().unwrap_or(self.classes);
+        Ok(ImageFolder { labels, classes, ..self })
+    }
+
+    fn number_folders(&self, numbering: &Numbering<'_>) -> Result<Vec<usize>> {
+        let folders: Vec<&str> = self.folders.iter().map(String::as_str).collect();
+        let at_root = |error| Error::usage(format!("{}: {error}", self.root.display()));
+        numbering.numbers(&folders).map_err(at_root)
     }
 
     /// Path of image `i`, the root included.
     pub fn file(&self, i: usize) -> PathBuf {
         let entry = &self.entries[i];
-        self.root.join(&self.classes[entry.class as usize].id).join(&entry.name)
+        self.root.join(&self.folders[entry.folder as usize]).join(&entry.name)
     }
 }
 
@@ -140,12 +133,12 @@ impl Dataset for ImageFolder {
         self.entries.len()
     }
 
-    fn classes(&self) -> &[ClassInfo] {
+    fn classes(&self) -> &[ClassEntry] {
         &self.classes
     }
 
     fn label(&self, i: usize) -> usize {
-        self.entries[i].class as usize
+        self.labels[self.entries[i].folder as usize]
     }
 
     fn image(&self, i: usize) -> Result<Image8> {
@@ -154,7 +147,7 @@ impl Dataset for ImageFolder {
 
     fn path(&self, i: usize) -> String {
         let entry = &self.entries[i];
-        format!("{}/{}", self.classes[entry.class as usize].id, entry.name)
+        format!("{}/{}", self.folders[entry.folder as usize], entry.name)
     }
 
     /// SHA-256 of the list of files, one line `<class>/<name><TAB><size in bytes>` each; what the
@@ -213,8 +206,7 @@ pub fn open_split(
     let val_set = open_held_out(root, class_list)?;
     let (train, val) = (&train_set.root, &val_set.root);
     let missing = |from: &ImageFolder, other: &ImageFolder| {
-        let lacks = |id: &String| other.classes.iter().all(|class| class.id != *id);
-        from.classes.iter().map(|class| &class.id).find(|id| lacks(id)).cloned()
+        from.folders.iter().find(|folder| !other.folders.contains(folder)).cloned()
     };
     if let Some(id) = missing(&train_set, &val_set) {
         return Err(Error::file(val, format!("lacks the class {id} that train has")));

@@ -15,6 +15,7 @@ mod folder;
 mod jpeg;
 mod listing;
 mod loader;
+mod numbering;
 mod png;
 pub mod portable;
 pub mod transform;
@@ -24,6 +25,7 @@ pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
 pub use folder::{ImageFolder, open_held_out, open_split, open_train, say_passed_over};
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
+pub use numbering::Numbering;
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,17 +58,6 @@ impl Image8 {
     }
 }
 
-/// A class of a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassInfo {
-    /// The folder's name, a WordNet id for ImageNet.
-    pub id: String,
-    /// What people call it; the id where no class list says better.
-    pub name: String,
-    /// Its row in the class list, and so in text features that were made from that list.
-    pub index: Option<usize>,
-}
-
 /// A labelled set of images in a fixed order.
 pub trait Dataset: Send + Sync {
     /// Number of images.
@@ -78,7 +69,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The classes, in the order that labels count.
-    fn classes(&self) -> &[ClassInfo];
+    fn classes(&self) -> &[ClassEntry];
 
     /// The class of image `i`, below `classes().len()`. Panics if `i` is out of range.
     fn label(&self, i: usize) -> usize;

@@ -81,6 +81,35 @@ impl fmt::Debug for Device {
     }
 }
 
+/// What a device is called on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Cpu,
+    Emulated,
+    /// GPU of this number.
+    Cuda(usize),
+}
+
+impl Name {
+    /// Reads `cpu`, `emulated`, `cuda` or `cuda:N`; nothing is opened.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for any other word.
+    pub fn parse(spec: &str) -> Result<Name> {
+        match spec {
+            "cpu" => Ok(Name::Cpu),
+            "emulated" => Ok(Name::Emulated),
+            "cuda" => Ok(Name::Cuda(0)),
+            _ => match spec.strip_prefix("cuda:").map(str::parse::<usize>) {
+                Some(Ok(index)) => Ok(Name::Cuda(index)),
+                _ => Err(Error::usage(format!(
+                    "there is no device `{spec}`: say cpu, cuda, cuda:N or emulated"
+                ))),
+            },
+        }
+    }
+}
+
 impl Device {
     /// The device that `spec` names: `cpu`, `emulated`, `cuda` (the first GPU) or `cuda:N`.
     ///
@@ -88,16 +117,10 @@ impl Device {
     /// [`Error::Usage`] for any other word, [`Error::Device`] when the GPU can't be used; the text
     /// says what is missing.
     pub fn parse(spec: &str) -> Result<Device> {
-        match spec {
-            "cpu" => Ok(Device::cpu()),
-            "emulated" => Ok(Device::emulated()),
-            "cuda" => Device::cuda(0),
-            _ => match spec.strip_prefix("cuda:").map(str::parse::<usize>) {
-                Some(Ok(index)) => Device::cuda(index),
-                _ => Err(Error::usage(format!(
-                    "there is no device `{spec}`: say cpu, cuda, cuda:N or emulated"
-                ))),
-            },
+        match Name::parse(spec)? {
+            Name::Cpu => Ok(Device::cpu()),
+            Name::Emulated => Ok(Device::emulated()),
+            Name::Cuda(index) => Device::cuda(index),
         }
     }
 

@@ -155,6 +155,12 @@ impl ModelFile {
         ModelFile { smooth: true, ..self.clone() }
     }
 
+    /// Family and numbers, as JSON.
+    pub fn architecture(&self) -> serde_json::Value {
+        // Plain numbers and lists: they always can be.
+        serde_json::to_value(&self.family).unwrap_or_default()
+    }
+
     pub(super) fn is_smooth(&self) -> bool {
         self.smooth
     }

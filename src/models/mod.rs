@@ -4,6 +4,7 @@ mod alexnet;
 mod bounds;
 mod classifier;
 mod dialect;
+mod facts;
 mod file;
 mod focalnet;
 pub mod focalnet_names;
@@ -17,8 +18,9 @@ mod vgg;
 use std::sync::Arc;
 
 pub use dialect::Dialect;
+pub use facts::Facts;
 pub use file::{Input, ModelFile, Published, names};
-pub use state::{detect_head, load_state, save_state, set_head_rows};
+pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
 
 use crate::nn::{Builder, Head, LastLayer};
 use crate::ops::cross_entropy::CrossEntropy;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::dialect::Keys;
-use super::{Model, ModelFile};
+use super::{Facts, Model, ModelFile};
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use crate::nn::Head;
 use crate::ops::{Init, Role};
@@ -236,28 +236,21 @@ impl HostState {
     }
 }
 
-/// What a file says about its model: name, head, classes, image size.
-pub fn describe(model: &Model, model_name: &str) -> BTreeMap<String, String> {
-    // PyTorch's own tools want to read "pt" here.
-    [
-        ("format", "pt".to_string()),
-        ("flipside.model", model_name.to_string()),
-        ("flipside.head", model.head.to_string()),
-        ("flipside.classes", model.classes.to_string()),
-        ("flipside.image_size", model.image_size.to_string()),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_string(), value))
-    .collect()
-}
-
 /// Writes a model's state dict as safetensors: names, order of the list, shapes and types are
 /// PyTorch's, so that `load_state_dict(load_file(path))` takes it as it is.
 ///
 /// # Errors
 /// As [`write_safetensors`], and those of the device.
 pub fn save_state(path: &Path, model: &Model, model_name: &str, weights: &Weights) -> Result<()> {
-    HostState::read(weights)?.write(path, &describe(model, model_name))
+    save_state_as(path, &Facts::of_model(model, model_name), weights)
+}
+
+/// As [`save_state`], with all that is known of the model.
+///
+/// # Errors
+/// As [`write_safetensors`], and those of the device.
+pub fn save_state_as(path: &Path, facts: &Facts, weights: &Weights) -> Result<()> {
+    HostState::read(weights)?.write(path, &facts.metadata())
 }
 
 /// The head that a checkpoint of the model of `file` was made with, and its number of classes, read

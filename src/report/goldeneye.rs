@@ -1,15 +1,16 @@
 //! A campaign by GoldenEye's rules: a row a layer, with its own figures.
 
-use super::table;
+use super::{Format, table_as};
 use crate::campaign::goldeneye::{Figure, figures};
 use crate::campaign::{LayerRow, Run};
 
-/// A run as a table and its footer.
-pub(super) fn goldeneye_text(run: &Run) -> String {
+/// The layers `named` of a run as a table and its footer.
+pub(super) fn goldeneye_text(run: &Run, named: &[String], format: Format) -> String {
     let manifest = &run.manifest;
     let header =
         ["layer", "shape", "range", "injections", "NaN losses", "mean ΔLoss", "mismatches %"];
-    let rows = manifest.layers.iter().zip(figures(run)).map(|(layer, figures)| {
+    let rows = manifest.layers.iter().zip(figures(run));
+    let rows = rows.filter(|(layer, _)| named.contains(&layer.name)).map(|(layer, figures)| {
         vec![
             layer.name.clone(),
             layer.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×"),
@@ -27,7 +28,7 @@ pub(super) fn goldeneye_text(run: &Run) -> String {
          right with Top2Diff > 0, drawn with replacement; ΔLoss without NaN losses, mismatches over all \
          injections; ± half of a normal interval of 99 %.\n{} {}, {}: seed {}, checkpoint {}.\n\
          Results (SHA-256): {}\n",
-        table(&header, rows.collect()),
+        table_as(format, &header, rows.collect()),
         manifest.images.len(),
         provenance.evaluated,
         provenance.model,

@@ -14,7 +14,8 @@ use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
 pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format) -> String {
     let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
     if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
-        return goldeneye_text(run);
+        let named = |row: &Figures| row.layer.clone();
+        return goldeneye_text(run, &figures.iter().filter_map(named).collect::<Vec<_>>(), format);
     }
     let mut text = String::new();
     for detector in [Detector::None, Detector::Range] {

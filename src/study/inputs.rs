@@ -69,9 +69,8 @@ impl Inputs {
         progress: &dyn Progress,
     ) -> Result<Inputs> {
         let sources = folder_sources(file, image_size, data, classes, progress)?;
-        let rows = text::file::open(features, classes)?;
         let features_name = features.file_name().unwrap_or_default().to_string_lossy();
-        let features = rows.select(sources[0].dataset.classes())?;
+        let features = text::file::open_for(features, classes, sources[0].dataset.classes())?;
         let [train, test] = sources;
         Ok(Inputs { train, test, features, text: features_name.into_owned(), synthetic: false })
     }

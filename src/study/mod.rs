@@ -21,8 +21,7 @@ use crate::campaign::{
     Campaign, Detector, Golden, Outcome, Plan, Provenance, Ranges, Run, golden, layers,
 };
 use crate::device::Device;
-use crate::models::state::{save_state, set_head_rows};
-use crate::models::{Model, ModelFile};
+use crate::models::{Model, ModelFile, save_state_as, set_head_rows};
 use crate::nn::Head;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
@@ -237,12 +236,13 @@ fn train(
         set_head_rows(trainer.weights_mut(), &rows, inputs.features.width)?;
     }
     trainer.run(progress)?;
+    let facts = trainer.facts();
     let (model, weights) = trainer.into_parts();
     let checkpoint = weights.sha256()?;
     if let Some(folder) = &options.folder {
         let folder = folder.join(start.slug());
         std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
-        save_state(&folder.join("model.safetensors"), &model, &options.file.name, &weights)?;
+        save_state_as(&folder.join("model.safetensors"), &facts, &weights)?;
     }
     let all: Vec<usize> = (0..inputs.test.dataset.len()).collect();
     let images = SourceImages(&inputs.test);

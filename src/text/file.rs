@@ -1,12 +1,12 @@
 //! Text features in files: one matrix of classes × width, and, in files of this program's own, which
 //! class each row is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::TextFeatures;
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
-use crate::data::{ClassEntry, ClassList};
+use crate::data::{ClassEntry, ClassList, Numbering};
 use crate::{Error, Result};
 
 /// The tensor's name.
@@ -16,12 +16,46 @@ const CLASSES: &str = "classes";
 /// The key and value that say what a file is.
 const FORMAT: (&str, &str) = ("format", "flipside-text-features-1");
 
-/// Reads `path` (`.pth`, `.npy` or safetensors, a single matrix). Row i belongs to class i of
-/// `classes` where a list is given, else to the class that the file names, else to that of number i.
+/// Reads `path` (`.pth`, `.npy` or safetensors, a single matrix). Row i is class i of the classes that the file
+/// names, else of `given`; a list beside a file's own gives its classes other names.
 ///
 /// # Errors
-/// A file that isn't one matrix; a list of another length, or of other ids than the file's.
-pub fn open(path: &Path, classes: Option<&ClassList>) -> Result<TextFeatures> {
+/// A file that isn't one matrix; a list that doesn't fit, as [`Numbering::classes`] says.
+pub fn open(path: &Path, given: Option<&ClassList>) -> Result<TextFeatures> {
+    read(path, given).map(|(features, _)| features)
+}
+
+/// Reads the rows of the classes `wanted` (folders of a data set: ids or names), in their order.
+///
+/// # Errors
+/// As [`open`]; a file without names where no list is given; a class that has no row.
+pub fn open_for(
+    path: &Path,
+    given: Option<&ClassList>,
+    wanted: &[ClassEntry],
+) -> Result<TextFeatures> {
+    let (features, own) = read(path, given)?;
+    if own.is_none() && given.is_none() {
+        let detail = "its rows have no class names: --class-list says which classes they are";
+        return Err(Error::file(path, detail));
+    }
+    let ids: Vec<&str> = wanted.iter().map(|class| class.id.as_str()).collect();
+    let rows = numbering(features.len(), own.as_ref(), given)
+        .numbers(&ids)
+        .map_err(|error| Error::file(path, error.to_string()))?;
+    features.select(rows.into_iter().zip(wanted.iter().map(|class| class.name.clone())).collect())
+}
+
+fn numbering<'a>(
+    count: usize,
+    own: Option<&'a ClassList>,
+    given: Option<&'a ClassList>,
+) -> Numbering<'a> {
+    Numbering { of: "the text features", count, own, given }
+}
+
+/// The matrix, and the classes that the file itself names.
+fn read(path: &Path, given: Option<&ClassList>) -> Result<(TextFeatures, Option<ClassList>)> {
     let checkpoint = Checkpoint::open(path)?;
     let own = own_classes(&checkpoint)?;
     let tensor = checkpoint.tensor_only()?;
@@ -31,24 +65,18 @@ pub fn open(path: &Path, classes: Option<&ClassList>) -> Result<TextFeatures> {
             format!("text features are a matrix of classes × width, not {:?}", tensor.shape),
         ));
     };
-    for (whose, list) in [("the class list", classes), ("its own list", own.as_ref())] {
-        if let Some(list) = list.filter(|list| list.len() != rows) {
-            let detail = format!("holds {rows} classes, but {whose} {}", list.len());
-            return Err(Error::file(path, detail));
-        }
-    }
-    if let (Some(own), Some(given)) = (&own, classes)
-        && let Some(row) = (0..rows).find(|&i| own.entries()[i].id != given.entries()[i].id)
-    {
-        let (own, given) = (&own.entries()[row].id, &given.entries()[row].id);
-        let detail = format!("row {row} is {own}, but {given} in the class list");
+    if let Some(own) = own.as_ref().filter(|own| own.len() != rows) {
+        let detail = format!("holds {rows} classes, but its own list {}", own.len());
         return Err(Error::file(path, detail));
     }
-    let names = match classes.or(own.as_ref()) {
-        Some(list) => list.entries().iter().map(|entry| entry.name.clone()).collect(),
+    let classes = numbering(rows, own.as_ref(), given)
+        .classes()
+        .map_err(|error| Error::file(path, error.to_string()))?;
+    let names = match classes {
+        Some(classes) => classes.into_iter().map(|class| class.name).collect(),
         None => (0..rows).map(|row| format!("class {row}")).collect(),
     };
-    TextFeatures::from_rows(names, tensor.data.into_f32(), width)
+    Ok((TextFeatures::from_rows(names, tensor.data.into_f32(), width)?, own))
 }
 
 /// The classes that a file names for its rows; none where it has numbers alone.
@@ -72,12 +100,7 @@ fn own_classes(checkpoint: &Checkpoint) -> Result<Option<ClassList>> {
     };
     let pairs: Vec<(String, String)> =
         serde_json::from_str(text).map_err(|_| wrong("isn't JSON of ids and names"))?;
-    let mut ids = HashSet::new();
-    if pairs.is_empty() || !pairs.iter().all(|(id, _)| !id.is_empty() && ids.insert(id)) {
-        return Err(wrong("is empty, or has an id twice"));
-    }
-    let entries = pairs.into_iter().map(|(id, name)| ClassEntry { id, name }).collect();
-    Ok(Some(ClassList::from_entries(entries)))
+    ClassList::from_pairs(pairs).map(Some).map_err(|detail| wrong(&detail))
 }
 
 /// Writes features as safetensors, with their classes and `facts` (where they come from) in the
@@ -95,11 +118,9 @@ pub fn save(
         let detail = format!("{} rows for {} classes", features.len(), classes.len());
         return Err(Error::shape("text features", detail));
     }
-    let pairs: Vec<(&str, &str)> =
-        classes.entries().iter().map(|entry| (entry.id.as_str(), entry.name.as_str())).collect();
     let mut metadata = facts.clone();
     metadata.insert(FORMAT.0.into(), FORMAT.1.into());
-    metadata.insert(CLASSES.into(), serde_json::json!(pairs).to_string());
+    metadata.insert(CLASSES.into(), serde_json::json!(classes.pairs()).to_string());
     let shape = [features.len(), features.width];
     let tensor = TensorView::f32(&shape, &features.rows);
     write_safetensors(path, [(TENSOR, tensor)], &metadata)

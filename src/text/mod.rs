@@ -16,7 +16,6 @@ pub mod tokenizer;
 pub use encoder::TextEncoder;
 pub use tokenizer::{Tokenizer, Tokens};
 
-use crate::data::ClassInfo;
 use crate::{Error, Result};
 
 /// One row of `width` numbers for each of a list of classes.
@@ -80,28 +79,18 @@ impl TextFeatures {
         rows
     }
 
-    /// The features of a data set's classes, in the data set's order, found by
-    /// [`ClassInfo::index`].
+    /// The rows of these numbers, each under its name.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the classes that have no index or whose index is beyond the last row.
-    pub fn select(&self, classes: &[ClassInfo]) -> Result<TextFeatures> {
-        let index = |class: &ClassInfo| class.index.filter(|&index| index < self.len());
-        let missing: Vec<&str> = classes
-            .iter()
-            .filter(|class| index(class).is_none())
-            .map(|class| class.name.as_str())
-            .collect();
-        if !missing.is_empty() {
-            let detail = format!("the text features have no row for {}", enumerate(&missing));
-            return Err(Error::usage(detail));
+    /// [`Error::Shape`] for a number beyond the last row, and the errors of [`TextFeatures::from_rows`].
+    pub fn select(&self, rows: Vec<(usize, String)>) -> Result<TextFeatures> {
+        if let Some((row, name)) = rows.iter().find(|(row, _)| *row >= self.len()) {
+            let detail = format!("row {row} of \"{name}\" is beyond the last of {}", self.len());
+            return Err(Error::shape("text features", detail));
         }
-        let indices: Vec<usize> = classes.iter().filter_map(index).collect();
-        TextFeatures::from_rows(
-            classes.iter().map(|class| class.name.clone()).collect(),
-            indices.iter().flat_map(|&i| self.row(i)).copied().collect(),
-            self.width,
-        )
+        let values = rows.iter().flat_map(|(row, _)| self.row(*row)).copied().collect();
+        let names = rows.into_iter().map(|(_, name)| name).collect();
+        TextFeatures::from_rows(names, values, self.width)
     }
 }
 

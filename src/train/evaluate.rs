@@ -24,6 +24,8 @@ pub struct Answer {
     pub loss: f64,
     /// 100·(p₁ − p₂) of the two likeliest classes; 100 where there is one class.
     pub top2diff_percent: f64,
+    /// Whether every logit is finite.
+    pub is_finite: bool,
 }
 
 impl Answer {
@@ -40,6 +42,7 @@ impl Answer {
             rank: rank(logits, label as usize) as u32,
             loss: loss(logits, label as usize),
             top2diff_percent: 100.0 * (p[top1] - second),
+            is_finite: logits.iter().all(|logit| logit.is_finite()),
         }
     }
 }
@@ -67,6 +70,11 @@ impl Evaluation {
     fn within(&self, places: u32) -> f64 {
         let hits = self.answers.iter().filter(|answer| answer.rank < places).count();
         100.0 * hits as f64 / self.answers.len().max(1) as f64
+    }
+
+    /// Images with NaN or infinity among their logits.
+    pub fn nonfinite(&self) -> usize {
+        self.answers.iter().filter(|answer| !answer.is_finite).count()
     }
 
     /// Mean cross-entropy in nats.

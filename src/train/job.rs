@@ -88,6 +88,12 @@ impl Job {
         self.train.dataset.classes().len()
     }
 
+    /// Ids and names of the classes, in the order of the last layer's rows.
+    pub fn class_names(&self) -> Vec<(String, String)> {
+        let classes = self.train.dataset.classes().iter();
+        classes.map(|class| (class.id.clone(), class.name.clone())).collect()
+    }
+
     /// The most images of a step.
     pub fn batch(&self) -> usize {
         self.recipe.batch.min(self.train.dataset.len())

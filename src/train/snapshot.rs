@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
 use crate::models::state::{
     AVERAGE_PREFIX, HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT, load_average,
 };
-use crate::models::{Model, load_state, state};
+use crate::models::{Facts, Model, load_state};
 use crate::tape::{Optimizer, Param, ParamId, Weights};
 use crate::{Error, Result};
 
@@ -59,8 +59,8 @@ impl Running {
 }
 
 /// A run's metadata for its trained model: what it is, and how it was made.
-pub(super) fn provenance(model: &Model, name: &str, identity: &Value) -> BTreeMap<String, String> {
-    let mut metadata = state::describe(model, name);
+pub(super) fn provenance(facts: &Facts, identity: &Value) -> BTreeMap<String, String> {
+    let mut metadata = facts.metadata();
     metadata.insert(IDENTITY.to_string(), identity.to_string());
     metadata
 }

@@ -9,8 +9,8 @@ use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::Device;
-use crate::models::Model;
 use crate::models::state::HostState;
+use crate::models::{Facts, Model};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
 use crate::tape::{Execution, Optimizer, PlanKind, Weights};
@@ -103,6 +103,11 @@ impl Trainer {
         &self.model
     }
 
+    /// What the trained model's file says about itself.
+    pub fn facts(&self) -> Facts {
+        Facts::new(&self.model, &self.job.file, Some(self.job.class_names()))
+    }
+
     /// The weights.
     pub fn weights(&self) -> &Weights {
         &self.weights
@@ -181,7 +186,7 @@ impl Trainer {
             self.end_epoch(progress)?;
         }
         if let Some(output) = &self.job.output {
-            let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
+            let metadata = snapshot::provenance(&self.facts(), &self.identity);
             HostState::read(self.result())?.write(&output.model(), &metadata)?;
         }
         Ok(())
@@ -304,7 +309,7 @@ impl Trainer {
 
     fn write_snapshot(&self) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
-        let metadata = snapshot::provenance(&self.model, &self.job.file.name, &self.identity);
+        let metadata = snapshot::provenance(&self.facts(), &self.identity);
         let Trainer { position, weights, optimizer, average, .. } = self;
         let average = average.as_ref().map(|average| &average.weights);
         snapshot::write(&output.snapshot(), metadata, position, weights, optimizer, average)

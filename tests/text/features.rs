@@ -71,10 +71,18 @@ fn a_file_of_features_names_its_classes() {
     assert_eq!(file::open(&path, None).unwrap(), features);
     assert_eq!(file::class_list(&path).unwrap(), Some(list(&["b", "a"])));
     assert_eq!(file::open(&path, Some(&list(&["b", "a"]))).unwrap(), features);
-    let error = file::open(&path, Some(&list(&["a", "b"]))).unwrap_err().to_string();
-    assert!(error.contains("row 0 is b, but a in the class list"), "{error}");
+    // Rows are found by name, whatever the order of another list.
+    let wanted = |ids: &[&str]| list(ids).entries().to_vec();
+    let other = list(&["z", "a", "b"]);
+    for given in [None, Some(&other)] {
+        let rows = file::open_for(&path, given, &wanted(&["a", "b"])).unwrap().rows;
+        assert_eq!(rows, [3.0, 4.0, 1.0, 2.0]);
+        assert_eq!(file::open(&path, given).unwrap().rows, features.rows);
+    }
+    let error = file::open_for(&path, None, &wanted(&["a", "c"])).unwrap_err().to_string();
+    assert!(error.contains("f.safetensors") && error.contains("class c isn't among"), "{error}");
     let error = file::open(&path, Some(&list(&["b"]))).unwrap_err().to_string();
-    assert!(error.contains("2 classes, but the class list 1"), "{error}");
+    assert!(error.contains("the class list lacks the class a"), "{error}");
     assert!(file::save(&path, &features, &list(&["b"]), &Default::default()).is_err());
 
     // Lists that make no sense, by another writer.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::common::{Loaded, create_folder, print, print_json, stop_flag};
+use super::super::common::{create_folder, print, print_json, stop_flag};
+use super::super::model::Loaded;
 use super::{Args, measure};
 use crate::campaign::exhaustive::{Census, Exhaustive, Mode, Verification, ranged_layers};
 use crate::campaign::{CensusManifest, Golden, Plan, Provenance, Ranges};
@@ -79,7 +80,7 @@ pub(super) fn run(
     progress.line(&format!("counted in {:.1} s", start.elapsed().as_secs_f64()));
     let verified = match args.verify {
         0 => None,
-        count => Some(verify(&exhaustive, loaded, args.seed, count, progress)?),
+        count => Some(verify(&exhaustive, loaded, args.seed(), count, progress)?),
     };
     if args.run.json {
         let mut json = census_json(&census);

@@ -16,7 +16,7 @@ mod scene;
 pub use descriptions::{ClassDescription, descriptions};
 
 use crate::Result;
-use crate::data::{ClassInfo, Dataset, Image8, hex};
+use crate::data::{ClassEntry, Dataset, Image8, hex};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -55,7 +55,7 @@ impl Split {
 /// Ten classes of 32×32 RGB pictures, held in memory (3 KB each). Picture i is of class i mod 10.
 pub struct Shapes {
     split: Split,
-    classes: Vec<ClassInfo>,
+    classes: Vec<ClassEntry>,
     pictures: Vec<Vec<u8>>,
 }
 
@@ -64,11 +64,9 @@ impl Shapes {
     pub fn new(seed: u64, split: Split, count: usize) -> Self {
         let classes = descriptions()
             .iter()
-            .enumerate()
-            .map(|(index, class)| ClassInfo {
+            .map(|class| ClassEntry {
                 id: class.name.replace(' ', "_"),
                 name: class.name.to_string(),
-                index: Some(index),
             })
             .collect();
         let pictures = (0..count)
@@ -93,7 +91,7 @@ impl Dataset for Shapes {
         self.pictures.len()
     }
 
-    fn classes(&self) -> &[ClassInfo] {
+    fn classes(&self) -> &[ClassEntry] {
         &self.classes
     }
 

@@ -1,0 +1,151 @@
+//! Which number a class has in a network.
+
+use super::{ClassEntry, ClassList};
+use crate::{Error, Result};
+
+/// Where the numbers of classes come from: the rows of a network's last layer, or of text features.
+///
+/// A file that names its classes is believed: class i of its own list has number i, and a list that the user
+/// names is a dictionary for folders that are called otherwise. A file that doesn't is numbered by the user's
+/// list; without one, by the order of the folders, as torchvision's `ImageFolder` does.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbering<'a> {
+    /// What is numbered, for errors: "the checkpoint", "the text features".
+    pub of: &'a str,
+    /// How many classes there are.
+    pub count: usize,
+    /// The classes that the file itself names; as many as `count`.
+    pub own: Option<&'a ClassList>,
+    /// The list that the user names.
+    pub given: Option<&'a ClassList>,
+}
+
+impl Numbering<'_> {
+    /// The number of the class that each folder holds. A folder bears the id of its class, or the name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that names the folder whose class isn't known, two folders of one class, or lists that
+    /// contradict each other or leave the numbers open.
+    pub fn numbers(&self, folders: &[&str]) -> Result<Vec<usize>> {
+        let numbers = match (self.own, self.given) {
+            (Some(own), given) => {
+                if let Some(given) = given {
+                    self.names_by(own, given)?;
+                }
+                let find = |folder: &&str| self.number_in(own, given, folder);
+                folders.iter().map(find).collect::<Result<Vec<usize>>>()?
+            }
+            (None, Some(given)) if given.len() == self.count => listed(given, folders)?,
+            (None, Some(given)) => self.subset(given, folders)?,
+            (None, None) if folders.len() == self.count => (0..self.count).collect(),
+            (None, None) => {
+                return Err(Error::usage(format!(
+                    "there are folders of {} classes, and {} has {} without naming them; \
+                     --class-list says which of those they are",
+                    folders.len(),
+                    self.of,
+                    self.count
+                )));
+            }
+        };
+        let mut folder_of = vec![None; self.count];
+        for (number, folder) in numbers.iter().zip(folders) {
+            if let Some(first) = folder_of[*number].replace(folder) {
+                let detail = format!("{first} and {folder} are the same class");
+                return Err(Error::usage(detail));
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// The classes by number, with the user's names where the user names them; `None` where nobody does.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the user's list has another number of classes, or lacks one that the file names.
+    pub fn classes(&self) -> Result<Option<Vec<ClassEntry>>> {
+        match (self.own, self.given) {
+            (Some(own), Some(given)) => self.names_by(own, given).map(Some),
+            (Some(own), None) => Ok(Some(own.entries().to_vec())),
+            (None, Some(given)) if given.len() == self.count => Ok(Some(given.entries().to_vec())),
+            (None, Some(given)) => Err(self.open(given.len())),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The file's own classes under the names of the user's list.
+    fn names_by(&self, own: &ClassList, given: &ClassList) -> Result<Vec<ClassEntry>> {
+        let rename = |entry: &ClassEntry| match given.index_of_entry(entry) {
+            Some(index) => {
+                Ok(ClassEntry { id: entry.id.clone(), name: given.entries()[index].name.clone() })
+            }
+            None => Err(Error::usage(format!(
+                "the class list lacks the class {} that {} names",
+                entry.id, self.of
+            ))),
+        };
+        own.entries().iter().map(rename).collect()
+    }
+
+    /// The number of a folder's class among the file's own, found there or by way of the user's list.
+    fn number_in(&self, own: &ClassList, given: Option<&ClassList>, folder: &str) -> Result<usize> {
+        let direct = own.index_of(folder);
+        let by_list = given.and_then(|given| {
+            let entry = &given.entries()[given.index_of(folder)?];
+            own.index_of_entry(entry)
+        });
+        match (direct, by_list) {
+            (Some(direct), Some(by_list)) if direct != by_list => {
+                let name = |number: usize| &own.entries()[number].id;
+                Err(Error::usage(format!(
+                    "class {folder} is {} in {}, but {} by the class list",
+                    name(direct),
+                    self.of,
+                    name(by_list)
+                )))
+            }
+            (Some(number), _) | (None, Some(number)) => Ok(number),
+            (None, None) => Err(Error::usage(format!(
+                "class {folder} isn't among those that {} names ({})",
+                self.of,
+                named(own)
+            ))),
+        }
+    }
+
+    /// Folders of all classes of a network whose numbers the user's longer list must not leave open.
+    fn subset(&self, given: &ClassList, folders: &[&str]) -> Result<Vec<usize>> {
+        let indices = listed(given, folders)?;
+        if folders.len() != self.count || given.len() < self.count {
+            return Err(self.open(given.len()));
+        }
+        if !indices.is_sorted() {
+            return Err(Error::usage(format!(
+                "{} has {} classes without naming them, and the folders come in another order by name than \
+                 in the class list: name a list of its classes alone",
+                self.of, self.count
+            )));
+        }
+        Ok((0..self.count).collect())
+    }
+
+    fn open(&self, listed: usize) -> Error {
+        Error::usage(format!(
+            "{} has {} classes without naming them, the class list {listed}: name a list of its classes alone",
+            self.of, self.count
+        ))
+    }
+}
+
+/// The index in `list` of each folder's class.
+fn listed(list: &ClassList, folders: &[&str]) -> Result<Vec<usize>> {
+    let unknown =
+        |folder| Error::usage(format!("class {folder} isn't in the class list, by id or by name"));
+    folders.iter().map(|folder| list.index_of(folder).ok_or_else(|| unknown(folder))).collect()
+}
+
+/// The first classes of a list, for an error.
+fn named(list: &ClassList) -> String {
+    let ids: Vec<&str> = list.entries().iter().take(5).map(|entry| entry.id.as_str()).collect();
+    let more = if list.len() > ids.len() { ", …" } else { "" };
+    format!("{}{more}", ids.join(", "))
+}
