@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use flipside::data::transform::{EvalTransform, Filter, Transform};
-use flipside::data::{Batch, ClassInfo, Dataset, Image8};
+use flipside::data::{Batch, ClassEntry, Dataset, Image8};
 use flipside::device::Device;
 use flipside::models::ModelFile;
 use flipside::nn::Head;
@@ -17,7 +17,7 @@ use flipside::train::{Job, Source, Trainer};
 
 /// Labels without images: the steps get their batches from memory.
 struct Unread {
-    classes: Vec<ClassInfo>,
+    classes: Vec<ClassEntry>,
     count: usize,
 }
 
@@ -26,7 +26,7 @@ impl Dataset for Unread {
         self.count
     }
 
-    fn classes(&self) -> &[ClassInfo] {
+    fn classes(&self) -> &[ClassEntry] {
         &self.classes
     }
 
@@ -58,7 +58,7 @@ fn main() -> flipside::Result<()> {
     let file = ModelFile::open(name)?;
     let (mean, std) = (file.input.mean, file.input.std);
     let eval = EvalTransform { resize: None, crop: size, filter: Filter::Bilinear, mean, std };
-    let class = |i: usize| ClassInfo { id: i.to_string(), name: i.to_string(), index: None };
+    let class = |i: usize| ClassEntry { id: i.to_string(), name: i.to_string() };
     let dataset = Unread { classes: (0..200).map(class).collect(), count: batch };
     let mut recipe = file.recipe.clone();
     recipe.batch = batch;

@@ -26,6 +26,7 @@ use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 use crate::devices::device;
 
+mod comparing;
 mod figures;
 mod kinds;
 mod process;

@@ -267,6 +267,32 @@ fn train_evaluate_predict_inject_compare() {
     place.fails(&format!("eval {of} cut.safetensors --data data/val"), 1, &["cut.safetensors"]);
 }
 
+/// Whatever opens a folder says what it passes over, once a folder; nothing where all is read.
+#[test]
+fn what_folders_hold_beside_images_is_said() {
+    let place = Place::new();
+    let said = |words: &str| {
+        let output = place.run(words);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words}: {text}");
+        text.lines().filter(|line| line.contains("passed over 1 ")).count()
+    };
+    let train = "train --model tiny.toml --data data --out";
+    assert_eq!(said(&format!("{train} before")), 0);
+    fs::write(place.at("data/val/n0/x.webp"), "").unwrap();
+    fs::create_dir(place.at("data/train/n1/more")).unwrap();
+    let of = "--model tiny.toml --checkpoint before/model.safetensors";
+    assert_eq!(said(&format!("{train} after")), 2);
+    assert_eq!(said(&format!("eval {of} --data data/val")), 1);
+    let inject = format!("inject {of} --data data --labels golden --injections 2");
+    assert_eq!(said(&inject), 2);
+    assert_eq!(said(&format!("{inject} --detector none")), 1);
+    assert_eq!(said(&format!("{inject} --quiet")), 0);
+    let study = "study --model tiny.toml --data data --text-features features.safetensors \
+                 --class-list classes.tsv --epochs 1 --injections 2";
+    assert_eq!(said(study), 2);
+}
+
 #[test]
 fn bad_input_gives_one_sentence() {
     let place = Place::new();

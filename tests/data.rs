@@ -1,5 +1,6 @@
 //! Data sets and loading.
 
+mod png;
 mod preprocessing;
 
 use flipside::data::builtin::{Shapes, Split, descriptions};
@@ -193,7 +194,8 @@ fn jpegs_that_are_no_pictures_are_errors_with_the_cause() {
         // More lines than there are data for.
         (patched("rgb_420.jpg", &frame, size, &[1, 0]), "truncated"),
     ];
-    for (bytes, cause) in cases {
+    let twice = [&[0xff, 0xd8], &patched("grey.jpg", &frame, 0, &frame)[..]].concat();
+    for (bytes, cause) in cases.into_iter().chain([(twice, "begins twice")]) {
         let error = message(flipside::data::decode(&bytes, Path::new("hostile.jpg")));
         assert!(error.contains("hostile.jpg") && error.contains(cause), "{cause}: {error}");
     }
@@ -239,6 +241,73 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     assert_eq!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
     write_image(dir.path(), "a", "new.png", 8, 9);
     assert_ne!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+}
+
+/// What isn't read is counted, by kind, with the first of each; and nothing is said where there is nothing.
+#[test]
+fn what_is_passed_over_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let passed_over = || ImageFolder::open(root, None).unwrap().passed_over();
+    for class in ["a", "b"] {
+        write_image(root, class, "1.png", 8, 9);
+    }
+    assert_eq!(passed_over(), None);
+    for name in [
+        "a/1.webp",
+        "a/2.WEBP",
+        "b/3.webp",
+        "b/photo",
+        "b/x.tif",
+        ".index",
+        "a/.DS_Store",
+        "loose.jpg",
+    ] {
+        std::fs::write(root.join(name), "").unwrap();
+    }
+    write_image(root, "b/more.png", "4.png", 8, 9);
+    let set = ImageFolder::open(root, None).unwrap();
+    assert_eq!(set.len(), 2);
+    assert_eq!(
+        set.passed_over().unwrap(),
+        format!(
+            "{}: passed over 3 .webp (a/1.webp, …), 1 .tif (b/x.tif), 1 file without an ending (b/photo), \
+             1 folder (b/more.png), 1 hidden (a/.DS_Store), 1 hidden beside the class folders (.index), \
+             1 image beside the class folders (loose.jpg)",
+            root.display()
+        )
+    );
+    // It goes along where a list names the classes.
+    let entry = |id: &str| ClassEntry { id: id.into(), name: id.into() };
+    let list = ClassList::from_entries(["a", "b", "c"].map(entry).to_vec());
+    let named = ImageFolder::open(root, Some(&list)).unwrap();
+    assert_eq!(named.passed_over(), set.passed_over());
+    // Kinds without end are counted together.
+    (0..30).for_each(|i| std::fs::write(root.join(format!("b/scan.{i:04}")), "").unwrap());
+    let line = passed_over().unwrap();
+    assert!(line.contains("3 .webp") && line.ends_with(", 29 of other kinds"), "{line}");
+    std::fs::remove_file(root.join("a/1.png")).unwrap();
+    let error = message(ImageFolder::open(root, None));
+    assert!(
+        error.contains("a: holds no .jpg") && error.contains("2 .webp (a/1.webp, …)"),
+        "{error}"
+    );
+}
+
+/// A link to nothing is passed over, too; a link to an image or a folder is that image or folder.
+#[cfg(unix)]
+#[test]
+fn links_are_followed_as_far_as_they_lead() {
+    use std::os::unix::fs::symlink;
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (root, image) = (dir.path(), write_image(elsewhere.path(), "c", "1.png", 8, 9));
+    std::fs::create_dir(root.join("a")).unwrap();
+    symlink(&image, root.join("a/1.png")).unwrap();
+    symlink(elsewhere.path().join("c"), root.join("b")).unwrap();
+    symlink(root.join("nothing.png"), root.join("a/2.png")).unwrap();
+    let set = ImageFolder::open(root, None).unwrap();
+    assert_eq!((0..set.len()).map(|i| set.path(i)).collect::<Vec<_>>(), ["a/1.png", "b/1.png"]);
+    assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.png)"));
 }
 
 /// A class's number is what the network's file says, else what the user's list says, else its folder's place,

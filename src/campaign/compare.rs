@@ -4,10 +4,30 @@
 //! model is better. Layers of equal pair key and shape got the same faults in the same images and
 //! are resampled together; layers that only one model has are resampled on their own, and so is
 //! everything where runs aren't [`Pairing::Paired`].
+//!
+//! What runs must have in common, by the fields of their manifests and plans:
+//!
+//! | field | where it differs |
+//! |---|---|
+//! | data, classes | refused |
+//! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
+//! | seed, injections, images (their list) | refused of paired runs; unpaired ones each show their own |
+//! | stopping rule, strata, list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
+//! | layers | the layers in common are compared, and named with those left out, where either run was told its layers; refused without any. Whole networks are compared whole, and what only one has is named |
+//! | device, compute (the format of factors), version | said; that the faults are the same is looked up in the records |
+//! | model, head, scale, checkpoint, right images, Top2Diff | what is compared |
+//! | commit, instruction set | no matter: what they change shows in the answers |
+//!
+//! How intervals are made (confidence, kind, what is resampled) is the comparison's own, one for all rows.
 
+mod fields;
+mod layers;
 mod pair;
 
 use serde::Serialize;
+
+pub use layers::LayersCompared;
+pub(crate) use pair::some_of;
 
 use super::interval::Estimate;
 use super::outcome::Outcome;
@@ -129,6 +149,12 @@ pub struct Comparison {
     /// SDC and nonfinite under each detector.
     pub rates: Vec<RateChange>,
     pub pairing: Pairing,
+    /// Which layers were compared, where the runs don't hold the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayersCompared>,
+    /// In what else the runs differ, in words, with the values of either.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
     /// Images that faults hit, of either run.
     pub images: [usize; 2],
     /// The fewest and the most injections of a layer, of either run.

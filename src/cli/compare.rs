@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// A row each, with the columns of the published table, other readings of them, rates, and what was published
 /// for the backbone. Ratios are of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is
 /// harmed less. Runs must be of the same images, seed and number of injections (`inject --right-in`), unless
-/// --unpaired.
+/// --unpaired. Where runs were told their layers, those in common are compared, and the others named.
 #[derive(clap::Args)]
 pub struct Args {
     /// Store of the baseline's campaign

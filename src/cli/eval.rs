@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::common::{RunArgs, class_list, print, print_json};
 use super::model::ModelArgs;
-use crate::data::ImageFolder;
 use crate::data::transform::EvalTransform;
+use crate::data::{ImageFolder, say_passed_over};
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
@@ -35,6 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let classes = class_list(args.class_list.as_deref())?;
     let dataset =
         ImageFolder::open(&args.data, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
+    say_passed_over(&dataset, &*progress);
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = Source { dataset: Arc::new(dataset), transform };
     let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;

@@ -20,7 +20,7 @@ use crate::campaign::{
     layers,
 };
 use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, open_held_out, open_train};
+use crate::data::{Dataset, ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::progress::Progress;
@@ -297,18 +297,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let unranged = "no range is taken";
     refuse_idle([("--range-images", !ranged && args.range_images.is_some(), unranged)])?;
     let train = ranged.then(|| open_train(&args.data, None)).transpose()?;
+    train.iter().for_each(|folder| say_passed_over(folder, &*progress));
     let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
     let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
     let train = train.map(|train| source(Arc::new(train)));
     // Each network has its own numbers for the folders' classes.
-    let val_of = |loaded: &Loaded| -> Result<Source> {
-        let val = open_held_out(&args.data, None)?;
+    let numbered = |val: ImageFolder, loaded: &Loaded| -> Result<Source> {
         Ok(source(Arc::new(match plan.labels {
             Labels::Data => val.numbered(&loaded.numbering(classes.as_ref()))?,
             Labels::Golden => val,
         })))
     };
-    let val = val_of(&loaded)?;
+    let val_of = |loaded: &Loaded| numbered(open_held_out(&args.data, None)?, loaded);
+    let val = open_held_out(&args.data, None)?;
+    say_passed_over(&val, &*progress);
+    let val = numbered(val, &loaded)?;
     let evaluated =
         evaluate(args, plan.labels, list.as_ref(), (&loaded, &val), &val_of, &*progress)?;
     let provenance = Provenance {

@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (Some(data), Some(features)) => {
             let classes = class_list_of_features(args.class_list.as_deref(), features)?;
             let size = args.image_size.unwrap_or(file.input.size);
-            Inputs::folder(&file, size, data, features, classes.as_ref())?
+            Inputs::folder(&file, size, data, features, classes.as_ref(), &*progress)?
         }
         (Some(_), None) => {
             return Err(Error::usage("--data needs --text-features").into());

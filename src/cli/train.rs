@@ -65,7 +65,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,
         None => class_list(args.class_list.as_deref())?,
     };
-    let [train, validation] = folder_sources(&file, image_size, &args.data, classes.as_ref())?;
+    let [train, validation] =
+        folder_sources(&file, image_size, &args.data, classes.as_ref(), &*progress)?;
     let (head, start, rows) = match (&args.text_features, args.random_rows) {
         (Some(path), _) => {
             let rows = text::file::open_for(path, classes.as_ref(), train.dataset.classes())?;

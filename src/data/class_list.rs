@@ -16,8 +16,8 @@ pub struct ClassEntry {
 
 impl ClassEntry {
     /// A class that no list names.
-    pub fn unnamed(id: &String) -> ClassEntry {
-        ClassEntry { id: id.clone(), name: id.clone() }
+    pub fn unnamed(id: &str) -> ClassEntry {
+        ClassEntry { id: id.into(), name: id.into() }
     }
 }
 

@@ -1,9 +1,7 @@
 //! From file bytes to 8-bit RGB, as PIL's `convert("RGB")` would give it.
 
-use super::{Image8, jpeg};
+use super::{Image8, jpeg, png};
 use crate::{Error, Result};
-use image::{DynamicImage, ImageDecoder};
-use std::io::Cursor;
 use std::path::Path;
 
 /// Reads and decodes a JPEG or PNG file; see [`decode`].
@@ -23,29 +21,34 @@ const MAX_PIXELS: usize = 178_956_970;
 /// name. `path` is only what errors call it.
 ///
 /// Grey values are copied to the three channels, alpha is dropped (not blended), palettes are
-/// looked up, CMYK is converted, 16-bit values keep their upper bits. EXIF orientation is not
-/// applied, as torchvision's image folders don't either.
+/// looked up, CMYK is converted; of 16 bits the upper eight are kept, but grey is clipped at 255, as
+/// PIL does. EXIF orientation is not applied, as torchvision's image folders don't either.
 ///
 /// # Errors
 /// [`Error::File`] for anything that isn't a whole JPEG or PNG of at most 179 million pixels.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image8> {
     let decoded = match bytes {
         [] => Err("is empty; expected a JPEG or PNG image".into()),
-        [0xff, 0xd8, ..] => jpeg::decode(bytes, MAX_PIXELS),
-        [0x89, b'P', b'N', b'G', ..] => png(bytes),
-        _ => Err("is neither a JPEG nor a PNG image".into()),
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes, MAX_PIXELS),
+        [0x89, b'P', b'N', b'G', ..] => png::decode(bytes, MAX_PIXELS),
+        _ => Err(match other_format(bytes) {
+            Some(format) => format!("is a {format} image; only JPEG and PNG are read"),
+            None => "is neither a JPEG nor a PNG image".into(),
+        }),
     };
     decoded.map_err(|detail| Error::file(path, detail))
 }
 
-fn png(bytes: &[u8]) -> std::result::Result<Image8, String> {
-    let failed = |source| format!("can't be decoded: {source}");
-    let reader = image::ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
-    let decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
-        return Err(format!("is refused: a PNG of {width}×{height} pixels"));
+/// The name of a format that PIL would read, by its first bytes.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
+        [b'B', b'M', ..] => Some("BMP"),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("WebP"),
+        [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t', ..] => Some("PNM"),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some("HEIF or AVIF"),
+        [0, 0, 0, 12, b'j', b'P', ..] => Some("JPEG 2000"),
+        _ => None,
     }
-    let pixels = DynamicImage::from_decoder(decoder).map_err(failed)?.into_rgb8().into_raw();
-    Image8::new(height as usize, width as usize, pixels).map_err(|source| source.to_string())
 }

@@ -1,12 +1,11 @@
 //! Data sets in folders: one folder a class, one file an image.
 
+use super::listing::{ItemKind, PassedOver, list};
 use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file, hex};
+use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-
-/// File name endings, without the dot and in lower case, that count as images.
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
 
 /// A file of an [`ImageFolder`].
 struct Entry {
@@ -18,8 +17,8 @@ struct Entry {
 }
 
 /// `dir/<class>/<image>`: one folder a class, sorted by name, images the files in each that end
-/// in .jpg, .jpeg or .png (in any case), sorted by name; both sorts are by bytes. Names that start
-/// with a dot are passed over.
+/// in .jpg, .jpeg or .png (in any case), sorted by name; both sorts are by bytes. Anything else, and
+/// names that start with a dot, are passed over, and counted.
 pub struct ImageFolder {
     root: PathBuf,
     folders: Vec<String>,
@@ -27,6 +26,7 @@ pub struct ImageFolder {
     labels: Vec<usize>,
     classes: Vec<ClassEntry>,
     entries: Vec<Entry>,
+    passed_over: PassedOver,
 }
 
 impl ImageFolder {
@@ -37,42 +37,61 @@ impl ImageFolder {
     /// [`Error::Io`] naming what can't be read; [`Error::File`] if there are no class folders or a
     /// class has no image; [`Error::Usage`] for a folder that isn't in the list, or two of one class.
     pub fn open(dir: &Path, class_list: Option<&ClassList>) -> Result<Self> {
+        let mut passed_over = PassedOver::default();
         let mut folders = Vec::new();
-        for (name, path, metadata) in list(dir)? {
-            if metadata.is_dir() {
-                folders.push((name, path));
+        for item in list(dir)? {
+            match item.kind {
+                ItemKind::Folder => folders.push((item.name, item.path)),
+                _ => passed_over.add(None, &item),
             }
         }
         if folders.is_empty() {
+            let only =
+                passed_over.line().map_or_else(String::new, |line| format!("; it holds {line}"));
             let detail = "holds no class folders; expected <class>/<image>.jpg (or .jpeg, .png)";
-            return Err(Error::file(dir, detail));
+            return Err(Error::file(dir, format!("{detail}{only}")));
         }
         let mut names = Vec::with_capacity(folders.len());
         let mut entries = Vec::new();
         for (folder, (id, path)) in folders.into_iter().enumerate() {
             let before = entries.len();
-            for (name, _, metadata) in list(&path)? {
-                if metadata.is_file() && is_image(&name) {
-                    entries.push(Entry { name, folder: folder as u32, bytes: metadata.len() });
+            for item in list(&path)? {
+                match item.kind {
+                    ItemKind::Image(bytes) => {
+                        entries.push(Entry { name: item.name, folder: folder as u32, bytes });
+                    }
+                    _ => passed_over.add(Some(&id), &item),
                 }
             }
             if entries.len() == before {
-                return Err(Error::file(path, "holds no .jpg, .jpeg or .png file"));
+                let line = passed_over.line();
+                let only =
+                    line.map_or_else(String::new, |line| format!("; passed over so far: {line}"));
+                let detail = format!("holds no .jpg, .jpeg or .png file{only}");
+                return Err(Error::file(path, detail));
             }
             names.push(id);
         }
         let (root, count) = (dir.to_path_buf(), names.len());
         let set = ImageFolder {
             root,
-            classes: names.iter().map(ClassEntry::unnamed).collect(),
+            classes: names.iter().map(|name| ClassEntry::unnamed(name)).collect(),
             folders: names,
             labels: (0..count).collect(),
             entries,
+            passed_over,
         };
         match class_list {
             Some(list) => set.named(list),
             None => Ok(set),
         }
+    }
+
+    /// What lies in the folder and isn't read, in a line that names the folder; `None` if there is nothing.
+    /// Whoever opens a folder says it.
+    pub fn passed_over(&self) -> Option<String> {
+        let line = self.passed_over.line()?;
+        Some(format!("{}: passed over {line}", self.root.display()))
     }
 
     /// The same images, their classes under the ids and names of a list.
@@ -142,28 +161,11 @@ impl Dataset for ImageFolder {
     }
 }
 
-/// What a directory holds, sorted by name, links followed; names that start with a dot are left out.
-fn list(dir: &Path) -> Result<Vec<(String, PathBuf, std::fs::Metadata)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|source| Error::io(dir, source))? {
-        let path = entry.map_err(|source| Error::io(dir, source))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(Error::file(path, "has a name that is not UTF-8"));
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let name = name.to_string();
-        let metadata = std::fs::metadata(&path).map_err(|source| Error::io(&path, source))?;
-        found.push((name, path, metadata));
+/// Says what was passed over in a folder, if anything was.
+pub fn say_passed_over(folder: &ImageFolder, progress: &dyn Progress) {
+    if let Some(line) = folder.passed_over() {
+        progress.line(&line);
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
-}
-
-fn is_image(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 /// Opens `root/train`.

@@ -13,15 +13,17 @@ mod class_list;
 mod decode;
 mod folder;
 mod jpeg;
+mod listing;
 mod loader;
 mod numbering;
+mod png;
 pub mod portable;
 pub mod transform;
 
 pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
-pub use folder::{ImageFolder, open_held_out, open_split, open_train};
+pub use folder::{ImageFolder, open_held_out, open_split, open_train, say_passed_over};
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
 pub use numbering::Numbering;
 

@@ -1,7 +1,9 @@
 //! `compare`'s tables: the published one's columns, every other reading of them, rates, and the footer.
 
 use super::{Format, interval, ratio, table_as};
-use crate::campaign::compare::{Comparison, Comparisons, Improvement, Pairing};
+use crate::campaign::compare::{
+    Comparison, Comparisons, Improvement, LayersCompared, Pairing, some_of,
+};
 use crate::campaign::statistics::Weighting;
 use crate::models::Published;
 
@@ -155,8 +157,45 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
                 .into(),
         );
     }
-    lines.extend(comparisons.rows.iter().map(row_footer));
+    for row in &comparisons.rows {
+        lines.push(row_footer(row));
+        lines.extend(row.layers.as_ref().map(|layers| layer_footer(row, layers)));
+        if !row.differences.is_empty() {
+            lines.push(format!(
+                "{} against {} also differ in: {}.",
+                row.models[1],
+                row.models[0],
+                row.differences.join("; ")
+            ));
+        }
+    }
     lines
+}
+
+/// Which layers the figures of a row are of.
+fn layer_footer(row: &Comparison, layers: &LayersCompared) -> String {
+    let mut text = format!(
+        "{} against {}: figures are of the layers in common: {} ({})",
+        row.models[1],
+        row.models[0],
+        layers.common.len(),
+        some_of(&layers.common)
+    );
+    let mut add = |what: &str, names: &[Vec<String>; 2]| {
+        for (names, whose) in names.iter().zip(["the baseline", "the other"]) {
+            if !names.is_empty() {
+                text.push_str(&format!(
+                    "; {what} of {whose}: {} ({})",
+                    names.len(),
+                    some_of(names)
+                ));
+            }
+        }
+    };
+    add("left out", &layers.left_out);
+    add("without a counterpart, but counted,", &layers.alone);
+    text.push('.');
+    text
 }
 
 /// What a reader must know of one row.
@@ -169,7 +208,12 @@ fn row_footer(row: &Comparison) -> String {
         || "no injections under the range detector".into(),
         |i| format!("nonfinite answers under range {} and {}", i.nonfinite[0], i.nonfinite[1]),
     );
+    let has_others = row
+        .layers
+        .as_ref()
+        .is_some_and(|layers| layers.alone.iter().any(|names| !names.is_empty()));
     let pairing = match row.pairing {
+        Pairing::Paired if has_others => "the same faults in the layers in common",
         Pairing::Paired => "the same faults in both",
         Pairing::Unpaired => "each its own faults",
     };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::campaign::Images;
 use crate::data::builtin::{Shapes, Split, descriptions};
 use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform, Transform};
-use crate::data::{Cached, ClassList, Dataset, open_split};
+use crate::data::{Cached, ClassList, Dataset, open_split, say_passed_over};
 use crate::models::ModelFile;
+use crate::progress::Progress;
 use crate::rng::stream;
 use crate::text::hashing::NgramHasher;
 use crate::text::{self, TextFeatures};
@@ -65,8 +66,9 @@ impl Inputs {
         data: &Path,
         features: &Path,
         classes: Option<&ClassList>,
+        progress: &dyn Progress,
     ) -> Result<Inputs> {
-        let sources = folder_sources(file, image_size, data, classes)?;
+        let sources = folder_sources(file, image_size, data, classes, progress)?;
         let features_name = features.file_name().unwrap_or_default().to_string_lossy();
         let features = text::file::open_for(features, classes, sources[0].dataset.classes())?;
         let [train, test] = sources;
@@ -79,14 +81,16 @@ impl Inputs {
     }
 }
 
-/// Training and test images of a folder.
+/// Training and test images of a folder; says what was passed over.
 pub fn folder_sources(
     file: &ModelFile,
     image_size: usize,
     data: &Path,
     classes: Option<&ClassList>,
+    progress: &dyn Progress,
 ) -> Result<[Source; 2]> {
     let (train, test) = open_split(data, classes)?;
+    [&train, &test].into_iter().for_each(|folder| say_passed_over(folder, progress));
     // Crops of small images keep more of them than ImageNet's 8 %.
     let scale = if image_size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
     let ratio = [3.0 / 4.0, 4.0 / 3.0];

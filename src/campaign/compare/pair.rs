@@ -1,11 +1,13 @@
 //! One comparison: which layers stand against which, and one bootstrap for all of its ratios.
 
-use super::{Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict};
+use super::layers::have_the_same_faults;
+use super::{
+    Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict, fields, layers,
+};
 use crate::campaign::bootstrap::{Stratum, Tally, bootstrap, ratio};
 use crate::campaign::interval::Estimate;
 use crate::campaign::layers::Part;
 use crate::campaign::outcome::Outcome;
-use crate::campaign::plan::Plan;
 use crate::campaign::ranges::Detector;
 use crate::campaign::statistics::{
     Intervals, Measure, Scope, Weighting, last_layer, observe, select, stratum_key, weighted_mean,
@@ -21,48 +23,38 @@ pub(super) fn compare(
     pairing: Pairing,
     how: &Intervals,
 ) -> Result<Comparison> {
-    check(baseline, other, pairing)?;
-    let pair = Pair { runs: [baseline, other], pairing, how };
-    let ranged = baseline.manifest.plan.detectors.contains(&Detector::Range);
-    let scopes = if ranged { pair.scopes() } else { Vec::new() };
-    let improvements = pair.improvements(&scopes);
-    let find = |name: Name| {
-        let at = scopes.iter().position(|scope| scope.name == name)?;
-        improvements[at]
-    };
-    let overall = scopes.iter().zip(&improvements).filter_map(|(scope, improvement)| {
-        let Name::Overall { embedding } = scope.name else { return None };
-        let weighting = scope.weighting;
-        improvement.map(|improvement| Overall { weighting, embedding, improvement })
-    });
-    let mut rates = Vec::new();
-    for detector in &baseline.manifest.plan.detectors {
-        for outcome in [Outcome::Sdc, Outcome::Nonfinite] {
-            rates.push(pair.rate(*detector, outcome)?);
-        }
+    let differences = fields::check(&baseline.manifest, &other.manifest, pairing)?;
+    if pairing == Pairing::Paired {
+        layers::check_faults(baseline, other)?;
     }
-    let model = &other.manifest.provenance.model;
-    let of_both = |figure: &dyn Fn(&Run) -> Option<f64>| Some([figure(baseline)?, figure(other)?]);
-    Ok(Comparison {
-        models: pair.each(|run| format!("{} {}", run.manifest.provenance.model, run.manifest.head)),
-        checkpoints: pair.each(|run| run.manifest.provenance.checkpoint.clone()),
-        accuracy: of_both(&accuracy),
-        last_layer: find(Name::LastLayer),
-        last_layer_before_scale: find(Name::BeforeScale),
-        backbone_last_layer: find(Name::BackboneLast),
-        overall: overall.collect(),
-        top2diff: Top2Diff {
-            injected: pair.top2diff(),
-            evaluated: of_both(&|run| run.manifest.provenance.top2diff).map(|[a, b]| b - a),
-        },
-        rates,
-        pairing,
-        images: pair.each(|run| run.manifest.images.len()),
-        injections: pair.each(|run| run.injections()),
-        stopped: pair.each(|run| run.manifest.plan.until.is_some()),
-        seeds: pair.each(|run| run.manifest.plan.seed),
-        published: ModelFile::open(model).ok().and_then(|file| file.published),
-    })
+    let whole = Pair { runs: [baseline, other], pairing, how };
+    let Some((reduced, layers)) = layers::in_common(baseline, other) else {
+        let layers = layers::of_whole_networks(baseline, other);
+        return Ok(Comparison { layers, differences, ..whole.comparison()? });
+    };
+    // A reading across names, which the layers in common don't hold.
+    let backbone_last_layer = whole.improvement(Name::BackboneLast);
+    if layers.common.is_empty() && backbone_last_layer.is_none() {
+        let [a, b] = layers.left_out.each_ref().map(|names| some_of(names));
+        return Err(Error::usage(format!(
+            "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
+        )));
+    }
+    let pair = Pair { runs: reduced.each_ref(), pairing, how };
+    let comparison = pair.comparison()?;
+    // What was published is of all layers.
+    let (layers, published) = (Some(layers), None);
+    Ok(Comparison { backbone_last_layer, layers, differences, published, ..comparison })
+}
+
+/// Names, the first few of them.
+pub(crate) fn some_of(names: &[String]) -> String {
+    const NAMED: usize = 8;
+    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > NAMED {
+        text.push_str(&format!(" and {} more", names.len() - NAMED));
+    }
+    if text.is_empty() { "none".into() } else { text }
 }
 
 /// Top-1 over the evaluated images, in percent.
@@ -70,83 +62,6 @@ fn accuracy(run: &Run) -> Option<f64> {
     let provenance = &run.manifest.provenance;
     let share = provenance.right as f64 / provenance.evaluated as f64;
     (provenance.evaluated > 0).then_some(100.0 * share)
-}
-
-/// Refuses runs that don't belong together; paired ones also where faults or images aren't the same.
-fn check(baseline: &Run, other: &Run, pairing: Pairing) -> Result<()> {
-    let (a, b) = (&baseline.manifest, &other.manifest);
-    let refuse = |what: &str, a: String, b: String, hint: &str| {
-        let detail = format!("the runs can't be compared: {what} differ ({a} and {b}){hint}");
-        Err(Error::usage(detail))
-    };
-    let differ = |what: &str, a: String, b: String| refuse(what, a, b, "");
-    let differ_unless_unpaired = |what: &str, a: String, b: String| {
-        refuse(what, a, b, "; --unpaired compares runs whose faults aren't the same")
-    };
-    if a.provenance.data != b.provenance.data {
-        return differ("their data", a.provenance.data.clone(), b.provenance.data.clone());
-    }
-    if a.classes != b.classes {
-        return differ("their numbers of classes", a.classes.to_string(), b.classes.to_string());
-    }
-    if a.plan.bits != b.plan.bits {
-        return differ("their bits a fault", a.plan.bits.to_string(), b.plan.bits.to_string());
-    }
-    if a.plan.protocol != b.plan.protocol {
-        let [a, b] = [a.plan.protocol, b.plan.protocol].map(|p| p.name().to_string());
-        return differ("their protocols", a, b);
-    }
-    if a.plan.site != b.plan.site {
-        let [a, b] = [a.plan.site, b.plan.site].map(|site| site.name().to_string());
-        return differ("their sites", a, b);
-    }
-    if a.plan.flips != b.plan.flips {
-        let [a, b] = [a.plan.flips, b.plan.flips].map(|flips| format!("{flips:?}"));
-        return differ("their flips an inference", a, b);
-    }
-    if a.plan.labels != b.plan.labels {
-        let [a, b] = [a.plan.labels, b.plan.labels].map(|labels| format!("{labels:?}"));
-        return differ("their labels", a, b);
-    }
-    let detectors = |plan: &Plan| {
-        let mut detectors = plan.detectors.clone();
-        detectors.sort();
-        detectors.iter().map(|d| d.name()).collect::<Vec<_>>().join("+")
-    };
-    if detectors(&a.plan) != detectors(&b.plan) {
-        return differ("their detectors", detectors(&a.plan), detectors(&b.plan));
-    }
-    if pairing == Pairing::Unpaired {
-        return Ok(());
-    }
-    if a.image_list != b.image_list {
-        let (a, b) = (a.images.len(), b.images.len());
-        return differ_unless_unpaired(
-            "their lists of images",
-            format!("{a} images"),
-            format!("{b} images"),
-        );
-    }
-    if a.plan.seed != b.plan.seed {
-        let (a, b) = (a.plan.seed, b.plan.seed);
-        return differ_unless_unpaired("their seeds", a.to_string(), b.to_string());
-    }
-    if a.plan.injections != b.plan.injections {
-        let range = |plan: &Plan| format!("{:?}", plan.injections);
-        return differ_unless_unpaired("their injections a layer", range(&a.plan), range(&b.plan));
-    }
-    if a.plan.until != b.plan.until {
-        let [a, b] = [&a.plan, &b.plan].map(|plan| match &plan.until {
-            Some(rule) => rule.to_string(),
-            None => "none".into(),
-        });
-        return differ_unless_unpaired("their rules to stop at", a, b);
-    }
-    if a.plan.stratify != b.plan.stratify || a.plan.list != b.plan.list {
-        let faults = |plan: &Plan| format!("{:?}, list {:?}", plan.stratify, plan.list);
-        return differ_unless_unpaired("their strata or lists", faults(&a.plan), faults(&b.plan));
-    }
-    Ok(())
 }
 
 /// b − a with the interval that their intervals give, as if they were independent (Newcombe, 1998,
@@ -190,8 +105,79 @@ impl Pair<'_> {
         self.runs.map(of)
     }
 
+    /// All figures of the runs' layers.
+    fn comparison(&self) -> Result<Comparison> {
+        let [baseline, other] = self.runs;
+        let scopes = self.scopes();
+        let improvements = self.improvements(&scopes);
+        let find = |name: Name| {
+            let at = scopes.iter().position(|scope| scope.name == name)?;
+            improvements[at]
+        };
+        let overall = scopes.iter().zip(&improvements).filter_map(|(scope, improvement)| {
+            let Name::Overall { embedding } = scope.name else { return None };
+            let weighting = scope.weighting;
+            improvement.map(|improvement| Overall { weighting, embedding, improvement })
+        });
+        let mut rates = Vec::new();
+        for detector in &baseline.manifest.plan.detectors {
+            for outcome in [Outcome::Sdc, Outcome::Nonfinite] {
+                rates.extend(self.rate(*detector, outcome)?);
+            }
+        }
+        let model = &other.manifest.provenance.model;
+        let [a, b] = self.each(|run| run.manifest.provenance.evaluated);
+        let of_both = |figure: &dyn Fn(&Run) -> Option<f64>| {
+            // Figures of other images aren't beside each other.
+            Some([figure(baseline)?, figure(other)?]).filter(|_| a == b)
+        };
+        Ok(Comparison {
+            models: self
+                .each(|run| format!("{} {}", run.manifest.provenance.model, run.manifest.head)),
+            checkpoints: self.each(|run| run.manifest.provenance.checkpoint.clone()),
+            accuracy: of_both(&accuracy),
+            last_layer: find(Name::LastLayer),
+            last_layer_before_scale: find(Name::BeforeScale),
+            backbone_last_layer: find(Name::BackboneLast),
+            overall: overall.collect(),
+            top2diff: Top2Diff {
+                injected: self.top2diff(),
+                evaluated: of_both(&|run| run.manifest.provenance.top2diff).map(|[a, b]| b - a),
+            },
+            rates,
+            pairing: self.pairing,
+            layers: None,
+            differences: Vec::new(),
+            images: self.each(|run| run.manifest.images.len()),
+            injections: self.each(|run| run.injections()),
+            stopped: self.each(|run| run.manifest.plan.until.is_some()),
+            seeds: self.each(|run| run.manifest.plan.seed),
+            published: ModelFile::open(model).ok().and_then(|file| file.published),
+        })
+    }
+
+    /// One improvement alone.
+    fn improvement(&self, name: Name) -> Option<Improvement> {
+        let scopes: Vec<Compared> =
+            self.scopes().into_iter().filter(|scope| scope.name == name).collect();
+        self.improvements(&scopes).first().copied().flatten()
+    }
+
+    /// Whether both are one campaign, but for the choice of layers.
+    fn is_of_itself(&self) -> bool {
+        let [a, b] = self.runs.map(|run| {
+            let mut manifest = run.manifest.clone();
+            manifest.plan.layers = None;
+            manifest
+        });
+        a == b
+    }
+
     /// What is compared; what a model doesn't have is left out.
     fn scopes(&self) -> Vec<Compared> {
+        if !self.runs[0].manifest.plan.detectors.contains(&Detector::Range) {
+            return Vec::new();
+        }
         let weighting = Weighting::Uniform;
         let one = |name, layers: [Option<usize>; 2]| {
             let [Some(a), Some(b)] = layers else { return None };
@@ -224,9 +210,8 @@ impl Pair<'_> {
         let mut result = Vec::new();
         for i in &layers[0] {
             let equal = |j: &usize| {
-                self.pairing == Pairing::Paired
-                    && a[*i].pair_key == b[*j].pair_key
-                    && a[*i].shape == b[*j].shape
+                let site = self.runs[0].manifest.plan.site;
+                self.pairing == Pairing::Paired && have_the_same_faults(&a[*i], &b[*j], site)
             };
             let matched = unmatched.iter().position(equal).map(|at| unmatched.remove(at));
             result.push([Some(*i), matched]);
@@ -311,9 +296,13 @@ impl Pair<'_> {
             .collect()
     }
 
-    fn rate(&self, detector: Detector, outcome: Outcome) -> Result<RateChange> {
+    /// A rate over the layers; `None` where a run has none.
+    fn rate(&self, detector: Detector, outcome: Outcome) -> Result<Option<RateChange>> {
         let measure = Measure::Is(outcome);
         let layers = self.each(|run| Scope::ALL.layers(run));
+        if layers.iter().any(Vec::is_empty) {
+            return Ok(None);
+        }
         let rate = |side: usize| {
             select(self.runs[side], layers[side].clone(), detector).mean(measure, self.how)
         };
@@ -331,12 +320,12 @@ impl Pair<'_> {
             vec![b - a]
         })[0];
         // No event in either leaves nothing to resample, which isn't certainty.
-        if difference.low == difference.high && self.runs[0].manifest != self.runs[1].manifest {
+        if difference.low == difference.high && !self.is_of_itself() {
             difference = newcombe(&baseline, &other);
         }
         let [baseline, other, difference] =
             [baseline, other, difference].map(|estimate| estimate.times(100.0));
-        Ok(RateChange { detector, outcome, baseline, other, difference })
+        Ok(Some(RateChange { detector, outcome, baseline, other, difference }))
     }
 
     fn top2diff(&self) -> Estimate {

@@ -81,6 +81,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: usize) -> Decoded<Image8> {
     loop {
         let marker = next_marker(bytes, &mut at)?;
         match marker {
+            0xd8 if at > 2 => return corrupt("it begins twice"),
             // Start of the image; TEM and restarts out of place: markers without a segment.
             0xd8 | 0x01 | 0xd0..=0xd7 => continue,
             0xd9 => break,

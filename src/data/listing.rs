@@ -1,0 +1,134 @@
+//! What lies in a folder of images: the images, and what is passed over.
+
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// File name endings, without the dot and in lower case, that count as images.
+const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// How many kinds of what is passed over are named.
+const NAMED: usize = 8;
+
+/// Something in a directory.
+pub(super) struct Item {
+    pub name: String,
+    pub path: PathBuf,
+    pub kind: ItemKind,
+}
+
+/// What an [`Item`] is, links followed.
+pub(super) enum ItemKind {
+    Folder,
+    /// Of so many bytes, with an ending that is read.
+    Image(u64),
+    /// With another ending, in lower case with its dot, or none (empty).
+    File(String),
+    /// Its name starts with a dot.
+    Hidden,
+    /// A link to nothing.
+    BrokenLink,
+    /// A pipe, a socket, a device.
+    Special,
+}
+
+/// What a directory holds, sorted by the bytes of its names.
+///
+/// # Errors
+/// [`Error::Io`] naming what can't be read; [`Error::File`] for a name that isn't UTF-8.
+pub(super) fn list(dir: &Path) -> Result<Vec<Item>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|source| Error::io(dir, source))? {
+        let path = entry.map_err(|source| Error::io(dir, source))?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(Error::file(path, "has a name that is not UTF-8"));
+        };
+        let (name, kind) = (name.to_string(), ItemKind::of(name, &path)?);
+        found.push(Item { name, path, kind });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+impl ItemKind {
+    fn of(name: &str, path: &Path) -> Result<ItemKind> {
+        if name.starts_with('.') {
+            return Ok(ItemKind::Hidden);
+        }
+        let metadata = match std::fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+                return Ok(ItemKind::BrokenLink);
+            }
+            Err(source) => return Err(Error::io(path, source)),
+        };
+        if metadata.is_dir() {
+            return Ok(ItemKind::Folder);
+        }
+        if !metadata.is_file() {
+            return Ok(ItemKind::Special);
+        }
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+        Ok(match ending {
+            Some(ending) if ENDINGS.contains(&ending.as_str()) => ItemKind::Image(metadata.len()),
+            Some(ending) => ItemKind::File(format!(".{ending}")),
+            None => ItemKind::File(String::new()),
+        })
+    }
+
+    /// What several are called, and one.
+    fn words(&self) -> [String; 2] {
+        let [many, one] = match self {
+            ItemKind::Folder => ["folders", "folder"],
+            ItemKind::Image(_) => ["images", "image"],
+            ItemKind::File(ending) if ending.is_empty() => {
+                ["files without an ending", "file without an ending"]
+            }
+            ItemKind::File(ending) => [ending.as_str(); 2],
+            ItemKind::Hidden => ["hidden", "hidden"],
+            ItemKind::BrokenLink => ["broken links", "broken link"],
+            ItemKind::Special => ["pipes or devices", "pipe or device"],
+        };
+        [many.into(), one.into()]
+    }
+}
+
+/// What was passed over: how many of each kind, and the first of them.
+#[derive(Default)]
+pub(super) struct PassedOver {
+    kinds: BTreeMap<[String; 2], (usize, String)>,
+}
+
+impl PassedOver {
+    /// Counts an item, by its path below the root, the folder `inside` before its name.
+    pub(super) fn add(&mut self, inside: Option<&str>, item: &Item) {
+        let mut words = item.kind.words();
+        let path = match inside {
+            Some(folder) => format!("{folder}/{}", item.name),
+            None => {
+                words = words.map(|word| format!("{word} beside the class folders"));
+                item.name.clone()
+            }
+        };
+        self.kinds.entry(words).or_insert((0, path)).0 += 1;
+    }
+
+    /// All of it in a line, the most frequent first; `None` if there is nothing.
+    pub(super) fn line(&self) -> Option<String> {
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let part = |(words, (count, first)): &(&[String; 2], &(usize, String))| {
+            let [many, one] = words;
+            match count {
+                1 => format!("1 {one} ({first})"),
+                _ => format!("{count} {many} ({first}, …)"),
+            }
+        };
+        let mut parts: Vec<String> = kinds.iter().take(NAMED).map(part).collect();
+        let others: usize = kinds.iter().skip(NAMED).map(|(_, (count, _))| count).sum();
+        if others > 0 {
+            parts.push(format!("{others} of other kinds"));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
