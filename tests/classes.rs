@@ -131,10 +131,14 @@ fn labels_keep_their_meaning() {
     place.fails(&format!("{unnamed} some/val --quiet"), 2, &["some/val", "11 without naming them"]);
 
     // Two networks with other numbers for the same folders are both right about the same images.
-    let run = place.json(&format!(
-        "{inject} {TRAINED} --class-list classes.tsv --right-in foreign.safetensors --quiet"
-    ));
-    assert_eq!(run["images"], 30, "{run}");
+    let both = format!("{inject} --class-list classes.tsv --quiet");
+    let own = format!("{both} {TRAINED} --right-in foreign.safetensors --out own.sqlite");
+    assert_eq!(place.json(&own)["images"], 30);
+    // Their stores know it, so that nobody takes class 2 of the one for class 2 of the other.
+    let other = "--checkpoint foreign.safetensors --right-in run/model.safetensors";
+    place.done(&format!("{both} {other} --out foreign.sqlite"));
+    let orders = "orders of classes differ (class 2 is 10 and 2)";
+    place.fails("compare own.sqlite foreign.sqlite", 2, &[orders]);
 
     // A list that is written into the file once isn't needed again.
     place.done(&format!("convert {foreign} --model tiny.toml --out named.safetensors"));

@@ -9,7 +9,7 @@
 //!
 //! | field | where it differs |
 //! |---|---|
-//! | data, classes | refused |
+//! | data, classes, ids of the classes (where both runs know them) | refused |
 //! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
 //! | seed, injections, images (their list) | refused of paired runs; unpaired ones each show their own |
 //! | stopping rule, strata, list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |

@@ -338,7 +338,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
         None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
     };
-    let manifest = Manifest::new(&campaign, provenance);
+    // A longer list that doesn't number classes has been held against the folders already.
+    let known = loaded.numbering(classes.as_ref()).classes().ok().flatten();
+    let class_ids = known.map(|classes| classes.into_iter().map(|class| class.id).collect());
+    let manifest = Manifest { class_ids, ..Manifest::new(&campaign, provenance) };
     let strategy = match campaign.best_strategy() {
         Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
         boxes => boxes,

@@ -37,6 +37,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         head: _,
         has_scale: _,
         classes,
+        class_ids: _,
         image_size,
         plan,
         device,
@@ -102,6 +103,15 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
 /// [`Error::Usage`] naming the first field that mustn't differ.
 pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<String>> {
     let mut said = Vec::new();
+    if let (Some(ours), Some(theirs)) = (&a.class_ids, &b.class_ids)
+        && let Some(class) = (0..ours.len().min(theirs.len())).find(|i| ours[*i] != theirs[*i])
+    {
+        let (ours, theirs) = (&ours[class], &theirs[class]);
+        return Err(Error::usage(format!(
+            "the runs can't be compared: their orders of classes differ (class {class} is \
+             {ours} and {theirs})"
+        )));
+    }
     for (a, b) in fields(a).into_iter().zip(fields(b)) {
         if a.value == b.value {
             continue;
