@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::common::{
-    RecipeArgs, RunArgs, class_list_of_features, create_folder, print, print_json,
+    RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json,
 };
 use crate::Error;
+use crate::campaign::Plan;
 use crate::models::ModelFile;
 use crate::recipe::{Recipe, Schedule};
 use crate::report::study_text;
@@ -74,6 +75,10 @@ fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let injections = args.injections.unwrap_or(if args.quick { 50 } else { 1000 });
+    // Now rather than after the training.
+    check_bits(args.bits)?;
+    Plan::new(args.seed, injections).check()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     let synthetic = args.data.is_none();
@@ -98,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         file,
         recipe,
         seed: args.seed,
-        injections: args.injections.unwrap_or(if args.quick { 50 } else { 1000 }),
+        injections,
         bits: args.bits,
         batch: 50,
         folder: args.out.clone(),

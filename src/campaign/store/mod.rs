@@ -26,6 +26,7 @@ pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
 pub use parquet::write as write_parquet;
+pub(super) use rows::COLUMNS;
 
 use self::file::{failed, failure};
 use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
