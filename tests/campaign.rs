@@ -29,6 +29,7 @@ use crate::devices::device;
 mod comparing;
 mod figures;
 mod kinds;
+mod lists;
 mod process;
 pub mod reading;
 mod rounds;
@@ -72,9 +73,14 @@ impl Bench {
     }
 
     fn on(head: Head, device: &Device) -> Bench {
+        Bench::of(TINY, head, device)
+    }
+
+    /// Of a model file for images of 16×16.
+    fn of(model: &str, head: Head, device: &Device) -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tiny.toml");
-        fs::write(&path, TINY).unwrap();
+        fs::write(&path, model).unwrap();
         let file = ModelFile::open(path.to_str().unwrap()).unwrap();
         let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
         let mut weights = Weights::new(&model.tape, device, false).unwrap();

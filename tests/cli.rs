@@ -216,7 +216,34 @@ fn train_evaluate_predict_inject_compare() {
     fs::copy(place.at("data/val/n0/0.png"), place.at("one/n0/0.png")).unwrap();
     // A checkpoint that names its classes can be run on some of them.
     assert_eq!(place.json(&format!("eval {GUIDED} --data one --quiet"))["images"], 1);
-    place.fails(&format!("inject {GUIDED} --data data --bits 5"), 2, &["4 bits"]);
+    for (flags, part) in [
+        ("--bits 5", "1 to 4 bits"),
+        ("--bits 0", "1 to 4 bits"),
+        ("--injections 0", "at least one injection"),
+        ("--injections 9223372036854775808", "numbers below 9223372036854775807"),
+        ("--only 18446744073709551615", "numbers below 9223372036854775807"),
+        ("--shard 1/18446744073709551615 --out part.sqlite", "parts count from 1"),
+    ] {
+        place.fails(&format!("inject {GUIDED} --data data {flags}"), 2, &[part]);
+    }
+    place.fails("study --bits 0", 2, &["1 to 4 bits"]);
+    place.fails("study --injections 0", 2, &["at least one injection"]);
+    // The same faults from their export, as a list of another tool would be.
+    place.done("export first.sqlite --out first.csv");
+    let again = format!("inject {GUIDED} --data data --faults first.csv --out again.sqlite");
+    let output = place.run(&again);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("are passed over: layer_type"), "{said}");
+    place.done("export again.sqlite --out again.csv");
+    let rows = |name: &str| -> Vec<String> {
+        let text = fs::read_to_string(place.at(name)).unwrap();
+        text.lines().map(|row| row.splitn(4, ',').last().unwrap().to_string()).collect()
+    };
+    assert_eq!(rows("again.csv"), rows("first.csv"));
+    fs::write(place.at("far.csv"), "layer,image,channel,bit\nhead,4000,0,4\n").unwrap();
+    let far = format!("inject {GUIDED} --data data --faults far.csv --quiet --detector none");
+    place.fails(&far, 1, &["far.csv: line 2: there is no image 4000"]);
     // Ranges alone ask for training images.
     fs::create_dir(place.at("held-out")).unwrap();
     fs::rename(place.at("data/val"), place.at("held-out/val")).unwrap();

@@ -1,5 +1,6 @@
 //! Faults: where they appear, and nowhere else.
 
+mod coordinates;
 pub mod kernels;
 mod memory;
 pub mod nan;

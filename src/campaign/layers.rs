@@ -86,6 +86,11 @@ impl Layer {
     }
 }
 
+/// Channels, height and width.
+pub fn sizes(map: Map) -> [usize; 3] {
+    [map.channels, map.height, map.width]
+}
+
 /// Whether `name` is of `pattern`, in which `*` stands for any characters.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {

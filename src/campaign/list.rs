@@ -2,13 +2,17 @@
 //!
 //! CSV with a heading. Columns are the keys of a fault as `predict --fault` takes them (`layer`, `image`,
 //! `channel`, `row`, `column`, `bit`, and where they are needed `site`, `k`, `parameter`, `index`, `model`,
-//! `value`, …), in any order; an empty cell is a key that isn't given. `image` is the number of an
-//! evaluation image, from 0.
+//! `value`, …), in any order; `layer` and `image`, the number of an evaluation image from 0, are always there.
+//! An empty cell is a key that isn't given, and an error where it would be taken for 0. A file that
+//! `flipside export` wrote is a list, too: it gives the faults of its records.
+
+mod table;
 
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use self::table::{Row, Table};
 use super::golden::Golden;
 use super::layers::{self, Layer, Part};
 use super::record::Fault;
@@ -22,8 +26,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultList {
     path: PathBuf,
-    /// Line of the file, and what it says.
-    rows: Vec<(u64, FaultSpec)>,
+    rows: Vec<Row>,
+    notes: Vec<String>,
     /// SHA-256 of the file.
     pub sha256: String,
 }
@@ -45,29 +49,14 @@ impl FaultList {
     /// The file and line of what can't be read as a fault; a list without faults.
     pub fn open(path: &Path) -> Result<FaultList> {
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        let bad = |error: csv::Error| Error::file(path, format!("isn't a list of faults: {error}"));
-        let mut reader =
-            csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(&*bytes);
-        let header = reader.headers().map_err(bad)?.clone();
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(bad)?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let given = header.iter().zip(&record).filter(|(_, cell)| !cell.is_empty());
-            let text: Vec<String> = given.map(|(key, cell)| format!("{key}={cell}")).collect();
-            let fault = text.join(",").parse();
-            let spec: FaultSpec =
-                fault.map_err(|error: Error| Error::file(path, format!("line {line}: {error}")))?;
-            rows.push((line, spec));
-        }
-        if rows.is_empty() {
-            return Err(Error::file(path, "holds no fault"));
-        }
-        Ok(FaultList {
-            path: path.into(),
-            rows,
-            sha256: super::store::hex(&Sha256::digest(&bytes)),
-        })
+        let Table { rows, notes } = Table::read(path, &bytes)?;
+        let sha256 = super::store::hex(&Sha256::digest(&bytes));
+        Ok(FaultList { path: path.into(), rows, notes, sha256 })
+    }
+
+    /// What of the file was passed over, in sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Faults.
@@ -80,9 +69,23 @@ impl FaultList {
         self.rows.is_empty()
     }
 
+    /// Refuses a list that names an image beyond the `count` that there are.
+    ///
+    /// # Errors
+    /// The file and line of the first.
+    pub fn check_images(&self, count: usize) -> Result<()> {
+        match self.rows.iter().find(|row| row.spec.image >= count) {
+            None => Ok(()),
+            Some(Row { line, spec, .. }) => Err(Error::file(
+                &self.path,
+                format!("line {line}: there is no image {}, but {count}, from 0", spec.image),
+            )),
+        }
+    }
+
     /// The numbers of the images that it names, in ascending order.
     pub fn images(&self) -> Vec<usize> {
-        let mut images: Vec<usize> = self.rows.iter().map(|(_, spec)| spec.image).collect();
+        let mut images: Vec<usize> = self.rows.iter().map(|row| row.spec.image).collect();
         images.sort_unstable();
         images.dedup();
         images
@@ -90,7 +93,7 @@ impl FaultList {
 
     /// Whether every fault hits what a range is known of.
     pub fn has_ranges(&self) -> bool {
-        self.rows.iter().all(|(_, spec)| matches!(spec.site, Site::Output | Site::Weight))
+        self.rows.iter().all(|row| matches!(row.spec.site, Site::Output | Site::Weight))
     }
 
     /// The layers that it names, in the model's order, and the faults of each.
@@ -102,13 +105,15 @@ impl FaultList {
     ) -> Result<Vec<(Layer, Vec<Listed>)>> {
         let (outputs, parameters) = (layers::layers(model), layers::parameters(model));
         let mut placed: Vec<(Layer, Vec<Listed>)> = Vec::new();
-        for (n, (line, spec)) in self.rows.iter().enumerate() {
+        for (n, row) in self.rows.iter().enumerate() {
+            let Row { line, spec, .. } = row;
             let bad = |error: Error| Error::file(&self.path, format!("line {line}: {error}"));
             let (layer, entries) = if spec.site == Site::Weight {
-                weight(&parameters, spec).map_err(bad)?
+                weight(model, &parameters, spec).map_err(bad)?
             } else {
                 value(model, &outputs, spec, compute).map_err(bad)?
             };
+            check_export(model, row, &layer, &entries).map_err(bad)?;
             let image = goldens.iter().position(|golden| golden.image == spec.image);
             let image = image.ok_or_else(|| {
                 bad(Error::usage(format!("there is no image {} among the evaluated", spec.image)))
@@ -124,28 +129,48 @@ impl FaultList {
     }
 }
 
-/// The entry of a parameter.
-fn weight(parameters: &[Layer], spec: &FaultSpec) -> Result<(Layer, Vec<FaultEntry>)> {
-    let last = if spec.parameter.is_empty() { "weight" } else { spec.parameter.as_str() };
-    let full = format!("{}.{last}", spec.layer);
-    let is_named = |layer: &&Layer| {
-        [full.as_str(), spec.layer.as_str()]
-            .into_iter()
-            .any(|name| layer.name == name || tape::pair_name(&layer.name) == name)
-    };
-    let Some(layer) = parameters.iter().find(is_named) else {
-        return Err(Error::usage(format!("the model has no parameter '{full}' of floats")));
-    };
-    if spec.index as u64 >= layer.neurons() {
+/// Refuses a row whose coordinates aren't those of the element, or whose sizes aren't the layer's, as an export
+/// has them: it is of another model.
+fn check_export(model: &Model, row: &Row, layer: &Layer, entries: &[FaultEntry]) -> Result<()> {
+    if let (Some(element), [entry]) = (row.element, entries)
+        && element != entry.element
+    {
         return Err(Error::usage(format!(
-            "'{}' has {} entries, none of index {}",
-            layer.name,
-            layer.neurons(),
-            spec.index
+            "element {element} isn't where the other columns say, which is element {}; where places were \
+             changed, leave the column element out",
+            entry.element
         )));
     }
-    let masks = spec.masks(&layer.name, spec.index as u64, Format::Fp32)?;
-    Ok((layer.clone(), vec![FaultEntry::at(Site::Weight, spec.index as u64, 0, masks, 0)]))
+    let Some(sizes) = &row.sizes else { return Ok(()) };
+    let there = match (&layer.parameter, row.spec.site) {
+        (Some(parameter), _) => parameter.shape.clone(),
+        (None, Site::Input) => layers::sizes(model.tape.input_specs(layer.node)[0].map).to_vec(),
+        (None, _) => layers::sizes(layer.map).to_vec(),
+    };
+    if *sizes != there {
+        return Err(Error::usage(format!(
+            "the list has sizes {sizes:?} for the {} of '{}', but they are {there:?}",
+            row.spec.site.name(),
+            layer.name
+        )));
+    }
+    Ok(())
+}
+
+/// The entry of a parameter.
+fn weight(
+    model: &Model,
+    parameters: &[Layer],
+    spec: &FaultSpec,
+) -> Result<(Layer, Vec<FaultEntry>)> {
+    let (id, index) = tape::weight_entry(&model.tape, spec)?;
+    let is_read = |layer: &&Layer| layer.parameter.as_ref().is_some_and(|p| p.id == id);
+    let Some(layer) = parameters.iter().find(is_read) else {
+        let name = &model.tape.params()[id.0].name;
+        return Err(Error::usage(format!("nothing on the way to the logits reads '{name}'")));
+    };
+    let masks = spec.masks(&layer.name, index as u64, Format::Fp32)?;
+    Ok((layer.clone(), vec![FaultEntry::at(Site::Weight, index as u64, 0, masks, 0)]))
 }
 
 /// The elements of a layer that a fault hits.

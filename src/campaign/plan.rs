@@ -127,6 +127,10 @@ impl Plan {
         if self.bits > MAX_BITS {
             return refuse(format!("a fault flips up to {MAX_BITS} bits, not {}", self.bits));
         }
+        // Stores keep numbers as signed ones.
+        if self.injections.end > i64::MAX as u64 {
+            return refuse(format!("injections have numbers below {}", i64::MAX));
+        }
         if self.injections.is_empty() {
             return refuse("a campaign needs at least one injection a layer".into());
         }
@@ -280,9 +284,10 @@ impl Shard {
 
     fn checked(self) -> Result<Shard> {
         let Shard { index, of } = self;
-        if of == 0 || index == 0 || index > of {
+        if of == 0 || index == 0 || index > of || of > u32::MAX.into() {
             return Err(Error::usage(format!(
-                "there is no part {index} of {of}: parts count from 1"
+                "there is no part {index} of {of}: parts count from 1, up to {}",
+                u32::MAX
             )));
         }
         Ok(self)
@@ -319,7 +324,9 @@ mod tests {
     #[test]
     fn shards_are_read_from_flags_and_schedulers() {
         assert_eq!("3/7".parse::<Shard>().unwrap(), Shard { index: 3, of: 7 });
-        for bad in ["0/7", "8/7", "1/0", "1", "x/2", "1/x", "-1/2", "auto/x", "auto/0"] {
+        for bad in
+            ["0/7", "8/7", "1/0", "1", "x/2", "1/x", "-1/2", "auto/x", "auto/0", "1/4294967296"]
+        {
             assert!(bad.parse::<Shard>().is_err(), "{bad}");
         }
         let array = |of, pairs: &'static [(&str, &str)]| {

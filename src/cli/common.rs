@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::bootstrap::Unit;
+use crate::campaign::draw::MAX_BITS;
 use crate::campaign::interval::{Confidence, RateInterval};
 use crate::campaign::statistics::Intervals;
 use crate::data::ClassList;
@@ -280,6 +281,16 @@ fn parse_schedule(text: &str) -> std::result::Result<Schedule, String> {
 /// The fault site called `text`.
 pub fn parse_site(text: &str) -> std::result::Result<Site, String> {
     Site::parse(text).map_err(|error| error.to_string())
+}
+
+/// Refuses a number of bits that no fault flips; 0 is a rehearsal, which the library alone runs.
+pub fn check_bits(bits: usize) -> Result<()> {
+    if !(1..=MAX_BITS).contains(&bits) {
+        return Err(Error::usage(format!(
+            "--bits: a fault flips 1 to {MAX_BITS} bits, not {bits}"
+        )));
+    }
+    Ok(())
 }
 
 /// The class list, where one is named.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::common::{
-    RunArgs, class_list, create_folder, parse_site, print, print_json, refuse_idle, stop_flag,
+    RunArgs, check_bits, class_list, create_folder, parse_site, print, print_json, refuse_idle,
+    stop_flag,
 };
 use super::model::{Loaded, ModelArgs};
 use crate::campaign::breakdown::{By, breakdown};
@@ -93,7 +94,7 @@ pub struct Args {
     #[arg(long, help_heading = FAULTS, value_name = "BY", value_parser = ["bit"])]
     stratify: Option<String>,
     /// Take the faults from this list instead: CSV with columns layer, image, channel, row, column, bit
-    /// (and site, k, index, model, value, as in `predict --fault`)
+    /// (and site, k, index, model, value, … as in `predict --fault`), or what `flipside export` wrote
     #[arg(long, help_heading = FAULTS, value_name = "FILE.csv",
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify", "layer"])]
     faults: Option<PathBuf>,
@@ -213,6 +214,7 @@ impl Args {
     }
 
     fn plan(&self, list: Option<&FaultList>) -> Result<Plan> {
+        check_bits(self.bits)?;
         let rule = |width| {
             let confidence = self.confidence.unwrap_or(Intervals::new(0).confidence);
             StoppingRule::new(self.stop_at.unwrap_or(Target::Sdc), width, confidence)
@@ -221,7 +223,7 @@ impl Args {
         let most = if until.is_some() { MOST_INJECTIONS } else { 1000 };
         let plan = Plan {
             injections: match (self.only, list) {
-                (Some(n), _) => n..n + 1,
+                (Some(n), _) => n..n.saturating_add(1),
                 (None, Some(list)) => 0..list.len() as u64,
                 (None, None) => 0..self.injections.unwrap_or(most),
             },
@@ -281,6 +283,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let device = args.run.start()?;
     let progress = args.run.progress();
+    list.iter()
+        .flat_map(FaultList::notes)
+        .for_each(|note| progress.line(&format!("--faults: {note}")));
     let loaded = args.model.load(&device, &*progress)?;
     let classes = class_list(args.class_list.as_deref())?;
     let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
@@ -469,9 +474,7 @@ fn evaluate(
         (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
         (None, Protocol::Strict) => (0..count).collect(),
     };
-    if let Some(image) = chosen.iter().find(|image| **image >= count) {
-        return Err(Error::usage(format!("the list names image {image}, but there are {count}")));
-    }
+    list.map_or(Ok(()), |list| list.check_images(count))?;
     let answers = |of: &Loaded, val: &Source, list: &[usize]| -> Result<Vec<Golden>> {
         let evaluate = match labels {
             Labels::Data => golden::evaluate,

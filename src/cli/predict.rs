@@ -22,14 +22,30 @@ use crate::{Error, Result};
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
 /// with PyTorch's coordinates, image 0 being the first of those given; `flipside predict` with an
-/// unknown layer lists the layers. Sites: output, store-lost, store-astray (offset-bit=5), input,
-/// weight (parameter=bias,index=7; no coordinates); and, where kernels run (--device cuda or
-/// emulated), accumulator@37 (after 37 terms), operand-a@k, operand-b@k, shared-a@k, shared-b@k,
-/// and attention's scores and probabilities (head=1,row=2,column=3,key=40). `bit=30+2` flips two
-/// bits, `bit=20..23` a burst; bit 0 is the least significant. model=stuck-at-0, stuck-at-1,
-/// set (value=1.5) or random (seed=3) do otherwise; shape=row, column or tile hits more of the
-/// output: all channels of a pixel, all pixels of a channel, a kernel's tile.
+/// unknown layer lists the layers. Row, column and image are 0 if absent; `index` says a place in one:
+/// the element's number in PyTorch's order, or a number a dimension, index=3/4/5. Sites:
+///
+///   output, store-lost    channel, row, column
+///   input                 the same, of the layer's input
+///   store-astray          the same, and offset-bit=5 of the byte offset
+///   weight                out, in, row, column, as far as the parameter has them:
+///                         out=5,in=0,row=2,column=1 of a convolution (in within its group),
+///                         out=7,in=3 of a linear layer, parameter=bias,out=7
+///
+/// and, where kernels run (--device cuda or emulated),
+///
+///   accumulator@37        channel, row, column of an output, after 37 terms of its sum
+///   operand-a@k, operand-b@k, shared-a@k, shared-b@k
+///                         the same, at term k
+///   scores, probabilities of attention: head=1,row=2,column=3,key=40
+///
+/// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0 is the least
+/// significant, 31 the sign. Operands of tf32 have bits 13 to 31, those of bf16 and f16 have 0 to 15.
+/// model=stuck-at-0, stuck-at-1, set (value=1.5, or its bits, value=0x7fc00000) or random (seed=3) do
+/// otherwise. shape=row hits all channels of a pixel of the output (row, column), shape=column all
+/// pixels of a channel, shape=tile a kernel's tile. A key that means nothing to a fault is an error.
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,

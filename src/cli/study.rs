@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::common::{
-    RecipeArgs, RunArgs, class_list_of_features, create_folder, print, print_json,
+    RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json,
 };
 use crate::Error;
+use crate::campaign::Plan;
 use crate::models::{Model, ModelFile};
 use crate::nn::Head;
 use crate::recipe::{Recipe, Schedule};
@@ -75,6 +76,10 @@ fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    let injections = args.injections.unwrap_or(if args.quick { 50 } else { 1000 });
+    // Now rather than after the training.
+    check_bits(args.bits)?;
+    Plan::new(args.seed, injections).check()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     let synthetic = args.data.is_none();
@@ -102,7 +107,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         file,
         recipe,
         seed: args.seed,
-        injections: args.injections.unwrap_or(if args.quick { 50 } else { 1000 }),
+        injections,
         bits: args.bits,
         batch: 50,
         folder: args.out.clone(),

@@ -1,11 +1,13 @@
 //! What can break: sites, fault models, and the fault table that a kernel reads.
 
 mod model;
+pub mod place;
 mod site;
 mod spec;
 mod table;
 
 pub use model::{BitMasks, FaultModel, canonical};
+pub use place::Place;
 pub use site::{Format, Site, SiteClass, SiteSpace};
 pub use spec::{FaultSpec, Shape};
 pub use table::{FaultEntry, FaultTable};

@@ -48,7 +48,8 @@ pub const fn canonical(bits: u32) -> u32 {
     if bits & 0x7fff_ffff > 0x7f80_0000 { 0x7fc0_0000 } else { bits }
 }
 
-/// A fault model, in the bits of the value's own format.
+/// A fault model. Bits are those of the word that holds the value: 0 to 15 of bf16 and f16, 13 to 31 of tf32,
+/// whose numbers are an f32's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FaultModel {
     /// The bits of the mask change.
@@ -69,22 +70,23 @@ impl FaultModel {
     /// # Errors
     /// [`Error::Usage`] for a bit that the format doesn't have.
     pub fn masks(self, format: Format, random: u32) -> Result<BitMasks> {
-        if let FaultModel::Flip(mask) | FaultModel::StuckAt0(mask) | FaultModel::StuckAt1(mask) =
-            self
-            && u64::from(mask) >> format.bits() != 0
-        {
-            return Err(Error::usage(format!(
-                "a fault names bit {}, but the value has {} bits",
-                31 - mask.leading_zeros(),
-                format.bits()
-            )));
-        }
         let shift = format.shift();
         let all = u32::MAX >> (32 - format.bits()) << shift;
+        if let FaultModel::Flip(mask) | FaultModel::StuckAt0(mask) | FaultModel::StuckAt1(mask) =
+            self
+            && mask & !all != 0
+        {
+            return Err(Error::usage(format!(
+                "a fault names bit {}, but {} has bits {shift} to {}",
+                (mask & !all).trailing_zeros(),
+                format.what(),
+                31 - all.leading_zeros()
+            )));
+        }
         Ok(match self {
-            FaultModel::Flip(mask) => BitMasks::flip(mask << shift),
-            FaultModel::StuckAt0(mask) => BitMasks::stuck_at_0(mask << shift),
-            FaultModel::StuckAt1(mask) => BitMasks::stuck_at_1(mask << shift),
+            FaultModel::Flip(mask) => BitMasks::flip(mask),
+            FaultModel::StuckAt0(mask) => BitMasks::stuck_at_0(mask),
+            FaultModel::StuckAt1(mask) => BitMasks::stuck_at_1(mask),
             FaultModel::Set(value) => BitMasks::set(format.encode(value) << shift),
             FaultModel::Random => BitMasks::set(random << shift & all),
         })
@@ -133,10 +135,19 @@ mod tests {
         assert_eq!(apply(FaultModel::Set(1.0), Format::Fp32, 7), 1.0f32.to_bits());
         assert_eq!(apply(FaultModel::Set(1.0), Format::Fp16, 7), 0x3c00);
         assert_eq!(apply(FaultModel::Random, Format::Bf16, 7), 0x5555);
-        // Bit 18 of tf32 is the sign.
-        assert_eq!(apply(FaultModel::Flip(1 << 18), Format::Tf32, 0), 1 << 31);
-        assert!(FaultModel::Flip(1 << 19).masks(Format::Tf32, 0).is_err());
-        assert!(FaultModel::Flip(1 << 16).masks(Format::Bf16, 0).is_err());
+        // The bits of tf32 are an f32's, as exports number them: 31 is the sign, 13 the last of the fraction.
+        assert_eq!(apply(FaultModel::Flip(1 << 31), Format::Tf32, 0), 1 << 31);
+        assert_eq!(apply(FaultModel::StuckAt1(1 << 13), Format::Tf32, 0), 1 << 13);
+        assert_eq!(apply(FaultModel::StuckAt0(1 << 30), Format::Tf32, 0x4000_0000), 0);
+        for (bit, format, word) in [
+            (12, Format::Tf32, "names bit 12, but a tf32 number has bits 13 to 31"),
+            (0, Format::Tf32, "bits 13 to 31"),
+            (16, Format::Bf16, "names bit 16, but a bf16 number has bits 0 to 15"),
+            (16, Format::Fp16, "an f16 number has bits 0 to 15"),
+        ] {
+            let said = FaultModel::Flip(1 << 31 >> (31 - bit)).masks(format, 0).unwrap_err();
+            assert!(said.to_string().contains(word), "{said}");
+        }
     }
 
     /// The NaN of x86 and of GPUs, the canonical one and its negative, signalling ones of either sign.

@@ -159,7 +159,17 @@ impl Format {
         }
     }
 
-    /// Where bit 0 lies in the word that a kernel holds.
+    /// What a number of it is called.
+    pub const fn what(self) -> &'static str {
+        match self {
+            Format::Fp32 => "an f32",
+            Format::Tf32 => "a tf32 number",
+            Format::Bf16 => "a bf16 number",
+            Format::Fp16 => "an f16 number",
+        }
+    }
+
+    /// Where its lowest bit lies in the word that a kernel holds.
     pub const fn shift(self) -> u32 {
         if matches!(self, Format::Tf32) { 13 } else { 0 }
     }

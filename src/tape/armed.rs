@@ -1,6 +1,7 @@
 //! What is armed on an execution: faults in kernels, in memory, and in parameters as single images see
 //! them.
 
+use super::faults::weight_entry;
 use super::{Execution, Node, NodeId, ParamId, PlanKind, Weights};
 use crate::device::Buffer;
 use crate::fault::{BitMasks, FaultSpec, FaultTable, Format, Site, SiteClass};
@@ -144,18 +145,9 @@ impl Execution {
     /// [`Error::Usage`] for a parameter that isn't there or isn't of floats, an index outside of it, or
     /// an image outside the batch; for one that all images' values follow from, beside other images.
     pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
-        let FaultSpec { layer, parameter, image, index, .. } = fault;
-        let last = if parameter.is_empty() { "weight" } else { parameter.as_str() };
-        let mut names = vec![format!("{layer}.{last}"), format!("backbone.{layer}.{last}")];
-        if parameter.is_empty() {
-            names.push(layer.clone());
-        }
-        let named = names.iter().find_map(|name| weights.find(name).ok());
-        let Some(id) = named else {
-            return Err(Error::usage(format!("the model has no parameter '{}'", names[0])));
-        };
-        let masks = fault.masks(&self.tape.params()[id.0].name, *index as u64, Format::Fp32)?;
-        self.arm_parameter(weights, id, *image, *index, masks)
+        let (id, index) = weight_entry(&self.tape, fault)?;
+        let masks = fault.masks(&self.tape.params()[id.0].name, index as u64, Format::Fp32)?;
+        self.arm_parameter(weights, id, fault.image, index, masks)
     }
 
     /// As [`Execution::arm_weight`], the entry by its place: `index` in PyTorch's order.

@@ -1,10 +1,11 @@
 //! Faults as users name them, put where they belong on a tape.
 
-use super::{Execution, NodeId, Tape, Weights};
+use super::{Execution, NodeId, ParamId, Tape, Weights, pair_name};
 use crate::device::Compute;
-use crate::fault::{FaultEntry, FaultSpec, FaultTable, Format, Shape, Site, SiteClass};
-use crate::ops::Op;
-use crate::tensor::{Map, Spec};
+use crate::fault::place::{Dimension, of_parameter, ravel};
+use crate::fault::{FaultEntry, FaultSpec, FaultTable, Format, Shape, Site};
+use crate::ops::{Op, Role};
+use crate::tensor::Spec;
 use crate::{Error, Result};
 
 impl Execution {
@@ -95,7 +96,7 @@ pub fn entries(
     };
     let k = match fault.site {
         Site::StoreAstray => fault.offset_bit,
-        _ => fault.k as u32,
+        _ => fault.k,
     };
     elements(op, node.spec, &inputs, fault, compute)?
         .into_iter()
@@ -115,67 +116,92 @@ fn elements(
     fault: &FaultSpec,
     compute: Compute,
 ) -> Result<Vec<u64>> {
-    if fault.site.class() == SiteClass::Inner && !fault.site.has_term() {
-        return attention_element(op, inputs, fault).map(|element| vec![element]);
-    }
-    let (map, what) = match fault.site {
-        Site::Input => (inputs[0].map, "input"),
-        _ => (output.map, "output"),
+    let (what, dimensions) = dimensions(op, output, inputs, fault.site);
+    let within = |dimensions: &[Dimension]| {
+        let bad = |detail| {
+            Error::usage(format!("fault in the {what} of layer '{}': {detail}", fault.layer))
+        };
+        fault.place.within(dimensions).map_err(bad)
     };
-    require_inside(map, what, fault)?;
+    let map = output.map;
     let element = |m: usize, n: usize| (n * map.pixels() + m) as u64;
-    let m = fault.row * map.width + fault.column;
     Ok(match fault.shape {
-        Shape::Element => vec![element(m, fault.channel)],
-        Shape::Row => (0..map.channels).map(|n| element(m, n)).collect(),
-        Shape::Column => (0..map.pixels()).map(|m| element(m, fault.channel)).collect(),
+        Shape::Element => vec![ravel(&within(&dimensions)?, &dimensions) as u64],
+        Shape::Row => {
+            let m = ravel(&within(&dimensions[1..])?, &dimensions[1..]);
+            (0..map.channels).map(|n| element(m, n)).collect()
+        }
+        Shape::Column => {
+            let channel = within(&dimensions[..1])?[0];
+            (0..map.pixels()).map(|m| element(m, channel)).collect()
+        }
         Shape::Tile => {
             let tile = op.gemm_view(inputs).zip(op.variant(inputs, compute));
             let Some((view, variant)) = tile else {
                 return Err(Error::usage(format!("layer '{}' has no tiles", fault.layer)));
             };
-            let (rows, columns) = variant.tile_of(view, m, fault.channel);
+            let at = within(&dimensions)?;
+            let (rows, columns) = variant.tile_of(view, ravel(&at[1..], &dimensions[1..]), at[0]);
             rows.iter().flat_map(|m| columns.iter().map(|n| element(*m, *n))).collect()
         }
     })
 }
 
-fn require_inside(map: Map, what: &str, fault: &FaultSpec) -> Result<()> {
-    for (name, value, size) in [
-        ("channel", fault.channel, map.channels),
-        ("row", fault.row, map.height),
-        ("column", fault.column, map.width),
-    ] {
-        if value >= size {
-            return Err(Error::usage(format!(
-                "fault lies outside the tensor: {name} {value}, but the {what} of layer '{}' is {map} \
-                 (channels×height×width)",
-                fault.layer
-            )));
+/// What a site of a layer numbers its elements by: channel, row and column of a map, or head, the query's
+/// row and column, and key; and what that is called.
+fn dimensions(
+    op: &dyn Op,
+    output: Spec,
+    inputs: &[Spec],
+    site: Site,
+) -> (&'static str, Vec<Dimension>) {
+    let (what, map) = match site {
+        Site::Output => ("output", output.map),
+        Site::Input => ("input", inputs[0].map),
+        Site::Scores | Site::Probabilities => {
+            let map = inputs[0].map;
+            let space = op.site_space(site, inputs).map_or(0, |space| space.elements);
+            let heads = op.heads().max(1);
+            let keys = space as usize / (heads * map.pixels()).max(1);
+            let dimensions =
+                vec![("head", heads), ("row", map.height), ("column", map.width), ("key", keys)];
+            return (site.name(), dimensions);
         }
-    }
-    Ok(())
+        _ => (site.name(), output.map),
+    };
+    (what, vec![("channel", map.channels), ("row", map.height), ("column", map.width)])
 }
 
-/// (head · pixels + query) · keys + key.
-fn attention_element(op: &dyn Op, inputs: &[Spec], fault: &FaultSpec) -> Result<u64> {
-    let map = inputs[0].map;
-    let space = op.site_space(fault.site, inputs).map_or(0, |space| space.elements);
-    let heads = op.heads().max(1);
-    let keys = space as usize / (heads * map.pixels()).max(1);
-    for (name, value, size) in [
-        ("head", fault.head, heads),
-        ("row", fault.row, map.height),
-        ("column", fault.column, map.width),
-        ("key", fault.key, keys),
-    ] {
-        if value >= size {
-            return Err(Error::usage(format!(
-                "fault lies outside layer '{}': {name} {value}, there are {size}",
-                fault.layer
-            )));
-        }
+/// The entry of a parameter or buffer that a fault of the site `weight` hits: which one, and its index in
+/// PyTorch's order.
+///
+/// # Errors
+/// [`Error::Usage`] for a parameter that isn't there or isn't of floats, and a place outside of it.
+pub fn weight_entry(tape: &Tape, fault: &FaultSpec) -> Result<(ParamId, usize)> {
+    let FaultSpec { layer, parameter, .. } = fault;
+    let last = if parameter.is_empty() { "weight" } else { parameter.as_str() };
+    let full = format!("{layer}.{last}");
+    let mut names = vec![full.as_str()];
+    if parameter.is_empty() {
+        names.push(layer);
     }
-    let query = fault.row * map.width + fault.column;
-    Ok(((fault.head * map.pixels() + query) * keys + fault.key) as u64)
+    let named = names.iter().find_map(|name| {
+        let params = tape.params();
+        let exact = params.iter().position(|param| param.name == *name);
+        exact.or_else(|| params.iter().position(|param| pair_name(&param.name) == *name))
+    });
+    let Some(at) = named else {
+        return Err(Error::usage(format!("the model has no parameter '{full}'")));
+    };
+    let param = &tape.params()[at];
+    if matches!(param.spec.role, Role::Counter | Role::Index) {
+        let detail = format!("'{}' holds whole numbers: faults hit f32 only", param.name);
+        return Err(Error::usage(detail));
+    }
+    let dimensions = of_parameter(&param.spec.shape);
+    let at_place = fault.place.within(&dimensions);
+    let place = at_place.map_err(|detail| {
+        Error::usage(format!("fault in the parameter '{}': {detail}", param.name))
+    })?;
+    Ok((ParamId(at), ravel(&place, &dimensions)))
 }

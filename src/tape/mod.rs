@@ -16,7 +16,7 @@ mod timings;
 mod weights;
 
 pub use execution::Execution;
-pub use faults::entries;
+pub use faults::{entries, weight_entry};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
 pub(crate) use packed::PackedWeights;

@@ -350,7 +350,11 @@ fn kinds_of_campaigns_have_flags() {
     assert!(names(&listed).iter().all(|name| name == "conv1") && !names(&listed).is_empty());
     fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nconv1,99,1,2,3,30\n")
         .unwrap();
-    place.fails(&format!("{INJECT} --faults list.csv"), 2, &["names image 99"]);
+    place.fails(
+        &format!("{INJECT} --faults list.csv"),
+        1,
+        &["list.csv: line 2: there is no image 99"],
+    );
     place.fails(&format!("{INJECT} --ber 1.5"), 2, &["between 0 and 1"]);
     place.fails(&format!("{INJECT} --site scores"), 2, &["no layer has the site scores"]);
     place.fails(

@@ -153,17 +153,22 @@ fn with_parameter(
 #[test]
 fn a_weight_fault_is_seen_by_its_image_alone() {
     let network = network();
-    // (o·I + i)·9 + tap of PyTorch's (O, I, 3, 3).
-    let faults = [fault("layer=late,site=weight,image=1,index=215,bit=30")];
-    check(&network, network.late, &faults, |device| {
-        with_parameter(&network, device, "late.weight", |values| {
-            values[215] = f32::from_bits(values[215].to_bits() ^ 1 << 30);
-        })
-    });
-    let faults = [fault("layer=late,site=weight,parameter=bias,image=1,index=5,model=set,value=3")];
-    check(&network, network.late, &faults, |device| {
-        with_parameter(&network, device, "late.bias", |values| values[5] = 3.0)
-    });
+    // (o·I + i)·9 + tap of PyTorch's (O, I, 3, 3): entry (2, 7, 2, 2) = 2·72 + 7·9 + 8.
+    for place in ["index=215", "index=2/7/2/2", "out=2,in=7,row=2,column=2"] {
+        let faults = [fault(&format!("layer=late,site=weight,image=1,{place},bit=30"))];
+        check(&network, network.late, &faults, |device| {
+            with_parameter(&network, device, "late.weight", |values| {
+                values[215] = f32::from_bits(values[215].to_bits() ^ 1 << 30);
+            })
+        });
+    }
+    for place in ["index=5", "out=5"] {
+        let text =
+            format!("layer=late,site=weight,parameter=bias,image=1,{place},model=set,value=3");
+        check(&network, network.late, &[fault(&text)], |device| {
+            with_parameter(&network, device, "late.bias", |values| values[5] = 3.0)
+        });
+    }
     let norm = network.tape.find("norm").unwrap();
     let faults =
         [fault("layer=norm,site=weight,parameter=running_var,image=1,index=2,model=set,value=9")];
@@ -248,6 +253,15 @@ fn impossible_faults_in_memory_are_refused() {
     let mut exec = network.execution(&device, PlanKind::Golden);
     for (text, word) in [
         ("layer=late,site=weight,index=576,bit=1", "index 576"),
+        ("layer=late,site=weight,bit=1", "out is missing"),
+        ("layer=late,site=weight,out=1,in=2,row=0,bit=1", "column is missing"),
+        (
+            "layer=late,site=weight,out=1,in=8,row=0,column=0,bit=1",
+            "in 8 lies outside of out 8, in 8",
+        ),
+        ("layer=late,site=weight,index=1/2,bit=1", "each of 4 dimensions"),
+        ("layer=late,site=weight,parameter=bias,out=1,in=0,bit=1", "it has no in"),
+        ("layer=late.weight,site=weight,parameter=bias,out=1,bit=1", "late.weight.bias"),
         ("layer=late,site=weight,parameter=scale,index=0,bit=1", "late.scale"),
         ("layer=late,site=weight,image=3,index=0,bit=1", "image 3"),
         ("layer=norm,site=weight,parameter=num_batches_tracked,index=0,bit=1", "whole numbers"),

@@ -4,7 +4,7 @@ use super::{BITS, Counter, Exhaustive, Faulty, Mode};
 use crate::Result;
 use crate::campaign::images::load_batch;
 use crate::campaign::{Effect, Golden};
-use crate::fault::{FaultModel, FaultSpec, Shape, Site};
+use crate::fault::{FaultModel, FaultSpec, Place, Shape, Site};
 use crate::progress::Progress;
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, PlanKind};
@@ -148,14 +148,12 @@ impl Exhaustive<'_> {
             layer: layer.name.clone(),
             site,
             image: slot,
-            channel: if site == Site::Weight { 0 } else { unit },
-            row: 0,
-            column: 0,
+            place: match site {
+                Site::Weight => Place::Flat(unit * each + fault.entry),
+                _ => Place::Index(vec![unit, 0, 0]),
+            },
             k: 0,
-            head: 0,
-            key: 0,
             parameter: if fault.place == 0 { "weight".into() } else { "bias".into() },
-            index: unit * each + fault.entry,
             offset_bit: 0,
             model: if is_flip { FaultModel::Flip(mask) } else { FaultModel::Set(seen) },
             shape: Shape::Element,

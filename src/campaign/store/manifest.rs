@@ -5,14 +5,13 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 use crate::campaign::golden::{Golden, Judged};
-use crate::campaign::layers::{Layer, Part};
+use crate::campaign::layers::{Layer, Part, sizes};
 use crate::campaign::plan::Plan;
 use crate::campaign::ranges::Detector;
 use crate::campaign::run::Campaign;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
 use crate::tape::Tape;
-use crate::tensor::Map;
 
 /// Where a model and its data come from; the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,7 +80,6 @@ impl LayerRow {
     }
 
     fn new(layer: &Layer, range: Option<f32>, tape: &Tape, device: &Device) -> LayerRow {
-        let sizes = |map: Map| vec![map.channels, map.height, map.width];
         let inputs = tape.input_specs(layer.node);
         let op = tape.node(layer.node).op.as_ref();
         let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
@@ -97,10 +95,10 @@ impl LayerRow {
             part: layer.part,
             shape: match &layer.parameter {
                 Some(parameter) => parameter.shape.clone(),
-                None => sizes(layer.map),
+                None => sizes(layer.map).to_vec(),
             },
             input_shape: match (&layer.parameter, inputs.first()) {
-                (None, Some(input)) => sizes(input.map),
+                (None, Some(input)) => sizes(input.map).to_vec(),
                 _ => Vec::new(),
             },
             macs: layer.macs,

@@ -26,6 +26,7 @@ pub use csv::write as write_csv;
 pub use manifest::{GoldenRow, LayerRow, Manifest, Provenance};
 pub use merge::merge;
 pub use parquet::write as write_parquet;
+pub(super) use rows::COLUMNS;
 
 use self::file::{failed, failure};
 use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
@@ -106,12 +107,14 @@ impl Run {
         Ok(Run { manifest, records })
     }
 
-    /// SHA-256 of what [`write_csv`] writes, less the names of the kernels: equal for equal results,
-    /// whatever way they came about, on whatever device.
+    /// SHA-256 of what [`write_csv`] writes, less the names of the kernels and the pair keys, which follow from
+    /// layers: equal for equal results, whatever way they came about, on whatever device.
     pub fn results_sha256(&self) -> String {
         let mut hasher = Sha256::new();
         // A hash takes whatever is written.
-        let _ = csv::write_columns(self, &mut hasher, |name| name != rows::KERNEL);
+        let _ = csv::write_columns(self, &mut hasher, |name| {
+            !matches!(name, rows::KERNEL | rows::PAIR_KEY)
+        });
         hex(&hasher.finalize())
     }
 }

@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 /// The columns, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
-pub const COLUMNS: [(&str, Kind); 37] = [
+pub const COLUMNS: [(&str, Kind); 38] = [
     ("layer", Kind::Text),
     ("layer_type", Kind::Text),
     ("injection", Kind::Int),
@@ -53,7 +53,11 @@ pub const COLUMNS: [(&str, Kind); 37] = [
     ("sample_weight", Kind::Float),
     ("golden_logits_hash", Kind::Text),
     ("faulty_logits_hash", Kind::Text),
+    (PAIR_KEY, Kind::Text),
 ];
+
+/// The column by which layers of two models stand beside each other, as `compare` has them.
+pub const PAIR_KEY: &str = "pair_key";
 
 /// The column that names what computed a layer: all that may differ between devices of equal bits.
 pub const KERNEL: &str = "kernel_variant";
@@ -135,6 +139,7 @@ fn cells(
         Cell::Float(manifest.plan.weight(record.n)),
         image.map_or(Cell::None, |row| Cell::Text(format!("{:016x}", row.hash))),
         Cell::Text(format!("{:016x}", record.effect.hash)),
+        text(&layer.pair_key),
     ]
 }
 
