@@ -130,14 +130,27 @@ fn labels_keep_their_meaning() {
     let unnamed = "eval --checkpoint foreign.safetensors --model tiny.toml --data";
     place.fails(&format!("{unnamed} some/val --quiet"), 2, &["some/val", "11 without naming them"]);
 
+    // An earlier version stored no names: its rows are in the order of the folders.
+    let own = std::array::from_fn(|i| i);
+    rewrite(&place, "run/model.safetensors", "old.safetensors", own, &[("flipside.model", "tiny")]);
+    let old = "--model tiny.toml --checkpoint old.safetensors";
+    assert_eq!(top1(&place, &format!("{old} --data data/val")), 100.0);
+    for words in [
+        format!("eval {old} --data data/val --class-list classes.tsv"),
+        format!("predict {old} data/val/3/0.png --class-list classes.tsv"),
+        format!("convert {old} --out no.safetensors --class-list classes.tsv"),
+    ] {
+        place.fails(&words, 2, &["that didn't store its classes", "name a list in that order"]);
+    }
+
     // Two networks with other numbers for the same folders are both right about the same images.
     let both = format!("{inject} --class-list classes.tsv --quiet");
     let own = format!("{both} {TRAINED} --right-in foreign.safetensors --out own.sqlite");
     assert_eq!(place.json(&own)["images"], 30);
-    // Their stores know it, so that nobody takes class 2 of the one for class 2 of the other.
+    // Their stores show it, so that nobody takes class 2 of the one for class 2 of the other.
     let other = "--checkpoint foreign.safetensors --right-in run/model.safetensors";
     place.done(&format!("{both} {other} --out foreign.sqlite"));
-    let orders = "orders of classes differ (class 2 is 10 and 2)";
+    let orders = "number the classes differently: 10/0.png is of class 2 and 10";
     place.fails("compare own.sqlite foreign.sqlite", 2, &[orders]);
 
     // A list that is written into the file once isn't needed again.
@@ -187,6 +200,18 @@ fn checkpoints_say_what_they_are() {
     let other = said(&format!("{wide} --image-size 16"));
     assert!(other.contains("made for 20×20 pixels, run at 16 (--image-size)"), "{other}");
 
+    // Another network is right by its own size, too.
+    place.done(&format!(
+        "{} --image-size 20 --out wider",
+        train.replace("--epochs 1", "--epochs 9")
+    ));
+    let wider = "--model tiny.toml --checkpoint wider/model.safetensors";
+    let right = top1(&place, &format!("{wider} --data data/val")) * 33.0 / 100.0;
+    let inject = "inject --model tiny.toml --detector none --injections 1 --layer head --data data";
+    let words = format!("{inject} {TRAINED} --right-in wider/model.safetensors --quiet");
+    assert!(right > 0.5, "{right}");
+    assert_eq!(place.json(&words)["images"], right.round() as u64);
+
     // Preprocessing: a file that the user names overrules the checkpoint's own, aloud.
     let toml = fs::read_to_string(place.at("tiny.toml")).unwrap();
     fs::write(place.at("odd.toml"), toml.replace("[0.5, 0.5, 0.5]", "[0.4, 0.5, 0.5]")).unwrap();
@@ -219,6 +244,16 @@ fn checkpoints_say_what_they_are() {
     fails("flipside.image_size", "big", &["flipside.image_size = big", "makes no sense"]);
     fails("flipside.class_names", "[[\"0\",\"red\"]]", &["says 1 classes", "11 classes"]);
     fails("flipside.colour_space", "bgr", &["flipside.colour_space", "doesn't know"]);
+    // A name is never a path.
+    let order = std::array::from_fn(|i| i);
+    let toml = place.at("tiny.toml").display().to_string();
+    let path = [("flipside.model", toml.as_str())];
+    rewrite(&place, "run/model.safetensors", "x.safetensors", order, &path);
+    place.fails(
+        &format!("{eval} --checkpoint x.safetensors"),
+        1,
+        &["doesn't come with the program"],
+    );
     fails("flipside.architecture", "{\"family\":\"vgg\"}", &["architecture", "vgg", "resnet"]);
 }
 

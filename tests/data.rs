@@ -294,7 +294,8 @@ fn what_is_passed_over_is_said() {
     );
 }
 
-/// A link to nothing is passed over, too; a link to an image or a folder is that image or folder.
+/// A link to an image or a folder is that image or folder; one to nothing is passed over, or missed if it has an
+/// image's name.
 #[cfg(unix)]
 #[test]
 fn links_are_followed_as_far_as_they_lead() {
@@ -304,10 +305,12 @@ fn links_are_followed_as_far_as_they_lead() {
     std::fs::create_dir(root.join("a")).unwrap();
     symlink(&image, root.join("a/1.png")).unwrap();
     symlink(elsewhere.path().join("c"), root.join("b")).unwrap();
-    symlink(root.join("nothing.png"), root.join("a/2.png")).unwrap();
+    symlink(root.join("nothing"), root.join("a/2.txt")).unwrap();
     let set = ImageFolder::open(root, None).unwrap();
     assert_eq!((0..set.len()).map(|i| set.path(i)).collect::<Vec<_>>(), ["a/1.png", "b/1.png"]);
-    assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.png)"));
+    assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.txt)"));
+    symlink(root.join("nothing.png"), root.join("a/2.png")).unwrap();
+    assert!(message(ImageFolder::open(root, None)).contains("a/2.png"));
 }
 
 /// A class's number is what the network's file says, else what the user's list says, else its folder's place,
@@ -324,7 +327,8 @@ fn a_class_has_one_number() {
         ClassList::from_entries(ids.iter().map(entry).collect())
     };
     let open = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
-        let numbering = Numbering { of: "the checkpoint", count, own, given };
+        let is_in_folder_order = false;
+        let numbering = Numbering { of: "the checkpoint", count, own, given, is_in_folder_order };
         ImageFolder::open(root, None).unwrap().numbered(&numbering)
     };
     let labels = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
@@ -365,6 +369,21 @@ fn a_class_has_one_number() {
         "class n07 isn't among those that the checkpoint",
     );
     refused(5, Some(&five), Some(&swapped), "the class list lacks the class n09");
+
+    // Rows that an earlier version left in the order of folders.
+    let by_folder = |given: &ClassList, count| {
+        let numbering = Numbering {
+            of: "the checkpoint",
+            count,
+            own: None,
+            given: Some(given),
+            is_in_folder_order: true,
+        };
+        ImageFolder::open(root, None).unwrap().numbered(&numbering)
+    };
+    let sorted = list(&["n01", "n02", "n03", "n07", "n09"]);
+    assert_eq!([0, 1].map(|i| by_folder(&sorted, 5).unwrap().label(i)), [2, 3]);
+    assert!(message(by_folder(&swapped, 2)).contains("in the order of the folders' names"));
 
     // Folders that bear the names; then one of each kind, of the same class.
     write_image(root, "name of n03", "1.png", 4, 4);

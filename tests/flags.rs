@@ -196,7 +196,7 @@ fn check(bench: &mut Bench, command: &str, flags: &BTreeSet<String>, faults: &mu
                     }
                     changes += 1;
                 }
-                "flag" if whole.contains(words) => changes += 1,
+                "flag" if format!("{whole} ").contains(&format!(" {words} ")) => changes += 1,
                 "flag" => {
                     let tried = format!("{} {words}", without(whole, name));
                     let with = bench.see(&tried);

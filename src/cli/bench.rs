@@ -189,7 +189,7 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
     let batch = sizes.batch(&run.device);
     if args.list {
         Name::parse(&run.device)?;
-        let nothing = "--list times nothing";
+        let nothing = "with --list, which times nothing";
         refuse_idle([
             ("--backward", args.backward, nothing),
             ("--compute", run.compute != Compute::Exact, nothing),

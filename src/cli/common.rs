@@ -70,11 +70,11 @@ pub fn progress(quiet: bool) -> Box<dyn Progress> {
     if quiet { Box::new(Silent) } else { for_stderr() }
 }
 
-/// Refuses flags that would have no effect beside the others: each with whether it is there, and what it is of
-/// or asks for. (Clap forgets that a flag requires another where that one conflicts with a third.)
+/// Refuses flags that would have no effect beside the others: each with whether it is there, and the rest of
+/// the sentence. (Clap forgets that a flag requires another where that one conflicts with a third.)
 pub fn refuse_idle<const N: usize>(flags: [(&str, bool, &str); N]) -> Result<()> {
     match flags.into_iter().find(|(_, is_there, _)| *is_there) {
-        Some((flag, _, why)) => Err(Error::usage(format!("{flag} has no effect here: {why}"))),
+        Some((flag, _, why)) => Err(Error::usage(format!("{flag} has no effect {why}"))),
         None => Ok(()),
     }
 }
@@ -219,15 +219,15 @@ impl RecipeArgs {
         recipe.check()?;
         let is_sgd = recipe.optimizer == OptimizerKind::Sgd;
         refuse_idle([
-            ("--momentum", self.momentum.is_some() && !is_sgd, "it is of sgd"),
-            ("--nesterov", self.nesterov && !is_sgd, "it is of sgd"),
-            ("--nesterov", self.nesterov && recipe.momentum == 0.0, "there is no --momentum"),
-            ("--betas", self.betas.is_some() && is_sgd, "they are of adamw"),
-            ("--eps", self.eps.is_some() && is_sgd, "it is of adamw"),
+            ("--momentum", self.momentum.is_some() && !is_sgd, "without --optimizer sgd"),
+            ("--nesterov", self.nesterov && !is_sgd, "without --optimizer sgd"),
+            ("--nesterov", self.nesterov && recipe.momentum == 0.0, "without --momentum"),
+            ("--betas", self.betas.is_some() && is_sgd, "without --optimizer adamw"),
+            ("--eps", self.eps.is_some() && is_sgd, "without --optimizer adamw"),
             (
                 "--warmup-start",
                 self.warmup_start.is_some() && recipe.warmup_epochs == 0,
-                "there are no --warmup-epochs",
+                "without --warmup-epochs",
             ),
         ])?;
         Ok(recipe)
@@ -237,8 +237,8 @@ impl RecipeArgs {
     pub fn check_model(&self, model: &Model) -> Result<()> {
         let has = |role| model.tape.params().iter().any(|param| param.spec.role == role);
         let lacks = |flag: Option<f32>, role| flag.is_some() && !has(role);
-        let norms = "the model has no normalisation layers with parameters";
-        let tables = "the model has no position tables";
+        let norms = "on this model: it has no normalisation layers with parameters";
+        let tables = "on this model: it has no position tables";
         refuse_idle([
             ("--norm-weight-decay", lacks(self.norm_weight_decay, Role::Norm), norms),
             ("--position-weight-decay", lacks(self.position_weight_decay, Role::Position), tables),

@@ -92,7 +92,7 @@ impl Args {
     /// Refuses what has no effect in the way that is asked for.
     fn check(&self) -> Result<()> {
         let (no_encoder, no_texts) = (self.encoder.is_none(), self.descriptions.is_none());
-        let (of_encoder, of_texts) = ("it is of --encoder", "it is of --descriptions");
+        let (of_encoder, of_texts) = ("without --encoder", "without --descriptions");
         refuse_idle([
             ("--tokenizer", no_encoder && self.tokenizer.is_some(), of_encoder),
             ("--activation", no_encoder && self.activation.is_some(), of_encoder),
@@ -101,7 +101,7 @@ impl Args {
             ("--hashing", no_texts && self.hashing.is_some(), of_texts),
             ("--raw-texts", no_texts && self.raw_texts, of_texts),
             ("--raw-rows", no_texts && self.raw_rows, of_texts),
-            ("--picture", self.describe.is_none() && self.picture.is_some(), "it is of --describe"),
+            ("--picture", self.describe.is_none() && self.picture.is_some(), "without --describe"),
         ])
     }
 }

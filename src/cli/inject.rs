@@ -175,28 +175,28 @@ impl Args {
         let (no_width, no_out) = (self.half_width.is_none(), self.out.is_none());
         let is_golden = self.labels == "golden";
         let is_plain = self.exhaustive.is_none();
-        let named = "the shard's number is of --shard";
+        let named = "without --shard";
         refuse_idle([
-            ("--stop-at", no_width && self.stop_at.is_some(), "it is of --half-width"),
-            ("--confidence", no_width && self.confidence.is_some(), "it is of --half-width"),
-            ("--images", is_plain && self.images.is_some(), "it is of --exhaustive"),
+            ("--stop-at", no_width && self.stop_at.is_some(), "without --half-width"),
+            ("--confidence", no_width && self.confidence.is_some(), "without --half-width"),
+            ("--images", is_plain && self.images.is_some(), "without --exhaustive"),
             (
                 "--seed",
                 !is_plain && self.verify == 0 && self.seed.is_some(),
-                "--exhaustive draws nothing without --verify",
+                "with --exhaustive, which draws nothing, unless --verify is there",
             ),
-            ("--resume", no_out && self.resume, "it goes on with --out"),
-            ("--shard", no_out && self.shard.is_some(), "a part is kept with --out"),
+            ("--resume", no_out && self.resume, "without --out"),
+            ("--shard", no_out && self.shard.is_some(), "without --out, which keeps the part"),
             ("{shard} in --out", self.shard.is_none() && self.names_shard(), named),
             (
                 "--class-list",
                 is_golden && self.class_list.is_some(),
-                "--labels golden asks for none",
+                "with --labels golden, which takes the fault-free answers for labels",
             ),
             (
                 "--right-in",
                 is_golden && !self.right_in.is_empty(),
-                "with --labels golden every network is right",
+                "with --labels golden, by which every network is right",
             ),
         ])?;
         if !is_plain && self.protocol == Protocol::Goldeneye {
@@ -299,21 +299,24 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let unranged = "no range is taken";
+    let unranged = "where no range is taken (--detector range, of outputs)";
     refuse_idle([("--range-images", !ranged && args.range_images.is_some(), unranged)])?;
     let train = ranged.then(|| open_train(&args.data, None)).transpose()?;
     train.iter().for_each(|folder| say_passed_over(folder, &*progress));
-    let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
-    let source = |dataset: Arc<dyn Dataset>| Source { dataset, transform };
-    let train = train.map(|train| source(Arc::new(train)));
-    // Each network has its own numbers for the folders' classes.
-    let numbered = |val: ImageFolder, loaded: &Loaded| -> Result<Source> {
-        Ok(source(Arc::new(match plan.labels {
-            Labels::Data => val.numbered(&loaded.numbering(classes.as_ref()))?,
-            Labels::Golden => val,
-        })))
+    // Each network has its own preprocessing, and its own numbers for the folders' classes.
+    let source = |dataset: Arc<dyn Dataset>, of: &Loaded| {
+        let transform = EvalTransform::of(&of.file.input, of.model.image_size).into();
+        Source { dataset, transform }
     };
-    let val_of = |loaded: &Loaded| numbered(open_held_out(&args.data, None)?, loaded);
+    let train = train.map(|train| source(Arc::new(train), &loaded));
+    let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
+        let val = match plan.labels {
+            Labels::Data => val.numbered(&of.numbering(classes.as_ref()))?,
+            Labels::Golden => val,
+        };
+        Ok(source(Arc::new(val), of))
+    };
+    let val_of = |of: &Loaded| numbered(open_held_out(&args.data, None)?, of);
     let val = open_held_out(&args.data, None)?;
     say_passed_over(&val, &*progress);
     let val = numbered(val, &loaded)?;
@@ -343,10 +346,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
         None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
     };
-    // A longer list that doesn't number classes has been held against the folders already.
-    let known = loaded.numbering(classes.as_ref()).classes().ok().flatten();
-    let class_ids = known.map(|classes| classes.into_iter().map(|class| class.id).collect());
-    let manifest = Manifest { class_ids, ..Manifest::new(&campaign, provenance) };
+    let manifest = Manifest::new(&campaign, provenance);
     let strategy = match campaign.best_strategy() {
         Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
         boxes => boxes,

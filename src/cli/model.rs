@@ -6,7 +6,8 @@ use super::common::file_sha256;
 use crate::checkpoint::WeightsKind;
 use crate::data::{ClassList, Numbering};
 use crate::device::Device;
-use crate::models::{Facts, Model, ModelFile, detect_head, load_state, open_checkpoint};
+use crate::error::shorten;
+use crate::models::{Facts, Model, ModelFile, detect_head, load_state, names, open_checkpoint};
 use crate::progress::Progress;
 use crate::tape::Weights;
 use crate::{Error, Result};
@@ -41,6 +42,9 @@ pub struct Loaded {
     pub sha256: String,
     /// The classes that the checkpoint names.
     pub classes: Option<ClassList>,
+    /// Whether it was trained by a version of this program that didn't name them: rows are in the order of
+    /// the training folders' names.
+    is_in_folder_order: bool,
 }
 
 impl Loaded {
@@ -51,6 +55,7 @@ impl Loaded {
             count: self.model.classes,
             own: self.classes.as_ref(),
             given,
+            is_in_folder_order: self.is_in_folder_order,
         }
     }
 }
@@ -89,6 +94,7 @@ impl ModelArgs {
         let model = Model::new(&file, head, classes, image_size, 0.0)?;
         let mut weights = Weights::new(&model.tape, device, false)?;
         load_state(&model, &mut weights, &checkpoint)?;
+        let is_in_folder_order = facts.model.is_some() && facts.class_names.is_none();
         let classes = facts.class_names.map(ClassList::from_pairs).transpose();
         let classes = classes.map_err(|detail| {
             Error::file(path, format!("the list of classes in its metadata {detail}"))
@@ -97,7 +103,7 @@ impl ModelArgs {
         if checkpoint.chosen_of_both() == Some(WeightsKind::Ema) {
             sha256.push_str(":ema");
         }
-        Ok(Loaded { file, model, weights, sha256, classes })
+        Ok(Loaded { file, model, weights, sha256, classes, is_in_folder_order })
     }
 
     /// The model file that the flag names, else the checkpoint.
@@ -105,11 +111,13 @@ impl ModelArgs {
         let path = &self.checkpoint;
         let file = match (&self.model, &facts.model) {
             (Some(flag), _) => ModelFile::open(flag)?,
-            (None, Some(own)) => ModelFile::open(own).map_err(|_| {
+            // A name, never a path: a file that comes from elsewhere opens no other.
+            (None, Some(own)) if names().any(|known| known == own) => ModelFile::open(own)?,
+            (None, Some(own)) => {
                 let known =
                     "a model that doesn't come with the program: --model names its .toml file";
-                Error::file(path, format!("is of {own}, {known}"))
-            })?,
+                return Err(Error::file(path, format!("is of {}, {known}", told(own))));
+            }
             (None, None) => {
                 let detail = "doesn't say which model it is of: --model does";
                 return Err(Error::file(path, detail));
@@ -117,13 +125,15 @@ impl ModelArgs {
         };
         if let Some(own) = facts.architecture.as_ref().filter(|own| **own != file.architecture()) {
             let detail = format!(
-                "its metadata says that its architecture is {own}, but {} is {}",
+                "its metadata says that its architecture is {}, but {} is {}",
+                told(&own.to_string()),
                 file.name,
                 file.architecture()
             );
             return Err(Error::file(path, detail));
         }
         if let Some(own) = facts.model.as_ref().filter(|own| **own != file.name) {
+            let own = told(own);
             overruled(format!("says that it is {own}, taken for {} (--model)", file.name));
         }
         Ok(file)
@@ -147,4 +157,9 @@ impl ModelArgs {
             }
         }
     }
+}
+
+/// What a file says of itself, made fit for a message.
+fn told(text: &str) -> String {
+    shorten(text, 200)
 }

@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let run = Run::open(&args.run)?;
     let is_text = args.format.format() != Format::Json;
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
-    let theirs = "GoldenEye's figures have normal intervals of 99 %";
+    let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
     refuse_idle([(
         "--confidence, --interval or --resample",
         is_goldeneye && is_text && args.by == By::Layer && args.intervals.are_given(),

@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// A class: a line of a class list, a folder of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +23,17 @@ impl ClassEntry {
 }
 
 /// Classes in the order of their index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ClassList {
     entries: Vec<ClassEntry>,
+    /// Made when it is first asked for.
+    places: OnceLock<Places>,
+}
+
+impl PartialEq for ClassList {
+    fn eq(&self, other: &ClassList) -> bool {
+        self.entries == other.entries
+    }
 }
 
 impl ClassList {
@@ -45,7 +54,7 @@ impl ClassList {
 
     /// A list made of entries, index 0 first.
     pub fn from_entries(entries: Vec<ClassEntry>) -> Self {
-        ClassList { entries }
+        ClassList { entries, places: OnceLock::new() }
     }
 
     /// A list made of ids and names, index 0 first, as files hold them in their metadata.
@@ -58,7 +67,7 @@ impl ClassList {
             return Err("is empty, or has an id twice".into());
         }
         let entry = |(id, name)| ClassEntry { id, name };
-        Ok(ClassList { entries: pairs.into_iter().map(entry).collect() })
+        Ok(ClassList::from_entries(pairs.into_iter().map(entry).collect()))
     }
 
     /// Ids and names, index 0 first.
@@ -105,7 +114,7 @@ impl ClassList {
                 None => return Err(format!("index {index} is missing among {count} classes")),
             }
         }
-        Ok(ClassList { entries })
+        Ok(ClassList::from_entries(entries))
     }
 
     /// Number of classes.
@@ -123,19 +132,17 @@ impl ClassList {
         &self.entries
     }
 
+    /// Whether folders of these classes, by their ids or by their names, would be in this order.
+    pub(super) fn is_in_folder_order(&self) -> bool {
+        self.entries.is_sorted_by_key(|entry| &entry.id)
+            || self.entries.is_sorted_by_key(|entry| &entry.name)
+    }
+
     /// The index of the class that a folder of this name holds: the one with that id, else the only
     /// one with that name (spaces and underscores being equal).
     pub fn index_of(&self, folder: &str) -> Option<usize> {
-        if let Some(index) = self.entries.iter().position(|entry| entry.id == folder) {
-            return Some(index);
-        }
-        let wanted = folder.replace('_', " ");
-        let mut named =
-            (0..self.len()).filter(|&i| self.entries[i].name.replace('_', " ") == wanted);
-        match (named.next(), named.next()) {
-            (Some(index), None) => Some(index),
-            _ => None,
-        }
+        let places = self.places.get_or_init(|| Places::of(&self.entries));
+        places.by_id.get(folder).copied().or_else(|| *places.by_name.get(&spaced(folder))?)
     }
 
     /// The index of a class of another list: the one with its id, else the only one with that name, else the
@@ -143,4 +150,29 @@ impl ClassList {
     pub(super) fn index_of_entry(&self, entry: &ClassEntry) -> Option<usize> {
         self.index_of(&entry.id).or_else(|| self.index_of(&entry.name))
     }
+}
+
+/// Where classes stand in a list.
+#[derive(Clone, Debug)]
+struct Places {
+    by_id: HashMap<String, usize>,
+    /// `None` of a name that several have.
+    by_name: HashMap<String, Option<usize>>,
+}
+
+impl Places {
+    fn of(entries: &[ClassEntry]) -> Places {
+        let mut places = Places { by_id: HashMap::new(), by_name: HashMap::new() };
+        for (index, entry) in entries.iter().enumerate() {
+            places.by_id.entry(entry.id.clone()).or_insert(index);
+            let name = places.by_name.entry(spaced(&entry.name));
+            name.and_modify(|place| *place = None).or_insert(Some(index));
+        }
+        places
+    }
+}
+
+/// A name in which spaces and underscores are equal.
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
 }

@@ -96,8 +96,13 @@ impl ImageFolder {
 
     /// The same images, their classes under the ids and names of a list.
     fn named(self, list: &ClassList) -> Result<Self> {
-        let numbering =
-            Numbering { of: "the class list", count: list.len(), own: None, given: Some(list) };
+        let numbering = Numbering {
+            of: "the class list",
+            count: list.len(),
+            own: None,
+            given: Some(list),
+            is_in_folder_order: false,
+        };
         let indices = self.number_folders(&numbering)?;
         let classes = indices.into_iter().map(|index| list.entries()[index].clone()).collect();
         Ok(ImageFolder { classes, ..self })

@@ -50,6 +50,15 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Item>> {
     Ok(found)
 }
 
+/// The ending of a file's name, without the dot and in lower case.
+fn ending(name: &str) -> Option<String> {
+    name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase())
+}
+
+fn is_image(ending: &str) -> bool {
+    ENDINGS.contains(&ending)
+}
+
 impl ItemKind {
     fn of(name: &str, path: &Path) -> Result<ItemKind> {
         if name.starts_with('.') {
@@ -57,7 +66,12 @@ impl ItemKind {
         }
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            // An image that is away is missed; other links may lead where they like.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && path.is_symlink()
+                    && !ending(name).is_some_and(|ending| is_image(&ending)) =>
+            {
                 return Ok(ItemKind::BrokenLink);
             }
             Err(source) => return Err(Error::io(path, source)),
@@ -68,9 +82,8 @@ impl ItemKind {
         if !metadata.is_file() {
             return Ok(ItemKind::Special);
         }
-        let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-        Ok(match ending {
-            Some(ending) if ENDINGS.contains(&ending.as_str()) => ItemKind::Image(metadata.len()),
+        Ok(match ending(name) {
+            Some(ending) if is_image(&ending) => ItemKind::Image(metadata.len()),
             Some(ending) => ItemKind::File(format!(".{ending}")),
             None => ItemKind::File(String::new()),
         })

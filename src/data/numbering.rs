@@ -1,6 +1,7 @@
 //! Which number a class has in a network.
 
 use super::{ClassEntry, ClassList};
+use crate::error::shorten;
 use crate::{Error, Result};
 
 /// Where the numbers of classes come from: the rows of a network's last layer, or of text features.
@@ -18,6 +19,8 @@ pub struct Numbering<'a> {
     pub own: Option<&'a ClassList>,
     /// The list that the user names.
     pub given: Option<&'a ClassList>,
+    /// Whether the rows are known to be in the order of the folders' names, though the file doesn't name them.
+    pub is_in_folder_order: bool,
 }
 
 impl Numbering<'_> {
@@ -35,7 +38,13 @@ impl Numbering<'_> {
                 let find = |folder: &&str| self.number_in(own, given, folder);
                 folders.iter().map(find).collect::<Result<Vec<usize>>>()?
             }
-            (None, Some(given)) if given.len() == self.count => listed(given, folders)?,
+            (None, Some(given)) if given.len() == self.count => {
+                let indices = listed(given, folders)?;
+                if self.is_in_folder_order && !indices.is_sorted() {
+                    return Err(self.in_folder_order());
+                }
+                indices
+            }
             (None, Some(given)) => self.subset(given, folders)?,
             (None, None) if folders.len() == self.count => (0..self.count).collect(),
             (None, None) => {
@@ -66,7 +75,12 @@ impl Numbering<'_> {
         match (self.own, self.given) {
             (Some(own), Some(given)) => self.names_by(own, given).map(Some),
             (Some(own), None) => Ok(Some(own.entries().to_vec())),
-            (None, Some(given)) if given.len() == self.count => Ok(Some(given.entries().to_vec())),
+            (None, Some(given)) if given.len() == self.count => {
+                if self.is_in_folder_order && !given.is_in_folder_order() {
+                    return Err(self.in_folder_order());
+                }
+                Ok(Some(given.entries().to_vec()))
+            }
             (None, Some(given)) => Err(self.open(given.len())),
             (None, None) => Ok(None),
         }
@@ -80,7 +94,8 @@ impl Numbering<'_> {
             }
             None => Err(Error::usage(format!(
                 "the class list lacks the class {} that {} names",
-                entry.id, self.of
+                shorten(&entry.id, 40),
+                self.of
             ))),
         };
         own.entries().iter().map(rename).collect()
@@ -128,6 +143,14 @@ impl Numbering<'_> {
         Ok((0..self.count).collect())
     }
 
+    fn in_folder_order(&self) -> Error {
+        Error::usage(format!(
+            "{} was trained by a version that didn't store its classes: they are in the order of the folders' \
+             names, in which the class list isn't; name a list in that order",
+            self.of
+        ))
+    }
+
     fn open(&self, listed: usize) -> Error {
         Error::usage(format!(
             "{} has {} classes without naming them, the class list {listed}: name a list of its classes alone",
@@ -145,7 +168,8 @@ fn listed(list: &ClassList, folders: &[&str]) -> Result<Vec<usize>> {
 
 /// The first classes of a list, for an error.
 fn named(list: &ClassList) -> String {
-    let ids: Vec<&str> = list.entries().iter().take(5).map(|entry| entry.id.as_str()).collect();
+    let ids: Vec<String> =
+        list.entries().iter().take(5).map(|entry| shorten(&entry.id, 40)).collect();
     let more = if list.len() > ids.len() { ", …" } else { "" };
     format!("{}{more}", ids.join(", "))
 }

@@ -76,7 +76,7 @@ impl Facts {
         let mut facts = Facts::default();
         for (key, text) in &crate::checkpoint::metadata(path)? {
             let wrong = |detail: String| {
-                let text = shorten(text, 80);
+                let (key, text) = (shorten(key, 80), shorten(text, 80));
                 Error::file(path, format!("its metadata says {key} = {text}, {detail}"))
             };
             match key.as_str() {
@@ -100,6 +100,7 @@ impl Facts {
     /// [`Error::File`] that names both.
     pub fn check(&self, path: &Path, head: Head, classes: usize) -> Result<()> {
         let contradiction = |says: &str, is: &str| {
+            let says = shorten(says, 80);
             let detail = format!("its metadata says {says}, but its last layer is that of {is}");
             Err(Error::file(path, detail))
         };

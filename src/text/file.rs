@@ -51,7 +51,7 @@ fn numbering<'a>(
     own: Option<&'a ClassList>,
     given: Option<&'a ClassList>,
 ) -> Numbering<'a> {
-    Numbering { of: "the text features", count, own, given }
+    Numbering { of: "the text features", count, own, given, is_in_folder_order: false }
 }
 
 /// The matrix, and the classes that the file itself names.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::data::Dataset;
 use crate::data::transform::Transform;
+use crate::data::{ClassList, Dataset};
 use crate::device::Compute;
 use crate::models::ModelFile;
 use crate::nn::Head;
@@ -118,6 +118,8 @@ impl Job {
     pub fn check(&self) -> Result<()> {
         self.recipe.check()?;
         self.train.transform.validate()?;
+        ClassList::from_pairs(self.class_names())
+            .map_err(|detail| Error::usage(format!("the list of the data's classes {detail}")))?;
         let images = self.train.dataset.len();
         if images < 2 {
             return Err(Error::usage(format!("training needs at least 2 images, found {images}")));

@@ -1,9 +1,14 @@
 //! What two runs must have in common, field by field of their manifests.
 
+use std::collections::HashMap;
+
 use super::Pairing;
 use crate::campaign::plan::Plan;
 use crate::campaign::store::{Manifest, Provenance};
 use crate::{Error, Result};
+
+/// What an error calls the images that faults hit.
+const IMAGES: &str = "lists of images";
 
 /// What happens where a field differs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +42,6 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         head: _,
         has_scale: _,
         classes,
-        class_ids: _,
         image_size,
         plan,
         device,
@@ -82,7 +86,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         field(Equal, "flips an inference", &format!("{flips:?}")),
         field(Equal, "labels", &format!("{labels:?}")),
         field(Equal, "detectors", &detectors),
-        Field { words: images, ..field(EqualIfPairedShown, "lists of images", image_list) },
+        Field { words: images, ..field(EqualIfPairedShown, IMAGES, image_list) },
         field(EqualIfPairedShown, "seeds", seed),
         field(EqualIfPairedShown, "injections a layer", &format!("{injections:?}")),
         field(EqualIfPaired, "rules to stop at", &until),
@@ -96,22 +100,28 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
     ]
 }
 
+/// The first image that both runs have under another label: their networks number the classes differently.
+fn other_numbers([a, b]: [&Manifest; 2]) -> Option<String> {
+    let labels: HashMap<&str, u32> =
+        b.images.iter().map(|image| (image.path.as_str(), image.label)).collect();
+    a.images.iter().find_map(|image| {
+        let theirs = *labels.get(image.path.as_str())?;
+        (theirs != image.label).then(|| {
+            let (path, ours) = (&image.path, image.label);
+            format!(
+                "the networks number the classes differently: {path} is of class {ours} and {theirs}"
+            )
+        })
+    })
+}
+
 /// Refuses runs that don't belong together, paired ones also where faults or images aren't the same; what
 /// else differs, in words.
 ///
 /// # Errors
 /// [`Error::Usage`] naming the first field that mustn't differ.
 pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<String>> {
-    let mut said = Vec::new();
-    if let (Some(ours), Some(theirs)) = (&a.class_ids, &b.class_ids)
-        && let Some(class) = (0..ours.len().min(theirs.len())).find(|i| ours[*i] != theirs[*i])
-    {
-        let (ours, theirs) = (&ours[class], &theirs[class]);
-        return Err(Error::usage(format!(
-            "the runs can't be compared: their orders of classes differ (class {class} is \
-             {ours} and {theirs})"
-        )));
-    }
+    let (mut said, runs) = (Vec::new(), [a, b]);
     for (a, b) in fields(a).into_iter().zip(fields(b)) {
         if a.value == b.value {
             continue;
@@ -127,9 +137,14 @@ pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<
                 continue;
             }
         };
-        let (name, a, b) = (a.name, a.words, b.words);
+        let (name, mut words) = (a.name, format!("{} and {}", a.words, b.words));
+        if name == IMAGES
+            && let Some(numbering) = other_numbers(runs)
+        {
+            words = numbering;
+        }
         return Err(Error::usage(format!(
-            "the runs can't be compared: their {name} differ ({a} and {b}){hint}"
+            "the runs can't be compared: their {name} differ ({words}){hint}"
         )));
     }
     Ok(said)

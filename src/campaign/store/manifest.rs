@@ -165,9 +165,6 @@ pub struct Manifest {
     /// Whether the logits are the last layer's output times a scale.
     pub has_scale: bool,
     pub classes: usize,
-    /// The ids of the classes by number, where the checkpoint or a class list names them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub class_ids: Option<Vec<String>>,
     pub image_size: usize,
     pub plan: Plan,
     pub device: String,
@@ -201,7 +198,6 @@ impl Manifest {
             head: model.head.name().into(),
             has_scale: model.logits != model.last_layer,
             classes: model.classes,
-            class_ids: None,
             image_size: model.image_size,
             plan: campaign.plan().clone(),
             device: device.kind().to_string(),
