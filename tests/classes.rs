@@ -239,10 +239,12 @@ fn checkpoints_say_what_they_are() {
         let words = format!("{eval} --model tiny.toml --checkpoint x.safetensors --quiet");
         place.fails(&words, 1, &[&["x.safetensors"], parts].concat());
     };
-    fails("flipside.classes", "10", &["says 10 classes", "that of 11 classes"]);
-    fails("flipside.head", "baseline", &["says baseline", "text-guided 16"]);
+    fails("flipside.classes", "10", &["says '10 classes'", "that of 11 classes"]);
+    fails("flipside.head", "baseline", &["says 'baseline'", "text-guided 16"]);
     fails("flipside.image_size", "big", &["flipside.image_size = big", "makes no sense"]);
-    fails("flipside.class_names", "[[\"0\",\"red\"]]", &["says 1 classes", "11 classes"]);
+    let input = r#"{"size":16,"resize":1000000000,"mean":[0,0,0],"std":[1,1,1]}"#;
+    fails("flipside.input", input, &["flipside.input", "sizes from 1 to 8192"]);
+    fails("flipside.class_names", "[[\"0\",\"red\"]]", &["says '1 classes'", "11 classes"]);
     fails("flipside.colour_space", "bgr", &["flipside.colour_space", "doesn't know"]);
     // A name is never a path.
     let order = std::array::from_fn(|i| i);

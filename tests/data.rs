@@ -370,6 +370,27 @@ fn a_class_has_one_number() {
     );
     refused(5, Some(&five), Some(&swapped), "the class list lacks the class n09");
 
+    // Ids that count from 1 in the one, from 0 in the other: each id is of another name.
+    let named = |pairs: &[(&str, &str)]| {
+        let entry =
+            |(id, name): &(&str, &str)| ClassEntry { id: (*id).into(), name: (*name).into() };
+        ClassList::from_entries(pairs.iter().map(entry).collect())
+    };
+    let from_zero = named(&[("n03", "red"), ("n07", "green"), ("n09", "blue")]);
+    let from_one = named(&[("n07", "red"), ("n09", "green"), ("n11", "blue")]);
+    refused(3, Some(&from_zero), Some(&from_one), "contradict each other");
+    let twice = named(&[("n03", "red"), ("x", "n07"), ("n09", "blue")]);
+    let unnamed = named(&[("n03", "n03"), ("red", "red"), ("n09", "n09")]);
+    refused(
+        3,
+        Some(&unnamed),
+        Some(&twice),
+        "two classes of the checkpoint, but one of the class list",
+    );
+    // Another name for an id isn't a contradiction.
+    let other_name = named(&[("n03", "scarlet"), ("n07", "green"), ("n09", "blue")]);
+    assert_eq!(open(3, Some(&from_zero), Some(&other_name)).unwrap().classes()[0].name, "scarlet");
+
     // Rows that an earlier version left in the order of folders.
     let by_folder = |given: &ClassList, count| {
         let numbering = Numbering {

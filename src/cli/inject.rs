@@ -16,13 +16,14 @@ use crate::campaign::interval::Confidence;
 use crate::campaign::statistics::Intervals;
 use crate::campaign::stopping::{StoppingRule, Target};
 use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, Manifest, Plan, Protocol,
-    Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden, goldeneye,
-    layers,
+    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, LayerRow, Manifest, Plan,
+    Protocol, Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden,
+    goldeneye, layers,
 };
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::device::Device;
+use crate::error::{MOST_NAMED, some_of};
 use crate::fault::Site;
 use crate::progress::Progress;
 use crate::report::{Format, run_json, run_text};
@@ -347,6 +348,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
     };
     let manifest = Manifest::new(&campaign, provenance);
+    if let Flips::Count(count) = manifest.plan.flips {
+        let values = |layer: &LayerRow| {
+            let shape = layer.shape_at(manifest.plan.site)?;
+            Some(shape.iter().map(|size| *size as u64).product::<u64>())
+        };
+        let is_small = |layer: &&LayerRow| values(layer).is_some_and(|n| n < u64::from(count));
+        let small = manifest.layers.iter().filter(is_small);
+        let names: Vec<String> = small.map(|layer| layer.name.clone()).collect();
+        if !names.is_empty() {
+            let names = some_of(&names, MOST_NAMED);
+            progress.line(&format!("layers of fewer than {count} values are hit in all: {names}"));
+        }
+    }
     let strategy = match campaign.best_strategy() {
         Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
         boxes => boxes,

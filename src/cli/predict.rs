@@ -62,8 +62,8 @@ pub struct Args {
     #[arg(long)]
     fault: Vec<FaultSpec>,
     /// Classes to print for each image
-    #[arg(long, default_value_t = 5)]
-    top: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
     /// Names of the classes: lines of index, id, name. The order is the logits', or, where the checkpoint names
     /// its classes, any
     #[arg(long)]
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(entries) => entries.into_iter().map(|entry| entry.name).collect(),
         None => (0..classes).map(|class| format!("class {class}")).collect(),
     };
-    let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top)).collect();
+    let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top as usize)).collect();
     if args.run.json {
         let rows = names.iter().zip(&answers).map(|(name, answer)| {
             let top: Vec<_> = answer

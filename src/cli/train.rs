@@ -49,8 +49,8 @@ pub struct Args {
     #[arg(long)]
     resume: bool,
     /// Steps between snapshots within an epoch; there is one after each epoch
-    #[arg(long)]
-    snapshot_steps: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    snapshot_steps: Option<u32>,
     #[command(flatten)]
     run: RunArgs,
 }
@@ -81,7 +81,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         (None, None) => (Head::Baseline, "random".to_string(), None),
     };
-    let output = Output { folder: args.out.clone(), snapshot_steps: args.snapshot_steps };
+    let output = Output {
+        folder: args.out.clone(),
+        snapshot_steps: args.snapshot_steps.map(|steps| steps as usize),
+    };
     create_folder(&output.folder)?;
     if !args.resume && output.snapshot().exists() {
         return Err(Error::usage(format!(

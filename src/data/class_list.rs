@@ -145,10 +145,18 @@ impl ClassList {
         places.by_id.get(folder).copied().or_else(|| *places.by_name.get(&spaced(folder))?)
     }
 
-    /// The index of a class of another list: the one with its id, else the only one with that name, else the
-    /// one that its name finds.
-    pub(super) fn index_of_entry(&self, entry: &ClassEntry) -> Option<usize> {
-        self.index_of(&entry.id).or_else(|| self.index_of(&entry.name))
+    /// The index of a class of another list: the one with its id, else the one that its name finds.
+    ///
+    /// # Errors
+    /// The indices of both, where its id and its name are of different classes here.
+    pub(super) fn index_of_entry(
+        &self,
+        entry: &ClassEntry,
+    ) -> std::result::Result<Option<usize>, [usize; 2]> {
+        match (self.index_of(&entry.id), self.index_of(&entry.name)) {
+            (Some(by_id), Some(by_name)) if by_id != by_name => Err([by_id, by_name]),
+            (by_id, by_name) => Ok(by_id.or(by_name)),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What lies in a folder of images: the images, and what is passed over.
 
+use crate::error::shorten;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,13 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Item>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|source| Error::io(dir, source))? {
         let path = entry.map_err(|source| Error::io(dir, source))?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        let name = path.file_name().unwrap_or_default();
+        let (name, is_text) = (name.to_string_lossy().into_owned(), name.to_str().is_some());
+        let kind = ItemKind::of(&name, &path)?;
+        // What is read is kept by its name.
+        if !is_text && matches!(kind, ItemKind::Folder | ItemKind::Image(_)) {
             return Err(Error::file(path, "has a name that is not UTF-8"));
-        };
-        let (name, kind) = (name.to_string(), ItemKind::of(name, &path)?);
+        }
         found.push(Item { name, path, kind });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -131,7 +135,8 @@ impl PassedOver {
         let mut kinds: Vec<_> = self.kinds.iter().collect();
         kinds.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
         let part = |(words, (count, first)): &(&[String; 2], &(usize, String))| {
-            let [many, one] = words;
+            let [many, one] = (*words).clone().map(|word| shorten(&word, 40));
+            let first = shorten(first, 80);
             match count {
                 1 => format!("1 {one} ({first})"),
                 _ => format!("{count} {many} ({first}, …)"),

@@ -1,5 +1,7 @@
 //! Which number a class has in a network.
 
+use std::collections::HashMap;
+
 use super::{ClassEntry, ClassList};
 use crate::error::shorten;
 use crate::{Error, Result};
@@ -88,29 +90,58 @@ impl Numbering<'_> {
 
     /// The file's own classes under the names of the user's list.
     fn names_by(&self, own: &ClassList, given: &ClassList) -> Result<Vec<ClassEntry>> {
-        let rename = |entry: &ClassEntry| match given.index_of_entry(entry) {
-            Some(index) => {
-                Ok(ClassEntry { id: entry.id.clone(), name: given.entries()[index].name.clone() })
+        let mut taken: HashMap<usize, &ClassEntry> = HashMap::new();
+        let rename = |entry| {
+            let Some(index) = self.index_in(given, "the class list", entry, self.of)? else {
+                return Err(Error::usage(format!(
+                    "the class list lacks the class {} that {} names",
+                    shorten(&entry.id, 40),
+                    self.of
+                )));
+            };
+            if let Some(other) = taken.insert(index, entry) {
+                let [entry, other] = [entry, other].map(|entry| shorten(&entry.id, 40));
+                let detail = format!(
+                    "{other} and {entry} are two classes of {}, but one of the class list",
+                    self.of
+                );
+                return Err(Error::usage(detail));
             }
-            None => Err(Error::usage(format!(
-                "the class list lacks the class {} that {} names",
-                shorten(&entry.id, 40),
-                self.of
-            ))),
+            Ok(ClassEntry { id: entry.id.clone(), name: given.entries()[index].name.clone() })
         };
         own.entries().iter().map(rename).collect()
+    }
+
+    /// The index in `list` of a class of another list; `whose` they are, for errors.
+    fn index_in(
+        &self,
+        list: &ClassList,
+        whose: &str,
+        entry: &ClassEntry,
+        whose_entry: &str,
+    ) -> Result<Option<usize>> {
+        list.index_of_entry(entry).map_err(|found| {
+            let [id, name] = [&entry.id, &entry.name].map(|text| shorten(text, 40));
+            let [by_id, by_name] = found.map(|index| shorten(&list.entries()[index].name, 40));
+            Error::usage(format!(
+                "{whose_entry} and {whose} contradict each other: {id} is {name} in the one; in the other its \
+                 id is that of {by_id}, its name that of {by_name}"
+            ))
+        })
     }
 
     /// The number of a folder's class among the file's own, found there or by way of the user's list.
     fn number_in(&self, own: &ClassList, given: Option<&ClassList>, folder: &str) -> Result<usize> {
         let direct = own.index_of(folder);
-        let by_list = given.and_then(|given| {
-            let entry = &given.entries()[given.index_of(folder)?];
-            own.index_of_entry(entry)
-        });
+        let entry = given.and_then(|given| Some(&given.entries()[given.index_of(folder)?]));
+        let by_list = match entry {
+            Some(entry) => self.index_in(own, self.of, entry, "the class list")?,
+            None => None,
+        };
+        let folder = shorten(folder, 40);
         match (direct, by_list) {
             (Some(direct), Some(by_list)) if direct != by_list => {
-                let name = |number: usize| &own.entries()[number].id;
+                let name = |number: usize| shorten(&own.entries()[number].id, 40);
                 Err(Error::usage(format!(
                     "class {folder} is {} in {}, but {} by the class list",
                     name(direct),

@@ -85,7 +85,11 @@ impl Facts {
                 CLASSES => facts.classes = Some(parse(text).map_err(wrong)?),
                 IMAGE_SIZE => facts.image_size = Some(parse(text).map_err(wrong)?),
                 ARCHITECTURE => facts.architecture = Some(parse(text).map_err(wrong)?),
-                INPUT => facts.input = Some(parse(text).map_err(wrong)?),
+                INPUT => {
+                    let input: Input = parse(text).map_err(wrong)?;
+                    input.check().map_err(|error| wrong(format!("but {error}")))?;
+                    facts.input = Some(input);
+                }
                 CLASS_NAMES => facts.class_names = Some(parse(text).map_err(wrong)?),
                 key if OF_RUNS.contains(&key) || !key.starts_with(OURS) => {}
                 _ => return Err(wrong("which this version doesn't know".into())),
@@ -101,7 +105,7 @@ impl Facts {
     pub fn check(&self, path: &Path, head: Head, classes: usize) -> Result<()> {
         let contradiction = |says: &str, is: &str| {
             let says = shorten(says, 80);
-            let detail = format!("its metadata says {says}, but its last layer is that of {is}");
+            let detail = format!("its metadata says '{says}', but its last layer is that of {is}");
             Err(Error::file(path, detail))
         };
         if let Some(says) = self.head.as_ref().filter(|says| **says != head.to_string()) {

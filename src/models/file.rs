@@ -67,6 +67,26 @@ pub struct Input {
     pub std: [f32; 3],
 }
 
+impl Input {
+    /// Refuses sizes that no network takes, and numbers that spoil every pixel.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] that says which.
+    pub fn check(&self) -> Result<()> {
+        let sizes = 1..=super::MAX_IMAGE_SIZE;
+        let fits =
+            sizes.contains(&self.size) && self.resize.is_none_or(|side| sizes.contains(&side));
+        let is_finite = self.mean.iter().chain(&self.std).all(|value| value.is_finite());
+        if !fits || !is_finite || self.std.iter().any(|std| *std <= 0.0) {
+            return Err(Error::usage(format!(
+                "the preprocessing takes sizes from 1 to {}, finite means and positive deviations",
+                super::MAX_IMAGE_SIZE
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// The published figures, baseline and text-guided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,6 +166,7 @@ impl ModelFile {
         let file: ModelFile = toml::from_str(text).map_err(|error| {
             Error::file(path, format!("isn't a model: {}", shorten(error.message(), 400)))
         })?;
+        file.input.check().map_err(|error| Error::file(path, error.to_string()))?;
         file.recipe.check()?;
         Ok(ModelFile { name: name.into(), ..file })
     }
