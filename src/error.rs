@@ -61,6 +61,19 @@ impl Error {
     }
 }
 
+/// How many of a list of names a sentence has room for.
+pub(crate) const MOST_NAMED: usize = 8;
+
+/// Names in a sentence, the first `most` of them; `none` without any.
+pub(crate) fn some_of<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let shown: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
+    match names.len() - shown.len() {
+        0 if shown.is_empty() => "none".into(),
+        0 => shown.join(", "),
+        rest => format!("{} and {rest} more", shown.join(", ")),
+    }
+}
+
 /// The first `most` characters of `text` from outside, made fit for an error: one line, without
 /// control characters.
 pub(crate) fn shorten(text: &str, most: usize) -> String {

@@ -4,6 +4,7 @@ mod arguments;
 mod damage;
 pub mod forge;
 mod hostile;
+mod long_names;
 mod mutations;
 mod names;
 mod npy;

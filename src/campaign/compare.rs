@@ -1,8 +1,8 @@
 //! Runs against each other: how much less harm the same faults do in one model.
 //!
 //! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 the other
-//! model is better. Layers of equal pair key and shape got the same faults in the same images and
-//! are resampled together; layers that only one model has are resampled on their own, and so is
+//! model is better. Layers of equal pair key and shape (and, but for sites in the output, of equal
+//! input) got the same faults in the same images and are resampled together; layers that only one model has are resampled on their own, and so is
 //! everything where runs aren't [`Pairing::Paired`].
 //!
 //! What runs must have in common, by the fields of their manifests and plans:
@@ -26,8 +26,7 @@ mod pair;
 
 use serde::Serialize;
 
-pub use layers::LayersCompared;
-pub(crate) use pair::some_of;
+pub use layers::{LayersCompared, SameFaults};
 
 use super::interval::Estimate;
 use super::outcome::Outcome;
@@ -122,7 +121,7 @@ pub struct Top2Diff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pairing {
-    /// The same images, coordinates and bits.
+    /// The same images, and in layers of the same sizes the same coordinates and bits.
     Paired,
     /// Each its own: other seeds, numbers of injections or lists of images.
     Unpaired,
@@ -149,6 +148,9 @@ pub struct Comparison {
     /// SDC and nonfinite under each detector.
     pub rates: Vec<RateChange>,
     pub pairing: Pairing,
+    /// In which of the layers in common the faults are the same; `None` where runs aren't paired.
+    #[serde(skip_serializing_if = "SameFaults::are_in_all")]
+    pub same_faults: Option<SameFaults>,
     /// Which layers were compared, where the runs don't hold the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayersCompared>,

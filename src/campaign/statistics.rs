@@ -102,7 +102,8 @@ impl Weighting {
 /// Which layers a network-wide figure runs over. The last layer counts once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Scope {
-    /// Take the last layer after the scale, where the run has faults there, and not before it.
+    /// Take the last layer after the scale, where the run has faults there, and not before it; elsewhere
+    /// before it.
     pub after_scale: bool,
     /// Count the text-guided model's extra Linear.
     pub embedding: bool,
@@ -115,7 +116,7 @@ impl Scope {
     /// Indices of the layers of a run.
     pub fn layers(self, run: &Run) -> Vec<usize> {
         let layers = &run.manifest.layers;
-        // Weights, hooks and chosen layers know no place after the scale.
+        // Inputs, weights, hooks and some choices of layers have no place after the scale.
         let last = last_layer(run, self.after_scale).or_else(|| last_layer(run, false));
         (0..layers.len())
             .filter(|index| match layers[*index].part {

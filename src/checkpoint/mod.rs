@@ -82,8 +82,8 @@ impl Checkpoint {
     /// they are. Where nothing fits, it gives what [`open`](Checkpoint::open) would, if anything.
     ///
     /// # Errors
-    /// As [`open`](Checkpoint::open); and where several sets of tensors fit, with where they stand, or
-    /// none of the kind that is asked for does.
+    /// As [`open`](Checkpoint::open); and where several sets of tensors may be meant, with where they stand,
+    /// or none of the kind that is asked for fits.
     pub fn open_fitting(path: &Path, wanted: &Wanted<'_>) -> Result<Checkpoint> {
         Checkpoint::open_for(path, Some(wanted))
     }
@@ -165,7 +165,8 @@ impl Checkpoint {
         &self.wrappers
     }
 
-    /// A sentence on which weights these are, where the file holds a moving average of weights.
+    /// A sentence on which weights these are, where the file holds a moving average of weights, or tensors
+    /// that fit less well.
     pub fn note(&self) -> Option<String> {
         let choice = self.choice.as_ref()?;
         Some(format!("{}: {}", self.path.display(), choice.note))

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::select::{Choice, Fit, MOST_DEEP, Wanted, WeightsKind};
+use super::select::{Choice, Fit, MOST_DEEP, Wanted, WeightsKind, usual_order};
 use super::{Parsed, quote};
 
 /// How many weights an average is of: PyTorch's own average, and what only that has.
@@ -157,6 +157,9 @@ pub(super) fn is_training_state(name: &str) -> bool {
 }
 
 /// The candidate to take, with what is to be said of it; none where there are no candidates.
+///
+/// The best fit is taken, unless another set may be meant as well: one that fits as well, one that has all
+/// of the model's names and others, or one that stands in a likelier place.
 pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
     found: &'f [Candidate<'n>],
     names: &[Vec<(Cow<'_, str>, T)>],
@@ -186,7 +189,8 @@ pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
         let bare = |&entry: &usize| (names[entry].0[of.offset..].to_string(), names[entry].1);
         of.entries.iter().map(bare).collect()
     };
-    let differs = |other: &&&Candidate<'_>| tensors(other) != tensors(first);
+    let taken = tensors(first);
+    let differs = |other: &&&Candidate<'_>| tensors(other) != taken;
     if let Some(other) = candidates[1..].iter().find(differs) {
         return Err(format!(
             "holds two sets of {} that fit, {} and {}; save the one that is meant in a file of its \
@@ -197,8 +201,37 @@ pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
         ));
     }
     let place = first.place();
+    let passed = || found.iter().filter(|other| other.kind == kind && other.fit < first.fit);
+    for other in passed() {
+        let theirs = tensors(other);
+        let mut shared =
+            taken.iter().filter_map(|(name, tensor)| Some((tensor, theirs.get(name)?))).peekable();
+        let is_the_same = shared.peek().is_some() && shared.all(|(ours, theirs)| ours == theirs);
+        if !is_the_same && (other.fit == Fit::WithOthers || is_likelier(other, first)) {
+            let what = match other.fit {
+                Fit::WithOthers => "has all of the model's tensors and others",
+                _ => "has some of the model's tensors",
+            };
+            return Err(format!(
+                "holds two sets of {} that may be meant: the one {place} fits, but another, {}, {what}; \
+                 save the one that is meant in a file of its own",
+                kind.described(),
+                other.place()
+            ));
+        }
+    }
+    let passed_over = passed().next().map(|other| {
+        let more = match passed().count() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        format!("tensors that fit less well are passed over, {}{more}", other.place())
+    });
     let note = match (kind, others.first()) {
-        (WeightsKind::Plain, None) => return Ok(Some((first, None))),
+        (WeightsKind::Plain, None) => match passed_over {
+            None => return Ok(Some((first, None))),
+            Some(_) => format!("the weights {place} are read"),
+        },
         (WeightsKind::Ema, None) => {
             format!("the weights that are read, {place}, are a moving average; there are no others")
         }
@@ -212,5 +245,14 @@ pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
             other.place()
         ),
     };
+    let note = [note].into_iter().chain(passed_over).collect::<Vec<_>>().join("; ");
     Ok(Some((first, Some(Choice { kind, has_both: !others.is_empty(), note }))))
+}
+
+/// Whether weights are likelier where `other` stands than where `first` does.
+fn is_likelier(other: &Candidate<'_>, first: &Candidate<'_>) -> bool {
+    match (usual_order(&other.path), usual_order(&first.path)) {
+        (Some(other), Some(first)) => other < first,
+        (other, _) => other.is_some(),
+    }
 }

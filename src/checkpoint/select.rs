@@ -12,7 +12,7 @@ use std::str::FromStr;
 use super::search::{AVERAGED, Here, Search, is_average, pick};
 use super::{Parsed, quote};
 
-/// Entries of a training checkpoint under which weights are looked for, in this order, whatever stands
+/// The usual entries of a training checkpoint under which weights stand, in this order, whatever stands
 /// beside them.
 const WRAPPERS: [&str; 4] = ["model", "state_dict", "module", "model_ema"];
 
@@ -85,6 +85,8 @@ pub enum Fit {
     No,
     /// Most of the model's names are there.
     Partly,
+    /// All of the model's names are there, and others.
+    WithOthers,
     /// All of the model's names are there, and no others.
     Wholly,
 }
@@ -162,26 +164,22 @@ pub(super) fn choose<T: Copy + PartialEq>(
     }
 }
 
+/// Where a path stands among the usual ones, the likeliest first: entries in their order, the rarer ones
+/// behind tensors that stand beside them. None for a path of other entries.
+pub(super) fn usual_order(path: &[&str]) -> Option<Vec<usize>> {
+    let here = WRAPPERS.len();
+    let place = |entry: &&str| {
+        let rarer = || RARER_WRAPPERS.iter().position(|name| name == entry);
+        let usual = WRAPPERS.iter().position(|name| name == entry);
+        usual.or_else(|| Some(here + 1 + rarer()?))
+    };
+    path.iter().map(place).chain([Some(here)]).collect()
+}
+
 /// The group under the usual entries, or at the top.
 fn known_place<'g, 'n, T>(groups: &'g [Group<'n, T>]) -> Option<&'g Group<'n, T>> {
-    let mut path: Vec<&str> = Vec::new();
-    loop {
-        let here = groups.iter().find(|group| group.path == path);
-        let rarer: &[&str] = if here.is_some() { &[] } else { &RARER_WRAPPERS };
-        let is_wrapper = |name: &&str| WRAPPERS.contains(name) || RARER_WRAPPERS.contains(name);
-        let leads_on = |name: &&&str| {
-            groups.iter().any(|group| {
-                group
-                    .path
-                    .strip_prefix(&path[..])
-                    .is_some_and(|rest| rest.first() == Some(*name) && rest.iter().all(is_wrapper))
-            })
-        };
-        match WRAPPERS.iter().chain(rarer).find(leads_on) {
-            Some(name) => path.push(name),
-            None => return here,
-        }
-    }
+    let usual = groups.iter().filter_map(|group| Some((usual_order(&group.path)?, group)));
+    usual.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, group)| group)
 }
 
 /// The tensors of a group without what PyTorch's own wrappers put before their names.
@@ -191,7 +189,10 @@ fn bare<T: Copy>(group: &Group<'_, T>) -> Parsed<Chosen<T>> {
         names.iter().any(|(name, _)| name.starts_with(MODULE))
             && names.iter().all(|(name, _)| name.starts_with(MODULE) || name == AVERAGED)
     };
-    while under_module(&names) {
+    for _ in 0..MOST_DEEP {
+        if !under_module(&names) {
+            break;
+        }
         // An average counts its steps beside the `module.` that it wraps.
         names = names
             .iter()

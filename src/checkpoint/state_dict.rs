@@ -17,6 +17,8 @@ const BARE_NAME: &str = "tensor";
 pub(super) trait Storages<'a> {
     /// Where in the file all the bytes of `storage` lie, its views ignored.
     fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>>;
+    /// Bytes of the name by which [`find`](Storages::find) looks a storage up.
+    fn name_len(&self, storage: &StorageRef<'a>) -> usize;
     /// Whether the elements are big-endian.
     fn big_endian(&self) -> bool;
 }
@@ -36,6 +38,7 @@ pub(super) fn contents<'a>(
     let mut decoded_left = file_len.saturating_mul(16).saturating_add(1 << 20);
     let mut take = |name: &str, tensor: &TensorRef<'a>, budget: &mut Budget| {
         budget.charge(3 * name.len() + 16 * tensor.shape.len() + 256)?;
+        budget.charge(storages.name_len(&tensor.storage))?;
         let about = |e: String| format!("tensor {}: {e}", quote(name));
         let stored = locate(tensor, storages).map_err(about)?;
         let left = stored.decoded_len().and_then(|len| decoded_left.checked_sub(len));
@@ -103,18 +106,23 @@ fn groups<'b, 'a>(
             continue;
         }
         *count += 1;
-        budget.charge(ENTRY * (pairs.len() + 1))?;
+        // Names take time wherever they are met: one of them may be the key of many dicts, stand on the
+        // way to many, or be the storage of many tensors.
+        let on_the_way: usize = path.iter().map(|name: &&str| name.len()).sum();
+        budget.charge(ENTRY * (pairs.len() + 1) + on_the_way)?;
         let mut keys = HashSet::with_capacity(pairs.len());
         let (mut tensors, mut has_unnamed) = (Vec::new(), false);
         for &(key, value) in pairs {
             let name = match key {
-                Value::Str(name) if !keys.insert(name) => {
-                    return Err(format!("it holds a dict with the key {} twice", quote(name)));
-                }
                 Value::Str(name) => name,
                 _ => "",
             };
+            budget.charge(name.len())?;
+            if matches!(key, Value::Str(_)) && !keys.insert(name) {
+                return Err(format!("it holds a dict with the key {} twice", quote(name)));
+            }
             if let Some(tensor) = arena.tensor(value) {
+                budget.charge(tensor.storage.key.len())?;
                 // One tensor without a name stands for all: it is refused where it is taken.
                 let is_unnamed = !matches!(key, Value::Str(_));
                 if !(is_unnamed && has_unnamed) {

@@ -48,7 +48,9 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents
         let count = count.and_then(|n| usize::try_from(n).ok()).ok_or_else(truncated)?;
         let end = count.checked_mul(dtype.size()).and_then(|len| start.checked_add(len));
         let end = end.filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
-        spans.insert(key, start..end);
+        if spans.insert(key, start..end).is_some() {
+            return Err(format!("it lists its data {} twice", quote(key)));
+        }
         at = end;
     }
     state_dict::contents(&object, &Spans { spans }, bytes.len(), budget, wanted)
@@ -68,6 +70,10 @@ struct Spans<'a> {
 }
 
 impl<'a> Storages<'a> for Spans<'a> {
+    fn name_len(&self, storage: &StorageRef<'a>) -> usize {
+        storage.key.len()
+    }
+
     fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
         let bytes = self.spans.get(storage.key).cloned();

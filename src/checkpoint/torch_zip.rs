@@ -72,6 +72,10 @@ struct Entries<'b, 'a> {
 }
 
 impl<'a> Storages<'a> for Entries<'_, 'a> {
+    fn name_len(&self, storage: &StorageRef<'a>) -> usize {
+        self.folder.len() + storage.key.len()
+    }
+
     fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
         if storage.view.is_some() {

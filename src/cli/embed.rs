@@ -9,6 +9,7 @@ use super::common::{
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
 use crate::device::Device;
+use crate::error::{MOST_NAMED, some_of};
 use crate::ops::Op;
 use crate::ops::activation::Activation;
 use crate::progress::Progress;
@@ -18,7 +19,7 @@ use crate::text::descriptions::Descriptions;
 use crate::text::hashing::NgramHasher;
 use crate::text::similarity::{Pair, Similarity, picture};
 use crate::text::tokenizer::CONTEXT;
-use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, enumerate, file};
+use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
 
 /// Turn descriptions into text features, import features, or look at some
@@ -144,9 +145,8 @@ fn embed(
     let progress = args.run.progress();
     let descriptions = Descriptions::open(path, classes)?;
     if !descriptions.foreign.is_empty() {
-        let foreign: Vec<&str> = descriptions.foreign.iter().map(String::as_str).collect();
-        let text =
-            format!("{}: left out, not in the class list: {}", path.display(), enumerate(&foreign));
+        let foreign = some_of(&descriptions.foreign, MOST_NAMED);
+        let text = format!("{}: left out, not in the class list: {foreign}", path.display());
         progress.line(&text);
     }
     let names = classes.entries().iter().map(|entry| entry.name.clone()).collect();

@@ -7,7 +7,7 @@ use super::dialect::Keys;
 use super::whose::looks_like;
 use super::{Facts, Model, ModelFile};
 use crate::checkpoint::{Checkpoint, Dtype, HostTensor, TensorData, TensorView, write_safetensors};
-use crate::error::shorten;
+use crate::error::{shorten, some_of};
 use crate::nn::Head;
 use crate::ops::{Init, Role};
 use crate::tape::{Param, ParamId, Weights};
@@ -205,13 +205,8 @@ impl Problems {
             .iter()
             .filter(|(_, keys)| !keys.is_empty())
             .map(|(kind, keys)| {
-                let named: Vec<String> =
-                    keys.iter().take(MOST_NAMED).map(|key| shorten(key, MOST_KEY)).collect();
-                let rest = match keys.len() - named.len() {
-                    0 => String::new(),
-                    rest => format!(" and {rest} more"),
-                };
-                format!("{} {kind}: {}{rest}", keys.len(), named.join(", "))
+                let shown: Vec<String> = keys.iter().map(|key| shorten(key, MOST_KEY)).collect();
+                format!("{} {kind}: {}", keys.len(), some_of(&shown, MOST_NAMED))
             })
             .collect();
         if lists.is_empty() {

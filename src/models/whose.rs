@@ -92,6 +92,7 @@ impl Expected {
         }
         match found {
             found if found == self.count && others == 0 => Fit::Wholly,
+            found if found == self.count => Fit::WithOthers,
             found if 2 * found >= self.count => Fit::Partly,
             _ => Fit::No,
         }

@@ -1,10 +1,9 @@
 //! `compare`'s tables: the published one's columns, every other reading of them, rates, and the footer.
 
 use super::{Format, interval, ratio, table_as};
-use crate::campaign::compare::{
-    Comparison, Comparisons, Improvement, LayersCompared, Pairing, some_of,
-};
+use crate::campaign::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
 use crate::campaign::statistics::Weighting;
+use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
 
 /// Runs compared, as text or in Markdown.
@@ -179,7 +178,7 @@ fn layer_footer(row: &Comparison, layers: &LayersCompared) -> String {
         row.models[1],
         row.models[0],
         layers.common.len(),
-        some_of(&layers.common)
+        some_of(&layers.common, MOST_NAMED)
     );
     let mut add = |what: &str, names: &[Vec<String>; 2]| {
         for (names, whose) in names.iter().zip(["the baseline", "the other"]) {
@@ -187,7 +186,7 @@ fn layer_footer(row: &Comparison, layers: &LayersCompared) -> String {
                 text.push_str(&format!(
                     "; {what} of {whose}: {} ({})",
                     names.len(),
-                    some_of(names)
+                    some_of(names, MOST_NAMED)
                 ));
             }
         }
@@ -212,10 +211,13 @@ fn row_footer(row: &Comparison) -> String {
         .layers
         .as_ref()
         .is_some_and(|layers| layers.alone.iter().any(|names| !names.is_empty()));
-    let pairing = match row.pairing {
-        Pairing::Paired if has_others => "the same faults in the layers in common",
-        Pairing::Paired => "the same faults in both",
-        Pairing::Unpaired => "each its own faults",
+    let pairing = match row.same_faults {
+        None | Some(SameFaults { layers: 0, .. }) => String::from("each its own faults"),
+        Some(SameFaults { layers, of }) if layers < of => {
+            format!("the same faults in {layers} of the {of} layers in common")
+        }
+        Some(_) if has_others => "the same faults in the layers in common".into(),
+        Some(_) => "the same faults in both".into(),
     };
     let stopped = match row.stopped {
         [false, false] => "",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::lines;
 use super::questions::Sentence;
 use crate::data::ClassList;
+use crate::error::{MOST_NAMED, some_of};
 use crate::{Error, Result};
 
 /// A line of a file of descriptions as it is written where no one was asked.
@@ -79,7 +80,7 @@ impl Descriptions {
             .map(|(class, _)| class.id.as_str())
             .collect();
         if !missing.is_empty() {
-            let detail = format!("says nothing about {}", super::enumerate(&missing));
+            let detail = format!("says nothing about {}", some_of(&missing, MOST_NAMED));
             return Err(Error::file(path, detail));
         }
         Ok(Descriptions { texts, foreign })

@@ -93,15 +93,3 @@ impl TextFeatures {
         TextFeatures::from_rows(names, values, self.width)
     }
 }
-
-/// How many of a list of names a sentence has room for.
-const NAMED: usize = 8;
-
-/// Names in a sentence, the first few of them.
-pub(crate) fn enumerate(names: &[&str]) -> String {
-    let mut list = names[..names.len().min(NAMED)].join(", ");
-    if names.len() > NAMED {
-        list.push_str(&format!(" and {} more", names.len() - NAMED));
-    }
-    list
-}

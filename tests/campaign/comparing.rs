@@ -1,9 +1,10 @@
 //! What two runs must have in common to be compared, field by field, and which of their layers are.
 
-use flipside::campaign::Manifest;
 use flipside::campaign::compare::{Comparison, Comparisons, Pairing, compare_all};
 use flipside::campaign::interval::Confidence;
 use flipside::campaign::stopping::{StoppingRule, Target};
+use flipside::campaign::{Manifest, Protocol};
+use flipside::fault::Site;
 use flipside::report::{Format, comparison_text};
 use serde_json::{Value, json};
 
@@ -117,14 +118,72 @@ fn one_name_may_be_two_places() {
     }
 }
 
-/// Weights know no place after the scale: the last layer counts all the same.
+/// Inputs, weights, hooks and chosen layers know no place after the scale: the last layer counts all the
+/// same, once.
 #[test]
 fn the_last_layer_counts_in_every_network() {
-    let weights = Plan { site: flipside::fault::Site::Weight, ..Plan::new(8, 20) };
-    let run = Bench::new(GUIDED).run(weights);
-    let counted = Scope::ALL.layers(&run);
-    let last = run.manifest.layers.iter().position(|layer| layer.part == Part::LastLayer).unwrap();
-    assert!(counted.contains(&last));
+    let outputs = Plan::new(8, 20);
+    let of_site = |site| Plan { site, detectors: vec![Detector::None], ..Plan::new(8, 20) };
+    let hooks = Plan {
+        protocol: Protocol::Goldeneye,
+        detectors: vec![Detector::Range],
+        ..Plan::new(8, 20)
+    };
+    for (plan, expected) in [
+        (outputs, Part::AfterScale),
+        (of_site(Site::Input), Part::LastLayer),
+        (of_site(Site::Weight), Part::LastLayer),
+        (hooks, Part::LastLayer),
+        (of_layers(&["conv1", "head"]), Part::LastLayer),
+        (of_layers(&["head", "scaled"]), Part::AfterScale),
+    ] {
+        let name = format!("{plan:?}");
+        let run = Bench::new(GUIDED).run(plan);
+        let counted =
+            Scope::ALL.layers(&run).into_iter().map(|index| run.manifest.layers[index].part);
+        let last: Vec<Part> =
+            counted.filter(|part| [Part::LastLayer, Part::AfterScale].contains(part)).collect();
+        assert_eq!(last, [expected], "{name}");
+    }
+}
+
+/// Layers of one name and output may take inputs of two sizes: their faults aren't the same.
+#[test]
+fn the_footer_says_where_the_faults_are_the_same() {
+    let heads = [Bench::new(Head::Baseline), Bench::new(GUIDED)];
+    for (plan, expected, words) in [
+        (Plan::new(8, 20), [7, 7], "the same faults in both,"),
+        (
+            Plan { site: Site::Input, detectors: vec![Detector::None], ..Plan::new(8, 20) },
+            [6, 7],
+            "the same faults in 6 of the 7 layers in common,",
+        ),
+    ] {
+        let [a, b] = heads.each_ref().map(|bench| bench.run(plan.clone()));
+        let both = compared(&a, &b, Pairing::Paired).unwrap();
+        let same = both.rows[0].same_faults.unwrap();
+        assert_eq!([same.layers, same.of], expected);
+        let text = comparison_text(&both, Format::Text);
+        assert!(text.contains(words), "{text}");
+        let json = serde_json::to_value(&both.rows[0]).unwrap();
+        assert_eq!(json.get("same_faults").is_some(), expected[0] < expected[1]);
+        let unpaired = compared(&a, &b, Pairing::Unpaired).unwrap();
+        assert!(unpaired.rows[0].same_faults.is_none());
+        assert!(comparison_text(&unpaired, Format::Text).contains("each its own faults"));
+    }
+    // Nothing in common is nothing the same.
+    let input = |patterns: &[&str]| Plan {
+        site: Site::Input,
+        detectors: vec![Detector::None],
+        ..of_layers(patterns)
+    };
+    let (fc, head) = (heads[0].run(input(&["fc"])), heads[1].run(input(&["head"])));
+    let text = comparison_text(&compared(&fc, &head, Pairing::Paired).unwrap(), Format::Text);
+    assert!(text.contains("each its own faults") && !text.contains("the same faults"), "{text}");
+    // Layers that were chosen, of equal inputs.
+    let (one, two) = (heads[0].run(input(&["conv1", "fc"])), heads[1].run(input(&["conv1"])));
+    let text = comparison_text(&compared(&one, &two, Pairing::Paired).unwrap(), Format::Text);
+    assert!(text.contains("the same faults in both,"), "{text}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn fit(names: &[&str]) -> Fit {
     let found = names.iter().filter(|name| NAMES.contains(name)).count();
     match found {
         3 if names.len() == 3 => Fit::Wholly,
+        3 => Fit::WithOthers,
         2.. => Fit::Partly,
         _ => Fit::No,
     }
@@ -159,11 +160,70 @@ fn two_sets_that_fit_equally_are_refused_by_their_places() {
         assert!(error.contains("two sets"), "{error}");
         assert!(places.iter().all(|place| error.contains(place)), "{error}");
     }
-    // One that has other tensors, too, is the worse one.
-    let more = together([average(""), values("", &["other.weight"], 0.0)]);
-    assert_eq!(first(&dict([("teacher", more), ("student", plain(""))]), None), 10.0);
-    let part = values("", &NAMES[..2], 1.0);
-    assert_eq!(first(&dict([("part", part), ("whole", plain(""))]), None), 10.0);
+}
+
+/// Of other values than [`plain`]'s, with a tensor that the model hasn't.
+fn with_others(prefix: &str) -> Entry {
+    together([average(prefix), values(prefix, &["queue"], 0.0)])
+}
+
+fn partial(prefix: &str) -> Entry {
+    values(prefix, &NAMES[..2], 1.0)
+}
+
+#[test]
+fn the_best_fit_is_refused_beside_another_that_may_be_meant() {
+    // All of the weights and more, wherever they stand, under names or entries.
+    for (file, places) in [
+        (together([with_others("model."), plain("teacher.")]), ["`model`", "`teacher`"]),
+        (together([plain("model."), with_others("teacher.")]), ["`model`", "`teacher`"]),
+        (dict([("model", with_others("")), ("teacher", plain(""))]), ["`model`", "`teacher`"]),
+        (dict([("teacher", with_others("")), ("student", plain(""))]), ["`teacher`", "`student`"]),
+        (
+            dict([("state_dict", together([with_others("model."), plain("teacher.")]))]),
+            ["`state_dict.model`", "`state_dict.teacher`"],
+        ),
+        // Some of them, in a likelier place.
+        (dict([("model", partial("")), ("teacher", plain(""))]), ["`model`", "`teacher`"]),
+        (dict([("state_dict", plain("")), ("model", partial(""))]), ["`state_dict`", "`model`"]),
+        (together([plain("teacher."), partial("net.")]), ["`teacher`", "`net`"]),
+        (dict([("model", partial("module.")), ("net", plain(""))]), ["`model.module`", "`net`"]),
+    ] {
+        for kind in [None, Some(WeightsKind::Plain)] {
+            let error = read(&file, kind).unwrap_err();
+            assert!(error.contains("two sets of plain weights that may be meant"), "{error}");
+            assert!(places.iter().all(|place| error.contains(place)), "{error}");
+        }
+    }
+    let averages =
+        dict([("ema", with_others("")), ("swa_model", average("")), ("model", plain(""))]);
+    let error = read(&averages, Some(WeightsKind::Ema)).unwrap_err();
+    assert!(error.contains("`ema`") && error.contains("`swa_model`"), "{error}");
+    assert_eq!(first(&averages, None), 10.0);
+}
+
+#[test]
+fn sets_that_fit_in_part_are_passed_over_with_a_word() {
+    for (file, place) in [
+        (dict([("part", partial("")), ("whole", plain(""))]), "`part`"),
+        (dict([("part", partial("")), ("model", plain(""))]), "`part`"),
+        (together([plain("model."), partial("teacher.")]), "`teacher`"),
+        (dict([("net", partial("")), ("state_dict", plain(""))]), "`net`"),
+    ] {
+        assert_eq!(first(&file, None), 10.0);
+        let read = read(&file, None).unwrap();
+        let note = read.note().unwrap();
+        assert!(note.contains("fit less well are passed over") && note.contains(place), "{note}");
+        assert_eq!(read.chosen_of_both(), None);
+    }
+    let two = dict([("a", partial("")), ("b", partial("")), ("model", plain(""))]);
+    assert!(read(&two, None).unwrap().note().unwrap().ends_with("under `a` and 1 more"));
+    let ema = dict([("part", partial("")), ("whole", plain("")), ("ema", average(""))]);
+    let note = read(&ema, None).unwrap().note().unwrap();
+    assert!(note.contains("--weights ema") && note.contains("passed over, under `part`"), "{note}");
+    // Weights with others beside them are read where nothing fits better, for the model to refuse.
+    let keys = read(&dict([("part", partial("")), ("x", with_others(""))]), None).unwrap();
+    assert!(keys.contains("queue"));
 }
 
 /// What the model hasn't is left for it to refuse.

@@ -32,6 +32,37 @@ pub(super) fn have_the_same_faults(a: &LayerRow, b: &LayerRow, site: Site) -> bo
         && (is_of_output || a.input_shape == b.input_shape)
 }
 
+/// In how many of the layers in common the faults are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SameFaults {
+    pub layers: usize,
+    /// The layers in common.
+    pub of: usize,
+}
+
+impl SameFaults {
+    /// Whether nothing is to be told: all are the same, or none ought to be.
+    pub(super) fn are_in_all(same: &Option<SameFaults>) -> bool {
+        same.is_none_or(|same| same.layers == same.of)
+    }
+}
+
+/// In how many of the layers in common paired runs have the same faults.
+pub(super) fn same_faults(baseline: &Run, other: &Run) -> SameFaults {
+    let runs = [&baseline.manifest, &other.manifest];
+    let site = runs[0].plan.site;
+    let mut same = SameFaults { layers: 0, of: 0 };
+    for layer in &runs[0].layers {
+        let is_counterpart = |other: &&LayerRow| is_one_place(runs, layer, other);
+        let mut counterparts = runs[1].layers.iter().filter(is_counterpart).peekable();
+        let has_any = counterparts.peek().is_some();
+        same.of += usize::from(has_any);
+        let in_all = counterparts.all(|other| have_the_same_faults(layer, other, site));
+        same.layers += usize::from(has_any && in_all);
+    }
+    same
+}
+
 /// Whether two layers are one place of their models: before the scale isn't after it.
 fn is_one_place(runs: [&Manifest; 2], a: &LayerRow, b: &LayerRow) -> bool {
     let both_have_scales = runs.iter().all(|manifest| manifest.has_scale);

@@ -13,6 +13,7 @@ use crate::campaign::statistics::{
     Intervals, Measure, Scope, Weighting, last_layer, observe, select, stratum_key, weighted_mean,
 };
 use crate::campaign::store::Run;
+use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
 use crate::{Error, Result};
 
@@ -35,7 +36,7 @@ pub(super) fn compare(
     // A reading across names, which the layers in common don't hold.
     let backbone_last_layer = whole.improvement(Name::BackboneLast);
     if layers.common.is_empty() && backbone_last_layer.is_none() {
-        let [a, b] = layers.left_out.each_ref().map(|names| some_of(names));
+        let [a, b] = layers.left_out.each_ref().map(|names| some_of(names, MOST_NAMED));
         return Err(Error::usage(format!(
             "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
         )));
@@ -45,16 +46,6 @@ pub(super) fn compare(
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
     Ok(Comparison { backbone_last_layer, layers, differences, published, ..comparison })
-}
-
-/// Names, the first few of them.
-pub(crate) fn some_of(names: &[String]) -> String {
-    const NAMED: usize = 8;
-    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > NAMED {
-        text.push_str(&format!(" and {} more", names.len() - NAMED));
-    }
-    if text.is_empty() { "none".into() } else { text }
 }
 
 /// Top-1 over the evaluated images, in percent.
@@ -146,6 +137,8 @@ impl Pair<'_> {
             },
             rates,
             pairing: self.pairing,
+            same_faults: (self.pairing == Pairing::Paired)
+                .then(|| layers::same_faults(baseline, other)),
             layers: None,
             differences: Vec::new(),
             images: self.each(|run| run.manifest.images.len()),

@@ -211,6 +211,8 @@ impl<'a, 'b> Machine<'a, 'b> {
             b'Q' => {
                 let id = self.pop()?;
                 let storage = rebuild::storage(&self.arena, id)?;
+                // Looked up for each storage, while one key may be the key of many.
+                self.charge(storage.key.len())?;
                 self.push_node(Node::Storage(Box::new(storage)))?;
             }
             // INST names a class as GLOBAL does and makes an object of it; no writer in use does.

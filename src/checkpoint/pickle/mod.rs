@@ -35,7 +35,9 @@ impl Budget {
     }
 
     /// Takes `bytes` off what is left. An upper bound on time, too: whatever isn't charged for takes
-    /// a bounded time for each byte of the pickle.
+    /// a bounded time for each byte of the pickle. A remembered value costs a byte or two to name again,
+    /// so that what is as long as a file can make it (a name, a dict) is charged for each time that it is
+    /// gone through.
     pub fn charge(&mut self, bytes: usize) -> Parsed<()> {
         match self.0.checked_sub(bytes) {
             Some(left) => {

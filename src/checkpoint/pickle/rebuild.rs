@@ -59,8 +59,10 @@ pub(super) fn call<'a>(
         },
         Global::RebuildParameterWithState => match args {
             [data, requires_grad, hooks, state] => {
-                check_attributes(arena, *state)?;
-                parameter(arena, *data, *requires_grad, *hooks)
+                let gone_through = check_attributes(arena, *state)?;
+                let parameter = parameter(arena, *data, *requires_grad, *hooks)?;
+                machine.charge(gone_through)?;
+                Ok(parameter)
             }
             _ => Err(wrong_arguments("parameter")),
         },
@@ -118,15 +120,18 @@ fn check_autograd<'a>(arena: &Arena<'a>, requires_grad: Value<'a>, hooks: Value<
 }
 
 /// Attributes that a program has given a parameter: a dict, or one and another of slots. They are
-/// dropped, and refused where setting them in Python would change the values.
-fn check_attributes<'a>(arena: &Arena<'a>, state: Value<'a>) -> Parsed<()> {
+/// dropped, and refused where setting them in Python would change the values. Gives the bytes of what
+/// was gone through.
+fn check_attributes<'a>(arena: &Arena<'a>, state: Value<'a>) -> Parsed<usize> {
     let both = [state];
     let parts = match arena.tuple(state) {
         Some(parts @ [_, _]) => parts,
         _ => &both,
     };
+    let mut gone_through = 0;
     for &part in parts.iter().filter(|part| !matches!(part, Value::None)) {
         let pairs = arena.dict(part).ok_or("its pickle gives a parameter unknown attributes")?;
+        gone_through += size_of_val(pairs);
         for (name, _) in pairs {
             match name {
                 Value::Str("data" | "real" | "imag" | "__class__" | "__dict__") => {
@@ -137,7 +142,7 @@ fn check_attributes<'a>(arena: &Arena<'a>, state: Value<'a>) -> Parsed<()> {
             }
         }
     }
-    Ok(())
+    Ok(gone_through)
 }
 
 /// Whether the metadata of a tensor, `{"neg": True}`, say that its values are the negatives of what
