@@ -69,18 +69,26 @@ impl FaultList {
         self.rows.is_empty()
     }
 
-    /// Refuses a list that names an image beyond the `count` that there are.
+    /// Refuses a list that names an image beyond the `count` that there are, or one by another path than the
+    /// data has it by.
     ///
     /// # Errors
     /// The file and line of the first.
-    pub fn check_images(&self, count: usize) -> Result<()> {
-        match self.rows.iter().find(|row| row.spec.image >= count) {
-            None => Ok(()),
-            Some(Row { line, spec, .. }) => Err(Error::file(
-                &self.path,
-                format!("line {line}: there is no image {}, but {count}, from 0", spec.image),
-            )),
+    pub fn check_images(&self, count: usize, path: impl Fn(usize) -> String) -> Result<()> {
+        for Row { line, spec, image_path, .. } in &self.rows {
+            let wrong = |detail| Err(Error::file(&self.path, format!("line {line}: {detail}")));
+            let image = spec.image;
+            if image >= count {
+                return wrong(format!("there is no image {image}, but {count}, from 0"));
+            }
+            if let Some(theirs) = image_path
+                && *theirs != path(image)
+            {
+                let ours = path(image);
+                return wrong(format!("image {image} is {ours} here, but {theirs} in the list"));
+            }
         }
+        Ok(())
     }
 
     /// The numbers of the images that it names, in ascending order.

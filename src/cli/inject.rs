@@ -488,7 +488,8 @@ fn evaluate(
         (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
         (None, Protocol::Strict) => (0..count).collect(),
     };
-    list.map_or(Ok(()), |list| list.check_images(count))?;
+    let path = |image| val.dataset.path(image);
+    list.map_or(Ok(()), |list| list.check_images(count, path))?;
     let answers = |of: &Loaded, val: &Source, list: &[usize]| -> Result<Vec<Golden>> {
         let evaluate = match labels {
             Labels::Data => golden::evaluate,

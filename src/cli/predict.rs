@@ -36,9 +36,13 @@ use crate::{Error, Result};
 ///
 ///   accumulator@37        channel, row, column of an output, after 37 terms of its sum
 ///   operand-a@k, operand-b@k, shared-a@k, shared-b@k
-///                         the same, at term k
+///                         the same, at term k; a is the layer's input, b its weight, and the fault
+///                         reaches every output that the kernel computes from that register or
+///                         that place of shared memory
 ///   scores, probabilities of attention: head=1,row=2,column=3,key=40
 ///
+/// Terms count from 0 over kernel rows, then kernel columns, then input channels (of the group), the
+/// channels fastest: of a 3×3 convolution over 16 channels, k = (row × 3 + column) × 16 + channel.
 /// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0 is the least
 /// significant, 31 the sign. Operands of tf32 have bits 13 to 31, those of bf16 and f16 have 0 to 15.
 /// model=stuck-at-0, stuck-at-1, set (value=1.5, or its bits, value=0x7fc00000) or random (seed=3) do

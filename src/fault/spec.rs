@@ -296,8 +296,12 @@ fn size(key: &str, text: &str) -> std::result::Result<usize, String> {
 /// A number, or an f32's bits in hex behind 0x.
 fn parse_value(text: &str) -> std::result::Result<f32, String> {
     if let Some(hex) = text.strip_prefix("0x") {
-        let bits = u32::from_str_radix(hex, 16);
-        return bits.map(f32::from_bits).map_err(|_| format!("value: '{text}' is no f32 in hex"));
+        // Fewer digits may be meant for 16 bits, or as the leading ones.
+        let is_whole = hex.len() == 8 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        return match u32::from_str_radix(hex, 16) {
+            Ok(bits) if is_whole => Ok(f32::from_bits(bits)),
+            _ => Err(format!("value: '{text}' isn't the 8 hex digits of an f32's bits")),
+        };
     }
     let value: f32 = text.parse().map_err(|_| format!("value takes a number, not '{text}'"))?;
     if value.is_infinite() && !text.to_ascii_lowercase().contains("inf") {
@@ -366,6 +370,8 @@ mod tests {
             ("layer=a,channel=0", "bit is missing"),
             ("layer=a,bit=0", "channel is missing"),
             ("layer=a,channel=0,bit=32", "0 to 31"),
+            ("layer=a,channel=0,model=set,value=0x3f80", "8 hex digits"),
+            ("layer=a,channel=0,model=set,value=0x+3f80000", "8 hex digits"),
             ("layer=a,channel=0,bit=1,bit=2", "twice"),
             ("layer=a,site=accumulator@4,k=3,channel=0,bit=1", "k is given twice"),
             ("layer=a,k=3,site=accumulator@4,channel=0,bit=1", "k is given twice"),

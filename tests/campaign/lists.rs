@@ -237,6 +237,12 @@ fn what_is_wrong_with_a_list_is_named() {
         (",layer,image,bit,channel\nx,conv1,0,4,1\n", &["column 1 has cells but no name"]),
         ("layer,image,bit,bit,channel\nconv1,0,4,4,1\n", &["'bit' is there twice"]),
         ("layer,image,bit\nconv1\n", &["isn't a list of faults"]),
+        // Quotation marks that would swallow rows.
+        (
+            "layer,image,channel,bit,label\nconv1,0,1,4,\"a\nconv1,0,1,5,b\n",
+            &["line 2", "quotation"],
+        ),
+        ("layer,image,channel,bit,label\nconv1,0,1,4,\"\nfc,0,1,5,\"\n", &["line 2", "quotation"]),
         ("layer;image,bit;channel\nconv1;0,3;1\n", &["can't be told"]),
         ("layer,bit,channel\nconv1,4,1\n", &["no column 'image'"]),
         ("image,bit,channel\n0,4,1\n", &["no column 'layer'"]),
@@ -276,12 +282,22 @@ fn what_is_wrong_with_a_list_is_named() {
     says(&utf16, &["UTF-16"]);
     says(b"layer,image,channel,bit\nconv\xff,0,1,4\n", &["isn't a list of faults", "UTF-8"]);
     let list = file.with("layer,image,channel,bit\nconv1,8,0,4\nconv1,9,0,4\n").unwrap();
-    assert!(list.check_images(10).is_ok());
-    let error = list.check_images(9).unwrap_err().to_string();
+    let path = |image: usize| format!("{image}.png");
+    assert!(list.check_images(10, path).is_ok());
+    let error = list.check_images(9, path).unwrap_err().to_string();
     assert!(
         error.contains("faults.csv") && error.contains("line 3: there is no image 9"),
         "{error}"
     );
+    let list = |path: &str| {
+        file.with(format!("layer,image,channel,bit,image_path\nconv1,8,0,4,{path}\n")).unwrap()
+    };
+    assert!(list("8.png").check_images(10, path).is_ok());
+    let error = list("7.png").check_images(10, path).unwrap_err().to_string();
+    assert!(error.contains("line 2: image 8 is 8.png here, but 7.png in the list"), "{error}");
+    // A spreadsheet's empty line.
+    let list = file.with("layer,image,channel,bit\nconv1,8,0,4\n,,,\nconv1,9,0,4\n").unwrap();
+    assert_eq!(list.len(), 2);
     let missing: &Path = &file.folder.path().join("none.csv");
     assert!(FaultList::open(missing).unwrap_err().to_string().contains("none.csv"));
 }

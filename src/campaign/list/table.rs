@@ -16,6 +16,7 @@ pub(super) struct Row {
     /// What an export says beside the coordinates, for them to agree with.
     pub element: Option<u64>,
     pub sizes: Option<Vec<usize>>,
+    pub image_path: Option<String>,
 }
 
 /// The faults of a file, and what of it was passed over, in sentences.
@@ -40,7 +41,8 @@ enum Column {
 }
 
 /// Columns of an export that are read although they are no keys.
-const READ: [&str; 6] = ["element", "flip_mask", "after", "flips", "injection", "detector"];
+const READ: [&str; 7] =
+    ["image_path", "element", "flip_mask", "after", "flips", "injection", "detector"];
 
 /// Keys whose cell may not be empty where the fault takes the key: it would be taken for 0.
 const NUMBERS: [&str; 7] = ["image", "channel", "row", "column", "head", "key", "seed"];
@@ -60,6 +62,7 @@ impl Table {
             return refuse("is UTF-16 text; a list of faults is CSV in UTF-8".into());
         }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        check_quotes(bytes).map_err(|detail| Error::file(path, detail))?;
         let delimiter = delimiter(bytes).map_err(|detail| Error::file(path, detail))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
@@ -75,7 +78,9 @@ impl Table {
         let columns = columns(&heading, &records).map_err(|detail| Error::file(path, detail))?;
         let mut table = Table { rows: Vec::new(), notes: notes(&columns) };
         let mut seen = Seen::default();
-        for record in &records {
+        // A row of separators alone is a spreadsheet's empty line.
+        let filled = || records.iter().filter(|record| record.iter().any(|cell| !cell.is_empty()));
+        for record in filled() {
             let line = record.position().map_or(0, csv::Position::line);
             let filled = columns.iter().copied().zip(record).filter(|(_, cell)| !cell.is_empty());
             let cells = Cells(filled.collect());
@@ -85,7 +90,7 @@ impl Table {
                 table.rows.push(row);
             }
         }
-        let twice = records.len() - table.rows.len();
+        let twice = filled().count() - table.rows.len();
         if twice > 0 {
             table.notes.push(format!(
                 "{twice} rows are of the same injections under another detector, and are taken once"
@@ -93,6 +98,25 @@ impl Table {
         }
         Ok(table)
     }
+}
+
+/// Refuses a quotation mark that isn't closed on its line: what it opens would swallow the rows behind it, and
+/// no cell of a list has a line break.
+fn check_quotes(bytes: &[u8]) -> std::result::Result<(), String> {
+    for (at, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let parts = text.split(|byte| *byte == b'\r').filter(|part| !is_comment(part));
+        let mut quotes = parts.map(|part| part.iter().filter(|byte| **byte == b'"').count());
+        if quotes.any(|count| count % 2 == 1) {
+            let line = at + 1;
+            return Err(format!("line {line}: a quotation mark is opened and not closed"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a line is a comment.
+fn is_comment(line: &[u8]) -> bool {
+    line.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'#')
 }
 
 /// What parts the cells of a heading: commas, semicolons or tabs.
@@ -226,7 +250,8 @@ impl Cells<'_> {
         if let Some(key) = NUMBERS.into_iter().find(|key| is_empty(key) && !is_elsewhere(key)) {
             return Err(format!("the cell of {key} is empty, which isn't 0"));
         }
-        Ok(Row { line, spec, element, sizes })
+        let image_path = self.export("image_path").map(String::from);
+        Ok(Row { line, spec, element, sizes, image_path })
     }
 
     /// Model and bits, where an export has them in its own words.
