@@ -142,6 +142,14 @@ fn labels_keep_their_meaning() {
     ] {
         place.fails(&words, 2, &["that didn't store its classes", "name a list in that order"]);
     }
+    // Converting settles nothing: what was open stays so, what a list may number can be numbered.
+    let convert = "convert --model tiny.toml --quiet --checkpoint";
+    place.done(&format!("{convert} old.safetensors --out older.safetensors"));
+    let older = "eval --model tiny.toml --checkpoint older.safetensors --data data/val";
+    place.fails(&format!("{older} --class-list classes.tsv"), 2, &["didn't store its classes"]);
+    place.done(&format!("{convert} foreign.safetensors --out still.safetensors"));
+    let still = "--model tiny.toml --checkpoint still.safetensors --class-list classes.tsv";
+    assert_eq!(top1(&place, &format!("{still} --data some/val")), 100.0);
 
     // Two networks with other numbers for the same folders are both right about the same images.
     let both = format!("{inject} --class-list classes.tsv --quiet");

@@ -2,8 +2,8 @@
 //!
 //! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 the other
 //! model is better. Layers of equal pair key and shape (and, but for sites in the output, of equal
-//! input) got the same faults in the same images and are resampled together; layers that only one model has are resampled on their own, and so is
-//! everything where runs aren't [`Pairing::Paired`].
+//! input) got the same faults in the same images and are resampled together; layers that only one
+//! model has are resampled on their own, and so is everything where runs aren't [`Pairing::Paired`].
 //!
 //! What runs must have in common, by the fields of their manifests and plans:
 //!

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use super::common::{check_safetensors_name, class_list, file_sha256, print, print_json, progress};
 use super::model::ModelArgs;
-use crate::data::ClassList;
 use crate::device::Device;
-use crate::models::{Facts, save_state_as};
+use crate::models::save_state_as;
 
 /// Check that a checkpoint fits a model, and write it as safetensors
 ///
@@ -38,9 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let loaded = args.model.load(&Device::cpu(), progress(args.quiet).as_ref())?;
     let model = &loaded.model;
     let given = class_list(args.class_list.as_deref())?;
-    let classes = loaded.numbering(given.as_ref()).classes()?.map(ClassList::from_entries);
-    let facts = Facts::new(model, &loaded.file, classes.map(|list| list.pairs()));
-    save_state_as(&args.out, &facts, &loaded.weights)?;
+    save_state_as(&args.out, &loaded.facts(given.as_ref())?, &loaded.weights)?;
     let sha256 = file_sha256(&args.out)?;
     if args.json {
         return print_json(&serde_json::json!({

@@ -176,7 +176,6 @@ impl Args {
         let (no_width, no_out) = (self.half_width.is_none(), self.out.is_none());
         let is_golden = self.labels == "golden";
         let is_plain = self.exhaustive.is_none();
-        let named = "without --shard";
         refuse_idle([
             ("--stop-at", no_width && self.stop_at.is_some(), "without --half-width"),
             ("--confidence", no_width && self.confidence.is_some(), "without --half-width"),
@@ -188,7 +187,7 @@ impl Args {
             ),
             ("--resume", no_out && self.resume, "without --out"),
             ("--shard", no_out && self.shard.is_some(), "without --out, which keeps the part"),
-            ("{shard} in --out", self.shard.is_none() && self.names_shard(), named),
+            ("{shard} in --out", self.shard.is_none() && self.names_shard(), "without --shard"),
             (
                 "--class-list",
                 is_golden && self.class_list.is_some(),

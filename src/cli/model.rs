@@ -41,13 +41,25 @@ pub struct Loaded {
     /// file holds plain weights, too.
     pub sha256: String,
     /// The classes that the checkpoint names.
-    pub classes: Option<ClassList>,
-    /// Whether it was trained by a version of this program that didn't name them: rows are in the order of
-    /// the training folders' names.
+    classes: Option<ClassList>,
+    /// Whether it was written by a version of this program that didn't name them: what that trained has its rows
+    /// in the order of the training folders' names.
     is_in_folder_order: bool,
 }
 
 impl Loaded {
+    /// What a file of this network says about itself; `given` is the user's class list.
+    ///
+    /// # Errors
+    /// As [`Numbering::classes`].
+    pub fn facts(&self, given: Option<&ClassList>) -> Result<Facts> {
+        let classes = self.numbering(given).classes()?.map(ClassList::from_entries);
+        let facts = Facts::new(&self.model, &self.file, classes.map(|list| list.pairs()));
+        // It stays to be seen that nobody has named them.
+        let is_open = self.is_in_folder_order && facts.class_names.is_none();
+        Ok(if is_open { Facts::of_model(&self.model, &self.file.name) } else { facts })
+    }
+
     /// Which number a class has in this network; `given` is the user's class list.
     pub fn numbering<'a>(&'a self, given: Option<&'a ClassList>) -> Numbering<'a> {
         Numbering {
@@ -94,7 +106,8 @@ impl ModelArgs {
         let model = Model::new(&file, head, classes, image_size, 0.0)?;
         let mut weights = Weights::new(&model.tape, device, false)?;
         load_state(&model, &mut weights, &checkpoint)?;
-        let is_in_folder_order = facts.model.is_some() && facts.class_names.is_none();
+        let is_older = facts.model.is_some() && facts.architecture.is_none();
+        let is_in_folder_order = is_older && facts.class_names.is_none();
         let classes = facts.class_names.map(ClassList::from_pairs).transpose();
         let classes = classes.map_err(|detail| {
             Error::file(path, format!("the list of classes in its metadata {detail}"))

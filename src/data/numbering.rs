@@ -42,7 +42,8 @@ impl Numbering<'_> {
             }
             (None, Some(given)) if given.len() == self.count => {
                 let indices = listed(given, folders)?;
-                if self.is_in_folder_order && !indices.is_sorted() {
+                let is_open = !given.is_in_folder_order() || !indices.is_sorted();
+                if self.is_in_folder_order && is_open {
                     return Err(self.in_folder_order());
                 }
                 indices
@@ -176,8 +177,9 @@ impl Numbering<'_> {
 
     fn in_folder_order(&self) -> Error {
         Error::usage(format!(
-            "{} was trained by a version that didn't store its classes: they are in the order of the folders' \
-             names, in which the class list isn't; name a list in that order",
+            "{} was written by a version that didn't store its classes: they are taken in the order of the \
+             folders' names, in which the class list isn't; name a list in that order, or convert what it was \
+             made of with --class-list",
             self.of
         ))
     }

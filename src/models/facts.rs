@@ -71,7 +71,8 @@ impl Facts {
     /// Reads what the file at `path` says.
     ///
     /// # Errors
-    /// Those of opening the file; [`Error::File`] for a value that makes no sense, and for a key of this program's that it doesn't know.
+    /// Those of opening the file; [`Error::File`] for a value that makes no sense, and for a key of this
+    /// program's that it doesn't know.
     pub fn open(path: &Path) -> Result<Facts> {
         let mut facts = Facts::default();
         for (key, text) in &crate::checkpoint::metadata(path)? {

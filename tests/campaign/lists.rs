@@ -229,6 +229,7 @@ fn what_is_wrong_with_a_list_is_named() {
     let wrong: &[(&str, &[&str])] = &[
         ("", &["holds no fault"]),
         ("layer,image,bit\n", &["holds no fault"]),
+        ("layer,image,bit\n,,\n", &["holds no fault"]),
         ("layer,image,channel,bit\nconv1,0,0,40\n", &["line 2", "0 to 31"]),
         ("layer,image,bit,channel,hue\nconv1,0,4,1,1\n", &["'hue' isn't understood", "channel"]),
         ("layer,image,bit,channel,hue\nconv1,0,4,1,\n", &["'hue' isn't understood"]),

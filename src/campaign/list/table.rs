@@ -70,17 +70,17 @@ impl Table {
             .delimiter(delimiter)
             .from_reader(bytes);
         let heading = reader.headers().map_err(bad)?.clone();
-        let records: Vec<csv::StringRecord> =
+        let mut records: Vec<csv::StringRecord> =
             reader.records().collect::<std::result::Result<_, _>>().map_err(bad)?;
+        // A row of separators alone is a spreadsheet's empty line.
+        records.retain(|record| record.iter().any(|cell| !cell.is_empty()));
         if records.is_empty() {
             return refuse("holds no fault".into());
         }
         let columns = columns(&heading, &records).map_err(|detail| Error::file(path, detail))?;
         let mut table = Table { rows: Vec::new(), notes: notes(&columns) };
         let mut seen = Seen::default();
-        // A row of separators alone is a spreadsheet's empty line.
-        let filled = || records.iter().filter(|record| record.iter().any(|cell| !cell.is_empty()));
-        for record in filled() {
+        for record in &records {
             let line = record.position().map_or(0, csv::Position::line);
             let filled = columns.iter().copied().zip(record).filter(|(_, cell)| !cell.is_empty());
             let cells = Cells(filled.collect());
@@ -90,7 +90,7 @@ impl Table {
                 table.rows.push(row);
             }
         }
-        let twice = filled().count() - table.rows.len();
+        let twice = records.len() - table.rows.len();
         if twice > 0 {
             table.notes.push(format!(
                 "{twice} rows are of the same injections under another detector, and are taken once"
@@ -104,6 +104,7 @@ impl Table {
 /// no cell of a list has a line break.
 fn check_quotes(bytes: &[u8]) -> std::result::Result<(), String> {
     for (at, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let is_comment = |part: &&[u8]| part.first() == Some(&b'#');
         let parts = text.split(|byte| *byte == b'\r').filter(|part| !is_comment(part));
         let mut quotes = parts.map(|part| part.iter().filter(|byte| **byte == b'"').count());
         if quotes.any(|count| count % 2 == 1) {
@@ -112,11 +113,6 @@ fn check_quotes(bytes: &[u8]) -> std::result::Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether a line is a comment.
-fn is_comment(line: &[u8]) -> bool {
-    line.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| *first == b'#')
 }
 
 /// What parts the cells of a heading: commas, semicolons or tabs.
