@@ -7,18 +7,23 @@
 
 use std::path::Path;
 
-use flipside::campaign::breakdown::{By, breakdown};
-use flipside::campaign::statistics::Intervals;
-use flipside::campaign::{
-    Campaign, Images, Labels, MemoryImages, Plan, Provenance, Ranges, Run, golden, layers,
-};
+use flipside::analysis::Intervals;
+use flipside::analysis::breakdown::{By, breakdown};
+use flipside::campaign::{Campaign, Images, MemoryImages, Ranges, golden, layers};
 use flipside::checkpoint::Checkpoint;
+use flipside::device::Device;
 use flipside::models::{Model, load_state, save_state};
 use flipside::nn::{Builder, Head, LastLayer};
-use flipside::ops::{Start, activation::Activation, conv2d::Conv2d};
+use flipside::ops::Start;
+use flipside::ops::activation::Activation;
+use flipside::ops::conv2d::Conv2d;
+use flipside::plan::{Labels, Plan};
+use flipside::progress::Silent;
+use flipside::results::{Provenance, Run};
 use flipside::rng::{self, Draw};
 use flipside::tape::{NodeId, Weights};
-use flipside::{Result, device::Device, progress::Silent, report, tensor::Map};
+use flipside::tensor::Map;
+use flipside::{Result, report};
 
 /// The modules `conv1`, `bn1`, `conv2`, `bn2` and, on the mean of each channel, `fc`.
 fn backbone(b: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
@@ -59,7 +64,7 @@ pub fn run(file: &Path) -> Result<Run> {
     let campaign = Campaign::new(&model, &weights, &images, &goldens, &ranges, plan)?;
     let records = campaign.run(campaign.best_strategy(), &Silent)?;
     let (model, checkpoint) = ("own_model".to_string(), weights.sha256()?);
-    Ok(Run::new(&campaign, Provenance { model, checkpoint, ..Provenance::default() }, records))
+    Ok(campaign.results(Provenance { model, checkpoint, ..Provenance::default() }, records))
 }
 
 /// Writes random weights as safetensors, under PyTorch's names.

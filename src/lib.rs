@@ -1,25 +1,37 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
 
+pub mod analysis;
 pub mod bench;
 pub mod campaign;
+pub mod census;
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod detector;
 pub mod device;
 pub mod error;
 pub mod fault;
+pub mod logits;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod plan;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod results;
 pub mod rng;
+pub mod statistics;
 pub mod study;
 pub mod tape;
 pub mod tensor;
 pub mod text;
 pub mod train;
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 pub use error::{Error, Result};

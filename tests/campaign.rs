@@ -5,23 +5,22 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flipside::Error;
-use flipside::campaign::compare::{Verdict, compare};
+use flipside::analysis::compare::{Verdict, compare};
+use flipside::analysis::{Intervals, Scope, Weighting, select};
 use flipside::campaign::draw::{Draws, Space};
-use flipside::campaign::golden::{self, Golden};
-use flipside::campaign::interval::Estimate;
 use flipside::campaign::layers::{LAST_LAYER, layers};
-use flipside::campaign::outcome::hash_logits;
-use flipside::campaign::statistics::{self, Intervals, Measure, Scope, Weighting, select};
-use flipside::campaign::{
-    Campaign, Detector, MemoryImages, Outcome, Part, Plan, Provenance, Ranges, Record, Run,
-    Strategy,
-};
+use flipside::campaign::{Campaign, MemoryImages, Ranges, Strategy, golden};
+use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::logits::hash as hash_logits;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::plan::Plan;
 use flipside::progress::{Progress, Silent};
+use flipside::results::{Golden, Measure, Outcome, Part, Provenance, Record, Run};
 use flipside::rng::{self, Draw};
+use flipside::statistics::Estimate;
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 
 use crate::devices::device;
@@ -120,7 +119,7 @@ impl Bench {
     fn run(&self, plan: Plan) -> Run {
         let campaign = self.campaign(plan);
         let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
-        Run::new(&campaign, self.provenance(), records)
+        campaign.results(self.provenance(), records)
     }
 }
 
@@ -481,7 +480,7 @@ fn two_heads_are_compared() {
     let without: f64 = (0..6).map(|layer| mean(&b, layer)).sum::<f64>() + after;
     let with_embedding = (without + mean(&b, 6)) / 8.0;
     let find = |weighting, embedding| {
-        let is = |o: &&flipside::campaign::compare::Overall| {
+        let is = |o: &&flipside::analysis::compare::Overall| {
             o.weighting == weighting && o.embedding == embedding
         };
         comparison.overall.iter().find(is).unwrap().improvement
@@ -498,7 +497,7 @@ fn two_heads_are_compared() {
     let ratio = comparison.last_layer.unwrap().ratio;
     assert!(ratio.low <= ratio.value && ratio.value <= ratio.high);
     // Nothing was nonfinite under the range detector, which is no proof that nothing can be.
-    let is = |rate: &&flipside::campaign::compare::RateChange| {
+    let is = |rate: &&flipside::analysis::compare::RateChange| {
         rate.outcome == Outcome::Nonfinite && rate.detector == Detector::Range
     };
     let rate = comparison.rates.iter().find(is).unwrap();
@@ -506,7 +505,7 @@ fn two_heads_are_compared() {
     assert!(rate.difference.low < 0.0 && rate.difference.high > 0.0);
     let top2diff = |run: &Run| {
         let images = &run.manifest.images;
-        images.iter().map(|image| image.judged().top2diff).sum::<f64>() / images.len() as f64
+        images.iter().map(|image| image.score().top2diff).sum::<f64>() / images.len() as f64
     };
     near(comparison.top2diff.injected.value, top2diff(&b) - top2diff(&a));
 }
@@ -547,7 +546,7 @@ fn without_a_detector_there_are_no_means() {
     assert!(mean(Measure::DeltaLoss).unwrap_err().to_string().contains("quantiles"));
     let delta_p = mean(Measure::DeltaP).unwrap();
     assert!(0.0 <= delta_p.low && delta_p.high <= 1.0);
-    let quantiles = statistics::delta_loss_quantiles(run.records.iter());
+    let quantiles = flipside::analysis::delta_loss_quantiles(run.records.iter());
     assert!(quantiles.values.is_sorted());
     let rates = select(&run, scope, Detector::None).rates(&Intervals::new(1));
     let parts = [rates.masked, rates.benign, rates.sdc, rates.nonfinite];

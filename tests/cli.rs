@@ -3,9 +3,9 @@
 use std::fs;
 use std::ops::Deref;
 
-use flipside::campaign::Run;
 use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
 use flipside::device::Compute;
+use flipside::results::Run;
 
 use crate::program::{Folder, MODEL};
 

@@ -5,16 +5,17 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use flipside::campaign::bootstrap::Unit;
-use flipside::campaign::compare::{Pairing, compare_all};
-use flipside::campaign::interval::{Confidence, Estimate, RateInterval};
-use flipside::campaign::statistics::{Intervals, Measure, select};
-use flipside::campaign::stopping::{StoppingRule, Target};
-use flipside::campaign::{Detector, MemoryImages, Outcome, Plan, Ranges, Stratify, golden, layers};
+use flipside::analysis::compare::{Pairing, compare_all};
+use flipside::analysis::{Intervals, looks, select};
+use flipside::campaign::{MemoryImages, Ranges, golden, layers};
+use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::plan::{Plan, Stratify};
+use flipside::results::{Measure, Outcome};
 use flipside::rng::{self, Draw};
+use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
 use flipside::tape::Weights;
 
 #[path = "../examples/coverage/lab.rs"]
@@ -111,10 +112,10 @@ fn what_stops_a_campaign_is_covered() {
         [(Target::Sdc, Detector::None, 0.03), (Target::DeltaP, Detector::Range, 0.03)]
     {
         let rule = StoppingRule::new(target, half_width, Confidence::P95).unwrap();
-        let truth = LAB.exact(target.measure(), detector);
+        let truth = LAB.exact(target.into(), detector);
         let covered = held(truth, 1000, |seed| {
             let plan = Plan { detectors: vec![detector], ..LAB.plan(seed, 1) };
-            let last = rule.looks(LAB.sequence(&plan)).pop().unwrap();
+            let last = looks(&rule, LAB.sequence(&plan)).pop().unwrap();
             assert!(last.stop && last.estimate.high - last.estimate.low <= 2.0 * half_width);
             last.estimate
         });

@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use flipside::campaign::exhaustive::{
-    Answer, BITS, Census, Exhaustive, Faulty, Mode, octave_edges, ranged_layers,
-};
 use flipside::campaign::layers::layers;
-use flipside::campaign::{
-    CensusManifest, Detector, Effect, Golden, Images, Judged, Labels, MemoryImages, Outcome,
-    Provenance, Ranges, Run, golden,
+use flipside::campaign::{Images, MemoryImages, Ranges, golden};
+use flipside::census::{
+    Answer, BITS, Census, CensusManifest, Exhaustive, Faulty, Mode, octave_edges, ranged_layers,
 };
+use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::fault::{FaultModel, FaultSpec};
+use flipside::logits::Score;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::plan::Labels;
 use flipside::progress::Silent;
+use flipside::results::{Effect, Golden, Outcome, Provenance, Run};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Weights};
 
@@ -119,16 +120,16 @@ struct Slow {
 }
 
 impl Slow {
-    fn count(&mut self, golden: &Judged, effect: &Effect) {
+    fn count(&mut self, golden: &Score, effect: &Effect) {
         let place = Outcome::ALL.iter().position(|outcome| *outcome == effect.outcome).unwrap();
         self.outcomes[place] += 1;
         self.sdc5 += u64::from(effect.sdc5);
-        let delta_loss = (golden.loss - effect.judged.loss).abs();
+        let delta_loss = (golden.loss - effect.score.loss).abs();
         if !delta_loss.is_nan() {
             self.measured += 1;
-            let delta_p = (golden.p_label - effect.judged.p_label).abs();
+            let delta_p = (golden.p_label - effect.score.p_label).abs();
             for (sum, value) in
-                self.sums.iter_mut().zip([delta_loss, delta_p, effect.judged.top2diff])
+                self.sums.iter_mut().zip([delta_loss, delta_p, effect.score.top2diff])
             {
                 *sum += value;
             }
@@ -158,7 +159,7 @@ fn check(
                         for index in 0..faults_a_unit(place) {
                             let fault = fault(&clean[image], place, unit, index, bit, detector);
                             let effect = bench.faulty(&mut executions[image], golden, &fault);
-                            slow.count(&golden.judged, &effect);
+                            slow.count(&golden.score, &effect);
                         }
                     }
                     let cell = histogram.cell(unit, number, bit);
@@ -298,9 +299,9 @@ fn hostile() -> Vec<(String, Vec<f32>)> {
 
 fn assert_same(what: &str, fast: &Faulty, slow: &Effect) {
     assert_eq!((fast.outcome, fast.sdc5), (slow.outcome, slow.sdc5), "{what}");
-    assert_eq!(fast.judged.top1, slow.judged.top1, "{what}");
-    let numbers = |judged: &Judged| [judged.loss, judged.p_label, judged.top2diff];
-    for (fast, slow) in numbers(&fast.judged).into_iter().zip(numbers(&slow.judged)) {
+    assert_eq!(fast.score.top1, slow.score.top1, "{what}");
+    let numbers = |score: &Score| [score.loss, score.p_label, score.top2diff];
+    for (fast, slow) in numbers(&fast.score).into_iter().zip(numbers(&slow.score)) {
         // f64 sums in another order, of up to 200 terms: a few 1e-14 of the terms.
         let close = (fast - slow).abs() <= 1e-11 * (1.0 + slow.abs());
         assert!(close || fast.is_nan() && slow.is_nan(), "{what}: {fast} {slow}");

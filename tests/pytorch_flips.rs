@@ -4,15 +4,17 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use flipside::campaign::golden;
 use flipside::campaign::layers::{Layer, layers};
-use flipside::campaign::outcome::hash_logits;
-use flipside::campaign::{Campaign, Detector, FaultList, MemoryImages, Part, Plan, Ranges};
+use flipside::campaign::{Campaign, FaultList, MemoryImages, Ranges, golden};
+use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::fault::FaultSpec;
+use flipside::logits::hash as hash_logits;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::plan::Plan;
 use flipside::progress::Silent;
+use flipside::results::Part;
 use flipside::tape::{Execution, PlanKind, Undo, Weights};
 use serde_json::Value;
 

@@ -3,15 +3,15 @@
 
 use std::fmt::Write;
 
-use flipside::campaign::golden;
-use flipside::campaign::goldeneye::{self, Figure, PythonRandom};
-use flipside::campaign::{
-    Campaign, Detector, FaultList, Golden, Manifest, MemoryImages, Plan, Protocol, Provenance,
-    Ranges, Run,
-};
+use flipside::analysis::goldeneye::Figure;
+use flipside::campaign::goldeneye::{self, PythonRandom};
+use flipside::campaign::{Campaign, FaultList, MemoryImages, Ranges, golden};
+use flipside::detector::Detector;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::plan::{Plan, Protocol};
 use flipside::progress::Silent;
+use flipside::results::{Golden, Provenance, Run};
 use serde_json::Value;
 
 use crate::formula;
@@ -68,7 +68,7 @@ fn losses_of_logits_that_are_not_finite_are_pytorch_s() {
         let same = found == expected || (found.is_nan() && expected.is_nan());
         assert!(same || close, "label {label} of {logits:?}: {found}, not {expected}");
         let golden = Golden::new(0, label as u32, logits);
-        assert_eq!(golden.judged.top1, size(&row[3]));
+        assert_eq!(golden.score.top1, size(&row[3]));
     }
 }
 
@@ -100,9 +100,9 @@ fn check(fixture: &Value) {
     let mut goldens = golden::evaluate(&model, &weights, &images, &fifth, 4).unwrap();
     for golden in &goldens {
         let row = &expected[golden.image];
-        assert_eq!(golden.judged.top1, size(&row[1]), "{what}: image {}", golden.image);
-        near(golden.judged.loss, row[2].as_f64().unwrap(), TOLERANCE, what);
-        near(golden.judged.top2diff, row[3].as_f64().unwrap(), 100.0 * TOLERANCE, what);
+        assert_eq!(golden.score.top1, size(&row[1]), "{what}: image {}", golden.image);
+        near(golden.score.loss, row[2].as_f64().unwrap(), TOLERANCE, what);
+        near(golden.score.top2diff, row[3].as_f64().unwrap(), 100.0 * TOLERANCE, what);
     }
     goldens.retain(Golden::is_eligible);
     let eligible: Vec<usize> = goldens.iter().map(|golden| golden.image).collect();
@@ -143,15 +143,15 @@ fn check(fixture: &Value) {
         let row = &injections[record.n as usize];
         let loss = f64::from(hex(&row[6])[0]);
         let here = format!("{what}: injection {row}");
-        near(record.effect.judged.loss, loss, TOLERANCE, &here);
+        near(record.effect.score.loss, loss, TOLERANCE, &here);
         if !loss.is_nan() {
-            assert_eq!(record.effect.judged.top1, size(&row[7]), "{here}");
+            assert_eq!(record.effect.score.top1, size(&row[7]), "{here}");
         }
     }
 
     // Rule 6, and the ranges of rule 1.
-    let run = Run { manifest: Manifest::new(&campaign, Provenance::default()), records };
-    let figures = goldeneye::figures(&run);
+    let run = Run { manifest: campaign.manifest(Provenance::default()), records };
+    let figures = flipside::analysis::goldeneye::figures(&run);
     let (mut nan, mut mismatches, mut unclamped) = (0, 0.0, 0);
     for (layer, figures) in run.manifest.layers.iter().zip(figures) {
         let row = layer_rows.iter().find(|row| row[0] == layer.name.as_str()).unwrap();

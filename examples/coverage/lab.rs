@@ -5,14 +5,13 @@
 //! is checked by running some.
 
 use flipside::campaign::draw::{Drawn, Draws, Space};
-use flipside::campaign::statistics::Measure;
-use flipside::campaign::{
-    Campaign, Detector, Effect, Golden, Images, Place, Plan, Provenance, Ranges, Record, Run,
-    Strategy, Values, layers,
-};
+use flipside::campaign::{Campaign, Images, Ranges, Strategy, layers};
+use flipside::detector::Detector;
 use flipside::fault::Site;
 use flipside::models::Model;
+use flipside::plan::Plan;
 use flipside::progress::Silent;
+use flipside::results::{Effect, Golden, Measure, Place, Provenance, Record, Run, Values};
 use flipside::tape::Weights;
 
 const BITS: usize = 32;
@@ -55,7 +54,7 @@ impl Lab {
         let campaign = Campaign::new(model, weights, images, &goldens, ranges, plan).unwrap();
         let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
         let provenance = Provenance { model: "lab".into(), ..Provenance::default() };
-        let template = Run::new(&campaign, provenance, records);
+        let template = campaign.results(provenance, records);
         let lab = Lab { goldens, template, layer, effects };
         let looked_up = lab.sample(&lab.template.manifest.plan);
         // By their text, in which NaN equals NaN.
@@ -110,7 +109,7 @@ impl Lab {
             image: golden.image,
             flips: 1,
             place: Some(Place { element, k: 0, mask, values: Some(values) }),
-            golden: golden.judged,
+            golden: golden.score,
             effect,
         }
     }
@@ -128,7 +127,7 @@ impl Lab {
             .iter()
             .enumerate()
             .map(|(at, fault)| {
-                let golden = self.goldens[at / of_image].judged;
+                let golden = self.goldens[at / of_image].score;
                 measure.of(&Record { golden, effect: fault.effect, ..template })
             })
             .filter(|value| value.is_finite())

@@ -9,18 +9,19 @@
 
 mod lab;
 
-use flipside::campaign::bootstrap::Unit;
-use flipside::campaign::compare::{Pairing, compare_all};
-use flipside::campaign::interval::{Confidence, Estimate, RateInterval};
-use flipside::campaign::statistics::{Intervals, Measure, select};
-use flipside::campaign::stopping::{StoppingRule, Target};
-use flipside::campaign::{Detector, Golden, Outcome, Plan, Ranges, Run, Stratify, golden, layers};
+use flipside::analysis::compare::{Pairing, compare_all};
+use flipside::analysis::{Intervals, looks, select};
+use flipside::campaign::{Ranges, golden, layers};
+use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::models::ModelFile;
 use flipside::nn::Head;
+use flipside::plan::{Plan, Stratify};
 use flipside::progress::Silent;
 use flipside::recipe::{Recipe, Schedule};
+use flipside::results::{Golden, Measure, Outcome, Run};
 use flipside::rng::{self, Draw};
+use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
 use flipside::study::{Inputs, SourceImages};
 use flipside::train::{Job, Source, Trainer};
 use rayon::prelude::*;
@@ -204,10 +205,10 @@ fn stopping(lab: &Lab) {
         (Target::DeltaP, Detector::Range, 0.02),
     ] {
         let rule = StoppingRule::new(target, half_width, Confidence::P95).unwrap();
-        let truth = lab.exact(target.measure(), detector);
+        let truth = lab.exact(target.into(), detector);
         let what = format!("{} ± {half_width}, exhaustive {truth:.6}", target.name());
         let plan = |seed| Plan { detectors: vec![detector], ..lab.plan(seed, 1) };
-        let stopped = |seed: u64| rule.looks(lab.sequence(&plan(seed))).pop().unwrap();
+        let stopped = |seed: u64| looks(&rule, lab.sequence(&plan(seed))).pop().unwrap();
         coverage(&what, truth, 1000, |seed| stopped(seed).estimate);
         let looks: Vec<u64> = (0..20).map(|seed| stopped(seed).n).collect();
         println!("    injections of the first twenty: {looks:?}");

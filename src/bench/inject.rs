@@ -8,14 +8,14 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::median;
-use crate::campaign::{
-    Campaign, Detector, Golden, MemoryImages, Plan, Provenance, Ranges, Record, Run, Strategy,
-    golden,
-};
+use crate::campaign::{Campaign, MemoryImages, Ranges, Strategy, golden};
+use crate::detector::Detector;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
 use crate::models::Model;
+use crate::plan::Plan;
 use crate::progress::{Progress, Silent};
+use crate::results::{Golden, Provenance, Record};
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, PackedWeights, PlanKind, Undo, Weights};
 use crate::{Error, Result};
@@ -138,7 +138,7 @@ pub fn inject_times(
         if let Strategy::Whole { batch } = strategy {
             filled_percent = Some(filled(&records, campaign.capacity(batch)));
         }
-        let sha256 = Run::new(&campaign, Provenance::default(), records).results_sha256();
+        let sha256 = campaign.results(Provenance::default(), records).results_sha256();
         if records_sha256.as_ref().is_some_and(|known| *known != sha256) {
             return Err(Error::Device {
                 device: device.kind().to_string(),

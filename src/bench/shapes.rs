@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::campaign::hex;
+use crate::hex;
 use crate::models::Model;
 use crate::ops::Op;
 use crate::ops::case::{CaseInput, Fill, OpCase};

@@ -19,13 +19,10 @@
 //! that stay, ⌊ln(1 − u) / ln(1 − p)⌋, before the next that flips, over all bits of all values in
 //! PyTorch's order: the gaps of independent flips are geometric.
 
-use super::plan::{Flips, Plan, Stratify};
 use crate::fault::SiteSpace;
+use crate::plan::{Flips, MAX_BITS, Plan, Stratify};
 use crate::rng::{self, Block, Draw, Stream};
 use crate::tensor::Map;
-
-/// The most bits of a value that one fault flips.
-pub const MAX_BITS: usize = 4;
 
 /// Where a layer can be hit, and in numbers of which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

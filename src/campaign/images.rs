@@ -52,7 +52,7 @@ impl Images for MemoryImages {
 }
 
 /// The pixels and labels of the images of `list`.
-pub(super) fn load_batch(
+pub(crate) fn load_batch(
     model: &Model,
     images: &dyn Images,
     list: &[usize],

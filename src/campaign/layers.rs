@@ -1,37 +1,15 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
-use serde::{Deserialize, Serialize};
-
-use super::goldeneye;
-use super::plan::{Plan, Protocol};
-use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
 use crate::ops::Role;
+use crate::results::Part;
 use crate::tape::{NodeId, ParamId, pair_name};
 use crate::tensor::Map;
 use crate::{Error, Result};
 
 /// The pair key of the last layer of both heads, before and after the scale.
 pub const LAST_LAYER: &str = "last-layer";
-
-/// What a layer is to its model; decides in which figures it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// A layer of the backbone.
-    Backbone,
-    /// The text-guided model's Linear → embedding, which the baseline doesn't have.
-    Embedding,
-    /// The layer that makes one number a class.
-    LastLayer,
-    /// A pseudo layer: the last layer's numbers after `logit_scale`. Only models with a scale have
-    /// it; for the others before and after are the same place.
-    AfterScale,
-    /// A layer whose output is one for all images, as those that make Swin V2's position biases: a class
-    /// of its own, which no network-wide figure counts and which takes faults only where it is named.
-    Shared,
-}
 
 /// An entry of the state dict that faults hit, instead of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,25 +100,6 @@ pub fn choose(all: Vec<Layer>, patterns: Option<&[String]>) -> Result<Vec<Layer>
     }
     let is_asked_for = |layer: &Layer| patterns.iter().any(|pattern| layer.is_called(pattern));
     Ok(all.into_iter().filter(is_asked_for).collect())
-}
-
-/// The layers that a plan's site is in: [`layers`] that have it, [`parameters`], or what hooks see.
-pub fn of_plan(model: &Model, plan: &Plan) -> Vec<Layer> {
-    if plan.protocol == Protocol::Goldeneye {
-        return goldeneye::layers(model);
-    }
-    if plan.site == Site::Weight {
-        return parameters(model);
-    }
-    let mut layers = layers(model);
-    layers.retain(|layer| {
-        let node = model.tape.node(layer.node);
-        let space = |op: &std::sync::Arc<dyn crate::ops::Op>| {
-            op.site_space(plan.site, &model.tape.input_specs(layer.node))
-        };
-        plan.site == Site::Output || node.op.as_ref().is_some_and(|op| space(op).is_some())
-    });
-    layers
 }
 
 /// Every entry of the state dict that holds floats, by the layers that read them, in order.

@@ -4,49 +4,18 @@
 //! layer stops at the first look at which the interval is narrow under each detector. So which injections are
 //! run follows from their records alone: threads, batches and interruptions leave no trace.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use super::plan::{Plan, Shard};
-use super::ranges::Detector;
-use super::record::{Job, Record};
-use super::run::{Campaign, Ending, Sink, Strategy, Work};
-use super::statistics::Measure;
-use super::stopping::{Sequence, StoppingRule};
+use super::scheduler::Strategy;
+use super::setup::Campaign;
+use super::tasks::Ending;
+use super::trial::Job;
+use crate::plan::Shard;
 use crate::progress::Progress;
+use crate::results::{Measure, Record, Sink, Watched, Work};
+use crate::statistics::{Sequence, StoppingRule};
 use crate::{Error, Result};
-
-/// What a plan's rule watches of injections that are done, whatever their order.
-#[derive(Clone, Debug, Default)]
-pub struct Watched {
-    values: HashMap<(usize, u64, Detector), f64>,
-}
-
-impl Watched {
-    /// What the rule of `plan` watches of `records`; nothing where it has none.
-    pub fn of(plan: &Plan, records: &[Record]) -> Watched {
-        let mut watched = Watched::default();
-        if let Some(rule) = &plan.until {
-            watched.add(rule.target.measure(), records);
-        }
-        watched
-    }
-
-    fn add(&mut self, measure: Measure, records: &[Record]) {
-        let key = |record: &Record| (record.layer, record.n, record.detector);
-        self.values.extend(records.iter().map(|record| (key(record), measure.of(record))));
-    }
-
-    /// What was watched of an injection, which isn't asked for again.
-    fn take(&mut self, layer: usize, n: u64, detector: Detector) -> Result<f64> {
-        self.values.remove(&(layer, n, detector)).ok_or_else(|| {
-            Error::usage(format!(
-                "injection {n} of layer {layer} is said to be done, but not what came of it"
-            ))
-        })
-    }
-}
 
 /// Hands records on and keeps what the rule watches.
 struct Watching<'w> {
@@ -80,7 +49,7 @@ pub(super) fn run(
         )));
     }
     let detectors = &campaign.plan().detectors;
-    let measure = rule.target.measure();
+    let measure = Measure::from(rule.target);
     let watching = Watching { sink, measure, watched: Mutex::new(work.watched.clone()) };
     let layers = campaign.layers().len();
     let mut running: Vec<(usize, Vec<Sequence>)> =

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Shot;
-use super::run::Campaign;
+use super::setup::Campaign;
+use super::trial::Shot;
 use crate::Result;
 use crate::fault::{FaultEntry, SiteClass};
 use crate::tape::{Execution, NodeId};

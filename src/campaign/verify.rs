@@ -1,8 +1,9 @@
 //! Proof by repetition: injections run again without any of the campaign's shortcuts.
 
-use super::outcome::hash_logits;
-use super::record::{Job, Record, Shot};
-use super::run::Campaign;
+use super::setup::Campaign;
+use super::trial::{Job, Shot};
+use crate::logits::hash as hash_logits;
+use crate::results::Record;
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, PlanKind};
 use crate::{Error, Result};

@@ -1,10 +1,11 @@
 //! Injections on any device: batches of images, each with a fault of its own, replayed by whole
 //! nodes. Layers come in descending order, so that a replay finds golden values before it.
 
-use super::outcome::Effect;
-use super::record::{Job, Record, Shot};
-use super::run::{Campaign, Listener, Task};
+use super::setup::Campaign;
+use super::tasks::{Listener, Task};
+use super::trial::{Job, Shot};
 use crate::Result;
+use crate::results::{Effect, Record};
 use crate::tape::{Execution, PlanKind};
 
 /// Runs the tasks (one an image), `batch` images at a time.
@@ -113,7 +114,7 @@ fn run_layer(
             Some(logits) => campaign.effect(golden, logits),
             None => Effect::unchanged(golden),
         };
-        shot.records(detectors, golden.image, golden.judged, effect, records);
+        shot.records(detectors, golden.image, golden.score, effect, records);
     };
     for (slot, shots) in shots.iter_mut().enumerate() {
         for shot in shots.extract_if(.., |shot| shot.entries.is_empty()) {

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::campaign::bootstrap::Unit;
-use crate::campaign::draw::MAX_BITS;
-use crate::campaign::interval::{Confidence, RateInterval};
-use crate::campaign::statistics::Intervals;
+use crate::analysis::Intervals;
 use crate::data::ClassList;
 use crate::device::{Compute, Device};
 use crate::fault::Site;
 use crate::models::Model;
 use crate::ops::Role;
+use crate::plan::MAX_BITS;
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 use crate::report::Format;
+use crate::statistics::{Confidence, RateInterval, Unit};
 use crate::{Error, Result};
 
 /// Where and how a command runs.
@@ -311,7 +310,7 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path).map_err(|source| Error::io(path, source))?;
     let mut hasher = Sha256::new();
     std::io::copy(&mut file, &mut hasher).map_err(|source| Error::io(path, source))?;
-    Ok(crate::campaign::hex(&hasher.finalize()))
+    Ok(crate::hex(&hasher.finalize()))
 }
 
 /// A flag that is set when the user wants to stop (ctrl-C, SIGTERM); the second time ends at once.

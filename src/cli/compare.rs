@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json};
-use crate::campaign::Run;
-use crate::campaign::compare::{Pairing, compare_all};
+use crate::analysis::compare::{Pairing, compare_all};
 use crate::report::{Format, comparison_text};
+use crate::results::Run;
 use crate::{Error, Result};
 
 /// Compare injection campaigns: the improvement of each OTHER over BASELINE

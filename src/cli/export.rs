@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::common::print;
-use crate::campaign::{Run, write_csv, write_parquet};
 use crate::checkpoint::atomic;
+use crate::results::{Run, write_csv, write_parquet};
 use crate::{Error, Result};
 
 /// Write a campaign's records for other programs: a row for each injection under each detector

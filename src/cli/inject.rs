@@ -10,23 +10,22 @@ use super::common::{
     stop_flag,
 };
 use super::model::{Loaded, ModelArgs};
-use crate::campaign::breakdown::{By, breakdown};
-use crate::campaign::exhaustive::Mode;
-use crate::campaign::interval::Confidence;
-use crate::campaign::statistics::Intervals;
-use crate::campaign::stopping::{StoppingRule, Target};
-use crate::campaign::{
-    Campaign, Detector, Ending, FaultList, Flips, Golden, Labels, Layer, LayerRow, Manifest, Plan,
-    Protocol, Provenance, Ranges, Record, Run, Shard, Store, Strategy, Stratify, Work, golden,
-    goldeneye, layers,
-};
+use crate::analysis::Intervals;
+use crate::analysis::breakdown::{By, breakdown};
+use crate::campaign::layers::{self, Layer};
+use crate::campaign::{Campaign, Ending, FaultList, Ranges, Strategy, golden, goldeneye};
+use crate::census::Mode;
 use crate::data::transform::EvalTransform;
 use crate::data::{Dataset, ImageFolder, open_held_out, open_train, say_passed_over};
+use crate::detector::Detector;
 use crate::device::Device;
 use crate::error::{MOST_NAMED, some_of};
 use crate::fault::Site;
+use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify};
 use crate::progress::Progress;
 use crate::report::{Format, run_json, run_text};
+use crate::results::{Golden, LayerRow, Provenance, Record, Run, Store, Work, mean_top2diff};
+use crate::statistics::{Confidence, StoppingRule, Target};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -346,7 +345,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
         None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
     };
-    let manifest = Manifest::new(&campaign, provenance);
+    let manifest = campaign.manifest(provenance);
     if let Flips::Count(count) = manifest.plan.flips {
         let values = |layer: &LayerRow| {
             let shape = layer.shape_at(manifest.plan.site)?;
@@ -498,7 +497,7 @@ fn evaluate(
     };
     let mut goldens = answers(loaded, val, &chosen)?;
     let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
-    let top2diff = golden::mean_top2diff(&goldens);
+    let top2diff = mean_top2diff(&goldens);
     progress.line(&format!("{right} of {evaluated} images are right"));
     check_finite(&args.model.checkpoint, &goldens, progress)?;
     if list.is_none() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::common::{print, print_json};
-use crate::campaign::{Run, merge};
+use crate::results::{Run, merge};
 
 /// Put the shards of one campaign together
 ///

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::Error;
-use crate::campaign::breakdown::{By, breakdown};
-use crate::campaign::exhaustive::{Census, Mode};
-use crate::campaign::{Detector, Protocol, Run};
+use crate::analysis::breakdown::{By, breakdown};
+use crate::census::{Census, Mode};
+use crate::detector::Detector;
+use crate::plan::Protocol;
 use crate::report::{Format, census_json, census_text, run_json, run_text};
+use crate::results::Run;
 
 /// Print the figures of an injection campaign, taken apart by layer, bit, channel or position
 ///

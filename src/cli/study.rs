@@ -6,9 +6,9 @@ use super::common::{
     RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json,
 };
 use crate::Error;
-use crate::campaign::Plan;
 use crate::models::{Model, ModelFile};
 use crate::nn::Head;
+use crate::plan::Plan;
 use crate::recipe::{Recipe, Schedule};
 use crate::report::study_text;
 use crate::study::{self, Inputs, Options};

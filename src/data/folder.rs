@@ -1,9 +1,9 @@
 //! Data sets in folders: one folder a class, one file an image.
 
 use super::listing::{ItemKind, PassedOver, list};
-use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file, hex};
+use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file};
 use crate::progress::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, hex};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 

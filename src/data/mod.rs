@@ -87,8 +87,3 @@ pub trait Dataset: Send + Sync {
     /// the manifests of runs.
     fn fingerprint(&self) -> String;
 }
-
-/// Lower-case hexadecimal of a digest.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

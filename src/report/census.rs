@@ -5,8 +5,9 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::{Format, table_as};
-use crate::campaign::exhaustive::{BITS, Census, Histogram, Summary};
-use crate::campaign::{Detector, Outcome};
+use crate::census::{BITS, Census, Histogram, Summary};
+use crate::detector::Detector;
+use crate::results::Outcome;
 
 /// Low bits of the mantissa share a row: they hardly differ.
 const LOW_BITS: usize = 16;

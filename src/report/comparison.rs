@@ -1,8 +1,8 @@
 //! `compare`'s tables: the published one's columns, every other reading of them, rates, and the footer.
 
 use super::{Format, interval, ratio, table_as};
-use crate::campaign::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
-use crate::campaign::statistics::Weighting;
+use crate::analysis::Weighting;
+use crate::analysis::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
 
@@ -113,7 +113,7 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
 
 fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
     let of_row = |(row, name): (&Comparison, &String)| -> Vec<Vec<String>> {
-        let line = |rate: &crate::campaign::compare::RateChange| {
+        let line = |rate: &crate::analysis::compare::RateChange| {
             vec![
                 name.clone(),
                 rate.outcome.name().into(),

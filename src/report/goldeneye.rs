@@ -1,8 +1,8 @@
 //! A campaign by GoldenEye's rules: a row a layer, with its own figures.
 
 use super::{Format, table_as};
-use crate::campaign::goldeneye::{Figure, figures};
-use crate::campaign::{LayerRow, Run};
+use crate::analysis::goldeneye::{Figure, figures};
+use crate::results::{LayerRow, Run};
 
 /// The layers `named` of a run as a table and its footer.
 pub(super) fn goldeneye_text(run: &Run, named: &[String], format: Format) -> String {

@@ -24,8 +24,8 @@ use comfy_table::{CellAlignment, Table, TableComponent};
 
 use crate::{Error, Result};
 
-use crate::campaign::compare::Improvement;
-use crate::campaign::interval::Estimate;
+use crate::analysis::compare::Improvement;
+use crate::statistics::Estimate;
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

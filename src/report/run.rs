@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use super::goldeneye::{goldeneye_rows, goldeneye_text};
 use super::{Format, any_size, percent, table_as};
-use crate::campaign::breakdown::{DeltaLoss, Figures, Part};
-use crate::campaign::statistics::Intervals;
-use crate::campaign::stopping::{Stopped, Target, stopped};
-use crate::campaign::{Detector, Flips, Plan, Protocol, Run, Stratify};
+use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
+use crate::analysis::{Intervals, Stopped, stopped};
+use crate::detector::Detector;
+use crate::plan::{Flips, Plan, Protocol, Stratify};
+use crate::results::Run;
+use crate::statistics::Target;
 
 /// A run's figures as text or in Markdown: a table a detector, and the footer. Of a run by GoldenEye's
 /// protocol its own table, where the figures are those of layers.

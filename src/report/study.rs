@@ -1,8 +1,8 @@
 //! The study's tables, and what they do and don't show.
 
 use super::{interval, percent, ratio, table};
-use crate::campaign::compare::{Comparison, Overall};
-use crate::campaign::statistics::Weighting;
+use crate::analysis::Weighting;
+use crate::analysis::compare::{Comparison, Overall};
 use crate::study::{Row, Start, Study};
 
 /// The study as text: the models, the improvements, the footer.

@@ -14,17 +14,18 @@ use serde::Serialize;
 
 pub use inputs::{Inputs, SourceImages, folder_sources};
 
-use crate::campaign::compare::{Comparison, compare};
-use crate::campaign::interval::Estimate;
-use crate::campaign::statistics::{Intervals, Measure, Scope, last_layer, select};
-use crate::campaign::{
-    Campaign, Detector, Golden, Outcome, Plan, Provenance, Ranges, Run, golden, layers,
-};
+use crate::analysis::compare::{Comparison, compare};
+use crate::analysis::{Intervals, Scope, last_layer, select};
+use crate::campaign::{Campaign, Ranges, golden, layers};
+use crate::detector::Detector;
 use crate::device::Device;
 use crate::models::{Model, ModelFile, save_state_as, set_head_rows};
 use crate::nn::Head;
+use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::results::{Golden, Measure, Outcome, Provenance, Run, mean_top2diff};
+use crate::statistics::Estimate;
 use crate::tape::Weights;
 use crate::train::{Job, Source, Trainer};
 use crate::{Error, Result};
@@ -280,9 +281,9 @@ fn inject(
         data: inputs.test.dataset.fingerprint(),
         evaluated: trained.goldens.len(),
         right: trained.goldens.iter().filter(|golden| golden.is_right()).count(),
-        top2diff: golden::mean_top2diff(&trained.goldens),
+        top2diff: mean_top2diff(&trained.goldens),
     };
-    let run = Run::new(&campaign, provenance, records);
+    let run = campaign.results(provenance, records);
     if let Some(folder) = &options.folder {
         run.save(&folder.join(trained.start.slug()).join(RUN))?;
     }
@@ -292,7 +293,7 @@ fn inject(
 fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]) -> Result<Row> {
     let goldens = &trained.goldens;
     let right = goldens.iter().filter(|g| g.is_right()).count();
-    let top2diff: f64 = common.iter().map(|image| goldens[*image].judged.top2diff).sum();
+    let top2diff: f64 = common.iter().map(|image| goldens[*image].score.top2diff).sum();
     let all = Scope::ALL.layers(run);
     let how = Intervals::new(seed);
     let over_layers = |detector, measure| select(run, all.clone(), detector).mean(measure, &how);

@@ -1,12 +1,11 @@
 //! What a model answers on a data set.
 
 use super::Source;
-use super::ranking::{argmax, rank};
 use crate::Result;
 use crate::data::{Batch, Batches, EpochPlan};
 use crate::device::Device;
+use crate::logits::{argmax, loss, probabilities, rank};
 use crate::models::Model;
-use crate::ops::cross_entropy::{loss, probabilities};
 use crate::progress::Progress;
 use crate::tape::{Execution, PlanKind, Weights};
 

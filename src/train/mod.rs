@@ -7,7 +7,6 @@
 mod average;
 mod evaluate;
 mod job;
-pub mod ranking;
 mod snapshot;
 mod trainer;
 

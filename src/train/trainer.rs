@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::average::Average;
-use super::ranking::argmax;
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::Device;
+use crate::logits::argmax;
 use crate::models::state::HostState;
 use crate::models::{Facts, Model};
 use crate::ops::{ParamSpec, RunState};

@@ -1,11 +1,11 @@
 //! What two runs must have in common to be compared, field by field, and which of their layers are.
 
-use flipside::campaign::compare::{Comparison, Comparisons, Pairing, compare_all};
-use flipside::campaign::interval::Confidence;
-use flipside::campaign::stopping::{StoppingRule, Target};
-use flipside::campaign::{Manifest, Protocol};
+use flipside::analysis::compare::{Comparison, Comparisons, Pairing, compare_all};
 use flipside::fault::Site;
+use flipside::plan::Protocol;
 use flipside::report::{Format, comparison_text};
+use flipside::results::Manifest;
+use flipside::statistics::{Confidence, StoppingRule, Target};
 use serde_json::{Value, json};
 
 use super::*;

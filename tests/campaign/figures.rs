@@ -1,11 +1,10 @@
 //! A run's figures taken apart, and several runs compared at once.
 
-use flipside::campaign::bootstrap::Unit;
-use flipside::campaign::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
-use flipside::campaign::compare::{Comparisons, Pairing, compare_all};
-use flipside::campaign::interval::{Confidence, RateInterval};
-use flipside::campaign::{Flips, Stratify};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::compare::{Comparisons, Pairing, compare_all};
+use flipside::plan::{Flips, Stratify};
 use flipside::report::{Format, comparison_text, run_json, run_text};
+use flipside::statistics::{Confidence, RateInterval, Unit};
 
 use super::*;
 

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use flipside::campaign::{FaultList, Flips, Stratify};
+use flipside::campaign::FaultList;
 use flipside::fault::Site;
+use flipside::plan::{Flips, Stratify};
 
 use super::*;
 

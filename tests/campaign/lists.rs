@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use flipside::campaign::{FaultList, Stratify, write_csv};
+use flipside::campaign::FaultList;
 use flipside::device::Compute;
 use flipside::fault::Site;
+use flipside::plan::Stratify;
+use flipside::results::write_csv;
 
 use super::*;
 
@@ -39,13 +41,13 @@ fn of_list(bench: &Bench, list: &FaultList, plan: Plan) -> flipside::Result<Run>
     let plan = Plan { injections: 0..list.len() as u64, list: Some(list.sha256.clone()), ..plan };
     let campaign = Campaign::of_list(model, weights, images, goldens, ranges, plan, list)?;
     let records = campaign.run(campaign.best_strategy(), &Silent)?;
-    Ok(Run::new(&campaign, bench.provenance(), records))
+    Ok(campaign.results(bench.provenance(), records))
 }
 
 fn run(bench: &Bench, plan: Plan) -> Run {
     let campaign = bench.campaign(plan);
     let records = campaign.run(campaign.best_strategy(), &Silent).unwrap();
-    Run::new(&campaign, bench.provenance(), records)
+    campaign.results(bench.provenance(), records)
 }
 
 fn export(run: &Run) -> Vec<u8> {

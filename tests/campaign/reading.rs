@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use flipside::campaign::{FaultList, write_csv, write_parquet};
+use flipside::campaign::FaultList;
 use flipside::fault::Site;
+use flipside::results::{write_csv, write_parquet};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
@@ -85,7 +86,7 @@ fn parquet_holds_what_csv_holds() {
     // Numbers that aren't finite, exact.
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324];
     for (record, value) in run.records.iter_mut().zip(odd) {
-        record.effect.judged.loss = value;
+        record.effect.score.loss = value;
     }
     assert_same_cells(&run);
     let (table, _) = parquet_table(&run);
@@ -168,7 +169,7 @@ fn rows_of_a_list_say_where() {
     let plan = Plan { detectors: vec![Detector::None], ..Plan::new(1, 3) };
     let campaign = Campaign::of_list(model, weights, images, goldens, ranges, plan, &list).unwrap();
     let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
-    let run = Run::new(&campaign, bench.provenance(), records);
+    let run = campaign.results(bench.provenance(), records);
     assert_same_cells(&run);
     let table = csv_table(&run);
     let of = |name: &str| column(&table, name);

@@ -1,8 +1,10 @@
 //! Campaigns whose layers stop when a figure is known closely enough.
 
-use flipside::campaign::interval::Confidence;
-use flipside::campaign::stopping::{StoppingRule, Target, stopped};
-use flipside::campaign::{Ending, Shard, Stratify, Work};
+use flipside::analysis::stopped;
+use flipside::campaign::Ending;
+use flipside::plan::{Shard, Stratify};
+use flipside::results::Work;
+use flipside::statistics::{Confidence, StoppingRule, Target};
 
 use super::*;
 
@@ -28,7 +30,8 @@ fn layers_stop_at_the_first_look_that_is_narrow_enough() {
             // The looks of a detector, whether or not an earlier one was narrow.
             let looks = |detector| {
                 let mut sequence = rule.sequence();
-                let values = plain.of(layer, detector).map(|record| target.measure().of(record));
+                let values =
+                    plain.of(layer, detector).map(|record| Measure::from(target).of(record));
                 values.filter_map(|value| sequence.push(value)).collect::<Vec<_>>()
             };
             let [none, range] = [Detector::None, Detector::Range].map(looks);

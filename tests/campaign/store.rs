@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use flipside::Result;
-use flipside::campaign::{Ending, Manifest, Shard, Sink, Store, Work, merge};
+use flipside::campaign::Ending;
+use flipside::plan::Shard;
+use flipside::results::{Manifest, Sink, Store, Work, merge};
 
 use super::*;
 
 impl Bench {
     fn manifest(&self, plan: Plan) -> Manifest {
-        Manifest::new(&self.campaign(plan), self.provenance())
+        self.campaign(plan).manifest(self.provenance())
     }
 
     /// Runs a part of a plan into a store, new or old; stops after `limit` handfuls.
@@ -24,7 +26,7 @@ impl Bench {
         strategy: Strategy,
     ) -> Ending {
         let campaign = self.campaign(plan.clone());
-        let manifest = Manifest::new(&campaign, self.provenance());
+        let manifest = campaign.manifest(self.provenance());
         let (store, work) = if path.exists() {
             Store::resume(path, &manifest, shard).unwrap()
         } else {
@@ -125,8 +127,8 @@ fn however_it_is_run_the_results_are_the_same() {
     merge(&rest(&at("a-bc")), &at("nested")).unwrap();
     let bytes = |path: &Path| {
         let (run, [mut csv, mut parquet]) = (Run::open(path).unwrap(), [Vec::new(), Vec::new()]);
-        flipside::campaign::write_csv(&run, &mut csv).unwrap();
-        flipside::campaign::write_parquet(&run, &mut parquet).unwrap();
+        flipside::results::write_csv(&run, &mut csv).unwrap();
+        flipside::results::write_parquet(&run, &mut parquet).unwrap();
         [csv, parquet]
     };
     assert_eq!(bytes(&at("nested")), bytes(&at("one")));
@@ -153,16 +155,16 @@ fn a_hash_of_results_holds_every_field() {
         ("after", |r| r.place.as_mut().unwrap().values.as_mut().unwrap().after ^= 1),
         ("seen", |r| r.place.as_mut().unwrap().values.as_mut().unwrap().seen ^= 1),
         ("golden loss", |r| r.golden.loss = next(r.golden.loss)),
-        ("top-1", |r| r.effect.judged.top1 ^= 1),
-        ("loss", |r| r.effect.judged.loss = next(r.effect.judged.loss)),
-        ("p of the label", |r| r.effect.judged.p_label = next(r.effect.judged.p_label)),
+        ("top-1", |r| r.effect.score.top1 ^= 1),
+        ("loss", |r| r.effect.score.loss = next(r.effect.score.loss)),
+        ("p of the label", |r| r.effect.score.p_label = next(r.effect.score.p_label)),
         ("outcome", |r| r.effect.outcome = Outcome::Sdc),
         ("logits", |r| r.effect.hash ^= 1),
     ];
     // One whose fields aren't what they are changed to already.
     let is_plain = |r: &Record| r.layer > 0 && r.detector == Detector::Range;
     let at = run.records.iter().position(|r| {
-        is_plain(r) && r.effect.outcome == Outcome::Benign && r.effect.judged.loss.is_finite()
+        is_plain(r) && r.effect.outcome == Outcome::Benign && r.effect.score.loss.is_finite()
     });
     for (field, change) in changes {
         let mut records = run.records.clone();

@@ -104,6 +104,6 @@ fn from_class_names_to_a_model_under_faults() {
         "inject --model tiny.toml --checkpoint run/model.safetensors --data data --injections 20 \
          --quiet --out faults.sqlite",
     );
-    let run = flipside::campaign::Run::open(&folder.at("faults.sqlite")).unwrap();
+    let run = flipside::results::Run::open(&folder.at("faults.sqlite")).unwrap();
     assert!(run.records.len() > 100);
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::campaign::store::COLUMNS;
 use crate::fault::{FaultModel, FaultSpec, Site};
+use crate::results::COLUMNS;
 use crate::{Error, Result};
 
 /// A fault of a list.

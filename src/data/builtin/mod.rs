@@ -15,8 +15,8 @@ mod scene;
 
 pub use descriptions::{ClassDescription, descriptions};
 
-use crate::Result;
-use crate::data::{ClassEntry, Dataset, Image8, hex};
+use crate::data::{ClassEntry, Dataset, Image8};
+use crate::{Result, hex};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 

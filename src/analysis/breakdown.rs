@@ -1,0 +1,237 @@
+//! A run's figures apart: by layer, bit, channel or position.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::rates::{
+    Intervals, Quantiles, Rates, Scope, Selection, Weighting, delta_loss_quantiles, select,
+};
+use crate::detector::Detector;
+use crate::results::{LayerRow, Measure, Record, Run};
+use crate::statistics::Estimate;
+use crate::tape::pair_name;
+use crate::{Error, Result};
+
+/// What a run is taken apart by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Layers, and all of them together in each weighting.
+    #[default]
+    Layer,
+    /// The flipped bit.
+    Bit,
+    /// The channel of the value that was hit.
+    Channel,
+    /// Its row and column.
+    Position,
+}
+
+impl std::str::FromStr for By {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<By> {
+        match name {
+            "layer" => Ok(By::Layer),
+            "bit" => Ok(By::Bit),
+            "channel" => Ok(By::Channel),
+            "position" => Ok(By::Position),
+            other => Err(Error::usage(format!(
+                "a run isn't taken apart by '{other}'; known: layer, bit, channel, position"
+            ))),
+        }
+    }
+}
+
+/// Which records a part is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum Part {
+    /// One layer.
+    Layer {},
+    /// All layers, weighted.
+    Network {
+        weighting: Weighting,
+    },
+    Bit {
+        bit: u32,
+    },
+    Channel {
+        channel: usize,
+    },
+    Position {
+        row: usize,
+        column: usize,
+    },
+}
+
+/// ΔLoss as the detector lets it be told.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeltaLoss {
+    /// In nats, under `range`.
+    Mean(Estimate),
+    Quantiles(Quantiles),
+}
+
+/// The figures of one part.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    pub detector: Detector,
+    /// `None`: of all layers.
+    pub layer: Option<String>,
+    #[serde(flatten)]
+    pub part: Part,
+    pub rates: Rates,
+    /// Mean |Δp_label|.
+    pub delta_p: Estimate,
+    pub delta_loss: DeltaLoss,
+}
+
+/// The figures of `run` under each of `detectors`, taken apart; of one layer where it is named.
+///
+/// Bits are of all layers, each counting alike, unless one is named; parts without a record are left out.
+///
+/// # Errors
+/// A layer that the run doesn't have; faults that can't be told apart so.
+pub fn breakdown(
+    run: &Run,
+    by: By,
+    layer: Option<&str>,
+    detectors: &[Detector],
+    how: &Intervals,
+) -> Result<Vec<Figures>> {
+    let layer = layer.map(|name| find(run, name)).transpose()?;
+    let mut rows = Vec::new();
+    for detector in detectors {
+        if !run.manifest.plan.detectors.contains(detector) {
+            return Err(Error::usage(format!("the run has no detector '{}'", detector.name())));
+        }
+        let of = Breakdown { run, detector: *detector, how };
+        match by {
+            By::Layer => of.layers(layer, &mut rows)?,
+            By::Bit => of.bits(layer, &mut rows)?,
+            By::Channel | By::Position => of.places(layer, by, &mut rows)?,
+        }
+    }
+    Ok(rows)
+}
+
+struct Breakdown<'r> {
+    run: &'r Run,
+    detector: Detector,
+    how: &'r Intervals,
+}
+
+impl<'r> Breakdown<'r> {
+    fn select(&self, layers: Vec<usize>) -> Selection<'r> {
+        select(self.run, layers, self.detector)
+    }
+
+    fn figures(&self, layer: Option<usize>, part: Part, selection: Selection) -> Result<Figures> {
+        let delta_loss = match self.detector {
+            Detector::Range => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
+            Detector::None => DeltaLoss::Quantiles(delta_loss_quantiles(selection.records())),
+        };
+        Ok(Figures {
+            detector: self.detector,
+            layer: layer.map(|layer| self.run.manifest.layers[layer].name.clone()),
+            part,
+            rates: selection.rates(self.how),
+            delta_p: selection.mean(Measure::DeltaP, self.how)?,
+            delta_loss,
+        })
+    }
+
+    /// Which layers are meant: the named one, or all.
+    fn chosen(&self, layer: Option<usize>) -> Vec<usize> {
+        layer.map_or_else(|| (0..self.run.manifest.layers.len()).collect(), |layer| vec![layer])
+    }
+
+    fn layers(&self, layer: Option<usize>, rows: &mut Vec<Figures>) -> Result<()> {
+        for index in self.chosen(layer) {
+            rows.push(self.figures(Some(index), Part::Layer {}, self.select(vec![index]))?);
+        }
+        if layer.is_none() {
+            for weighting in Weighting::ALL {
+                let selection = self.select(Scope::ALL.layers(self.run)).weighted(weighting);
+                rows.push(self.figures(None, Part::Network { weighting }, selection)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn bits(&self, layer: Option<usize>, rows: &mut Vec<Figures>) -> Result<()> {
+        let layers = layer.map_or_else(|| Scope::ALL.layers(self.run), |layer| vec![layer]);
+        for part in self.parts(&layers, |_, record| bit(record))? {
+            let selection =
+                self.select(layers.clone()).only(move |record| bit(record) == Some(part));
+            rows.push(self.figures(layer, part, selection)?);
+        }
+        Ok(())
+    }
+
+    fn places(&self, layer: Option<usize>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
+        for index in self.chosen(layer) {
+            let row = &self.run.manifest.layers[index];
+            for part in self.parts(&[index], |row, record| place(row, record, by))? {
+                let selection = self
+                    .select(vec![index])
+                    .only(move |record| place(row, record, by) == Some(part));
+                rows.push(self.figures(Some(index), part, selection)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts that records of `layers` belong to, in order.
+    fn parts(
+        &self,
+        layers: &[usize],
+        of: impl Fn(&LayerRow, &Record) -> Option<Part>,
+    ) -> Result<BTreeSet<Part>> {
+        let mut found = BTreeSet::new();
+        for layer in layers {
+            let row = &self.run.manifest.layers[*layer];
+            for record in self.run.of(*layer, self.detector) {
+                found.insert(of(row, record).ok_or_else(|| {
+                    Error::usage(format!(
+                        "injection {} into '{}' didn't hit a single bit of a single value of a map: such \
+                         faults can't be told apart by bit, channel or position",
+                        record.n, row.name
+                    ))
+                })?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The run's layer called `name`, with or without `backbone.`.
+fn find(run: &Run, name: &str) -> Result<usize> {
+    let layers = &run.manifest.layers;
+    let is_called = |layer: &LayerRow| layer.name == name || pair_name(&layer.name) == name;
+    layers.iter().position(is_called).ok_or_else(|| {
+        let known: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+        Error::usage(format!(
+            "the run has no injections into a layer '{name}'; its layers are: {}",
+            known.join(", ")
+        ))
+    })
+}
+
+/// The bit of a fault that flipped one.
+fn bit(record: &Record) -> Option<Part> {
+    let mask = record.mask().filter(|mask| mask.count_ones() == 1)?;
+    Some(Part::Bit { bit: mask.trailing_zeros() })
+}
+
+/// Where the value was that a fault hit.
+fn place(layer: &LayerRow, record: &Record, by: By) -> Option<Part> {
+    let [channel, row, column] =
+        layer.coordinates(record.site, record.place?.element)?.map(|at| at as usize);
+    Some(match by {
+        By::Channel => Part::Channel { channel },
+        _ => Part::Position { row, column },
+    })
+}

@@ -1,0 +1,151 @@
+//! What two runs must have in common, field by field of their manifests.
+
+use std::collections::HashMap;
+
+use crate::analysis::compare::Pairing;
+use crate::plan::Plan;
+use crate::results::{Manifest, Provenance};
+use crate::{Error, Result};
+
+/// What an error calls the images that faults hit.
+const IMAGES: &str = "lists of images";
+
+/// What happens where a field differs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Refused.
+    Equal,
+    /// Refused of paired runs; said of others.
+    EqualIfPaired,
+    /// Refused of paired runs; others show it in figures of their own.
+    EqualIfPairedShown,
+    /// Said.
+    Said,
+}
+
+/// A field of a manifest, as it is compared and as it is told.
+struct Field {
+    rule: Rule,
+    /// What an error calls it.
+    name: &'static str,
+    value: String,
+    words: String,
+}
+
+/// The fields, with their rules. What has no rule here is taken up elsewhere, or can't matter; the table in
+/// the comparison's documentation says which is which. A field that is new has to be decided on here.
+fn fields(manifest: &Manifest) -> Vec<Field> {
+    let Manifest {
+        version,
+        commit: _,
+        provenance,
+        head: _,
+        has_scale: _,
+        classes,
+        image_size,
+        plan,
+        device,
+        compute,
+        instruction_set: _,
+        image_list,
+        layers: _,
+        images,
+    } = manifest;
+    let Provenance { model: _, checkpoint: _, data, evaluated, right: _, top2diff: _ } = provenance;
+    let Plan {
+        seed,
+        injections,
+        until,
+        site,
+        flips,
+        bits,
+        stratify,
+        list,
+        detectors,
+        layers: _,
+        labels,
+        protocol,
+    } = plan;
+    let field = |rule, name, value: &dyn ToString| {
+        let value = value.to_string();
+        Field { rule, name, words: value.clone(), value }
+    };
+    let mut sorted = detectors.clone();
+    sorted.sort();
+    let detectors = sorted.iter().map(|d| d.name()).collect::<Vec<_>>().join("+");
+    let until = until.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+    let list = list.as_ref().map_or_else(|| "none".into(), |list| format!("list {list}"));
+    let images = format!("{} images", images.len());
+    use Rule::{Equal, EqualIfPaired, EqualIfPairedShown, Said};
+    vec![
+        field(Equal, "data", data),
+        field(Equal, "numbers of classes", classes),
+        field(Equal, "bits a fault", bits),
+        field(Equal, "protocols", &protocol.name()),
+        field(Equal, "sites", &site.name()),
+        field(Equal, "flips an inference", &format!("{flips:?}")),
+        field(Equal, "labels", &format!("{labels:?}")),
+        field(Equal, "detectors", &detectors),
+        Field { words: images, ..field(EqualIfPairedShown, IMAGES, image_list) },
+        field(EqualIfPairedShown, "seeds", seed),
+        field(EqualIfPairedShown, "injections a layer", &format!("{injections:?}")),
+        field(EqualIfPaired, "rules to stop at", &until),
+        field(EqualIfPaired, "strata", &format!("{stratify:?}")),
+        field(EqualIfPaired, "lists of faults", &list),
+        field(EqualIfPaired, "image sizes", image_size),
+        field(EqualIfPaired, "numbers of evaluated images", evaluated),
+        field(Said, "devices", device),
+        field(Said, "computes", compute),
+        field(Said, "versions", version),
+    ]
+}
+
+/// The first image that both runs have under another label: their networks number the classes differently.
+fn other_numbers([a, b]: [&Manifest; 2]) -> Option<String> {
+    let labels: HashMap<&str, u32> =
+        b.images.iter().map(|image| (image.path.as_str(), image.label)).collect();
+    a.images.iter().find_map(|image| {
+        let theirs = *labels.get(image.path.as_str())?;
+        (theirs != image.label).then(|| {
+            let (path, ours) = (&image.path, image.label);
+            format!(
+                "the networks number the classes differently: {path} is of class {ours} and {theirs}"
+            )
+        })
+    })
+}
+
+/// Refuses runs that don't belong together, paired ones also where faults or images aren't the same; what
+/// else differs, in words.
+///
+/// # Errors
+/// [`Error::Usage`] naming the first field that mustn't differ.
+pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<String>> {
+    let (mut said, runs) = (Vec::new(), [a, b]);
+    for (a, b) in fields(a).into_iter().zip(fields(b)) {
+        if a.value == b.value {
+            continue;
+        }
+        let hint = match (a.rule, pairing) {
+            (Rule::Equal, _) => "",
+            (Rule::EqualIfPaired | Rule::EqualIfPairedShown, Pairing::Paired) => {
+                "; --unpaired compares runs whose faults aren't the same"
+            }
+            (Rule::EqualIfPairedShown, Pairing::Unpaired) => continue,
+            (Rule::EqualIfPaired | Rule::Said, _) => {
+                said.push(format!("{} {} and {}", a.name, a.words, b.words));
+                continue;
+            }
+        };
+        let (name, mut words) = (a.name, format!("{} and {}", a.words, b.words));
+        if name == IMAGES
+            && let Some(numbering) = other_numbers(runs)
+        {
+            words = numbering;
+        }
+        return Err(Error::usage(format!(
+            "the runs can't be compared: their {name} differ ({words}){hint}"
+        )));
+    }
+    Ok(said)
+}

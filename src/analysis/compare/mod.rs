@@ -1,0 +1,230 @@
+//! Runs against each other: how much less harm the same faults do in one model.
+//!
+//! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 the other
+//! model is better. Layers of equal pair key and shape (and, but for sites in the output, of equal
+//! input) got the same faults in the same images and are resampled together; layers that only one
+//! model has are resampled on their own, and so is everything where runs aren't [`Pairing::Paired`].
+//!
+//! What runs must have in common, by the fields of their manifests and plans:
+//!
+//! | field | where it differs |
+//! |---|---|
+//! | data, classes | refused |
+//! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
+//! | seed, injections, images (their list, with their labels: the numbers of their classes) | refused of paired runs; unpaired ones each show their own |
+//! | stopping rule, strata, list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
+//! | layers | the layers in common are compared, and named with those left out, where either run was told its layers; refused without any. Whole networks are compared whole, and what only one has is named |
+//! | device, compute (the format of factors), version | said; that the faults are the same is looked up in the records |
+//! | model, head, scale, checkpoint, right images, Top2Diff | what is compared |
+//! | commit, instruction set | no matter: what they change shows in the answers |
+//!
+//! How intervals are made (confidence, kind, what is resampled) is the comparison's own, one for all rows.
+
+mod fields;
+mod layers;
+mod pair;
+
+use serde::Serialize;
+
+pub use layers::{LayersCompared, SameFaults};
+
+use crate::analysis::rates::{Intervals, Weighting};
+use crate::detector::Detector;
+use crate::models::Published;
+use crate::results::{Outcome, Run};
+use crate::statistics::Estimate;
+use crate::{Error, Result};
+
+/// How the published columns are read, since their formulas aren't in the published code.
+pub const READING: &str = "The published formulas are not in the published code; our reading: last layer = μ(fc of \
+     the baseline) / μ(head of text-guided), overall = (Σ w·μ / Σ w) of the baseline ÷ the same of text-guided, \
+     μ = mean ΔLoss of a layer; Top2Diff = mean fault-free Top2Diff, text-guided − baseline, in percentage points.";
+
+/// What an interval says of a ratio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The other model is harmed less.
+    Better,
+    /// The other model is harmed more.
+    Worse,
+    /// The interval holds 1.
+    NoDifferenceShown,
+}
+
+impl Verdict {
+    /// The verdict on a ratio.
+    pub fn of(ratio: &Estimate) -> Verdict {
+        if ratio.low > 1.0 {
+            Verdict::Better
+        } else if ratio.high < 1.0 {
+            Verdict::Worse
+        } else {
+            Verdict::NoDifferenceShown
+        }
+    }
+
+    /// The words in a table.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::NoDifferenceShown => "no difference shown",
+        }
+    }
+}
+
+/// An improvement in reliability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Improvement {
+    /// Mean ΔLoss of either model, in nats.
+    pub baseline: f64,
+    pub other: f64,
+    /// baseline / other.
+    pub ratio: Estimate,
+    pub verdict: Verdict,
+    /// Records of either model whose answer isn't finite; they are left out of the means.
+    pub nonfinite: [u64; 2],
+}
+
+/// An improvement over the whole network, the last layer after the scale.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Overall {
+    pub weighting: Weighting,
+    /// Whether the text-guided model's extra Linear counts.
+    pub embedding: bool,
+    pub improvement: Improvement,
+}
+
+/// A rate over all layers, layer-uniform, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RateChange {
+    pub detector: Detector,
+    pub outcome: Outcome,
+    pub baseline: Estimate,
+    pub other: Estimate,
+    /// other − baseline, in percentage points; Newcombe's interval where neither model has an event.
+    pub difference: Estimate,
+}
+
+/// Fault-free Top2Diff.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Top2Diff {
+    /// Its mean over the campaign's images, other − baseline, in percentage points.
+    pub injected: Estimate,
+    /// The same over every image that was evaluated, right or wrong; `None` where a run doesn't say.
+    pub evaluated: Option<f64>,
+}
+
+/// Whether two runs share their faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pairing {
+    /// The same images, and in layers of the same sizes the same coordinates and bits.
+    Paired,
+    /// Each its own: other seeds, numbers of injections or lists of images.
+    Unpaired,
+}
+
+/// Two runs compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Baseline's and other's model and head.
+    pub models: [String; 2],
+    /// SHA-256 of either checkpoint.
+    pub checkpoints: [String; 2],
+    /// Percent of the evaluated images; `None` where a run doesn't say.
+    pub accuracy: Option<[f64; 2]>,
+    /// The last layer after the scale: like for like, the default. Improvements are `None` where
+    /// the runs hold no injections under the range detector, or not into that layer.
+    pub last_layer: Option<Improvement>,
+    /// The last layer before the scale: where hooks on layers see it.
+    pub last_layer_before_scale: Option<Improvement>,
+    /// The backbone's own last Linear: the baseline's last layer against the text-guided model's extra one.
+    pub backbone_last_layer: Option<Improvement>,
+    pub overall: Vec<Overall>,
+    pub top2diff: Top2Diff,
+    /// SDC and nonfinite under each detector.
+    pub rates: Vec<RateChange>,
+    pub pairing: Pairing,
+    /// In which of the layers in common the faults are the same; `None` where runs aren't paired.
+    #[serde(skip_serializing_if = "SameFaults::are_in_all")]
+    pub same_faults: Option<SameFaults>,
+    /// Which layers were compared, where the runs don't hold the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayersCompared>,
+    /// In what else the runs differ, in words, with the values of either.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<String>,
+    /// Images that faults hit, of either run.
+    pub images: [usize; 2],
+    /// The fewest and the most injections of a layer, of either run.
+    pub injections: [(u64, u64); 2],
+    /// Whether a rule stopped the layers of a run, which the intervals don't account for.
+    pub stopped: [bool; 2],
+    pub seeds: [u64; 2],
+    /// What was published for the backbone, where the model is one of the published.
+    pub published: Option<Published>,
+}
+
+/// Comparisons side by side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparisons {
+    pub rows: Vec<Comparison>,
+    pub intervals: Intervals,
+    /// What any reader must know of every row.
+    pub footer: Footer,
+}
+
+/// How the compared runs were made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Footer {
+    pub protocol: String,
+    pub detectors: Vec<Detector>,
+    pub site: String,
+    pub reading: String,
+}
+
+/// Compares `other` with `baseline`, with the intervals that are the default.
+///
+/// # Errors
+/// [`Error::Usage`] with the reason where the two don't belong together.
+pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
+    pair::compare(baseline, other, Pairing::Paired, &Intervals::new(baseline.manifest.plan.seed))
+}
+
+/// Compares pairs of runs, a row each.
+///
+/// # Errors
+/// [`Error::Usage`] with the reason where two don't belong together, or where there are none.
+pub fn compare_all(
+    pairs: &[[&Run; 2]],
+    pairing: Pairing,
+    intervals: &Intervals,
+) -> Result<Comparisons> {
+    let Some([first, _]) = pairs.first() else {
+        return Err(Error::usage("a comparison takes a baseline and another run at least"));
+    };
+    let plan = &first.manifest.plan;
+    for [run, _] in pairs {
+        let other = &run.manifest.plan;
+        if other.detectors != plan.detectors
+            || other.site != plan.site
+            || other.protocol != plan.protocol
+        {
+            let detail = "the rows of a comparison need the same protocol, detectors and site";
+            return Err(Error::usage(detail));
+        }
+    }
+    let rows: Vec<Comparison> = pairs
+        .iter()
+        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals))
+        .collect::<Result<_>>()?;
+    let footer = Footer {
+        protocol: plan.protocol.name().into(),
+        detectors: plan.detectors.clone(),
+        site: plan.site.name().into(),
+        reading: READING.into(),
+    };
+    Ok(Comparisons { rows, intervals: *intervals, footer })
+}

@@ -1,0 +1,76 @@
+//! Figures by GoldenEye's rules: means without NaN, mismatches that a NaN loss never is, normal intervals.
+
+use serde::Serialize;
+
+use crate::detector::Detector;
+use crate::results::Run;
+
+/// The normal quantile of its two-sided 99 %.
+pub const Z99: f64 = 2.576;
+
+/// A mean or a rate, and half the width of its normal interval of 99 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    pub value: f64,
+    /// z·s/√n, s² being the sample variance, n − 1 below; of a rate z·√(p(1 − p)/n).
+    pub half_width: f64,
+}
+
+/// What a layer's injections come to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LayerFigures {
+    pub injections: u64,
+    /// Injections whose loss is NaN.
+    pub nan: u64,
+    /// Mean |L_golden − L_faulty| in nats, over the injections whose loss isn't NaN; infinite if one of
+    /// theirs is, and NaN without any.
+    pub delta_loss: Figure,
+    /// The share of all injections that changed the top-1 with a loss that isn't NaN.
+    pub mismatches: Figure,
+}
+
+/// The figures of each layer of a run.
+pub fn figures(run: &Run) -> Vec<LayerFigures> {
+    let of_layer = |layer: usize| {
+        let (mut injections, mut mismatches) = (0u64, 0u64);
+        let mut harm = Vec::new();
+        for record in run.of(layer, Detector::Range) {
+            injections += 1;
+            let delta_loss = record.delta_loss();
+            if !delta_loss.is_nan() {
+                harm.push(delta_loss);
+                mismatches += u64::from(record.effect.score.top1 != record.golden.top1);
+            }
+        }
+        let total = injections as f64;
+        let rate = mismatches as f64 / total;
+        let half_width = Z99 * (rate * (1.0 - rate) / total).sqrt();
+        LayerFigures {
+            injections,
+            nan: injections - harm.len() as u64,
+            delta_loss: mean(&harm),
+            mismatches: Figure { value: rate, half_width },
+        }
+    };
+    (0..run.manifest.layers.len()).map(of_layer).collect()
+}
+
+fn mean(values: &[f64]) -> Figure {
+    let n = values.len() as f64;
+    let value = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - value) * (v - value)).sum();
+    Figure { value, half_width: Z99 * (squares / (n - 1.0) / n).sqrt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_have_normal_intervals() {
+        // Sample variance of 1, 2, 3, 4: 5/3.
+        let Figure { value, half_width } = mean(&[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(value, 2.5);
+        assert!((half_width - 2.576 * (5.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+    }
+}

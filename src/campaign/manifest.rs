@@ -1,0 +1,71 @@
+//! A campaign's manifest: what of its model, images and device its results are told with.
+
+use super::layers::{Layer, sizes};
+use super::setup::Campaign;
+use crate::detector::Detector;
+use crate::device::Device;
+use crate::results::manifest::{image_list, instruction_set};
+use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run};
+use crate::tape::Tape;
+
+impl Campaign<'_> {
+    /// What is run on what; `provenance` says where model and data come from.
+    pub fn manifest(&self, provenance: Provenance) -> Manifest {
+        let model = self.model;
+        let device = self.weights.device();
+        let ranged = self.plan().detectors.contains(&Detector::Range);
+        let layer = |(index, layer): (usize, &Layer)| {
+            layer_row(layer, ranged.then(|| self.max(index)), &model.tape, device)
+        };
+        let golden = |golden: &Golden| GoldenRow::new(golden, self.images.name(golden.image));
+        Manifest {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("FLIPSIDE_COMMIT").into(),
+            provenance,
+            head: model.head.name().into(),
+            has_scale: model.logits != model.last_layer,
+            classes: model.classes,
+            image_size: model.image_size,
+            plan: self.plan().clone(),
+            device: device.kind().to_string(),
+            compute: device.compute(),
+            instruction_set: instruction_set(),
+            image_list: image_list(self.goldens),
+            layers: self.layers().iter().enumerate().map(layer).collect(),
+            images: self.goldens.iter().map(golden).collect(),
+        }
+    }
+
+    /// The run that gave `records`.
+    pub fn results(&self, provenance: Provenance, records: Vec<Record>) -> Run {
+        Run { manifest: self.manifest(provenance), records }
+    }
+}
+
+fn layer_row(layer: &Layer, range: Option<f32>, tape: &Tape, device: &Device) -> LayerRow {
+    let inputs = tape.input_specs(layer.node);
+    let op = tape.node(layer.node).op.as_ref();
+    let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
+    let variant = match (kernel, layer.kind) {
+        (Some(_), _) if device.is_cpu() => format!("cpu {}", crate::ops::gemm::variant()),
+        (Some(kernel), _) => format!("{} {}", device.kind(), kernel.symbol),
+        (None, kind) => format!("{} {kind}", device.kind()),
+    };
+    LayerRow {
+        name: layer.name.clone(),
+        pair_key: layer.pair_key.clone(),
+        kind: layer.kind.into(),
+        part: layer.part,
+        shape: match &layer.parameter {
+            Some(parameter) => parameter.shape.clone(),
+            None => sizes(layer.map).to_vec(),
+        },
+        input_shape: match (&layer.parameter, inputs.first()) {
+            (None, Some(input)) => sizes(input.map).to_vec(),
+            _ => Vec::new(),
+        },
+        macs: layer.macs,
+        range,
+        variant,
+    }
+}

@@ -1,0 +1,346 @@
+//! A campaign over one model: its layers, the faults of each, and what is known of the values that they hit.
+
+use super::draw::{Draws, Space};
+use super::goldeneye;
+use super::images::Images;
+use super::layers::{self, Layer};
+use super::list::{FaultList, Listed};
+use super::ranges::Ranges;
+use super::trial::{Fault, Job, Shot};
+use crate::detector::Detector;
+use crate::fault::{BitMasks, FaultEntry, Format, Site};
+use crate::models::Model;
+use crate::plan::{Plan, Protocol};
+use crate::results::{Effect, Golden};
+use crate::tape::{Execution, NodeId, Weights};
+use crate::{Error, Result, logits};
+
+/// A campaign over one model.
+pub struct Campaign<'a> {
+    pub(super) model: &'a Model,
+    pub(super) weights: &'a Weights,
+    pub(super) images: &'a dyn Images,
+    pub(super) goldens: &'a [Golden],
+    /// Whether a device other than the CPU captures each layer's replay once and then runs the graph;
+    /// on from the start. Records don't depend on it.
+    pub graphs: bool,
+    plan: Plan,
+    layers: Vec<Layer>,
+    /// One a layer.
+    faults: Vec<Faults>,
+    /// One a layer; infinite where no detector asks for it.
+    max: Vec<f32>,
+}
+
+/// The faults of one layer.
+enum Faults {
+    Drawn { draws: Box<Draws>, format: Format },
+    Listed(Vec<Listed>),
+}
+
+impl Faults {
+    fn image(&self, n: u64) -> usize {
+        match self {
+            Faults::Drawn { draws, .. } => draws.image(n),
+            Faults::Listed(rows) => row(rows, n).map_or(0, |row| row.image),
+        }
+    }
+}
+
+/// Rows are in the order of their numbers.
+fn row(rows: &[Listed], n: u64) -> Option<&Listed> {
+    rows.binary_search_by_key(&n, |row| row.n).ok().map(|at| &rows[at])
+}
+
+impl<'a> Campaign<'a> {
+    /// A campaign over the images of `goldens` ([`super::golden::evaluate`]'s answers of the same
+    /// model and weights). `ranges` are needed by [`Detector::Range`] only.
+    ///
+    /// # Errors
+    /// A plan that makes no sense, a layer that the model doesn't have, a range that is missing.
+    pub fn new(
+        model: &'a Model,
+        weights: &'a Weights,
+        images: &'a dyn Images,
+        goldens: &'a [Golden],
+        ranges: &Ranges,
+        plan: Plan,
+    ) -> Result<Self> {
+        let all = layers_of(model, &plan);
+        let layers = match (plan.protocol, plan.layers.as_deref()) {
+            // Hooks see layers that all images share like any other.
+            (Protocol::Goldeneye, None) => all,
+            (_, patterns) => layers::choose(all, patterns)?,
+        };
+        if layers.is_empty() {
+            return Err(Error::usage(format!("no layer has the site {}", plan.site.name())));
+        }
+        let compute = weights.device().compute();
+        let draws = |layer: &Layer| {
+            let (space, format) = space_of(model, layer, plan.site, compute);
+            Faults::Drawn {
+                draws: Box::new(Draws::new(&plan, &layer.pair_key, space, goldens.len())),
+                format,
+            }
+        };
+        let faults = layers.iter().map(draws).collect();
+        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+    }
+
+    /// A campaign over the faults of a list, which names images by their numbers: each of them must be
+    /// among `goldens`. What the plan says of drawing has no effect.
+    ///
+    /// # Errors
+    /// Those of [`Campaign::new`]; the row of a fault that can't be put where it says.
+    pub fn of_list(
+        model: &'a Model,
+        weights: &'a Weights,
+        images: &'a dyn Images,
+        goldens: &'a [Golden],
+        ranges: &Ranges,
+        plan: Plan,
+        list: &FaultList,
+    ) -> Result<Self> {
+        let plan = Plan { list: Some(list.sha256.clone()), ..plan };
+        let (layers, rows): (Vec<Layer>, Vec<_>) =
+            list.place(model, goldens, weights.device().compute())?.into_iter().unzip();
+        if plan.protocol == Protocol::Goldeneye {
+            goldeneye::check_layers(model, &layers)?;
+        }
+        let faults = Vec::into_iter(rows).map(Faults::Listed).collect();
+        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn with(
+        model: &'a Model,
+        weights: &'a Weights,
+        images: &'a dyn Images,
+        goldens: &'a [Golden],
+        ranges: &Ranges,
+        plan: Plan,
+        layers: Vec<Layer>,
+        faults: Vec<Faults>,
+    ) -> Result<Self> {
+        plan.check()?;
+        if goldens.is_empty() {
+            return Err(Error::usage("a campaign needs at least one image"));
+        }
+        let ranged = plan.detectors.contains(&Detector::Range);
+        let max = layers.iter().map(|layer| match &layer.parameter {
+            _ if !ranged => Ok(f32::INFINITY),
+            Some(parameter) => Ok(greatest(&weights.get(parameter.id)?)),
+            None if plan.protocol == Protocol::Goldeneye => ranges.of(layer).map(goldeneye::range),
+            None => ranges.of(layer),
+        });
+        let max = max.collect::<Result<_>>()?;
+        Ok(Campaign { model, weights, images, goldens, graphs: true, plan, layers, faults, max })
+    }
+
+    /// The layers that are injected into; records name them by their place here.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// What is injected.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The range that a detector holds a value of a layer to; infinite where none does.
+    pub fn max(&self, layer: usize) -> f32 {
+        self.max[layer]
+    }
+
+    /// Numbers of the injections of a layer; with a rule to stop at, of those that there may be.
+    pub fn numbers(&self, layer: usize) -> impl Iterator<Item = u64> + '_ {
+        let (range, rows) = match &self.faults[layer] {
+            Faults::Drawn { .. } => (self.plan.injections.clone(), &[] as &[Listed]),
+            Faults::Listed(rows) => (0..0, rows.as_slice()),
+        };
+        range.chain(rows.iter().map(|row| row.n))
+    }
+
+    /// The image that a job hits: its place in the image list.
+    pub(super) fn image_of(&self, job: Job) -> usize {
+        self.faults[job.layer].image(job.n)
+    }
+
+    /// What a job injects.
+    pub(super) fn fault(&self, job: Job) -> Result<Fault> {
+        match &self.faults[job.layer] {
+            Faults::Drawn { draws, format } => {
+                let site = self.plan.site;
+                let entry = |hit: super::draw::Hit| {
+                    let masks = BitMasks::flip(hit.mask << format.shift());
+                    let entry = FaultEntry::at(site, hit.element, hit.k, masks, 0);
+                    FaultEntry { format: format.code(), ..entry }
+                };
+                let entries = draws.get(job.n).hits.into_iter().map(entry).collect();
+                Ok(Fault { site, entries })
+            }
+            Faults::Listed(rows) => match row(rows, job.n) {
+                Some(row) => Ok(row.fault.clone()),
+                None => Err(Error::usage(format!("the list has no fault number {}", job.n))),
+            },
+        }
+    }
+
+    /// Whether a fault hits a value between nodes, for whose sake each of them is to be in memory.
+    pub(crate) fn needs_every_value(&self) -> bool {
+        let is_one = |site: Site| matches!(site, Site::Input | Site::StoreAstray);
+        self.faults.iter().any(|faults| match faults {
+            Faults::Drawn { .. } => is_one(self.plan.site),
+            Faults::Listed(rows) => rows.iter().any(|row| is_one(row.fault.site)),
+        })
+    }
+
+    /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
+    /// kernel or a parameter.
+    pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {
+        match site {
+            Site::Output | Site::StoreLost => Some(layer.node),
+            Site::Input => self.model.tape.node(layer.node).inputs.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.
+    pub(super) fn golden_bits(
+        &self,
+        layer: &Layer,
+        hit: Option<NodeId>,
+        entry: &FaultEntry,
+        values: Option<&[f32]>,
+    ) -> Option<u32> {
+        if let Some(parameter) = &layer.parameter {
+            return self.weights.bits(parameter.id, entry.element as usize).ok();
+        }
+        let map = self.model.tape.node(hit?).spec.map;
+        let (channel, pixel) =
+            (entry.element as usize / map.pixels(), entry.element as usize % map.pixels());
+        values?.get(pixel * map.channels + channel).map(|value| value.to_bits())
+    }
+
+    /// The images of a batch of [`Strategy::Whole`] that asks for `batch`: no more than there are, and one
+    /// where a layer's output is one for all images, which takes faults alone.
+    pub fn capacity(&self, batch: usize) -> usize {
+        let is_shared = |layer: &Layer| self.model.tape.node(layer.node).spec.shared;
+        if self.layers.iter().any(is_shared) { 1 } else { batch.clamp(1, self.goldens.len()) }
+    }
+
+    /// Arms injections of a layer, each (image of the batch, number) whichever image it is drawn for: a
+    /// round, to be timed.
+    pub(crate) fn arm_round(
+        &self,
+        execution: &mut Execution,
+        layer: usize,
+        injections: impl Iterator<Item = (usize, u64)>,
+    ) -> Result<()> {
+        let mut shots = Vec::new();
+        for (image, n) in injections {
+            let job = Job { layer, n };
+            let shot = Shot::of(job, &self.fault(job)?, f32::INFINITY, &[Detector::None], |_| None);
+            shots.extend(shot.into_iter().map(|shot| (image, shot)));
+        }
+        let shots: Vec<(usize, &Shot)> = shots.iter().map(|(image, shot)| (*image, shot)).collect();
+        self.arm(execution, &self.layers[layer], &shots)
+    }
+
+    /// Arms shots of one layer, each in its image of the batch.
+    pub(super) fn arm(
+        &self,
+        execution: &mut Execution,
+        layer: &Layer,
+        shots: &[(usize, &Shot)],
+    ) -> Result<()> {
+        if let Some(parameter) = &layer.parameter {
+            for (image, shot) in shots {
+                for entry in &shot.entries {
+                    let (index, masks) = (entry.element as usize, entry.masks());
+                    execution.arm_parameter(self.weights, parameter.id, *image, index, masks)?;
+                }
+            }
+            return Ok(());
+        }
+        let entries: Vec<(usize, FaultEntry)> = shots
+            .iter()
+            .flat_map(|(image, shot)| shot.entries.iter().map(|entry| (*image, *entry)))
+            .collect();
+        let table = execution.table_of(layer.node, &entries)?;
+        execution.arm(layer.node, table)
+    }
+
+    /// What the `faulty` logits of an image are, by the plan's protocol.
+    pub(super) fn effect(&self, golden: &Golden, faulty: &[f32]) -> Effect {
+        let mut effect = Effect::of(golden, faulty);
+        if self.plan.protocol == Protocol::Goldeneye {
+            effect.score.loss = goldeneye::loss(faulty, golden.label);
+        }
+        effect
+    }
+
+    /// Says that a golden run gave other bits than the evaluation.
+    pub(super) fn check_golden(&self, image: usize, logits: &[f32]) -> Result<()> {
+        let golden = &self.goldens[image];
+        if logits::hash(logits) == golden.hash {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "image {}: the golden run's logits differ from the evaluation's in bits: the answers \
+             are of other weights, images or another device",
+            golden.image
+        )))
+    }
+}
+
+/// Where faults at a site of a layer can lie, and the format of what they hit.
+fn space_of(
+    model: &Model,
+    layer: &Layer,
+    site: Site,
+    compute: crate::device::Compute,
+) -> (Space, Format) {
+    if let Some(parameter) = &layer.parameter {
+        return (Space::of_parameter(parameter.elements()), Format::Fp32);
+    }
+    let tape = &model.tape;
+    let inputs = tape.input_specs(layer.node);
+    let map = if site == Site::Input { inputs[0].map } else { layer.map };
+    let op = tape.node(layer.node).op.as_ref();
+    let format = match site {
+        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
+            op.and_then(|op| op.variant(&inputs, compute)).map_or(Format::Fp32, |v| v.operands)
+        }
+        _ => Format::Fp32,
+    };
+    let space = match op.and_then(|op| op.site_space(site, &inputs)) {
+        Some(space) => Space::of_site(space, map, format.bits()),
+        None => Space::of_map(map),
+    };
+    (space, format)
+}
+
+/// The greatest finite absolute value.
+fn greatest(values: &[f32]) -> f32 {
+    values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max)
+}
+
+/// The layers that a plan's site is in: [`layers::layers`] that have it, [`layers::parameters`], or what hooks see.
+pub fn layers_of(model: &Model, plan: &Plan) -> Vec<Layer> {
+    if plan.protocol == Protocol::Goldeneye {
+        return goldeneye::layers(model);
+    }
+    if plan.site == Site::Weight {
+        return layers::parameters(model);
+    }
+    let mut layers = layers::layers(model);
+    layers.retain(|layer| {
+        let node = model.tape.node(layer.node);
+        let space = |op: &std::sync::Arc<dyn crate::ops::Op>| {
+            op.site_space(plan.site, &model.tape.input_specs(layer.node))
+        };
+        plan.site == Site::Output || node.op.as_ref().is_some_and(|op| space(op).is_some())
+    });
+    layers
+}

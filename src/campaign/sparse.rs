@@ -1,0 +1,214 @@
+//! Injections on the CPU: one image at a time, replaying boxes, images side by side on threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::setup::Campaign;
+use super::tail::Tail;
+use super::tasks::{Listener, Task};
+use super::trial::{Job, Shot};
+use crate::fault::FaultEntry;
+use crate::results::{Effect, Golden, Record};
+use crate::tape::{Execution, NodeId, PackedWeights, PlanKind, Undo};
+use crate::tensor::Region;
+use crate::{Error, Result};
+
+/// Executions that tasks borrow. A list and no thread-locals: a thread that waits inside rayon may
+/// take up another task, which then needs an execution of its own.
+pub(super) struct Pool<'c, 'a> {
+    campaign: &'c Campaign<'a>,
+    /// Of the layers before the tail.
+    packed: Arc<PackedWeights>,
+    idle: Mutex<Vec<Worker>>,
+}
+
+/// Jobs at most that wait for a pass through the tail, and with it for their records.
+const WAITING: usize = 64;
+
+/// Memory for one image's golden run and its replays.
+struct Worker {
+    execution: Execution,
+    tail: Option<Tail>,
+    /// Golden values of a node, as far as they were asked for.
+    values: Vec<f32>,
+    undo: Undo,
+    pixels: Vec<f32>,
+}
+
+/// What is known of a shot.
+enum Answer {
+    Known(Effect),
+    /// Its number in the next pass through the tail.
+    InTail(usize),
+}
+
+impl<'c, 'a> Pool<'c, 'a> {
+    /// An empty pool; it grows to the number of threads.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a campaign on another device than the CPU.
+    pub fn new(campaign: &'c Campaign<'a>) -> Result<Self> {
+        let Campaign { model, weights, .. } = campaign;
+        let device = weights.device();
+        if !device.is_cpu() {
+            return Err(Error::Unsupported {
+                op: "a campaign by boxes".into(),
+                device: device.kind().to_string(),
+            });
+        }
+        // The tail's are read once for many faults, and are large.
+        let last = model.tape.tail_input(&[model.logits]).unwrap_or(model.logits);
+        let packed = Arc::new(PackedWeights::new(&model.tape, weights, last));
+        Ok(Pool { campaign, packed, idle: Mutex::default() })
+    }
+
+    /// Runs the tasks in parallel.
+    pub fn run(&self, tasks: Vec<Task>, listener: &Listener<'_>) -> Result<()> {
+        tasks.into_par_iter().with_max_len(1).try_for_each(|task| {
+            if listener.is_stopped() {
+                return Ok(());
+            }
+            let idle = self.idle().pop();
+            let mut worker = match idle {
+                Some(worker) => worker,
+                None => self.worker()?,
+            };
+            self.run_task(&mut worker, &task, listener)?;
+            self.idle().push(worker);
+            Ok(())
+        })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Worker>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn worker(&self) -> Result<Worker> {
+        let Campaign { model, weights, .. } = self.campaign;
+        let tail = Tail::new(self.campaign)?;
+        // What the tail comes from is asked for, too.
+        let outputs: Vec<NodeId> =
+            tail.iter().map(|tail| tail.input).chain([model.logits]).collect();
+        let kind =
+            if self.campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
+        let mut execution = Execution::new(&model.tape, weights.device(), kind, 1, &outputs)?;
+        execution.packed = Some(self.packed.clone());
+        execution.parallel = false;
+        execution.keep_patches = true;
+        let pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
+        Ok(Worker { execution, tail, values: Vec::new(), undo: Undo::default(), pixels })
+    }
+
+    fn run_task(&self, worker: &mut Worker, task: &Task, listener: &Listener<'_>) -> Result<()> {
+        let campaign = self.campaign;
+        let Campaign { model, weights, images, goldens, .. } = campaign;
+        let golden = &goldens[task.image];
+        images.load(golden.image, &mut worker.pixels)?;
+        worker.execution.begin(1)?;
+        worker.execution.write(model.image, &worker.pixels)?;
+        worker.execution.forward(weights)?;
+        let logits = worker.execution.image_values(model.logits, 0);
+        campaign.check_golden(task.image, logits)?;
+
+        let mut waiting: Vec<Vec<(Shot, Answer)>> = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
+        for job in &task.jobs {
+            if listener.is_stopped() {
+                break;
+            }
+            let mut shots = Vec::new();
+            for shot in self.shots(worker, *job)? {
+                let answer = self.run_shot(worker, golden, &shot)?;
+                shots.push((shot, answer));
+            }
+            waiting.push(shots);
+            let next = campaign.plan().detectors.len();
+            if waiting.len() == WAITING || worker.tail.as_ref().is_some_and(|t| !t.has_room(next)) {
+                let count = waiting.len();
+                self.answer(worker, golden, &mut waiting, &mut records)?;
+                listener.hear(count, &mut records, false)?;
+            }
+        }
+        let count = waiting.len();
+        self.answer(worker, golden, &mut waiting, &mut records)?;
+        listener.hear(count, &mut records, true)
+    }
+
+    /// The shots of a job into the image that the worker has run clean.
+    fn shots(&self, worker: &mut Worker, job: Job) -> Result<Vec<Shot>> {
+        let campaign = self.campaign;
+        let layer = &campaign.layers()[job.layer];
+        let fault = campaign.fault(job)?;
+        let hit = campaign.hit_node(layer, fault.site).filter(|_| layer.parameter.is_none());
+        let Worker { execution, values, .. } = worker;
+        if let Some(node) = hit {
+            let map = campaign.model.tape.node(node).spec.map;
+            let place = |entry: &FaultEntry| {
+                let element = entry.element as usize;
+                let (channel, pixel) = (element / map.pixels(), element % map.pixels());
+                Region::element(0, pixel / map.width, pixel % map.width, channel)
+            };
+            let hull = fault.entries.iter().map(place).fold(Region::EMPTY, Region::hull);
+            execution.golden_box(campaign.weights, node, hull, values)?;
+        }
+        let detectors = &campaign.plan().detectors;
+        Ok(Shot::of(job, &fault, campaign.max(job.layer), detectors, |entry| {
+            campaign.golden_bits(layer, hit, entry, Some(values))
+        }))
+    }
+
+    /// Runs a shot as far as it goes alone: to the network's tail, or to the end of what it reaches.
+    fn run_shot(&self, worker: &mut Worker, golden: &Golden, shot: &Shot) -> Result<Answer> {
+        let campaign = self.campaign;
+        let Worker { execution, tail, undo, .. } = worker;
+        if shot.entries.is_empty() {
+            return Ok(Answer::Known(Effect::unchanged(golden)));
+        }
+        let layer = &campaign.layers()[shot.job.layer];
+        if let Some(tail) = tail.as_mut().filter(|tail| tail.takes(campaign, shot)) {
+            let input = execution.image_values(tail.input, 0);
+            return Ok(Answer::InTail(tail.add(input, layer.node, &shot.entries)));
+        }
+        let logits = campaign.model.logits;
+        let before = tail.as_mut().filter(|tail| layer.node <= tail.input);
+        let end = before.as_ref().map_or(logits, |tail| tail.input);
+        campaign.arm(execution, layer, &[(0, shot)])?;
+        let replay = execution.replay_image(campaign.weights, layer.node, 0, &[end], undo)?;
+        let values = execution.image_values(end, 0);
+        let answer = match before {
+            _ if !replay.reached_output => Answer::Known(Effect::unchanged(golden)),
+            Some(tail) => Answer::InTail(tail.add(values, layer.node, &[])),
+            None => Answer::Known(campaign.effect(golden, values)),
+        };
+        execution.restore(undo);
+        execution.disarm();
+        Ok(answer)
+    }
+
+    /// Takes what waits through the tail and makes the records.
+    fn answer(
+        &self,
+        worker: &mut Worker,
+        golden: &Golden,
+        waiting: &mut Vec<Vec<(Shot, Answer)>>,
+        records: &mut Vec<Record>,
+    ) -> Result<()> {
+        let logits = match &mut worker.tail {
+            Some(tail) => tail.run(self.campaign)?,
+            None => Vec::new(),
+        };
+        let detectors = &self.campaign.plan().detectors;
+        for (shot, answer) in waiting.drain(..).flatten() {
+            let effect = match answer {
+                Answer::Known(effect) => effect,
+                Answer::InTail(number) => {
+                    let classes = golden.logits.len();
+                    self.campaign.effect(golden, &logits[number * classes..(number + 1) * classes])
+                }
+            };
+            shot.records(detectors, golden.image, golden.score, effect, records);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! Every logit × bit × image, before the scale and after it.
+
+use super::answer::Answer;
+use super::histogram::{BITS, Histogram};
+use super::tail::Clean;
+use super::verify::{Drawn, Expected};
+use super::{Exchange, Exhaustive, answers, flipped};
+use crate::Result;
+use crate::campaign::layers::Layer;
+
+/// Counts of both places; one where there is no scale.
+pub(super) struct Logits {
+    pub histograms: Vec<Histogram>,
+}
+
+impl Logits {
+    pub fn new(census: &Exhaustive<'_>) -> Logits {
+        let of =
+            |layer: &Layer| Histogram::new(&layer.name, census.model.classes, &census.detectors);
+        let tail = &census.tail;
+        Logits { histograms: std::iter::once(&tail.last).chain(&tail.after).map(of).collect() }
+    }
+
+    pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+        let answers = answers(clean);
+        for (place, histogram) in self.histograms.iter_mut().enumerate() {
+            histogram.add(|class, tally| {
+                for (clean, answer) in clean.iter().zip(&answers) {
+                    let exchange = Exchange { answer, class, detectors: census.detectors.len() };
+                    for bit in 0..BITS {
+                        let after = flipped(value(clean, place, class), bit);
+                        exchange.count(tally, bit, |detector| {
+                            logit(census, place, seen(census, place, detector, after))
+                        });
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The golden number at a place.
+#[inline]
+fn value(clean: &Clean<'_>, place: usize, class: usize) -> f32 {
+    if place == 0 { clean.last[class] } else { clean.golden.logits[class] }
+}
+
+/// What a detector lets through.
+#[inline]
+fn seen(census: &Exhaustive<'_>, place: usize, detector: usize, after: f32) -> f32 {
+    census.detectors[detector].see(after, census.max[place])
+}
+
+/// The logit that a number at a place becomes.
+#[inline]
+fn logit(census: &Exhaustive<'_>, place: usize, value: f32) -> f32 {
+    if place == 0 { census.tail.logit(value) } else { value }
+}
+
+/// One fault.
+pub(super) fn expect(census: &Exhaustive<'_>, clean: &Clean<'_>, fault: &Drawn) -> Expected {
+    let Drawn { place, unit, bit, detector, .. } = *fault;
+    let before = value(clean, place, unit);
+    let seen = seen(census, place, detector, flipped(before, bit));
+    let faulty = Answer::new(clean.golden).with(unit, logit(census, place, seen));
+    Expected { before, seen, faulty }
+}

@@ -1,0 +1,96 @@
+//! What logits say: the order of classes, loss and probabilities, and the hash by which answers are told apart.
+//!
+//! The greatest logit stands first, a NaN before everything, as in PyTorch's `topk`; the lower index wins ties.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::fault::canonical;
+pub use crate::ops::cross_entropy::{loss, probabilities};
+
+/// Whether class `i` with logit `a` stands before class `j` with logit `b`.
+pub fn before(a: f32, i: usize, b: f32, j: usize) -> bool {
+    match (a.is_nan(), b.is_nan()) {
+        (true, false) => true,
+        (false, true) => false,
+        (true, true) => i < j,
+        _ => a > b || (a == b && i < j),
+    }
+}
+
+/// The class that stands first.
+pub fn argmax(logits: &[f32]) -> usize {
+    (1..logits.len()).fold(0, |best, k| {
+        let wins = before(logits[k], k, logits[best], best);
+        if wins { k } else { best }
+    })
+}
+
+/// How many classes stand before `class`: 0 is top-1, below 5 is in the top-5.
+pub fn rank(logits: &[f32], class: usize) -> usize {
+    (0..logits.len()).filter(|k| before(logits[*k], *k, logits[class], class)).count()
+}
+
+/// What logits say of an image, computed in f64. Numbers are NaN where a logit isn't finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// The class of the greatest logit; the lowest index wins ties.
+    pub top1: usize,
+    /// Cross entropy against the label, in nats.
+    pub loss: f64,
+    /// Probability of the label.
+    pub p_label: f64,
+    /// 100·(p₁ − p₂), the two greatest probabilities, in percentage points.
+    pub top2diff: f64,
+}
+
+impl Score {
+    /// Judges the logits of an image of class `label`.
+    pub fn of(logits: &[f32], label: u32) -> Score {
+        let top1 = argmax(logits);
+        if logits.iter().any(|z| !z.is_finite()) {
+            return Score { top1, loss: f64::NAN, p_label: f64::NAN, top2diff: f64::NAN };
+        }
+        let p = probabilities(logits);
+        let second = p.iter().enumerate().filter(|(k, _)| *k != top1).map(|(_, p)| *p);
+        Score {
+            top1,
+            loss: loss(logits, label as usize),
+            p_label: p[label as usize],
+            top2diff: 100.0 * (p[top1] - second.fold(0.0, f64::max)),
+        }
+    }
+}
+
+/// The first eight bytes, little-endian, of the SHA-256 of the logits' bits, little-endian, with
+/// every NaN as 0x7fc00000.
+pub fn hash(logits: &[f32]) -> u64 {
+    let mut hasher = Sha256::new();
+    for z in logits {
+        hasher.update(canonical(z.to_bits()).to_le_bytes());
+    }
+    let digest = hasher.finalize();
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_lower_index_and_nan_is_greatest() {
+        assert_eq!(argmax(&[1.0, 3.0, 3.0]), 1);
+        assert_eq!(argmax(&[1.0, f32::INFINITY, f32::NAN, -f32::NAN]), 2);
+        let logits = [2.0, 5.0, 2.0, f32::NAN];
+        assert_eq!([0, 1, 2, 3].map(|class| rank(&logits, class)), [2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn payloads_of_nan_don_t_count() {
+        let other = f32::from_bits(0xffc0_0001);
+        assert_eq!(hash(&[1.0, f32::NAN]), hash(&[1.0, other]));
+        assert_ne!(hash(&[0.0]), hash(&[-0.0]));
+    }
+}

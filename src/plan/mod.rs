@@ -1,0 +1,253 @@
+//! What a campaign is asked to do.
+
+mod goldeneye;
+mod shard;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+pub use shard::Shard;
+
+use crate::detector::Detector;
+use crate::fault::{Site, SiteClass};
+use crate::statistics::StoppingRule;
+use crate::{Error, Result};
+
+/// The most bits of a value that one fault flips.
+pub const MAX_BITS: usize = 4;
+
+/// What to inject. Two stores with equal plans hold parts of one campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub seed: u64,
+    /// Numbers of the injections of each layer: `0..n` for a whole campaign, `n..n + 1` to look at one
+    /// alone. A list of faults has its own numbers, those of its rows. With a rule in `until` the most there
+    /// may be.
+    pub injections: Range<u64>,
+    /// When a layer has enough of them; `None` runs them all.
+    #[serde(default)]
+    pub until: Option<StoppingRule>,
+    /// Where in every layer faults are drawn; [`Site::Weight`] draws entries of parameters and buffers,
+    /// and each of those is a layer of the campaign.
+    pub site: Site,
+    /// How many values of one inference are hit.
+    pub flips: Flips,
+    /// Distinct bits of a hit value, up to [`MAX_BITS`]; 0 is a rehearsal without faults.
+    pub bits: usize,
+    pub stratify: Stratify,
+    /// SHA-256 of the list that faults are taken from instead of being drawn.
+    pub list: Option<String>,
+    /// Each injection is judged under each of these.
+    pub detectors: Vec<Detector>,
+    /// Which layers, see [`crate::campaign::choose`]; all of them if `None`.
+    pub layers: Option<Vec<String>>,
+    pub labels: Labels,
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// Whose rules hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// This project's: every convolution and linear layer by what it computes, outcomes as
+    /// [`crate::results::Outcome`] has them.
+    #[default]
+    Strict,
+    /// GoldenEye's, see [`crate::campaign::goldeneye`].
+    Goldeneye,
+}
+
+impl Protocol {
+    /// The word on the command line and in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Strict => "strict",
+            Protocol::Goldeneye => "goldeneye",
+        }
+    }
+
+    /// The protocol called `name`.
+    pub fn parse(name: &str) -> Result<Protocol> {
+        let known = [Protocol::Strict, Protocol::Goldeneye];
+        known.into_iter().find(|protocol| protocol.name() == name).ok_or_else(|| {
+            Error::usage(format!("unknown protocol '{name}'; known: strict, goldeneye"))
+        })
+    }
+}
+
+/// How many values of one inference are hit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flips {
+    /// So many, all of them different.
+    Count(u32),
+    /// Every bit of the layer on its own, with this probability: a bit error rate.
+    Rate(f64),
+}
+
+/// How bits are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stratify {
+    /// Uniformly.
+    No,
+    /// Injection n of a layer takes bit n modulo the number of bits, so that each has its share.
+    Bit,
+}
+
+/// What an answer is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Labels {
+    /// The data's labels.
+    Data,
+    /// The fault-free top-1, for images without labels.
+    Golden,
+}
+
+impl Plan {
+    /// `injections` single-bit faults of outputs a layer, under both detectors.
+    pub fn new(seed: u64, injections: u64) -> Plan {
+        Plan {
+            seed,
+            injections: 0..injections,
+            until: None,
+            site: Site::Output,
+            flips: Flips::Count(1),
+            bits: 1,
+            stratify: Stratify::No,
+            list: None,
+            detectors: vec![Detector::None, Detector::Range],
+            layers: None,
+            labels: Labels::Data,
+            protocol: Protocol::Strict,
+        }
+    }
+
+    /// Refuses what can't be run.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |detail: String| Err(Error::usage(detail));
+        if self.bits > MAX_BITS {
+            return refuse(format!("a fault flips up to {MAX_BITS} bits, not {}", self.bits));
+        }
+        // Stores keep numbers as signed ones.
+        if self.injections.end > i64::MAX as u64 {
+            return refuse(format!("injections have numbers below {}", i64::MAX));
+        }
+        if self.injections.is_empty() {
+            return refuse("a campaign needs at least one injection a layer".into());
+        }
+        let mut sorted = self.detectors.clone();
+        sorted.sort();
+        sorted.dedup();
+        if sorted.is_empty() || sorted.len() != self.detectors.len() {
+            return refuse("a campaign needs one detector at least, none of them twice".into());
+        }
+        match self.flips {
+            Flips::Count(0) => return refuse("a fault hits at least one value".into()),
+            Flips::Rate(p) if !(p > 0.0 && p < 1.0) => {
+                return refuse(format!("a bit error rate lies between 0 and 1, not at {p}"));
+            }
+            Flips::Rate(_) if self.bits != 1 => {
+                return refuse(
+                    "a bit error rate draws bits one by one: it takes no number of bits".into(),
+                );
+            }
+            _ => {}
+        }
+        let is_single = self.flips == Flips::Count(1);
+        if self.stratify == Stratify::Bit && !(is_single && self.bits == 1) {
+            return refuse("bits are strata of faults that flip one bit of one value".into());
+        }
+        if self.site == Site::StoreAstray {
+            return refuse(
+                "a campaign doesn't draw stores that go astray: most leave the output, which is detected \
+                 without running anything; `predict --fault` runs one"
+                    .into(),
+            );
+        }
+        if self.protocol == Protocol::Goldeneye {
+            goldeneye::check(self)?;
+        }
+        if let Some(rule) = &self.until {
+            self.check_rule(rule)?;
+        }
+        let ranged = self.detectors.contains(&Detector::Range);
+        if ranged && self.list.is_none() && !self.has_range() {
+            return refuse(format!(
+                "the range detector looks at outputs and parameters, not at the site {}: say --detector none",
+                self.site.name()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a rule whose intervals wouldn't hold, or that can't stop anything.
+    fn check_rule(&self, rule: &StoppingRule) -> Result<()> {
+        let refuse = |detail: String| Err(Error::usage(detail));
+        rule.check()?;
+        if self.list.is_some() || self.stratify != Stratify::No {
+            let what = if self.list.is_some() { "a list's faults" } else { "strata" };
+            return refuse(format!(
+                "a half-width to stop at is of faults drawn uniformly, not of {what}"
+            ));
+        }
+        if self.protocol == Protocol::Goldeneye {
+            return refuse(
+                "the goldeneye protocol has a number of injections, no rule that stops".into(),
+            );
+        }
+        let Range { start, end } = self.injections;
+        if start != 0 || rule.looks_within(end).next().is_none() {
+            return refuse(format!(
+                "a half-width of {} takes {} injections a layer at least, as without any event; there are \
+                 injections {start} to {end}",
+                rule.half_width,
+                rule.look_at(0)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether there is a range for what the site hits.
+    pub fn has_range(&self) -> bool {
+        matches!(self.site, Site::Output | Site::Weight)
+    }
+
+    /// Whether the site is inside kernels, which the CPU's native code doesn't have.
+    pub fn needs_kernels(&self) -> bool {
+        self.site.class() == SiteClass::Inner
+    }
+
+    /// Injections a layer.
+    pub fn injections_per_layer(&self) -> u64 {
+        self.injections.end - self.injections.start
+    }
+
+    /// How much injection `n` of a layer counts, on average 1: strata of bits that the number of injections
+    /// doesn't fill evenly are evened out.
+    pub fn weight(&self, n: u64) -> f64 {
+        let total = self.injections_per_layer();
+        if self.stratify == Stratify::No || total < 32 {
+            return 1.0;
+        }
+        let of_bit = (total + 31 - (n - self.injections.start) % 32) / 32;
+        total as f64 / (32 * of_bit) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_even_out_strata() {
+        let plan = Plan { stratify: Stratify::Bit, ..Plan::new(1, 100) };
+        let mut by_bit = [0.0; 32];
+        (0..100).for_each(|n| by_bit[n as usize % 32] += plan.weight(n));
+        assert!(by_bit.iter().all(|weight| (weight - 100.0 / 32.0).abs() < 1e-12), "{by_bit:?}");
+        assert_eq!(Plan::new(1, 100).weight(7), 1.0);
+    }
+}

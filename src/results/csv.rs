@@ -1,0 +1,53 @@
+//! Records as CSV: bits in hex, floats in the shortest form that reads back exactly, nothing in a cell
+//! that has nothing to say.
+
+use std::io::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::rows::{self, COLUMNS, Cell};
+use super::run::Run;
+use crate::hex;
+
+/// Writes the records of `run` with a heading.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(run: &Run, out: &mut dyn Write) -> std::io::Result<()> {
+    write_columns(run, out, |_| true)
+}
+
+/// Writes those columns of which `is_wanted` says so.
+pub(super) fn write_columns(
+    run: &Run,
+    out: &mut dyn Write,
+    is_wanted: impl Fn(&str) -> bool,
+) -> std::io::Result<()> {
+    let wanted = COLUMNS.map(|(name, _)| is_wanted(name));
+    let mut writer = csv::Writer::from_writer(out);
+    let names = COLUMNS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
+    writer.write_record(names.map(|((name, _), _)| *name))?;
+    for cells in run.rows() {
+        let cells = cells.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
+        writer.write_record(cells.map(|(cell, _)| match cell {
+            Cell::Text(text) => text,
+            Cell::Int(value) => value.to_string(),
+            Cell::Float(value) => format!("{value:?}"),
+            Cell::Bool(value) => value.to_string(),
+            Cell::None => String::new(),
+        }))?;
+    }
+    writer.flush()
+}
+
+impl Run {
+    /// SHA-256 of what [`write`] writes, less the names of the kernels and the pair keys, which follow from
+    /// layers: equal for equal results, whatever way they came about, on whatever device.
+    pub fn results_sha256(&self) -> String {
+        let mut hasher = Sha256::new();
+        // A hash takes whatever is written.
+        let _ =
+            write_columns(self, &mut hasher, |name| !matches!(name, rows::KERNEL | rows::PAIR_KEY));
+        hex(&hasher.finalize())
+    }
+}

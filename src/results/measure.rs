@@ -1,0 +1,64 @@
+//! What is observed in a record: the number of which rates and means are made.
+
+use super::outcome::Outcome;
+use super::record::Record;
+use crate::statistics::{Target, Unit};
+
+/// What is observed in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// ΔLoss; only means something under [`Detector::Range`]. NaN answers are left out, and their
+    /// number is told ([`Rates::nonfinite`]).
+    DeltaLoss,
+    /// |Δp_label|, between 0 and 1.
+    DeltaP,
+    /// 1 for the outcome, 0 else: its mean is a rate.
+    Is(Outcome),
+    /// 1 where the golden top-1 left the top-5.
+    Sdc5,
+    /// 1 for SDC or nonfinite.
+    SdcOrNonfinite,
+}
+
+impl Measure {
+    /// Whether its mean is a rate.
+    pub fn is_rate(self) -> bool {
+        !matches!(self, Measure::DeltaLoss | Measure::DeltaP)
+    }
+
+    /// The value of a record.
+    pub fn of(self, record: &Record) -> f64 {
+        let flag = |yes: bool| f64::from(u8::from(yes));
+        match self {
+            Measure::DeltaLoss => record.delta_loss(),
+            Measure::DeltaP => record.delta_p(),
+            Measure::Is(outcome) => flag(record.effect.outcome == outcome),
+            Measure::Sdc5 => flag(record.effect.sdc5),
+            Measure::SdcOrNonfinite => {
+                flag(matches!(record.effect.outcome, Outcome::Sdc | Outcome::Nonfinite))
+            }
+        }
+    }
+}
+
+impl From<Target> for Measure {
+    /// What a stopping rule watches.
+    fn from(target: Target) -> Measure {
+        match target {
+            Target::Sdc => Measure::Is(Outcome::Sdc),
+            Target::Sdc5 => Measure::Sdc5,
+            Target::Nonfinite => Measure::Is(Outcome::Nonfinite),
+            Target::SdcOrNonfinite => Measure::SdcOrNonfinite,
+            Target::Masked => Measure::Is(Outcome::Masked),
+            Target::DeltaP => Measure::DeltaP,
+        }
+    }
+}
+
+/// Which unit of its layer a record belongs to.
+pub fn unit_of(unit: Unit, record: &Record) -> u64 {
+    match unit {
+        Unit::Images => record.image as u64,
+        Unit::Injections => record.n,
+    }
+}

@@ -1,0 +1,27 @@
+//! What a campaign found: records, what was run on what, and the files that keep both.
+
+mod csv;
+mod golden;
+mod layer;
+pub(crate) mod manifest;
+mod measure;
+mod outcome;
+mod parquet;
+mod record;
+mod rows;
+mod run;
+pub(crate) mod store;
+mod work;
+
+pub use csv::write as write_csv;
+pub use golden::{Golden, mean_top2diff};
+pub use layer::{LayerRow, Part};
+pub use manifest::{GoldenRow, Manifest, Provenance};
+pub use measure::{Measure, unit_of};
+pub use outcome::{Effect, Outcome};
+pub use parquet::write as write_parquet;
+pub use record::{Place, Record, Values};
+pub(crate) use rows::COLUMNS;
+pub use run::Run;
+pub use store::{Store, merge};
+pub use work::{Sink, Watched, Work};

@@ -1,0 +1,124 @@
+//! What a fault did to an answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::golden::Golden;
+use crate::logits::{self, Score, rank};
+
+/// The outcomes exclude each other and are asked in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// A NaN or an infinity among the logits. Only where an output check is assumed is this a
+    /// detected error.
+    Nonfinite,
+    /// The same bits.
+    Masked,
+    /// Silent data corruption: another top-1.
+    Sdc,
+    /// Other numbers, the same top-1.
+    Benign,
+}
+
+impl Outcome {
+    /// Every outcome, in the order in which they are asked.
+    pub const ALL: [Outcome; 4] =
+        [Outcome::Nonfinite, Outcome::Masked, Outcome::Sdc, Outcome::Benign];
+
+    /// The word in tables and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Nonfinite => "nonfinite",
+            Outcome::Masked => "masked",
+            Outcome::Sdc => "sdc",
+            Outcome::Benign => "benign",
+        }
+    }
+
+    /// The outcome called `name`.
+    pub fn parse(name: &str) -> Option<Outcome> {
+        Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// A faulty answer, against the golden one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    pub outcome: Outcome,
+    /// Whether the golden top-1 isn't among the faulty top-5.
+    pub sdc5: bool,
+    pub score: Score,
+    /// [`logits::hash`] of the faulty logits.
+    pub hash: u64,
+}
+
+impl Effect {
+    /// Judges the `faulty` logits of an image.
+    pub fn of(golden: &Golden, faulty: &[f32]) -> Effect {
+        let score = Score::of(faulty, golden.label);
+        let same = golden.logits.iter().map(|z| z.to_bits()).eq(faulty.iter().map(|z| z.to_bits()));
+        let outcome = if faulty.iter().any(|z| !z.is_finite()) {
+            Outcome::Nonfinite
+        } else if same {
+            Outcome::Masked
+        } else if score.top1 != golden.score.top1 {
+            Outcome::Sdc
+        } else {
+            Outcome::Benign
+        };
+        let sdc5 = rank(faulty, golden.score.top1) >= 5;
+        Effect { outcome, sdc5, score, hash: logits::hash(faulty) }
+    }
+
+    /// What [`Effect::of`] gives for the golden logits themselves, without looking at them again.
+    pub fn unchanged(golden: &Golden) -> Effect {
+        Effect {
+            outcome: if golden.is_finite { Outcome::Masked } else { Outcome::Nonfinite },
+            sdc5: false,
+            score: golden.score,
+            hash: golden.hash,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(faulty: &[f32]) -> Effect {
+        Effect::of(&Golden::new(0, 1, vec![0.5, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0]), faulty)
+    }
+
+    #[test]
+    fn outcomes_are_asked_in_order() {
+        let golden = [0.5, 3.0, 2.0, 1.0, 0.0, -1.0, -2.0];
+        let with = |class: usize, value: f32| {
+            let mut logits = golden;
+            logits[class] = value;
+            effect(&logits)
+        };
+        assert_eq!(effect(&golden).outcome, Outcome::Masked);
+        assert_eq!(with(0, f32::NAN).outcome, Outcome::Nonfinite);
+        assert_eq!(with(0, f32::NEG_INFINITY).outcome, Outcome::Nonfinite);
+        assert_eq!(with(0, 4.0).outcome, Outcome::Sdc);
+        assert_eq!(with(0, 0.6).outcome, Outcome::Benign);
+        // A tie goes to the lowest index: class 0 takes it from 1, class 2 doesn't.
+        assert_eq!(with(0, 3.0).outcome, Outcome::Sdc);
+        assert_eq!(with(2, 3.0).outcome, Outcome::Benign);
+        // −0.0 for 0.0 is another bit pattern and the same answer.
+        assert_eq!(with(4, -0.0).outcome, Outcome::Benign);
+        assert!(!with(1, -0.5).sdc5);
+        assert!(with(1, -1.5).sdc5);
+        assert_eq!(with(1, -1.5).outcome, Outcome::Sdc);
+    }
+
+    #[test]
+    fn unchanged_is_what_judging_says() {
+        for logits in [vec![1.0, 2.0, 0.0], vec![f32::NAN, 1.0, 2.0]] {
+            let golden = Golden::new(3, 2, logits.clone());
+            let (a, b) = (Effect::unchanged(&golden), Effect::of(&golden, &logits));
+            assert_eq!((a.outcome, a.sdc5, a.hash), (b.outcome, b.sdc5, b.hash));
+            assert_eq!(a.score.top1, b.score.top1);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! One row of what a campaign found.
+
+use super::outcome::Effect;
+use crate::detector::Detector;
+use crate::fault::Site;
+use crate::logits::Score;
+
+/// One injection, under one detector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Record {
+    /// Index into the campaign's layers.
+    pub layer: usize,
+    /// Number of the injection within the layer.
+    pub n: u64,
+    pub detector: Detector,
+    pub site: Site,
+    /// Index of the image among the evaluation images.
+    pub image: usize,
+    /// Values that were hit.
+    pub flips: u32,
+    /// Where, if it was one value.
+    pub place: Option<Place>,
+    pub golden: Score,
+    pub effect: Effect,
+}
+
+/// The one value that was hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index in PyTorch's order: within the image's output, input, or the parameter; see
+    /// [`crate::fault::FaultEntry::element`].
+    pub element: u64,
+    /// The k or κ of the site; 0 where it has none.
+    pub k: u32,
+    /// Bits that were to change; 0 where the fault sets the value.
+    pub mask: u32,
+    /// `None` where the value is inside a kernel, which doesn't tell it.
+    pub values: Option<Values>,
+}
+
+/// Bits of an f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Values {
+    /// The golden value; a NaN as the masks find it ([`crate::fault::canonical`]).
+    pub before: u32,
+    /// What the fault made of it.
+    pub after: u32,
+    /// What readers saw: `after`, or what the detector made of it.
+    pub seen: u32,
+}
+
+impl Record {
+    /// ΔLoss = |L_golden − L_faulty|; NaN where an answer isn't finite.
+    pub fn delta_loss(&self) -> f64 {
+        (self.golden.loss - self.effect.score.loss).abs()
+    }
+
+    /// |Δp_label|; NaN where an answer isn't finite.
+    pub fn delta_p(&self) -> f64 {
+        (self.golden.p_label - self.effect.score.p_label).abs()
+    }
+
+    /// Bits that were to change, where one value was hit.
+    pub fn mask(&self) -> Option<u32> {
+        self.place.map(|place| place.mask)
+    }
+
+    /// The bits of the value that was hit, where it was one and is known.
+    pub fn values(&self) -> Option<Values> {
+        self.place.and_then(|place| place.values)
+    }
+}

@@ -1,0 +1,300 @@
+//! A campaign's store: one SQLite file.
+//!
+//! Records are written in batches inside transactions, so that whatever ends a run (a full disk, kill -9)
+//! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
+//! come leaves no trace: rows lie in the order of layer, number and detector.
+
+pub(crate) mod file;
+mod merge;
+mod read;
+pub(crate) mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+
+pub use merge::merge;
+
+use self::file::{failed, failure};
+use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
+use super::manifest::Manifest;
+use super::record::Record;
+use super::run::Run;
+use super::work::{Sink, Watched, Work};
+use crate::plan::Shard;
+use crate::{Error, Result};
+
+/// How long written records may wait for their transaction to end.
+const COMMIT: Duration = Duration::from_millis(200);
+
+/// A store that is being written to.
+pub struct Store {
+    path: PathBuf,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    connection: Connection,
+    /// When the transaction that is open began.
+    open: Option<Instant>,
+    /// What the first write that failed said. Nothing is written after it: half of a batch may hold half of
+    /// an injection.
+    broken: Option<String>,
+}
+
+impl Run {
+    /// Writes the run as a new store.
+    ///
+    /// # Errors
+    /// Those of [`Store::create`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let store = Store::create(path, &self.manifest, Shard::WHOLE)?;
+        store.take(&self.records)?;
+        store.finish(true)
+    }
+
+    /// Reads a whole campaign.
+    ///
+    /// # Errors
+    /// A file that isn't a store, or is damaged; one that lacks shards or was stopped.
+    pub fn open(path: &Path) -> Result<Run> {
+        let connection = file::open(path)?;
+        check_complete(path, &connection)?;
+        let manifest = read_manifest(path, &connection)?;
+        let records = read_records(path, &connection, &manifest)?;
+        Ok(Run { manifest, records })
+    }
+}
+
+impl Store {
+    /// A new store for a part of a campaign.
+    ///
+    /// # Errors
+    /// A file that is there already; what the disk says.
+    pub fn create(path: &Path, manifest: &Manifest, shard: Shard) -> Result<Store> {
+        Store::fill(path, file::create(path)?, manifest, shard)
+    }
+
+    /// Writes all but the records to a file that has nothing in it.
+    fn fill(
+        path: &Path,
+        connection: Connection,
+        manifest: &Manifest,
+        shard: Shard,
+    ) -> Result<Store> {
+        let fill = || -> rusqlite::Result<()> {
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", schema::FORMAT)?;
+            connection.execute_batch(schema::TABLES)?;
+            write_manifest(&connection, manifest)?;
+            connection.execute(
+                "INSERT INTO shards VALUES (?1, ?2, 0)",
+                params![shard.index as i64, shard.of as i64],
+            )?;
+            connection.execute_batch("COMMIT")
+        };
+        fill().map_err(|error| failed(path, error))?;
+        Ok(Store::of(path, connection))
+    }
+
+    fn of(path: &Path, connection: Connection) -> Store {
+        let writer = Writer { connection, open: None, broken: None };
+        Store { path: path.into(), writer: Mutex::new(writer) }
+    }
+
+    /// Opens a store to go on with the part `shard` of the campaign of `manifest`; says what of it is done.
+    ///
+    /// # Errors
+    /// A file that isn't a store; one of another campaign or shard, or that another process writes to.
+    pub fn resume(path: &Path, manifest: &Manifest, shard: Shard) -> Result<(Store, Work)> {
+        let connection = file::lock(path)?;
+        if file::is_new(path, &connection)? {
+            let store = Store::fill(path, connection, manifest, shard)?;
+            return Ok((store, Work { shard, ..Work::whole() }));
+        }
+        file::check(path, &connection)?;
+        let shards = read_shards(path, &connection)?;
+        let there = read_manifest(path, &connection)?;
+        if let Some(difference) = there.difference(manifest) {
+            return Err(Error::usage(format!(
+                "{} holds another campaign than this one: {difference}",
+                path.display()
+            )));
+        }
+        if !matches!(shards[..], [(only, _)] if only == shard) {
+            let held: Vec<String> = shards.iter().map(|(shard, _)| shard.to_string()).collect();
+            return Err(Error::usage(format!(
+                "{} holds shard {}, not {shard}",
+                path.display(),
+                held.join(", ")
+            )));
+        }
+        let done = read_done(&connection).map_err(|error| failed(path, error))?;
+        let watched = match &manifest.plan.until {
+            Some(_) => Watched::of(&manifest.plan, &read_records(path, &connection, manifest)?),
+            None => Watched::default(),
+        };
+        Ok((Store::of(path, connection), Work { shard, done, watched }))
+    }
+
+    /// Ends the transaction that is open, and notes whether the shard is whole.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn finish(self, complete: bool) -> Result<()> {
+        self.write(|writer| {
+            writer.connection.execute("UPDATE shards SET complete = ?1", [complete])?;
+            writer.commit()
+        })
+    }
+
+    /// Every record that was written, sorted.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn records(&self, manifest: &Manifest) -> Result<Vec<Record>> {
+        self.write(Writer::commit)?;
+        read_records(&self.path, &self.writer().connection, manifest)
+    }
+
+    /// Writes inside a transaction. After a write that failed every other one says the same.
+    fn write(&self, write: impl FnOnce(&mut Writer) -> rusqlite::Result<()>) -> Result<()> {
+        let mut writer = self.writer();
+        if let Some(detail) = &writer.broken {
+            return Err(Error::file(&self.path, detail.clone()));
+        }
+        let written = match writer.begin() {
+            Ok(()) => write(&mut writer),
+            Err(error) => Err(error),
+        };
+        written.map_err(|error| {
+            writer.open = None;
+            // SQLite may have done so by itself; if not even this is possible, closing the file does it.
+            let _ = writer.connection.execute_batch("ROLLBACK");
+            let detail = failure(&error);
+            writer.broken = Some(detail.clone());
+            Error::file(&self.path, detail)
+        })
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Store {
+    fn take(&self, records: &[Record]) -> Result<()> {
+        self.write(|writer| {
+            insert(&writer.connection, records)?;
+            match writer.open {
+                Some(began) if began.elapsed() > COMMIT => writer.commit(),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What can't be written now is run again by a later run.
+        let _ = self.writer().commit();
+    }
+}
+
+impl Writer {
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        if self.open.is_none() {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.open = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> rusqlite::Result<()> {
+        if self.open.take().is_some() {
+            self.connection.execute_batch("COMMIT")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Result<()> {
+    let value = serde_json::to_value(manifest).map_err(to_sql)?;
+    for (key, value) in value.as_object().into_iter().flatten() {
+        let insert = "INSERT INTO manifest VALUES (?1, ?2)";
+        connection.execute(insert, params![key, value.to_string()])?;
+    }
+    let mut insert = connection
+        .prepare("INSERT INTO layers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+    for (index, layer) in manifest.layers.iter().enumerate() {
+        let part = serde_json::to_value(layer.part).map_err(to_sql)?;
+        insert.execute(params![
+            index as i64,
+            layer.name,
+            layer.pair_key,
+            layer.kind,
+            part.as_str(),
+            serde_json::to_string(&layer.shape).map_err(to_sql)?,
+            serde_json::to_string(&layer.input_shape).map_err(to_sql)?,
+            layer.macs as i64,
+            layer.range,
+            layer.variant,
+        ])?;
+    }
+    let mut insert =
+        connection.prepare("INSERT INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?;
+    for (place, row) in manifest.images.iter().enumerate() {
+        insert.execute(params![
+            place as i64,
+            row.image as i64,
+            row.path,
+            row.label,
+            row.hash as i64,
+            row.top1 as i64,
+            row.loss,
+            row.p_label,
+            row.top2diff,
+        ])?;
+    }
+    Ok(())
+}
+
+pub(crate) fn to_sql(error: serde_json::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+fn insert(connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare(
+        "INSERT INTO injections VALUES \
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+    )?;
+    for record in records {
+        let values = record.values();
+        let score = record.effect.score;
+        insert.execute(params![
+            record.layer as i64,
+            record.n as i64,
+            record.detector as i64,
+            record.site.name(),
+            record.image as i64,
+            record.flips,
+            record.place.map(|place| place.element as i64),
+            record.place.map(|place| place.k),
+            record.mask(),
+            values.map(|values| values.before),
+            values.map(|values| values.after),
+            values.map(|values| values.seen),
+            score.top1 as i64,
+            score.loss,
+            score.p_label,
+            score.top2diff,
+            record.effect.outcome.name(),
+            record.effect.sdc5,
+            record.effect.hash as i64,
+        ])?;
+    }
+    Ok(())
+}
