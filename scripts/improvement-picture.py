@@ -80,7 +80,7 @@ def draw():
         axis.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP + 6}" y2="{bottom}" stroke="{colour}"/>')
         axis.append(text(x(tick), bottom + 16, f"{tick:g}×", 'text-anchor="middle"'))
     axis.append(text(x(1), bottom + 34, "1× is the baseline; to its right faults change the loss less"))
-    head = "How many times less a flipped bit changes the loss than in the baseline (mean ΔLoss, 95 % intervals)"
+    head = "How many times less a flipped bit changes the loss than in the baseline (95 % intervals)"
     height = bottom + 48
     return "\n".join(
         [
