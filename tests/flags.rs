@@ -229,7 +229,7 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 16] = [
     "eval",
     "predict",
     "convert",
@@ -244,6 +244,8 @@ const OTHERS: [&str; 14] = [
     "bench kernels",
     "bench overhead",
     "bench inject",
+    "completions",
+    "man",
 ];
 /// Its flags are fields of requests, or of how often they are sent: tests/text/describe.rs.
 const DESCRIBE: &str = "describe";

@@ -3,6 +3,7 @@
 mod bench;
 mod common;
 mod compare;
+mod completions;
 mod convert;
 #[cfg(feature = "http")]
 mod describe;
@@ -11,6 +12,7 @@ mod embed;
 mod eval;
 mod export;
 mod inject;
+mod man;
 mod merge;
 mod model;
 mod models;
@@ -55,6 +57,8 @@ enum Command {
     Convert(convert::Args),
     Devices(devices::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// The program's commands and flags.
@@ -82,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

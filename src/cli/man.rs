@@ -1,0 +1,24 @@
+//! `flipside man`.
+
+use std::path::PathBuf;
+
+use super::common::print;
+use crate::Error;
+
+/// Write a manual page for the program and for each of its commands
+///
+/// The pages are flipside.1, flipside-train.1 and so on: copy them to a folder man1 of the manual's
+/// path, or read one with `man ./flipside-train.1`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The folder to write the pages to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let failed = |error| Error::io(&args.out, error);
+    std::fs::create_dir_all(&args.out).map_err(failed)?;
+    clap_mangen::generate_to(super::command(), &args.out).map_err(failed)?;
+    print(&format!("{}: manual pages, flipside.1 first", args.out.display()))
+}
