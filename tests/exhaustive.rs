@@ -20,6 +20,8 @@ use flipside::results::{Effect, Golden, Outcome, Provenance, Run};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Weights};
 
+use strum::IntoEnumIterator;
+
 use crate::devices::device;
 use crate::program::MODEL;
 
@@ -121,7 +123,7 @@ struct Slow {
 
 impl Slow {
     fn count(&mut self, golden: &Score, effect: &Effect) {
-        let place = Outcome::ALL.iter().position(|outcome| *outcome == effect.outcome).unwrap();
+        let place = effect.outcome as usize;
         self.outcomes[place] += 1;
         self.sdc5 += u64::from(effect.sdc5);
         let delta_loss = (golden.loss - effect.score.loss).abs();
@@ -189,7 +191,7 @@ fn check(
         }
     }
     assert_eq!(total, 2 * bench.exhaustive(mode).faults());
-    for (outcome, count) in Outcome::ALL.into_iter().zip(seen) {
+    for (outcome, count) in Outcome::iter().zip(seen) {
         // Another bit pattern of a logit is another answer.
         let never =
             outcome == Outcome::Masked && mode == Mode::Logits && census.histograms.len() == 1;
@@ -338,7 +340,7 @@ fn exchanged_logits_agree_with_full_ones() {
 fn threads_and_batches_change_no_digit() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        for mode in Mode::ALL {
+        for mode in Mode::iter() {
             let on = |threads: usize, batch: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut exhaustive = bench.exhaustive(mode);
@@ -354,7 +356,7 @@ fn threads_and_batches_change_no_digit() {
 #[test]
 fn kernels_give_the_same_census() {
     let [cpu, kernels] = [Device::cpu(), device()].map(|device| Bench::on(GUIDED, device));
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         assert!(cpu.census(mode) == kernels.census(mode), "{mode:?}");
     }
 }
@@ -363,7 +365,7 @@ fn kernels_give_the_same_census() {
 fn seeded_faults_run_whole_agree() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        for mode in Mode::ALL {
+        for mode in Mode::iter() {
             let mut exhaustive = bench.exhaustive(mode);
             exhaustive.batch = 7;
             let found = exhaustive.verify(5, 400, &Silent).unwrap();
@@ -391,7 +393,7 @@ fn totals_add_up() {
             assert_eq!(total.faults, 7 * 32 * 3);
             let bits = (0..BITS).map(|bit| histogram.of_bits(detector, bit..bit + 1));
             assert_eq!(bits.clone().map(|bit| bit.sdc).sum::<u64>(), total.sdc);
-            let rates: f64 = Outcome::ALL.into_iter().map(|outcome| total.rate(outcome)).sum();
+            let rates: f64 = Outcome::iter().map(|outcome| total.rate(outcome)).sum();
             assert!((rates - 1.0).abs() < 1e-12);
             let finite = |bit: usize| {
                 let bit = histogram.of_bits(detector, bit..bit + 1);
@@ -441,9 +443,9 @@ fn what_makes_no_sense_is_refused() {
     refused(&other, ranges, &BOTH, "6 logits");
     other[1] = Golden::new(2, 1, vec![0.5; 7]);
     refused(&other, ranges, &BOTH, "image 2: the golden run's logits differ");
-    assert!(Mode::parse("last").unwrap_err().to_string().contains("last-layer-weights"));
-    for mode in Mode::ALL {
-        assert_eq!(Mode::parse(mode.name()).unwrap(), mode);
+    assert!("last".parse::<Mode>().unwrap_err().to_string().contains("last-layer-weights"));
+    for mode in Mode::iter() {
+        assert_eq!(mode.name().parse::<Mode>().unwrap(), mode);
     }
 }
 
@@ -462,7 +464,7 @@ fn a_census_is_kept_as_histograms() {
         let manifest = CensusManifest::new(&exhaustive, provenance(checkpoint), Labels::Data);
         exhaustive.run(&Silent).unwrap().save(path, &manifest)
     };
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         save(mode, &path, "abc").unwrap();
     }
     let refused = |result: flipside::Result<()>, says: &str| {
@@ -486,7 +488,7 @@ fn a_census_is_kept_as_histograms() {
     crate::campaign::reading::assert_explained(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
     let number = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         let census = bench.census(mode);
         let of =
             |detector: usize| format!("WHERE mode = '{}' AND detector = {detector}", mode.name());

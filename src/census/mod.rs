@@ -1,4 +1,4 @@
-//! Every fault of the last layer: no draws, the population itself.
+//! The census: every fault of the last layer is tried, instead of a sample of them.
 //!
 //! - [`Mode::Logits`]: every class × bit × image, before the scale and after it (one place in a
 //!   baseline). A fault changes one logit, and [`Answer::with`] says in constant time what comes of it.
@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use self::histogram::Tally;
 use self::tail::{Clean, Tail};
@@ -51,43 +52,33 @@ use crate::results::Golden;
 use crate::tape::Weights;
 use crate::{Error, Result};
 
-/// Images whose values are held at a time.
+/// Images whose values are in memory at a time.
 const CHUNK: usize = 1024;
 
-/// How long what is counted may wait to be kept.
+/// The longest time between two writes to the store.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// Which faults.
+/// The population: which faults are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Mode {
     #[serde(rename = "last-layer")]
+    #[strum(serialize = "last-layer")]
     Logits,
     #[serde(rename = "last-layer-weights")]
+    #[strum(serialize = "last-layer-weights")]
     Weights,
     #[serde(rename = "last-layer-features")]
+    #[strum(serialize = "last-layer-features")]
     Features,
 }
 
 impl Mode {
-    /// Every mode.
-    pub const ALL: [Mode; 3] = [Mode::Logits, Mode::Weights, Mode::Features];
-
     /// The word on the command line and in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Logits => "last-layer",
-            Mode::Weights => "last-layer-weights",
-            Mode::Features => "last-layer-features",
-        }
-    }
-
-    /// The mode called `name`.
-    pub fn parse(name: &str) -> Result<Mode> {
-        Mode::ALL.into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
-            let known = Mode::ALL.map(Mode::name).join(", ");
-            Error::usage(format!("unknown population '{name}'; known: {known}"))
-        })
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What a histogram's units are.
@@ -99,7 +90,11 @@ impl Mode {
     }
 }
 
-/// A census of a model's last layer over some images.
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Mode>("population", word)
+}
+
+/// Takes the census of a model's last layer over some images.
 pub struct Exhaustive<'a> {
     pub(super) model: &'a Model,
     pub(super) weights: &'a Weights,
@@ -110,7 +105,7 @@ pub struct Exhaustive<'a> {
     tail: Tail,
     /// What the range detector clamps to, in the order of the census' places.
     pub(super) max: Vec<f32>,
-    /// Images of a forward pass.
+    /// Batch size.
     pub batch: usize,
 }
 
@@ -329,7 +324,7 @@ impl Counter {
         }
     }
 
-    /// What a fault shows and does, by the way of [`Counter::count`].
+    /// What the census expects of a fault, computed as by [`Counter::count`].
     fn expect(
         &mut self,
         census: &Exhaustive<'_>,

@@ -1,36 +1,17 @@
 //! What is looked for in a file with weights.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::Error;
 
 /// Which of a training run's weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum WeightsKind {
     /// Those that the optimiser changes.
     Plain,
     /// Their moving average.
     Ema,
-}
-
-impl fmt::Display for WeightsKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WeightsKind::Plain => "plain",
-            WeightsKind::Ema => "ema",
-        })
-    }
-}
-
-impl FromStr for WeightsKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<WeightsKind, String> {
-        match text {
-            "plain" => Ok(WeightsKind::Plain),
-            "ema" => Ok(WeightsKind::Ema),
-            _ => Err("is plain or ema".into()),
-        }
-    }
 }
 
 impl WeightsKind {
@@ -40,6 +21,10 @@ impl WeightsKind {
             WeightsKind::Ema => "averaged weights",
         }
     }
+}
+
+fn unknown(word: &str) -> Error {
+    Error::unknown::<WeightsKind>("kind of weights", word)
 }
 
 /// How well tensors of some names fit a model.

@@ -287,7 +287,7 @@ fn damaged_stores_are_refused() {
             .contains("there is no layer 99")
     );
     assert!(changed("UPDATE injections SET image = 77").contains("there is no image 77"));
-    assert!(changed("UPDATE injections SET outcome = 'x'").contains("there is no outcome 'x'"));
+    assert!(changed("UPDATE injections SET outcome = 'x'").contains("unknown outcome 'x'"));
     assert!(changed("UPDATE injections SET site = 'x'").contains("unknown fault site 'x'"));
     assert!(changed("PRAGMA user_version = 9").contains("format 9"));
     assert!(changed("PRAGMA application_id = 9").contains("isn't a campaign's store"));
