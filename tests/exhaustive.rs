@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use flipside::campaign::layers::layers;
 use flipside::campaign::{Images, MemoryImages, Ranges, golden};
 use flipside::census::{
-    Answer, BITS, Census, CensusManifest, Exhaustive, Faulty, Mode, octave_edges, ranged_layers,
+    Answer, BITS, Census, CensusManifest, CensusRunner, Faulty, Mode, octave_edges, ranged_layers,
 };
 use flipside::detector::Detector;
 use flipside::device::Device;
@@ -65,9 +65,9 @@ impl Bench {
         Bench { model, weights, images, goldens, ranges }
     }
 
-    fn exhaustive(&self, mode: Mode) -> Exhaustive<'_> {
+    fn exhaustive(&self, mode: Mode) -> CensusRunner<'_> {
         let Bench { model, weights, images, goldens, ranges } = self;
-        Exhaustive::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+        CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
     }
 
     fn census(&self, mode: Mode) -> Census {
@@ -376,7 +376,7 @@ fn seeded_faults_run_whole_agree() {
             goldens[0] = Golden { image: 5, ..goldens[0].clone() };
             let Bench { model, weights, images, ranges, .. } = &bench;
             let other =
-                Exhaustive::new((model, weights), images, &goldens, ranges, mode, &BOTH).unwrap();
+                CensusRunner::new((model, weights), images, &goldens, ranges, mode, &BOTH).unwrap();
             let verified = other.verify(5, 50, &Silent);
             assert!(verified.is_err() || !verified.unwrap().different.is_empty(), "{mode:?}");
         }
@@ -428,7 +428,7 @@ fn what_makes_no_sense_is_refused() {
     let Bench { model, weights, images, goldens, ranges } = &bench;
     let refused = |goldens: &[Golden], ranges: &Ranges, detectors: &[Detector], says: &str| {
         let made =
-            Exhaustive::new((model, weights), images, goldens, ranges, Mode::Logits, detectors);
+            CensusRunner::new((model, weights), images, goldens, ranges, Mode::Logits, detectors);
         let error = made.and_then(|exhaustive| exhaustive.run(&Silent)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     };
@@ -520,7 +520,7 @@ fn a_census_goes_on_where_it_was_stopped() {
     let folder = tempfile::tempdir().unwrap();
     for mode in [Mode::Weights, Mode::Features] {
         let new = |goldens| {
-            Exhaustive::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+            CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
         };
         let exhaustive = new(&goldens);
         let manifest = |labels| CensusManifest::new(&exhaustive, Provenance::default(), labels);

@@ -95,7 +95,7 @@ fn unknown(word: &str) -> Error {
 }
 
 /// Takes the census of a model's last layer over some images.
-pub struct Exhaustive<'a> {
+pub struct CensusRunner<'a> {
     pub(super) model: &'a Model,
     pub(super) weights: &'a Weights,
     images: &'a dyn Images,
@@ -128,7 +128,7 @@ impl Census {
     }
 }
 
-impl<'a> Exhaustive<'a> {
+impl<'a> CensusRunner<'a> {
     /// A census over the images of `goldens` (the same model's and weights'). `ranges` are needed by
     /// [`Detector::Range`] only, for the layers that [`ranged_layers`] names.
     ///
@@ -142,7 +142,7 @@ impl<'a> Exhaustive<'a> {
         ranges: &Ranges,
         mode: Mode,
         detectors: &[Detector],
-    ) -> Result<Exhaustive<'a>> {
+    ) -> Result<CensusRunner<'a>> {
         if goldens.is_empty() {
             return Err(Error::usage("a census needs at least one image"));
         }
@@ -180,7 +180,7 @@ impl<'a> Exhaustive<'a> {
             Mode::Features => vec![range(&tail.feature)?],
         };
         let detectors = detectors.to_vec();
-        Ok(Exhaustive { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
+        Ok(CensusRunner { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
     }
 
     /// Faults a detector: entries × bits × images.
@@ -211,7 +211,7 @@ impl<'a> Exhaustive<'a> {
     /// what there is each minute, and where it stops before the end. No digit depends on where it was stopped.
     ///
     /// # Errors
-    /// As [`Exhaustive::run`]; a census before that isn't the first part of this one; what `keep` says.
+    /// As [`CensusRunner::run`]; a census before that isn't the first part of this one; what `keep` says.
     pub fn go_on(
         &self,
         before: Option<Census>,
@@ -274,7 +274,7 @@ impl<'a> Exhaustive<'a> {
             return Ok(goldens.iter().map(of).collect());
         }
         let input = if self.mode == Mode::Features { tail.feature.node } else { tail.read };
-        let Exhaustive { model, weights, images, batch, .. } = *self;
+        let CensusRunner { model, weights, images, batch, .. } = *self;
         tail::clean((model, weights, tail), images, goldens, batch, input)
     }
 }
@@ -300,7 +300,7 @@ enum Counter {
 }
 
 impl Counter {
-    fn new(census: &Exhaustive<'_>) -> Result<Counter> {
+    fn new(census: &CensusRunner<'_>) -> Result<Counter> {
         Ok(match census.mode {
             Mode::Logits => Counter::Logits(logits::Logits::new(census)),
             Mode::Weights => Counter::Weights(weights::LastWeights::new(census)?),
@@ -316,7 +316,7 @@ impl Counter {
         }
     }
 
-    fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+    fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         match self {
             Counter::Logits(logits) => logits.count(census, clean),
             Counter::Weights(weights) => weights.count(census, clean),
@@ -327,7 +327,7 @@ impl Counter {
     /// What the census expects of a fault, computed as by [`Counter::count`].
     fn expect(
         &mut self,
-        census: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         clean: &Clean<'_>,
         fault: &Drawn,
     ) -> Result<Expected> {

@@ -222,13 +222,13 @@ fn another_campaign_isn_t_resumed() {
     refused(&bench.manifest(Plan::new(6, 7)), Shard::WHOLE, "'injections'");
     refused(&bench.manifest(Plan { bits: 2, ..plan.clone() }), Shard::WHOLE, "'bits' (1 and 2)");
     let mut other = bench.manifest(plan.clone());
-    other.provenance.checkpoint = "def".into();
+    other.setting.provenance.checkpoint = "def".into();
     refused(&other, Shard::WHOLE, "their checkpoints differ (abc and def)");
     let mut other = bench.manifest(plan.clone());
     other.images[0].hash ^= 1;
     refused(&other, Shard::WHOLE, "their fault-free answers differ");
     let mut other = bench.manifest(plan.clone());
-    other.version = "9.9".into();
+    other.setting.version = "9.9".into();
     refused(&other, Shard::WHOLE, "versions");
     // And it is still there.
     bench.part(&path, &plan, Shard::WHOLE, usize::MAX, Strategy::Boxes);
