@@ -55,6 +55,15 @@ impl Error {
         Error::Shape { what: what.into(), detail: detail.into() }
     }
 
+    /// An [`Error::Usage`] about a word that is none of `T`'s; `what` says what they are words of.
+    pub(crate) fn unknown<T>(what: &str, word: &str) -> Self
+    where
+        T: strum::IntoEnumIterator + Into<&'static str>,
+    {
+        let known: Vec<&str> = T::iter().map(Into::into).collect();
+        Error::usage(format!("unknown {what} '{word}'; known: {}", known.join(", ")))
+    }
+
     /// An [`Error::Usage`].
     pub fn usage(detail: impl Into<String>) -> Self {
         Error::Usage { detail: detail.into() }

@@ -1,6 +1,8 @@
-//! What logits say: the order of classes, loss and probabilities, and the hash by which answers are told apart.
+//! Figures of logits: the order of classes, loss and probabilities, and the hash by which answers are told apart.
 //!
 //! The greatest logit stands first, a NaN before everything, as in PyTorch's `topk`; the lower index wins ties.
+
+use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,12 +28,23 @@ pub fn argmax(logits: &[f32]) -> usize {
     })
 }
 
+/// All classes, in order.
+pub fn order(logits: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&i, &j| match before(logits[i], i, logits[j], j) {
+        true => Ordering::Less,
+        false if i == j => Ordering::Equal,
+        false => Ordering::Greater,
+    });
+    order
+}
+
 /// How many classes stand before `class`: 0 is top-1, below 5 is in the top-5.
 pub fn rank(logits: &[f32], class: usize) -> usize {
     (0..logits.len()).filter(|k| before(logits[*k], *k, logits[class], class)).count()
 }
 
-/// What logits say of an image, computed in f64. Numbers are NaN where a logit isn't finite.
+/// Figures of an image's logits, computed in f64. Numbers are NaN where a logit isn't finite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The class of the greatest logit; the lowest index wins ties.
@@ -47,11 +60,21 @@ pub struct Score {
 impl Score {
     /// Judges the logits of an image of class `label`.
     pub fn of(logits: &[f32], label: u32) -> Score {
-        let top1 = argmax(logits);
-        if logits.iter().any(|z| !z.is_finite()) {
-            return Score { top1, loss: f64::NAN, p_label: f64::NAN, top2diff: f64::NAN };
+        match logits.iter().all(|z| z.is_finite()) {
+            true => Score::computed(logits, label),
+            false => Score::unknown(argmax(logits)),
         }
-        let p = probabilities(logits);
+    }
+
+    /// What is known of logits that aren't all finite: the class that stands first.
+    pub fn unknown(top1: usize) -> Score {
+        Score { top1, loss: f64::NAN, p_label: f64::NAN, top2diff: f64::NAN }
+    }
+
+    /// As [`Score::of`], but where a logit isn't finite the numbers are what the formulas make of it, as in
+    /// PyTorch: −∞ is a class of no probability.
+    pub fn computed(logits: &[f32], label: u32) -> Score {
+        let (top1, p) = (argmax(logits), probabilities(logits));
         let second = p.iter().enumerate().filter(|(k, _)| *k != top1).map(|(_, p)| *p);
         Score {
             top1,
@@ -85,6 +108,16 @@ mod tests {
         assert_eq!(argmax(&[1.0, f32::INFINITY, f32::NAN, -f32::NAN]), 2);
         let logits = [2.0, 5.0, 2.0, f32::NAN];
         assert_eq!([0, 1, 2, 3].map(|class| rank(&logits, class)), [2, 1, 3, 0]);
+        assert_eq!(order(&logits), [3, 1, 0, 2]);
+        assert_eq!(order(&[f32::INFINITY, 0.0, f32::NAN, -0.0]), [2, 0, 1, 3]);
+    }
+
+    #[test]
+    fn a_class_of_no_probability_leaves_the_others_theirs() {
+        let logits = [1.0, f32::NEG_INFINITY, 1.0];
+        let (score, computed) = (Score::of(&logits, 0), Score::computed(&logits, 0));
+        assert!(score.loss.is_nan() && score.p_label.is_nan() && score.top2diff.is_nan());
+        assert_eq!((computed.top1, computed.p_label, computed.top2diff), (0, 0.5, 0.0));
     }
 
     #[test]

@@ -526,7 +526,7 @@ fn runs_that_don_t_belong_together_are_refused() {
         "detectors differ (none+range and range)",
     );
     let mut other = run.clone();
-    other.manifest.provenance.data = "else".into();
+    other.manifest.setting.provenance.data = "else".into();
     refused(other, "data");
     let mut fewer = Bench::new(Head::Baseline);
     fewer.goldens.pop();

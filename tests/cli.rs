@@ -378,7 +378,7 @@ fn compute_is_asked_for_and_recorded() {
         format!("inject {of} --data data --injections 3 --out faults.sqlite {emulated} bf16");
     place.json(&inject);
     let run = Run::open(&place.at("faults.sqlite")).unwrap();
-    assert_eq!(run.manifest.compute, Compute::Bf16);
+    assert_eq!(run.manifest.setting.compute, Compute::Bf16);
     let variant = &run.manifest.layers[0].variant;
     assert!(variant.contains("conv2d_forward_bf16"), "{variant}");
     place.fails(&format!("eval {of} --data data/val --compute f16"), 2, &["f16", "not cpu"]);

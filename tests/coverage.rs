@@ -17,6 +17,7 @@ use flipside::results::{Measure, Outcome};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
 use flipside::tape::Weights;
+use strum::IntoEnumIterator;
 
 #[path = "../examples/coverage/lab.rs"]
 mod lab;
@@ -63,7 +64,7 @@ fn rates_are_covered() {
     assert!((0.01..0.5).contains(&truth), "{truth}");
     for stratify in [Stratify::No, Stratify::Bit] {
         for (share, at_least, at_most) in [(0.95, 92.0, 98.0), (0.99, 97.5, 100.0)] {
-            for rates in RateInterval::ALL {
+            for rates in RateInterval::iter() {
                 let confidence = Confidence::new(share).unwrap();
                 let how = Intervals { confidence, rates, ..Intervals::new(0) };
                 let covered = held(truth, 400, |seed| {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use flipside::campaign::layers::layers;
 use flipside::campaign::{Images, MemoryImages, Ranges, golden};
 use flipside::census::{
-    Answer, BITS, Census, CensusManifest, Exhaustive, Faulty, Mode, octave_edges, ranged_layers,
+    Answer, BITS, Census, CensusManifest, CensusRunner, Faulty, Mode, octave_edges, ranged_layers,
 };
 use flipside::detector::Detector;
 use flipside::device::Device;
@@ -19,6 +19,8 @@ use flipside::progress::Silent;
 use flipside::results::{Effect, Golden, Outcome, Provenance, Run};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, PlanKind, Weights};
+
+use strum::IntoEnumIterator;
 
 use crate::devices::device;
 use crate::program::MODEL;
@@ -63,9 +65,9 @@ impl Bench {
         Bench { model, weights, images, goldens, ranges }
     }
 
-    fn exhaustive(&self, mode: Mode) -> Exhaustive<'_> {
+    fn exhaustive(&self, mode: Mode) -> CensusRunner<'_> {
         let Bench { model, weights, images, goldens, ranges } = self;
-        Exhaustive::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+        CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
     }
 
     fn census(&self, mode: Mode) -> Census {
@@ -121,7 +123,7 @@ struct Slow {
 
 impl Slow {
     fn count(&mut self, golden: &Score, effect: &Effect) {
-        let place = Outcome::ALL.iter().position(|outcome| *outcome == effect.outcome).unwrap();
+        let place = effect.outcome as usize;
         self.outcomes[place] += 1;
         self.sdc5 += u64::from(effect.sdc5);
         let delta_loss = (golden.loss - effect.score.loss).abs();
@@ -189,7 +191,7 @@ fn check(
         }
     }
     assert_eq!(total, 2 * bench.exhaustive(mode).faults());
-    for (outcome, count) in Outcome::ALL.into_iter().zip(seen) {
+    for (outcome, count) in Outcome::iter().zip(seen) {
         // Another bit pattern of a logit is another answer.
         let never =
             outcome == Outcome::Masked && mode == Mode::Logits && census.histograms.len() == 1;
@@ -338,7 +340,7 @@ fn exchanged_logits_agree_with_full_ones() {
 fn threads_and_batches_change_no_digit() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        for mode in Mode::ALL {
+        for mode in Mode::iter() {
             let on = |threads: usize, batch: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut exhaustive = bench.exhaustive(mode);
@@ -354,7 +356,7 @@ fn threads_and_batches_change_no_digit() {
 #[test]
 fn kernels_give_the_same_census() {
     let [cpu, kernels] = [Device::cpu(), device()].map(|device| Bench::on(GUIDED, device));
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         assert!(cpu.census(mode) == kernels.census(mode), "{mode:?}");
     }
 }
@@ -363,7 +365,7 @@ fn kernels_give_the_same_census() {
 fn seeded_faults_run_whole_agree() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        for mode in Mode::ALL {
+        for mode in Mode::iter() {
             let mut exhaustive = bench.exhaustive(mode);
             exhaustive.batch = 7;
             let found = exhaustive.verify(5, 400, &Silent).unwrap();
@@ -374,7 +376,7 @@ fn seeded_faults_run_whole_agree() {
             goldens[0] = Golden { image: 5, ..goldens[0].clone() };
             let Bench { model, weights, images, ranges, .. } = &bench;
             let other =
-                Exhaustive::new((model, weights), images, &goldens, ranges, mode, &BOTH).unwrap();
+                CensusRunner::new((model, weights), images, &goldens, ranges, mode, &BOTH).unwrap();
             let verified = other.verify(5, 50, &Silent);
             assert!(verified.is_err() || !verified.unwrap().different.is_empty(), "{mode:?}");
         }
@@ -391,7 +393,7 @@ fn totals_add_up() {
             assert_eq!(total.faults, 7 * 32 * 3);
             let bits = (0..BITS).map(|bit| histogram.of_bits(detector, bit..bit + 1));
             assert_eq!(bits.clone().map(|bit| bit.sdc).sum::<u64>(), total.sdc);
-            let rates: f64 = Outcome::ALL.into_iter().map(|outcome| total.rate(outcome)).sum();
+            let rates: f64 = Outcome::iter().map(|outcome| total.rate(outcome)).sum();
             assert!((rates - 1.0).abs() < 1e-12);
             let finite = |bit: usize| {
                 let bit = histogram.of_bits(detector, bit..bit + 1);
@@ -426,7 +428,7 @@ fn what_makes_no_sense_is_refused() {
     let Bench { model, weights, images, goldens, ranges } = &bench;
     let refused = |goldens: &[Golden], ranges: &Ranges, detectors: &[Detector], says: &str| {
         let made =
-            Exhaustive::new((model, weights), images, goldens, ranges, Mode::Logits, detectors);
+            CensusRunner::new((model, weights), images, goldens, ranges, Mode::Logits, detectors);
         let error = made.and_then(|exhaustive| exhaustive.run(&Silent)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     };
@@ -441,9 +443,9 @@ fn what_makes_no_sense_is_refused() {
     refused(&other, ranges, &BOTH, "6 logits");
     other[1] = Golden::new(2, 1, vec![0.5; 7]);
     refused(&other, ranges, &BOTH, "image 2: the golden run's logits differ");
-    assert!(Mode::parse("last").unwrap_err().to_string().contains("last-layer-weights"));
-    for mode in Mode::ALL {
-        assert_eq!(Mode::parse(mode.name()).unwrap(), mode);
+    assert!("last".parse::<Mode>().unwrap_err().to_string().contains("last-layer-weights"));
+    for mode in Mode::iter() {
+        assert_eq!(mode.name().parse::<Mode>().unwrap(), mode);
     }
 }
 
@@ -462,7 +464,7 @@ fn a_census_is_kept_as_histograms() {
         let manifest = CensusManifest::new(&exhaustive, provenance(checkpoint), Labels::Data);
         exhaustive.run(&Silent).unwrap().save(path, &manifest)
     };
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         save(mode, &path, "abc").unwrap();
     }
     let refused = |result: flipside::Result<()>, says: &str| {
@@ -486,7 +488,7 @@ fn a_census_is_kept_as_histograms() {
     crate::campaign::reading::assert_explained(&path);
     let connection = rusqlite::Connection::open(&path).unwrap();
     let number = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
-    for mode in Mode::ALL {
+    for mode in Mode::iter() {
         let census = bench.census(mode);
         let of =
             |detector: usize| format!("WHERE mode = '{}' AND detector = {detector}", mode.name());
@@ -518,7 +520,7 @@ fn a_census_goes_on_where_it_was_stopped() {
     let folder = tempfile::tempdir().unwrap();
     for mode in [Mode::Weights, Mode::Features] {
         let new = |goldens| {
-            Exhaustive::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+            CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
         };
         let exhaustive = new(&goldens);
         let manifest = |labels| CensusManifest::new(&exhaustive, Provenance::default(), labels);

@@ -25,6 +25,7 @@ use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Tar
 use flipside::study::{Inputs, SourceImages};
 use flipside::train::{Job, Source, Trainer};
 use rayon::prelude::*;
+use strum::IntoEnumIterator;
 
 use lab::Lab;
 
@@ -104,7 +105,7 @@ fn rates(lab: &Lab) {
         println!("\nRate of {name} without a detector, exhaustive {truth:.6}:");
         for injections in [200, 1000] {
             for share in [0.95, 0.99] {
-                for interval in RateInterval::ALL {
+                for interval in RateInterval::iter() {
                     let confidence = Confidence::new(share).unwrap();
                     let how = Intervals { confidence, rates: interval, ..Intervals::new(0) };
                     let of = |plan: Plan| {

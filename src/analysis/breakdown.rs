@@ -1,12 +1,13 @@
-//! A run's figures apart: by layer, bit, channel or position.
+//! Tables of a run's figures by layer, bit, channel or position.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
+use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
-use super::rates::{
-    Intervals, Quantiles, Rates, Scope, Selection, Weighting, delta_loss_quantiles, select,
-};
+use super::quantiles::{Quantiles, delta_loss_quantiles};
+use super::rates::{Intervals, Rates, Selection, select};
+use super::scope::{Scope, Weighting};
 use crate::detector::Detector;
 use crate::results::{LayerRow, Measure, Record, Run};
 use crate::statistics::Estimate;
@@ -14,7 +15,8 @@ use crate::tape::pair_name;
 use crate::{Error, Result};
 
 /// What a run is taken apart by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum By {
     /// Layers, and all of them together in each weighting.
     #[default]
@@ -27,20 +29,8 @@ pub enum By {
     Position,
 }
 
-impl std::str::FromStr for By {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<By> {
-        match name {
-            "layer" => Ok(By::Layer),
-            "bit" => Ok(By::Bit),
-            "channel" => Ok(By::Channel),
-            "position" => Ok(By::Position),
-            other => Err(Error::usage(format!(
-                "a run isn't taken apart by '{other}'; known: layer, bit, channel, position"
-            ))),
-        }
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<By>("way to take a run apart", word)
 }
 
 /// Which records a part is made of.
@@ -65,7 +55,7 @@ pub enum Part {
     },
 }
 
-/// ΔLoss as the detector lets it be told.
+/// ΔLoss: its mean where the detector bounds it, else its quantiles.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeltaLoss {
@@ -153,7 +143,7 @@ impl<'r> Breakdown<'r> {
             rows.push(self.figures(Some(index), Part::Layer {}, self.select(vec![index]))?);
         }
         if layer.is_none() {
-            for weighting in Weighting::ALL {
+            for weighting in Weighting::iter() {
                 let selection = self.select(Scope::ALL.layers(self.run)).weighted(weighting);
                 rows.push(self.figures(None, Part::Network { weighting }, selection)?);
             }

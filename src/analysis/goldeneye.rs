@@ -16,7 +16,7 @@ pub struct Figure {
     pub half_width: f64,
 }
 
-/// What a layer's injections come to.
+/// The figures of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct LayerFigures {
     pub injections: u64,

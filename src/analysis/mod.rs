@@ -3,11 +3,12 @@
 pub mod breakdown;
 pub mod compare;
 pub mod goldeneye;
+mod quantiles;
 mod rates;
+mod scope;
 mod stopping;
 
-pub use rates::{
-    Intervals, Quantiles, Rates, Scope, Selection, Weighting, check_mean, delta_loss_quantiles,
-    last_layer, quantile, select,
-};
+pub use quantiles::{Quantiles, delta_loss_quantiles, quantile};
+pub use rates::{Intervals, Rates, Selection, check_mean, select};
+pub use scope::{Scope, Weighting, last_layer};
 pub use stopping::{Stopped, looks, stopped};

@@ -1,16 +1,17 @@
-//! From records to figures: rates, quantiles, and means where a detector makes them mean something.
+//! Rates and means of the records that a [`Selection`] names, with their intervals.
 //!
 //! Rates get Wilson's or Clopper and Pearson's interval, over strata (layers, and bits where a plan draws by
-//! them) with an effective number of trials; means the bootstrap's. Given the images, all of them speak of
-//! the same thing: what every fault of the class in these images would give.
+//! them) with an effective number of trials; means the bootstrap's. Given the images, all of them estimate
+//! the same thing: the figure over every possible fault in these images.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::scope::Weighting;
 use crate::detector::Detector;
 use crate::plan::Stratify;
-use crate::results::{LayerRow, Measure, Outcome, Part, Record, Run, unit_of};
+use crate::results::{LayerRow, Measure, Outcome, Record, Run, unit_of};
 use crate::statistics::{
     Confidence, EffectiveRate, Estimate, RateCell, RateInterval, Resampling, Stratum, Tally, Unit,
     bootstrap,
@@ -40,7 +41,7 @@ impl Intervals {
         }
     }
 
-    /// What the bootstrap is told.
+    /// The settings of the bootstrap.
     pub fn resampling(&self) -> Resampling {
         Resampling::new(self.confidence, self.seed)
     }
@@ -56,85 +57,6 @@ impl Intervals {
     }
 }
 
-/// The `q`-quantile of sorted values: the smallest that at least a share `q` doesn't exceed. No
-/// interpolation, which infinities would spoil.
-pub fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(f64::NAN)
-}
-
-/// How layers count in a network-wide figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weighting {
-    /// Every layer alike.
-    Uniform,
-    /// By output elements.
-    Neurons,
-    /// By multiply-accumulates.
-    Macs,
-}
-
-impl Weighting {
-    /// Every weighting.
-    pub const ALL: [Weighting; 3] = [Weighting::Uniform, Weighting::Neurons, Weighting::Macs];
-
-    /// The word in a table.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Weighting::Uniform => "layers alike",
-            Weighting::Neurons => "neurons",
-            Weighting::Macs => "MACs",
-        }
-    }
-
-    /// A layer's weight.
-    pub fn of(self, layer: &LayerRow) -> f64 {
-        match self {
-            Weighting::Uniform => 1.0,
-            Weighting::Neurons => layer.neurons() as f64,
-            Weighting::Macs => layer.macs as f64,
-        }
-    }
-}
-
-/// Which layers a network-wide figure runs over. The last layer counts once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Scope {
-    /// Take the last layer after the scale, where the run has faults there, and not before it; elsewhere
-    /// before it.
-    pub after_scale: bool,
-    /// Count the text-guided model's extra Linear.
-    pub embedding: bool,
-}
-
-impl Scope {
-    /// Everything, the last layer after the scale.
-    pub const ALL: Scope = Scope { after_scale: true, embedding: true };
-
-    /// Indices of the layers of a run.
-    pub fn layers(self, run: &Run) -> Vec<usize> {
-        let layers = &run.manifest.layers;
-        // Inputs, weights, hooks and some choices of layers have no place after the scale.
-        let last = last_layer(run, self.after_scale).or_else(|| last_layer(run, false));
-        (0..layers.len())
-            .filter(|index| match layers[*index].part {
-                Part::Backbone => true,
-                Part::Shared => false,
-                Part::Embedding => self.embedding,
-                Part::LastLayer | Part::AfterScale => Some(*index) == last,
-            })
-            .collect()
-    }
-}
-
-/// The last layer of a run, before or after the scale; the same place where there is no scale.
-pub fn last_layer(run: &Run, after_scale: bool) -> Option<usize> {
-    let find = |part| run.manifest.layers.iter().position(|layer| layer.part == part);
-    let before = find(Part::LastLayer);
-    if after_scale && run.manifest.has_scale { find(Part::AfterScale) } else { before }
-}
-
 /// Refuses means of ΔLoss without a detector: one flipped exponent bit can carry the whole mean.
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
     if measure == Measure::DeltaLoss && detector == Detector::None {
@@ -146,7 +68,7 @@ pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
     Ok(())
 }
 
-/// How much a record counts; on average 1.
+/// The weight of a record; 1 on average.
 fn weight(run: &Run, record: &Record) -> f64 {
     run.manifest.plan.weight(record.n)
 }
@@ -186,26 +108,10 @@ pub struct Rates {
     pub sdc5: Estimate,
 }
 
-/// Quantiles 50, 90, 99 and 99.9 % of ΔLoss; NaN answers (`nonfinite` of them) are left out.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantiles {
-    pub values: [f64; 4],
-    pub nonfinite: u64,
-}
-
-/// The quantiles of the ΔLoss of records.
-pub fn delta_loss_quantiles<'a>(records: impl Iterator<Item = &'a Record>) -> Quantiles {
-    let all: Vec<f64> = records.map(Record::delta_loss).collect();
-    let mut finite: Vec<f64> = all.iter().copied().filter(|value| !value.is_nan()).collect();
-    finite.sort_by(f64::total_cmp);
-    let values = [0.5, 0.9, 0.99, 0.999].map(|q| quantile(&finite, q));
-    Quantiles { values, nonfinite: (all.len() - finite.len()) as u64 }
-}
-
-/// Whether a record is looked at.
+/// Whether a record is selected.
 type Keep<'r> = Box<dyn Fn(&Record) -> bool + 'r>;
 
-/// Records of a run that are looked at together.
+/// A selection of a run's records.
 pub struct Selection<'r> {
     run: &'r Run,
     layers: Vec<usize>,
@@ -225,7 +131,7 @@ impl<'r> Selection<'r> {
         Selection { weighting, ..self }
     }
 
-    /// Those that `keep` says.
+    /// Those of the records that `keep` returns true for.
     pub fn only(self, keep: impl Fn(&Record) -> bool + 'r) -> Self {
         Selection { keep: Some(Box::new(keep)), ..self }
     }
@@ -330,16 +236,6 @@ pub(super) fn weighted_mean(tallies: impl Iterator<Item = Tally>, weights: &[f64
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_are_order_statistics() {
-        let values: Vec<f64> = (1..=1000).map(f64::from).collect();
-        let at = [0.5, 0.9, 0.99, 0.999].map(|q| quantile(&values, q));
-        assert_eq!(at, [500.0, 900.0, 990.0, 999.0]);
-        assert_eq!(quantile(&[1.0, f64::INFINITY], 0.5), 1.0);
-        assert_eq!(quantile(&[1.0, f64::INFINITY], 0.9), f64::INFINITY);
-        assert!(quantile(&[], 0.5).is_nan());
-    }
 
     #[test]
     fn means_are_weighted_by_layer() {

@@ -1,4 +1,4 @@
-//! What a stopping rule saw: the looks at a layer's records, and how layers ended.
+//! The looks of a stopping rule at a run's records, and how each layer ended.
 
 use std::borrow::Borrow;
 

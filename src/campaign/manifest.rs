@@ -4,8 +4,7 @@ use super::layers::{Layer, sizes};
 use super::setup::Campaign;
 use crate::detector::Detector;
 use crate::device::Device;
-use crate::results::manifest::{image_list, instruction_set};
-use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run};
+use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run, Setting};
 use crate::tape::Tape;
 
 impl Campaign<'_> {
@@ -19,18 +18,9 @@ impl Campaign<'_> {
         };
         let golden = |golden: &Golden| GoldenRow::new(golden, self.images.name(golden.image));
         Manifest {
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: env!("FLIPSIDE_COMMIT").into(),
-            provenance,
-            head: model.head.name().into(),
+            setting: Setting::new(model, device, self.goldens, provenance),
             has_scale: model.logits != model.last_layer,
-            classes: model.classes,
-            image_size: model.image_size,
             plan: self.plan().clone(),
-            device: device.kind().to_string(),
-            compute: device.compute(),
-            instruction_set: instruction_set(),
-            image_list: image_list(self.goldens),
             layers: self.layers().iter().enumerate().map(layer).collect(),
             images: self.goldens.iter().map(golden).collect(),
         }

@@ -7,7 +7,7 @@
 use crate::logits::{Score, argmax, before, rank};
 use crate::results::{Golden, Outcome};
 
-/// What a fault did to an answer: what [`crate::campaign::Effect`] says, less the hash.
+/// What a fault did to an answer: what [`crate::results::Effect`] says, less the hash.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faulty {
     pub outcome: Outcome,
@@ -101,7 +101,7 @@ impl<'a> Answer<'a> {
             && self.order.get(5).is_some_and(|k| before(golden.logits[*k], *k, logit, class));
         let left = self.nonfinite - usize::from(!old.is_finite());
         if left > 0 || !logit.is_finite() {
-            return Faulty { outcome: Outcome::Nonfinite, sdc5, score: unknown(top1) };
+            return Faulty { outcome: Outcome::Nonfinite, sdc5, score: Score::unknown(top1) };
         }
         let (value, largest) = (f64::from(logit), others.largest);
         let label_logit = if label == class { value } else { f64::from(golden.logits[label]) };
@@ -129,7 +129,7 @@ impl<'a> Answer<'a> {
         let top1 = argmax(logits);
         let sdc5 = rank(logits, golden.score.top1) >= 5;
         if logits.iter().any(|z| !z.is_finite()) {
-            return Faulty { outcome: Outcome::Nonfinite, sdc5, score: unknown(top1) };
+            return Faulty { outcome: Outcome::Nonfinite, sdc5, score: Score::unknown(top1) };
         }
         let largest = f64::from(logits[top1]);
         let share = |z: f32| (f64::from(z) - largest).exp();
@@ -157,11 +157,6 @@ impl<'a> Answer<'a> {
             Outcome::Benign
         }
     }
-}
-
-/// What is known of an answer that isn't finite.
-fn unknown(top1: usize) -> Score {
-    Score { top1, loss: f64::NAN, p_label: f64::NAN, top2diff: f64::NAN }
 }
 
 /// Σ_{j≠k} e^(z_j − the largest of them), by k.

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::histogram::{BITS, Histogram};
 use super::tail::Clean;
 use super::verify::{Drawn, Expected};
-use super::{Exhaustive, answers, flipped};
+use super::{CensusRunner, answers, flipped};
 use crate::detector::Detector;
 use crate::device::Device;
 use crate::logits::hash as hash_logits;
@@ -41,7 +41,7 @@ struct Shot {
 
 impl Features {
     /// Takes the model apart.
-    pub fn new(census: &Exhaustive<'_>) -> Result<Features> {
+    pub fn new(census: &CensusRunner<'_>) -> Result<Features> {
         let tail = &census.tail;
         let (tape, weights, logits) = tail.alone(census.model, census.weights)?;
         let units = tail.feature.map.elements();
@@ -50,7 +50,7 @@ impl Features {
         Ok(Features { tape, weights, logits, idle: Mutex::default(), histograms })
     }
 
-    pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+    pub fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
         let Features { tape, weights, logits, idle, histograms } = self;
         let idle = &*idle;
@@ -110,7 +110,7 @@ impl Features {
     /// One fault.
     pub fn expect(
         &mut self,
-        census: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         clean: &Clean<'_>,
         fault: &Drawn,
     ) -> Result<Expected> {

@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::histogram::{BITS, Histogram};
 use super::tail::Clean;
 use super::verify::{Drawn, Expected};
-use super::{Exchange, Exhaustive, answers, flipped};
+use super::{CensusRunner, Exchange, answers, flipped};
 use crate::Result;
 use crate::campaign::layers::Layer;
 
@@ -14,14 +14,14 @@ pub(super) struct Logits {
 }
 
 impl Logits {
-    pub fn new(census: &Exhaustive<'_>) -> Logits {
+    pub fn new(census: &CensusRunner<'_>) -> Logits {
         let of =
             |layer: &Layer| Histogram::new(&layer.name, census.model.classes, &census.detectors);
         let tail = &census.tail;
         Logits { histograms: std::iter::once(&tail.last).chain(&tail.after).map(of).collect() }
     }
 
-    pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+    pub fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
         for (place, histogram) in self.histograms.iter_mut().enumerate() {
             histogram.add(|class, tally| {
@@ -49,18 +49,18 @@ fn value(clean: &Clean<'_>, place: usize, class: usize) -> f32 {
 
 /// What a detector lets through.
 #[inline]
-fn seen(census: &Exhaustive<'_>, place: usize, detector: usize, after: f32) -> f32 {
+fn seen(census: &CensusRunner<'_>, place: usize, detector: usize, after: f32) -> f32 {
     census.detectors[detector].see(after, census.max[place])
 }
 
 /// The logit that a number at a place becomes.
 #[inline]
-fn logit(census: &Exhaustive<'_>, place: usize, value: f32) -> f32 {
+fn logit(census: &CensusRunner<'_>, place: usize, value: f32) -> f32 {
     if place == 0 { census.tail.logit(value) } else { value }
 }
 
 /// One fault.
-pub(super) fn expect(census: &Exhaustive<'_>, clean: &Clean<'_>, fault: &Drawn) -> Expected {
+pub(super) fn expect(census: &CensusRunner<'_>, clean: &Clean<'_>, fault: &Drawn) -> Expected {
     let Drawn { place, unit, bit, detector, .. } = *fault;
     let before = value(clean, place, unit);
     let seen = seen(census, place, detector, flipped(before, bit));

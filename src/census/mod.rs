@@ -1,4 +1,4 @@
-//! Every fault of the last layer: no draws, the population itself.
+//! The census: every fault of the last layer is tried, instead of a sample of them.
 //!
 //! - [`Mode::Logits`]: every class × bit × image, before the scale and after it (one place in a
 //!   baseline). A fault changes one logit, and [`Answer::with`] says in constant time what comes of it.
@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use self::histogram::Tally;
 use self::tail::{Clean, Tail};
@@ -51,43 +52,33 @@ use crate::results::Golden;
 use crate::tape::Weights;
 use crate::{Error, Result};
 
-/// Images whose values are held at a time.
+/// Images whose values are in memory at a time.
 const CHUNK: usize = 1024;
 
-/// How long what is counted may wait to be kept.
+/// The longest time between two writes to the store.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// Which faults.
+/// The population: which faults are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Mode {
     #[serde(rename = "last-layer")]
+    #[strum(serialize = "last-layer")]
     Logits,
     #[serde(rename = "last-layer-weights")]
+    #[strum(serialize = "last-layer-weights")]
     Weights,
     #[serde(rename = "last-layer-features")]
+    #[strum(serialize = "last-layer-features")]
     Features,
 }
 
 impl Mode {
-    /// Every mode.
-    pub const ALL: [Mode; 3] = [Mode::Logits, Mode::Weights, Mode::Features];
-
     /// The word on the command line and in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Logits => "last-layer",
-            Mode::Weights => "last-layer-weights",
-            Mode::Features => "last-layer-features",
-        }
-    }
-
-    /// The mode called `name`.
-    pub fn parse(name: &str) -> Result<Mode> {
-        Mode::ALL.into_iter().find(|mode| mode.name() == name).ok_or_else(|| {
-            let known = Mode::ALL.map(Mode::name).join(", ");
-            Error::usage(format!("unknown population '{name}'; known: {known}"))
-        })
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// What a histogram's units are.
@@ -99,8 +90,12 @@ impl Mode {
     }
 }
 
-/// A census of a model's last layer over some images.
-pub struct Exhaustive<'a> {
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Mode>("population", word)
+}
+
+/// Takes the census of a model's last layer over some images.
+pub struct CensusRunner<'a> {
     pub(super) model: &'a Model,
     pub(super) weights: &'a Weights,
     images: &'a dyn Images,
@@ -110,7 +105,7 @@ pub struct Exhaustive<'a> {
     tail: Tail,
     /// What the range detector clamps to, in the order of the census' places.
     pub(super) max: Vec<f32>,
-    /// Images of a forward pass.
+    /// Batch size.
     pub batch: usize,
 }
 
@@ -133,7 +128,7 @@ impl Census {
     }
 }
 
-impl<'a> Exhaustive<'a> {
+impl<'a> CensusRunner<'a> {
     /// A census over the images of `goldens` (the same model's and weights'). `ranges` are needed by
     /// [`Detector::Range`] only, for the layers that [`ranged_layers`] names.
     ///
@@ -147,7 +142,7 @@ impl<'a> Exhaustive<'a> {
         ranges: &Ranges,
         mode: Mode,
         detectors: &[Detector],
-    ) -> Result<Exhaustive<'a>> {
+    ) -> Result<CensusRunner<'a>> {
         if goldens.is_empty() {
             return Err(Error::usage("a census needs at least one image"));
         }
@@ -185,7 +180,7 @@ impl<'a> Exhaustive<'a> {
             Mode::Features => vec![range(&tail.feature)?],
         };
         let detectors = detectors.to_vec();
-        Ok(Exhaustive { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
+        Ok(CensusRunner { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
     }
 
     /// Faults a detector: entries × bits × images.
@@ -216,7 +211,7 @@ impl<'a> Exhaustive<'a> {
     /// what there is each minute, and where it stops before the end. No digit depends on where it was stopped.
     ///
     /// # Errors
-    /// As [`Exhaustive::run`]; a census before that isn't the first part of this one; what `keep` says.
+    /// As [`CensusRunner::run`]; a census before that isn't the first part of this one; what `keep` says.
     pub fn go_on(
         &self,
         before: Option<Census>,
@@ -279,7 +274,7 @@ impl<'a> Exhaustive<'a> {
             return Ok(goldens.iter().map(of).collect());
         }
         let input = if self.mode == Mode::Features { tail.feature.node } else { tail.read };
-        let Exhaustive { model, weights, images, batch, .. } = *self;
+        let CensusRunner { model, weights, images, batch, .. } = *self;
         tail::clean((model, weights, tail), images, goldens, batch, input)
     }
 }
@@ -305,7 +300,7 @@ enum Counter {
 }
 
 impl Counter {
-    fn new(census: &Exhaustive<'_>) -> Result<Counter> {
+    fn new(census: &CensusRunner<'_>) -> Result<Counter> {
         Ok(match census.mode {
             Mode::Logits => Counter::Logits(logits::Logits::new(census)),
             Mode::Weights => Counter::Weights(weights::LastWeights::new(census)?),
@@ -321,7 +316,7 @@ impl Counter {
         }
     }
 
-    fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+    fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         match self {
             Counter::Logits(logits) => logits.count(census, clean),
             Counter::Weights(weights) => weights.count(census, clean),
@@ -329,10 +324,10 @@ impl Counter {
         }
     }
 
-    /// What a fault shows and does, by the way of [`Counter::count`].
+    /// What the census expects of a fault, computed as by [`Counter::count`].
     fn expect(
         &mut self,
-        census: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         clean: &Clean<'_>,
         fault: &Drawn,
     ) -> Result<Expected> {

@@ -4,67 +4,52 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::histogram::{BITS, Cell, Histogram, octave_edges};
-use super::{Census, Exhaustive, Mode};
+use super::{Census, CensusRunner, Mode};
 use crate::detector::Detector;
-use crate::device::Compute;
+use crate::hex;
 use crate::plan::Labels;
-use crate::results::Provenance;
-use crate::results::manifest::{answers, image_list, instruction_set};
 use crate::results::store::file::{self, failed};
 use crate::results::store::{schema, to_sql};
+use crate::results::{Provenance, Setting};
 use crate::{Error, Result};
 
 /// What was counted on what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CensusManifest {
-    pub version: String,
-    pub commit: String,
-    pub provenance: Provenance,
-    pub head: String,
-    pub classes: usize,
-    pub image_size: usize,
+    #[serde(flatten)]
+    pub setting: Setting,
     pub labels: Labels,
     pub detectors: Vec<Detector>,
     /// What the range detector clamps to, a number a place; `None` without that detector.
     pub ranges: Vec<Option<f32>>,
-    pub device: String,
-    pub compute: Compute,
-    pub instruction_set: String,
     pub images: usize,
-    /// SHA-256 of the numbers and labels of the images, in order.
-    pub image_list: String,
-    /// SHA-256 of the bits of their fault-free answers.
+    /// SHA-256 of the bits of their fault-free answers, in order.
     pub answers: String,
 }
 
 impl CensusManifest {
     /// That of a census.
     pub fn new(
-        exhaustive: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         provenance: Provenance,
         labels: Labels,
     ) -> CensusManifest {
-        let model = exhaustive.model;
-        let device = exhaustive.weights.device();
-        let ranged = exhaustive.detectors.contains(&Detector::Range);
+        let CensusRunner { model, weights, goldens, detectors, max, .. } = census;
+        let ranged = detectors.contains(&Detector::Range);
+        let mut answers = Sha256::new();
+        for golden in *goldens {
+            answers.update(golden.hash.to_le_bytes());
+        }
         CensusManifest {
-            version: env!("CARGO_PKG_VERSION").into(),
-            commit: env!("FLIPSIDE_COMMIT").into(),
-            provenance,
-            head: model.head.name().into(),
-            classes: model.classes,
-            image_size: model.image_size,
+            setting: Setting::new(model, weights.device(), goldens, provenance),
             labels,
-            detectors: exhaustive.detectors.clone(),
-            ranges: exhaustive.max.iter().map(|max| ranged.then_some(*max)).collect(),
-            device: device.kind().to_string(),
-            compute: device.compute(),
-            instruction_set: instruction_set(),
-            images: exhaustive.goldens.len(),
-            image_list: image_list(exhaustive.goldens),
-            answers: answers(exhaustive.goldens),
+            detectors: detectors.clone(),
+            ranges: max.iter().map(|max| ranged.then_some(*max)).collect(),
+            images: goldens.len(),
+            answers: hex(&answers.finalize()),
         }
     }
 
@@ -72,8 +57,9 @@ impl CensusManifest {
     /// instruction sets may differ: what they change in the answers shows in the fault-free ones.
     fn check_same(&self, other: &CensusManifest, path: &Path) -> Result<()> {
         let json = |manifest: &CensusManifest| {
-            let (commit, instruction_set) = (String::new(), String::new());
-            let alike = CensusManifest { commit, instruction_set, ..manifest.clone() };
+            let mut alike = manifest.clone();
+            alike.setting.commit.clear();
+            alike.setting.instruction_set.clear();
             serde_json::to_value(alike).unwrap_or_default()
         };
         let (a, b) = (json(self), json(other));
@@ -171,7 +157,7 @@ impl Census {
     ) -> Result<()> {
         let mode = self.mode.name();
         if !is_new {
-            check(path, &connection, &manifest.provenance)?;
+            check(path, &connection, &manifest.setting.provenance)?;
             if holds(path, &connection, self.mode)? {
                 let about = about(path, &connection, self.mode)?;
                 if about.counted == about.manifest.images {

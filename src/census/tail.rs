@@ -7,7 +7,7 @@ use crate::campaign::{Images, load_batch};
 use crate::device::Device;
 use crate::logits::hash as hash_logits;
 use crate::models::Model;
-use crate::nn::Head;
+use crate::nn::{Head, LOGIT_SCALE};
 use crate::ops::scale;
 use crate::results::{Golden, Part};
 use crate::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
@@ -42,7 +42,7 @@ impl Tail {
         };
         let factor = match model.head {
             Head::Baseline => 1.0,
-            Head::TextGuided { .. } => scale::factor(weights.get(weights.find("logit_scale")?)?[0]),
+            Head::TextGuided { .. } => scale::factor(weights.get(weights.find(LOGIT_SCALE)?)?[0]),
         };
         let read = tape.node(last.node).inputs[0];
         let feature = feature(model, &last, read);

@@ -2,7 +2,7 @@
 
 use super::answer::Faulty;
 use super::histogram::BITS;
-use super::{Counter, Exhaustive, Mode};
+use super::{CensusRunner, Counter, Mode};
 use crate::Result;
 use crate::campaign::load_batch;
 use crate::fault::{FaultModel, FaultSpec, Place, Shape, Site};
@@ -29,7 +29,7 @@ pub(super) struct Drawn {
     pub detector: usize,
 }
 
-/// What a fault shows and does, by the census' way.
+/// What the census expects of a fault.
 pub(super) struct Expected {
     /// The golden number at the fault's place.
     pub before: f32,
@@ -38,25 +38,25 @@ pub(super) struct Expected {
     pub faulty: Faulty,
 }
 
-/// What [`Exhaustive::verify`] found.
+/// What [`CensusRunner::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verification {
     /// Faults that were run again.
     pub checked: usize,
-    /// Those that came out otherwise, in words.
+    /// Those whose answer isn't the one that the census counted, in words.
     pub different: Vec<String>,
     /// The greatest distance of losses, in nats or, of losses above 1, as a share.
     pub largest: f64,
 }
 
-impl Exhaustive<'_> {
+impl CensusRunner<'_> {
     /// Runs `count` faults again, drawn by `seed` from all places, units, bits, images and detectors: one
     /// an image of a batch. Outcome, top-1, top-5 and loss (to 10⁻⁶) must be those that the census counts.
     ///
     /// # Errors
     /// What loading or running says.
     pub fn verify(&self, seed: u64, count: usize, progress: &dyn Progress) -> Result<Verification> {
-        let Exhaustive { model, weights, images, goldens, mode, .. } = *self;
+        let CensusRunner { model, weights, images, goldens, mode, .. } = *self;
         let mut counter = Counter::new(self)?;
         let drawn = self.drawn(seed, count);
         // Faults in memory need a plan that keeps every value: a much larger one.
@@ -167,7 +167,7 @@ impl Exhaustive<'_> {
 impl Verification {
     fn compare(
         &mut self,
-        census: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         fault: &Drawn,
         expected: &Faulty,
         effect: &Effect,

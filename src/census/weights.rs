@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::histogram::{BITS, Histogram};
 use super::tail::{Clean, Tail};
 use super::verify::{Drawn, Expected};
-use super::{Exchange, Exhaustive, answers, flipped};
+use super::{CensusRunner, Exchange, answers, flipped};
 use crate::detector::Detector;
 use crate::models::Model;
 use crate::ops::{Layout, Role, gemm};
@@ -72,8 +72,8 @@ impl LastWeights {
     ///
     /// # Errors
     /// A last layer whose sums don't go along its weight's rows.
-    pub fn new(census: &Exhaustive<'_>) -> Result<LastWeights> {
-        let Exhaustive { model, weights, tail, detectors, .. } = census;
+    pub fn new(census: &CensusRunner<'_>) -> Result<LastWeights> {
+        let CensusRunner { model, weights, tail, detectors, .. } = census;
         let params = params(model, tail)?;
         let histogram = |id: &ParamId| {
             Histogram::new(&model.tape.params()[id.0].name, model.classes, detectors)
@@ -86,11 +86,11 @@ impl LastWeights {
         })
     }
 
-    pub fn count(&mut self, census: &Exhaustive<'_>, clean: &[Clean<'_>]) -> Result<()> {
+    pub fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
         let LastWeights { weight, bias, histograms } = self;
         let width = weight.len() / census.model.classes.max(1);
-        let Exhaustive { detectors, tail, max, .. } = census;
+        let CensusRunner { detectors, tail, max, .. } = census;
         let (count, no_sums) = (detectors.len(), vec![[0f32; BITS]; width]);
         if let Some(histogram) = histograms.first_mut() {
             histogram.add(|class, tally| {
@@ -148,12 +148,12 @@ impl LastWeights {
     /// One fault.
     pub fn expect(
         &self,
-        census: &Exhaustive<'_>,
+        census: &CensusRunner<'_>,
         clean: &Clean<'_>,
         fault: &Drawn,
     ) -> Result<Expected> {
         let Drawn { place, unit, entry, bit, detector, .. } = *fault;
-        let Exhaustive { detectors, tail, max, .. } = census;
+        let CensusRunner { detectors, tail, max, .. } = census;
         let (row, bias) = (self.row(unit), self.bias.get(unit).copied());
         let before = if place == 0 { row[entry] } else { bias.unwrap_or_default() };
         let seen = detectors[detector].see(flipped(before, bit), max[place]);

@@ -18,21 +18,22 @@ mod suggest;
 mod tensor;
 mod torch_legacy;
 mod torch_zip;
+mod wanted;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::select::Choice;
+use self::search::Choice;
 use self::stored::{Bytes, Stored};
 use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
-pub use self::select::{Fit, Wanted, WeightsKind};
 pub(crate) use self::tensor::f16_to_f32;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
+pub use self::wanted::{Fit, Wanted, WeightsKind};
 
 /// What parsing gives, or half a sentence about the file that says what is wrong.
 type Parsed<T> = std::result::Result<T, String>;

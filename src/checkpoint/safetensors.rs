@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::atomic;
 use super::json_keys;
-use super::select::{self, Chosen, Group, Wanted};
+use super::select::{self, Chosen, Group};
 use super::stored::Stored;
 use super::tensor::{Dtype, TensorView, element_count};
+use super::wanted::Wanted;
 use super::{Contents, Parsed, quote};
 use crate::error::shorten;
 use crate::{Error, Result};

@@ -4,8 +4,30 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::select::{Choice, Fit, MOST_DEEP, Wanted, WeightsKind, usual_order};
+use super::wanted::{Fit, Wanted, WeightsKind};
 use super::{Parsed, quote};
+
+/// The usual entries of a training checkpoint under which weights stand, in this order, whatever stands
+/// beside them.
+const WRAPPERS: [&str; 4] = ["model", "state_dict", "module", "model_ema"];
+
+/// Others, looked for where no tensors stand beside them.
+const RARER_WRAPPERS: [&str; 11] = [
+    "model_state_dict",
+    "model_state",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model",
+    "ema",
+];
+
+/// So deep are wrappers followed, in dicts and in names.
+pub(super) const MOST_DEEP: usize = 6;
 
 /// How many weights an average is of: PyTorch's own average, and what only that has.
 pub(super) const AVERAGED: &str = "n_averaged";
@@ -156,6 +178,16 @@ pub(super) fn is_training_state(name: &str) -> bool {
     PARTS.iter().any(|part| name.contains(part))
 }
 
+/// Which weights were taken of a file that holds more than plain ones.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub kind: WeightsKind,
+    /// Whether the file holds those of the other kind, too.
+    pub has_both: bool,
+    /// A sentence about it.
+    pub note: String,
+}
+
 /// The candidate to take, with what is to be said of it; none where there are no candidates.
 ///
 /// The best fit is taken, unless another set may be meant as well: one that fits as well, one that has all
@@ -247,6 +279,18 @@ pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
     };
     let note = [note].into_iter().chain(passed_over).collect::<Vec<_>>().join("; ");
     Ok(Some((first, Some(Choice { kind, has_both: !others.is_empty(), note }))))
+}
+
+/// Where a path stands among the usual ones, the likeliest first: entries in their order, the rarer ones
+/// behind tensors that stand beside them. None for a path of other entries.
+pub(super) fn usual_order(path: &[&str]) -> Option<Vec<usize>> {
+    let here = WRAPPERS.len();
+    let place = |entry: &&str| {
+        let rarer = || RARER_WRAPPERS.iter().position(|name| name == entry);
+        let usual = WRAPPERS.iter().position(|name| name == entry);
+        usual.or_else(|| Some(here + 1 + rarer()?))
+    };
+    path.iter().map(place).chain([Some(here)]).collect()
 }
 
 /// Whether weights are likelier where `other` stands than where `first` does.

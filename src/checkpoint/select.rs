@@ -6,30 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
-use std::str::FromStr;
 
-use super::search::{AVERAGED, Here, Search, is_average, pick};
+use super::search::{AVERAGED, Choice, Here, MOST_DEEP, Search, is_average, pick, usual_order};
+use super::wanted::{Wanted, WeightsKind};
 use super::{Parsed, quote};
-
-/// The usual entries of a training checkpoint under which weights stand, in this order, whatever stands
-/// beside them.
-const WRAPPERS: [&str; 4] = ["model", "state_dict", "module", "model_ema"];
-
-/// Others, looked for where no tensors stand beside them.
-const RARER_WRAPPERS: [&str; 11] = [
-    "model_state_dict",
-    "model_state",
-    "net",
-    "network",
-    "weights",
-    "params",
-    "state_dict_ema",
-    "ema_state_dict",
-    "model_ema_state_dict",
-    "ema_model",
-    "ema",
-];
 
 /// Parts of names that PyTorch's compiler and sharded training put in, anywhere.
 const INSERTED: [&str; 4] =
@@ -37,68 +17,6 @@ const INSERTED: [&str; 4] =
 
 /// What DataParallel and averages put before every name.
 const MODULE: &str = "module.";
-/// So deep are wrappers followed, in dicts and in names.
-pub(super) const MOST_DEEP: usize = 6;
-
-/// Which of a training run's weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightsKind {
-    /// Those that the optimiser changes.
-    Plain,
-    /// Their moving average.
-    Ema,
-}
-
-impl fmt::Display for WeightsKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WeightsKind::Plain => "plain",
-            WeightsKind::Ema => "ema",
-        })
-    }
-}
-
-impl FromStr for WeightsKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<WeightsKind, String> {
-        match text {
-            "plain" => Ok(WeightsKind::Plain),
-            "ema" => Ok(WeightsKind::Ema),
-            _ => Err("is plain or ema".into()),
-        }
-    }
-}
-
-impl WeightsKind {
-    pub(super) fn described(self) -> &'static str {
-        match self {
-            WeightsKind::Plain => "plain weights",
-            WeightsKind::Ema => "averaged weights",
-        }
-    }
-}
-
-/// How well tensors of some names fit a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
-    No,
-    /// Most of the model's names are there.
-    Partly,
-    /// All of the model's names are there, and others.
-    WithOthers,
-    /// All of the model's names are there, and no others.
-    Wholly,
-}
-
-/// What is looked for in a file.
-pub struct Wanted<'w> {
-    /// Which weights, of a file with both; absent, the plain ones where there are any.
-    pub kind: Option<WeightsKind>,
-    /// How well tensors of such names fit.
-    pub fit: &'w dyn Fn(&[&str]) -> Fit,
-}
-
 /// Named tensors that stand together in a file, and the entries that lead to them. `T` is a tensor;
 /// equal ones have the same values.
 pub(super) struct Group<'n, T> {
@@ -111,16 +29,6 @@ pub(super) struct Chosen<T> {
     pub wrappers: Vec<String>,
     pub tensors: Vec<(String, T)>,
     pub choice: Option<Choice>,
-}
-
-/// Which weights were taken of a file that holds more than plain ones.
-#[derive(Clone, Debug)]
-pub(super) struct Choice {
-    pub kind: WeightsKind,
-    /// Whether the file holds those of the other kind, too.
-    pub has_both: bool,
-    /// A sentence about it.
-    pub note: String,
 }
 
 /// The weights among `groups`; none where there are no tensors in a known place.
@@ -162,18 +70,6 @@ pub(super) fn choose<T: Copy + PartialEq>(
             Ok(chosen.map(without_shared_parts))
         }
     }
-}
-
-/// Where a path stands among the usual ones, the likeliest first: entries in their order, the rarer ones
-/// behind tensors that stand beside them. None for a path of other entries.
-pub(super) fn usual_order(path: &[&str]) -> Option<Vec<usize>> {
-    let here = WRAPPERS.len();
-    let place = |entry: &&str| {
-        let rarer = || RARER_WRAPPERS.iter().position(|name| name == entry);
-        let usual = WRAPPERS.iter().position(|name| name == entry);
-        usual.or_else(|| Some(here + 1 + rarer()?))
-    };
-    path.iter().map(place).chain([Some(here)]).collect()
 }
 
 /// The group under the usual entries, or at the top.

@@ -6,8 +6,10 @@ use std::ops::Range;
 use super::Parsed;
 use super::pickle::{Arena, Budget, NodeId, Pickle, StorageRef, TensorRef, Value};
 use super::search;
-use super::select::{self, Chosen, Group, MOST_DEEP, Wanted};
+use super::search::MOST_DEEP;
+use super::select::{self, Chosen, Group};
 use super::stored::Stored;
+use super::wanted::Wanted;
 use super::{Contents, quote};
 
 /// The name of the only tensor of a file that holds no names.

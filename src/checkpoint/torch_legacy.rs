@@ -8,9 +8,9 @@ use super::Contents;
 use super::Parsed;
 use super::pickle::{self, Budget, Node, StorageRef, Value};
 use super::quote;
-use super::select::Wanted;
 use super::state_dict::{self, Storages};
 use super::tensor::Dtype;
+use super::wanted::Wanted;
 
 /// 0x1950a86a20f9469cfc6c, as a pickled integer has it: little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];

@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::Parsed;
 use super::archive::Archive;
 use super::pickle::{self, Budget, StorageRef};
-use super::select::Wanted;
 use super::state_dict::{self, Storages};
+use super::wanted::Wanted;
 use super::{Contents, quote};
 
 /// The tensors of a zip `.pth` file. Errors are half sentences about the file.

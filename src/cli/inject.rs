@@ -68,9 +68,10 @@ pub struct Args {
     half_width: Option<f64>,
     /// With --half-width: sdc (if absent), sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean
     /// |Δp_label|)
-    #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE", value_parser = parse_target)]
+    #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE")]
     stop_at: Option<Target>,
-    /// With --half-width: how often all looks of a layer together hold the truth; 0.95 if absent
+    /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if
+    /// absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
     /// Run injection number N of each layer alone
@@ -104,7 +105,7 @@ pub struct Args {
     /// Count every fault instead of drawing some: last-layer (logit × bit × image, before the scale and
     /// after it), last-layer-weights or last-layer-features. The last two try millions of faults an
     /// image: see --images
-    #[arg(long, help_heading = HOW_MANY, value_name = "POPULATION", value_parser = parse_mode,
+    #[arg(long, help_heading = HOW_MANY, value_name = "POPULATION",
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify",
                                 "faults", "layer", "shard"])]
     exhaustive: Option<Mode>,
@@ -114,7 +115,7 @@ pub struct Args {
     images: Option<u32>,
     /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
     /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
-    #[arg(long, default_value = "strict", value_parser = parse_protocol)]
+    #[arg(long, default_value = "strict")]
     protocol: Protocol,
     /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
     /// range is known, for outputs and weights; none elsewhere
@@ -147,18 +148,6 @@ pub struct Args {
     shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,
-}
-
-fn parse_target(text: &str) -> std::result::Result<Target, String> {
-    Target::parse(text).map_err(|error| error.to_string())
-}
-
-fn parse_mode(text: &str) -> std::result::Result<Mode, String> {
-    Mode::parse(text).map_err(|error| error.to_string())
-}
-
-fn parse_protocol(text: &str) -> std::result::Result<Protocol, String> {
-    Protocol::parse(text).map_err(|error| error.to_string())
 }
 
 fn parse_detector(text: &str) -> std::result::Result<Detector, String> {

@@ -9,7 +9,7 @@ use crate::data::decode_file;
 use crate::data::transform::{EvalTransform, Transform};
 use crate::device::Device;
 use crate::fault::{FaultSpec, SiteClass};
-use crate::ops::cross_entropy::probabilities;
+use crate::logits::{order, probabilities};
 use crate::rng::stream;
 use crate::tape::{Execution, PlanKind};
 use crate::{Error, Result};
@@ -128,13 +128,10 @@ fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// Class, probability and logit of the `count` largest logits; the lowest index wins ties.
+/// Class, probability and logit of the first `count` classes, in the order of [`order`].
 fn top(logits: &[f32], count: usize) -> Vec<(usize, f64, f32)> {
     let p = probabilities(logits);
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    let key = |class: usize| if logits[class].is_nan() { f32::INFINITY } else { logits[class] };
-    order.sort_by(|a, b| key(*b).total_cmp(&key(*a)));
-    order.into_iter().take(count).map(|class| (class, p[class], logits[class])).collect()
+    order(logits).into_iter().take(count).map(|class| (class, p[class], logits[class])).collect()
 }
 
 /// The images of a tensor file, channels-last.

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     layer: Option<String>,
     /// What `inject --exhaustive` counted instead: last-layer, last-layer-weights or last-layer-features
-    #[arg(long, value_name = "POPULATION", value_parser = |name: &str| Mode::parse(name),
+    #[arg(long, value_name = "POPULATION",
           conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "resample"])]
     exhaustive: Option<Mode>,
     /// none or range; every detector of the run if absent

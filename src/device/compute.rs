@@ -1,16 +1,16 @@
 //! How convolutions and linear layers multiply.
 
-use std::fmt;
-use std::str::FromStr;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
-use crate::{Error, Result};
+use crate::Error;
 
 /// The arithmetic of convolutions and linear layers. Values lie in memory as f32 whichever it is, and
 /// sums are f32; it is the factors that are rounded.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(Display, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Compute {
     /// f32, in one order: the same bits on every device.
     #[default]
@@ -24,33 +24,12 @@ pub enum Compute {
 }
 
 impl Compute {
-    /// All of them.
-    pub const ALL: [Compute; 4] = [Compute::Exact, Compute::Tf32, Compute::Bf16, Compute::F16];
-
     /// The name on the command line and in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Compute::Exact => "exact",
-            Compute::Tf32 => "tf32",
-            Compute::Bf16 => "bf16",
-            Compute::F16 => "f16",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-impl fmt::Display for Compute {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Compute {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Compute::ALL.into_iter().find(|compute| compute.name() == text).ok_or_else(|| {
-            let known = Compute::ALL.map(Compute::name).join(", ");
-            Error::usage(format!("there is no compute `{text}`: say one of {known}"))
-        })
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Compute>("compute", word)
 }

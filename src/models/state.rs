@@ -8,7 +8,7 @@ use super::whose::looks_like;
 use super::{Facts, Model, ModelFile};
 use crate::checkpoint::{Checkpoint, Dtype, HostTensor, TensorData, TensorView, write_safetensors};
 use crate::error::{shorten, some_of};
-use crate::nn::Head;
+use crate::nn::{HEAD_ROWS, Head, LOGIT_SCALE};
 use crate::ops::{Init, Role};
 use crate::tape::{Param, ParamId, Weights};
 use crate::{Error, Result};
@@ -21,11 +21,6 @@ pub const SNAPSHOT: &str = "training snapshot";
 pub const OPTIMIZER_PREFIX: &str = "optimizer.";
 /// What stands before the names of the weights' moving average in a snapshot.
 pub const AVERAGE_PREFIX: &str = "ema.";
-
-/// Name of the text-guided head's rows.
-pub(super) const HEAD_ROWS: &str = "head.weight";
-/// Name of the logarithm of the text-guided head's scale.
-pub(super) const LOGIT_SCALE: &str = "logit_scale";
 
 /// Loads every parameter and buffer of `model` from a file, by state-dict name and PyTorch shape.
 /// Where the model's family has a [`Dialect`](super::Dialect), a file in its names is taken, too.

@@ -8,10 +8,9 @@ use std::sync::LazyLock;
 use super::Model;
 use super::dialect::{BACKBONE, Dialect, Keys};
 use super::file::{ModelFile, names};
-use super::state::{HEAD_ROWS, LOGIT_SCALE};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Fit, Wanted, WeightsKind};
-use crate::nn::Head;
+use crate::nn::{HEAD_ROWS, Head, LOGIT_SCALE};
 use crate::ops::Role;
 
 /// Opens a checkpoint for the model of `file`: its weights are found under whatever entries and shared

@@ -10,6 +10,11 @@ use crate::ops::linear::Linear;
 use crate::ops::scale::Scale;
 use crate::tape::NodeId;
 
+/// Name of the text-guided head's rows.
+pub const HEAD_ROWS: &str = "head.weight";
+/// Name of the logarithm of the text-guided head's scale.
+pub const LOGIT_SCALE: &str = "logit_scale";
+
 /// Which head a model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -86,7 +91,7 @@ impl Builder<'_> {
                 let unit = self.tape.record("normalize", L2Normalize, &[embedding])?;
                 let op = Linear::new(width, classes, false);
                 let last_layer = self.tape.record("head", op, &[unit])?;
-                let names = Some(["logit_scale"].as_slice());
+                let names = Some([LOGIT_SCALE].as_slice());
                 let scale = Arc::new(Scale);
                 let logits = self.tape.record_shared("scaled", scale, &[last_layer], names)?;
                 Ok(HeadNodes { last_layer, logits })

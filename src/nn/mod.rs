@@ -4,4 +4,4 @@ mod builder;
 mod head;
 
 pub use builder::Builder;
-pub use head::{Head, HeadNodes, LastLayer};
+pub use head::{HEAD_ROWS, Head, HeadNodes, LOGIT_SCALE, LastLayer};

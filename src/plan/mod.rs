@@ -6,6 +6,7 @@ mod shard;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 pub use shard::Shard;
 
@@ -50,6 +51,8 @@ pub struct Plan {
 /// Whose rules hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Protocol {
     /// This project's: every convolution and linear layer by what it computes, outcomes as
     /// [`crate::results::Outcome`] has them.
@@ -61,20 +64,13 @@ pub enum Protocol {
 
 impl Protocol {
     /// The word on the command line and in tables.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Protocol::Strict => "strict",
-            Protocol::Goldeneye => "goldeneye",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
+}
 
-    /// The protocol called `name`.
-    pub fn parse(name: &str) -> Result<Protocol> {
-        let known = [Protocol::Strict, Protocol::Goldeneye];
-        known.into_iter().find(|protocol| protocol.name() == name).ok_or_else(|| {
-            Error::usage(format!("unknown protocol '{name}'; known: strict, goldeneye"))
-        })
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Protocol>("protocol", word)
 }
 
 /// How many values of one inference are hit.

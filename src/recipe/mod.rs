@@ -1,8 +1,7 @@
 //! What a training run is, as plain values.
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::ops::adamw::AdamW;
 use crate::ops::sgd::Sgd;
@@ -37,6 +36,8 @@ pub enum Schedule {
 /// Which rule moves the parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum OptimizerKind {
     /// Stochastic gradient descent with `momentum` and `nesterov`.
     #[default]
@@ -45,16 +46,8 @@ pub enum OptimizerKind {
     AdamW,
 }
 
-impl FromStr for OptimizerKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "sgd" => Ok(OptimizerKind::Sgd),
-            "adamw" => Ok(OptimizerKind::AdamW),
-            _ => Err("is sgd or adamw".into()),
-        }
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<OptimizerKind>("optimizer", word)
 }
 
 /// An exponential moving average of the weights, which is evaluated and saved in their place.

@@ -1,5 +1,7 @@
 //! `compare`'s tables: the published one's columns, every other reading of them, rates, and the footer.
 
+use strum::IntoEnumIterator;
+
 use super::{Format, interval, ratio, table_as};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
@@ -102,7 +104,7 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
         line("backbone's own last Linear".into(), &|row| row.backbone_last_layer),
     ];
     for embedding in [true, false] {
-        for weighting in Weighting::ALL {
+        for weighting in Weighting::iter() {
             let extra = if embedding { "" } else { " without the extra Linear" };
             let name = format!("overall{extra}, weight: {}", weighting.words());
             lines.push(line(name, &|row| overall(row, weighting, embedding).copied()));

@@ -21,7 +21,7 @@ pub(super) fn goldeneye_text(run: &Run, named: &[String], format: Format) -> Str
             plus_minus(figures.mismatches, 100.0, 2),
         ]
     });
-    let provenance = &manifest.provenance;
+    let provenance = &manifest.setting.provenance;
     format!(
         "{}\n\nProtocol goldeneye: layers as forward hooks see them; a flipped bit of one output an inference; \
          range detector (f16) on the faulted value; {} of the {} images of a fifth of the validation set are \
@@ -32,8 +32,8 @@ pub(super) fn goldeneye_text(run: &Run, named: &[String], format: Format) -> Str
         manifest.images.len(),
         provenance.evaluated,
         provenance.model,
-        manifest.head,
-        manifest.device,
+        manifest.setting.head,
+        manifest.setting.device,
         manifest.plan.seed,
         provenance.checkpoint,
         run.results_sha256(),

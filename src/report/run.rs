@@ -51,10 +51,10 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
     let manifest = &run.manifest;
     text.push_str(&format!(
         "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
-        manifest.provenance.model,
-        manifest.head,
-        manifest.provenance.checkpoint.chars().take(12).collect::<String>(),
-        manifest.device,
+        manifest.setting.provenance.model,
+        manifest.setting.head,
+        manifest.setting.provenance.checkpoint.chars().take(12).collect::<String>(),
+        manifest.setting.device,
         faults(&manifest.plan),
         manifest.plan.site.name(),
         manifest.images.len(),
@@ -70,9 +70,9 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
     let manifest = &run.manifest;
     let is_goldeneye = manifest.plan.protocol == Protocol::Goldeneye;
     json!({
-        "model": manifest.provenance.model,
-        "head": manifest.head,
-        "device": manifest.device,
+        "model": manifest.setting.provenance.model,
+        "head": manifest.setting.head,
+        "device": manifest.setting.device,
         "images": manifest.images.len(),
         "plan": manifest.plan,
         "intervals": how,

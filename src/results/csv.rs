@@ -1,11 +1,11 @@
-//! Records as CSV: bits in hex, floats in the shortest form that reads back exactly, nothing in a cell
-//! that has nothing to say.
+//! Records as CSV: bits in hex, floats in the shortest form that reads back exactly, cells
+//! without a value empty.
 
 use std::io::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::rows::{self, COLUMNS, Cell};
+use super::rows::{self, COLUMNS, Cell, Column};
 use super::run::Run;
 use crate::hex;
 
@@ -17,19 +17,17 @@ pub fn write(run: &Run, out: &mut dyn Write) -> std::io::Result<()> {
     write_columns(run, out, |_| true)
 }
 
-/// Writes those columns of which `is_wanted` says so.
+/// Writes the columns that `is_wanted` picks by name.
 pub(super) fn write_columns(
     run: &Run,
     out: &mut dyn Write,
     is_wanted: impl Fn(&str) -> bool,
 ) -> std::io::Result<()> {
-    let wanted = COLUMNS.map(|(name, _)| is_wanted(name));
+    let wanted: Vec<Column> = COLUMNS.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
     let mut writer = csv::Writer::from_writer(out);
-    let names = COLUMNS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
-    writer.write_record(names.map(|((name, _), _)| *name))?;
-    for cells in run.rows() {
-        let cells = cells.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
-        writer.write_record(cells.map(|(cell, _)| match cell {
+    writer.write_record(wanted.iter().map(|(name, ..)| name))?;
+    for row in run.rows() {
+        writer.write_record(wanted.iter().map(|(_, _, cell)| match cell(&row) {
             Cell::Text(text) => text,
             Cell::Int(value) => value.to_string(),
             Cell::Float(value) => format!("{value:?}"),

@@ -5,9 +5,11 @@ use sha2::{Digest, Sha256};
 
 use super::golden::Golden;
 use super::layer::LayerRow;
-use crate::device::Compute;
+use crate::device::{Compute, Device};
 use crate::hex;
 use crate::logits::Score;
+use crate::models::Model;
+use crate::ops::gemm;
 use crate::plan::Plan;
 
 /// Where a model and its data come from; the caller knows.
@@ -71,9 +73,9 @@ impl GoldenRow {
     }
 }
 
-/// What was run on what. Equal manifests: parts of one campaign.
+/// What a campaign and a census have in common: the program, the network, the machine and the images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct Setting {
     /// Version of the program.
     pub version: String,
     /// The commit that it was built from, where it is known.
@@ -81,11 +83,8 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// `baseline` or `text-guided`.
     pub head: String,
-    /// Whether the logits are the last layer's output times a scale.
-    pub has_scale: bool,
     pub classes: usize,
     pub image_size: usize,
-    pub plan: Plan,
     pub device: String,
     /// How convolutions and linear layers multiply.
     pub compute: Compute,
@@ -93,6 +92,43 @@ pub struct Manifest {
     pub instruction_set: String,
     /// SHA-256 of the numbers and labels of the images, in order.
     pub image_list: String,
+}
+
+impl Setting {
+    /// That of this program and processor: `model` on `device`, whose answers to the images are `goldens`.
+    pub fn new(
+        model: &Model,
+        device: &Device,
+        goldens: &[Golden],
+        provenance: Provenance,
+    ) -> Setting {
+        let mut images = Sha256::new();
+        for golden in goldens {
+            images.update(format!("{} {}\n", golden.image, golden.label));
+        }
+        Setting {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("FLIPSIDE_COMMIT").into(),
+            provenance,
+            head: model.head.name().into(),
+            classes: model.classes,
+            image_size: model.image_size,
+            device: device.kind().to_string(),
+            compute: device.compute(),
+            instruction_set: format!("{} {}", std::env::consts::ARCH, gemm::instruction_set()),
+            image_list: hex(&images.finalize()),
+        }
+    }
+}
+
+/// What was run on what. Equal manifests: parts of one campaign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Whether the logits are the last layer's output times a scale.
+    pub has_scale: bool,
+    pub plan: Plan,
     /// In tables of their own.
     #[serde(skip)]
     pub layers: Vec<LayerRow>,
@@ -115,20 +151,22 @@ impl Manifest {
             Some(format!("their plans differ in '{key}' ({} and {})", a[key], b[key]))
         };
         let first = |what: &str, equal: bool| (!equal).then(|| format!("{what} differ"));
-        let (a, b) = (&self.provenance, &other.provenance);
-        text("their versions", &self.version, &other.version)
-            .or_else(|| text("their models", &a.model, &b.model))
-            .or_else(|| text("their heads", &self.head, &other.head))
-            .or_else(|| text("their checkpoints", &a.checkpoint, &b.checkpoint))
-            .or_else(|| text("their data", &a.data, &b.data))
+        let (a, b) = (&self.setting, &other.setting);
+        let (from, to) = (&a.provenance, &b.provenance);
+        text("their versions", &a.version, &b.version)
+            .or_else(|| text("their models", &from.model, &to.model))
+            .or_else(|| text("their heads", &a.head, &b.head))
+            .or_else(|| text("their checkpoints", &from.checkpoint, &to.checkpoint))
+            .or_else(|| text("their data", &from.data, &to.data))
             .or_else(plan)
-            .or_else(|| text("their devices", &self.device, &other.device))
-            .or_else(|| text("their computes", &self.compute, &other.compute))
-            .or_else(|| text("their image sizes", &self.image_size, &other.image_size))
+            .or_else(|| text("their devices", &a.device, &b.device))
+            .or_else(|| text("their computes", &a.compute, &b.compute))
+            .or_else(|| text("their image sizes", &a.image_size, &b.image_size))
             .or_else(|| {
-                let (a, b) = (self.images.len(), other.images.len());
-                (self.image_list != other.image_list)
-                    .then(|| format!("their lists of images differ ({a} and {b} images)"))
+                let counts = (self.images.len(), other.images.len());
+                (a.image_list != b.image_list).then(|| {
+                    format!("their lists of images differ ({} and {} images)", counts.0, counts.1)
+                })
             })
             .or_else(|| first("their layers", self.layers_agree(other)))
             .or_else(|| first("their fault-free answers", self.images == other.images))
@@ -141,27 +179,4 @@ impl Manifest {
         };
         plain(&self.layers) == plain(&other.layers)
     }
-}
-
-/// SHA-256 of the numbers and labels of images, in order.
-pub(crate) fn image_list(goldens: &[Golden]) -> String {
-    let mut images = Sha256::new();
-    for golden in goldens {
-        images.update(format!("{} {}\n", golden.image, golden.label));
-    }
-    hex(&images.finalize())
-}
-
-/// SHA-256 of the bits of fault-free answers, in order.
-pub(crate) fn answers(goldens: &[Golden]) -> String {
-    let mut answers = Sha256::new();
-    for golden in goldens {
-        answers.update(golden.hash.to_le_bytes());
-    }
-    hex(&answers.finalize())
-}
-
-/// Architecture and vector extension of the processor.
-pub(crate) fn instruction_set() -> String {
-    format!("{} {}", std::env::consts::ARCH, crate::ops::gemm::instruction_set())
 }

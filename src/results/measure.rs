@@ -1,14 +1,14 @@
-//! What is observed in a record: the number of which rates and means are made.
+//! Observables: the number of a record that rates and means are made of.
 
 use super::outcome::Outcome;
 use super::record::Record;
 use crate::statistics::{Target, Unit};
 
-/// What is observed in a record.
+/// The number of a record that a rate or a mean is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// ΔLoss; only means something under [`Detector::Range`]. NaN answers are left out, and their
-    /// number is told ([`Rates::nonfinite`]).
+    /// ΔLoss. Its mean only means something under [`Detector::Range`](crate::detector::Detector::Range).
+    /// Answers that aren't finite are left out, and counted.
     DeltaLoss,
     /// |Δp_label|, between 0 and 1.
     DeltaP,

@@ -3,7 +3,7 @@
 mod csv;
 mod golden;
 mod layer;
-pub(crate) mod manifest;
+mod manifest;
 mod measure;
 mod outcome;
 mod parquet;
@@ -16,7 +16,7 @@ mod work;
 pub use csv::write as write_csv;
 pub use golden::{Golden, mean_top2diff};
 pub use layer::{LayerRow, Part};
-pub use manifest::{GoldenRow, Manifest, Provenance};
+pub use manifest::{GoldenRow, Manifest, Provenance, Setting};
 pub use measure::{Measure, unit_of};
 pub use outcome::{Effect, Outcome};
 pub use parquet::write as write_parquet;

@@ -1,13 +1,17 @@
 //! What a fault did to an answer.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::golden::Golden;
+use crate::Error;
 use crate::logits::{self, Score, rank};
 
 /// The outcomes exclude each other and are asked in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Outcome {
     /// A NaN or an infinity among the logits. Only where an output check is assumed is this a
     /// detected error.
@@ -21,24 +25,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every outcome, in the order in which they are asked.
-    pub const ALL: [Outcome; 4] =
-        [Outcome::Nonfinite, Outcome::Masked, Outcome::Sdc, Outcome::Benign];
-
     /// The word in tables and files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Nonfinite => "nonfinite",
-            Outcome::Masked => "masked",
-            Outcome::Sdc => "sdc",
-            Outcome::Benign => "benign",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
+}
 
-    /// The outcome called `name`.
-    pub fn parse(name: &str) -> Option<Outcome> {
-        Outcome::ALL.into_iter().find(|outcome| outcome.name() == name)
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Outcome>("outcome", word)
 }
 
 /// A faulty answer, against the golden one.

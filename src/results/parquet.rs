@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::rows::{COLUMNS, Cell, Kind};
+use super::rows::{self, COLUMNS, Cell, Kind};
 use super::run::Run;
 
 /// Rows of a row group, of which one is in memory at a time. Readers take groups in parallel.
@@ -44,10 +44,10 @@ fn write_groups(
     let mut writer = SerializedFileWriter::new(out, schema()?, Arc::new(properties))?;
     let mut rows = run.rows().peekable();
     while rows.peek().is_some() {
-        let mut columns = COLUMNS.map(|(_, kind)| Column::new(kind));
-        for cells in rows.by_ref().take(group) {
-            for (column, cell) in columns.iter_mut().zip(cells) {
-                column.push(cell)?;
+        let mut columns = COLUMNS.map(|(_, kind, _)| Column::new(kind));
+        for row in rows.by_ref().take(group) {
+            for (column, (_, _, cell)) in columns.iter_mut().zip(COLUMNS) {
+                column.push(cell(&row))?;
             }
         }
         let mut group = writer.next_row_group()?;
@@ -61,7 +61,7 @@ fn write_groups(
 }
 
 fn schema() -> parquet::errors::Result<TypePtr> {
-    let field = |(name, kind): (&str, Kind)| {
+    let field = |(name, kind, _): rows::Column| {
         let (physical, logical) = match kind {
             Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             Kind::Int => (Physical::INT64, None),

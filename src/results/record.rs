@@ -1,4 +1,4 @@
-//! One row of what a campaign found.
+//! Records: the result of one injection under one detector.
 
 use super::outcome::Effect;
 use crate::detector::Detector;
@@ -34,7 +34,7 @@ pub struct Place {
     pub k: u32,
     /// Bits that were to change; 0 where the fault sets the value.
     pub mask: u32,
-    /// `None` where the value is inside a kernel, which doesn't tell it.
+    /// `None` where the value is inside a kernel, and so unknown.
     pub values: Option<Values>,
 }
 

@@ -1,6 +1,9 @@
 //! Records as rows for other programs: what CSV and Parquet have in common.
 
-use super::manifest::Manifest;
+use std::collections::HashMap;
+
+use super::layer::LayerRow;
+use super::manifest::{GoldenRow, Manifest};
 use super::record::Record;
 use super::run::Run;
 
@@ -8,60 +11,12 @@ use super::run::Run;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
-    /// Whole numbers, absent where there is none.
+    /// Whole numbers.
     Int,
     /// f64; NaN where an answer isn't finite.
     Float,
     Bool,
 }
-
-/// The columns, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
-pub const COLUMNS: [(&str, Kind); 38] = [
-    ("layer", Kind::Text),
-    ("layer_type", Kind::Text),
-    ("injection", Kind::Int),
-    ("detector", Kind::Text),
-    ("site", Kind::Text),
-    (KERNEL, Kind::Text),
-    ("image", Kind::Int),
-    ("image_path", Kind::Text),
-    ("label", Kind::Int),
-    ("flips", Kind::Int),
-    ("shape", Kind::Text),
-    ("element", Kind::Int),
-    ("channel", Kind::Int),
-    ("row", Kind::Int),
-    ("column", Kind::Int),
-    ("k", Kind::Int),
-    ("bit", Kind::Int),
-    ("flip_mask", Kind::Text),
-    ("before", Kind::Text),
-    ("after", Kind::Text),
-    ("seen", Kind::Text),
-    ("golden_top1", Kind::Int),
-    ("faulty_top1", Kind::Int),
-    ("mismatch", Kind::Bool),
-    ("golden_loss", Kind::Float),
-    ("faulty_loss", Kind::Float),
-    ("delta_loss", Kind::Float),
-    ("golden_p_label", Kind::Float),
-    ("faulty_p_label", Kind::Float),
-    ("delta_p_label", Kind::Float),
-    ("golden_top2diff", Kind::Float),
-    ("faulty_top2diff", Kind::Float),
-    ("outcome", Kind::Text),
-    ("sdc5", Kind::Bool),
-    ("sample_weight", Kind::Float),
-    ("golden_logits_hash", Kind::Text),
-    ("faulty_logits_hash", Kind::Text),
-    (PAIR_KEY, Kind::Text),
-];
-
-/// The column by which layers of two models stand beside each other, as `compare` has them.
-pub const PAIR_KEY: &str = "pair_key";
-
-/// The column that names what computed a layer: all that may differ between devices of equal bits.
-pub const KERNEL: &str = "kernel_variant";
 
 /// What stands in a row of a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,82 +25,152 @@ pub enum Cell {
     Int(u64),
     Float(f64),
     Bool(bool),
-    /// There is nothing to say: a coordinate of a parameter, a place of several.
+    /// No value: the coordinate of a parameter, the place where several values were hit.
     None,
 }
 
-impl Run {
-    /// The cells of every record, in the order of layer, number and detector.
-    pub fn rows(&self) -> impl Iterator<Item = [Cell; COLUMNS.len()]> + '_ {
-        let images: std::collections::HashMap<usize, usize> =
-            self.manifest.images.iter().enumerate().map(|(at, row)| (row.image, at)).collect();
-        self.records.iter().map(move |record| cells(&self.manifest, &images, record))
+impl From<&str> for Cell {
+    fn from(text: &str) -> Cell {
+        Cell::Text(text.to_string())
     }
 }
 
-fn cells(
-    manifest: &Manifest,
-    images: &std::collections::HashMap<usize, usize>,
-    record: &Record,
-) -> [Cell; COLUMNS.len()] {
-    let text = |text: &str| Cell::Text(text.to_string());
-    let int = |value: Option<u64>| value.map_or(Cell::None, Cell::Int);
-    let hex = |value: Option<u32>| value.map_or(Cell::None, |v| Cell::Text(format!("{v:08x}")));
-    let layer = &manifest.layers[record.layer];
-    let image = images.get(&record.image).map(|at| &manifest.images[*at]);
-    let (golden, faulty) = (record.golden, record.effect.score);
-    let place = record.place;
-    let shape = layer.shape_at(record.site);
-    let at = place.and_then(|place| layer.coordinates(record.site, place.element));
-    let values = record.values();
-    let bit = record.mask().filter(|mask| mask.is_power_of_two()).map(u32::trailing_zeros);
-    [
-        text(&layer.name),
-        text(&layer.kind),
-        Cell::Int(record.n),
-        text(record.detector.name()),
-        text(record.site.name()),
-        text(&layer.variant),
-        Cell::Int(record.image as u64),
-        image.map_or(Cell::None, |row| text(&row.path)),
-        int(image.map(|row| u64::from(row.label))),
-        Cell::Int(record.flips.into()),
-        // A scalar has none.
-        shape
-            .filter(|sizes| !sizes.is_empty())
-            .map_or(Cell::None, |sizes| text(&sizes_text(sizes))),
-        int(place.map(|place| place.element)),
-        int(at.map(|at| at[0])),
-        int(at.map(|at| at[1])),
-        int(at.map(|at| at[2])),
-        int(place.filter(|_| record.site.has_term()).map(|place| place.k.into())),
-        int(bit.map(u64::from)),
-        hex(record.mask()),
-        hex(values.map(|values| values.before)),
-        hex(values.map(|values| values.after)),
-        hex(values.map(|values| values.seen)),
-        Cell::Int(golden.top1 as u64),
-        Cell::Int(faulty.top1 as u64),
-        Cell::Bool(golden.top1 != faulty.top1),
-        Cell::Float(golden.loss),
-        Cell::Float(faulty.loss),
-        Cell::Float(record.delta_loss()),
-        Cell::Float(golden.p_label),
-        Cell::Float(faulty.p_label),
-        Cell::Float(record.delta_p()),
-        Cell::Float(golden.top2diff),
-        Cell::Float(faulty.top2diff),
-        text(record.effect.outcome.name()),
-        Cell::Bool(record.effect.sdc5),
-        Cell::Float(manifest.plan.weight(record.n)),
-        image.map_or(Cell::None, |row| Cell::Text(format!("{:016x}", row.hash))),
-        Cell::Text(format!("{:016x}", record.effect.hash)),
-        text(&layer.pair_key),
-    ]
+impl From<String> for Cell {
+    fn from(text: String) -> Cell {
+        Cell::Text(text)
+    }
 }
 
-/// Sizes with an x between them.
-fn sizes_text(sizes: &[usize]) -> String {
-    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
-    sizes.join("x")
+impl From<u64> for Cell {
+    fn from(value: u64) -> Cell {
+        Cell::Int(value)
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Cell {
+        Cell::Float(value)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Cell {
+        Cell::Bool(value)
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Cell {
+        value.map_or(Cell::None, Into::into)
+    }
+}
+
+/// A record, with what its manifest says of its layer and image.
+pub struct Row<'r> {
+    manifest: &'r Manifest,
+    layer: &'r LayerRow,
+    image: Option<&'r GoldenRow>,
+    record: &'r Record,
+}
+
+/// A column's name, what it holds, and what stands in it.
+pub type Column = (&'static str, Kind, fn(&Row<'_>) -> Cell);
+
+/// The columns, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
+pub const COLUMNS: [Column; 38] = [
+    ("layer", Kind::Text, |row| row.layer.name.as_str().into()),
+    ("layer_type", Kind::Text, |row| row.layer.kind.as_str().into()),
+    ("injection", Kind::Int, |row| row.record.n.into()),
+    ("detector", Kind::Text, |row| row.record.detector.name().into()),
+    ("site", Kind::Text, |row| row.record.site.name().into()),
+    (KERNEL, Kind::Text, |row| row.layer.variant.as_str().into()),
+    ("image", Kind::Int, |row| (row.record.image as u64).into()),
+    ("image_path", Kind::Text, |row| row.image.map(|image| image.path.as_str()).into()),
+    ("label", Kind::Int, |row| row.image.map(|image| u64::from(image.label)).into()),
+    ("flips", Kind::Int, |row| u64::from(row.record.flips).into()),
+    ("shape", Kind::Text, |row| row.shape().into()),
+    ("element", Kind::Int, |row| row.record.place.map(|place| place.element).into()),
+    ("channel", Kind::Int, |row| row.coordinate(0).into()),
+    ("row", Kind::Int, |row| row.coordinate(1).into()),
+    ("column", Kind::Int, |row| row.coordinate(2).into()),
+    ("k", Kind::Int, |row| row.term().into()),
+    ("bit", Kind::Int, |row| row.bit().into()),
+    ("flip_mask", Kind::Text, |row| row.record.mask().map(bits).into()),
+    ("before", Kind::Text, |row| row.record.values().map(|values| bits(values.before)).into()),
+    ("after", Kind::Text, |row| row.record.values().map(|values| bits(values.after)).into()),
+    ("seen", Kind::Text, |row| row.record.values().map(|values| bits(values.seen)).into()),
+    ("golden_top1", Kind::Int, |row| (row.record.golden.top1 as u64).into()),
+    ("faulty_top1", Kind::Int, |row| (row.record.effect.score.top1 as u64).into()),
+    ("mismatch", Kind::Bool, |row| (row.record.golden.top1 != row.record.effect.score.top1).into()),
+    ("golden_loss", Kind::Float, |row| row.record.golden.loss.into()),
+    ("faulty_loss", Kind::Float, |row| row.record.effect.score.loss.into()),
+    ("delta_loss", Kind::Float, |row| row.record.delta_loss().into()),
+    ("golden_p_label", Kind::Float, |row| row.record.golden.p_label.into()),
+    ("faulty_p_label", Kind::Float, |row| row.record.effect.score.p_label.into()),
+    ("delta_p_label", Kind::Float, |row| row.record.delta_p().into()),
+    ("golden_top2diff", Kind::Float, |row| row.record.golden.top2diff.into()),
+    ("faulty_top2diff", Kind::Float, |row| row.record.effect.score.top2diff.into()),
+    ("outcome", Kind::Text, |row| row.record.effect.outcome.name().into()),
+    ("sdc5", Kind::Bool, |row| row.record.effect.sdc5.into()),
+    ("sample_weight", Kind::Float, |row| row.manifest.plan.weight(row.record.n).into()),
+    ("golden_logits_hash", Kind::Text, |row| row.image.map(|image| hash(image.hash)).into()),
+    ("faulty_logits_hash", Kind::Text, |row| hash(row.record.effect.hash).into()),
+    (PAIR_KEY, Kind::Text, |row| row.layer.pair_key.as_str().into()),
+];
+
+/// The column by which layers of two models stand beside each other, as `compare` has them.
+pub const PAIR_KEY: &str = "pair_key";
+
+/// The column that names what computed a layer: all that may differ between devices of equal bits.
+pub const KERNEL: &str = "kernel_variant";
+
+/// Bits of an f32, or a mask of them.
+fn bits(value: u32) -> String {
+    format!("{value:08x}")
+}
+
+fn hash(value: u64) -> String {
+    format!("{value:016x}")
+}
+
+impl Row<'_> {
+    /// Sizes with an x between them; a scalar has none.
+    fn shape(&self) -> Option<String> {
+        let sizes = self.layer.shape_at(self.record.site).filter(|sizes| !sizes.is_empty())?;
+        let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        Some(sizes.join("x"))
+    }
+
+    /// The channel, row or column of the value that was hit.
+    fn coordinate(&self, axis: usize) -> Option<u64> {
+        let at = self.layer.coordinates(self.record.site, self.record.place?.element)?;
+        Some(at[axis])
+    }
+
+    /// The k or κ of a site that has one.
+    fn term(&self) -> Option<u64> {
+        let place = self.record.place.filter(|_| self.record.site.has_term());
+        place.map(|place| place.k.into())
+    }
+
+    /// The bit that was to change, where it was one.
+    fn bit(&self) -> Option<u64> {
+        let mask = self.record.mask().filter(|mask| mask.is_power_of_two())?;
+        Some(mask.trailing_zeros().into())
+    }
+}
+
+impl Run {
+    /// A row a record, in the order of layer, number and detector.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let manifest = &self.manifest;
+        let images: HashMap<usize, &GoldenRow> =
+            manifest.images.iter().map(|image| (image.image, image)).collect();
+        self.records.iter().map(move |record| Row {
+            manifest,
+            layer: &manifest.layers[record.layer],
+            image: images.get(&record.image).copied(),
+            record,
+        })
+    }
 }

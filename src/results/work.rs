@@ -61,7 +61,7 @@ impl Watched {
         self.values.extend(records.iter().map(|record| (key(record), measure.of(record))));
     }
 
-    /// What was watched of an injection, which isn't asked for again.
+    /// The watched value of an injection, which is removed.
     pub fn take(&mut self, layer: usize, n: u64, detector: Detector) -> Result<f64> {
         self.values.remove(&(layer, n, detector)).ok_or_else(|| {
             Error::usage(format!(

@@ -5,62 +5,55 @@
 //! layer, one resample serves both: that is what makes their comparison paired.
 //!
 //! Means of ΔLoss are skewed: percentile intervals of a few hundred injections miss too often, and on one
-//! side (`examples/coverage.rs` prints by how much). So intervals are BC_a's, corrected for bias and
+//! side (`examples/coverage` prints by how much). So intervals are BC_a's, corrected for bias and
 //! acceleration (Efron, 1987, *Better bootstrap confidence intervals*; for strata, Davison and Hinkley, 1997,
-//! *Bootstrap Methods and their Application*, ch. 5.3). A stratum of n units gives n − 1 of them, each
-//! counting n/(n − 1), so that small strata keep their variance (Rao and Wu, 1988).
+//! *Bootstrap Methods and their Application*, ch. 5.3). Of a stratum of n units n − 1 are drawn, each
+//! weighted by n/(n − 1), so that variances of small strata aren't too small (Rao and Wu, 1988).
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::interval::{Confidence, Estimate, normal_cdf, normal_quantile};
+use crate::Error;
 use crate::rng::{self, Draw};
-use crate::{Error, Result};
 
 /// Replicates for each percent that an interval may miss: 2,000 at 95 %, 10,000 at 99 %.
 const REPLICATES_PER_ALPHA: f64 = 100.0;
 
-/// What a bootstrap draws again.
+/// The unit that a bootstrap resamples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Unit {
-    /// Images, each with all of its injections: intervals that would hold for other images of the kind, too,
-    /// and so are the wider the more injections an image gets.
+    /// Images, each with all of its injections. Intervals are about all images of the kind, not only the
+    /// evaluated ones.
     #[default]
     Images,
-    /// Injections: intervals that speak of these images alone.
+    /// Injections. Intervals are about the evaluated images alone.
     Injections,
 }
 
 impl Unit {
     /// The word on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Unit::Images => "images",
-            Unit::Injections => "injections",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-impl FromStr for Unit {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Unit> {
-        [Unit::Images, Unit::Injections].into_iter().find(|unit| unit.name() == name).ok_or_else(
-            || Error::usage(format!("'{name}' can't be resampled; known: images, injections")),
-        )
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Unit>("unit to resample", word)
 }
 
-/// How a bootstrap is done.
+/// Settings of a bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampling {
     pub confidence: Confidence,
     pub replicates: usize,
-    /// With replicate and stratum, the key of all draws: an interval depends on nothing else.
+    /// Random seed. An interval depends on it and on the observations alone.
     pub seed: u64,
 }
 
@@ -72,7 +65,7 @@ impl Resampling {
     }
 }
 
-/// A weight of observations and their weighted sum.
+/// The total weight of observations, and their weighted sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
     pub weight: f64,
@@ -178,7 +171,7 @@ impl Cells<'_> {
 /// Figures of the strata's totals, each with its BC_a interval.
 ///
 /// Replicates in which a figure is NaN (a resample without observations) are left out of its interval. Where
-/// there is nothing to draw among, a unit a cell, intervals are NaN: one observation tells no spread.
+/// every cell holds a single unit, intervals are NaN: one observation has no spread.
 pub fn bootstrap(
     strata: &[Stratum],
     how: &Resampling,

@@ -1,4 +1,4 @@
-//! Rates of mixtures, and how many plain trials would know them as well.
+//! Rates of weighted mixtures, with their effective number of trials.
 
 use super::interval::{Confidence, Estimate, RateInterval};
 
@@ -29,7 +29,8 @@ impl RateCell {
     }
 }
 
-/// A rate, and how many plain trials would know it as well.
+/// A rate and its effective number of trials: so many independent, unweighted trials would measure it as
+/// closely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EffectiveRate {
     pub rate: f64,
@@ -41,8 +42,8 @@ impl EffectiveRate {
     /// share.
     ///
     /// The effective number of trials is p(1 − p)/V (Korn and Graubard, 1998), V being the variance of
-    /// stratified sampling, Σ share²·p_c(1 − p_c)/n_c. Each p_c has been drawn towards p by one trial: cells
-    /// that happen to be all alike aren't certain to be so.
+    /// stratified sampling, Σ share²·p_c(1 − p_c)/n_c. Each p_c is shrunk towards p by one trial, so that
+    /// cells with no event, or nothing else, have a variance, too.
     pub fn of_layer(cells: &[(f64, RateCell)]) -> EffectiveRate {
         let rate: f64 = cells.iter().map(|(share, cell)| share * cell.rate()).sum();
         let drawn = |p: f64, n: f64| (n * p + rate) / (n + 1.0);
@@ -61,8 +62,8 @@ impl EffectiveRate {
     }
 
     /// Layers weighted by `shares`, whatever was drawn in each. Their effective number of trials is capped at
-    /// Kish's (1965), 1/Σ(share²/n), which doesn't ask how rates differ: a heavy layer without an event would
-    /// else pass for one that can have none.
+    /// Kish's (1965), 1/Σ(share²/n), which doesn't depend on the rates: otherwise a heavy layer in which no
+    /// event was seen would count as one whose rate is exactly 0.
     pub fn of_layers(layers: &[(f64, EffectiveRate)]) -> EffectiveRate {
         let rate: f64 = layers.iter().map(|(share, layer)| share * layer.rate).sum();
         let spread = |variance: &dyn Fn(f64) -> f64| -> f64 {

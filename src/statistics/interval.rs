@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::{Error, Result};
 
@@ -32,7 +33,7 @@ impl Estimate {
     }
 }
 
-/// How often intervals hold what they are about: between 0 and 1, both excluded.
+/// A confidence level: the share of intervals that contain the true value. Between 0 and 1, both excluded.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Confidence(f64);
@@ -59,7 +60,7 @@ impl Confidence {
         self.0
     }
 
-    /// How often intervals may miss: 1 − share.
+    /// The share of intervals that may miss the true value: 1 − confidence.
     pub fn alpha(self) -> f64 {
         1.0 - self.0
     }
@@ -112,24 +113,20 @@ impl fmt::Display for Confidence {
 /// Which interval a rate gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum RateInterval {
-    /// [`wilson`]: holds the rate so often on average over rates.
+    /// [`wilson`]: its coverage is the confidence level on average over rates; near 0 and 1 it can be lower.
     #[default]
     Wilson,
-    /// [`clopper_pearson`]: holds it at least so often, whatever it is; wider.
+    /// [`clopper_pearson`]: its coverage is at least the confidence level at every rate; wider.
     ClopperPearson,
 }
 
 impl RateInterval {
-    /// Both.
-    pub const ALL: [RateInterval; 2] = [RateInterval::Wilson, RateInterval::ClopperPearson];
-
     /// The word on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RateInterval::Wilson => "wilson",
-            RateInterval::ClopperPearson => "clopper-pearson",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The words in a table's footer.
@@ -149,17 +146,11 @@ impl RateInterval {
     }
 }
 
-impl FromStr for RateInterval {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<RateInterval> {
-        RateInterval::ALL.into_iter().find(|interval| interval.name() == text).ok_or_else(|| {
-            Error::usage(format!("unknown interval '{text}'; known: wilson, clopper-pearson"))
-        })
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<RateInterval>("interval", word)
 }
 
-/// No trial says nothing of a rate.
+/// With no trials the interval is [0, 1].
 const NOTHING: Estimate = Estimate { value: f64::NAN, low: 0.0, high: 1.0 };
 
 /// The score interval of Wilson (1927) for `successes` of `n`, both possibly effective (fractional)

@@ -1,10 +1,12 @@
-//! When a campaign has seen enough: a confidence sequence that may be looked at while it grows.
+//! The stopping rule of a campaign: a confidence sequence, whose intervals stay valid although they are looked
+//! at while injections come in.
 //!
-//! Stopping when an ordinary interval has become narrow spoils it: of many looks one goes wrong more often
-//! than one alone. Here looks are at n = 2^j injections of a layer, in the order of their numbers, and look
-//! i = 1, 2, … may miss with probability α_i = α/(i(i+1)), of which the sum is α. So all looks together hold
-//! the truth with probability 1 − α (union bound), and therefore the one at which a layer stops. Intervals of
-//! earlier looks aren't intersected: each holds its own estimate, and the last is hardly ever the wider.
+//! An ordinary interval loses its confidence level if it is looked at again and again until it is narrow
+//! enough: each look is another chance to miss. Here looks are at n = 2^j injections of a layer, in the order of
+//! their numbers, and look i = 1, 2, … may miss with probability α_i = α/(i(i+1)), of which the sum is α. So with
+//! probability 1 − α the intervals of all looks contain the true value (union bound), that at which a layer
+//! stops among them. Intervals of earlier looks aren't intersected: each contains its own estimate, and the last
+//! is hardly ever the wider.
 //!
 //! Given the images, injections of a layer are independent draws, so that a rate's interval is Clopper and
 //! Pearson's; the mean of |Δp_label|, between 0 and 1, has Maurer and Pontil's (2009, *Empirical Bernstein
@@ -17,23 +19,26 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 use super::interval::{Confidence, Estimate, clopper_pearson};
 use crate::{Error, Result};
 
-/// What a layer's injections stop at.
+/// When the injections of a layer stop.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoppingRule {
     pub target: Target,
     /// Stop when neither end of the interval is further from the estimate.
     pub half_width: f64,
-    /// Of all looks together.
+    /// Joint confidence of all looks at a layer.
     pub confidence: Confidence,
 }
 
-/// What can be watched: figures of bounded observations.
+/// Figures that a rule can watch: their observations are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Target {
     Sdc,
     Sdc5,
@@ -45,43 +50,19 @@ pub enum Target {
 }
 
 impl Target {
-    /// Every target.
-    pub const ALL: [Target; 6] = [
-        Target::Sdc,
-        Target::Sdc5,
-        Target::Nonfinite,
-        Target::SdcOrNonfinite,
-        Target::Masked,
-        Target::DeltaP,
-    ];
-
     /// The word on the command line and in files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Target::Sdc => "sdc",
-            Target::Sdc5 => "sdc5",
-            Target::Nonfinite => "nonfinite",
-            Target::SdcOrNonfinite => "sdc-or-nonfinite",
-            Target::Masked => "masked",
-            Target::DeltaP => "delta-p",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
+}
 
-    /// The target called `name`.
-    ///
-    /// # Errors
-    /// An unknown name; ΔLoss, with the reason why it can't be one.
-    pub fn parse(name: &str) -> Result<Target> {
-        if let Some(target) = Target::ALL.into_iter().find(|target| target.name() == name) {
-            return Ok(target);
-        }
-        let known = Target::ALL.map(Target::name).join(", ");
-        Err(Error::usage(match name {
-            "delta-loss" => format!(
-                "ΔLoss has no bound, so that no rule may stop at its interval; what can be watched: {known}"
-            ),
-            other => format!("unknown figure '{other}' to stop at; known: {known}"),
-        }))
+fn unknown(word: &str) -> Error {
+    match word {
+        "delta-loss" => Error::usage(format!(
+            "ΔLoss has no bound, so that no rule may stop at its interval; what can be watched: {}",
+            Target::iter().map(Target::name).collect::<Vec<_>>().join(", ")
+        )),
+        word => Error::unknown::<Target>("figure to stop at", word),
     }
 }
 
@@ -169,7 +150,7 @@ impl StoppingRule {
     }
 }
 
-/// What a sequence says after so many injections.
+/// One look at a sequence: its interval after so many injections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Look {
     /// Injections of the layer, nonfinite answers included.
@@ -179,7 +160,7 @@ pub struct Look {
     pub stop: bool,
 }
 
-/// A layer's confidence sequence: what it has seen, and when it looks next.
+/// A layer's confidence sequence: the observations so far, and when the next look is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence {
     rule: StoppingRule,
@@ -193,8 +174,8 @@ impl Sequence {
     /// Takes the next injection's observation, a value between 0 and 1, or NaN for one that is left out;
     /// at a look, what it says.
     ///
-    /// Observations must come in the order of the injections' numbers: which are in when others aren't may
-    /// depend on what they say.
+    /// Observations must come in the order of the injections' numbers: in another order, which of them are
+    /// seen first could depend on their values.
     pub fn push(&mut self, value: f64) -> Option<Look> {
         self.injections += 1;
         if !value.is_nan() {
@@ -365,8 +346,8 @@ mod tests {
         assert!(refused(Target::Sdc, 0.0).contains("between 0 and 0.5"));
         assert!(refused(Target::Sdc, f64::NAN).contains("between 0 and 0.5"));
         assert!(refused(Target::Sdc, 1e-13).contains("2^40"));
-        assert!(Target::parse("delta-loss").unwrap_err().to_string().contains("no bound"));
-        assert!(Target::parse("x").unwrap_err().to_string().contains("sdc-or-nonfinite"));
-        assert_eq!(Target::parse("delta-p").unwrap(), Target::DeltaP);
+        assert!("delta-loss".parse::<Target>().unwrap_err().to_string().contains("no bound"));
+        assert!("x".parse::<Target>().unwrap_err().to_string().contains("sdc-or-nonfinite"));
+        assert_eq!("delta-p".parse::<Target>().unwrap(), Target::DeltaP);
     }
 }

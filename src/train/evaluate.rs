@@ -4,7 +4,7 @@ use super::Source;
 use crate::Result;
 use crate::data::{Batch, Batches, EpochPlan};
 use crate::device::Device;
-use crate::logits::{argmax, loss, probabilities, rank};
+use crate::logits::{Score, rank};
 use crate::models::Model;
 use crate::progress::Progress;
 use crate::tape::{Execution, PlanKind, Weights};
@@ -15,32 +15,22 @@ pub struct Answer {
     /// Its place in the data set.
     pub index: u64,
     pub label: u32,
-    /// The class with the largest logit, the lowest on a tie.
-    pub top1: u32,
+    /// [`Score::computed`].
+    pub score: Score,
     /// Classes that come before the label by logit: 0 is right, below 5 is in the top-5.
-    pub rank: u32,
-    /// Cross-entropy without label smoothing, in nats.
-    pub loss: f64,
-    /// 100·(p₁ − p₂) of the two likeliest classes; 100 where there is one class.
-    pub top2diff_percent: f64,
+    pub rank: usize,
     /// Whether every logit is finite.
     pub is_finite: bool,
 }
 
 impl Answer {
-    /// Reads the answer off the logits of one image; sums are f64. A NaN counts as the largest
-    /// value, as it does in PyTorch's top-k.
+    /// Reads the answer off the logits of one image.
     pub fn of(index: u64, label: u32, logits: &[f32]) -> Answer {
-        let (top1, p) = (argmax(logits), probabilities(logits));
-        let others = p.iter().enumerate().filter(|(class, _)| *class != top1);
-        let second = others.fold(0.0, |second: f64, (_, p)| second.max(*p));
         Answer {
             index,
             label,
-            top1: top1 as u32,
-            rank: rank(logits, label as usize) as u32,
-            loss: loss(logits, label as usize),
-            top2diff_percent: 100.0 * (p[top1] - second),
+            score: Score::computed(logits, label),
+            rank: rank(logits, label as usize),
             is_finite: logits.iter().all(|logit| logit.is_finite()),
         }
     }
@@ -66,7 +56,7 @@ impl Evaluation {
         self.within(5)
     }
 
-    fn within(&self, places: u32) -> f64 {
+    fn within(&self, places: usize) -> f64 {
         let hits = self.answers.iter().filter(|answer| answer.rank < places).count();
         100.0 * hits as f64 / self.answers.len().max(1) as f64
     }
@@ -78,12 +68,12 @@ impl Evaluation {
 
     /// Mean cross-entropy in nats.
     pub fn mean_loss(&self) -> f64 {
-        self.mean(|answer| answer.loss)
+        self.mean(|answer| answer.score.loss)
     }
 
-    /// Mean of [`Answer::top2diff_percent`].
+    /// Mean Top2Diff in percentage points.
     pub fn mean_top2diff_percent(&self) -> f64 {
-        self.mean(|answer| answer.top2diff_percent)
+        self.mean(|answer| answer.score.top2diff)
     }
 
     fn mean(&self, value: impl Fn(&Answer) -> f64) -> f64 {

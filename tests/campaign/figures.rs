@@ -6,6 +6,8 @@ use flipside::plan::{Flips, Stratify};
 use flipside::report::{Format, comparison_text, run_json, run_text};
 use flipside::statistics::{Confidence, RateInterval, Unit};
 
+use strum::IntoEnumIterator;
+
 use super::*;
 
 fn apart(run: &Run, by: By, layer: Option<&str>) -> Vec<Figures> {
@@ -66,7 +68,7 @@ fn networks_are_weighted_sums() {
     assert_eq!(rows.len(), 2 * (layers.len() + 3));
     let counted: Vec<usize> =
         (0..layers.len()).filter(|layer| layers[*layer].part != Part::LastLayer).collect();
-    for (index, weighting) in Weighting::ALL.into_iter().enumerate() {
+    for (index, weighting) in Weighting::iter().enumerate() {
         let row = &rows[layers.len() + index];
         assert_eq!((row.part, &row.layer), (Piece::Network { weighting }, &None));
         let sum = |of: &dyn Fn(usize) -> f64| -> f64 { counted.iter().map(|l| of(*l)).sum() };
@@ -177,11 +179,11 @@ fn several_runs_are_compared_at_once() {
     let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
     let (mut a, mut b) = (a.run(Plan::new(8, 40)), b.run(Plan::new(8, 40)));
     let same = a.clone();
-    a.manifest.provenance.model = "resnet18".into();
-    b.manifest.provenance.model = "resnet18".into();
-    b.manifest.provenance.right = 8;
-    b.manifest.provenance.top2diff = Some(24.5);
-    b.manifest.provenance.checkpoint = "0123456789abcdef".into();
+    a.manifest.setting.provenance.model = "resnet18".into();
+    b.manifest.setting.provenance.model = "resnet18".into();
+    b.manifest.setting.provenance.right = 8;
+    b.manifest.setting.provenance.top2diff = Some(24.5);
+    b.manifest.setting.provenance.checkpoint = "0123456789abcdef".into();
     let comparisons = all(&[[&a, &b], [&a, &same]], Pairing::Paired).unwrap();
     let [first, second] = &comparisons.rows[..] else { panic!("two rows") };
     let [before, after] = first.accuracy.unwrap();

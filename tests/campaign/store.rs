@@ -222,13 +222,13 @@ fn another_campaign_isn_t_resumed() {
     refused(&bench.manifest(Plan::new(6, 7)), Shard::WHOLE, "'injections'");
     refused(&bench.manifest(Plan { bits: 2, ..plan.clone() }), Shard::WHOLE, "'bits' (1 and 2)");
     let mut other = bench.manifest(plan.clone());
-    other.provenance.checkpoint = "def".into();
+    other.setting.provenance.checkpoint = "def".into();
     refused(&other, Shard::WHOLE, "their checkpoints differ (abc and def)");
     let mut other = bench.manifest(plan.clone());
     other.images[0].hash ^= 1;
     refused(&other, Shard::WHOLE, "their fault-free answers differ");
     let mut other = bench.manifest(plan.clone());
-    other.version = "9.9".into();
+    other.setting.version = "9.9".into();
     refused(&other, Shard::WHOLE, "versions");
     // And it is still there.
     bench.part(&path, &plan, Shard::WHOLE, usize::MAX, Strategy::Boxes);
@@ -287,7 +287,7 @@ fn damaged_stores_are_refused() {
             .contains("there is no layer 99")
     );
     assert!(changed("UPDATE injections SET image = 77").contains("there is no image 77"));
-    assert!(changed("UPDATE injections SET outcome = 'x'").contains("there is no outcome 'x'"));
+    assert!(changed("UPDATE injections SET outcome = 'x'").contains("unknown outcome 'x'"));
     assert!(changed("UPDATE injections SET site = 'x'").contains("unknown fault site 'x'"));
     assert!(changed("PRAGMA user_version = 9").contains("format 9"));
     assert!(changed("PRAGMA application_id = 9").contains("isn't a campaign's store"));

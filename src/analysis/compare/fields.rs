@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::analysis::compare::Pairing;
 use crate::plan::Plan;
-use crate::results::{Manifest, Provenance};
+use crate::results::{Manifest, Provenance, Setting};
 use crate::{Error, Result};
 
 /// What an error calls the images that faults hit.
@@ -35,22 +35,19 @@ struct Field {
 /// The fields, with their rules. What has no rule here is taken up elsewhere, or can't matter; the table in
 /// the comparison's documentation says which is which. A field that is new has to be decided on here.
 fn fields(manifest: &Manifest) -> Vec<Field> {
-    let Manifest {
+    let Manifest { setting, has_scale: _, plan, layers: _, images } = manifest;
+    let Setting {
         version,
         commit: _,
         provenance,
         head: _,
-        has_scale: _,
         classes,
         image_size,
-        plan,
         device,
         compute,
         instruction_set: _,
         image_list,
-        layers: _,
-        images,
-    } = manifest;
+    } = setting;
     let Provenance { model: _, checkpoint: _, data, evaluated, right: _, top2diff: _ } = provenance;
     let Plan {
         seed,

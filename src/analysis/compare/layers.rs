@@ -121,7 +121,7 @@ fn places(runs: [&Run; 2], side: usize) -> Vec<Standing> {
     let of = |layer: &LayerRow| {
         let is_counterpart =
             |other_layer: &LayerRow| is_one_place([run, other], layer, other_layer);
-        let is_extra = layer.part == Part::Embedding && other.head == Head::Baseline.name();
+        let is_extra = layer.part == Part::Embedding && other.setting.head == Head::Baseline.name();
         match other.layers.iter().any(is_counterpart) {
             true => Standing::InBoth,
             false if is_extra => Standing::Extra,
@@ -172,7 +172,7 @@ pub(super) fn check_faults(baseline: &Run, other: &Run) -> Result<()> {
                 return Err(Error::usage(format!(
                     "the runs can't be compared: injection {n} into layer '{}' is another fault in each \
                      (versions {} and {}); --unpaired compares runs whose faults aren't the same",
-                    a.name, baseline.manifest.version, other.manifest.version
+                    a.name, baseline.manifest.setting.version, other.manifest.setting.version
                 )));
             }
         }

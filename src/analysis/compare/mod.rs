@@ -1,4 +1,4 @@
-//! Runs against each other: how much less harm the same faults do in one model.
+//! Comparison of runs: how much less harm the same faults do in one model than in the other.
 //!
 //! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 the other
 //! model is better. Layers of equal pair key and shape (and, but for sites in the output, of equal
@@ -28,14 +28,15 @@ use serde::Serialize;
 
 pub use layers::{LayersCompared, SameFaults};
 
-use crate::analysis::rates::{Intervals, Weighting};
+use crate::analysis::rates::Intervals;
+use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::models::Published;
 use crate::results::{Outcome, Run};
 use crate::statistics::Estimate;
 use crate::{Error, Result};
 
-/// How the published columns are read, since their formulas aren't in the published code.
+/// How the published columns are read; the published code doesn't have their formulas.
 pub const READING: &str = "The published formulas are not in the published code; our reading: last layer = μ(fc of \
      the baseline) / μ(head of text-guided), overall = (Σ w·μ / Σ w) of the baseline ÷ the same of text-guided, \
      μ = mean ΔLoss of a layer; Top2Diff = mean fault-free Top2Diff, text-guided − baseline, in percentage points.";

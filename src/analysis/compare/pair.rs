@@ -1,13 +1,14 @@
 //! One comparison: which layers stand against which, and one bootstrap for all of its ratios.
 
+use strum::IntoEnumIterator;
+
 use super::{fields, layers};
 use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
     Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict,
 };
-use crate::analysis::rates::{
-    Intervals, Scope, Weighting, last_layer, observe, select, stratum_key, weighted_mean,
-};
+use crate::analysis::rates::{Intervals, observe, select, stratum_key, weighted_mean};
+use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
@@ -48,7 +49,7 @@ pub(super) fn compare(
 
 /// Top-1 over the evaluated images, in percent.
 fn accuracy(run: &Run) -> Option<f64> {
-    let provenance = &run.manifest.provenance;
+    let provenance = &run.manifest.setting.provenance;
     let share = provenance.right as f64 / provenance.evaluated as f64;
     (provenance.evaluated > 0).then_some(100.0 * share)
 }
@@ -114,16 +115,17 @@ impl Pair<'_> {
                 rates.extend(self.rate(*detector, outcome)?);
             }
         }
-        let model = &other.manifest.provenance.model;
-        let [a, b] = self.each(|run| run.manifest.provenance.evaluated);
+        let model = &other.manifest.setting.provenance.model;
+        let [a, b] = self.each(|run| run.manifest.setting.provenance.evaluated);
         let of_both = |figure: &dyn Fn(&Run) -> Option<f64>| {
             // Figures of other images aren't beside each other.
             Some([figure(baseline)?, figure(other)?]).filter(|_| a == b)
         };
         Ok(Comparison {
-            models: self
-                .each(|run| format!("{} {}", run.manifest.provenance.model, run.manifest.head)),
-            checkpoints: self.each(|run| run.manifest.provenance.checkpoint.clone()),
+            models: self.each(|run| {
+                format!("{} {}", run.manifest.setting.provenance.model, run.manifest.setting.head)
+            }),
+            checkpoints: self.each(|run| run.manifest.setting.provenance.checkpoint.clone()),
             accuracy: of_both(&accuracy),
             last_layer: find(Name::LastLayer),
             last_layer_before_scale: find(Name::BeforeScale),
@@ -131,7 +133,8 @@ impl Pair<'_> {
             overall: overall.collect(),
             top2diff: Top2Diff {
                 injected: self.top2diff(),
-                evaluated: of_both(&|run| run.manifest.provenance.top2diff).map(|[a, b]| b - a),
+                evaluated: of_both(&|run| run.manifest.setting.provenance.top2diff)
+                    .map(|[a, b]| b - a),
             },
             rates,
             pairing: self.pairing,
@@ -185,7 +188,7 @@ impl Pair<'_> {
         .flatten()
         .collect();
         for embedding in [true, false] {
-            for weighting in Weighting::ALL {
+            for weighting in Weighting::iter() {
                 let scope = Scope { embedding, ..Scope::ALL };
                 let layers = self.each(|run| scope.layers(run));
                 scopes.push(Compared { name: Name::Overall { embedding }, layers, weighting });

@@ -147,7 +147,7 @@ fn columns(
             Column::Key(key)
         } else if let Some(name) = known(&READ) {
             Column::Export(name)
-        } else if let Some((name, _)) = COLUMNS.into_iter().find(|(known, _)| *known == name) {
+        } else if let Some((name, ..)) = COLUMNS.into_iter().find(|(known, ..)| *known == name) {
             Column::Outcome(name)
         } else if is_unnamed && is_first && cells.clone().all(|cell| cell.parse::<u64>().is_ok()) {
             Column::Index

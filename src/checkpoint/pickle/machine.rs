@@ -9,8 +9,6 @@ use super::{Budget, Pickle, rebuild};
 /// Bytes of a value on the stack. Vectors double as they grow, and the old one may stand beside the
 /// new one for a moment: three times their elements is what they may take.
 const VALUE: usize = 3 * size_of::<Value<'_>>();
-/// Bytes of a container's place in the arena.
-const NODE: usize = 3 * size_of::<Node<'_>>();
 /// Bytes of a remembered value: a hash table is half full after it has grown, and its predecessor
 /// still there while it grows.
 const MEMO_ENTRY: usize = 3 * (size_of::<(u32, Value<'_>)>() + 1);
@@ -25,7 +23,7 @@ pub(super) struct Machine<'a, 'b> {
     /// The most values and marks that have stood on the stack.
     deepest: usize,
     memo: HashMap<u32, Value<'a>>,
-    pub(super) arena: Arena<'a>,
+    arena: Arena<'a>,
     budget: &'b mut Budget,
 }
 
@@ -195,7 +193,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             // REDUCE, NEWOBJ, BUILD, BINPERSID
             b'R' | 0x81 => {
                 let (args, callable) = (self.pop()?, self.pop()?);
-                let value = rebuild::call(self, callable, args)?;
+                let value = rebuild::call(&mut self.arena, self.budget, callable, args)?;
                 self.stack.push(value);
             }
             b'b' => {
@@ -230,7 +228,7 @@ impl<'a, 'b> Machine<'a, 'b> {
     }
 
     /// As [`Budget::charge`].
-    pub fn charge(&mut self, bytes: usize) -> Parsed<()> {
+    fn charge(&mut self, bytes: usize) -> Parsed<()> {
         self.budget.charge(bytes)
     }
 
@@ -317,14 +315,8 @@ impl<'a, 'b> Machine<'a, 'b> {
         Ok(self.stack.split_off(mark))
     }
 
-    /// Adds a container, paid for with what it holds already.
-    pub fn add_node(&mut self, node: Node<'a>) -> Parsed<Value<'a>> {
-        self.charge(NODE + node.bytes())?;
-        Ok(self.arena.add(node))
-    }
-
     fn push_node(&mut self, node: Node<'a>) -> Parsed<()> {
-        let value = self.add_node(node)?;
+        let value = self.arena.add(node, self.budget)?;
         self.stack.push(value);
         Ok(())
     }

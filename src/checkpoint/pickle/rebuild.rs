@@ -15,7 +15,7 @@
 
 use super::super::tensor::Dtype;
 use super::super::{Parsed, quote};
-use super::machine::Machine;
+use super::Budget;
 use super::value::{Arena, Global, Node, StorageRef, TensorRef, Value};
 
 /// PyTorch's own limit on the number of dimensions.
@@ -23,11 +23,11 @@ const MOST_DIMS: usize = 64;
 
 /// The value of `callable(*args)`, for an allowed callable.
 pub(super) fn call<'a>(
-    machine: &mut Machine<'a, '_>,
+    arena: &mut Arena<'a>,
+    budget: &mut Budget,
     callable: Value<'a>,
     args: Value<'a>,
 ) -> Parsed<Value<'a>> {
-    let arena = &machine.arena;
     let Value::Global(global) = callable else {
         return Err(format!("its pickle calls {}, which is refused", arena.kind(callable)));
     };
@@ -42,11 +42,11 @@ pub(super) fn call<'a>(
                 [items] => pairs_of(arena, *items)?,
                 _ => return Err("its pickle makes a dict in an unknown way".into()),
             };
-            machine.add_node(Node::Dict(pairs))
+            arena.add(Node::Dict(pairs), budget)
         }
         // What it makes of absent keys is a class or None; its items follow.
         Global::DefaultDict => match args {
-            [] | [Value::None | Value::Global(_)] => machine.add_node(Node::Dict(Vec::new())),
+            [] | [Value::None | Value::Global(_)] => arena.add(Node::Dict(Vec::new()), budget),
             _ => Err("its pickle makes a dict in an unknown way".into()),
         },
         Global::Size => match args {
@@ -61,7 +61,7 @@ pub(super) fn call<'a>(
             [data, requires_grad, hooks, state] => {
                 let gone_through = check_attributes(arena, *state)?;
                 let parameter = parameter(arena, *data, *requires_grad, *hooks)?;
-                machine.charge(gone_through)?;
+                budget.charge(gone_through)?;
                 Ok(parameter)
             }
             _ => Err(wrong_arguments("parameter")),
@@ -69,7 +69,7 @@ pub(super) fn call<'a>(
         Global::RebuildTensor => match args {
             [storage, offset, shape, strides] => {
                 let tensor = tensor(arena, *storage, *offset, *shape, *strides)?;
-                machine.add_node(Node::Tensor(Box::new(tensor)))
+                arena.add(Node::Tensor(Box::new(tensor)), budget)
             }
             _ => Err(wrong_arguments("tensor")),
         },
@@ -82,7 +82,7 @@ pub(super) fn call<'a>(
                     [metadata] => is_negated(arena, *metadata, tensor.storage.dtype)?,
                     _ => return Err(wrong_arguments("tensor")),
                 };
-                machine.add_node(Node::Tensor(Box::new(tensor)))
+                arena.add(Node::Tensor(Box::new(tensor)), budget)
             }
             _ => Err(wrong_arguments("tensor")),
         },

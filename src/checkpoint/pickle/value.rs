@@ -3,6 +3,11 @@
 use super::super::Parsed;
 use super::super::quote;
 use super::super::tensor::Dtype;
+use super::Budget;
+
+/// Bytes of a container's place in the arena. A vector doubles as it grows, and the old one may stand beside
+/// the new one for a moment: three times its elements is what it may take.
+const NODE: usize = 3 * size_of::<Node<'_>>();
 
 /// A pickled value. It is small and copied freely: containers stand in an [`Arena`], so that
 /// shared and even cyclic values need no recursion anywhere.
@@ -75,10 +80,12 @@ pub(in super::super) struct TensorRef<'a> {
 pub(in super::super) struct Arena<'a>(Vec<Node<'a>>);
 
 impl<'a> Arena<'a> {
-    pub fn add(&mut self, node: Node<'a>) -> Value<'a> {
+    /// Adds a container, paid for with what it holds already.
+    pub fn add(&mut self, node: Node<'a>, budget: &mut Budget) -> Parsed<Value<'a>> {
+        budget.charge(NODE + node.bytes())?;
         let id = NodeId(self.0.len() as u32);
         self.0.push(node);
-        Value::Node(id)
+        Ok(Value::Node(id))
     }
 
     pub fn get(&self, value: Value<'a>) -> Option<&Node<'a>> {

@@ -7,7 +7,7 @@ use super::super::common::{create_folder, print, print_json, stop_flag};
 use super::super::model::Loaded;
 use super::{Args, measure};
 use crate::campaign::Ranges;
-use crate::census::{Census, CensusManifest, Exhaustive, Mode, Verification, ranged_layers};
+use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Format, census_json, census_text};
@@ -56,11 +56,11 @@ pub(super) fn run(
         Some(train) if !layers.is_empty() => measure(args, loaded, train, &layers, progress)?,
         _ => Ranges::default(),
     };
-    let mut exhaustive =
-        Exhaustive::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
-    exhaustive.batch = args.batch as usize;
-    progress.line(&format!("{} faults, under each detector", exhaustive.faults()));
-    let manifest = CensusManifest::new(&exhaustive, provenance, plan.labels);
+    let mut runner =
+        CensusRunner::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
+    runner.batch = args.batch as usize;
+    progress.line(&format!("{} faults, under each detector", runner.faults()));
+    let manifest = CensusManifest::new(&runner, provenance, plan.labels);
     let before = match &args.out {
         Some(path) => Census::resume(mode, &manifest, path)?,
         None => None,
@@ -72,7 +72,7 @@ pub(super) fn run(
     };
     // Before, ctrl-C ends the program at once.
     let (start, stop) = (Instant::now(), stop_flag()?);
-    let census = exhaustive.go_on(before, progress, stop, &mut keep)?;
+    let census = runner.go_on(before, progress, stop, &mut keep)?;
     if !census.is_complete() {
         return Err(stopped(&census, args.out.as_deref()));
     }
@@ -82,7 +82,7 @@ pub(super) fn run(
     progress.line(&format!("counted in {:.1} s", start.elapsed().as_secs_f64()));
     let verified = match args.verify {
         0 => None,
-        count => Some(verify(&exhaustive, loaded, args.seed(), count, progress)?),
+        count => Some(verify(&runner, loaded, args.seed(), count, progress)?),
     };
     if args.run.json {
         let mut json = census_json(&census);
@@ -110,13 +110,13 @@ fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
 
 /// Runs `count` of the faults again, whole; other answers are an error.
 fn verify(
-    exhaustive: &Exhaustive<'_>,
+    runner: &CensusRunner<'_>,
     loaded: &Loaded,
     seed: u64,
     count: usize,
     progress: &dyn Progress,
 ) -> Result<Verification> {
-    let found = exhaustive.verify(seed, count, progress)?;
+    let found = runner.verify(seed, count, progress)?;
     if let Some(first) = found.different.first() {
         return Err(Error::Device {
             device: loaded.weights.device().kind().to_string(),

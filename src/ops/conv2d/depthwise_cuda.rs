@@ -1,6 +1,6 @@
 //! Arguments and grids of `kernels/depthwise.cu` and `kernels/depthwise_weight.cu`.
 
-use super::cuda::{epilogue, pair, size};
+use super::args::{epilogue, pair, size};
 use super::{Conv2d, depthwise};
 use crate::Result;
 use crate::fault::Format;

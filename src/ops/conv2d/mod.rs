@@ -3,6 +3,7 @@
 //!
 //! Padding taps multiply by zero (0·Inf = NaN). Weights are stored (R, S, C/groups, O).
 
+mod args;
 pub mod check;
 mod cpu;
 mod cuda;
@@ -25,7 +26,7 @@ use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
+pub use args::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
 pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
 pub use library::{LayerPass, ProductOperands};
 pub use tensor_core::Operands;

@@ -1,7 +1,7 @@
-//! Arguments and grids of the tensor-core kernels (`kernels/conv2d_mma*.cu`).
+//! Grids of the tensor-core kernels (`kernels/conv2d_mma*.cu`).
 
 use super::Conv2d;
-use super::cuda::{self, Conv2dArgs};
+use super::args::{Conv2dArgs, forward_args, weight_parts, weight_total};
 use crate::Result;
 use crate::device::Compute;
 use crate::fault::Format;
@@ -133,7 +133,7 @@ fn weight_tile(conv: &Conv2d, pixels: usize) -> (Tile, usize) {
     let tile = Tile::of(conv.terms(), conv.group_outputs());
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, 1);
     let blocks = grid.iter().map(|n| *n as usize).product();
-    (tile, cuda::weight_parts(conv, blocks, pixels))
+    (tile, weight_parts(conv, blocks, pixels))
 }
 
 /// Bytes of the parts of a weight gradient.
@@ -149,7 +149,7 @@ pub fn forward(conv: &Conv2d, operands: Operands, ctx: &mut Forward<'_>) -> Resu
     let tile = Tile::of(map.pixels(), conv.group_outputs());
     let symbols = operands.symbols(tile);
     ctx.require_whole(symbols.forward)?;
-    let args = cuda::forward_args(conv, ctx);
+    let args = forward_args(conv, ctx);
     let kernel = match ctx.faults {
         None => symbols.forward,
         Some(faults) if faults.table.has_inner() => symbols.armed_inner,
@@ -204,5 +204,5 @@ fn weight_gradient(
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
     let kernel = operands.symbols(tile).weight_gradient;
     ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args)?;
-    if splits > 1 { cuda::weight_total(conv, ctx, gradient, splits) } else { Ok(()) }
+    if splits > 1 { weight_total(conv, ctx, gradient, splits) } else { Ok(()) }
 }

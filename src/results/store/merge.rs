@@ -1,4 +1,4 @@
-//! Shards put together.
+//! Merging shards.
 
 use std::path::{Path, PathBuf};
 

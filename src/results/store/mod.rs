@@ -7,6 +7,7 @@
 pub(crate) mod file;
 mod merge;
 mod read;
+mod records;
 pub(crate) mod schema;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use rusqlite::{Connection, params};
 pub use merge::merge;
 
 use self::file::{failed, failure};
-use self::read::{check_complete, read_done, read_manifest, read_records, read_shards};
+use self::read::{check_complete, read_manifest, read_shards};
+use self::records::{insert, read_done, read_records};
 use super::manifest::Manifest;
 use super::record::Record;
 use super::run::Run;
@@ -264,37 +266,4 @@ fn write_manifest(connection: &Connection, manifest: &Manifest) -> rusqlite::Res
 
 pub(crate) fn to_sql(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
-}
-
-fn insert(connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare(
-        "INSERT INTO injections VALUES \
-         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-    )?;
-    for record in records {
-        let values = record.values();
-        let score = record.effect.score;
-        insert.execute(params![
-            record.layer as i64,
-            record.n as i64,
-            record.detector as i64,
-            record.site.name(),
-            record.image as i64,
-            record.flips,
-            record.place.map(|place| place.element as i64),
-            record.place.map(|place| place.k),
-            record.mask(),
-            values.map(|values| values.before),
-            values.map(|values| values.after),
-            values.map(|values| values.seen),
-            score.top1 as i64,
-            score.loss,
-            score.p_label,
-            score.top2diff,
-            record.effect.outcome.name(),
-            record.effect.sdc5,
-            record.effect.hash as i64,
-        ])?;
-    }
-    Ok(())
 }
