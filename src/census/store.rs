@@ -48,7 +48,7 @@ impl CensusManifest {
     ) -> CensusManifest {
         let model = exhaustive.model;
         let device = exhaustive.weights.device();
-        let ranged = exhaustive.detectors.contains(&Detector::Range);
+        let ranged = Detector::needing_ranges(&exhaustive.detectors).is_some();
         CensusManifest {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("FLIPSIDE_COMMIT").into(),
@@ -393,7 +393,7 @@ fn write_histogram(
                     benign,
                     cell.sdc5 as i64,
                     cell.measured as i64,
-                    (*detector == Detector::Range).then_some(cell.delta_loss),
+                    detector.bounds_the_mean().then_some(cell.delta_loss),
                     cell.delta_p,
                     cell.top2diff,
                 ])?;

@@ -7,7 +7,7 @@ use crate::statistics::{Target, Unit};
 /// What is observed in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// ΔLoss; only means something under [`Detector::Range`]. NaN answers are left out, and their
+    /// ΔLoss; its mean says something under a detector that bounds it alone. NaN answers are left out, and their
     /// number is told ([`Rates::nonfinite`]).
     DeltaLoss,
     /// |Δp_label|, between 0 and 1.

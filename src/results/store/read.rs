@@ -37,7 +37,7 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
         "SELECT name, pair_key, kind, part, shape, input_shape, macs, range, variant FROM layers";
     let mut query = connection.prepare(&format!("{columns} ORDER BY layer")).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
-    let ranged = manifest.plan.detectors.contains(&Detector::Range);
+    let ranged = manifest.plan.needs_ranges();
     while let Some(row) = rows.next().map_err(failed)? {
         let text = |column: usize| row.get::<_, String>(column).map_err(failed);
         let shape = |column: usize| -> Result<Vec<usize>> {
@@ -177,9 +177,7 @@ pub(super) fn read_records(
         records.push(Record {
             layer,
             n: index(1)?,
-            detector: Detector::ALL
-                .get(detector as usize)
-                .copied()
+            detector: Detector::of_number(detector)
                 .ok_or_else(|| bad(format!("there is no detector {detector}")))?,
             site: Site::parse(&text(3)?).map_err(|error| bad(error.to_string()))?,
             image,
