@@ -119,9 +119,9 @@ impl<'r> Breakdown<'r> {
     }
 
     fn figures(&self, layer: Option<usize>, part: Part, selection: Selection) -> Result<Figures> {
-        let delta_loss = match self.detector {
-            Detector::Range => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
-            Detector::None => DeltaLoss::Quantiles(delta_loss_quantiles(selection.records())),
+        let delta_loss = match self.detector.bounds_the_mean() {
+            true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
+            false => DeltaLoss::Quantiles(delta_loss_quantiles(selection.records())),
         };
         Ok(Figures {
             detector: self.detector,

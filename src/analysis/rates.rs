@@ -59,7 +59,7 @@ impl Intervals {
 
 /// Refuses means of ΔLoss without a detector: one flipped exponent bit can carry the whole mean.
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
-    if measure == Measure::DeltaLoss && detector == Detector::None {
+    if measure == Measure::DeltaLoss && !detector.bounds_the_mean() {
         return Err(Error::usage(
             "a mean of ΔLoss needs the range detector: without it one exponent bit carries the \
              mean; quantiles are given instead",

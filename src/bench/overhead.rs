@@ -9,7 +9,7 @@ use super::attempts::Attempts;
 use super::run::OpRun;
 use super::{Effort, Shape, median};
 use crate::device::{Compute, Device};
-use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace};
+use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace, Value};
 use crate::models::Model;
 use crate::ops::Op;
 use crate::progress::Progress;
@@ -112,8 +112,8 @@ impl Arming {
             let element = draws.below(space.elements);
             let [first, end] = space.k.map(u64::from);
             let k = first + draws.below(end.saturating_sub(first).max(1));
-            let entry = FaultEntry::at(site, element, k as u32, masks, 0);
-            faults.push((image, FaultEntry { format: format.code(), ..entry }));
+            let entry = FaultEntry::at(site, element, k as u32, masks, 0).of_format(format);
+            faults.push((image, entry));
         }
         let space_of = |site| layer.op.site_space(site, &layer.inputs);
         FaultTable::of_sites(layer.name, images, space_of, &faults).map(Some)
@@ -156,10 +156,10 @@ impl<'a> Layer<'a> {
             _ => true,
         };
         let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
-        let is_operand = |site: Site| site.has_term() && site != Site::Accumulator;
         let place = |site: Site| {
             let space = self.op.site_space(site, &self.inputs)?;
-            let format = if is_operand(site) { operands } else { Format::Fp32 };
+            let is_operand = site.value() == Value::Operand;
+            let format = if is_operand { operands } else { Format::Fp32 };
             Some(Place { site, space, format })
         };
         Site::ALL.into_iter().filter(has).filter_map(place).collect()

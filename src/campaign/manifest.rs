@@ -2,7 +2,6 @@
 
 use super::layers::{Layer, sizes};
 use super::setup::Campaign;
-use crate::detector::Detector;
 use crate::device::Device;
 use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run, Setting};
 use crate::tape::Tape;
@@ -12,7 +11,7 @@ impl Campaign<'_> {
     pub fn manifest(&self, provenance: Provenance) -> Manifest {
         let model = self.model;
         let device = self.weights.device();
-        let ranged = self.plan().detectors.contains(&Detector::Range);
+        let ranged = self.plan().needs_ranges();
         let layer = |(index, layer): (usize, &Layer)| {
             layer_row(layer, ranged.then(|| self.max(index)), &model.tape, device)
         };

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::scheduler::Strategy;
 use super::setup::Campaign;
 use super::tasks::Ending;
-use super::trial::Job;
+use super::trial::InjectionId;
 use crate::plan::Shard;
 use crate::progress::Progress;
 use crate::results::{Measure, Record, Sink, Watched, Work};
@@ -56,9 +56,11 @@ pub(super) fn run(
         (0..layers).map(|layer| (layer, vec![rule.sequence(); detectors.len()])).collect();
     let mut from = 0;
     for to in rule.looks_within(campaign.plan().injections.end) {
-        let jobs =
-            running.iter().flat_map(|(layer, _)| (from..to).map(|n| Job { layer: *layer, n }));
-        let ending = campaign.run_jobs(jobs, strategy, work, &watching, progress, stop)?;
+        let injections = running
+            .iter()
+            .flat_map(|(layer, _)| (from..to).map(|n| InjectionId { layer: *layer, n }));
+        let ending =
+            campaign.run_injections(injections, strategy, work, &watching, progress, stop)?;
         if ending == Ending::Stopped {
             return Ok(ending);
         }

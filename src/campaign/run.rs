@@ -7,7 +7,7 @@ use super::rounds;
 use super::scheduler::Strategy;
 use super::setup::Campaign;
 use super::tasks::Ending;
-use super::trial::Job;
+use super::trial::InjectionId;
 use crate::Result;
 use crate::progress::Progress;
 use crate::results::{Record, Sink, Work};
@@ -42,8 +42,8 @@ impl Campaign<'_> {
         if let Some(rule) = &self.plan().until {
             return rounds::run(self, rule, strategy, work, sink, progress, stop);
         }
-        let of_layer = |layer| self.numbers(layer).map(move |n| Job { layer, n });
-        let jobs = (0..self.layers().len()).flat_map(of_layer);
-        self.run_jobs(jobs, strategy, work, sink, progress, stop)
+        let of_layer = |layer| self.numbers(layer).map(move |n| InjectionId { layer, n });
+        let injections = (0..self.layers().len()).flat_map(of_layer);
+        self.run_injections(injections, strategy, work, sink, progress, stop)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use super::setup::Campaign;
 use super::sparse::Pool;
 use super::tasks::{Ending, Listener, Task};
-use super::trial::Job;
+use super::trial::InjectionId;
 use super::whole;
 use crate::Result;
 use crate::progress::Progress;
@@ -19,34 +19,35 @@ use crate::results::{Sink, Work};
 /// How injections are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// One image at a time, boxes, on every thread of the current rayon pool; CPU only.
+    /// Sparse replay: one image at a time, only the boxes that a fault reaches, on every thread of the current
+    /// rayon pool; CPU only.
     Boxes,
-    /// Batches of so many images, whole nodes.
+    /// Batches of so many images, one fault an image, whole nodes.
     Whole { batch: usize },
 }
 
 /// The most injections of one task; a task runs its image fault-free first.
-const TASK_JOBS: usize = 512;
+const TASK_INJECTIONS: usize = 512;
 
 impl Campaign<'_> {
-    /// Boxes on the CPU, batches of 32 elsewhere.
+    /// Sparse replay on the CPU, batches of 32 elsewhere.
     pub fn best_strategy(&self) -> Strategy {
         if self.weights.device().is_cpu() { Strategy::Boxes } else { Strategy::Whole { batch: 32 } }
     }
 
-    /// Runs those of `jobs` that are of the part and not done.
-    pub(super) fn run_jobs(
+    /// Runs those of `injections` that are of the part and not done.
+    pub(super) fn run_injections(
         &self,
-        jobs: impl Iterator<Item = Job>,
+        injections: impl Iterator<Item = InjectionId>,
         strategy: Strategy,
         work: &Work,
         sink: &dyn Sink,
         progress: &dyn Progress,
         stop: &AtomicBool,
     ) -> Result<Ending> {
-        let limit = if strategy == Strategy::Boxes { TASK_JOBS } else { usize::MAX };
-        let (tasks, done) = self.tasks(jobs, work, limit);
-        let left: u64 = tasks.iter().map(|task| task.jobs.len() as u64).sum();
+        let limit = if strategy == Strategy::Boxes { TASK_INJECTIONS } else { usize::MAX };
+        let (tasks, done) = self.tasks(injections, work, limit);
+        let left: u64 = tasks.iter().map(|task| task.injections.len() as u64).sum();
         progress.begin("inject", "injections", done, done + left);
         let listener = Listener { sink, progress, stop };
         match strategy {
@@ -57,27 +58,27 @@ impl Campaign<'_> {
         Ok(if listener.is_stopped() { Ending::Stopped } else { Ending::Complete })
     }
 
-    /// Those of `jobs` that are of the part and not done, grouped by image, at most `limit` a task; and how
+    /// Those of `injections` that are of the part and not done, grouped by image, at most `limit` a task; and how
     /// many are done.
     fn tasks(
         &self,
-        jobs: impl Iterator<Item = Job>,
+        injections: impl Iterator<Item = InjectionId>,
         work: &Work,
         limit: usize,
     ) -> (Vec<Task>, u64) {
-        let mut by_image: Vec<Vec<Job>> = vec![Vec::new(); self.goldens.len()];
+        let mut by_image: Vec<Vec<InjectionId>> = vec![Vec::new(); self.goldens.len()];
         let mut done = 0;
-        for job in jobs.filter(|job| work.shard.holds(job.n)) {
-            if work.done.contains(&(job.layer, job.n)) {
+        for injection in injections.filter(|injection| work.shard.holds(injection.n)) {
+            if work.done.contains(&(injection.layer, injection.n)) {
                 done += 1;
             } else {
-                by_image[self.image_of(job)].push(job);
+                by_image[self.image_of(injection)].push(injection);
             }
         }
         let mut tasks = Vec::new();
-        for (image, jobs) in by_image.into_iter().enumerate() {
-            for jobs in jobs.chunks(limit) {
-                tasks.push(Task { image, jobs: jobs.to_vec() });
+        for (image, injections) in by_image.into_iter().enumerate() {
+            for injections in injections.chunks(limit) {
+                tasks.push(Task { image, injections: injections.to_vec() });
             }
         }
         (tasks, done)

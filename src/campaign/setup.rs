@@ -6,13 +6,15 @@ use super::images::Images;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
 use super::ranges::Ranges;
-use super::trial::{Fault, Job, Shot};
+use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
-use crate::fault::{BitMasks, FaultEntry, Format, Site};
+use crate::device::Compute;
+use crate::fault::{BitMasks, FaultEntry, Format, Site, Value};
 use crate::models::Model;
+use crate::ops::Op;
 use crate::plan::{Plan, Protocol};
 use crate::results::{Effect, Golden};
-use crate::tape::{Execution, NodeId, Weights};
+use crate::tape::{Execution, NodeId, Weights, format_at};
 use crate::{Error, Result, logits};
 
 /// A campaign over one model.
@@ -26,9 +28,9 @@ pub struct Campaign<'a> {
     pub graphs: bool,
     plan: Plan,
     layers: Vec<Layer>,
-    /// One a layer.
+    /// The faults of each layer.
     faults: Vec<Faults>,
-    /// One a layer; infinite where no detector asks for it.
+    /// The range of each layer; infinite where no detector needs it.
     max: Vec<f32>,
 }
 
@@ -54,7 +56,7 @@ fn row(rows: &[Listed], n: u64) -> Option<&Listed> {
 
 impl<'a> Campaign<'a> {
     /// A campaign over the images of `goldens` ([`super::golden::evaluate`]'s answers of the same
-    /// model and weights). `ranges` are needed by [`Detector::Range`] only.
+    /// model and weights). `ranges` are needed where a detector of the plan looks at them.
     ///
     /// # Errors
     /// A plan that makes no sense, a layer that the model doesn't have, a range that is missing.
@@ -126,7 +128,7 @@ impl<'a> Campaign<'a> {
         if goldens.is_empty() {
             return Err(Error::usage("a campaign needs at least one image"));
         }
-        let ranged = plan.detectors.contains(&Detector::Range);
+        let ranged = plan.needs_ranges();
         let max = layers.iter().map(|layer| match &layer.parameter {
             _ if !ranged => Ok(f32::INFINITY),
             Some(parameter) => Ok(greatest(&weights.get(parameter.id)?)),
@@ -161,48 +163,42 @@ impl<'a> Campaign<'a> {
         range.chain(rows.iter().map(|row| row.n))
     }
 
-    /// The image that a job hits: its place in the image list.
-    pub(super) fn image_of(&self, job: Job) -> usize {
-        self.faults[job.layer].image(job.n)
+    /// The image that an injection hits, by its place in the image list.
+    pub(super) fn image_of(&self, injection: InjectionId) -> usize {
+        self.faults[injection.layer].image(injection.n)
     }
 
-    /// What a job injects.
-    pub(super) fn fault(&self, job: Job) -> Result<Fault> {
-        match &self.faults[job.layer] {
+    /// The fault of an injection.
+    pub(super) fn fault(&self, injection: InjectionId) -> Result<Fault> {
+        match &self.faults[injection.layer] {
             Faults::Drawn { draws, format } => {
                 let site = self.plan.site;
                 let entry = |hit: super::draw::Hit| {
                     let masks = BitMasks::flip(hit.mask << format.shift());
-                    let entry = FaultEntry::at(site, hit.element, hit.k, masks, 0);
-                    FaultEntry { format: format.code(), ..entry }
+                    FaultEntry::at(site, hit.element, hit.k, masks, 0).of_format(*format)
                 };
-                let entries = draws.get(job.n).hits.into_iter().map(entry).collect();
+                let entries = draws.get(injection.n).hits.into_iter().map(entry).collect();
                 Ok(Fault { site, entries })
             }
-            Faults::Listed(rows) => match row(rows, job.n) {
+            Faults::Listed(rows) => match row(rows, injection.n) {
                 Some(row) => Ok(row.fault.clone()),
-                None => Err(Error::usage(format!("the list has no fault number {}", job.n))),
+                None => Err(Error::usage(format!("the list has no fault number {}", injection.n))),
             },
         }
     }
 
-    /// Whether a fault hits a value between nodes, for whose sake each of them is to be in memory.
+    /// Whether a fault hits a value in memory between two nodes: then every node's output has to be there.
     pub(crate) fn needs_every_value(&self) -> bool {
-        let is_one = |site: Site| matches!(site, Site::Input | Site::StoreAstray);
         self.faults.iter().any(|faults| match faults {
-            Faults::Drawn { .. } => is_one(self.plan.site),
-            Faults::Listed(rows) => rows.iter().any(|row| is_one(row.fault.site)),
+            Faults::Drawn { .. } => self.plan.site.is_between_nodes(),
+            Faults::Listed(rows) => rows.iter().any(|row| row.fault.site.is_between_nodes()),
         })
     }
 
     /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
     /// kernel or a parameter.
     pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {
-        match site {
-            Site::Output | Site::StoreLost => Some(layer.node),
-            Site::Input => self.model.tape.node(layer.node).inputs.first().copied(),
-            _ => None,
-        }
+        self.model.tape.node_at(layer.node, site).filter(|_| site.value() == Value::Known)
     }
 
     /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.
@@ -217,13 +213,11 @@ impl<'a> Campaign<'a> {
             return self.weights.bits(parameter.id, entry.element as usize).ok();
         }
         let map = self.model.tape.node(hit?).spec.map;
-        let (channel, pixel) =
-            (entry.element as usize / map.pixels(), entry.element as usize % map.pixels());
-        values?.get(pixel * map.channels + channel).map(|value| value.to_bits())
+        values?.get(map.memory_index(entry.element as usize)).map(|value| value.to_bits())
     }
 
-    /// The images of a batch of [`Strategy::Whole`] that asks for `batch`: no more than there are, and one
-    /// where a layer's output is one for all images, which takes faults alone.
+    /// Batch size of [`Strategy::Whole`] where `batch` is asked for: no more than there are images, and 1 where
+    /// a layer's output is shared by all images, since only one fault fits into it.
     pub fn capacity(&self, batch: usize) -> usize {
         let is_shared = |layer: &Layer| self.model.tape.node(layer.node).spec.shared;
         if self.layers.iter().any(is_shared) { 1 } else { batch.clamp(1, self.goldens.len()) }
@@ -237,41 +231,48 @@ impl<'a> Campaign<'a> {
         layer: usize,
         injections: impl Iterator<Item = (usize, u64)>,
     ) -> Result<()> {
-        let mut shots = Vec::new();
+        let mut trials = Vec::new();
         for (image, n) in injections {
-            let job = Job { layer, n };
-            let shot = Shot::of(job, &self.fault(job)?, f32::INFINITY, &[Detector::None], |_| None);
-            shots.extend(shot.into_iter().map(|shot| (image, shot)));
+            let injection = InjectionId { layer, n };
+            let trial = Trial::of(
+                injection,
+                &self.fault(injection)?,
+                f32::INFINITY,
+                &[Detector::None],
+                |_| None,
+            );
+            trials.extend(trial.into_iter().map(|trial| (image, trial)));
         }
-        let shots: Vec<(usize, &Shot)> = shots.iter().map(|(image, shot)| (*image, shot)).collect();
-        self.arm(execution, &self.layers[layer], &shots)
+        let trials: Vec<(usize, &Trial)> =
+            trials.iter().map(|(image, trial)| (*image, trial)).collect();
+        self.arm(execution, &self.layers[layer], &trials)
     }
 
-    /// Arms shots of one layer, each in its image of the batch.
+    /// Arms trials of one layer, each in its image of the batch.
     pub(super) fn arm(
         &self,
         execution: &mut Execution,
         layer: &Layer,
-        shots: &[(usize, &Shot)],
+        trials: &[(usize, &Trial)],
     ) -> Result<()> {
         if let Some(parameter) = &layer.parameter {
-            for (image, shot) in shots {
-                for entry in &shot.entries {
+            for (image, trial) in trials {
+                for entry in &trial.entries {
                     let (index, masks) = (entry.element as usize, entry.masks());
                     execution.arm_parameter(self.weights, parameter.id, *image, index, masks)?;
                 }
             }
             return Ok(());
         }
-        let entries: Vec<(usize, FaultEntry)> = shots
+        let entries: Vec<(usize, FaultEntry)> = trials
             .iter()
-            .flat_map(|(image, shot)| shot.entries.iter().map(|entry| (*image, *entry)))
+            .flat_map(|(image, trial)| trial.entries.iter().map(|entry| (*image, *entry)))
             .collect();
         let table = execution.table_of(layer.node, &entries)?;
         execution.arm(layer.node, table)
     }
 
-    /// What the `faulty` logits of an image are, by the plan's protocol.
+    /// The effect of a fault that made an image's logits `faulty`, by the plan's protocol.
     pub(super) fn effect(&self, golden: &Golden, faulty: &[f32]) -> Effect {
         let mut effect = Effect::of(golden, faulty);
         if self.plan.protocol == Protocol::Goldeneye {
@@ -280,7 +281,7 @@ impl<'a> Campaign<'a> {
         effect
     }
 
-    /// Says that a golden run gave other bits than the evaluation.
+    /// Fails where the logits of a golden run have other bits than the evaluation's.
     pub(super) fn check_golden(&self, image: usize, logits: &[f32]) -> Result<()> {
         let golden = &self.goldens[image];
         if logits::hash(logits) == golden.hash {
@@ -295,25 +296,15 @@ impl<'a> Campaign<'a> {
 }
 
 /// Where faults at a site of a layer can lie, and the format of what they hit.
-fn space_of(
-    model: &Model,
-    layer: &Layer,
-    site: Site,
-    compute: crate::device::Compute,
-) -> (Space, Format) {
+fn space_of(model: &Model, layer: &Layer, site: Site, compute: Compute) -> (Space, Format) {
     if let Some(parameter) = &layer.parameter {
         return (Space::of_parameter(parameter.elements()), Format::Fp32);
     }
     let tape = &model.tape;
     let inputs = tape.input_specs(layer.node);
-    let map = if site == Site::Input { inputs[0].map } else { layer.map };
-    let op = tape.node(layer.node).op.as_ref();
-    let format = match site {
-        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
-            op.and_then(|op| op.variant(&inputs, compute)).map_or(Format::Fp32, |v| v.operands)
-        }
-        _ => Format::Fp32,
-    };
+    let map = tape.node_at(layer.node, site).map_or(layer.map, |id| tape.node(id).spec.map);
+    let op = tape.node(layer.node).op.as_deref();
+    let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, site, compute));
     let space = match op.and_then(|op| op.site_space(site, &inputs)) {
         Some(space) => Space::of_site(space, map, format.bits()),
         None => Space::of_map(map),
@@ -337,10 +328,9 @@ pub fn layers_of(model: &Model, plan: &Plan) -> Vec<Layer> {
     let mut layers = layers::layers(model);
     layers.retain(|layer| {
         let node = model.tape.node(layer.node);
-        let space = |op: &std::sync::Arc<dyn crate::ops::Op>| {
-            op.site_space(plan.site, &model.tape.input_specs(layer.node))
-        };
-        plan.site == Site::Output || node.op.as_ref().is_some_and(|op| space(op).is_some())
+        let inputs = model.tape.input_specs(layer.node);
+        let has_site = |op: &dyn Op| op.site_space(plan.site, &inputs).is_some();
+        plan.site == Site::Output || node.op.as_deref().is_some_and(has_site)
     });
     layers
 }

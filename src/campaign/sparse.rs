@@ -1,4 +1,5 @@
-//! Injections on the CPU: one image at a time, replaying boxes, images side by side on threads.
+//! Sparse replay on the CPU: one image at a time, recomputing the boxes that a fault reaches; images run side
+//! by side on threads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +8,7 @@ use rayon::prelude::*;
 use super::setup::Campaign;
 use super::tail::Tail;
 use super::tasks::{Listener, Task};
-use super::trial::{Job, Shot};
+use super::trial::{InjectionId, Trial};
 use crate::fault::FaultEntry;
 use crate::results::{Effect, Golden, Record};
 use crate::tape::{Execution, NodeId, PackedWeights, PlanKind, Undo};
@@ -23,7 +24,7 @@ pub(super) struct Pool<'c, 'a> {
     idle: Mutex<Vec<Worker>>,
 }
 
-/// Jobs at most that wait for a pass through the tail, and with it for their records.
+/// The most injections that wait for a pass through the tail, and so for their records.
 const WAITING: usize = 64;
 
 /// Memory for one image's golden run and its replays.
@@ -36,7 +37,7 @@ struct Worker {
     pixels: Vec<f32>,
 }
 
-/// What is known of a shot.
+/// The effect of a trial, or where it will come from.
 enum Answer {
     Known(Effect),
     /// Its number in the next pass through the tail.
@@ -53,7 +54,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         let device = weights.device();
         if !device.is_cpu() {
             return Err(Error::Unsupported {
-                op: "a campaign by boxes".into(),
+                op: "a campaign by sparse replay".into(),
                 device: device.kind().to_string(),
             });
         }
@@ -111,18 +112,18 @@ impl<'c, 'a> Pool<'c, 'a> {
         let logits = worker.execution.image_values(model.logits, 0);
         campaign.check_golden(task.image, logits)?;
 
-        let mut waiting: Vec<Vec<(Shot, Answer)>> = Vec::new();
+        let mut waiting: Vec<Vec<(Trial, Answer)>> = Vec::new();
         let mut records: Vec<Record> = Vec::new();
-        for job in &task.jobs {
+        for injection in &task.injections {
             if listener.is_stopped() {
                 break;
             }
-            let mut shots = Vec::new();
-            for shot in self.shots(worker, *job)? {
-                let answer = self.run_shot(worker, golden, &shot)?;
-                shots.push((shot, answer));
+            let mut trials = Vec::new();
+            for trial in self.trials(worker, *injection)? {
+                let answer = self.run_trial(worker, golden, &trial)?;
+                trials.push((trial, answer));
             }
-            waiting.push(shots);
+            waiting.push(trials);
             let next = campaign.plan().detectors.len();
             if waiting.len() == WAITING || worker.tail.as_ref().is_some_and(|t| !t.has_room(next)) {
                 let count = waiting.len();
@@ -135,45 +136,44 @@ impl<'c, 'a> Pool<'c, 'a> {
         listener.hear(count, &mut records, true)
     }
 
-    /// The shots of a job into the image that the worker has run clean.
-    fn shots(&self, worker: &mut Worker, job: Job) -> Result<Vec<Shot>> {
+    /// The trials of an injection into the image that the worker has run fault-free.
+    fn trials(&self, worker: &mut Worker, injection: InjectionId) -> Result<Vec<Trial>> {
         let campaign = self.campaign;
-        let layer = &campaign.layers()[job.layer];
-        let fault = campaign.fault(job)?;
-        let hit = campaign.hit_node(layer, fault.site).filter(|_| layer.parameter.is_none());
+        let layer = &campaign.layers()[injection.layer];
+        let fault = campaign.fault(injection)?;
+        let hit = campaign.hit_node(layer, fault.site);
         let Worker { execution, values, .. } = worker;
         if let Some(node) = hit {
             let map = campaign.model.tape.node(node).spec.map;
             let place = |entry: &FaultEntry| {
-                let element = entry.element as usize;
-                let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-                Region::element(0, pixel / map.width, pixel % map.width, channel)
+                let [channel, row, column] = map.locate(entry.element as usize);
+                Region::element(0, row, column, channel)
             };
             let hull = fault.entries.iter().map(place).fold(Region::EMPTY, Region::hull);
             execution.golden_box(campaign.weights, node, hull, values)?;
         }
         let detectors = &campaign.plan().detectors;
-        Ok(Shot::of(job, &fault, campaign.max(job.layer), detectors, |entry| {
+        Ok(Trial::of(injection, &fault, campaign.max(injection.layer), detectors, |entry| {
             campaign.golden_bits(layer, hit, entry, Some(values))
         }))
     }
 
-    /// Runs a shot as far as it goes alone: to the network's tail, or to the end of what it reaches.
-    fn run_shot(&self, worker: &mut Worker, golden: &Golden, shot: &Shot) -> Result<Answer> {
+    /// Runs a trial as far as it goes alone: to the network's tail, or to the end of what it reaches.
+    fn run_trial(&self, worker: &mut Worker, golden: &Golden, trial: &Trial) -> Result<Answer> {
         let campaign = self.campaign;
         let Worker { execution, tail, undo, .. } = worker;
-        if shot.entries.is_empty() {
+        if trial.entries.is_empty() {
             return Ok(Answer::Known(Effect::unchanged(golden)));
         }
-        let layer = &campaign.layers()[shot.job.layer];
-        if let Some(tail) = tail.as_mut().filter(|tail| tail.takes(campaign, shot)) {
+        let layer = &campaign.layers()[trial.injection.layer];
+        if let Some(tail) = tail.as_mut().filter(|tail| tail.takes(campaign, trial)) {
             let input = execution.image_values(tail.input, 0);
-            return Ok(Answer::InTail(tail.add(input, layer.node, &shot.entries)));
+            return Ok(Answer::InTail(tail.add(input, layer.node, &trial.entries)));
         }
         let logits = campaign.model.logits;
         let before = tail.as_mut().filter(|tail| layer.node <= tail.input);
         let end = before.as_ref().map_or(logits, |tail| tail.input);
-        campaign.arm(execution, layer, &[(0, shot)])?;
+        campaign.arm(execution, layer, &[(0, trial)])?;
         let replay = execution.replay_image(campaign.weights, layer.node, 0, &[end], undo)?;
         let values = execution.image_values(end, 0);
         let answer = match before {
@@ -191,7 +191,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         &self,
         worker: &mut Worker,
         golden: &Golden,
-        waiting: &mut Vec<Vec<(Shot, Answer)>>,
+        waiting: &mut Vec<Vec<(Trial, Answer)>>,
         records: &mut Vec<Record>,
     ) -> Result<()> {
         let logits = match &mut worker.tail {
@@ -199,7 +199,7 @@ impl<'c, 'a> Pool<'c, 'a> {
             None => Vec::new(),
         };
         let detectors = &self.campaign.plan().detectors;
-        for (shot, answer) in waiting.drain(..).flatten() {
+        for (trial, answer) in waiting.drain(..).flatten() {
             let effect = match answer {
                 Answer::Known(effect) => effect,
                 Answer::InTail(number) => {
@@ -207,7 +207,7 @@ impl<'c, 'a> Pool<'c, 'a> {
                     self.campaign.effect(golden, &logits[number * classes..(number + 1) * classes])
                 }
             };
-            shot.records(detectors, golden.image, golden.score, effect, records);
+            trial.records(detectors, golden.image, golden.score, effect, records);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::trial::Job;
+use super::trial::InjectionId;
 use crate::Result;
 use crate::progress::Progress;
 use crate::results::{Record, Sink};
@@ -23,7 +23,7 @@ pub(super) struct Task {
     /// Place in the image list.
     pub image: usize,
     /// In the order of layers.
-    pub jobs: Vec<Job>,
+    pub injections: Vec<InjectionId>,
 }
 
 /// Sends records and progress to the caller.

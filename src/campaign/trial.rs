@@ -5,26 +5,26 @@ use crate::fault::{BitMasks, FaultEntry, Site, canonical};
 use crate::logits::Score;
 use crate::results::{Effect, Place, Record, Values};
 
-/// An injection that is to be run.
+/// Names an injection of the campaign.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Job {
+pub(super) struct InjectionId {
     /// Index into the campaign's layers.
     pub layer: usize,
     pub n: u64,
 }
 
-/// What a job puts into one image.
+/// What an injection puts into one image.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub site: Site,
-    /// At the site; for [`Site::Weight`] `element` is the entry's index. None: a rehearsal, or a bit
-    /// error rate that hit nothing.
+    /// At the site; for [`Site::Weight`] `element` is the entry's index. Empty where a bit error rate hit
+    /// nothing.
     pub entries: Vec<FaultEntry>,
 }
 
-/// A run of a job that serves every detector that shows readers the same values.
-pub(super) struct Shot {
-    pub job: Job,
+/// One run of an injection. Detectors under which readers see the same values share it.
+pub(super) struct Trial {
+    pub injection: InjectionId,
     pub site: Site,
     /// What to arm.
     pub entries: Vec<FaultEntry>,
@@ -34,31 +34,29 @@ pub(super) struct Shot {
     detectors: u32,
 }
 
-impl Shot {
-    /// The shots of a job: one for each set of values that the detectors let through. `max` is the
+impl Trial {
+    /// The trials of an injection: one for each set of values that the detectors let through. `max` is the
     /// layer's range; `value` gives the golden bits of what an entry hits, where they can be known.
     pub fn of(
-        job: Job,
+        injection: InjectionId,
         fault: &Fault,
         max: f32,
         detectors: &[Detector],
         value: impl Fn(&FaultEntry) -> Option<u32>,
-    ) -> Vec<Shot> {
+    ) -> Vec<Trial> {
         let before: Vec<Option<u32>> =
             fault.entries.iter().map(|entry| value(entry).map(canonical)).collect();
-        let mut shots: Vec<Shot> = Vec::with_capacity(detectors.len());
+        let mut trials: Vec<Trial> = Vec::with_capacity(detectors.len());
         for (index, detector) in detectors.iter().enumerate() {
             let mut place = None;
             let hit = fault.entries.iter().zip(&before).map(|(entry, before)| {
                 let masks = entry.masks();
                 let values = before.map(|before| {
                     let after = masks.apply(before);
-                    // A rehearsal has no faulty value, and no detector needs to look at `none`'s.
-                    let seen = match detector {
-                        Detector::Range if masks != BitMasks::flip(0) => {
-                            detector.see(f32::from_bits(after), max).to_bits()
-                        }
-                        _ => after,
+                    // A rehearsal has no faulty value for a detector to look at.
+                    let seen = match masks == BitMasks::flip(0) {
+                        true => after,
+                        false => detector.see(f32::from_bits(after), max).to_bits(),
                     };
                     Values { before, after, seen }
                 });
@@ -68,13 +66,13 @@ impl Shot {
                     Some(Values { after, seen, .. }) if seen != after => BitMasks::set(seen),
                     _ => masks,
                 };
-                FaultEntry { and_mask: seen.and, or_mask: seen.or, xor_mask: seen.xor, ..*entry }
+                entry.with(seen)
             });
             let entries: Vec<FaultEntry> = hit.collect();
-            match shots.iter_mut().find(|shot| shot.entries == entries) {
-                Some(shot) => shot.detectors |= 1 << index,
-                None => shots.push(Shot {
-                    job,
+            match trials.iter_mut().find(|trial| trial.entries == entries) {
+                Some(trial) => trial.detectors |= 1 << index,
+                None => trials.push(Trial {
+                    injection,
                     site: fault.site,
                     flips: entries.len() as u32,
                     place: place.filter(|_| entries.len() == 1),
@@ -83,10 +81,10 @@ impl Shot {
                 }),
             }
         }
-        shots
+        trials
     }
 
-    /// The records of a shot that had this effect on image `image`.
+    /// The records of a trial that had this effect on image `image`.
     pub fn records(
         &self,
         detectors: &[Detector],
@@ -95,7 +93,7 @@ impl Shot {
         effect: Effect,
         out: &mut Vec<Record>,
     ) {
-        let Job { layer, n } = self.job;
+        let InjectionId { layer, n } = self.injection;
         for (index, detector) in detectors.iter().enumerate() {
             if self.detectors & (1 << index) != 0 {
                 out.push(Record {

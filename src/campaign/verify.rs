@@ -1,7 +1,7 @@
 //! Proof by repetition: injections run again without any of the campaign's shortcuts.
 
 use super::setup::Campaign;
-use super::trial::{Job, Shot};
+use super::trial::{InjectionId, Trial};
 use crate::logits::hash as hash_logits;
 use crate::results::Record;
 use crate::rng::{self, Draw};
@@ -38,8 +38,8 @@ impl Campaign<'_> {
         let Some(layer) = self.layers().get(record.layer) else {
             return Err(Error::usage("the record is of another campaign: its layer isn't here"));
         };
-        let job = Job { layer: record.layer, n: record.n };
-        let fault = self.fault(job)?;
+        let injection = InjectionId { layer: record.layer, n: record.n };
+        let fault = self.fault(injection)?;
         // Faults in memory, and golden values, need a plan that keeps every value.
         let outputs = [model.logits];
         let mut execution =
@@ -57,7 +57,7 @@ impl Campaign<'_> {
             None => None,
         };
         let detectors = [record.detector];
-        let shots = Shot::of(job, &fault, self.max(record.layer), &detectors, |entry| {
+        let trials = Trial::of(injection, &fault, self.max(record.layer), &detectors, |entry| {
             self.golden_bits(layer, hit, entry, values.as_deref())
         });
         // Fused launches where the plan allows it, so that another path gives the same bits.
@@ -67,8 +67,8 @@ impl Campaign<'_> {
             execution.begin(1)?;
             execution.write(model.image, &pixels)?;
         }
-        for shot in shots.iter().filter(|shot| !shot.entries.is_empty()) {
-            self.arm(&mut execution, layer, &[(0, shot)])?;
+        for trial in trials.iter().filter(|trial| !trial.entries.is_empty()) {
+            self.arm(&mut execution, layer, &[(0, trial)])?;
         }
         execution.forward(weights)?;
         Ok(hash_logits(&execution.read(model.logits)?))

@@ -3,7 +3,7 @@
 
 use super::setup::Campaign;
 use super::tasks::{Listener, Task};
-use super::trial::{Job, Shot};
+use super::trial::{InjectionId, Trial};
 use crate::Result;
 use crate::results::{Effect, Record};
 use crate::tape::{Execution, PlanKind};
@@ -59,14 +59,16 @@ fn run_batch(
             break;
         }
         run_layer(campaign, execution, tasks, index, &mut records)?;
-        let of_layer = |task: &Task| task.jobs.iter().filter(|job| job.layer == index).count();
+        let of_layer = |task: &Task| {
+            task.injections.iter().filter(|injection| injection.layer == index).count()
+        };
         let done: usize = tasks.iter().map(of_layer).sum();
         listener.hear(done, &mut records, false)?;
     }
     listener.hear(0, &mut records, true)
 }
 
-/// The injections of one layer: round r runs shot r of every image that has one.
+/// The injections of one layer: round r runs trial r of every image that has one.
 fn run_layer(
     campaign: &Campaign<'_>,
     execution: &mut Execution,
@@ -77,20 +79,20 @@ fn run_layer(
     let Campaign { model, weights, goldens, .. } = campaign;
     let layer = &campaign.layers()[index];
     let detectors = &campaign.plan().detectors;
-    let jobs = |task: &Task| -> Vec<Job> {
-        task.jobs.iter().filter(|job| job.layer == index).copied().collect()
+    let injections = |task: &Task| -> Vec<InjectionId> {
+        task.injections.iter().filter(|injection| injection.layer == index).copied().collect()
     };
-    let jobs: Vec<Vec<Job>> = tasks.iter().map(jobs).collect();
-    if jobs.iter().all(Vec::is_empty) {
+    let injections: Vec<Vec<InjectionId>> = tasks.iter().map(injections).collect();
+    if injections.iter().all(Vec::is_empty) {
         return Ok(());
     }
     // A node's values are read once a batch; a list may name several sites of a layer.
     let mut known: Vec<(crate::tape::NodeId, Vec<f32>)> = Vec::new();
-    let mut shots: Vec<Vec<Shot>> = Vec::with_capacity(tasks.len());
-    for (slot, jobs) in jobs.iter().enumerate() {
+    let mut trials: Vec<Vec<Trial>> = Vec::with_capacity(tasks.len());
+    for (slot, injections) in injections.iter().enumerate() {
         let mut of_image = Vec::new();
-        for job in jobs {
-            let fault = campaign.fault(*job)?;
+        for injection in injections {
+            let fault = campaign.fault(*injection)?;
             let hit = campaign.hit_node(layer, fault.site);
             if let Some(node) = hit.filter(|node| known.iter().all(|(id, _)| id != node)) {
                 known.push((node, execution.read(node)?));
@@ -102,35 +104,35 @@ fn run_layer(
                 &values[image * elements..][..elements]
             });
             let max = campaign.max(index);
-            of_image.extend(Shot::of(*job, &fault, max, detectors, |entry| {
+            of_image.extend(Trial::of(*injection, &fault, max, detectors, |entry| {
                 campaign.golden_bits(layer, hit, entry, values)
             }));
         }
-        shots.push(of_image);
+        trials.push(of_image);
     }
-    let mut record = |slot: usize, shot: &Shot, logits: Option<&[f32]>| {
+    let mut record = |slot: usize, trial: &Trial, logits: Option<&[f32]>| {
         let golden = &goldens[tasks[slot].image];
         let effect = match logits {
             Some(logits) => campaign.effect(golden, logits),
             None => Effect::unchanged(golden),
         };
-        shot.records(detectors, golden.image, golden.score, effect, records);
+        trial.records(detectors, golden.image, golden.score, effect, records);
     };
-    for (slot, shots) in shots.iter_mut().enumerate() {
-        for shot in shots.extract_if(.., |shot| shot.entries.is_empty()) {
-            record(slot, &shot, None);
+    for (slot, trials) in trials.iter_mut().enumerate() {
+        for trial in trials.extract_if(.., |trial| trial.entries.is_empty()) {
+            record(slot, &trial, None);
         }
     }
-    for round in 0..shots.iter().map(Vec::len).max().unwrap_or(0) {
-        let of_round: Vec<(usize, &Shot)> = (shots.iter().enumerate())
-            .filter_map(|(slot, shots)| Some((slot, shots.get(round)?)))
+    for round in 0..trials.iter().map(Vec::len).max().unwrap_or(0) {
+        let of_round: Vec<(usize, &Trial)> = (trials.iter().enumerate())
+            .filter_map(|(slot, trials)| Some((slot, trials.get(round)?)))
             .collect();
         campaign.arm(execution, layer, &of_round)?;
         execution.replay_from(weights, layer.node)?;
         execution.disarm();
         let logits = execution.read(model.logits)?;
-        for (slot, shot) in of_round {
-            record(slot, shot, Some(&logits[slot * model.classes..][..model.classes]));
+        for (slot, trial) in of_round {
+            record(slot, trial, Some(&logits[slot * model.classes..][..model.classes]));
         }
     }
     Ok(())

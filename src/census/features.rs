@@ -31,7 +31,7 @@ pub(super) struct Features {
 }
 
 /// A row of a pass.
-struct Shot {
+struct Trial {
     /// Place in the list of images.
     image: usize,
     bit: usize,
@@ -73,9 +73,9 @@ impl Features {
         lock().push(first);
         histograms[0].add(|unit, tally| {
             let mut execution = borrowed()?;
-            let (mut shots, mut rows) = (Vec::new(), Vec::new());
+            let (mut trials, mut rows) = (Vec::new(), Vec::new());
             for (part, clean) in clean.chunks(IMAGES).enumerate() {
-                shots.clear();
+                trials.clear();
                 rows.clear();
                 for (image, clean) in clean.iter().enumerate() {
                     let (image, input) = (part * IMAGES + image, &clean.input);
@@ -85,19 +85,19 @@ impl Features {
                             rows.extend_from_slice(input);
                             let at = rows.len() - input.len() + unit;
                             rows[at] = seen;
-                            shots.push(Shot { image, bit, detectors });
+                            trials.push(Trial { image, bit, detectors });
                         }
                     }
                 }
-                let width = (rows.len() / shots.len().max(1)).max(1);
-                for (shots, rows) in shots.chunks(ROWS).zip(rows.chunks(ROWS * width)) {
+                let width = (rows.len() / trials.len().max(1)).max(1);
+                for (trials, rows) in trials.chunks(ROWS).zip(rows.chunks(ROWS * width)) {
                     let found = run(&mut execution, weights, *logits, rows)?;
-                    let classes = found.len() / shots.len();
-                    for (shot, logits) in shots.iter().zip(found.chunks(classes)) {
-                        let answer = &answers[shot.image];
+                    let classes = found.len() / trials.len();
+                    for (trial, logits) in trials.iter().zip(found.chunks(classes)) {
+                        let answer = &answers[trial.image];
                         let faulty = answer.of(logits);
-                        for detector in shot.detectors.clone() {
-                            tally.count(detector, shot.bit, &answer.golden().score, &faulty);
+                        for detector in trial.detectors.clone() {
+                            tally.count(detector, trial.bit, &answer.golden().score, &faulty);
                         }
                     }
                 }

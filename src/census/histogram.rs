@@ -155,7 +155,7 @@ impl Summary {
             sdc: cell.count(Outcome::Sdc),
             benign: cell.count(Outcome::Benign),
             sdc5: cell.sdc5,
-            delta_loss: (detector == Detector::Range).then(|| mean(cell.delta_loss)),
+            delta_loss: detector.bounds_the_mean().then(|| mean(cell.delta_loss)),
             delta_p: mean(cell.delta_p),
             top2diff: mean(cell.top2diff),
             quantiles: [0.5, 0.9, 0.99, 0.999].map(|q| quantile(bins, q)),

@@ -129,8 +129,8 @@ impl Census {
 }
 
 impl<'a> CensusRunner<'a> {
-    /// A census over the images of `goldens` (the same model's and weights'). `ranges` are needed by
-    /// [`Detector::Range`] only, for the layers that [`ranged_layers`] names.
+    /// A census over the images of `goldens` (the same model's and weights'). `ranges` are needed where a
+    /// detector looks at them, for the layers that [`ranged_layers`] names.
     ///
     /// # Errors
     /// No image, no detector or one twice; a range that is missing; for weights, a device that doesn't
@@ -169,7 +169,7 @@ impl<'a> CensusRunner<'a> {
             }
         }
         let tail = Tail::new(model, weights)?;
-        let ranged = detectors.contains(&Detector::Range);
+        let ranged = Detector::needing_ranges(detectors).is_some();
         let range = |layer: &Layer| if ranged { ranges.of(layer) } else { Ok(f32::INFINITY) };
         let max = match mode {
             Mode::Logits => {

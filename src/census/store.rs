@@ -38,7 +38,7 @@ impl CensusManifest {
         labels: Labels,
     ) -> CensusManifest {
         let CensusRunner { model, weights, goldens, detectors, max, .. } = census;
-        let ranged = detectors.contains(&Detector::Range);
+        let ranged = Detector::needing_ranges(detectors).is_some();
         let mut answers = Sha256::new();
         for golden in *goldens {
             answers.update(golden.hash.to_le_bytes());
@@ -379,7 +379,7 @@ fn write_histogram(
                     benign,
                     cell.sdc5 as i64,
                     cell.measured as i64,
-                    (*detector == Detector::Range).then_some(cell.delta_loss),
+                    detector.bounds_the_mean().then_some(cell.delta_loss),
                     cell.delta_p,
                     cell.top2diff,
                 ])?;

@@ -77,9 +77,9 @@ pub struct Args {
     /// Run injection number N of each layer alone
     #[arg(long, help_heading = HOW_MANY, conflicts_with = "injections")]
     only: Option<u64>,
-    /// Where faults are drawn: output, input, store-lost, or weight (every entry of the state dict that
-    /// holds floats); inside kernels (--device cuda or emulated) accumulator, operand-a, operand-b,
-    /// shared-a, shared-b
+    /// Where faults are drawn: output, input, store-lost (a dropped store), or weight (every entry of the
+    /// state dict that holds floats); inside kernels (--device cuda or emulated) accumulator, operand-a,
+    /// operand-b, shared-a, shared-b
     #[arg(long, help_heading = FAULTS, default_value = "output", value_parser = parse_site)]
     site: Site,
     /// Bits flipped in each value, 1 to 4
@@ -117,9 +117,9 @@ pub struct Args {
     /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
     #[arg(long, default_value = "strict")]
     protocol: Protocol,
-    /// none, range, or both: what stands between a faulty value and its readers. Absent: both where a
-    /// range is known, for outputs and weights; none elsewhere
-    #[arg(long, help_heading = FAULTS, value_delimiter = ',', value_parser = parse_detector)]
+    /// Error detectors to simulate, each on the same faults. Absent: none and range where a range is known,
+    /// for outputs and weights; none elsewhere
+    #[arg(long, help_heading = FAULTS, value_delimiter = ',')]
     detector: Vec<Detector>,
     /// Only these layers: a name, a pattern with *, or type:conv2d; repeatable
     #[arg(long, help_heading = FAULTS)]
@@ -148,10 +148,6 @@ pub struct Args {
     shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,
-}
-
-fn parse_detector(text: &str) -> std::result::Result<Detector, String> {
-    Detector::parse(text).map_err(|error| error.to_string())
 }
 
 impl Args {
@@ -229,7 +225,7 @@ impl Args {
             protocol: self.protocol,
             ..Plan::new(self.seed(), 0)
         };
-        let has_range = list.map_or(plan.has_range(), FaultList::has_ranges);
+        let has_range = list.map_or(plan.site.has_range(), FaultList::has_ranges);
         let detectors = match self.detector.as_slice() {
             [] if self.protocol == Protocol::Goldeneye => vec![Detector::Range],
             [] if has_range => vec![Detector::None, Detector::Range],
@@ -277,13 +273,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let loaded = args.model.load(&device, &*progress)?;
     let classes = class_list(args.class_list.as_deref())?;
     let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
-    let ranged = asks_images && plan.detectors.contains(&Detector::Range);
+    let ranging = Detector::needing_ranges(&plan.detectors).filter(|_| asks_images);
+    let ranged = ranging.is_some();
     // Now rather than after the evaluation.
-    if ranged && !args.data.join("train").is_dir() {
+    if let Some(detector) = ranging
+        && !args.data.join("train").is_dir()
+    {
         return Err(Error::usage(format!(
-            "{}: has no folder named train, over which the ranges of the detector `range` are taken; \
+            "{}: has no folder named train, over which the ranges of the detector `{}` are taken; \
              --detector none needs none",
-            args.data.display()
+            args.data.display(),
+            detector.name()
         ))
         .into());
     }

@@ -25,9 +25,9 @@ use crate::{Error, Result};
 /// unknown layer lists the layers. Row, column and image are 0 if absent; `index` says a place in one:
 /// the element's number in PyTorch's order, or a number a dimension, index=3/4/5. Sites:
 ///
-///   output, store-lost    channel, row, column
+///   output, store-lost    channel, row, column; store-lost is a dropped store
 ///   input                 the same, of the layer's input
-///   store-astray          the same, and offset-bit=5 of the byte offset
+///   store-astray          the same, and offset-bit=5 of the byte offset: a misdirected store
 ///   weight                out, in, row, column, as far as the parameter has them:
 ///                         out=5,in=0,row=2,column=1 of a convolution (in within its group),
 ///                         out=7,in=3 of a linear layer, parameter=bias,out=7

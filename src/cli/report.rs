@@ -29,8 +29,8 @@ pub struct Args {
     #[arg(long, value_name = "POPULATION",
           conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "resample"])]
     exhaustive: Option<Mode>,
-    /// none or range; every detector of the run if absent
-    #[arg(long, value_parser = |name: &str| Detector::parse(name))]
+    /// The figures under this error detector; under every one of the run if absent
+    #[arg(long)]
     detector: Option<Detector>,
     #[command(flatten)]
     format: FormatArgs,

@@ -8,6 +8,6 @@ mod table;
 
 pub use model::{BitMasks, FaultModel, canonical};
 pub use place::Place;
-pub use site::{Format, Site, SiteClass, SiteSpace};
+pub use site::{Addressed, Format, Site, SiteClass, SiteSpace, Value};
 pub use spec::{FaultSpec, Shape};
 pub use table::{FaultEntry, FaultTable};

@@ -7,37 +7,6 @@
 
 use crate::{Error, Result};
 
-/// Where in a layer's computation a fault sits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[repr(u16)]
-pub enum Site {
-    /// The finished sum y\[m, n\], bias included, before batch norm and activation.
-    Output = 0,
-    /// The accumulator of y\[m, n\] after term κ = k − 1, before the bias.
-    Accumulator = 1,
-    /// The register copy of A\[m, κ\] that feeds y\[m, n\].
-    OperandA = 2,
-    /// The register copy of B\[κ, n\] that feeds y\[m, n\].
-    OperandB = 3,
-    /// A\[m, κ\] in the shared-memory tile of the block that computes y\[m, n\].
-    SharedA = 4,
-    /// B\[κ, n\] in that block's tile.
-    SharedB = 5,
-    /// A value of the layer's input in memory, for every reader from this layer on.
-    Input = 6,
-    /// An entry of a parameter or buffer, as this image alone sees it in its whole inference.
-    Weight = 7,
-    /// The store of y\[m, n\] doesn't happen; the element reads +0.
-    StoreLost = 8,
-    /// The store of y\[m, n\] goes elsewhere in the image's output; the element reads +0.
-    StoreAstray = 9,
-    /// An attention score after the scale, before bias and mask.
-    Scores = 10,
-    /// An attention weight exp(s − row maximum), after the row's sum was taken.
-    Probabilities = 11,
-}
-
 /// What handles a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteClass {
@@ -49,24 +18,106 @@ pub enum SiteClass {
     Memory,
 }
 
-impl Site {
-    /// Every site, in the order of their codes.
-    pub const ALL: [Site; 12] = [
-        Site::Output,
-        Site::Accumulator,
-        Site::OperandA,
-        Site::OperandB,
-        Site::SharedA,
-        Site::SharedB,
-        Site::Input,
-        Site::Weight,
-        Site::StoreLost,
-        Site::StoreAstray,
-        Site::Scores,
-        Site::Probabilities,
-    ];
+/// What the elements of a site are numbered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressed {
+    /// The layer's output map.
+    Output,
+    /// The map of its first input.
+    Input,
+    /// A parameter or buffer.
+    Parameter,
+    /// Head, query and key of an attention.
+    Score,
+}
 
-    /// The number in a [`super::FaultEntry`], `Site` of `kernels/fault.cuh`.
+/// What is known of the value that a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// An f32 in memory, whose fault-free bits can be read.
+    Known,
+    /// An f32 inside of a kernel.
+    Hidden,
+    /// A number inside of a kernel, in the format that the compute mode multiplies in.
+    Operand,
+}
+
+macro_rules! sites {
+    ($($(#[$doc:meta])* $site:ident = $code:literal, $name:literal, $class:ident, $addressed:ident, $value:ident, $term:literal;)+) => {
+        /// Where in a layer's computation a fault sits.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[repr(u16)]
+        pub enum Site {
+            $(
+                $(#[$doc])*
+                #[serde(rename = $name)]
+                $site = $code,
+            )+
+        }
+
+        impl Site {
+            /// Every site, in the order of their codes.
+            pub const ALL: [Site; [$($code),+].len()] = [$(Site::$site),+];
+
+            /// The name on the command line and in stores.
+            pub const fn name(self) -> &'static str {
+                match self { $(Site::$site => $name),+ }
+            }
+
+            /// What handles it.
+            pub const fn class(self) -> SiteClass {
+                match self { $(Site::$site => SiteClass::$class),+ }
+            }
+
+            /// What its elements are numbered by.
+            pub const fn addressed(self) -> Addressed {
+                match self { $(Site::$site => Addressed::$addressed),+ }
+            }
+
+            /// What is known of the value that a fault hits.
+            pub const fn value(self) -> Value {
+                match self { $(Site::$site => Value::$value),+ }
+            }
+
+            /// Whether a term κ or a number of terms k belongs to its address.
+            pub const fn has_term(self) -> bool {
+                match self { $(Site::$site => $term),+ }
+            }
+        }
+    };
+}
+
+// Name, code (`Site` of `kernels/fault.cuh`), word, class, what is addressed, the value that is hit, whether
+// there is a term.
+sites! {
+    /// The finished sum y\[m, n\], bias included, before batch norm and activation.
+    Output = 0, "output", Epilogue, Output, Known, false;
+    /// The accumulator of y\[m, n\] after term κ = k − 1, before the bias.
+    Accumulator = 1, "accumulator", Inner, Output, Hidden, true;
+    /// The register copy of A\[m, κ\] that feeds y\[m, n\].
+    OperandA = 2, "operand-a", Inner, Output, Operand, true;
+    /// The register copy of B\[κ, n\] that feeds y\[m, n\].
+    OperandB = 3, "operand-b", Inner, Output, Operand, true;
+    /// A\[m, κ\] in the shared-memory tile of the block that computes y\[m, n\].
+    SharedA = 4, "shared-a", Inner, Output, Operand, true;
+    /// B\[κ, n\] in that block's tile.
+    SharedB = 5, "shared-b", Inner, Output, Operand, true;
+    /// A value of the layer's input in memory, for every reader from this layer on.
+    Input = 6, "input", Memory, Input, Known, false;
+    /// An entry of a parameter or buffer, as this image alone sees it in its whole inference.
+    Weight = 7, "weight", Memory, Parameter, Known, false;
+    /// A dropped store: that of y\[m, n\] doesn't happen, and the element reads +0.
+    StoreLost = 8, "store-lost", Epilogue, Output, Known, false;
+    /// A misdirected store: that of y\[m, n\] goes elsewhere in the image's output; the element reads +0.
+    StoreAstray = 9, "store-astray", Memory, Output, Hidden, false;
+    /// An attention score after the scale, before bias and mask.
+    Scores = 10, "scores", Inner, Score, Hidden, false;
+    /// An attention weight exp(s − row maximum), after the row's sum was taken.
+    Probabilities = 11, "probabilities", Inner, Score, Hidden, false;
+}
+
+impl Site {
+    /// The number in a [`super::FaultEntry`].
     pub const fn code(self) -> u16 {
         self as u16
     }
@@ -74,24 +125,6 @@ impl Site {
     /// The site of a code.
     pub fn of_code(code: u16) -> Option<Site> {
         Site::ALL.get(usize::from(code)).copied()
-    }
-
-    /// The name on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Site::Output => "output",
-            Site::Accumulator => "accumulator",
-            Site::OperandA => "operand-a",
-            Site::OperandB => "operand-b",
-            Site::SharedA => "shared-a",
-            Site::SharedB => "shared-b",
-            Site::Input => "input",
-            Site::Weight => "weight",
-            Site::StoreLost => "store-lost",
-            Site::StoreAstray => "store-astray",
-            Site::Scores => "scores",
-            Site::Probabilities => "probabilities",
-        }
     }
 
     /// The site called `name`.
@@ -105,21 +138,19 @@ impl Site {
         })
     }
 
-    /// What handles it.
-    pub const fn class(self) -> SiteClass {
-        match self {
-            Site::Output | Site::StoreLost => SiteClass::Epilogue,
-            Site::Input | Site::Weight | Site::StoreAstray => SiteClass::Memory,
-            _ => SiteClass::Inner,
-        }
+    /// Whether it is a store that fails, which has no bits of its own to hit.
+    pub const fn is_store(self) -> bool {
+        matches!(self, Site::StoreLost | Site::StoreAstray)
     }
 
-    /// Whether a term κ or a number of terms k belongs to its address.
-    pub const fn has_term(self) -> bool {
-        matches!(
-            self,
-            Site::Accumulator | Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB
-        )
+    /// Whether the greatest fault-free value of what it hits is measured, for detectors to look at.
+    pub const fn has_range(self) -> bool {
+        matches!(self, Site::Output | Site::Weight)
+    }
+
+    /// Whether it hits a value in memory between two nodes, so that each node's has to be kept there.
+    pub fn is_between_nodes(self) -> bool {
+        self.class() == SiteClass::Memory && self.addressed() != Addressed::Parameter
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::model::parse_bits;
-use super::{BitMasks, FaultModel, Format, Place, Site, place};
+use super::{Addressed, BitMasks, FaultModel, Format, Place, Site, place};
 use crate::rng::{self, Draw};
 use crate::{Error, Result};
 
@@ -96,9 +96,9 @@ impl FaultSpec {
 
     /// The keys that say where within the layer's site a fault lies, where one shape is hit.
     pub fn place_keys(site: Site, shape: Shape) -> &'static [&'static str] {
-        match (site, shape) {
-            (Site::Weight, _) => &["out", "in", "row", "column", "index"],
-            (Site::Scores | Site::Probabilities, _) => &["head", "row", "column", "key", "index"],
+        match (site.addressed(), shape) {
+            (Addressed::Parameter, _) => &["out", "in", "row", "column", "index"],
+            (Addressed::Score, _) => &["head", "row", "column", "key", "index"],
             (_, Shape::Row) => &["row", "column"],
             (_, Shape::Column) => &["channel"],
             _ => &["channel", "row", "column", "index"],
@@ -107,10 +107,8 @@ impl FaultSpec {
 
     /// The keys that change a fault of this kind.
     fn keys(site: Site, shape: Shape, model: &str) -> Vec<&'static str> {
-        let is_store = matches!(site, Site::StoreLost | Site::StoreAstray);
         let of_model = match model {
-            // A store that is lost or goes astray has no bits of its own.
-            _ if is_store => &[][..],
+            _ if site.is_store() => &[][..],
             "set" => &["model", "value"],
             "random" => &["model", "seed"],
             _ => &["model", "bit"],
@@ -262,7 +260,7 @@ impl<'t> Given<'t> {
             });
         }
         if site != Site::Weight {
-            let is_map = !matches!(site, Site::Scores | Site::Probabilities);
+            let is_map = site.addressed() != Addressed::Score;
             if is_map && shape != Shape::Row && !has("channel") {
                 return Err("channel is missing".into());
             }
@@ -274,7 +272,7 @@ impl<'t> Given<'t> {
     }
 
     fn model(&self, site: Site, model: &str) -> std::result::Result<FaultModel, String> {
-        if matches!(site, Site::StoreLost | Site::StoreAstray) {
+        if site.is_store() {
             return Ok(FaultModel::Flip(0));
         }
         let bits = || parse_bits(self.get("bit").ok_or("bit is missing")?);

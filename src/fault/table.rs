@@ -58,19 +58,28 @@ impl FaultEntry {
         Site::of_code(self.site)
     }
 
-    /// Where a store that goes astray lands within an image of `map`, as an element: bit k of the byte
+    /// Where a misdirected store lands within an image of `map`, as an element: bit k of the byte
     /// offset in memory (channels-last) is wrong. `None` outside the image's output.
     pub fn lands_at(&self, map: Map) -> Option<usize> {
-        let element = self.element as usize;
-        let from = element % map.pixels() * map.channels + element / map.pixels();
+        let from = map.memory_index(self.element as usize);
         let to = ((4 * from as u64) ^ 1u64.checked_shl(self.k)?) / 4;
         let to = usize::try_from(to).ok().filter(|to| *to < map.elements())?;
-        Some(to % map.channels * map.pixels() + to / map.channels)
+        Some(map.element_at(to))
     }
 
     /// Whether the end of a kernel handles it.
     fn is_epilogue(&self) -> bool {
         self.site().is_some_and(|site| site.class() == SiteClass::Epilogue)
+    }
+
+    /// The same fault of a value in another format.
+    pub fn of_format(self, format: Format) -> Self {
+        FaultEntry { format: format.code(), ..self }
+    }
+
+    /// The same place with other masks.
+    pub fn with(self, masks: BitMasks) -> Self {
+        FaultEntry { and_mask: masks.and, or_mask: masks.or, xor_mask: masks.xor, ..self }
     }
 
     /// What it does to a value's bits.
@@ -238,25 +247,23 @@ impl FaultTable {
     /// of an image of `map`: what a kernel's epilogue does. Faults at other sites are not its matter.
     pub fn hit(&self, map: Map, image: usize, pixel: usize, channel: usize, values: &mut [f32]) {
         let faults = self.of_image(image);
+        let first = pixel * map.channels + channel;
         let hit = |entry: &FaultEntry, value: &mut f32| {
             *value = f32::from_bits(entry.masks().apply(value.to_bits()));
         };
         if faults.len() <= values.len() {
             for entry in faults.iter().filter(|entry| entry.is_epilogue()) {
-                let element = entry.element as usize;
-                let place = (element / map.pixels()).checked_sub(channel);
-                if element % map.pixels() == pixel
-                    && let Some(value) = place.and_then(|place| values.get_mut(place))
-                {
+                let place = map.memory_index(entry.element as usize).checked_sub(first);
+                if let Some(value) = place.and_then(|place| values.get_mut(place)) {
                     hit(entry, value);
                 }
             }
             return;
         }
         for (place, value) in values.iter_mut().enumerate() {
-            let element = ((channel + place) * map.pixels() + pixel) as u64;
-            let first = faults.partition_point(|entry| entry.element < element);
-            faults[first..]
+            let element = map.element_at(first + place) as u64;
+            let from = faults.partition_point(|entry| entry.element < element);
+            faults[from..]
                 .iter()
                 .take_while(|entry| entry.element == element)
                 .filter(|entry| entry.is_epilogue())
@@ -265,11 +272,11 @@ impl FaultTable {
     }
 
     /// The smallest box of `map` that holds the outputs that the faults of `image` hit, and those where
-    /// stores that go astray land; empty where there is none.
+    /// misdirected stores land; empty where there is none.
     pub fn hull(&self, image: usize, map: Map) -> Region {
         let of_element = |element: usize| {
-            let (channel, pixel) = (element / map.pixels(), element % map.pixels());
-            Region::element(image, pixel / map.width, pixel % map.width, channel)
+            let [channel, row, column] = map.locate(element);
+            Region::element(image, row, column, channel)
         };
         let mut hull = Region::EMPTY;
         for entry in self.of_image(image) {

@@ -11,7 +11,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 pub use shard::Shard;
 
 use crate::detector::Detector;
-use crate::fault::{Site, SiteClass};
+use crate::fault::Site;
 use crate::statistics::StoppingRule;
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ pub struct Plan {
     /// alone. A list of faults has its own numbers, those of its rows. With a rule in `until` the most there
     /// may be.
     pub injections: Range<u64>,
-    /// When a layer has enough of them; `None` runs them all.
+    /// The rule by which a layer stops early; `None` runs every injection.
     #[serde(default)]
     pub until: Option<StoppingRule>,
     /// Where in every layer faults are drawn; [`Site::Weight`] draws entries of parameters and buffers,
@@ -39,7 +39,7 @@ pub struct Plan {
     pub stratify: Stratify,
     /// SHA-256 of the list that faults are taken from instead of being drawn.
     pub list: Option<String>,
-    /// Each injection is judged under each of these.
+    /// The error detectors under each of which every injection is judged.
     pub detectors: Vec<Detector>,
     /// Which layers, see [`crate::campaign::choose`]; all of them if `None`.
     pub layers: Option<Vec<String>>,
@@ -48,7 +48,7 @@ pub struct Plan {
     pub protocol: Protocol,
 }
 
-/// Whose rules hold.
+/// By whose rules faults are drawn and answers are judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[derive(EnumIter, EnumString, IntoStaticStr)]
@@ -93,7 +93,7 @@ pub enum Stratify {
     Bit,
 }
 
-/// What an answer is held against.
+/// The label that an answer is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Labels {
@@ -159,7 +159,7 @@ impl Plan {
         }
         if self.site == Site::StoreAstray {
             return refuse(
-                "a campaign doesn't draw stores that go astray: most leave the output, which is detected \
+                "a campaign doesn't draw misdirected stores: most leave the output, which is detected \
                  without running anything; `predict --fault` runs one"
                     .into(),
             );
@@ -170,14 +170,14 @@ impl Plan {
         if let Some(rule) = &self.until {
             self.check_rule(rule)?;
         }
-        let ranged = self.detectors.contains(&Detector::Range);
-        if ranged && self.list.is_none() && !self.has_range() {
-            return refuse(format!(
-                "the range detector looks at outputs and parameters, not at the site {}: say --detector none",
+        match Detector::needing_ranges(&self.detectors) {
+            Some(detector) if self.list.is_none() && !self.site.has_range() => refuse(format!(
+                "the {} detector looks at outputs and parameters, not at the site {}: say --detector none",
+                detector.name(),
                 self.site.name()
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses a rule whose intervals wouldn't hold, or that can't stop anything.
@@ -207,14 +207,9 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether there is a range for what the site hits.
-    pub fn has_range(&self) -> bool {
-        matches!(self.site, Site::Output | Site::Weight)
-    }
-
-    /// Whether the site is inside kernels, which the CPU's native code doesn't have.
-    pub fn needs_kernels(&self) -> bool {
-        self.site.class() == SiteClass::Inner
+    /// Whether a detector has to know ranges.
+    pub fn needs_ranges(&self) -> bool {
+        Detector::needing_ranges(&self.detectors).is_some()
     }
 
     /// Injections a layer.

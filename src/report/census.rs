@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::{Format, table_as};
+use super::{Format, delta_loss_heading, table_as};
 use crate::census::{BITS, Census, Histogram, Summary};
 use crate::detector::Detector;
 use crate::results::Outcome;
@@ -17,10 +17,6 @@ pub fn census_text(census: &Census, format: Format) -> String {
     let mut text = String::new();
     for histogram in &census.histograms {
         for (place, detector) in histogram.detectors.iter().enumerate() {
-            let delta_loss = match detector {
-                Detector::Range => "mean ΔLoss",
-                Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
-            };
             let header = [
                 "bit",
                 "faults",
@@ -31,7 +27,7 @@ pub fn census_text(census: &Census, format: Format) -> String {
                 "nonfinite %",
                 "mean absolute Δp",
                 "Top2Diff after",
-                delta_loss,
+                delta_loss_heading(*detector),
             ];
             let row = |name: String, bits: Range<usize>| row(name, &histogram.of_bits(place, bits));
             let mut rows = vec![row("all".into(), 0..BITS)];

@@ -25,6 +25,7 @@ use comfy_table::{CellAlignment, Table, TableComponent};
 use crate::{Error, Result};
 
 use crate::analysis::compare::Improvement;
+use crate::detector::Detector;
 use crate::statistics::Estimate;
 
 /// How a report is written.
@@ -102,6 +103,14 @@ fn any_size(estimate: &Estimate) -> String {
         format!("{value:.2e}")
     } else {
         format!("{value:.2e} [{low:.2e}, {high:.2e}]")
+    }
+}
+
+/// The heading of a column of ΔLoss: a mean, or quantiles where the detector doesn't bound it.
+fn delta_loss_heading(detector: Detector) -> &'static str {
+    match detector.bounds_the_mean() {
+        true => "mean ΔLoss",
+        false => "ΔLoss at 50 / 90 / 99 / 99.9 %",
     }
 }
 

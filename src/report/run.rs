@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::goldeneye::{goldeneye_rows, goldeneye_text};
-use super::{Format, any_size, percent, table_as};
+use super::{Format, any_size, delta_loss_heading, percent, table_as};
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, stopped};
 use crate::detector::Detector;
@@ -20,15 +20,11 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
         return goldeneye_text(run, &figures.iter().filter_map(named).collect::<Vec<_>>(), format);
     }
     let mut text = String::new();
-    for detector in [Detector::None, Detector::Range] {
+    for detector in Detector::ALL {
         let of_detector = || figures.iter().filter(|row| row.detector == detector);
         if of_detector().next().is_none() {
             continue;
         }
-        let delta_loss = match detector {
-            Detector::Range => "mean ΔLoss",
-            Detector::None => "ΔLoss at 50 / 90 / 99 / 99.9 %",
-        };
         let header = [
             "part",
             "n",
@@ -38,7 +34,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
             "nonfinite %",
             "SDC-5 %",
             "mean absolute Δp",
-            delta_loss,
+            delta_loss_heading(detector),
         ];
         let rows = of_detector().map(|row| line(run, row)).collect();
         text.push_str(&format!(

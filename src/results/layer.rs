@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Site;
+use crate::fault::{Addressed, Site};
+use crate::tensor::Map;
 
 /// What a layer is to its model; decides in which figures it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,20 +56,21 @@ impl LayerRow {
     /// The sizes of what elements at a site count, the slowest first: channels, height and width of a map,
     /// or a parameter's. `None` for attention's scores and probabilities, which lie in no map of a layer.
     pub fn shape_at(&self, site: Site) -> Option<&[usize]> {
-        match site {
-            Site::Scores | Site::Probabilities => None,
-            Site::Input => Some(&self.input_shape),
-            _ => Some(&self.shape),
+        match site.addressed() {
+            Addressed::Score => None,
+            Addressed::Input => Some(&self.input_shape),
+            Addressed::Output | Addressed::Parameter => Some(&self.shape),
         }
     }
 
     /// Channel, row and column of an element at a site; `None` where it lies in no map.
     pub fn coordinates(&self, site: Site, element: u64) -> Option<[u64; 3]> {
-        let [_, height, width] = *self.shape_at(site).filter(|_| !self.is_parameter())? else {
+        let [channels, height, width] = *self.shape_at(site).filter(|_| !self.is_parameter())?
+        else {
             return None;
         };
-        let (pixels, width) = (height.checked_mul(width)? as u64, width as u64);
-        let pixel = element.checked_rem(pixels)?;
-        Some([element / pixels, pixel / width, pixel % width])
+        let map = Map::new(height, width, channels);
+        let has_pixels = height.checked_mul(width)? > 0;
+        has_pixels.then(|| map.locate(element as usize).map(|number| number as u64))
     }
 }

@@ -7,8 +7,8 @@ use crate::statistics::{Target, Unit};
 /// The number of a record that a rate or a mean is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
-    /// ΔLoss. Its mean only means something under [`Detector::Range`](crate::detector::Detector::Range).
-    /// Answers that aren't finite are left out, and counted.
+    /// ΔLoss. Its mean says something under a detector that bounds it alone. Answers that aren't finite are left
+    /// out, and counted.
     DeltaLoss,
     /// |Δp_label|, between 0 and 1.
     DeltaP,

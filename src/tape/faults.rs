@@ -3,7 +3,7 @@
 use super::{Execution, NodeId, ParamId, Tape, Weights, pair_name};
 use crate::device::Compute;
 use crate::fault::place::{Dimension, of_parameter, ravel};
-use crate::fault::{FaultEntry, FaultSpec, FaultTable, Format, Shape, Site};
+use crate::fault::{Addressed, FaultEntry, FaultSpec, FaultTable, Format, Shape, Site, Value};
 use crate::ops::{Op, Role};
 use crate::tensor::Spec;
 use crate::{Error, Result};
@@ -88,12 +88,7 @@ pub fn entries(
             fault.site.name()
         )));
     };
-    let format = match fault.site {
-        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
-            op.variant(&inputs, compute).map_or(Format::Fp32, |variant| variant.operands)
-        }
-        _ => Format::Fp32,
-    };
+    let format = format_at(op, &inputs, fault.site, compute);
     let k = match fault.site {
         Site::StoreAstray => fault.offset_bit,
         _ => fault.k,
@@ -102,10 +97,15 @@ pub fn entries(
         .into_iter()
         .map(|element| {
             let masks = fault.masks(&fault.layer, element, format)?;
-            let entry = FaultEntry::at(fault.site, element, k, masks, number);
-            Ok(FaultEntry { format: format.code(), ..entry })
+            Ok(FaultEntry::at(fault.site, element, k, masks, number).of_format(format))
         })
         .collect()
+}
+
+/// The format of the numbers that faults at a site of a layer hit.
+pub fn format_at(op: &dyn Op, inputs: &[Spec], site: Site, compute: Compute) -> Format {
+    let variant = op.variant(inputs, compute).filter(|_| site.value() == Value::Operand);
+    variant.map_or(Format::Fp32, |variant| variant.operands)
 }
 
 /// The elements that a fault hits, see [`FaultEntry::element`].
@@ -116,15 +116,16 @@ fn elements(
     fault: &FaultSpec,
     compute: Compute,
 ) -> Result<Vec<u64>> {
-    let (what, dimensions) = dimensions(op, output, inputs, fault.site);
+    let dimensions = dimensions(op, output, inputs, fault.site);
     let within = |dimensions: &[Dimension]| {
         let bad = |detail| {
-            Error::usage(format!("fault in the {what} of layer '{}': {detail}", fault.layer))
+            let site = fault.site.name();
+            Error::usage(format!("fault in the {site} of layer '{}': {detail}", fault.layer))
         };
         fault.place.within(dimensions).map_err(bad)
     };
     let map = output.map;
-    let element = |m: usize, n: usize| (n * map.pixels() + m) as u64;
+    let element = |m: usize, n: usize| map.element_at(m * map.channels + n) as u64;
     Ok(match fault.shape {
         Shape::Element => vec![ravel(&within(&dimensions)?, &dimensions) as u64],
         Shape::Row => {
@@ -148,28 +149,25 @@ fn elements(
 }
 
 /// What a site of a layer numbers its elements by: channel, row and column of a map, or head, the query's
-/// row and column, and key; and what that is called.
-fn dimensions(
-    op: &dyn Op,
-    output: Spec,
-    inputs: &[Spec],
-    site: Site,
-) -> (&'static str, Vec<Dimension>) {
-    let (what, map) = match site {
-        Site::Output => ("output", output.map),
-        Site::Input => ("input", inputs[0].map),
-        Site::Scores | Site::Probabilities => {
+/// row and column, and key.
+fn dimensions(op: &dyn Op, output: Spec, inputs: &[Spec], site: Site) -> Vec<Dimension> {
+    let map = match site.addressed() {
+        Addressed::Input => inputs[0].map,
+        Addressed::Output | Addressed::Parameter => output.map,
+        Addressed::Score => {
             let map = inputs[0].map;
             let space = op.site_space(site, inputs).map_or(0, |space| space.elements);
             let heads = op.heads().max(1);
             let keys = space as usize / (heads * map.pixels()).max(1);
-            let dimensions =
-                vec![("head", heads), ("row", map.height), ("column", map.width), ("key", keys)];
-            return (site.name(), dimensions);
+            return vec![
+                ("head", heads),
+                ("row", map.height),
+                ("column", map.width),
+                ("key", keys),
+            ];
         }
-        _ => (site.name(), output.map),
     };
-    (what, vec![("channel", map.channels), ("row", map.height), ("column", map.width)])
+    vec![("channel", map.channels), ("row", map.height), ("column", map.width)]
 }
 
 /// The entry of a parameter or buffer that a fault of the site `weight` hits: which one, and its index in

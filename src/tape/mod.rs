@@ -16,7 +16,7 @@ mod timings;
 mod weights;
 
 pub use execution::Execution;
-pub use faults::{entries, weight_entry};
+pub use faults::{entries, format_at, weight_entry};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
 pub(crate) use packed::PackedWeights;
@@ -28,6 +28,7 @@ pub use weights::Weights;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::fault::{Addressed, Site};
 use crate::ops::{GemmView, Needs, Op, ParamSpec};
 use crate::tensor::Spec;
 use crate::{Error, Result};
@@ -207,6 +208,15 @@ impl Tape {
     /// Specs of a node's inputs.
     pub fn input_specs(&self, id: NodeId) -> Vec<Spec> {
         self.node(id).inputs.iter().map(|input| self.node(*input).spec).collect()
+    }
+
+    /// The node whose elements faults at a site of a node are numbered by; `None` where they lie in no map.
+    pub fn node_at(&self, id: NodeId, site: Site) -> Option<NodeId> {
+        match site.addressed() {
+            Addressed::Output => Some(id),
+            Addressed::Input => self.node(id).inputs.first().copied(),
+            Addressed::Parameter | Addressed::Score => None,
+        }
     }
 
     /// What a node's backward reads, one flag an input.

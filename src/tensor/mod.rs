@@ -48,6 +48,22 @@ impl Map {
     pub const fn pytorch_index(&self, channel: usize, row: usize, column: usize) -> usize {
         (channel * self.height + row) * self.width + column
     }
+
+    /// Channel, row and column of an element of PyTorch's order: the inverse of [`Map::pytorch_index`].
+    pub const fn locate(&self, element: usize) -> [usize; 3] {
+        let pixel = element % self.pixels();
+        [element / self.pixels(), pixel / self.width, pixel % self.width]
+    }
+
+    /// Index in this house's order of an element of PyTorch's.
+    pub const fn memory_index(&self, element: usize) -> usize {
+        element % self.pixels() * self.channels + element / self.pixels()
+    }
+
+    /// Index in PyTorch's order of an element of this house's: the inverse of [`Map::memory_index`].
+    pub const fn element_at(&self, index: usize) -> usize {
+        index % self.channels * self.pixels() + index / self.channels
+    }
 }
 
 impl fmt::Display for Map {
@@ -148,5 +164,21 @@ impl Tensor {
     pub unsafe fn slice_mut<'a, T: bytemuck::Pod>(&self) -> &'a mut [T] {
         debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
         unsafe { std::slice::from_raw_parts_mut(self.address as *mut T, self.elements()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_found_in_both_orders() {
+        let map = Map::new(3, 5, 4);
+        for element in 0..map.elements() {
+            let [channel, row, column] = map.locate(element);
+            assert_eq!(map.pytorch_index(channel, row, column), element);
+            let index = map.index(row, column, channel);
+            assert_eq!((map.memory_index(element), map.element_at(index)), (index, element));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::detector::Detector;
-use crate::fault::Site;
+use crate::fault::{Site, SiteClass};
 use crate::nn::Head;
 use crate::results::{LayerRow, Manifest, Part, Record, Run};
 use crate::{Error, Result};
@@ -24,7 +24,7 @@ pub struct LayersCompared {
 /// Whether two layers got the same faults, if everything else is equal: one name and one shape, and where
 /// faults depend on the input, one input.
 pub(super) fn have_the_same_faults(a: &LayerRow, b: &LayerRow, site: Site) -> bool {
-    let is_of_output = matches!(site, Site::Output | Site::StoreLost);
+    let is_of_output = site.class() == SiteClass::Epilogue;
     a.pair_key == b.pair_key
         && a.shape == b.shape
         && (is_of_output || a.input_shape == b.input_shape)

@@ -101,7 +101,7 @@ impl FaultList {
 
     /// Whether every fault hits what a range is known of.
     pub fn has_ranges(&self) -> bool {
-        self.rows.iter().all(|row| matches!(row.spec.site, Site::Output | Site::Weight))
+        self.rows.iter().all(|row| row.spec.site.has_range())
     }
 
     /// The layers that it names, in the model's order, and the faults of each.
@@ -150,10 +150,10 @@ fn check_export(model: &Model, row: &Row, layer: &Layer, entries: &[FaultEntry])
         )));
     }
     let Some(sizes) = &row.sizes else { return Ok(()) };
-    let there = match (&layer.parameter, row.spec.site) {
+    let there = match (&layer.parameter, model.tape.node_at(layer.node, row.spec.site)) {
         (Some(parameter), _) => parameter.shape.clone(),
-        (None, Site::Input) => layers::sizes(model.tape.input_specs(layer.node)[0].map).to_vec(),
-        (None, _) => layers::sizes(layer.map).to_vec(),
+        (None, Some(node)) => layers::sizes(model.tape.node(node).spec.map).to_vec(),
+        (None, None) => layers::sizes(layer.map).to_vec(),
     };
     if *sizes != there {
         return Err(Error::usage(format!(
@@ -190,7 +190,7 @@ fn value(
 ) -> Result<(Layer, Vec<FaultEntry>)> {
     if spec.site == Site::StoreAstray {
         return Err(Error::usage(
-            "lists don't hold stores that go astray; `predict --fault` runs one",
+            "lists don't hold misdirected stores; `predict --fault` runs one",
         ));
     }
     let node = model.tape.find(&spec.layer)?;

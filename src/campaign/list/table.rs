@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::fault::{FaultModel, FaultSpec, Site};
+use crate::fault::{Addressed, FaultModel, FaultSpec, Site};
 use crate::results::COLUMNS;
 use crate::{Error, Result};
 
@@ -256,9 +256,8 @@ impl Cells<'_> {
             pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone())
         };
         let site = given(pairs, "site");
-        let stores = [Site::StoreLost.name(), Site::StoreAstray.name()];
         let Some(cell) = self.export("flip_mask") else { return Ok(()) };
-        if site.is_some_and(|site| stores.contains(&site.as_str())) {
+        if site.is_some_and(|site| Site::parse(&site).is_ok_and(Site::is_store)) {
             return Ok(());
         }
         let text = whole(cell);
@@ -313,7 +312,8 @@ fn takes(spec: &FaultSpec, key: &str) -> bool {
         "seed" => spec.model == FaultModel::Random,
         // What of a parameter's place is missing is an error of its own.
         _ => {
-            spec.site != Site::Weight && FaultSpec::place_keys(spec.site, spec.shape).contains(&key)
+            spec.site.addressed() != Addressed::Parameter
+                && FaultSpec::place_keys(spec.site, spec.shape).contains(&key)
         }
     }
 }

@@ -22,7 +22,7 @@ mod position;
 
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
-use crate::fault::{Site, SiteSpace};
+use crate::fault::{Addressed, Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -86,7 +86,7 @@ impl Op for Attention {
 
     /// A score, or a probability, for each head, query and key of the query's part.
     fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        if !matches!(site, Site::Scores | Site::Probabilities) {
+        if site.addressed() != Addressed::Score {
             return None;
         }
         let map = inputs[0].map;

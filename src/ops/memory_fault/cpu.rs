@@ -1,6 +1,6 @@
 //! Faults in memory on the CPU.
 
-use super::{MemoryFaults, Pass, place};
+use super::{MemoryFaults, Pass};
 use crate::fault::Site;
 use crate::tensor::Tensor;
 
@@ -22,7 +22,7 @@ pub unsafe fn run(faults: MemoryFaults<'_>, values: Tensor, pass: Pass) {
         match pass {
             Pass::Hit => {
                 for (index, entry) in of_site(Site::Input) {
-                    let value = &mut values[place(map, entry.element as usize)];
+                    let value = &mut values[map.memory_index(entry.element as usize)];
                     if !saved.is_null() {
                         // SAFETY: an f32 a fault.
                         unsafe { *saved.add(number + index) = *value };
@@ -33,15 +33,15 @@ pub unsafe fn run(faults: MemoryFaults<'_>, values: Tensor, pass: Pass) {
             Pass::Undo => {
                 for (index, entry) in of_site(Site::Input).rev() {
                     // SAFETY: as above.
-                    values[place(map, entry.element as usize)] =
+                    values[map.memory_index(entry.element as usize)] =
                         unsafe { *saved.add(number + index) };
                 }
             }
             Pass::Astray => {
                 for (_, entry) in of_site(Site::StoreAstray) {
                     if let Some(to) = entry.lands_at(map) {
-                        let from = place(map, entry.element as usize);
-                        values[place(map, to)] = values[from];
+                        let from = map.memory_index(entry.element as usize);
+                        values[map.memory_index(to)] = values[from];
                         values[from] = 0.0;
                     }
                 }

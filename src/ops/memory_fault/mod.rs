@@ -1,5 +1,5 @@
 //! Faults of values that lie in memory: a layer's input, as everybody reads it from that layer on, and
-//! a store that goes astray. No operation of the tape: it runs before or after a layer's.
+//! a misdirected store. No operation of the tape: it runs before or after a layer's.
 
 mod cpu;
 mod cuda;
@@ -7,7 +7,7 @@ mod cuda;
 use crate::Result;
 use crate::device::Device;
 use crate::fault::FaultTable;
-use crate::tensor::{Map, Tensor};
+use crate::tensor::Tensor;
 
 pub use cuda::MemoryFaultArgs;
 
@@ -18,7 +18,7 @@ pub enum Pass {
     Hit,
     /// Takes that back.
     Undo,
-    /// Sends stores astray.
+    /// Misdirects stores.
     Astray,
 }
 
@@ -49,9 +49,4 @@ pub unsafe fn run(
         return Ok(());
     }
     cuda::run(device, faults, values, pass)
-}
-
-/// Floats before PyTorch's element number `element` of an image.
-fn place(map: Map, element: usize) -> usize {
-    element % map.pixels() * map.channels + element / map.pixels()
 }

@@ -7,7 +7,7 @@ mod cuda;
 use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::Result;
-use crate::fault::{Site, SiteSpace};
+use crate::fault::{Site, SiteClass, SiteSpace};
 use crate::tensor::{Map, Region, Spec};
 
 pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};
@@ -58,7 +58,7 @@ impl Op for Scale {
 
     fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
         let elements = inputs[0].map.elements() as u64;
-        matches!(site, Site::Output | Site::StoreLost).then_some(SiteSpace { elements, k: [0, 1] })
+        (site.class() == SiteClass::Epilogue).then_some(SiteSpace { elements, k: [0, 1] })
     }
 
     fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::detector::Detector;
 use crate::plan::Shard;
 use crate::results::layer::LayerRow;
 use crate::results::manifest::{GoldenRow, Manifest};
@@ -31,7 +30,7 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
 
     let mut query = connection.prepare("SELECT * FROM layers ORDER BY layer").map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
-    let ranged = manifest.plan.detectors.contains(&Detector::Range);
+    let ranged = manifest.plan.needs_ranges();
     while let Some(row) = rows.next().map_err(failed)? {
         let text = |column: &str| row.get::<_, String>(column).map_err(failed);
         let shape = |column: &str| -> Result<Vec<usize>> {

@@ -118,9 +118,7 @@ pub(super) fn read_records(
         records.push(Record {
             layer,
             n: index("n")?,
-            detector: Detector::ALL
-                .get(detector as usize)
-                .copied()
+            detector: Detector::of_number(detector)
                 .ok_or_else(|| bad(format!("there is no detector {detector}")))?,
             site: Site::parse(&text("site")?).map_err(|error| bad(error.to_string()))?,
             image,

@@ -6,8 +6,8 @@ pub const APPLICATION_ID: i64 = 0x464C_4950;
 /// Version of the tables.
 pub const FORMAT: i64 = 2;
 
-/// Numbers of layers, images and outcomes are those of the tables beside; detectors are 0 `none`, 1
-/// `range`. A float that isn't a number is NULL.
+/// Numbers of layers, images and outcomes are those of the tables beside; those of
+/// detectors are in the table of `src/detector`. A float that isn't a number is NULL.
 pub const TABLES: &str = "
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
