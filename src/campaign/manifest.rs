@@ -1,27 +1,28 @@
 //! A campaign's manifest: what of its model, images and device its results are told with.
 
+use super::experiment::Experiment;
 use super::layers::{Layer, sizes};
 use super::setup::Campaign;
 use crate::detector::Detector;
 use crate::device::Device;
 use crate::results::manifest::{image_list, instruction_set};
-use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run};
+use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Record, Run};
 use crate::tape::Tape;
 
 impl Campaign<'_> {
-    /// What is run on what; `provenance` says where model and data come from.
-    pub fn manifest(&self, provenance: Provenance) -> Manifest {
-        let model = self.model;
-        let device = self.weights.device();
+    /// What is run on what.
+    pub fn manifest(&self) -> Manifest {
+        let Experiment { network, images, goldens, provenance, .. } = self.experiment;
+        let (model, device) = (&network.model, network.device());
         let ranged = self.plan().detectors.contains(&Detector::Range);
         let layer = |(index, layer): (usize, &Layer)| {
             layer_row(layer, ranged.then(|| self.max(index)), &model.tape, device)
         };
-        let golden = |golden: &Golden| GoldenRow::new(golden, self.images.name(golden.image));
+        let golden = |golden: &Golden| GoldenRow::new(golden, images.name(golden.image));
         Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("FLIPSIDE_COMMIT").into(),
-            provenance,
+            provenance: provenance.clone(),
             head: model.head.name().into(),
             has_scale: model.logits != model.last_layer,
             classes: model.classes,
@@ -30,15 +31,15 @@ impl Campaign<'_> {
             device: device.kind().to_string(),
             compute: device.compute(),
             instruction_set: instruction_set(),
-            image_list: image_list(self.goldens),
+            image_list: image_list(goldens),
             layers: self.layers().iter().enumerate().map(layer).collect(),
-            images: self.goldens.iter().map(golden).collect(),
+            images: goldens.iter().map(golden).collect(),
         }
     }
 
     /// The run that gave `records`.
-    pub fn results(&self, provenance: Provenance, records: Vec<Record>) -> Run {
-        Run { manifest: self.manifest(provenance), records }
+    pub fn results(&self, records: Vec<Record>) -> Run {
+        Run { manifest: self.manifest(), records }
     }
 }
 

@@ -31,7 +31,8 @@ const TASK_JOBS: usize = 512;
 impl Campaign<'_> {
     /// Boxes on the CPU, batches of 32 elsewhere.
     pub fn best_strategy(&self) -> Strategy {
-        if self.weights.device().is_cpu() { Strategy::Boxes } else { Strategy::Whole { batch: 32 } }
+        let is_cpu = self.experiment.network.device().is_cpu();
+        if is_cpu { Strategy::Boxes } else { Strategy::Whole { batch: 32 } }
     }
 
     /// Runs those of `jobs` that are of the part and not done.
@@ -65,7 +66,7 @@ impl Campaign<'_> {
         work: &Work,
         limit: usize,
     ) -> (Vec<Task>, u64) {
-        let mut by_image: Vec<Vec<Job>> = vec![Vec::new(); self.goldens.len()];
+        let mut by_image: Vec<Vec<Job>> = vec![Vec::new(); self.experiment.goldens.len()];
         let mut done = 0;
         for job in jobs.filter(|job| work.shard.holds(job.n)) {
             if work.done.contains(&(job.layer, job.n)) {

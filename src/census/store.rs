@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::histogram::{BITS, Cell, Histogram, octave_edges};
 use super::{Census, Exhaustive, Mode};
+use crate::campaign::Experiment;
 use crate::detector::Detector;
 use crate::device::Compute;
 use crate::plan::Labels;
@@ -41,18 +42,14 @@ pub struct CensusManifest {
 
 impl CensusManifest {
     /// That of a census.
-    pub fn new(
-        exhaustive: &Exhaustive<'_>,
-        provenance: Provenance,
-        labels: Labels,
-    ) -> CensusManifest {
-        let model = exhaustive.model;
-        let device = exhaustive.weights.device();
+    pub fn new(exhaustive: &Exhaustive<'_>, labels: Labels) -> CensusManifest {
+        let Experiment { network, goldens, provenance, .. } = exhaustive.experiment;
+        let (model, device) = (&network.model, network.device());
         let ranged = exhaustive.detectors.contains(&Detector::Range);
         CensusManifest {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("FLIPSIDE_COMMIT").into(),
-            provenance,
+            provenance: provenance.clone(),
             head: model.head.name().into(),
             classes: model.classes,
             image_size: model.image_size,
@@ -62,9 +59,9 @@ impl CensusManifest {
             device: device.kind().to_string(),
             compute: device.compute(),
             instruction_set: instruction_set(),
-            images: exhaustive.goldens.len(),
-            image_list: image_list(exhaustive.goldens),
-            answers: answers(exhaustive.goldens),
+            images: goldens.len(),
+            image_list: image_list(goldens),
+            answers: answers(goldens),
         }
     }
 
