@@ -9,19 +9,19 @@ use std::path::Path;
 
 use flipside::analysis::Intervals;
 use flipside::analysis::breakdown::{By, breakdown};
-use flipside::campaign::{Campaign, Images, MemoryImages, Ranges, golden, layers};
+use flipside::campaign::{Campaign, Experiment, Images, MemoryImages, layers};
 use flipside::checkpoint::Checkpoint;
 use flipside::device::Device;
-use flipside::models::{Model, load_state, save_state};
+use flipside::models::{Model, Network, save_state};
 use flipside::nn::{Builder, Head, LastLayer};
 use flipside::ops::Start;
 use flipside::ops::activation::Activation;
 use flipside::ops::conv2d::Conv2d;
 use flipside::plan::{Labels, Plan};
 use flipside::progress::Silent;
-use flipside::results::{Provenance, Run};
+use flipside::results::Run;
 use flipside::rng::{self, Draw};
-use flipside::tape::{NodeId, Weights};
+use flipside::tape::NodeId;
 use flipside::tensor::Map;
 use flipside::{Result, report};
 
@@ -39,17 +39,14 @@ fn backbone(b: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
     Ok(LastLayer { name: "fc".into(), bias: true, start: Start::PyTorch, feature })
 }
 
-/// The network for grey images of 28 × 28 pixels and ten classes, with memory for its weights.
-fn network() -> Result<(Model, Weights)> {
-    let model = Model::record(Head::Baseline, 10, Map::new(28, 28, 1), 0.0, backbone)?;
-    let weights = Weights::new(&model.tape, &Device::cpu(), false)?;
-    Ok((model, weights))
+/// The network for grey images of 28 × 28 pixels and ten classes.
+fn model() -> Result<Model> {
+    Model::record(Head::Baseline, 10, Map::new(28, 28, 1), 0.0, backbone)
 }
 
 /// Injects 200 faults into each layer of the network whose state dict is in `file`.
 pub fn run(file: &Path) -> Result<Run> {
-    let (model, mut weights) = network()?;
-    load_state(&model, &mut weights, &Checkpoint::open(file)?)?;
+    let network = Network::load(model()?, &Checkpoint::open(file)?, &Device::cpu())?;
 
     // Yours come from a data set: anything that is `Images` will do. Without labels, a faulty answer is
     // held against the fault-free one.
@@ -57,21 +54,22 @@ pub fn run(file: &Path) -> Result<Run> {
     let pixels = (0..50 * 28 * 28).map(|_| draws.between(-1.0, 1.0) as f32).collect();
     let images = MemoryImages { pixels, labels: vec![0; 50] };
     let all: Vec<usize> = (0..images.len()).collect();
-    let goldens = golden::evaluate_unlabeled(&model, &weights, &images, &all, 50)?;
+    let labels = Labels::Golden;
+    let mut experiment = Experiment::evaluate(&network, &images, &all, labels, 50)?;
+    experiment.measure_ranges(&layers::layers(&network.model), &images, &all)?;
+    experiment.provenance.model = "own_model".into();
+    experiment.provenance.checkpoint = network.weights.sha256()?;
 
-    let ranges = Ranges::measure(&model, &weights, &layers::layers(&model), &images, &all, 50)?;
-    let plan = Plan { labels: Labels::Golden, ..Plan::new(1, 200) };
-    let campaign = Campaign::new(&model, &weights, &images, &goldens, &ranges, plan)?;
+    let plan = Plan { labels, ..Plan::new(1, 200) };
+    let campaign = Campaign::new(&experiment, plan)?;
     let records = campaign.run(campaign.best_strategy(), &Silent)?;
-    let (model, checkpoint) = ("own_model".to_string(), weights.sha256()?);
-    Ok(campaign.results(Provenance { model, checkpoint, ..Provenance::default() }, records))
+    Ok(campaign.results(records))
 }
 
 /// Writes random weights as safetensors, under PyTorch's names.
 pub fn write_weights(file: &Path) -> Result<()> {
-    let (model, mut weights) = network()?;
-    weights.initialize(1)?;
-    save_state(file, &model, "own_model", &weights)
+    let network = Network::random(model()?, 1, &Device::cpu())?;
+    save_state(file, &network.model, "own_model", &network.weights)
 }
 
 #[allow(dead_code)] // The tests run the functions above.

@@ -11,11 +11,10 @@ use flipside::bench::{
 };
 use flipside::device::Device;
 use flipside::fault::Site;
-use flipside::models::{Model, ModelFile, names};
+use flipside::models::{Model, ModelFile, Network, names};
 use flipside::nn::Head;
 use flipside::ops::{Backward, Forward, Needs, Op};
 use flipside::progress::Silent;
-use flipside::tape::Weights;
 use flipside::tensor::{Map, Region, Spec};
 use flipside::{Error, Result};
 
@@ -312,9 +311,8 @@ const LOAD: InjectLoad =
 /// Of resnet_small on images of 16×16.
 fn injections(device: &Device, load: InjectLoad) -> Result<flipside::bench::InjectTimes> {
     let (name, model) = model("resnet_small", Some(16));
-    let mut weights = Weights::new(&model.tape, device, false)?;
-    weights.initialize(1)?;
-    inject_times((&name, &model), &weights, load, &Silent)
+    let network = Network::random(model, 1, device)?;
+    inject_times(&name, &network, load, &Silent)
 }
 
 /// Every layer has its share, in the campaign and alone.

@@ -1,7 +1,7 @@
 //! Injection campaigns on a tiny network: faults, records, replays, stores and comparisons.
 
 use std::fs;
-
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flipside::Error;
@@ -9,19 +9,19 @@ use flipside::analysis::compare::{Verdict, compare};
 use flipside::analysis::{Intervals, Scope, Weighting, select};
 use flipside::campaign::draw::{Draws, Space};
 use flipside::campaign::layers::{LAST_LAYER, layers};
-use flipside::campaign::{Campaign, MemoryImages, Ranges, Strategy, golden};
+use flipside::campaign::{Campaign, Experiment, MemoryImages, Ranges, Strategy};
 use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::logits::hash as hash_logits;
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
-use flipside::plan::Plan;
+use flipside::plan::{Labels, Plan};
 use flipside::progress::{Progress, Silent};
-use flipside::results::{Golden, Measure, Outcome, Part, Provenance, Record, Run};
+use flipside::results::{Measure, Outcome, Part, Provenance, Record, Run};
 use flipside::rng::{self, Draw};
 use flipside::statistics::Estimate;
-use flipside::tape::{Execution, PlanKind, Undo, Weights};
+use flipside::tape::{PlanKind, Undo};
 
 use crate::devices::device;
 
@@ -59,11 +59,32 @@ const GUIDED: Head = Head::TextGuided { width: 12 };
 
 /// A tiny network with random weights, random images, and its fault-free answers.
 struct Bench {
-    model: Model,
-    weights: Weights,
-    images: MemoryImages,
-    goldens: Vec<Golden>,
-    ranges: Ranges,
+    /// Its network and images live as long as the process.
+    experiment: Experiment<'static>,
+    pixels: &'static [f32],
+}
+
+impl Deref for Bench {
+    type Target = Experiment<'static>;
+
+    fn deref(&self) -> &Experiment<'static> {
+        &self.experiment
+    }
+}
+
+/// A network of a model file for images of 16×16, with random weights.
+fn network(model: &str, head: Head, seed: u64, device: &Device) -> Network {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.toml");
+    fs::write(&path, model).unwrap();
+    let file = ModelFile::open(path.to_str().unwrap()).unwrap();
+    Network::random(Model::new(&file, head, 7, 16, 0.0).unwrap(), seed, device).unwrap()
+}
+
+fn images(labels: Vec<u32>) -> MemoryImages {
+    let mut draws = rng::stream(1, "images");
+    let pixels = (0..9 * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
+    MemoryImages { pixels, labels }
 }
 
 impl Bench {
@@ -77,27 +98,25 @@ impl Bench {
 
     /// Of a model file for images of 16×16.
     fn of(model: &str, head: Head, device: &Device) -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.toml");
-        fs::write(&path, model).unwrap();
-        let file = ModelFile::open(path.to_str().unwrap()).unwrap();
-        let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
-        let mut weights = Weights::new(&model.tape, device, false).unwrap();
-        weights.initialize(3).unwrap();
-        let mut draws = rng::stream(1, "images");
-        let pixels = (0..9 * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
-        let images = MemoryImages { pixels, labels: (0..9).map(|i| i % 7).collect() };
+        let network = Box::leak(Box::new(network(model, head, 3, device)));
+        let images = Box::leak(Box::new(images((0..9).map(|i| i % 7).collect())));
         let list = [0, 1, 3, 4, 5, 6, 8];
-        let goldens = golden::evaluate(&model, &weights, &images, &list, 4).unwrap();
+        let mut experiment = Experiment::evaluate(network, images, &list, Labels::Data, 4).unwrap();
         let all: Vec<usize> = (0..9).collect();
-        let layers = layers(&model);
-        let ranges = Ranges::measure(&model, &weights, &layers, &images, &all, 4).unwrap();
-        Bench { model, weights, images, goldens, ranges }
+        experiment.measure_ranges(&layers(&network.model), images, &all).unwrap();
+        experiment.provenance = Provenance {
+            model: "tiny".into(),
+            checkpoint: "abc".into(),
+            data: "random".into(),
+            evaluated: 9,
+            right: 7,
+            top2diff: Some(20.0),
+        };
+        Bench { experiment, pixels: &images.pixels }
     }
 
     fn campaign(&self, plan: Plan) -> Campaign<'_> {
-        let Bench { model, weights, images, goldens, ranges } = self;
-        Campaign::new(model, weights, images, goldens, ranges, plan).unwrap()
+        Campaign::new(&self.experiment, plan).unwrap()
     }
 
     fn records(&self, plan: Plan) -> Vec<Record> {
@@ -105,33 +124,21 @@ impl Bench {
         campaign.run(campaign.best_strategy(), &Silent).unwrap()
     }
 
-    fn provenance(&self) -> Provenance {
-        Provenance {
-            model: "tiny".into(),
-            checkpoint: "abc".into(),
-            data: "random".into(),
-            evaluated: 9,
-            right: 7,
-            top2diff: Some(20.0),
-        }
-    }
-
     fn run(&self, plan: Plan) -> Run {
         let campaign = self.campaign(plan);
         let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
-        campaign.results(self.provenance(), records)
+        campaign.results(records)
     }
 }
 
 /// Labels that aren't classes are refused, unless nobody asks for them.
 #[test]
 fn images_of_other_classes_are_held_against_the_fault_free_answer() {
-    let Bench { model, weights, images, .. } = Bench::new(Head::Baseline);
-    let images = MemoryImages { labels: vec![99; 9], ..images };
-    let list = [2, 5];
-    let error = golden::evaluate(&model, &weights, &images, &list, 2).unwrap_err().to_string();
+    let (network, images) = (network(TINY, Head::Baseline, 3, &Device::cpu()), images(vec![99; 9]));
+    let evaluate = |labels| Experiment::evaluate(&network, &images, &[2, 5], labels, 2);
+    let error = evaluate(Labels::Data).err().unwrap().to_string();
     assert!(error.contains("image 2 has label 99") && error.contains("7 classes"), "{error}");
-    let goldens = golden::evaluate_unlabeled(&model, &weights, &images, &list, 2).unwrap();
+    let goldens = evaluate(Labels::Golden).unwrap().goldens;
     assert!(goldens.iter().all(|golden| golden.is_right() && golden.label < 7));
 }
 
@@ -143,7 +150,7 @@ fn text(records: &[Record]) -> Vec<String> {
 #[test]
 fn layers_are_keyed_for_pairing() {
     let keys = |head| -> Vec<(String, Part)> {
-        let layers = layers(&Bench::new(head).model);
+        let layers = layers(&Bench::new(head).network.model);
         layers.into_iter().map(|layer| (layer.pair_key, layer.part)).collect()
     };
     let (baseline, guided) = (keys(Head::Baseline), keys(GUIDED));
@@ -334,11 +341,10 @@ fn whole_runs_verify_records() {
 fn replays_equal_whole_runs() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        let (model, weights) = (&bench.model, &bench.weights);
-        let device = weights.device();
-        let pixels = &bench.images.pixels[..3 * 16 * 16 * 3];
+        let Network { model, weights } = bench.network;
+        let pixels = &bench.pixels[..3 * 16 * 16 * 3];
         let fresh = |kind| {
-            let mut e = Execution::new(&model.tape, device, kind, 3, &[model.logits]).unwrap();
+            let mut e = bench.network.execution(kind, 3, &[model.logits]).unwrap();
             e.begin(3).unwrap();
             e.write(model.image, pixels).unwrap();
             e
@@ -391,7 +397,7 @@ fn replays_equal_whole_runs() {
 fn an_injection_alone_is_the_same() {
     let bench = Bench::new(GUIDED);
     let whole = bench.records(Plan::new(3, 20));
-    let name = &layers(&bench.model)[2].name;
+    let name = &layers(&bench.network.model)[2].name;
     let part = Plan {
         injections: 13..14,
         layers: Some(vec![name.trim_start_matches("backbone.").into()]),
@@ -411,8 +417,8 @@ fn an_injection_alone_is_the_same() {
 fn plans_that_make_no_sense_are_refused() {
     let bench = Bench::new(Head::Baseline);
     let refused = |plan: Plan, ranges: &Ranges, part: &str| {
-        let Bench { model, weights, images, goldens, .. } = &bench;
-        let error = Campaign::new(model, weights, images, goldens, ranges, plan).err().unwrap();
+        let experiment = Experiment { ranges: ranges.clone(), ..bench.clone() };
+        let error = Campaign::new(&experiment, plan).err().unwrap();
         assert!(
             matches!(error, Error::Usage { .. }) && error.to_string().contains(part),
             "{error}"
@@ -429,10 +435,11 @@ fn plans_that_make_no_sense_are_refused() {
 /// Answers of other weights are noticed before anything is injected.
 #[test]
 fn golden_runs_are_checked() {
-    let mut bench = Bench::new(Head::Baseline);
-    bench.weights.initialize(4).unwrap();
+    let other = network(TINY, Head::Baseline, 4, &Device::cpu());
+    let experiment = Experiment { network: &other, ..Bench::new(Head::Baseline).experiment };
+    let campaign = Campaign::new(&experiment, Plan::new(1, 4)).unwrap();
     for strategy in [Strategy::Boxes, Strategy::Whole { batch: 2 }] {
-        let error = bench.campaign(Plan::new(1, 4)).run(strategy, &Silent).unwrap_err();
+        let error = campaign.run(strategy, &Silent).unwrap_err();
         assert!(error.to_string().contains("differ from the evaluation's"), "{error}");
     }
 }
@@ -529,7 +536,7 @@ fn runs_that_don_t_belong_together_are_refused() {
     other.manifest.setting.provenance.data = "else".into();
     refused(other, "data");
     let mut fewer = Bench::new(Head::Baseline);
-    fewer.goldens.pop();
+    fewer.experiment.goldens.pop();
     refused(fewer.run(Plan::new(8, 4)), "images");
 }
 

@@ -7,17 +7,15 @@ use std::sync::LazyLock;
 
 use flipside::analysis::compare::{Pairing, compare_all};
 use flipside::analysis::{Intervals, looks, select};
-use flipside::campaign::{MemoryImages, Ranges, golden, layers};
+use flipside::campaign::{Experiment, MemoryImages, layers};
 use flipside::detector::Detector;
 use flipside::device::Device;
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
-use flipside::plan::{Plan, Stratify};
+use flipside::plan::{Labels, Plan, Stratify};
 use flipside::results::{Measure, Outcome};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
-use flipside::tape::Weights;
-use strum::IntoEnumIterator;
 
 #[path = "../examples/coverage/lab.rs"]
 mod lab;
@@ -33,16 +31,15 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
     fs::write(&path, super::campaign::TINY).unwrap();
     let file = ModelFile::open(path.to_str().unwrap()).unwrap();
     let model = Model::new(&file, Head::Baseline, 7, 16, 0.0).unwrap();
-    let mut weights = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
-    weights.initialize(3).unwrap();
+    let network = Network::random(model, 3, &Device::cpu()).unwrap();
     let mut draws = rng::stream(1, "images");
     let pixels = (0..IMAGES * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
     let images = MemoryImages { pixels, labels: vec![0; IMAGES] };
     let all: Vec<usize> = (0..IMAGES).collect();
-    let goldens = golden::evaluate_unlabeled(&model, &weights, &images, &all, 20).unwrap();
-    let layers = layers::layers(&model);
-    let ranges = Ranges::measure(&model, &weights, &layers, &images, &all, 20).unwrap();
-    Lab::new(&model, &weights, &images, goldens, &ranges, 300)
+    let labels = Labels::Golden;
+    let mut experiment = Experiment::evaluate(&network, &images, &all, labels, 20).unwrap();
+    experiment.measure_ranges(&layers::layers(&network.model), &images, &all).unwrap();
+    Lab::new(experiment, 300)
 });
 
 /// How many of the intervals of seeds 0 to `count` hold `truth`, in percent.

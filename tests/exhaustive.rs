@@ -1,10 +1,11 @@
 //! Every fault of the last layer, against slow paths: full logits, and whole runs with the fault armed.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use flipside::campaign::layers::layers;
-use flipside::campaign::{Images, MemoryImages, Ranges, golden};
+use flipside::campaign::{Experiment, MemoryImages, Ranges};
 use flipside::census::{
     Answer, BITS, Census, CensusManifest, CensusRunner, Faulty, Mode, octave_edges, ranged_layers,
 };
@@ -12,13 +13,13 @@ use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::fault::{FaultModel, FaultSpec};
 use flipside::logits::Score;
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
 use flipside::plan::Labels;
 use flipside::progress::Silent;
 use flipside::results::{Effect, Golden, Outcome, Provenance, Run};
 use flipside::rng::{self, Draw};
-use flipside::tape::{Execution, PlanKind, Weights};
+use flipside::tape::{Execution, PlanKind};
 
 use strum::IntoEnumIterator;
 
@@ -30,11 +31,16 @@ const BOTH: [Detector; 2] = [Detector::None, Detector::Range];
 
 /// A tiny network with random weights, and its answers to random images.
 struct Bench {
-    model: Model,
-    weights: Weights,
-    images: MemoryImages,
-    goldens: Vec<Golden>,
-    ranges: Ranges,
+    /// Its network and images live as long as the process.
+    experiment: Experiment<'static>,
+}
+
+impl Deref for Bench {
+    type Target = Experiment<'static>;
+
+    fn deref(&self) -> &Experiment<'static> {
+        &self.experiment
+    }
 }
 
 impl Bench {
@@ -45,8 +51,8 @@ impl Bench {
     fn on(head: Head, device: Device) -> Bench {
         let file = ModelFile::parse("tiny", MODEL, Path::new("tiny.toml")).unwrap();
         let model = Model::new(&file, head, 7, 16, 0.0).unwrap();
-        let mut weights = Weights::new(&model.tape, &device, false).unwrap();
-        weights.initialize(3).unwrap();
+        let mut network = Network::random(model, 3, &device).unwrap();
+        let weights = &mut network.weights;
         // Numbers of 1 to 2 are those that bit 30 makes infinite: there should be some everywhere.
         for name in ["fc.weight", "backbone.fc.weight", "head.weight"] {
             if let Ok(id) = weights.find(name) {
@@ -57,17 +63,18 @@ impl Bench {
         let mut draws = rng::stream(1, "images");
         let pixels = (0..6 * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
         let images = MemoryImages { pixels, labels: (0..6).map(|i| i % 7).collect() };
-        let goldens = golden::evaluate(&model, &weights, &images, &[0, 2, 3], 2).unwrap();
-        let mut all = layers(&model);
-        all.extend(ranged_layers(&model, &weights, Mode::Features).unwrap());
+        let (network, images) = (&*Box::leak(Box::new(network)), &*Box::leak(Box::new(images)));
+        let mut experiment =
+            Experiment::evaluate(network, images, &[0, 2, 3], Labels::Data, 2).unwrap();
+        let mut all = layers(&network.model);
+        all.extend(ranged_layers(network, Mode::Features).unwrap());
         // Of other images, so that some of these lie outside.
-        let ranges = Ranges::measure(&model, &weights, &all, &images, &[4, 5], 2).unwrap();
-        Bench { model, weights, images, goldens, ranges }
+        experiment.measure_ranges(&all, images, &[4, 5]).unwrap();
+        Bench { experiment: Experiment { batch: 50, ..experiment } }
     }
 
     fn exhaustive(&self, mode: Mode) -> CensusRunner<'_> {
-        let Bench { model, weights, images, goldens, ranges } = self;
-        CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+        CensusRunner::new(self, mode, &BOTH).unwrap()
     }
 
     fn census(&self, mode: Mode) -> Census {
@@ -76,25 +83,21 @@ impl Bench {
 
     /// An execution that has run an image; every value is kept.
     fn clean(&self, golden: &Golden) -> Execution {
-        let Bench { model, weights, images, .. } = self;
-        let outputs = [model.logits];
-        let mut execution =
-            Execution::new(&model.tape, weights.device(), PlanKind::Golden, 1, &outputs).unwrap();
-        let mut pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
-        images.load(golden.image, &mut pixels).unwrap();
-        execution.begin(1).unwrap();
-        execution.write(model.image, &pixels).unwrap();
-        execution.forward(weights).unwrap();
-        assert_eq!(execution.read(model.logits).unwrap(), golden.logits);
+        let (network, logits) = (self.network, self.network.model.logits);
+        let mut execution = network.execution(PlanKind::Golden, 1, &[logits]).unwrap();
+        let mut pixels = vec![0f32; network.model.image_elements()];
+        self.images.load(golden.image, &mut pixels).unwrap();
+        network.forward(&mut execution, &pixels).unwrap();
+        assert_eq!(execution.read(logits).unwrap(), golden.logits);
         execution
     }
 
     /// The whole network again, with a fault.
     fn faulty(&self, execution: &mut Execution, golden: &Golden, fault: &FaultSpec) -> Effect {
         execution.disarm();
-        execution.arm_all(&self.weights, std::slice::from_ref(fault)).unwrap();
-        execution.forward(&self.weights).unwrap();
-        let logits = execution.read(self.model.logits).unwrap();
+        execution.arm_all(&self.network.weights, std::slice::from_ref(fault)).unwrap();
+        execution.forward(&self.network.weights).unwrap();
+        let logits = execution.read(self.network.model.logits).unwrap();
         execution.disarm();
         Effect::of(golden, &logits)
     }
@@ -207,7 +210,7 @@ fn flipped(value: f32, bit: usize) -> f32 {
 fn logits_agree_with_whole_runs() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        let ranged = ranged_layers(&bench.model, &bench.weights, Mode::Logits).unwrap();
+        let ranged = ranged_layers(bench.network, Mode::Logits).unwrap();
         assert_eq!(ranged.len(), if head == GUIDED { 2 } else { 1 });
         check(
             &bench,
@@ -231,7 +234,7 @@ fn weights_agree_with_whole_runs() {
             Head::Baseline => ("fc", vec!["fc.weight", "fc.bias"]),
             _ => ("head", vec!["head.weight"]),
         };
-        let weights = &bench.weights;
+        let weights = &bench.network.weights;
         let values: Vec<Vec<f32>> =
             names.iter().map(|name| weights.get(weights.find(name).unwrap()).unwrap()).collect();
         let largest = |place: usize| values[place].iter().fold(0f32, |max, v| max.max(v.abs()));
@@ -250,7 +253,7 @@ fn weights_agree_with_whole_runs() {
 fn features_agree_with_whole_runs() {
     for head in [Head::Baseline, GUIDED] {
         let bench = Bench::new(head);
-        let feature = &ranged_layers(&bench.model, &bench.weights, Mode::Features).unwrap()[0];
+        let feature = &ranged_layers(bench.network, Mode::Features).unwrap()[0];
         let max = bench.ranges.of(feature).unwrap();
         check(
             &bench,
@@ -343,8 +346,8 @@ fn threads_and_batches_change_no_digit() {
         for mode in Mode::iter() {
             let on = |threads: usize, batch: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut exhaustive = bench.exhaustive(mode);
-                exhaustive.batch = batch;
+                let experiment = Experiment { batch, ..bench.clone() };
+                let exhaustive = Exhaustive::new(&experiment, mode, &BOTH).unwrap();
                 pool.install(|| exhaustive.run(&Silent).unwrap())
             };
             let one = on(1, 1);
@@ -364,19 +367,17 @@ fn kernels_give_the_same_census() {
 #[test]
 fn seeded_faults_run_whole_agree() {
     for head in [Head::Baseline, GUIDED] {
-        let bench = Bench::new(head);
-        for mode in Mode::iter() {
-            let mut exhaustive = bench.exhaustive(mode);
-            exhaustive.batch = 7;
+        let mut bench = Bench::new(head);
+        bench.experiment.batch = 7;
+        for mode in Mode::ALL {
+            let exhaustive = bench.exhaustive(mode);
             let found = exhaustive.verify(5, 400, &Silent).unwrap();
             assert_eq!((found.checked, found.different.as_slice()), (400, [].as_slice()));
             assert!(found.largest < 1e-9, "{}", found.largest);
             // Answers of another image aren't what whole runs give.
-            let mut goldens = bench.goldens.clone();
-            goldens[0] = Golden { image: 5, ..goldens[0].clone() };
-            let Bench { model, weights, images, ranges, .. } = &bench;
-            let other =
-                CensusRunner::new((model, weights), images, &goldens, ranges, mode, &BOTH).unwrap();
+            let mut experiment = bench.clone();
+            experiment.goldens[0].image = 5;
+            let other = CensusRunner::new(&experiment, mode, &BOTH).unwrap();
             let verified = other.verify(5, 50, &Silent);
             assert!(verified.is_err() || !verified.unwrap().different.is_empty(), "{mode:?}");
         }
@@ -425,10 +426,11 @@ fn totals_add_up() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let bench = Bench::new(GUIDED);
-    let Bench { model, weights, images, goldens, ranges } = &bench;
+    let Experiment { goldens, ranges, .. } = &bench.experiment;
     let refused = |goldens: &[Golden], ranges: &Ranges, detectors: &[Detector], says: &str| {
-        let made =
-            CensusRunner::new((model, weights), images, goldens, ranges, Mode::Logits, detectors);
+        let (goldens, ranges) = (goldens.to_vec(), ranges.clone());
+        let experiment = Experiment { goldens, ranges, ..bench.clone() };
+        let made = CensusRunner::new(&experiment, Mode::Logits, detectors);
         let error = made.and_then(|exhaustive| exhaustive.run(&Silent)).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     };
@@ -460,8 +462,9 @@ fn a_census_is_kept_as_histograms() {
         ..Provenance::default()
     };
     let save = |mode: Mode, path: &Path, checkpoint: &str| {
-        let exhaustive = bench.exhaustive(mode);
-        let manifest = CensusManifest::new(&exhaustive, provenance(checkpoint), Labels::Data);
+        let experiment = Experiment { provenance: provenance(checkpoint), ..bench.clone() };
+        let exhaustive = Exhaustive::new(&experiment, mode, &BOTH).unwrap();
+        let manifest = CensusManifest::new(&exhaustive, Labels::Data);
         exhaustive.run(&Silent).unwrap().save(path, &manifest)
     };
     for mode in Mode::iter() {
@@ -514,16 +517,19 @@ fn a_census_is_kept_as_histograms() {
 #[test]
 fn a_census_goes_on_where_it_was_stopped() {
     let bench = Bench::new(GUIDED);
-    let Bench { model, weights, images, ranges, .. } = &bench;
     // More than a step's.
     let goldens: Vec<Golden> = bench.goldens.iter().cycle().take(70).cloned().collect();
     let folder = tempfile::tempdir().unwrap();
     for mode in [Mode::Weights, Mode::Features] {
-        let new = |goldens| {
-            CensusRunner::new((model, weights), images, goldens, ranges, mode, &BOTH).unwrap()
+        let of = |goldens: &[Golden]| Experiment {
+            goldens: goldens.to_vec(),
+            provenance: Provenance::default(),
+            ..bench.clone()
         };
-        let exhaustive = new(&goldens);
-        let manifest = |labels| CensusManifest::new(&exhaustive, Provenance::default(), labels);
+        let (all, some) = (of(&goldens), of(&goldens[..60]));
+        let new = |experiment| Exhaustive::new(experiment, mode, &BOTH).unwrap();
+        let exhaustive = new(&all);
+        let manifest = |labels| CensusManifest::new(&exhaustive, labels);
         let (ours, path) = (manifest(Labels::Data), folder.path().join(mode.name()));
         let (stop, mut keeps) = (AtomicBool::new(true), Vec::new());
         loop {
@@ -543,7 +549,7 @@ fn a_census_goes_on_where_it_was_stopped() {
             let changed = CensusManifest { answers: "changed".into(), ..ours.clone() };
             let other = Census::resume(mode, &changed, &path).unwrap_err();
             assert!(other.to_string().contains("'answers' differs"), "{other}");
-            let fewer = new(&goldens[..60]).go_on(Some(census), &Silent, &stop, &mut |_| Ok(()));
+            let fewer = new(&some).go_on(Some(census), &Silent, &stop, &mut |_| Ok(()));
             assert!(fewer.unwrap_err().to_string().contains("another"));
         }
         assert_eq!(keeps, [32, 64]);

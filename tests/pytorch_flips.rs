@@ -5,17 +5,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use flipside::campaign::layers::{Layer, layers};
-use flipside::campaign::{Campaign, FaultList, MemoryImages, Ranges, golden};
+use flipside::campaign::{Campaign, Experiment, FaultList, MemoryImages};
 use flipside::detector::Detector;
-use flipside::device::Device;
 use flipside::fault::FaultSpec;
 use flipside::logits::hash as hash_logits;
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
-use flipside::plan::Plan;
+use flipside::plan::{Labels, Plan};
 use flipside::progress::Silent;
 use flipside::results::Part;
-use flipside::tape::{Execution, PlanKind, Undo, Weights};
+use flipside::tape::{Execution, PlanKind, Undo};
 use serde_json::Value;
 
 use crate::formula;
@@ -133,28 +132,24 @@ fn check(fixture: &Value) {
     assert!(visible >= 60, "{visible} of {} flips show", flips.len());
 
     let images = formula_images(clean.len(), side);
-    let run = Run { model: &model, weights: &weights, images: &images, count: clean.len() };
+    let run = Run { network: Network { model, weights }, images: &images, count: clean.len() };
     let faulty = run.by_boxes(&flips, &ours, &clean);
     run.whole(&flips, &faulty);
     run.listed(&flips, &faulty);
 }
 
 struct Run<'a> {
-    model: &'a Model,
-    weights: &'a Weights,
+    network: Network,
     images: &'a [f32],
     count: usize,
 }
 
 impl Run<'_> {
     fn execution(&self, plan: PlanKind) -> Execution {
-        let Run { model, weights, images, count } = self;
-        let outputs = [model.logits];
-        let device = Device::cpu();
-        let mut execution = Execution::new(&model.tape, &device, plan, *count, &outputs).unwrap();
-        execution.begin(*count).unwrap();
-        execution.write(model.image, images).unwrap();
-        execution.forward(weights).unwrap();
+        let Run { network, images, count } = self;
+        let outputs = [network.model.logits];
+        let mut execution = network.execution(plan, *count, &outputs).unwrap();
+        network.forward(&mut execution, images).unwrap();
         execution
     }
 
@@ -162,7 +157,7 @@ impl Run<'_> {
     fn by_boxes(&self, flips: &[Flip], layers: &[Layer], clean: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let mut execution = self.execution(PlanKind::Golden);
         for (image, expected) in clean.iter().enumerate() {
-            let logits = execution.image_values(self.model.logits, image);
+            let logits = execution.image_values(self.network.model.logits, image);
             compare(logits, expected, TOLERANCE).unwrap_or_else(|error| panic!("clean: {error}"));
         }
         let mut undo = Undo::default();
@@ -178,10 +173,12 @@ impl Run<'_> {
             check("before", near(before, f32::from_bits(flip.before)));
             let after = f32::from_bits(before.to_bits() ^ 1 << flip.bit);
             check("after", near(after, f32::from_bits(flip.after)));
-            execution.arm_all(self.weights, &[flip.spec()]).unwrap();
-            let (node, outputs) = (layer.node, [self.model.logits]);
-            execution.replay_image(self.weights, node, flip.image, &outputs, &mut undo).unwrap();
-            let logits = execution.image_values(self.model.logits, flip.image).to_vec();
+            execution.arm_all(&self.network.weights, &[flip.spec()]).unwrap();
+            let (node, outputs) = (layer.node, [self.network.model.logits]);
+            execution
+                .replay_image(&self.network.weights, node, flip.image, &outputs, &mut undo)
+                .unwrap();
+            let logits = execution.image_values(self.network.model.logits, flip.image).to_vec();
             check("faulty", compare(&logits, &flip.logits, TOLERANCE));
             execution.restore(&mut undo);
             execution.disarm();
@@ -199,12 +196,14 @@ impl Run<'_> {
             |image| flips.iter().zip(faulty).filter(move |(flip, _)| flip.image == image);
         for pair in of_image(0).zip(of_image(1)).step_by(WHOLE) {
             let pair = [pair.0, pair.1];
-            execution.write(self.model.image, self.images).unwrap();
-            execution.arm_all(self.weights, &pair.map(|(flip, _)| flip.spec())).unwrap();
-            execution.forward(self.weights).unwrap();
-            let logits = execution.read(self.model.logits).unwrap();
+            execution.write(self.network.model.image, self.images).unwrap();
+            execution.arm_all(&self.network.weights, &pair.map(|(flip, _)| flip.spec())).unwrap();
+            execution.forward(&self.network.weights).unwrap();
+            let logits = execution.read(self.network.model.logits).unwrap();
             execution.disarm();
-            for ((flip, expected), logits) in pair.iter().zip(logits.chunks(self.model.classes)) {
+            for ((flip, expected), logits) in
+                pair.iter().zip(logits.chunks(self.network.model.classes))
+            {
                 let result = compare(logits, expected, 0.0);
                 result.unwrap_or_else(|error| panic!("whole: {}: {error}", flip.text()));
             }
@@ -213,10 +212,11 @@ impl Run<'_> {
 
     /// Every flip from a list, as `inject --faults` runs it: the same bits.
     fn listed(&self, flips: &[Flip], faulty: &[Vec<f32>]) {
-        let Run { model, weights, .. } = self;
         let images = MemoryImages { pixels: self.images.to_vec(), labels: vec![0; self.count] };
         let numbers: Vec<usize> = (0..self.count).collect();
-        let goldens = golden::evaluate(model, weights, &images, &numbers, self.count).unwrap();
+        let (network, labels) = (&self.network, Labels::Data);
+        let experiment =
+            Experiment::evaluate(network, &images, &numbers, labels, self.count).unwrap();
         let mut text = String::from("layer,image,channel,row,column,bit\n");
         for Flip { layer, image, place: [channel, row, column], bit, .. } in flips {
             writeln!(text, "{layer},{image},{channel},{row},{column},{bit}").unwrap();
@@ -226,9 +226,7 @@ impl Run<'_> {
         std::fs::write(&path, text).unwrap();
         let list = FaultList::open(&path).unwrap();
         let plan = Plan { detectors: vec![Detector::None], ..Plan::new(1, 1) };
-        let ranges = Ranges::default();
-        let campaign =
-            Campaign::of_list(model, weights, &images, &goldens, &ranges, plan, &list).unwrap();
+        let campaign = Campaign::of_list(&experiment, plan, &list).unwrap();
         let records = campaign.run(campaign.best_strategy(), &Silent).unwrap();
         assert_eq!(records.len(), flips.len());
         for record in records {

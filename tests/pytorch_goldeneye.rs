@@ -5,13 +5,13 @@ use std::fmt::Write;
 
 use flipside::analysis::goldeneye::Figure;
 use flipside::campaign::goldeneye::{self, PythonRandom};
-use flipside::campaign::{Campaign, FaultList, MemoryImages, Ranges, golden};
+use flipside::campaign::{Campaign, Experiment, FaultList, MemoryImages};
 use flipside::detector::Detector;
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
-use flipside::plan::{Plan, Protocol};
+use flipside::plan::{Labels, Plan, Protocol};
 use flipside::progress::Silent;
-use flipside::results::{Golden, Provenance, Run};
+use flipside::results::Golden;
 use serde_json::Value;
 
 use crate::formula;
@@ -89,6 +89,7 @@ fn check(fixture: &Value) {
         ["classes", "side", "validation", "training"].map(|key| size(&fixture[key]));
     let model = Model::new(&ModelFile::open(what).unwrap(), head, classes, side, 0.0).unwrap();
     let weights = formula_weights(&model, &formula::ranges(fixture), false);
+    let network = Network { model, weights };
     let expected = rows(fixture, "golden");
     let mut labels: Vec<u32> = expected.iter().map(|row| size(&row[0]) as u32).collect();
     labels.resize(validation + training, 0);
@@ -97,8 +98,9 @@ fn check(fixture: &Value) {
     // Rules 2 and 3.
     let fifth = goldeneye::validation_fifth(validation).unwrap();
     assert_eq!(fifth, formula::usizes(&fixture["fifth"]));
-    let mut goldens = golden::evaluate(&model, &weights, &images, &fifth, 4).unwrap();
-    for golden in &goldens {
+    let mut experiment = Experiment::evaluate(&network, &images, &fifth, Labels::Data, 4).unwrap();
+    let goldens = &mut experiment.goldens;
+    for golden in &*goldens {
         let row = &expected[golden.image];
         assert_eq!(golden.score.top1, size(&row[1]), "{what}: image {}", golden.image);
         near(golden.score.loss, row[2].as_f64().unwrap(), TOLERANCE, what);
@@ -111,11 +113,11 @@ fn check(fixture: &Value) {
 
     // Rules 1 and 4: a campaign without a list has the layers that hooks see.
     let list: Vec<usize> = (validation..validation + training).collect();
-    let layers = goldeneye::layers(&model);
-    let ranges = Ranges::measure(&model, &weights, &layers, &images, &list, 4).unwrap();
+    let layers = goldeneye::layers(&network.model);
+    experiment.measure_ranges(&layers, &images, &list).unwrap();
     let plan =
         Plan { protocol: Protocol::Goldeneye, detectors: vec![Detector::Range], ..Plan::new(1, 1) };
-    let drawn = Campaign::new(&model, &weights, &images, &goldens, &ranges, plan.clone()).unwrap();
+    let drawn = Campaign::new(&experiment, plan.clone()).unwrap();
     let layer_rows = rows(fixture, "layers");
     let mut names: Vec<&str> = layer_rows.iter().map(|row| row[0].as_str().unwrap()).collect();
     let mut ours: Vec<&str> = drawn.layers().iter().map(|layer| layer.name.as_str()).collect();
@@ -135,8 +137,7 @@ fn check(fixture: &Value) {
     let path = folder.path().join("faults.csv");
     std::fs::write(&path, text).unwrap();
     let faults = FaultList::open(&path).unwrap();
-    let campaign =
-        Campaign::of_list(&model, &weights, &images, &goldens, &ranges, plan, &faults).unwrap();
+    let campaign = Campaign::of_list(&experiment, plan, &faults).unwrap();
     let records = campaign.run(campaign.best_strategy(), &Silent).unwrap();
     assert_eq!(records.len(), injections.len());
     for record in &records {
@@ -150,7 +151,7 @@ fn check(fixture: &Value) {
     }
 
     // Rule 6, and the ranges of rule 1.
-    let run = Run { manifest: campaign.manifest(Provenance::default()), records };
+    let run = campaign.results(records);
     let figures = flipside::analysis::goldeneye::figures(&run);
     let (mut nan, mut mismatches, mut unclamped) = (0, 0.0, 0);
     for (layer, figures) in run.manifest.layers.iter().zip(figures) {

@@ -4,9 +4,9 @@ use std::fs;
 
 use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
-use flipside::tape::{Execution, PlanKind, Undo, Weights};
+use flipside::tape::{Execution, PlanKind, Undo};
 
 use crate::formula;
 use crate::pytorch_networks::{formula_images, formula_weights};
@@ -15,7 +15,7 @@ const CLASSES: usize = 20;
 const HEAD: Head = Head::TextGuided { width: 24 };
 
 /// A backbone at a small image size, with the weights that it is held against PyTorch with.
-fn network(name: &str) -> (Model, Weights) {
+fn network(name: &str) -> Network {
     let folder = tempfile::tempdir().unwrap();
     let mut named = name.to_string();
     if name == "maxvit_t" {
@@ -34,7 +34,7 @@ fn network(name: &str) -> (Model, Weights) {
     let model = Model::new(&ModelFile::open(&named).unwrap(), HEAD, CLASSES, side, 0.0).unwrap();
     let fixture = formula::fixture(&format!("networks/{name}-baseline.json"));
     let weights = formula_weights(&model, &formula::ranges(&fixture), false);
-    (model, weights)
+    Network { model, weights }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -45,19 +45,20 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// whole run of all three, the boxes of each, and the tail of all three together have the same bits; and
 /// afterwards the golden values are back.
 fn check(name: &str) {
-    let (model, weights) = network(name);
+    let network = network(name);
+    let Network { model, weights } = &network;
     let images = formula_images(3, model.image_size);
     let outputs = [model.logits];
     let tail_input = model.tape.tail_input(&outputs).expect("a tail");
     let new = |kind, outputs: &[_]| {
-        let mut exec = Execution::new(&model.tape, &Device::cpu(), kind, 3, outputs).unwrap();
+        let mut exec = network.execution(kind, 3, outputs).unwrap();
         exec.begin(3).unwrap();
         exec.write(model.image, &images).unwrap();
         exec
     };
     let mut whole = new(PlanKind::Infer, &outputs);
     let mut golden = new(PlanKind::Replay, &[tail_input, model.logits]);
-    golden.forward(&weights).unwrap();
+    golden.forward(weights).unwrap();
     let clean = bits(&golden.read(model.logits).unwrap());
     let mut tail = Execution::behind(&model.tape, &Device::cpu(), 3, &outputs, tail_input).unwrap();
     tail.begin(3).unwrap();
@@ -74,7 +75,7 @@ fn check(name: &str) {
         let all: Vec<(usize, FaultEntry)> = faults.into_iter().enumerate().collect();
         whole.write(model.image, &images).unwrap();
         whole.arm(layer.node, table(&all)).unwrap();
-        whole.forward(&weights).unwrap();
+        whole.forward(weights).unwrap();
         whole.disarm();
         let expected = bits(&whole.read(model.logits).unwrap());
 
@@ -83,7 +84,7 @@ fn check(name: &str) {
             let of_image = image * CLASSES..(image + 1) * CLASSES;
             golden.arm(layer.node, table(&[(image, fault)])).unwrap();
             let mut replay = |ends: &[_]| {
-                golden.replay_image(&weights, layer.node, image, ends, &mut undo).unwrap();
+                golden.replay_image(weights, layer.node, image, ends, &mut undo).unwrap();
                 let found = bits(golden.image_values(model.logits, image));
                 let input = golden.image_values(tail_input, image).to_vec();
                 golden.restore(&mut undo);
@@ -108,7 +109,7 @@ fn check(name: &str) {
         if layer.node > tail_input {
             tail.arm(layer.node, table(&all)).unwrap();
         }
-        tail.forward(&weights).unwrap();
+        tail.forward(weights).unwrap();
         tail.disarm();
         assert_eq!(bits(&tail.read(model.logits).unwrap()), expected, "{name}: {}", layer.name);
     }
@@ -150,14 +151,12 @@ mod every_layer_of {
 /// Values inside a launch are computed anew, box by box, to the bits that a plan keeps which has them all.
 #[test]
 fn golden_values_inside_launches_are_those_of_nodes_that_run_alone() {
-    let (model, weights) = network("mobilenet_v2");
+    let network = network("mobilenet_v2");
+    let Network { model, weights } = &network;
     let images = formula_images(2, model.image_size);
     let new = |kind| {
-        let outputs = [model.logits];
-        let mut exec = Execution::new(&model.tape, &Device::cpu(), kind, 2, &outputs).unwrap();
-        exec.begin(2).unwrap();
-        exec.write(model.image, &images).unwrap();
-        exec.forward(&weights).unwrap();
+        let mut exec = network.execution(kind, 2, &[model.logits]).unwrap();
+        network.forward(&mut exec, &images).unwrap();
         exec
     };
     let (all, mut launches) = (new(PlanKind::Golden), new(PlanKind::Replay));
@@ -171,7 +170,7 @@ fn golden_values_inside_launches_are_those_of_nodes_that_run_alone() {
             flipside::tensor::Region::element(image, row, column, at * 13 % map.channels)
         };
         let region = corner(3).hull(corner(8));
-        launches.golden_box(&weights, layer.node, region, &mut values).unwrap();
+        launches.golden_box(weights, layer.node, region, &mut values).unwrap();
         let expected = all.image_values(layer.node, image);
         region.for_each_run(map, |offset| {
             let run = offset - image * map.elements()..;

@@ -2,7 +2,7 @@
 
 use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
-use flipside::models::{Model, ModelFile};
+use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
 use flipside::ops::{Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Undo, Weights};
@@ -12,34 +12,31 @@ use crate::formula;
 use crate::pytorch_networks::{formula_images, formula_weights};
 
 /// A network with the weights that it is held against PyTorch with.
-fn network(name: &str, head: Head, side: usize) -> (Model, Weights) {
+fn network(name: &str, head: Head, side: usize) -> Network {
     let model = Model::new(&ModelFile::open(name).unwrap(), head, 20, side, 0.0).unwrap();
     let of = if name == "resnet_small" { "resnet18" } else { name };
     let fixture = formula::fixture(&format!("networks/{of}-baseline.json"));
     let weights = formula_weights(&model, &formula::ranges(&fixture), false);
-    (model, weights)
+    Network { model, weights }
 }
 
-fn execution(model: &Model, kind: PlanKind, capacity: usize) -> Execution {
-    Execution::new(&model.tape, &Device::cpu(), kind, capacity, &[model.logits]).unwrap()
+fn execution(network: &Network, kind: PlanKind, capacity: usize) -> Execution {
+    network.execution(kind, capacity, &[network.model.logits]).unwrap()
 }
 
-fn logits(model: &Model, weights: &Weights, exec: &mut Execution, images: &[f32]) -> Vec<u32> {
-    let count = images.len() / (model.image_size * model.image_size * 3);
-    exec.begin(count).unwrap();
-    exec.write(model.image, images).unwrap();
-    exec.forward(weights).unwrap();
-    exec.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect()
+fn logits(network: &Network, exec: &mut Execution, images: &[f32]) -> Vec<u32> {
+    network.forward(exec, images).unwrap();
+    exec.read(network.model.logits).unwrap().iter().map(|v| v.to_bits()).collect()
 }
 
 #[test]
 fn infer_takes_little_more_than_the_largest_live_set() {
-    let (model, _) = network("resnet50", Head::Baseline, 224);
-    let exec = execution(&model, PlanKind::Infer, 8);
+    let network = network("resnet50", Head::Baseline, 224);
+    let exec = execution(&network, PlanKind::Infer, 8);
     let (bytes, least) = (exec.plan().bytes, exec.plan().largest_live_set);
     assert!(bytes as f64 <= 1.1 * least as f64, "{bytes} bytes for a live set of {least}");
     // Two maps of 256×56×56 and what the block adds to: the plan isn't one where all is kept.
-    let golden = execution(&model, PlanKind::Golden, 8);
+    let golden = execution(&network, PlanKind::Golden, 8);
     assert!(golden.plan().bytes > 5 * bytes, "{} golden, {bytes} infer", golden.plan().bytes);
 }
 
@@ -47,18 +44,18 @@ fn infer_takes_little_more_than_the_largest_live_set() {
 fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
     let sides = [("resnet18", 64), ("mobilenet_v2", 64), ("swin_v2_t", 40), ("focalnet_tiny", 64)];
     for (name, side) in sides {
-        let (model, weights) = network(name, Head::TextGuided { width: 64 }, side);
+        let network = network(name, Head::TextGuided { width: 64 }, side);
         let images = formula_images(5, side);
         let of_one = side * side * 3;
         let mut results = Vec::new();
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             results.push(pool.install(|| {
-                let mut exec = execution(&model, PlanKind::Infer, 5);
-                let batch = logits(&model, &weights, &mut exec, &images);
+                let mut exec = execution(&network, PlanKind::Infer, 5);
+                let batch = logits(&network, &mut exec, &images);
                 for image in 0..5 {
                     let one = &images[image * of_one..(image + 1) * of_one];
-                    let alone = logits(&model, &weights, &mut exec, one);
+                    let alone = logits(&network, &mut exec, one);
                     assert_eq!(alone, batch[image * 20..(image + 1) * 20], "{name}, image {image}");
                 }
                 batch
@@ -72,12 +69,13 @@ fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
 /// boxes, the replay of whole nodes, and a whole unoptimised run agree in bits; and the golden
 /// values are back afterwards.
 fn check_replay(name: &str, head: Head, side: usize, every: usize) {
-    let (model, weights) = network(name, head, side);
+    let network = network(name, head, side);
+    let Network { model, weights } = &network;
     let images = formula_images(2, side);
-    let mut whole = execution(&model, PlanKind::Infer, 2);
-    let mut golden = execution(&model, PlanKind::Golden, 2);
-    let clean = logits(&model, &weights, &mut golden, &images);
-    assert_eq!(clean, logits(&model, &weights, &mut whole, &images));
+    let mut whole = execution(&network, PlanKind::Infer, 2);
+    let mut golden = execution(&network, PlanKind::Golden, 2);
+    let clean = logits(&network, &mut golden, &images);
+    assert_eq!(clean, logits(&network, &mut whole, &images));
     let mut undo = Undo::default();
     let layers = model.tape.injectable();
     let of_images = layers.iter().enumerate().filter(|(_, layer)| !layer.shared);
@@ -88,13 +86,13 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
             let fault = FaultEntry::output(element, BitMasks::flip(1 << bit), 0);
             let table = || FaultTable::new(&layer.name, 2, map, &[(image, fault)]).unwrap();
             whole.arm(layer.node, table()).unwrap();
-            let expected = logits(&model, &weights, &mut whole, &images);
+            let expected = logits(&network, &mut whole, &images);
             whole.disarm();
 
             golden.arm(layer.node, table()).unwrap();
             let outputs = [model.logits];
             let replay =
-                golden.replay_image(&weights, layer.node, image, &outputs, &mut undo).unwrap();
+                golden.replay_image(weights, layer.node, image, &outputs, &mut undo).unwrap();
             let found: Vec<u32> =
                 golden.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect();
             assert_eq!(found, expected, "{name}: {} bit {bit}, boxes", layer.name);
@@ -114,10 +112,10 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
         let faults = [(0, flip(29)), (1, flip(22))];
         let table = || FaultTable::new(&layer.name, 2, map, &faults).unwrap();
         whole.arm(layer.node, table()).unwrap();
-        let expected = logits(&model, &weights, &mut whole, &images);
+        let expected = logits(&network, &mut whole, &images);
         whole.disarm();
         golden.arm(layer.node, table()).unwrap();
-        golden.replay_from(&weights, layer.node).unwrap();
+        golden.replay_from(weights, layer.node).unwrap();
         golden.disarm();
         let found: Vec<u32> =
             golden.read(model.logits).unwrap().iter().map(|v| v.to_bits()).collect();
@@ -171,26 +169,27 @@ fn replay_equals_a_whole_run_in_maxvit() {
 /// In inference a batch norm's input is never in memory; a golden plan has it.
 #[test]
 fn a_value_inside_a_launch_is_refused() {
-    let (model, weights) = network("resnet_small", Head::Baseline, 32);
+    let network = network("resnet_small", Head::Baseline, 32);
     let images = formula_images(1, 32);
-    let inside = model.tape.find("conv1").unwrap();
-    let mut infer = execution(&model, PlanKind::Infer, 1);
-    logits(&model, &weights, &mut infer, &images);
+    let inside = network.model.tape.find("conv1").unwrap();
+    let mut infer = execution(&network, PlanKind::Infer, 1);
+    logits(&network, &mut infer, &images);
     let error = infer.read(inside).unwrap_err().to_string();
     assert_eq!(error, "the value of conv1 isn't kept in this plan");
-    let mut golden = execution(&model, PlanKind::Golden, 1);
-    logits(&model, &weights, &mut golden, &images);
+    let mut golden = execution(&network, PlanKind::Golden, 1);
+    logits(&network, &mut golden, &images);
     assert!(golden.read(inside).is_ok());
 }
 
 /// A fault in a layer that all images share reaches every image that is asked about.
 #[test]
 fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {
-    let (model, weights) = network("swin_v2_t", Head::Baseline, 32);
+    let network = network("swin_v2_t", Head::Baseline, 32);
+    let Network { model, weights } = &network;
     let images = formula_images(2, 32);
-    let mut whole = execution(&model, PlanKind::Infer, 2);
-    let mut golden = execution(&model, PlanKind::Golden, 2);
-    let clean = logits(&model, &weights, &mut golden, &images);
+    let mut whole = execution(&network, PlanKind::Infer, 2);
+    let mut golden = execution(&network, PlanKind::Golden, 2);
+    let clean = logits(&network, &mut golden, &images);
     let mut undo = Undo::default();
     let shared: Vec<_> = model.tape.injectable().into_iter().filter(|l| l.shared).collect();
     assert_eq!(shared.len(), 24, "two layers a block");
@@ -199,12 +198,12 @@ fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {
         let fault = FaultEntry::output(map.elements() / 2, BitMasks::flip(1 << 29), 0);
         let table = || FaultTable::new(&layer.name, 1, map, &[(0, fault)]).unwrap();
         whole.arm(layer.node, table()).unwrap();
-        let expected = logits(&model, &weights, &mut whole, &images);
+        let expected = logits(&network, &mut whole, &images);
         whole.disarm();
         golden.arm(layer.node, table()).unwrap();
         for image in 0..2 {
             let outputs = [model.logits];
-            golden.replay_image(&weights, layer.node, image, &outputs, &mut undo).unwrap();
+            golden.replay_image(weights, layer.node, image, &outputs, &mut undo).unwrap();
             let found = golden.image_values(model.logits, image);
             let found: Vec<u32> = found.iter().map(|v| v.to_bits()).collect();
             let of_image = image * model.classes..(image + 1) * model.classes;

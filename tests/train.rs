@@ -8,7 +8,7 @@ use flipside::checkpoint::Checkpoint;
 use flipside::data::builtin::{Shapes, Split};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::device::Device;
-use flipside::models::{ModelFile, load_state};
+use flipside::models::{ModelFile, Network, load_state};
 use flipside::nn::Head;
 use flipside::progress::Silent;
 use flipside::recipe::{Ema, OptimizerKind};
@@ -172,7 +172,7 @@ fn an_average_is_saved_in_place_of_the_weights() {
         let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
         trainer.run(&Silent).unwrap();
         let weights = trainer.weights().sha256().unwrap();
-        let (model, result) = trainer.into_parts();
+        let Network { model, weights: result } = trainer.into_network();
         let mut saved = Weights::new(&model.tape, &Device::cpu(), false).unwrap();
         let file = Checkpoint::open(&output.join("model.safetensors")).unwrap();
         load_state(&model, &mut saved, &file).unwrap();

@@ -5,14 +5,12 @@
 //! is checked by running some.
 
 use flipside::campaign::draw::{Drawn, Draws, Space};
-use flipside::campaign::{Campaign, Images, Ranges, Strategy, layers};
+use flipside::campaign::{Campaign, Experiment, Strategy, layers};
 use flipside::detector::Detector;
 use flipside::fault::Site;
-use flipside::models::Model;
 use flipside::plan::Plan;
 use flipside::progress::Silent;
-use flipside::results::{Effect, Golden, Measure, Place, Provenance, Record, Run, Values};
-use flipside::tape::Weights;
+use flipside::results::{Effect, Golden, Measure, Place, Record, Run, Values};
 
 const BITS: usize = 32;
 
@@ -36,26 +34,20 @@ struct Fault {
 const DETECTORS: [Detector; 2] = [Detector::None, Detector::Range];
 
 impl Lab {
-    /// Judges every fault of the last layer of `model`, whose logits are that layer's, in the images of
-    /// `goldens`; and runs `checked` injections to compare.
-    pub fn new(
-        model: &Model,
-        weights: &Weights,
-        images: &dyn Images,
-        goldens: Vec<Golden>,
-        ranges: &Ranges,
-        checked: u64,
-    ) -> Lab {
+    /// Judges every fault of the last layer of a network whose logits are that layer's, in the images of the
+    /// experiment; and runs `checked` injections to compare.
+    pub fn new(mut experiment: Experiment<'_>, checked: u64) -> Lab {
+        let model = &experiment.network.model;
         let layer = layers::layers(model).pop().unwrap();
         assert_eq!(layer.node, model.logits, "the logits are the last layer's");
-        let max = ranges.of(&layer).unwrap();
-        let effects = DETECTORS.map(|detector| every_fault(&goldens, detector, max));
+        let max = experiment.ranges.of(&layer).unwrap();
+        let effects = DETECTORS.map(|detector| every_fault(&experiment.goldens, detector, max));
         let plan = Plan { layers: Some(vec![layer.name.clone()]), ..Plan::new(0, checked) };
-        let campaign = Campaign::new(model, weights, images, &goldens, ranges, plan).unwrap();
+        experiment.provenance.model = "lab".into();
+        let campaign = Campaign::new(&experiment, plan).unwrap();
         let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
-        let provenance = Provenance { model: "lab".into(), ..Provenance::default() };
-        let template = campaign.results(provenance, records);
-        let lab = Lab { goldens, template, layer, effects };
+        let template = campaign.results(records);
+        let lab = Lab { goldens: experiment.goldens, template, layer, effects };
         let looked_up = lab.sample(&lab.template.manifest.plan);
         // By their text, in which NaN equals NaN.
         let text = |run: &Run| run.records.iter().map(|r| format!("{r:?}")).collect::<Vec<_>>();

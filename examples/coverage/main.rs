@@ -11,18 +11,18 @@ mod lab;
 
 use flipside::analysis::compare::{Pairing, compare_all};
 use flipside::analysis::{Intervals, looks, select};
-use flipside::campaign::{Ranges, golden, layers};
+use flipside::campaign::{Experiment, layers};
 use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::models::ModelFile;
 use flipside::nn::Head;
-use flipside::plan::{Plan, Stratify};
+use flipside::plan::{Labels, Plan, Stratify};
 use flipside::progress::Silent;
 use flipside::recipe::{Recipe, Schedule};
 use flipside::results::{Golden, Measure, Outcome, Run};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
-use flipside::study::{Inputs, SourceImages};
+use flipside::study::Inputs;
 use flipside::train::{Job, Source, Trainer};
 use rayon::prelude::*;
 use strum::IntoEnumIterator;
@@ -66,15 +66,15 @@ fn trained() -> Lab {
     };
     let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
     trainer.run(&Silent).unwrap();
-    let (model, weights) = trainer.into_parts();
+    let network = trainer.into_network();
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all = |source: &Source| (0..source.dataset.len()).collect::<Vec<usize>>();
-    let (train, test) = (SourceImages(&source), SourceImages(&inputs.test));
-    let layers = layers::layers(&model);
-    let ranges = Ranges::measure(&model, &weights, &layers, &train, &all(&source), 50).unwrap();
-    let mut goldens = golden::evaluate(&model, &weights, &test, &all(&inputs.test), 50).unwrap();
-    goldens.retain(Golden::is_eligible);
-    Lab::new(&model, &weights, &test, goldens, &ranges, 1000)
+    let (test, list) = (&inputs.test, all(&inputs.test));
+    let mut experiment = Experiment::evaluate(&network, test, &list, Labels::Data, 50).unwrap();
+    experiment.goldens.retain(Golden::is_eligible);
+    let layers = layers::layers(&network.model);
+    experiment.measure_ranges(&layers, &source, &all(&source)).unwrap();
+    Lab::new(experiment, 1000)
 }
 
 /// How many of `count` intervals hold `truth`, and how wide they are on average, as a share of it.

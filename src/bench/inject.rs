@@ -8,16 +8,16 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::median;
-use crate::campaign::{Campaign, MemoryImages, Ranges, Strategy, golden};
+use crate::campaign::{Campaign, Experiment, MemoryImages, Strategy};
 use crate::detector::Detector;
-use crate::device::{Compute, Device};
+use crate::device::Compute;
 use crate::fault::Site;
-use crate::models::Model;
-use crate::plan::Plan;
+use crate::models::{Model, Network};
+use crate::plan::{Labels, Plan};
 use crate::progress::{Progress, Silent};
-use crate::results::{Golden, Provenance, Record};
+use crate::results::Record;
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, PackedWeights, PlanKind, Undo, Weights};
+use crate::tape::{Execution, PackedWeights, PlanKind, Undo};
 use crate::{Error, Result};
 
 /// How much is injected, where and how.
@@ -82,33 +82,32 @@ pub struct InjectTimes {
     pub layers: Vec<LayerInjections>,
 }
 
-/// Times campaigns over `model` with random weights and images: single bits, uniform over what the site has
+/// Times campaigns over a network called `name` and random images: single bits, uniform over what the site has
 /// in each layer, no detector.
 ///
 /// # Errors
 /// A load of nothing, a site that no layer or not this device has; what running says; [`Error::Device`] where
 /// two rounds gave different records.
 pub fn inject_times(
-    (name, model): (&str, &Model),
-    weights: &Weights,
+    name: &str,
+    network: &Network,
     load: InjectLoad,
     progress: &dyn Progress,
 ) -> Result<InjectTimes> {
     if load.images == 0 || load.rounds == 0 {
         return Err(Error::usage("injections are timed on at least one image, in one round"));
     }
-    let device = weights.device();
+    let (model, device) = (&network.model, network.device());
     let images = random_images(model, load.images);
-    let ranges = Ranges::default();
     let list: Vec<usize> = (0..load.images).collect();
-    let evaluate = |batch| golden::evaluate(model, weights, &images, &list, batch);
+    let evaluate = |batch| Experiment::evaluate(network, &images, &list, Labels::Data, batch);
     let plan = |per_layer| Plan {
         site: load.site,
         detectors: vec![Detector::None],
         ..Plan::new(1, per_layer)
     };
-    let goldens: Vec<Golden> = evaluate(8)?;
-    let campaign = Campaign::new(model, weights, &images, &goldens, &ranges, plan(load.per_layer))?;
+    let experiment = evaluate(8)?;
+    let campaign = Campaign::new(&experiment, plan(load.per_layer))?;
     let strategy = match load.batch {
         Some(batch) => Strategy::Whole { batch },
         None => campaign.best_strategy(),
@@ -119,8 +118,7 @@ pub fn inject_times(
     };
     if !device.host_memory() {
         // So that no round is the first that a GPU runs.
-        let short = Campaign::new(model, weights, &images, &goldens, &ranges, plan(1))?;
-        short.run(strategy, &Silent)?;
+        Campaign::new(&experiment, plan(1))?.run(strategy, &Silent)?;
     }
     let mut seconds = Vec::with_capacity(load.rounds);
     let mut records_sha256: Option<String> = None;
@@ -128,17 +126,17 @@ pub fn inject_times(
     progress.begin("bench", "rounds", 0, load.rounds as u64);
     for _ in 0..load.rounds {
         let start = Instant::now();
-        let goldens = evaluate(evaluated)?;
-        let campaign =
-            Campaign::new(model, weights, &images, &goldens, &ranges, plan(load.per_layer))?;
+        let experiment = evaluate(evaluated)?;
+        let campaign = Campaign::new(&experiment, plan(load.per_layer))?;
         let records = campaign.run(strategy, &Silent)?;
         seconds.push(start.elapsed().as_secs_f64());
         injections = records.len();
-        masked = records.iter().filter(|r| r.effect.hash == goldens[r.image].hash).count();
+        let golden = |image: usize| experiment.goldens[image].hash;
+        masked = records.iter().filter(|r| r.effect.hash == golden(r.image)).count();
         if let Strategy::Whole { batch } = strategy {
             filled_percent = Some(filled(&records, campaign.capacity(batch)));
         }
-        let sha256 = campaign.results(Provenance::default(), records).results_sha256();
+        let sha256 = campaign.results(records).results_sha256();
         if records_sha256.as_ref().is_some_and(|known| *known != sha256) {
             return Err(Error::Device {
                 device: device.kind().to_string(),
@@ -151,10 +149,10 @@ pub fn inject_times(
     progress.end();
     let seconds = median(&mut seconds);
     let (batch, (clean_ms, layers)) = match strategy {
-        Strategy::Boxes => (None, by_boxes(&campaign, (model, weights), &images, load.alone)?),
+        Strategy::Boxes => (None, by_boxes(&campaign, network, &images, load.alone)?),
         Strategy::Whole { batch } => {
             let batch = campaign.capacity(batch);
-            (Some(batch), by_rounds(&campaign, (model, weights), &images, batch, load.alone)?)
+            (Some(batch), by_rounds(&campaign, network, &images, batch, load.alone)?)
         }
     };
     Ok(InjectTimes {
@@ -178,7 +176,7 @@ pub fn inject_times(
 }
 
 fn random_images(model: &Model, count: usize) -> MemoryImages {
-    let elements = model.tape.node(model.image).spec.map.elements();
+    let elements = model.image_elements();
     let mut draws = rng::stream(1, "benchmark");
     let pixels = (0..count * elements).map(|_| draws.between(-2.0, 2.0) as f32).collect();
     let labels = (0..count).map(|_| draws.below(model.classes as u64) as u32).collect();
@@ -218,31 +216,29 @@ fn elements(model: &Model) -> Vec<u64> {
 }
 
 /// Milliseconds of a clean run: the median of some, after one that touches cold memory.
-fn clean_ms(exec: &mut Execution, weights: &Weights, device: &Device) -> Result<f64> {
-    exec.forward(weights)?;
-    let times: Result<Vec<f64>> =
-        (0..3).map(|_| device.elapsed_ms(|| exec.forward(weights))).collect();
+fn clean_ms(exec: &mut Execution, network: &Network, pixels: &[f32]) -> Result<f64> {
+    network.forward(exec, pixels)?;
+    let again = |_| network.device().elapsed_ms(|| exec.forward(&network.weights));
+    let times: Result<Vec<f64>> = (0..3).map(again).collect();
     Ok(median(&mut times?))
 }
 
 /// A clean run of one image, and each layer's injections one by one, on this thread.
 fn by_boxes(
     campaign: &Campaign<'_>,
-    (model, weights): (&Model, &Weights),
+    network: &Network,
     images: &MemoryImages,
     count: usize,
 ) -> Result<(f64, Vec<LayerInjections>)> {
+    let Network { model, weights } = network;
     let outputs = [model.logits];
     let kind = if campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
-    let mut exec = Execution::new(&model.tape, weights.device(), kind, 1, &outputs)?;
+    let mut exec = network.execution(kind, 1, &outputs)?;
     exec.parallel = false;
     exec.keep_patches = true;
     let last = model.tape.tail_input(&outputs).unwrap_or(model.logits);
     exec.packed = Some(Arc::new(PackedWeights::new(&model.tape, weights, last)));
-    exec.begin(1)?;
-    let pixels = model.tape.node(model.image).spec.map.elements();
-    exec.write(model.image, &images.pixels[..pixels])?;
-    let clean_ms = clean_ms(&mut exec, weights, weights.device())?;
+    let clean_ms = clean_ms(&mut exec, network, &images.pixels[..model.image_elements()])?;
     let all: u64 = elements(model).iter().sum();
     let mut undo = Undo::default();
     let mut times = Vec::new();
@@ -274,20 +270,17 @@ fn by_boxes(
 /// its own.
 fn by_rounds(
     campaign: &Campaign<'_>,
-    (model, weights): (&Model, &Weights),
+    network: &Network,
     images: &MemoryImages,
     batch: usize,
     count: usize,
 ) -> Result<(f64, Vec<LayerInjections>)> {
-    let outputs = [model.logits];
-    let mut exec =
-        Execution::new(&model.tape, weights.device(), PlanKind::Golden, batch, &outputs)?;
+    let Network { model, weights } = network;
+    let mut exec = network.execution(PlanKind::Golden, batch, &[model.logits])?;
     exec.use_graphs(campaign.graphs);
     exec.keep_patches = true;
-    exec.begin(batch)?;
-    let pixels = model.tape.node(model.image).spec.map.elements();
-    exec.write(model.image, &images.pixels[..batch * pixels])?;
-    let clean_ms = clean_ms(&mut exec, weights, weights.device())?;
+    let pixels = &images.pixels[..batch * model.image_elements()];
+    let clean_ms = clean_ms(&mut exec, network, pixels)?;
     let golden = exec.read(model.logits)?;
     let bits = |logits: &[f32]| logits.iter().map(|z| z.to_bits()).collect::<Vec<u32>>();
     let elements = elements(model);

@@ -280,7 +280,7 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
 fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Result<Vec<PassCost>> {
     let mut weights = Weights::new(&model.tape, device, false)?;
     weights.initialize(1)?;
-    let elements = model.tape.node(model.image).spec.map.elements();
+    let elements = model.image_elements();
     let mut draws = rng::stream(1, "benchmark");
     let of_one: Vec<f32> = (0..elements).map(|_| draws.between(-2.0, 2.0) as f32).collect();
     let pixels = of_one.repeat(batch);

@@ -1,6 +1,9 @@
 //! Where a campaign's images come from.
 
+use crate::data::transform::Transform;
 use crate::models::Model;
+use crate::rng::stream;
+use crate::train::Source;
 use crate::{Error, Result};
 
 /// Normalised evaluation images, by number, from any thread.
@@ -51,6 +54,27 @@ impl Images for MemoryImages {
     }
 }
 
+/// A source's images under its transform, which must not be random.
+impl Images for Source {
+    fn len(&self) -> usize {
+        self.dataset.len()
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.dataset.path(index)
+    }
+
+    fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32> {
+        if matches!(self.transform, Transform::Train(_)) {
+            return Err(Error::usage("a campaign takes images without random augmentation"));
+        }
+        let image = self.dataset.image(index)?;
+        // Evaluation draws nothing from the stream.
+        self.transform.apply(&image, &mut stream(0, "none").block(0), pixels)?;
+        Ok(self.dataset.label(index) as u32)
+    }
+}
+
 /// The pixels and labels of the images of `list`.
 pub(crate) fn load_batch(
     model: &Model,
@@ -58,7 +82,7 @@ pub(crate) fn load_batch(
     list: &[usize],
 ) -> Result<(Vec<f32>, Vec<u32>)> {
     use rayon::prelude::*;
-    let elements = model.tape.node(model.image).spec.map.elements();
+    let elements = model.image_elements();
     let mut pixels = vec![0f32; list.len() * elements];
     let labels: Result<Vec<u32>> = pixels
         .par_chunks_mut(elements)

@@ -1,33 +1,34 @@
 //! A campaign's manifest: what of its model, images and device its results are told with.
 
+use super::experiment::Experiment;
 use super::layers::{Layer, sizes};
 use super::setup::Campaign;
 use crate::device::Device;
-use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Provenance, Record, Run, Setting};
+use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Record, Run, Setting};
 use crate::tape::Tape;
 
 impl Campaign<'_> {
-    /// What is run on what; `provenance` says where model and data come from.
-    pub fn manifest(&self, provenance: Provenance) -> Manifest {
-        let model = self.model;
-        let device = self.weights.device();
+    /// What is run on what.
+    pub fn manifest(&self) -> Manifest {
+        let Experiment { network, images, goldens, provenance, .. } = self.experiment;
+        let (model, device) = (&network.model, network.device());
         let ranged = self.plan().needs_ranges();
         let layer = |(index, layer): (usize, &Layer)| {
             layer_row(layer, ranged.then(|| self.max(index)), &model.tape, device)
         };
-        let golden = |golden: &Golden| GoldenRow::new(golden, self.images.name(golden.image));
+        let golden = |golden: &Golden| GoldenRow::new(golden, images.name(golden.image));
         Manifest {
-            setting: Setting::new(model, device, self.goldens, provenance),
+            setting: Setting::new(model, device, goldens, provenance.clone()),
             has_scale: model.logits != model.last_layer,
             plan: self.plan().clone(),
             layers: self.layers().iter().enumerate().map(layer).collect(),
-            images: self.goldens.iter().map(golden).collect(),
+            images: goldens.iter().map(golden).collect(),
         }
     }
 
     /// The run that gave `records`.
-    pub fn results(&self, provenance: Provenance, records: Vec<Record>) -> Run {
-        Run { manifest: self.manifest(provenance), records }
+    pub fn results(&self, records: Vec<Record>) -> Run {
+        Run { manifest: self.manifest(), records }
     }
 }
 

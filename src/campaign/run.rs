@@ -18,12 +18,24 @@ impl Campaign<'_> {
     /// # Errors
     /// What loading or running says; golden logits that aren't those of the evaluation.
     pub fn run(&self, strategy: Strategy, progress: &dyn Progress) -> Result<Vec<Record>> {
+        Ok(self.run_until(strategy, progress, &AtomicBool::new(false))?.0)
+    }
+
+    /// As [`Campaign::run`], until `stop` says otherwise.
+    ///
+    /// # Errors
+    /// As [`Campaign::run`].
+    pub fn run_until(
+        &self,
+        strategy: Strategy,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+    ) -> Result<(Vec<Record>, Ending)> {
         let records = Mutex::new(Vec::new());
-        let never = AtomicBool::new(false);
-        self.run_part(strategy, &Work::whole(), &records, progress, &never)?;
+        let ending = self.run_part(strategy, &Work::whole(), &records, progress, stop)?;
         let mut records = records.into_inner().unwrap_or_else(PoisonError::into_inner);
         records.sort_by_key(|record| (record.layer, record.n, record.detector));
-        Ok(records)
+        Ok((records, ending))
     }
 
     /// Runs what of a part isn't done, until `stop` says otherwise; `sink` gets the records, in no

@@ -32,7 +32,8 @@ const TASK_INJECTIONS: usize = 512;
 impl Campaign<'_> {
     /// Sparse replay on the CPU, batches of 32 elsewhere.
     pub fn best_strategy(&self) -> Strategy {
-        if self.weights.device().is_cpu() { Strategy::Boxes } else { Strategy::Whole { batch: 32 } }
+        let is_cpu = self.experiment.network.device().is_cpu();
+        if is_cpu { Strategy::Boxes } else { Strategy::Whole { batch: 32 } }
     }
 
     /// Runs those of `injections` that are of the part and not done.
@@ -66,7 +67,7 @@ impl Campaign<'_> {
         work: &Work,
         limit: usize,
     ) -> (Vec<Task>, u64) {
-        let mut by_image: Vec<Vec<InjectionId>> = vec![Vec::new(); self.goldens.len()];
+        let mut by_image: Vec<Vec<InjectionId>> = vec![Vec::new(); self.experiment.goldens.len()];
         let mut done = 0;
         for injection in injections.filter(|injection| work.shard.holds(injection.n)) {
             if work.done.contains(&(injection.layer, injection.n)) {

@@ -1,28 +1,24 @@
 //! A campaign over one model: its layers, the faults of each, and what is known of the values that they hit.
 
 use super::draw::{Draws, Space};
+use super::experiment::Experiment;
 use super::goldeneye;
-use super::images::Images;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
-use super::ranges::Ranges;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
 use crate::device::Compute;
 use crate::fault::{BitMasks, FaultEntry, Format, Site, Value};
-use crate::models::Model;
+use crate::models::{Model, Network};
 use crate::ops::Op;
 use crate::plan::{Plan, Protocol};
 use crate::results::{Effect, Golden};
-use crate::tape::{Execution, NodeId, Weights, format_at};
+use crate::tape::{Execution, NodeId, format_at};
 use crate::{Error, Result, logits};
 
 /// A campaign over one model.
 pub struct Campaign<'a> {
-    pub(super) model: &'a Model,
-    pub(super) weights: &'a Weights,
-    pub(super) images: &'a dyn Images,
-    pub(super) goldens: &'a [Golden],
+    pub(super) experiment: &'a Experiment<'a>,
     /// Whether a device other than the CPU captures each layer's replay once and then runs the graph;
     /// on from the start. Records don't depend on it.
     pub graphs: bool,
@@ -55,19 +51,12 @@ fn row(rows: &[Listed], n: u64) -> Option<&Listed> {
 }
 
 impl<'a> Campaign<'a> {
-    /// A campaign over the images of `goldens` ([`super::golden::evaluate`]'s answers of the same
-    /// model and weights). `ranges` are needed where a detector of the plan looks at them.
+    /// A campaign over the images of the experiment's `goldens`.
     ///
     /// # Errors
     /// A plan that makes no sense, a layer that the model doesn't have, a range that is missing.
-    pub fn new(
-        model: &'a Model,
-        weights: &'a Weights,
-        images: &'a dyn Images,
-        goldens: &'a [Golden],
-        ranges: &Ranges,
-        plan: Plan,
-    ) -> Result<Self> {
+    pub fn new(experiment: &'a Experiment<'a>, plan: Plan) -> Result<Self> {
+        let Network { model, weights } = experiment.network;
         let all = layers_of(model, &plan);
         let layers = match (plan.protocol, plan.layers.as_deref()) {
             // Hooks see layers that all images share like any other.
@@ -78,52 +67,43 @@ impl<'a> Campaign<'a> {
             return Err(Error::usage(format!("no layer has the site {}", plan.site.name())));
         }
         let compute = weights.device().compute();
+        let images = experiment.goldens.len();
         let draws = |layer: &Layer| {
             let (space, format) = space_of(model, layer, plan.site, compute);
             Faults::Drawn {
-                draws: Box::new(Draws::new(&plan, &layer.pair_key, space, goldens.len())),
+                draws: Box::new(Draws::new(&plan, &layer.pair_key, space, images)),
                 format,
             }
         };
         let faults = layers.iter().map(draws).collect();
-        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+        Campaign::with(experiment, plan, layers, faults)
     }
 
     /// A campaign over the faults of a list, which names images by their numbers: each of them must be
-    /// among `goldens`. What the plan says of drawing has no effect.
+    /// among the experiment's `goldens`. What the plan says of drawing has no effect.
     ///
     /// # Errors
     /// Those of [`Campaign::new`]; the row of a fault that can't be put where it says.
-    pub fn of_list(
-        model: &'a Model,
-        weights: &'a Weights,
-        images: &'a dyn Images,
-        goldens: &'a [Golden],
-        ranges: &Ranges,
-        plan: Plan,
-        list: &FaultList,
-    ) -> Result<Self> {
+    pub fn of_list(experiment: &'a Experiment<'a>, plan: Plan, list: &FaultList) -> Result<Self> {
+        let Experiment { network, goldens, .. } = experiment;
+        let model = &network.model;
         let plan = Plan { list: Some(list.sha256.clone()), ..plan };
         let (layers, rows): (Vec<Layer>, Vec<_>) =
-            list.place(model, goldens, weights.device().compute())?.into_iter().unzip();
+            list.place(model, goldens, network.device().compute())?.into_iter().unzip();
         if plan.protocol == Protocol::Goldeneye {
             goldeneye::check_layers(model, &layers)?;
         }
         let faults = Vec::into_iter(rows).map(Faults::Listed).collect();
-        Campaign::with(model, weights, images, goldens, ranges, plan, layers, faults)
+        Campaign::with(experiment, plan, layers, faults)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn with(
-        model: &'a Model,
-        weights: &'a Weights,
-        images: &'a dyn Images,
-        goldens: &'a [Golden],
-        ranges: &Ranges,
+        experiment: &'a Experiment<'a>,
         plan: Plan,
         layers: Vec<Layer>,
         faults: Vec<Faults>,
     ) -> Result<Self> {
+        let Experiment { network, goldens, ranges, .. } = experiment;
         plan.check()?;
         if goldens.is_empty() {
             return Err(Error::usage("a campaign needs at least one image"));
@@ -131,12 +111,16 @@ impl<'a> Campaign<'a> {
         let ranged = plan.needs_ranges();
         let max = layers.iter().map(|layer| match &layer.parameter {
             _ if !ranged => Ok(f32::INFINITY),
-            Some(parameter) => Ok(greatest(&weights.get(parameter.id)?)),
+            Some(parameter) => Ok(greatest(&network.weights.get(parameter.id)?)),
             None if plan.protocol == Protocol::Goldeneye => ranges.of(layer).map(goldeneye::range),
             None => ranges.of(layer),
         });
         let max = max.collect::<Result<_>>()?;
-        Ok(Campaign { model, weights, images, goldens, graphs: true, plan, layers, faults, max })
+        Ok(Campaign { experiment, graphs: true, plan, layers, faults, max })
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.experiment.network.model
     }
 
     /// The layers that are injected into; records name them by their place here.
@@ -198,7 +182,7 @@ impl<'a> Campaign<'a> {
     /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
     /// kernel or a parameter.
     pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {
-        self.model.tape.node_at(layer.node, site).filter(|_| site.value() == Value::Known)
+        self.model().tape.node_at(layer.node, site).filter(|_| site.value() == Value::Known)
     }
 
     /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.
@@ -210,17 +194,18 @@ impl<'a> Campaign<'a> {
         values: Option<&[f32]>,
     ) -> Option<u32> {
         if let Some(parameter) = &layer.parameter {
-            return self.weights.bits(parameter.id, entry.element as usize).ok();
+            return self.experiment.network.weights.bits(parameter.id, entry.element as usize).ok();
         }
-        let map = self.model.tape.node(hit?).spec.map;
+        let map = self.model().tape.node(hit?).spec.map;
         values?.get(map.memory_index(entry.element as usize)).map(|value| value.to_bits())
     }
 
     /// Batch size of [`Strategy::Whole`] where `batch` is asked for: no more than there are images, and 1 where
     /// a layer's output is shared by all images, since only one fault fits into it.
     pub fn capacity(&self, batch: usize) -> usize {
-        let is_shared = |layer: &Layer| self.model.tape.node(layer.node).spec.shared;
-        if self.layers.iter().any(is_shared) { 1 } else { batch.clamp(1, self.goldens.len()) }
+        let is_shared = |layer: &Layer| self.model().tape.node(layer.node).spec.shared;
+        let most = self.experiment.goldens.len();
+        if self.layers.iter().any(is_shared) { 1 } else { batch.clamp(1, most) }
     }
 
     /// Arms injections of a layer, each (image of the batch, number) whichever image it is drawn for: a
@@ -256,10 +241,11 @@ impl<'a> Campaign<'a> {
         trials: &[(usize, &Trial)],
     ) -> Result<()> {
         if let Some(parameter) = &layer.parameter {
+            let weights = &self.experiment.network.weights;
             for (image, trial) in trials {
                 for entry in &trial.entries {
                     let (index, masks) = (entry.element as usize, entry.masks());
-                    execution.arm_parameter(self.weights, parameter.id, *image, index, masks)?;
+                    execution.arm_parameter(weights, parameter.id, *image, index, masks)?;
                 }
             }
             return Ok(());
@@ -283,7 +269,7 @@ impl<'a> Campaign<'a> {
 
     /// Fails where the logits of a golden run have other bits than the evaluation's.
     pub(super) fn check_golden(&self, image: usize, logits: &[f32]) -> Result<()> {
-        let golden = &self.goldens[image];
+        let golden = &self.experiment.goldens[image];
         if logits::hash(logits) == golden.hash {
             return Ok(());
         }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::experiment::Experiment;
 use super::setup::Campaign;
 use super::tail::Tail;
 use super::tasks::{Listener, Task};
 use super::trial::{InjectionId, Trial};
 use crate::fault::FaultEntry;
+use crate::models::Network;
 use crate::results::{Effect, Golden, Record};
 use crate::tape::{Execution, NodeId, PackedWeights, PlanKind, Undo};
 use crate::tensor::Region;
@@ -50,7 +52,7 @@ impl<'c, 'a> Pool<'c, 'a> {
     /// # Errors
     /// [`Error::Unsupported`] for a campaign on another device than the CPU.
     pub fn new(campaign: &'c Campaign<'a>) -> Result<Self> {
-        let Campaign { model, weights, .. } = campaign;
+        let Network { model, weights } = campaign.experiment.network;
         let device = weights.device();
         if !device.is_cpu() {
             return Err(Error::Unsupported {
@@ -86,30 +88,28 @@ impl<'c, 'a> Pool<'c, 'a> {
     }
 
     fn worker(&self) -> Result<Worker> {
-        let Campaign { model, weights, .. } = self.campaign;
+        let network = self.campaign.experiment.network;
         let tail = Tail::new(self.campaign)?;
         // What the tail comes from is asked for, too.
         let outputs: Vec<NodeId> =
-            tail.iter().map(|tail| tail.input).chain([model.logits]).collect();
+            tail.iter().map(|tail| tail.input).chain([network.model.logits]).collect();
         let kind =
             if self.campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
-        let mut execution = Execution::new(&model.tape, weights.device(), kind, 1, &outputs)?;
+        let mut execution = network.execution(kind, 1, &outputs)?;
         execution.packed = Some(self.packed.clone());
         execution.parallel = false;
         execution.keep_patches = true;
-        let pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
+        let pixels = vec![0f32; network.model.image_elements()];
         Ok(Worker { execution, tail, values: Vec::new(), undo: Undo::default(), pixels })
     }
 
     fn run_task(&self, worker: &mut Worker, task: &Task, listener: &Listener<'_>) -> Result<()> {
         let campaign = self.campaign;
-        let Campaign { model, weights, images, goldens, .. } = campaign;
+        let Experiment { network, images, goldens, .. } = campaign.experiment;
         let golden = &goldens[task.image];
         images.load(golden.image, &mut worker.pixels)?;
-        worker.execution.begin(1)?;
-        worker.execution.write(model.image, &worker.pixels)?;
-        worker.execution.forward(weights)?;
-        let logits = worker.execution.image_values(model.logits, 0);
+        network.forward(&mut worker.execution, &worker.pixels)?;
+        let logits = worker.execution.image_values(network.model.logits, 0);
         campaign.check_golden(task.image, logits)?;
 
         let mut waiting: Vec<Vec<(Trial, Answer)>> = Vec::new();
@@ -144,13 +144,13 @@ impl<'c, 'a> Pool<'c, 'a> {
         let hit = campaign.hit_node(layer, fault.site);
         let Worker { execution, values, .. } = worker;
         if let Some(node) = hit {
-            let map = campaign.model.tape.node(node).spec.map;
+            let map = campaign.model().tape.node(node).spec.map;
             let place = |entry: &FaultEntry| {
                 let [channel, row, column] = map.locate(entry.element as usize);
                 Region::element(0, row, column, channel)
             };
             let hull = fault.entries.iter().map(place).fold(Region::EMPTY, Region::hull);
-            execution.golden_box(campaign.weights, node, hull, values)?;
+            execution.golden_box(&campaign.experiment.network.weights, node, hull, values)?;
         }
         let detectors = &campaign.plan().detectors;
         Ok(Trial::of(injection, &fault, campaign.max(injection.layer), detectors, |entry| {
@@ -170,11 +170,12 @@ impl<'c, 'a> Pool<'c, 'a> {
             let input = execution.image_values(tail.input, 0);
             return Ok(Answer::InTail(tail.add(input, layer.node, &trial.entries)));
         }
-        let logits = campaign.model.logits;
+        let Network { model, weights } = campaign.experiment.network;
+        let logits = model.logits;
         let before = tail.as_mut().filter(|tail| layer.node <= tail.input);
         let end = before.as_ref().map_or(logits, |tail| tail.input);
         campaign.arm(execution, layer, &[(0, trial)])?;
-        let replay = execution.replay_image(campaign.weights, layer.node, 0, &[end], undo)?;
+        let replay = execution.replay_image(weights, layer.node, 0, &[end], undo)?;
         let values = execution.image_values(end, 0);
         let answer = match before {
             _ if !replay.reached_output => Answer::Known(Effect::unchanged(golden)),

@@ -29,11 +29,10 @@ pub(super) struct Tail {
 impl Tail {
     /// `None` where the network has no tail.
     pub fn new(campaign: &Campaign<'_>) -> Result<Option<Tail>> {
-        let Campaign { model, weights, .. } = campaign;
-        let outputs = [model.logits];
-        let Some(input) = model.tape.tail_input(&outputs) else { return Ok(None) };
-        let mut execution =
-            Execution::behind(&model.tape, weights.device(), TRIALS, &outputs, input)?;
+        let network = campaign.experiment.network;
+        let (tape, outputs) = (&network.model.tape, [network.model.logits]);
+        let Some(input) = tape.tail_input(&outputs) else { return Ok(None) };
+        let mut execution = Execution::behind(tape, network.device(), TRIALS, &outputs, input)?;
         execution.parallel = false;
         Ok(Some(Tail { execution, input, values: Vec::new(), trials: 0, faults: BTreeMap::new() }))
     }
@@ -76,8 +75,8 @@ impl Tail {
             let table = execution.table_of(node, &entries)?;
             execution.arm(node, table)?;
         }
-        execution.forward(campaign.weights)?;
+        execution.forward(&campaign.experiment.network.weights)?;
         execution.disarm();
-        execution.read(campaign.model.logits)
+        execution.read(campaign.model().logits)
     }
 }

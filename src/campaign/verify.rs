@@ -1,11 +1,13 @@
 //! Proof by repetition: injections run again without any of the campaign's shortcuts.
 
+use super::experiment::Experiment;
+use super::images::load_batch;
 use super::setup::Campaign;
 use super::trial::{InjectionId, Trial};
 use crate::logits::hash as hash_logits;
 use crate::results::Record;
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, PlanKind};
+use crate::tape::PlanKind;
 use crate::{Error, Result};
 
 /// What [`Campaign::verify`] found.
@@ -34,7 +36,8 @@ impl Campaign<'_> {
     }
 
     fn whole_hash(&self, record: &Record) -> Result<u64> {
-        let Campaign { model, weights, images, .. } = self;
+        let Experiment { network, images, .. } = self.experiment;
+        let model = &network.model;
         let Some(layer) = self.layers().get(record.layer) else {
             return Err(Error::usage("the record is of another campaign: its layer isn't here"));
         };
@@ -42,16 +45,14 @@ impl Campaign<'_> {
         let fault = self.fault(injection)?;
         // Faults in memory, and golden values, need a plan that keeps every value.
         let outputs = [model.logits];
-        let mut execution =
-            Execution::new(&model.tape, weights.device(), PlanKind::Golden, 1, &outputs)?;
-        let mut pixels = vec![0f32; model.tape.node(model.image).spec.map.elements()];
-        images.load(record.image, &mut pixels)?;
+        let mut execution = network.execution(PlanKind::Golden, 1, &outputs)?;
+        let (pixels, _) = load_batch(model, *images, &[record.image])?;
         execution.begin(1)?;
         execution.write(model.image, &pixels)?;
         let hit = self.hit_node(layer, fault.site);
         let values = match hit {
             Some(node) => {
-                execution.forward(weights)?;
+                execution.forward(&network.weights)?;
                 Some(execution.read(node)?)
             }
             None => None,
@@ -62,15 +63,14 @@ impl Campaign<'_> {
         });
         // Fused launches where the plan allows it, so that another path gives the same bits.
         if fault.site.class() != crate::fault::SiteClass::Memory {
-            execution =
-                Execution::new(&model.tape, weights.device(), PlanKind::Infer, 1, &outputs)?;
+            execution = network.execution(PlanKind::Infer, 1, &outputs)?;
             execution.begin(1)?;
             execution.write(model.image, &pixels)?;
         }
         for trial in trials.iter().filter(|trial| !trial.entries.is_empty()) {
             self.arm(&mut execution, layer, &[(0, trial)])?;
         }
-        execution.forward(weights)?;
+        execution.forward(&network.weights)?;
         Ok(hash_logits(&execution.read(model.logits)?))
     }
 }

@@ -1,10 +1,13 @@
 //! Injections on any device: batches of images, each with a fault of its own, replayed by whole
 //! nodes. Layers come in descending order, so that a replay finds golden values before it.
 
+use super::experiment::Experiment;
+use super::images::load_batch;
 use super::setup::Campaign;
 use super::tasks::{Listener, Task};
 use super::trial::{InjectionId, Trial};
 use crate::Result;
+use crate::models::Network;
 use crate::results::{Effect, Record};
 use crate::tape::{Execution, PlanKind};
 
@@ -15,11 +18,10 @@ pub(super) fn run(
     batch: usize,
     listener: &Listener<'_>,
 ) -> Result<()> {
-    let Campaign { model, weights, .. } = campaign;
+    let network = campaign.experiment.network;
     let capacity = campaign.capacity(batch).min(tasks.len().max(1));
-    let outputs = [model.logits];
-    let mut execution =
-        Execution::new(&model.tape, weights.device(), PlanKind::Golden, capacity, &outputs)?;
+    let outputs = [network.model.logits];
+    let mut execution = network.execution(PlanKind::Golden, capacity, &outputs)?;
     execution.use_graphs(campaign.graphs);
     execution.keep_patches = true;
     for tasks in tasks.chunks(capacity) {
@@ -37,15 +39,11 @@ fn run_batch(
     if listener.is_stopped() {
         return Ok(());
     }
-    let Campaign { model, weights, images, goldens, .. } = campaign;
-    let elements = model.tape.node(model.image).spec.map.elements();
-    let mut pixels = vec![0f32; tasks.len() * elements];
-    for (task, pixels) in tasks.iter().zip(pixels.chunks_mut(elements)) {
-        images.load(goldens[task.image].image, pixels)?;
-    }
-    execution.begin(tasks.len())?;
-    execution.write(model.image, &pixels)?;
-    execution.forward(weights)?;
+    let Experiment { network, images, goldens, .. } = campaign.experiment;
+    let model = &network.model;
+    let list: Vec<usize> = tasks.iter().map(|task| goldens[task.image].image).collect();
+    let (pixels, _) = load_batch(model, *images, &list)?;
+    network.forward(execution, &pixels)?;
     let logits = execution.read(model.logits)?;
     for (task, logits) in tasks.iter().zip(logits.chunks(model.classes)) {
         campaign.check_golden(task.image, logits)?;
@@ -76,7 +74,7 @@ fn run_layer(
     index: usize,
     records: &mut Vec<Record>,
 ) -> Result<()> {
-    let Campaign { model, weights, goldens, .. } = campaign;
+    let Experiment { network: Network { model, weights }, goldens, .. } = campaign.experiment;
     let layer = &campaign.layers()[index];
     let detectors = &campaign.plan().detectors;
     let injections = |task: &Task| -> Vec<InjectionId> {

@@ -43,7 +43,7 @@ impl Features {
     /// Takes the model apart.
     pub fn new(census: &CensusRunner<'_>) -> Result<Features> {
         let tail = &census.tail;
-        let (tape, weights, logits) = tail.alone(census.model, census.weights)?;
+        let (tape, weights, logits) = tail.alone(census.experiment.network)?;
         let units = tail.feature.map.elements();
         let histogram = Histogram::new(&tail.feature.name, units, &census.detectors);
         let histograms = vec![histogram];

@@ -15,8 +15,8 @@ pub(super) struct Logits {
 
 impl Logits {
     pub fn new(census: &CensusRunner<'_>) -> Logits {
-        let of =
-            |layer: &Layer| Histogram::new(&layer.name, census.model.classes, &census.detectors);
+        let classes = census.experiment.network.model.classes;
+        let of = |layer: &Layer| Histogram::new(&layer.name, classes, &census.detectors);
         let tail = &census.tail;
         Logits { histograms: std::iter::once(&tail.last).chain(&tail.after).map(of).collect() }
     }

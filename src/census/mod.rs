@@ -41,15 +41,14 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use self::histogram::Tally;
 use self::tail::{Clean, Tail};
 use self::verify::{Drawn, Expected};
+use crate::campaign::Experiment;
 use crate::campaign::layers::Layer;
-use crate::campaign::{Images, Ranges};
 use crate::detector::Detector;
 use crate::device::Compute;
 use crate::fault::BitMasks;
-use crate::models::Model;
+use crate::models::Network;
 use crate::progress::Progress;
 use crate::results::Golden;
-use crate::tape::Weights;
 use crate::{Error, Result};
 
 /// Images whose values are in memory at a time.
@@ -96,17 +95,12 @@ fn unknown(word: &str) -> Error {
 
 /// Takes the census of a model's last layer over some images.
 pub struct CensusRunner<'a> {
-    pub(super) model: &'a Model,
-    pub(super) weights: &'a Weights,
-    images: &'a dyn Images,
-    pub(super) goldens: &'a [Golden],
+    pub(super) experiment: &'a Experiment<'a>,
     mode: Mode,
     pub(super) detectors: Vec<Detector>,
     tail: Tail,
     /// What the range detector clamps to, in the order of the census' places.
     pub(super) max: Vec<f32>,
-    /// Batch size.
-    pub batch: usize,
 }
 
 /// What a census found.
@@ -129,20 +123,19 @@ impl Census {
 }
 
 impl<'a> CensusRunner<'a> {
-    /// A census over the images of `goldens` (the same model's and weights'). `ranges` are needed where a
-    /// detector looks at them, for the layers that [`ranged_layers`] names.
+    /// A census over the images of the experiment's `goldens`. Detectors may need the ranges of the layers
+    /// that [`ranged_layers`] names.
     ///
     /// # Errors
     /// No image, no detector or one twice; a range that is missing; for weights, a device that doesn't
     /// multiply in exact f32.
     pub fn new(
-        (model, weights): (&'a Model, &'a Weights),
-        images: &'a dyn Images,
-        goldens: &'a [Golden],
-        ranges: &Ranges,
+        experiment: &'a Experiment<'a>,
         mode: Mode,
         detectors: &[Detector],
     ) -> Result<CensusRunner<'a>> {
+        let Experiment { network, goldens, ranges, .. } = experiment;
+        let model = &network.model;
         if goldens.is_empty() {
             return Err(Error::usage("a census needs at least one image"));
         }
@@ -151,7 +144,7 @@ impl<'a> CensusRunner<'a> {
         {
             return Err(Error::usage("a census needs one detector at least, none of them twice"));
         }
-        if mode != Mode::Logits && weights.device().compute() != Compute::Exact {
+        if mode != Mode::Logits && network.device().compute() != Compute::Exact {
             return Err(Error::usage(format!(
                 "{} runs what follows in exact f32 on the CPU: say --compute exact",
                 mode.name()
@@ -168,7 +161,7 @@ impl<'a> CensusRunner<'a> {
                 )));
             }
         }
-        let tail = Tail::new(model, weights)?;
+        let tail = Tail::new(network)?;
         let ranged = Detector::needing_ranges(detectors).is_some();
         let range = |layer: &Layer| if ranged { ranges.of(layer) } else { Ok(f32::INFINITY) };
         let max = match mode {
@@ -176,25 +169,25 @@ impl<'a> CensusRunner<'a> {
                 let places = std::iter::once(&tail.last).chain(&tail.after);
                 places.map(range).collect::<Result<_>>()?
             }
-            Mode::Weights => weights::largest(model, weights, &tail)?,
+            Mode::Weights => weights::largest(network, &tail)?,
             Mode::Features => vec![range(&tail.feature)?],
         };
         let detectors = detectors.to_vec();
-        Ok(CensusRunner { model, weights, images, goldens, mode, detectors, tail, max, batch: 50 })
+        Ok(CensusRunner { experiment, mode, detectors, tail, max })
     }
 
     /// Faults a detector: entries × bits × images.
     pub fn faults(&self) -> u64 {
         let entries: usize = self.entries().iter().map(|[units, each]| units * each).sum();
-        (entries * BITS * self.goldens.len()) as u64
+        (entries * BITS * self.experiment.goldens.len()) as u64
     }
 
     /// Units of each place, and entries of a unit.
     fn entries(&self) -> Vec<[usize; 2]> {
-        let classes = self.model.classes;
+        let model = &self.experiment.network.model;
         match self.mode {
-            Mode::Logits => vec![[classes, 1]; self.max.len()],
-            Mode::Weights => weights::entries(self.model, &self.tail),
+            Mode::Logits => vec![[model.classes, 1]; self.max.len()],
+            Mode::Weights => weights::entries(model, &self.tail),
             Mode::Features => vec![[self.tail.feature.map.elements(), 1]],
         }
     }
@@ -219,7 +212,8 @@ impl<'a> CensusRunner<'a> {
         stop: &AtomicBool,
         keep: &mut dyn FnMut(&Census) -> Result<()>,
     ) -> Result<Census> {
-        let images = self.goldens.len();
+        let goldens = &self.experiment.goldens;
+        let images = goldens.len();
         let mut counter = Counter::new(self)?;
         let mut census = Census { mode: self.mode, images, counted: 0, histograms: Vec::new() };
         if let Some(before) = before {
@@ -236,7 +230,7 @@ impl<'a> CensusRunner<'a> {
         }
         progress.begin("exhaustive", "images", census.counted as u64, images as u64);
         let mut kept = Instant::now();
-        'images: for part in self.goldens[census.counted..].chunks(CHUNK) {
+        'images: for part in goldens[census.counted..].chunks(CHUNK) {
             let part: Vec<&Golden> = part.iter().collect();
             let clean = self.clean(&part)?;
             // Small steps, so that a run of hours shows that it moves.
@@ -274,8 +268,7 @@ impl<'a> CensusRunner<'a> {
             return Ok(goldens.iter().map(of).collect());
         }
         let input = if self.mode == Mode::Features { tail.feature.node } else { tail.read };
-        let CensusRunner { model, weights, images, batch, .. } = *self;
-        tail::clean((model, weights, tail), images, goldens, batch, input)
+        tail::clean(self.experiment, tail, goldens, input)
     }
 }
 
@@ -283,8 +276,8 @@ impl<'a> CensusRunner<'a> {
 ///
 /// # Errors
 /// A model without a last layer of its images' own.
-pub fn ranged_layers(model: &Model, weights: &Weights, mode: Mode) -> Result<Vec<Layer>> {
-    let Tail { last, after, feature, .. } = Tail::new(model, weights)?;
+pub fn ranged_layers(network: &Network, mode: Mode) -> Result<Vec<Layer>> {
+    let Tail { last, after, feature, .. } = Tail::new(network)?;
     Ok(match mode {
         Mode::Logits => std::iter::once(last).chain(after).collect(),
         Mode::Weights => Vec::new(),

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::histogram::{BITS, Cell, Histogram, octave_edges};
 use super::{Census, CensusRunner, Mode};
+use crate::campaign::Experiment;
 use crate::detector::Detector;
 use crate::hex;
 use crate::plan::Labels;
@@ -32,19 +33,16 @@ pub struct CensusManifest {
 
 impl CensusManifest {
     /// That of a census.
-    pub fn new(
-        census: &CensusRunner<'_>,
-        provenance: Provenance,
-        labels: Labels,
-    ) -> CensusManifest {
-        let CensusRunner { model, weights, goldens, detectors, max, .. } = census;
+    pub fn new(census: &CensusRunner<'_>, labels: Labels) -> CensusManifest {
+        let CensusRunner { experiment, detectors, max, .. } = census;
+        let Experiment { network, goldens, provenance, .. } = experiment;
         let ranged = Detector::needing_ranges(detectors).is_some();
         let mut answers = Sha256::new();
-        for golden in *goldens {
+        for golden in goldens {
             answers.update(golden.hash.to_le_bytes());
         }
         CensusManifest {
-            setting: Setting::new(model, weights.device(), goldens, provenance),
+            setting: Setting::new(&network.model, network.device(), goldens, provenance.clone()),
             labels,
             detectors: detectors.clone(),
             ranges: max.iter().map(|max| ranged.then_some(*max)).collect(),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::campaign::layers::{Layer, layers};
-use crate::campaign::{Images, load_batch};
+use crate::campaign::{Experiment, forward_passes};
 use crate::device::Device;
 use crate::logits::hash as hash_logits;
-use crate::models::Model;
+use crate::models::{Model, Network};
 use crate::nn::{Head, LOGIT_SCALE};
 use crate::ops::scale;
 use crate::results::{Golden, Part};
-use crate::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
+use crate::tape::{NodeId, ParamId, Tape, Weights};
 use crate::tensor::Spec;
 use crate::{Error, Result};
 
@@ -30,8 +30,8 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// Finds the last layers of `model`.
-    pub fn new(model: &Model, weights: &Weights) -> Result<Tail> {
+    /// Finds the last layers of a network.
+    pub fn new(Network { model, weights }: &Network) -> Result<Tail> {
         let tape = &model.tape;
         let all = layers(model);
         let of = |part| all.iter().find(|layer| layer.part == part).cloned();
@@ -54,9 +54,10 @@ impl Tail {
         if self.after.is_some() { value * self.factor } else { value }
     }
 
-    /// The model behind the feature as a tape of its own, of the same operations, on the CPU: its first node is
+    /// The network behind the feature as a tape of its own, of the same operations, on the CPU: its first node is
     /// the feature, the one that is returned the logits.
-    pub fn alone(&self, model: &Model, weights: &Weights) -> Result<(Arc<Tape>, Weights, NodeId)> {
+    pub fn alone(&self, network: &Network) -> Result<(Arc<Tape>, Weights, NodeId)> {
+        let Network { model, weights } = network;
         let from = self.feature.node;
         let mut tape = Tape::new();
         let mut twins = vec![None; model.tape.nodes().len()];
@@ -112,33 +113,26 @@ pub(super) struct Clean<'a> {
     pub input: Vec<f32>,
 }
 
-/// Runs the images of `goldens` fault-free, `batch` at a time; `input` is the other value that is kept.
+/// Runs the images of `goldens` fault-free; `input` is the other value that is kept.
 ///
 /// # Errors
 /// What loading or running says; logits other than the goldens', or that aren't the last layer's output
 /// times the scale.
 pub(super) fn clean<'a>(
-    (model, weights, tail): (&Model, &Weights, &Tail),
-    images: &dyn Images,
+    experiment: &Experiment<'_>,
+    tail: &Tail,
     goldens: &[&'a Golden],
-    batch: usize,
     input: NodeId,
 ) -> Result<Vec<Clean<'a>>> {
-    let nodes = [model.logits, tail.last.node, input];
-    let capacity = batch.clamp(1, goldens.len().max(1));
-    let mut execution =
-        Execution::new(&model.tape, weights.device(), PlanKind::Infer, capacity, &nodes)?;
-    execution.use_graphs(true);
-    let mut found = Vec::with_capacity(goldens.len());
-    for part in goldens.chunks(capacity) {
-        let list: Vec<usize> = part.iter().map(|golden| golden.image).collect();
-        let (pixels, _) = load_batch(model, images, &list)?;
-        execution.begin(part.len())?;
-        execution.write(model.image, &pixels)?;
-        execution.forward(weights)?;
+    let Experiment { network, images, batch, .. } = experiment;
+    let nodes = [network.model.logits, tail.last.node, input];
+    let list: Vec<usize> = goldens.iter().map(|golden| golden.image).collect();
+    let mut found: Vec<Clean<'a>> = Vec::with_capacity(goldens.len());
+    forward_passes(network, *images, &list, *batch, &nodes, |execution, part, _| {
         let values =
             [execution.read(nodes[0])?, execution.read(nodes[1])?, execution.read(nodes[2])?];
-        for (index, golden) in part.iter().copied().enumerate() {
+        let first = found.len();
+        for (index, golden) in goldens[first..][..part.len()].iter().enumerate() {
             let [logits, last, input] = values.each_ref().map(|values| {
                 let width = values.len() / part.len();
                 values[index * width..][..width].to_vec()
@@ -147,7 +141,8 @@ pub(super) fn clean<'a>(
             check(tail, &clean, &logits)?;
             found.push(clean);
         }
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 

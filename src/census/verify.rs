@@ -4,12 +4,12 @@ use super::answer::Faulty;
 use super::histogram::BITS;
 use super::{CensusRunner, Counter, Mode};
 use crate::Result;
-use crate::campaign::load_batch;
+use crate::campaign::{Experiment, load_batch};
 use crate::fault::{FaultModel, FaultSpec, Place, Shape, Site};
 use crate::progress::Progress;
 use crate::results::{Effect, Golden};
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, PlanKind};
+use crate::tape::PlanKind;
 
 /// How far the losses of both ways may lie apart, in nats or, above 1, as a share.
 const TOLERANCE: f64 = 1e-6;
@@ -56,17 +56,20 @@ impl CensusRunner<'_> {
     /// # Errors
     /// What loading or running says.
     pub fn verify(&self, seed: u64, count: usize, progress: &dyn Progress) -> Result<Verification> {
-        let CensusRunner { model, weights, images, goldens, mode, .. } = *self;
+        let Experiment { network, images, goldens, .. } = self.experiment;
+        let model = &network.model;
         let mut counter = Counter::new(self)?;
         let drawn = self.drawn(seed, count);
         // Faults in memory need a plan that keeps every value: a much larger one.
-        let in_memory = mode == Mode::Features && self.feature_is_input();
-        let (kind, most) =
-            if in_memory { (PlanKind::Golden, 8) } else { (PlanKind::Infer, self.batch) };
+        let in_memory = self.mode == Mode::Features && self.feature_is_input();
+        let (kind, most) = if in_memory {
+            (PlanKind::Golden, 8)
+        } else {
+            (PlanKind::Infer, self.experiment.batch)
+        };
         let capacity = most.clamp(1, count.max(1));
-        let mut execution =
-            Execution::new(&model.tape, weights.device(), kind, capacity, &[model.logits])?;
-        let elements = model.tape.node(model.image).spec.map.elements();
+        let mut execution = network.execution(kind, capacity, &[model.logits])?;
+        let elements = model.image_elements();
         let mut verification = Verification::default();
         progress.begin("verify", "faults", 0, count as u64);
         for part in drawn.chunks(capacity) {
@@ -76,7 +79,7 @@ impl CensusRunner<'_> {
             let of_images: Vec<&Golden> = list.iter().map(|image| &goldens[*image]).collect();
             let clean = self.clean(&of_images)?;
             let numbers: Vec<usize> = of_images.iter().map(|golden| golden.image).collect();
-            let (pixels, _) = load_batch(model, images, &numbers)?;
+            let (pixels, _) = load_batch(model, *images, &numbers)?;
             let (mut batch, mut specs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
             for (slot, fault) in part.iter().enumerate() {
                 let place = list.partition_point(|image| *image < fault.image);
@@ -87,8 +90,8 @@ impl CensusRunner<'_> {
             }
             execution.begin(part.len())?;
             execution.write(model.image, &batch)?;
-            execution.arm_all(weights, &specs)?;
-            execution.forward(weights)?;
+            execution.arm_all(&network.weights, &specs)?;
+            execution.forward(&network.weights)?;
             execution.disarm();
             let logits = execution.read(model.logits)?;
             for ((fault, expected), logits) in
@@ -110,7 +113,7 @@ impl CensusRunner<'_> {
         let all: usize = entries.iter().map(|[units, each]| units * each).sum();
         let draw = |n: usize| {
             let mut block = stream.block(n as u64);
-            let image = block.below(self.goldens.len() as u64) as usize;
+            let image = block.below(self.experiment.goldens.len() as u64) as usize;
             let mut index = block.below(all as u64) as usize;
             let bit = block.below(BITS as u64) as usize;
             let detector = block.below(self.detectors.len() as u64) as usize;
@@ -184,7 +187,7 @@ impl Verification {
             self.different.push(format!(
                 "image {}, {} {} of place {}, entry {}, bit {}, detector {}: {} with loss {fast}, run whole \
                  {} with loss {whole}",
-                census.goldens[fault.image].image,
+                census.experiment.goldens[fault.image].image,
                 census.mode.unit(),
                 fault.unit,
                 fault.place,

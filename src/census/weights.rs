@@ -6,9 +6,9 @@ use super::tail::{Clean, Tail};
 use super::verify::{Drawn, Expected};
 use super::{CensusRunner, Exchange, answers, flipped};
 use crate::detector::Detector;
-use crate::models::Model;
+use crate::models::{Model, Network};
 use crate::ops::{Layout, Role, gemm};
-use crate::tape::{ParamId, Weights};
+use crate::tape::ParamId;
 use crate::{Error, Result};
 
 const _: () = assert!(BITS == gemm::LANES);
@@ -46,13 +46,13 @@ fn params(model: &Model, tail: &Tail) -> Result<Vec<ParamId>> {
 ///
 /// # Errors
 /// Those of [`LastWeights::new`].
-pub(super) fn largest(model: &Model, weights: &Weights, tail: &Tail) -> Result<Vec<f32>> {
+pub(super) fn largest(network: &Network, tail: &Tail) -> Result<Vec<f32>> {
     let of = |id| {
-        let values = weights.get(id)?;
+        let values = network.weights.get(id)?;
         let finite = values.into_iter().map(f32::abs).filter(|value| value.is_finite());
         Ok(finite.fold(0.0, f32::max))
     };
-    params(model, tail)?.into_iter().map(of).collect()
+    params(&network.model, tail)?.into_iter().map(of).collect()
 }
 
 /// Classes, and entries of a class, of each.
@@ -73,7 +73,8 @@ impl LastWeights {
     /// # Errors
     /// A last layer whose sums don't go along its weight's rows.
     pub fn new(census: &CensusRunner<'_>) -> Result<LastWeights> {
-        let CensusRunner { model, weights, tail, detectors, .. } = census;
+        let CensusRunner { experiment, tail, detectors, .. } = census;
+        let Network { model, weights } = experiment.network;
         let params = params(model, tail)?;
         let histogram = |id: &ParamId| {
             Histogram::new(&model.tape.params()[id.0].name, model.classes, detectors)
@@ -89,7 +90,7 @@ impl LastWeights {
     pub fn count(&mut self, census: &CensusRunner<'_>, clean: &[Clean<'_>]) -> Result<()> {
         let answers = answers(clean);
         let LastWeights { weight, bias, histograms } = self;
-        let width = weight.len() / census.model.classes.max(1);
+        let width = weight.len() / census.experiment.network.model.classes.max(1);
         let CensusRunner { detectors, tail, max, .. } = census;
         let (count, no_sums) = (detectors.len(), vec![[0f32; BITS]; width]);
         if let Some(histogram) = histograms.first_mut() {

@@ -8,10 +8,9 @@ use super::common::{RunArgs, print, print_json, refuse_idle};
 use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
 use crate::device::{Compute, Device, Name};
 use crate::fault::Site;
-use crate::models::{Model, ModelFile, names};
+use crate::models::{Model, ModelFile, Network, names};
 use crate::nn::Head;
 use crate::report::{inject_times_text, kernels_text, overhead_text};
-use crate::tape::Weights;
 use crate::{Error, Result};
 
 /// Time kernels, and what it costs to stand ready for faults
@@ -250,8 +249,7 @@ fn inject(args: &InjectArgs) -> anyhow::Result<()> {
     let is_small = *quick || run.device == "emulated";
     let (name, model) = record(&args.model, args.image_size, is_small)?;
     let (device, progress) = (run.start()?, run.progress());
-    let mut weights = Weights::new(&model.tape, &device, false)?;
-    weights.initialize(1)?;
+    let network = Network::random(model, 1, &device)?;
     let or = |flag: Option<u16>, full: u16, quick_one: u16| -> usize {
         flag.unwrap_or(if *quick { quick_one } else { full }).into()
     };
@@ -264,6 +262,6 @@ fn inject(args: &InjectArgs) -> anyhow::Result<()> {
         rounds: or(args.rounds, 3, 1),
         alone: or(args.alone, 8, 1),
     };
-    let times = inject_times((&name, &model), &weights, load, progress.as_ref())?;
+    let times = inject_times(&name, &network, load, progress.as_ref())?;
     if run.json { print_json(&times) } else { print(&inject_times_text(&times)) }
 }

@@ -356,3 +356,11 @@ pub fn check_safetensors_name(path: &Path) -> Result<()> {
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|source| Error::io(path, source))
 }
+
+/// Makes the folder that a file is to lie in.
+pub fn create_folder_of(file: &Path) -> Result<()> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => create_folder(folder),
+        None => Ok(()),
+    }
+}

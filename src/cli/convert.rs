@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::common::{check_safetensors_name, class_list, file_sha256, print, print_json, progress};
 use super::model::ModelArgs;
 use crate::device::Device;
-use crate::models::save_state_as;
+use crate::models::{Network, save_state_as};
 
 /// Check that a checkpoint fits a model, and write it as safetensors
 ///
@@ -35,9 +35,9 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     check_safetensors_name(&args.out)?;
     let loaded = args.model.load(&Device::cpu(), progress(args.quiet).as_ref())?;
-    let model = &loaded.model;
+    let Network { model, weights } = &loaded.network;
     let given = class_list(args.class_list.as_deref())?;
-    save_state_as(&args.out, &loaded.facts(given.as_ref())?, &loaded.weights)?;
+    save_state_as(&args.out, &loaded.facts(given.as_ref())?, weights)?;
     let sha256 = file_sha256(&args.out)?;
     if args.json {
         return print_json(&serde_json::json!({

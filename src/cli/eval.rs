@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::common::{RunArgs, class_list, print, print_json};
 use super::model::ModelArgs;
-use crate::data::transform::EvalTransform;
 use crate::data::{ImageFolder, say_passed_over};
+use crate::models::Network;
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
@@ -36,10 +36,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dataset =
         ImageFolder::open(&args.data, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
     say_passed_over(&dataset, &*progress);
-    let transform = EvalTransform::of(&loaded.file.input, loaded.model.image_size).into();
-    let source = Source { dataset: Arc::new(dataset), transform };
-    let mut evaluator = Evaluator::new(&loaded.model, &device, args.batch as usize)?;
-    let evaluation = evaluator.run(&loaded.weights, &source, false, progress.as_ref())?;
+    let source = Source { dataset: Arc::new(dataset), transform: loaded.transform() };
+    let Network { model, weights } = &loaded.network;
+    let mut evaluator = Evaluator::new(model, &device, args.batch as usize)?;
+    let evaluation = evaluator.run(weights, &source, false, progress.as_ref())?;
     let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
     let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());
     let (top2diff, nonfinite) = (evaluation.mean_top2diff_percent(), evaluation.nonfinite());

@@ -1,32 +1,24 @@
 //! `flipside inject`.
 
+mod evaluate;
 mod exhaustive;
+mod sampled;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::common::{
-    RunArgs, check_bits, class_list, create_folder, parse_site, print, print_json, refuse_idle,
-    stop_flag,
-};
+use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
-use crate::analysis::breakdown::{By, breakdown};
-use crate::campaign::layers::{self, Layer};
-use crate::campaign::{Campaign, Ending, FaultList, Ranges, Strategy, golden, goldeneye};
+use crate::campaign::{Experiment, FaultList, Layer};
 use crate::census::Mode;
-use crate::data::transform::EvalTransform;
-use crate::data::{Dataset, ImageFolder, open_held_out, open_train, say_passed_over};
+use crate::data::{ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::detector::Detector;
-use crate::device::Device;
-use crate::error::{MOST_NAMED, some_of};
 use crate::fault::Site;
 use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify};
 use crate::progress::Progress;
-use crate::report::{Format, run_json, run_text};
-use crate::results::{Golden, LayerRow, Provenance, Record, Run, Store, Work, mean_top2diff};
+use crate::results::Provenance;
 use crate::statistics::{Confidence, StoppingRule, Target};
-use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -263,7 +255,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
     let path = args.store(shard);
     if let (Some(path), None) = (&path, args.exhaustive) {
-        check_store(path, args.resume)?; // now rather than after the evaluation
+        sampled::check_store(path, args.resume)?; // now rather than after the evaluation
     }
     let device = args.run.start()?;
     let progress = args.run.progress();
@@ -272,252 +264,84 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .for_each(|note| progress.line(&format!("--faults: {note}")));
     let loaded = args.model.load(&device, &*progress)?;
     let classes = class_list(args.class_list.as_deref())?;
-    let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
-    let ranging = Detector::needing_ranges(&plan.detectors).filter(|_| asks_images);
-    let ranged = ranging.is_some();
-    // Now rather than after the evaluation.
-    if let Some(detector) = ranging
-        && !args.data.join("train").is_dir()
-    {
-        return Err(Error::usage(format!(
-            "{}: has no folder named train, over which the ranges of the detector `{}` are taken; \
-             --detector none needs none",
-            args.data.display(),
-            detector.name()
-        ))
-        .into());
-    }
-    let unranged = "where no range is taken (--detector range, of outputs)";
-    refuse_idle([("--range-images", !ranged && args.range_images.is_some(), unranged)])?;
-    let train = ranged.then(|| open_train(&args.data, None)).transpose()?;
-    train.iter().for_each(|folder| say_passed_over(folder, &*progress));
+    let train = args.train(&plan, &loaded, &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
-    let source = |dataset: Arc<dyn Dataset>, of: &Loaded| {
-        let transform = EvalTransform::of(&of.file.input, of.model.image_size).into();
-        Source { dataset, transform }
-    };
-    let train = train.map(|train| source(Arc::new(train), &loaded));
     let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {
             Labels::Data => val.numbered(&of.numbering(classes.as_ref()))?,
             Labels::Golden => val,
         };
-        Ok(source(Arc::new(val), of))
+        Ok(Source { dataset: Arc::new(val), transform: of.transform() })
     };
     let val_of = |of: &Loaded| numbered(open_held_out(&args.data, None)?, of);
     let val = open_held_out(&args.data, None)?;
     say_passed_over(&val, &*progress);
     let val = numbered(val, &loaded)?;
-    let evaluated =
-        evaluate(args, plan.labels, list.as_ref(), (&loaded, &val), &val_of, &*progress)?;
-    let provenance = Provenance {
+    let (network, labels) = (&loaded.network, plan.labels);
+    let mut experiment =
+        evaluate::run(args, labels, list.as_ref(), (network, &val), &val_of, &*progress)?;
+    experiment.provenance = Provenance {
         model: loaded.file.name.clone(),
         checkpoint: loaded.sha256.clone(),
         data: val.dataset.fingerprint(),
-        evaluated: evaluated.images,
-        right: evaluated.right,
-        top2diff: evaluated.top2diff,
+        ..experiment.provenance
     };
-    if let Some(mode) = args.exhaustive {
-        let inputs =
-            exhaustive::Inputs { loaded: &loaded, train: train.as_ref(), val: &val, provenance };
-        return exhaustive::run(args, mode, &plan, evaluated.goldens, inputs, &*progress);
-    }
-    let goldens = &evaluated.goldens;
-    let ranges = match &train {
-        Some(train) => measure(args, &loaded, train, &layers::layers(&loaded.model), &*progress)?,
-        None => Ranges::default(),
-    };
-    let images = SourceImages(&val);
-    let (model, weights) = (&loaded.model, &loaded.weights);
-    let campaign = match &list {
-        Some(list) => Campaign::of_list(model, weights, &images, goldens, &ranges, plan, list)?,
-        None => Campaign::new(model, weights, &images, goldens, &ranges, plan)?,
-    };
-    let manifest = campaign.manifest(provenance);
-    if let Flips::Count(count) = manifest.plan.flips {
-        let values = |layer: &LayerRow| {
-            let shape = layer.shape_at(manifest.plan.site)?;
-            Some(shape.iter().map(|size| *size as u64).product::<u64>())
-        };
-        let is_small = |layer: &&LayerRow| values(layer).is_some_and(|n| n < u64::from(count));
-        let small = manifest.layers.iter().filter(is_small);
-        let names: Vec<String> = small.map(|layer| layer.name.clone()).collect();
-        if !names.is_empty() {
-            let names = some_of(&names, MOST_NAMED);
-            progress.line(&format!("layers of fewer than {count} values are hit in all: {names}"));
-        }
-    }
-    let strategy = match campaign.best_strategy() {
-        Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
-        boxes => boxes,
-    };
-    // From here on there is something to keep; before, ctrl-C ends the program at once.
-    let stop = stop_flag()?;
-    let records = match &path {
+    match args.exhaustive {
+        Some(mode) => exhaustive::run(args, mode, &plan, experiment, train.as_ref(), &*progress),
         None => {
-            let records = Mutex::new(Vec::new());
-            let work = Work { shard, ..Work::whole() };
-            if campaign.run_part(strategy, &work, &records, &*progress, stop)? == Ending::Stopped {
-                anyhow::bail!("stopped; --out FILE would have kept what was run");
-            }
-            let mut records = records.into_inner().unwrap_or_else(PoisonError::into_inner);
-            records.sort_by_key(|record| (record.layer, record.n, record.detector));
-            records
+            let to = path.as_deref().map(|path| (path, shard));
+            sampled::run(args, plan, list.as_ref(), experiment, train.as_ref(), to, &*progress)
         }
-        Some(path) => {
-            let (store, work) = match args.resume && path.exists() {
-                true => Store::resume(path, &manifest, shard)?,
-                false => (Store::create(path, &manifest, shard)?, Work { shard, ..Work::whole() }),
-            };
-            let ending = campaign.run_part(strategy, &work, &store, &*progress, stop)?;
-            let records = store.records(&manifest)?;
-            store.finish(ending == Ending::Complete)?;
-            if ending == Ending::Stopped {
-                let path = path.display();
-                anyhow::bail!("stopped; {path} holds what was run, --resume goes on from it");
-            }
-            records
+    }
+}
+
+impl Args {
+    /// The training images that ranges are taken over, where a detector asks for any.
+    fn train(
+        &self,
+        plan: &Plan,
+        loaded: &Loaded,
+        progress: &dyn Progress,
+    ) -> Result<Option<Source>> {
+        let asks_images = plan.site == Site::Output && self.exhaustive != Some(Mode::Weights);
+        let ranging = Detector::needing_ranges(&plan.detectors).filter(|_| asks_images);
+        // Now rather than after the evaluation.
+        if let Some(detector) = ranging
+            && !self.data.join("train").is_dir()
+        {
+            return Err(Error::usage(format!(
+                "{}: has no folder named train, over which the ranges of the detector `{}` are taken; \
+                 --detector none needs none",
+                self.data.display(),
+                detector.name()
+            )));
         }
-    };
-    if args.verify > 0 {
-        verify(&campaign, &records, args.verify, &device, &*progress)?;
-    }
-    let run = Run { manifest, records };
-    let (how, detectors) = (Intervals::new(args.seed()), &run.manifest.plan.detectors);
-    let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
-    if args.run.json {
-        print_json(&run_json(&run, &figures, &how))
-    } else {
-        print(&run_text(&run, &figures, &how, Format::Markdown))
-    }
-}
-
-/// The ranges of layers.
-fn measure(
-    args: &Args,
-    loaded: &Loaded,
-    train: &Source,
-    layers: &[Layer],
-    progress: &dyn Progress,
-) -> Result<Ranges> {
-    let count = args.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
-    // Spread over the set, which is sorted by class.
-    let list: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
-    progress.line(&format!("ranges over {count} training images"));
-    let (model, weights) = (&loaded.model, &loaded.weights);
-    Ranges::measure(model, weights, layers, &SourceImages(train), &list, args.batch as usize)
-}
-
-/// Refuses a store that would be overwritten, or a place where none can be.
-fn check_store(path: &Path, resume: bool) -> Result<()> {
-    if path.exists() && !resume {
-        return Err(Error::usage(format!(
-            "{} is there already: --resume goes on with it",
-            path.display()
-        )));
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) => create_folder(folder),
-        None => Ok(()),
-    }
-}
-
-/// Runs `count` injections again; other bits are an error.
-fn verify(
-    campaign: &Campaign<'_>,
-    records: &[Record],
-    count: usize,
-    device: &Device,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let verification = campaign.verify(records, count)?;
-    let Some(record) = verification.different.first() else {
-        progress.line(&format!("{} injections run whole: bits equal", verification.checked));
-        return Ok(());
-    };
-    Err(Error::Device {
-        device: device.kind().to_string(),
-        detail: format!(
-            "{} of {} injections gave other bits when run whole, first number {} of layer '{}'",
-            verification.different.len(),
-            verification.checked,
-            record.n,
-            campaign.layers()[record.layer].name,
-        ),
-    })
-}
-
-/// The images that faults hit.
-struct Evaluated {
-    goldens: Vec<Golden>,
-    /// Images that were run, and those that were right.
-    images: usize,
-    right: usize,
-    top2diff: Option<f64>,
-}
-
-/// Runs images fault-free: those of a list, or all, of which those are kept that the model, and every
-/// other checkpoint asked for, gets right. `val_of` gives the images under a network's labels.
-fn evaluate(
-    args: &Args,
-    labels: Labels,
-    list: Option<&FaultList>,
-    (loaded, val): (&Loaded, &Source),
-    val_of: &dyn Fn(&Loaded) -> Result<Source>,
-    progress: &dyn Progress,
-) -> Result<Evaluated> {
-    let batch = args.batch as usize;
-    let count = val.dataset.len();
-    let chosen = match (list, args.protocol) {
-        (Some(list), _) => list.images(),
-        (None, Protocol::Goldeneye) => goldeneye::validation_fifth(count)?,
-        (None, Protocol::Strict) => (0..count).collect(),
-    };
-    let path = |image| val.dataset.path(image);
-    list.map_or(Ok(()), |list| list.check_images(count, path))?;
-    let answers = |of: &Loaded, val: &Source, list: &[usize]| -> Result<Vec<Golden>> {
-        let evaluate = match labels {
-            Labels::Data => golden::evaluate,
-            Labels::Golden => golden::evaluate_unlabeled,
-        };
-        evaluate(&of.model, &of.weights, &SourceImages(val), list, batch)
-    };
-    let mut goldens = answers(loaded, val, &chosen)?;
-    let (evaluated, right) = (goldens.len(), goldens.iter().filter(|g| g.is_right()).count());
-    let top2diff = mean_top2diff(&goldens);
-    progress.line(&format!("{right} of {evaluated} images are right"));
-    check_finite(&args.model.checkpoint, &goldens, progress)?;
-    if list.is_none() {
-        goldens.retain(Golden::is_eligible);
-    }
-    for checkpoint in &args.right_in {
-        let other = args.model.with(checkpoint).load(loaded.weights.device(), progress)?;
-        let list: Vec<usize> = goldens.iter().map(|g| g.image).collect();
-        let answers = answers(&other, &val_of(&other)?, &list)?;
-        check_finite(checkpoint, &answers, progress)?;
-        let mut answers = answers.iter();
-        goldens.retain(|_| answers.next().is_some_and(Golden::is_eligible));
-        progress.line(&format!("{} of them in {}, too", goldens.len(), checkpoint.display()));
-    }
-    if goldens.is_empty() {
-        return Err(Error::usage("no image is right, so there is none to inject into"));
-    }
-    Ok(Evaluated { goldens, images: evaluated, right, top2diff })
-}
-
-/// Says how many fault-free answers hold NaN or infinity; refuses a network that gives no other.
-fn check_finite(checkpoint: &Path, goldens: &[Golden], progress: &dyn Progress) -> Result<()> {
-    let (all, broken) = (goldens.len(), goldens.iter().filter(|golden| !golden.is_finite).count());
-    let said =
-        format!("NaN or infinity among the logits of {broken} of {all} images without any fault");
-    match broken {
-        0 => Ok(()),
-        _ if broken == all => Err(Error::file(checkpoint, format!("gives {said}"))),
-        _ => {
-            progress.line(&format!("warning: {said}"));
-            Ok(())
+        let unranged = "where no range is taken (--detector range, of outputs)";
+        refuse_idle([(
+            "--range-images",
+            ranging.is_none() && self.range_images.is_some(),
+            unranged,
+        )])?;
+        if ranging.is_none() {
+            return Ok(None);
         }
+        let train = open_train(&self.data, None)?;
+        say_passed_over(&train, progress);
+        Ok(Some(Source { dataset: Arc::new(train), transform: loaded.transform() }))
+    }
+
+    /// Takes the ranges of layers.
+    fn measure(
+        &self,
+        experiment: &mut Experiment<'_>,
+        layers: &[Layer],
+        train: &Source,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let count = self.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
+        // Spread over the set, which is sorted by class.
+        let list: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
+        progress.line(&format!("ranges over {count} training images"));
+        experiment.measure_ranges(layers, train, &list)
     }
 }

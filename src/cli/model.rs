@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::common::file_sha256;
 use crate::checkpoint::WeightsKind;
+use crate::data::transform::{EvalTransform, Transform};
 use crate::data::{ClassList, Numbering};
 use crate::device::Device;
 use crate::error::shorten;
-use crate::models::{Facts, Model, ModelFile, detect_head, load_state, names, open_checkpoint};
+use crate::models::{Facts, Model, ModelFile, Network, detect_head, names, open_checkpoint};
 use crate::progress::Progress;
-use crate::tape::Weights;
 use crate::{Error, Result};
 
 /// Which model, with which weights.
@@ -31,12 +31,11 @@ pub struct ModelArgs {
     image_size: Option<usize>,
 }
 
-/// A model with weights from a file.
+/// A network out of a checkpoint's file.
 pub struct Loaded {
     /// The model file, with the preprocessing that holds.
     pub file: ModelFile,
-    pub model: Model,
-    pub weights: Weights,
+    pub network: Network,
     /// SHA-256 of the checkpoint's file; `:ema` behind it where the moving average was read though the
     /// file holds plain weights, too.
     pub sha256: String,
@@ -48,23 +47,29 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What turns an image into the network's input in evaluation.
+    pub fn transform(&self) -> Transform {
+        EvalTransform::of(&self.file.input, self.network.model.image_size).into()
+    }
+
     /// What a file of this network says about itself; `given` is the user's class list.
     ///
     /// # Errors
     /// As [`Numbering::classes`].
     pub fn facts(&self, given: Option<&ClassList>) -> Result<Facts> {
         let classes = self.numbering(given).classes()?.map(ClassList::from_entries);
-        let facts = Facts::new(&self.model, &self.file, classes.map(|list| list.pairs()));
+        let model = &self.network.model;
+        let facts = Facts::new(model, &self.file, classes.map(|list| list.pairs()));
         // It stays to be seen that nobody has named them.
         let is_open = self.is_in_folder_order && facts.class_names.is_none();
-        Ok(if is_open { Facts::of_model(&self.model, &self.file.name) } else { facts })
+        Ok(if is_open { Facts::of_model(model, &self.file.name) } else { facts })
     }
 
     /// Which number a class has in this network; `given` is the user's class list.
     pub fn numbering<'a>(&'a self, given: Option<&'a ClassList>) -> Numbering<'a> {
         Numbering {
             of: "the checkpoint",
-            count: self.model.classes,
+            count: self.network.model.classes,
             own: self.classes.as_ref(),
             given,
             is_in_folder_order: self.is_in_folder_order,
@@ -104,8 +109,7 @@ impl ModelArgs {
             (flag, own) => flag.or(own).unwrap_or(file.input.size),
         };
         let model = Model::new(&file, head, classes, image_size, 0.0)?;
-        let mut weights = Weights::new(&model.tape, device, false)?;
-        load_state(&model, &mut weights, &checkpoint)?;
+        let network = Network::load(model, &checkpoint, device)?;
         let is_older = facts.model.is_some() && facts.architecture.is_none();
         let is_in_folder_order = is_older && facts.class_names.is_none();
         let classes = facts.class_names.map(ClassList::from_pairs).transpose();
@@ -116,7 +120,7 @@ impl ModelArgs {
         if checkpoint.chosen_of_both() == Some(WeightsKind::Ema) {
             sha256.push_str(":ema");
         }
-        Ok(Loaded { file, model, weights, sha256, classes, is_in_folder_order })
+        Ok(Loaded { file, network, sha256, classes, is_in_folder_order })
     }
 
     /// The model file that the flag names, else the checkpoint.

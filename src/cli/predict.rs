@@ -6,12 +6,11 @@ use super::common::{RunArgs, check_safetensors_name, class_list, print, print_js
 use super::model::{Loaded, ModelArgs};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
-use crate::data::transform::{EvalTransform, Transform};
-use crate::device::Device;
 use crate::fault::{FaultSpec, SiteClass};
 use crate::logits::{order, probabilities};
+use crate::models::Network;
 use crate::rng::stream;
-use crate::tape::{Execution, PlanKind};
+use crate::tape::PlanKind;
 use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
@@ -81,11 +80,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
     let loaded = args.model.load(&device, args.run.progress().as_ref())?;
     let (names, pixels) = match &args.input {
-        Some(path) => tensor_input(path, loaded.model.image_size)?,
+        Some(path) => tensor_input(path, loaded.network.model.image_size)?,
         None => image_input(&args.images, &loaded)?,
     };
-    let logits = forward(&loaded, &device, names.len(), &pixels, &args.fault)?;
-    let classes = loaded.model.classes;
+    let logits = forward(&loaded.network, names.len(), &pixels, &args.fault)?;
+    let classes = loaded.network.model.classes;
     if let Some(path) = &args.logits {
         let shape = [names.len(), classes];
         let tensor = TensorView::f32(&shape, &logits);
@@ -165,9 +164,7 @@ fn tensor_input(path: &Path, size: usize) -> Result<(Vec<String>, Vec<f32>)> {
 
 /// Image files, resized, cropped and normalised.
 fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f32>)> {
-    let size = loaded.model.image_size;
-    let transform = Transform::from(EvalTransform::of(&loaded.file.input, size));
-    let elements = size * size * 3;
+    let (transform, elements) = (loaded.transform(), loaded.network.model.image_elements());
     let mut values = vec![0f32; paths.len() * elements];
     for (path, values) in paths.iter().zip(values.chunks_exact_mut(elements)) {
         let image = decode_file(path)?;
@@ -179,20 +176,19 @@ fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f
 
 /// One forward pass over all images, with faults.
 fn forward(
-    loaded: &Loaded,
-    device: &Device,
+    network: &Network,
     images: usize,
     pixels: &[f32],
     faults: &[FaultSpec],
 ) -> Result<Vec<f32>> {
-    let model = &loaded.model;
+    let Network { model, weights } = network;
     // Faults in memory need every layer's value there.
     let in_memory = faults.iter().any(|fault| fault.site.class() == SiteClass::Memory);
     let plan = if in_memory { PlanKind::Golden } else { PlanKind::Infer };
-    let mut exec = Execution::new(&model.tape, device, plan, images, &[model.logits])?;
+    let mut exec = network.execution(plan, images, &[model.logits])?;
     exec.begin(images)?;
-    exec.arm_all(&loaded.weights, faults)?;
+    exec.arm_all(weights, faults)?;
     exec.write(model.image, pixels)?;
-    exec.forward(&loaded.weights)?;
+    exec.forward(weights)?;
     exec.read(model.logits)
 }

@@ -10,6 +10,7 @@ mod focalnet;
 pub mod focalnet_names;
 mod maxvit;
 mod mobilenet;
+mod network;
 mod resnet;
 pub mod state;
 mod swin_v2;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use dialect::Dialect;
 pub use facts::Facts;
 pub use file::{Input, ModelFile, Published, names};
+pub use network::Network;
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
 pub use whose::open_checkpoint;
 
@@ -118,5 +120,10 @@ impl Model {
             loss,
             dialect: None,
         })
+    }
+
+    /// Values of an image: height × width × channels.
+    pub fn image_elements(&self) -> usize {
+        self.tape.node(self.image).spec.map.elements()
     }
 }

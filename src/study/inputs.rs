@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::campaign::Images;
+use crate::Result;
 use crate::data::builtin::{Shapes, Split, descriptions};
-use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform, Transform};
+use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform};
 use crate::data::{Cached, ClassList, Dataset, open_split, say_passed_over};
 use crate::models::ModelFile;
 use crate::progress::Progress;
-use crate::rng::stream;
 use crate::text::hashing::NgramHasher;
 use crate::text::{self, TextFeatures};
 use crate::train::Source;
-use crate::{Error, Result};
 
 /// Bytes of decoded pixels that are kept in memory.
 const CACHE_BYTES: usize = 4 << 30;
@@ -105,28 +103,4 @@ pub fn folder_sources(
             transform: EvalTransform::of(&file.input, image_size).into(),
         },
     ])
-}
-
-/// A source as a campaign sees it: its images under the source's transform, which must not be
-/// random.
-pub struct SourceImages<'a>(pub &'a Source);
-
-impl Images for SourceImages<'_> {
-    fn len(&self) -> usize {
-        self.0.dataset.len()
-    }
-
-    fn name(&self, index: usize) -> String {
-        self.0.dataset.path(index)
-    }
-
-    fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32> {
-        if matches!(self.0.transform, Transform::Train(_)) {
-            return Err(Error::usage("a campaign takes images without random augmentation"));
-        }
-        let image = self.0.dataset.image(index)?;
-        // Evaluation draws nothing from the stream.
-        self.0.transform.apply(&image, &mut stream(0, "none").block(0), pixels)?;
-        Ok(self.0.dataset.label(index) as u32)
-    }
 }

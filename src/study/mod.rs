@@ -12,21 +12,20 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-pub use inputs::{Inputs, SourceImages, folder_sources};
+pub use inputs::{Inputs, folder_sources};
 
 use crate::analysis::compare::{Comparison, compare};
 use crate::analysis::{Intervals, Scope, last_layer, select};
-use crate::campaign::{Campaign, Ranges, golden, layers};
+use crate::campaign::{Campaign, Experiment, layers};
 use crate::detector::Detector;
 use crate::device::Device;
-use crate::models::{Model, ModelFile, save_state_as, set_head_rows};
+use crate::models::{ModelFile, Network, save_state_as, set_head_rows};
 use crate::nn::Head;
-use crate::plan::Plan;
+use crate::plan::{Labels, Plan};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::results::{Golden, Measure, Outcome, Provenance, Run, mean_top2diff};
+use crate::results::{Manifest, Measure, Outcome, Provenance, Run, Setting};
 use crate::statistics::Estimate;
-use crate::tape::Weights;
 use crate::train::{Job, Source, Trainer};
 use crate::{Error, Result};
 
@@ -137,10 +136,24 @@ pub struct Timing {
 /// A trained model of the study.
 struct Trained {
     start: Start,
-    model: Model,
-    weights: Weights,
-    goldens: Vec<Golden>,
+    network: Network,
     checkpoint: String,
+}
+
+impl Trained {
+    /// The network on all test images.
+    fn evaluate<'a>(&'a self, options: &Options, test: &'a Source) -> Result<Experiment<'a>> {
+        let all: Vec<usize> = (0..test.dataset.len()).collect();
+        let (labels, batch) = (Labels::Data, options.batch);
+        let experiment = Experiment::evaluate(&self.network, test, &all, labels, batch)?;
+        let provenance = Provenance {
+            model: options.file.name.clone(),
+            checkpoint: self.checkpoint.clone(),
+            data: test.dataset.fingerprint(),
+            ..experiment.provenance
+        };
+        Ok(Experiment { provenance, ..experiment })
+    }
 }
 
 /// Trains, injects, compares.
@@ -169,27 +182,30 @@ pub fn run(
         progress.line(&format!("training: {}", start.name()));
         trained.push(train(options, inputs, device, start, progress)?);
     }
+    let experiments: Vec<Experiment<'_>> =
+        trained.iter().map(|t| t.evaluate(options, &inputs.test)).collect::<Result<_>>()?;
     timing.training_s = began.elapsed().as_secs_f64();
 
     let common: Vec<usize> = (0..inputs.test.dataset.len())
-        .filter(|image| trained.iter().all(|t| t.goldens[*image].is_eligible()))
+        .filter(|image| experiments.iter().all(|e| e.goldens[*image].is_eligible()))
         .collect();
     if common.is_empty() {
         return Err(Error::usage("no test image is right in all three models"));
     }
     let began = Instant::now();
-    let runs: Vec<Run> = trained
-        .iter()
-        .map(|t| inject(options, inputs, t, &common, progress))
-        .collect::<Result<_>>()?;
+    let mut runs: Vec<Run> = Vec::new();
+    for (trained, mut experiment) in trained.iter().zip(experiments) {
+        experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
+        runs.push(inject(options, inputs, trained.start, experiment, progress)?);
+    }
     timing.injection_s = began.elapsed().as_secs_f64();
     timing.injections = runs.iter().map(|run| run.records.len() as u64).sum();
 
     let mut rows = Vec::new();
     for (trained, run) in trained.iter().zip(&runs) {
-        rows.push(row(options.seed, trained, run, &runs[0], &common)?);
+        rows.push(row(options.seed, trained.start, run, &runs[0])?);
     }
-    let layers = layers::layers(&trained[0].model).len();
+    let layers = layers::layers(&trained[0].network.model).len();
     let study = Study {
         model: options.file.name.clone(),
         image_size: inputs.image_size(),
@@ -238,62 +254,46 @@ fn train(
     }
     trainer.run(progress)?;
     let facts = trainer.facts();
-    let (model, weights) = trainer.into_parts();
-    let checkpoint = weights.sha256()?;
+    let network = trainer.into_network();
+    let checkpoint = network.weights.sha256()?;
     if let Some(folder) = &options.folder {
         let folder = folder.join(start.slug());
         std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
-        save_state_as(&folder.join("model.safetensors"), &facts, &weights)?;
+        save_state_as(&folder.join("model.safetensors"), &facts, &network.weights)?;
     }
-    let all: Vec<usize> = (0..inputs.test.dataset.len()).collect();
-    let images = SourceImages(&inputs.test);
-    let goldens = golden::evaluate(&model, &weights, &images, &all, options.batch)?;
-    Ok(Trained { start, model, weights, goldens, checkpoint })
+    Ok(Trained { start, network, checkpoint })
 }
 
 fn inject(
     options: &Options,
     inputs: &Inputs,
-    trained: &Trained,
-    common: &[usize],
+    start: Start,
+    mut experiment: Experiment<'_>,
     progress: &dyn Progress,
 ) -> Result<Run> {
-    let Trained { model, weights, .. } = trained;
     // Ranges are taken over training images as the test's are transformed.
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
-    let layers = layers::layers(model);
-    let ranges =
-        Ranges::measure(model, weights, &layers, &SourceImages(&source), &all, options.batch)?;
-    let goldens: Vec<Golden> = common.iter().map(|i| trained.goldens[*i].clone()).collect();
+    experiment.measure_ranges(&layers::layers(&experiment.network.model), &source, &all)?;
     let plan = Plan {
         bits: options.bits,
         detectors: vec![Detector::None, Detector::Range],
         ..Plan::new(options.seed, options.injections)
     };
-    let images = SourceImages(&inputs.test);
-    let campaign = Campaign::new(model, weights, &images, &goldens, &ranges, plan)?;
-    progress.line(&format!("injecting: {}", trained.start.name()));
+    let campaign = Campaign::new(&experiment, plan)?;
+    progress.line(&format!("injecting: {}", start.name()));
     let records = campaign.run(campaign.best_strategy(), progress)?;
-    let provenance = Provenance {
-        model: options.file.name.clone(),
-        checkpoint: trained.checkpoint.clone(),
-        data: inputs.test.dataset.fingerprint(),
-        evaluated: trained.goldens.len(),
-        right: trained.goldens.iter().filter(|golden| golden.is_right()).count(),
-        top2diff: mean_top2diff(&trained.goldens),
-    };
-    let run = campaign.results(provenance, records);
+    let run = campaign.results(records);
     if let Some(folder) = &options.folder {
-        run.save(&folder.join(trained.start.slug()).join(RUN))?;
+        run.save(&folder.join(start.slug()).join(RUN))?;
     }
     Ok(run)
 }
 
-fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]) -> Result<Row> {
-    let goldens = &trained.goldens;
-    let right = goldens.iter().filter(|g| g.is_right()).count();
-    let top2diff: f64 = common.iter().map(|image| goldens[*image].score.top2diff).sum();
+fn row(seed: u64, start: Start, run: &Run, baseline: &Run) -> Result<Row> {
+    let Manifest { setting: Setting { provenance, .. }, images, .. } = &run.manifest;
+    // Of images that are right by a margin: it is known.
+    let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
     let all = Scope::ALL.layers(run);
     let how = Intervals::new(seed);
     let over_layers = |detector, measure| select(run, all.clone(), detector).mean(measure, &how);
@@ -303,18 +303,18 @@ fn row(seed: u64, trained: &Trained, run: &Run, baseline: &Run, common: &[usize]
         select(run, vec![layer], Detector::Range).mean(Measure::DeltaLoss, &how)
     };
     Ok(Row {
-        start: trained.start,
-        top1_percent: 100.0 * right as f64 / goldens.len() as f64,
-        top2diff_percent: top2diff / common.len() as f64,
+        start,
+        top1_percent: 100.0 * provenance.right as f64 / provenance.evaluated as f64,
+        top2diff_percent: top2diff / images.len() as f64,
         sdc: over_layers(Detector::None, Measure::Is(Outcome::Sdc))?,
         nonfinite: over_layers(Detector::None, Measure::Is(Outcome::Nonfinite))?,
         delta_loss_before_scale: last(false)?,
         delta_loss_after_scale: last(true)?,
         delta_loss_all_layers: over_layers(Detector::Range, Measure::DeltaLoss)?,
-        comparison: match trained.start {
+        comparison: match start {
             Start::Baseline => None,
             _ => Some(compare(baseline, run)?),
         },
-        checkpoint: trained.checkpoint.clone(),
+        checkpoint: provenance.checkpoint.clone(),
     })
 }

@@ -10,7 +10,7 @@ use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::Device;
 use crate::logits::argmax;
 use crate::models::state::HostState;
-use crate::models::{Facts, Model};
+use crate::models::{Facts, Model, Network};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
 use crate::tape::{Execution, Optimizer, PlanKind, Weights};
@@ -120,8 +120,9 @@ impl Trainer {
 
     /// The model and what training has come to, when it is over: the weights, or their average if the
     /// recipe takes one.
-    pub fn into_parts(self) -> (Model, Weights) {
-        (self.model, self.average.map_or(self.weights, |average| average.weights))
+    pub fn into_network(self) -> Network {
+        let weights = self.average.map_or(self.weights, |average| average.weights);
+        Network { model: self.model, weights }
     }
 
     /// What is evaluated and saved.

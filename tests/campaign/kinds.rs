@@ -33,7 +33,7 @@ fn every_entry_of_the_state_dict_is_a_site() {
         let records = agreed(&bench, plan.clone());
         let campaign = bench.campaign(plan);
         let names: Vec<&str> = campaign.layers().iter().map(|l| l.name.as_str()).collect();
-        let expected: Vec<&str> = (bench.model.tape.params().iter())
+        let expected: Vec<&str> = (bench.network.model.tape.params().iter())
             .map(|param| param.name.as_str())
             .filter(|name| !name.ends_with("num_batches_tracked"))
             .collect();
@@ -42,7 +42,7 @@ fn every_entry_of_the_state_dict_is_a_site() {
         for record in &records {
             let layer = &campaign.layers()[record.layer];
             let parameter = layer.parameter.as_ref().unwrap();
-            let values = bench.weights.get(parameter.id).unwrap();
+            let values = bench.network.weights.get(parameter.id).unwrap();
             let (place, bits) = (record.place.unwrap(), record.values().unwrap());
             assert_eq!(bits.before, values[place.element as usize].to_bits());
             assert_eq!(bits.after, bits.before ^ place.mask);
@@ -62,7 +62,8 @@ fn every_entry_of_the_state_dict_is_a_site() {
 /// A fault in a parameter does what loading the changed parameter does.
 #[test]
 fn a_weight_fault_is_another_weight() {
-    let mut bench = Bench::new(GUIDED);
+    let bench = Bench::new(GUIDED);
+    let mut changed = network(TINY, GUIDED, 3, &Device::cpu());
     let plan = plain(Site::Weight, 3);
     let records = bench.records(plan.clone());
     let parameters: Vec<_> = (bench.campaign(plan).layers().iter())
@@ -70,14 +71,14 @@ fn a_weight_fault_is_another_weight() {
         .collect();
     for record in records {
         let place = record.place.unwrap();
-        let mut values = bench.weights.get(parameters[record.layer]).unwrap();
+        let mut values = changed.weights.get(parameters[record.layer]).unwrap();
         let golden = values.clone();
         values[place.element as usize] = f32::from_bits(place.values.unwrap().after);
-        bench.weights.set(parameters[record.layer], &values).unwrap();
-        let Bench { model, weights, images, .. } = &bench;
-        let answer = golden::evaluate(model, weights, images, &[record.image], 1).unwrap();
-        assert_eq!(answer[0].hash, record.effect.hash, "{record:?}");
-        bench.weights.set(parameters[record.layer], &golden).unwrap();
+        changed.weights.set(parameters[record.layer], &values).unwrap();
+        let (list, labels) = ([record.image], Labels::Data);
+        let answer = Experiment::evaluate(&changed, bench.images, &list, labels, 1).unwrap();
+        assert_eq!(answer.goldens[0].hash, record.effect.hash, "{record:?}");
+        changed.weights.set(parameters[record.layer], &golden).unwrap();
     }
 }
 
@@ -113,8 +114,7 @@ fn sites_inside_kernels_need_kernels() {
         assert!(site == Site::Accumulator || records.iter().any(|r| r.place.unwrap().k > 0));
     }
     let refused = |plan: Plan, part: &str| {
-        let Bench { model, weights, images, goldens, ranges } = &bench;
-        let error = Campaign::new(model, weights, images, goldens, ranges, plan).err().unwrap();
+        let error = Campaign::new(&bench, plan).err().unwrap();
         assert!(error.to_string().contains(part), "{error}");
     };
     refused(Plan { site: Site::Accumulator, ..Plan::new(1, 2) }, "--detector none");
@@ -178,11 +178,7 @@ fn a_list_repeats_a_campaign() {
     let path = folder.path().join("faults.csv");
     fs::write(&path, rows.join("\n")).unwrap();
     let list = FaultList::open(&path).unwrap();
-    let of_list = |list: &FaultList| {
-        let Bench { model, weights, images, goldens, ranges } = &bench;
-        Campaign::of_list(model, weights, images, goldens, ranges, Plan::new(5, 10), list)
-    };
-    let campaign = of_list(&list).unwrap();
+    let campaign = Campaign::of_list(&bench, Plan::new(5, 10), &list).unwrap();
     let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
     assert_eq!(text(&records), text(&campaign.run(Strategy::Whole { batch: 4 }, &Silent).unwrap()));
     let plain = |records: &[Record]| {
@@ -204,9 +200,7 @@ fn a_list_repeats_a_campaign() {
     let mixed = with(mixed).unwrap();
     assert_eq!((mixed.len(), mixed.images()), (3, vec![0, 1, 3]));
     let plan = Plan { detectors: vec![Detector::None], ..Plan::new(1, 3) };
-    let Bench { model, weights, images, goldens, ranges } = &bench;
-    let campaign =
-        Campaign::of_list(model, weights, images, goldens, ranges, plan, &mixed).unwrap();
+    let campaign = Campaign::of_list(&bench, plan, &mixed).unwrap();
     let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
     let sites: Vec<Site> = records.iter().map(|record| record.site).collect();
     assert_eq!(sites, [Site::Weight, Site::Input, Site::Output]);

@@ -37,17 +37,16 @@ fn fixture(name: &str) -> PathBuf {
 
 /// The campaign of a list, by a plan's detectors.
 fn of_list(bench: &Bench, list: &FaultList, plan: Plan) -> flipside::Result<Run> {
-    let Bench { model, weights, images, goldens, ranges } = bench;
     let plan = Plan { injections: 0..list.len() as u64, list: Some(list.sha256.clone()), ..plan };
-    let campaign = Campaign::of_list(model, weights, images, goldens, ranges, plan, list)?;
+    let campaign = Campaign::of_list(bench, plan, list)?;
     let records = campaign.run(campaign.best_strategy(), &Silent)?;
-    Ok(campaign.results(bench.provenance(), records))
+    Ok(campaign.results(records))
 }
 
 fn run(bench: &Bench, plan: Plan) -> Run {
     let campaign = bench.campaign(plan);
     let records = campaign.run(campaign.best_strategy(), &Silent).unwrap();
-    campaign.results(bench.provenance(), records)
+    campaign.results(records)
 }
 
 fn export(run: &Run) -> Vec<u8> {
@@ -151,7 +150,7 @@ schedule = { kind = "cosine" }
 #[test]
 fn an_export_of_attention_repeats_its_list() {
     let bench = Bench::of(SWIN, Head::Baseline, &device());
-    let nodes = bench.model.tape.nodes();
+    let nodes = bench.network.model.tape.nodes();
     let is_attention = |op: &dyn flipside::ops::Op| op.heads() > 0;
     let node = nodes.iter().find(|node| node.op.as_deref().is_some_and(is_attention)).unwrap();
     let mut text = "layer,site,image,head,row,column,key,bit\n".to_string();

@@ -142,7 +142,7 @@ fn rows_say_where() {
                 continue;
             }
             let map = match site {
-                Site::Input => bench.model.tape.input_specs(layer.node)[0].map,
+                Site::Input => bench.network.model.tape.input_specs(layer.node)[0].map,
                 _ => layer.map,
             };
             assert_eq!(sizes, [map.channels, map.height, map.width]);
@@ -165,11 +165,10 @@ fn rows_of_a_list_say_where() {
                 weight,conv1,3,17,,,,30\n";
     fs::write(&path, list).unwrap();
     let list = FaultList::open(&path).unwrap();
-    let Bench { model, weights, images, goldens, ranges } = &bench;
     let plan = Plan { detectors: vec![Detector::None], ..Plan::new(1, 3) };
-    let campaign = Campaign::of_list(model, weights, images, goldens, ranges, plan, &list).unwrap();
+    let campaign = Campaign::of_list(&bench, plan, &list).unwrap();
     let records = campaign.run(Strategy::Boxes, &Silent).unwrap();
-    let run = campaign.results(bench.provenance(), records);
+    let run = campaign.results(records);
     assert_same_cells(&run);
     let table = csv_table(&run);
     let of = |name: &str| column(&table, name);
@@ -245,7 +244,8 @@ fn the_example_runs() {
     // A file of another network is refused by name.
     let path: &Path = &folder.path().join("other.safetensors");
     let bench = Bench::new(Head::Baseline);
-    flipside::models::save_state(path, &bench.model, "tiny", &bench.weights).unwrap();
+    flipside::models::save_state(path, &bench.network.model, "tiny", &bench.network.weights)
+        .unwrap();
     let error = own_model::run(path).unwrap_err().to_string();
     assert!(error.contains("other.safetensors") && error.contains("bn2.weight"), "{error}");
 }

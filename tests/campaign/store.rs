@@ -13,7 +13,7 @@ use super::*;
 
 impl Bench {
     fn manifest(&self, plan: Plan) -> Manifest {
-        self.campaign(plan).manifest(self.provenance())
+        self.campaign(plan).manifest()
     }
 
     /// Runs a part of a plan into a store, new or old; stops after `limit` handfuls.
@@ -26,7 +26,7 @@ impl Bench {
         strategy: Strategy,
     ) -> Ending {
         let campaign = self.campaign(plan.clone());
-        let manifest = campaign.manifest(self.provenance());
+        let manifest = campaign.manifest();
         let (store, work) = if path.exists() {
             Store::resume(path, &manifest, shard).unwrap()
         } else {

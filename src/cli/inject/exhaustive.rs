@@ -3,64 +3,42 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::common::{create_folder, print, print_json, stop_flag};
-use super::super::model::Loaded;
-use super::{Args, measure};
-use crate::campaign::Ranges;
+use super::super::common::{create_folder_of, print, print_json, stop_flag};
+use super::Args;
+use crate::campaign::Experiment;
 use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{Format, census_json, census_text};
-use crate::results::{Golden, Provenance};
-use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
 
-/// What `inject` has opened.
-pub(super) struct Inputs<'a> {
-    pub loaded: &'a Loaded,
-    /// Where ranges are asked for.
-    pub train: Option<&'a Source>,
-    pub val: &'a Source,
-    pub provenance: Provenance,
-}
-
-/// Counts every fault of `mode` on the images of `goldens`.
+/// Counts every fault of `mode` on the images of the experiment; `train` is there where ranges are asked for.
 pub(super) fn run(
     args: &Args,
     mode: Mode,
     plan: &Plan,
-    mut goldens: Vec<Golden>,
-    inputs: Inputs<'_>,
+    mut experiment: Experiment<'_>,
+    train: Option<&Source>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    let Inputs { loaded, train, val, provenance } = inputs;
-    let (model, weights, images) = (&loaded.model, &loaded.weights, SourceImages(val));
     if let Some(path) = &args.out {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            create_folder(folder)?;
-        }
-        Census::check_store(mode, &provenance, path, args.resume)?; // now rather than after the count
+        create_folder_of(path)?;
+        // Now rather than after the count.
+        Census::check_store(mode, &experiment.provenance, path, args.resume)?;
     }
     if let Some(most) = args.images {
+        let goldens = &mut experiment.goldens;
         let (all, most) = (goldens.len(), (most as usize).min(goldens.len()));
-        let mut kept = (0..most).map(|i| i * all / most).peekable();
-        let mut place = 0;
-        goldens.retain(|_| {
-            place += 1;
-            kept.next_if_eq(&(place - 1)).is_some()
-        });
+        *goldens = (0..most).map(|i| goldens[i * all / most].clone()).collect();
     }
-    let layers = ranged_layers(model, weights, mode)?;
-    let ranges = match train {
-        Some(train) if !layers.is_empty() => measure(args, loaded, train, &layers, progress)?,
-        _ => Ranges::default(),
-    };
-    let mut runner =
-        CensusRunner::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
-    runner.batch = args.batch as usize;
+    let layers = ranged_layers(experiment.network, mode)?;
+    if let Some(train) = train.filter(|_| !layers.is_empty()) {
+        args.measure(&mut experiment, &layers, train, progress)?;
+    }
+    let runner = CensusRunner::new(&experiment, mode, &plan.detectors)?;
     progress.line(&format!("{} faults, under each detector", runner.faults()));
-    let manifest = CensusManifest::new(&runner, provenance, plan.labels);
+    let manifest = CensusManifest::new(&runner, plan.labels);
     let before = match &args.out {
         Some(path) => Census::resume(mode, &manifest, path)?,
         None => None,
@@ -82,7 +60,7 @@ pub(super) fn run(
     progress.line(&format!("counted in {:.1} s", start.elapsed().as_secs_f64()));
     let verified = match args.verify {
         0 => None,
-        count => Some(verify(&runner, loaded, args.seed(), count, progress)?),
+        count => Some(verify(&runner, &manifest.setting.device, args.seed(), count, progress)?),
     };
     if args.run.json {
         let mut json = census_json(&census);
@@ -111,7 +89,7 @@ fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
 /// Runs `count` of the faults again, whole; other answers are an error.
 fn verify(
     runner: &CensusRunner<'_>,
-    loaded: &Loaded,
+    device: &str,
     seed: u64,
     count: usize,
     progress: &dyn Progress,
@@ -119,7 +97,7 @@ fn verify(
     let found = runner.verify(seed, count, progress)?;
     if let Some(first) = found.different.first() {
         return Err(Error::Device {
-            device: loaded.weights.device().kind().to_string(),
+            device: device.into(),
             detail: format!(
                 "{} of {} faults came out otherwise when run whole, first {first}",
                 found.different.len(),

@@ -1,0 +1,140 @@
+//! `flipside inject` of faults that are drawn or listed: a campaign, kept in a store.
+
+use std::path::Path;
+
+use super::super::common::{create_folder_of, print, print_json, stop_flag};
+use super::Args;
+use crate::analysis::Intervals;
+use crate::analysis::breakdown::{By, breakdown};
+use crate::campaign::layers::layers;
+use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
+use crate::error::{MOST_NAMED, some_of};
+use crate::plan::{Flips, Plan, Shard};
+use crate::progress::Progress;
+use crate::report::{Format, run_json, run_text};
+use crate::results::{LayerRow, Manifest, Record, Run, Store, Work};
+use crate::train::Source;
+use crate::{Error, Result};
+
+/// Injects into the images of the experiment and prints what came of it; `to` is a store and the part that it
+/// is to hold.
+pub(super) fn run(
+    args: &Args,
+    plan: Plan,
+    list: Option<&FaultList>,
+    mut experiment: Experiment<'_>,
+    train: Option<&Source>,
+    to: Option<(&Path, Shard)>,
+    progress: &dyn Progress,
+) -> anyhow::Result<()> {
+    if let Some(train) = train {
+        let layers = layers(&experiment.network.model);
+        args.measure(&mut experiment, &layers, train, progress)?;
+    }
+    let campaign = match list {
+        Some(list) => Campaign::of_list(&experiment, plan, list)?,
+        None => Campaign::new(&experiment, plan)?,
+    };
+    let manifest = campaign.manifest();
+    say_small_layers(&manifest, progress);
+    let records = inject(args, &campaign, &manifest, to, progress)?;
+    if args.verify > 0 {
+        verify(&campaign, &manifest, &records, args.verify, progress)?;
+    }
+    let run = Run { manifest, records };
+    let (how, detectors) = (Intervals::new(args.seed()), &run.manifest.plan.detectors);
+    let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
+    if args.run.json {
+        print_json(&run_json(&run, &figures, &how))
+    } else {
+        print(&run_text(&run, &figures, &how, Format::Markdown))
+    }
+}
+
+/// Says which layers have fewer values than are hit at once.
+fn say_small_layers(manifest: &Manifest, progress: &dyn Progress) {
+    let Flips::Count(count) = manifest.plan.flips else { return };
+    let values = |layer: &LayerRow| {
+        let shape = layer.shape_at(manifest.plan.site)?;
+        Some(shape.iter().map(|size| *size as u64).product::<u64>())
+    };
+    let is_small = |layer: &&LayerRow| values(layer).is_some_and(|n| n < u64::from(count));
+    let small = manifest.layers.iter().filter(is_small);
+    let names: Vec<String> = small.map(|layer| layer.name.clone()).collect();
+    if !names.is_empty() {
+        let names = some_of(&names, MOST_NAMED);
+        progress.line(&format!("layers of fewer than {count} values are hit in all: {names}"));
+    }
+}
+
+/// Runs the campaign, or what the store lacks of its part; the part's records.
+fn inject(
+    args: &Args,
+    campaign: &Campaign<'_>,
+    manifest: &Manifest,
+    to: Option<(&Path, Shard)>,
+    progress: &dyn Progress,
+) -> anyhow::Result<Vec<Record>> {
+    let strategy = match campaign.best_strategy() {
+        Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
+        boxes => boxes,
+    };
+    // From here on there is something to keep; before, ctrl-C ends the program at once.
+    let stop = stop_flag()?;
+    let Some((path, shard)) = to else {
+        let (records, ending) = campaign.run_until(strategy, progress, stop)?;
+        anyhow::ensure!(
+            ending == Ending::Complete,
+            "stopped; --out FILE would have kept what was run"
+        );
+        return Ok(records);
+    };
+    let (store, work) = match args.resume && path.exists() {
+        true => Store::resume(path, manifest, shard)?,
+        false => (Store::create(path, manifest, shard)?, Work { shard, ..Work::whole() }),
+    };
+    let ending = campaign.run_part(strategy, &work, &store, progress, stop)?;
+    let records = store.records(manifest)?;
+    store.finish(ending == Ending::Complete)?;
+    if ending == Ending::Stopped {
+        let path = path.display();
+        anyhow::bail!("stopped; {path} holds what was run, --resume goes on from it");
+    }
+    Ok(records)
+}
+
+/// Refuses a store that would be overwritten, or a place where none can be.
+pub(super) fn check_store(path: &Path, resume: bool) -> Result<()> {
+    if path.exists() && !resume {
+        return Err(Error::usage(format!(
+            "{} is there already: --resume goes on with it",
+            path.display()
+        )));
+    }
+    create_folder_of(path)
+}
+
+/// Runs `count` injections again; other bits are an error.
+fn verify(
+    campaign: &Campaign<'_>,
+    manifest: &Manifest,
+    records: &[Record],
+    count: usize,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let verification = campaign.verify(records, count)?;
+    let Some(record) = verification.different.first() else {
+        progress.line(&format!("{} injections run whole: bits equal", verification.checked));
+        return Ok(());
+    };
+    Err(Error::Device {
+        device: manifest.setting.device.clone(),
+        detail: format!(
+            "{} of {} injections gave other bits when run whole, first number {} of layer '{}'",
+            verification.different.len(),
+            verification.checked,
+            record.n,
+            manifest.layers[record.layer].name,
+        ),
+    })
+}
