@@ -2,12 +2,14 @@
 
 mod model;
 pub mod place;
+mod shape;
 mod site;
 mod spec;
 mod table;
 
 pub use model::{BitMasks, FaultModel, canonical};
 pub use place::Place;
+pub use shape::Shape;
 pub use site::{Addressed, Format, Site, SiteClass, SiteSpace, Value};
-pub use spec::{FaultSpec, Shape};
+pub use spec::FaultSpec;
 pub use table::{FaultEntry, FaultTable};
