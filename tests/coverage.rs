@@ -16,6 +16,7 @@ use flipside::plan::{Labels, Plan, Stratify};
 use flipside::results::{Measure, Outcome};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
+use strum::IntoEnumIterator;
 
 #[path = "../examples/coverage/lab.rs"]
 mod lab;

@@ -347,7 +347,7 @@ fn threads_and_batches_change_no_digit() {
             let on = |threads: usize, batch: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let experiment = Experiment { batch, ..bench.clone() };
-                let exhaustive = Exhaustive::new(&experiment, mode, &BOTH).unwrap();
+                let exhaustive = CensusRunner::new(&experiment, mode, &BOTH).unwrap();
                 pool.install(|| exhaustive.run(&Silent).unwrap())
             };
             let one = on(1, 1);
@@ -369,7 +369,7 @@ fn seeded_faults_run_whole_agree() {
     for head in [Head::Baseline, GUIDED] {
         let mut bench = Bench::new(head);
         bench.experiment.batch = 7;
-        for mode in Mode::ALL {
+        for mode in Mode::iter() {
             let exhaustive = bench.exhaustive(mode);
             let found = exhaustive.verify(5, 400, &Silent).unwrap();
             assert_eq!((found.checked, found.different.as_slice()), (400, [].as_slice()));
@@ -463,7 +463,7 @@ fn a_census_is_kept_as_histograms() {
     };
     let save = |mode: Mode, path: &Path, checkpoint: &str| {
         let experiment = Experiment { provenance: provenance(checkpoint), ..bench.clone() };
-        let exhaustive = Exhaustive::new(&experiment, mode, &BOTH).unwrap();
+        let exhaustive = CensusRunner::new(&experiment, mode, &BOTH).unwrap();
         let manifest = CensusManifest::new(&exhaustive, Labels::Data);
         exhaustive.run(&Silent).unwrap().save(path, &manifest)
     };
@@ -527,7 +527,7 @@ fn a_census_goes_on_where_it_was_stopped() {
             ..bench.clone()
         };
         let (all, some) = (of(&goldens), of(&goldens[..60]));
-        let new = |experiment| Exhaustive::new(experiment, mode, &BOTH).unwrap();
+        let new = |experiment| CensusRunner::new(experiment, mode, &BOTH).unwrap();
         let exhaustive = new(&all);
         let manifest = |labels| CensusManifest::new(&exhaustive, labels);
         let (ours, path) = (manifest(Labels::Data), folder.path().join(mode.name()));
