@@ -104,8 +104,10 @@ pub fn entries(
 
 /// The format of the numbers that faults at a site of a layer hit.
 pub fn format_at(op: &dyn Op, inputs: &[Spec], site: Site, compute: Compute) -> Format {
-    let variant = op.variant(inputs, compute).filter(|_| site.value() == Value::Operand);
-    variant.map_or(Format::Fp32, |variant| variant.operands)
+    match site.value() {
+        Value::Operand => op.variant(inputs, compute).map_or(Format::Fp32, |of| of.operands),
+        Value::Known | Value::Hidden => Format::Fp32,
+    }
 }
 
 /// The elements that a fault hits, see [`FaultEntry::element`].
