@@ -4,27 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::armed::{Armed, FaultMemory, Patch};
-use super::graph::{Graphs, Sweep};
+use super::graph::Graphs;
 use super::lowering::Lowering;
 use super::packed::PackedWeights;
 use super::plan::Plan;
 use super::timings::{Clocks, KindTime, Way};
-use super::{NodeId, Optimizer, ParamId, PlanKind, Slot, Tape, Weights};
+use super::{NodeId, ParamId, PlanKind, Slot, Tape};
 use crate::device::{Buffer, Compute, Device};
-use crate::ops::memory_fault::Pass;
-use crate::ops::{ArmedFaults, Backward, DeviceStep, Forward, Gradient, Op, RunState, Step};
-use crate::tensor::{Map, Region, Span, Spec, Tensor};
+use crate::ops::RunState;
+use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Where the slots of a plan lie.
-enum Memory {
+pub(super) enum Memory {
     Arena(Buffer),
     /// By slot offset and node: an allocation each, so that a sanitizer sees their ends.
     Scattered(HashMap<(Area, usize), Buffer>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Area {
+pub(super) enum Area {
     Value,
     Saved,
     Gradient,
@@ -39,19 +38,19 @@ pub struct Execution {
     pub(super) tape: Arc<Tape>,
     pub(super) device: Device,
     pub(super) lowering: Lowering,
-    plan: Plan,
-    memory: Memory,
+    pub(super) plan: Plan,
+    pub(super) memory: Memory,
     pub(super) capacity: usize,
     pub(super) needed: Vec<bool>,
-    gradient_flows: Vec<bool>,
+    pub(super) gradient_flows: Vec<bool>,
     /// Nodes whose values a replay of whole nodes has changed since the last forward pass.
     pub(super) stale: Vec<bool>,
     pub(super) state: RunState,
-    state_buffer: Buffer,
+    pub(super) state_buffer: Buffer,
     /// The same for nodes whose value is one for all images: a batch of one.
     shared_state_buffer: Buffer,
-    samples: Vec<u64>,
-    samples_buffer: Buffer,
+    pub(super) samples: Vec<u64>,
+    pub(super) samples_buffer: Buffer,
     pub(super) armed: HashMap<usize, Armed>,
     /// By node: of faults that were taken away.
     pub(super) fault_memory: HashMap<usize, FaultMemory>,
@@ -173,7 +172,7 @@ impl Execution {
     }
 
     /// Runs one pass of an operation, by the clock if there is one.
-    fn timed(
+    pub(super) fn timed(
         &self,
         kind: &'static str,
         way: impl FnOnce() -> Way,
@@ -272,7 +271,7 @@ impl Execution {
     }
 
     /// Values inside a launch are never in memory.
-    fn require_kept(&self, id: NodeId) -> Result<()> {
+    pub(super) fn require_kept(&self, id: NodeId) -> Result<()> {
         if self.lowering.keeps(self.tape.owner(id).0) {
             return Ok(());
         }
@@ -293,36 +292,8 @@ impl Execution {
         Ok(values)
     }
 
-    /// Runs every node that the outputs need.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for weights on another device; those of the device.
-    pub fn forward(&mut self, weights: &Weights) -> Result<()> {
-        weights.require_on(&self.device)?;
-        self.stale.fill(false);
-        self.sweep(weights, Sweep::Forward)
-    }
-
-    /// Runs the launch that ends with a node over all valid images, and the faults in memory before and
-    /// after it.
-    pub(super) fn run_whole(&self, weights: &Weights, last: NodeId) -> Result<()> {
-        let Some(head) = self.lowering.launch(last.0).first() else { return Ok(()) };
-        self.fault_input(*head, Pass::Hit)?;
-        self.run(weights, last, self.whole(last))?;
-        self.send_astray(*head, self.value(last))
-    }
-
-    /// Runs one node over a box of its output; its inputs' values must be there.
-    ///
-    /// # Errors
-    /// As [`Execution::forward`].
-    pub fn forward_region(&mut self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
-        weights.require_on(&self.device)?;
-        self.run(weights, id, region)
-    }
-
     /// Valid maps of a value: one an image, or one for all.
-    fn maps(&self, spec: Spec) -> usize {
+    pub(super) fn maps(&self, spec: Spec) -> usize {
         spec.maps(self.images())
     }
 
@@ -333,248 +304,12 @@ impl Execution {
     }
 
     /// The state that a node's passes see, on the host and for kernels.
-    fn state_of(&self, spec: Spec) -> (RunState, u64) {
+    pub(super) fn state_of(&self, spec: Spec) -> (RunState, u64) {
         if spec.shared {
             let state = RunState { images: 1, ..self.state };
             return (state, self.shared_state_buffer.address());
         }
         (self.state, self.state_buffer.address())
-    }
-
-    /// Runs the launch that ends with a node over a box; then, for the images that see other parameters,
-    /// again.
-    pub(super) fn run(&self, weights: &Weights, last: NodeId, region: Region) -> Result<()> {
-        let patched = self.patched_images(self.lowering.launch(last.0), region.images);
-        if !patched.is_empty() && self.state.training != 0 {
-            return Err(Error::usage("one image's parameters are a matter of eval mode"));
-        }
-        if patched.len() < region.images.len() {
-            self.run_for(weights, last, region, None)?;
-        }
-        patched.into_iter().try_for_each(|image| {
-            let region = Region { images: Span::one(0), ..region };
-            self.run_for(weights, last, region, Some(image))
-        })
-    }
-
-    /// The launch that ends with a node; `alone`: one image's, as a batch of one with its parameters.
-    fn run_for(
-        &self,
-        weights: &Weights,
-        last: NodeId,
-        region: Region,
-        alone: Option<usize>,
-    ) -> Result<()> {
-        let members = self.lowering.launch(last.0);
-        self.run_members(weights, members, self.value_for(last, alone), region, alone)
-    }
-
-    /// A head and steps behind it, to `output`.
-    pub(super) fn run_members(
-        &self,
-        weights: &Weights,
-        members: &[NodeId],
-        output: Tensor,
-        region: Region,
-        alone: Option<usize>,
-    ) -> Result<()> {
-        let Some((id, behind)) = members.split_first() else { return Ok(()) };
-        let id = *id;
-        let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
-        let node = self.tape.node(id);
-        let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
-        if region.is_empty() {
-            return Ok(());
-        }
-        self.require_kernels(op.as_ref())?;
-        let value = |id: NodeId| self.value_for(id, alone);
-        let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
-        let param = |param: &ParamId| self.param_for(weights, *param, alone);
-        let params: Vec<Tensor> = node.params.iter().map(param).collect();
-        let (state, state_address) = match alone {
-            Some(_) => self.state_of(node.spec.shared()),
-            None => self.state_of(node.spec),
-        };
-        let faults_alone = alone.map(|image| self.faults_alone(id, image)).transpose()?.flatten();
-        let armed = match alone {
-            Some(_) => faults_alone.as_ref(),
-            None => self.armed.get(&id.0),
-        };
-        let mut context = Forward {
-            device: &self.device,
-            node: &node.name,
-            region,
-            state,
-            state_address,
-            samples: &self.samples,
-            samples_address: self.samples_buffer.address(),
-            faults: armed
-                .filter(|armed| armed.has_kernel_faults())
-                .map(|armed| ArmedFaults { table: &armed.table, address: armed.address() }),
-            steps: &steps,
-            device_steps: &device_steps,
-            parallel: self.parallel,
-            packed: self
-                .packed
-                .as_ref()
-                .filter(|_| alone.is_none())
-                .and_then(|p| p.of(weights, id)),
-            inputs: &inputs,
-            params: &params,
-            output,
-            saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
-            workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
-        };
-        let macs = || {
-            let whole = op.cost(&self.tape.input_specs(id)).macs * self.maps(node.spec) as u64;
-            let share = region.elements() as f64 / self.whole(id).elements().max(1) as f64;
-            Way::Forward { macs: (whole as f64 * share) as u64 }
-        };
-        self.timed(op.kind(), macs, || op.forward(&mut context))
-    }
-
-    /// The nodes of a launch behind its head, as steps: the CPU's, or those of kernels.
-    fn steps<'a>(
-        &'a self,
-        weights: &'a Weights,
-        head: NodeId,
-        behind: &[NodeId],
-        alone: Option<usize>,
-    ) -> Result<(Vec<Step<'a>>, Vec<DeviceStep>)> {
-        let (mut steps, mut device_steps) = (Vec::new(), Vec::new());
-        if self.state.training != 0 && !behind.is_empty() {
-            return Err(Error::usage("a training pass needs the train plan"));
-        }
-        let mut before = head;
-        for id in behind {
-            let node = self.tape.node(*id);
-            let params: Vec<Tensor> =
-                node.params.iter().map(|param| self.param_for(weights, *param, alone)).collect();
-            let other = node.inputs.iter().find(|input| **input != before);
-            let other = other.map(|input| self.value_for(*input, alone));
-            let op = node.op.as_ref();
-            let known = if self.device.is_cpu() {
-                // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
-                let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
-                let params: Vec<&[f32]> = params.into_iter().map(host).collect();
-                let step = op.and_then(|op| op.step(&params, other.map(host)));
-                step.map(|step| steps.push(step))
-            } else {
-                let step = op.and_then(|op| op.device_step(&params, other));
-                step.map(|step| device_steps.push(step))
-            };
-            if known.is_none() {
-                return Err(Error::Unsupported {
-                    op: format!("{} behind {}", node.name, self.tape.node(head).name),
-                    device: self.device.kind().to_string(),
-                });
-            }
-            before = *id;
-        }
-        Ok((steps, device_steps))
-    }
-
-    /// # Errors
-    /// [`Error::Unsupported`] where the device has no kernels of the operation.
-    fn require_kernels(&self, op: &dyn Op) -> Result<()> {
-        if self.device.is_cpu() || op.has_kernels() {
-            return Ok(());
-        }
-        Err(Error::Unsupported { op: op.kind().into(), device: self.device.kind().to_string() })
-    }
-
-    /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
-    /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
-    /// when a parameter's gradient is complete.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for another plan than [`PlanKind::Train`] and for weights on another device,
-    /// [`Error::Shape`] for a gradient of another size; those of the device.
-    pub fn backward(
-        &mut self,
-        weights: &mut Weights,
-        output: NodeId,
-        gradient: &[f32],
-        mut on_final: impl FnMut(ParamId),
-    ) -> Result<()> {
-        if self.plan.kind != PlanKind::Train {
-            return Err(Error::usage("backward needs the train plan"));
-        }
-        weights.require_on(&self.device)?;
-        let node = self.tape.node(output);
-        let expected = self.maps(node.spec) * node.spec.map.elements();
-        if gradient.len() != expected {
-            let found = gradient.len();
-            let detail = format!("its gradient has {expected} values, got {found}");
-            return Err(Error::shape(&node.name, detail));
-        }
-        if !self.gradient_flows[output.0] {
-            // Nothing that is trained lies behind it, and its gradient has no memory.
-            return Ok(());
-        }
-        // SAFETY: the slot holds `capacity` ≥ `images` maps.
-        unsafe {
-            self.device.write(self.gradient(output).address, bytemuck::cast_slice(gradient))?;
-        }
-        let mut written = vec![false; self.tape.nodes().len()];
-        let mut param_written = vec![false; self.tape.params().len()];
-        written[output.0] = true;
-        for index in (0..=output.0).rev() {
-            if !(self.needed[index] && self.gradient_flows[index] && written[index]) {
-                continue;
-            }
-            let tape = self.tape.clone();
-            let node = tape.node(NodeId(index));
-            let Some(op) = &node.op else { continue };
-            self.require_kernels(op.as_ref())?;
-            let mut input_gradients = Vec::with_capacity(node.inputs.len());
-            for input in &node.inputs {
-                input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {
-                    tensor: self.gradient(*input),
-                    accumulate: std::mem::replace(&mut written[input.0], true),
-                }));
-            }
-            let mut param_gradients = Vec::with_capacity(node.params.len());
-            for param in &node.params {
-                param_gradients.push(weights.gradient_tensor(*param).map(|tensor| Gradient {
-                    tensor,
-                    accumulate: std::mem::replace(&mut param_written[param.0], true),
-                }));
-            }
-            let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
-            let params: Vec<Tensor> = node.params.iter().map(|p| weights.tensor(*p)).collect();
-            let (state, state_address) = self.state_of(node.spec);
-            let mut context = Backward {
-                device: &self.device,
-                node: &node.name,
-                state,
-                state_address,
-                samples: &self.samples,
-                samples_address: self.samples_buffer.address(),
-                inputs: &inputs,
-                params: &params,
-                output: self.value(NodeId(index)),
-                saved: self.bytes_view(Area::Saved, index, self.plan.saved[index]),
-                workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
-                output_gradient: self.gradient(NodeId(index)),
-                input_gradients: &input_gradients,
-                param_gradients: &param_gradients,
-            };
-            self.timed(op.kind(), || Way::Backward, || op.backward(&mut context))?;
-            // Every parameter has one node here, so its gradient is final now.
-            node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
-        }
-        Ok(())
-    }
-
-    /// Moves all trained parameters by one step of `optimizer`, by the learning rate and the step in
-    /// the batch's state (see [`super::Rule::state`]).
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for weights without gradients or on another device, [`Error::Shape`] for an
-    /// optimiser of other weights; those of the device.
-    pub fn update(&self, weights: &mut Weights, optimizer: &mut Optimizer) -> Result<()> {
-        optimizer.step(&self.device, weights, &self.state, self.state_buffer.address())
     }
 
     /// A value's memory.
@@ -585,20 +320,20 @@ impl Execution {
         Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
-    fn gradient(&self, id: NodeId) -> Tensor {
+    pub(super) fn gradient(&self, id: NodeId) -> Tensor {
         let address = self.address(Area::Gradient, id.0, self.plan.gradients[id.0]);
         let spec = self.tape.node(id).spec;
         Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
-    fn bytes_view(&self, area: Area, node: usize, slot: Slot) -> Tensor {
+    pub(super) fn bytes_view(&self, area: Area, node: usize, slot: Slot) -> Tensor {
         let spec = Spec::f32(Map::vector(slot.bytes / 4));
         // An empty slot still needs a valid, aligned address for an empty slice.
         let address = if slot.bytes == 0 { 256 } else { self.address(area, node, slot) };
         Tensor { address, spec, images: 1 }
     }
 
-    fn address(&self, area: Area, node: usize, slot: Slot) -> u64 {
+    pub(super) fn address(&self, area: Area, node: usize, slot: Slot) -> u64 {
         match &self.memory {
             Memory::Arena(buffer) => buffer.address() + slot.offset as u64,
             Memory::Scattered(buffers) => buffers.get(&(area, node)).map_or(0, Buffer::address),

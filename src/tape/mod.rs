@@ -9,6 +9,7 @@ mod graph;
 mod lowering;
 mod optimizer;
 mod packed;
+mod pass;
 mod plan;
 mod replay;
 mod tail;
