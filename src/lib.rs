@@ -16,6 +16,7 @@ pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod rng;
+pub mod screen;
 pub mod study;
 pub mod tape;
 pub mod tensor;

@@ -41,6 +41,7 @@ mod pytorch_ops;
 mod random_shapes;
 mod recipe;
 mod replays;
+mod screens;
 mod tape;
 mod tensor_core_faults;
 mod tensor_cores;

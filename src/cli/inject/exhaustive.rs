@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::common::{create_folder, print, print_json, stop_flag};
+use super::super::common::{create_folder, print, print_json, stop_flag, view};
 use super::super::model::Loaded;
 use super::{Args, measure};
 use crate::campaign::exhaustive::{Census, Exhaustive, Mode, Verification, ranged_layers};
 use crate::campaign::{CensusManifest, Golden, Plan, Provenance, Ranges};
 use crate::progress::Progress;
-use crate::report::{Format, census_json, census_text};
+use crate::report::{View, census_json, census_text};
 use crate::study::SourceImages;
 use crate::train::Source;
 use crate::{Error, Result};
@@ -57,7 +57,7 @@ pub(super) fn run(
     let mut exhaustive =
         Exhaustive::new((model, weights), &images, &goldens, &ranges, mode, &plan.detectors)?;
     exhaustive.batch = args.batch as usize;
-    progress.line(&format!("{} faults, under each detector", exhaustive.faults()));
+    progress.line(&format!("{} faults to try under each detector", exhaustive.faults()));
     let manifest = CensusManifest::new(&exhaustive, provenance, plan.labels);
     let before = match &args.out {
         Some(path) => Census::resume(mode, &manifest, path)?,
@@ -91,15 +91,15 @@ pub(super) fn run(
         });
         return print_json(&json);
     }
-    print(&census_text(&census, Format::Markdown))
+    print(&census_text(&census, view(View::Markdown)))
 }
 
 /// What is said after ctrl-C.
 fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
     match out {
-        None => anyhow::anyhow!("stopped; --out FILE would have kept what was counted"),
+        None => anyhow::anyhow!("stopped; nothing was kept, since there is no --out FILE"),
         Some(path) => anyhow::anyhow!(
-            "stopped; {} holds the counts of {} images, --resume goes on from them",
+            "stopped; {} holds the counts of {} images, and --resume continues from there",
             path.display(),
             census.counted
         ),
