@@ -22,6 +22,7 @@ pub mod recipe;
 pub mod report;
 pub mod results;
 pub mod rng;
+pub mod screen;
 pub mod statistics;
 pub mod study;
 pub mod tape;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::screen::Screen;
+
 /// Listens to long work: one task after another, each of a known number of items.
 ///
 /// Every method may be called from any thread.
@@ -58,7 +60,7 @@ impl Bar {
 impl Progress for Bar {
     fn begin(&self, task: &str, unit: &'static str, done: u64, total: u64) {
         let template = format!(
-            "{{prefix}} {{bar:24}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left  {{msg}}",
+            "{{prefix}} {{bar:24}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left  {{wide_msg}}",
         );
         // The template is this file's own; a plain bar stands in should it ever be refused.
         let style = ProgressStyle::with_template(&template)
@@ -92,8 +94,9 @@ impl Progress for Bar {
     }
 
     fn line(&self, text: &str) {
+        let fitted = Screen::stderr().map_or_else(|| text.into(), |screen| screen.message(text));
         let print = || {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{fitted}");
         };
         match &*self.bar() {
             Some(bar) => bar.suspend(print),

@@ -106,7 +106,7 @@ fn kernels_are_checked_timed_and_set_beside_a_peer() {
     let parts = [seconds.ceilings, seconds.checks, seconds.setup, seconds.timing];
     assert!(parts.iter().all(|part| *part > 0.0) && parts.iter().sum::<f64>() <= seconds.total);
 
-    let text = flipside::report::kernels_text(&times);
+    let text = flipside::report::kernels_text(&times, flipside::report::View::Markdown);
     let (others, apart) = text.split_once("Winograd").unwrap();
     assert!(others.contains("relu") && !apart.contains("relu"));
 }
@@ -210,7 +210,7 @@ fn a_kernel_that_isnt_the_cpus_is_not_timed() {
     let json = serde_json::to_value(&times).unwrap();
     assert_eq!(json["shapes"][0]["error"], error.as_str());
     assert!(json["shapes"][0]["forward"].is_null() && json["shapes"][1]["error"].is_null());
-    let text = flipside::report::kernels_text(&times);
+    let text = flipside::report::kernels_text(&times, flipside::report::View::Markdown);
     let row = text.lines().find(|line| line.starts_with("| fails")).unwrap();
     assert!(row.contains(" failed |"), "{row}");
     assert!(text.contains(&format!("Without figures:\n\n- {}: {error}", idle.name)), "{text}");
@@ -267,7 +267,7 @@ fn overhead_tells_what_failed() {
     let not_run = Some("not run: the device failed before".to_string());
     assert!(costs.layers.iter().all(|layer| layer.times.is_none() && layer.error == not_run));
     assert_eq!(costs.failed(), (1 + costs.layers.len(), 1 + costs.layers.len()));
-    let text = flipside::report::overhead_text(&costs);
+    let text = flipside::report::overhead_text(&costs, flipside::report::View::Markdown);
     assert!(text.contains("- whole passes: ") && text.contains(" failed |"), "{text}");
 }
 
@@ -349,7 +349,7 @@ fn injections_are_timed() {
         .sum();
     let last = times.layers.last().unwrap().share_percent;
     assert!((last - 100.0 * 1000.0 / all as f64).abs() < 1e-9, "{last}");
-    let text = flipside::report::inject_times_text(&times);
+    let text = flipside::report::inject_times_text(&times, flipside::report::View::Markdown);
     assert!(text.contains("batches of 2") && text.contains(&times.records_sha256), "{text}");
 
     let nothing = InjectLoad { images: 0, ..LOAD };

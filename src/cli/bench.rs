@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::common::{RunArgs, print, print_json, refuse_idle};
+use super::common::{RunArgs, print, print_json, refuse_idle, say, view};
 use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
 use crate::device::{Compute, Device, Name};
 use crate::fault::Site;
 use crate::models::{Model, ModelFile, Network, names};
 use crate::nn::Head;
-use crate::report::{inject_times_text, kernels_text, overhead_text};
+use crate::report::{View, inject_times_text, kernels_text, overhead_text};
 use crate::{Error, Result};
 
-/// Time kernels, and what it costs to stand ready for faults
+/// Measure the speed of kernels, the overhead of fault injection, and injections per second
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,20 +27,20 @@ enum Command {
     Inject(InjectArgs),
 }
 
-/// Time every distinct operation of the models, alone
+/// Time every distinct operation of the models on its own
 ///
-/// Each is checked once against the CPU on a small batch, then timed warm: the median of some rounds, by
-/// the GPU's own events. Beside the times stand the rates, and the share of what the nearer ceiling of the
-/// device (copies, fused multiply-adds; measured in the same run) allows. An operation whose check or kernel
-/// fails has a row that says so and no time; the others go on, and the command fails at the end.
+/// Each operation is checked once against the CPU on a small batch, then timed warm: the median of several
+/// rounds, by the GPU's own events. Beside the times are the rates, and the share of the nearer hardware
+/// ceiling (copies or fused multiply-adds, measured in the same run). An operation whose check or kernel
+/// fails has a row that says so instead of a time; the others go on, and the command fails at the end.
 #[derive(clap::Args)]
 struct KernelsArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Models by name or .toml file; every model of the published table if absent
+    /// Model names or .toml files; every model of the published table if absent
     #[arg(long)]
     model: Vec<String>,
-    /// Only operations whose name holds this text: `conv2d`, `3×3`, `depthwise`
+    /// Only operations whose name contains this text, such as `conv2d`, `3×3` or `depthwise`
     #[arg(long, default_value = "")]
     filter: String,
     #[command(flatten)]
@@ -48,88 +48,89 @@ struct KernelsArgs {
     /// Time backward passes, too
     #[arg(long)]
     backward: bool,
-    /// Print the list of operations and time nothing; of --device only the sizes follow
+    /// Only list the operations, without timing them; --device has an effect on their sizes alone
     #[arg(long)]
     list: bool,
-    /// Times of a peer for the same list: the file that benches/kernels_vs_torch.py writes
+    /// Times of another program for the same operations: the file that benches/kernels_vs_torch.py writes
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     peers: Option<PathBuf>,
 }
 
-/// Time a model's forward pass clean and armed, and single layers
+/// Measure the overhead of fault-capable kernels on a forward pass and on single layers
 ///
-/// Clean, with every layer's armed kernel and no faults, and with one fault an image in every layer, in
-/// turns within one run. The same for some layers alone. What fails has a row that says so; the command then
-/// fails at the end.
+/// Times the forward pass in three ways, in turns within one run: with plain kernels; with fault-capable
+/// (armed) kernels in every layer and no fault; and with one fault per image in every layer. Some layers are
+/// timed alone in the same way. What fails has a row that says so; the command then fails at the end.
 #[derive(clap::Args)]
 struct OverheadArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// A model's name or a .toml file
+    /// Model name or .toml file
     #[arg(long, default_value = "resnet50")]
     model: String,
-    /// Layers to time alone, at each site; the first, the one with the most multiply-accumulates, the last
-    /// and the first attention if absent
+    /// Layers to time alone, at each site; if absent the first, the last, the one with the most
+    /// multiply-accumulates, and the first attention
     #[arg(long)]
     layer: Vec<String>,
     #[command(flatten)]
     sizes: SizeArgs,
 }
 
-/// Time a campaign's injections, and those into each layer alone
+/// Measure the injections per second of a campaign, and of each layer alone
 ///
-/// Random weights and images; single bits, uniform over what each layer has of the site. A campaign evaluates
-/// its images, runs each clean once more and keeps every value, then injects; all of that counts. The CPU
-/// replays boxes of one image at a time, other devices whole nodes for batches in which every image has an
-/// injection of its own. Records are the same wherever bits are: so is their SHA-256.
+/// Weights and images are random; faults are single bits, drawn uniformly over each layer's site. A campaign
+/// evaluates its images, runs each of them fault-free once more while keeping every value, and then injects;
+/// all of this is timed. The CPU recomputes, image by image, only the region that a fault can reach (sparse
+/// replay); other devices recompute whole layers for batches in which every image has a fault of its own. The
+/// records, and so their SHA-256, are the same either way.
 #[derive(clap::Args)]
 struct InjectArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// A model's name or a .toml file
+    /// Model name or .toml file
     #[arg(long, default_value = "resnet50")]
     model: String,
-    /// What is hit in each layer: output, weight (each parameter is a layer then), input or, on cuda and
-    /// emulated, a site inside kernels
+    /// Fault site: output, weight (where each parameter counts as a layer), input or, on cuda and emulated, a
+    /// site inside kernels
     #[arg(long, default_value = "output", value_parser = super::common::parse_site)]
     site: Site,
-    /// Images of a batch, by whole nodes on any device; if absent 32, on the CPU boxes. No more than there
-    /// are images
+    /// Batch size for recomputing whole layers, at most the number of images. If absent 32; on the CPU, if
+    /// absent, sparse replay of single images
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// Height and width of the images; the model file's, on the emulator and with --quick 64 where the
-    /// model takes them
+    /// Height and width of the images; the model file's if absent, or 64 on the emulator and with --quick
+    /// where the model allows it
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     image_size: Option<u16>,
-    /// Two small images, one campaign, one injection or round a layer alone, where no flag says otherwise: a
-    /// look, no figures to report
+    /// A trial with two small images, one campaign, and one injection or round for each layer alone, unless
+    /// other flags say otherwise; no figures to report
     #[arg(long)]
     quick: bool,
-    /// Images of the campaign; 8, with --quick 2
+    /// Number of images of the campaign; 8 if absent, 2 with --quick
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     images: Option<u16>,
     /// Injections into each layer; as many as there are images if absent
     #[arg(long)]
     injections: Option<u64>,
-    /// Campaigns; the median counts. 3, with --quick 1
+    /// Number of campaigns, whose median is reported; 3 if absent, 1 with --quick
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// Injections into each layer alone, on one core, or rounds of a batch of them; 0 leaves them out. 8, with
-    /// --quick 1
+    /// Injections into each layer alone, on one core, or rounds of a batch of them; 8 if absent, 1 with
+    /// --quick; 0 leaves them out
     #[arg(long)]
     alone: Option<u16>,
 }
 
 #[derive(clap::Args)]
 struct SizeArgs {
-    /// Images of a batch; 32, on the emulator 2
+    /// Batch size; 32 if absent, 2 on the emulator
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
-    /// Height and width of the images; the model file's, on the emulator and with --quick 64 where the
-    /// model takes them
+    /// Height and width of the images; the model file's if absent, or 64 on the emulator and with --quick
+    /// where the model allows it
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     image_size: Option<u16>,
-    /// Three short rounds on small images: a look, no figures to report
+    /// A trial of three short rounds on small images; no figures to report
     #[arg(long)]
     quick: bool,
 }
@@ -200,7 +201,7 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
         }
         let lines: Vec<String> =
             shapes.iter().map(|shape| format!("{}  {}", shape.id, shape.name)).collect();
-        return print(&lines.join("\n"));
+        return say(&lines.join("\n"));
     }
     let peers = args.peers.as_deref().map(|path| Peers::open(path, batch)).transpose()?;
     let (device, progress): (Device, _) = (run.start()?, run.progress());
@@ -217,7 +218,7 @@ fn kernels(args: &KernelsArgs) -> anyhow::Result<()> {
     if run.json {
         print_json(&times)?
     } else {
-        print(&kernels_text(&times))?
+        print(&kernels_text(&times, view(View::Markdown)))?
     }
     verdict(times.failed(), times.shapes.len())
 }
@@ -232,7 +233,7 @@ fn whole(args: &OverheadArgs) -> anyhow::Result<()> {
     if run.json {
         print_json(&overhead)?
     } else {
-        print(&overhead_text(&overhead))?
+        print(&overhead_text(&overhead, view(View::Markdown)))?
     }
     let (failed, parts) = overhead.failed();
     verdict(failed, parts)
@@ -263,5 +264,8 @@ fn inject(args: &InjectArgs) -> anyhow::Result<()> {
         alone: or(args.alone, 8, 1),
     };
     let times = inject_times(&name, &network, load, progress.as_ref())?;
-    if run.json { print_json(&times) } else { print(&inject_times_text(&times)) }
+    if run.json {
+        return print_json(&times);
+    }
+    print(&inject_times_text(&times, view(View::Markdown)))
 }

@@ -15,24 +15,25 @@ use crate::ops::Role;
 use crate::plan::MAX_BITS;
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
-use crate::report::Format;
+use crate::report::View;
+use crate::screen::Screen;
 use crate::statistics::{Confidence, RateInterval, Unit};
 use crate::{Error, Result};
 
 /// Where and how a command runs.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
-    /// cpu, cuda, cuda:N, or emulated (the CUDA kernels, on the CPU)
+    /// Device: cpu, cuda, cuda:N, or emulated (the CUDA kernels, run on the CPU)
     #[arg(long, default_value = "cpu")]
     pub device: String,
-    /// How convolutions and linear layers multiply: exact (f32), or on tensor cores, with factors rounded
-    /// to tf32, bf16 or f16 and f32 sums; cuda and emulated only
+    /// Arithmetic of convolutions and linear layers: exact (f32), or tensor cores (cuda and emulated only)
+    /// with operands rounded to tf32, bf16 or f16 and accumulation in f32
     #[arg(long, default_value_t, value_name = "TYPE")]
     pub compute: Compute,
-    /// Threads of the CPU, up to 1024; 0 means every core. Results don't depend on it
+    /// CPU threads, up to 1024; 0 uses all cores. Results don't depend on it
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub threads: u16,
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
     /// Don't show progress
@@ -81,14 +82,15 @@ pub fn refuse_idle<const N: usize>(flags: [(&str, bool, &str); N]) -> Result<()>
 /// How intervals are made.
 #[derive(clap::Args, Clone, Debug)]
 pub struct IntervalArgs {
-    /// How often intervals hold the truth; 0.95 if absent
+    /// Confidence level of the intervals; 0.95 if absent
     #[arg(long, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Of rates: wilson (if absent), or clopper-pearson, which is wider and never holds less than it says
+    /// Confidence interval of rates: wilson (if absent), or clopper-pearson, which is wider and never covers
+    /// less than its level
     #[arg(long, value_name = "KIND")]
     interval: Option<RateInterval>,
-    /// What the bootstrap of means and ratios draws again: images (if absent), each with all of its injections,
-    /// or injections, for these images alone
+    /// Unit that the bootstrap of means and ratios resamples: images (if absent), each with all of its
+    /// injections, or injections, whose intervals hold for these images only
     #[arg(long, value_name = "UNIT")]
     resample: Option<Unit>,
 }
@@ -111,10 +113,19 @@ impl IntervalArgs {
     }
 }
 
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Markdown,
+    Json,
+}
+
 /// How tables are printed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct FormatArgs {
-    /// text, markdown or json
+    /// text, which is fitted to the width of a terminal and complete in a pipe; markdown, complete
+    /// everywhere; or json
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     format: Format,
     /// The same as --format json
@@ -123,52 +134,57 @@ pub struct FormatArgs {
 }
 
 impl FormatArgs {
-    /// The format that is asked for.
-    pub fn format(&self) -> Format {
-        if self.json { Format::Json } else { self.format }
+    /// How a report for people is to be written; `None` where JSON is asked for.
+    pub fn view(&self) -> Option<View> {
+        match self.format {
+            _ if self.json => None,
+            Format::Text => Some(view(View::Text)),
+            Format::Markdown => Some(View::Markdown),
+            Format::Json => None,
+        }
     }
 }
 
 /// Numbers of a training run; what is absent comes from the defaults of the command.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RecipeArgs {
-    /// Epochs of training
+    /// Number of training epochs
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// Images of a step
+    /// Batch size
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Learning rate after the warm-up
+    /// Peak learning rate, reached after the warm-up
     #[arg(long)]
     pub learning_rate: Option<f64>,
-    /// sgd or adamw
+    /// Optimizer: sgd or adamw
     #[arg(long, value_name = "RULE")]
     pub optimizer: Option<OptimizerKind>,
-    /// Momentum of sgd
+    /// Momentum (sgd only)
     #[arg(long)]
     pub momentum: Option<f32>,
-    /// Nesterov's momentum, of sgd
+    /// Use Nesterov momentum (sgd only)
     #[arg(long)]
     pub nesterov: bool,
-    /// The two decay rates of adamw's moments: 0.9,0.999
+    /// AdamW's decay rates of the first and second moments, as in 0.9,0.999
     #[arg(long, value_parser = parse_betas)]
     pub betas: Option<[f64; 2]>,
-    /// What keeps adamw's divisor from zero
+    /// AdamW's epsilon, added to the denominator
     #[arg(long)]
     pub eps: Option<f64>,
-    /// Weight decay of every parameter that no other flag names
+    /// Weight decay of all parameters that the other weight-decay flags don't cover
     #[arg(long)]
     pub weight_decay: Option<f32>,
-    /// Weight decay of normalisation layers, biases included unless --bias-weight-decay is there
+    /// Weight decay of normalisation layers; also of their biases unless --bias-weight-decay is given
     #[arg(long)]
     pub norm_weight_decay: Option<f32>,
-    /// Weight decay of biases, those of normalisation layers included
+    /// Weight decay of all biases, including those of normalisation layers
     #[arg(long)]
     pub bias_weight_decay: Option<f32>,
-    /// Weight decay of position tables
+    /// Weight decay of the tables of relative position biases
     #[arg(long)]
     pub position_weight_decay: Option<f32>,
-    /// Scale gradients down to this norm, all together, where theirs is larger; 0 for no clipping
+    /// Clip gradients to this global norm; 0 turns clipping off
     #[arg(long, value_name = "NORM")]
     pub clip_grad_norm: Option<f32>,
     /// Label smoothing
@@ -177,17 +193,18 @@ pub struct RecipeArgs {
     /// Epochs of linear warm-up
     #[arg(long)]
     pub warmup_epochs: Option<usize>,
-    /// The share of the learning rate that the warm-up rises from
+    /// Share of the learning rate at which the warm-up starts
     #[arg(long, value_name = "SHARE")]
     pub warmup_start: Option<f64>,
-    /// Evaluate and save a moving average of the weights: DECAY:STEPS, the decay of an update (adjusted
-    /// to batch and epochs as torchvision's reference does) and the steps between two; 0.99998:32
+    /// Evaluate and save an exponential moving average of the weights, with this decay (adjusted to batch
+    /// size and epochs as in torchvision's reference), updated every STEPS steps; as in 0.99998:32
     #[arg(long, value_parser = parse_ema, value_name = "DECAY:STEPS")]
     pub ema: Option<Ema>,
-    /// Evaluate and save the weights themselves, whatever the model file says
+    /// Evaluate and save the weights themselves, even if the model file asks for a moving average
     #[arg(long, conflicts_with = "ema")]
     pub no_ema: bool,
-    /// step:EVERY:GAMMA (times GAMMA each EVERY epochs), cosine or cosine:MINIMUM
+    /// Learning-rate schedule: step:EVERY:GAMMA (multiply by GAMMA every EVERY epochs), cosine, or
+    /// cosine:MINIMUM (end at MINIMUM)
     #[arg(long, value_parser = parse_schedule)]
     pub schedule: Option<Schedule>,
 }
@@ -320,7 +337,9 @@ pub fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("flipside: stopping after what is under way; once more to stop at once");
+        eprintln!(
+            "flipside: finishing the work in progress, then stopping; interrupt again to stop at once"
+        );
     })?;
     Ok(&STOP)
 }
@@ -334,6 +353,22 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+/// The screen, where the standard output is one, else `otherwise`.
+pub fn view(otherwise: View) -> View {
+    Screen::stdout().map_or(otherwise, View::Screen)
+}
+
+/// Prints sentences, wrapped where they go to a screen.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    match Screen::stdout() {
+        None => print(text),
+        Some(screen) => {
+            let lines: Vec<String> = text.lines().map(|line| screen.wrap("", line)).collect();
+            print(&lines.join("\n"))
+        }
+    }
 }
 
 /// Prints a value as JSON.

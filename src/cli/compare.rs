@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json};
 use crate::analysis::compare::{Pairing, compare_all};
-use crate::report::{Format, comparison_text};
+use crate::report::comparison_text;
 use crate::results::Run;
 use crate::{Error, Result};
 
 /// Compare injection campaigns: the improvement of each OTHER over BASELINE
 ///
-/// A row each, with the columns of the published table, other readings of them, rates, and what was published
-/// for the backbone. Ratios are of mean ΔLoss under the range detector, BASELINE ÷ OTHER: above 1 OTHER is
-/// harmed less. Runs must be of the same images, seed and number of injections (`inject --right-in`), unless
-/// --unpaired. Where runs were told their layers, those in common are compared, and the others named.
+/// Prints a row for each pair with the columns of the published table, other readings of them, rates, and
+/// what was published for the backbone. Ratios are of mean ΔLoss under the range detector, BASELINE ÷ OTHER:
+/// above 1, OTHER is harmed less. The campaigns must have the same images, seed and number of injections (see
+/// `inject --right-in`), unless --unpaired is given. Where campaigns were restricted to some layers, the
+/// layers that both have are compared, and the others are named.
 #[derive(clap::Args)]
 pub struct Args {
     /// Store of the baseline's campaign
@@ -21,10 +22,10 @@ pub struct Args {
     /// Stores of the other models' campaigns
     #[arg(required = true)]
     others: Vec<PathBuf>,
-    /// Take the stores two by two, BASELINE OTHER BASELINE OTHER …: a row a backbone
+    /// Read the stores two by two, BASELINE OTHER BASELINE OTHER …: one row per backbone
     #[arg(long)]
     pairs: bool,
-    /// Runs with faults of their own: other seeds, numbers of injections or images
+    /// Compare campaigns whose faults differ: other seeds, numbers of injections or images
     #[arg(long)]
     unpaired: bool,
     #[command(flatten)]
@@ -48,8 +49,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.over(baseline.manifest.plan.seed);
     let comparisons = compare_all(&pairs, pairing, &intervals)?;
-    match args.format.format() {
-        Format::Json => print_json(&comparisons),
-        format => print(&comparison_text(&comparisons, format)),
+    match args.format.view() {
+        None => print_json(&comparisons),
+        Some(view) => print(&comparison_text(&comparisons, view)),
     }
 }

@@ -2,32 +2,32 @@
 
 use std::path::PathBuf;
 
-use super::common::{check_safetensors_name, class_list, file_sha256, print, print_json, progress};
+use super::common::{check_safetensors_name, class_list, file_sha256, print_json, progress, say};
 use super::model::ModelArgs;
 use crate::device::Device;
 use crate::models::{Network, save_state_as};
 
 /// Check that a checkpoint fits a model, and write it as safetensors
 ///
-/// The state dict is found wherever the file has it, and comes out bare, in f32, under the names and
-/// shapes that PyTorch's model has: load_state_dict(load_file(OUT), strict=True) takes it. A file that
-/// doesn't fit is refused: the error counts the keys that are missing, unexpected or of another shape,
-/// and says whose weights they look like.
+/// The state dict is found wherever the file has it, and is written without anything around it, in f32, under
+/// the names and with the shapes of PyTorch's model: load_state_dict(load_file(OUT), strict=True) accepts it.
+/// A file that doesn't fit is refused: the error counts the keys that are missing, unexpected or of another
+/// shape, and says which model they seem to belong to.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The file to write, .safetensors; one that is there is replaced, whole or not at all
+    /// File to write, .safetensors; an existing one is replaced as a whole or not at all
     #[arg(long)]
     out: PathBuf,
-    /// Name the classes in the file, so that nothing needs this list again: lines of index, folder name, class
-    /// name
+    /// Class list: tab-separated lines of index, folder name, class name, to be written into the file, so
+    /// that no other command needs the list
     #[arg(long)]
     class_list: Option<PathBuf>,
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
-    /// Don't say what flags overrule
+    /// Don't say which of the checkpoint's settings are overruled by flags
     #[arg(long, short)]
     quiet: bool,
 }
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "checkpoint_sha256": loaded.sha256, "out": args.out, "out_sha256": sha256,
         }));
     }
-    print(&format!(
+    say(&format!(
         "{}: {}, {} classes, {} tensors, {} parameters\n{} (SHA-256 {sha256})",
         loaded.file.name,
         model.head,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::common::{print, print_json, stop_flag};
+use super::common::{print_json, say, stop_flag};
 use crate::progress::{Progress, Silent, for_stderr};
 use crate::text::describe::{self, Key, Options, Outcome, SYSTEM, Settings};
 use crate::text::questions::Question;
@@ -16,61 +16,60 @@ const KEY: &str = "FLIPSIDE_API_KEY";
 
 /// Ask a language model the questions of `flipside prompts` and keep its answers
 ///
-/// Any server that speaks OpenAI's chat completions will do: a provider's, or one of your own
-/// (llama.cpp, vLLM, Ollama). OUT is JSON Lines, appended to answer by answer; a run that was stopped,
-/// by whatever, is continued by the same command, and asks nothing twice. A file holds one model's
-/// answers under one set of settings, and questions may be added, not taken away. Busy, broken and
-/// silent servers are asked again, ever more slowly; a refusal ends the run.
+/// Any server with OpenAI's chat completions will do: a provider's, or your own (llama.cpp, vLLM, Ollama).
+/// OUT is a JSON Lines file that each answer is appended to. A run that was stopped, for whatever reason, is
+/// continued by the same command, and no question is asked twice. A file holds the answers of one model under
+/// one set of settings; questions may be added but not removed. Servers that are busy, fail or don't answer
+/// are asked again after growing delays; a refusal ends the run.
 ///
-/// Without a server, write the file by hand or with another tool: a line {"class": ID, "text": TEXT}
-/// for each description is all that `flipside embed` needs.
+/// Without a server, write the file by hand or with another tool: `flipside embed` needs only a line
+/// {"class": ID, "text": TEXT} for each description.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The questions
+    /// File of questions, from `flipside prompts`
     #[arg(long, value_name = "FILE")]
     questions: PathBuf,
-    /// The file of answers; one that is there is continued
+    /// File of answers; an existing one is continued
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// The server: what comes before /chat/completions, https://api.openai.com/v1 or
-    /// http://localhost:11434/v1
+    /// URL of the server, without /chat/completions: https://api.openai.com/v1 or http://localhost:11434/v1
     #[arg(long, value_name = "URL", env = "FLIPSIDE_BASE_URL", hide_env_values = true)]
     base_url: String,
-    /// The model, as the server knows it
+    /// Name of the model, as the server knows it
     #[arg(long, env = "FLIPSIDE_MODEL")]
     model: String,
-    /// The environment variable that holds the key; if absent, FLIPSIDE_API_KEY where it is set. The
-    /// key is sent to the server and shown or stored nowhere
+    /// Environment variable that holds the API key; if absent, FLIPSIDE_API_KEY where it is set. The key is
+    /// sent to the server, and never shown or stored
     #[arg(long, value_name = "NAME")]
     key_env: Option<String>,
-    /// Questions under way at the same time
+    /// Number of questions that are asked at the same time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
-    /// How often a question is asked before it is left for the next run
+    /// Attempts per question before it is left for the next run
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
     tries: u32,
-    /// Seconds before the second try; doubled for each further one, up to a minute
+    /// Seconds before the second attempt; doubled for each further one, up to a minute
     #[arg(long, default_value_t = 1.0, value_parser = parse_seconds)]
     backoff: f64,
-    /// Seconds that a request may take, answer included
+    /// Seconds that a request may take, including the answer
     #[arg(long, default_value_t = 120.0, value_parser = parse_seconds)]
     timeout: f64,
-    /// Sampling temperature; none to leave it to the server
+    /// Sampling temperature; none leaves it to the server
     #[arg(long, default_value = "0", value_parser = parse_temperature)]
     temperature: Temperature,
-    /// Tokens of an answer; 0 to leave it to the server. CLIP reads 77 of its own
+    /// Maximum number of tokens per answer; 0 leaves it to the server. CLIP reads 77 of its own tokens
     #[arg(long, default_value_t = 100)]
     max_tokens: u32,
-    /// A seed for the server's sampling, where it takes one
+    /// Seed of the server's sampling, where the server takes one
     #[arg(long)]
     seed: Option<i64>,
-    /// The system prompt; empty for none
+    /// System prompt; empty for none
     #[arg(long, default_value = SYSTEM)]
     system: String,
-    /// Further fields of a request, a JSON object: '{"top_p": 0.9}'
+    /// Additional fields of the request, as a JSON object: '{"top_p": 0.9}'
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = parse_extra)]
     extra: Map<String, Value>,
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
     /// Don't show progress
@@ -147,13 +146,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             0 => String::new(),
             n => format!("; {n} were cut off at --max-tokens"),
         };
-        print(&format!("{out}: {}/{total} answers, {answered} new{cut_off}", before + answered))?;
+        say(&format!("{out}: {}/{total} answers, {answered} new{cut_off}", before + answered))?;
     }
     let why = match (refused, interrupted) {
         (Some(why), _) => format!("{why}; "),
         (None, true) => "stopped; ".into(),
         (None, false) => String::new(),
     };
-    anyhow::ensure!(*left == 0, "{why}{left} questions have no answer; the same command goes on");
+    anyhow::ensure!(
+        *left == 0,
+        "{why}{left} questions have no answer; run the same command again to continue"
+    );
     Ok(())
 }

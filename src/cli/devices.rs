@@ -2,15 +2,16 @@
 
 use super::common::{print, print_json};
 use crate::device;
+use crate::screen::{Ink, Screen};
 
-/// Say which devices are here, with which kernels, and what the others lack
+/// List the devices: which can be used, with which kernels, and what the others lack
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 
-    /// List the kernels instead: file, threads and bytes of shared memory that a block may have
+    /// List the kernels instead: file, maximum number of threads of a block, bytes of shared memory
     #[arg(long, conflicts_with = "json")]
     kernels: bool,
 }
@@ -45,11 +46,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .collect();
         return print_json(&devices);
     }
+    let screen = Screen::stdout();
     let lines: Vec<String> = report
         .iter()
         .map(|d| {
-            let state = if d.available { "ready" } else { "missing" };
-            format!("{:<10} {state:<8} {}", d.name, d.detail)
+            let (state, ink) =
+                if d.available { ("ready", Ink::Good) } else { ("missing", Ink::Warning) };
+            let mark = format!("{:<10} {state:<8} ", d.name);
+            match screen {
+                None => mark + &d.detail,
+                Some(screen) => {
+                    let line = screen.wrap(&mark, &d.detail);
+                    line.replacen(state, &screen.paint(ink, state), 1)
+                }
+            }
         })
         .collect();
     print(&lines.join("\n"))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::common::{
-    RunArgs, check_safetensors_name, class_list, file_sha256, print, print_json, refuse_idle,
+    RunArgs, check_safetensors_name, class_list, file_sha256, print, print_json, refuse_idle, say,
+    view,
 };
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
@@ -13,7 +14,7 @@ use crate::error::{MOST_NAMED, some_of};
 use crate::ops::Op;
 use crate::ops::activation::Activation;
 use crate::progress::Progress;
-use crate::report::similarity_text;
+use crate::report::{View, similarity_text};
 use crate::text::average::{Averaging, class_features};
 use crate::text::descriptions::Descriptions;
 use crate::text::hashing::NgramHasher;
@@ -22,59 +23,60 @@ use crate::text::tokenizer::CONTEXT;
 use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
 
-/// Turn descriptions into text features, import features, or look at some
+/// Compute text features from descriptions, import features, or inspect them
 ///
-/// --descriptions: each text goes through CLIP's text encoder (or, without weights, hashed n-grams);
-/// the vectors of a class are divided by their norms, averaged, and divided by the norm again, as the
-/// published features from descriptions are (rows of length 1). --raw-texts and --raw-rows leave out
-/// the first and the last division; both together, on plain templates, give rows like the published
-/// ones of "a photo of a". The head divides rows by their norms in any case.
+/// --descriptions: each text goes through CLIP's text encoder (or, without weights, is hashed as n-grams). As
+/// in the published features from descriptions, the vector of each text is normalised, the vectors of a class
+/// are averaged, and the mean is normalised (rows of length 1). --raw-texts leaves out the first
+/// normalisation, --raw-rows the last; both together, on plain templates, give rows like the published ones
+/// of "a photo of a". The text-guided head normalises its rows in any case.
 ///
-/// --import: a matrix of classes × width that was made elsewhere (.pth, .npy, safetensors), its values
-/// as they are. What is written names its classes, so that --text-features needs no --class-list.
+/// --import: a matrix of classes × width that was made elsewhere (.pth, .npy, safetensors), with its values
+/// unchanged. The file that is written names its classes, so that --text-features needs no --class-list.
 ///
-/// --describe: norms, cosines, the closest classes, a picture of all cosines.
+/// --describe: prints norms, cosines and the closest classes; --picture draws all cosines.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("source").required(true).args(["descriptions", "import", "describe"]))]
 #[command(group = clap::ArgGroup::new("encoders").args(["encoder", "hashing"]))]
 pub struct Args {
-    /// Descriptions: lines of {"class": ID, "text": TEXT}, from `flipside describe`, `flipside prompts
-    /// --plain`, or elsewhere
+    /// File of descriptions: lines of {"class": ID, "text": TEXT}, from `flipside describe`, `flipside
+    /// prompts --plain`, or elsewhere
     #[arg(long, value_name = "FILE", requires_all = ["classes", "encoders", "out"])]
     descriptions: Option<PathBuf>,
-    /// Features to import
+    /// File of features to import
     #[arg(long, value_name = "FILE", requires_all = ["classes", "out"])]
     import: Option<PathBuf>,
-    /// Features to look at
+    /// File of features to inspect
     #[arg(long, value_name = "FILE")]
     describe: Option<PathBuf>,
-    /// The classes, row by row: lines of index, id (folder name), class name, parted by tabs
+    /// Class list: tab-separated lines of index, folder name, class name, in the order of the rows
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// CLIP's weights: .pth, .bin or safetensors, under the names of Hugging Face, OpenAI or OpenCLIP
     #[arg(long, value_name = "CHECKPOINT", requires = "descriptions")]
     encoder: Option<PathBuf>,
-    /// The encoder's merges, as text or gzipped; CLIP's own if absent
+    /// The encoder's merges file, plain or gzipped; CLIP's own if absent
     #[arg(long, value_name = "FILE", requires = "encoder")]
     tokenizer: Option<PathBuf>,
-    /// The encoder's activation, gelu or quick_gelu, whatever its names and configuration say
+    /// The encoder's activation, gelu or quick_gelu; overrides what the checkpoint's names and configuration
+    /// say
     #[arg(long, requires = "encoder", value_parser = parse_activation)]
     activation: Option<Activation>,
-    /// No encoder: hashed n-grams of letters and words, in so many dimensions. They know spelling,
-    /// nothing of meaning
+    /// Use hashed n-grams of letters and words with this many dimensions instead of an encoder. They know
+    /// spelling but not meaning
     #[arg(long, value_name = "WIDTH", requires = "descriptions", num_args = 0..=1,
           default_missing_value = "512", value_parser = clap::value_parser!(u16).range(1..))]
     hashing: Option<u16>,
-    /// Don't divide a text's vector by its norm before the mean: longer ones weigh more
+    /// Don't normalise the vectors of texts before averaging: longer ones weigh more
     #[arg(long, requires = "descriptions")]
     raw_texts: bool,
-    /// Don't divide the mean by its norm
+    /// Don't normalise the mean of a class
     #[arg(long, requires = "descriptions")]
     raw_rows: bool,
-    /// The safetensors file to write; one that is there is replaced, whole or not at all
+    /// Safetensors file to write; an existing one is replaced as a whole or not at all
     #[arg(long, value_name = "FILE", conflicts_with = "describe")]
     out: Option<PathBuf>,
-    /// Write all cosines as a picture: white is 1, black the lowest
+    /// Write all cosines as a greyscale picture: white is 1, black the lowest
     #[arg(long, value_name = "FILE.png", requires = "describe")]
     picture: Option<PathBuf>,
     #[command(flatten)]
@@ -229,7 +231,7 @@ fn done(
         _ => String::new(),
     };
     let out = out.display();
-    print(&format!("{out}: {classes} classes × {width}{texts}{truncated} (SHA-256 {sha256})"))
+    say(&format!("{out}: {classes} classes × {width}{texts}{truncated} (SHA-256 {sha256})"))
 }
 
 /// `--describe`.
@@ -240,7 +242,7 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
         write_png(out, &picture(&features)?)?;
     }
     if !args.run.json {
-        return print(&similarity_text(&features, &similarity));
+        return print(&similarity_text(&features, &similarity, view(View::Markdown)));
     }
     let names = &features.names;
     let pairs = |pairs: &[Pair]| -> Vec<serde_json::Value> {

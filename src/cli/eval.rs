@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::common::{RunArgs, class_list, print, print_json};
+use super::common::{RunArgs, class_list, print_json, say};
 use super::model::ModelArgs;
 use crate::data::{ImageFolder, say_passed_over};
 use crate::models::Network;
@@ -14,14 +14,14 @@ use crate::train::{Evaluator, Source};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with a folder of images a class (a data set's val, say)
+    /// A folder with one folder of images per class, such as the val folder of a data set
     #[arg(long)]
     data: PathBuf,
-    /// The classes by number: lines of index, folder name, class name. Not needed where the checkpoint names
-    /// its classes, as those trained here do; then it says what else the folders may be called
+    /// Class list: tab-separated lines of index, folder name, class name. Not needed where the checkpoint
+    /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
     class_list: Option<PathBuf>,
-    /// Images of a forward pass
+    /// Batch size
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         0 => String::new(),
         count => format!("; NaN or infinity among the logits of {count} images"),
     };
-    print(&format!(
+    say(&format!(
         "{images} images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}, \
          Top2Diff {top2diff:.2} %{broken}"
     ))

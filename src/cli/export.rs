@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::print;
+use super::common::say;
 use crate::checkpoint::atomic;
 use crate::results::{Run, write_csv, write_parquet};
 use crate::{Error, Result};
 
-/// Write a campaign's records for other programs: a row for each injection under each detector
+/// Write a campaign's records for other programs: one row per injection and detector
 ///
 /// `docs/reading-results.md` explains the columns.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The store of a whole campaign
+    /// Store of a complete campaign
     run: PathBuf,
-    /// The file to write: .csv or .parquet
+    /// File to write: .csv or .parquet
     #[arg(long)]
     out: PathBuf,
 }
@@ -46,5 +46,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Format::Csv => write_csv(&run, out),
         Format::Parquet => write_parquet(&run, out),
     })?;
-    print(&format!("{}: {} records", args.out.display(), run.records.len()))
+    say(&format!("{}: {} records", args.out.display(), run.records.len()))
 }

@@ -24,18 +24,18 @@ use crate::{Error, Result};
 
 /// Headings of the flags in the help.
 const FAULTS: &str = "Faults";
-const HOW_MANY: &str = "How many";
-const KEPT: &str = "Kept and checked";
+const HOW_MANY: &str = "Number of injections";
+const KEPT: &str = "Storage and checks";
 
 /// The most injections of a layer that goes on until a figure is known.
 const MOST_INJECTIONS: u64 = 1 << 20;
 
-/// Inject faults into every Conv2d and Linear of a checkpoint and count what they do
+/// Inject faults into every Conv2d and Linear of a checkpoint and measure their effects
 ///
-/// One bit (or --bits) of one output of a layer flips, before batch norm and activation; image,
-/// neuron and bits are drawn uniformly from the seed, so that injection n of a layer is the same
-/// whatever else is run. Faults hit images of val that the model gets right (and every --right-in
-/// checkpoint too, so that two runs can be compared).
+/// In each inference one bit (see --bits) of one output of a layer is flipped, before batch norm and
+/// activation. Image, neuron and bit are drawn uniformly from the seed, so that injection n of a layer is the
+/// same whatever else is run. Faults hit images of val that the model classifies correctly (and so does every
+/// --right-in checkpoint, so that campaigns can be compared).
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -43,99 +43,102 @@ pub struct Args {
     /// A folder with val and, for the ranges of the range detector, train
     #[arg(long)]
     data: PathBuf,
-    /// The classes by number: lines of index, folder name, class name. Not needed where the checkpoint names
-    /// its classes, as those trained here do; then it says what else the folders may be called
+    /// Class list: tab-separated lines of index, folder name, class name. Not needed where the checkpoint
+    /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
     class_list: Option<PathBuf>,
-    /// Another checkpoint of the same model that must be right about an image, too; repeatable
+    /// Inject only into images that this other checkpoint of the same model classifies correctly, too;
+    /// repeatable
     #[arg(long)]
     right_in: Vec<PathBuf>,
-    /// Injections a layer, 1000 if absent; with --half-width the most of them, 2^20 if absent
+    /// Injections per layer, 1000 if absent; with --half-width the maximum, 2^20 if absent
     #[arg(long, help_heading = HOW_MANY)]
     injections: Option<u64>,
-    /// Go on with each layer until the figure of --stop-at is known as closely as this, under every
-    /// detector: 0.01 is a point of a rate. The interval holds although it is looked at while it grows
+    /// Inject into each layer until the confidence interval of --stop-at has at most this half-width under
+    /// every detector; 0.01 is one percentage point of a rate. The interval is valid although it is checked
+    /// while the sample grows
     #[arg(long, help_heading = HOW_MANY, value_name = "WIDTH",
           conflicts_with_all = ["only", "stratify", "faults", "shard", "exhaustive"])]
     half_width: Option<f64>,
-    /// With --half-width: sdc (if absent), sdc5, nonfinite, sdc-or-nonfinite, masked, or delta-p (mean
-    /// |Δp_label|)
+    /// With --half-width, the figure to estimate: sdc (if absent), sdc5, nonfinite, sdc-or-nonfinite, masked,
+    /// or delta-p (mean |Δp_label|)
     #[arg(long, help_heading = HOW_MANY, value_name = "FIGURE")]
     stop_at: Option<Target>,
-    /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if
-    /// absent
+    /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Run injection number N of each layer alone
-    #[arg(long, help_heading = HOW_MANY, conflicts_with = "injections")]
+    /// Run only injection number N of each layer
+    #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
-    /// Where faults are drawn: output, input, store-lost (a dropped store), or weight (every entry of the
-    /// state dict that holds floats); inside kernels (--device cuda or emulated) accumulator, operand-a,
+    /// Fault site: output, input, store-lost (a dropped store), or weight (every floating-point entry of the
+    /// state dict); inside kernels (--device cuda or emulated) accumulator, operand-a,
     /// operand-b, shared-a, shared-b
     #[arg(long, help_heading = FAULTS, default_value = "output", value_parser = parse_site)]
     site: Site,
     /// Bits flipped in each value, 1 to 4
     #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     bits: usize,
-    /// Values hit in one inference
+    /// Number of values hit in one inference
     #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     flips: u32,
-    /// Flip every bit of the layer with this probability instead: a bit error rate
+    /// Flip every bit of the layer with this probability instead (bit error rate)
     #[arg(long, help_heading = FAULTS, value_name = "P", conflicts_with_all = ["flips", "bits"])]
     ber: Option<f64>,
-    /// bit: take the bits in turn, so that each has its share of a layer's injections
+    /// bit: cycle through the bit positions, so that each gets its share of a layer's injections
     #[arg(long, help_heading = FAULTS, value_name = "BY", value_parser = ["bit"])]
     stratify: Option<String>,
-    /// Take the faults from this list instead: CSV with columns layer, image, channel, row, column, bit
-    /// (and site, k, index, model, value, … as in `predict --fault`), or what `flipside export` wrote
+    /// Read the faults from this list instead: a CSV file with columns layer, image, channel, row, column,
+    /// bit (and site, k, index, model, value, … as in `predict --fault`), or a file written by `flipside
+    /// export`
     #[arg(long, help_heading = FAULTS, value_name = "FILE.csv",
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify", "layer"])]
     faults: Option<PathBuf>,
-    /// data, or golden: take the fault-free answer for the label, where images have none
+    /// data, or golden: take the fault-free prediction as the label, for images without labels
     #[arg(long, default_value = "data", value_parser = ["data", "golden"])]
     labels: String,
-    /// Count every fault instead of drawing some: last-layer (logit × bit × image, before the scale and
-    /// after it), last-layer-weights or last-layer-features. The last two try millions of faults an
-    /// image: see --images
+    /// Try every fault instead of a random sample: last-layer (logit × bit × image, before and after the
+    /// scale), last-layer-weights or last-layer-features. The last two try millions of faults per image: see
+    /// --images
     #[arg(long, help_heading = HOW_MANY, value_name = "POPULATION",
           conflicts_with_all = ["injections", "only", "site", "bits", "flips", "ber", "stratify",
                                 "faults", "layer", "shard"])]
     exhaustive: Option<Mode>,
-    /// Images that --exhaustive tries every fault on, spread over those that are right; all of them if
+    /// With --exhaustive: number of images, spread evenly over those classified correctly; all of them if
     /// absent
     #[arg(long, help_heading = HOW_MANY, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     images: Option<u32>,
-    /// strict, or goldeneye: GoldenEye's rules, to compare with figures that were published by it. Faults in
-    /// what PyTorch's forward hooks see, in a fifth of val, ranges as f16, means without NaN
+    /// strict, or goldeneye to compare with figures published by GoldenEye: faults in the layers that
+    /// PyTorch's forward hooks see, images from a fifth of val, ranges as f16, means without NaN
     #[arg(long, default_value = "strict")]
     protocol: Protocol,
-    /// Error detectors to simulate, each on the same faults. Absent: none and range where a range is known,
-    /// for outputs and weights; none elsewhere
+    /// Error detectors to simulate, each on the same faults. If absent, none and range for outputs and
+    /// weights with a known range, none elsewhere
     #[arg(long, help_heading = FAULTS, value_delimiter = ',')]
     detector: Vec<Detector>,
-    /// Only these layers: a name, a pattern with *, or type:conv2d; repeatable
+    /// Only these layers: a name, a pattern with *, or a type as in type:conv2d; repeatable
     #[arg(long, help_heading = FAULTS)]
     layer: Vec<String>,
-    /// Training images that the ranges are taken over; all of them if absent
+    /// Number of training images to measure the ranges on; all of them if absent
     #[arg(long, help_heading = FAULTS)]
     range_images: Option<usize>,
-    /// Run so many of the injections again, whole and unoptimised: their bits must be equal
-    #[arg(long, help_heading = KEPT, default_value_t = 0)]
+    /// Re-run N injections as full, uncached inferences; fail unless logits match bit for bit
+    #[arg(long, help_heading = KEPT, value_name = "N", default_value_t = 0)]
     verify: usize,
-    /// Random seed of what is drawn and of intervals; 1 if absent
+    /// Random seed of the faults and the intervals; 1 if absent
     #[arg(long, help_heading = FAULTS)]
     seed: Option<u64>,
-    /// Images of a forward pass
+    /// Batch size
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Keep the campaign in this file, one SQLite database, as it goes
+    /// Keep the campaign in this file, an SQLite database, while it runs
     #[arg(long, help_heading = KEPT, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Go on with what is in --out
+    /// Continue the campaign in --out
     #[arg(long, help_heading = KEPT)]
     resume: bool,
-    /// Run part I of N (1/N to N/N), for `flipside merge`; auto takes it from Slurm's array variables,
-    /// auto/N from those of an indexed job of Kubernetes. {shard} in --out becomes I-of-N
+    /// Run part I of N (1/N to N/N), to be combined by `flipside merge`. auto reads I and N from Slurm's
+    /// array variables, auto/N reads I from those of a Kubernetes indexed job. {shard} in --out is replaced
+    /// by I-of-N
     #[arg(long, help_heading = KEPT, value_name = "I/N")]
     shard: Option<String>,
     #[command(flatten)]
@@ -177,7 +180,7 @@ impl Args {
         ])?;
         if !is_plain && self.protocol == Protocol::Goldeneye {
             return Err(Error::usage(
-                "the goldeneye protocol draws faults: it has no --exhaustive",
+                "--exhaustive can't be combined with the goldeneye protocol, which draws its faults",
             ));
         }
         Ok(())
@@ -228,7 +231,7 @@ impl Args {
         plan.check()?;
         if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
             return Err(Error::usage(
-                "the goldeneye protocol takes each model's own images: leave --right-in out",
+                "--right-in can't be combined with the goldeneye protocol, which takes each model's own images",
             ));
         }
         Ok(plan)
@@ -250,7 +253,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let list = args.faults.as_deref().map(FaultList::open).transpose()?;
     let plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
-        return Err(Error::usage("--range-images: ranges need at least one image").into());
+        return Err(
+            Error::usage("--range-images: at least one image is needed to measure ranges").into()
+        );
     }
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
     let path = args.store(shard);

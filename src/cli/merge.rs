@@ -2,23 +2,24 @@
 
 use std::path::PathBuf;
 
-use super::common::{print, print_json};
+use super::common::{print_json, say};
 use crate::results::{Run, merge};
 
-/// Put the shards of one campaign together
+/// Combine the shards of one campaign
 ///
-/// Shards come from `inject --shard`, in any order; stores that were merged before may be among them.
-/// They must be of one campaign, each shard once. With all of them there the results are those of a run
-/// in one piece, to the last byte of `flipside export`.
+/// Shards are written by `inject --shard` and may be given in any order, together with stores that were
+/// merged before. They must belong to one campaign, and each shard may be there once. When all shards are
+/// there, the results are those of a campaign that was run in one piece, to the last byte of `flipside
+/// export`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Stores to put together
+    /// Stores to combine
     #[arg(required = true)]
     shards: Vec<PathBuf>,
-    /// The store to write
+    /// Store to write
     #[arg(long)]
     out: PathBuf,
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -30,7 +31,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if args.json {
             return print_json(&serde_json::json!({ "shards": held, "of": of }));
         }
-        return print(&format!("{out}: {held} of {of} shards"));
+        return say(&format!("{out}: {held} of {of} shards"));
     }
     let run = Run::open(&args.out)?;
     let (records, sha256) = (run.records.len(), run.results_sha256());
@@ -40,5 +41,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         });
         return print_json(&value);
     }
-    print(&format!("{out}: all {of} shards, {records} records\nResults (SHA-256): {sha256}"))
+    say(&format!("{out}: all {of} shards, {records} records\nResults (SHA-256): {sha256}"))
 }

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::Error;
+use crate::screen::{Ink, Screen};
 
 /// Train and evaluate text-guided image classifiers, and measure what hardware bit flips do to
 /// their answers.
@@ -95,9 +96,20 @@ pub fn main() -> ExitCode {
             if is_broken_pipe(&error) {
                 return ExitCode::SUCCESS; // whoever read has read enough
             }
-            eprintln!("flipside: {}", sentence(&error));
+            complain(&sentence(&error));
             let is_usage = matches!(error.downcast_ref::<Error>(), Some(Error::Usage { .. }));
             ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// Tells the user what went wrong.
+fn complain(text: &str) {
+    match Screen::stderr() {
+        None => eprintln!("flipside: {text}"),
+        Some(screen) => {
+            let told = screen.wrap("", &format!("flipside: {text}"));
+            eprintln!("{}", told.replacen("flipside:", &screen.paint(Ink::Bad, "flipside:"), 1));
         }
     }
 }

@@ -15,18 +15,18 @@ use crate::{Error, Result};
 /// Which model, with which weights.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// A model's name (see `flipside models`) or a .toml file; needed where the checkpoint doesn't say
+    /// Model name (see `flipside models`) or .toml file; needed unless the checkpoint names its model
     #[arg(long)]
     model: Option<String>,
-    /// Weights: .pth or .safetensors; whether they are text-guided is read off their keys
+    /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys
     #[arg(long)]
     pub checkpoint: PathBuf,
-    /// Of a checkpoint that holds weights and their moving average, which to read: plain or ema. If
-    /// absent, the plain ones where there are any, and a line says so
+    /// Which weights to read from a checkpoint that holds both plain weights and their moving average: plain
+    /// or ema. If absent, the plain ones where there are any, and a line says so
     #[arg(long, value_name = "KIND")]
     weights: Option<WeightsKind>,
-    /// Height and width of the images; the checkpoint's own if absent, else the model file's. With
-    /// another, the shorter side is resized to it and nothing but the longer side is cut
+    /// Height and width of the images; if absent the checkpoint's own, else the model file's. With any other
+    /// value the shorter side is resized to it, and only the longer side is cropped
     #[arg(long)]
     image_size: Option<usize>,
 }
@@ -132,11 +132,11 @@ impl ModelArgs {
             (None, Some(own)) if names().any(|known| known == own) => ModelFile::open(own)?,
             (None, Some(own)) => {
                 let known =
-                    "a model that doesn't come with the program: --model names its .toml file";
+                    "a model that doesn't come with the program; name its .toml file with --model";
                 return Err(Error::file(path, format!("is of {}, {known}", told(own))));
             }
             (None, None) => {
-                let detail = "doesn't say which model it is of: --model does";
+                let detail = "doesn't say which model it is of; name it with --model";
                 return Err(Error::file(path, detail));
             }
         };

@@ -1,31 +1,31 @@
 //! `flipside models`.
 
-use super::common::{print, print_json};
+use super::common::{print, print_json, view};
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
-use crate::report::{LayerRow, ModelRow, layers_text, models_text};
+use crate::report::{LayerRow, ModelRow, View, layers_text, models_text};
 
 /// List the models, or the layers of one
 ///
-/// Without a name: every model with its parameters, multiply-accumulates (of one image), injectable
-/// layers and neurons. With a name or a .toml file: its layers with shapes, sites and
-/// multiply-accumulates, and which of them the protocols strict (every Conv2d and Linear, by what it
-/// computes) and goldeneye (what PyTorch's forward hooks would see) inject into.
+/// Without a name: every model with its parameters, multiply-accumulates per image, injectable layers and
+/// neurons. With a name or a .toml file: its layers with their shapes, fault sites and multiply-accumulates,
+/// and which of them the two protocols inject into: strict (every Conv2d and Linear, by what it computes) and
+/// goldeneye (what PyTorch's forward hooks would see).
 #[derive(clap::Args)]
 pub struct Args {
-    /// A model's name, or a .toml file
+    /// Model name or .toml file
     model: Option<String>,
     /// Height and width of the images; the model file's if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     image_size: Option<u16>,
-    /// Classes of the last layer
+    /// Number of classes
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     classes: u32,
-    /// With the text-guided head, of text features this wide
+    /// Use the text-guided head, for text features of this width
     #[arg(long, value_name = "WIDTH", num_args = 0..=1, default_missing_value = "512",
           value_parser = clap::value_parser!(u16).range(1..))]
     text_guided: Option<u16>,
-    /// Print JSON for machines instead of text
+    /// Print JSON instead of text
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if args.json {
             return print_json(&serde_json::json!({ "model": row, "layers": layers }));
         }
-        return print(&layers_text(&row, &layers));
+        return print(&layers_text(&row, &layers, view(View::Markdown)));
     }
     let mut rows = Vec::new();
     for name in names() {
@@ -60,5 +60,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         return print_json(&rows);
     }
-    print(&models_text(&rows))
+    print(&models_text(&rows, view(View::Markdown)))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, check_safetensors_name, class_list, print, print_json};
+use super::common::{RunArgs, check_safetensors_name, class_list, print_json, say};
 use super::model::{Loaded, ModelArgs};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
@@ -15,23 +15,26 @@ use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
 ///
-/// Faults are wrong bits at a place of a layer, by default of its output before batch norm and
+/// Each --fault changes bits of a value of one layer, by default of its output before batch norm and
 /// activation:
 ///
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
-/// with PyTorch's coordinates, image 0 being the first of those given; `flipside predict` with an
-/// unknown layer lists the layers. Row, column and image are 0 if absent; `index` says a place in one:
-/// the element's number in PyTorch's order, or a number a dimension, index=3/4/5. Sites:
+/// Coordinates are PyTorch's; image 0 is the first of those given. An unknown layer name is answered
+/// with the list of layers. Row, column and image are 0 if absent. Instead of coordinates, `index` names
+/// the element by its number in PyTorch's order, or by one number per dimension: index=3/4/5. The sites
+/// and their coordinates are
 ///
-///   output, store-lost    channel, row, column; store-lost is a dropped store
+///   output                channel, row, column
+///   store-lost            the same; the store is dropped, and 0 is read in its place
 ///   input                 the same, of the layer's input
-///   store-astray          the same, and offset-bit=5 of the byte offset: a misdirected store
+///   store-astray          the same, and offset-bit=5: a misdirected store, at an address of which this
+///                         bit is flipped
 ///   weight                out, in, row, column, as far as the parameter has them:
-///                         out=5,in=0,row=2,column=1 of a convolution (in within its group),
+///                         out=5,in=0,row=2,column=1 of a convolution (in counts within its group),
 ///                         out=7,in=3 of a linear layer, parameter=bias,out=7
 ///
-/// and, where kernels run (--device cuda or emulated),
+/// and inside kernels (--device cuda or emulated)
 ///
 ///   accumulator@37        channel, row, column of an output, after 37 terms of its sum
 ///   operand-a@k, operand-b@k, shared-a@k, shared-b@k
@@ -40,35 +43,37 @@ use crate::{Error, Result};
 ///                         that place of shared memory
 ///   scores, probabilities of attention: head=1,row=2,column=3,key=40
 ///
-/// Terms count from 0 over kernel rows, then kernel columns, then input channels (of the group), the
-/// channels fastest: of a 3×3 convolution over 16 channels, k = (row × 3 + column) × 16 + channel.
+/// Terms count from 0 over kernel rows, then kernel columns, then input channels (of the group), with
+/// channels fastest: in a 3×3 convolution over 16 channels, k = (row × 3 + column) × 16 + channel.
+///
 /// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0 is the least
 /// significant, 31 the sign. Operands of tf32 have bits 13 to 31, those of bf16 and f16 have 0 to 15.
-/// model=stuck-at-0, stuck-at-1, set (value=1.5, or its bits, value=0x7fc00000) or random (seed=3) do
-/// otherwise. shape=row hits all channels of a pixel of the output (row, column), shape=column all
-/// pixels of a channel, shape=tile a kernel's tile. A key that means nothing to a fault is an error.
+/// Instead of flipping bits, model=stuck-at-0, model=stuck-at-1, model=set (value=1.5, or as bits
+/// value=0x7fc00000) and model=random (seed=3) change the value in other ways. shape=row hits all
+/// channels of one pixel of the output (row, column), shape=column all pixels of one channel, and
+/// shape=tile all that one tile of a kernel computes. A key that has no meaning for a fault is an error.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Image files (JPEG, PNG); resized and cropped as the model file says
+    /// Image files (JPEG, PNG); they are resized and cropped as the model file says
     #[arg(required_unless_present = "input", conflicts_with = "input")]
     images: Vec<PathBuf>,
-    /// A safetensors file with a tensor `input`: f32, N×3×H×W, already normalised
+    /// A safetensors file with a tensor `input` instead of images: f32, N×3×H×W, already normalised
     #[arg(long)]
     input: Option<PathBuf>,
-    /// Write the logits here: a safetensors file with a tensor `logits`, N×classes
+    /// Write the logits to this safetensors file, as a tensor `logits` of N×classes
     #[arg(long)]
     logits: Option<PathBuf>,
-    /// A fault, as above; repeatable
+    /// A fault to inject, written as above; repeatable
     #[arg(long)]
     fault: Vec<FaultSpec>,
-    /// Classes to print for each image
+    /// Number of classes to print for each image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Names of the classes: lines of index, id, name. The order is the logits', or, where the checkpoint names
-    /// its classes, any
+    /// Class names: tab-separated lines of index, folder name, class name, in the order of the logits, or in
+    /// any order where the checkpoint names its classes
     #[arg(long)]
     class_list: Option<PathBuf>,
     #[command(flatten)]
@@ -119,7 +124,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             text.push_str(&format!("  {:6.2} %  {label}  (logit {logit:.4})\n", 100.0 * p));
         }
     }
-    print(&text)
+    say(&text)
 }
 
 /// JSON has no NaN and no infinity.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::print;
+use super::common::{print, say};
 use crate::checkpoint::atomic;
 use crate::data::ClassList;
 use crate::error::Result;
@@ -10,23 +10,24 @@ use crate::text::descriptions::PlainDescription;
 use crate::text::lines;
 use crate::text::questions::{Question, Templates, shared_names};
 
-/// Write the questions that a language model is to answer about each class
+/// Write questions about each class for a language model to answer
 ///
-/// JSON Lines of class, name, template (from 0) and question, class by class. With --plain the
-/// filled templates are descriptions themselves, ready for `flipside embed`: lines have a text
-/// instead of a question. Names go into {class} as the list has them; "a" before a vowel stays "a".
+/// The result is JSON Lines with class, name, number of the template (from 0) and question, class by class.
+/// With --plain the filled templates are descriptions themselves, ready for `flipside embed`: lines have a
+/// text instead of a question. {class} is replaced by the name as the list has it; "a" before a vowel stays
+/// "a".
 #[derive(clap::Args)]
 pub struct Args {
-    /// The classes: lines of index, id (folder name), class name, parted by tabs
+    /// Class list: tab-separated lines of index, folder name, class name
     #[arg(long, value_name = "FILE")]
     classes: PathBuf,
-    /// Templates of your own, one a line, each with {class}; lines that start with # are comments
+    /// Your own templates, one per line, each with {class}; lines that start with # are comments
     #[arg(long, value_name = "FILE")]
     templates: Option<PathBuf>,
-    /// Templates are descriptions, not questions; without --templates "a photo of a {class}"
+    /// The templates are descriptions, not questions; without --templates, "a photo of a {class}"
     #[arg(long)]
     plain: bool,
-    /// The file to write; the standard output if absent
+    /// File to write; the standard output if absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -55,5 +56,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     atomic::write(out, |file| file.write_all(text.as_bytes()))?;
     let (c, d) = (classes.len(), templates.sentences().len());
     let what = if args.plain { "descriptions" } else { "questions" };
-    print(&format!("{}: {} {what} ({c} classes × {d})", out.display(), c * d))
+    say(&format!("{}: {} {what} ({c} classes × {d})", out.display(), c * d))
 }

@@ -8,13 +8,16 @@ use crate::analysis::breakdown::{By, breakdown};
 use crate::census::{Census, Mode};
 use crate::detector::Detector;
 use crate::plan::Protocol;
-use crate::report::{Format, census_json, census_text, run_json, run_text};
+use crate::report::{census_json, census_text, run_json, run_text};
 use crate::results::Run;
 
-/// Print the figures of an injection campaign, taken apart by layer, bit, channel or position
+/// Print the figures of an injection campaign by layer, bit, channel or position
 ///
-/// By layer, the whole network is added: layers alike, weighted by neurons, and by multiply-accumulates. By
-/// bit, all layers count alike unless --layer names one.
+/// By layer, figures of the whole network are added, with layers weighted equally, by neurons, and by
+/// multiply-accumulates. By bit, all layers have equal weight unless --layer names one.
+///
+/// On a terminal the table has the columns that fit; a pipe (`| less -S`), a file and --format markdown get
+/// all of them.
 #[derive(clap::Args)]
 pub struct Args {
     /// Store of the campaign
@@ -22,14 +25,15 @@ pub struct Args {
     /// layer, bit, channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
-    /// This layer alone
+    /// Only this layer
     #[arg(long)]
     layer: Option<String>,
-    /// What `inject --exhaustive` counted instead: last-layer, last-layer-weights or last-layer-features
+    /// Print what `inject --exhaustive` counted instead: last-layer, last-layer-weights or
+    /// last-layer-features
     #[arg(long, value_name = "POPULATION",
           conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "resample"])]
     exhaustive: Option<Mode>,
-    /// The figures under this error detector; under every one of the run if absent
+    /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
     detector: Option<Detector>,
     #[command(flatten)]
@@ -43,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return census(args, mode);
     }
     let run = Run::open(&args.run)?;
-    let is_text = args.format.format() != Format::Json;
+    let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
     refuse_idle([(
@@ -57,9 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => run.manifest.plan.detectors.clone(),
     };
     let figures = breakdown(&run, args.by, args.layer.as_deref(), &detectors, &how)?;
-    match args.format.format() {
-        Format::Json => print_json(&run_json(&run, &figures, &how)),
-        format => print(&run_text(&run, &figures, &how, format)),
+    match args.format.view() {
+        None => print_json(&run_json(&run, &figures, &how)),
+        Some(view) => print(&run_text(&run, &figures, &how, view)),
     }
 }
 
@@ -73,8 +77,8 @@ fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
         );
         return Err(Error::file(&args.run, detail).into());
     }
-    match args.format.format() {
-        Format::Json => print_json(&census_json(&census)),
-        format => print(&census_text(&census, format)),
+    match args.format.view() {
+        None => print_json(&census_json(&census)),
+        Some(view) => print(&census_text(&census, view)),
     }
 }

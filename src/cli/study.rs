@@ -3,36 +3,38 @@
 use std::path::PathBuf;
 
 use super::common::{
-    RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json,
+    RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
 use crate::Error;
 use crate::models::{Model, ModelFile};
 use crate::nn::Head;
 use crate::plan::Plan;
 use crate::recipe::{Recipe, Schedule};
-use crate::report::study_text;
+use crate::report::{View, study_text};
 use crate::study::{self, Inputs, Options};
 
-/// Train baseline and text-guided models, inject the same faults, print the table
+/// Train the baseline and two text-guided models, inject the same faults into all, compare them
 ///
-/// Three models: the baseline, the text-guided head's form with random rows, and the same started
-/// from text; the same faults hit all of them, on images that all get right.
+/// Three models are trained: the baseline, the text-guided head with random rows, and the text-guided head
+/// started from text features. The same faults are injected into all three, on images that all three classify
+/// correctly.
 ///
-/// Without --data it runs on built-in synthetic images with a small network, in a few minutes. With
-/// --data it takes a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, and needs --text-features.
+/// Without --data the study runs on built-in synthetic images with a small network, in a few minutes. With
+/// --data it reads a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, and needs --text-features.
 #[derive(clap::Args)]
 pub struct Args {
     /// A model's name or a .toml file; resnet_small without --data, resnet18 with it
     #[arg(long)]
     model: Option<String>,
-    /// A folder with train and val, each with a folder of images a class
+    /// A folder with train and val, each with one folder of images per class
     #[arg(long, requires = "text_features")]
     data: Option<PathBuf>,
     /// Text features, a matrix of classes × width: .safetensors, .pth or .npy
     #[arg(long, requires = "data")]
     text_features: Option<PathBuf>,
-    /// Which row of the features belongs to which folder: lines of index, folder name, class name,
-    /// parted by tabs; not needed where the features name their classes, as those of `flipside embed` do
+    /// Class list: tab-separated lines of index, folder name, class name, which says which row of the
+    /// features belongs to which folder. Not needed where the features name their classes, as those of
+    /// `flipside embed` do
     #[arg(long, requires = "data")]
     class_list: Option<PathBuf>,
     /// Height and width of the images of --data
@@ -40,19 +42,19 @@ pub struct Args {
     image_size: Option<usize>,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Injections a layer
+    /// Injections per layer; 1000 if absent, 50 with --quick
     #[arg(long)]
     injections: Option<u64>,
-    /// Bits flipped by each fault, 1 to 4
+    /// Bits flipped per fault, 1 to 4
     #[arg(long, default_value_t = 1)]
     bits: usize,
-    /// Key of everything random
+    /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write checkpoints, every injection and the table here
+    /// Folder to write the checkpoints, the stores of all injections and the table to
     #[arg(long)]
     out: Option<PathBuf>,
-    /// A small one that ends in seconds: few images, epochs and injections
+    /// A trial of few images, epochs and injections, done in about a minute; no figures to report
     #[arg(long)]
     quick: bool,
     #[command(flatten)]
@@ -123,15 +125,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         timing.injection_s,
         timing.injections as f64 / timing.injection_s.max(1e-9),
     ));
-    let text = study_text(&study);
     if let Some(folder) = &args.out {
         let json = serde_json::to_string_pretty(&study)?;
         crate::checkpoint::atomic::write(&folder.join("study.json"), |out| {
             out.write_all(json.as_bytes())
         })?;
+        let page = study_text(&study, View::Markdown);
         crate::checkpoint::atomic::write(&folder.join("study.md"), |out| {
-            out.write_all(text.as_bytes())
+            out.write_all(page.as_bytes())
         })?;
     }
-    if args.run.json { print_json(&study) } else { print(&text) }
+    if args.run.json {
+        return print_json(&study);
+    }
+    print(&study_text(&study, view(View::Markdown)))
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::common::{
-    RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256, print,
-    print_json,
+    RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
+    print_json, say,
 };
 use crate::Error;
 use crate::models::{ModelFile, set_head_rows};
@@ -15,23 +15,25 @@ use crate::train::{Job, Output, Trainer};
 
 /// Train a model on an image folder
 ///
-/// The result is OUT/model.safetensors, a state dict that PyTorch loads. A run that was stopped, by whatever, goes on with --resume to the same bits.
+/// The result is OUT/model.safetensors, a state dict that PyTorch loads. A run that was stopped, for whatever
+/// reason, is continued by --resume and gives the same bits as a run that wasn't.
 #[derive(clap::Args)]
 pub struct Args {
-    /// A model's name or a .toml file
+    /// Model name (see `flipside models`) or .toml file
     #[arg(long)]
     model: String,
-    /// A folder with train and val, each with a folder of images a class
+    /// A folder with train and val, each with one folder of images per class
     #[arg(long)]
     data: PathBuf,
-    /// Start a text-guided head from these features (.safetensors, .pth or .npy)
+    /// Start a text-guided head from these text features (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
-    /// A text-guided head of this width with random rows
+    /// Use a text-guided head of this width, started from random rows
     #[arg(long, conflicts_with = "text_features")]
     random_rows: Option<usize>,
-    /// Which row of the features belongs to which folder: lines of index, folder name, class name,
-    /// parted by tabs; not needed where the features name their classes, as those of `flipside embed` do
+    /// Class list: tab-separated lines of index, folder name, class name, which says which row of the
+    /// features belongs to which folder. Not needed where the features name their classes, as those of
+    /// `flipside embed` do
     #[arg(long)]
     class_list: Option<PathBuf>,
     /// Height and width of the images; the model file's if absent
@@ -39,17 +41,17 @@ pub struct Args {
     image_size: Option<usize>,
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// Key of everything random
+    /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The folder for snapshots and the model
+    /// Folder for the snapshots and the trained model
     #[arg(long)]
     out: PathBuf,
-    /// Go on from OUT's snapshot
+    /// Continue from the snapshot in OUT
     #[arg(long)]
     resume: bool,
-    /// Steps between snapshots within an epoch; there is one after each epoch
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Save a snapshot every N steps, too; there is one after each epoch in any case
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     snapshot_steps: Option<u32>,
     #[command(flatten)]
     run: RunArgs,
@@ -88,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     create_folder(&output.folder)?;
     if !args.resume && output.snapshot().exists() {
         return Err(Error::usage(format!(
-            "{} holds a training run already: go on with --resume, or name another --out",
+            "{} holds a training run already: continue it with --resume, or name another --out",
             args.out.display()
         ))
         .into());
@@ -120,5 +122,5 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let last = trainer.history().last().and_then(|epoch| epoch.validation_top1_percent);
     let top1 = last.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
-    print(&format!("{}{top1}", output.model().display()))
+    say(&format!("{}{top1}", output.model().display()))
 }

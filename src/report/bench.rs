@@ -1,22 +1,22 @@
 //! Tables of `flipside bench`.
 
-use super::table;
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use crate::bench::{InjectTimes, KernelTime, KernelTimes, LayerCost, Overhead, PassTime, Seconds};
 
-/// What is to be said of an emulator's times.
-fn note_of(device: &str) -> &'static str {
-    match device {
-        "emulated" => {
-            "\n\nThese are the emulator's times on this processor: they tell which work is done, not how \
-             fast a GPU does it."
-        }
-        _ => "",
+/// Says what an emulator's times are.
+fn note_of(sheet: &mut Sheet, device: &str) {
+    if device == "emulated" {
+        sheet.gap();
+        sheet.prose(
+            "These are the emulator's times on this processor: they tell which work is done, not how fast a \
+             GPU does it.",
+        );
     }
 }
 
 /// The operations of the networks, layers for which the peer takes Winograd's algorithm apart; then what
 /// failed, and why.
-pub fn kernels_text(times: &KernelTimes) -> String {
+pub fn kernels_text(times: &KernelTimes, view: View) -> String {
     let mut text = format!(
         "{}, compute {}, batches of {}; ceilings: copies {:.1} GB/s, multiply-adds {:.1} GFLOP/s (f32).",
         times.device,
@@ -34,29 +34,45 @@ pub fn kernels_text(times: &KernelTimes) -> String {
     let is_winograd = |time: &&KernelTime| time.peer.as_ref().is_some_and(|peer| peer.winograd);
     let (winograd, others): (Vec<&KernelTime>, Vec<&KernelTime>) =
         times.shapes.iter().partition(is_winograd);
-    text += "\n\n";
-    text += &kernels_table(&others);
+    let mut sheet = Sheet::new(view);
+    sheet.prose(&text);
+    sheet.gap();
+    kernels_table(&mut sheet, &others);
     if !winograd.is_empty() {
-        text += "\n\nWhere the peer takes Winograd's algorithm (fewer multiplications, other roundings):\n\n";
-        text += &kernels_table(&winograd);
+        sheet.gap();
+        sheet.prose(
+            "Where the peer takes Winograd's algorithm (fewer multiplications, other roundings):",
+        );
+        sheet.gap();
+        kernels_table(&mut sheet, &winograd);
     }
     let failures = times.shapes.iter().filter_map(|time| Some((&time.name, time.error.as_ref()?)));
-    text += &failures_text(failures.map(|(name, error)| (name.as_str(), error.as_str())));
+    let failures: Vec<_> = failures.map(|(name, error)| (name.as_str(), error.as_str())).collect();
+    say_failures(&mut sheet, &failures);
     let Seconds { total, ceilings, checks, setup, timing, cublas } = times.seconds;
-    text += &format!(
-        "\n\n{total:.1} s: ceilings {ceilings:.1}, checks against the CPU {checks:.1}, set-up {setup:.1}, timing \
+    sheet.gap();
+    sheet.prose(&format!(
+        "{total:.1} s: ceilings {ceilings:.1}, checks against the CPU {checks:.1}, set-up {setup:.1}, timing \
          {timing:.1}, cuBLAS {cublas:.1}."
-    );
-    text + note_of(&times.device)
+    ));
+    note_of(&mut sheet, &times.device);
+    sheet.finish(BY_PIPE)
 }
 
 /// A line for each row without figures.
-fn failures_text<'a>(failures: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let lines: String = failures.map(|(name, error)| format!("\n- {name}: {error}")).collect();
-    if lines.is_empty() { lines } else { format!("\n\nWithout figures:\n{lines}") }
+fn say_failures(sheet: &mut Sheet, failures: &[(&str, &str)]) {
+    if failures.is_empty() {
+        return;
+    }
+    sheet.gap();
+    sheet.prose("Without figures:");
+    sheet.gap();
+    for (name, error) in failures {
+        sheet.item(&format!("{name}: {error}"));
+    }
 }
 
-fn kernels_table(times: &[&KernelTime]) -> String {
+fn kernels_table(sheet: &mut Sheet, times: &[&KernelTime]) {
     let mut header =
         vec!["operation", "of", "forward ms", "GB/s", "GFLOP/s", "share %", "bound", "difference"];
     let has = |column: fn(&KernelTime) -> bool| times.iter().any(|time| column(time));
@@ -122,17 +138,20 @@ fn kernels_table(times: &[&KernelTime]) -> String {
         }
         row
     });
-    table(&header, rows.collect())
+    // The times and what they are beside come first, where there isn't room for all.
+    let most = ["forward ms", "share %", "ratio", "backward ms", "bound"];
+    sheet.table(Fit::Keep(&most), &header, rows.collect());
 }
 
 /// Clean passes beside armed ones; then what failed, and why.
-pub fn overhead_text(overhead: &Overhead) -> String {
+pub fn overhead_text(overhead: &Overhead, view: View) -> String {
     let Overhead { device, compute, model, image_size, batch, rounds, error, passes, layers } =
         overhead;
-    let mut text = format!(
+    let mut sheet = Sheet::new(view);
+    sheet.prose(&format!(
         "{model}, {image_size}×{image_size}, compute {compute}, batches of {batch} on {device}; medians of \
          {rounds} rounds, in each of which every way runs once; ratios are medians of the rounds' ratios."
-    );
+    ));
     if !passes.is_empty() {
         let rows = passes.iter().map(|pass| {
             vec![
@@ -144,10 +163,10 @@ pub fn overhead_text(overhead: &Overhead) -> String {
             ]
         });
         let header = ["forward pass", "median ms", "best ms", "images/s", "ratio"];
-        text += "\n\n";
-        text += &table(&header, rows.collect());
+        sheet.gap();
+        sheet.table(Fit::Keep(&[]), &header, rows.collect());
     }
-    text += "\n\n";
+    sheet.gap();
     let called = |layer: &LayerCost| format!("{} ({})", layer.layer, layer.shape);
     let rows = layers.iter().map(|layer| {
         let figures = match &layer.times {
@@ -164,18 +183,21 @@ pub fn overhead_text(overhead: &Overhead) -> String {
     });
     let header =
         ["layer alone", "site", "clean ms", "armed ms", "ratio", "one fault an image, ms", "ratio"];
-    text += &table(&header, rows.collect());
+    sheet.table(Fit::Keep(&["site", "ratio"]), &header, rows.collect());
     let of_layers = layers.iter().filter_map(|layer| {
         Some((format!("{}, {}", called(layer), layer.site), layer.error.as_ref()?))
     });
     let failures: Vec<(String, &String)> =
         error.iter().map(|error| ("whole passes".to_string(), error)).chain(of_layers).collect();
-    text += &failures_text(failures.iter().map(|(name, error)| (name.as_str(), error.as_str())));
-    text + note_of(device)
+    let failures: Vec<_> =
+        failures.iter().map(|(name, error)| (name.as_str(), error.as_str())).collect();
+    say_failures(&mut sheet, &failures);
+    note_of(&mut sheet, device);
+    sheet.finish(BY_PIPE)
 }
 
 /// Injections a second, and what they take layer by layer.
-pub fn inject_times_text(times: &InjectTimes) -> String {
+pub fn inject_times_text(times: &InjectTimes, view: View) -> String {
     let InjectTimes { device, compute, model, image_size, threads, load, batch, layers, .. } =
         times;
     let way = match batch {
@@ -185,7 +207,8 @@ pub fn inject_times_text(times: &InjectTimes) -> String {
             times.filled_percent.unwrap_or(100.0)
         ),
     };
-    let mut text = format!(
+    let mut sheet = Sheet::new(view);
+    sheet.prose(&format!(
         "{model}, {image_size}×{image_size}, compute {compute}, on {device}, {threads} threads, by {way}: {:.1} \
          injections/s. {} injections (site {}, {} layers) over {} images in {:.2} s (median of {} rounds), \
          evaluation and clean runs included; {:.1} % left the logits as they were. One clean run that keeps \
@@ -201,18 +224,21 @@ pub fn inject_times_text(times: &InjectTimes) -> String {
         times.clean_ms,
         if batch.is_some() { "a batch" } else { "on one core" },
         times.records_sha256,
-    );
+    ));
     if layers.is_empty() {
-        return text + note_of(device);
+        note_of(&mut sheet, device);
+        return sheet.finish(BY_PIPE);
     }
-    text += &match batch {
-        None => format!("\n\nOne core, one by one, means of {}:\n\n", load.alone),
+    sheet.gap();
+    sheet.prose(&match batch {
+        None => format!("One core, one by one, means of {}:", load.alone),
         Some(batch) => format!(
-            "\n\nA round (faults up, whole nodes from the layer on, logits down) serves {batch} images, an \
-             injection each; means of {}:\n\n",
+            "A round (faults up, whole nodes from the layer on, logits down) serves {batch} images, an \
+             injection each; means of {}:",
             load.alone
         ),
-    };
+    });
+    sheet.gap();
     let rows = layers.iter().map(|layer| {
         let whole_ms = layer.round_ms.unwrap_or(layer.mean_ms);
         let mut row = vec![layer.layer.clone()];
@@ -230,6 +256,7 @@ pub fn inject_times_text(times: &InjectTimes) -> String {
     if batch.is_some() {
         header.insert(1, "ms a round");
     }
-    text += &table(&header, rows.collect());
-    text + note_of(device)
+    sheet.table(Fit::Keep(&[]), &header, rows.collect());
+    note_of(&mut sheet, device);
+    sheet.finish(BY_PIPE)
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::{Format, delta_loss_heading, table_as};
+use super::delta_loss_heading;
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use crate::census::{BITS, Census, Histogram, Summary};
 use crate::detector::Detector;
 use crate::results::Outcome;
@@ -12,9 +13,12 @@ use crate::results::Outcome;
 /// Low bits of the mantissa share a row: they hardly differ.
 const LOW_BITS: usize = 16;
 
+/// The columns that a narrow screen has first.
+const MOST: [&str; 5] = ["SDC %", "nonfinite %", "masked %", "mean ΔLoss", "faults"];
+
 /// A census as text: for each place and detector a row a bit and one for all, and the footer.
-pub fn census_text(census: &Census, format: Format) -> String {
-    let mut text = String::new();
+pub fn census_text(census: &Census, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     for histogram in &census.histograms {
         for (place, detector) in histogram.detectors.iter().enumerate() {
             let header = [
@@ -35,23 +39,25 @@ pub fn census_text(census: &Census, format: Format) -> String {
                 rows.push(row(name(bit), bit..bit + 1));
             }
             rows.push(row(format!("{} to 0", LOW_BITS - 1), 0..LOW_BITS));
-            text.push_str(&format!(
-                "{}, every {} × bit × image, detector {}:\n\n{}\n\n",
+            sheet.prose(&format!(
+                "{}, every {} × bit × image, detector {}:",
                 histogram.place,
                 census.mode.unit(),
-                detector.name(),
-                table_as(format, &header, rows)
+                detector.name()
             ));
+            sheet.gap();
+            sheet.table(Fit::Keep(&MOST), &header, rows);
+            sheet.gap();
         }
     }
-    text.push_str(&format!(
+    sheet.prose(&format!(
         "Population {}: every fault on {} images, not a sample; no intervals. Means are over faults with \
          finite answers; quantiles are the middles of bins an eighth of an octave wide. The places are \
-         populations of their own.\n",
+         populations of their own.",
         census.mode.name(),
         census.images
     ));
-    text
+    sheet.finish(BY_PIPE)
 }
 
 /// The same for machines: per place and detector all faults, and those of each bit.

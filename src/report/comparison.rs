@@ -2,16 +2,17 @@
 
 use strum::IntoEnumIterator;
 
-use super::{Format, interval, ratio, table_as};
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::{interval, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
 
-/// Runs compared, as text or in Markdown.
-pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
+/// Runs compared.
+pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
     let rows = &comparisons.rows;
-    let mut text = String::new();
+    let mut sheet = Sheet::new(view);
     let header =
         ["", "acc. %, baseline → other", "last layer", "overall", "Top2Diff, percentage points"];
     let mut has_published = false;
@@ -24,21 +25,40 @@ pub fn comparison_text(comparisons: &Comparisons, format: Format) -> String {
             has_published = true;
         }
     }
-    text.push_str(&table_as(format, &header, lines));
-    text.push_str("\n\nMean ΔLoss under the range detector, baseline ÷ other = ratio:\n\n");
+    sheet.table(Fit::Blocks, &header, lines);
+    sheet.gap();
+    sheet.prose("Mean ΔLoss under the range detector, baseline ÷ other = ratio:");
+    sheet.gap();
     let mut header = vec!["reading"];
     header.extend(names.iter().map(String::as_str));
-    text.push_str(&table_as(format, &header, readings(rows)));
-    text.push_str(
-        "\n\nRates over all layers alike, in percent, and their difference in points:\n\n",
-    );
+    sheet.table(Fit::Blocks, &header, readings(rows));
+    sheet.gap();
+    sheet.prose("Rates over all layers alike, in percent, and their difference in points:");
+    sheet.gap();
     let header = ["", "outcome", "detector", "baseline", "other", "difference"];
-    text.push_str(&table_as(format, &header, rates(rows, &names)));
-    text.push_str("\n\n");
-    for line in footer(comparisons, has_published) {
-        text.push_str(&format!("- {line}\n"));
+    match sheet.screen() {
+        None => sheet.table(Fit::Blocks, &header, rates(rows, &names)),
+        // What a line is about stands in its first column, which every block has.
+        Some(_) => {
+            let is_one = rows.len() == 1;
+            let joined = |mut line: Vec<String>| {
+                let figures = line.split_off(3);
+                let about = line[usize::from(is_one)..].join(", ");
+                std::iter::once(about).chain(figures).collect()
+            };
+            let lines = rates(rows, &names).into_iter().map(joined).collect();
+            sheet.table(
+                Fit::Blocks,
+                &["outcome, detector", header[3], header[4], header[5]],
+                lines,
+            );
+        }
     }
-    text
+    sheet.gap();
+    for line in footer(comparisons, has_published) {
+        sheet.item(&line);
+    }
+    sheet.finish(BY_PIPE)
 }
 
 /// Whether the pair is what was published: a baseline, and a text-guided model on top of it.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::table;
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use crate::models::Model;
 use crate::tape::{Injectable, ParamId};
 
@@ -93,7 +93,7 @@ impl LayerRow {
 }
 
 /// The models as a table.
-pub fn models_text(rows: &[ModelRow]) -> String {
+pub fn models_text(rows: &[ModelRow], view: View) -> String {
     let header =
         ["model", "image", "parameters", "MACs", "injectable layers", "neurons", "seen by hooks"];
     let cells = rows.iter().map(|row| {
@@ -107,11 +107,13 @@ pub fn models_text(rows: &[ModelRow]) -> String {
             row.hooked_layers.to_string(),
         ]
     });
-    table(&header, cells.collect())
+    let mut sheet = Sheet::new(view);
+    sheet.table(Fit::Keep(&[]), &header, cells.collect());
+    sheet.finish(BY_PIPE)
 }
 
 /// One model's layers as a table, and what it comes to.
-pub fn layers_text(model: &ModelRow, layers: &[LayerRow]) -> String {
+pub fn layers_text(model: &ModelRow, layers: &[LayerRow], view: View) -> String {
     let header = [
         "layer",
         "kind",
@@ -139,11 +141,14 @@ pub fn layers_text(model: &ModelRow, layers: &[LayerRow]) -> String {
             if row.goldeneye { "yes" } else { "no" }.into(),
         ]
     });
-    format!(
-        "{}\n\n{}, {size}×{size}: {} parameters, {} multiply-accumulates an image, {} injectable \
+    let mut sheet = Sheet::new(view);
+    let most = ["shape", "terms", "output sites", "weight sites", "MACs", "strict", "goldeneye"];
+    sheet.table(Fit::Keep(&most), &header, cells.collect());
+    sheet.gap();
+    sheet.prose(&format!(
+        "{}, {size}×{size}: {} parameters, {} multiply-accumulates an image, {} injectable \
          layers with {} neurons; {} layers are seen by hooks. Sites are of one image, 32 bits each; \
-         a layer that all images share is a class of its own.\n",
-        table(&header, cells.collect()),
+         a layer that all images share is a class of its own.",
         model.model,
         model.parameters,
         short(model.macs),
@@ -151,7 +156,8 @@ pub fn layers_text(model: &ModelRow, layers: &[LayerRow]) -> String {
         model.neurons,
         model.hooked_layers,
         size = model.image_size,
-    )
+    ));
+    sheet.finish(BY_PIPE)
 }
 
 /// A large number with a unit: `4.09 G`.

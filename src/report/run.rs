@@ -1,52 +1,186 @@
 //! One campaign's tables: its figures by layer, bit, channel or position, and the footer.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use super::goldeneye::{goldeneye_rows, goldeneye_text};
-use super::{Format, any_size, delta_loss_heading, percent, table_as};
+use super::bars::Bars;
+use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::{MOST_LAYERS, any_size, delta_loss_heading, percent};
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Intervals, Stopped, stopped};
+use crate::analysis::{Intervals, Stopped, Weighting, stopped};
 use crate::detector::Detector;
 use crate::plan::{Flips, Plan, Protocol, Stratify};
 use crate::results::Run;
+use crate::screen::{Ink, Screen};
 use crate::statistics::Target;
 
-/// A run's figures as text or in Markdown: a table a detector, and the footer. Of a run by GoldenEye's
-/// protocol its own table, where the figures are those of layers.
-pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format) -> String {
+/// What a screen has of a run when its campaign is done.
+pub struct Summary<'a> {
+    /// The store that keeps the run, if one does.
+    pub store: Option<&'a Path>,
+    /// Whether the store is a part that is to be merged with others.
+    pub is_shard: bool,
+}
+
+/// A run's figures: a table a detector, and the footer. Of a run by GoldenEye's protocol its own table, where
+/// the figures are those of layers.
+pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> String {
+    let mut sheet = Sheet::new(view);
     let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
     if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
-        let named = |row: &Figures| row.layer.clone();
-        return goldeneye_text(run, &figures.iter().filter_map(named).collect::<Vec<_>>(), format);
+        let named: Vec<String> = figures.iter().filter_map(|row| row.layer.clone()).collect();
+        goldeneye_sheet(&mut sheet, run, &named);
+        return sheet.finish(BY_FORMAT);
     }
-    let mut text = String::new();
+    let bars = sheet.screen().map(|screen| sdc_bars(screen, figures));
     for detector in Detector::ALL {
-        let of_detector = || figures.iter().filter(|row| row.detector == detector);
-        if of_detector().next().is_none() {
-            continue;
+        let rows: Vec<&Figures> = figures.iter().filter(|row| row.detector == detector).collect();
+        if !rows.is_empty() {
+            sheet.prose(&format!("Detector {}:", detector.name()));
+            sheet.gap();
+            table(&mut sheet, run, detector, &rows, bars);
+            sheet.gap();
         }
-        let header = [
-            "part",
-            "n",
-            "masked %",
-            "benign %",
-            "SDC %",
-            "nonfinite %",
-            "SDC-5 %",
-            "mean absolute Δp",
-            delta_loss_heading(detector),
-        ];
-        let rows = of_detector().map(|row| line(run, row)).collect();
-        text.push_str(&format!(
-            "Detector {}:\n\n{}\n\n",
-            detector.name(),
-            table_as(format, &header, rows)
-        ));
     }
-    text.push_str(&stopped_text(run, format));
+    stopped_table(&mut sheet, run);
+    footer(&mut sheet, run, how);
+    sheet.finish(BY_FORMAT)
+}
+
+/// What a campaign's run comes to, for a screen: the network and the layers that are hurt most, and how to see
+/// the others.
+pub fn summary_text(
+    run: &Run,
+    figures: &[Figures],
+    how: &Intervals,
+    screen: Screen,
+    summary: &Summary,
+) -> String {
+    let mut sheet = Sheet::new(View::Screen(screen));
+    if run.manifest.plan.protocol == Protocol::Goldeneye {
+        goldeneye_summary(&mut sheet, run);
+    } else {
+        let bars = sdc_bars(screen, figures);
+        for detector in &run.manifest.plan.detectors {
+            let of_detector = figures.iter().filter(|row| row.detector == *detector);
+            let (mut layers, mut rows): (Vec<&Figures>, Vec<&Figures>) =
+                of_detector.partition(|row| matches!(row.part, Part::Layer {}));
+            let all = layers.len();
+            let harm = |row: &Figures| (row.rates.sdc.value, row.rates.nonfinite.value);
+            layers.sort_by(|a, b| {
+                let ((sdc, nonfinite), (sdc_b, nonfinite_b)) = (harm(a), harm(b));
+                sdc_b.total_cmp(&sdc).then(nonfinite_b.total_cmp(&nonfinite))
+            });
+            layers.truncate(MOST_LAYERS);
+            sheet.prose(&format!(
+                "Detector {}: the network and the {} of {all} layers with the highest SDC rate:",
+                detector.name(),
+                layers.len()
+            ));
+            sheet.gap();
+            rows.append(&mut layers);
+            table(&mut sheet, run, *detector, &rows, Some(bars));
+            sheet.gap();
+        }
+        if let Some(rule) = &run.manifest.plan.until {
+            let stopped = stopped(run);
+            let narrow = stopped.iter().filter(|row| row.look.stop).count();
+            sheet.prose(&format!(
+                "Stopped where {rule} under every detector: {narrow} of {} intervals are as narrow.",
+                stopped.len()
+            ));
+        }
+        footer(&mut sheet, run, how);
+    }
+    sheet.gap();
+    let told = match summary {
+        Summary { store: None, .. } => {
+            "Nothing is kept: run with --out FILE, and `flipside report FILE` prints all layers."
+                .into()
+        }
+        Summary { store: Some(store), is_shard: true } => format!(
+            "This is one shard: {}. `flipside merge` puts all of them together for `flipside report`.",
+            store.display()
+        ),
+        Summary { store: Some(store), .. } => {
+            format!("All layers: flipside report {}", store.display())
+        }
+    };
+    for line in screen.wrap("", &told).lines() {
+        sheet.line(&screen.paint(Ink::Hint, line));
+    }
+    match summary.store {
+        Some(store) => sheet.finish(&format!(
+            "`flipside report {} --format markdown` prints all of them.",
+            store.display()
+        )),
+        None => sheet.finish(BY_PIPE),
+    }
+}
+
+/// How columns that didn't fit are had, of commands with --format.
+const BY_FORMAT: &str = "--format markdown prints all of them.";
+
+/// The columns that a narrow screen has first.
+const MOST: [&str; 5] = ["SDC %", "nonfinite %", "n", "mean ΔLoss", "masked %"];
+
+/// Bars of SDC rates, all on one scale.
+fn sdc_bars(screen: Screen, figures: &[Figures]) -> Bars {
+    Bars::of(screen, figures.iter().map(|row| row.rates.sdc.value))
+}
+
+/// A detector's rows; on a screen, with bars, layers' shapes have a column of their own.
+fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], bars: Option<Bars>) {
+    let mut header = vec![
+        "part",
+        "n",
+        "masked %",
+        "benign %",
+        "SDC %",
+        "nonfinite %",
+        "SDC-5 %",
+        "mean absolute Δp",
+        delta_loss_heading(detector),
+    ];
+    let line = |row: &&Figures| (row.rates.sdc.value, line(run, row));
+    let mut lines: Vec<(f64, Vec<String>)> = rows.iter().map(line).collect();
+    if let Some(bars) = bars {
+        let is_layer = |row: &&Figures| matches!(row.part, Part::Layer {});
+        let has_shapes = rows.iter().any(is_layer);
+        for ((_, line), row) in lines.iter_mut().zip(rows) {
+            let shape = shape(run, row);
+            if let Some(layer) = line[0].strip_suffix(&format!(" {shape}")) {
+                line[0] = layer.into();
+            }
+            if let Part::Network { weighting } = row.part {
+                line[0] = match weighting {
+                    Weighting::Uniform => "network, layers alike".into(),
+                    weighting => format!("network, by {}", weighting.words()),
+                };
+            }
+            line.push(shape);
+        }
+        bars.put(4, &mut lines);
+        if has_shapes {
+            header.push("shape");
+        }
+        // The network stands apart from its layers.
+        let is_network = |row: &&Figures| matches!(row.part, Part::Network { .. });
+        let mut pairs = rows.windows(2);
+        if let Some(border) = pairs.position(|pair| is_network(&pair[0]) != is_network(&pair[1])) {
+            lines.insert(border + 1, (0.0, vec![String::new(); header.len()]));
+        }
+    }
+    let lines = lines.into_iter().map(|(_, line)| line).collect();
+    sheet.table(Fit::Keep(&MOST), &header, lines);
+}
+
+fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
     let manifest = &run.manifest;
-    text.push_str(&format!(
-        "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}\nResults (SHA-256): {}\n",
+    sheet.prose(&format!(
+        "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}",
         manifest.setting.provenance.model,
         manifest.setting.head,
         manifest.setting.provenance.checkpoint.chars().take(12).collect::<String>(),
@@ -56,9 +190,8 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, format: Format)
         manifest.images.len(),
         manifest.plan.seed,
         how.words(),
-        run.results_sha256(),
     ));
-    text
+    sheet.prose(&format!("Results (SHA-256): {}", run.results_sha256()));
 }
 
 /// The same for machines.
@@ -80,8 +213,8 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
 }
 
 /// Where the layers of a run with a rule stopped, with the intervals that hold there.
-fn stopped_text(run: &Run, format: Format) -> String {
-    let Some(rule) = &run.manifest.plan.until else { return String::new() };
+fn stopped_table(sheet: &mut Sheet, run: &Run) {
+    let Some(rule) = &run.manifest.plan.until else { return };
     let stopped = stopped(run);
     let rows = stopped.iter().map(|Stopped { layer, detector, look }| {
         let figure = match rule.target {
@@ -94,22 +227,28 @@ fn stopped_text(run: &Run, format: Format) -> String {
     let unit = if rule.target == Target::DeltaP { "" } else { " %" };
     let figure = format!("{}{unit}", rule.target.name());
     let header = ["layer", "detector", "n", &figure, "narrow enough"];
-    format!(
+    sheet.prose(&format!(
         "Stopped where {rule} under every detector; these intervals hold whenever a layer stops, those above \
-         are of the injections that there are, as if their number had been fixed:\n\n{}\n\n",
-        table_as(format, &header, rows.collect())
-    )
+         are of the injections that there are, as if their number had been fixed:"
+    ));
+    sheet.gap();
+    sheet.table(Fit::Keep(&[]), &header, rows.collect());
+    sheet.gap();
+}
+
+/// The sizes of a layer's value, where the figures are of a layer.
+fn shape(run: &Run, figures: &Figures) -> String {
+    let Part::Layer {} = figures.part else { return String::new() };
+    let mut layers = run.manifest.layers.iter();
+    let layer = layers.find(|row| Some(&row.name) == figures.layer.as_ref());
+    let sizes = layer.into_iter().flat_map(|row| &row.shape).map(usize::to_string);
+    sizes.collect::<Vec<_>>().join("×")
 }
 
 fn line(run: &Run, figures: &Figures) -> Vec<String> {
     let layer = figures.layer.as_deref().unwrap_or("all layers");
     let part = match figures.part {
-        Part::Layer {} => {
-            let mut layers = run.manifest.layers.iter();
-            let shape = layers.find(|row| row.name == layer).map(|row| row.shape.iter());
-            let sizes: Vec<String> = shape.into_iter().flatten().map(usize::to_string).collect();
-            format!("{layer} {}", sizes.join("×"))
-        }
+        Part::Layer {} => format!("{layer} {}", shape(run, figures)),
         Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
         Part::Bit { bit } => format!("{layer}, bit {bit}"),
         Part::Channel { channel } => format!("{layer}, channel {channel}"),

@@ -1,16 +1,17 @@
 //! The study's tables, and what they do and don't show.
 
-use super::{interval, percent, ratio, table};
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::{interval, percent, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Overall};
 use crate::study::{Row, Start, Study};
 
 /// The study as text: the models, the improvements, the footer.
-pub fn study_text(study: &Study) -> String {
-    let mut text = String::new();
-    text.push_str(&format!(
+pub fn study_text(study: &Study, view: View) -> String {
+    let mut sheet = Sheet::new(view);
+    sheet.prose(&format!(
         "{} on {}: {} classes, {}×{}; trained on {} images for {} epochs, {} test images, {} of \
-         them right in all three models.\n\n",
+         them right in all three models.",
         study.model,
         if study.synthetic { "the built-in synthetic images" } else { "an image folder" },
         study.classes,
@@ -21,6 +22,7 @@ pub fn study_text(study: &Study) -> String {
         study.test_images,
         study.common_images,
     ));
+    sheet.gap();
     let header = [
         "model",
         "top-1 %",
@@ -31,8 +33,10 @@ pub fn study_text(study: &Study) -> String {
         "ΔLoss, all layers",
         "Top2Diff %",
     ];
-    text.push_str(&table(&header, study.rows.iter().map(model_row).collect()));
-    text.push_str("\n\nImprovement over the baseline (ratio of mean ΔLoss, baseline ÷ model):\n\n");
+    sheet.table(Fit::Blocks, &header, study.rows.iter().map(model_row).collect());
+    sheet.gap();
+    sheet.prose("Improvement over the baseline (ratio of mean ΔLoss, baseline ÷ model):");
+    sheet.gap();
     let header = [
         "model",
         "last layer before scale",
@@ -44,12 +48,12 @@ pub fn study_text(study: &Study) -> String {
     let rows = study.rows.iter().filter_map(|row| {
         row.comparison.as_ref().map(|comparison| improvement_row(row.start.name(), comparison))
     });
-    text.push_str(&table(&header, rows.collect()));
-    text.push_str("\n\n");
+    sheet.table(Fit::Blocks, &header, rows.collect());
+    sheet.gap();
     for line in footer(study) {
-        text.push_str(&format!("- {line}\n"));
+        sheet.item(&line);
     }
-    text
+    sheet.finish(BY_PIPE)
 }
 
 fn model_row(row: &Row) -> Vec<String> {

@@ -3,7 +3,7 @@
 use flipside::analysis::compare::{Comparison, Comparisons, Pairing, compare_all};
 use flipside::fault::Site;
 use flipside::plan::Protocol;
-use flipside::report::{Format, comparison_text};
+use flipside::report::{View, comparison_text};
 use flipside::results::Manifest;
 use flipside::statistics::{Confidence, StoppingRule, Target};
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ fn a_checkpoint_is_itself_over_any_layers() {
 fn the_text_says_which_layers_were_compared() {
     let bench = Bench::new(Head::Baseline);
     let (some, fc) = (bench.run(of_layers(&["layer2.*", "fc"])), bench.run(of_layers(&["fc"])));
-    let text = comparison_text(&compared(&some, &fc, Pairing::Paired).unwrap(), Format::Text);
+    let text = comparison_text(&compared(&some, &fc, Pairing::Paired).unwrap(), View::Text);
     let line = "figures are of the layers in common: 1 (fc); left out of the baseline: 3 (layer2.0.conv1, layer2.0.conv2, \
                 layer2.0.downsample.0).";
     assert!(text.contains(line), "{text}");
@@ -91,7 +91,7 @@ fn the_text_says_which_layers_were_compared() {
     let (a, b) = (bench.run(Plan::new(8, 4)), Bench::new(GUIDED).run(Plan::new(8, 4)));
     let whole = compared(&a, &b, Pairing::Paired).unwrap();
     assert!(whole.rows[0].layers.is_none());
-    assert!(!comparison_text(&whole, Format::Text).contains("layers in common"));
+    assert!(!comparison_text(&whole, View::Text).contains("layers in common"));
     let json = serde_json::to_value(&whole.rows[0]).unwrap();
     assert!(json.get("layers").is_none() && json.get("differences").is_none());
 }
@@ -163,13 +163,13 @@ fn the_footer_says_where_the_faults_are_the_same() {
         let both = compared(&a, &b, Pairing::Paired).unwrap();
         let same = both.rows[0].same_faults.unwrap();
         assert_eq!([same.layers, same.of], expected);
-        let text = comparison_text(&both, Format::Text);
+        let text = comparison_text(&both, View::Text);
         assert!(text.contains(words), "{text}");
         let json = serde_json::to_value(&both.rows[0]).unwrap();
         assert_eq!(json.get("same_faults").is_some(), expected[0] < expected[1]);
         let unpaired = compared(&a, &b, Pairing::Unpaired).unwrap();
         assert!(unpaired.rows[0].same_faults.is_none());
-        assert!(comparison_text(&unpaired, Format::Text).contains("each its own faults"));
+        assert!(comparison_text(&unpaired, View::Text).contains("each its own faults"));
     }
     // Nothing in common is nothing the same.
     let input = |patterns: &[&str]| Plan {
@@ -178,11 +178,11 @@ fn the_footer_says_where_the_faults_are_the_same() {
         ..of_layers(patterns)
     };
     let (fc, head) = (heads[0].run(input(&["fc"])), heads[1].run(input(&["head"])));
-    let text = comparison_text(&compared(&fc, &head, Pairing::Paired).unwrap(), Format::Text);
+    let text = comparison_text(&compared(&fc, &head, Pairing::Paired).unwrap(), View::Text);
     assert!(text.contains("each its own faults") && !text.contains("the same faults"), "{text}");
     // Layers that were chosen, of equal inputs.
     let (one, two) = (heads[0].run(input(&["conv1", "fc"])), heads[1].run(input(&["conv1"])));
-    let text = comparison_text(&compared(&one, &two, Pairing::Paired).unwrap(), Format::Text);
+    let text = comparison_text(&compared(&one, &two, Pairing::Paired).unwrap(), View::Text);
     assert!(text.contains("the same faults in both,"), "{text}");
 }
 
@@ -282,7 +282,7 @@ fn every_field_is_decided_on() {
             assert_eq!(error.contains("--unpaired"), does == RefusePairs, "{error}");
         }
         if let Ok(compared) = pairs {
-            let text = comparison_text(&compared, Format::Text);
+            let text = comparison_text(&compared, View::Text);
             assert_eq!(text.contains("also differ in: "), does == Say, "{path:?}: {text}");
             assert_eq!(compared.rows[0].differences.len(), usize::from(does == Say));
         }

@@ -3,7 +3,7 @@
 use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
 use flipside::analysis::compare::{Comparisons, Pairing, compare_all};
 use flipside::plan::{Flips, Stratify};
-use flipside::report::{Format, comparison_text, run_json, run_text};
+use flipside::report::{View, comparison_text, run_json, run_text};
 use flipside::statistics::{Confidence, RateInterval, Unit};
 
 use strum::IntoEnumIterator;
@@ -148,7 +148,7 @@ fn runs_are_reported() {
     let run = Bench::new(GUIDED).run(Plan::new(8, 20));
     let how = Intervals::new(1);
     let figures = apart(&run, By::Layer, None);
-    let markdown = run_text(&run, &figures, &how, Format::Markdown);
+    let markdown = run_text(&run, &figures, &how, View::Markdown);
     for part in [
         "Detector none",
         "Detector range",
@@ -159,7 +159,7 @@ fn runs_are_reported() {
     ] {
         assert!(markdown.contains(part), "{part} in\n{markdown}");
     }
-    assert!(!run_text(&run, &figures, &how, Format::Text).contains("|--"));
+    assert!(!run_text(&run, &figures, &how, View::Text).contains("|--"));
     let json = run_json(&run, &figures, &how);
     let rows = json["figures"].as_array().unwrap();
     assert_eq!(rows.len(), figures.len());
@@ -201,7 +201,7 @@ fn several_runs_are_compared_at_once() {
     };
     near(first.backbone_last_layer.unwrap().ratio.value, mean(&a, 6) / mean(&b, 6));
 
-    let text = comparison_text(&comparisons, Format::Markdown);
+    let text = comparison_text(&comparisons, View::Markdown);
     for part in [
         "77.78 → 88.89",
         "69.60 → 69.68",
@@ -225,7 +225,7 @@ fn several_runs_are_compared_at_once() {
     ] {
         assert!(text.contains(part), "'{part}' in\n{text}");
     }
-    assert!(!comparison_text(&comparisons, Format::Text).contains('|'));
+    assert!(!comparison_text(&comparisons, View::Text).contains('|'));
     let json = serde_json::to_value(&comparisons).unwrap();
     assert_eq!(json["rows"][0]["published"]["top2diff"], 3.07);
     assert_eq!(json["footer"]["detectors"][1], "range");

@@ -33,7 +33,10 @@ pub(super) fn run<'a>(
     list.map_or(Ok(()), |list| list.check_images(count, path))?;
     let mut experiment = Experiment::evaluate(network, val, &chosen, labels, batch)?;
     let Experiment { goldens, provenance, .. } = &mut experiment;
-    progress.line(&format!("{} of {} images are right", provenance.right, provenance.evaluated));
+    progress.line(&format!(
+        "{} of {} images are classified correctly",
+        provenance.right, provenance.evaluated
+    ));
     check_finite(&args.model.checkpoint, goldens, progress)?;
     if list.is_none() {
         goldens.retain(Golden::is_eligible);
@@ -46,10 +49,16 @@ pub(super) fn run<'a>(
         check_finite(checkpoint, &answers, progress)?;
         let mut answers = answers.iter();
         goldens.retain(|_| answers.next().is_some_and(Golden::is_eligible));
-        progress.line(&format!("{} of them in {}, too", goldens.len(), checkpoint.display()));
+        progress.line(&format!(
+            "{} of them are classified correctly by {}, too",
+            goldens.len(),
+            checkpoint.display()
+        ));
     }
     if goldens.is_empty() {
-        return Err(Error::usage("no image is right, so there is none to inject into"));
+        return Err(Error::usage(
+            "no image is classified correctly, so that there is none to inject into",
+        ));
     }
     Ok(experiment)
 }

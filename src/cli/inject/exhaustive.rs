@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::super::common::{create_folder_of, print, print_json, stop_flag};
+use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::Args;
 use crate::campaign::Experiment;
 use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{Format, census_json, census_text};
+use crate::report::{View, census_json, census_text};
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(super) fn run(
         args.measure(&mut experiment, &layers, train, progress)?;
     }
     let runner = CensusRunner::new(&experiment, mode, &plan.detectors)?;
-    progress.line(&format!("{} faults, under each detector", runner.faults()));
+    progress.line(&format!("{} faults to try under each detector", runner.faults()));
     let manifest = CensusManifest::new(&runner, plan.labels);
     let before = match &args.out {
         Some(path) => Census::resume(mode, &manifest, path)?,
@@ -71,15 +71,15 @@ pub(super) fn run(
         });
         return print_json(&json);
     }
-    print(&census_text(&census, Format::Markdown))
+    print(&census_text(&census, view(View::Markdown)))
 }
 
 /// What is said after ctrl-C.
 fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
     match out {
-        None => anyhow::anyhow!("stopped; --out FILE would have kept what was counted"),
+        None => anyhow::anyhow!("stopped; nothing was kept, since there is no --out FILE"),
         Some(path) => anyhow::anyhow!(
-            "stopped; {} holds the counts of {} images, --resume goes on from them",
+            "stopped; {} holds the counts of {} images, and --resume continues from there",
             path.display(),
             census.counted
         ),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::common::{create_folder_of, print, print_json, stop_flag};
+use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::Args;
 use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
@@ -11,7 +11,7 @@ use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Shard};
 use crate::progress::Progress;
-use crate::report::{Format, run_json, run_text};
+use crate::report::{Summary, View, run_json, run_text, summary_text};
 use crate::results::{LayerRow, Manifest, Record, Run, Store, Work};
 use crate::train::Source;
 use crate::{Error, Result};
@@ -45,9 +45,14 @@ pub(super) fn run(
     let (how, detectors) = (Intervals::new(args.seed()), &run.manifest.plan.detectors);
     let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
     if args.run.json {
-        print_json(&run_json(&run, &figures, &how))
-    } else {
-        print(&run_text(&run, &figures, &how, Format::Markdown))
+        return print_json(&run_json(&run, &figures, &how));
+    }
+    match view(View::Markdown) {
+        View::Screen(screen) => {
+            let (store, is_shard) = (to.map(|to| to.0), to.is_some_and(|to| to.1 != Shard::WHOLE));
+            print(&summary_text(&run, &figures, &how, screen, &Summary { store, is_shard }))
+        }
+        whole => print(&run_text(&run, &figures, &how, whole)),
     }
 }
 
@@ -63,7 +68,9 @@ fn say_small_layers(manifest: &Manifest, progress: &dyn Progress) {
     let names: Vec<String> = small.map(|layer| layer.name.clone()).collect();
     if !names.is_empty() {
         let names = some_of(&names, MOST_NAMED);
-        progress.line(&format!("layers of fewer than {count} values are hit in all: {names}"));
+        progress.line(&format!(
+            "these layers have fewer than {count} values, all of which are hit: {names}"
+        ));
     }
 }
 
@@ -85,7 +92,7 @@ fn inject(
         let (records, ending) = campaign.run_until(strategy, progress, stop)?;
         anyhow::ensure!(
             ending == Ending::Complete,
-            "stopped; --out FILE would have kept what was run"
+            "stopped; nothing was kept, since there is no --out FILE"
         );
         return Ok(records);
     };
@@ -98,7 +105,9 @@ fn inject(
     store.finish(ending == Ending::Complete)?;
     if ending == Ending::Stopped {
         let path = path.display();
-        anyhow::bail!("stopped; {path} holds what was run, --resume goes on from it");
+        anyhow::bail!(
+            "stopped; {path} holds the injections so far, and --resume continues from there"
+        );
     }
     Ok(records)
 }
@@ -124,13 +133,16 @@ fn verify(
 ) -> Result<()> {
     let verification = campaign.verify(records, count)?;
     let Some(record) = verification.different.first() else {
-        progress.line(&format!("{} injections run whole: bits equal", verification.checked));
+        progress.line(&format!(
+            "{} injections re-run as full inferences: all logits match bit for bit",
+            verification.checked
+        ));
         return Ok(());
     };
     Err(Error::Device {
         device: manifest.setting.device.clone(),
         detail: format!(
-            "{} of {} injections gave other bits when run whole, first number {} of layer '{}'",
+            "{} of {} injections gave other logits when re-run as full inferences; the first of them is number {} of layer '{}'",
             verification.different.len(),
             verification.checked,
             record.n,
