@@ -2,14 +2,12 @@
 //! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`.
 //!
 //! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA=1` (no nvcc is an
-//! error), `FLIPSIDE_COMMIT` (what runs record), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
+//! error), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
 
 #[path = "build/cache.rs"]
 mod cache;
 #[path = "build/emulated.rs"]
 mod emulated;
-#[path = "build/mutants.rs"]
-mod mutants;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 #[path = "build/source.rs"]
@@ -17,7 +15,7 @@ mod source;
 
 use std::env;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cache::Job;
@@ -33,37 +31,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The commit that is checked out, which runs record; `FLIPSIDE_COMMIT` says it where there is no
-/// repository.
-fn commit(root: &Path) -> String {
-    let git = |arguments: &[&str]| -> Option<String> {
-        let output = std::process::Command::new("git").arg("-C").arg(root).args(arguments).output();
-        let output = output.ok().filter(|output| output.status.success())?;
-        Some(String::from_utf8(output.stdout).ok()?.trim().to_string())
-    };
-    if let Ok(commit) = env::var("FLIPSIDE_COMMIT") {
-        return commit;
-    }
-    // Each checkout and commit is written there.
-    if let Some(log) = git(&["rev-parse", "--path-format=absolute", "--git-path", "logs/HEAD"])
-        && Path::new(&log).exists()
-    {
-        println!("cargo:rerun-if-changed={log}");
-    }
-    git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into())
-}
-
 fn build() -> Result<(), String> {
     for path in ["build.rs", "build", "kernels"] {
         println!("cargo:rerun-if-changed={path}");
     }
-    for name in
-        ["NVCC", "CUDA_HOME", "FLIPSIDE_COMMIT", "FLIPSIDE_REQUIRE_CUDA", "FLIPSIDE_SANITIZE"]
-    {
+    for name in ["NVCC", "CUDA_HOME", "FLIPSIDE_REQUIRE_CUDA", "FLIPSIDE_SANITIZE"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no root")?);
-    println!("cargo:rustc-env=FLIPSIDE_COMMIT={}", commit(&root));
+    let root = cache::root()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
     let cache = cache::directory(&out)?;
     let kernels = root.join("kernels");
@@ -77,13 +52,6 @@ fn build() -> Result<(), String> {
         jobs.extend(emulator.kernel_jobs(file, &out, &cache)?);
     }
     jobs.extend(emulator.runtime_jobs(&cache)?);
-    let mutants = match emulator.sanitizes() {
-        true => Vec::new(),
-        false => mutants::scan(&kernels.join("emulator/testing/mutants"))?,
-    };
-    for mutant in &mutants {
-        jobs.push(emulator.mutant_job(mutant, mutant.file(&files)?, &out, &cache)?);
-    }
     let objects = jobs.len();
 
     let nvcc = if emulator.sanitizes() { None } else { nvcc::find(&root)? };
@@ -95,16 +63,16 @@ fn build() -> Result<(), String> {
     cache::run(&jobs)?;
     cache::prune(&cache);
 
-    emulator.link(jobs[..objects].iter().map(|job| job.output.as_path()));
+    emulator.link("flipside_emulated", jobs[..objects].iter().map(|job| job.output.as_path()));
     let images = &jobs[objects..];
     let table = rust_table(&files, images, &emulator, nvcc.as_ref());
-    write(&out.join("kernel_files.rs"), &(table + &mutants::rust_table(&mutants)))?;
-    let release = nvcc.as_ref().map_or("", |nvcc| nvcc.release());
-    write(&out.join("resources.txt"), &resources(&files, images, release))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+    cache::write(&out.join("kernel_files.rs"), &table)?;
+    let said = out.join("resources.txt");
+    match &nvcc {
+        Some(nvcc) => cache::write(&said, &resources(&files, images, nvcc.release())),
+        None if said.exists() => std::fs::remove_file(&said).map_err(|e| e.to_string()),
+        None => Ok(()),
+    }
 }
 
 /// What src/device/kernels.rs includes: one `KernelFile` a file.

@@ -35,7 +35,7 @@ impl Job {
         hash.write(version.as_bytes());
         // Neither the folder that it runs in nor where the project lies: build folders and checkouts share
         // results.
-        let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        let root = root()?.display().to_string();
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         for word in words {
             hash.write(word.to_string_lossy().replace(&root, ".").as_bytes());
@@ -99,6 +99,19 @@ impl Job {
             .and_then(|()| std::fs::rename(&partial, &self.output))
             .map_err(|error| format!("{}: {error}", self.output.display()))
     }
+}
+
+/// The project's folder, of whichever of its packages this is the build.
+pub fn root() -> Result<PathBuf, String> {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no root")?;
+    let mut folders = Path::new(&package).ancestors();
+    let root = folders.find(|folder| folder.join("kernels/flipside.cuh").is_file());
+    root.map(Path::to_path_buf).ok_or_else(|| format!("no folder of {package:?} has kernels/"))
+}
+
+/// Writes a file, and names it where that fails.
+pub fn write(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Where results are kept: one folder for all profiles of a target directory.

@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::Job;
-use crate::mutants::Mutant;
+use crate::cache::{self, Job};
 use crate::source::{self, KernelFile};
 
 /// One set of processor features that kernels are compiled for.
@@ -22,6 +21,8 @@ impl Variant {
 }
 
 const ANY: Variant = Variant { suffix: "any", flags: &[] };
+/// For x86-64 before AVX2 and for sanitizers: the same bits, compiled quickly rather than well.
+const PLAIN: Variant = Variant { suffix: "any", flags: &["-O1"] };
 /// `fmaf` is one instruction here and a call of the C library elsewhere; the bits are the same.
 const WIDE: Variant = Variant { suffix: "wide", flags: &["-mavx2", "-mfma"] };
 
@@ -30,7 +31,8 @@ pub struct Compiler {
     build: cc::Build,
     tool: cc::Tool,
     version: String,
-    kernels: PathBuf,
+    /// The folder of the kernels.
+    pub kernels: PathBuf,
     variants: &'static [Variant],
     sanitize: bool,
 }
@@ -86,7 +88,11 @@ impl Compiler {
             tool,
             version: String::from_utf8_lossy(&version.stdout).into_owned(),
             kernels: kernels.to_path_buf(),
-            variants: if x86 && !sanitize { &[ANY, WIDE] } else { &[ANY] },
+            variants: match (sanitize, x86) {
+                (true, _) => &[PLAIN],
+                (false, true) => &[PLAIN, WIDE],
+                (false, false) => &[ANY],
+            },
             sanitize,
         })
     }
@@ -111,39 +117,32 @@ impl Compiler {
     ) -> Result<Vec<Job>, String> {
         let mut jobs = Vec::new();
         for variant in self.variants {
-            let unit = out.join(format!("{}_{}.cpp", file.stem, variant.suffix));
-            crate::write(&unit, &self.unit(file, &variant.symbol(file), None))?;
-            let mut inputs = source::closure(&file.path, std::slice::from_ref(&self.kernels));
-            inputs.push(unit.clone());
-            inputs.push(self.kernels.join("emulator/runtime.h"));
             let stem = format!("{}_{}", file.stem, variant.suffix);
-            // The unit's own path differs between build folders, so it comes by its content.
-            let mut command = self.command(variant.flags, Path::new(&format!("{stem}.cpp")));
-            command.current_dir(out);
-            jobs.push(self.job(&file.name, command, &inputs, (cache, &stem, "o"), out)?);
+            let text = self.unit(file, &variant.symbol(file), None);
+            let (unit, flags) = ((stem.as_str(), text.as_str()), variant.flags);
+            jobs.push(self.unit_job(&file.name, unit, &file.path, flags, out, cache)?);
         }
         Ok(jobs)
     }
 
-    /// The object of a kernel file with an error in it, for any processor.
-    pub fn mutant_job(
+    /// The object of the unit `(stem, text)`, which includes the kernel file at `path`.
+    pub fn unit_job(
         &self,
-        mutant: &Mutant,
-        file: &KernelFile,
+        what: &str,
+        (stem, text): (&str, &str),
+        path: &Path,
+        flags: &[&str],
         out: &Path,
         cache: &Path,
     ) -> Result<Job, String> {
-        let copy = mutant.copy(file, &self.kernels, out)?;
-        let stem = format!("mutant_{}", mutant.name);
         let unit = out.join(format!("{stem}.cpp"));
-        crate::write(&unit, &self.unit(file, &mutant.symbol(), Some(mutant)))?;
-        let mut inputs = source::closure(&copy, std::slice::from_ref(&self.kernels));
-        inputs.push(unit.clone());
+        cache::write(&unit, text)?;
+        let mut inputs = source::closure(path, std::slice::from_ref(&self.kernels));
+        inputs.push(unit);
         inputs.push(self.kernels.join("emulator/runtime.h"));
-        // Before the folder of the right ones; quickly, since they run a few cases only.
-        let flags = ["-iquote", &mutant.folder(), "-O1"];
-        let command = self.command(&flags, Path::new(&format!("{stem}.cpp")));
-        self.job(&format!("mutant {}", mutant.name), command, &inputs, (cache, &stem, "o"), out)
+        // The unit's own path differs between build folders, so it comes by its content.
+        let command = self.command(flags, Path::new(&format!("{stem}.cpp")));
+        self.job(what, command, &inputs, (cache, stem, "o"), out)
     }
 
     /// Whether kernels are compiled for sanitizers: then there are no mutants, since one that errs would
@@ -179,10 +178,15 @@ impl Compiler {
 
     /// The text that is compiled for a kernel file: the file in an unnamed namespace, and the tables
     /// that tell Rust what is in it, under the name `symbol`. A mutant's has the kernels that it changes
-    /// alone, and no structs, which the right file describes.
-    fn unit(&self, file: &KernelFile, symbol: &str, mutant: Option<&Mutant>) -> String {
-        let changed = |name: &str| mutant.is_none_or(|mutant| mutant.changes(name));
-        let kernels: Vec<_> = file.kernels.iter().filter(|k| changed(&k.symbol)).collect();
+    /// (`changed`) alone, and no structs, which the right file describes.
+    pub fn unit(
+        &self,
+        file: &KernelFile,
+        symbol: &str,
+        changed: Option<&dyn Fn(&str) -> bool>,
+    ) -> String {
+        let is_in = |name: &str| changed.is_none_or(|changed| changed(name));
+        let kernels: Vec<_> = file.kernels.iter().filter(|k| is_in(&k.symbol)).collect();
         let mut text = String::from("#include \"emulator/runtime.h\"\n\nnamespace {\n");
         let path = file.path.strip_prefix(&self.kernels).unwrap_or(&file.path);
         let _ = writeln!(text, "#include \"flipside.cuh\"\n#include {:?}", path);
@@ -202,7 +206,7 @@ impl Compiler {
         }
         text.push_str("    {},\n};\n\nconst emulator::FieldEntry fields[] = {\n");
         let mut fields = 0;
-        for structure in file.structures.iter().filter(|_| mutant.is_none()) {
+        for structure in file.structures.iter().filter(|_| changed.is_none()) {
             let name = &structure.name;
             for field in &structure.fields {
                 fields += 1;
@@ -223,13 +227,13 @@ impl Compiler {
         text
     }
 
-    /// Puts the objects into one library and tells cargo to link it.
-    pub fn link<'a>(&self, objects: impl Iterator<Item = &'a Path>) {
+    /// Puts the objects into one library of this name and tells cargo to link it.
+    pub fn link<'a>(&self, name: &str, objects: impl Iterator<Item = &'a Path>) {
         let mut library = self.build.clone();
         for object in objects {
             library.object(object);
         }
-        library.compile("flipside_emulated");
+        library.compile(name);
         if self.sanitize {
             // Stable Rust links no sanitizer; these, with LD_PRELOAD at run time, stand in.
             println!("cargo:rustc-link-lib=dylib=asan");

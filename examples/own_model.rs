@@ -74,6 +74,7 @@ pub fn write_weights(file: &Path) -> Result<()> {
 
 #[allow(dead_code)] // The tests run the functions above.
 fn main() -> anyhow::Result<()> {
+    flipside::commit::set(flipside::commit::checked_out!()); // What is saved names it.
     let folder = tempfile::tempdir()?;
     let random = folder.path().join("own_model.safetensors");
     write_weights(&random)?;

@@ -19,10 +19,14 @@ library() {
 asan=$(library libasan.so)
 ubsan=$(library libubsan.so)
 
+# In the folder and with the dependencies of `cargo build --release`; only the project's own crates are compiled
+# again, with debug assertions and checks for overflow. The program there is the usual one again in the end.
+trap 'env -u FLIPSIDE_SANITIZE cargo build --release --quiet' EXIT
 export FLIPSIDE_SANITIZE=1
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/sanitize
-
-binary=$(cargo test --test flipside --no-run --message-format=json | grep -F '"kind":["test"]' |
+checked='opt-level = 1, debug = "line-tables-only", debug-assertions = true, overflow-checks = true'
+binary=$(cargo test --release --test flipside --no-run --message-format=json \
+    --config "profile.release.package.flipside = { $checked }" \
+    --config "profile.release.package.flipside-mutants = { $checked }" | grep -F '"kind":["test"]' |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
 [ -x "$binary" ] || { echo "sanitize: the test binary wasn't built" >&2; exit 1; }
 

@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod census;
 pub mod checkpoint;
 pub mod cli;
+pub mod commit;
 pub mod data;
 pub mod detector;
 pub mod device;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    flipside::commit::set(flipside::commit::checked_out!());
     flipside::cli::main()
 }

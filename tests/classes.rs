@@ -6,7 +6,7 @@ use std::fs;
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use serde_json::Value;
 
-use crate::program::{Folder, MODEL};
+use crate::program::{Folder, MODEL, write_square};
 
 /// Eleven colours in folders 0 to 10, whose order by name isn't that of their numbers.
 const COLOURS: [(&str, [u8; 3]); 11] = [
@@ -39,10 +39,9 @@ fn colours() -> Folder {
             let folder = place.at("data").join(split).join(class.to_string());
             fs::create_dir_all(&folder).unwrap();
             for number in 0..images {
-                let grain = |x: u32, y: u32| ((x * 7 + y * 13 + number * 5) % 8) as i32 - 4;
+                let grain = |x: usize, y: usize| ((x * 7 + y * 13 + number * 5) % 8) as i32 - 4;
                 let shade = |x, y| colour.map(|c| (i32::from(c) + grain(x, y)).clamp(0, 255) as u8);
-                let image = image::RgbImage::from_fn(16, 16, |x, y| image::Rgb(shade(x, y)));
-                image.save(folder.join(format!("{number}.png"))).unwrap();
+                write_square(&folder.join(format!("{number}.png")), shade);
             }
         }
     }

@@ -7,7 +7,7 @@ use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write
 use flipside::device::Compute;
 use flipside::results::Run;
 
-use crate::program::{Folder, MODEL};
+use crate::program::{Folder, MODEL, write_square};
 
 pub struct Place {
     folder: Folder,
@@ -33,12 +33,11 @@ impl Place {
                 let folder = place.at("data").join(split).join(format!("n{class}"));
                 fs::create_dir_all(&folder).unwrap();
                 for number in 0..6usize {
-                    let image = image::RgbImage::from_fn(16, 16, |x, y| {
-                        let grain = (x as usize * 7 + y as usize * 13 + number * 5) % 60;
+                    write_square(&folder.join(format!("{number}.png")), |x, y| {
+                        let grain = (x * 7 + y * 13 + number * 5) % 60;
                         let level = (class * 130 + grain) as u8;
-                        image::Rgb([level, level / 2, 255 - level])
+                        [level, level / 2, 255 - level]
                     });
-                    image.save(folder.join(format!("{number}.png"))).unwrap();
                 }
             }
         }

@@ -12,6 +12,8 @@ use flipside::data::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::program::write_png;
+
 fn small_train() -> TrainTransform {
     TrainTransform {
         kind: TrainCrop::RandomResizedCrop { size: 24, scale: [0.3, 1.0], ratio: [0.75, 1.33] },
@@ -45,10 +47,7 @@ fn write_image(root: &Path, class: &str, name: &str, height: usize, width: usize
     let path = root.join(class).join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let image = preprocessing::pattern(height, width);
-    image::RgbImage::from_raw(width as u32, height as u32, image.pixels)
-        .unwrap()
-        .save_with_format(&path, image::ImageFormat::Png)
-        .unwrap();
+    write_png(&path, [height, width], &image.pixels);
     path
 }
 

@@ -1,6 +1,6 @@
 //! Deliberate errors in kernels: each makes the test that it names fail, which passes without it.
 //!
-//! A mutant is a file in `kernels/emulator/testing/mutants/`; `build/mutants.rs` says what is in one. A
+//! A mutant is a file in `kernels/emulator/testing/mutants/`; `build/mutants/mutant.rs` says what is in one. A
 //! test that mutants name takes its emulated devices from [`emulated`] and narrows its cases by
 //! [`concerns`], and stands in [`TESTS`].
 
@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::panic;
 use std::sync::{Mutex, Once};
 
-use flipside::device::kernels::{Mutant, mutants};
+use flipside::device::kernels::Mutant;
 use flipside::device::{Device, EmulatorOptions, ThreadOrder};
+use flipside_mutants::MUTANTS;
 
 /// What a thread's tests run with while mutants are tried.
 #[derive(Clone, Copy)]
 struct Trial {
-    mutant: Option<&'static str>,
+    mutant: Option<&'static Mutant>,
     cases: &'static [&'static str],
 }
 
@@ -100,7 +101,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Does `work` for every item, on as many threads as there are processors; what came out, in order.
-fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+fn spread<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
     let next = Mutex::new(items.iter().enumerate());
     let done = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -124,15 +125,15 @@ fn find(name: &str) -> Option<fn()> {
 #[test]
 #[cfg_attr(sanitized, ignore)]
 fn every_mutant_fails_the_test_that_it_names() {
-    let all: Vec<&Mutant> = mutants().collect();
-    assert!(all.len() >= 20, "{} mutants were compiled", all.len());
-    for mutant in &all {
-        assert!(find(mutant.test).is_some(), "mutant {}: no test {}", mutant.name, mutant.test);
+    assert!(MUTANTS.len() >= 20, "{} mutants were compiled", MUTANTS.len());
+    for file in MUTANTS {
+        let name = file.mutant.name;
+        assert!(find(file.test).is_some(), "mutant {name}: no test {}", file.test);
     }
     // Narrowed as for a mutant, and without one, a test must pass: else failures would prove nothing.
     // Those that aren't narrowed run as tests of their own.
-    let narrowed = all.iter().filter(|mutant| !mutant.cases.is_empty());
-    let mut controls: Vec<_> = narrowed.map(|mutant| (mutant.test, mutant.cases)).collect();
+    let narrowed = MUTANTS.iter().filter(|file| !file.cases.is_empty());
+    let mut controls: Vec<_> = narrowed.map(|file| (file.test, file.cases)).collect();
     controls.sort_unstable();
     controls.dedup();
     let failed = spread(&controls, |(name, cases)| {
@@ -142,12 +143,12 @@ fn every_mutant_fails_the_test_that_it_names() {
     let failed: Vec<String> = failed.into_iter().flatten().collect();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 
-    let survived = spread(&all, |mutant| {
-        let trial = Trial { mutant: Some(mutant.name), cases: mutant.cases };
-        match run(find(mutant.test)?, trial) {
-            Ok(()) => Some(format!("{} passes under mutant {}", mutant.test, mutant.name)),
+    let survived = spread(MUTANTS, |file| {
+        let name = file.mutant.name;
+        match run(find(file.test)?, Trial { mutant: Some(&file.mutant), cases: file.cases }) {
+            Ok(()) => Some(format!("{} passes under mutant {name}", file.test)),
             Err(error) => {
-                println!("{} ({}): {}", mutant.name, mutant.why, text(&*error));
+                println!("{name} ({}): {}", file.why, text(&*error));
                 None
             }
         }

@@ -1,6 +1,6 @@
 //! The program as a user runs it, in a folder of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -24,6 +24,20 @@ learning_rate = 0.05
 momentum = 0.9
 schedule = { kind = "cosine" }
 "#;
+
+/// Writes rows of RGB bytes as a PNG file.
+pub fn write_png(path: &Path, [height, width]: [usize; 2], rgb: &[u8]) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut encoder = png::Encoder::new(file, width as u32, height as u32);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(rgb).unwrap();
+}
+
+/// A square picture of 16 × 16 pixels, by the colour at (x, y).
+pub fn write_square(path: &Path, colour: impl Fn(usize, usize) -> [u8; 3]) {
+    let pixels: Vec<u8> = (0..16 * 16).flat_map(|at| colour(at % 16, at / 16)).collect();
+    write_png(path, [16, 16], &pixels);
+}
 
 /// A folder that the program runs in, gone when this is.
 pub struct Folder(tempfile::TempDir);

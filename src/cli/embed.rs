@@ -18,7 +18,7 @@ use crate::report::{View, similarity_text};
 use crate::text::average::{Averaging, class_features};
 use crate::text::descriptions::Descriptions;
 use crate::text::hashing::NgramHasher;
-use crate::text::similarity::{Pair, Similarity, picture};
+use crate::text::similarity::{Pair, Picture, Similarity, picture};
 use crate::text::tokenizer::CONTEXT;
 use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
@@ -267,10 +267,13 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
     }))
 }
 
-fn write_png(path: &Path, picture: &image::GrayImage) -> Result<()> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture
-        .write_to(&mut bytes, image::ImageFormat::Png)
+fn write_png(path: &Path, picture: &Picture) -> Result<()> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.side as u32, picture.side as u32);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder
+        .write_header()
+        .and_then(|mut writer| writer.write_image_data(&picture.pixels))
         .map_err(|error| Error::file(path, format!("can't be made a PNG: {error}")))?;
-    atomic::write(path, |out| out.write_all(bytes.get_ref()))
+    atomic::write(path, |out| out.write_all(&bytes))
 }

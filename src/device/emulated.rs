@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::kernels::{self, KernelInfo, RunKernel};
+use super::kernels::{self, KernelInfo, Mutant, RunKernel};
 use crate::{Error, Result};
 
 /// The order in which the threads of a block run where nothing else decides. A kernel whose result
@@ -30,8 +30,8 @@ pub struct EmulatorOptions {
     pub order: ThreadOrder,
     /// Whether blocks run at the same time.
     pub parallel: bool,
-    /// The deliberate error that kernels have, by its name; see [`kernels::mutants`].
-    pub mutant: Option<&'static str>,
+    /// The deliberate error that kernels have.
+    pub mutant: Option<&'static Mutant>,
 }
 
 impl Default for EmulatorOptions {
@@ -156,7 +156,7 @@ pub(super) fn launch(
         ThreadOrder::Reverse => (1, 0),
         ThreadOrder::Shuffle(seed) => (2, seed),
     };
-    let (run, shared_bytes) = kernels::code_of(number, options.mutant)?;
+    let (run, shared_bytes) = kernels::code_of(number, options.mutant);
     let launch =
         Launch { run, args: aligned.as_ptr().cast(), grid, block, shared_bytes, order, seed };
     let [width, height, depth] = grid.map(u64::from);

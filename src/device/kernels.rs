@@ -118,13 +118,18 @@ struct FieldEntry {
     bytes: u32,
 }
 
+/// The kernels of a compiled file, as the emulator calls them.
+#[derive(Debug)]
 #[repr(C)]
-struct FileTable {
+pub struct FileTable {
     kernels: *const KernelEntry,
     kernel_count: u64,
     fields: *const FieldEntry,
     field_count: u64,
 }
+
+// SAFETY: a constant of a linked object, with pointers to more of them.
+unsafe impl Sync for FileTable {}
 
 /// One file under `kernels/`, as build.rs lists it.
 pub(super) struct KernelFile {
@@ -138,22 +143,22 @@ pub(super) struct KernelFile {
     wide: Option<fn() -> *const FileTable>,
 }
 
-/// A kernel file with one deliberate error, for the emulator: what
-/// `kernels/emulator/testing/mutants/` says of it. `tests/mutants.rs` demands that the error is
-/// noticed.
+/// Emulated kernels with one deliberate error, which the crate `flipside-mutants` has compiled for tests.
 #[derive(Debug)]
 pub struct Mutant {
-    /// What [`EmulatorOptions::mutant`](super::EmulatorOptions) calls it.
+    /// What messages call it.
     pub name: &'static str,
-    /// The kernel file that has the error.
-    pub file: &'static str,
-    /// The kinds of operations that the test is narrowed to; empty: all.
-    pub cases: &'static [&'static str],
-    /// The test that fails under it: module and function.
-    pub test: &'static str,
-    /// What the error is like.
-    pub why: &'static str,
+    /// The kernels that have the error. Others are the right ones.
+    pub kernels: &'static FileTable,
 }
+
+impl PartialEq for Mutant {
+    fn eq(&self, other: &Mutant) -> bool {
+        std::ptr::eq(self.kernels, other.kernels)
+    }
+}
+
+impl Eq for Mutant {}
 
 include!(concat!(env!("OUT_DIR"), "/kernel_files.rs"));
 
@@ -168,8 +173,6 @@ struct Table {
     file: Vec<usize>,
     by_symbol: HashMap<&'static str, usize>,
     structures: HashMap<&'static str, Structure>,
-    /// Code and shared memory of kernels with errors, by mutant and symbol.
-    mutants: HashMap<(&'static str, &'static str), (RunKernel, u32)>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -191,7 +194,6 @@ fn table() -> &'static Table {
             file: Vec::new(),
             by_symbol: HashMap::new(),
             structures: HashMap::new(),
-            mutants: HashMap::new(),
         };
         for (number, file) in FILES.iter().enumerate() {
             let compiled = match file.wide {
@@ -224,12 +226,6 @@ fn table() -> &'static Table {
                     entry.offset as usize,
                     entry.bytes as usize,
                 ));
-            }
-        }
-        for (mutant, compiled) in MUTANTS {
-            for entry in contents(compiled()).0 {
-                let key = (mutant.name, text(entry.symbol));
-                table.mutants.insert(key, (entry.run, entry.shared_bytes));
             }
         }
         table
@@ -322,22 +318,19 @@ pub(super) fn find(symbol: &str) -> Result<(usize, &'static KernelInfo)> {
     }
 }
 
-/// The emulated code of a kernel, and the shared memory of a block; with a mutant's error, if it has
-/// one in this kernel's file.
-pub(super) fn code_of(number: usize, mutant: Option<&'static str>) -> Result<(RunKernel, u32)> {
+/// The emulated code of a kernel, and the shared memory of a block; with a mutant's error, if this is one
+/// of its kernels.
+pub(super) fn code_of(number: usize, mutant: Option<&Mutant>) -> (RunKernel, u32) {
     let table = table();
     let info = &table.kernels[number];
-    let right = (table.run[number], info.shared_bytes);
-    let Some(name) = mutant else { return Ok(right) };
-    if MUTANTS.iter().all(|(mutant, _)| mutant.name != name) {
-        return Err(refused(info.symbol, format!("there is no mutant `{name}`")));
+    let mutated = mutant.and_then(|mutant| {
+        let mut entries = contents(mutant.kernels).0.iter();
+        entries.find(|entry| text(entry.symbol) == info.symbol)
+    });
+    match mutated {
+        Some(entry) => (entry.run, entry.shared_bytes),
+        None => (table.run[number], info.shared_bytes),
     }
-    Ok(table.mutants.get(&(name, info.symbol)).copied().unwrap_or(right))
-}
-
-/// Every deliberate error that tests must notice; none in a program built for sanitizers.
-pub fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    MUTANTS.iter().map(|(mutant, _)| mutant)
 }
 
 /// The numbers of the kernels that stand in file number `file`.

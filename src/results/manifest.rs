@@ -108,7 +108,7 @@ impl Setting {
         }
         Setting {
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: env!("FLIPSIDE_COMMIT").into(),
+            commit: crate::commit::get().into(),
             provenance,
             head: model.head.name().into(),
             classes: model.classes,

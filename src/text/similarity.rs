@@ -1,6 +1,5 @@
 //! How text features lie to each other: lengths, cosines, neighbours, a picture.
 
-use image::{GrayImage, Luma};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -116,12 +115,21 @@ impl Row {
     }
 }
 
+/// A square of grey levels.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Of width and height, in pixels.
+    pub side: usize,
+    /// A byte a pixel, row by row.
+    pub pixels: Vec<u8>,
+}
+
 /// All cosines as a picture: class i's row of pixels, class j's column; white is 1, black the lowest
 /// cosine of two classes, grey levels in proportion. Few classes get squares of several pixels.
 ///
 /// # Errors
 /// [`Error::Usage`] for more classes than fit.
-pub fn picture(features: &TextFeatures) -> Result<GrayImage> {
+pub fn picture(features: &TextFeatures) -> Result<Picture> {
     let classes = features.len();
     if classes > MOST_PICTURED {
         let detail = format!("{classes} classes don't fit a picture; {MOST_PICTURED} do");
@@ -136,11 +144,12 @@ pub fn picture(features: &TextFeatures) -> Result<GrayImage> {
     let lowest = cosines.iter().copied().fold(1.0, f32::min);
     let range = (1.0 - lowest).max(f32::MIN_POSITIVE);
     let square = SIDE.div_ceil(classes).max(1);
-    let side = (classes * square) as u32;
-    Ok(GrayImage::from_fn(side, side, |x, y| {
-        let cosine = cosines[y as usize / square * classes + x as usize / square];
-        Luma([(255.0 * (cosine - lowest) / range).round().clamp(0.0, 255.0) as u8])
-    }))
+    let side = classes * square;
+    let level = |at: usize| {
+        let cosine = cosines[at / side / square * classes + at % side / square];
+        (255.0 * (cosine - lowest) / range).round().clamp(0.0, 255.0) as u8
+    };
+    Ok(Picture { side, pixels: (0..side * side).map(level).collect() })
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

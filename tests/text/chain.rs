@@ -10,7 +10,7 @@ use flipside::text::file;
 
 use super::describe::server::{Reply, Server};
 use super::towers::tower;
-use crate::program::{Folder, MODEL};
+use crate::program::{Folder, MODEL, write_png};
 
 /// The fixture's smallest text tower, its weights from the formula.
 fn write_tower(path: &Path) {
@@ -30,8 +30,7 @@ fn write_pictures(folder: &Folder) {
             let class = folder.at("data").join(name).join(&shapes.classes()[shapes.label(i)].id);
             fs::create_dir_all(&class).unwrap();
             let pixels = shapes.image(i).unwrap().pixels;
-            let picture = image::RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels).unwrap();
-            picture.save(class.join(format!("{i}.png"))).unwrap();
+            write_png(&class.join(format!("{i}.png")), [SIDE, SIDE], &pixels);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
-use flipside::data::{ClassEntry, ClassList};
+use flipside::data::{ClassEntry, ClassList, decode_file};
 use flipside::text::average::{Averaging, class_features};
 use flipside::text::hashing::NgramHasher;
 use flipside::text::similarity::{Similarity, picture};
@@ -246,8 +246,8 @@ fn similarities_are_counted_and_drawn() {
     assert_eq!(closest.len(), 3);
     assert_eq!(closest[0], (0, 2));
     let drawn = picture(&features).unwrap();
-    assert_eq!(drawn.dimensions(), (512, 512));
-    let at = |row: u32, column: u32| drawn.get_pixel(column * 128 + 5, row * 128 + 120).0[0];
+    assert_eq!((drawn.side, drawn.pixels.len()), (512, 512 * 512));
+    let at = |row: usize, column: usize| drawn.pixels[(row * 128 + 120) * 512 + column * 128 + 5];
     assert_eq!([at(0, 0), at(0, 1), at(0, 2), at(3, 0), at(0, 3)], [255, 0, 255, 180, 180]);
 
     let one = TextFeatures::from_rows(names(&["a"]), vec![1.0], 1).unwrap();
@@ -301,6 +301,10 @@ fn published_features_are_what_their_authors_published() {
         let text = folder.done(&describe);
         assert!(text.contains("mean cosine over all pairs of classes: 0.60\n"), "{text}");
         assert!(text.contains("1000 classes × 512"), "{text}");
-        assert_eq!(image::open(folder.at("p.png")).unwrap().to_luma8().dimensions(), (1000, 1000));
+        let written = decode_file(&folder.at("p.png")).unwrap();
+        let drawn = picture(&file::open(&path, Some(&ClassList::open(&classes).unwrap())).unwrap());
+        let drawn = drawn.unwrap();
+        assert_eq!((written.height, written.width, drawn.side), (1000, 1000, 1000));
+        assert!(written.pixels.iter().step_by(3).eq(&drawn.pixels));
     }
 }

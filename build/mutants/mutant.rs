@@ -2,9 +2,9 @@
 //! `kernels/emulator/testing/mutants/` names a text in the kernels, what stands in its place, and the
 //! test that must fail then (`tests/mutants.rs`).
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::cache;
 use crate::source::{self, KernelFile};
 
 /// One `.mutant` file:
@@ -27,12 +27,12 @@ use crate::source::{self, KernelFile};
 /// named. An error must not leave memory, which would end all tests: that is `scripts/sanitize.sh`'s matter.
 pub struct Mutant {
     pub name: String,
-    file: String,
+    pub file: String,
     source: String,
     kernels: Vec<String>,
-    cases: Vec<String>,
-    test: String,
-    why: String,
+    pub cases: Vec<String>,
+    pub test: String,
+    pub why: String,
     old: String,
     new: String,
 }
@@ -132,7 +132,7 @@ impl Mutant {
                 std::fs::create_dir_all(folder)
                     .map_err(|error| at(format!("{}: {error}", folder.display())))?;
             }
-            crate::write(&copy, &text)?;
+            cache::write(&copy, &text)?;
         }
         if !replaced {
             return Err(at(format!("{} doesn't include {}", self.file, self.source)));
@@ -140,25 +140,4 @@ impl Mutant {
         let inside = file.path.strip_prefix(kernels).unwrap_or(&file.path);
         Ok(out.join(self.folder()).join(inside))
     }
-}
-
-/// What src/device/kernels.rs includes of them: their tables, and what tests know.
-pub fn rust_table(mutants: &[Mutant]) -> String {
-    let mut externs = String::new();
-    let mut entries = String::new();
-    for mutant in mutants {
-        let _ = writeln!(externs, "    static {}: FileTable;", mutant.symbol());
-        let Mutant { name, file, cases, test, why, .. } = mutant;
-        let _ = writeln!(
-            entries,
-            "    (Mutant {{ name: {name:?}, file: {file:?}, cases: &{cases:?}, test: {test:?}, \
-             why: {why:?} }}, || &raw const {}),",
-            mutant.symbol()
-        );
-    }
-    format!(
-        "\nunsafe extern \"C\" {{\n{externs}}}\n\n\
-         type Compiled = (Mutant, fn() -> *const FileTable);\n\n\
-         static MUTANTS: &[Compiled] = &[\n{entries}];\n"
-    )
 }
