@@ -32,6 +32,7 @@ mod lists;
 mod process;
 pub mod reading;
 mod rounds;
+mod screens;
 mod store;
 
 pub(super) const TINY: &str = r#"

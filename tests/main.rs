@@ -43,7 +43,6 @@ mod random_shapes;
 mod recipe;
 mod replays;
 mod rooms;
-mod screens;
 mod shell;
 mod tape;
 mod tensor_core_faults;

@@ -2,6 +2,7 @@
 
 use super::common::{print, print_json};
 use crate::device;
+use crate::report::kernel_list;
 use crate::screen::{Ink, Screen};
 
 /// List the devices: which can be used, with which kernels, and what the others lack
@@ -20,6 +21,9 @@ pub struct Args {
 fn list_kernels() -> String {
     let mut kernels: Vec<_> = device::kernels().iter().filter(|info| !info.testing).collect();
     kernels.sort_by_key(|info| info.symbol);
+    if let Some(screen) = Screen::stdout() {
+        return kernel_list(screen, &kernels);
+    }
     let lines: Vec<String> = kernels
         .iter()
         .map(|info| {

@@ -2,6 +2,8 @@
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use crate::bench::{InjectTimes, KernelTime, KernelTimes, LayerCost, Overhead, PassTime, Seconds};
+use crate::device::KernelInfo;
+use crate::screen::Screen;
 
 /// Says what an emulator's times are.
 fn note_of(sheet: &mut Sheet, device: &str) {
@@ -193,6 +195,23 @@ pub fn overhead_text(overhead: &Overhead, view: View) -> String {
         failures.iter().map(|(name, error)| (name.as_str(), error.as_str())).collect();
     say_failures(&mut sheet, &failures);
     note_of(&mut sheet, device);
+    sheet.finish(BY_PIPE)
+}
+
+/// The kernels of the GPU, by name.
+pub fn kernel_list(screen: Screen, kernels: &[&KernelInfo]) -> String {
+    let rows = kernels.iter().map(|kernel| {
+        let KernelInfo { symbol, file, max_threads, shared_bytes, .. } = kernel;
+        vec![
+            symbol.to_string(),
+            file.to_string(),
+            max_threads.to_string(),
+            shared_bytes.to_string(),
+        ]
+    });
+    let mut sheet = Sheet::new(View::Screen(screen));
+    let header = ["kernel", "file", "threads", "shared bytes"];
+    sheet.table(Fit::Keep(&["threads", "shared bytes"]), &header, rows.collect());
     sheet.finish(BY_PIPE)
 }
 

@@ -11,7 +11,7 @@ mod sheet;
 mod similarity;
 mod study;
 
-pub use bench::{inject_times_text, kernels_text, overhead_text};
+pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_text};
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};

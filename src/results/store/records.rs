@@ -15,8 +15,11 @@ use crate::results::record::{Place, Record, Values};
 use crate::results::store::file::failed;
 use crate::{Error, Result};
 
-/// The columns of `injections`, and what stands in them of a record. [`super::schema`] has their types.
-const COLUMNS: [(&str, fn(&Record) -> ToSqlOutput<'static>); 19] = [
+/// A column of `injections`: its name, and what stands in it of a record.
+type Column = (&'static str, fn(&Record) -> ToSqlOutput<'static>);
+
+/// The columns of `injections`. [`super::schema`] has their types.
+const COLUMNS: [Column; 19] = [
     ("layer", |record| int(record.layer as u64)),
     ("n", |record| int(record.n)),
     ("detector", |record| int(record.detector as u64)),

@@ -1,25 +1,18 @@
 //! What a terminal shows: no line wider than it, and a way to every figure; pipes get all of it as it is.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use flipside::analysis::Intervals;
 use flipside::analysis::breakdown::{By, Figures, breakdown};
 use flipside::analysis::compare::{Pairing, compare_all};
-use flipside::detector::Detector;
-use flipside::device::Device;
-use flipside::models::{Model, ModelFile};
-use flipside::nn::Head;
-use flipside::progress::Silent;
-use flipside::recipe::{Recipe, Schedule};
 use flipside::report::{
     LayerRow, ModelRow, Summary, View, comparison_text, layers_text, models_text, run_text,
     study_text, summary_text,
 };
-use flipside::results::Run;
 use flipside::screen::Screen;
-use flipside::study::{self, Inputs, Options, Study};
+use flipside::study::{Row, Start, Study};
 
+use super::*;
 use crate::program::Folder;
 
 const WIDTHS: [usize; 5] = [60, 80, 100, 160, 300];
@@ -28,10 +21,11 @@ fn screen(width: usize) -> Screen {
     Screen { width, colour: false }
 }
 
-/// Demands that no line is wider than `width`.
+/// Demands that no line is wider than `width`, but a single word that is to be copied: a path, a hash.
 fn fits(text: &str, width: usize) {
     for line in text.lines() {
-        let length = line.chars().count();
+        let is_word = !line.contains(' ');
+        let length = if is_word { 0 } else { line.chars().count() };
         assert!(length <= width, "{length} characters for {width} columns:\n{line}\nof\n{text}");
     }
 }
@@ -43,24 +37,63 @@ fn figures_of(text: &str) -> Vec<&str> {
     words.map(|word| word.trim_matches(['|', ',', '[', ']', ';', '.'])).filter(is_figure).collect()
 }
 
-/// The stores and the study of `resnet_small`, after an epoch on a few built-in images.
-fn small_study(folder: &Folder) -> (Study, [Run; 2]) {
-    let file = ModelFile::open("resnet_small").unwrap();
-    let inputs = Inputs::builtin(&file, 1, [200, 60]).unwrap();
-    let recipe = Recipe::new(1, 50, 0.1, Schedule::Cosine { minimum: 0.0 });
-    let out = folder.at("study");
-    let options = Options {
-        file,
-        recipe,
-        seed: 1,
-        injections: 20,
-        bits: 1,
-        batch: 50,
-        folder: Some(out.clone()),
+/// A baseline's run and a text-guided model's.
+fn runs() -> [Run; 2] {
+    [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 60)))
+}
+
+/// A run of a network with many layers of long names: `run`'s, several times over.
+fn deep(run: &Run) -> Run {
+    let mut deep = run.clone();
+    let layers = run.manifest.layers.len();
+    for copy in 1..6 {
+        for layer in &run.manifest.layers {
+            let name = format!("backbone.features.{}.conv.0.0", deep.manifest.layers.len());
+            deep.manifest.layers.push(flipside::results::LayerRow { name, ..layer.clone() });
+        }
+        let records = run.records.iter().cloned();
+        deep.records
+            .extend(records.map(|record| Record { layer: record.layer + copy * layers, ..record }));
+    }
+    deep
+}
+
+/// A study with the figures of two runs.
+fn study_of(runs: &[Run; 2]) -> Study {
+    let estimate = |value: f64| Estimate { value, low: value / 2.0, high: value * 2.0 };
+    let row = |start, comparison| Row {
+        start,
+        top1_percent: 89.9,
+        top2diff_percent: 86.47,
+        sdc: estimate(0.0182),
+        nonfinite: estimate(0.0069),
+        delta_loss_before_scale: estimate(0.5261),
+        delta_loss_after_scale: estimate(0.5262),
+        delta_loss_all_layers: estimate(0.0528),
+        comparison,
+        checkpoint: "dafa5851f02e0123".into(),
     };
-    let (study, _) = study::run(&options, &inputs, &Device::cpu(), &Silent).unwrap();
-    let run = |name: &str| Run::open(&out.join(name).join("run.sqlite")).unwrap();
-    (study, [run("baseline"), run("text-rows")])
+    let compared = compare(&runs[0], &runs[1]).unwrap();
+    Study {
+        model: "resnet_small".into(),
+        image_size: 32,
+        classes: 10,
+        train_images: 5000,
+        test_images: 1000,
+        common_images: 868,
+        layers: 10,
+        injections_per_layer: 1000,
+        epochs: 6,
+        seed: 1,
+        data: "shapes".into(),
+        synthetic: true,
+        text: "hashed word and character n-grams of written descriptions, not CLIP".into(),
+        rows: vec![
+            row(Start::Baseline, None),
+            row(Start::RandomRows, Some(compared.clone())),
+            row(Start::TextRows, Some(compared)),
+        ],
+    }
 }
 
 fn figures(run: &Run) -> Vec<Figures> {
@@ -70,15 +103,15 @@ fn figures(run: &Run) -> Vec<Figures> {
 
 #[test]
 fn nothing_is_wider_than_the_screen() {
-    let folder = Folder::new();
-    let (study, runs) = small_study(&folder);
+    let runs = runs();
+    let study = study_of(&runs);
     let how = Intervals::new(1);
     let compared = compare_all(&[[&runs[0], &runs[1]]], Pairing::Paired, &how).unwrap();
     let two =
         compare_all(&[[&runs[0], &runs[1]], [&runs[1], &runs[0]]], Pairing::Paired, &how).unwrap();
     for width in WIDTHS {
         let view = View::Screen(screen(width));
-        for run in &runs {
+        for run in [&runs[0], &runs[1], &deep(&runs[1])] {
             let figures = figures(run);
             fits(&run_text(run, &figures, &how, view), width);
             for store in [None, Some(PathBuf::from("a.sqlite"))] {
@@ -103,8 +136,7 @@ fn nothing_is_wider_than_the_screen() {
 
 #[test]
 fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
-    let folder = Folder::new();
-    let (_, [run, _]) = small_study(&folder);
+    let run = deep(&runs()[1]);
     let all = figures(&run);
     let how = Intervals::new(1);
     let store = PathBuf::from("kept.sqlite");
@@ -121,11 +153,11 @@ fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
         let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with('─')).collect();
         assert_eq!(rows.iter().filter(|row| row.starts_with("network, ")).count(), 3, "{kept}");
         let bars = |row: &&str| row.chars().filter(|c| *c == '█').count();
-        let of_layers = rows
-            .iter()
-            .filter(|row| ["conv1", "layer", "fc"].iter().any(|name| row.starts_with(name)));
+        let named =
+            |row: &&&str| run.manifest.layers.iter().any(|layer| row.starts_with(&layer.name));
+        let of_layers = rows.iter().filter(named);
         let lengths: Vec<usize> = of_layers.map(bars).collect();
-        assert_eq!(lengths.len(), 10.min(run.manifest.layers.len()), "{kept}");
+        assert_eq!(lengths.len(), 10, "{kept}");
         assert!(lengths.is_sorted_by(|a, b| a >= b), "{kept}");
     }
     assert!(kept.contains("██████████"), "the longest bar fills its place:\n{kept}");
@@ -157,13 +189,13 @@ fn on_terminal(folder: &Folder, columns: usize, environment: &str, words: &str) 
         return None;
     }
     let program = env!("CARGO_BIN_EXE_flipside");
-    let command = format!("stty cols {columns}; {environment} '{program}' {words}");
+    let command = format!("stty cols {columns} rows 40; {environment} '{program}' {words}");
     let mut script = Command::new("script");
     for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
     script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm");
-    script.current_dir(folder.at(".")).stdin(std::process::Stdio::null());
+    script.current_dir(folder.at(".")).stdin(Stdio::null());
     let output = script.output().unwrap();
     assert!(output.status.success(), "{words}: {output:?}");
     Some(String::from_utf8(output.stdout).unwrap().replace("\r\n", "\n"))
