@@ -75,7 +75,7 @@ pub struct InjectTimes {
     pub injections_per_s: f64,
     /// Of the campaign's injections, how many left the logits as they were.
     pub masked_percent: f64,
-    /// [`Run::results_sha256`] of the campaign: the same wherever bits are.
+    /// [`crate::results::Run::results_sha256`] of the campaign: the same wherever bits are.
     pub records_sha256: String,
     /// A clean run with every value kept, the median: of one image on one core, or of a batch.
     pub clean_ms: f64,

@@ -200,8 +200,8 @@ impl<'a> Campaign<'a> {
         values?.get(map.memory_index(entry.element as usize)).map(|value| value.to_bits())
     }
 
-    /// Batch size of [`Strategy::Whole`](super::Strategy::Whole) where `batch` is asked for: no more than there are images, and 1 where
-    /// a layer's output is shared by all images, since only one fault fits into it.
+    /// Batch size of [`Strategy::Whole`](super::Strategy::Whole) where `batch` is asked for: no more than there
+    /// are images, and 1 where a layer's output is shared by all images, since only one fault fits into it.
     pub fn capacity(&self, batch: usize) -> usize {
         let is_shared = |layer: &Layer| self.model().tape.node(layer.node).spec.shared;
         let most = self.experiment.goldens.len();

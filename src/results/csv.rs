@@ -39,7 +39,7 @@ pub(super) fn write_columns(
 }
 
 impl Run {
-    /// SHA-256 of what [`write`] writes, less the names of the kernels and the pair keys, which follow from
+    /// SHA-256 of what [`write()`] writes, less the names of the kernels and the pair keys, which follow from
     /// layers: equal for equal results, whatever way they came about, on whatever device.
     pub fn results_sha256(&self) -> String {
         let mut hasher = Sha256::new();
