@@ -61,7 +61,7 @@ impl Intervals {
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
     if measure == Measure::DeltaLoss && !detector.bounds_the_mean() {
         return Err(Error::usage(
-            "a mean of ΔLoss needs the range detector: without it one exponent bit carries the \
+            "a mean of ΔLoss needs a detector that bounds it, as range does: without one an exponent bit carries the \
              mean; quantiles are given instead",
         ));
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::print;
+use super::common::{create_folder, say};
 use crate::Error;
 
 /// Write a manual page for the program and for each of its commands
@@ -17,8 +17,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    create_folder(&args.out)?;
     let failed = |error| Error::io(&args.out, error);
-    std::fs::create_dir_all(&args.out).map_err(failed)?;
     clap_mangen::generate_to(super::command(), &args.out).map_err(failed)?;
-    print(&format!("{}: manual pages, flipside.1 first", args.out.display()))
+    say(&format!("{}: manual pages, flipside.1 first", args.out.display()))
 }

@@ -21,6 +21,7 @@ pub(super) fn goldeneye_sheet(sheet: &mut Sheet, run: &Run, named: &[String]) {
 pub(super) fn goldeneye_summary(sheet: &mut Sheet, run: &Run) {
     let mut rows: Vec<_> = run.manifest.layers.iter().zip(figures(run)).collect();
     let all = rows.len();
+    rows.retain(|(_, figures)| figures.injections > 0);
     rows.sort_by(|(_, a), (_, b)| b.mismatches.value.total_cmp(&a.mismatches.value));
     rows.truncate(MOST_LAYERS);
     sheet.prose(&format!("The {} of {all} layers with the most mismatches:", rows.len()));

@@ -68,6 +68,8 @@ pub fn summary_text(
             let (mut layers, mut rows): (Vec<&Figures>, Vec<&Figures>) =
                 of_detector.partition(|row| matches!(row.part, Part::Layer {}));
             let all = layers.len();
+            // A part of a campaign may have no record of a layer, and so no rate.
+            layers.retain(|row| row.rates.records > 0);
             let harm = |row: &Figures| (row.rates.sdc.value, row.rates.nonfinite.value);
             layers.sort_by(|a, b| {
                 let ((sdc, nonfinite), (sdc_b, nonfinite_b)) = (harm(a), harm(b));
@@ -104,12 +106,15 @@ pub fn summary_text(
             "This is one shard: {}. `flipside merge` puts all of them together for `flipside report`.",
             store.display()
         ),
-        Summary { store: Some(store), .. } => {
-            format!("All layers: flipside report {}", store.display())
-        }
+        Summary { .. } => "All layers:".into(),
     };
     for line in screen.wrap("", &told).lines() {
         sheet.line(&screen.paint(Ink::Hint, line));
+    }
+    if let Summary { store: Some(store), is_shard: false } = summary {
+        // Whole, to be copied.
+        let command = format!("  flipside report '{}'", store.display());
+        sheet.line(&screen.paint(Ink::Hint, &command));
     }
     match summary.store {
         Some(store) => sheet.finish(&format!(

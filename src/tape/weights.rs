@@ -216,7 +216,7 @@ impl Weights {
             hasher.update(param.name.as_bytes());
             hasher.update(&bytes);
         }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(crate::hex(&hasher.finalize()))
     }
 
     /// Refuses to be used on another device than that which holds them.
