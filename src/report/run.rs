@@ -106,15 +106,18 @@ pub fn summary_text(
             "This is one shard: {}. `flipside merge` puts all of them together for `flipside report`.",
             store.display()
         ),
-        Summary { .. } => "All layers:".into(),
+        // A command to be copied isn't broken, however long the path is.
+        Summary { store: Some(store), .. } => {
+            let store = store.display().to_string();
+            let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+            let store = if store.chars().all(is_plain) { store } else { format!("'{store}'") };
+            let told = format!("All layers: flipside report {store}");
+            sheet.line(&screen.paint(Ink::Hint, &told));
+            String::new()
+        }
     };
     for line in screen.wrap("", &told).lines() {
         sheet.line(&screen.paint(Ink::Hint, line));
-    }
-    if let Summary { store: Some(store), is_shard: false } = summary {
-        // Whole, to be copied.
-        let command = format!("  flipside report '{}'", store.display());
-        sheet.line(&screen.paint(Ink::Hint, &command));
     }
     match summary.store {
         Some(store) => sheet.finish(&format!(
