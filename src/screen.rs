@@ -63,7 +63,10 @@ impl Screen {
     }
 
     fn new(size: Option<(Width, Height)>, colours: ColorChoice) -> Screen {
-        let width = size.map_or(UNKNOWN_WIDTH, |(Width(width), _)| width.into());
+        // A terminal without a height tells no size; its shell may.
+        let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
+        let width = size.map(|(Width(width), _)| width.into()).or_else(told);
+        let width = width.unwrap_or(UNKNOWN_WIDTH);
         Screen { width, colour: colours != ColorChoice::Never }
     }
 

@@ -15,43 +15,49 @@ use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
 ///
-/// Each --fault changes bits of a value of one layer, by default of its output before batch norm and
-/// activation:
+/// Each --fault changes bits of a value of one layer, by default of its output
+/// before batch norm and activation:
 ///
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
-/// Coordinates are PyTorch's; image 0 is the first of those given. An unknown layer name is answered
-/// with the list of layers. Row, column and image are 0 if absent. Instead of coordinates, `index` names
-/// the element by its number in PyTorch's order, or by one number per dimension: index=3/4/5. The sites
-/// and their coordinates are
+/// Coordinates are PyTorch's; image 0 is the first of those given. An unknown
+/// layer name is answered with the list of layers. Row, column and image are 0 if
+/// absent. Instead of coordinates, `index` names the element by its number in
+/// PyTorch's order, or by one number per dimension: index=3/4/5. The sites and
+/// their coordinates are
 ///
 ///   output                channel, row, column
-///   store-lost            the same; the store is dropped, and 0 is read in its place
+///   store-lost            the same; the store is dropped, and 0 is read instead
 ///   input                 the same, of the layer's input
-///   store-astray          the same, and offset-bit=5: a misdirected store, at an address of which this
-///                         bit is flipped
+///   store-astray          the same, and offset-bit=5: a misdirected store, to an
+///                         address of which this bit is flipped
 ///   weight                out, in, row, column, as far as the parameter has them:
-///                         out=5,in=0,row=2,column=1 of a convolution (in counts within its group),
-///                         out=7,in=3 of a linear layer, parameter=bias,out=7
+///                         out=5,in=0,row=2,column=1 of a convolution (in counts
+///                         within its group), out=7,in=3 of a linear layer,
+///                         parameter=bias,out=7
 ///
 /// and inside kernels (--device cuda or emulated)
 ///
-///   accumulator@37        channel, row, column of an output, after 37 terms of its sum
+///   accumulator@37        channel, row, column of an output, after 37 terms of its
+///                         sum
 ///   operand-a@k, operand-b@k, shared-a@k, shared-b@k
-///                         the same, at term k; a is the layer's input, b its weight, and the fault
-///                         reaches every output that the kernel computes from that register or
-///                         that place of shared memory
+///                         the same, at term k; a is the layer's input, b its
+///                         weight, and the fault reaches every output that the kernel
+///                         computes from that register or place of shared memory
 ///   scores, probabilities of attention: head=1,row=2,column=3,key=40
 ///
-/// Terms count from 0 over kernel rows, then kernel columns, then input channels (of the group), with
-/// channels fastest: in a 3×3 convolution over 16 channels, k = (row × 3 + column) × 16 + channel.
+/// Terms count from 0 over kernel rows, then kernel columns, then input channels
+/// (of the group), with channels fastest: in a 3×3 convolution over 16 channels,
+/// k = (row × 3 + column) × 16 + channel.
 ///
-/// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0 is the least
-/// significant, 31 the sign. Operands of tf32 have bits 13 to 31, those of bf16 and f16 have 0 to 15.
-/// Instead of flipping bits, model=stuck-at-0, model=stuck-at-1, model=set (value=1.5, or as bits
-/// value=0x7fc00000) and model=random (seed=3) change the value in other ways. shape=row hits all
-/// channels of one pixel of the output (row, column), shape=column all pixels of one channel, and
-/// shape=tile all that one tile of a kernel computes. A key that has no meaning for a fault is an error.
+/// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0
+/// is the least significant, 31 the sign. Operands of tf32 have bits 13 to 31,
+/// those of bf16 and f16 have 0 to 15. Instead of flipping bits,
+/// model=stuck-at-0, model=stuck-at-1, model=set (value=1.5, or as bits
+/// value=0x7fc00000) and model=random (seed=3) change the value in other ways.
+/// shape=row hits all channels of one pixel of the output (row, column),
+/// shape=column all pixels of one channel, and shape=tile all that one tile of a
+/// kernel computes. A key that has no meaning for a fault is an error.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -76,11 +76,11 @@ pub fn summary_text(
                 sdc_b.total_cmp(&sdc).then(nonfinite_b.total_cmp(&nonfinite))
             });
             layers.truncate(MOST_LAYERS);
-            sheet.prose(&format!(
-                "Detector {}: the network and the {} of {all} layers with the highest SDC rate:",
-                detector.name(),
-                layers.len()
-            ));
+            let which = match layers.len() {
+                shown if shown == all => format!("its {all} layers, by SDC rate"),
+                shown => format!("the {shown} of {all} layers with the highest SDC rate"),
+            };
+            sheet.prose(&format!("Detector {}: the network and {which}:", detector.name()));
             sheet.gap();
             rows.append(&mut layers);
             table(&mut sheet, run, *detector, &rows, Some(bars));
@@ -131,8 +131,8 @@ pub fn summary_text(
 /// How columns that didn't fit are had, of commands with --format.
 const BY_FORMAT: &str = "--format markdown prints all of them.";
 
-/// The columns that a narrow screen has first.
-const MOST: [&str; 5] = ["SDC %", "nonfinite %", "n", "mean ΔLoss", "masked %"];
+/// The columns that a narrow screen has first; ΔLoss where its mean says something.
+const MOST: [&str; 5] = ["SDC %", "mean ΔLoss", "nonfinite %", "n", "masked %"];
 
 /// Bars of SDC rates, all on one scale.
 fn sdc_bars(screen: Screen, figures: &[Figures]) -> Bars {
