@@ -23,10 +23,13 @@ ubsan=$(library libubsan.so)
 # again, with debug assertions and checks for overflow. The program there is the usual one again in the end.
 trap 'env -u FLIPSIDE_SANITIZE cargo build --release --quiet' EXIT
 export FLIPSIDE_SANITIZE=1
-checked='opt-level = 1, debug = "line-tables-only", debug-assertions = true, overflow-checks = true'
-binary=$(cargo test --release --test flipside --no-run --message-format=json \
-    --config "profile.release.package.flipside = { $checked }" \
-    --config "profile.release.package.flipside-mutants = { $checked }" | grep -F '"kind":["test"]' |
+checked=()
+for crate in flipside flipside-mutants; do
+    for setting in 'opt-level=1' 'debug="line-tables-only"' 'debug-assertions=true' 'overflow-checks=true'; do
+        checked+=(--config "profile.release.package.$crate.$setting")
+    done
+done
+binary=$(cargo test --release --test flipside --no-run --message-format=json "${checked[@]}" | grep -F '"kind":["test"]' |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
 [ -x "$binary" ] || { echo "sanitize: the test binary wasn't built" >&2; exit 1; }
 
