@@ -80,7 +80,11 @@ fn rust_table(mutants: &[Mutant]) -> String {
     let mut externs = String::new();
     let mut entries = String::new();
     for mutant in mutants {
-        let _ = writeln!(externs, "        static {}: FileTable;", mutant.symbol());
+        let _ = writeln!(
+            externs,
+            "        static {}: flipside::device::kernels::FileTable;",
+            mutant.symbol()
+        );
         let Mutant { name, file, cases, test, why, .. } = mutant;
         let _ = writeln!(
             entries,

@@ -1,7 +1,7 @@
 //! Kernels with one deliberate error each, compiled for the emulator. A crate of its own, so that only tests
 //! compile them: the files of `kernels/emulator/testing/mutants/`, by `build.rs` beside this.
 
-use flipside::device::kernels::{FileTable, Mutant};
+use flipside::device::kernels::Mutant;
 
 /// A mutant, and what its file says of it.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::recipe::{Recipe, Schedule};
 use crate::report::{View, study_text};
 use crate::study::{self, Inputs, Options};
 
-/// Train the baseline and two text-guided models, inject the same faults into all, compare them
+/// Train a baseline and two text-guided models, inject the same faults, compare them
 ///
 /// Three models are trained: the baseline, the text-guided head with random rows, and the text-guided head
 /// started from text features. The same faults are injected into all three, on images that all three classify
