@@ -141,7 +141,10 @@ impl Census {
     pub fn open(path: &Path, mode: Mode) -> Result<(Census, CensusManifest)> {
         let connection = file::open(path)?;
         if !holds(path, &connection, mode)? {
-            return Err(Error::file(path, format!("holds no census of {}", mode.name())));
+            let mode = mode.name();
+            let detail =
+                format!("holds no census of {mode}: `inject --exhaustive {mode}` makes one");
+            return Err(Error::file(path, detail));
         }
         read(path, &connection, mode)
     }

@@ -111,8 +111,8 @@ pub struct Args {
     /// PyTorch's forward hooks see, images from a fifth of val, ranges as f16, means without NaN
     #[arg(long, default_value = "strict")]
     protocol: Protocol,
-    /// Error detectors to simulate, each on the same faults. If absent, none and range for outputs and
-    /// weights with a known range, none elsewhere
+    /// Error detectors to simulate on the same faults, separated by commas. If absent, none,range for outputs
+    /// and weights with a known range, none elsewhere
     #[arg(long, help_heading = FAULTS, value_delimiter = ',')]
     detector: Vec<Detector>,
     /// Only these layers: a name, a pattern with *, or a type as in type:conv2d; repeatable
