@@ -1,20 +1,19 @@
 //! Rates and means of the records that a [`Selection`] names, with their intervals.
 //!
 //! Rates get Wilson's or Clopper and Pearson's interval, over strata (layers, and bits where a plan draws by
-//! them) with an effective number of trials; means the bootstrap's. Given the images, all of them estimate
-//! the same thing: the figure over every possible fault in these images.
+//! them) with an effective number of trials: they are about every possible fault in these images. Means get one
+//! by linearization ([`estimate`]), about images like these too, unless injections are what varies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::scope::Weighting;
 use crate::detector::Detector;
 use crate::plan::Stratify;
-use crate::results::{LayerRow, Measure, Outcome, Record, Run, unit_of};
+use crate::results::{Measure, Outcome, Record, Run, unit_of};
 use crate::statistics::{
-    Confidence, EffectiveRate, Estimate, RateCell, RateInterval, Resampling, Stratum, Tally, Unit,
-    bootstrap,
+    Confidence, EffectiveRate, Estimate, Figure, RateCell, RateInterval, Stratum, Unit, estimate,
 };
 use crate::{Error, Result};
 
@@ -24,14 +23,13 @@ pub struct Intervals {
     pub confidence: Confidence,
     /// Of rates.
     pub rates: RateInterval,
-    /// What the bootstrap of means and ratios resamples.
+    /// What varies, for means and ratios.
     pub unit: Unit,
-    /// Of the bootstrap.
     pub seed: u64,
 }
 
 impl Intervals {
-    /// 95 %, Wilson's, a bootstrap over images.
+    /// 95 %, Wilson's, means over images.
     pub fn new(seed: u64) -> Intervals {
         Intervals {
             confidence: Confidence::P95,
@@ -41,18 +39,16 @@ impl Intervals {
         }
     }
 
-    /// The settings of the bootstrap.
-    pub fn resampling(&self) -> Resampling {
-        Resampling::new(self.confidence, self.seed)
-    }
-
     /// The words in a table's footer.
     pub fn words(&self) -> String {
         format!(
-            "Intervals hold {}: rates {}, means and ratios a bootstrap's (BCa) over {}.",
+            "Intervals hold {}: rates {}, of these images; means and ratios a t interval of their logarithm, {}.",
             self.confidence,
             self.rates.words(),
-            self.unit.name(),
+            match self.unit {
+                Unit::Images => "of images like these",
+                Unit::Injections => "of these images",
+            },
         )
     }
 }
@@ -79,6 +75,30 @@ fn cell(run: &Run, record: &Record) -> u32 {
         Stratify::Bit => record.mask().map_or(0, u32::trailing_zeros),
         Stratify::No => 0,
     }
+}
+
+/// Fewest injections for each bit that there is. A few bits carry a mean, the exponent's highest half of it:
+/// with fewer draws of each, no interval holds what it says (`examples/coverage`). Which bits are drawn has
+/// nothing to do with what they do, so that asking for some of each favours no answer.
+const FEWEST_OF_A_BIT: usize = 6;
+
+/// Bits of an f32, where it isn't known which a fault flipped.
+const ALL_BITS: usize = 32;
+
+/// Whether records are enough for the interval of a mean.
+pub(super) fn are_enough<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
+    let (mut count, mut masks) = (0, BTreeSet::new());
+    for record in records {
+        count += 1;
+        masks.insert(record.mask().filter(|mask| mask.count_ones() == 1));
+    }
+    let bits = if masks.contains(&None) { ALL_BITS } else { masks.len() };
+    count >= FEWEST_OF_A_BIT * bits
+}
+
+/// The same figure, about which too little is known for an interval.
+pub(super) fn without_interval(estimate: Estimate) -> Estimate {
+    Estimate { low: f64::NAN, high: f64::NAN, ..estimate }
 }
 
 /// Records of a layer, as a stratum's side `side`.
@@ -193,7 +213,8 @@ impl<'r> Selection<'r> {
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
-    /// of both sums. A rate has a rate's interval, everything else a bootstrap's within layers.
+    /// of both sums. A rate has a rate's interval. Another mean has none where a layer that counts has too few
+    /// records of each bit.
     ///
     /// # Errors
     /// A mean of ΔLoss without the range detector.
@@ -202,46 +223,32 @@ impl<'r> Selection<'r> {
         if measure.is_rate() {
             return Ok(self.rate(measure, how));
         }
-        let (mut strata, mut weights) = (Vec::new(), Vec::new());
+        let (mut strata, mut weights, mut are_all_enough) = (Vec::new(), Vec::new(), true);
         for layer in &self.layers {
-            let mut stratum = Stratum::new(stratum_key(&self.run.manifest.layers[*layer]));
+            let mut stratum = Stratum::new(group_of(how.unit, 0, *layer));
             observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
+            let weight = self.weight(*layer);
+            if weight > 0.0 && self.of(*layer).next().is_some() {
+                are_all_enough &= are_enough(self.of(*layer));
+            }
             strata.push(stratum);
-            weights.push(self.weight(*layer));
+            weights.push([weight, 0.0]);
         }
-        let figure = |totals: &[[Tally; 2]]| {
-            vec![weighted_mean(totals.iter().map(|total| total[0]), &weights)]
-        };
-        Ok(bootstrap(&strata, &how.resampling(), figure)[0])
+        let strata: Vec<&Stratum> = strata.iter().collect();
+        let mean = estimate(Figure::Mean, &strata, &weights, how.confidence);
+        Ok(match are_all_enough {
+            // A bounded measure that was always 0 has the upper end of a rate.
+            _ if mean.value == 0.0 && measure == Measure::DeltaP => self.rate(measure, how),
+            true => mean,
+            false => without_interval(mean),
+        })
     }
 }
 
-/// The label of a layer's random stream; before and after the scale are resampled alike.
-pub(super) fn stratum_key(layer: &LayerRow) -> &str {
-    &layer.pair_key
-}
-
-/// Σ w·mean / Σ w over the tallies that hold anything; NaN where none does.
-pub(super) fn weighted_mean(tallies: impl Iterator<Item = Tally>, weights: &[f64]) -> f64 {
-    let (mut sum, mut total) = (0.0, 0.0);
-    for (tally, weight) in tallies.zip(weights) {
-        if tally.weight > 0.0 && *weight > 0.0 {
-            sum += weight * tally.mean();
-            total += weight;
-        }
-    }
-    sum / total
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn means_are_weighted_by_layer() {
-        let tally = |weight, sum| Tally { weight, sum };
-        let tallies = [tally(2.0, 4.0), tally(0.0, 0.0), tally(4.0, 4.0)];
-        let mean = weighted_mean(tallies.into_iter(), &[1.0, 5.0, 3.0]);
-        assert_eq!(mean, (2.0 + 3.0) / 4.0);
+/// Which strata's clusters are the same: those of one set of images, or, where injections vary, none's.
+pub(super) fn group_of(unit: Unit, images: u64, layer: usize) -> u64 {
+    match unit {
+        Unit::Images => images,
+        Unit::Injections => layer as u64,
     }
 }

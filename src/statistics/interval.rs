@@ -204,6 +204,13 @@ pub fn normal_quantile(p: f64) -> f64 {
     if p < 0.5 { -z } else { z }
 }
 
+/// The t that Student's variable of `freedom` degrees of freedom, whole or not, exceeds in size with
+/// probability `alpha` (DLMF 8.17 by the beta distribution of ν/(ν + t²)).
+pub fn two_sided_student(alpha: f64, freedom: f64) -> f64 {
+    let x = beta_quantile(alpha, freedom / 2.0, 0.5);
+    (freedom * (1.0 - x) / x).sqrt()
+}
+
 /// The x below which a beta variable of parameters `a`, `b` > 0 lies with probability `p`.
 pub fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
     bisect(0.0, 1.0, |x| regularized_beta(x, a, b) < p)
@@ -319,6 +326,21 @@ mod tests {
         let mean = rates().map(|p| coverage(RateInterval::Wilson, p)).sum::<f64>() / 399.0;
         assert!(least(RateInterval::ClopperPearson) >= 0.95);
         assert!(least(RateInterval::Wilson) < 0.93 && (mean - 0.95).abs() < 0.01, "{mean}");
+    }
+
+    /// Tables of Student's distribution, and one of a fractional number (scipy.stats.t.ppf).
+    #[test]
+    fn student_s_quantiles_are_those_of_tables() {
+        for (alpha, freedom, t) in [
+            (0.05, 1.0, 12.706204736174698),
+            (0.05, 2.0, 4.302652729749464),
+            (0.01, 10.0, 3.169272672616872),
+            (0.05, 3.7, 2.8675207071911895),
+            (0.05, 1e6, 1.959966356814107),
+        ] {
+            let found = two_sided_student(alpha, freedom);
+            assert!((found - t).abs() < 1e-8 * t, "{alpha}, {freedom}: {found}");
+        }
     }
 
     /// Quantiles as Python's `statistics.NormalDist` has them.

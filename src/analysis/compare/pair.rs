@@ -7,13 +7,13 @@ use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
     Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict,
 };
-use crate::analysis::rates::{Intervals, observe, select, stratum_key, weighted_mean};
+use crate::analysis::rates::{Intervals, are_enough, group_of, observe, select, without_interval};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
 use crate::results::{Measure, Outcome, Part, Run};
-use crate::statistics::{Estimate, Stratum, Tally, bootstrap, ratio};
+use crate::statistics::{Estimate, Figure, Stratum, estimate, weighted_means};
 use crate::{Error, Result};
 
 /// Compares `other` with `baseline`.
@@ -214,17 +214,14 @@ impl Pair<'_> {
         result
     }
 
-    /// The records of layers that stand beside each other, or of one alone.
-    fn stratum(&self, beside: Beside, detector: Detector, measure: Measure) -> Stratum {
-        let key = |side: usize, layer: usize| {
-            stratum_key(&self.runs[side].manifest.layers[layer]).to_string()
+    /// The records of layers that stand beside each other, or of one alone; `at` tells them apart. The images
+    /// of paired runs are the same.
+    fn stratum(&self, at: usize, beside: Beside, detector: Detector, measure: Measure) -> Stratum {
+        let images = match (self.pairing, beside) {
+            (Pairing::Unpaired, [None, _]) => 1,
+            _ => 0,
         };
-        let mut stratum = Stratum::new(match beside {
-            [Some(i), None] => format!("{} of the baseline", key(0, i)),
-            [None, Some(j)] => format!("{} of the other", key(1, j)),
-            [Some(i), _] => key(0, i),
-            [None, None] => String::new(),
-        });
+        let mut stratum = Stratum::new(group_of(self.how.unit, images, at));
         for (side, layer) in beside.into_iter().enumerate() {
             if let Some(layer) = layer {
                 let run = self.runs[side];
@@ -243,51 +240,42 @@ impl Pair<'_> {
         })
     }
 
-    /// The ratios of weighted means of ΔLoss, all from the same resamples; `None` where a model has no
-    /// observation.
+    /// The ratios of weighted means of ΔLoss; `None` where a model has no observation.
     fn improvements(&self, scopes: &[Compared]) -> Vec<Option<Improvement>> {
-        let matched: Vec<Vec<Beside>> =
-            scopes.iter().map(|scope| self.match_layers(&scope.layers)).collect();
-        let mut all: Vec<Beside> = matched.iter().flatten().copied().collect();
-        all.sort();
-        all.dedup();
-        let strata: Vec<Stratum> = all
+        scopes.iter().map(|scope| self.improvement_of(scope)).collect()
+    }
+
+    fn improvement_of(&self, scope: &Compared) -> Option<Improvement> {
+        let matched = self.match_layers(&scope.layers);
+        let strata: Vec<Stratum> = matched
             .iter()
-            .map(|beside| self.stratum(*beside, Detector::Range, Measure::DeltaLoss))
+            .enumerate()
+            .map(|(at, beside)| self.stratum(at, *beside, Detector::Range, Measure::DeltaLoss))
             .collect();
-        // Of each scope: its strata and their weights.
-        let parts: Vec<Vec<(usize, [f64; 2])>> = scopes
-            .iter()
-            .zip(&matched)
-            .map(|(scope, matched)| {
-                let part = |beside: &Beside| {
-                    let at = all.binary_search(beside).expect("every pair is among all pairs");
-                    (at, self.weights(*beside, scope.weighting))
-                };
-                matched.iter().map(part).collect()
+        let strata: Vec<&Stratum> = strata.iter().collect();
+        let weights: Vec<[f64; 2]> =
+            matched.iter().map(|beside| self.weights(*beside, scope.weighting)).collect();
+        let [baseline, other] = weighted_means(&strata, &weights);
+        if baseline.is_nan() || other.is_nan() {
+            return None;
+        }
+        let records = |side: usize, layer: &usize| self.runs[side].of(*layer, Detector::Range);
+        let are_all_enough = [0, 1].into_iter().all(|side| {
+            scope.layers[side].iter().all(|layer| {
+                let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
+                !counts || are_enough(records(side, layer))
             })
-            .collect();
-        let totals: Vec<[Tally; 2]> = strata.iter().map(Stratum::total).collect();
-        let ratios = bootstrap(&strata, &self.how.resampling(), |totals| {
-            parts.iter().map(|part| means(part, totals)).map(|[a, b]| ratio(a, b)).collect()
         });
-        scopes
-            .iter()
-            .zip(parts.iter().zip(ratios))
-            .map(|(scope, (part, ratio))| {
-                let [baseline, other] = means(part, &totals);
-                if baseline.is_nan() || other.is_nan() {
-                    return None;
-                }
-                let nonfinite = [0, 1].map(|side| {
-                    let of = |layer: &usize| self.runs[side].of(*layer, Detector::Range);
-                    let records = scope.layers[side].iter().flat_map(of);
-                    records.filter(|record| !record.delta_loss().is_finite()).count() as u64
-                });
-                let verdict = Verdict::of(&ratio);
-                Some(Improvement { baseline, other, ratio, verdict, nonfinite })
-            })
-            .collect()
+        let mut ratio = estimate(Figure::Ratio, &strata, &weights, self.how.confidence);
+        if !are_all_enough && !self.is_of_itself() {
+            ratio = without_interval(ratio);
+        }
+        let nonfinite = [0, 1].map(|side| {
+            let records = scope.layers[side].iter().flat_map(|layer| records(side, layer));
+            records.filter(|record| !record.delta_loss().is_finite()).count() as u64
+        });
+        let verdict = Verdict::of(&ratio);
+        Some(Improvement { baseline, other, ratio, verdict, nonfinite })
     }
 
     /// A rate over the layers; `None` where a run has none.
@@ -302,17 +290,15 @@ impl Pair<'_> {
         };
         let (baseline, other) = (rate(0)?, rate(1)?);
         let matched = self.match_layers(&layers);
-        let strata: Vec<Stratum> =
-            matched.iter().map(|beside| self.stratum(*beside, detector, measure)).collect();
-        let part: Vec<(usize, [f64; 2])> = matched
+        let strata: Vec<Stratum> = matched
             .iter()
-            .map(|beside| self.weights(*beside, Weighting::Uniform))
             .enumerate()
+            .map(|(at, beside)| self.stratum(at, *beside, detector, measure))
             .collect();
-        let mut difference = bootstrap(&strata, &self.how.resampling(), |totals| {
-            let [a, b] = means(&part, totals);
-            vec![b - a]
-        })[0];
+        let strata: Vec<&Stratum> = strata.iter().collect();
+        let weights: Vec<[f64; 2]> =
+            matched.iter().map(|beside| self.weights(*beside, Weighting::Uniform)).collect();
+        let mut difference = estimate(Figure::Difference, &strata, &weights, self.how.confidence);
         // No event in either leaves nothing to resample, which isn't certainty.
         if difference.low == difference.high && !self.is_of_itself() {
             difference = newcombe(&baseline, &other);
@@ -323,10 +309,11 @@ impl Pair<'_> {
     }
 
     fn top2diff(&self) -> Estimate {
-        // Images are what differs, whatever is resampled elsewhere.
-        let paired = self.pairing == Pairing::Paired;
-        let names = if paired { vec!["top2diff"] } else { vec!["top2diff 0", "top2diff 1"] };
-        let mut strata: Vec<Stratum> = names.into_iter().map(Stratum::new).collect();
+        // Images are what differs, whatever varies elsewhere.
+        let mut strata = match self.pairing {
+            Pairing::Paired => vec![Stratum::new(0)],
+            Pairing::Unpaired => vec![Stratum::new(0), Stratum::new(1)],
+        };
         let last = strata.len() - 1;
         for (side, run) in self.runs.into_iter().enumerate() {
             for row in &run.manifest.images {
@@ -334,14 +321,8 @@ impl Pair<'_> {
                 strata[side.min(last)].push(side, 0, image, value, 1.0);
             }
         }
-        bootstrap(&strata, &self.how.resampling(), |t| vec![t[last][1].mean() - t[0][0].mean()])[0]
+        let strata: Vec<&Stratum> = strata.iter().collect();
+        let weights = vec![[1.0, 1.0]; strata.len()];
+        estimate(Figure::Difference, &strata, &weights, self.how.confidence)
     }
-}
-
-/// The weighted means of either model over some of the strata.
-fn means(part: &[(usize, [f64; 2])], totals: &[[Tally; 2]]) -> [f64; 2] {
-    [0, 1].map(|side| {
-        let weights: Vec<f64> = part.iter().map(|(_, weights)| weights[side]).collect();
-        weighted_mean(part.iter().map(|(at, _)| totals[*at][side]), &weights)
-    })
 }
