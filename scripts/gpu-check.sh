@@ -480,7 +480,7 @@ step_ncu() {
     profile_op "depthwise 3×3" ^depthwise_forward_f32_3 mobilenet_v2 "depthwise"
     profile_op add ^add_forward_f32 resnet50 "add 256×56×56"
     profile_op "layer norm" ^layer_norm_forward_f32 swin_v2_t "layer_norm 96×64×64"
-    profile AdamW ^adamw_step_f32 study --quick --model resnet18 --optimizer adamw
+    profile AdamW ^adamw_step_f32 study --quick --seeds 1 --model resnet18 --optimizer adamw
 }
 
 step_sanitizer() {
@@ -523,8 +523,8 @@ step_training() {
         leave_out "all of it" "it takes the emulator too long"
         return
     fi
-    part text "on the device" 90 "$BIN/flipside" study --device "$device" --quiet
-    part text "on the CPU" 60 "$BIN/flipside" study --device cpu --quiet
+    part text "on the device" 90 "$BIN/flipside" study --seeds 1 --device "$device" --quiet
+    part text "on the CPU" 60 "$BIN/flipside" study --seeds 1 --device cpu --quiet
 }
 
 READY=0

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flipside::Error;
-use flipside::analysis::compare::{Verdict, compare};
+use flipside::analysis::compare::{Reason, Verdict, compare};
 use flipside::analysis::{Intervals, Scope, Weighting, select};
 use flipside::campaign::draw::{Draws, Space};
 use flipside::campaign::layers::{LAST_LAYER, layers};
@@ -34,6 +34,7 @@ pub mod reading;
 mod rounds;
 mod screens;
 mod store;
+mod verdicts;
 
 pub(super) const TINY: &str = r#"
 family = "resnet"
@@ -456,7 +457,7 @@ fn a_run_against_itself_is_exactly_one() {
         for improvement in last.into_iter().flatten().chain(overall) {
             let ratio = improvement.ratio;
             assert_eq!((ratio.value, ratio.low, ratio.high), (1.0, 1.0, 1.0));
-            assert_eq!(improvement.verdict, Verdict::NoDifferenceShown);
+            assert_eq!(improvement.verdict, Verdict::None(Reason::FewImages));
             assert!(improvement.baseline > 0.0);
         }
         let zero = |e: Estimate| (e.value, e.low, e.high) == (0.0, 0.0, 0.0);

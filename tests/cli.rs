@@ -227,6 +227,9 @@ fn train_evaluate_predict_inject_compare() {
     }
     place.fails("study --bits 0", 2, &["1 to 4 bits"]);
     place.fails("study --injections 0", 2, &["at least one injection"]);
+    place.fails("study --seeds 0", 2, &["at least one training seed"]);
+    let last = format!("study --seed {} --seeds 2", u64::MAX);
+    place.fails(&last, 2, &["2 seeds don't follow seed"]);
     // The same faults from their export, as a list of another tool would be.
     place.done("export first.sqlite --out first.csv");
     let again = format!("inject {GUIDED} --data data --faults first.csv --out again.sqlite");
@@ -315,7 +318,7 @@ fn what_folders_hold_beside_images_is_said() {
     assert_eq!(said(&format!("{inject} --detector none")), 1);
     assert_eq!(said(&format!("{inject} --quiet")), 0);
     let study = "study --model tiny.toml --data data --text-features features.safetensors \
-                 --class-list classes.tsv --epochs 1 --injections 2";
+                 --class-list classes.tsv --epochs 1 --injections 2 --seeds 1";
     assert_eq!(said(study), 2);
 }
 

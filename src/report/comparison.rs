@@ -5,7 +5,9 @@ use strum::IntoEnumIterator;
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{interval, ratio};
 use crate::analysis::Weighting;
-use crate::analysis::compare::{Comparison, Comparisons, Improvement, LayersCompared, SameFaults};
+use crate::analysis::compare::{
+    Comparison, Comparisons, Improvement, LayersCompared, RULES, SameFaults,
+};
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
 
@@ -55,6 +57,10 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
         }
     }
     sheet.gap();
+    for (row, name) in rows.iter().zip(&names) {
+        sheet.prose(&verdict(row, name));
+    }
+    sheet.gap();
     for line in footer(comparisons, has_published) {
         sheet.item(&line);
     }
@@ -78,11 +84,6 @@ fn names(rows: &[Comparison]) -> Vec<String> {
     rows.iter().map(name).collect()
 }
 
-fn overall(row: &Comparison, weighting: Weighting, embedding: bool) -> Option<&Improvement> {
-    let wanted = row.overall.iter().find(|o| o.weighting == weighting && o.embedding == embedding);
-    wanted.map(|overall| &overall.improvement)
-}
-
 fn or_dash(improvement: Option<&Improvement>, words: impl Fn(&Improvement) -> String) -> String {
     improvement.map_or_else(|| "–".into(), words)
 }
@@ -93,7 +94,7 @@ fn published_columns(row: &Comparison, name: &str) -> Vec<String> {
         name.into(),
         row.accuracy.map_or_else(|| "–".into(), |[a, b]| format!("{a:.2} → {b:.2}")),
         or_dash(row.last_layer.as_ref(), ratio),
-        or_dash(overall(row, Weighting::Uniform, true), ratio),
+        or_dash(row.all_layers(), ratio),
         match evaluated {
             Some(points) => format!("{points:.2}; {}", interval(&row.top2diff.injected, 2)),
             None => interval(&row.top2diff.injected, 2),
@@ -127,10 +128,16 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
         for weighting in Weighting::iter() {
             let extra = if embedding { "" } else { " without the extra Linear" };
             let name = format!("overall{extra}, weight: {}", weighting.words());
-            lines.push(line(name, &|row| overall(row, weighting, embedding).copied()));
+            lines.push(line(name, &|row| row.overall_of(weighting, embedding).copied()));
         }
     }
     lines
+}
+
+/// What a row says of reliability, or why it says nothing.
+fn verdict(row: &Comparison, name: &str) -> String {
+    let (baseline, words) = (&row.models[0], row.reliability.words());
+    format!("{name} against {baseline}: {words}{}.", super::reasons(&row.refusals))
 }
 
 fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
@@ -167,10 +174,11 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
             footer.site,
         ),
         format!(
-            "{} They speak of faults in these images and this checkpoint, not of training. A ratio below 1 is \
-             worse; an interval that holds 1 shows no difference.",
+            "{} They speak of faults in these images and this checkpoint, not of training. Above 1 the other's ΔLoss is \
+             lower, below 1 higher; an interval that holds 1 shows no difference.",
             comparisons.intervals.words()
         ),
+        RULES.into(),
     ];
     if published {
         lines.push(
@@ -225,7 +233,7 @@ fn row_footer(row: &Comparison) -> String {
         let [a, b] = values;
         if a == b { a } else { format!("{a} and {b}") }
     };
-    let nonfinite = overall(row, Weighting::Uniform, true).map_or_else(
+    let nonfinite = row.all_layers().map_or_else(
         || "no injections under the range detector".into(),
         |i| format!("nonfinite answers under range {} and {}", i.nonfinite[0], i.nonfinite[1]),
     );

@@ -20,7 +20,7 @@ pub use sheet::View;
 pub use similarity::similarity_text;
 pub use study::study_text;
 
-use crate::analysis::compare::Improvement;
+use crate::analysis::compare::{Improvement, Refusal};
 use crate::detector::Detector;
 use crate::statistics::Estimate;
 
@@ -67,4 +67,10 @@ fn percent(estimate: &Estimate) -> String {
 /// A ratio and what it says.
 fn ratio(improvement: &Improvement) -> String {
     format!("{}, {}", interval(&improvement.ratio, 2), improvement.verdict.words())
+}
+
+/// Why there is no verdict, behind the words that say so.
+fn reasons(refusals: &[Refusal]) -> String {
+    let details: Vec<&str> = refusals.iter().map(|refusal| refusal.detail.as_str()).collect();
+    if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) }
 }

@@ -285,7 +285,7 @@ fn marked(screen: Screen, line: &str) -> String {
         text =
             format!("{}{}{}", &line[..from], screen.paint(Ink::Bad, &line[from..to]), &line[to..]);
     }
-    for (word, ink) in [("better", Ink::Good), ("worse", Ink::Bad), ("failed", Ink::Bad)] {
+    for (word, ink) in [("lower", Ink::Good), ("higher", Ink::Bad), ("failed", Ink::Bad)] {
         text = text.replace(&format!(" {word}"), &format!(" {}", screen.paint(ink, word)));
     }
     text

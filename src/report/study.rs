@@ -1,31 +1,32 @@
 //! The study's tables, and what they do and don't show.
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, percent, ratio};
-use crate::analysis::Weighting;
-use crate::analysis::compare::{Comparison, Overall};
-use crate::study::{Row, Start, Study};
+use super::{interval, percent, reasons};
+use crate::analysis::Intervals;
+use crate::analysis::compare::RULES;
+use crate::statistics::Estimate;
+use crate::study::{Contrast, Figure, FigureOverSeeds, OverSeeds, Row, Study};
 
-/// The study as text: the models, the improvements, the footer.
+/// The study as text: the contrasts over training seeds, the models, the footer.
 pub fn study_text(study: &Study, view: View) -> String {
     let mut sheet = Sheet::new(view);
-    sheet.prose(&format!(
-        "{} on {}: {} classes, {}×{}; trained on {} images for {} epochs, {} test images, {} of \
-         them right in all three models.",
-        study.model,
-        if study.synthetic { "the built-in synthetic images" } else { "an image folder" },
-        study.classes,
-        study.image_size,
-        study.image_size,
-        study.train_images,
-        study.epochs,
-        study.test_images,
-        study.common_images,
-    ));
+    sheet.prose(&introduction(study));
+    for contrast in &study.contrasts {
+        sheet.gap();
+        sheet.prose(&heading(contrast.contrast));
+        sheet.gap();
+        table(&mut sheet, study, contrast);
+        sheet.gap();
+        let words = contrast.reliability.words();
+        sheet.prose(&format!("In short: {words}{}.", reasons(&contrast.refusals)));
+    }
+    sheet.gap();
+    sheet.prose("The models, each with the sampling error of its faults:");
     sheet.gap();
     let header = [
         "model",
         "top-1 %",
+        "common images",
         "SDC %",
         "nonfinite %",
         "ΔLoss, last layer before scale",
@@ -35,31 +36,91 @@ pub fn study_text(study: &Study, view: View) -> String {
     ];
     sheet.table(Fit::Blocks, &header, study.rows.iter().map(model_row).collect());
     sheet.gap();
-    sheet.prose("Improvement over the baseline (ratio of mean ΔLoss, baseline ÷ model):");
-    sheet.gap();
-    let header = [
-        "model",
-        "last layer before scale",
-        "last layer after scale",
-        "all layers",
-        "all layers but the extra Linear",
-        "Top2Diff, percentage points",
-    ];
-    let rows = study.rows.iter().filter_map(|row| {
-        row.comparison.as_ref().map(|comparison| improvement_row(row.start.name(), comparison))
-    });
-    sheet.table(Fit::Blocks, &header, rows.collect());
-    sheet.gap();
     for line in footer(study) {
         sheet.item(&line);
     }
     sheet.finish(BY_PIPE)
 }
 
+/// The seeds in words: `seed 1`, `seeds 1 to 3`.
+fn seeds(study: &Study) -> String {
+    match study.seeds[..] {
+        [first, .., last] => format!("seeds {first} to {last}"),
+        [seed] => format!("seed {seed}"),
+        [] => "no seed".into(),
+    }
+}
+
+fn introduction(study: &Study) -> String {
+    let data = if study.synthetic { "the built-in synthetic images" } else { "an image folder" };
+    let Study { model, classes, image_size, train_images, epochs, test_images, .. } = study;
+    format!(
+        "{model} on {data}: {classes} classes, {image_size}×{image_size}; trained on {train_images} images for \
+         {epochs} epochs from {}, {test_images} test images. Faults hit those that all three models of a seed get \
+         right.",
+        seeds(study)
+    )
+}
+
+fn heading(contrast: Contrast) -> String {
+    let [from, to] = contrast.models();
+    let what = match contrast {
+        Contrast::Text => "the main contrast: what the text adds",
+        Contrast::Form => "what the form of the head changes",
+        Contrast::Both => "both together, as published",
+    };
+    format!("{} against {} ({what}):", to.name(), from.name())
+}
+
+fn name(figure: Figure) -> &'static str {
+    match figure {
+        Figure::LastLayerBeforeScale => "ΔLoss ratio, last layer before scale",
+        Figure::LastLayer => "ΔLoss ratio, last layer after scale",
+        Figure::AllLayers => "ΔLoss ratio, all layers",
+        Figure::AllLayersWithoutEmbedding => "ΔLoss ratio, all layers but the extra Linear",
+        Figure::Sdc => "SDC rate, difference in points",
+        Figure::Top1 => "top-1, difference in points",
+        Figure::Top2Diff => "Top2Diff, difference in points",
+    }
+}
+
+fn table(sheet: &mut Sheet, study: &Study, contrast: &OverSeeds) {
+    let is_one = study.seeds.len() < 2;
+    let names: Vec<String> = study.seeds.iter().map(|seed| format!("seed {seed}")).collect();
+    let over = if is_one { &[][..] } else { &["over seeds", "a further seed", "I² %"] };
+    let mut header = vec!["figure"];
+    header.extend(over);
+    header.extend(names.iter().map(String::as_str));
+    let row = |figure: &FigureOverSeeds| {
+        let mut cells = vec![name(figure.figure).to_string()];
+        let found = &figure.over_seeds;
+        if !is_one {
+            cells.push(interval(&found.mean, 2));
+            cells.push(ends(&found.prediction));
+            cells.push(match found.i_squared {
+                share if share.is_nan() => "–".into(),
+                share => format!("{:.0}", 100.0 * share),
+            });
+        }
+        cells.extend(figure.seeds.iter().map(|seed| interval(seed, 2)));
+        cells
+    };
+    sheet.table(Fit::Blocks, &header, contrast.figures.iter().map(row).collect());
+}
+
+/// An interval less its middle.
+fn ends(estimate: &Estimate) -> String {
+    match estimate.low.is_nan() || estimate.high.is_nan() {
+        true => "–".into(),
+        false => format!("[{:.2}, {:.2}]", estimate.low, estimate.high),
+    }
+}
+
 fn model_row(row: &Row) -> Vec<String> {
     vec![
-        row.start.name().into(),
+        format!("{}, seed {}", row.start.name(), row.seed),
         format!("{:.1}", row.top1_percent),
+        row.common_images.to_string(),
         percent(&row.sdc),
         percent(&row.nonfinite),
         interval(&row.delta_loss_before_scale, 4),
@@ -69,39 +130,23 @@ fn model_row(row: &Row) -> Vec<String> {
     ]
 }
 
-/// The layer-uniform improvement over all layers, with or without the extra Linear.
-fn uniform(comparison: &Comparison, embedding: bool) -> Option<&Overall> {
-    let wanted = |o: &&Overall| o.weighting == Weighting::Uniform && o.embedding == embedding;
-    comparison.overall.iter().find(wanted)
-}
-
-fn improvement_row(name: &str, comparison: &Comparison) -> Vec<String> {
-    let none = || "–".to_string();
-    let overall = |embedding| {
-        uniform(comparison, embedding).map_or_else(none, |overall| ratio(&overall.improvement))
-    };
-    vec![
-        name.into(),
-        comparison.last_layer_before_scale.as_ref().map_or_else(none, ratio),
-        comparison.last_layer.as_ref().map_or_else(none, ratio),
-        overall(true),
-        overall(false),
-        interval(&comparison.top2diff.injected, 2),
-    ]
-}
-
-/// How much of the text-guided model's gain its form alone brings, after the scale.
+/// How much of the text-guided model's ratio its form alone brings, after the scale.
 fn decomposition(study: &Study) -> Option<String> {
-    let find = |start| study.rows.iter().find(|row| row.start == start);
-    let last = |row: &Row| row.delta_loss_after_scale.value;
-    let (baseline, form, text) =
-        (find(Start::Baseline)?, find(Start::RandomRows)?, find(Start::TextRows)?);
-    let (form_gain, text_gain) = (last(baseline) / last(form), last(form) / last(text));
+    let ratio = |wanted: Contrast| {
+        let contrast = study.contrasts.iter().find(|contrast| contrast.contrast == wanted)?;
+        let figure = contrast.figure(Figure::LastLayer)?;
+        let shown = match &figure.seeds[..] {
+            [seed] => seed,
+            _ => &figure.over_seeds.mean,
+        };
+        Some(interval(shown, 2))
+    };
     Some(format!(
-        "Last layer after the scale: the head's form alone changes mean ΔLoss by {form_gain:.2}×, \
-         starting its rows from text by a further {text_gain:.2}×, {:.2}× together (above 1 is \
-         better, below 1 worse).",
-        form_gain * text_gain
+        "Last layer after the scale: with the head's form alone mean ΔLoss is {} times smaller, starting its rows \
+         from text a further {} times, together {} times.",
+        ratio(Contrast::Form)?,
+        ratio(Contrast::Text)?,
+        ratio(Contrast::Both)?,
     ))
 }
 
@@ -122,20 +167,33 @@ fn footer(study: &Study) -> Vec<String> {
         ));
     }
     lines.push(
-        "Intervals (95 %; Wilson's for rates, a bootstrap over images, BCa, for the rest) cover \
-         the sampling of faults on these images and weights, not training: one training seed. \
-         Repeat with --seed to see how much training moves the figures."
+        "A against B: ratios are of mean ΔLoss, B ÷ A, so that above 1 faults change A's loss less; differences are \
+         A − B."
             .into(),
     );
-    lines.push(
-        "A ratio below 1 is called worse; an interval that holds 1, no difference shown.".into(),
-    );
+    let sampling = Intervals::new(0).words();
+    lines.push(match study.seeds.len() {
+        1 => format!(
+            "{sampling} They cover the sampling of faults on these images and weights, not training: one training \
+             seed. --seeds repeats it from others."
+        ),
+        _ => format!(
+            "Over seeds: the mean (of ratios, by their logarithms) of models trained from other seeds on the same \
+             data, with Student's 95 % interval; a further seed's figure would lie in the interval of its column; \
+             I² is the share of the seeds' spread that the sampling of faults doesn't explain. Columns of seeds: \
+             {sampling} They cover the sampling of faults on these images and weights alone."
+        ),
+    });
+    lines.push(RULES.into());
+    let flipped = match study.bits {
+        1 => "one flipped bit".into(),
+        bits => format!("{bits} flipped bits"),
+    };
     lines.push(format!(
-        "Protocol strict: one flipped bit of one output (before batch norm and activation) of one \
-         Conv2d or Linear an inference, uniform over neurons, bits and the {} common images; {} \
-         injections a layer, {} layers, paired over the models by layer name; all-layer figures \
-         weigh layers alike, the last one after the scale.",
-        study.common_images, study.injections_per_layer, study.layers
+        "Protocol strict: {flipped} of one output (before batch norm and activation) of one Conv2d or Linear an \
+         inference, uniform over neurons, bits and the common images; {} injections a layer, {} layers, paired over \
+         the models by layer name; all-layer figures weigh layers alike, the last one after the scale.",
+        study.injections_per_layer, study.layers
     ));
     lines.push(
         "SDC (another top-1) and nonfinite (NaN or Inf among the logits) without a detector; \
@@ -146,8 +204,17 @@ fn footer(study: &Study) -> Vec<String> {
     let hashes: Vec<String> = study
         .rows
         .iter()
-        .map(|row| format!("{} {}", row.start.name(), &row.checkpoint[..12]))
+        .map(|row| format!("{}, seed {}, {}", row.start.name(), row.seed, short(&row.checkpoint)))
         .collect();
-    lines.push(format!("Seed {}; weights (SHA-256): {}.", study.seed, hashes.join("; ")));
+    lines.push(format!(
+        "Training and the draw of faults from {}; weights (SHA-256): {}.",
+        seeds(study),
+        hashes.join("; ")
+    ));
     lines
+}
+
+/// The first digits of a hash.
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
 }

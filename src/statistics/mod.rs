@@ -1,10 +1,13 @@
-//! Statistics of plain numbers: intervals of rates, of means, ratios and differences, and when to stop.
+//! Statistics of plain numbers: intervals of rates, means, ratios and differences, random effects, and when to
+//! stop.
 //!
 //! Nothing here knows of networks or campaigns; `analysis` makes figures of runs by it.
 
 mod effective_rate;
 mod interval;
 mod mean;
+mod proportions;
+mod random_effects;
 mod sequence;
 
 pub use effective_rate::{EffectiveRate, RateCell};
@@ -13,4 +16,6 @@ pub use interval::{
     normal_quantile, regularized_beta, two_sided_normal, two_sided_student, wilson,
 };
 pub use mean::{Figure, Stratum, Tally, Unit, carriers, estimate, weighted_means};
+pub use proportions::{mcnemar_exact, two_proportions};
+pub use random_effects::{Effect, RandomEffect, random_effect};
 pub use sequence::{Look, Sequence, StoppingRule, Target};

@@ -16,6 +16,9 @@ use crate::train::Source;
 /// Bytes of decoded pixels that are kept in memory.
 const CACHE_BYTES: usize = 4 << 30;
 
+/// Seed of the built-in images: they are the same in every study, whatever the training's seed.
+pub const BUILTIN_SEED: u64 = 1;
+
 /// Dimensions of the built-in data's hashed n-gram features.
 const HASHED_WIDTH: usize = 128;
 

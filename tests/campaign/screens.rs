@@ -10,7 +10,8 @@ use flipside::report::{
     study_text, summary_text,
 };
 use flipside::screen::Screen;
-use flipside::study::{Row, Start, Study};
+use flipside::study::{Contrast, OverSeeds, Row, Start, Study};
+use strum::IntoEnumIterator;
 
 use super::*;
 use crate::program::Folder;
@@ -58,11 +59,14 @@ fn deep(run: &Run) -> Run {
     deep
 }
 
-/// A study with the figures of two runs.
-fn study_of(runs: &[Run; 2]) -> Study {
+/// A study with the figures of two runs, the same for each seed.
+pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
     let estimate = |value: f64| Estimate { value, low: value / 2.0, high: value * 2.0 };
-    let row = |start, comparison| Row {
+    let compared = compare(&runs[0], &runs[1]).unwrap();
+    let row = |seed, start| Row {
+        seed,
         start,
+        common_images: 868,
         top1_percent: 89.9,
         top2diff_percent: 86.47,
         sdc: estimate(0.0182),
@@ -70,29 +74,29 @@ fn study_of(runs: &[Run; 2]) -> Study {
         delta_loss_before_scale: estimate(0.5261),
         delta_loss_after_scale: estimate(0.5262),
         delta_loss_all_layers: estimate(0.0528),
-        comparison,
+        comparison: (start != Start::Baseline).then(|| compared.clone()),
+        against_random_rows: (start == Start::TextRows).then(|| compared.clone()),
         checkpoint: "dafa5851f02e0123".into(),
     };
-    let compared = compare(&runs[0], &runs[1]).unwrap();
+    let starts = [Start::Baseline, Start::RandomRows, Start::TextRows];
+    let rows: Vec<Row> =
+        seeds.iter().flat_map(|seed| starts.map(|start| row(*seed, start))).collect();
     Study {
         model: "resnet_small".into(),
         image_size: 32,
         classes: 10,
         train_images: 5000,
         test_images: 1000,
-        common_images: 868,
         layers: 10,
         injections_per_layer: 1000,
+        bits: 1,
         epochs: 6,
-        seed: 1,
+        seeds: seeds.to_vec(),
         data: "shapes".into(),
         synthetic: true,
         text: "hashed word and character n-grams of written descriptions, not CLIP".into(),
-        rows: vec![
-            row(Start::Baseline, None),
-            row(Start::RandomRows, Some(compared.clone())),
-            row(Start::TextRows, Some(compared)),
-        ],
+        contrasts: Contrast::iter().map(|contrast| OverSeeds::new(contrast, &rows)).collect(),
+        rows,
     }
 }
 
@@ -104,7 +108,7 @@ fn figures(run: &Run) -> Vec<Figures> {
 #[test]
 fn nothing_is_wider_than_the_screen() {
     let runs = runs();
-    let study = study_of(&runs);
+    let (study, one_seed) = (study_of(&runs, &[1, 2, 3]), study_of(&runs, &[7]));
     let how = Intervals::new(1);
     let compared = compare_all(&[[&runs[0], &runs[1]]], Pairing::Paired, &how).unwrap();
     let two =
@@ -122,6 +126,7 @@ fn nothing_is_wider_than_the_screen() {
         // All that a page has of these is on a screen, too, in blocks.
         for (whole, shown) in [
             (study_text(&study, View::Markdown), study_text(&study, view)),
+            (study_text(&one_seed, View::Markdown), study_text(&one_seed, view)),
             (comparison_text(&compared, View::Text), comparison_text(&compared, view)),
             (comparison_text(&two, View::Text), comparison_text(&two, view)),
         ] {

@@ -1,7 +1,8 @@
 //! Comparison of runs: how much less harm the same faults do in one model than in the other.
 //!
-//! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 the other
-//! model is better. Layers of equal pair key and shape (and, but for sites in the output, of equal
+//! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 faults change
+//! the other model's loss less. That is no verdict on reliability: the ratio depends on the scale of the logits,
+//! which changes no decision, so the SDC rate has to agree (`verdict.rs`). Layers of equal pair key and shape (and, but for sites in the output, of equal
 //! input) got the same faults in the same images and are resampled together; layers that only one
 //! model has are resampled on their own, and so is everything where runs aren't [`Pairing::Paired`].
 //!
@@ -23,10 +24,12 @@
 mod fields;
 mod layers;
 mod pair;
+mod verdict;
 
 use serde::Serialize;
 
 pub use layers::{LayersCompared, SameFaults};
+pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
 use crate::analysis::rates::Intervals;
 use crate::analysis::scope::Weighting;
@@ -40,40 +43,6 @@ use crate::{Error, Result};
 pub const READING: &str = "The published formulas are not in the published code; our reading: last layer = μ(fc of \
      the baseline) / μ(head of text-guided), overall = (Σ w·μ / Σ w) of the baseline ÷ the same of text-guided, \
      μ = mean ΔLoss of a layer; Top2Diff = mean fault-free Top2Diff, text-guided − baseline, in percentage points.";
-
-/// What an interval says of a ratio.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The other model is harmed less.
-    Better,
-    /// The other model is harmed more.
-    Worse,
-    /// The interval holds 1.
-    NoDifferenceShown,
-}
-
-impl Verdict {
-    /// The verdict on a ratio.
-    pub fn of(ratio: &Estimate) -> Verdict {
-        if ratio.low > 1.0 {
-            Verdict::Better
-        } else if ratio.high < 1.0 {
-            Verdict::Worse
-        } else {
-            Verdict::NoDifferenceShown
-        }
-    }
-
-    /// The words in a table.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Verdict::Better => "better",
-            Verdict::Worse => "worse",
-            Verdict::NoDifferenceShown => "no difference shown",
-        }
-    }
-}
 
 /// An improvement in reliability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -166,6 +135,11 @@ pub struct Comparison {
     pub seeds: [u64; 2],
     /// What was published for the backbone, where the model is one of the published.
     pub published: Option<Published>,
+    /// What ΔLoss and the SDC rate say together.
+    pub reliability: Reliability,
+    /// Why no verdict is given; empty where it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
 }
 
 /// Comparisons side by side.
@@ -192,6 +166,23 @@ pub struct Footer {
 /// [`Error::Usage`] with the reason where the two don't belong together.
 pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
     pair::compare(baseline, other, Pairing::Paired, &Intervals::new(baseline.manifest.plan.seed))
+}
+
+/// Compares two models of which is known, image by image, which ones each gets right: `only_right` are the
+/// evaluated images that only the baseline and only the other does. `names` is what a reason for giving no
+/// verdict calls them.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_answers(
+    [baseline, other]: [&Run; 2],
+    names: [&'static str; 2],
+    only_right: [u64; 2],
+) -> Result<Comparison> {
+    let mut comparison = compare(baseline, other)?;
+    let evidence = Evidence::of([baseline, other]);
+    comparison.settle(&Evidence { names, only_right: Some(only_right), ..evidence });
+    Ok(comparison)
 }
 
 /// Compares pairs of runs, a row each.

@@ -5,7 +5,7 @@ use strum::IntoEnumIterator;
 use super::{fields, layers};
 use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
-    Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict,
+    Comparison, Evidence, Improvement, Overall, Pairing, RateChange, Reliability, Top2Diff, Verdict,
 };
 use crate::analysis::rates::{Intervals, are_enough, group_of, observe, select, without_interval};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
@@ -30,7 +30,8 @@ pub(super) fn compare(
     let whole = Pair { runs: [baseline, other], pairing, how };
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
-        return Ok(Comparison { layers, differences, ..whole.comparison()? });
+        let comparison = Comparison { layers, differences, ..whole.comparison()? };
+        return Ok(settled(comparison, baseline, other));
     };
     // A reading across names, which the layers in common don't hold.
     let backbone_last_layer = whole.improvement(Name::BackboneLast);
@@ -44,7 +45,15 @@ pub(super) fn compare(
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
-    Ok(Comparison { backbone_last_layer, layers, differences, published, ..comparison })
+    let comparison =
+        Comparison { backbone_last_layer, layers, differences, published, ..comparison };
+    Ok(settled(comparison, baseline, other))
+}
+
+/// With its verdicts.
+fn settled(mut comparison: Comparison, baseline: &Run, other: &Run) -> Comparison {
+    comparison.settle(&Evidence::of([baseline, other]));
+    comparison
 }
 
 /// Top-1 over the evaluated images, in percent.
@@ -147,6 +156,8 @@ impl Pair<'_> {
             stopped: self.each(|run| run.manifest.plan.until.is_some()),
             seeds: self.each(|run| run.manifest.plan.seed),
             published: ModelFile::open(model).ok().and_then(|file| file.published),
+            reliability: Reliability::UNKNOWN,
+            refusals: Vec::new(),
         })
     }
 
@@ -274,7 +285,7 @@ impl Pair<'_> {
             let records = scope.layers[side].iter().flat_map(|layer| records(side, layer));
             records.filter(|record| !record.delta_loss().is_finite()).count() as u64
         });
-        let verdict = Verdict::of(&ratio);
+        let verdict = Verdict::of_ratio(&ratio);
         Some(Improvement { baseline, other, ratio, verdict, nonfinite })
     }
 

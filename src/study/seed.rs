@@ -1,0 +1,201 @@
+//! One training seed: three models trained and injected, and what they differ in.
+
+use std::time::Instant;
+
+use strum::IntoEnumIterator;
+
+use super::{Contrast, Inputs, Options, RUN, Row, Start, Timing};
+use crate::analysis::compare::{Comparison, compare_answers};
+use crate::analysis::{Intervals, Scope, last_layer, select};
+use crate::campaign::{Campaign, Experiment, layers};
+use crate::detector::Detector;
+use crate::device::Device;
+use crate::models::{Network, save_state_as, set_head_rows};
+use crate::nn::Head;
+use crate::plan::{Labels, Plan};
+use crate::progress::Progress;
+use crate::results::{Golden, Manifest, Measure, Outcome, Provenance, Run, Setting};
+use crate::train::{Job, Source, Trainer};
+use crate::{Error, Result};
+
+/// A trained model of the study.
+struct Trained {
+    start: Start,
+    network: Network,
+    checkpoint: String,
+}
+
+impl Trained {
+    /// The network on all test images.
+    fn evaluate<'a>(&'a self, options: &Options, test: &'a Source) -> Result<Experiment<'a>> {
+        let all: Vec<usize> = (0..test.dataset.len()).collect();
+        let (labels, batch) = (Labels::Data, options.batch);
+        let experiment = Experiment::evaluate(&self.network, test, &all, labels, batch)?;
+        let provenance = Provenance {
+            model: options.file.name.clone(),
+            checkpoint: self.checkpoint.clone(),
+            data: test.dataset.fingerprint(),
+            ..experiment.provenance
+        };
+        Ok(Experiment { provenance, ..experiment })
+    }
+}
+
+/// A model's campaign, and which test images it gets right.
+struct Injected {
+    start: Start,
+    run: Run,
+    right: Vec<bool>,
+}
+
+/// The rows of a training seed.
+pub(super) fn run(
+    options: &Options,
+    seed: u64,
+    inputs: &Inputs,
+    device: &Device,
+    progress: &dyn Progress,
+    timing: &mut Timing,
+) -> Result<Vec<Row>> {
+    let began = Instant::now();
+    let mut trained = Vec::new();
+    for start in Start::ALL {
+        progress.line(&format!("training: {}, seed {seed}", start.name()));
+        trained.push(train(options, seed, inputs, device, start, progress)?);
+    }
+    let experiments: Vec<Experiment<'_>> =
+        trained.iter().map(|t| t.evaluate(options, &inputs.test)).collect::<Result<_>>()?;
+    timing.training_s += began.elapsed().as_secs_f64();
+
+    let common: Vec<usize> = (0..inputs.test.dataset.len())
+        .filter(|image| experiments.iter().all(|e| e.goldens[*image].is_eligible()))
+        .collect();
+    if common.is_empty() {
+        return Err(Error::usage(format!(
+            "no test image is right in all three models of training seed {seed}"
+        )));
+    }
+    let began = Instant::now();
+    let mut injected = Vec::new();
+    for (trained, mut experiment) in trained.iter().zip(experiments) {
+        let start = trained.start;
+        let right = experiment.goldens.iter().map(Golden::is_right).collect();
+        experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
+        let run = inject(options, seed, inputs, start, experiment, progress)?;
+        injected.push(Injected { start, run, right });
+    }
+    timing.injection_s += began.elapsed().as_secs_f64();
+    timing.injections += injected.iter().map(|model| model.run.records.len() as u64).sum::<u64>();
+    injected.iter().map(|model| row(seed, model, &injected)).collect()
+}
+
+fn train(
+    options: &Options,
+    seed: u64,
+    inputs: &Inputs,
+    device: &Device,
+    start: Start,
+    progress: &dyn Progress,
+) -> Result<Trained> {
+    let head = match start {
+        Start::Baseline => Head::Baseline,
+        _ => Head::TextGuided { width: inputs.features.width },
+    };
+    let job = Job {
+        file: options.file.clone(),
+        head,
+        recipe: options.recipe.clone(),
+        seed,
+        start: start.slug().into(),
+        train: inputs.train.clone(),
+        validation: None,
+        workers: 2,
+        output: None,
+    };
+    let mut trainer = Trainer::new(job, device)?;
+    if start == Start::TextRows {
+        let rows = inputs.features.normalized_rows();
+        set_head_rows(trainer.weights_mut(), &rows, inputs.features.width)?;
+    }
+    trainer.run(progress)?;
+    let facts = trainer.facts();
+    let network = trainer.into_network();
+    let checkpoint = network.weights.sha256()?;
+    if let Some(folder) = options.place(seed, start) {
+        std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+        save_state_as(&folder.join("model.safetensors"), &facts, &network.weights)?;
+    }
+    Ok(Trained { start, network, checkpoint })
+}
+
+fn inject(
+    options: &Options,
+    seed: u64,
+    inputs: &Inputs,
+    start: Start,
+    mut experiment: Experiment<'_>,
+    progress: &dyn Progress,
+) -> Result<Run> {
+    // Ranges are taken over training images as the test's are transformed.
+    let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
+    let all: Vec<usize> = (0..source.dataset.len()).collect();
+    experiment.measure_ranges(&layers::layers(&experiment.network.model), &source, &all)?;
+    let plan = Plan {
+        bits: options.bits,
+        detectors: vec![Detector::None, Detector::Range],
+        ..Plan::new(seed, options.injections)
+    };
+    let campaign = Campaign::new(&experiment, plan)?;
+    progress.line(&format!("injecting: {}, seed {seed}", start.name()));
+    let records = campaign.run(campaign.best_strategy(), progress)?;
+    let run = campaign.results(records);
+    if let Some(folder) = options.place(seed, start) {
+        run.save(&folder.join(RUN))?;
+    }
+    Ok(run)
+}
+
+fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
+    let (start, run) = (model.start, &model.run);
+    let Manifest { setting: Setting { provenance, .. }, images, .. } = &run.manifest;
+    // Of images that are right by a margin: it is known.
+    let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
+    let whole = Scope::ALL.layers(run);
+    let how = Intervals::new(seed);
+    let over_layers = |detector, measure| select(run, whole.clone(), detector).mean(measure, &how);
+    let last = |after_scale| {
+        let layer = last_layer(run, after_scale)
+            .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;
+        select(run, vec![layer], Detector::Range).mean(Measure::DeltaLoss, &how)
+    };
+    Ok(Row {
+        seed,
+        start,
+        common_images: images.len(),
+        top1_percent: 100.0 * provenance.right as f64 / provenance.evaluated as f64,
+        top2diff_percent: top2diff / images.len() as f64,
+        sdc: over_layers(Detector::None, Measure::Is(Outcome::Sdc))?,
+        nonfinite: over_layers(Detector::None, Measure::Is(Outcome::Nonfinite))?,
+        delta_loss_before_scale: last(false)?,
+        delta_loss_after_scale: last(true)?,
+        delta_loss_all_layers: over_layers(Detector::Range, Measure::DeltaLoss)?,
+        comparison: against(Start::Baseline, model, all)?,
+        against_random_rows: against(Start::RandomRows, model, all)?,
+        checkpoint: provenance.checkpoint.clone(),
+    })
+}
+
+/// A model against the one that started as `from`, where that is a contrast of the study.
+fn against(from: Start, model: &Injected, all: &[Injected]) -> Result<Option<Comparison>> {
+    let is_contrast = |contrast: Contrast| contrast.models() == [from, model.start];
+    let Some(other) = all.iter().find(|other| other.start == from) else { return Ok(None) };
+    if !Contrast::iter().any(is_contrast) {
+        return Ok(None);
+    }
+    let only = |a: &Injected, b: &Injected| {
+        a.right.iter().zip(&b.right).filter(|(a, b)| **a && !**b).count() as u64
+    };
+    let only_right = [only(other, model), only(model, other)];
+    compare_answers([&other.run, &model.run], [from.name(), model.start.name()], only_right)
+        .map(Some)
+}
