@@ -10,11 +10,12 @@
 mod inner;
 mod population;
 
+use flipside::analysis::compare::Pairing;
 use flipside::campaign::{Experiment, layers};
 use flipside::device::Device;
 use flipside::models::{ModelFile, Network};
 use flipside::nn::Head;
-use flipside::plan::Labels;
+use flipside::plan::{Labels, Stratify};
 use flipside::progress::Silent;
 use flipside::recipe::{Recipe, Schedule};
 use flipside::results::Golden;
@@ -41,14 +42,26 @@ fn main() {
     let populations =
         experiments.each_ref().map(|experiment| Population::new(experiment, 5, 60_000));
     let layers = [0, 3, 7, 9];
+    let of = 1000;
+    let mut all = Vec::new();
     println!(
         "\n| figure | injections a layer | truth | printed % | coverage % | above | below | width / truth |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let say = |row: &inner::Row| println!("{}", row.line());
-    let of = std::env::var("CAMPAIGNS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
-    inner::rows(&populations[0], &layers, &[50, 200, 1000], of, &say);
-    inner::comparisons(populations.each_ref(), &[50, 200, 1000], of, &say);
+    for injections in [50, 200, 1000] {
+        let mut rows = Vec::new();
+        for stratify in [Stratify::No, Stratify::Bit] {
+            rows.extend(inner::of_layers(&populations[0], &layers, injections, stratify, of));
+        }
+        rows.extend(inner::of_networks(&populations[0], injections, of));
+        for pairing in [Pairing::Unpaired, Pairing::Paired] {
+            rows.extend(inner::of_pairs(populations.each_ref(), pairing, injections, of));
+        }
+        rows.iter().for_each(|row| println!("{}", row.line()));
+        all.extend(rows);
+    }
+    println!("\n| kind of figure | injections a layer | coverage % |\n|---|---|---|");
+    inner::summary(&all).iter().for_each(|line| println!("{line}"));
 }
 
 /// A baseline, trained until it gets most of the images right.
