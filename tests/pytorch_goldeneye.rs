@@ -164,7 +164,10 @@ fn check(fixture: &Value) {
         near(value, number(4), TOLERANCE, &here);
         near(half_width, number(5), TOLERANCE, &here);
         near(figures.mismatches.value, number(6), 1e-12, &here);
-        near(figures.mismatches.half_width, number(7), 1e-12, &here);
+        // GoldenEye has an interval of no width at 0 and 1.
+        if ![0.0, 1.0].contains(&number(6)) {
+            near(figures.mismatches.half_width, number(7), 1e-12, &here);
+        }
         nan += figures.nan;
         mismatches += figures.mismatches.value;
         unclamped += usize::from(layer.range == Some(f32::INFINITY));

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::detector::Detector;
 use crate::results::Run;
+use crate::statistics::{Estimate, wilson};
 
 /// The normal quantile of its two-sided 99 %.
 pub const Z99: f64 = 2.576;
@@ -12,7 +13,8 @@ pub const Z99: f64 = 2.576;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
     pub value: f64,
-    /// z·s/√n, s² being the sample variance, n − 1 below; of a rate z·√(p(1 − p)/n).
+    /// z·s/√n, s² being the sample variance, n − 1 below; of a rate z·√(p(1 − p)/n). At rates of 0 and 1, where
+    /// that would be nothing, as far as Wilson's interval reaches (GoldenEye has 0 there).
     pub half_width: f64,
 }
 
@@ -42,17 +44,24 @@ pub fn figures(run: &Run) -> Vec<LayerFigures> {
                 mismatches += u64::from(record.effect.score.top1 != record.golden.top1);
             }
         }
-        let total = injections as f64;
-        let rate = mismatches as f64 / total;
-        let half_width = Z99 * (rate * (1.0 - rate) / total).sqrt();
         LayerFigures {
             injections,
             nan: injections - harm.len() as u64,
             delta_loss: mean(&harm),
-            mismatches: Figure { value: rate, half_width },
+            mismatches: share(mismatches as f64, injections as f64),
         }
     };
     (0..run.manifest.layers.len()).map(of_layer).collect()
+}
+
+fn share(events: f64, n: f64) -> Figure {
+    let value = events / n;
+    let half_width = match wilson(events, n, Z99) {
+        Estimate { high, .. } if value == 0.0 => high,
+        Estimate { low, .. } if value == 1.0 => 1.0 - low,
+        _ => Z99 * (value * (1.0 - value) / n).sqrt(),
+    };
+    Figure { value, half_width }
 }
 
 fn mean(values: &[f64]) -> Figure {
@@ -65,6 +74,17 @@ fn mean(values: &[f64]) -> Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nothing of 20 reaches z²/(20 + z²), and so does everything.
+    #[test]
+    fn rates_of_0_and_1_have_an_interval() {
+        let reach = Z99 * Z99 / (20.0 + Z99 * Z99);
+        for events in [0.0, 20.0] {
+            let Figure { value, half_width } = share(events, 20.0);
+            assert!(value == events / 20.0 && (half_width - reach).abs() < 1e-12, "{half_width}");
+        }
+        assert!((share(5.0, 20.0).half_width - Z99 * (0.1875f64 / 20.0).sqrt()).abs() < 1e-12);
+    }
 
     #[test]
     fn means_have_normal_intervals() {

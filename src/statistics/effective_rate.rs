@@ -20,11 +20,11 @@ impl RateCell {
     }
 
     /// Trials, less what unequal weights cost (Kish, 1965).
-    fn trials(&self) -> f64 {
+    pub(super) fn trials(&self) -> f64 {
         self.weight * self.weight / self.squares
     }
 
-    fn rate(&self) -> f64 {
+    pub(super) fn rate(&self) -> f64 {
         self.events / self.weight
     }
 }
@@ -45,7 +45,12 @@ impl EffectiveRate {
     /// stratified sampling, Σ share²·p_c(1 − p_c)/n_c. Each p_c is shrunk towards p by one trial, so that
     /// cells with no event, or nothing else, have a variance, too.
     pub fn of_layer(cells: &[(f64, RateCell)]) -> EffectiveRate {
-        let rate: f64 = cells.iter().map(|(share, cell)| share * cell.rate()).sum();
+        let all_are = |rate: f64| cells.iter().all(|(_, cell)| cell.rate() == rate);
+        let rate: f64 = match () {
+            // Shares may add up to a little less than 1, of which the variance must know nothing.
+            _ if all_are(1.0) => 1.0,
+            _ => cells.iter().map(|(share, cell)| share * cell.rate()).sum(),
+        };
         let drawn = |p: f64, n: f64| (n * p + rate) / (n + 1.0);
         let spread = |variance: &dyn Fn(f64, f64) -> f64| -> f64 {
             let of = |(share, cell): &(f64, RateCell)| {
@@ -112,6 +117,10 @@ mod tests {
         let none = 1.0 / (0.75f64.powi(2) / 30.0 + 0.25f64.powi(2) / 50.0);
         near(&[(0.75, cell(30, 0)), (0.25, cell(50, 0))], 0.0, none);
         near(&[(1.0, cell(50, 50))], 1.0, 50.0);
+        // Six times a sixth is less than 1 in f64.
+        let sixths = [1.0 / 6.0; 6].map(|share| (share, cell(8, 8)));
+        assert!(sixths.iter().map(|(share, _)| share).sum::<f64>() < 1.0);
+        near(&sixths, 1.0, 48.0);
         let apart = EffectiveRate::of_layer(&[(0.5, cell(100, 1)), (0.5, cell(100, 99))]);
         assert!(apart.rate == 0.5 && apart.trials > 1000.0, "{apart:?}");
         // Weights that differ within a cell cost trials: (3·1 + 3·3)²/(3·1 + 3·9) of 6.
