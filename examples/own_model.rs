@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
     let random = folder.path().join("own_model.safetensors");
     write_weights(&random)?;
     let run = run(&std::env::args_os().nth(1).map_or(random, Into::into))?; // `Run::save` keeps it for `flipside report`, `export`, …
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let figures = breakdown(&run, By::Layer, None, &run.manifest.plan.detectors, &how)?;
     print!("{}", report::run_text(&run, &figures, &how, report::View::Text));
     Ok(())

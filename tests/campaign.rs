@@ -551,13 +551,13 @@ fn without_a_detector_there_are_no_means() {
     assert_eq!(comparison.rates.len(), 2);
     let scope = Scope::ALL.layers(&run);
     let mean =
-        |measure| select(&run, scope.clone(), Detector::None).mean(measure, &Intervals::new(1));
+        |measure| select(&run, scope.clone(), Detector::None).mean(measure, &Intervals::default());
     assert!(mean(Measure::DeltaLoss).unwrap_err().to_string().contains("quantiles"));
     let delta_p = mean(Measure::DeltaP).unwrap();
     assert!(0.0 <= delta_p.low && delta_p.high <= 1.0);
     let quantiles = flipside::analysis::delta_loss_quantiles(run.records.iter());
     assert!(quantiles.values.is_sorted());
-    let rates = select(&run, scope, Detector::None).rates(&Intervals::new(1));
+    let rates = select(&run, scope, Detector::None).rates(&Intervals::default());
     let parts = [rates.masked, rates.benign, rates.sdc, rates.nonfinite];
     assert!((parts.iter().map(|rate| rate.value).sum::<f64>() - 1.0).abs() < 1e-12);
 }

@@ -64,7 +64,7 @@ fn rates_are_covered() {
         for (share, at_least, at_most) in [(0.95, 92.0, 98.0), (0.99, 97.5, 100.0)] {
             for rates in RateInterval::iter() {
                 let confidence = Confidence::new(share).unwrap();
-                let how = Intervals { confidence, rates, ..Intervals::new(0) };
+                let how = Intervals { confidence, rates, ..Intervals::default() };
                 let covered = held(truth, 400, |seed| {
                     let run = LAB.sample(&plan(seed, stratify));
                     select(&run, vec![0], Detector::None).mean(measure, &how).unwrap()
@@ -84,7 +84,7 @@ fn means_are_covered() {
             for unit in [Unit::Images, Unit::Injections] {
                 let covered = held(truth, 400, |seed| {
                     let run = LAB.sample(&plan(seed, stratify));
-                    let how = Intervals { unit, ..Intervals::new(seed) };
+                    let how = Intervals { unit, ..Intervals::default() };
                     select(&run, vec![0], Detector::Range).mean(measure, &how).unwrap()
                 });
                 let within = (92.0..=98.0).contains(&covered);
@@ -98,7 +98,7 @@ fn means_are_covered() {
 fn a_model_is_as_good_as_itself() {
     let covered = held(1.0, 200, |pair| {
         let [a, b] = [2 * pair, 2 * pair + 1].map(|seed| LAB.sample(&LAB.plan(seed, 400)));
-        let how = Intervals::new(pair);
+        let how = Intervals::default();
         let compared = compare_all(&[[&a, &b]], Pairing::Unpaired, &how).unwrap();
         compared.rows[0].last_layer.unwrap().ratio
     });

@@ -146,7 +146,7 @@ pub fn of_layers(
     rows(known, injections, of, |seed| {
         let run = population.sample(seed, layers, injections, stratify);
         let of = |(layer, measure, detector, unit): &(usize, Measure, Detector, Unit)| {
-            let how = Intervals { unit: *unit, ..Intervals::new(seed) };
+            let how = Intervals { unit: *unit, ..Intervals::default() };
             select(&run, vec![*layer], *detector).mean(*measure, &how).ok()
         };
         cases.iter().map(of).collect()
@@ -170,7 +170,7 @@ pub fn of_networks(population: &Population, injections: u64, of: usize) -> Vec<R
         let run = population.sample(seed, &all, injections, Stratify::No);
         let of = |((_, measure, detector), weighting): ((&str, Measure, Detector), Weighting)| {
             let selection = select(&run, Scope::ALL.layers(&run), detector);
-            selection.weighted(weighting).mean(measure, &Intervals::new(seed)).ok()
+            selection.weighted(weighting).mean(measure, &Intervals::default()).ok()
         };
         cases().map(of).collect()
     })
@@ -213,7 +213,7 @@ pub fn of_pairs(
         };
         let runs: [Run; 2] = [0, 1]
             .map(|side| models[sides[side]].sample(seeds[side], &all, injections, Stratify::No));
-        let row = compare_all(&[[&runs[0], &runs[1]]], pairing, &Intervals::new(seed))
+        let row = compare_all(&[[&runs[0], &runs[1]]], pairing, &Intervals::default())
             .unwrap()
             .rows
             .remove(0);

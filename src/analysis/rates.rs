@@ -17,28 +17,17 @@ use crate::statistics::{
 };
 use crate::{Error, Result};
 
-/// How intervals are made.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// How intervals are made; 95 %, Wilson's and over images if nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Intervals {
     pub confidence: Confidence,
     /// Of rates.
     pub rates: RateInterval,
     /// What varies, for means and ratios.
     pub unit: Unit,
-    pub seed: u64,
 }
 
 impl Intervals {
-    /// 95 %, Wilson's, means over images.
-    pub fn new(seed: u64) -> Intervals {
-        Intervals {
-            confidence: Confidence::P95,
-            rates: RateInterval::default(),
-            unit: Unit::default(),
-            seed,
-        }
-    }
-
     /// The words in a table's footer.
     pub fn words(&self) -> String {
         format!(

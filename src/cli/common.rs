@@ -89,27 +89,26 @@ pub struct IntervalArgs {
     /// less than its level
     #[arg(long, value_name = "KIND")]
     interval: Option<RateInterval>,
-    /// Unit that the bootstrap of means and ratios resamples: images (if absent), each with all of its
-    /// injections, or injections, whose intervals hold for these images only
+    /// What varies from one campaign to the next, for means and ratios: images (if absent), so that intervals are
+    /// about images like these, or injections, so that they are about these images only
     #[arg(long, value_name = "UNIT")]
-    resample: Option<Unit>,
+    unit: Option<Unit>,
 }
 
 impl IntervalArgs {
-    /// The intervals, with `seed` as the bootstrap's.
-    pub fn over(&self, seed: u64) -> Intervals {
-        let base = Intervals::new(seed);
+    /// The intervals.
+    pub fn intervals(&self) -> Intervals {
+        let base = Intervals::default();
         Intervals {
             confidence: self.confidence.unwrap_or(base.confidence),
             rates: self.interval.unwrap_or(base.rates),
-            unit: self.resample.unwrap_or(base.unit),
-            seed,
+            unit: self.unit.unwrap_or(base.unit),
         }
     }
 
     /// Whether any of them is there.
     pub fn are_given(&self) -> bool {
-        self.confidence.is_some() || self.interval.is_some() || self.resample.is_some()
+        self.confidence.is_some() || self.interval.is_some() || self.unit.is_some()
     }
 }
 

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         others.iter().map(|other| [&baseline, other]).collect()
     };
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
-    let intervals = args.intervals.over(baseline.manifest.plan.seed);
+    let intervals = args.intervals.intervals();
     let comparisons = compare_all(&pairs, pairing, &intervals)?;
     match args.format.view() {
         None => print_json(&comparisons),

@@ -195,7 +195,7 @@ impl Args {
     fn plan(&self, list: Option<&FaultList>) -> Result<Plan> {
         check_bits(self.bits)?;
         let rule = |width| {
-            let confidence = self.confidence.unwrap_or(Intervals::new(0).confidence);
+            let confidence = self.confidence.unwrap_or(Intervals::default().confidence);
             StoppingRule::new(self.stop_at.unwrap_or(Target::Sdc), width, confidence)
         };
         let until = self.half_width.map(rule).transpose()?;

@@ -31,7 +31,7 @@ pub struct Args {
     /// Print what `inject --exhaustive` counted instead: last-layer, last-layer-weights or
     /// last-layer-features
     #[arg(long, value_name = "POPULATION",
-          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "resample"])]
+          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "unit"])]
     exhaustive: Option<Mode>,
     /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
@@ -51,11 +51,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
     refuse_idle([(
-        "--confidence, --interval or --resample",
+        "--confidence, --interval or --unit",
         is_goldeneye && is_text && args.by == By::Layer && args.intervals.are_given(),
         theirs,
     )])?;
-    let how = args.intervals.over(run.manifest.plan.seed);
+    let how = args.intervals.intervals();
     let detectors = match args.detector {
         Some(detector) => vec![detector],
         None => run.manifest.plan.detectors.clone(),

@@ -171,7 +171,7 @@ fn footer(study: &Study) -> Vec<String> {
          A − B."
             .into(),
     );
-    let sampling = Intervals::new(0).words();
+    let sampling = Intervals::default().words();
     lines.push(match study.seeds.len() {
         1 => format!(
             "{sampling} They cover the sampling of faults on these images and weights, not training: one training \

@@ -161,7 +161,7 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
     // Of images that are right by a margin: it is known.
     let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
     let whole = Scope::ALL.layers(run);
-    let how = Intervals::new(seed);
+    let how = Intervals::default();
     let over_layers = |detector, measure| select(run, whole.clone(), detector).mean(measure, &how);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)

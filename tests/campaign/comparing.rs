@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn compared(a: &Run, b: &Run, pairing: Pairing) -> flipside::Result<Comparisons> {
-    compare_all(&[[a, b]], pairing, &Intervals::new(8))
+    compare_all(&[[a, b]], pairing, &Intervals::default())
 }
 
 fn paired(a: &Run, b: &Run) -> Comparison {

@@ -11,7 +11,7 @@ use strum::IntoEnumIterator;
 use super::*;
 
 fn apart(run: &Run, by: By, layer: Option<&str>) -> Vec<Figures> {
-    breakdown(run, by, layer, &[Detector::None, Detector::Range], &Intervals::new(1)).unwrap()
+    breakdown(run, by, layer, &[Detector::None, Detector::Range], &Intervals::default()).unwrap()
 }
 
 /// The share of records with an outcome, counted.
@@ -106,7 +106,7 @@ fn what_can_t_be_told_apart_is_refused() {
     let bench = Bench::new(Head::Baseline);
     let (two_bits, two_values) =
         (Plan { bits: 2, ..Plan::new(8, 4) }, Plan { flips: Flips::Count(2), ..Plan::new(8, 4) });
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let refused = |run: &Run, by, layer, detector| {
         breakdown(run, by, layer, &[detector], &how).unwrap_err().to_string()
     };
@@ -129,7 +129,7 @@ fn intervals_are_as_asked() {
         let DeltaLoss::Mean(loss) = rows[0].delta_loss else { panic!("a mean under range") };
         [rows[0].rates.sdc, loss]
     };
-    let plain = Intervals::new(1);
+    let plain = Intervals::default();
     let wider = Intervals { confidence: Confidence::new(0.999).unwrap(), ..plain };
     let exact = Intervals { rates: RateInterval::ClopperPearson, ..plain };
     let width = |e: Estimate| e.high - e.low;
@@ -146,7 +146,7 @@ fn intervals_are_as_asked() {
 #[test]
 fn runs_are_reported() {
     let run = Bench::new(GUIDED).run(Plan::new(8, 20));
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let figures = apart(&run, By::Layer, None);
     let markdown = run_text(&run, &figures, &how, View::Markdown);
     for part in [
@@ -170,7 +170,7 @@ fn runs_are_reported() {
 }
 
 fn all(pairs: &[[&Run; 2]], pairing: Pairing) -> flipside::Result<Comparisons> {
-    compare_all(pairs, pairing, &Intervals::new(8))
+    compare_all(pairs, pairing, &Intervals::default())
 }
 
 /// The published table's columns, and everything that its reader must be told.
@@ -197,7 +197,7 @@ fn several_runs_are_compared_at_once() {
     // fc of the baseline against the text-guided model's own fc, an Embedding.
     let mean = |run: &Run, layer: usize| {
         let select = select(run, vec![layer], Detector::Range);
-        select.mean(Measure::DeltaLoss, &Intervals::new(1)).unwrap().value
+        select.mean(Measure::DeltaLoss, &Intervals::default()).unwrap().value
     };
     near(first.backbone_last_layer.unwrap().ratio.value, mean(&a, 6) / mean(&b, 6));
 

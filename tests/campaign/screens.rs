@@ -102,14 +102,14 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
 
 fn figures(run: &Run) -> Vec<Figures> {
     let detectors = [Detector::None, Detector::Range];
-    breakdown(run, By::Layer, None, &detectors, &Intervals::new(1)).unwrap()
+    breakdown(run, By::Layer, None, &detectors, &Intervals::default()).unwrap()
 }
 
 #[test]
 fn nothing_is_wider_than_the_screen() {
     let runs = runs();
     let (study, one_seed) = (study_of(&runs, &[1, 2, 3]), study_of(&runs, &[7]));
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let compared = compare_all(&[[&runs[0], &runs[1]]], Pairing::Paired, &how).unwrap();
     let two =
         compare_all(&[[&runs[0], &runs[1]], [&runs[1], &runs[0]]], Pairing::Paired, &how).unwrap();
@@ -143,7 +143,7 @@ fn nothing_is_wider_than_the_screen() {
 fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
     let run = deep(&runs()[1]);
     let all = figures(&run);
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let store = PathBuf::from("kept.sqlite");
     let text = |store: Option<&PathBuf>, is_shard, width| {
         let summary = Summary { store: store.map(|path| path.as_path()), is_shard };

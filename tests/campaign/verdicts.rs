@@ -35,7 +35,7 @@ fn a_model_near_chance_gets_no_verdict_and_the_reason() {
     let [a, b] = runs();
     // 7 classes: guessing gets 43 of 300, and twice that is 86.
     let (a, b) = (with_accuracy(&a, 150), with_accuracy(&b, 45));
-    let how = Intervals::new(1);
+    let how = Intervals::default();
     let comparisons = compare_all(&[[&a, &b]], Pairing::Paired, &how).unwrap();
     let row = &comparisons.rows[0];
     assert!(verdicts(row).iter().all(|verdict| *verdict == Verdict::None(Reason::NearChance)));

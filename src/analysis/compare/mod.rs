@@ -1,10 +1,10 @@
 //! Comparison of runs: how much less harm the same faults do in one model than in the other.
 //!
-//! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 faults change
-//! the other model's loss less. That is no verdict on reliability: the ratio depends on the scale of the logits,
-//! which changes no decision, so the SDC rate has to agree (`verdict.rs`). Layers of equal pair key and shape (and, but for sites in the output, of equal
-//! input) got the same faults in the same images and are resampled together; layers that only one
-//! model has are resampled on their own, and so is everything where runs aren't [`Pairing::Paired`].
+//! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 faults change the other
+//! model's loss less. That is no verdict on reliability: the ratio depends on the scale of the logits, which
+//! changes no decision, so the SDC rate has to agree (`verdict.rs`). Layers of equal pair key and shape (and, but
+//! for sites in the output, of equal input) got the same faults, and are paired by them; images are the same in
+//! all layers. Nothing is paired where runs aren't [`Pairing::Paired`].
 //!
 //! What runs must have in common, by the fields of their manifests and plans:
 //!
@@ -19,7 +19,7 @@
 //! | model, head, scale, checkpoint, right images, Top2Diff | what is compared |
 //! | commit, instruction set | no matter: what they change shows in the answers |
 //!
-//! How intervals are made (confidence, kind, what is resampled) is the comparison's own, one for all rows.
+//! How intervals are made (confidence, kind, what varies) is the comparison's own, one for all rows.
 
 mod fields;
 mod layers;
@@ -165,7 +165,7 @@ pub struct Footer {
 /// # Errors
 /// [`Error::Usage`] with the reason where the two don't belong together.
 pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
-    pair::compare(baseline, other, Pairing::Paired, &Intervals::new(baseline.manifest.plan.seed))
+    pair::compare(baseline, other, Pairing::Paired, &Intervals::default())
 }
 
 /// Compares two models of which is known, image by image, which ones each gets right: `only_right` are the

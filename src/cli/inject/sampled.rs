@@ -42,7 +42,7 @@ pub(super) fn run(
         verify(&campaign, &manifest, &records, args.verify, progress)?;
     }
     let run = Run { manifest, records };
-    let (how, detectors) = (Intervals::new(args.seed()), &run.manifest.plan.detectors);
+    let (how, detectors) = (Intervals::default(), &run.manifest.plan.detectors);
     let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
     if args.run.json {
         return print_json(&run_json(&run, &figures, &how));
