@@ -59,8 +59,11 @@ impl Bar {
 
 impl Progress for Bar {
     fn begin(&self, task: &str, unit: &'static str, done: u64, total: u64) {
+        // What is said beside the bar has some 70 characters.
+        let bar =
+            Screen::stderr().map_or(24, |screen| screen.width.saturating_sub(70).clamp(4, 24));
         let template = format!(
-            "{{prefix}} {{bar:24}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left  {{wide_msg}}",
+            "{{prefix}} {{bar:{bar}}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left  {{wide_msg}}",
         );
         // The template is this file's own; a plain bar stands in should it ever be refused.
         let style = ProgressStyle::with_template(&template)
