@@ -96,6 +96,37 @@ pub(super) fn observe<'a>(
     }
 }
 
+/// Mean ΔLoss under the range detector as a census knows it: over every fault in an image, image by image. It
+/// stands in for the records of a layer, so that no sampling of faults is left in its mean, and its interval is
+/// over images alone.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// By layer; image and mean.
+    layers: BTreeMap<usize, Vec<(usize, f64)>>,
+}
+
+impl Counted {
+    /// Adds a layer of a run.
+    pub fn insert(&mut self, layer: usize, images: Vec<(usize, f64)>) {
+        self.layers.insert(layer, images);
+    }
+
+    /// Puts a layer's images into a side of a stratum, where they are known; false where they aren't.
+    pub(super) fn observe(
+        &self,
+        stratum: &mut Stratum,
+        side: usize,
+        layer: usize,
+        detector: Detector,
+        measure: Measure,
+    ) -> bool {
+        let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
+        let Some(images) = self.layers.get(&layer).filter(|_| is_meant) else { return false };
+        images.iter().for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
+        true
+    }
+}
+
 /// The rates of some records.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
@@ -118,11 +149,12 @@ pub struct Selection<'r> {
     detector: Detector,
     weighting: Weighting,
     keep: Option<Keep<'r>>,
+    counted: Option<&'r Counted>,
 }
 
 /// Every record of `layers` (indices into the run's) under a detector, layers weighted alike.
 pub fn select(run: &Run, layers: Vec<usize>, detector: Detector) -> Selection<'_> {
-    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None }
+    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None, counted: None }
 }
 
 impl<'r> Selection<'r> {
@@ -134,6 +166,11 @@ impl<'r> Selection<'r> {
     /// Those of the records that `keep` returns true for.
     pub fn only(self, keep: impl Fn(&Record) -> bool + 'r) -> Self {
         Selection { keep: Some(Box::new(keep)), ..self }
+    }
+
+    /// The same, with what a census knows in the place of records.
+    pub fn counted(self, counted: &'r Counted) -> Self {
+        Selection { counted: Some(counted), ..self }
     }
 
     /// The records of one of the layers.
@@ -205,7 +242,12 @@ impl<'r> Selection<'r> {
         let (mut strata, mut weights) = (Vec::new(), Vec::new());
         for layer in &self.layers {
             let mut stratum = Stratum::new(stratum_key(&self.run.manifest.layers[*layer]));
-            observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
+            let of_census = |counted: &Counted| {
+                counted.observe(&mut stratum, 0, *layer, self.detector, measure)
+            };
+            if !self.counted.is_some_and(of_census) {
+                observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
+            }
             strata.push(stratum);
             weights.push(self.weight(*layer));
         }
