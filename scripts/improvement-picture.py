@@ -6,6 +6,7 @@
 Needs Python 3.11 alone.
 """
 
+import itertools
 import math
 import re
 import sys
@@ -15,27 +16,34 @@ from pathlib import Path
 root = Path(__file__).parents[1]
 picture = root / "docs/improvement.svg"
 
-# A column of the table of ratios, and what a row of the picture calls it.
-COLUMNS = [("last layer after scale", "last layer"), ("all layers", "all layers")]
-MODELS = [("text-guided, random rows", "random rows", "#6e7781"), ("text-guided, text rows", "text rows", "#0969da")]
+# A row of a contrast's table, and what a row of the picture calls it.
+FIGURES = [("ΔLoss ratio, last layer after scale", "last layer"), ("ΔLoss ratio, all layers", "all layers")]
+# A contrast, and what the picture calls it.
+CONTRASTS = [
+    ("text-guided, random rows against baseline", "form, random rows", "#6e7781"),
+    ("text-guided, text rows against baseline", "form and text", "#0969da"),
+    ("text-guided, text rows against text-guided, random rows", "text alone", "#8250df"),
+]
 PUBLISHED = "#bc4c00"
 LEFT, RIGHT, TOP, STEP = 230, 590, 66, 22
-TICKS = [1, 1.5, 2, 3, 4]
-LOW, HIGH = 0.9, 4.6
+TICKS = [1, 1.5, 2, 3, 5, 10]
+LOW, HIGH = 0.75, 13
 
 
 def ratios(heading):
-    """{(model, column): (cell, value, low, high)} of the section's table of improvements."""
+    """{(contrast, figure): (cell, value, low, high)} of the section's tables, over seeds where there are several."""
     page = (root / "docs/study.md").read_text()
     section = page.split(f"## {heading}\n")[1].split("\n## ")[0]
-    table = section.split("Improvement over the baseline")[1]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
     found = {}
-    for row in rows[2:]:
-        for name, cell in zip(rows[0][1:], row[1:]):
-            match = re.match(r"([\d.]+) \[([\d.]+), ([\d.]+)\], (better|worse|no difference shown)$", cell)
+    for contrast, _, _ in CONTRASTS:
+        if contrast not in section:
+            continue
+        lines = itertools.dropwhile(lambda line: not line.startswith("|"), section.split(contrast)[1].splitlines())
+        for line in itertools.takewhile(lambda line: line.startswith("|"), lines):
+            name, _, cells = line.strip("| ").partition("|")
+            match = re.match(r"\s*([\d.]+) \[([\d.]+), ([\d.]+)\]", cells)
             if match:
-                found[row[0], name] = (cell.split("], ")[0] + "]", *map(float, match.groups()[:3]))
+                found[contrast, name.strip()] = (match[0].strip(), *map(float, match.groups()))
     return found
 
 
@@ -58,9 +66,11 @@ def draw():
         parts.append(text(16, y, title, 'font-weight="600"'))
         y += STEP
         figures = ratios(heading)
-        for number, (column, called) in enumerate(COLUMNS):
-            for model, rows, colour in MODELS:
-                cell, value, low, high = figures[model, column]
+        for number, (figure, called) in enumerate(FIGURES):
+            for contrast, rows, colour in CONTRASTS:
+                if (contrast, figure) not in figures:
+                    continue
+                cell, value, low, high = figures[contrast, figure]
                 parts.append(text(LEFT - 14, y + 4, f"{called}, {rows}", 'text-anchor="end"'))
                 parts.append(f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>')
                 parts.append(f'<circle cx="{x(value):.1f}" cy="{y}" r="4.5" fill="{colour}"/>')
@@ -79,8 +89,8 @@ def draw():
         colour = "#1f2328" if tick == 1 else "#d0d7de"
         axis.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP + 6}" y2="{bottom}" stroke="{colour}"/>')
         axis.append(text(x(tick), bottom + 16, f"{tick:g}×", 'text-anchor="middle"'))
-    axis.append(text(x(1), bottom + 34, "1× is the baseline; to its right faults change the loss less"))
-    head = "How many times less a flipped bit changes the loss than in the baseline (95 % intervals)"
+    axis.append(text(x(1), bottom + 34, "at 1× nothing changes; to its right faults change the loss less"))
+    head = "How many times less a flipped bit changes the loss (95 % intervals)"
     height = bottom + 48
     return "\n".join(
         [

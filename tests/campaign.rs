@@ -26,6 +26,7 @@ use flipside::tape::{PlanKind, Undo};
 use crate::devices::device;
 
 mod comparing;
+mod counted;
 mod figures;
 mod kinds;
 mod lists;

@@ -9,6 +9,6 @@ mod scope;
 mod stopping;
 
 pub use quantiles::{Quantiles, delta_loss_quantiles, quantile};
-pub use rates::{Intervals, Rates, Selection, check_mean, select};
+pub use rates::{Counted, Intervals, Rates, Selection, check_mean, select};
 pub use scope::{Scope, Weighting, last_layer};
 pub use stopping::{Stopped, looks, stopped};

@@ -105,6 +105,45 @@ pub(super) fn observe<'a>(
     }
 }
 
+/// Mean ΔLoss under the range detector as a census knows it: over every fault in an image, image by image. It
+/// stands in for the records of a layer, so that no sampling of faults is left in its mean, and its interval is
+/// over images alone.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// By layer; image and mean.
+    layers: BTreeMap<usize, Vec<(usize, f64)>>,
+}
+
+impl Counted {
+    /// Adds a layer of a run.
+    pub fn insert(&mut self, layer: usize, images: Vec<(usize, f64)>) {
+        self.layers.insert(layer, images);
+    }
+
+    /// Whether a layer's means are known.
+    pub(super) fn holds(&self, layer: usize, detector: Detector, measure: Measure) -> bool {
+        let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
+        is_meant && self.layers.contains_key(&layer)
+    }
+
+    /// Puts a layer's images into a side of a stratum, where they are known; false where they aren't.
+    pub(super) fn observe(
+        &self,
+        stratum: &mut Stratum,
+        side: usize,
+        layer: usize,
+        detector: Detector,
+        measure: Measure,
+    ) -> bool {
+        if !self.holds(layer, detector, measure) {
+            return false;
+        }
+        let images = self.layers.get(&layer).into_iter().flatten();
+        images.for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
+        true
+    }
+}
+
 /// The rates of some records.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
@@ -127,11 +166,12 @@ pub struct Selection<'r> {
     detector: Detector,
     weighting: Weighting,
     keep: Option<Keep<'r>>,
+    counted: Option<&'r Counted>,
 }
 
 /// Every record of `layers` (indices into the run's) under a detector, layers weighted alike.
 pub fn select(run: &Run, layers: Vec<usize>, detector: Detector) -> Selection<'_> {
-    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None }
+    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None, counted: None }
 }
 
 impl<'r> Selection<'r> {
@@ -143,6 +183,11 @@ impl<'r> Selection<'r> {
     /// Those of the records that `keep` returns true for.
     pub fn only(self, keep: impl Fn(&Record) -> bool + 'r) -> Self {
         Selection { keep: Some(Box::new(keep)), ..self }
+    }
+
+    /// The same, with what a census knows in the place of records.
+    pub fn counted(self, counted: &'r Counted) -> Self {
+        Selection { counted: Some(counted), ..self }
     }
 
     /// The records of one of the layers.
@@ -215,10 +260,14 @@ impl<'r> Selection<'r> {
         let (mut strata, mut weights, mut are_all_enough) = (Vec::new(), Vec::new(), true);
         for layer in &self.layers {
             let mut stratum = Stratum::new(group_of(how.unit, 0, *layer));
-            observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
             let weight = self.weight(*layer);
-            if weight > 0.0 && self.of(*layer).next().is_some() {
-                are_all_enough &= are_enough(self.of(*layer));
+            let is_counted = self.counted.is_some_and(|counted| {
+                counted.observe(&mut stratum, 0, *layer, self.detector, measure)
+            });
+            if !is_counted {
+                observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
+                let counts = weight > 0.0 && self.of(*layer).next().is_some();
+                are_all_enough &= !counts || are_enough(self.of(*layer));
             }
             strata.push(stratum);
             weights.push([weight, 0.0]);

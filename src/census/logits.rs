@@ -1,5 +1,7 @@
 //! Every logit × bit × image, before the scale and after it.
 
+use rayon::prelude::*;
+
 use super::answer::Answer;
 use super::histogram::{BITS, Histogram};
 use super::tail::Clean;
@@ -39,6 +41,32 @@ impl Logits {
         }
         Ok(())
     }
+}
+
+/// Of each image, the mean ΔLoss of all faults in its logits at a place; NaN where no answer is finite.
+pub(super) fn means(
+    census: &CensusRunner<'_>,
+    clean: &[Clean<'_>],
+    place: usize,
+    detector: usize,
+) -> Vec<f64> {
+    let of_image = |clean: &Clean<'_>| {
+        let (answer, golden) = (Answer::new(clean.golden), &clean.golden.score);
+        let (mut sum, mut measured) = (0.0, 0u32);
+        for class in 0..clean.golden.logits.len() {
+            for bit in 0..BITS {
+                let after = flipped(value(clean, place, class), bit);
+                let logit = logit(census, place, seen(census, place, detector, after));
+                let delta_loss = (golden.loss - answer.with(class, logit).score.loss).abs();
+                if !delta_loss.is_nan() {
+                    sum += delta_loss;
+                    measured += 1;
+                }
+            }
+        }
+        sum / f64::from(measured)
+    };
+    clean.par_iter().map(of_image).collect()
 }
 
 /// The golden number at a place.

@@ -255,6 +255,28 @@ impl<'a> CensusRunner<'a> {
         Ok(census)
     }
 
+    /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census': by the name of
+    /// the layer, before the scale and after it, in the order of images.
+    ///
+    /// # Errors
+    /// As [`CensusRunner::run`]; a census of anything but logits.
+    pub fn delta_loss_by_image(&self, detector: usize) -> Result<Vec<(String, Vec<f64>)>> {
+        if self.mode != Mode::Logits {
+            return Err(Error::usage("only faults in logits are counted image by image"));
+        }
+        let places = std::iter::once(&self.tail.last).chain(&self.tail.after);
+        let mut found: Vec<(String, Vec<f64>)> =
+            places.map(|layer| (layer.name.clone(), Vec::new())).collect();
+        for part in self.experiment.goldens.chunks(CHUNK) {
+            let part: Vec<&Golden> = part.iter().collect();
+            let clean = self.clean(&part)?;
+            for (place, (_, means)) in found.iter_mut().enumerate() {
+                means.extend(logits::means(self, &clean, place, detector));
+            }
+        }
+        Ok(found)
+    }
+
     /// The fault-free values of images.
     fn clean<'g>(&self, goldens: &[&'g Golden]) -> Result<Vec<Clean<'g>>> {
         let tail = &self.tail;

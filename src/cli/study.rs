@@ -67,18 +67,22 @@ pub struct Args {
 }
 
 /// The recipe of a study: short, for few images. Recipes of model files are for ImageNet.
+///
+/// On the built-in images steps are many and small, so that all three forms learn in few epochs, in the quick
+/// study, too: with batches of 64 and a rate of 0.1 text rows stay at chance there, and with batches of 32 still
+/// near it, unless gradients are clipped.
 fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
     let epochs = match (synthetic, quick) {
         (_, true) => 3,
-        (true, false) => 6,
+        (true, false) => 4,
         (false, false) => 10,
     };
-    let learning_rate = if synthetic { 0.1 } else { 0.05 };
+    let batch = if synthetic { 16 } else { 64 };
     Recipe {
         momentum: 0.9,
         weight_decay: 5e-4,
         warmup_epochs: 1,
-        ..Recipe::new(epochs, 64, learning_rate, Schedule::Cosine { minimum: 0.0 })
+        ..Recipe::new(epochs, batch, 0.05, Schedule::Cosine { minimum: 0.0 })
     }
 }
 

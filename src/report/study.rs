@@ -42,9 +42,10 @@ pub fn study_text(study: &Study, view: View) -> String {
     sheet.finish(BY_PIPE)
 }
 
-/// The seeds in words: `seed 1`, `seeds 1 to 3`.
+/// The seeds in words: `seed 1`, `seeds 1 and 2`, `seeds 1 to 3`.
 fn seeds(study: &Study) -> String {
     match study.seeds[..] {
+        [first, second] => format!("seeds {first} and {second}"),
         [first, .., last] => format!("seeds {first} to {last}"),
         [seed] => format!("seed {seed}"),
         [] => "no seed".into(),
@@ -201,6 +202,14 @@ fn footer(study: &Study) -> Vec<String> {
          over the training images)."
             .into(),
     );
+    if study.bits == 1 {
+        lines.push(
+            "The last layer's ΔLoss is that of every fault in the logits of the common images, each class and bit, \
+             not of those drawn: its interval is over images alone. In all-layer figures it stands beside the \
+             other layers' draws."
+                .into(),
+        );
+    }
     let hashes: Vec<String> = study
         .rows
         .iter()

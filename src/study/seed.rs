@@ -5,9 +5,10 @@ use std::time::Instant;
 use strum::IntoEnumIterator;
 
 use super::{Contrast, Inputs, Options, RUN, Row, Start, Timing};
-use crate::analysis::compare::{Comparison, compare_answers};
-use crate::analysis::{Intervals, Scope, last_layer, select};
+use crate::analysis::compare::{Comparison, Measured, compare_measured};
+use crate::analysis::{Counted, Intervals, Scope, last_layer, select};
 use crate::campaign::{Campaign, Experiment, layers};
+use crate::census::{CensusRunner, Mode};
 use crate::detector::Detector;
 use crate::device::Device;
 use crate::models::{Network, save_state_as, set_head_rows};
@@ -41,11 +42,19 @@ impl Trained {
     }
 }
 
-/// A model's campaign, and which test images it gets right.
+/// A model's campaign, what a census says of its last layer, and which test images it gets right.
 struct Injected {
     start: Start,
     run: Run,
+    counted: Counted,
     right: Vec<bool>,
+}
+
+impl Injected {
+    fn measured(&self) -> Measured<'_> {
+        let Injected { start, run, counted, right } = self;
+        Measured { name: start.name(), run, counted, right }
+    }
 }
 
 /// The rows of a training seed.
@@ -81,8 +90,8 @@ pub(super) fn run(
         let start = trained.start;
         let right = experiment.goldens.iter().map(Golden::is_right).collect();
         experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
-        let run = inject(options, seed, inputs, start, experiment, progress)?;
-        injected.push(Injected { start, run, right });
+        let (run, counted) = inject(options, seed, inputs, start, experiment, progress)?;
+        injected.push(Injected { start, run, counted, right });
     }
     timing.injection_s += began.elapsed().as_secs_f64();
     timing.injections += injected.iter().map(|model| model.run.records.len() as u64).sum::<u64>();
@@ -135,7 +144,7 @@ fn inject(
     start: Start,
     mut experiment: Experiment<'_>,
     progress: &dyn Progress,
-) -> Result<Run> {
+) -> Result<(Run, Counted)> {
     // Ranges are taken over training images as the test's are transformed.
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
@@ -152,7 +161,24 @@ fn inject(
     if let Some(folder) = options.place(seed, start) {
         run.save(&folder.join(RUN))?;
     }
-    Ok(run)
+    let counted = match options.bits {
+        1 => count_last_layer(&experiment, &run)?,
+        _ => Counted::default(),
+    };
+    Ok((run, counted))
+}
+
+/// Every single-bit fault in the logits, before the scale and after it, instead of those that were drawn.
+fn count_last_layer(experiment: &Experiment<'_>, run: &Run) -> Result<Counted> {
+    let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;
+    let mut counted = Counted::default();
+    for (name, means) in census.delta_loss_by_image(0)? {
+        let images = experiment.goldens.iter().map(|golden| golden.image).zip(means).collect();
+        if let Some(layer) = run.manifest.layers.iter().position(|layer| layer.name == name) {
+            counted.insert(layer, images);
+        }
+    }
+    Ok(counted)
 }
 
 fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
@@ -162,11 +188,14 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
     let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
     let whole = Scope::ALL.layers(run);
     let how = Intervals::default();
-    let over_layers = |detector, measure| select(run, whole.clone(), detector).mean(measure, &how);
+    let mean = |layers, detector, measure| {
+        select(run, layers, detector).counted(&model.counted).mean(measure, &how)
+    };
+    let over_layers = |detector, measure| mean(whole.clone(), detector, measure);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)
             .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;
-        select(run, vec![layer], Detector::Range).mean(Measure::DeltaLoss, &how)
+        mean(vec![layer], Detector::Range, Measure::DeltaLoss)
     };
     Ok(Row {
         seed,
@@ -192,10 +221,5 @@ fn against(from: Start, model: &Injected, all: &[Injected]) -> Result<Option<Com
     if !Contrast::iter().any(is_contrast) {
         return Ok(None);
     }
-    let only = |a: &Injected, b: &Injected| {
-        a.right.iter().zip(&b.right).filter(|(a, b)| **a && !**b).count() as u64
-    };
-    let only_right = [only(other, model), only(model, other)];
-    compare_answers([&other.run, &model.run], [from.name(), model.start.name()], only_right)
-        .map(Some)
+    compare_measured([other.measured(), model.measured()]).map(Some)
 }

@@ -31,7 +31,7 @@ use serde::Serialize;
 pub use layers::{LayersCompared, SameFaults};
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
-use crate::analysis::rates::Intervals;
+use crate::analysis::rates::{Counted, Intervals};
 use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::models::Published;
@@ -165,23 +165,39 @@ pub struct Footer {
 /// # Errors
 /// [`Error::Usage`] with the reason where the two don't belong together.
 pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
-    pair::compare(baseline, other, Pairing::Paired, &Intervals::default())
+    let nothing = Counted::default();
+    pair::compare(baseline, other, Pairing::Paired, &Intervals::default(), [&nothing; 2])
 }
 
-/// Compares two models of which is known, image by image, which ones each gets right: `only_right` are the
-/// evaluated images that only the baseline and only the other does. `names` is what a reason for giving no
-/// verdict calls them.
+/// A model of which more is known than its run says.
+#[derive(Clone, Copy)]
+pub struct Measured<'m> {
+    /// What a reason for giving no verdict calls it.
+    pub name: &'static str,
+    pub run: &'m Run,
+    pub counted: &'m Counted,
+    /// Of each evaluated image, whether it is right.
+    pub right: &'m [bool],
+}
+
+/// Compares two models, the second with the first, with what is known of each image.
 ///
 /// # Errors
 /// As [`compare`].
-pub fn compare_answers(
-    [baseline, other]: [&Run; 2],
-    names: [&'static str; 2],
-    only_right: [u64; 2],
-) -> Result<Comparison> {
-    let mut comparison = compare(baseline, other)?;
-    let evidence = Evidence::of([baseline, other]);
-    comparison.settle(&Evidence { names, only_right: Some(only_right), ..evidence });
+pub fn compare_measured(models: [Measured<'_>; 2]) -> Result<Comparison> {
+    let [a, b] = models.map(|model| model.run);
+    let how = Intervals::default();
+    let counted = models.map(|model| model.counted);
+    let mut comparison = pair::compare(a, b, Pairing::Paired, &how, counted)?;
+    let only = |one: &[bool], other: &[bool]| {
+        one.iter().zip(other).filter(|(one, other)| **one && !**other).count() as u64
+    };
+    let [right_a, right_b] = models.map(|model| model.right);
+    comparison.settle(&Evidence {
+        names: models.map(|model| model.name),
+        only_right: Some([only(right_a, right_b), only(right_b, right_a)]),
+        ..Evidence::of([a, b])
+    });
     Ok(comparison)
 }
 
@@ -208,9 +224,10 @@ pub fn compare_all(
             return Err(Error::usage(detail));
         }
     }
+    let nothing = Counted::default();
     let rows: Vec<Comparison> = pairs
         .iter()
-        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals))
+        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals, [&nothing; 2]))
         .collect::<Result<_>>()?;
     let footer = Footer {
         protocol: plan.protocol.name().into(),

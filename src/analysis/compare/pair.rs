@@ -7,7 +7,9 @@ use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
     Comparison, Evidence, Improvement, Overall, Pairing, RateChange, Reliability, Top2Diff, Verdict,
 };
-use crate::analysis::rates::{Intervals, are_enough, group_of, observe, select, without_interval};
+use crate::analysis::rates::{
+    Counted, Intervals, are_enough, group_of, observe, select, without_interval,
+};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
@@ -22,12 +24,13 @@ pub(super) fn compare(
     other: &Run,
     pairing: Pairing,
     how: &Intervals,
+    counted: [&Counted; 2],
 ) -> Result<Comparison> {
     let differences = fields::check(&baseline.manifest, &other.manifest, pairing)?;
     if pairing == Pairing::Paired {
         layers::check_faults(baseline, other)?;
     }
-    let whole = Pair { runs: [baseline, other], pairing, how };
+    let whole = Pair { runs: [baseline, other], pairing, how, counted };
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
         let comparison = Comparison { layers, differences, ..whole.comparison()? };
@@ -41,7 +44,9 @@ pub(super) fn compare(
             "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
         )));
     }
-    let pair = Pair { runs: reduced.each_ref(), pairing, how };
+    // A census counts the layers of whole runs.
+    let nothing = Counted::default();
+    let pair = Pair { runs: reduced.each_ref(), pairing, how, counted: [&nothing; 2] };
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
@@ -97,6 +102,8 @@ struct Pair<'r> {
     runs: [&'r Run; 2],
     pairing: Pairing,
     how: &'r Intervals,
+    /// What a census knows of either run's layers.
+    counted: [&'r Counted; 2],
 }
 
 impl Pair<'_> {
@@ -235,6 +242,9 @@ impl Pair<'_> {
         let mut stratum = Stratum::new(group_of(self.how.unit, images, at));
         for (side, layer) in beside.into_iter().enumerate() {
             if let Some(layer) = layer {
+                if self.counted[side].observe(&mut stratum, side, layer, detector, measure) {
+                    continue;
+                }
                 let run = self.runs[side];
                 let records = run.of(layer, detector);
                 observe(&mut stratum, side, run, records, measure, self.how.unit);
@@ -274,7 +284,9 @@ impl Pair<'_> {
         let are_all_enough = [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
-                !counts || are_enough(records(side, layer))
+                let is_counted =
+                    self.counted[side].holds(*layer, Detector::Range, Measure::DeltaLoss);
+                !counts || is_counted || are_enough(records(side, layer))
             })
         });
         let mut ratio = estimate(Figure::Ratio, &strata, &weights, self.how.confidence);

@@ -34,7 +34,7 @@ pub const FEWEST_IMAGES: usize = 100;
 pub const RULES: &str = "A verdict on reliability is given where ΔLoss (over all layers alike) and the SDC rate (without \
      a detector) say the same. None is given where a model's accuracy may be less than twice chance, where accuracies \
      differ by more than 5 points (and a test says at 5 % that this isn't chance), or where faults hit fewer than 100 \
-     images or fewer than half of the classes. ΔLoss depends on the scale of a model's logits, SDC doesn't.";
+     images or fewer than half of the classes. ΔLoss depends on the scale of a model's logits, the SDC rate hardly.";
 
 /// What is said of a ratio or a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
