@@ -275,6 +275,7 @@ pages! {
     contributing: "CONTRIBUTING.md",
     campaigns: "docs/campaigns.md",
     gpu: "docs/gpu.md",
+    intervals: "docs/intervals.md",
     kernels_and_faults: "docs/kernels-and-faults.md",
     library: "docs/library.md",
     measuring: "docs/measuring.md",
