@@ -229,30 +229,3 @@ pub fn of_pairs(
         figures
     })
 }
-
-/// Rows of one kind and size in a line: what share prints an interval, and the least and the most coverage.
-pub fn summary(rows: &[Row]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut seen = Vec::new();
-    for row in rows {
-        let key = (&row.figure.kind, row.injections);
-        if seen.contains(&key) {
-            continue;
-        }
-        seen.push(key);
-        let of_kind = || {
-            rows.iter().filter(|row| (&row.figure.kind, row.injections) == key && row.printed > 0)
-        };
-        let coverages = || of_kind().map(Row::coverage);
-        let coverage = match of_kind().count() {
-            0 => "no interval".into(),
-            _ => {
-                let (least, most) =
-                    (coverages().fold(100.0, f64::min), coverages().fold(0.0, f64::max));
-                format!("{least:.1} to {most:.1}")
-            }
-        };
-        lines.push(format!("| {} | {} | {coverage} |", key.0, key.1));
-    }
-    lines
-}

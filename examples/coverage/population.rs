@@ -1,12 +1,18 @@
 //! Campaigns drawn out of a much larger one, so that their true figures are known.
 
 use flipside::analysis::Weighting;
-use flipside::campaign::{Campaign, Experiment};
+use flipside::campaign::{Campaign, Experiment, layers};
 use flipside::detector::Detector;
-use flipside::plan::{Plan, Stratify};
+use flipside::device::Device;
+use flipside::models::{ModelFile, Network};
+use flipside::nn::Head;
+use flipside::plan::{Labels, Plan, Stratify};
 use flipside::progress::Silent;
-use flipside::results::{Measure, Record, Run};
+use flipside::recipe::{Recipe, Schedule};
+use flipside::results::{Golden, Measure, Record, Run};
 use flipside::rng::{self, Draw};
+use flipside::study::Inputs;
+use flipside::train::{Job, Source, Trainer};
 
 const DETECTORS: [Detector; 2] = [Detector::None, Detector::Range];
 
@@ -93,4 +99,40 @@ impl Population {
         }
         sum / total
     }
+}
+
+/// A baseline, trained for so many epochs.
+pub fn trained(inputs: &Inputs, seed: u64, epochs: usize) -> Network {
+    let recipe = Recipe {
+        momentum: 0.9,
+        weight_decay: 5e-4,
+        warmup_epochs: 1,
+        ..Recipe::new(epochs, 64, 0.1, Schedule::Cosine { minimum: 0.0 })
+    };
+    let job = Job {
+        file: ModelFile::open("resnet_small").unwrap(),
+        head: Head::Baseline,
+        recipe,
+        seed,
+        start: "baseline".into(),
+        train: inputs.train.clone(),
+        validation: None,
+        workers: 2,
+        output: None,
+    };
+    let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
+    trainer.run(&Silent).unwrap();
+    trainer.into_network()
+}
+
+/// The network on the test images that it gets right, with the ranges of its layers.
+pub fn experiment<'n>(network: &'n Network, inputs: &'n Inputs) -> Experiment<'n> {
+    let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
+    let all = |source: &Source| (0..source.dataset.len()).collect::<Vec<usize>>();
+    let (test, list) = (&inputs.test, all(&inputs.test));
+    let mut experiment = Experiment::evaluate(network, test, &list, Labels::Data, 50).unwrap();
+    experiment.goldens.retain(Golden::is_eligible);
+    let layers = layers::layers(&network.model);
+    experiment.measure_ranges(&layers, &source, &all(&source)).unwrap();
+    experiment
 }
