@@ -87,7 +87,7 @@ fn networks_are_weighted_sums() {
 /// 40 injections over 32 strata: eight bits have two, which count half each.
 #[test]
 fn strata_are_evened_out() {
-    let plan = Plan { stratify: Stratify::Bit, ..Plan::new(8, 200) };
+    let plan = Plan { stratify: Stratify::Bit, ..Plan::new(8, 40) };
     let run = Bench::new(Head::Baseline).run(plan);
     let row = &apart(&run, By::Layer, Some("fc"))[0];
     let mut by_bit: Vec<Vec<f64>> = vec![Vec::new(); 32];
@@ -212,7 +212,7 @@ fn several_runs_are_compared_at_once() {
         "detector none and range",
         "site output",
         "images 7",
-        "n 40 a layer",
+        "n 200 a layer",
         "seed 8",
         "0123456789ab.",
         "nonfinite",
