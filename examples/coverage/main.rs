@@ -209,7 +209,7 @@ fn stopping(lab: &Lab) {
         let truth = lab.exact(target.into(), detector);
         let what = format!("{} ± {half_width}, exhaustive {truth:.6}", target.name());
         let plan = |seed| Plan { detectors: vec![detector], ..lab.plan(seed, 1) };
-        let stopped = |seed: u64| looks(&rule, lab.sequence(&plan(seed))).pop().unwrap();
+        let stopped = |seed: u64| looks(&rule, u64::MAX, lab.sequence(&plan(seed))).pop().unwrap();
         coverage(&what, truth, 1000, |seed| stopped(seed).estimate);
         let looks: Vec<u64> = (0..20).map(|seed| stopped(seed).n).collect();
         println!("    injections of the first twenty: {looks:?}");

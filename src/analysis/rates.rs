@@ -2,13 +2,15 @@
 //!
 //! Rates get Wilson's or Clopper and Pearson's interval, over strata (layers, and bits where a plan draws by
 //! them) with an effective number of trials; means the bootstrap's. Given the images, all of them estimate
-//! the same thing: the figure over every possible fault in these images.
+//! the same thing: the figure over every possible fault in these images. Where a rule stopped the layers of a
+//! run, figures over several of them have an interval where that accounts for the stops: the watched rate.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::scope::Weighting;
+use super::stopping;
 use crate::detector::Detector;
 use crate::plan::Stratify;
 use crate::results::{LayerRow, Measure, Outcome, Record, Run, unit_of};
@@ -96,6 +98,26 @@ pub(super) fn observe<'a>(
     }
 }
 
+/// Observations of a layer's records, `KINDS` of each, sorted into cells, each with its share of the layer.
+pub(super) fn rate_cells<'a, const KINDS: usize>(
+    run: &Run,
+    observed: impl Iterator<Item = (&'a Record, [f64; KINDS])>,
+) -> Vec<(f64, [RateCell; KINDS])> {
+    let mut cells = BTreeMap::<u32, [RateCell; KINDS]>::new();
+    for (record, events) in observed {
+        let weight = weight(run, record);
+        let of = cells.entry(cell(run, record)).or_insert([RateCell::default(); KINDS]);
+        of.iter_mut().zip(events).for_each(|(cell, event)| cell.push(event, weight));
+    }
+    let total: f64 = cells.values().map(|cell| cell[0].weight).sum();
+    cells.into_values().map(|cell| (cell[0].weight / total, cell)).collect()
+}
+
+/// The cells of one kind of observation.
+pub(super) fn only(cells: &[(f64, [RateCell; 1])]) -> Vec<(f64, RateCell)> {
+    cells.iter().map(|(share, [cell])| (*share, *cell)).collect()
+}
+
 /// The rates of some records.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
@@ -165,31 +187,38 @@ impl<'r> Selection<'r> {
         }
     }
 
+    /// Whether these are several layers that a rule stopped.
+    fn is_stopped_network(&self) -> bool {
+        stopping::stops(self.run) && self.layers.len() > 1
+    }
+
     fn rate(&self, measure: Measure, how: &Intervals) -> Estimate {
+        let unbiased = match self.is_stopped_network() && self.keep.is_none() {
+            true => {
+                stopping::unbiased_rates(self.run, &self.layers, self.detector, measure, how.seed)
+            }
+            false => None,
+        };
         let (mut layers, mut total) = (Vec::new(), 0.0);
-        for layer in &self.layers {
-            let (cells, weight) = (self.rate_cells(*layer, measure), self.weight(*layer));
+        for (place, layer) in self.layers.iter().enumerate() {
+            let observed = self.of(*layer).map(|record| (record, [measure.of(record)]));
+            let cells = rate_cells(self.run, observed);
+            let weight = self.weight(*layer);
             if !cells.is_empty() && weight > 0.0 {
                 total += weight;
-                layers.push((weight, EffectiveRate::of_layer(&cells)));
+                let plain = || EffectiveRate::of_layer(&only(&cells));
+                layers.push((weight, unbiased.as_ref().map_or_else(plain, |of| of[place])));
             }
         }
         if layers.is_empty() {
             return how.rates.of(0.0, 0.0, how.confidence);
         }
         layers.iter_mut().for_each(|(share, _)| *share /= total);
-        EffectiveRate::of_layers(&layers).estimate(how.rates, how.confidence)
-    }
-
-    /// A layer's records, sorted into cells, each with its share of the layer.
-    fn rate_cells(&self, layer: usize, measure: Measure) -> Vec<(f64, RateCell)> {
-        let mut cells = BTreeMap::<u32, RateCell>::new();
-        for record in self.of(layer) {
-            let (cell, weight) = (cell(self.run, record), weight(self.run, record));
-            cells.entry(cell).or_default().push(measure.of(record), weight);
+        let estimate = EffectiveRate::of_layers(&layers).estimate(how.rates, how.confidence);
+        match self.is_stopped_network() && unbiased.is_none() {
+            true => Estimate::alone(estimate.value),
+            false => estimate,
         }
-        let total: f64 = cells.values().map(|cell| cell.weight).sum();
-        cells.into_values().map(|cell| (cell.weight / total, cell)).collect()
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
@@ -212,6 +241,10 @@ impl<'r> Selection<'r> {
         let figure = |totals: &[[Tally; 2]]| {
             vec![weighted_mean(totals.iter().map(|total| total[0]), &weights)]
         };
+        if self.is_stopped_network() {
+            let totals: Vec<_> = strata.iter().map(Stratum::total).collect();
+            return Ok(Estimate::alone(figure(&totals)[0]));
+        }
         Ok(bootstrap(&strata, &how.resampling(), figure)[0])
     }
 }

@@ -1,18 +1,17 @@
-//! One comparison: which layers stand against which, and one bootstrap for all of its ratios.
+//! One comparison: which layers stand against which, and one bootstrap for all of its ratios; rates are in
+//! `rate.rs`.
 
 use strum::IntoEnumIterator;
 
 use super::{fields, layers};
 use crate::analysis::compare::layers::have_the_same_faults;
-use crate::analysis::compare::{
-    Comparison, Improvement, Overall, Pairing, RateChange, Top2Diff, Verdict,
-};
-use crate::analysis::rates::{Intervals, observe, select, stratum_key, weighted_mean};
+use crate::analysis::compare::{Comparison, Improvement, Overall, Pairing, Top2Diff, Verdict};
+use crate::analysis::rates::{Intervals, observe, stratum_key, weighted_mean};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
-use crate::results::{Measure, Outcome, Part, Run};
+use crate::results::{Measure, Part, Run};
 use crate::statistics::{Estimate, Stratum, Tally, bootstrap, ratio};
 use crate::{Error, Result};
 
@@ -30,7 +29,8 @@ pub(super) fn compare(
     let whole = Pair { runs: [baseline, other], pairing, how };
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
-        return Ok(Comparison { layers, differences, ..whole.comparison()? });
+        let comparison = Comparison { layers, differences, ..whole.comparison()? };
+        return Ok(comparison.judged_if_not_stopped());
     };
     // A reading across names, which the layers in common don't hold.
     let backbone_last_layer = whole.improvement(Name::BackboneLast);
@@ -44,7 +44,9 @@ pub(super) fn compare(
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
-    Ok(Comparison { backbone_last_layer, layers, differences, published, ..comparison })
+    let comparison =
+        Comparison { backbone_last_layer, layers, differences, published, ..comparison };
+    Ok(comparison.judged_if_not_stopped())
 }
 
 /// Top-1 over the evaluated images, in percent.
@@ -52,17 +54,6 @@ fn accuracy(run: &Run) -> Option<f64> {
     let provenance = &run.manifest.setting.provenance;
     let share = provenance.right as f64 / provenance.evaluated as f64;
     (provenance.evaluated > 0).then_some(100.0 * share)
-}
-
-/// b − a with the interval that their intervals give, as if they were independent (Newcombe, 1998,
-/// *Interval estimation for the difference between independent proportions*, method 10).
-fn newcombe(a: &Estimate, b: &Estimate) -> Estimate {
-    let value = b.value - a.value;
-    Estimate {
-        value,
-        low: value - (b.value - b.low).hypot(a.high - a.value),
-        high: value + (b.high - b.value).hypot(a.value - a.low),
-    }
 }
 
 /// Which improvement.
@@ -82,16 +73,16 @@ struct Compared {
 }
 
 /// A layer of one model beside that of the other, where they are the same layer.
-type Beside = [Option<usize>; 2];
+pub(super) type Beside = [Option<usize>; 2];
 
-struct Pair<'r> {
-    runs: [&'r Run; 2],
-    pairing: Pairing,
-    how: &'r Intervals,
+pub(super) struct Pair<'r> {
+    pub runs: [&'r Run; 2],
+    pub pairing: Pairing,
+    pub how: &'r Intervals,
 }
 
 impl Pair<'_> {
-    fn each<T>(&self, of: impl Fn(&Run) -> T) -> [T; 2] {
+    pub(super) fn each<T>(&self, of: impl Fn(&Run) -> T) -> [T; 2] {
         self.runs.map(of)
     }
 
@@ -109,12 +100,6 @@ impl Pair<'_> {
             let weighting = scope.weighting;
             improvement.map(|improvement| Overall { weighting, embedding, improvement })
         });
-        let mut rates = Vec::new();
-        for detector in &baseline.manifest.plan.detectors {
-            for outcome in [Outcome::Sdc, Outcome::Nonfinite] {
-                rates.extend(self.rate(*detector, outcome)?);
-            }
-        }
         let model = &other.manifest.setting.provenance.model;
         let [a, b] = self.each(|run| run.manifest.setting.provenance.evaluated);
         let of_both = |figure: &dyn Fn(&Run) -> Option<f64>| {
@@ -136,7 +121,7 @@ impl Pair<'_> {
                 evaluated: of_both(&|run| run.manifest.setting.provenance.top2diff)
                     .map(|[a, b]| b - a),
             },
-            rates,
+            rates: self.rates()?,
             pairing: self.pairing,
             same_faults: (self.pairing == Pairing::Paired)
                 .then(|| layers::same_faults(baseline, other)),
@@ -158,7 +143,7 @@ impl Pair<'_> {
     }
 
     /// Whether both are one campaign, but for the choice of layers.
-    fn is_of_itself(&self) -> bool {
+    pub(super) fn is_of_itself(&self) -> bool {
         let [a, b] = self.runs.map(|run| {
             let mut manifest = run.manifest.clone();
             manifest.plan.layers = None;
@@ -198,7 +183,7 @@ impl Pair<'_> {
     }
 
     /// Layers beside those that got the same faults; the others alone.
-    fn match_layers(&self, layers: &[Vec<usize>; 2]) -> Vec<Beside> {
+    pub(super) fn match_layers(&self, layers: &[Vec<usize>; 2]) -> Vec<Beside> {
         let [a, b] = self.runs.map(|run| &run.manifest.layers);
         let mut unmatched = layers[1].clone();
         let mut result = Vec::new();
@@ -236,7 +221,7 @@ impl Pair<'_> {
     }
 
     /// The weight of a stratum in either model; 0 where the model has no such layer.
-    fn weights(&self, beside: Beside, weighting: Weighting) -> [f64; 2] {
+    pub(super) fn weights(&self, beside: Beside, weighting: Weighting) -> [f64; 2] {
         [0, 1].map(|side| {
             let layers = &self.runs[side].manifest.layers;
             beside[side].map_or(0.0, |layer| weighting.of(&layers[layer]))
@@ -288,38 +273,6 @@ impl Pair<'_> {
                 Some(Improvement { baseline, other, ratio, verdict, nonfinite })
             })
             .collect()
-    }
-
-    /// A rate over the layers; `None` where a run has none.
-    fn rate(&self, detector: Detector, outcome: Outcome) -> Result<Option<RateChange>> {
-        let measure = Measure::Is(outcome);
-        let layers = self.each(|run| Scope::ALL.layers(run));
-        if layers.iter().any(Vec::is_empty) {
-            return Ok(None);
-        }
-        let rate = |side: usize| {
-            select(self.runs[side], layers[side].clone(), detector).mean(measure, self.how)
-        };
-        let (baseline, other) = (rate(0)?, rate(1)?);
-        let matched = self.match_layers(&layers);
-        let strata: Vec<Stratum> =
-            matched.iter().map(|beside| self.stratum(*beside, detector, measure)).collect();
-        let part: Vec<(usize, [f64; 2])> = matched
-            .iter()
-            .map(|beside| self.weights(*beside, Weighting::Uniform))
-            .enumerate()
-            .collect();
-        let mut difference = bootstrap(&strata, &self.how.resampling(), |totals| {
-            let [a, b] = means(&part, totals);
-            vec![b - a]
-        })[0];
-        // No event in either leaves nothing to resample, which isn't certainty.
-        if difference.low == difference.high && !self.is_of_itself() {
-            difference = newcombe(&baseline, &other);
-        }
-        let [baseline, other, difference] =
-            [baseline, other, difference].map(|estimate| estimate.times(100.0));
-        Ok(Some(RateChange { detector, outcome, baseline, other, difference }))
     }
 
     fn top2diff(&self) -> Estimate {
