@@ -122,7 +122,7 @@ fn what_stops_a_campaign_is_covered() {
         let truth = LAB.exact(target.into(), detector);
         let covered = held(truth, 1000, |seed| {
             let plan = Plan { detectors: vec![detector], ..LAB.plan(seed, 1) };
-            let last = looks(&rule, LAB.sequence(&plan)).pop().unwrap();
+            let last = looks(&rule, u64::MAX, LAB.sequence(&plan)).pop().unwrap();
             assert!(last.stop && last.estimate.high - last.estimate.low <= 2.0 * half_width);
             last.estimate
         });

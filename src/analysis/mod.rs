@@ -11,4 +11,4 @@ mod stopping;
 pub use quantiles::{Quantiles, delta_loss_quantiles, quantile};
 pub use rates::{Counted, Intervals, Rates, Selection, check_mean, select};
 pub use scope::{Scope, Weighting, last_layer};
-pub use stopping::{Stopped, looks, stopped};
+pub use stopping::{Stopped, looks, stopped, stopped_words};

@@ -2,13 +2,16 @@
 //!
 //! Rates get Wilson's or Clopper and Pearson's interval, over strata (layers, and bits where a plan draws by
 //! them) with an effective number of trials: they are about every possible fault in these images. Means get one
-//! by linearization ([`estimate`]), about images like these too, unless injections are what varies.
+//! by linearization ([`estimate`]), about images like these too, unless injections are what varies. Where a rule
+//! stopped the layers of a run, figures over several of them have an interval where that accounts for the stops:
+//! the watched rate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use super::scope::Weighting;
+use super::stopping;
 use crate::detector::Detector;
 use crate::plan::Stratify;
 use crate::results::{Measure, Outcome, Record, Run, unit_of};
@@ -85,11 +88,6 @@ pub(super) fn are_enough<'a>(records: impl Iterator<Item = &'a Record>) -> bool 
     count >= FEWEST_OF_A_BIT * bits
 }
 
-/// The same figure, about which too little is known for an interval.
-pub(super) fn without_interval(estimate: Estimate) -> Estimate {
-    Estimate { low: f64::NAN, high: f64::NAN, ..estimate }
-}
-
 /// Records of a layer, as a stratum's side `side`.
 pub(super) fn observe<'a>(
     stratum: &mut Stratum,
@@ -142,6 +140,54 @@ impl Counted {
         images.for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
         true
     }
+}
+
+/// Observations of a layer's records, `KINDS` of each, sorted into cells, each with its share of the layer.
+pub(super) fn rate_cells<'a, const KINDS: usize>(
+    run: &Run,
+    observed: impl Iterator<Item = (&'a Record, [f64; KINDS])>,
+) -> Vec<(f64, [RateCell; KINDS])> {
+    let mut cells = BTreeMap::<u32, [RateCell; KINDS]>::new();
+    for (record, events) in observed {
+        let weight = weight(run, record);
+        let of = cells.entry(cell(run, record)).or_insert([RateCell::default(); KINDS]);
+        of.iter_mut().zip(events).for_each(|(cell, event)| cell.push(event, weight));
+    }
+    let cells = joined(cells.into_values());
+    let total: f64 = cells.iter().map(|cell| cell[0].weight).sum();
+    cells.into_iter().map(|cell| (cell[0].weight / total, cell)).collect()
+}
+
+/// Cells of fewer records are joined with the next: one or two say nothing of a rate's spread.
+const FEWEST_OF_A_CELL: f64 = 4.0;
+
+/// Neighbouring cells as one, until each has enough records.
+fn joined<const KINDS: usize>(
+    cells: impl Iterator<Item = [RateCell; KINDS]>,
+) -> Vec<[RateCell; KINDS]> {
+    let mut all: Vec<[RateCell; KINDS]> = Vec::new();
+    let is_small = |cell: &[RateCell; KINDS]| cell[0].trials() < FEWEST_OF_A_CELL;
+    let join = |of: &mut [RateCell; KINDS], with: [RateCell; KINDS]| {
+        of.iter_mut().zip(with).for_each(|(cell, with)| cell.join(with));
+    };
+    for cell in cells {
+        match all.last_mut().filter(|last| is_small(last)) {
+            Some(last) => join(last, cell),
+            None => all.push(cell),
+        }
+    }
+    if all.len() > 1
+        && let Some(last) = all.pop_if(|last| is_small(last))
+        && let Some(before) = all.last_mut()
+    {
+        join(before, last);
+    }
+    all
+}
+
+/// The cells of one kind of observation.
+pub(super) fn only(cells: &[(f64, [RateCell; 1])]) -> Vec<(f64, RateCell)> {
+    cells.iter().map(|(share, [cell])| (*share, *cell)).collect()
 }
 
 /// The rates of some records.
@@ -219,31 +265,36 @@ impl<'r> Selection<'r> {
         }
     }
 
+    /// Whether these are several layers that a rule stopped.
+    fn is_stopped_network(&self) -> bool {
+        stopping::stops(self.run) && self.layers.len() > 1
+    }
+
     fn rate(&self, measure: Measure, how: &Intervals) -> Estimate {
+        let unbiased = match self.is_stopped_network() && self.keep.is_none() {
+            true => stopping::unbiased_rates(self.run, &self.layers, self.detector, measure),
+            false => None,
+        };
         let (mut layers, mut total) = (Vec::new(), 0.0);
-        for layer in &self.layers {
-            let (cells, weight) = (self.rate_cells(*layer, measure), self.weight(*layer));
+        for (place, layer) in self.layers.iter().enumerate() {
+            let observed = self.of(*layer).map(|record| (record, [measure.of(record)]));
+            let cells = rate_cells(self.run, observed);
+            let weight = self.weight(*layer);
             if !cells.is_empty() && weight > 0.0 {
                 total += weight;
-                layers.push((weight, EffectiveRate::of_layer(&cells)));
+                let plain = || EffectiveRate::of_layer(&only(&cells));
+                layers.push((weight, unbiased.as_ref().map_or_else(plain, |of| of[place])));
             }
         }
         if layers.is_empty() {
             return how.rates.of(0.0, 0.0, how.confidence);
         }
         layers.iter_mut().for_each(|(share, _)| *share /= total);
-        EffectiveRate::of_layers(&layers).estimate(how.rates, how.confidence)
-    }
-
-    /// A layer's records, sorted into cells, each with its share of the layer.
-    fn rate_cells(&self, layer: usize, measure: Measure) -> Vec<(f64, RateCell)> {
-        let mut cells = BTreeMap::<u32, RateCell>::new();
-        for record in self.of(layer) {
-            let (cell, weight) = (cell(self.run, record), weight(self.run, record));
-            cells.entry(cell).or_default().push(measure.of(record), weight);
+        let estimate = EffectiveRate::of_layers(&layers).estimate(how.rates, how.confidence);
+        match self.is_stopped_network() && unbiased.is_none() {
+            true => Estimate::alone(estimate.value),
+            false => estimate,
         }
-        let total: f64 = cells.values().map(|cell| cell.weight).sum();
-        cells.into_values().map(|cell| (cell.weight / total, cell)).collect()
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
@@ -274,11 +325,13 @@ impl<'r> Selection<'r> {
         }
         let strata: Vec<&Stratum> = strata.iter().collect();
         let mean = estimate(Figure::Mean, &strata, &weights, how.confidence);
-        Ok(match are_all_enough {
+        if !are_all_enough || self.is_stopped_network() {
+            return Ok(Estimate::alone(mean.value));
+        }
+        Ok(match measure {
             // A bounded measure that was always 0 has the upper end of a rate.
-            _ if mean.value == 0.0 && measure == Measure::DeltaP => self.rate(measure, how),
-            true => mean,
-            false => without_interval(mean),
+            Measure::DeltaP if mean.value == 0.0 => self.rate(measure, how),
+            _ => mean,
         })
     }
 }

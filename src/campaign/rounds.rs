@@ -1,6 +1,7 @@
 //! A campaign whose layers stop one by one, as the plan's rule says.
 //!
-//! A round runs every layer that goes on up to the next look, which is at the same number in all of them. A
+//! A round runs every layer that goes on up to the next look, which is at the same number in all of them; the
+//! last is at the most that the plan allows. A
 //! layer stops at the first look at which the interval is narrow under each detector. So which injections are
 //! run follows from their records alone: threads, batches and interruptions leave no trace.
 
@@ -32,7 +33,7 @@ impl Sink for Watching<'_> {
     }
 }
 
-/// Runs rounds until every layer has stopped, or has no look left within the plan's injections.
+/// Runs rounds until every layer has stopped, or has all of the plan's injections.
 pub(super) fn run(
     campaign: &Campaign<'_>,
     rule: &StoppingRule,
@@ -52,10 +53,11 @@ pub(super) fn run(
     let measure = Measure::from(rule.target);
     let watching = Watching { sink, measure, watched: Mutex::new(work.watched.clone()) };
     let layers = campaign.layers().len();
+    let most = campaign.plan().injections.end;
     let mut running: Vec<(usize, Vec<Sequence>)> =
-        (0..layers).map(|layer| (layer, vec![rule.sequence(); detectors.len()])).collect();
+        (0..layers).map(|layer| (layer, vec![rule.sequence(most); detectors.len()])).collect();
     let mut from = 0;
-    for to in rule.looks_within(campaign.plan().injections.end) {
+    for to in rule.looks_within(most) {
         let injections = running
             .iter()
             .flat_map(|(layer, _)| (from..to).map(|n| InjectionId { layer: *layer, n }));

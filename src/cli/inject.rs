@@ -51,7 +51,8 @@ pub struct Args {
     /// repeatable
     #[arg(long)]
     right_in: Vec<PathBuf>,
-    /// Injections per layer, 1000 if absent; with --half-width the maximum, 2^20 if absent
+    /// Injections per layer, 1000 if absent; with --half-width the maximum, where the last look is, 2^20 if
+    /// absent
     #[arg(long, help_heading = HOW_MANY)]
     injections: Option<u64>,
     /// Inject into each layer until the confidence interval of --stop-at has at most this half-width under

@@ -196,7 +196,7 @@ impl Plan {
             );
         }
         let Range { start, end } = self.injections;
-        if start != 0 || rule.looks_within(end).next().is_none() {
+        if start != 0 || rule.looks_within(end).is_empty() {
             return refuse(format!(
                 "a half-width of {} takes {} injections a layer at least, as without any event; there are \
                  injections {start} to {end}",

@@ -6,7 +6,7 @@ use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{interval, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
-    Comparison, Comparisons, Improvement, LayersCompared, RULES, SameFaults,
+    Comparison, Comparisons, Discordant, Improvement, LayersCompared, RULES, SameFaults,
 };
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
@@ -37,7 +37,8 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
     sheet.gap();
     sheet.prose("Rates over all layers alike, in percent, and their difference in points:");
     sheet.gap();
-    let header = ["", "outcome", "detector", "baseline", "other", "difference"];
+    let header =
+        ["", "outcome", "detector", "baseline", "other", "difference", "only in one, McNemar's p"];
     match sheet.screen() {
         None => sheet.table(Fit::Blocks, &header, rates(rows, &names)),
         // What a line is about stands in its first column, which every block has.
@@ -51,7 +52,7 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
             let lines = rates(rows, &names).into_iter().map(joined).collect();
             sheet.table(
                 Fit::Blocks,
-                &["outcome, detector", header[3], header[4], header[5]],
+                &["outcome, detector", header[3], header[4], header[5], header[6]],
                 lines,
             );
         }
@@ -150,11 +151,21 @@ fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
                 interval(&rate.baseline, 3),
                 interval(&rate.other, 3),
                 interval(&rate.difference, 3),
+                rate.discordant.as_ref().map_or_else(|| "–".into(), discordant),
             ]
         };
         row.rates.iter().map(line).collect()
     };
     rows.iter().zip(names).flat_map(of_row).collect()
+}
+
+/// `2 and 5, 0.45`: injections with the outcome in the baseline alone and in the other alone, and the p-value.
+fn discordant(of: &Discordant) -> String {
+    let p = match of.mcnemar_p {
+        p if p < 0.001 => format!("{p:.0e}"),
+        p => format!("{p:.3}"),
+    };
+    format!("{} and {}, {p}", of.only_in_baseline, of.only_in_other)
 }
 
 fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
@@ -251,7 +262,9 @@ fn row_footer(row: &Comparison) -> String {
     };
     let stopped = match row.stopped {
         [false, false] => "",
-        _ => ", layers stopped by a rule, which these intervals don't account for",
+        _ => {
+            ", layers stopped by a rule, so that ratios and differences have no interval and no verdict"
+        }
     };
     let hashes = row.checkpoints.each_ref().map(|hash| hash.chars().take(12).collect::<String>());
     format!(

@@ -9,7 +9,7 @@ use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{MOST_LAYERS, any_size, delta_loss_heading, percent};
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Intervals, Stopped, Weighting, stopped};
+use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::plan::{Flips, Plan, Protocol, Stratify};
 use crate::results::Run;
@@ -199,6 +199,9 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
         manifest.plan.seed,
         how.words(),
     ));
+    if let Some(words) = stopped_words(run) {
+        sheet.prose(&words);
+    }
     sheet.prose(&format!("Results (SHA-256): {}", run.results_sha256()));
 }
 

@@ -19,8 +19,15 @@ impl RateCell {
         self.events += weight * event;
     }
 
+    /// Takes the observations of another cell.
+    pub fn join(&mut self, other: RateCell) {
+        self.weight += other.weight;
+        self.squares += other.squares;
+        self.events += other.events;
+    }
+
     /// Trials, less what unequal weights cost (Kish, 1965).
-    pub(super) fn trials(&self) -> f64 {
+    pub fn trials(&self) -> f64 {
         self.weight * self.weight / self.squares
     }
 

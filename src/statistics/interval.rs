@@ -27,6 +27,11 @@ impl Estimate {
         Estimate { value: factor * value, low: factor * low, high: factor * high }
     }
 
+    /// A value without an interval: its ends are NaN, which tables leave out.
+    pub fn alone(value: f64) -> Estimate {
+        Estimate { value, low: f64::NAN, high: f64::NAN }
+    }
+
     /// Whether the interval holds `value`, its ends included.
     pub fn holds(&self, value: f64) -> bool {
         self.low <= value && value <= self.high

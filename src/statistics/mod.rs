@@ -8,7 +8,9 @@ mod interval;
 mod mean;
 mod proportions;
 mod random_effects;
+mod rate_difference;
 mod sequence;
+mod stopped_rate;
 
 pub use effective_rate::{EffectiveRate, RateCell};
 pub use interval::{
@@ -18,4 +20,6 @@ pub use interval::{
 pub use mean::{Figure, Stratum, Tally, Unit, carriers, estimate, weighted_means};
 pub use proportions::{mcnemar_exact, two_proportions};
 pub use random_effects::{Effect, RandomEffect, random_effect};
+pub use rate_difference::{PairedCell, RateDifference, discordance};
 pub use sequence::{Look, Sequence, StoppingRule, Target};
+pub use stopped_rate::Boundary;

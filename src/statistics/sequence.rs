@@ -6,7 +6,8 @@
 //! their numbers, and look i = 1, 2, … may miss with probability α_i = α/(i(i+1)), of which the sum is α. So with
 //! probability 1 − α the intervals of all looks contain the true value (union bound), that at which a layer
 //! stops among them. Intervals of earlier looks aren't intersected: each contains its own estimate, and the last
-//! is hardly ever the wider.
+//! is hardly ever the wider. Where a campaign has a most that it injects, the last look is there, whether or not
+//! that is a power of two. It is look k, may miss with all of α that is left, α/k, and stops nothing.
 //!
 //! Given the images, injections of a layer are independent draws, so that a rate's interval is Clopper and
 //! Pearson's; the mean of |Δp_label|, between 0 and 1, has Maurer and Pontil's (2009, *Empirical Bernstein
@@ -109,16 +110,23 @@ impl StoppingRule {
         1 << (self.first_exponent() + i).min(63)
     }
 
-    /// The looks at up to `injections` of a layer.
-    pub fn looks_within(&self, injections: u64) -> impl Iterator<Item = u64> {
+    /// The looks at a layer of at most `most` injections, of which the last is at `most`; none where there are
+    /// too few injections for any.
+    pub fn looks_within(&self, most: u64) -> Vec<u64> {
         let first = self.first_exponent();
-        (first..63).map(|exponent| 1 << exponent).take_while(move |look| *look <= injections)
+        let doublings = (first..63).map(|exponent| 1 << exponent);
+        let mut looks: Vec<u64> = doublings.take_while(|look| *look <= most).collect();
+        if looks.last().is_some_and(|last| *last < most) {
+            looks.push(most);
+        }
+        looks
     }
 
-    /// A sequence that has seen nothing.
-    pub fn sequence(&self) -> Sequence {
+    /// A sequence of at most `most` injections that has seen nothing.
+    pub fn sequence(&self, most: u64) -> Sequence {
         Sequence {
             rule: *self,
+            most,
             next: self.look_at(0),
             looks: 0,
             injections: 0,
@@ -130,14 +138,25 @@ impl StoppingRule {
         let stops = |exponent: &u32| {
             let n = (1u64 << exponent) as f64;
             let none = Moments { count: n, ..Moments::default() };
-            self.is_narrow(&self.interval(&none, 1))
+            self.is_narrow(&self.interval(&none, self.alpha_at(1)))
         };
         (1..MAX_EXPONENT).find(stops).unwrap_or(MAX_EXPONENT)
     }
 
-    /// The interval of look number `look`, from 1.
-    fn interval(&self, seen: &Moments, look: u32) -> Estimate {
-        let alpha = self.confidence.alpha() / (f64::from(look) * f64::from(look + 1));
+    /// What look number `look`, from 1, may miss with while others are to come.
+    fn alpha_at(&self, look: u32) -> f64 {
+        self.confidence.alpha() / (f64::from(look) * f64::from(look + 1))
+    }
+
+    /// Whether look number `look`, from 1, at `n` injections of which `events` had an event, is narrow enough
+    /// while others are to come.
+    pub(super) fn stops(&self, events: u64, n: u64, look: u32) -> bool {
+        let (events, n) = (events as f64, n as f64);
+        self.is_narrow(&clopper_pearson(events, n, self.alpha_at(look)))
+    }
+
+    /// The interval of a look that may miss with `alpha`.
+    fn interval(&self, seen: &Moments, alpha: f64) -> Estimate {
         match self.target {
             Target::DeltaP => empirical_bernstein(seen, alpha),
             _ => clopper_pearson(seen.mean * seen.count, seen.count, alpha),
@@ -164,6 +183,7 @@ pub struct Look {
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence {
     rule: StoppingRule,
+    most: u64,
     next: u64,
     looks: u32,
     injections: u64,
@@ -185,12 +205,20 @@ impl Sequence {
             return None;
         }
         self.looks += 1;
-        self.next = self.rule.look_at(self.looks);
-        let estimate = self.rule.interval(&self.sum, self.looks);
+        let is_last = self.injections >= self.most;
+        self.next = match is_last {
+            true => u64::MAX,
+            false => self.rule.look_at(self.looks).min(self.most),
+        };
+        let alpha = match is_last {
+            true => self.rule.confidence.alpha() / f64::from(self.looks),
+            false => self.rule.alpha_at(self.looks),
+        };
+        let estimate = self.rule.interval(&self.sum, alpha);
         Some(Look { n: self.injections, estimate, stop: self.rule.is_narrow(&estimate) })
     }
 
-    /// Injections of the layer that must be there for the next look.
+    /// Injections of the layer that must be there for the next look; `u64::MAX` after the last.
     pub fn next_look(&self) -> u64 {
         self.next
     }
@@ -243,7 +271,7 @@ mod tests {
     fn the_first_look_is_the_first_that_could_stop() {
         assert_eq!(rule(Target::Sdc, 0.05).look_at(0), 128);
         assert_eq!(rule(Target::DeltaP, 0.05).look_at(0), 256);
-        let mut sequence = rule(Target::Sdc, 0.05).sequence();
+        let mut sequence = rule(Target::Sdc, 0.05).sequence(u64::MAX);
         assert_eq!(sequence.next_look(), 128);
         let looks: Vec<Look> = (0..128).filter_map(|_| sequence.push(0.0)).collect();
         assert_eq!((looks.len(), looks[0].n, looks[0].stop), (1, 128, true));
@@ -254,7 +282,7 @@ mod tests {
     #[test]
     fn looks_double_and_spend_less_and_less() {
         let rule = rule(Target::Sdc, 0.001);
-        let mut sequence = rule.sequence();
+        let mut sequence = rule.sequence(u64::MAX);
         let looks: Vec<Look> =
             (0..1u64 << 16).filter_map(|n| sequence.push((n % 4 / 3) as f64)).collect();
         let at: Vec<u64> = looks.iter().map(|look| look.n).collect();
@@ -268,19 +296,41 @@ mod tests {
         }
     }
 
+    /// The case of 2,000 injections at ±0.01: looks at 512 and 1,024 (without an event the upper end is
+    /// 0.0085 at 512, α_1/2 = 0.0125) and at the end, which spends what is left. Where the most is a power of
+    /// two, its look is the last; where it is too small there is none.
+    #[test]
+    fn the_most_has_a_look_of_its_own() {
+        let rule = rule(Target::Sdc, 0.01);
+        assert_eq!(rule.looks_within(2000), [512, 1024, 2000]);
+        assert_eq!(rule.looks_within(1024), [512, 1024]);
+        assert!(rule.looks_within(511).is_empty());
+        let mut sequence = rule.sequence(2000);
+        let looks: Vec<Look> =
+            (0..2500).filter_map(|n| sequence.push(f64::from(u8::from(n % 40 == 0)))).collect();
+        let at: Vec<u64> = looks.iter().map(|look| look.n).collect();
+        assert_eq!(at, [512, 1024, 2000]);
+        // 0.05/2 and 0.05/6 are spent; a third of 0.05 is left.
+        let Estimate { low, high, .. } = clopper_pearson(50.0, 2000.0, 0.05 / 3.0);
+        let last = looks[2].estimate;
+        assert!((last.low - low).abs() + (last.high - high).abs() < 1e-12, "{last:?}");
+        assert!(looks[2].stop && !looks[1].stop);
+        assert_eq!(sequence.next_look(), u64::MAX);
+    }
+
     /// Half of the observations are 0.2, half 0.6: variance 0.04·n/(n−1).
     #[test]
     fn bounded_means_get_bernstein_s_interval() {
         let rule = rule(Target::DeltaP, 0.04);
         let n = rule.look_at(0);
-        let mut sequence = rule.sequence();
+        let mut sequence = rule.sequence(u64::MAX);
         let look = (0..n).filter_map(|i| sequence.push([0.2, 0.6][i as usize % 2])).last().unwrap();
         let (n, ln) = (n as f64, (4.0f64 / 0.025).ln());
         let half = (2.0 * 0.04 / (n - 1.0) * ln).sqrt() + 7.0 * ln / (3.0 * (n - 1.0));
         assert!((look.estimate.value - 0.4).abs() < 1e-12);
         assert!((look.estimate.high - 0.4 - half).abs() < 1e-9 && !look.stop);
         // What isn't finite takes part in the count of injections alone.
-        let mut sequence = rule.sequence();
+        let mut sequence = rule.sequence(u64::MAX);
         let nothing = (0..n as u64).filter_map(|_| sequence.push(f64::NAN)).last().unwrap();
         assert!(nothing.estimate.value.is_nan() && !nothing.stop);
     }
@@ -296,7 +346,7 @@ mod tests {
             let mut missed = 0;
             for trial in 0..1000 {
                 let mut draws = rng::stream(trial, "stopping");
-                let mut sequence = rule.sequence();
+                let mut sequence = rule.sequence(u64::MAX);
                 let stopped = std::iter::repeat_with(|| {
                     let event = draws.chance(rate);
                     // Of a bounded mean an event is worth 0.5 on average.
@@ -320,7 +370,7 @@ mod tests {
         let (mut rule_missed, mut ordinary_missed) = (0, 0);
         for trial in 0..400 {
             let mut draws = rng::stream(trial, "looks");
-            let mut sequence = rule.sequence();
+            let mut sequence = rule.sequence(u64::MAX);
             let (mut events, mut missed) = (0.0, [false, false]);
             for n in 1..=1u64 << 14 {
                 let event = f64::from(u8::from(draws.chance(0.1)));

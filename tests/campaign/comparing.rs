@@ -1,6 +1,8 @@
 //! What two runs must have in common to be compared, field by field, and which of their layers are.
 
-use flipside::analysis::compare::{Comparison, Comparisons, Pairing, compare_all};
+use flipside::analysis::compare::{
+    Comparison, Comparisons, Discordant, Pairing, RateChange, compare_all,
+};
 use flipside::fault::Site;
 use flipside::plan::Protocol;
 use flipside::report::{View, comparison_text};
@@ -73,6 +75,48 @@ fn a_checkpoint_is_itself_over_any_layers() {
             assert!(row.published.is_none());
         }
     }
+}
+
+/// The case: 0 SDC against 3 of the same 200 faults. McNemar's p is 0.25, and the interval holds 0.
+#[test]
+fn a_few_events_show_no_difference() {
+    let plan = Plan { injections: 0..200, ..of_layers(&["fc"]) };
+    let mut baseline = Bench::new(Head::Baseline).run(plan);
+    for record in &mut baseline.records {
+        record.effect.outcome = Outcome::Benign;
+    }
+    baseline.manifest.setting.provenance.checkpoint = "one".into();
+    let mut other = baseline.clone();
+    other.manifest.setting.provenance.checkpoint = "other".into();
+    let hit = other.records.iter_mut().filter(|record| record.detector == Detector::None).take(3);
+    hit.for_each(|record| record.effect.outcome = Outcome::Sdc);
+    let compared = compared(&baseline, &other, Pairing::Paired).unwrap();
+    let rates = &compared.rows[0].rates;
+    let find = |detector| {
+        let is = |rate: &&RateChange| (rate.outcome, rate.detector) == (Outcome::Sdc, detector);
+        *rates.iter().find(is).unwrap()
+    };
+    let sdc = find(Detector::None);
+    assert!((sdc.difference.value - 1.5).abs() < 1e-12, "{sdc:?}");
+    assert!(sdc.difference.low < 0.0 && 4.0 < sdc.difference.high, "{sdc:?}");
+    let none = Discordant { only_in_baseline: 0, only_in_other: 0, mcnemar_p: 1.0 };
+    let three = Discordant { only_in_other: 3, mcnemar_p: 0.25, ..none };
+    assert_eq!(sdc.discordant, Some(three));
+    // Two checkpoints of one seed and equal answers: exactly 0, but not for certain.
+    let range = find(Detector::Range);
+    assert_eq!((range.difference.value, range.discordant), (0.0, Some(none)));
+    assert!(range.difference.low < -1.0 && 1.0 < range.difference.high, "{range:?}");
+    for view in [View::Text, View::Markdown] {
+        let text = comparison_text(&compared, view);
+        assert!(text.contains("0 and 3, 0.250") && text.contains("McNemar's p"), "{text}");
+    }
+    let json = serde_json::to_value(compared.rows[0].rates[0]).unwrap();
+    assert_eq!((&json["only_in_other"], &json["mcnemar_p"]), (&json!(3), &json!(0.25)));
+    // The same faults, but not taken for pairs.
+    let unpaired = compare_all(&[[&baseline, &other]], Pairing::Unpaired, &Intervals::default());
+    let rate = unpaired.unwrap().rows[0].rates[0];
+    assert!(rate.discordant.is_none() && rate.difference.holds(0.0), "{rate:?}");
+    assert!(serde_json::to_value(rate).unwrap().get("mcnemar_p").is_none());
 }
 
 #[test]

@@ -19,11 +19,16 @@
 //! | model, head, scale, checkpoint, right images, Top2Diff | what is compared |
 //! | commit, instruction set | no matter: what they change shows in the answers |
 //!
+//! Where a rule stopped layers, ratios and differences have no interval and no verdict: how many injections a layer
+//! has then follows from what they did.
+//!
 //! How intervals are made (confidence, kind, what varies) is the comparison's own, one for all rows.
 
 mod fields;
 mod layers;
 mod pair;
+mod rate;
+mod stopped;
 mod verdict;
 
 use serde::Serialize;
@@ -73,8 +78,22 @@ pub struct RateChange {
     pub outcome: Outcome,
     pub baseline: Estimate,
     pub other: Estimate,
-    /// other − baseline, in percentage points; Newcombe's interval where neither model has an event.
+    /// other − baseline, in percentage points; of layers with the same faults from the injections that had the
+    /// outcome in one run alone, of others from the two rates. Exactly 0 of one campaign with itself alone.
     pub difference: Estimate,
+    /// Those injections; `None` where no layers have the same faults, or a rule stopped them.
+    #[serde(flatten)]
+    pub discordant: Option<Discordant>,
+}
+
+/// Injections that had an outcome in one of two runs alone, over the layers with the same faults, each counted
+/// once.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Discordant {
+    pub only_in_baseline: u64,
+    pub only_in_other: u64,
+    /// Of McNemar's exact test, two-sided.
+    pub mcnemar_p: f64,
 }
 
 /// Fault-free Top2Diff.
@@ -130,7 +149,7 @@ pub struct Comparison {
     pub images: [usize; 2],
     /// The fewest and the most injections of a layer, of either run.
     pub injections: [(u64, u64); 2],
-    /// Whether a rule stopped the layers of a run, which the intervals don't account for.
+    /// Whether a rule stopped the layers of a run: then ratios and differences have no interval.
     pub stopped: [bool; 2],
     pub seeds: [u64; 2],
     /// What was published for the backbone, where the model is one of the published.

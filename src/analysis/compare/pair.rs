@@ -1,20 +1,19 @@
-//! One comparison: which layers stand against which, and one bootstrap for all of its ratios.
+//! One comparison: which layers stand against which, and one bootstrap for all of its ratios; rates are in
+//! `rate.rs`.
 
 use strum::IntoEnumIterator;
 
 use super::{fields, layers};
 use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
-    Comparison, Evidence, Improvement, Overall, Pairing, RateChange, Reliability, Top2Diff, Verdict,
+    Comparison, Evidence, Improvement, Overall, Pairing, Reliability, Top2Diff, Verdict,
 };
-use crate::analysis::rates::{
-    Counted, Intervals, are_enough, group_of, observe, select, without_interval,
-};
+use crate::analysis::rates::{Counted, Intervals, are_enough, group_of, observe};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
-use crate::results::{Measure, Outcome, Part, Run};
+use crate::results::{Measure, Part, Run};
 use crate::statistics::{Estimate, Figure, Stratum, estimate, weighted_means};
 use crate::{Error, Result};
 
@@ -56,7 +55,8 @@ pub(super) fn compare(
 }
 
 /// With its verdicts.
-fn settled(mut comparison: Comparison, baseline: &Run, other: &Run) -> Comparison {
+fn settled(comparison: Comparison, baseline: &Run, other: &Run) -> Comparison {
+    let mut comparison = comparison.judged_if_not_stopped();
     comparison.settle(&Evidence::of([baseline, other]));
     comparison
 }
@@ -66,17 +66,6 @@ fn accuracy(run: &Run) -> Option<f64> {
     let provenance = &run.manifest.setting.provenance;
     let share = provenance.right as f64 / provenance.evaluated as f64;
     (provenance.evaluated > 0).then_some(100.0 * share)
-}
-
-/// b − a with the interval that their intervals give, as if they were independent (Newcombe, 1998,
-/// *Interval estimation for the difference between independent proportions*, method 10).
-fn newcombe(a: &Estimate, b: &Estimate) -> Estimate {
-    let value = b.value - a.value;
-    Estimate {
-        value,
-        low: value - (b.value - b.low).hypot(a.high - a.value),
-        high: value + (b.high - b.value).hypot(a.value - a.low),
-    }
 }
 
 /// Which improvement.
@@ -96,18 +85,18 @@ struct Compared {
 }
 
 /// A layer of one model beside that of the other, where they are the same layer.
-type Beside = [Option<usize>; 2];
+pub(super) type Beside = [Option<usize>; 2];
 
-struct Pair<'r> {
-    runs: [&'r Run; 2],
-    pairing: Pairing,
-    how: &'r Intervals,
+pub(super) struct Pair<'r> {
+    pub runs: [&'r Run; 2],
+    pub pairing: Pairing,
+    pub how: &'r Intervals,
     /// What a census knows of either run's layers.
-    counted: [&'r Counted; 2],
+    pub counted: [&'r Counted; 2],
 }
 
 impl Pair<'_> {
-    fn each<T>(&self, of: impl Fn(&Run) -> T) -> [T; 2] {
+    pub(super) fn each<T>(&self, of: impl Fn(&Run) -> T) -> [T; 2] {
         self.runs.map(of)
     }
 
@@ -125,12 +114,6 @@ impl Pair<'_> {
             let weighting = scope.weighting;
             improvement.map(|improvement| Overall { weighting, embedding, improvement })
         });
-        let mut rates = Vec::new();
-        for detector in &baseline.manifest.plan.detectors {
-            for outcome in [Outcome::Sdc, Outcome::Nonfinite] {
-                rates.extend(self.rate(*detector, outcome)?);
-            }
-        }
         let model = &other.manifest.setting.provenance.model;
         let [a, b] = self.each(|run| run.manifest.setting.provenance.evaluated);
         let of_both = |figure: &dyn Fn(&Run) -> Option<f64>| {
@@ -152,7 +135,7 @@ impl Pair<'_> {
                 evaluated: of_both(&|run| run.manifest.setting.provenance.top2diff)
                     .map(|[a, b]| b - a),
             },
-            rates,
+            rates: self.rates()?,
             pairing: self.pairing,
             same_faults: (self.pairing == Pairing::Paired)
                 .then(|| layers::same_faults(baseline, other)),
@@ -176,7 +159,7 @@ impl Pair<'_> {
     }
 
     /// Whether both are one campaign, but for the choice of layers.
-    fn is_of_itself(&self) -> bool {
+    pub(super) fn is_of_itself(&self) -> bool {
         let [a, b] = self.runs.map(|run| {
             let mut manifest = run.manifest.clone();
             manifest.plan.layers = None;
@@ -216,7 +199,7 @@ impl Pair<'_> {
     }
 
     /// Layers beside those that got the same faults; the others alone.
-    fn match_layers(&self, layers: &[Vec<usize>; 2]) -> Vec<Beside> {
+    pub(super) fn match_layers(&self, layers: &[Vec<usize>; 2]) -> Vec<Beside> {
         let [a, b] = self.runs.map(|run| &run.manifest.layers);
         let mut unmatched = layers[1].clone();
         let mut result = Vec::new();
@@ -254,7 +237,7 @@ impl Pair<'_> {
     }
 
     /// The weight of a stratum in either model; 0 where the model has no such layer.
-    fn weights(&self, beside: Beside, weighting: Weighting) -> [f64; 2] {
+    pub(super) fn weights(&self, beside: Beside, weighting: Weighting) -> [f64; 2] {
         [0, 1].map(|side| {
             let layers = &self.runs[side].manifest.layers;
             beside[side].map_or(0.0, |layer| weighting.of(&layers[layer]))
@@ -291,7 +274,7 @@ impl Pair<'_> {
         });
         let mut ratio = estimate(Figure::Ratio, &strata, &weights, self.how.confidence);
         if !are_all_enough && !self.is_of_itself() {
-            ratio = without_interval(ratio);
+            ratio = Estimate::alone(ratio.value);
         }
         let nonfinite = [0, 1].map(|side| {
             let records = scope.layers[side].iter().flat_map(|layer| records(side, layer));
@@ -299,36 +282,6 @@ impl Pair<'_> {
         });
         let verdict = Verdict::of_ratio(&ratio);
         Some(Improvement { baseline, other, ratio, verdict, nonfinite })
-    }
-
-    /// A rate over the layers; `None` where a run has none.
-    fn rate(&self, detector: Detector, outcome: Outcome) -> Result<Option<RateChange>> {
-        let measure = Measure::Is(outcome);
-        let layers = self.each(|run| Scope::ALL.layers(run));
-        if layers.iter().any(Vec::is_empty) {
-            return Ok(None);
-        }
-        let rate = |side: usize| {
-            select(self.runs[side], layers[side].clone(), detector).mean(measure, self.how)
-        };
-        let (baseline, other) = (rate(0)?, rate(1)?);
-        let matched = self.match_layers(&layers);
-        let strata: Vec<Stratum> = matched
-            .iter()
-            .enumerate()
-            .map(|(at, beside)| self.stratum(at, *beside, detector, measure))
-            .collect();
-        let strata: Vec<&Stratum> = strata.iter().collect();
-        let weights: Vec<[f64; 2]> =
-            matched.iter().map(|beside| self.weights(*beside, Weighting::Uniform)).collect();
-        let mut difference = estimate(Figure::Difference, &strata, &weights, self.how.confidence);
-        // No event in either leaves nothing to resample, which isn't certainty.
-        if difference.low == difference.high && !self.is_of_itself() {
-            difference = newcombe(&baseline, &other);
-        }
-        let [baseline, other, difference] =
-            [baseline, other, difference].map(|estimate| estimate.times(100.0));
-        Ok(Some(RateChange { detector, outcome, baseline, other, difference }))
     }
 
     fn top2diff(&self) -> Estimate {
