@@ -18,6 +18,12 @@ use crate::statistics::{
 };
 use crate::{Error, Result};
 
+/// The fewest units (images or injections) of a layer for whose mean a bootstrap's interval is given; of several
+/// layers, all units but one of each count. Of n units n − 1 are drawn, in any of C(2n − 2, n − 1) ways: 3,432 of
+/// eight units are the first to be more than the 2,000 replicates of an interval of 95 %, of seven only 924,
+/// whose ends are no quantiles.
+pub const FEWEST_UNITS: usize = 8;
+
 /// How intervals are made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Intervals {
@@ -70,7 +76,7 @@ pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
 
 /// The weight of a record; 1 on average.
 fn weight(run: &Run, record: &Record) -> f64 {
-    run.manifest.plan.weight(record.n)
+    run.manifest.weight(record)
 }
 
 /// What the draws of a record's layer were stratified by: its bit, or nothing.
@@ -136,8 +142,12 @@ impl<'r> Selection<'r> {
         Selection { keep: Some(Box::new(keep)), ..self }
     }
 
+    pub(super) fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
     /// The records of one of the layers.
-    fn of(&self, layer: usize) -> impl Iterator<Item = &'r Record> {
+    pub(super) fn of(&self, layer: usize) -> impl Iterator<Item = &'r Record> {
         let records = self.run.of(layer, self.detector);
         records.filter(|record| self.keep.as_ref().is_none_or(|keep| keep(record)))
     }
@@ -147,8 +157,12 @@ impl<'r> Selection<'r> {
         self.layers.iter().flat_map(|layer| self.of(*layer))
     }
 
-    fn weight(&self, layer: usize) -> f64 {
+    pub(super) fn weight(&self, layer: usize) -> f64 {
         self.weighting.of(&self.run.manifest.layers[layer])
+    }
+
+    pub(super) fn weight_of(&self, record: &Record) -> f64 {
+        weight(self.run, record)
     }
 
     /// All rates, with intervals.
@@ -193,7 +207,8 @@ impl<'r> Selection<'r> {
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
-    /// of both sums. A rate has a rate's interval, everything else a bootstrap's within layers.
+    /// of both sums. A rate has a rate's interval, everything else a bootstrap's within layers, where there
+    /// are [`FEWEST_UNITS`].
     ///
     /// # Errors
     /// A mean of ΔLoss without the range detector.
@@ -212,6 +227,12 @@ impl<'r> Selection<'r> {
         let figure = |totals: &[[Tally; 2]]| {
             vec![weighted_mean(totals.iter().map(|total| total[0]), &weights)]
         };
+        // One of each layer is fixed by the others and the mean.
+        let spread: usize = strata.iter().map(|stratum| stratum.units().saturating_sub(1)).sum();
+        if spread + 1 < FEWEST_UNITS {
+            let totals: Vec<[Tally; 2]> = strata.iter().map(Stratum::total).collect();
+            return Ok(Estimate { value: figure(&totals)[0], low: f64::NAN, high: f64::NAN });
+        }
         Ok(bootstrap(&strata, &how.resampling(), figure)[0])
     }
 }

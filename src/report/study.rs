@@ -1,7 +1,7 @@
 //! The study's tables, and what they do and don't show.
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, percent, ratio};
+use super::{flipped_bits, interval, percent, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Overall};
 use crate::study::{Row, Start, Study};
@@ -131,11 +131,14 @@ fn footer(study: &Study) -> Vec<String> {
         "A ratio below 1 is called worse; an interval that holds 1, no difference shown.".into(),
     );
     lines.push(format!(
-        "Protocol strict: one flipped bit of one output (before batch norm and activation) of one \
+        "Protocol strict: {} of one output (before batch norm and activation) of one \
          Conv2d or Linear an inference, uniform over neurons, bits and the {} common images; {} \
          injections a layer, {} layers, paired over the models by layer name; all-layer figures \
          weigh layers alike, the last one after the scale.",
-        study.common_images, study.injections_per_layer, study.layers
+        flipped_bits(study.bits),
+        study.common_images,
+        study.injections_per_layer,
+        study.layers
     ));
     lines.push(
         "SDC (another top-1) and nonfinite (NaN or Inf among the logits) without a detector; \

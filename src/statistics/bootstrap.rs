@@ -127,6 +127,11 @@ impl Stratum {
         total
     }
 
+    /// How many units there are, each cell's counted apart.
+    pub fn units(&self) -> usize {
+        self.units.len()
+    }
+
     /// The units, cell by cell.
     fn cells(&self) -> Vec<Vec<Sides>> {
         let mut cells: Vec<Vec<Sides>> = Vec::new();

@@ -116,6 +116,8 @@ pub struct Study {
     pub common_images: usize,
     pub layers: usize,
     pub injections_per_layer: u64,
+    /// Flipped bits a fault.
+    pub bits: usize,
     pub epochs: usize,
     pub seed: u64,
     pub data: String,
@@ -215,6 +217,7 @@ pub fn run(
         common_images: common.len(),
         layers,
         injections_per_layer: options.injections,
+        bits: options.bits,
         epochs: options.recipe.epochs,
         seed: options.seed,
         data: inputs.test.dataset.fingerprint(),

@@ -83,6 +83,7 @@ fn study_of(runs: &[Run; 2]) -> Study {
         common_images: 868,
         layers: 10,
         injections_per_layer: 1000,
+        bits: 1,
         epochs: 6,
         seed: 1,
         data: "shapes".into(),
@@ -93,6 +94,17 @@ fn study_of(runs: &[Run; 2]) -> Study {
             row(Start::RandomRows, Some(compared.clone())),
             row(Start::TextRows, Some(compared)),
         ],
+    }
+}
+
+#[test]
+fn a_study_says_how_many_bits_were_flipped() {
+    let study = study_of(&runs());
+    for (bits, words) in
+        [(1, "strict: one flipped bit of one"), (2, "strict: 2 flipped bits of one")]
+    {
+        let text = study_text(&Study { bits, ..study.clone() }, View::Markdown);
+        assert!(text.contains(words), "{text}");
     }
 }
 
