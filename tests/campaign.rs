@@ -30,7 +30,9 @@ mod counted;
 mod figures;
 mod kinds;
 mod lists;
+mod measures;
 mod process;
+mod ranges;
 pub mod reading;
 mod rounds;
 mod screens;
@@ -556,7 +558,7 @@ fn without_a_detector_there_are_no_means() {
     assert!(mean(Measure::DeltaLoss).unwrap_err().to_string().contains("quantiles"));
     let delta_p = mean(Measure::DeltaP).unwrap();
     assert!(0.0 <= delta_p.low && delta_p.high <= 1.0);
-    let quantiles = flipside::analysis::delta_loss_quantiles(run.records.iter());
+    let quantiles = select(&run, scope.clone(), Detector::None).delta_loss_quantiles();
     assert!(quantiles.values.is_sorted());
     let rates = select(&run, scope, Detector::None).rates(&Intervals::default());
     let parts = [rates.masked, rates.benign, rates.sdc, rates.nonfinite];

@@ -26,6 +26,8 @@ use strum::IntoEnumIterator;
 use crate::devices::device;
 use crate::program::MODEL;
 
+mod sdc5;
+
 const GUIDED: Head = Head::TextGuided { width: 12 };
 const BOTH: [Detector; 2] = [Detector::None, Detector::Range];
 
@@ -128,7 +130,7 @@ impl Slow {
     fn count(&mut self, golden: &Score, effect: &Effect) {
         let place = effect.outcome as usize;
         self.outcomes[place] += 1;
-        self.sdc5 += u64::from(effect.sdc5);
+        self.sdc5 += u64::from(effect.is_sdc5());
         let delta_loss = (golden.loss - effect.score.loss).abs();
         if !delta_loss.is_nan() {
             self.measured += 1;
@@ -562,7 +564,7 @@ fn a_census_goes_on_where_it_was_stopped() {
         assert!(format!("{resumed:?}") == format!("{kept:?}"), "{mode:?}");
         assert_eq!(there, ours);
         // What is read says the same as what was counted.
-        let text = |census: &Census| flipside::report::census_json(census).to_string();
+        let text = |census: &Census| flipside::report::census_json(census, None).to_string();
         assert_eq!(text(&kept), text(&whole));
         let again = whole.save(&path, &ours).unwrap_err().to_string();
         assert!(again.contains("already"), "{again}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
-use super::quantiles::{Quantiles, delta_loss_quantiles};
+use super::quantiles::Quantiles;
 use super::rates::{Intervals, Rates, Selection, select};
 use super::scope::{Scope, Weighting};
 use crate::detector::Detector;
@@ -121,7 +121,7 @@ impl<'r> Breakdown<'r> {
     fn figures(&self, layer: Option<usize>, part: Part, selection: Selection) -> Result<Figures> {
         let delta_loss = match self.detector.bounds_the_mean() {
             true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
-            false => DeltaLoss::Quantiles(delta_loss_quantiles(selection.records())),
+            false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
         };
         Ok(Figures {
             detector: self.detector,

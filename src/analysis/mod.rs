@@ -8,7 +8,7 @@ mod rates;
 mod scope;
 mod stopping;
 
-pub use quantiles::{Quantiles, delta_loss_quantiles, quantile};
+pub use quantiles::{Quantiles, quantile};
 pub use rates::{Counted, Intervals, Rates, Selection, check_mean, select};
 pub use scope::{Scope, Weighting, last_layer};
 pub use stopping::{Stopped, looks, stopped, stopped_words};

@@ -58,7 +58,7 @@ pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
 
 /// The weight of a record; 1 on average.
 fn weight(run: &Run, record: &Record) -> f64 {
-    run.manifest.plan.weight(record.n)
+    run.manifest.weight(record)
 }
 
 /// What the draws of a record's layer were stratified by: its bit, or nothing.
@@ -236,8 +236,12 @@ impl<'r> Selection<'r> {
         Selection { counted: Some(counted), ..self }
     }
 
+    pub(super) fn layers(&self) -> &[usize] {
+        &self.layers
+    }
+
     /// The records of one of the layers.
-    fn of(&self, layer: usize) -> impl Iterator<Item = &'r Record> {
+    pub(super) fn of(&self, layer: usize) -> impl Iterator<Item = &'r Record> {
         let records = self.run.of(layer, self.detector);
         records.filter(|record| self.keep.as_ref().is_none_or(|keep| keep(record)))
     }
@@ -247,8 +251,12 @@ impl<'r> Selection<'r> {
         self.layers.iter().flat_map(|layer| self.of(*layer))
     }
 
-    fn weight(&self, layer: usize) -> f64 {
+    pub(super) fn weight(&self, layer: usize) -> f64 {
         self.weighting.of(&self.run.manifest.layers[layer])
+    }
+
+    pub(super) fn weight_of(&self, record: &Record) -> f64 {
+        weight(self.run, record)
     }
 
     /// All rates, with intervals.

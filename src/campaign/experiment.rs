@@ -5,7 +5,7 @@ use super::layers::Layer;
 use super::ranges::Ranges;
 use crate::models::Network;
 use crate::plan::Labels;
-use crate::results::{Golden, Provenance, mean_top2diff};
+use crate::results::{Golden, Provenance, RangesOver, mean_top2diff};
 use crate::tape::{Execution, NodeId, PlanKind};
 use crate::{Error, Result, logits};
 
@@ -83,7 +83,8 @@ impl<'a> Experiment<'a> {
             Ok(())
         })?;
         let names = layers.iter().map(|layer| layer.name.clone());
-        self.ranges = Ranges { max: names.zip(max).collect() };
+        let over = RangesOver { images: list.len(), data: images.fingerprint() };
+        self.ranges = Ranges { max: names.zip(max).collect(), over: Some(over) };
         Ok(())
     }
 }

@@ -21,6 +21,11 @@ pub trait Images: Sync {
         index.to_string()
     }
 
+    /// By which all of them are told from other images, where there is something.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
     /// Writes the height × width × channels values of image `index`, channels-last, to `pixels` and
     /// returns its label.
     fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32>;
@@ -62,6 +67,10 @@ impl Images for Source {
 
     fn name(&self, index: usize) -> String {
         self.dataset.path(index)
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.dataset.fingerprint())
     }
 
     fn load(&self, index: usize, pixels: &mut [f32]) -> Result<u32> {

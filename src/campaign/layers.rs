@@ -1,10 +1,11 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
+use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
 use crate::ops::Role;
 use crate::results::Part;
-use crate::tape::{NodeId, ParamId, pair_name};
+use crate::tape::{NodeId, ParamId, Tape, pair_name};
 use crate::tensor::Map;
 use crate::{Error, Result};
 
@@ -41,7 +42,8 @@ pub struct Layer {
     /// One image's output.
     pub map: Map,
     /// Multiply-accumulates of one image; those of the last layer for [`Part::AfterScale`], which
-    /// stands in its stead.
+    /// stands in its stead. Of a parameter those in which its entries take part: a multiply-accumulate, a
+    /// multiplication or an addition.
     pub macs: u64,
     /// What is hit where it isn't the node's own computation.
     pub parameter: Option<Parameter>,
@@ -133,12 +135,35 @@ pub fn parameters(model: &Model) -> Vec<Layer> {
                 kind: "parameter",
                 part,
                 map: node.spec.map,
-                macs: of_node.map_or(0, |layer| layer.macs),
+                macs: operations(tape, NodeId(index), param.spec.role),
                 parameter: Some(Parameter { id: *id, shape: param.spec.shape.to_vec() }),
             });
         }
     }
     found
+}
+
+/// In how many of an image's multiply-accumulates, multiplications or additions the entries of a parameter of a
+/// node take part. A weight: in all of its layer's. A bias, a norm's weight, bias or running statistics, the scale
+/// of logits: in one for each element of the output. What attention reads, its scale or a table of biases: in one
+/// for each score.
+fn operations(tape: &Tape, id: NodeId, role: Role) -> u64 {
+    let node = tape.node(id);
+    let elements = node.spec.map.elements() as u64;
+    let Some(op) = &node.op else { return elements };
+    let inputs = tape.input_specs(id);
+    if let Some(scores) = op.site_space(Site::Scores, &inputs) {
+        return scores.elements;
+    }
+    if op.gemm_view(&inputs).is_some() {
+        return if role == Role::Bias { elements } else { op.cost(&inputs).macs };
+    }
+    // A table has no input: what counts is what its readers do.
+    let readers = tape.nodes().iter().enumerate().filter(|(_, node)| node.inputs.contains(&id));
+    match node.inputs.is_empty() {
+        true => readers.map(|(reader, _)| operations(tape, NodeId(reader), role)).sum(),
+        false => elements,
+    }
 }
 
 /// Every convolution and linear layer of `model`, in order, and the pseudo layer after the scale where

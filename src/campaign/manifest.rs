@@ -13,12 +13,15 @@ impl Campaign<'_> {
         let Experiment { network, images, goldens, provenance, .. } = self.experiment;
         let (model, device) = (&network.model, network.device());
         let ranged = self.plan().needs_ranges();
+        // A parameter's range is of its own entries.
+        let is_measured = ranged && self.layers().iter().any(|layer| layer.parameter.is_none());
+        let over = self.experiment.ranges.over.clone().filter(|_| is_measured);
         let layer = |(index, layer): (usize, &Layer)| {
             layer_row(layer, ranged.then(|| self.max(index)), &model.tape, device)
         };
         let golden = |golden: &Golden| GoldenRow::new(golden, images.name(golden.image));
         Manifest {
-            setting: Setting::new(model, device, goldens, provenance.clone()),
+            setting: Setting::new(model, device, goldens, provenance.clone(), over),
             has_scale: model.logits != model.last_layer,
             plan: self.plan().clone(),
             layers: self.layers().iter().enumerate().map(layer).collect(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::layers::Layer;
+use crate::results::RangesOver;
 use crate::{Error, Result};
 
 /// max |output| of each layer over training images, by the layer's name. Values that aren't
@@ -12,6 +13,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranges {
     pub max: BTreeMap<String, f32>,
+    /// The images, where any were looked at.
+    pub over: Option<RangesOver>,
 }
 
 impl Ranges {

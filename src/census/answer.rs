@@ -11,9 +11,16 @@ use crate::results::{Golden, Outcome};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faulty {
     pub outcome: Outcome,
-    /// Whether the golden top-1 isn't among the faulty top-5.
+    /// Whether the golden top-1 isn't among the faulty top-5, whatever the outcome.
     pub sdc5: bool,
     pub score: Score,
+}
+
+impl Faulty {
+    /// As [`crate::results::Effect::is_sdc5`].
+    pub fn is_sdc5(&self) -> bool {
+        self.outcome == Outcome::Sdc && self.sdc5
+    }
 }
 
 /// Classes that can matter to a top-5 which has lost one of its own.

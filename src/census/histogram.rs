@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::answer::Faulty;
 use crate::Result;
@@ -46,12 +46,24 @@ fn octave_of(bin: usize) -> usize {
     (bin + (1 << PARTS_LOG2) - 1) >> PARTS_LOG2
 }
 
+/// Which faults [`Cell::sdc5`] counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sdc5 {
+    /// Nonfinite answers, too: by the numbers of classes, since NaN stands first. So stores have it that don't
+    /// say.
+    #[default]
+    WithNonfinite,
+    /// SDC alone, of which SDC-5 is a part.
+    OfSdc,
+}
+
 /// Faults of one kind, counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cell {
     /// In the order of [`Outcome`].
     pub outcomes: [u64; 4],
-    /// Golden top-1 not among the faulty top-5.
+    /// Golden top-1 not among the faulty top-5; of which faults, [`Sdc5`] says.
     pub sdc5: u64,
     /// Faults with a ΔLoss: both answers finite.
     pub measured: u64,
@@ -88,7 +100,7 @@ impl Cell {
 
     fn count_one(&mut self, golden: &Score, faulty: &Faulty) -> Option<f64> {
         self.outcomes[faulty.outcome as usize] += 1;
-        self.sdc5 += u64::from(faulty.sdc5);
+        self.sdc5 += u64::from(faulty.is_sdc5());
         let delta_loss = (golden.loss - faulty.score.loss).abs();
         if delta_loss.is_nan() {
             return None;
@@ -133,32 +145,36 @@ pub struct Summary {
     pub masked: u64,
     pub sdc: u64,
     pub benign: u64,
-    pub sdc5: u64,
-    /// Means over the faults whose answers are finite: ΔLoss in nats (`None` without the range
-    /// detector, where one exponent bit would carry it), |Δp_label|, and Top2Diff after the fault in
-    /// percentage points.
+    /// `None` where the store counted nonfinite answers, too, and there are some.
+    pub sdc5: Option<u64>,
+    /// Mean ΔLoss in nats over the faults whose answers are finite; `None` without the range detector, where one
+    /// exponent bit would carry it.
     pub delta_loss: Option<f64>,
+    /// Mean |Δp_label| over all faults, 1 where the answer isn't finite.
     pub delta_p: f64,
+    /// Mean Top2Diff after the fault in percentage points, over the faults whose answers are finite.
     pub top2diff: f64,
-    /// ΔLoss at 50, 90, 99 and 99.9 %: the geometric middle of a bin whose ends are within 12.5 % of
-    /// each other; 0 below 10⁻¹².
+    /// ΔLoss at 50, 90, 99 and 99.9 % of all faults: the geometric middle of a bin whose ends are within 12.5 %
+    /// of each other; 0 below 10⁻¹²; infinite among answers that aren't finite.
     pub quantiles: [f64; 4],
 }
 
 impl Summary {
-    fn new(cell: &Cell, detector: Detector, bins: &[u64]) -> Summary {
+    fn new(cell: &Cell, counted: Sdc5, detector: Detector, bins: &[u64]) -> Summary {
         let mean = |sum: f64| sum / cell.measured as f64;
+        let (faults, nonfinite) = (cell.faults(), cell.count(Outcome::Nonfinite));
+        let is_of_sdc = counted == Sdc5::OfSdc || nonfinite == 0;
         Summary {
-            faults: cell.faults(),
-            nonfinite: cell.count(Outcome::Nonfinite),
+            faults,
+            nonfinite,
             masked: cell.count(Outcome::Masked),
             sdc: cell.count(Outcome::Sdc),
             benign: cell.count(Outcome::Benign),
-            sdc5: cell.sdc5,
+            sdc5: is_of_sdc.then_some(cell.sdc5),
             delta_loss: detector.bounds_the_mean().then(|| mean(cell.delta_loss)),
-            delta_p: mean(cell.delta_p),
+            delta_p: (cell.delta_p + nonfinite as f64) / (cell.measured + nonfinite) as f64,
             top2diff: mean(cell.top2diff),
-            quantiles: [0.5, 0.9, 0.99, 0.999].map(|q| quantile(bins, q)),
+            quantiles: [0.5, 0.9, 0.99, 0.999].map(|q| quantile(bins, nonfinite, q)),
         }
     }
 
@@ -178,9 +194,9 @@ impl Summary {
     }
 }
 
-/// As [`crate::analysis::quantile`], of values that are known by their bins.
-fn quantile(bins: &[u64], q: f64) -> f64 {
-    let total: u64 = bins.iter().sum();
+/// As [`crate::analysis::quantile`], of values that are known by their bins, and `infinite` that are infinite.
+fn quantile(bins: &[u64], infinite: u64, q: f64) -> f64 {
+    let total: u64 = bins.iter().sum::<u64>() + infinite;
     let rank = ((q * total as f64).ceil() as u64).clamp(1, total.max(1));
     let mut seen = 0;
     let bin = bins.iter().position(|count| {
@@ -190,6 +206,7 @@ fn quantile(bins: &[u64], q: f64) -> f64 {
     match bin {
         Some(0) => 0.0,
         Some(bin) => edges_of(bin).map(f64::sqrt).iter().product(),
+        None if infinite > 0 => f64::INFINITY,
         None => f64::NAN,
     }
 }
@@ -202,6 +219,8 @@ pub struct Histogram {
     pub place: String,
     pub units: usize,
     pub detectors: Vec<Detector>,
+    /// What cells have of SDC-5.
+    pub sdc5: Sdc5,
     /// Units × detectors × bits.
     cells: Vec<Cell>,
     /// Detectors × bits × [`BINS`].
@@ -215,6 +234,7 @@ impl Histogram {
             place: place.into(),
             units,
             detectors: detectors.to_vec(),
+            sdc5: Sdc5::OfSdc,
             cells: vec![Cell::default(); units * detectors.len() * BITS],
             bins: vec![0; detectors.len() * BITS * BINS],
         }
@@ -234,7 +254,7 @@ impl Histogram {
                 bins[bin] += count;
             }
         }
-        Summary::new(&sum, self.detectors[detector], &bins)
+        Summary::new(&sum, self.sdc5, self.detectors[detector], &bins)
     }
 
     /// All faults: the population that a campaign draws from.
@@ -384,9 +404,13 @@ mod tests {
             bins[bin_of(f64::from(value))] += 1;
         }
         for (q, value) in [(0.5, 500.0), (0.9, 900.0), (0.99, 990.0), (0.999, 999.0)] {
-            assert!((quantile(&bins, q) / value - 1.0).abs() < 0.0625, "{}", quantile(&bins, q));
+            let found = quantile(&bins, 0, q);
+            assert!((found / value - 1.0).abs() < 0.0625, "{found}");
         }
-        assert!(quantile(&[0; BINS], 0.5).is_nan());
+        assert!(quantile(&[0; BINS], 0, 0.5).is_nan());
+        // 1,000 numbers and 20 that are infinite: the 1,010th of all is one of these.
+        assert_eq!(quantile(&bins, 20, 0.99), f64::INFINITY);
+        assert!(quantile(&bins, 20, 0.98).is_finite());
     }
 
     #[test]

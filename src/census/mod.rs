@@ -28,7 +28,7 @@ mod verify;
 mod weights;
 
 pub use answer::{Answer, Faulty};
-pub use histogram::{BITS, Cell, Histogram, Summary, octave_edges};
+pub use histogram::{BITS, Cell, Histogram, Sdc5, Summary, octave_edges};
 pub use store::CensusManifest;
 pub use verify::Verification;
 

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::histogram::{BITS, Cell, Histogram, octave_edges};
+use super::histogram::{BITS, Cell, Histogram, Sdc5, octave_edges};
 use super::{Census, CensusRunner, Mode};
 use crate::campaign::Experiment;
 use crate::detector::Detector;
@@ -29,31 +29,50 @@ pub struct CensusManifest {
     pub images: usize,
     /// SHA-256 of the bits of their fault-free answers, in order.
     pub answers: String,
+    /// What is counted as SDC-5.
+    #[serde(default)]
+    pub sdc5: Sdc5,
 }
 
 impl CensusManifest {
     /// That of a census.
     pub fn new(census: &CensusRunner<'_>, labels: Labels) -> CensusManifest {
-        let CensusRunner { experiment, detectors, max, .. } = census;
-        let Experiment { network, goldens, provenance, .. } = experiment;
+        let CensusRunner { experiment, mode, detectors, max, .. } = census;
+        let Experiment { network, goldens, provenance, ranges, .. } = experiment;
         let ranged = Detector::needing_ranges(detectors).is_some();
+        // A parameter's range is of its own entries.
+        let over = ranges.over.clone().filter(|_| ranged && *mode != Mode::Weights);
         let mut answers = Sha256::new();
         for golden in goldens {
             answers.update(golden.hash.to_le_bytes());
         }
         CensusManifest {
-            setting: Setting::new(&network.model, network.device(), goldens, provenance.clone()),
+            setting: Setting::new(
+                &network.model,
+                network.device(),
+                goldens,
+                provenance.clone(),
+                over,
+            ),
             labels,
             detectors: detectors.clone(),
             ranges: max.iter().map(|max| ranged.then_some(*max)).collect(),
             images: goldens.len(),
             answers: hex(&answers.finalize()),
+            sdc5: Sdc5::OfSdc,
         }
     }
 
     /// Refuses to go on with the census of `self`, which `path` holds, as that of `other`. Commits and
     /// instruction sets may differ: what they change in the answers shows in the fault-free ones.
     fn check_same(&self, other: &CensusManifest, path: &Path) -> Result<()> {
+        if self.sdc5 != other.sdc5 {
+            return Err(Error::usage(format!(
+                "{} holds a census of another version of this program, which counted some nonfinite answers as \
+                 SDC-5: it can be read, but not gone on with; count again into another file",
+                path.display()
+            )));
+        }
         let json = |manifest: &CensusManifest| {
             let mut alike = manifest.clone();
             alike.setting.commit.clear();
@@ -280,7 +299,9 @@ fn read(path: &Path, connection: &Connection, mode: Mode) -> Result<(Census, Cen
     let About { manifest, counted, places } = about(path, connection, mode)?;
     let mut histograms = Vec::new();
     for place in &places {
-        histograms.push(read_histogram(path, connection, mode, place, &manifest.detectors)?);
+        let mut histogram = read_histogram(path, connection, mode, place, &manifest.detectors)?;
+        histogram.sdc5 = manifest.sdc5;
+        histograms.push(histogram);
     }
     Ok((Census { mode, images: manifest.images, counted, histograms }, manifest))
 }

@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Prints a whole census.
 fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
-    let (census, _) = Census::open(&args.run, mode)?;
+    let (census, manifest) = Census::open(&args.run, mode)?;
     if !census.is_complete() {
         let detail = format!(
             "holds a census of {} of {} images: run the same command with --resume",
@@ -77,8 +77,9 @@ fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
         );
         return Err(Error::file(&args.run, detail).into());
     }
+    let over = manifest.setting.ranges_over.as_ref();
     match args.format.view() {
-        None => print_json(&census_json(&census)),
-        Some(view) => print(&census_text(&census, view)),
+        None => print_json(&census_json(&census, over)),
+        Some(view) => print(&census_text(&census, over, view)),
     }
 }

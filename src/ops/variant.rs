@@ -49,6 +49,19 @@ pub struct KernelVariant {
 }
 
 impl KernelVariant {
+    /// The format of the operands of the kernel of this name, or of a name that ends with its symbol: a part of
+    /// it names the format, where it isn't f32.
+    pub fn operands_of(name: &str) -> Format {
+        let symbol = name.rsplit(' ').next().unwrap_or_default();
+        let named = symbol.split('_').find_map(|part| match part {
+            "tf32" => Some(Format::Tf32),
+            "bf16" => Some(Format::Bf16),
+            "f16" => Some(Format::Fp16),
+            _ => None,
+        });
+        named.unwrap_or_default()
+    }
+
     /// Whether columns (channels) lie in one tile of one group.
     pub const fn same_column_tile(&self, a: usize, b: usize) -> bool {
         let group = self.group_columns;

@@ -217,15 +217,16 @@ impl Plan {
         self.injections.end - self.injections.start
     }
 
-    /// How much injection `n` of a layer counts, on average 1: strata of bits that the number of injections
-    /// doesn't fill evenly are evened out.
-    pub fn weight(&self, n: u64) -> f64 {
-        let total = self.injections_per_layer();
-        if self.stratify == Stratify::No || total < 32 {
+    /// How much injection `n` of a layer whose values have `bits` bits counts, on average 1: strata of bits that
+    /// the number of injections doesn't fill evenly are evened out. Injections that don't fill every stratum
+    /// count alike.
+    pub fn weight(&self, n: u64, bits: u32) -> f64 {
+        let (total, bits) = (self.injections_per_layer(), u64::from(bits));
+        if self.stratify == Stratify::No || total < bits {
             return 1.0;
         }
-        let of_bit = (total + 31 - (n - self.injections.start) % 32) / 32;
-        total as f64 / (32 * of_bit) as f64
+        let of_bit = (total + bits - 1 - (n - self.injections.start) % bits) / bits;
+        total as f64 / (bits * of_bit) as f64
     }
 }
 
@@ -236,9 +237,17 @@ mod tests {
     #[test]
     fn weights_even_out_strata() {
         let plan = Plan { stratify: Stratify::Bit, ..Plan::new(1, 100) };
-        let mut by_bit = [0.0; 32];
-        (0..100).for_each(|n| by_bit[n as usize % 32] += plan.weight(n));
-        assert!(by_bit.iter().all(|weight| (weight - 100.0 / 32.0).abs() < 1e-12), "{by_bit:?}");
-        assert_eq!(Plan::new(1, 100).weight(7), 1.0);
+        // Of f32, tf32, and what has 16 bits.
+        for bits in [32, 19, 16] {
+            let mut by_bit = vec![0.0; bits as usize];
+            (0..100).for_each(|n| by_bit[n as usize % bits as usize] += plan.weight(n, bits));
+            let share = 100.0 / f64::from(bits);
+            assert!(by_bit.iter().all(|weight| (weight - share).abs() < 1e-12), "{by_bit:?}");
+        }
+        assert_eq!(Plan::new(1, 100).weight(7, 32), 1.0);
+        // 20 injections fill the strata of 16 bits, of which four have two, and not those of 32.
+        let plan = Plan { stratify: Stratify::Bit, ..Plan::new(1, 20) };
+        assert_eq!([0, 3, 4, 16].map(|n| plan.weight(n, 16)), [0.625, 0.625, 1.25, 0.625]);
+        assert_eq!(plan.weight(0, 32), 1.0);
     }
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::delta_loss_heading;
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::{NONFINITE, delta_loss_heading, quantiles, ranges_words};
 use crate::census::{BITS, Census, Histogram, Summary};
 use crate::detector::Detector;
-use crate::results::Outcome;
+use crate::results::{Outcome, RangesOver};
 
 /// Low bits of the mantissa share a row: they hardly differ.
 const LOW_BITS: usize = 16;
@@ -16,8 +16,9 @@ const LOW_BITS: usize = 16;
 /// The columns that a narrow screen has first.
 const MOST: [&str; 5] = ["SDC %", "nonfinite %", "masked %", "mean ΔLoss", "faults"];
 
-/// A census as text: for each place and detector a row a bit and one for all, and the footer.
-pub fn census_text(census: &Census, view: View) -> String {
+/// A census as text: for each place and detector a row a bit and one for all, and the footer. `over` is what
+/// ranges were measured over.
+pub fn census_text(census: &Census, over: Option<&RangesOver>, view: View) -> String {
     let mut sheet = Sheet::new(view);
     for histogram in &census.histograms {
         for (place, detector) in histogram.detectors.iter().enumerate() {
@@ -51,17 +52,30 @@ pub fn census_text(census: &Census, view: View) -> String {
         }
     }
     sheet.prose(&format!(
-        "Population {}: every fault on {} images, not a sample; no intervals. Means are over faults with \
-         finite answers; quantiles are the middles of bins an eighth of an octave wide. The places are \
+        "Population {}: every fault on {} images, not a sample; no intervals. {NONFINITE} Top2Diff is over \
+         finite answers. Quantiles are the middles of bins an eighth of an octave wide. The places are \
          populations of their own.",
         census.mode.name(),
         census.images
     ));
+    if let Some(over) = over {
+        sheet.prose(&ranges_words(over));
+    }
+    let is_unknown = |histogram: &Histogram| {
+        (0..histogram.detectors.len()).any(|place| histogram.total(place).sdc5.is_none())
+    };
+    if census.histograms.iter().any(is_unknown) {
+        sheet.prose(
+            "SDC-5 isn't known (–) where there are nonfinite answers: the version of the program that counted \
+             this census took some of them for SDC-5.",
+        );
+    }
     sheet.finish(BY_PIPE)
 }
 
-/// The same for machines: per place and detector all faults, and those of each bit.
-pub fn census_json(census: &Census) -> Value {
+/// The same for machines: per place and detector all faults, and those of each bit. Quantiles that are infinite
+/// are null.
+pub fn census_json(census: &Census, over: Option<&RangesOver>) -> Value {
     let of_place = |histogram: &Histogram| {
         let of_detector = |(place, detector): (usize, &Detector)| {
             let bits: Vec<_> =
@@ -76,6 +90,7 @@ pub fn census_json(census: &Census) -> Value {
         "population": census.mode.name(),
         "unit": census.mode.unit(),
         "images": census.images,
+        "ranges_over": over,
         "places": census.histograms.iter().map(of_place).collect::<Vec<_>>(),
     })
 }
@@ -95,7 +110,7 @@ fn row(name: String, summary: &Summary) -> Vec<String> {
     let percent = |outcome| share(summary.count(outcome));
     let delta_loss = match summary.delta_loss {
         Some(mean) => format!("{mean:.5}"),
-        None => summary.quantiles.map(|value| format!("{value:.2e}")).join(" / "),
+        None => quantiles(summary.quantiles),
     };
     vec![
         name,
@@ -103,7 +118,7 @@ fn row(name: String, summary: &Summary) -> Vec<String> {
         percent(Outcome::Masked),
         percent(Outcome::Benign),
         percent(Outcome::Sdc),
-        share(summary.sdc5),
+        summary.sdc5.map_or_else(|| "–".into(), share),
         percent(Outcome::Nonfinite),
         format!("{:.5}", summary.delta_p),
         format!("{:.2}", summary.top2diff),

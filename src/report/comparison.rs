@@ -6,7 +6,8 @@ use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{interval, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
-    Comparison, Comparisons, Discordant, Improvement, LayersCompared, RULES, SameFaults,
+    Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
+    RangesCompared, SameFaults,
 };
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
@@ -200,6 +201,7 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
     for row in &comparisons.rows {
         lines.push(row_footer(row));
         lines.extend(row.layers.as_ref().map(|layers| layer_footer(row, layers)));
+        lines.extend(row.ranges.as_ref().map(|ranges| ranges_footer(row, ranges)));
         if !row.differences.is_empty() {
             lines.push(format!(
                 "{} against {} also differ in: {}.",
@@ -236,6 +238,27 @@ fn layer_footer(row: &Comparison, layers: &LayersCompared) -> String {
     add("without a counterpart, but counted,", &layers.alone);
     text.push('.');
     text
+}
+
+/// How far the ranges of a row are apart.
+fn ranges_footer(row: &Comparison, ranges: &RangesCompared) -> String {
+    let RangesCompared { images, layers, apart } = ranges;
+    let over = match *images {
+        [Some(a), Some(b)] if a == b => format!(", measured over {a} training images,"),
+        [Some(a), Some(b)] => format!(", measured over {a} and {b} training images,"),
+        _ => String::new(),
+    };
+    let which = match apart.len() {
+        0 => String::new(),
+        _ => format!(" ({})", some_of(apart, MOST_NAMED)),
+    };
+    format!(
+        "{} against {}: ranges{over} differ by more than a factor of {RANGES_APART} in {} of {layers} layers \
+         that both have{which}; a wider one lets more through.",
+        row.models[1],
+        row.models[0],
+        apart.len(),
+    )
 }
 
 /// What a reader must know of one row.

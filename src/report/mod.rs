@@ -22,6 +22,7 @@ pub use study::study_text;
 
 use crate::analysis::compare::{Improvement, Refusal};
 use crate::detector::Detector;
+use crate::results::RangesOver;
 use crate::statistics::Estimate;
 
 /// Layers that a screen shows when a campaign is done.
@@ -57,6 +58,33 @@ fn delta_loss_heading(detector: Detector) -> &'static str {
         true => "mean ΔLoss",
         false => "ΔLoss at 50 / 90 / 99 / 99.9 %",
     }
+}
+
+/// What footers say of answers that aren't finite.
+const NONFINITE: &str = "Nonfinite answers count 1 in absolute Δp and ∞ in quantiles of ΔLoss, whose means are of \
+     the others; they are neither SDC nor SDC-5.";
+
+/// What footers say of the ranges that detectors clamp to.
+fn ranges_words(over: &RangesOver) -> String {
+    format!("Ranges of layers were measured over {} training images.", over.images)
+}
+
+/// What of a value a fault flips.
+fn flipped_bits(bits: usize) -> String {
+    match bits {
+        0 => "no flipped bit".into(),
+        1 => "one flipped bit".into(),
+        bits => format!("{bits} flipped bits"),
+    }
+}
+
+/// Quantiles of ΔLoss.
+fn quantiles(values: [f64; 4]) -> String {
+    let word = |value: f64| match value.is_infinite() {
+        true => "∞".into(),
+        false => format!("{value:.2e}"),
+    };
+    values.map(word).join(" / ")
 }
 
 /// A rate in percent.

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{MOST_LAYERS, any_size, delta_loss_heading, percent};
+use super::{
+    MOST_LAYERS, NONFINITE, any_size, delta_loss_heading, flipped_bits, percent, quantiles,
+    ranges_words,
+};
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
@@ -148,6 +151,7 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
         "benign %",
         "SDC %",
         "nonfinite %",
+        "SDC or nonfinite %",
         "SDC-5 %",
         "mean absolute Δp",
         delta_loss_heading(detector),
@@ -202,6 +206,8 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
     if let Some(words) = stopped_words(run) {
         sheet.prose(&words);
     }
+    let ranges = manifest.setting.ranges_over.as_ref().map(ranges_words);
+    sheet.prose(&[NONFINITE.into()].into_iter().chain(ranges).collect::<Vec<_>>().join(" "));
     sheet.prose(&format!("Results (SHA-256): {}", run.results_sha256()));
 }
 
@@ -214,6 +220,7 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
         "head": manifest.setting.head,
         "device": manifest.setting.device,
         "images": manifest.images.len(),
+        "ranges_over": manifest.setting.ranges_over,
         "plan": manifest.plan,
         "intervals": how,
         "figures": figures,
@@ -273,13 +280,12 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
         percent(&rates.benign),
         percent(&rates.sdc),
         percent(&rates.nonfinite),
+        percent(&rates.sdc_or_nonfinite),
         percent(&rates.sdc5),
         any_size(&figures.delta_p),
         match &figures.delta_loss {
             DeltaLoss::Mean(mean) => any_size(mean),
-            DeltaLoss::Quantiles(quantiles) => {
-                quantiles.values.map(|value| format!("{value:.2e}")).join(" / ")
-            }
+            DeltaLoss::Quantiles(of) => quantiles(of.values),
         },
     ]
 }
@@ -295,9 +301,12 @@ fn faults(plan: &Plan) -> String {
     };
     let strata = if plan.stratify == Stratify::Bit { ", each bit in turn," } else { "" };
     match plan.flips {
-        Flips::Count(1) => format!("{count} injections a layer of {} bit(s){strata}", plan.bits),
+        Flips::Count(1) => {
+            format!("{count} injections a layer of {}{strata}", flipped_bits(plan.bits))
+        }
         Flips::Count(values) => {
-            format!("{count} injections a layer of {} bit(s) in each of {values} values", plan.bits)
+            let bits = flipped_bits(plan.bits);
+            format!("{count} injections a layer of {bits} in each of {values} values")
         }
         Flips::Rate(rate) => format!("{count} injections a layer at a bit error rate of {rate:e}"),
     }

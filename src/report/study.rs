@@ -1,7 +1,7 @@
 //! The study's tables, and what they do and don't show.
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, percent, reasons};
+use super::{flipped_bits, interval, percent, reasons};
 use crate::analysis::Intervals;
 use crate::analysis::compare::RULES;
 use crate::statistics::Estimate;
@@ -186,15 +186,11 @@ fn footer(study: &Study) -> Vec<String> {
         ),
     });
     lines.push(RULES.into());
-    let flipped = match study.bits {
-        1 => "one flipped bit".into(),
-        bits => format!("{bits} flipped bits"),
-    };
     lines.push(format!(
-        "Protocol strict: {flipped} of one output (before batch norm and activation) of one Conv2d or Linear an \
+        "Protocol strict: {} of one output (before batch norm and activation) of one Conv2d or Linear an \
          inference, uniform over neurons, bits and the common images; {} injections a layer, {} layers, paired over \
          the models by layer name; all-layer figures weigh layers alike, the last one after the scale.",
-        study.injections_per_layer, study.layers
+        flipped_bits(study.bits), study.injections_per_layer, study.layers
     ));
     lines.push(
         "SDC (another top-1) and nonfinite (NaN or Inf among the logits) without a detector; \

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Addressed, Site};
+use crate::fault::{Addressed, Format, Site, Value};
+use crate::ops::KernelVariant;
 use crate::tensor::Map;
 
 /// What a layer is to its model; decides in which figures it counts.
@@ -60,6 +61,14 @@ impl LayerRow {
             Addressed::Score => None,
             Addressed::Input => Some(&self.input_shape),
             Addressed::Output | Addressed::Parameter => Some(&self.shape),
+        }
+    }
+
+    /// Bits of the values that faults at a site hit; operands have those of the kernel's format.
+    pub fn bits_at(&self, site: Site) -> u32 {
+        match site.value() {
+            Value::Operand => KernelVariant::operands_of(&self.variant).bits(),
+            Value::Known | Value::Hidden => Format::Fp32.bits(),
         }
     }
 

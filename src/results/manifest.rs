@@ -5,12 +5,13 @@ use sha2::{Digest, Sha256};
 
 use super::golden::Golden;
 use super::layer::LayerRow;
+use super::record::Record;
 use crate::device::{Compute, Device};
 use crate::hex;
 use crate::logits::Score;
 use crate::models::Model;
 use crate::ops::gemm;
-use crate::plan::Plan;
+use crate::plan::{Plan, Stratify};
 
 /// Where a model and its data come from; the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,15 @@ pub struct Provenance {
     pub right: usize,
     /// Mean Top2Diff of all of these images, [`super::mean_top2diff`].
     pub top2diff: Option<f64>,
+}
+
+/// The images that ranges were measured over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RangesOver {
+    /// How many.
+    pub images: usize,
+    /// Fingerprint of the set that they are of, where it has one.
+    pub data: Option<String>,
 }
 
 /// A fault-free answer, less its logits.
@@ -92,6 +102,10 @@ pub struct Setting {
     pub instruction_set: String,
     /// SHA-256 of the numbers and labels of the images, in order.
     pub image_list: String,
+    /// Over what the ranges of a detector were measured; `None` where none is of outputs, and where the program
+    /// that ran it didn't keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranges_over: Option<RangesOver>,
 }
 
 impl Setting {
@@ -101,6 +115,7 @@ impl Setting {
         device: &Device,
         goldens: &[Golden],
         provenance: Provenance,
+        ranges_over: Option<RangesOver>,
     ) -> Setting {
         let mut images = Sha256::new();
         for golden in goldens {
@@ -117,6 +132,7 @@ impl Setting {
             compute: device.compute(),
             instruction_set: format!("{} {}", std::env::consts::ARCH, gemm::instruction_set()),
             image_list: hex(&images.finalize()),
+            ranges_over,
         }
     }
 }
@@ -137,6 +153,17 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// How much a record counts within its layer, on average 1: [`Plan::weight`].
+    pub fn weight(&self, record: &Record) -> f64 {
+        match self.plan.stratify {
+            Stratify::No => 1.0,
+            Stratify::Bit => {
+                let bits = self.layers[record.layer].bits_at(record.site);
+                self.plan.weight(record.n, bits)
+            }
+        }
+    }
+
     /// The first thing in which `other` isn't the same campaign, in words; `None` if it is. Commits may
     /// differ: what they change in the answers shows in the fault-free ones.
     pub fn difference(&self, other: &Manifest) -> Option<String> {
@@ -168,14 +195,24 @@ impl Manifest {
                     format!("their lists of images differ ({} and {} images)", counts.0, counts.1)
                 })
             })
+            .or_else(|| {
+                // Programs that didn't keep it had these very ranges, or their layers differ.
+                let (a, b) = (a.ranges_over.as_ref()?, b.ranges_over.as_ref()?);
+                first("the images that their ranges were measured over", a == b)
+            })
             .or_else(|| first("their layers", self.layers_agree(other)))
             .or_else(|| first("their fault-free answers", self.images == other.images))
     }
 
-    /// Kernels are named by device and instruction set, which may differ where the bits don't.
+    /// Kernels are named by device and instruction set, which may differ where the bits don't. The operations
+    /// of parameters were once counted otherwise, which no record depends on.
     fn layers_agree(&self, other: &Manifest) -> bool {
         let plain = |layers: &[LayerRow]| -> Vec<LayerRow> {
-            layers.iter().map(|l| LayerRow { variant: String::new(), ..l.clone() }).collect()
+            let plain = |layer: &LayerRow| {
+                let macs = if layer.is_parameter() { 0 } else { layer.macs };
+                LayerRow { variant: String::new(), macs, ..layer.clone() }
+            };
+            layers.iter().map(plain).collect()
         };
         plain(&self.layers) == plain(&other.layers)
     }

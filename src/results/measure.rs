@@ -10,11 +10,11 @@ pub enum Measure {
     /// ΔLoss. Its mean says something under a detector that bounds it alone. Answers that aren't finite are left
     /// out, and counted.
     DeltaLoss,
-    /// |Δp_label|, between 0 and 1.
+    /// |Δp_label|, between 0 and 1; 1, the most that there is, where the faulty answer isn't finite.
     DeltaP,
     /// 1 for the outcome, 0 else: its mean is a rate.
     Is(Outcome),
-    /// 1 where the golden top-1 left the top-5.
+    /// 1 for SDC that took the golden top-1 out of the top-5: [`super::Effect::is_sdc5`].
     Sdc5,
     /// 1 for SDC or nonfinite.
     SdcOrNonfinite,
@@ -31,9 +31,9 @@ impl Measure {
         let flag = |yes: bool| f64::from(u8::from(yes));
         match self {
             Measure::DeltaLoss => record.delta_loss(),
-            Measure::DeltaP => record.delta_p(),
+            Measure::DeltaP => record.worst_delta_p(),
             Measure::Is(outcome) => flag(record.effect.outcome == outcome),
-            Measure::Sdc5 => flag(record.effect.sdc5),
+            Measure::Sdc5 => flag(record.effect.is_sdc5()),
             Measure::SdcOrNonfinite => {
                 flag(matches!(record.effect.outcome, Outcome::Sdc | Outcome::Nonfinite))
             }

@@ -16,7 +16,7 @@ mod work;
 pub use csv::write as write_csv;
 pub use golden::{Golden, mean_top2diff};
 pub use layer::{LayerRow, Part};
-pub use manifest::{GoldenRow, Manifest, Provenance, Setting};
+pub use manifest::{GoldenRow, Manifest, Provenance, RangesOver, Setting};
 pub use measure::{Measure, unit_of};
 pub use outcome::{Effect, Outcome};
 pub use parquet::write as write_parquet;

@@ -39,7 +39,8 @@ fn unknown(word: &str) -> Error {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effect {
     pub outcome: Outcome,
-    /// Whether the golden top-1 isn't among the faulty top-5.
+    /// Whether the golden top-1 isn't among the faulty top-5, whatever the outcome: among logits with NaN,
+    /// which stands first, a matter of the class's number. See [`Effect::is_sdc5`].
     pub sdc5: bool,
     pub score: Score,
     /// [`logits::hash`] of the faulty logits.
@@ -62,6 +63,13 @@ impl Effect {
         };
         let sdc5 = rank(faulty, golden.score.top1) >= 5;
         Effect { outcome, sdc5, score, hash: logits::hash(faulty) }
+    }
+
+    /// Whether it is SDC-5: SDC (Li et al., 2017, *Understanding Error Propagation in Deep Learning Neural Network
+    /// (DNN) Accelerators and Applications*) that also takes the golden top-1 out of the top-5. Nonfinite answers
+    /// are neither.
+    pub fn is_sdc5(&self) -> bool {
+        self.outcome == Outcome::Sdc && self.sdc5
     }
 
     /// What [`Effect::of`] gives for the golden logits themselves, without looking at them again.
@@ -101,9 +109,25 @@ mod tests {
         assert_eq!(with(2, 3.0).outcome, Outcome::Benign);
         // −0.0 for 0.0 is another bit pattern and the same answer.
         assert_eq!(with(4, -0.0).outcome, Outcome::Benign);
-        assert!(!with(1, -0.5).sdc5);
-        assert!(with(1, -1.5).sdc5);
+        assert!(!with(1, -0.5).is_sdc5());
+        assert!(with(1, -1.5).is_sdc5());
         assert_eq!(with(1, -1.5).outcome, Outcome::Sdc);
+    }
+
+    /// NaN stands first and the lower index wins: with all logits NaN the first five classes are the top-5,
+    /// whatever the image. Such answers are nonfinite, and no SDC-5.
+    #[test]
+    fn nonfinite_answers_are_no_sdc5() {
+        let golden = |top1: usize| {
+            let mut logits = vec![0.0; 10];
+            logits[top1] = 1.0;
+            Golden::new(0, top1 as u32, logits)
+        };
+        for top1 in 0..10 {
+            let effect = Effect::of(&golden(top1), &[f32::NAN; 10]);
+            assert_eq!((effect.outcome, effect.sdc5), (Outcome::Nonfinite, top1 >= 5));
+            assert!(!effect.is_sdc5());
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Records: the result of one injection under one detector.
 
-use super::outcome::Effect;
+use super::outcome::{Effect, Outcome};
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::logits::Score;
@@ -58,6 +58,20 @@ impl Record {
     /// |Δp_label|; NaN where an answer isn't finite.
     pub fn delta_p(&self) -> f64 {
         (self.golden.p_label - self.effect.score.p_label).abs()
+    }
+
+    /// ΔLoss as quantiles count it: infinite where the fault made the answer nonfinite; NaN where the golden
+    /// one isn't finite itself.
+    pub fn worst_delta_loss(&self) -> f64 {
+        let is_lost = self.effect.outcome == Outcome::Nonfinite && !self.golden.loss.is_nan();
+        if is_lost { f64::INFINITY } else { self.delta_loss() }
+    }
+
+    /// |Δp_label| as means count it: 1 where the fault made the answer nonfinite; NaN where the golden one
+    /// isn't finite itself.
+    pub fn worst_delta_p(&self) -> f64 {
+        let is_lost = self.effect.outcome == Outcome::Nonfinite && !self.golden.p_label.is_nan();
+        if is_lost { 1.0 } else { self.delta_p() }
     }
 
     /// Bits that were to change, where one value was hit.

@@ -112,7 +112,7 @@ pub const COLUMNS: [Column; 38] = [
     ("faulty_top2diff", Kind::Float, |row| row.record.effect.score.top2diff.into()),
     ("outcome", Kind::Text, |row| row.record.effect.outcome.name().into()),
     ("sdc5", Kind::Bool, |row| row.record.effect.sdc5.into()),
-    ("sample_weight", Kind::Float, |row| row.manifest.plan.weight(row.record.n).into()),
+    ("sample_weight", Kind::Float, |row| row.manifest.weight(row.record).into()),
     ("golden_logits_hash", Kind::Text, |row| row.image.map(|image| hash(image.hash)).into()),
     ("faulty_logits_hash", Kind::Text, |row| hash(row.record.effect.hash).into()),
     (PAIR_KEY, Kind::Text, |row| row.layer.pair_key.as_str().into()),

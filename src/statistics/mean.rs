@@ -29,6 +29,9 @@ use crate::Error;
 /// Cells with fewer clusters are joined with their neighbours: so few say little of their spread.
 const FEWEST_OF_A_CELL: usize = 4;
 
+/// With fewer clusters a mean has no interval: what they have in common would pass for certainty.
+pub const FEWEST_CLUSTERS: usize = 5;
+
 /// What varies from one campaign to the next, so that intervals are about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -193,7 +196,7 @@ fn shares(totals: &[Sides], weights: &[[f64; 2]], side: usize) -> Vec<f64> {
 /// A figure of some strata, each of which has a weight in either side's mean, with its interval.
 ///
 /// The figure is NaN where a side has no observations, and a ratio also where its divisor isn't positive. The
-/// ends are NaN where no interval is known: of fewer than two clusters, and where all observations are equal,
+/// ends are NaN where no interval is known: of fewer than [`FEWEST_CLUSTERS`], and where all observations are equal,
 /// which is no certainty. Two sides with the same observations differ for certain by nothing.
 pub fn estimate(
     figure: Figure,
@@ -239,7 +242,7 @@ pub fn estimate(
         return if is_same { Estimate { value, low: value, high: value } } else { unknown };
     }
     let spread = fourths - squares * squares / n;
-    if n < 2.0 || spread.is_nan() {
+    if clusters.len() < FEWEST_CLUSTERS {
         return unknown;
     }
     let freedom = (squares * squares / spread).clamp(1.0, n - 1.0);

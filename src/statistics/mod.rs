@@ -17,7 +17,7 @@ pub use interval::{
     Confidence, Estimate, RateInterval, beta_quantile, clopper_pearson, normal_cdf,
     normal_quantile, regularized_beta, two_sided_normal, two_sided_student, wilson,
 };
-pub use mean::{Figure, Stratum, Tally, Unit, carriers, estimate, weighted_means};
+pub use mean::{FEWEST_CLUSTERS, Figure, Stratum, Tally, Unit, carriers, estimate, weighted_means};
 pub use proportions::{mcnemar_exact, two_proportions};
 pub use random_effects::{Effect, RandomEffect, random_effect};
 pub use rate_difference::{PairedCell, RateDifference, discordance};

@@ -46,7 +46,7 @@ pub enum Target {
     Nonfinite,
     SdcOrNonfinite,
     Masked,
-    /// The mean of |Δp_label|. Answers that aren't finite are left out, as everywhere.
+    /// The mean of |Δp_label|, 1 where an answer isn't finite.
     DeltaP,
 }
 

@@ -283,6 +283,7 @@ fn every_field_is_decided_on() {
         (vec!["compute"], json!("tf32"), Say),
         (vec!["instruction_set"], json!("else"), Nothing),
         (vec!["image_list"], json!("else"), RefusePairs),
+        (vec!["ranges_over"], json!({"images": 5, "data": null}), RefusePairs),
         (vec!["provenance", "model"], json!("else"), Nothing),
         (vec!["provenance", "checkpoint"], json!("else"), Nothing),
         (vec!["provenance", "data"], json!("else"), Refuse),

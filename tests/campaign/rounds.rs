@@ -23,7 +23,7 @@ fn layers_stop_at_the_first_look_that_is_narrow_enough() {
     let bench = Bench::new(GUIDED);
     let plain = bench.run(Plan::new(6, 3000));
     for (target, half_width) in
-        [(Target::Sdc, 0.05), (Target::Masked, 0.06), (Target::DeltaP, 0.03)]
+        [(Target::Sdc, 0.05), (Target::Masked, 0.06), (Target::DeltaP, 0.035)]
     {
         let plan = until(target, half_width);
         let run = bench.run(plan.clone());

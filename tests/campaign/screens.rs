@@ -100,6 +100,17 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
     }
 }
 
+#[test]
+fn a_study_says_how_many_bits_were_flipped() {
+    let study = study_of(&runs(), &[1]);
+    for (bits, words) in
+        [(1, "strict: one flipped bit of one"), (2, "strict: 2 flipped bits of one")]
+    {
+        let text = study_text(&Study { bits, ..study.clone() }, View::Markdown);
+        assert!(text.contains(words), "{text}");
+    }
+}
+
 fn figures(run: &Run) -> Vec<Figures> {
     let detectors = [Detector::None, Detector::Range];
     breakdown(run, By::Layer, None, &detectors, &Intervals::default()).unwrap()

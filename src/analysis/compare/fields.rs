@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::analysis::compare::Pairing;
 use crate::plan::Plan;
-use crate::results::{Manifest, Provenance, Setting};
+use crate::results::{LayerRow, Manifest, Provenance, RangesOver, Setting};
 use crate::{Error, Result};
 
 /// What an error calls the images that faults hit.
@@ -19,6 +19,8 @@ enum Rule {
     EqualIfPaired,
     /// Refused of paired runs; others show it in figures of their own.
     EqualIfPairedShown,
+    /// Refused of paired runs where both say it; said else.
+    EqualIfKnown,
     /// Said.
     Said,
 }
@@ -31,6 +33,9 @@ struct Field {
     value: String,
     words: String,
 }
+
+/// What a run says that doesn't know.
+const UNKNOWN: &str = "unknown";
 
 /// The fields, with their rules. What has no rule here is taken up elsewhere, or can't matter; the table in
 /// the comparison's documentation says which is which. A field that is new has to be decided on here.
@@ -47,6 +52,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         compute,
         instruction_set: _,
         image_list,
+        ranges_over,
     } = setting;
     let Provenance { model: _, checkpoint: _, data, evaluated, right: _, top2diff: _ } = provenance;
     let Plan {
@@ -73,7 +79,12 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
     let until = until.as_ref().map_or_else(|| "none".into(), ToString::to_string);
     let list = list.as_ref().map_or_else(|| "none".into(), |list| format!("list {list}"));
     let images = format!("{} images", images.len());
-    use Rule::{Equal, EqualIfPaired, EqualIfPairedShown, Said};
+    let of_ranges = |of: &dyn Fn(&RangesOver) -> Option<String>| {
+        ranges_over.as_ref().and_then(of).unwrap_or_else(|| UNKNOWN.into())
+    };
+    let ranged = of_ranges(&|over| Some(over.images.to_string()));
+    let ranged_data = of_ranges(&|over| over.data.clone());
+    use Rule::{Equal, EqualIfKnown, EqualIfPaired, EqualIfPairedShown, Said};
     vec![
         field(Equal, "data", data),
         field(Equal, "numbers of classes", classes),
@@ -91,6 +102,8 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         field(EqualIfPaired, "lists of faults", &list),
         field(EqualIfPaired, "image sizes", image_size),
         field(EqualIfPaired, "numbers of evaluated images", evaluated),
+        field(EqualIfKnown, "numbers of training images for ranges", &ranged),
+        field(EqualIfKnown, "training images for ranges", &ranged_data),
         field(Said, "devices", device),
         field(Said, "computes", compute),
         field(Said, "versions", version),
@@ -112,6 +125,18 @@ fn other_numbers([a, b]: [&Manifest; 2]) -> Option<String> {
     })
 }
 
+/// Whether a parameter's operations were counted in two ways: older programs gave biases those of their
+/// layer's weight.
+pub(super) fn counts_differ(a: &Manifest, b: &Manifest) -> bool {
+    let is_other = |a: &LayerRow| {
+        let is_it = |b: &&LayerRow| {
+            a.is_parameter() && b.is_parameter() && a.pair_key == b.pair_key && a.shape == b.shape
+        };
+        b.layers.iter().find(is_it).is_some_and(|b| a.macs != b.macs)
+    };
+    a.setting.image_size == b.setting.image_size && a.layers.iter().any(is_other)
+}
+
 /// Refuses runs that don't belong together, paired ones also where faults or images aren't the same; what
 /// else differs, in words.
 ///
@@ -128,8 +153,11 @@ pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<
             (Rule::EqualIfPaired | Rule::EqualIfPairedShown, Pairing::Paired) => {
                 "; --unpaired compares runs whose faults aren't the same"
             }
+            (Rule::EqualIfKnown, Pairing::Paired) if a.value != UNKNOWN && b.value != UNKNOWN => {
+                ", which decide what the detector lets through; --unpaired compares them all the same"
+            }
             (Rule::EqualIfPairedShown, Pairing::Unpaired) => continue,
-            (Rule::EqualIfPaired | Rule::Said, _) => {
+            (Rule::EqualIfPaired | Rule::EqualIfKnown | Rule::Said, _) => {
                 said.push(format!("{} {} and {}", a.name, a.words, b.words));
                 continue;
             }
@@ -143,6 +171,13 @@ pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<
         return Err(Error::usage(format!(
             "the runs can't be compared: their {name} differ ({words}){hint}"
         )));
+    }
+    if counts_differ(runs[0], runs[1]) {
+        said.push(
+            "how MACs of parameters are counted (see the changelog), so that no figure is weighted by \
+             them"
+                .into(),
+        );
     }
     Ok(said)
 }

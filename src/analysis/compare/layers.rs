@@ -61,6 +61,40 @@ pub(super) fn same_faults(baseline: &Run, other: &Run) -> SameFaults {
     same
 }
 
+/// Ranges of layers in common that are further apart than this factor are counted.
+pub const RANGES_APART: f32 = 2.0;
+
+/// How the ranges that a detector held two models to differ.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RangesCompared {
+    /// Over how many training images those of either run were measured, where it says.
+    pub images: [Option<usize>; 2],
+    /// Layers in common that have ranges in both runs; the last one after the scale.
+    pub layers: usize,
+    /// Those whose ranges differ by more than the factor [`RANGES_APART`], by the baseline's names.
+    pub apart: Vec<String>,
+}
+
+/// The ranges of layers in common; `None` where a run has none.
+pub(super) fn ranges(baseline: &Run, other: &Run) -> Option<RangesCompared> {
+    let runs = [&baseline.manifest, &other.manifest];
+    let images = runs.map(|run| run.setting.ranges_over.as_ref().map(|over| over.images));
+    let mut found = RangesCompared { images, layers: 0, apart: Vec::new() };
+    for layer in &runs[0].layers {
+        let is_counterpart = |other: &&LayerRow| is_one_place(runs, layer, other);
+        // After the scale comes behind before it.
+        let counterpart = runs[1].layers.iter().rfind(is_counterpart);
+        let (Some(a), Some(b)) = (layer.range, counterpart.and_then(|layer| layer.range)) else {
+            continue;
+        };
+        found.layers += 1;
+        if a.max(b) > RANGES_APART * a.min(b) {
+            found.apart.push(layer.name.clone());
+        }
+    }
+    (found.layers > 0).then_some(found)
+}
+
 /// Whether two layers are one place of their models: before the scale isn't after it.
 fn is_one_place(runs: [&Manifest; 2], a: &LayerRow, b: &LayerRow) -> bool {
     let both_have_scales = runs.iter().all(|manifest| manifest.has_scale);

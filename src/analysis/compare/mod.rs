@@ -14,9 +14,11 @@
 //! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
 //! | seed, injections, images (their list, with their labels: the numbers of their classes) | refused of paired runs; unpaired ones each show their own |
 //! | stopping rule, strata, list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
+//! | training images that ranges were measured over, and their number | refused of paired runs that both say it; said else |
 //! | layers | the layers in common are compared, and named with those left out, where either run was told its layers; refused without any. Whole networks are compared whole, and what only one has is named |
 //! | device, compute (the format of factors), version | said; that the faults are the same is looked up in the records |
-//! | model, head, scale, checkpoint, right images, Top2Diff | what is compared |
+//! | operations of parameters, which older programs counted otherwise | said; no figure is weighted by them |
+//! | model, head, scale, checkpoint, right images, Top2Diff, ranges | what is compared |
 //! | commit, instruction set | no matter: what they change shows in the answers |
 //!
 //! Where a rule stopped layers, ratios and differences have no interval and no verdict: how many injections a layer
@@ -33,7 +35,7 @@ mod verdict;
 
 use serde::Serialize;
 
-pub use layers::{LayersCompared, SameFaults};
+pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults};
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
 use crate::analysis::rates::{Counted, Intervals};
@@ -142,6 +144,9 @@ pub struct Comparison {
     /// Which layers were compared, where the runs don't hold the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayersCompared>,
+    /// How their ranges differ; `None` where a run has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<RangesCompared>,
     /// In what else the runs differ, in words, with the values of either.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,

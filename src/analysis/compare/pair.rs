@@ -140,6 +140,7 @@ impl Pair<'_> {
             same_faults: (self.pairing == Pairing::Paired)
                 .then(|| layers::same_faults(baseline, other)),
             layers: None,
+            ranges: layers::ranges(baseline, other),
             differences: Vec::new(),
             images: self.each(|run| run.manifest.images.len()),
             injections: self.each(|run| run.injections()),
@@ -188,8 +189,9 @@ impl Pair<'_> {
         .into_iter()
         .flatten()
         .collect();
+        let has_macs = !fields::counts_differ(&self.runs[0].manifest, &self.runs[1].manifest);
         for embedding in [true, false] {
-            for weighting in Weighting::iter() {
+            for weighting in Weighting::iter().filter(|w| *w != Weighting::Macs || has_macs) {
                 let scope = Scope { embedding, ..Scope::ALL };
                 let layers = self.each(|run| scope.layers(run));
                 scopes.push(Compared { name: Name::Overall { embedding }, layers, weighting });

@@ -62,8 +62,9 @@ pub(super) fn run(
         0 => None,
         count => Some(verify(&runner, &manifest.setting.device, args.seed(), count, progress)?),
     };
+    let over = manifest.setting.ranges_over.as_ref();
     if args.run.json {
-        let mut json = census_json(&census);
+        let mut json = census_json(&census, over);
         json["verified"] = verified.map_or(serde_json::Value::Null, |found| {
             serde_json::json!({
                 "faults": found.checked, "largest_loss_distance": found.largest,
@@ -71,7 +72,7 @@ pub(super) fn run(
         });
         return print_json(&json);
     }
-    print(&census_text(&census, view(View::Markdown)))
+    print(&census_text(&census, over, view(View::Markdown)))
 }
 
 /// What is said after ctrl-C.
