@@ -192,6 +192,13 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
         ),
         RULES.into(),
     ];
+    if comparisons.rows.iter().flat_map(|row| &row.rates).any(|rate| rate.discordant.is_some()) {
+        lines.push(
+            "Only in one: injections that had the outcome in the baseline alone and in the other alone, over the \
+             layers with the same faults, which McNemar's exact test holds against each other."
+                .into(),
+        );
+    }
     if published {
         lines.push(
             "Published rows are ImageNet's, of other checkpoints, images and n; they have no intervals."

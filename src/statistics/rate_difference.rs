@@ -15,7 +15,7 @@
 //!
 //! Coverage of paired samples at 95 %, summed up over the trinomial for n = 50, 200, 1,000 and 4,000 (200 of
 //! twenty layers), rates of 0.002 to 0.3, equal and up to five times apart, with independent events, six in ten in
-//! common and 97 in 100: at least 94.7 %; without r down to 91.8 %. It is above 98 % where some ten discordant
+//! common and 97 in 100: at least 94.7 %; without r down to 91.8 %. It is above 98 % where some five discordant
 //! pairs or fewer are expected. Tango's (1998) score interval is hardly narrower, and has no form for strata.
 
 use super::effective_rate::{EffectiveRate, RateCell};

@@ -13,10 +13,11 @@
 //! before a look are a sample, without replacement, of those before the next one. The share of events in it is a
 //! reverse martingale, whose steps take most of the noise of drawing out again.
 //!
-//! Seen in simulation (20, 5 and 2 layers with rates of 0.0005 to 0.3, alike and weighted 1 to 200, half-widths
-//! of 0.01 to 0.1): networks' rates are off by 0.2 % of themselves instead of up to 21 %, and their intervals of 95 %,
-//! by [`EffectiveRate::of_layers`], hold the rate in 93.9 to 98 % of campaigns; in more where layers of hardly
-//! any event stop early and weigh as much as others, whose numbers of trials are capped.
+//! Seen in simulation, with counted paths of one sequence (20, 5 and 2 layers with rates of 0.0005 to 0.3, alike and
+//! weighted 1 to 200, half-widths of 0.01 to 0.1, 3,000 networks each): with layers alike networks' rates are within
+//! 0.5 % of the truth, where plain ones are up to 11 % too low; weighted, within the simulation's noise, where plain
+//! ones are up to 21 % too low. Intervals of 95 % by [`EffectiveRate::of_layers`] hold the truth in 93.9 to 98 % of
+//! networks; in more where layers of hardly any event, whose numbers of trials are capped, weigh as much as others.
 
 use super::effective_rate::EffectiveRate;
 use super::sequence::StoppingRule;
