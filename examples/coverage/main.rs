@@ -1,7 +1,7 @@
 //! How often intervals hold the truth, where it is known: campaigns drawn out of a much larger one into a trained
 //! network.
 //!
-//!     cargo run --release --example coverage
+//!     cargo run --release --example coverage [INJECTIONS…]
 //!
 //! trains resnet_small twice on the built-in images for some seconds, injects 60,000 faults into each layer of
 //! both, and prints of 1,000 campaigns, seeds 0, 1, 2, …, how many intervals hold the figure of all. The
@@ -43,7 +43,9 @@ fn main() {
         "\n| figure | injections a layer | truth | printed % | coverage % | above | below | width / truth |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for injections in [50, 200, 1000] {
+    let told: Vec<u64> = std::env::args().skip(1).map(|n| n.parse().expect("a number")).collect();
+    let sizes = if told.is_empty() { vec![50, 200, 1000] } else { told };
+    for injections in sizes {
         let mut rows = Vec::new();
         for stratify in [Stratify::No, Stratify::Bit] {
             rows.extend(inner::of_layers(&populations[0], &layers, injections, stratify, of));

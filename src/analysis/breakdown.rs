@@ -76,6 +76,9 @@ pub struct Figures {
     /// Mean |Δp_label|.
     pub delta_p: Estimate,
     pub delta_loss: DeltaLoss,
+    /// How many records carry half of the mean ΔLoss; `None` where there is no mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carriers: Option<usize>,
 }
 
 /// The figures of `run` under each of `detectors`, taken apart; of one layer where it is named.
@@ -123,6 +126,7 @@ impl<'r> Breakdown<'r> {
             true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
             false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
         };
+        let has_mean = self.detector.bounds_the_mean();
         Ok(Figures {
             detector: self.detector,
             layer: layer.map(|layer| self.run.manifest.layers[layer].name.clone()),
@@ -130,6 +134,7 @@ impl<'r> Breakdown<'r> {
             rates: selection.rates(self.how),
             delta_p: selection.mean(Measure::DeltaP, self.how)?,
             delta_loss,
+            carriers: has_mean.then(|| selection.delta_loss_carriers()),
         })
     }
 

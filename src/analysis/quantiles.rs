@@ -1,9 +1,10 @@
-//! Quantiles of ΔLoss, which need no detector.
+//! Quantiles of ΔLoss, which need no detector, and how few records carry its mean.
 
 use serde::Serialize;
 
 use super::rates::Selection;
 use crate::results::{Outcome, Record};
+use crate::statistics::carriers;
 
 /// The `q`-quantile of weighted values, (value, weight) in ascending order: the smallest value that at least a
 /// share `q` of the weight doesn't exceed; with equal weights definition 1 of Hyndman and Fan (1996, *Sample
@@ -39,6 +40,12 @@ impl Selection<'_> {
             values: [0.5, 0.9, 0.99, 0.999].map(|q| quantile(&values, q)),
             nonfinite: self.records().filter(is_lost).count() as u64,
         }
+    }
+
+    /// How many records carry half of the mean ΔLoss, layers and records weighted as in it.
+    pub fn delta_loss_carriers(&self) -> usize {
+        let values = self.weighted_values(Record::delta_loss);
+        carriers(values.into_iter().map(|(value, weight)| value * weight))
     }
 
     /// The values of the records that have one, with the share of each, up to a factor: a layer's weight is

@@ -14,6 +14,7 @@ use super::{
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
+use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Protocol, Stratify};
 use crate::results::Run;
 use crate::screen::{Ink, Screen};
@@ -48,6 +49,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> 
         }
     }
     stopped_table(&mut sheet, run);
+    few_carriers(&mut sheet, figures);
     footer(&mut sheet, run, how);
     sheet.finish(BY_FORMAT)
 }
@@ -187,6 +189,31 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
     }
     let lines = lines.into_iter().map(|(_, line)| line).collect();
     sheet.table(Fit::Keep(&MOST), &header, lines);
+}
+
+/// With fewer records that carry half of a mean, the mean hangs on them.
+const FEW_CARRIERS: usize = 20;
+
+/// Says which means of ΔLoss hang on few records.
+fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
+    let names = figures.iter().filter_map(|row| {
+        let count = row.carriers.filter(|count| (1..FEW_CARRIERS).contains(count))?;
+        let name = match row.part {
+            Part::Network { weighting } => format!("the network by {}", weighting.words()),
+            Part::Layer {} => row.layer.clone()?,
+            Part::Bit { bit } => format!("bit {bit}"),
+            Part::Channel { channel } => format!("channel {channel}"),
+            Part::Position { row, column } => format!("row {row}, column {column}"),
+        };
+        Some(format!("{name} ({count})"))
+    });
+    let names: Vec<String> = names.collect();
+    if !names.is_empty() {
+        sheet.prose(&format!(
+            "Fewer than {FEW_CARRIERS} records carry half of the mean ΔLoss of {}.",
+            some_of(&names, MOST_NAMED)
+        ));
+    }
 }
 
 fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {

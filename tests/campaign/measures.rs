@@ -296,3 +296,27 @@ fn footers_say_how_many_bits_were_flipped() {
         assert!(text.contains(words), "{words} in {text}");
     }
 }
+
+/// A mean that few records carry is named, with their number.
+#[test]
+fn means_that_hang_on_few_records_are_named() {
+    let mut run = Bench::new(Head::Baseline).run(Plan::new(8, 100));
+    let how = Intervals::default();
+    let figures =
+        |run: &Run| breakdown(run, By::Layer, Some("fc"), &[Detector::Range], &how).unwrap();
+    let loss = |record: &Record| record.golden.loss;
+    // Half of fc's faults change the loss by 1: 25 of them make half of the sum.
+    for record in run.records.iter_mut().filter(|r| r.layer == 6 && r.detector == Detector::Range) {
+        record.effect.score.loss = loss(record) + f64::from(u8::from(record.n % 2 == 0));
+    }
+    let text = |run: &Run| run_text(run, &figures(run), &how, View::Markdown);
+    assert_eq!(figures(&run)[0].carriers, Some(25));
+    assert!(!text(&run).contains("carry half"));
+    // One of 100 outweighs the others.
+    let of_layer = |r: &&mut Record| r.layer == 6 && r.detector == Detector::Range;
+    let one = run.records.iter_mut().find(of_layer).unwrap();
+    one.effect.score.loss = loss(one) + 60.0;
+    assert_eq!(figures(&run)[0].carriers, Some(1));
+    let said = "Fewer than 20 records carry half of the mean ΔLoss of fc (1).";
+    assert!(text(&run).contains(said), "{}", text(&run));
+}
