@@ -473,7 +473,7 @@ fn a_run_against_itself_is_exactly_one() {
 #[test]
 fn two_heads_are_compared() {
     let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
-    let (a, b) = (a.run(Plan::new(8, 200)), b.run(Plan::new(8, 200)));
+    let (a, b) = (a.run(Plan::new(8, 400)), b.run(Plan::new(8, 400)));
     let comparison = compare(&a, &b).unwrap();
     let mean = |run: &Run, layer: usize| {
         let losses: Vec<f64> = run
@@ -547,7 +547,7 @@ fn runs_that_don_t_belong_together_are_refused() {
 
 #[test]
 fn without_a_detector_there_are_no_means() {
-    let plan = Plan { detectors: vec![Detector::None], ..Plan::new(8, 200) };
+    let plan = Plan { detectors: vec![Detector::None], ..Plan::new(8, 400) };
     let run = Bench::new(GUIDED).run(plan);
     let comparison = compare(&run, &run).unwrap();
     assert!(comparison.last_layer.is_none() && comparison.overall.is_empty());

@@ -72,7 +72,7 @@ fn cell(run: &Run, record: &Record) -> u32 {
 /// Fewest injections for each bit that there is. A few bits carry a mean, the exponent's highest half of it:
 /// with fewer draws of each, no interval holds what it says (`examples/coverage`). Which bits are drawn has
 /// nothing to do with what they do, so that asking for some of each favours no answer.
-const FEWEST_OF_A_BIT: usize = 6;
+const FEWEST_OF_A_BIT: usize = 12;
 
 /// Bits of an f32, where it isn't known which a fault flipped.
 const ALL_BITS: usize = 32;

@@ -26,7 +26,7 @@ fn refusal(a: &Run, b: &Run, pairing: Pairing) -> String {
 
 fn of_layers(patterns: &[&str]) -> Plan {
     let layers = patterns.iter().map(|pattern| pattern.to_string()).collect();
-    Plan { layers: Some(layers), ..Plan::new(8, 200) }
+    Plan { layers: Some(layers), ..Plan::new(8, 400) }
 }
 
 /// One checkpoint against itself is 1, whichever layers either run was told: those in common are compared,
@@ -49,7 +49,7 @@ fn a_checkpoint_is_itself_over_any_layers() {
     ] {
         let bench = Bench::new(head);
         let run = |layers: &Option<Vec<&str>>| {
-            bench.run(layers.as_ref().map_or(Plan::new(8, 200), |layers| of_layers(layers)))
+            bench.run(layers.as_ref().map_or(Plan::new(8, 400), |layers| of_layers(layers)))
         };
         let (a, b) = (run(&one), run(&two));
         for (a, b, left_out) in [(&a, &b, left_out), (&b, &a, [left_out[1], left_out[0]])] {
@@ -147,7 +147,7 @@ fn one_name_may_be_two_places() {
     let (fc, extra) = (a.run(of_layers(&["fc"])), b.run(of_layers(&["fc"])));
     let row = paired(&fc, &extra);
     assert!(row.backbone_last_layer.is_some() && row.overall.is_empty() && row.rates.is_empty());
-    let whole = paired(&a.run(Plan::new(8, 200)), &b.run(Plan::new(8, 200)));
+    let whole = paired(&a.run(Plan::new(8, 400)), &b.run(Plan::new(8, 400)));
     assert_eq!(row.backbone_last_layer, whole.backbone_last_layer);
     // The baseline's last layer beside the other's, before and after the scale.
     let last = b.run(of_layers(&["head", "scaled"]));

@@ -49,7 +49,7 @@ fn means_of_images_are_those_of_the_histogram() {
 #[test]
 fn a_census_stands_in_for_the_last_layer() {
     let benches = [Head::Baseline, GUIDED].map(Bench::new);
-    let of_seed = |seed| -> [Run; 2] { [0, 1].map(|i| benches[i].run(Plan::new(seed, 200))) };
+    let of_seed = |seed| -> [Run; 2] { [0, 1].map(|i| benches[i].run(Plan::new(seed, 400))) };
     let (runs, others) = (of_seed(8), of_seed(9));
     let known = [0, 1].map(|i| counted(&benches[i], &runs[i]));
     let how = Intervals::default();

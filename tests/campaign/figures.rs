@@ -123,7 +123,7 @@ fn what_can_t_be_told_apart_is_refused() {
 /// More confidence, and Clopper and Pearson, make wider intervals around the same values.
 #[test]
 fn intervals_are_as_asked() {
-    let run = Bench::new(Head::Baseline).run(Plan::new(8, 200));
+    let run = Bench::new(Head::Baseline).run(Plan::new(8, 400));
     let of = |how: &Intervals| {
         let rows = breakdown(&run, By::Layer, Some("fc"), &[Detector::Range], how).unwrap();
         let DeltaLoss::Mean(loss) = rows[0].delta_loss else { panic!("a mean under range") };
@@ -177,7 +177,7 @@ fn all(pairs: &[[&Run; 2]], pairing: Pairing) -> flipside::Result<Comparisons> {
 #[test]
 fn several_runs_are_compared_at_once() {
     let (a, b) = (Bench::new(Head::Baseline), Bench::new(GUIDED));
-    let (mut a, mut b) = (a.run(Plan::new(8, 200)), b.run(Plan::new(8, 200)));
+    let (mut a, mut b) = (a.run(Plan::new(8, 400)), b.run(Plan::new(8, 400)));
     let same = a.clone();
     a.manifest.setting.provenance.model = "resnet18".into();
     b.manifest.setting.provenance.model = "resnet18".into();
@@ -212,7 +212,7 @@ fn several_runs_are_compared_at_once() {
         "detector none and range",
         "site output",
         "images 7",
-        "n 200 a layer",
+        "n 400 a layer",
         "seed 8",
         "0123456789ab.",
         "nonfinite",
@@ -238,11 +238,11 @@ fn several_runs_are_compared_at_once() {
 #[test]
 fn faults_of_their_own_are_compared_unpaired() {
     let bench = Bench::new(Head::Baseline);
-    let (a, b) = (bench.run(Plan::new(8, 200)), bench.run(Plan::new(9, 220)));
+    let (a, b) = (bench.run(Plan::new(8, 400)), bench.run(Plan::new(9, 420)));
     let refused = all(&[[&a, &b]], Pairing::Paired).unwrap_err().to_string();
     assert!(refused.contains("seeds differ (8 and 9); --unpaired"), "{refused}");
     let row = &all(&[[&a, &b]], Pairing::Unpaired).unwrap().rows[0];
-    assert_eq!((row.seeds, row.injections), ([8, 9], [(200, 200), (220, 220)]));
+    assert_eq!((row.seeds, row.injections), ([8, 9], [(400, 400), (420, 420)]));
     let ratio = row.last_layer.unwrap().ratio;
     assert!(ratio.low < 1.0 && 1.0 < ratio.high, "{ratio:?}");
     // Even of one run with itself, whose pairs have the ratio 1 without any doubt.

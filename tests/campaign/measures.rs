@@ -247,7 +247,7 @@ fn old_counts_of_operations_stay() {
 /// Few injections of a bit, or few images, say next to nothing of a mean.
 #[test]
 fn means_of_little_have_no_interval() {
-    let run = Bench::new(Head::Baseline).run(Plan::new(8, 200));
+    let run = Bench::new(Head::Baseline).run(Plan::new(8, 400));
     let how = Intervals::default();
     let parts = |by| breakdown(&run, by, Some("fc"), &[Detector::Range], &how).unwrap();
     let mean = |row: &Figures| match row.delta_loss {
@@ -260,7 +260,7 @@ fn means_of_little_have_no_interval() {
         let of_bit = || run.of(6, Detector::Range).filter(move |r| r.mask() == Some(1 << bit));
         let images: std::collections::BTreeSet<usize> =
             of_bit().map(|record| record.image).collect();
-        let is_known = of_bit().count() >= 6 && images.len() >= FEWEST_CLUSTERS;
+        let is_known = of_bit().count() >= 12 && images.len() >= FEWEST_CLUSTERS;
         known[usize::from(is_known)] += 1;
         let found = mean(&row);
         assert!(found.value.is_finite() && row.rates.sdc.low.is_finite());

@@ -21,7 +21,7 @@ fn with_accuracy(run: &Run, right: usize) -> Run {
 }
 
 fn runs() -> [Run; 2] {
-    [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 200)))
+    [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 400)))
 }
 
 fn verdicts(comparison: &Comparison) -> Vec<Verdict> {
