@@ -84,7 +84,7 @@ fn rows(
     campaign: impl Fn(u64) -> Vec<Option<Estimate>> + Sync,
 ) -> Vec<Row> {
     let all: Vec<Vec<Option<Estimate>>> =
-        (0..of as u64).into_par_iter().map(|seed| campaign(seed)).collect();
+        (0..of as u64).into_par_iter().map(&campaign).collect();
     figures
         .into_iter()
         .enumerate()

@@ -148,9 +148,12 @@ impl Stratum {
             // The mean was made of the same clusters.
             let own = (cell.len() as f64 / (cell.len() as f64 - 1.0)).sqrt();
             cell.into_iter().map(move |(cluster, sides)| {
-                let of = |side: usize| match sides[side] {
-                    Tally { weight, .. } if weight == 0.0 => 0.0,
-                    tally => own * (tally.sum - tally.weight * mean[side]) / whole[side].weight,
+                let of = |side: usize| {
+                    let Tally { weight, sum } = sides[side];
+                    match weight > 0.0 {
+                        true => own * (sum - weight * mean[side]) / whole[side].weight,
+                        false => 0.0,
+                    }
                 };
                 (cluster, [of(0), of(1)])
             })
