@@ -83,8 +83,7 @@ fn rows(
     of: usize,
     campaign: impl Fn(u64) -> Vec<Option<Estimate>> + Sync,
 ) -> Vec<Row> {
-    let all: Vec<Vec<Option<Estimate>>> =
-        (0..of as u64).into_par_iter().map(&campaign).collect();
+    let all: Vec<Vec<Option<Estimate>>> = (0..of as u64).into_par_iter().map(&campaign).collect();
     figures
         .into_iter()
         .enumerate()

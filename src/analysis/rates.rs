@@ -158,8 +158,8 @@ pub(super) fn rate_cells<'a, const KINDS: usize>(
     cells.into_iter().map(|cell| (cell[0].weight / total, cell)).collect()
 }
 
-/// Cells of fewer records are joined with the next: one or two say nothing of a rate's spread.
-const FEWEST_OF_A_CELL: f64 = 4.0;
+/// Cells of fewer records are joined with the next: they say too little of a rate's spread.
+const FEWEST_OF_A_CELL: f64 = FEWEST_OF_A_BIT as f64;
 
 /// Neighbouring cells as one, until each has enough records.
 fn joined<const KINDS: usize>(

@@ -15,8 +15,8 @@
 //!   ν = (Σu²)² / (Σu⁴ − (Σu²)²/n),
 //!
 //! half of what Satterthwaite's (1946) rule gives, which trusts the sample's fourth moment more than so few
-//! faults allow. What was tried (`examples/coverage`): the bootstrap, percentiles or BC_a, holds the mean of an
-//! inner layer in 80 to 84 % of campaigns of 200 injections, in place of 95 %.
+//! faults allow. `examples/coverage` prints how often that holds. In a trial on the same layers a bootstrap (BC_a)
+//! held the mean ΔLoss of an inner layer in 81 to 84 % of campaigns of 200 injections, and in 90 to 95 % of 1,000.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! One comparison: which layers stand against which, and one bootstrap for all of its ratios; rates are in
+//! One comparison: which layers stand against which, and its ratios; rates are in
 //! `rate.rs`.
 
 use strum::IntoEnumIterator;
