@@ -145,7 +145,7 @@ impl Stratum {
         let whole = self.total();
         self.cells().into_iter().flat_map(move |cell| {
             let mean = total(cell.iter().map(|(_, sides)| sides)).map(|tally| tally.mean());
-            // The mean was made of the same clusters.
+            // The mean was made of the same clusters; NaN of a single one, whose spread isn't known.
             let own = (cell.len() as f64 / (cell.len() as f64 - 1.0)).sqrt();
             cell.into_iter().map(move |(cluster, sides)| {
                 let of = |side: usize| {
@@ -222,7 +222,11 @@ pub fn estimate(
         (Figure::Ratio, _) => [1.0 / a, -1.0 / b],
         (Figure::Difference, _) => [-1.0, 1.0],
     };
-    let unknown = Estimate { value, low: f64::NAN, high: f64::NAN };
+    let is_same = || strata.iter().all(|s| s.clusters.values().all(|[a, b]| a == b));
+    if figure != Figure::Mean && a == b && value.is_finite() && is_same() {
+        return Estimate { value, low: value, high: value };
+    }
+    let unknown = Estimate::alone(value);
     if !scale.iter().all(|scale| scale.is_finite()) || !value.is_finite() {
         return unknown;
     }
@@ -239,15 +243,12 @@ pub fn estimate(
     let n = clusters.len() as f64;
     let moment = |power: i32| clusters.values().map(|u| u.powi(power)).sum::<f64>();
     let (squares, fourths) = (moment(2), moment(4));
-    if squares == 0.0 {
-        let is_same = figure != Figure::Mean
-            && strata.iter().all(|s| s.clusters.values().all(|[a, b]| a == b));
-        return if is_same { Estimate { value, low: value, high: value } } else { unknown };
-    }
-    let spread = fourths - squares * squares / n;
-    if clusters.len() < FEWEST_CLUSTERS {
+    // Neither 0, nor the NaN of a stratum with a single cluster.
+    let is_known = squares > 0.0;
+    if clusters.len() < FEWEST_CLUSTERS || !is_known {
         return unknown;
     }
+    let spread = fourths - squares * squares / n;
     let freedom = (squares * squares / spread).clamp(1.0, n - 1.0);
     let off = two_sided_student(confidence.alpha(), freedom) * squares.sqrt();
     match is_log {
@@ -341,6 +342,14 @@ mod tests {
         assert!(no_divisor.value.is_nan() && has_none(no_divisor));
         assert!(has_none(of(Figure::Mean, &[stratum(0, [&A[..1], &[]])])));
         assert!(has_none(of(Figure::Mean, &[stratum(0, [&[], &[]])])));
+        // Nor does a layer with a single image stand for certainty beside one with many.
+        let beside = [stratum(0, [&A, &B]), stratum(1, [&A[..1], &B[..1]])];
+        for figure in [Figure::Mean, Figure::Ratio, Figure::Difference] {
+            let found = of(figure, &beside);
+            assert!(found.value.is_finite() && has_none(found), "{figure:?}: {found:?}");
+        }
+        let one = of(Figure::Ratio, &[stratum(0, [&A[..1], &A[..1]])]);
+        assert_eq!([one.value, one.low, one.high], [1.0; 3]);
         let itself = of(Figure::Ratio, &[stratum(0, [&A, &A])]);
         assert_eq!([itself.value, itself.low, itself.high], [1.0; 3]);
     }
