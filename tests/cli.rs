@@ -9,6 +9,8 @@ use flipside::results::Run;
 
 use crate::program::{Folder, MODEL, write_square};
 
+mod study;
+
 pub struct Place {
     folder: Folder,
 }

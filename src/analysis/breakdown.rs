@@ -76,7 +76,10 @@ pub struct Figures {
     /// Mean |Δp_label|.
     pub delta_p: Estimate,
     pub delta_loss: DeltaLoss,
-    /// How many records carry half of the mean ΔLoss; `None` where there is no mean.
+    /// Whether the mean ΔLoss is of every fault in the images, counted, rather than of the records.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub counted: bool,
+    /// How many records carry half of the mean ΔLoss; `None` where there is no mean of records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub carriers: Option<usize>,
 }
@@ -126,7 +129,8 @@ impl<'r> Breakdown<'r> {
             true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
             false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
         };
-        let has_mean = self.detector.bounds_the_mean();
+        let counted = selection.is_counted();
+        let has_mean = self.detector.bounds_the_mean() && !counted;
         Ok(Figures {
             detector: self.detector,
             layer: layer.map(|layer| self.run.manifest.layers[layer].name.clone()),
@@ -134,6 +138,7 @@ impl<'r> Breakdown<'r> {
             rates: selection.rates(self.how),
             delta_p: selection.mean(Measure::DeltaP, self.how)?,
             delta_loss,
+            counted,
             carriers: has_mean.then(|| selection.delta_loss_carriers()),
         })
     }

@@ -9,6 +9,6 @@ mod scope;
 mod stopping;
 
 pub use quantiles::{Quantiles, quantile};
-pub use rates::{Counted, Intervals, Rates, Selection, check_mean, select};
+pub use rates::{Intervals, Rates, Selection, check_mean, select};
 pub use scope::{Scope, Weighting, last_layer};
 pub use stopping::{Stopped, looks, stopped, stopped_words};

@@ -103,43 +103,20 @@ pub(super) fn observe<'a>(
     }
 }
 
-/// Mean ΔLoss under the range detector as a census knows it: over every fault in an image, image by image. It
-/// stands in for the records of a layer, so that no sampling of faults is left in its mean, and its interval is
-/// over images alone.
-#[derive(Clone, Debug, Default)]
-pub struct Counted {
-    /// By layer; image and mean.
-    layers: BTreeMap<usize, Vec<(usize, f64)>>,
+/// What is counted of a layer, where it stands in for the layer's records: in ΔLoss under the range detector.
+pub(super) fn counted(
+    run: &Run,
+    layer: usize,
+    detector: Detector,
+    measure: Measure,
+) -> Option<&[(usize, f64)]> {
+    let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
+    run.counted.of(layer).filter(|_| is_meant)
 }
 
-impl Counted {
-    /// Adds a layer of a run.
-    pub fn insert(&mut self, layer: usize, images: Vec<(usize, f64)>) {
-        self.layers.insert(layer, images);
-    }
-
-    /// Whether a layer's means are known.
-    pub(super) fn holds(&self, layer: usize, detector: Detector, measure: Measure) -> bool {
-        let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
-        is_meant && self.layers.contains_key(&layer)
-    }
-
-    /// Puts a layer's images into a side of a stratum, where they are known; false where they aren't.
-    pub(super) fn observe(
-        &self,
-        stratum: &mut Stratum,
-        side: usize,
-        layer: usize,
-        detector: Detector,
-        measure: Measure,
-    ) -> bool {
-        if !self.holds(layer, detector, measure) {
-            return false;
-        }
-        let images = self.layers.get(&layer).into_iter().flatten();
-        images.for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
-        true
-    }
+/// What was counted of a layer's images, as a stratum's side `side`.
+pub(super) fn observe_counted(stratum: &mut Stratum, side: usize, images: &[(usize, f64)]) {
+    images.iter().for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
 }
 
 /// Observations of a layer's records, `KINDS` of each, sorted into cells, each with its share of the layer.
@@ -212,12 +189,11 @@ pub struct Selection<'r> {
     detector: Detector,
     weighting: Weighting,
     keep: Option<Keep<'r>>,
-    counted: Option<&'r Counted>,
 }
 
 /// Every record of `layers` (indices into the run's) under a detector, layers weighted alike.
 pub fn select(run: &Run, layers: Vec<usize>, detector: Detector) -> Selection<'_> {
-    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None, counted: None }
+    Selection { run, layers, detector, weighting: Weighting::Uniform, keep: None }
 }
 
 impl<'r> Selection<'r> {
@@ -231,9 +207,15 @@ impl<'r> Selection<'r> {
         Selection { keep: Some(Box::new(keep)), ..self }
     }
 
-    /// The same, with what a census knows in the place of records.
-    pub fn counted(self, counted: &'r Counted) -> Self {
-        Selection { counted: Some(counted), ..self }
+    /// What is counted of a layer, where that says more than the records: of all that faults hit.
+    fn counted(&self, layer: usize, measure: Measure) -> Option<&'r [(usize, f64)]> {
+        counted(self.run, layer, self.detector, measure).filter(|_| self.keep.is_none())
+    }
+
+    /// Whether a mean of ΔLoss of these records is of faults that were counted, none of them drawn.
+    pub fn is_counted(&self) -> bool {
+        let is_counted = |layer: &usize| self.counted(*layer, Measure::DeltaLoss).is_some();
+        !self.layers.is_empty() && self.layers.iter().all(is_counted)
     }
 
     pub(super) fn layers(&self) -> &[usize] {
@@ -306,7 +288,7 @@ impl<'r> Selection<'r> {
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
-    /// of both sums. A rate has a rate's interval. Another mean has none where a layer that counts has too few
+    /// of both sums. A layer that was counted has the mean over its images. A rate has a rate's interval. Another mean has none where a layer that counts has too few
     /// records of each bit.
     ///
     /// # Errors
@@ -320,10 +302,9 @@ impl<'r> Selection<'r> {
         for layer in &self.layers {
             let mut stratum = Stratum::new(group_of(how.unit, 0, *layer));
             let weight = self.weight(*layer);
-            let is_counted = self.counted.is_some_and(|counted| {
-                counted.observe(&mut stratum, 0, *layer, self.detector, measure)
-            });
-            if !is_counted {
+            if let Some(images) = self.counted(*layer, measure) {
+                observe_counted(&mut stratum, 0, images);
+            } else {
                 observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
                 let counts = weight > 0.0 && self.of(*layer).next().is_some();
                 are_all_enough &= !counts || are_enough(self.of(*layer));

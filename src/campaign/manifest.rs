@@ -4,7 +4,7 @@ use super::experiment::Experiment;
 use super::layers::{Layer, sizes};
 use super::setup::Campaign;
 use crate::device::Device;
-use crate::results::{Golden, GoldenRow, LayerRow, Manifest, Record, Run, Setting};
+use crate::results::{Counted, Golden, GoldenRow, LayerRow, Manifest, Record, Run, Setting};
 use crate::tape::Tape;
 
 impl Campaign<'_> {
@@ -31,7 +31,7 @@ impl Campaign<'_> {
 
     /// The run that gave `records`.
     pub fn results(&self, records: Vec<Record>) -> Run {
-        Run { manifest: self.manifest(), records }
+        Run { manifest: self.manifest(), records, counted: Counted::default() }
     }
 }
 

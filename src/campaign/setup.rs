@@ -123,6 +123,11 @@ impl<'a> Campaign<'a> {
         &self.experiment.network.model
     }
 
+    /// What it injects into.
+    pub fn experiment(&self) -> &'a Experiment<'a> {
+        self.experiment
+    }
+
     /// The layers that are injected into; records name them by their place here.
     pub fn layers(&self) -> &[Layer] {
         &self.layers

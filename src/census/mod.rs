@@ -19,6 +19,7 @@
 //! that no digit depends on the number of threads.
 
 mod answer;
+mod counted;
 mod features;
 mod histogram;
 mod logits;
@@ -28,6 +29,7 @@ mod verify;
 mod weights;
 
 pub use answer::{Answer, Faulty};
+pub use counted::{count_last_layer, finish};
 pub use histogram::{BITS, Cell, Histogram, Sdc5, Summary, octave_edges};
 pub use store::CensusManifest;
 pub use verify::Verification;
@@ -256,20 +258,23 @@ impl<'a> CensusRunner<'a> {
     }
 
     /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census': by the name of
-    /// the layer, before the scale and after it, in the order of images.
+    /// the layer, before the scale and after it, in the order of `goldens`, which are of the experiment's.
     ///
     /// # Errors
     /// As [`CensusRunner::run`]; a census of anything but logits.
-    pub fn delta_loss_by_image(&self, detector: usize) -> Result<Vec<(String, Vec<f64>)>> {
+    pub fn delta_loss_by_image(
+        &self,
+        goldens: &[&Golden],
+        detector: usize,
+    ) -> Result<Vec<(String, Vec<f64>)>> {
         if self.mode != Mode::Logits {
             return Err(Error::usage("only faults in logits are counted image by image"));
         }
         let places = std::iter::once(&self.tail.last).chain(&self.tail.after);
         let mut found: Vec<(String, Vec<f64>)> =
             places.map(|layer| (layer.name.clone(), Vec::new())).collect();
-        for part in self.experiment.goldens.chunks(CHUNK) {
-            let part: Vec<&Golden> = part.iter().collect();
-            let clean = self.clean(&part)?;
+        for part in goldens.chunks(CHUNK) {
+            let clean = self.clean(part)?;
             for (place, (_, means)) in found.iter_mut().enumerate() {
                 means.extend(logits::means(self, &clean, place, detector));
             }

@@ -59,6 +59,10 @@ pub struct Args {
     /// Folder to write the checkpoints, the stores of all injections and the table to
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Go on with the study in --out: models that are trained, epochs that are over and injections that are made
+    /// aren't made again
+    #[arg(long, requires = "out")]
+    resume: bool,
     /// A trial of few images, epochs and injections, done in about a minute; no figures to report
     #[arg(long)]
     quick: bool,
@@ -123,6 +127,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bits: args.bits,
         batch: 50,
         folder: args.out.clone(),
+        resume: args.resume,
     };
     if let Some(folder) = &args.out {
         create_folder(folder)?;

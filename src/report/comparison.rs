@@ -296,9 +296,15 @@ fn row_footer(row: &Comparison) -> String {
             ", layers stopped by a rule, so that ratios and differences have no interval and no verdict"
         }
     };
+    let counted = match row.counted {
+        [false, false] => "",
+        [true, true] => ", ΔLoss of the last layer of every single-bit fault, counted",
+        [true, false] => ", ΔLoss of the baseline's last layer of every single-bit fault, counted",
+        [false, true] => ", ΔLoss of the other's last layer of every single-bit fault, counted",
+    };
     let hashes = row.checkpoints.each_ref().map(|hash| hash.chars().take(12).collect::<String>());
     format!(
-        "{} against {}: images {}, n {} a layer{stopped}, {pairing}, seed {}, {nonfinite}; checkpoints {} and {}.",
+        "{} against {}: images {}, n {} a layer{stopped}, {pairing}{counted}, seed {}, {nonfinite}; checkpoints {} and {}.",
         row.models[1],
         row.models[0],
         both(row.images.map(|n| n.to_string())),

@@ -22,7 +22,7 @@ pub use study::study_text;
 
 use crate::analysis::compare::{Improvement, Refusal};
 use crate::detector::Detector;
-use crate::results::RangesOver;
+use crate::results::{RangesOver, Run};
 use crate::statistics::Estimate;
 
 /// Layers that a screen shows when a campaign is done.
@@ -67,6 +67,19 @@ const NONFINITE: &str = "Nonfinite answers count 1 in absolute Δp and ∞ in qu
 /// What footers say of the ranges that detectors clamp to.
 fn ranges_words(over: &RangesOver) -> String {
     format!("Ranges of layers were measured over {} training images.", over.images)
+}
+
+/// What footers say of layers whose faults were counted.
+fn counted_words(run: &Run) -> String {
+    let layers = || run.counted.layers();
+    let names: Vec<&str> =
+        layers().map(|(layer, _)| run.manifest.layers[layer].name.as_str()).collect();
+    let images = layers().map(|(_, images)| images.len()).max().unwrap_or(0);
+    format!(
+        "Mean ΔLoss of {} is of every single-bit fault in its outputs for {images} images, counted instead of drawn; \
+         its interval is over images alone.",
+        names.join(" and of "),
+    )
 }
 
 /// What of a value a fault flips.

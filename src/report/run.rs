@@ -8,8 +8,8 @@ use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{
-    MOST_LAYERS, NONFINITE, any_size, delta_loss_heading, flipped_bits, percent, quantiles,
-    ranges_words,
+    MOST_LAYERS, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits, percent,
+    quantiles, ranges_words,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
@@ -232,6 +232,9 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
     ));
     if let Some(words) = stopped_words(run) {
         sheet.prose(&words);
+    }
+    if !run.counted.is_empty() {
+        sheet.prose(&counted_words(run));
     }
     let ranges = manifest.setting.ranges_over.as_ref().map(ranges_words);
     sheet.prose(&[NONFINITE.into()].into_iter().chain(ranges).collect::<Vec<_>>().join(" "));

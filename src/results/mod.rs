@@ -1,5 +1,6 @@
 //! What a campaign found: records, what was run on what, and the files that keep both.
 
+mod counted;
 mod csv;
 mod golden;
 mod layer;
@@ -13,6 +14,7 @@ mod run;
 pub(crate) mod store;
 mod work;
 
+pub use counted::Counted;
 pub use csv::write as write_csv;
 pub use golden::{Golden, mean_top2diff};
 pub use layer::{LayerRow, Part};

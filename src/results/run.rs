@@ -1,5 +1,6 @@
 //! A campaign that was run.
 
+use super::counted::Counted;
 use super::manifest::Manifest;
 use super::record::Record;
 use crate::detector::Detector;
@@ -10,6 +11,8 @@ pub struct Run {
     pub manifest: Manifest,
     /// Sorted by layer, number and detector.
     pub records: Vec<Record>,
+    /// What is known of layers without drawing faults; it stands in for their records in means of ΔLoss.
+    pub counted: Counted,
 }
 
 impl Run {

@@ -26,6 +26,7 @@ use crate::nn::Head;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::statistics::Estimate;
+use crate::train::Output;
 use crate::{Error, Result};
 
 /// The store of a model's campaign.
@@ -46,6 +47,8 @@ pub struct Options {
     pub batch: usize,
     /// Where checkpoints and runs are written, if anywhere.
     pub folder: Option<PathBuf>,
+    /// Go on with what is in that folder.
+    pub resume: bool,
 }
 
 impl Options {
@@ -179,10 +182,15 @@ pub fn run(
     for (seed, start) in
         options.seeds.iter().flat_map(|seed| Start::ALL.map(|start| (*seed, start)))
     {
-        if let Some(folder) = options.place(seed, start)
-            && folder.join(RUN).exists()
-        {
-            return Err(Error::usage(format!("{} is there already", folder.join(RUN).display())));
+        if let Some(folder) = options.place(seed, start).filter(|_| !options.resume) {
+            let output = Output::at(folder.clone());
+            let files = [output.snapshot(), output.model(), folder.join(RUN)];
+            if let Some(there) = files.iter().find(|path| path.exists()) {
+                let path = there.display();
+                return Err(Error::usage(format!(
+                    "{path} is there already: --resume goes on with it"
+                )));
+            }
         }
     }
     let mut rows = Vec::new();

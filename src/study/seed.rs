@@ -1,22 +1,23 @@
 //! One training seed: three models trained and injected, and what they differ in.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use strum::IntoEnumIterator;
 
 use super::{Contrast, Inputs, Options, RUN, Row, Start, Timing};
 use crate::analysis::compare::{Comparison, Measured, compare_measured};
-use crate::analysis::{Counted, Intervals, Scope, last_layer, select};
+use crate::analysis::{Intervals, Scope, last_layer, select};
 use crate::campaign::{Campaign, Experiment, layers};
-use crate::census::{CensusRunner, Mode};
+use crate::census::{count_last_layer, finish};
 use crate::detector::Detector;
 use crate::device::Device;
-use crate::models::{Network, save_state_as, set_head_rows};
+use crate::models::{Network, set_head_rows};
 use crate::nn::Head;
-use crate::plan::{Labels, Plan};
+use crate::plan::{Labels, Plan, Shard};
 use crate::progress::Progress;
-use crate::results::{Golden, Manifest, Measure, Outcome, Provenance, Run, Setting};
-use crate::train::{Job, Source, Trainer};
+use crate::results::{Golden, Manifest, Measure, Outcome, Provenance, Run, Setting, Store};
+use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
 
 /// A trained model of the study.
@@ -42,18 +43,17 @@ impl Trained {
     }
 }
 
-/// A model's campaign, what a census says of its last layer, and which test images it gets right.
+/// A model's campaign, and which test images it gets right.
 struct Injected {
     start: Start,
     run: Run,
-    counted: Counted,
     right: Vec<bool>,
 }
 
 impl Injected {
     fn measured(&self) -> Measured<'_> {
-        let Injected { start, run, counted, right } = self;
-        Measured { name: start.name(), run, counted, right }
+        let Injected { start, run, right } = self;
+        Measured { name: start.name(), run, right }
     }
 }
 
@@ -90,8 +90,8 @@ pub(super) fn run(
         let start = trained.start;
         let right = experiment.goldens.iter().map(Golden::is_right).collect();
         experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
-        let (run, counted) = inject(options, seed, inputs, start, experiment, progress)?;
-        injected.push(Injected { start, run, counted, right });
+        let run = inject(options, seed, inputs, start, experiment, progress)?;
+        injected.push(Injected { start, run, right });
     }
     timing.injection_s += began.elapsed().as_secs_f64();
     timing.injections += injected.iter().map(|model| model.run.records.len() as u64).sum::<u64>();
@@ -110,30 +110,38 @@ fn train(
         Start::Baseline => Head::Baseline,
         _ => Head::TextGuided { width: inputs.features.width },
     };
+    let output = options.place(seed, start).map(Output::at);
     let job = Job {
         file: options.file.clone(),
         head,
         recipe: options.recipe.clone(),
         seed,
-        start: start.slug().into(),
+        start: match start {
+            Start::TextRows => format!("text features {}", inputs.features.sha256()),
+            _ => "random".into(),
+        },
         train: inputs.train.clone(),
         validation: None,
         workers: 2,
-        output: None,
+        output: output.clone(),
     };
     let mut trainer = Trainer::new(job, device)?;
     if start == Start::TextRows {
         let rows = inputs.features.normalized_rows();
         set_head_rows(trainer.weights_mut(), &rows, inputs.features.width)?;
     }
+    if let Some(output) = output.as_ref().filter(|_| options.resume)
+        && (output.snapshot().exists() || output.model().exists())
+    {
+        trainer.resume()?;
+    }
     trainer.run(progress)?;
-    let facts = trainer.facts();
+    if let Some(path) = output.map(|output| output.snapshot()).filter(|path| path.exists()) {
+        // Thrice the model's size, of which there are many.
+        std::fs::remove_file(&path).map_err(|source| Error::io(&path, source))?;
+    }
     let network = trainer.into_network();
     let checkpoint = network.weights.sha256()?;
-    if let Some(folder) = options.place(seed, start) {
-        std::fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
-        save_state_as(&folder.join("model.safetensors"), &facts, &network.weights)?;
-    }
     Ok(Trained { start, network, checkpoint })
 }
 
@@ -144,7 +152,7 @@ fn inject(
     start: Start,
     mut experiment: Experiment<'_>,
     progress: &dyn Progress,
-) -> Result<(Run, Counted)> {
+) -> Result<Run> {
     // Ranges are taken over training images as the test's are transformed.
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
@@ -156,29 +164,21 @@ fn inject(
     };
     let campaign = Campaign::new(&experiment, plan)?;
     progress.line(&format!("injecting: {}, seed {seed}", start.name()));
-    let records = campaign.run(campaign.best_strategy(), progress)?;
-    let run = campaign.results(records);
-    if let Some(folder) = options.place(seed, start) {
-        run.save(&folder.join(RUN))?;
-    }
-    let counted = match options.bits {
-        1 => count_last_layer(&experiment, &run)?,
-        _ => Counted::default(),
-    };
-    Ok((run, counted))
-}
-
-/// Every single-bit fault in the logits, before the scale and after it, instead of those that were drawn.
-fn count_last_layer(experiment: &Experiment<'_>, run: &Run) -> Result<Counted> {
-    let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;
-    let mut counted = Counted::default();
-    for (name, means) in census.delta_loss_by_image(0)? {
-        let images = experiment.goldens.iter().map(|golden| golden.image).zip(means).collect();
-        if let Some(layer) = run.manifest.layers.iter().position(|layer| layer.name == name) {
-            counted.insert(layer, images);
+    let (manifest, strategy) = (campaign.manifest(), campaign.best_strategy());
+    let (records, counted) = match options.place(seed, start) {
+        None => {
+            let records = campaign.run(strategy, progress)?;
+            (records, count_last_layer(&experiment, &manifest)?)
         }
-    }
-    Ok(counted)
+        Some(folder) => {
+            let (path, shard) = (folder.join(RUN), Shard::WHOLE);
+            let (store, work) = Store::begin(&path, &manifest, shard, options.resume)?;
+            let go_on = AtomicBool::new(false);
+            let ending = campaign.run_part(strategy, &work, &store, progress, &go_on)?;
+            finish(store, &experiment, &manifest, shard, ending)?
+        }
+    };
+    Ok(Run { manifest, records, counted })
 }
 
 fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
@@ -188,9 +188,7 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
     let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
     let whole = Scope::ALL.layers(run);
     let how = Intervals::default();
-    let mean = |layers, detector, measure| {
-        select(run, layers, detector).counted(&model.counted).mean(measure, &how)
-    };
+    let mean = |layers, detector, measure| select(run, layers, detector).mean(measure, &how);
     let over_layers = |detector, measure| mean(whole.clone(), detector, measure);
     let last = |after_scale| {
         let layer = last_layer(run, after_scale)

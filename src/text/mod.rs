@@ -16,7 +16,9 @@ pub mod tokenizer;
 pub use encoder::TextEncoder;
 pub use tokenizer::{Tokenizer, Tokens};
 
-use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result, hex};
 
 /// One row of `width` numbers for each of a list of classes.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +52,14 @@ impl TextFeatures {
             }
         }
         Ok(TextFeatures { names, rows, width })
+    }
+
+    /// SHA-256 of names and numbers, by which two are told apart.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        self.names.iter().for_each(|name| hash.update(format!("{name}\n")));
+        hash.update(bytemuck::cast_slice(&self.rows));
+        hex(&hash.finalize())
     }
 
     /// Number of classes.

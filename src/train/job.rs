@@ -50,6 +50,11 @@ pub struct Output {
 }
 
 impl Output {
+    /// That of a folder, with snapshots at the ends of epochs.
+    pub fn at(folder: PathBuf) -> Output {
+        Output { folder, snapshot_steps: None }
+    }
+
     /// What a killed run is resumed from.
     pub fn snapshot(&self) -> PathBuf {
         self.folder.join("snapshot.safetensors")

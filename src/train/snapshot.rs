@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -108,20 +109,8 @@ pub(super) fn read(
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
         return Err(Error::file(path, "isn't the snapshot of a training run"));
     }
-    let json = |key: &str| {
-        let text = checkpoint.metadata().get(key);
-        text.ok_or_else(|| Error::file(path, format!("its metadata lacks {key}")))
-    };
-    let broken = |source| Error::file(path, format!("its metadata is damaged: {source}"));
-    let was: Value = serde_json::from_str(json(IDENTITY)?).map_err(broken)?;
-    // Through text, so that both have been read back from decimals.
-    let is: Value = serde_json::from_str(&identity.to_string()).map_err(broken)?;
-    let differ = differences(&was, &is);
-    if !differ.is_empty() {
-        let detail = format!("belongs to another training run: {}", differ.join("; "));
-        return Err(Error::file(path, detail));
-    }
-    let position: Position = serde_json::from_str(json(POSITION)?).map_err(broken)?;
+    check_identity(path, &checkpoint, identity)?;
+    let position: Position = metadata(path, &checkpoint, POSITION)?;
     let mut moments = Vec::new();
     for name in optimizer.rule().moments() {
         let mut arena = Vec::new();
@@ -142,6 +131,41 @@ pub(super) fn read(
         }
     }
     Ok(position)
+}
+
+/// Reads the model that the run called `identity` made at its end.
+pub(super) fn read_model(
+    path: &Path,
+    identity: &Value,
+    model: &Model,
+    weights: &mut Weights,
+) -> Result<()> {
+    let checkpoint = Checkpoint::open(path)?;
+    check_identity(path, &checkpoint, identity)?;
+    load_state(model, weights, &checkpoint)
+}
+
+/// Refuses what another run wrote.
+fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Result<()> {
+    let was: Value = metadata(path, checkpoint, IDENTITY)?;
+    // Through text, so that both have been read back from decimals.
+    let is: Value = serde_json::from_str(&identity.to_string()).map_err(broken(path))?;
+    let differ = differences(&was, &is);
+    if differ.is_empty() {
+        return Ok(());
+    }
+    Err(Error::file(path, format!("belongs to another training run: {}", differ.join("; "))))
+}
+
+/// A value of the metadata.
+fn metadata<T: DeserializeOwned>(path: &Path, checkpoint: &Checkpoint, key: &str) -> Result<T> {
+    let text = checkpoint.metadata().get(key);
+    let text = text.ok_or_else(|| Error::file(path, format!("its metadata lacks {key}")))?;
+    serde_json::from_str(text).map_err(broken(path))
+}
+
+fn broken(path: &Path) -> impl Fn(serde_json::Error) -> Error {
+    move |source| Error::file(path, format!("its metadata is damaged: {source}"))
 }
 
 /// The trained parameters.

@@ -145,16 +145,22 @@ impl Trainer {
         (self.position.epoch, self.position.step)
     }
 
-    /// Goes on from the job's snapshot.
+    /// Goes on from the job's snapshot; where there is none, from the model that the run made at its end.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a job without output; [`Error::File`] for a snapshot of another run,
+    /// [`Error::Usage`] for a job without output; [`Error::File`] for a snapshot or model of another run,
     /// with all that differs, or a damaged one.
     pub fn resume(&mut self) -> Result<()> {
         let Some(output) = &self.job.output else {
             return Err(Error::usage("a run without an output folder can't be resumed"));
         };
         let path = output.snapshot();
+        if !path.exists() && output.model().exists() {
+            let result = self.average.as_mut().map_or(&mut self.weights, |of| &mut of.weights);
+            snapshot::read_model(&output.model(), &self.identity, &self.model, result)?;
+            self.position = Position { epoch: self.job.recipe.epochs, ..Position::default() };
+            return Ok(());
+        }
         let Trainer { identity, model, weights, optimizer, average, .. } = self;
         let average = average.as_mut().map(|average| &mut average.weights);
         self.position = snapshot::read(&path, identity, model, weights, optimizer, average)?;

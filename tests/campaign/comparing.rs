@@ -263,7 +263,7 @@ fn with(run: &Run, path: &[&str], value: Value) -> Run {
     *field = value;
     let changed: Manifest = serde_json::from_value(json).unwrap();
     let (layers, images) = (run.manifest.layers.clone(), run.manifest.images.clone());
-    Run { manifest: Manifest { layers, images, ..changed }, records: run.records.clone() }
+    Run { manifest: Manifest { layers, images, ..changed }, ..run.clone() }
 }
 
 /// Every field of a manifest and its plan has a decision, and that is what happens.

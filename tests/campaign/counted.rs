@@ -1,25 +1,29 @@
 //! Means of the last layer by a census, in the place of drawn faults.
 
-use flipside::analysis::compare::{Measured, compare_measured};
-use flipside::analysis::{Counted, last_layer};
-use flipside::census::{CensusRunner, Mode};
+use flipside::analysis::{Selection, last_layer};
+use flipside::census::{CensusRunner, Mode, count_last_layer};
+use flipside::fault::Site;
+use flipside::plan::{Flips, Protocol, Shard, Stratify};
+use flipside::results::{Counted, Golden, Store, merge};
 
 use super::*;
 
 /// The mean of each image, by layer.
 fn by_image(bench: &Bench) -> Vec<(String, Vec<f64>)> {
     let census = CensusRunner::new(bench, Mode::Logits, &[Detector::None, Detector::Range]);
-    census.unwrap().delta_loss_by_image(1).unwrap()
+    let goldens: Vec<&Golden> = bench.goldens.iter().collect();
+    census.unwrap().delta_loss_by_image(&goldens, 1).unwrap()
 }
 
-fn counted(bench: &Bench, run: &Run) -> Counted {
-    let mut counted = Counted::default();
-    for (name, means) in by_image(bench) {
-        let layer = run.manifest.layers.iter().position(|layer| layer.name == name).unwrap();
-        let images = bench.goldens.iter().map(|golden| golden.image).zip(means);
-        counted.insert(layer, images.collect());
-    }
-    counted
+/// A run whose last layer is counted.
+fn counted(bench: &Bench, plan: Plan) -> Run {
+    let mut run = bench.run(plan);
+    run.counted = count_last_layer(bench, &run.manifest).unwrap();
+    run
+}
+
+fn of_last(run: &Run) -> Selection<'_> {
+    select(run, vec![last_layer(run, true).unwrap()], Detector::Range)
 }
 
 /// Every image has as many faults, so the mean of its images' means is the histogram's.
@@ -40,47 +44,116 @@ fn means_of_images_are_those_of_the_histogram() {
     }
     let bench = Bench::new(GUIDED);
     let weights = CensusRunner::new(&bench, Mode::Weights, &[Detector::Range]).unwrap();
-    let error = weights.delta_loss_by_image(0).unwrap_err();
+    let error = weights.delta_loss_by_image(&[], 0).unwrap_err();
     assert!(error.to_string().contains("only faults in logits"), "{error}");
 }
 
 /// The last layer's figure is the census', whatever was drawn; other layers keep their records, and so does
-/// everything that isn't ΔLoss under the range detector.
+/// everything that isn't ΔLoss under the range detector, or that is of some of the records.
 #[test]
 fn a_census_stands_in_for_the_last_layer() {
     let benches = [Head::Baseline, GUIDED].map(Bench::new);
-    let of_seed = |seed| -> [Run; 2] { [0, 1].map(|i| benches[i].run(Plan::new(seed, 400))) };
+    let of_seed = |seed| [0, 1].map(|i| counted(&benches[i], Plan::new(seed, 400)));
     let (runs, others) = (of_seed(8), of_seed(9));
-    let known = [0, 1].map(|i| counted(&benches[i], &runs[i]));
     let how = Intervals::default();
     let exact = [0, 1].map(|i| {
-        let mean = |run| {
-            let layer = last_layer(run, true).unwrap();
-            let records = select(run, vec![layer], Detector::Range);
-            records.counted(&known[i]).mean(Measure::DeltaLoss, &how).unwrap()
-        };
+        let mean = |run: &Run| of_last(run).mean(Measure::DeltaLoss, &how).unwrap();
         let (found, again) = (mean(&runs[i]), mean(&others[i]));
+        assert!(of_last(&runs[i]).is_counted());
         assert_eq!(found, again);
         let (_, means) = by_image(&benches[i]).pop().unwrap();
         assert!((found.value - means.iter().sum::<f64>() / means.len() as f64).abs() < 1e-12);
         assert!(found.low < found.value && found.value < found.high);
+        let some = of_last(&runs[i]).only(|_| true);
+        let drawn = Run { counted: Counted::default(), ..runs[i].clone() };
+        assert!(!some.is_counted() && !of_last(&drawn).is_counted());
+        assert_eq!(some.mean(Measure::DeltaLoss, &how).unwrap(), mean(&drawn));
         found.value
     });
-    let compared = |runs: &[Run; 2]| {
-        let model = |i: usize| Measured {
-            name: ["baseline", "text-guided"][i],
-            run: &runs[i],
-            counted: &known[i],
-            right: &[],
-        };
-        compare_measured([model(0), model(1)]).unwrap()
-    };
-    let (comparison, other) = (compared(&runs), compared(&others));
+    let of = |[a, b]: &[Run; 2]| compare(a, b).unwrap();
+    let (comparison, other) = (of(&runs), of(&others));
     let ratio = comparison.last_layer.unwrap().ratio;
     assert!((ratio.value - exact[0] / exact[1]).abs() < 1e-12 * ratio.value);
     assert_eq!(ratio.value, other.last_layer.unwrap().ratio.value);
     assert_ne!(comparison.all_layers(), other.all_layers());
-    let drawn = compare(&runs[0], &runs[1]).unwrap();
+    let drawn = of(&runs.each_ref().map(|run| Run { counted: Counted::default(), ..run.clone() }));
     assert_ne!(drawn.last_layer, comparison.last_layer);
     assert_eq!(drawn.rates, comparison.rates);
+    assert_eq!((drawn.counted, comparison.counted), ([false; 2], [true; 2]));
+    // Of some layers, which have other numbers.
+    let names = [&["fc"][..], &["scaled", "head"]];
+    let few = [0, 1].map(|i| {
+        let layers = Some(names[i].iter().map(|name| name.to_string()).collect());
+        counted(&benches[i], Plan { layers, ..Plan::new(8, 400) })
+    });
+    assert_eq!(of(&few).last_layer.unwrap().ratio, comparison.last_layer.unwrap().ratio);
+}
+
+/// The census knows single flips of outputs under the range detector, and no others.
+#[test]
+fn other_faults_aren_t_counted() {
+    let bench = Bench::new(GUIDED);
+    let is_counted = |plan: Plan| {
+        let manifest = bench.campaign(plan).manifest();
+        let counted = count_last_layer(&bench, &manifest).unwrap();
+        let layers = counted.layers().map(|(layer, _)| manifest.layers[layer].name.clone());
+        layers.collect::<Vec<_>>()
+    };
+    let plan = Plan::new(1, 40);
+    assert_eq!(is_counted(plan.clone()), ["head", "scaled"]);
+    for none in [
+        Plan { bits: 2, ..plan.clone() },
+        Plan { flips: Flips::Count(2), ..plan.clone() },
+        Plan { flips: Flips::Rate(0.001), ..plan.clone() },
+        Plan { site: Site::Input, detectors: vec![Detector::None], ..plan.clone() },
+        Plan { site: Site::Weight, ..plan.clone() },
+        Plan { detectors: vec![Detector::None], ..plan.clone() },
+        Plan { injections: 3..4, ..plan.clone() },
+        Plan { layers: Some(vec!["conv1".into()]), ..plan.clone() },
+        Plan { protocol: Protocol::Goldeneye, detectors: vec![Detector::Range], ..plan.clone() },
+    ] {
+        assert!(is_counted(none.clone()).is_empty(), "{none:?}");
+    }
+    let strata = Plan { stratify: Stratify::Bit, ..plan };
+    assert_eq!(is_counted(strata).len(), 2);
+}
+
+/// What is counted lies in the store, is read back with its bits, and is the merged store's, whichever part has it.
+#[test]
+fn what_is_counted_is_kept_and_merged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (bench, plan) = (Bench::new(GUIDED), Plan::new(6, 40));
+    let mut run = counted(&bench, plan.clone());
+    let images = run.counted.of(0);
+    assert!(images.is_none());
+    // No answer of this image was finite.
+    let (layer, mut images) =
+        run.counted.layers().map(|(layer, images)| (layer, images.to_vec())).last().unwrap();
+    images[2].1 = f64::NAN;
+    run.counted.insert(layer, images);
+    run.save(&at("run.sqlite")).unwrap();
+    let text = |run: &Run| format!("{:?}", run.counted);
+    assert_eq!(text(&Run::open(&at("run.sqlite")).unwrap()), text(&run));
+    for (shard, name) in [(1, "a"), (2, "b")] {
+        let shard = Shard { index: shard, of: 2 };
+        bench.part(
+            &at(name),
+            &plan,
+            shard,
+            usize::MAX,
+            bench.campaign(plan.clone()).best_strategy(),
+        );
+    }
+    let (store, _) = Store::resume(&at("b"), &run.manifest, Shard { index: 2, of: 2 }).unwrap();
+    assert!(store.counted(&run.manifest).unwrap().is_empty());
+    store.count(&run.counted).unwrap();
+    store.finish(true).unwrap();
+    merge(&[at("a"), at("b")], &at("whole")).unwrap();
+    assert_eq!(text(&Run::open(&at("whole")).unwrap()), text(&run));
+    let connection = rusqlite::Connection::open(at("whole")).unwrap();
+    connection.execute("UPDATE counted SET image = 77 WHERE image = 3", []).unwrap();
+    drop(connection);
+    let error = Run::open(&at("whole")).unwrap_err().to_string();
+    assert!(error.contains("whole") && error.contains("counted: there is no image 77"), "{error}");
 }

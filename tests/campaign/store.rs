@@ -169,7 +169,7 @@ fn a_hash_of_results_holds_every_field() {
     for (field, change) in changes {
         let mut records = run.records.clone();
         change(&mut records[at.unwrap()]);
-        let changed = Run { manifest: run.manifest.clone(), records };
+        let changed = Run { records, ..run.clone() };
         assert_ne!(changed.results_sha256(), expected, "{field}");
     }
 }

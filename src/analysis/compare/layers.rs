@@ -183,7 +183,7 @@ fn reduce(run: &Run, kept: &[usize]) -> Run {
         let layer = kept.binary_search(&record.layer).ok()?;
         Some(Record { layer, ..*record })
     });
-    Run { records: records.collect(), manifest }
+    Run { records: records.collect(), counted: run.counted.of_layers(kept), manifest }
 }
 
 /// Refuses paired runs whose layers didn't get the same faults, whatever their manifests promise: another

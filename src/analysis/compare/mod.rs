@@ -38,7 +38,7 @@ use serde::Serialize;
 pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults};
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
-use crate::analysis::rates::{Counted, Intervals};
+use crate::analysis::rates::Intervals;
 use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::models::Published;
@@ -156,6 +156,8 @@ pub struct Comparison {
     pub injections: [(u64, u64); 2],
     /// Whether a rule stopped the layers of a run: then ratios and differences have no interval.
     pub stopped: [bool; 2],
+    /// Whether means of ΔLoss of the last layer are of every fault in the images, counted, in either run.
+    pub counted: [bool; 2],
     pub seeds: [u64; 2],
     /// What was published for the backbone, where the model is one of the published.
     pub published: Option<Published>,
@@ -189,8 +191,7 @@ pub struct Footer {
 /// # Errors
 /// [`Error::Usage`] with the reason where the two don't belong together.
 pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
-    let nothing = Counted::default();
-    pair::compare(baseline, other, Pairing::Paired, &Intervals::default(), [&nothing; 2])
+    pair::compare(baseline, other, Pairing::Paired, &Intervals::default())
 }
 
 /// A model of which more is known than its run says.
@@ -199,7 +200,6 @@ pub struct Measured<'m> {
     /// What a reason for giving no verdict calls it.
     pub name: &'static str,
     pub run: &'m Run,
-    pub counted: &'m Counted,
     /// Of each evaluated image, whether it is right.
     pub right: &'m [bool],
 }
@@ -210,9 +210,7 @@ pub struct Measured<'m> {
 /// As [`compare`].
 pub fn compare_measured(models: [Measured<'_>; 2]) -> Result<Comparison> {
     let [a, b] = models.map(|model| model.run);
-    let how = Intervals::default();
-    let counted = models.map(|model| model.counted);
-    let mut comparison = pair::compare(a, b, Pairing::Paired, &how, counted)?;
+    let mut comparison = compare(a, b)?;
     let only = |one: &[bool], other: &[bool]| {
         one.iter().zip(other).filter(|(one, other)| **one && !**other).count() as u64
     };
@@ -248,10 +246,9 @@ pub fn compare_all(
             return Err(Error::usage(detail));
         }
     }
-    let nothing = Counted::default();
     let rows: Vec<Comparison> = pairs
         .iter()
-        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals, [&nothing; 2]))
+        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals))
         .collect::<Result<_>>()?;
     let footer = Footer {
         protocol: plan.protocol.name().into(),

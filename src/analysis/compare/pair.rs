@@ -8,7 +8,7 @@ use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
     Comparison, Evidence, Improvement, Overall, Pairing, Reliability, Top2Diff, Verdict,
 };
-use crate::analysis::rates::{Counted, Intervals, are_enough, group_of, observe};
+use crate::analysis::rates::{Intervals, are_enough, counted, group_of, observe, observe_counted};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
@@ -23,13 +23,12 @@ pub(super) fn compare(
     other: &Run,
     pairing: Pairing,
     how: &Intervals,
-    counted: [&Counted; 2],
 ) -> Result<Comparison> {
     let differences = fields::check(&baseline.manifest, &other.manifest, pairing)?;
     if pairing == Pairing::Paired {
         layers::check_faults(baseline, other)?;
     }
-    let whole = Pair { runs: [baseline, other], pairing, how, counted };
+    let whole = Pair { runs: [baseline, other], pairing, how };
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
         let comparison = Comparison { layers, differences, ..whole.comparison()? };
@@ -43,9 +42,7 @@ pub(super) fn compare(
             "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
         )));
     }
-    // A census counts the layers of whole runs.
-    let nothing = Counted::default();
-    let pair = Pair { runs: reduced.each_ref(), pairing, how, counted: [&nothing; 2] };
+    let pair = Pair { runs: reduced.each_ref(), pairing, how };
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
@@ -91,8 +88,6 @@ pub(super) struct Pair<'r> {
     pub runs: [&'r Run; 2],
     pub pairing: Pairing,
     pub how: &'r Intervals,
-    /// What a census knows of either run's layers.
-    pub counted: [&'r Counted; 2],
 }
 
 impl Pair<'_> {
@@ -145,6 +140,7 @@ impl Pair<'_> {
             images: self.each(|run| run.manifest.images.len()),
             injections: self.each(|run| run.injections()),
             stopped: self.each(|run| run.manifest.plan.until.is_some()),
+            counted: self.each(|run| !run.counted.is_empty()),
             seeds: self.each(|run| run.manifest.plan.seed),
             published: ModelFile::open(model).ok().and_then(|file| file.published),
             reliability: Reliability::UNKNOWN,
@@ -227,12 +223,14 @@ impl Pair<'_> {
         let mut stratum = Stratum::new(group_of(self.how.unit, images, at));
         for (side, layer) in beside.into_iter().enumerate() {
             if let Some(layer) = layer {
-                if self.counted[side].observe(&mut stratum, side, layer, detector, measure) {
-                    continue;
-                }
                 let run = self.runs[side];
-                let records = run.of(layer, detector);
-                observe(&mut stratum, side, run, records, measure, self.how.unit);
+                match counted(run, layer, detector, measure) {
+                    Some(images) => observe_counted(&mut stratum, side, images),
+                    None => {
+                        let records = run.of(layer, detector);
+                        observe(&mut stratum, side, run, records, measure, self.how.unit);
+                    }
+                }
             }
         }
         stratum
@@ -269,9 +267,8 @@ impl Pair<'_> {
         let are_all_enough = [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
-                let is_counted =
-                    self.counted[side].holds(*layer, Detector::Range, Measure::DeltaLoss);
-                !counts || is_counted || are_enough(records(side, layer))
+                let counted = counted(self.runs[side], *layer, Detector::Range, Measure::DeltaLoss);
+                !counts || counted.is_some() || are_enough(records(side, layer))
             })
         });
         let mut ratio = estimate(Figure::Ratio, &strata, &weights, self.how.confidence);

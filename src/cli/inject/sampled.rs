@@ -8,11 +8,12 @@ use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::campaign::layers::layers;
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
+use crate::census::{count_last_layer, finish};
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Shard};
 use crate::progress::Progress;
 use crate::report::{Summary, View, run_json, run_text, summary_text};
-use crate::results::{LayerRow, Manifest, Record, Run, Store, Work};
+use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store};
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -37,11 +38,11 @@ pub(super) fn run(
     };
     let manifest = campaign.manifest();
     say_small_layers(&manifest, progress);
-    let records = inject(args, &campaign, &manifest, to, progress)?;
+    let (records, counted) = inject(args, &campaign, &manifest, to, progress)?;
     if args.verify > 0 {
         verify(&campaign, &manifest, &records, args.verify, progress)?;
     }
-    let run = Run { manifest, records };
+    let run = Run { manifest, records, counted };
     let (how, detectors) = (Intervals::default(), &run.manifest.plan.detectors);
     let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
     if args.run.json {
@@ -74,14 +75,15 @@ fn say_small_layers(manifest: &Manifest, progress: &dyn Progress) {
     }
 }
 
-/// Runs the campaign, or what the store lacks of its part; the part's records.
+/// Runs the campaign, or what the store lacks of its part; the part's records, and what is counted of the last layer,
+/// which is the first part's task.
 fn inject(
     args: &Args,
     campaign: &Campaign<'_>,
     manifest: &Manifest,
     to: Option<(&Path, Shard)>,
     progress: &dyn Progress,
-) -> anyhow::Result<Vec<Record>> {
+) -> anyhow::Result<(Vec<Record>, Counted)> {
     let strategy = match campaign.best_strategy() {
         Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
         boxes => boxes,
@@ -94,22 +96,18 @@ fn inject(
             ending == Ending::Complete,
             "stopped; nothing was kept, since there is no --out FILE"
         );
-        return Ok(records);
+        return Ok((records, count_last_layer(campaign.experiment(), manifest)?));
     };
-    let (store, work) = match args.resume && path.exists() {
-        true => Store::resume(path, manifest, shard)?,
-        false => (Store::create(path, manifest, shard)?, Work { shard, ..Work::whole() }),
-    };
+    let (store, work) = Store::begin(path, manifest, shard, args.resume)?;
     let ending = campaign.run_part(strategy, &work, &store, progress, stop)?;
-    let records = store.records(manifest)?;
-    store.finish(ending == Ending::Complete)?;
+    let found = finish(store, campaign.experiment(), manifest, shard, ending)?;
     if ending == Ending::Stopped {
         let path = path.display();
         anyhow::bail!(
             "stopped; {path} holds the injections so far, and --resume continues from there"
         );
     }
-    Ok(records)
+    Ok(found)
 }
 
 /// Refuses a store that would be overwritten, or a place where none can be.

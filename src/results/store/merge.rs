@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{file, schema};
+use super::{counted, file, schema};
 use crate::plan::Shard;
 use crate::results::store::Store;
 use crate::results::store::file::failed;
@@ -91,6 +91,7 @@ fn write(
             .execute("ATTACH DATABASE ?1 AS part", [name])
             .map_err(|error| failed(part, error))?;
         run("BEGIN; INSERT INTO injections SELECT * FROM part.injections; COMMIT;")?;
+        copy_counted(path, &connection)?;
         copy_census(path, &connection, part)?;
         run("DETACH part;")?;
     }
@@ -108,6 +109,19 @@ fn write(
         run("DELETE FROM shards; INSERT INTO shards VALUES (1, 1, 1);")?;
     }
     run("COMMIT")
+}
+
+/// Copies what was counted of layers, the same in every part that has it, out of the store that is attached as `part`.
+fn copy_counted(path: &Path, connection: &Connection) -> Result<()> {
+    let copy = || -> rusqlite::Result<()> {
+        if counted::has_any("part", connection)? {
+            connection.execute_batch(schema::COUNTED)?;
+            connection
+                .execute("INSERT OR IGNORE INTO main.counted SELECT * FROM part.counted", [])?;
+        }
+        Ok(())
+    };
+    copy().map_err(|error| failed(path, error))
 }
 
 /// Copies what `--exhaustive` counted into the store, out of the one that is attached as `part`.

@@ -4,6 +4,7 @@
 //! leaves a file that holds whole injections, and a later run goes on from them. The order in which they
 //! come leaves no trace: rows lie in the order of layer, number and detector.
 
+mod counted;
 pub(crate) mod file;
 mod merge;
 mod read;
@@ -21,6 +22,7 @@ pub use merge::merge;
 use self::file::{failed, failure};
 use self::read::{check_complete, read_manifest, read_shards};
 use self::records::{insert, read_done, read_records};
+use super::counted::Counted;
 use super::manifest::Manifest;
 use super::record::Record;
 use super::run::Run;
@@ -54,6 +56,7 @@ impl Run {
     pub fn save(&self, path: &Path) -> Result<()> {
         let store = Store::create(path, &self.manifest, Shard::WHOLE)?;
         store.take(&self.records)?;
+        store.count(&self.counted)?;
         store.finish(true)
     }
 
@@ -66,7 +69,8 @@ impl Run {
         check_complete(path, &connection)?;
         let manifest = read_manifest(path, &connection)?;
         let records = read_records(path, &connection, &manifest)?;
-        Ok(Run { manifest, records })
+        let counted = counted::read(path, &connection, &manifest)?;
+        Ok(Run { manifest, records, counted })
     }
 }
 
@@ -105,6 +109,25 @@ impl Store {
     fn of(path: &Path, connection: Connection) -> Store {
         let writer = Writer { connection, open: None, broken: None };
         Store { path: path.into(), writer: Mutex::new(writer) }
+    }
+
+    /// A new store for a part of a campaign, or with `resume` the one that is there; says what of it is done.
+    ///
+    /// # Errors
+    /// Those of [`Store::create`] and [`Store::resume`].
+    pub fn begin(
+        path: &Path,
+        manifest: &Manifest,
+        shard: Shard,
+        resume: bool,
+    ) -> Result<(Store, Work)> {
+        match resume && path.exists() {
+            true => Store::resume(path, manifest, shard),
+            false => {
+                let store = Store::create(path, manifest, shard)?;
+                Ok((store, Work { shard, ..Work::whole() }))
+            }
+        }
     }
 
     /// Opens a store to go on with the part `shard` of the campaign of `manifest`; says what of it is done.
@@ -160,6 +183,22 @@ impl Store {
     pub fn records(&self, manifest: &Manifest) -> Result<Vec<Record>> {
         self.write(Writer::commit)?;
         read_records(&self.path, &self.writer().connection, manifest)
+    }
+
+    /// Writes what was counted of layers.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn count(&self, counted: &Counted) -> Result<()> {
+        self.write(|writer| counted::write(&writer.connection, counted))
+    }
+
+    /// What was counted of layers before.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn counted(&self, manifest: &Manifest) -> Result<Counted> {
+        counted::read(&self.path, &self.writer().connection, manifest)
     }
 
     /// Writes inside a transaction. After a write that failed every other one says the same.

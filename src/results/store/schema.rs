@@ -66,6 +66,17 @@ CREATE TABLE injections (
 ) WITHOUT ROWID;
 ";
 
+/// What a census says of a campaign's layers, image by image, which a store has once it was counted: mean ΔLoss under
+/// the range detector of every single-bit fault in the layer's output.
+pub const COUNTED: &str = "
+CREATE TABLE IF NOT EXISTS counted (
+    layer INTEGER NOT NULL,
+    image INTEGER NOT NULL,
+    delta_loss REAL,
+    PRIMARY KEY (layer, image)
+) WITHOUT ROWID;
+";
+
 /// The names of a census' tables.
 pub const CENSUS_TABLES: [&str; 4] =
     ["exhaustive_manifest", "exhaustive_cells", "exhaustive_octaves", "exhaustive_bins"];

@@ -1,0 +1,72 @@
+//! The last layer of a campaign, counted in the place of its drawn faults.
+
+use super::{CensusRunner, Mode};
+use crate::Result;
+use crate::campaign::{Ending, Experiment};
+use crate::detector::Detector;
+use crate::fault::Site;
+use crate::plan::{Flips, Plan, Protocol, Shard};
+use crate::results::{Counted, Golden, LayerRow, Manifest, Part, Record, Store};
+
+/// The most images that are counted: of more, so many spread evenly. Counting an image of 1000 classes takes a few
+/// milliseconds, and in a text-guided model another forward pass.
+const MOST_IMAGES: usize = 2048;
+
+/// Whether the faults of a plan are those that a census of logits knows: one flipped bit of one output. A plan that
+/// looks at one injection alone asks for no mean.
+fn is_counted(plan: &Plan) -> bool {
+    plan.site == Site::Output
+        && plan.flips == Flips::Count(1)
+        && plan.bits == 1
+        && plan.list.is_none()
+        && plan.protocol == Protocol::Strict
+        && plan.detectors.contains(&Detector::Range)
+        && plan.injections.start == 0
+        && plan.injections_per_layer() > 1
+}
+
+/// Mean ΔLoss of the last layer, before the scale and after it, image by image, as far as the campaign of `manifest`
+/// on this experiment injects there; nothing where its faults aren't single bits of outputs under the range detector.
+///
+/// # Errors
+/// What running says; golden logits that aren't those of the evaluation.
+pub fn count_last_layer(experiment: &Experiment<'_>, manifest: &Manifest) -> Result<Counted> {
+    let mut counted = Counted::default();
+    let is_last = |layer: &LayerRow| matches!(layer.part, Part::LastLayer | Part::AfterScale);
+    if !is_counted(&manifest.plan) || !manifest.layers.iter().any(is_last) {
+        return Ok(counted);
+    }
+    let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;
+    let all = &experiment.goldens;
+    let most = MOST_IMAGES.min(all.len());
+    let goldens: Vec<&Golden> = (0..most).map(|i| &all[i * all.len() / most]).collect();
+    for (name, means) in census.delta_loss_by_image(&goldens, 0)? {
+        let images = goldens.iter().map(|golden| golden.image).zip(means).collect();
+        if let Some(layer) = manifest.layers.iter().position(|layer| layer.name == name) {
+            counted.insert(layer, images);
+        }
+    }
+    Ok(counted)
+}
+
+/// Ends a part of a campaign in its store: the records that it has, and what is counted of the last layer, which is
+/// the first part's task once all its injections are there.
+///
+/// # Errors
+/// Those of [`count_last_layer`]; what the disk says.
+pub fn finish(
+    store: Store,
+    experiment: &Experiment<'_>,
+    manifest: &Manifest,
+    shard: Shard,
+    ending: Ending,
+) -> Result<(Vec<Record>, Counted)> {
+    let records = store.records(manifest)?;
+    let mut counted = store.counted(manifest)?;
+    if ending == Ending::Complete && counted.is_empty() && shard.index == 1 {
+        counted = count_last_layer(experiment, manifest)?;
+        store.count(&counted)?;
+    }
+    store.finish(ending == Ending::Complete)?;
+    Ok((records, counted))
+}

@@ -1,0 +1,65 @@
+//! What was counted of layers, in a table of a store that it has once there is something.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::file::failed;
+use super::schema;
+use crate::results::{Counted, Manifest};
+use crate::{Error, Result};
+
+/// Whether a store has the table; `database` is its name where several are attached.
+pub(super) fn has_any(database: &str, connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = format!("SELECT count(*) > 0 FROM {database}.sqlite_schema WHERE name = 'counted'");
+    connection.query_row(&sql, [], |row| row.get(0))
+}
+
+/// Writes it in the place of what was there.
+pub(super) fn write(connection: &Connection, counted: &Counted) -> rusqlite::Result<()> {
+    if counted.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch(schema::COUNTED)?;
+    let mut insert = connection.prepare("INSERT OR REPLACE INTO counted VALUES (?1, ?2, ?3)")?;
+    for (layer, images) in counted.layers() {
+        for (image, mean) in images {
+            insert.execute(params![layer as i64, *image as i64, mean])?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is.
+///
+/// # Errors
+/// What the file says; layers or images that the campaign doesn't have.
+pub(super) fn read(path: &Path, connection: &Connection, manifest: &Manifest) -> Result<Counted> {
+    let failed = |error| failed(path, error);
+    let mut counted = Counted::default();
+    if !has_any("main", connection).map_err(failed)? {
+        return Ok(counted);
+    }
+    let bad =
+        |what: String| Error::file(path, format!("isn't a store as it should be: counted: {what}"));
+    let images: HashSet<usize> = manifest.images.iter().map(|row| row.image).collect();
+    let mut layers = BTreeMap::<usize, Vec<(usize, f64)>>::new();
+    let sql = "SELECT layer, image, delta_loss FROM counted ORDER BY layer, image";
+    let mut query = connection.prepare(sql).map_err(failed)?;
+    let mut rows = query.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let number = |column| row.get::<_, i64>(column).map(|value| value as usize);
+        let (layer, image) = (number(0).map_err(failed)?, number(1).map_err(failed)?);
+        let mean: Option<f64> = row.get(2).map_err(failed)?;
+        if layer >= manifest.layers.len() {
+            return Err(bad(format!("there is no layer {layer}")));
+        }
+        if !images.contains(&image) {
+            return Err(bad(format!("there is no image {image}")));
+        }
+        layers.entry(layer).or_default().push((image, mean.unwrap_or(f64::NAN)));
+    }
+    layers.into_iter().for_each(|(layer, images)| counted.insert(layer, images));
+    Ok(counted)
+}
