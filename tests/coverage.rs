@@ -29,7 +29,7 @@ mod population;
 
 use inner::Row;
 use lab::Lab;
-use population::Population;
+use population::{Drawing, Population};
 
 const IMAGES: usize = 60;
 
@@ -68,13 +68,13 @@ fn rates_are_covered() {
     let measure = Measure::Is(Outcome::Sdc);
     let truth = LAB.exact(measure, Detector::None);
     assert!((0.01..0.5).contains(&truth), "{truth}");
-    for stratify in [Stratify::No, Stratify::Bit] {
+    for stratify in &[Stratify::No, Stratify::Bit] {
         for (share, at_least, at_most) in [(0.95, 92.0, 98.0), (0.99, 97.5, 100.0)] {
             for rates in RateInterval::iter() {
                 let confidence = Confidence::new(share).unwrap();
                 let how = Intervals { confidence, rates, ..Intervals::default() };
                 let covered = held(truth, 400, |seed| {
-                    let run = LAB.sample(&plan(seed, stratify));
+                    let run = LAB.sample(&plan(seed, stratify.clone()));
                     select(&run, vec![0], Detector::None).mean(measure, &how).unwrap()
                 });
                 let within = at_least <= covered && covered <= at_most;
@@ -88,10 +88,10 @@ fn rates_are_covered() {
 fn means_are_covered() {
     for measure in [Measure::DeltaLoss, Measure::DeltaP] {
         let truth = LAB.exact(measure, Detector::Range);
-        for stratify in [Stratify::No, Stratify::Bit] {
+        for stratify in &[Stratify::No, Stratify::Bit] {
             for unit in [Unit::Images, Unit::Injections] {
                 let covered = held(truth, 400, |seed| {
-                    let run = LAB.sample(&plan(seed, stratify));
+                    let run = LAB.sample(&plan(seed, stratify.clone()));
                     let how = Intervals { unit, ..Intervals::default() };
                     select(&run, vec![0], Detector::Range).mean(measure, &how).unwrap()
                 });
@@ -141,9 +141,12 @@ fn figures_of_a_trained_network_are_covered() {
     let population = Population::new(&experiment, 5, 20_000);
     let (layers, of) = ([0, 3, 7, 9], 400);
     for injections in [50, 200, 1000] {
-        let mut rows = inner::of_networks(&population, injections, of);
-        for stratify in [Stratify::No, Stratify::Bit] {
-            rows.extend(inner::of_layers(&population, &layers, injections, stratify, of));
+        let mut rows = Vec::new();
+        for drawing in Drawing::of(injections) {
+            if drawing != Drawing::BitsInTurn {
+                rows.extend(inner::of_networks(&population, injections, drawing, of));
+            }
+            rows.extend(inner::of_layers(&population, &layers, injections, drawing, of));
         }
         let pair = [&population; 2];
         rows.extend(inner::of_pairs(pair, Pairing::Unpaired, injections, of));
