@@ -7,14 +7,14 @@ use std::fs;
 use std::sync::LazyLock;
 
 use flipside::analysis::compare::{Pairing, compare_all};
-use flipside::analysis::{Intervals, looks, select};
-use flipside::campaign::{Experiment, MemoryImages, layers};
+use flipside::analysis::{Intervals, PILOT, allocate, looks, select};
+use flipside::campaign::{Experiment, MemoryImages, layers, pilot_seed};
 use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
 use flipside::plan::{Labels, Plan, Stratify};
-use flipside::results::{Measure, Outcome};
+use flipside::results::{Measure, Outcome, Run};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
 use flipside::study::Inputs;
@@ -60,6 +60,37 @@ fn held(truth: f64, count: u64, figure: impl Fn(u64) -> Estimate) -> f64 {
 /// A plan with draws or strata of bits.
 fn plan(seed: u64, stratify: Stratify) -> Plan {
     Plan { stratify, ..LAB.plan(seed, 400) }
+}
+
+/// A campaign whose injections a pilot of its own allocates.
+fn allocated(seed: u64) -> Run {
+    let pilot = LAB.sample(&Plan { stratify: Stratify::Bit, ..LAB.plan(pilot_seed(seed), PILOT) });
+    let allocation = allocate(&pilot, 700).unwrap();
+    LAB.sample(&Plan { stratify: Stratify::Allocated(allocation), ..LAB.plan(seed, 700) })
+}
+
+/// Against every fault that there is: no bias, and intervals that hold.
+#[test]
+fn allocated_campaigns_are_covered() {
+    for (measure, detector) in [
+        (Measure::DeltaLoss, Detector::Range),
+        (Measure::DeltaP, Detector::Range),
+        (Measure::Is(Outcome::Sdc), Detector::None),
+        (Measure::Is(Outcome::Masked), Detector::None),
+    ] {
+        let truth = LAB.exact(measure, detector);
+        for unit in [Unit::Images, Unit::Injections] {
+            let how = Intervals { unit, ..Intervals::default() };
+            let figure = |seed| select(&allocated(seed), vec![0], detector).mean(measure, &how);
+            let all: Vec<Estimate> = (0..400).map(|seed| figure(seed).unwrap()).collect();
+            let covered = all.iter().filter(|estimate| estimate.holds(truth)).count() as f64 / 4.0;
+            assert!((92.0..=98.5).contains(&covered), "{measure:?}, {unit:?}: {covered} %");
+            let mean = all.iter().map(|estimate| estimate.value).sum::<f64>() / 400.0;
+            let squares = all.iter().map(|estimate| (estimate.value - mean).powi(2)).sum::<f64>();
+            let error = (squares / 399.0 / 400.0).sqrt();
+            assert!((mean - truth).abs() < 3.5 * error, "{measure:?}: {mean} ± {error}, {truth}");
+        }
+    }
 }
 
 #[test]

@@ -56,6 +56,11 @@ pub(super) fn check<'l>(
                 counts.len()
             )));
         }
+        if counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)).is_none() {
+            return Err(Error::usage(format!(
+                "the allocation has more injections for the layer '{pair_key}' than there are numbers"
+            )));
+        }
         if let Some(bit) = counts.iter().position(|count| *count == 0) {
             return Err(Error::usage(format!(
                 "the allocation has no injection for bit {bit} of the layer '{pair_key}', so that its figures \
