@@ -26,6 +26,10 @@ const FEWEST_TO_LEARN_FROM: usize = 4;
 /// The most injections a layer, on average, whose order fits into memory.
 const MOST: u64 = 1 << 28;
 
+/// How many observations of a bit what all layers say of it counts for in each, in variances and in rates. Bits do much
+/// the same everywhere, and of so few injections a layer's own variance may be anything.
+const PRIOR: [f64; 2] = [12.0, 2.0];
+
 /// What a pilot saw of one figure in a layer.
 struct Seen {
     /// By bit: the variance within.
@@ -34,32 +38,70 @@ struct Seen {
     whole: f64,
 }
 
+/// A layer's finite values, by bit.
+type Values = Vec<Vec<f64>>;
+
 impl Seen {
-    /// Of a layer's values by bit.
-    fn new(values: &[Vec<f64>], variance: impl Fn(&[f64]) -> f64) -> Seen {
-        let mean = |values: &[f64]| match values.is_empty() {
-            true => 0.0,
-            false => values.iter().sum::<f64>() / values.len() as f64,
-        };
-        let bits: Vec<f64> = values.iter().map(|values| variance(values)).collect();
+    /// Of a layer's values, where `variance` says what a bit's is.
+    fn new(values: &Values, variance: impl Fn(usize, &[f64]) -> f64) -> Seen {
+        let of_bits = values.iter().enumerate();
+        let bits: Vec<f64> = of_bits.map(|(bit, values)| variance(bit, values)).collect();
         let means: Vec<f64> = values.iter().map(|values| mean(values)).collect();
-        Seen { whole: mean(&bits) + spread(&means), bits }
+        Seen { whole: mean(&bits) + variance_of(&means), bits }
+    }
+
+    /// Of the values of a mean. Half of a bit's variance is the layer's times what share of theirs it is in all layers.
+    fn of_mean(layers: &[Values]) -> Vec<Seen> {
+        let own = |_: usize, values: &[f64]| variance_of(values);
+        let mut all: Vec<Seen> = layers.iter().map(|values| Seen::new(values, own)).collect();
+        let bits = all.iter().map(|seen| seen.bits.len()).max().unwrap_or(0);
+        let in_all = |bit: usize| {
+            let share = |seen: &Seen| Some(relative(*seen.bits.get(bit)?, seen.whole));
+            mean(&all.iter().filter_map(share).collect::<Vec<f64>>())
+        };
+        let in_all: Vec<f64> = (0..bits).map(in_all).collect();
+        for (seen, values) in all.iter_mut().zip(layers) {
+            for (bit, variance) in seen.bits.iter_mut().enumerate() {
+                let own = (values[bit].len() as f64 - 1.0).max(0.0);
+                let shrunk = own * *variance + PRIOR[0] * in_all[bit] * seen.whole;
+                *variance = shrunk / (own + PRIOR[0]);
+            }
+        }
+        all
+    }
+
+    /// Of the events of a rate, by Laplace's estimate over all layers and a bit of that in each: a pilot that saw no
+    /// event doesn't say that there is none.
+    fn of_rate(layers: &[Values]) -> Vec<Seen> {
+        let in_all = |bit: usize| {
+            let values = layers.iter().filter_map(|values| values.get(bit)).flatten();
+            let (count, events) = values.fold((0.0, 0.0), |(n, sum), event| (n + 1.0, sum + event));
+            (events + 1.0) / (count + 2.0)
+        };
+        let variance = |bit: usize, values: &[f64]| {
+            let events = values.iter().sum::<f64>() + PRIOR[1] * in_all(bit);
+            let rate = events / (values.len() as f64 + PRIOR[1]);
+            rate * (1.0 - rate)
+        };
+        layers.iter().map(|values| Seen::new(values, variance)).collect()
     }
 }
 
-/// The variance of values; 0 of one.
-fn spread(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    if values.len() < 2 { 0.0 } else { squares / (n - 1.0) }
+/// The mean of values; 0 of none.
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / (values.len() as f64).max(1.0)
 }
 
-/// The variance of a rate's observations, by Laplace's estimate of it: a pilot that saw no event doesn't say that there
-/// is none.
-fn spread_of_rate(values: &[f64]) -> f64 {
-    let rate = (values.iter().sum::<f64>() + 1.0) / (values.len() as f64 + 2.0);
-    rate * (1.0 - rate)
+/// The variance of values; 0 of one.
+fn variance_of(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    squares / (values.len() as f64 - 1.0).max(1.0)
+}
+
+/// A variance as a share of another; 0 where nothing varies.
+fn relative(variance: f64, whole: f64) -> f64 {
+    if whole > 0.0 { variance / whole } else { 0.0 }
 }
 
 /// Allocates `injections` a layer, on average, by what a pilot saw.
@@ -82,21 +124,19 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
     };
     check_budget(manifest, injections)?;
     let detectors = &plan.detectors;
-    let (detector, mean) = match detectors.contains(&Detector::Range) {
+    let (detector, measure) = match detectors.contains(&Detector::Range) {
         true => (Detector::Range, Measure::DeltaLoss),
         false => (Detector::None, Measure::DeltaP),
     };
     let first = if detectors.contains(&Detector::None) { Detector::None } else { detector };
     let counts = Scope::ALL.layers(pilot);
-    let (mut means, mut rates) = (Vec::new(), Vec::new());
-    for layer in 0..layers.len() {
-        means.push(Seen::new(&by_bit(pilot, layer, detector, mean)?, spread));
-        let sdc = by_bit(pilot, layer, first, Measure::Is(Outcome::Sdc))?;
-        rates.push(Seen::new(&sdc, spread_of_rate));
-    }
+    let of = |detector, measure| -> Result<Vec<Values>> {
+        (0..layers.len()).map(|layer| by_bit(pilot, layer, detector, measure)).collect()
+    };
+    let means = Seen::of_mean(&of(detector, measure)?);
+    let rates = Seen::of_rate(&of(first, Measure::Is(Outcome::Sdc))?);
     let whole = |seen: &[Seen]| counts.iter().map(|layer| seen[*layer].whole).sum::<f64>();
     let of_network = [whole(&means), whole(&rates)];
-    let relative = |variance: f64, whole: f64| if whole > 0.0 { variance / whole } else { 0.0 };
     // Layers of one pair key, which have the same faults, are one.
     let mut groups = BTreeMap::<&str, Vec<usize>>::new();
     for (index, layer) in layers.iter().enumerate() {
@@ -110,9 +150,10 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
             let of = |layer: &usize| {
                 let (mean, rate) = (&means[*layer], &rates[*layer]);
                 let is_counted = f64::from(u8::from(counts.contains(layer)));
-                let of_layer = relative(mean.bits[bit], mean.whole) / layers.len() as f64;
-                let sum = relative(mean.bits[bit], of_network[0])
-                    + relative(rate.bits[bit], of_network[1]);
+                let [of_mean, of_rate] =
+                    [mean, rate].map(|seen| seen.bits.get(bit).copied().unwrap_or(0.0));
+                let of_layer = relative(of_mean, mean.whole) / layers.len() as f64;
+                let sum = relative(of_mean, of_network[0]) + relative(of_rate, of_network[1]);
                 (of_layer + is_counted * sum) / f64::from(bits).powi(2)
             };
             AllocationStratum {
@@ -155,12 +196,7 @@ pub fn check_budget(manifest: &Manifest, injections: u64) -> Result<()> {
 }
 
 /// The finite values of a layer's records, by bit.
-fn by_bit(
-    pilot: &Run,
-    layer: usize,
-    detector: Detector,
-    measure: Measure,
-) -> Result<Vec<Vec<f64>>> {
+fn by_bit(pilot: &Run, layer: usize, detector: Detector, measure: Measure) -> Result<Values> {
     let row = &pilot.manifest.layers[layer];
     let bits = row.bits_at(pilot.manifest.plan.site) as usize;
     let (mut values, mut records) = (vec![Vec::new(); bits], vec![0; bits]);
