@@ -25,6 +25,7 @@ use flipside::tape::{PlanKind, Undo};
 
 use crate::devices::device;
 
+mod allocation;
 mod comparing;
 mod counted;
 mod figures;

@@ -7,14 +7,14 @@ use std::fs;
 use std::sync::LazyLock;
 
 use flipside::analysis::compare::{Pairing, compare_all};
-use flipside::analysis::{Intervals, looks, select};
-use flipside::campaign::{Experiment, MemoryImages, layers};
+use flipside::analysis::{Intervals, PILOT, allocate, looks, select};
+use flipside::campaign::{Experiment, MemoryImages, layers, pilot_seed};
 use flipside::detector::Detector;
 use flipside::device::Device;
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
 use flipside::plan::{Labels, Plan, Stratify};
-use flipside::results::{Measure, Outcome};
+use flipside::results::{Measure, Outcome, Run};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
 use flipside::study::Inputs;
@@ -29,7 +29,7 @@ mod population;
 
 use inner::Row;
 use lab::Lab;
-use population::Population;
+use population::{Drawing, Population};
 
 const IMAGES: usize = 60;
 
@@ -62,19 +62,50 @@ fn plan(seed: u64, stratify: Stratify) -> Plan {
     Plan { stratify, ..LAB.plan(seed, 400) }
 }
 
+/// A campaign whose injections a pilot of its own allocates.
+fn allocated(seed: u64) -> Run {
+    let pilot = LAB.sample(&Plan { stratify: Stratify::Bit, ..LAB.plan(pilot_seed(seed), PILOT) });
+    let allocation = allocate(&pilot, 700).unwrap();
+    LAB.sample(&Plan { stratify: Stratify::Allocated(allocation), ..LAB.plan(seed, 700) })
+}
+
+/// Against every fault that there is: no bias, and intervals that hold.
+#[test]
+fn allocated_campaigns_are_covered() {
+    for (measure, detector) in [
+        (Measure::DeltaLoss, Detector::Range),
+        (Measure::DeltaP, Detector::Range),
+        (Measure::Is(Outcome::Sdc), Detector::None),
+        (Measure::Is(Outcome::Masked), Detector::None),
+    ] {
+        let truth = LAB.exact(measure, detector);
+        for unit in [Unit::Images, Unit::Injections] {
+            let how = Intervals { unit, ..Intervals::default() };
+            let figure = |seed| select(&allocated(seed), vec![0], detector).mean(measure, &how);
+            let all: Vec<Estimate> = (0..400).map(|seed| figure(seed).unwrap()).collect();
+            let covered = all.iter().filter(|estimate| estimate.holds(truth)).count() as f64 / 4.0;
+            assert!((92.0..=98.5).contains(&covered), "{measure:?}, {unit:?}: {covered} %");
+            let mean = all.iter().map(|estimate| estimate.value).sum::<f64>() / 400.0;
+            let squares = all.iter().map(|estimate| (estimate.value - mean).powi(2)).sum::<f64>();
+            let error = (squares / 399.0 / 400.0).sqrt();
+            assert!((mean - truth).abs() < 3.5 * error, "{measure:?}: {mean} ± {error}, {truth}");
+        }
+    }
+}
+
 #[test]
 fn rates_are_covered() {
     assert_eq!(LAB.size(), [IMAGES, 7]);
     let measure = Measure::Is(Outcome::Sdc);
     let truth = LAB.exact(measure, Detector::None);
     assert!((0.01..0.5).contains(&truth), "{truth}");
-    for stratify in [Stratify::No, Stratify::Bit] {
+    for stratify in &[Stratify::No, Stratify::Bit] {
         for (share, at_least, at_most) in [(0.95, 92.0, 98.0), (0.99, 97.5, 100.0)] {
             for rates in RateInterval::iter() {
                 let confidence = Confidence::new(share).unwrap();
                 let how = Intervals { confidence, rates, ..Intervals::default() };
                 let covered = held(truth, 400, |seed| {
-                    let run = LAB.sample(&plan(seed, stratify));
+                    let run = LAB.sample(&plan(seed, stratify.clone()));
                     select(&run, vec![0], Detector::None).mean(measure, &how).unwrap()
                 });
                 let within = at_least <= covered && covered <= at_most;
@@ -88,10 +119,10 @@ fn rates_are_covered() {
 fn means_are_covered() {
     for measure in [Measure::DeltaLoss, Measure::DeltaP] {
         let truth = LAB.exact(measure, Detector::Range);
-        for stratify in [Stratify::No, Stratify::Bit] {
+        for stratify in &[Stratify::No, Stratify::Bit] {
             for unit in [Unit::Images, Unit::Injections] {
                 let covered = held(truth, 400, |seed| {
-                    let run = LAB.sample(&plan(seed, stratify));
+                    let run = LAB.sample(&plan(seed, stratify.clone()));
                     let how = Intervals { unit, ..Intervals::default() };
                     select(&run, vec![0], Detector::Range).mean(measure, &how).unwrap()
                 });
@@ -141,9 +172,12 @@ fn figures_of_a_trained_network_are_covered() {
     let population = Population::new(&experiment, 5, 20_000);
     let (layers, of) = ([0, 3, 7, 9], 400);
     for injections in [50, 200, 1000] {
-        let mut rows = inner::of_networks(&population, injections, of);
-        for stratify in [Stratify::No, Stratify::Bit] {
-            rows.extend(inner::of_layers(&population, &layers, injections, stratify, of));
+        let mut rows = Vec::new();
+        for drawing in Drawing::of(injections) {
+            if drawing != Drawing::BitsInTurn {
+                rows.extend(inner::of_networks(&population, injections, drawing, of));
+            }
+            rows.extend(inner::of_layers(&population, &layers, injections, drawing, of));
         }
         let pair = [&population; 2];
         rows.extend(inner::of_pairs(pair, Pairing::Unpaired, injections, of));

@@ -3,13 +3,12 @@
 use flipside::analysis::compare::{Pairing, compare_all};
 use flipside::analysis::{Intervals, Scope, Weighting, select};
 use flipside::detector::Detector;
-use flipside::plan::Stratify;
 use flipside::results::{Measure, Outcome, Run};
 use flipside::statistics::{Estimate, Unit};
 use rayon::prelude::*;
 use strum::IntoEnumIterator;
 
-use super::population::Population;
+use super::population::{Drawing, Population};
 
 /// A figure whose true value is known.
 pub struct Known {
@@ -101,20 +100,20 @@ const MEASURES: [(&str, Measure, Detector); 6] = [
     ("mean ΔLoss", Measure::DeltaLoss, Detector::Range),
 ];
 
-/// Every measure in single layers, drawn at random or with bits as strata.
+/// Every measure in single layers, drawn in one of three ways.
 pub fn of_layers(
     population: &Population,
     layers: &[usize],
     injections: u64,
-    stratify: Stratify,
+    drawing: Drawing,
     of: usize,
 ) -> Vec<Row> {
     let names = population.names();
-    let strata = if stratify == Stratify::Bit { ", bits as strata" } else { "" };
+    let strata = drawing.words();
     let mut known = Vec::new();
     for layer in layers {
         for (name, measure, detector) in MEASURES {
-            let truth = population.truth(&[*layer], Weighting::Uniform, measure, detector);
+            let truth = population.truth(&[*layer], Weighting::Uniform, measure, detector, drawing);
             let units: &[Unit] =
                 if measure.is_rate() { &[Unit::Images] } else { &[Unit::Images, Unit::Injections] };
             for unit in units {
@@ -143,7 +142,7 @@ pub fn of_layers(
         .collect();
     let known = known.into_iter().map(|(.., known)| known).collect();
     rows(known, injections, of, |seed| {
-        let run = population.sample(seed, layers, injections, stratify);
+        let run = population.sample(seed, layers, injections, drawing);
         let of = |(layer, measure, detector, unit): &(usize, Measure, Detector, Unit)| {
             let how = Intervals { unit: *unit, ..Intervals::default() };
             select(&run, vec![*layer], *detector).mean(*measure, &how).ok()
@@ -153,7 +152,12 @@ pub fn of_layers(
 }
 
 /// Every measure over the whole network, in each weighting.
-pub fn of_networks(population: &Population, injections: u64, of: usize) -> Vec<Row> {
+pub fn of_networks(
+    population: &Population,
+    injections: u64,
+    drawing: Drawing,
+    of: usize,
+) -> Vec<Row> {
     let all: Vec<usize> = (0..population.names().len()).collect();
     let cases = || {
         MEASURES
@@ -161,12 +165,12 @@ pub fn of_networks(population: &Population, injections: u64, of: usize) -> Vec<R
             .flat_map(|measure| Weighting::iter().map(move |weighting| (measure, weighting)))
     };
     let known = cases().map(|((name, measure, detector), weighting)| Known {
-        kind: format!("{name}, network"),
+        kind: format!("{name}, network{}", drawing.words()),
         what: weighting.words().into(),
-        truth: population.truth(&all, weighting, measure, detector),
+        truth: population.truth(&all, weighting, measure, detector, drawing),
     });
     rows(known.collect(), injections, of, |seed| {
-        let run = population.sample(seed, &all, injections, Stratify::No);
+        let run = population.sample(seed, &all, injections, drawing);
         let of = |((_, measure, detector), weighting): ((&str, Measure, Detector), Weighting)| {
             let selection = select(&run, Scope::ALL.layers(&run), detector);
             selection.weighted(weighting).mean(measure, &Intervals::default()).ok()
@@ -189,7 +193,7 @@ pub fn of_pairs(
         Pairing::Paired => ("two models, paired", [0, 1]),
     };
     let truth = |layers: &[usize], weighting, measure, detector| {
-        sides.map(|side| models[side].truth(layers, weighting, measure, detector))
+        sides.map(|side| models[side].truth(layers, weighting, measure, detector, Drawing::Uniform))
     };
     let ratio = |what: &str, layers: &[usize], weighting| {
         let [a, b] = truth(layers, weighting, Measure::DeltaLoss, Detector::Range);
@@ -210,8 +214,9 @@ pub fn of_pairs(
             Pairing::Paired => [seed, seed],
             Pairing::Unpaired => [2 * seed, 2 * seed + 1],
         };
-        let runs: [Run; 2] = [0, 1]
-            .map(|side| models[sides[side]].sample(seeds[side], &all, injections, Stratify::No));
+        let runs: [Run; 2] = [0, 1].map(|side| {
+            models[sides[side]].sample(seeds[side], &all, injections, Drawing::Uniform)
+        });
         let row = compare_all(&[[&runs[0], &runs[1]]], pairing, &Intervals::default())
             .unwrap()
             .rows

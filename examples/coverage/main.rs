@@ -12,11 +12,10 @@ mod population;
 
 use flipside::analysis::compare::Pairing;
 use flipside::models::ModelFile;
-use flipside::plan::Stratify;
 use flipside::study::Inputs;
 
 use inner::Row;
-use population::Population;
+use population::{Drawing, Population};
 
 fn main() {
     let inputs =
@@ -47,10 +46,14 @@ fn main() {
     let sizes = if told.is_empty() { vec![50, 200, 1000] } else { told };
     for injections in sizes {
         let mut rows = Vec::new();
-        for stratify in [Stratify::No, Stratify::Bit] {
-            rows.extend(inner::of_layers(&populations[0], &layers, injections, stratify, of));
+        for drawing in Drawing::of(injections) {
+            rows.extend(inner::of_layers(&populations[0], &layers, injections, drawing, of));
         }
-        rows.extend(inner::of_networks(&populations[0], injections, of));
+        for drawing in Drawing::of(injections) {
+            if drawing != Drawing::BitsInTurn {
+                rows.extend(inner::of_networks(&populations[0], injections, drawing, of));
+            }
+        }
         for pairing in [Pairing::Unpaired, Pairing::Paired] {
             rows.extend(inner::of_pairs(populations.each_ref(), pairing, injections, of));
         }

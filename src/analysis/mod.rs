@@ -1,5 +1,6 @@
 //! From records to figures: rates, quantiles and means with their intervals, tables, and comparisons.
 
+mod allocate;
 pub mod breakdown;
 pub mod compare;
 pub mod goldeneye;
@@ -8,6 +9,7 @@ mod rates;
 mod scope;
 mod stopping;
 
+pub use allocate::{PILOT, allocate, check_budget};
 pub use quantiles::{Quantiles, quantile};
 pub use rates::{Intervals, Rates, Selection, check_mean, select};
 pub use scope::{Scope, Weighting, last_layer};

@@ -63,8 +63,8 @@ fn weight(run: &Run, record: &Record) -> f64 {
 
 /// What the draws of a record's layer were stratified by: its bit, or nothing.
 fn cell(run: &Run, record: &Record) -> u32 {
-    match run.manifest.plan.stratify {
-        Stratify::Bit => record.mask().map_or(0, u32::trailing_zeros),
+    match &run.manifest.plan.stratify {
+        Stratify::Bit | Stratify::Allocated(_) => record.mask().map_or(0, u32::trailing_zeros),
         Stratify::No => 0,
     }
 }
@@ -72,7 +72,7 @@ fn cell(run: &Run, record: &Record) -> u32 {
 /// Fewest injections for each bit that there is. A few bits carry a mean, the exponent's highest half of it:
 /// with fewer draws of each, no interval holds what it says (`examples/coverage`). Which bits are drawn has
 /// nothing to do with what they do, so that asking for some of each favours no answer.
-const FEWEST_OF_A_BIT: usize = 12;
+pub(super) const FEWEST_OF_A_BIT: usize = 12;
 
 /// Bits of an f32, where it isn't known which a fault flipped.
 const ALL_BITS: usize = 32;

@@ -12,13 +12,14 @@
 //! | 4 + j | bits − j | bit j: which of the bits not yet taken, in ascending order |
 //!
 //! Nothing is rejected, so that one block of eight holds it all, and injection n can be drawn alone.
-//! Strata of bits take bit n modulo the number of bits in place of draw 4.
+//! Strata of bits take bit n modulo the number of bits in place of draw 4, allocated ones that of their schedule.
 //!
 //! *Several values*: hit j > 0 draws again below the number of values that aren't hit yet, in PyTorch's
 //! order, then k and its bits. *A bit error rate* p: after draw 0 each draw u gives the number of bits
 //! that stay, ⌊ln(1 − u) / ln(1 − p)⌋, before the next that flips, over all bits of all values in
 //! PyTorch's order: the gaps of independent flips are geometric.
 
+use super::schedule::schedule;
 use crate::fault::SiteSpace;
 use crate::plan::{Flips, MAX_BITS, Plan, Stratify};
 use crate::rng::{self, Block, Draw, Stream};
@@ -90,20 +91,38 @@ pub struct Draws {
     images: usize,
     bits: usize,
     flips: Flips,
-    stratify: Stratify,
+    order: Order,
+}
+
+/// Which bits a layer's injections take.
+#[derive(Clone, Debug)]
+enum Order {
+    Drawn,
+    /// Injection n takes bit n modulo the number of bits.
+    InTurn,
+    /// The bit of each injection.
+    Scheduled(Vec<u8>),
 }
 
 impl Draws {
     /// The faults that `plan` gives the layer of `pair_key`, which can be hit in `space`, over `images`
     /// images.
     pub fn new(plan: &Plan, pair_key: &str, space: Space, images: usize) -> Self {
+        let order = match &plan.stratify {
+            Stratify::No => Order::Drawn,
+            Stratify::Bit => Order::InTurn,
+            Stratify::Allocated(allocation) => match allocation.layers.get(pair_key) {
+                Some(counts) => Order::Scheduled(schedule(counts)),
+                None => Order::InTurn,
+            },
+        };
         Draws {
             stream: rng::stream(plan.seed, pair_key),
             space,
             images,
             bits: plan.bits.min(MAX_BITS),
             flips: plan.flips,
-            stratify: plan.stratify,
+            order,
         }
     }
 
@@ -146,9 +165,10 @@ impl Draws {
         let mut mask = 0u32;
         for taken in 0..self.bits {
             let drawn = block.below(u64::from(self.space.bits) - taken as u64) as usize;
-            let choice = match self.stratify {
-                Stratify::No => drawn,
-                Stratify::Bit => (n % u64::from(self.space.bits)) as usize,
+            let choice = match &self.order {
+                Order::Drawn => drawn,
+                Order::InTurn => (n % u64::from(self.space.bits)) as usize,
+                Order::Scheduled(bits) => bits.get(n as usize).map_or(drawn, |bit| (*bit).into()),
             };
             let free = (0..self.space.bits).filter(|bit| mask & (1 << bit) == 0).nth(choice);
             mask |= free.map_or(0, |bit: u32| 1 << bit);
@@ -185,6 +205,7 @@ impl Draws {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Allocation, Pilot};
 
     fn draws(plan: &Plan, key: &str, map: Map, images: usize) -> Draws {
         Draws::new(plan, key, Space::of_map(map), images)
@@ -295,6 +316,31 @@ mod tests {
             assert_eq!(a.hits[0].mask, 1 << (n % 32));
             assert_eq!((a.image, a.hits[0].element), (b.image, b.hits[0].element));
         }
+    }
+
+    #[test]
+    fn allocated_injections_take_the_bits_of_their_schedule() {
+        let counts: Vec<u64> = (0..32).map(|bit| 12 + bit).collect();
+        let total: u64 = counts.iter().sum();
+        let pilot = Pilot { checkpoint: String::new(), seed: 9, injections: 384 };
+        let layers = [("a".to_string(), counts.clone())].into();
+        let plan = Plan {
+            stratify: Stratify::Allocated(Allocation { pilot, layers }),
+            ..Plan::new(3, 500)
+        };
+        assert_eq!((plan.numbers("a"), plan.numbers("b")), (0..total, 0..500));
+        let map = Map::new(8, 8, 16);
+        let of = |key: &str| (draws(&plan, key, map, 9), draws(&Plan::new(3, 1), key, map, 9));
+        let (allocated, plain) = of("a");
+        let mut given = vec![0; 32];
+        for n in 0..total {
+            let (a, b) = (allocated.get(n), plain.get(n));
+            given[a.hits[0].mask.trailing_zeros() as usize] += 1;
+            assert_eq!((a.image, a.hits[0].element), (b.image, b.hits[0].element));
+        }
+        assert_eq!(given, counts);
+        // A layer that the allocation doesn't know takes its bits in turn.
+        assert_eq!(of("b").0.get(33).hits[0].mask, 1 << 1);
     }
 
     #[test]

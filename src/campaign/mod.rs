@@ -10,7 +10,9 @@
 //! 3. For the detector `range` the largest value of each layer over training images, by
 //!    [`Experiment::measure_ranges`].
 //! 4. A [`Plan`](crate::plan::Plan): seed, injections a layer, site, bits, layers, detectors. Injection n of a
-//!    layer follows from seed, layer and n alone.
+//!    layer follows from seed, layer and n alone. A [`pilot`](fn@pilot) and
+//!    [`allocate`](crate::analysis::allocate) say how many injections bits and layers are to have, where they
+//!    aren't to have equally many.
 //! 5. A [`Campaign`] of experiment and plan, and [`Campaign::run`], which gives
 //!    [`Record`](crate::results::Record)s: one an injection and detector.
 //! 6. [`Campaign::results`] makes a [`Run`](crate::results::Run) of them, records and a manifest of what was run
@@ -61,9 +63,11 @@ mod images;
 pub mod layers;
 mod list;
 mod manifest;
+mod pilot;
 mod ranges;
 mod rounds;
 mod run;
+mod schedule;
 mod scheduler;
 mod setup;
 mod sparse;
@@ -79,6 +83,7 @@ pub(crate) use images::load_batch;
 pub use images::{Images, MemoryImages};
 pub use layers::{Layer, choose};
 pub use list::FaultList;
+pub use pilot::{pilot, pilot_seed};
 pub use ranges::Ranges;
 pub use scheduler::Strategy;
 pub use setup::{Campaign, layers_of};

@@ -5,13 +5,14 @@ use super::experiment::Experiment;
 use super::goldeneye;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
+use super::pilot;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
 use crate::device::Compute;
 use crate::fault::{BitMasks, FaultEntry, Format, Site, Value};
 use crate::models::{Model, Network};
 use crate::ops::Op;
-use crate::plan::{Plan, Protocol};
+use crate::plan::{Plan, Protocol, Stratify};
 use crate::results::{Effect, Golden};
 use crate::tape::{Execution, NodeId, format_at};
 use crate::{Error, Result, logits};
@@ -75,6 +76,11 @@ impl<'a> Campaign<'a> {
                 format,
             }
         };
+        if let Stratify::Allocated(allocation) = &plan.stratify {
+            let bits = |layer: &Layer| space_of(model, layer, plan.site, compute).0.bits;
+            let layers = layers.iter().map(|layer| (layer.pair_key.as_str(), bits(layer)));
+            pilot::check(allocation, layers)?;
+        }
         let faults = layers.iter().map(draws).collect();
         Campaign::with(experiment, plan, layers, faults)
     }
@@ -146,7 +152,9 @@ impl<'a> Campaign<'a> {
     /// Numbers of the injections of a layer; with a rule to stop at, of those that there may be.
     pub fn numbers(&self, layer: usize) -> impl Iterator<Item = u64> + '_ {
         let (range, rows) = match &self.faults[layer] {
-            Faults::Drawn { .. } => (self.plan.injections.clone(), &[] as &[Listed]),
+            Faults::Drawn { .. } => {
+                (self.plan.numbers(&self.layers[layer].pair_key), &[] as &[Listed])
+            }
             Faults::Listed(rows) => (0..0, rows.as_slice()),
         };
         range.chain(rows.iter().map(|row| row.n))

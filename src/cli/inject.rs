@@ -1,5 +1,6 @@
 //! `flipside inject`.
 
+mod allocate;
 mod evaluate;
 mod exhaustive;
 mod sampled;
@@ -7,6 +8,7 @@ mod sampled;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use self::allocate::Allocate;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
@@ -88,6 +90,12 @@ pub struct Args {
     /// bit: cycle through the bit positions, so that each gets its share of a layer's injections
     #[arg(long, help_heading = FAULTS, value_name = "BY", value_parser = ["bit"])]
     stratify: Option<String>,
+    /// Give layers and bits as many injections as they need: pilot runs 384 injections a layer first, which
+    /// aren't kept; FILE is the store of an earlier campaign whose numbers are taken or, where it isn't allocated,
+    /// whose records serve as the pilot. --injections is then the average of a layer
+    #[arg(long, help_heading = HOW_MANY, value_name = "pilot|FILE",
+          conflicts_with_all = ["only", "stratify", "faults", "exhaustive", "half_width", "ber"])]
+    allocate: Option<Allocate>,
     /// Read the faults from this list instead: a CSV file with columns layer, image, channel, row, column,
     /// bit (and site, k, index, model, value, … as in `predict --fault`), or a file written by `flipside
     /// export`
@@ -230,6 +238,7 @@ impl Args {
         };
         let plan = Plan { detectors, ..plan };
         plan.check()?;
+        let plan = self.allocated_by_store(plan)?;
         if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
             return Err(Error::usage(
                 "--right-in can't be combined with the goldeneye protocol, which takes each model's own images",

@@ -1,5 +1,6 @@
 //! What a campaign is asked to do.
 
+mod allocation;
 mod goldeneye;
 mod shard;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
+pub use allocation::{Allocation, Pilot};
 pub use shard::Shard;
 
 use crate::detector::Detector;
@@ -24,7 +26,7 @@ pub struct Plan {
     pub seed: u64,
     /// Numbers of the injections of each layer: `0..n` for a whole campaign, `n..n + 1` to look at one
     /// alone. A list of faults has its own numbers, those of its rows. With a rule in `until` the most there
-    /// may be.
+    /// may be; of layers in an allocation see [`Plan::numbers`].
     pub injections: Range<u64>,
     /// The rule by which a layer stops early; `None` runs every injection.
     #[serde(default)]
@@ -84,13 +86,29 @@ pub enum Flips {
 }
 
 /// How bits are drawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stratify {
     /// Uniformly.
     No,
     /// Injection n of a layer takes bit n modulo the number of bits, so that each has its share.
     Bit,
+    /// Each layer and bit has a number of injections of its own.
+    Allocated(Allocation),
+}
+
+impl Stratify {
+    /// In few words.
+    pub fn words(&self) -> String {
+        match self {
+            Stratify::No => "none".into(),
+            Stratify::Bit => "bits in turn".into(),
+            Stratify::Allocated(Allocation { pilot, .. }) => {
+                let checkpoint: String = pilot.checkpoint.chars().take(12).collect();
+                format!("allocated by a pilot on checkpoint {checkpoint}, seed {}", pilot.seed)
+            }
+        }
+    }
 }
 
 /// The label that an answer is compared with.
@@ -154,8 +172,11 @@ impl Plan {
             _ => {}
         }
         let is_single = self.flips == Flips::Count(1);
-        if self.stratify == Stratify::Bit && !(is_single && self.bits == 1) {
+        if self.stratify != Stratify::No && !(is_single && self.bits == 1) {
             return refuse("bits are strata of faults that flip one bit of one value".into());
+        }
+        if let Stratify::Allocated(allocation) = &self.stratify {
+            self.check_allocation(allocation)?;
         }
         if self.site == Site::StoreAstray {
             return refuse(
@@ -207,6 +228,22 @@ impl Plan {
         Ok(())
     }
 
+    /// Refuses an allocation that these injections can't follow, or that isn't independent of them.
+    fn check_allocation(&self, allocation: &Allocation) -> Result<()> {
+        let refuse = |detail: &str| Err(Error::usage(detail));
+        if self.injections.start != 0 || self.list.is_some() {
+            return refuse(
+                "injections are allocated to the layers and bits of a whole campaign, whose faults are drawn",
+            );
+        }
+        if allocation.pilot.seed == self.seed {
+            return refuse(
+                "the pilot and the campaign have the same seed and so the same faults: what decides on an                  allocation must be independent of what it is for; give another --seed",
+            );
+        }
+        Ok(())
+    }
+
     /// Whether a detector has to know ranges.
     pub fn needs_ranges(&self) -> bool {
         Detector::needing_ranges(&self.detectors).is_some()
@@ -215,6 +252,16 @@ impl Plan {
     /// Injections a layer.
     pub fn injections_per_layer(&self) -> u64 {
         self.injections.end - self.injections.start
+    }
+
+    /// Numbers of the injections of the layer of `pair_key`.
+    pub fn numbers(&self, pair_key: &str) -> Range<u64> {
+        match &self.stratify {
+            Stratify::Allocated(allocation) => {
+                allocation.injections(pair_key).map_or(self.injections.clone(), |n| 0..n)
+            }
+            Stratify::No | Stratify::Bit => self.injections.clone(),
+        }
     }
 
     /// How much injection `n` of a layer whose values have `bits` bits counts, on average 1: strata of bits that

@@ -15,7 +15,7 @@ use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
-use crate::plan::{Flips, Plan, Protocol, Stratify};
+use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
 use crate::results::Run;
 use crate::screen::{Ink, Screen};
 use crate::statistics::Target;
@@ -236,6 +236,9 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
     if !run.counted.is_empty() {
         sheet.prose(&counted_words(run));
     }
+    if let Stratify::Allocated(allocation) = &manifest.plan.stratify {
+        sheet.prose(&allocation_words(allocation));
+    }
     let ranges = manifest.setting.ranges_over.as_ref().map(ranges_words);
     sheet.prose(&[NONFINITE.into()].into_iter().chain(ranges).collect::<Vec<_>>().join(" "));
     sheet.prose(&format!("Results (SHA-256): {}", run.results_sha256()));
@@ -320,6 +323,16 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
     ]
 }
 
+/// How many injections layers and bits have, and what that does to figures.
+fn allocation_words(Allocation { pilot, .. }: &Allocation) -> String {
+    let checkpoint: String = pilot.checkpoint.chars().take(12).collect();
+    format!(
+        "Layers and bits have as many injections as a pilot called for ({} a layer on checkpoint {checkpoint}, seed \
+         {}; it isn't among the records). Records are weighted so that each bit of a layer counts alike.",
+        pilot.injections, pilot.seed
+    )
+}
+
 /// What was injected, in words.
 fn faults(plan: &Plan) -> String {
     if plan.list.is_some() {
@@ -329,8 +342,15 @@ fn faults(plan: &Plan) -> String {
         Some(rule) => format!("until {rule}, at most {},", plan.injections_per_layer()),
         None => plan.injections_per_layer().to_string(),
     };
-    let strata = if plan.stratify == Stratify::Bit { ", each bit in turn," } else { "" };
+    let strata = match plan.stratify {
+        Stratify::No => "",
+        Stratify::Bit => ", each bit in turn,",
+        Stratify::Allocated(_) => ", allocated by a pilot,",
+    };
     match plan.flips {
+        Flips::Count(1) if matches!(plan.stratify, Stratify::Allocated(_)) => {
+            format!("{count} injections a layer on average of {}{strata}", flipped_bits(plan.bits))
+        }
         Flips::Count(1) => {
             format!("{count} injections a layer of {}{strata}", flipped_bits(plan.bits))
         }

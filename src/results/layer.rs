@@ -64,12 +64,17 @@ impl LayerRow {
         }
     }
 
-    /// Bits of the values that faults at a site hit; operands have those of the kernel's format.
-    pub fn bits_at(&self, site: Site) -> u32 {
+    /// The format of the values that faults at a site hit; operands have the kernel's.
+    pub fn format_at(&self, site: Site) -> Format {
         match site.value() {
-            Value::Operand => KernelVariant::operands_of(&self.variant).bits(),
-            Value::Known | Value::Hidden => Format::Fp32.bits(),
+            Value::Operand => KernelVariant::operands_of(&self.variant),
+            Value::Known | Value::Hidden => Format::Fp32,
         }
+    }
+
+    /// Bits of those values.
+    pub fn bits_at(&self, site: Site) -> u32 {
+        self.format_at(site).bits()
     }
 
     /// Channel, row and column of an element at a site; `None` where it lies in no map.

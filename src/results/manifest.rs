@@ -152,16 +152,31 @@ pub struct Manifest {
     pub images: Vec<GoldenRow>,
 }
 
+/// Of a longer value a difference isn't spelled out, in bytes.
+const MOST_WORDS: usize = 400;
+
 impl Manifest {
-    /// How much a record counts within its layer, on average 1: [`Plan::weight`].
+    /// How much a record counts within its layer, on average 1: [`Plan::weight`], or
+    /// [`Allocation::weight`](crate::plan::Allocation::weight).
     pub fn weight(&self, record: &Record) -> f64 {
-        match self.plan.stratify {
+        let layer = &self.layers[record.layer];
+        let in_turn = || self.plan.weight(record.n, layer.bits_at(record.site));
+        match &self.plan.stratify {
             Stratify::No => 1.0,
-            Stratify::Bit => {
-                let bits = self.layers[record.layer].bits_at(record.site);
-                self.plan.weight(record.n, bits)
+            Stratify::Bit => in_turn(),
+            Stratify::Allocated(allocation) => {
+                let bit = self.bit(record).unwrap_or(u32::MAX);
+                allocation.weight(&layer.pair_key, bit).unwrap_or_else(in_turn)
             }
         }
+    }
+
+    /// Which of the bits of its value a record's fault flipped, from the lowest that the format has; `None` unless
+    /// it was one.
+    pub fn bit(&self, record: &Record) -> Option<u32> {
+        let mask = record.mask().filter(|mask| mask.count_ones() == 1)?;
+        let format = self.layers[record.layer].format_at(record.site);
+        mask.trailing_zeros().checked_sub(format.shift())
     }
 
     /// The first thing in which `other` isn't the same campaign, in words; `None` if it is. Commits may
@@ -175,7 +190,12 @@ impl Manifest {
         let plan = || {
             let (a, b) = (json(&self.plan), json(&other.plan));
             let key = a.as_object()?.keys().find(|key| a[*key] != b[*key])?;
-            Some(format!("their plans differ in '{key}' ({} and {})", a[key], b[key]))
+            let words = format!("({} and {})", a[key], b[key]);
+            Some(match words.len() {
+                // An allocation is a page of numbers.
+                ..=MOST_WORDS => format!("their plans differ in '{key}' {words}"),
+                _ => format!("their plans differ in '{key}'"),
+            })
         };
         let first = |what: &str, equal: bool| (!equal).then(|| format!("{what} differ"));
         let (a, b) = (&self.setting, &other.setting);

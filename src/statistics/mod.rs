@@ -1,8 +1,9 @@
-//! Statistics of plain numbers: intervals of rates, means, ratios and differences, random effects, and when to
-//! stop.
+//! Statistics of plain numbers: intervals of rates, means, ratios and differences, random effects, how to
+//! allocate draws, and when to stop.
 //!
 //! Nothing here knows of networks or campaigns; `analysis` makes figures of runs by it.
 
+mod allocation;
 mod effective_rate;
 mod interval;
 mod mean;
@@ -12,6 +13,7 @@ mod rate_difference;
 mod sequence;
 mod stopped_rate;
 
+pub use allocation::{AllocationStratum, allocated};
 pub use effective_rate::{EffectiveRate, RateCell};
 pub use interval::{
     Confidence, Estimate, RateInterval, beta_quantile, clopper_pearson, normal_cdf,

@@ -69,7 +69,8 @@ impl Lab {
     pub fn sample(&self, plan: &Plan) -> Run {
         let mut run = self.template.clone();
         run.manifest.plan = plan.clone();
-        let records = plan.detectors.len() * plan.injections_per_layer() as usize;
+        let injections = plan.numbers(&self.layer.pair_key).count();
+        let records = plan.detectors.len() * injections;
         run.records = self.sequence(plan).take(records).collect();
         run
     }

@@ -98,7 +98,10 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         field(EqualIfPairedShown, "seeds", seed),
         field(EqualIfPairedShown, "injections a layer", &format!("{injections:?}")),
         field(EqualIfPaired, "rules to stop at", &until),
-        field(EqualIfPaired, "strata", &format!("{stratify:?}")),
+        Field {
+            words: stratify.words(),
+            ..field(EqualIfPaired, "strata", &format!("{stratify:?}"))
+        },
         field(EqualIfPaired, "lists of faults", &list),
         field(EqualIfPaired, "image sizes", image_size),
         field(EqualIfPaired, "numbers of evaluated images", evaluated),

@@ -13,7 +13,7 @@
 //! | data, classes | refused |
 //! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
 //! | seed, injections, images (their list, with their labels: the numbers of their classes) | refused of paired runs; unpaired ones each show their own |
-//! | stopping rule, strata, list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
+//! | stopping rule, strata (allocated: their numbers), list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
 //! | training images that ranges were measured over, and their number | refused of paired runs that both say it; said else |
 //! | layers | the layers in common are compared, and named with those left out, where either run was told its layers; refused without any. Whole networks are compared whole, and what only one has is named |
 //! | device, compute (the format of factors), version | said; that the faults are the same is looked up in the records |

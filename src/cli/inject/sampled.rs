@@ -32,6 +32,7 @@ pub(super) fn run(
         let layers = layers(&experiment.network.model);
         args.measure(&mut experiment, &layers, train, progress)?;
     }
+    let plan = args.allocated_by_pilot(plan, &experiment, strategy(args), to, progress)?;
     let campaign = match list {
         Some(list) => Campaign::of_list(&experiment, plan, list)?,
         None => Campaign::new(&experiment, plan)?,
@@ -75,6 +76,15 @@ fn say_small_layers(manifest: &Manifest, progress: &dyn Progress) {
     }
 }
 
+/// How campaigns are run.
+fn strategy(args: &Args) -> impl Fn(&Campaign<'_>) -> Strategy {
+    let batch = args.batch as usize;
+    move |campaign| match campaign.best_strategy() {
+        Strategy::Whole { .. } => Strategy::Whole { batch },
+        boxes => boxes,
+    }
+}
+
 /// Runs the campaign, or what the store lacks of its part; the part's records, and what is counted of the last layer,
 /// which is the first part's task.
 fn inject(
@@ -84,10 +94,7 @@ fn inject(
     to: Option<(&Path, Shard)>,
     progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Record>, Counted)> {
-    let strategy = match campaign.best_strategy() {
-        Strategy::Whole { .. } => Strategy::Whole { batch: args.batch as usize },
-        boxes => boxes,
-    };
+    let strategy = strategy(args)(campaign);
     // From here on there is something to keep; before, ctrl-C ends the program at once.
     let stop = stop_flag()?;
     let Some((path, shard)) = to else {

@@ -130,6 +130,16 @@ impl Store {
         }
     }
 
+    /// What a store, or a part of one, is of.
+    ///
+    /// # Errors
+    /// A file that isn't a store, or is damaged.
+    pub fn manifest(path: &Path) -> Result<Manifest> {
+        let connection = file::open(path)?;
+        read_shards(path, &connection)?;
+        read_manifest(path, &connection)
+    }
+
     /// Opens a store to go on with the part `shard` of the campaign of `manifest`; says what of it is done.
     ///
     /// # Errors
