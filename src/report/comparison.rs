@@ -8,7 +8,7 @@ use super::{interval, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
-    RangesCompared, SameFaults,
+    RangesCompared, Reading, SameFaults,
 };
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
@@ -143,20 +143,35 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
         let said = said(i.verdict, i.adjusted_p, i.p);
         format!("{:.2e} ÷ {:.2e} = {}, {said}", i.baseline, i.other, interval(&i.ratio, 2))
     };
+    let primary = rows.first().map(|row| row.primary);
+    let marked =
+        |name: &str, is_it: bool| if is_it { format!("{name} (primary)") } else { name.into() };
     let line = |name: String, of: &dyn Fn(&Comparison) -> Option<Improvement>| -> Vec<String> {
         let cells = rows.iter().map(|row| or_dash(of(row).as_ref(), words));
         std::iter::once(name).chain(cells).collect()
     };
     let mut lines = vec![
-        line("last layer, after the scale".into(), &|row| row.last_layer),
-        line("last layer, before the scale".into(), &|row| row.last_layer_before_scale),
+        line(
+            marked("last layer, after the scale", primary == Some(Reading::DeltaLossLastLayer)),
+            &|row| row.last_layer,
+        ),
+        line(
+            marked(
+                "last layer, before the scale",
+                primary == Some(Reading::DeltaLossLastLayerBeforeScale),
+            ),
+            &|row| row.last_layer_before_scale,
+        ),
         line("backbone's own last Linear".into(), &|row| row.backbone_last_layer),
     ];
     for embedding in [true, false] {
         for weighting in Weighting::iter() {
             let extra = if embedding { "" } else { " without the extra Linear" };
             let name = format!("overall{extra}, weight: {}", weighting.words());
-            lines.push(line(name, &|row| row.overall_of(weighting, embedding).copied()));
+            let is_it = primary.is_some_and(|primary| primary.is_overall(weighting, embedding));
+            lines.push(line(marked(&name, is_it), &|row| {
+                row.overall_of(weighting, embedding).copied()
+            }));
         }
     }
     lines
@@ -173,7 +188,10 @@ fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
         let line = |rate: &crate::analysis::compare::RateChange| {
             vec![
                 name.clone(),
-                rate.outcome.name().into(),
+                match row.primary.is_rate(rate) {
+                    true => format!("{} (primary)", rate.outcome.name()),
+                    false => rate.outcome.name().into(),
+                },
                 rate.detector.name().into(),
                 interval(&rate.baseline, 3),
                 interval(&rate.other, 3),
