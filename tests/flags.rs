@@ -73,6 +73,22 @@ impl Bench {
                 "{inject} --checkpoint {own}/model.safetensors --out {name}.sqlite {flags} {right_in}"
             ));
         }
+        // Enough for means, of a layer.
+        let pilot = "inject --model tiny.toml --data data --injections 400 --layer fc --quiet";
+        for (name, own, other) in [("p", "trained", "averaged"), ("q", "averaged", "trained")] {
+            place.done(&format!(
+                "{pilot} --checkpoint {own}/model.safetensors --right-in {other}/model.safetensors --out {name}.sqlite"
+            ));
+        }
+        let seed = |ratio: f64| format!("{{\"value\": {ratio}}}");
+        let contrast = |name: &str, ratios: [f64; 2]| {
+            let seeds = ratios.map(seed).join(", ");
+            format!(
+                "{{\"contrast\": \"{name}\", \"figures\": [{{\"figure\": \"all-layers\", \"seeds\": [{seeds}]}}]}}"
+            )
+        };
+        let contrasts = [contrast("text", [1.0, 1.2]), contrast("form", [3.0, 4.0])].join(", ");
+        fs::write(place.at("study.json"), format!("{{\"contrasts\": [{contrasts}]}}")).unwrap();
         for shard in 1..=2 {
             place.done(&format!(
                 "{inject} --checkpoint trained/model.safetensors --shard {shard}/2 --out s{shard}.sqlite"
@@ -229,12 +245,13 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "eval",
     "predict",
     "convert",
     "report",
     "compare",
+    "plan",
     "export",
     "merge",
     "embed",

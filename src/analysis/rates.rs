@@ -79,13 +79,23 @@ const ALL_BITS: usize = 32;
 
 /// Whether records are enough for the interval of a mean.
 pub(super) fn are_enough<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
+    let (count, fewest) = count_and_fewest(records);
+    count >= fewest
+}
+
+/// How many records like these the interval of a mean takes.
+pub(super) fn fewest_for_mean<'a>(records: impl Iterator<Item = &'a Record>) -> usize {
+    count_and_fewest(records).1
+}
+
+fn count_and_fewest<'a>(records: impl Iterator<Item = &'a Record>) -> (usize, usize) {
     let (mut count, mut masks) = (0, BTreeSet::new());
     for record in records {
         count += 1;
         masks.insert(record.mask().filter(|mask| mask.count_ones() == 1));
     }
     let bits = if masks.contains(&None) { ALL_BITS } else { masks.len() };
-    count >= FEWEST_OF_A_BIT * bits
+    (count, FEWEST_OF_A_BIT * bits)
 }
 
 /// Records of a layer, as a stratum's side `side`.
@@ -114,9 +124,20 @@ pub(super) fn counted(
     run.counted.of(layer).filter(|_| is_meant)
 }
 
-/// What was counted of a layer's images, as a stratum's side `side`.
-pub(super) fn observe_counted(stratum: &mut Stratum, side: usize, images: &[(usize, f64)]) {
-    images.iter().for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
+/// What was counted of a layer's images, as a stratum's side `side`. Where only injections vary, none of which is left to
+/// chance here, every image has the mean of all.
+pub(super) fn observe_counted(
+    stratum: &mut Stratum,
+    side: usize,
+    images: &[(usize, f64)],
+    unit: Unit,
+) {
+    let finite = || images.iter().map(|(_, mean)| *mean).filter(|mean| mean.is_finite());
+    let of_all = finite().sum::<f64>() / finite().count() as f64;
+    for (image, mean) in images.iter().filter(|(_, mean)| mean.is_finite()) {
+        let value = if unit == Unit::Injections { of_all } else { *mean };
+        stratum.push(side, 0, *image as u64, value, 1.0);
+    }
 }
 
 /// Observations of a layer's records, `KINDS` of each, sorted into cells, each with its share of the layer.
@@ -303,7 +324,7 @@ impl<'r> Selection<'r> {
             let mut stratum = Stratum::new(group_of(how.unit, 0, *layer));
             let weight = self.weight(*layer);
             if let Some(images) = self.counted(*layer, measure) {
-                observe_counted(&mut stratum, 0, images);
+                observe_counted(&mut stratum, 0, images, how.unit);
             } else {
                 observe(&mut stratum, 0, self.run, self.of(*layer), measure, how.unit);
                 let counts = weight > 0.0 && self.of(*layer).next().is_some();

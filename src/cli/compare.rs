@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::common::{FormatArgs, IntervalArgs, print, print_json};
-use crate::analysis::compare::{Pairing, compare_all};
-use crate::report::comparison_text;
+use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
+use crate::analysis::compare::{Pairing, Question, Reading, compare_asked};
+use crate::report::{compared_layers_text, comparison_text};
 use crate::results::Run;
 use crate::{Error, Result};
 
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// above 1, OTHER is harmed less. The campaigns must have the same images, seed and number of injections (see
 /// `inject --right-in`), unless --unpaired is given. Where campaigns were restricted to some layers, the
 /// layers that both have are compared, and the others are named.
+///
+/// One reading is the primary one: name it before you look. All others are called lower or higher only where that
+/// holds for all of them together (Holm's adjusted p-values).
 #[derive(clap::Args)]
 pub struct Args {
     /// Store of the baseline's campaign
@@ -28,10 +31,27 @@ pub struct Args {
     /// Compare campaigns whose faults differ: other seeds, numbers of injections or images
     #[arg(long)]
     unpaired: bool,
+    /// Print a table of the layers that both models have instead: layer
+    #[arg(long, value_name = "WHAT")]
+    by: Option<By>,
+    /// The primary reading, named in advance: delta-loss, delta-loss-neurons, delta-loss-macs,
+    /// delta-loss-last-layer, delta-loss-last-layer-before-scale, sdc, nonfinite, sdc-range or nonfinite-range
+    #[arg(long, default_value = "delta-loss", value_name = "READING")]
+    primary: Reading,
+    /// Test whether the two are equivalent in the primary reading, or OTHER not worse: within this factor of a
+    /// ratio (1.1), or so many percentage points of a rate (0.5)
+    #[arg(long, value_name = "FACTOR")]
+    margin: Option<f64>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
     intervals: IntervalArgs,
+}
+
+/// What a comparison is taken apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    Layer,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -48,9 +68,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.intervals();
-    let comparisons = compare_all(&pairs, pairing, &intervals)?;
-    match args.format.view() {
+    let question = Question::new(args.primary, args.margin)?;
+    let (view, is_by_layer) = (args.format.view(), args.by == Some(By::Layer));
+    refuse_idle([
+        ("--by", is_by_layer && view.is_none(), "on JSON, which has the layers anyway"),
+        ("--margin", is_by_layer && args.margin.is_some(), "beside --by layer"),
+    ])?;
+    let comparisons = compare_asked(&pairs, pairing, &intervals, &question)?;
+    match view {
         None => print_json(&comparisons),
+        Some(view) if is_by_layer => print(&compared_layers_text(&comparisons, view)),
         Some(view) => print(&comparison_text(&comparisons, view)),
     }
 }

@@ -7,9 +7,12 @@ use super::common::{RunArgs, class_list, print_json, say};
 use super::model::ModelArgs;
 use crate::data::{ImageFolder, say_passed_over};
 use crate::models::Network;
+use crate::statistics::{Confidence, Estimate, RateInterval, plain_mean};
 use crate::train::{Evaluator, Source};
 
 /// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
+///
+/// Accuracies have Wilson's interval of 95 %, Top2Diff a t interval over images.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -42,11 +45,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let evaluation = evaluator.run(weights, &source, false, progress.as_ref())?;
     let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
     let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());
+    let within = |places: usize| {
+        let hits = evaluation.answers.iter().filter(|answer| answer.rank < places).count();
+        RateInterval::Wilson.of(hits as f64, images as f64, Confidence::P95).times(100.0)
+    };
+    let (of_top1, of_top5) = (within(1), within(5));
+    let of_top2diff =
+        plain_mean(evaluation.answers.iter().map(|answer| answer.score.top2diff), Confidence::P95);
     let (top2diff, nonfinite) = (evaluation.mean_top2diff_percent(), evaluation.nonfinite());
     if args.run.json {
         return print_json(&serde_json::json!({
             "images": images, "top1_percent": top1, "top5_percent": top5, "loss": loss,
-            "top2diff_percent": top2diff, "nonfinite_images": nonfinite, "checkpoint_sha256": loaded.sha256,
+            "top2diff_percent": top2diff, "intervals": {
+                "top1_percent": of_top1, "top5_percent": of_top5, "top2diff_percent": of_top2diff,
+            }, "nonfinite_images": nonfinite, "checkpoint_sha256": loaded.sha256,
         }));
     }
     let broken = match nonfinite {
@@ -54,7 +66,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         count => format!("; NaN or infinity among the logits of {count} images"),
     };
     say(&format!(
-        "{images} images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}, \
-         Top2Diff {top2diff:.2} %{broken}"
+        "{images} images: top-1 {top1:.2}{} %, top-5 {top5:.2}{} %, loss {loss:.4}, \
+         Top2Diff {top2diff:.2}{} %{broken}",
+        ends(&of_top1),
+        ends(&of_top5),
+        ends(&of_top2diff),
     ))
+}
+
+/// The ends of a 95 % interval behind its value; nothing where they aren't known.
+fn ends(estimate: &Estimate) -> String {
+    match estimate.low.is_nan() || estimate.value.is_nan() {
+        true => String::new(),
+        false => format!(" [{:.2}, {:.2}]", estimate.low, estimate.high),
+    }
 }

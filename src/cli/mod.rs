@@ -16,6 +16,7 @@ mod man;
 mod merge;
 mod model;
 mod models;
+mod plan;
 mod predict;
 mod prompts;
 mod report;
@@ -49,6 +50,7 @@ enum Command {
     Merge(merge::Args),
     Export(export::Args),
     Compare(compare::Args),
+    Plan(plan::Args),
     Report(report::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
@@ -78,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]

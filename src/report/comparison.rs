@@ -2,12 +2,13 @@
 
 use strum::IntoEnumIterator;
 
+use super::family::{self, said};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{interval, ratio};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
-    RangesCompared, SameFaults,
+    RangesCompared, Reading, SameFaults,
 };
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::Published;
@@ -16,8 +17,14 @@ use crate::models::Published;
 pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
     let rows = &comparisons.rows;
     let mut sheet = Sheet::new(view);
-    let header =
-        ["", "acc. %, baseline → other", "last layer", "overall", "Top2Diff, percentage points"];
+    let header = [
+        "",
+        "acc. %, baseline → other",
+        "difference, points",
+        "last layer",
+        "overall",
+        "Top2Diff, percentage points",
+    ];
     let mut has_published = false;
     let mut lines = Vec::new();
     let names = names(rows);
@@ -38,8 +45,16 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
     sheet.gap();
     sheet.prose("Rates over all layers alike, in percent, and their difference in points:");
     sheet.gap();
-    let header =
-        ["", "outcome", "detector", "baseline", "other", "difference", "only in one, McNemar's p"];
+    let header = [
+        "",
+        "outcome",
+        "detector",
+        "baseline",
+        "other",
+        "difference",
+        "verdict",
+        "only in one, McNemar's p",
+    ];
     match sheet.screen() {
         None => sheet.table(Fit::Blocks, &header, rates(rows, &names)),
         // What a line is about stands in its first column, which every block has.
@@ -53,7 +68,7 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
             let lines = rates(rows, &names).into_iter().map(joined).collect();
             sheet.table(
                 Fit::Blocks,
-                &["outcome, detector", header[3], header[4], header[5], header[6]],
+                &["outcome, detector", header[3], header[4], header[5], header[6], header[7]],
                 lines,
             );
         }
@@ -61,6 +76,9 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
     sheet.gap();
     for (row, name) in rows.iter().zip(&names) {
         sheet.prose(&verdict(row, name));
+        if let Some(of) = &row.equivalence {
+            sheet.prose(&family::equivalence(row, of));
+        }
     }
     sheet.gap();
     for line in footer(comparisons, has_published) {
@@ -94,7 +112,11 @@ fn published_columns(row: &Comparison, name: &str) -> Vec<String> {
     let evaluated = row.top2diff.evaluated;
     vec![
         name.into(),
-        row.accuracy.map_or_else(|| "–".into(), |[a, b]| format!("{a:.2} → {b:.2}")),
+        row.accuracy.map_or_else(
+            || "–".into(),
+            |of| format!("{} → {}", interval(&of.baseline, 2), interval(&of.other, 2)),
+        ),
+        row.accuracy.map_or_else(|| "–".into(), |of| interval(&of.difference, 2)),
         or_dash(row.last_layer.as_ref(), ratio),
         or_dash(row.all_layers(), ratio),
         match evaluated {
@@ -109,6 +131,7 @@ fn published_row(figures: &Published) -> Vec<String> {
     vec![
         "  published (ImageNet)".into(),
         format!("{before:.2} → {after:.2}"),
+        format!("{:.2}", after - before),
         format!("{:.2}", figures.last_layer),
         format!("{:.2}", figures.overall),
         format!("{:.2}", figures.top2diff),
@@ -116,21 +139,39 @@ fn published_row(figures: &Published) -> Vec<String> {
 }
 
 fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
-    let words = |i: &Improvement| format!("{:.2e} ÷ {:.2e} = {}", i.baseline, i.other, ratio(i));
+    let words = |i: &Improvement| {
+        let said = said(i.verdict, i.adjusted_p, i.p);
+        format!("{:.2e} ÷ {:.2e} = {}, {said}", i.baseline, i.other, interval(&i.ratio, 2))
+    };
+    let primary = rows.first().map(|row| row.primary);
+    let marked =
+        |name: &str, is_it: bool| if is_it { format!("{name} (primary)") } else { name.into() };
     let line = |name: String, of: &dyn Fn(&Comparison) -> Option<Improvement>| -> Vec<String> {
         let cells = rows.iter().map(|row| or_dash(of(row).as_ref(), words));
         std::iter::once(name).chain(cells).collect()
     };
     let mut lines = vec![
-        line("last layer, after the scale".into(), &|row| row.last_layer),
-        line("last layer, before the scale".into(), &|row| row.last_layer_before_scale),
+        line(
+            marked("last layer, after the scale", primary == Some(Reading::DeltaLossLastLayer)),
+            &|row| row.last_layer,
+        ),
+        line(
+            marked(
+                "last layer, before the scale",
+                primary == Some(Reading::DeltaLossLastLayerBeforeScale),
+            ),
+            &|row| row.last_layer_before_scale,
+        ),
         line("backbone's own last Linear".into(), &|row| row.backbone_last_layer),
     ];
     for embedding in [true, false] {
         for weighting in Weighting::iter() {
             let extra = if embedding { "" } else { " without the extra Linear" };
             let name = format!("overall{extra}, weight: {}", weighting.words());
-            lines.push(line(name, &|row| row.overall_of(weighting, embedding).copied()));
+            let is_it = primary.is_some_and(|primary| primary.is_overall(weighting, embedding));
+            lines.push(line(marked(&name, is_it), &|row| {
+                row.overall_of(weighting, embedding).copied()
+            }));
         }
     }
     lines
@@ -147,11 +188,15 @@ fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
         let line = |rate: &crate::analysis::compare::RateChange| {
             vec![
                 name.clone(),
-                rate.outcome.name().into(),
+                match row.primary.is_rate(rate) {
+                    true => format!("{} (primary)", rate.outcome.name()),
+                    false => rate.outcome.name().into(),
+                },
                 rate.detector.name().into(),
                 interval(&rate.baseline, 3),
                 interval(&rate.other, 3),
                 interval(&rate.difference, 3),
+                said(rate.verdict, rate.adjusted_p, rate.p),
                 rate.discordant.as_ref().map_or_else(|| "–".into(), discordant),
             ]
         };
@@ -162,10 +207,7 @@ fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
 
 /// `2 and 5, 0.45`: injections with the outcome in the baseline alone and in the other alone, and the p-value.
 fn discordant(of: &Discordant) -> String {
-    let p = match of.mcnemar_p {
-        p if p < 0.001 => format!("{p:.0e}"),
-        p => format!("{p:.3}"),
-    };
+    let p = family::p_value(of.mcnemar_p);
     format!("{} and {}, {p}", of.only_in_baseline, of.only_in_other)
 }
 
@@ -175,7 +217,8 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
     let mut lines = vec![
         footer.reading.clone(),
         "Columns: last layer after the scale; overall with layers alike, the last one after the scale, the \
-         extra Linear included. Top2Diff: over every evaluated image, where runs say so; then over the images \
+         extra Linear included. Accuracies: of all evaluated images; stores don't say which of them were right, so that \
+         the difference is taken as of different ones. Top2Diff: over every evaluated image, where runs say so; then over the images \
          that faults hit, with an interval over images."
             .into(),
         format!(
@@ -187,9 +230,11 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
         ),
         format!(
             "{} They speak of faults in these images and this checkpoint, not of training. Above 1 the other's ΔLoss is \
-             lower, below 1 higher; an interval that holds 1 shows no difference.",
+             lower, below 1 higher; an interval that holds 1 shows no difference, which doesn't show that there is none: \
+             --margin tests for that.",
             comparisons.intervals.words()
         ),
+        family::words(comparisons),
         RULES.into(),
     ];
     if comparisons.rows.iter().flat_map(|row| &row.rates).any(|rate| rate.discordant.is_some()) {

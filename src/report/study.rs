@@ -21,7 +21,7 @@ pub fn study_text(study: &Study, view: View) -> String {
         sheet.prose(&format!("In short: {words}{}.", reasons(&contrast.refusals)));
     }
     sheet.gap();
-    sheet.prose("The models, each with the sampling error of its faults:");
+    sheet.prose("The models, each with the sampling error of its faults (of accuracy and Top2Diff, of the images):");
     sheet.gap();
     let header = [
         "model",
@@ -120,14 +120,14 @@ fn ends(estimate: &Estimate) -> String {
 fn model_row(row: &Row) -> Vec<String> {
     vec![
         format!("{}, seed {}", row.start.name(), row.seed),
-        format!("{:.1}", row.top1_percent),
+        interval(&row.top1_percent, 1),
         row.common_images.to_string(),
         percent(&row.sdc),
         percent(&row.nonfinite),
         interval(&row.delta_loss_before_scale, 4),
         interval(&row.delta_loss_after_scale, 4),
         interval(&row.delta_loss_all_layers, 4),
-        format!("{:.2}", row.top2diff_percent),
+        interval(&row.top2diff_percent, 2),
     ]
 }
 

@@ -232,6 +232,12 @@ pub fn two_sided_student(alpha: f64, freedom: f64) -> f64 {
     (freedom * (1.0 - x) / x).sqrt()
 }
 
+/// The probability that Student's variable of `freedom` degrees of freedom exceeds `t` in size: the inverse of
+/// [`two_sided_student`].
+pub fn two_sided_student_p(t: f64, freedom: f64) -> f64 {
+    regularized_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5)
+}
+
 /// The x below which a beta variable of parameters `a`, `b` > 0 lies with probability `p`.
 pub fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
     bisect(0.0, 1.0, |x| regularized_beta(x, a, b) < p)

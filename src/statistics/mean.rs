@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::interval::{Confidence, Estimate, two_sided_student};
+use super::interval::{Confidence, Estimate};
+use super::linearized::Linearized;
 use crate::Error;
 
 /// Cells with fewer clusters are joined with their neighbours: so few say little of their spread.
@@ -207,6 +208,20 @@ pub fn estimate(
     weights: &[[f64; 2]],
     confidence: Confidence,
 ) -> Estimate {
+    linearize(figure, strata, weights).estimate(confidence)
+}
+
+/// The mean of independent observations of a quantity that isn't negative, with its interval.
+pub fn plain_mean(values: impl IntoIterator<Item = f64>, confidence: Confidence) -> Estimate {
+    let mut stratum = Stratum::new(0);
+    for (at, value) in values.into_iter().enumerate() {
+        stratum.push(0, 0, at as u64, value, 1.0);
+    }
+    estimate(Figure::Mean, &[&stratum], &[[1.0, 0.0]], confidence)
+}
+
+/// The figure of [`estimate`] with its standard error.
+pub fn linearize(figure: Figure, strata: &[&Stratum], weights: &[[f64; 2]]) -> Linearized {
     let [a, b] = weighted_means(strata, weights);
     let value = match figure {
         Figure::Mean => a,
@@ -224,9 +239,9 @@ pub fn estimate(
     };
     let is_same = || strata.iter().all(|s| s.clusters.values().all(|[a, b]| a == b));
     if figure != Figure::Mean && a == b && value.is_finite() && is_same() {
-        return Estimate { value, low: value, high: value };
+        return Linearized::certain(value);
     }
-    let unknown = Estimate::alone(value);
+    let unknown = Linearized::unknown(value);
     if !scale.iter().all(|scale| scale.is_finite()) || !value.is_finite() {
         return unknown;
     }
@@ -250,11 +265,7 @@ pub fn estimate(
     }
     let spread = fourths - squares * squares / n;
     let freedom = (squares * squares / spread).clamp(1.0, n - 1.0);
-    let off = two_sided_student(confidence.alpha(), freedom) * squares.sqrt();
-    match is_log {
-        true => Estimate { value, low: value * (-off).exp(), high: value * off.exp() },
-        false => Estimate { value, low: value - off, high: value + off },
-    }
+    Linearized { value, standard_error: squares.sqrt(), freedom, is_log }
 }
 
 /// How many clusters carry half of a mean's sum, the largest first; 0 where it isn't positive.

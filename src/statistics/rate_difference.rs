@@ -75,8 +75,9 @@ impl RateDifference {
 
     /// The second rate less the first.
     pub fn estimate(&self, interval: RateInterval, confidence: Confidence) -> Estimate {
-        let [(loss, of_loss), (gain, of_gain)] =
+        let [loss, gain] =
             [&self.losses, &self.gains].map(|parts| total(parts, interval, confidence));
+        let [of_loss, of_gain] = self.variances();
         let correlation = match self.covariance / (of_loss * of_gain).sqrt() {
             known if known.is_finite() => known.clamp(-1.0, 0.0),
             _ => 0.0,
@@ -89,18 +90,77 @@ impl RateDifference {
             high: (value + reach(gain.high - gain.value, loss.value - loss.low)).min(1.0),
         }
     }
+
+    /// The two-sided p-value of no difference: the α below which the interval of confidence 1 − α holds 0. So it
+    /// says what the interval says; at least [`LEAST_P`].
+    pub fn p_value(&self, interval: RateInterval) -> f64 {
+        // The end on the side of 0 as it moves away from 0 with α.
+        let end = |log: f64| {
+            let confidence = Confidence::new(1.0 - log.exp()).unwrap_or_default();
+            let Estimate { value, low, high } = self.estimate(interval, confidence);
+            if value > 0.0 { low } else { -high }
+        };
+        let value = self.estimate(interval, Confidence::P95).value;
+        let (mut low, mut high) = (LEAST_P.ln(), -1e-9);
+        let (mut below, mut above) = (end(low), end(high));
+        if value == 0.0 || above <= 0.0 {
+            return 1.0;
+        }
+        if below >= 0.0 {
+            return LEAST_P;
+        }
+        // Regula falsi after Illinois (Dowell and Jarratt, 1971, A modified regula falsi method).
+        let mut last = 0;
+        for _ in 0..100 {
+            let at = (low * above - high * below) / (above - below);
+            let here = end(at);
+            if here == 0.0 || high - low < 1e-9 || here.abs() < 1e-12 {
+                return at.exp();
+            }
+            if here < 0.0 {
+                (low, below) = (at, here);
+                above *= if last == -1 { 0.5 } else { 1.0 };
+                last = -1;
+            } else {
+                (high, above) = (at, here);
+                below *= if last == 1 { 0.5 } else { 1.0 };
+                last = 1;
+            }
+        }
+        high.exp()
+    }
+
+    /// The standard error of the difference, from the events that were seen; 0 where there were none.
+    pub fn standard_error(&self) -> f64 {
+        let [of_loss, of_gain] = self.variances();
+        (of_loss + of_gain - 2.0 * self.covariance).max(0.0).sqrt()
+    }
+
+    /// Those of the losses and of the gains.
+    fn variances(&self) -> [f64; 2] {
+        [&self.losses, &self.gains].map(|parts| match mixture(parts) {
+            Some((weight, of)) => of.rate * (1.0 - of.rate) / of.trials * weight * weight,
+            None => 0.0,
+        })
+    }
 }
 
-/// A sum of weighted parts, and its variance.
-fn total(parts: &[Part], interval: RateInterval, confidence: Confidence) -> (Estimate, f64) {
+/// Smaller p-values aren't told apart.
+pub const LEAST_P: f64 = 1e-12;
+
+/// Weighted parts as one rate, and their weight; `None` where they weigh nothing.
+fn mixture(parts: &[Part]) -> Option<(f64, EffectiveRate)> {
     let weight: f64 = parts.iter().map(|(weight, _)| weight).sum();
-    if weight <= 0.0 {
-        return (Estimate { value: 0.0, low: 0.0, high: 0.0 }, 0.0);
+    let shares = || parts.iter().map(|(of, rate)| (of / weight, *rate)).collect::<Vec<Part>>();
+    (weight > 0.0).then(|| (weight, EffectiveRate::of_layers(&shares())))
+}
+
+/// The sum of weighted parts.
+fn total(parts: &[Part], interval: RateInterval, confidence: Confidence) -> Estimate {
+    match mixture(parts) {
+        Some((weight, of)) => of.estimate(interval, confidence).times(weight),
+        None => Estimate { value: 0.0, low: 0.0, high: 0.0 },
     }
-    let shares: Vec<Part> = parts.iter().map(|(of, rate)| (of / weight, *rate)).collect();
-    let mixture = EffectiveRate::of_layers(&shares);
-    let variance = mixture.rate * (1.0 - mixture.rate) / mixture.trials * weight * weight;
-    (mixture.estimate(interval, confidence).times(weight), variance)
 }
 
 #[cfg(test)]
@@ -146,6 +206,41 @@ mod tests {
         let back = difference(200, [3, 0, 0]);
         assert!((back.low + of.high).abs() < 1e-15 && (back.high + of.low).abs() < 1e-15);
         assert!(difference(200, [0, 12, 4]).low > 0.0);
+    }
+
+    /// A p-value is 1 − confidence where the interval ends at 0, for either kind of interval.
+    #[test]
+    fn p_values_say_what_intervals_say() {
+        for counts in [[0, 3, 0], [0, 12, 4], [9, 30, 2], [30, 9, 2], [5, 5, 1], [0, 120, 3]] {
+            let mut sum = RateDifference::default();
+            sum.add_pairs([1.0, 1.0], &pairs(200, counts));
+            for kind in [RateInterval::Wilson, RateInterval::ClopperPearson] {
+                let p = sum.p_value(kind);
+                let excludes_0 = |alpha: f64| {
+                    !sum.estimate(kind, Confidence::new(1.0 - alpha).unwrap()).holds(0.0)
+                };
+                assert!((LEAST_P..=1.0).contains(&p), "{counts:?} {kind:?}: {p}");
+                if p > LEAST_P {
+                    assert!(!excludes_0(0.999 * p), "{counts:?} {kind:?}: {p}");
+                }
+                if p < 0.99 {
+                    assert!(excludes_0(1.001 * p), "{counts:?} {kind:?}: {p}");
+                }
+            }
+        }
+    }
+
+    /// Of many events the p-value is about that of the normal test, z = (b − c)/√(b + c − (b − c)²/n), and the
+    /// standard error that of paired proportions (Fleiss, Levin and Paik, 2003, equation 13.5).
+    #[test]
+    fn many_events_are_those_of_the_normal_test() {
+        let mut sum = RateDifference::default();
+        sum.add_pairs([1.0, 1.0], &pairs(20_000, [900, 1000, 50]));
+        let expected = (1900.0f64 - 10_000.0 / 20_000.0).sqrt() / 20_000.0;
+        assert!((sum.standard_error() / expected - 1.0).abs() < 0.01, "{}", sum.standard_error());
+        // 2·Φ(−2.294) = 0.0218.
+        let p = sum.p_value(RateInterval::Wilson);
+        assert!((p - 0.0218).abs() < 0.001, "{p}");
     }
 
     /// Events that are all in common, or none: 0, and as far as no discordant pair of 200 reaches.

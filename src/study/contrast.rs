@@ -70,7 +70,7 @@ impl Figure {
         !matches!(self, Figure::Sdc | Figure::Top1 | Figure::Top2Diff)
     }
 
-    /// That of one seed; `None` where it isn't measured. Accuracies have no interval.
+    /// That of one seed; `None` where it isn't measured.
     fn of(self, comparison: &Comparison) -> Option<Estimate> {
         let ratio = |improvement: &Improvement| improvement.ratio;
         let without_embedding = comparison.overall_of(Weighting::Uniform, false);
@@ -81,11 +81,7 @@ impl Figure {
             Figure::AllLayersWithoutEmbedding => without_embedding.map(ratio),
             Figure::Sdc => comparison.sdc_difference().copied(),
             Figure::Top2Diff => Some(comparison.top2diff.injected),
-            Figure::Top1 => comparison.accuracy.map(|[a, b]| Estimate {
-                value: b - a,
-                low: f64::NAN,
-                high: f64::NAN,
-            }),
+            Figure::Top1 => comparison.accuracy.map(|accuracy| accuracy.difference),
         }
     }
 

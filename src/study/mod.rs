@@ -115,9 +115,9 @@ pub struct Row {
     /// Test images that all models of the seed get right: those that faults hit.
     pub common_images: usize,
     /// Percent of the test images.
-    pub top1_percent: f64,
+    pub top1_percent: Estimate,
     /// Mean over the images that faults hit, fault-free, in percent.
-    pub top2diff_percent: f64,
+    pub top2diff_percent: Estimate,
     /// Without a detector.
     pub sdc: Estimate,
     pub nonfinite: Estimate,

@@ -17,6 +17,7 @@ use crate::nn::Head;
 use crate::plan::{Labels, Plan, Shard};
 use crate::progress::Progress;
 use crate::results::{Golden, Manifest, Measure, Outcome, Provenance, Run, Setting, Store};
+use crate::statistics::plain_mean;
 use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
 
@@ -185,7 +186,7 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
     let (start, run) = (model.start, &model.run);
     let Manifest { setting: Setting { provenance, .. }, images, .. } = &run.manifest;
     // Of images that are right by a margin: it is known.
-    let top2diff: f64 = images.iter().filter_map(|image| image.top2diff).sum();
+    let top2diff = images.iter().filter_map(|image| image.top2diff);
     let whole = Scope::ALL.layers(run);
     let how = Intervals::default();
     let mean = |layers, detector, measure| select(run, layers, detector).mean(measure, &how);
@@ -199,8 +200,11 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
         seed,
         start,
         common_images: images.len(),
-        top1_percent: 100.0 * provenance.right as f64 / provenance.evaluated as f64,
-        top2diff_percent: top2diff / images.len() as f64,
+        top1_percent: how
+            .rates
+            .of(provenance.right as f64, provenance.evaluated as f64, how.confidence)
+            .times(100.0),
+        top2diff_percent: plain_mean(top2diff, how.confidence),
         sdc: over_layers(Detector::None, Measure::Is(Outcome::Sdc))?,
         nonfinite: over_layers(Detector::None, Measure::Is(Outcome::Nonfinite))?,
         delta_loss_before_scale: last(false)?,

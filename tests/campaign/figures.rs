@@ -186,9 +186,17 @@ fn several_runs_are_compared_at_once() {
     b.manifest.setting.provenance.checkpoint = "0123456789abcdef".into();
     let comparisons = all(&[[&a, &b], [&a, &same]], Pairing::Paired).unwrap();
     let [first, second] = &comparisons.rows[..] else { panic!("two rows") };
-    let [before, after] = first.accuracy.unwrap();
-    near(before, 700.0 / 9.0);
-    near(after, 800.0 / 9.0);
+    let accuracy = first.accuracy.unwrap();
+    near(accuracy.baseline.value, 700.0 / 9.0);
+    near(accuracy.other.value, 800.0 / 9.0);
+    // statsmodels 0.15's `proportion_confint(7, 9, method="wilson")` is [0.4526, 0.9368], and the exact one-sided end of
+    // two misses 0.9590; `confint_proportions_2indep(8, 9, 7, 9, method="newcomb")`, without such ends, [-0.2497, 0.4489].
+    near((accuracy.baseline.low * 1e6).round() / 1e6, 45.258897);
+    near((accuracy.baseline.high * 1e6).round() / 1e6, 95.897683);
+    let difference = accuracy.difference;
+    near(difference.value, 100.0 / 9.0);
+    assert!((-27.0..-24.97).contains(&difference.low), "{difference:?}");
+    assert!((44.88..47.0).contains(&difference.high), "{difference:?}");
     near(first.top2diff.evaluated.unwrap(), 4.5);
     assert_eq!(first.overall.len(), 6);
     assert_eq!(first.published.as_ref().unwrap().last_layer, 2.87);
@@ -203,7 +211,8 @@ fn several_runs_are_compared_at_once() {
 
     let text = comparison_text(&comparisons, View::Markdown);
     for part in [
-        "77.78 → 88.89",
+        "77.78 [45.26, 95.90] → 88.89 [",
+        "11.11 [-2",
         "69.60 → 69.68",
         "2.87",
         "published formulas",

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flipside::analysis::breakdown::{By, Figures, breakdown};
-use flipside::analysis::compare::{Pairing, compare_all};
+use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, seeds_for};
 use flipside::report::{
-    LayerRow, ModelRow, Summary, View, comparison_text, layers_text, models_text, run_text,
-    study_text, summary_text,
+    LayerRow, ModelRow, Planned, Summary, View, compared_layers_text, comparison_text, layers_text,
+    models_text, plan_text, run_text, study_text, summary_text,
 };
 use flipside::screen::Screen;
+use flipside::statistics::{Confidence, Unit};
 use flipside::study::{Contrast, OverSeeds, Row, Start, Study};
 use strum::IntoEnumIterator;
 
@@ -67,8 +68,8 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
         seed,
         start,
         common_images: 868,
-        top1_percent: 89.9,
-        top2diff_percent: 86.47,
+        top1_percent: estimate(43.9),
+        top2diff_percent: estimate(46.47),
         sdc: estimate(0.0182),
         nonfinite: estimate(0.0069),
         delta_loss_before_scale: estimate(0.5261),
@@ -116,6 +117,24 @@ fn figures(run: &Run) -> Vec<Figures> {
     breakdown(run, By::Layer, None, &detectors, &Intervals::default()).unwrap()
 }
 
+/// A plan with all that there may be in one.
+fn planned() -> Planned {
+    let [a, b] = [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 400)));
+    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let wish = Wish::new(0.8, Confidence::P95).unwrap();
+    let effects = [1.0001, 1.2, 3.0];
+    Planned {
+        ratios: effects.iter().filter_map(|ratio| pilot.for_ratio(*ratio, &wish)).collect(),
+        least_ratio: pilot.least_ratio(&wish),
+        points: effects.iter().filter_map(|points| pilot.for_points(*points, &wish)).collect(),
+        least_points: pilot.least_points(&wish),
+        seed_spread: Some(0.3),
+        seeds: effects.iter().map(|ratio| seeds_for(*ratio, 0.3, &wish)).collect(),
+        pilot,
+        wish,
+    }
+}
+
 #[test]
 fn nothing_is_wider_than_the_screen() {
     let runs = runs();
@@ -124,6 +143,7 @@ fn nothing_is_wider_than_the_screen() {
     let compared = compare_all(&[[&runs[0], &runs[1]]], Pairing::Paired, &how).unwrap();
     let two =
         compare_all(&[[&runs[0], &runs[1]], [&runs[1], &runs[0]]], Pairing::Paired, &how).unwrap();
+    let planned = planned();
     for width in WIDTHS {
         let view = View::Screen(screen(width));
         for run in [&runs[0], &runs[1], &deep(&runs[1])] {
@@ -140,6 +160,8 @@ fn nothing_is_wider_than_the_screen() {
             (study_text(&one_seed, View::Markdown), study_text(&one_seed, view)),
             (comparison_text(&compared, View::Text), comparison_text(&compared, view)),
             (comparison_text(&two, View::Text), comparison_text(&two, view)),
+            (compared_layers_text(&two, View::Text), compared_layers_text(&two, view)),
+            (plan_text(&planned, View::Text), plan_text(&planned, view)),
         ] {
             fits(&shown, width);
             let shown = figures_of(&shown);

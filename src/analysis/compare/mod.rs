@@ -26,16 +26,27 @@
 //!
 //! How intervals are made (confidence, kind, what varies) is the comparison's own, one for all rows.
 
+mod accuracy;
+mod by_layer;
+mod equivalence;
+mod family;
 mod fields;
 mod layers;
 mod pair;
+mod pilot;
 mod rate;
+mod reading;
 mod stopped;
 mod verdict;
 
 use serde::Serialize;
 
+pub use accuracy::Accuracy;
+pub use by_layer::LayerChange;
+pub use equivalence::{Equivalence, Shown};
 pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults};
+pub use pilot::{Needed, Pilot, Seeds, Spread, Wish, seeds_for};
+pub use reading::{Question, Reading};
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
 use crate::analysis::rates::Intervals;
@@ -59,6 +70,12 @@ pub struct Improvement {
     pub other: f64,
     /// baseline / other.
     pub ratio: Estimate,
+    /// Against a ratio of 1, two-sided; `None` without an interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    /// The same over the family of readings (`family.rs`); `None` of the primary reading, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjusted_p: Option<f64>,
     pub verdict: Verdict,
     /// Records of either model whose answer isn't finite; they are left out of the means.
     pub nonfinite: [u64; 2],
@@ -73,7 +90,7 @@ pub struct Overall {
     pub improvement: Improvement,
 }
 
-/// A rate over all layers, layer-uniform, in percent.
+/// A rate over all layers, layer-uniform, or of one, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RateChange {
     pub detector: Detector,
@@ -83,6 +100,13 @@ pub struct RateChange {
     /// other − baseline, in percentage points; of layers with the same faults from the injections that had the
     /// outcome in one run alone, of others from the two rates. Exactly 0 of one campaign with itself alone.
     pub difference: Estimate,
+    /// Against no difference, two-sided; `None` without an interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    /// The same over the family of readings; `None` of the primary reading, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjusted_p: Option<f64>,
+    pub verdict: Verdict,
     /// Those injections; `None` where no layers have the same faults, or a rule stopped them.
     #[serde(flatten)]
     pub discordant: Option<Discordant>,
@@ -124,8 +148,8 @@ pub struct Comparison {
     pub models: [String; 2],
     /// SHA-256 of either checkpoint.
     pub checkpoints: [String; 2],
-    /// Percent of the evaluated images; `None` where a run doesn't say.
-    pub accuracy: Option<[f64; 2]>,
+    /// `None` where a run doesn't say, or other images were evaluated.
+    pub accuracy: Option<Accuracy>,
     /// The last layer after the scale: like for like, the default. Improvements are `None` where
     /// the runs hold no injections under the range detector, or not into that layer.
     pub last_layer: Option<Improvement>,
@@ -137,6 +161,15 @@ pub struct Comparison {
     pub top2diff: Top2Diff,
     /// SDC and nonfinite under each detector.
     pub rates: Vec<RateChange>,
+    /// The layers that both models have.
+    pub by_layer: Vec<LayerChange>,
+    /// The reading that was named in advance.
+    pub primary: Reading,
+    /// How many others have a p-value: what Holm's adjustment is over.
+    pub family: usize,
+    /// The primary reading held against a margin, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub equivalence: Option<Equivalence>,
     pub pairing: Pairing,
     /// In which of the layers in common the faults are the same; `None` where runs aren't paired.
     #[serde(skip_serializing_if = "SameFaults::are_in_all")]
@@ -191,7 +224,7 @@ pub struct Footer {
 /// # Errors
 /// [`Error::Usage`] with the reason where the two don't belong together.
 pub fn compare(baseline: &Run, other: &Run) -> Result<Comparison> {
-    pair::compare(baseline, other, Pairing::Paired, &Intervals::default())
+    pair::compare(baseline, other, Pairing::Paired, &Intervals::default(), Reading::default())
 }
 
 /// A model of which more is known than its run says.
@@ -210,16 +243,21 @@ pub struct Measured<'m> {
 /// As [`compare`].
 pub fn compare_measured(models: [Measured<'_>; 2]) -> Result<Comparison> {
     let [a, b] = models.map(|model| model.run);
+    let how = Intervals::default();
     let mut comparison = compare(a, b)?;
     let only = |one: &[bool], other: &[bool]| {
         one.iter().zip(other).filter(|(one, other)| **one && !**other).count() as u64
     };
     let [right_a, right_b] = models.map(|model| model.right);
-    comparison.settle(&Evidence {
+    comparison.accuracy = comparison
+        .accuracy
+        .map(|accuracy| accuracy.paired([right_a, right_b], how.rates, how.confidence));
+    let evidence = Evidence {
         names: models.map(|model| model.name),
         only_right: Some([only(right_a, right_b), only(right_b, right_a)]),
         ..Evidence::of([a, b])
-    });
+    };
+    comparison.settle(&evidence, how.confidence);
     Ok(comparison)
 }
 
@@ -231,6 +269,19 @@ pub fn compare_all(
     pairs: &[[&Run; 2]],
     pairing: Pairing,
     intervals: &Intervals,
+) -> Result<Comparisons> {
+    compare_asked(pairs, pairing, intervals, &Question::default())
+}
+
+/// Compares pairs of runs, a row each, by a reading that was named in advance.
+///
+/// # Errors
+/// As [`compare_all`]; where a run doesn't have a reading that isn't the default one.
+pub fn compare_asked(
+    pairs: &[[&Run; 2]],
+    pairing: Pairing,
+    intervals: &Intervals,
+    question: &Question,
 ) -> Result<Comparisons> {
     let Some([first, _]) = pairs.first() else {
         return Err(Error::usage("a comparison takes a baseline and another run at least"));
@@ -246,10 +297,28 @@ pub fn compare_all(
             return Err(Error::usage(detail));
         }
     }
-    let rows: Vec<Comparison> = pairs
-        .iter()
-        .map(|[baseline, other]| pair::compare(baseline, other, pairing, intervals))
-        .collect::<Result<_>>()?;
+    let primary = question.primary;
+    let one = |[baseline, other]: &[&Run; 2], how: &Intervals| {
+        pair::compare(baseline, other, pairing, how, primary)
+    };
+    let mut rows: Vec<Comparison> =
+        pairs.iter().map(|pair| one(pair, intervals)).collect::<Result<_>>()?;
+    if primary != Reading::default() && rows.iter().any(|row| primary.of(row).is_none()) {
+        return Err(Error::usage(format!(
+            "--primary {}: the runs have no such reading; their detectors are {}",
+            primary.name(),
+            plan.detectors.iter().map(|detector| detector.name()).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    if let Some(margin) = question.margin {
+        let confidence = Equivalence::confidence(intervals.confidence)?;
+        let wide = Intervals { confidence, ..*intervals };
+        for (row, pair) in rows.iter_mut().zip(pairs) {
+            let estimate = primary.of(&one(pair, &wide)?);
+            let refused = row.refusals.first().map(|refusal| refusal.reason);
+            row.equivalence = Some(Equivalence::of(primary, margin, estimate, confidence, refused));
+        }
+    }
     let footer = Footer {
         protocol: plan.protocol.name().into(),
         detectors: plan.detectors.clone(),

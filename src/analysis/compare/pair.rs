@@ -6,7 +6,8 @@ use strum::IntoEnumIterator;
 use super::{fields, layers};
 use crate::analysis::compare::layers::have_the_same_faults;
 use crate::analysis::compare::{
-    Comparison, Evidence, Improvement, Overall, Pairing, Reliability, Top2Diff, Verdict,
+    Accuracy, Comparison, Evidence, Improvement, Overall, Pairing, Reading, Reliability, Top2Diff,
+    Verdict,
 };
 use crate::analysis::rates::{Intervals, are_enough, counted, group_of, observe, observe_counted};
 use crate::analysis::scope::{Scope, Weighting, last_layer};
@@ -14,7 +15,9 @@ use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
 use crate::results::{Measure, Part, Run};
-use crate::statistics::{Estimate, Figure, Stratum, estimate, weighted_means};
+use crate::statistics::{
+    Estimate, Figure, Linearized, Stratum, estimate, linearize, weighted_means,
+};
 use crate::{Error, Result};
 
 /// Compares `other` with `baseline`.
@@ -23,16 +26,17 @@ pub(super) fn compare(
     other: &Run,
     pairing: Pairing,
     how: &Intervals,
+    primary: Reading,
 ) -> Result<Comparison> {
     let differences = fields::check(&baseline.manifest, &other.manifest, pairing)?;
     if pairing == Pairing::Paired {
         layers::check_faults(baseline, other)?;
     }
-    let whole = Pair { runs: [baseline, other], pairing, how };
+    let whole = Pair::new([baseline, other], pairing, how);
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
-        let comparison = Comparison { layers, differences, ..whole.comparison()? };
-        return Ok(settled(comparison, baseline, other));
+        let comparison = Comparison { layers, differences, primary, ..whole.comparison()? };
+        return Ok(settled(comparison, baseline, other, how));
     };
     // A reading across names, which the layers in common don't hold.
     let backbone_last_layer = whole.improvement(Name::BackboneLast);
@@ -42,43 +46,40 @@ pub(super) fn compare(
             "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
         )));
     }
-    let pair = Pair { runs: reduced.each_ref(), pairing, how };
+    let pair = Pair::new(reduced.each_ref(), pairing, how);
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
     let comparison =
-        Comparison { backbone_last_layer, layers, differences, published, ..comparison };
-    Ok(settled(comparison, baseline, other))
+        Comparison { backbone_last_layer, layers, differences, published, primary, ..comparison };
+    Ok(settled(comparison, baseline, other, how))
 }
 
 /// With its verdicts.
-fn settled(comparison: Comparison, baseline: &Run, other: &Run) -> Comparison {
+fn settled(comparison: Comparison, baseline: &Run, other: &Run, how: &Intervals) -> Comparison {
     let mut comparison = comparison.judged_if_not_stopped();
-    comparison.settle(&Evidence::of([baseline, other]));
+    comparison.settle(&Evidence::of([baseline, other]), how.confidence);
     comparison
-}
-
-/// Top-1 over the evaluated images, in percent.
-fn accuracy(run: &Run) -> Option<f64> {
-    let provenance = &run.manifest.setting.provenance;
-    let share = provenance.right as f64 / provenance.evaluated as f64;
-    (provenance.evaluated > 0).then_some(100.0 * share)
 }
 
 /// Which improvement.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Name {
+pub(super) enum Name {
     LastLayer,
     BeforeScale,
     BackboneLast,
-    Overall { embedding: bool },
+    Overall {
+        embedding: bool,
+    },
+    /// One layer beside its counterpart.
+    Layer,
 }
 
 /// The layers of either run that an improvement is of, as indices, and how they are weighted.
-struct Compared {
-    name: Name,
-    layers: [Vec<usize>; 2],
-    weighting: Weighting,
+pub(super) struct Compared {
+    pub name: Name,
+    pub layers: [Vec<usize>; 2],
+    pub weighting: Weighting,
 }
 
 /// A layer of one model beside that of the other, where they are the same layer.
@@ -88,6 +89,19 @@ pub(super) struct Pair<'r> {
     pub runs: [&'r Run; 2],
     pub pairing: Pairing,
     pub how: &'r Intervals,
+    /// Whether both are one campaign, but for the choice of layers.
+    pub is_of_itself: bool,
+}
+
+impl<'r> Pair<'r> {
+    pub(super) fn new(runs: [&'r Run; 2], pairing: Pairing, how: &'r Intervals) -> Pair<'r> {
+        let [a, b] = runs.map(|run| {
+            let mut manifest = run.manifest.clone();
+            manifest.plan.layers = None;
+            manifest
+        });
+        Pair { runs, pairing, how, is_of_itself: a == b }
+    }
 }
 
 impl Pair<'_> {
@@ -120,7 +134,8 @@ impl Pair<'_> {
                 format!("{} {}", run.manifest.setting.provenance.model, run.manifest.setting.head)
             }),
             checkpoints: self.each(|run| run.manifest.setting.provenance.checkpoint.clone()),
-            accuracy: of_both(&accuracy),
+            accuracy: Accuracy::of_counts(self.runs, self.how.rates, self.how.confidence)
+                .filter(|_| a == b),
             last_layer: find(Name::LastLayer),
             last_layer_before_scale: find(Name::BeforeScale),
             backbone_last_layer: find(Name::BackboneLast),
@@ -131,6 +146,10 @@ impl Pair<'_> {
                     .map(|[a, b]| b - a),
             },
             rates: self.rates()?,
+            by_layer: self.by_layer()?,
+            primary: Reading::default(),
+            family: 0,
+            equivalence: None,
             pairing: self.pairing,
             same_faults: (self.pairing == Pairing::Paired)
                 .then(|| layers::same_faults(baseline, other)),
@@ -153,16 +172,6 @@ impl Pair<'_> {
         let scopes: Vec<Compared> =
             self.scopes().into_iter().filter(|scope| scope.name == name).collect();
         self.improvements(&scopes).first().copied().flatten()
-    }
-
-    /// Whether both are one campaign, but for the choice of layers.
-    pub(super) fn is_of_itself(&self) -> bool {
-        let [a, b] = self.runs.map(|run| {
-            let mut manifest = run.manifest.clone();
-            manifest.plan.layers = None;
-            manifest
-        });
-        a == b
     }
 
     /// What is compared; what a model doesn't have is left out.
@@ -225,7 +234,7 @@ impl Pair<'_> {
             if let Some(layer) = layer {
                 let run = self.runs[side];
                 match counted(run, layer, detector, measure) {
-                    Some(images) => observe_counted(&mut stratum, side, images),
+                    Some(images) => observe_counted(&mut stratum, side, images, self.how.unit),
                     None => {
                         let records = run.of(layer, detector);
                         observe(&mut stratum, side, run, records, measure, self.how.unit);
@@ -249,38 +258,49 @@ impl Pair<'_> {
         scopes.iter().map(|scope| self.improvement_of(scope)).collect()
     }
 
-    fn improvement_of(&self, scope: &Compared) -> Option<Improvement> {
+    /// The ratio of weighted means of ΔLoss with its error, and both means.
+    pub(super) fn linearized(&self, scope: &Compared) -> (Linearized, [f64; 2]) {
         let matched = self.match_layers(&scope.layers);
         let strata: Vec<Stratum> = matched
             .iter()
             .enumerate()
             .map(|(at, beside)| self.stratum(at, *beside, Detector::Range, Measure::DeltaLoss))
             .collect();
-        let strata: Vec<&Stratum> = strata.iter().collect();
         let weights: Vec<[f64; 2]> =
             matched.iter().map(|beside| self.weights(*beside, scope.weighting)).collect();
-        let [baseline, other] = weighted_means(&strata, &weights);
-        if baseline.is_nan() || other.is_nan() {
-            return None;
-        }
-        let records = |side: usize, layer: &usize| self.runs[side].of(*layer, Detector::Range);
-        let are_all_enough = [0, 1].into_iter().all(|side| {
+        let strata: Vec<&Stratum> = strata.iter().collect();
+        let means = weighted_means(&strata, &weights);
+        let found = linearize(Figure::Ratio, &strata, &weights);
+        let is_known = self.is_of_itself || self.has_enough(scope);
+        (if is_known { found } else { Linearized::unknown(found.value) }, means)
+    }
+
+    /// Whether every layer that counts has enough records for the interval of a mean.
+    fn has_enough(&self, scope: &Compared) -> bool {
+        [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
                 let counted = counted(self.runs[side], *layer, Detector::Range, Measure::DeltaLoss);
-                !counts || counted.is_some() || are_enough(records(side, layer))
+                !counts
+                    || counted.is_some()
+                    || are_enough(self.runs[side].of(*layer, Detector::Range))
             })
-        });
-        let mut ratio = estimate(Figure::Ratio, &strata, &weights, self.how.confidence);
-        if !are_all_enough && !self.is_of_itself() {
-            ratio = Estimate::alone(ratio.value);
+        })
+    }
+
+    pub(super) fn improvement_of(&self, scope: &Compared) -> Option<Improvement> {
+        let (found, [baseline, other]) = self.linearized(scope);
+        if baseline.is_nan() || other.is_nan() {
+            return None;
         }
+        let (ratio, p) = (found.estimate(self.how.confidence), found.p_value(1.0));
         let nonfinite = [0, 1].map(|side| {
-            let records = scope.layers[side].iter().flat_map(|layer| records(side, layer));
+            let layers = scope.layers[side].iter();
+            let records = layers.flat_map(|layer| self.runs[side].of(*layer, Detector::Range));
             records.filter(|record| !record.delta_loss().is_finite()).count() as u64
         });
         let verdict = Verdict::of_ratio(&ratio);
-        Some(Improvement { baseline, other, ratio, verdict, nonfinite })
+        Some(Improvement { baseline, other, ratio, p, adjusted_p: None, verdict, nonfinite })
     }
 
     fn top2diff(&self) -> Estimate {

@@ -1,7 +1,7 @@
 //! The change of a rate from one run to the other.
 
 use super::pair::{Beside, Pair};
-use super::{Discordant, RateChange};
+use super::{Discordant, RateChange, Verdict};
 use crate::analysis::rates::{only, rate_cells, select};
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
@@ -13,18 +13,23 @@ impl Pair<'_> {
     /// SDC and nonfinite under each detector.
     pub(super) fn rates(&self) -> Result<Vec<RateChange>> {
         let mut rates = Vec::new();
+        let layers = self.each(|run| Scope::ALL.layers(run));
         for detector in &self.runs[0].manifest.plan.detectors {
             for outcome in [Outcome::Sdc, Outcome::Nonfinite] {
-                rates.extend(self.rate(*detector, outcome)?);
+                rates.extend(self.rate(&layers, *detector, outcome)?);
             }
         }
         Ok(rates)
     }
 
-    /// A rate over the layers; `None` where a run has none.
-    fn rate(&self, detector: Detector, outcome: Outcome) -> Result<Option<RateChange>> {
+    /// A rate over some layers; `None` where a run has none.
+    pub(super) fn rate(
+        &self,
+        layers: &[Vec<usize>; 2],
+        detector: Detector,
+        outcome: Outcome,
+    ) -> Result<Option<RateChange>> {
         let measure = Measure::Is(outcome);
-        let layers = self.each(|run| Scope::ALL.layers(run));
         if layers.iter().any(Vec::is_empty) {
             return Ok(None);
         }
@@ -32,28 +37,40 @@ impl Pair<'_> {
             select(self.runs[side], layers[side].clone(), detector).mean(measure, self.how)
         };
         let (baseline, other) = (rate(0)?, rate(1)?);
-        let matched = self.match_layers(&layers);
-        let (difference, discordant) = if self.is_stopped() {
+        let matched = self.match_layers(layers);
+        let (difference, p) = if self.is_stopped() {
             (Estimate::alone(other.value - baseline.value), None)
-        } else if self.is_of_itself() {
+        } else if self.is_of_itself {
             // Every pair is one record; nothing is left to chance.
-            (
-                Estimate { value: 0.0, low: 0.0, high: 0.0 },
-                self.discordant(&matched, detector, measure)?,
-            )
+            (Estimate { value: 0.0, low: 0.0, high: 0.0 }, Some(1.0))
         } else {
-            let sum = self.difference(&matched, &layers, detector, measure)?;
+            let sum = self.difference(&matched, layers, detector, measure)?;
             let difference = sum.estimate(self.how.rates, self.how.confidence);
-            (difference, self.discordant(&matched, detector, measure)?)
+            (difference, Some(sum.p_value(self.how.rates)))
+        };
+        let discordant = match self.is_stopped() {
+            true => None,
+            false => self.discordant(&matched, detector, measure)?,
         };
         let [baseline, other, difference] =
             [baseline, other, difference].map(|estimate| estimate.times(100.0));
-        Ok(Some(RateChange { detector, outcome, baseline, other, difference, discordant }))
+        let verdict = Verdict::of_rate(outcome, &difference);
+        Ok(Some(RateChange {
+            detector,
+            outcome,
+            baseline,
+            other,
+            difference,
+            p,
+            adjusted_p: None,
+            verdict,
+            discordant,
+        }))
     }
 
     /// The difference of the rates with layers alike, from their discordant injections where layers got the same
     /// faults, else from the rates of either.
-    fn difference(
+    pub(super) fn difference(
         &self,
         matched: &[Beside],
         layers: &[Vec<usize>; 2],

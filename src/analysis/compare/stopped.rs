@@ -1,6 +1,6 @@
 //! Comparisons of runs whose layers a rule stopped.
 
-use super::{Comparison, Improvement, Verdict};
+use super::{Comparison, Improvement};
 use crate::statistics::Estimate;
 
 impl Comparison {
@@ -14,7 +14,9 @@ impl Comparison {
                 &mut self.backbone_last_layer,
             ];
             let overall = self.overall.iter_mut().map(|overall| &mut overall.improvement);
-            named.into_iter().flatten().chain(overall).for_each(Improvement::withhold);
+            let layers = self.by_layer.iter_mut().filter_map(|layer| layer.delta_loss.as_mut());
+            let all = named.into_iter().flatten().chain(overall).chain(layers);
+            all.for_each(Improvement::withhold);
         }
         self
     }
@@ -23,6 +25,6 @@ impl Comparison {
 impl Improvement {
     fn withhold(&mut self) {
         self.ratio = Estimate::alone(self.ratio.value);
-        self.verdict = Verdict::of_ratio(&self.ratio);
+        self.p = None;
     }
 }

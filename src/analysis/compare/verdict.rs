@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Comparison, Improvement};
+use super::{Comparison, Improvement, RateChange};
 use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::results::{Outcome, Run};
@@ -32,7 +32,7 @@ pub const FEWEST_IMAGES: usize = 100;
 
 /// The rules, for a reader of the verdicts.
 pub const RULES: &str = "A verdict on reliability is given where ΔLoss (over all layers alike) and the SDC rate (without \
-     a detector) say the same. None is given where a model's accuracy may be less than twice chance, where accuracies \
+     a detector) say the same, each by its own interval. None is given where a model's accuracy may be less than twice chance, where accuracies \
      differ by more than 5 points (and a test says at 5 % that this isn't chance), or where faults hit fewer than 100 \
      images or fewer than half of the classes. ΔLoss depends on the scale of a model's logits, the SDC rate hardly.";
 
@@ -45,6 +45,8 @@ pub enum Verdict {
     DeltaLossHigher,
     SdcRateLower,
     SdcRateHigher,
+    NonfiniteRateLower,
+    NonfiniteRateHigher,
     /// The interval holds the value of no difference.
     NoDifferenceShown,
     #[serde(untagged)]
@@ -76,6 +78,19 @@ impl Verdict {
         Verdict::of(difference, 0.0, [Verdict::SdcRateLower, Verdict::SdcRateHigher])
     }
 
+    /// The verdict on a difference of nonfinite rates, other − baseline.
+    pub fn of_nonfinite(difference: &Estimate) -> Verdict {
+        Verdict::of(difference, 0.0, [Verdict::NonfiniteRateLower, Verdict::NonfiniteRateHigher])
+    }
+
+    /// The verdict on a difference of rates of an outcome.
+    pub(super) fn of_rate(outcome: Outcome, difference: &Estimate) -> Verdict {
+        match outcome {
+            Outcome::Nonfinite => Verdict::of_nonfinite(difference),
+            _ => Verdict::of_sdc(difference),
+        }
+    }
+
     fn of(estimate: &Estimate, equal: f64, [below, above]: [Verdict; 2]) -> Verdict {
         if estimate.low.is_nan() || estimate.high.is_nan() {
             Verdict::None(Reason::NoInterval)
@@ -95,6 +110,8 @@ impl Verdict {
             Verdict::DeltaLossHigher => "ΔLoss higher",
             Verdict::SdcRateLower => "SDC rate lower",
             Verdict::SdcRateHigher => "SDC rate higher",
+            Verdict::NonfiniteRateLower => "nonfinite rate lower",
+            Verdict::NonfiniteRateHigher => "nonfinite rate higher",
             Verdict::NoDifferenceShown => "no difference shown",
             Verdict::None(reason) => reason.words(),
         }
@@ -102,7 +119,8 @@ impl Verdict {
 }
 
 impl Reason {
-    const fn words(self) -> &'static str {
+    /// The words in a table.
+    pub const fn words(self) -> &'static str {
         match self {
             Reason::NearChance => "no verdict: near chance",
             Reason::AccuraciesDiffer => "no verdict: accuracies differ",
@@ -145,13 +163,21 @@ impl Reliability {
         }
     }
 
+    /// Whether both figures are lower, or both higher.
+    pub const fn is_agreed(&self) -> bool {
+        matches!(
+            (self.delta_loss, self.sdc),
+            (Verdict::DeltaLossLower, Verdict::SdcRateLower)
+                | (Verdict::DeltaLossHigher, Verdict::SdcRateHigher)
+        )
+    }
+
     /// A sentence less its stop: one verdict where both figures agree, else what each says.
     pub fn words(&self) -> String {
         let (delta_loss, sdc) = (self.delta_loss.words(), self.sdc.words());
         match (self.delta_loss, self.sdc) {
             (a, b) if a == b => delta_loss.into(),
-            (Verdict::DeltaLossLower, Verdict::SdcRateLower)
-            | (Verdict::DeltaLossHigher, Verdict::SdcRateHigher) => format!("{delta_loss}, {sdc}"),
+            _ if self.is_agreed() => format!("{delta_loss}, {sdc}"),
             _ => {
                 let of = |figure: &str, verdict: Verdict| match verdict {
                     Verdict::NoDifferenceShown | Verdict::None(_) => {
@@ -280,34 +306,21 @@ impl Comparison {
         wanted.map(|overall| &overall.improvement)
     }
 
-    /// Over all layers alike: the difference of SDC rates without a detector, other − baseline, in points.
-    pub fn sdc_difference(&self) -> Option<&Estimate> {
+    /// Over all layers alike: the SDC rate without a detector.
+    pub fn sdc(&self) -> Option<&RateChange> {
         let mut rates = self.rates.iter();
-        let wanted = rates.find(|r| r.detector == Detector::None && r.outcome == Outcome::Sdc);
-        wanted.map(|rate| &rate.difference)
+        rates.find(|rate| rate.detector == Detector::None && rate.outcome == Outcome::Sdc)
+    }
+
+    /// Its difference, other − baseline, in points.
+    pub fn sdc_difference(&self) -> Option<&Estimate> {
+        self.sdc().map(|rate| &rate.difference)
     }
 
     /// Gives the verdicts, or says why there are none.
-    pub(super) fn settle(&mut self, evidence: &Evidence) {
+    pub(super) fn settle(&mut self, evidence: &Evidence, confidence: Confidence) {
         self.refusals = evidence.refusals();
-        self.reliability = Reliability::of(
-            self.all_layers().map(|improvement| &improvement.ratio),
-            self.sdc_difference(),
-        );
-        let refused = self.refusals.first().map(|refusal| refusal.reason);
-        if let Some(reason) = refused {
-            self.reliability = Reliability::refused(reason);
-        }
-        let single = [
-            &mut self.last_layer,
-            &mut self.last_layer_before_scale,
-            &mut self.backbone_last_layer,
-        ];
-        let overall = self.overall.iter_mut().map(|overall| &mut overall.improvement);
-        for improvement in single.into_iter().flatten().chain(overall) {
-            let verdict = Verdict::of_ratio(&improvement.ratio);
-            improvement.verdict = refused.map_or(verdict, Verdict::None);
-        }
+        self.judge(confidence, self.refusals.first().map(|refusal| refusal.reason));
     }
 }
 

@@ -1,0 +1,164 @@
+//! What a planned comparison takes, in tables.
+
+use serde::Serialize;
+
+use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use crate::analysis::compare::{Needed, Pilot, Seeds, Wish};
+
+/// A plan, for ratios, for differences of rates and for training seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Planned {
+    pub pilot: Pilot,
+    #[serde(flatten)]
+    pub wish: Wish,
+    pub ratios: Vec<Needed>,
+    /// The smallest that the pilot's own number of injections shows.
+    pub least_ratio: Option<f64>,
+    pub points: Vec<Needed>,
+    pub least_points: Option<f64>,
+    /// Standard deviation of the logarithm of the ratio between training seeds, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed_spread: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<Seeds>,
+}
+
+/// A plan as text.
+pub fn plan_text(planned: &Planned, view: View) -> String {
+    let Planned { pilot, wish, .. } = planned;
+    let mut sheet = Sheet::new(view);
+    let power = format!("{}", (1e6 * wish.power).round() / 1e4);
+    let at = format!("{} of the time ({power} % power), at {}", odds(wish.power), wish.confidence);
+    sheet.prose(&introduction(pilot));
+    if !planned.ratios.is_empty() {
+        sheet.gap();
+        sheet.prose(&format!("To show a ratio of mean ΔLoss (all layers alike) {at}:"));
+        sheet.gap();
+        let rows = planned.ratios.iter().map(|needed| row(pilot, needed)).collect();
+        sheet.table(Fit::Blocks, &["ratio", "injections a layer", "in all", "images"], rows);
+    }
+    if let Some(least) = planned.least_ratio {
+        sheet.gap();
+        sheet.prose(&format!(
+            "{} injections a layer, as in the pilot, show a ratio of {least:.2} or more.",
+            pilot.injections
+        ));
+    }
+    if !planned.points.is_empty() {
+        sheet.gap();
+        sheet.prose(&format!("To show a difference of SDC rates without a detector {at}:"));
+        sheet.gap();
+        let rows = planned.points.iter().map(|needed| row(pilot, needed)).collect();
+        sheet.table(Fit::Blocks, &["points", "injections a layer", "in all"], without_last(rows));
+    }
+    if let Some(least) = planned.least_points {
+        sheet.gap();
+        sheet.prose(&format!(
+            "{} injections a layer, as in the pilot, show a difference of {least:.2} points or more.",
+            pilot.injections
+        ));
+    }
+    if !planned.seeds.is_empty() {
+        sheet.gap();
+        sheet.prose(&format!("To show a ratio over training seeds {at}:"));
+        sheet.gap();
+        let seeds = |seeds: &Seeds| {
+            vec![format!("{}", seeds.ratio), seeds.seeds.map_or_else(many, |n| n.to_string())]
+        };
+        sheet.table(Fit::Blocks, &["ratio", "seeds"], planned.seeds.iter().map(seeds).collect());
+    }
+    sheet.gap();
+    for line in footer(planned) {
+        sheet.item(&line);
+    }
+    sheet.finish(BY_PIPE)
+}
+
+fn many() -> String {
+    "more than a plan goes".into()
+}
+
+/// `8 times in 10`; the percentage where that isn't whole.
+fn odds(power: f64) -> String {
+    let tenths = 10.0 * power;
+    match (tenths - tenths.round()).abs() < 1e-9 {
+        true => format!("{} times in 10", tenths.round()),
+        false => format!("{:.4} times in 100", 100.0 * power).replace(".0000", ""),
+    }
+}
+
+fn introduction(pilot: &Pilot) -> String {
+    let Pilot { models, injections, layers, images, .. } = pilot;
+    let which = match &models[..] {
+        [one] => format!(
+            "{one}, whose other model is taken to have the same spread and faults of its own"
+        ),
+        [a, b] if pilot.is_paired() => format!("{a} and {b}, by the same faults"),
+        models => format!("{}, each by its own faults", models.join(" and ")),
+    };
+    format!(
+        "Pilot: {which}; {injections} injections into each of {layers} layers, {images} images."
+    )
+}
+
+fn row(pilot: &Pilot, needed: &Needed) -> Vec<String> {
+    let total = |n: u64| n.saturating_mul(pilot.layers as u64).saturating_mul(2);
+    vec![
+        format!("{}", needed.effect),
+        needed.injections.map_or_else(
+            || if needed.images.is_some() { "none is enough".into() } else { many() },
+            |n| n.to_string(),
+        ),
+        needed.injections.map_or_else(|| "–".into(), |n| total(n).to_string()),
+        needed.images.map_or_else(|| pilot.images.to_string(), |n| format!("more than {n}")),
+    ]
+}
+
+fn without_last(rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    rows.into_iter().map(|row| row.into_iter().take(3).collect()).collect()
+}
+
+fn footer(planned: &Planned) -> Vec<String> {
+    let pilot = &planned.pilot;
+    let mut lines = Vec::new();
+    match pilot.delta_loss {
+        Some(spread) => {
+            let share = spread.of_images / (spread.of_images + spread.of_injections);
+            lines.push(format!(
+                "Ratios: the logarithm has a standard error of {:.3} in the pilot, with {:.1} degrees of freedom. {:.0} % of \
+                 its variance is of the images, which more injections don't lessen; the rest falls as 1/n. A mean needs \
+                 {} injections a layer at least.",
+                spread.standard_error(1.0),
+                spread.freedom,
+                100.0 * share,
+                pilot.fewest
+            ));
+        }
+        None => lines.push(format!(
+            "Ratios: the pilot doesn't say. It takes injections under the range detector, at least {} a layer, with \
+             answers that change.",
+            pilot.fewest.max(1)
+        )),
+    }
+    lines.push(match pilot.sdc {
+        Some(error) => format!(
+            "Rates: the difference has a standard error of {error:.3} points in the pilot, all of which falls as 1/n. It \
+             is that of the SDC seen here: where the other model has more, it takes more injections."
+        ),
+        None => "Rates: the pilot doesn't say. It takes injections without a detector, some of which are SDC in one run \
+                 alone."
+            .into(),
+    });
+    if let Some(spread) = planned.seed_spread {
+        lines.push(format!(
+            "Seeds: logarithms of the seeds' ratios have a standard deviation of {spread:.3}, sampling of faults \
+             included; each seed is a training of both models. A spread from few seeds is itself uncertain."
+        ));
+    }
+    lines.push(
+        "In all: both models. A primary reading is planned for; others need more, for Holm's adjustment. The spread of \
+         a pilot is an estimate: plan with some to spare."
+            .into(),
+    );
+    lines
+}
