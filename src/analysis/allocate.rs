@@ -109,8 +109,8 @@ fn relative(variance: f64, whole: f64) -> f64 {
 /// Three kinds of figures are to gain alike: the network's mean, the mean of each layer, and the network's SDC rate,
 /// layers alike; means of ΔLoss under range, or of |Δp| where that isn't among the detectors. What a bit of a layer
 /// adds to their variances, each divided by what it would be with bits drawn uniformly, is added up, and the sum of all
-/// made as small as can be ([`allocated`]). Of the network's mean alone one layer would get nearly all: the last one,
-/// in which faults do most. A quarter of the injections is dealt out evenly, and every bit has at least as many as
+/// made as small as can be ([`allocated`]). Of the network's mean alone few layers would get nearly all: those in
+/// which faults do most. A last layer that is counted has no part in means. A quarter of the injections is dealt out evenly, and every bit has at least as many as
 /// intervals need.
 ///
 /// # Errors
@@ -133,7 +133,13 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
     let of = |detector, measure| -> Result<Vec<Values>> {
         (0..layers.len()).map(|layer| by_bit(pilot, layer, detector, measure)).collect()
     };
-    let means = Seen::of_mean(&of(detector, measure)?);
+    let mut means = Seen::of_mean(&of(detector, measure)?);
+    for (seen, layer) in means.iter_mut().zip(layers) {
+        if measure == Measure::DeltaLoss && manifest.is_counted(layer) {
+            // Nothing of this mean is left to draws.
+            *seen = Seen { bits: vec![0.0; seen.bits.len()], whole: 0.0 };
+        }
+    }
     let rates = Seen::of_rate(&of(first, Measure::Is(Outcome::Sdc))?);
     let whole = |seen: &[Seen]| counts.iter().map(|layer| seen[*layer].whole).sum::<f64>();
     let of_network = [whole(&means), whole(&rates)];

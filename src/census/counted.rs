@@ -4,26 +4,12 @@ use super::{CensusRunner, Mode};
 use crate::Result;
 use crate::campaign::{Ending, Experiment};
 use crate::detector::Detector;
-use crate::fault::Site;
-use crate::plan::{Flips, Plan, Protocol, Shard};
-use crate::results::{Counted, Golden, LayerRow, Manifest, Part, Record, Store};
+use crate::plan::Shard;
+use crate::results::{Counted, Golden, Manifest, Record, Store};
 
 /// The most images that are counted: of more, so many spread evenly. Counting an image of 1000 classes takes a few
 /// milliseconds, and in a text-guided model another forward pass.
 const MOST_IMAGES: usize = 2048;
-
-/// Whether the faults of a plan are those that a census of logits knows: one flipped bit of one output. A plan that
-/// looks at one injection alone asks for no mean.
-fn is_counted(plan: &Plan) -> bool {
-    plan.site == Site::Output
-        && plan.flips == Flips::Count(1)
-        && plan.bits == 1
-        && plan.list.is_none()
-        && plan.protocol == Protocol::Strict
-        && plan.detectors.contains(&Detector::Range)
-        && plan.injections.start == 0
-        && plan.injections_per_layer() > 1
-}
 
 /// Mean ΔLoss of the last layer, before the scale and after it, image by image, as far as the campaign of `manifest`
 /// on this experiment injects there; nothing where its faults aren't single bits of outputs under the range detector.
@@ -32,8 +18,7 @@ fn is_counted(plan: &Plan) -> bool {
 /// What running says; golden logits that aren't those of the evaluation.
 pub fn count_last_layer(experiment: &Experiment<'_>, manifest: &Manifest) -> Result<Counted> {
     let mut counted = Counted::default();
-    let is_last = |layer: &LayerRow| matches!(layer.part, Part::LastLayer | Part::AfterScale);
-    if !is_counted(&manifest.plan) || !manifest.layers.iter().any(is_last) {
+    if !manifest.layers.iter().any(|layer| manifest.is_counted(layer)) {
         return Ok(counted);
     }
     let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;

@@ -4,14 +4,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::golden::Golden;
-use super::layer::LayerRow;
+use super::layer::{LayerRow, Part};
 use super::record::Record;
+use crate::detector::Detector;
 use crate::device::{Compute, Device};
+use crate::fault::Site;
 use crate::hex;
 use crate::logits::Score;
 use crate::models::Model;
 use crate::ops::gemm;
-use crate::plan::{Plan, Stratify};
+use crate::plan::{Flips, Plan, Protocol, Stratify};
 
 /// Where a model and its data come from; the caller knows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,6 +171,22 @@ impl Manifest {
                 allocation.weight(&layer.pair_key, bit).unwrap_or_else(in_turn)
             }
         }
+    }
+
+    /// Whether the mean ΔLoss of a layer is counted instead of drawn ([`Counted`](super::Counted)): in the last layer,
+    /// before the scale and after it, of single flipped bits of outputs under the range detector. A campaign that looks
+    /// at one injection alone asks for no mean.
+    pub fn is_counted(&self, layer: &LayerRow) -> bool {
+        let plan = &self.plan;
+        matches!(layer.part, Part::LastLayer | Part::AfterScale)
+            && plan.site == Site::Output
+            && plan.flips == Flips::Count(1)
+            && plan.bits == 1
+            && plan.list.is_none()
+            && plan.protocol == Protocol::Strict
+            && plan.detectors.contains(&Detector::Range)
+            && plan.injections.start == 0
+            && plan.injections_per_layer() > 1
     }
 
     /// Which of the bits of its value a record's fault flipped, from the lowest that the format has; `None` unless
