@@ -5,7 +5,6 @@ use super::experiment::Experiment;
 use super::goldeneye;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
-use super::pilot;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
 use crate::device::Compute;
@@ -79,7 +78,7 @@ impl<'a> Campaign<'a> {
         if let Stratify::Allocated(allocation) = &plan.stratify {
             let bits = |layer: &Layer| space_of(model, layer, plan.site, compute).0.bits;
             let layers = layers.iter().map(|layer| (layer.pair_key.as_str(), bits(layer)));
-            pilot::check(allocation, layers)?;
+            allocation.check(layers)?;
         }
         let faults = layers.iter().map(draws).collect();
         Campaign::with(experiment, plan, layers, faults)

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// How many injections the bits of each layer get, by what a pilot saw. What it saw isn't among the records, so that
 /// these numbers have nothing to do with what the records say: weighted estimates are as unbiased as with any numbers
 /// that were fixed in advance.
@@ -40,6 +42,40 @@ impl Allocation {
         let of_bit = bits.get(bit as usize).filter(|of_bit| **of_bit > 0);
         let weight = |of_bit: &u64| total as f64 / (bits.len() as f64 * *of_bit as f64);
         Some(of_bit.map_or(f64::NAN, weight))
+    }
+
+    /// Refuses an allocation that says nothing of `layers`, by pair key and bits of a value, or not how many injections
+    /// each of their bits gets.
+    pub(crate) fn check<'l>(&self, layers: impl Iterator<Item = (&'l str, u32)>) -> Result<()> {
+        let mut is_known = false;
+        for (pair_key, bits) in layers {
+            let Some(counts) = self.layers.get(pair_key) else { continue };
+            is_known = true;
+            if counts.len() != bits as usize {
+                return Err(Error::usage(format!(
+                    "injections into the layer '{pair_key}' are allocated to {} bits, but its values have {bits}: the \
+                     allocation is of another device or --compute",
+                    counts.len()
+                )));
+            }
+            if counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)).is_none() {
+                return Err(Error::usage(format!(
+                    "the allocation has more injections for the layer '{pair_key}' than there are numbers"
+                )));
+            }
+            if let Some(bit) = counts.iter().position(|count| *count == 0) {
+                return Err(Error::usage(format!(
+                    "the allocation has no injection for bit {bit} of the layer '{pair_key}', so that its figures \
+                     wouldn't be of all faults"
+                )));
+            }
+        }
+        if !is_known {
+            return Err(Error::usage(
+                "injections are allocated to none of the layers: the allocation is of another network or site",
+            ));
+        }
+        Ok(())
     }
 }
 
