@@ -79,7 +79,6 @@ fn allocated_campaigns_are_covered() {
         (Measure::DeltaLoss, Detector::Range),
         (Measure::DeltaP, Detector::Range),
         (Measure::Is(Outcome::Sdc), Detector::None),
-        (Measure::Is(Outcome::Masked), Detector::None),
     ] {
         let truth = LAB.exact(measure, detector);
         for unit in [Unit::Images, Unit::Injections] {

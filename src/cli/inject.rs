@@ -238,7 +238,10 @@ impl Args {
         };
         let plan = Plan { detectors, ..plan };
         plan.check()?;
-        let plan = self.allocated_by_store(plan)?;
+        let plan = match &self.allocate {
+            Some(allocate) => allocate.by_store(plan, self.injections)?,
+            None => plan,
+        };
         if self.protocol == Protocol::Goldeneye && !self.right_in.is_empty() {
             return Err(Error::usage(
                 "--right-in can't be combined with the goldeneye protocol, which takes each model's own images",

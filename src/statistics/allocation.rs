@@ -46,7 +46,7 @@ mod tests {
     }
 
     /// Cochran (1977), section 5.5: with equal costs sizes are in proportion to W·S, with costs to W·S/√c. Here
-    /// W·S = 1, 2, 3, 6 of 120, and the same with costs 1, 4, 9, 4.
+    /// W·S = 1, 2, 3, 6 of a budget of 120, and the same with costs 1, 4, 9, 4.
     #[test]
     fn sizes_are_neymans() {
         let equal = [1.0, 4.0, 9.0, 36.0].map(|variance| stratum(variance, 1.0, 0));
@@ -54,8 +54,8 @@ mod tests {
         let costs = [1.0, 4.0, 9.0, 4.0];
         let of = |(variance, cost): (f64, f64)| stratum(variance, cost, 0);
         let costly: Vec<_> = [1.0, 4.0, 9.0, 36.0].into_iter().zip(costs).map(of).collect();
-        // 1, 1, 1, 3 times 4.615: 1 + 4 + 9 + 12 = 26 of 120.
-        assert_eq!(allocated(&costly, 120.0), [5, 4, 5, 14]);
+        // In proportion to 1, 1, 1, 3, which cost 1 + 4 + 9 + 12 = 26 of 130.
+        assert_eq!(allocated(&costly, 130.0), [5, 5, 5, 15]);
         let sum = |sizes: &[u64]| -> f64 {
             equal.iter().zip(sizes).map(|(s, size)| s.variance / *size as f64).sum()
         };

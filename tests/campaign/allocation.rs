@@ -208,7 +208,8 @@ fn what_does_not_fit_is_refused() {
     assert!(small.to_string().contains("384 injections a layer at least"), "{small}");
     let few = allocate(&bench.run(Plan::new(3, 40)), 400).unwrap_err();
     assert!(few.to_string().contains("to learn from"), "{few}");
-    let dropped = Plan { site: Site::StoreLost, ..Plan::new(3, 400) };
+    let detectors = vec![Detector::None];
+    let dropped = Plan { site: Site::StoreLost, detectors, ..Plan::new(3, 400) };
     let dropped = pilot(&bench.experiment, &dropped, best, &Silent).unwrap();
     let dropped = allocate(&dropped, 400).unwrap_err();
     assert!(dropped.to_string().contains("didn't flip one bit"), "{dropped}");
@@ -242,12 +243,12 @@ fn the_program_allocates() {
     place.done(&format!("{inject} --injections 600 --seed 2 --out uniform.sqlite"));
     let by_records = format!("{inject} --injections 500 --allocate uniform.sqlite");
     assert_ne!(results(&by_records), whole);
-    let fails = |words: &str, parts: &[&str]| place.fails(words, 1, parts);
+    let fails = |words: &str, parts: &[&str]| place.fails(words, 2, parts);
     fails(&format!("{by_store} --injections 400"), &["has 500 injections a layer on average"]);
     fails(&format!("{by_store} --site input --detector none"), &["1.sqlite is of the site output"]);
     fails(&format!("{by_records} --seed 2"), &["have the same seed"]);
     fails(&format!("{inject} --injections 100 --allocate pilot"), &["384 injections a layer"]);
-    fails(&format!("{inject} --allocate nothing.sqlite"), &["nothing.sqlite"]);
+    place.fails(&format!("{inject} --allocate nothing.sqlite"), 1, &["nothing.sqlite"]);
     fails(&format!("{allocated} --site store-lost"), &["flips no bit"]);
     fails(&format!("{allocated} --bits 2"), &["one bit of one value"]);
     fails(&format!("{allocated} --flips 2"), &["one bit of one value"]);

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Args;
 use crate::analysis::{PILOT, allocate};
 use crate::campaign::{Campaign, Experiment, Strategy, pilot, pilot_seed};
 use crate::fault::Site;
-use crate::plan::{Allocation, Pilot, Plan, Shard, Stratify};
+use crate::plan::{Allocation, Pilot, Plan, Stratify};
 use crate::progress::Progress;
 use crate::results::{Run, Store};
 use crate::{Error, Result};
@@ -31,10 +30,10 @@ impl std::str::FromStr for Allocate {
     }
 }
 
-impl Args {
-    /// The plan with its injections allocated, where that is by a store; refuses what can't be allocated.
-    pub(super) fn allocated_by_store(&self, plan: Plan) -> Result<Plan> {
-        let Some(allocate) = &self.allocate else { return Ok(plan) };
+impl Allocate {
+    /// The plan with its injections allocated, where that is by a store; refuses what can't be allocated. `injections`
+    /// is what was asked for of a layer.
+    pub(super) fn by_store(&self, plan: Plan, injections: Option<u64>) -> Result<Plan> {
         if plan.site == Site::StoreLost {
             return Err(Error::usage(
                 "--allocate: a lost store flips no bit, so that nothing can be allocated to bits",
@@ -42,61 +41,31 @@ impl Args {
         }
         // What bits in turn can't be, allocated ones can't be either.
         Plan { stratify: Stratify::Bit, ..plan.clone() }.check()?;
-        let plan = match allocate {
+        let plan = match self {
             Allocate::Pilot => plan,
-            Allocate::Store(path) => self.by_store(path, plan)?,
+            Allocate::Store(path) => by_store(path, plan, injections)?,
         };
         plan.check()?;
         Ok(plan)
     }
 
-    /// The plan with the allocation of a store, or else one by its records.
-    fn by_store(&self, path: &Path, plan: Plan) -> Result<Plan> {
-        let there = Store::manifest(path)?;
-        let refusal =
-            |detail: String| Error::usage(format!("--allocate: {} {detail}", path.display()));
-        if there.plan.site != plan.site {
-            let [theirs, ours] = [there.plan.site, plan.site].map(Site::name);
-            return Err(refusal(format!("is of the site {theirs}, not {ours}")));
-        }
-        if there.plan.list.is_some() {
-            return Err(refusal("holds a list's faults, which say nothing of others".into()));
-        }
-        if let Stratify::Allocated(_) = there.plan.stratify {
-            let injections = there.plan.injections;
-            return match self.injections {
-                Some(n) if n != injections.end => Err(refusal(format!(
-                    "has {} injections a layer on average, not {n}: leave out --injections to take its numbers",
-                    injections.end
-                ))),
-                _ => Ok(Plan { injections, stratify: there.plan.stratify, ..plan }),
-            };
-        }
-        let allocation = allocate(&Run::open(path)?, plan.injections.end)
-            .map_err(|error| refusal(format!("can't serve as a pilot: {error}")))?;
-        Ok(Plan { stratify: Stratify::Allocated(allocation), ..plan })
-    }
-
-    /// The plan with its injections allocated by a pilot, where that is asked for. The pilot of a store that is gone on
-    /// with isn't run again.
-    pub(super) fn allocated_by_pilot(
+    /// The plan with its injections allocated by a pilot, where that is asked for. It isn't run again for a store that
+    /// is gone on with, `resumed`.
+    pub(super) fn by_pilot(
         &self,
         plan: Plan,
         experiment: &Experiment<'_>,
         strategy: impl Fn(&Campaign<'_>) -> Strategy,
-        to: Option<(&Path, Shard)>,
+        resumed: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Plan> {
-        if !matches!(self.allocate, Some(Allocate::Pilot)) {
-            return Ok(plan);
-        }
+        let Allocate::Pilot = self else { return Ok(plan) };
         let own = Pilot {
             checkpoint: experiment.provenance.checkpoint.clone(),
             seed: pilot_seed(plan.seed),
             injections: PILOT,
         };
-        let kept = to.filter(|_| self.resume).and_then(|(path, _)| kept(path, &own));
-        let allocation = match kept {
+        let allocation = match resumed.and_then(|path| kept(path, &own)) {
             Some(allocation) => allocation,
             None => {
                 progress.line(&format!(
@@ -109,6 +78,32 @@ impl Args {
         };
         Ok(Plan { stratify: Stratify::Allocated(allocation), ..plan })
     }
+}
+
+/// The plan with the allocation of a store, or else one by its records.
+fn by_store(path: &Path, plan: Plan, asked: Option<u64>) -> Result<Plan> {
+    let there = Store::manifest(path)?;
+    let refusal = |detail: String| Error::usage(format!("--allocate: {} {detail}", path.display()));
+    if there.plan.site != plan.site {
+        let [theirs, ours] = [there.plan.site, plan.site].map(Site::name);
+        return Err(refusal(format!("is of the site {theirs}, not {ours}")));
+    }
+    if there.plan.list.is_some() {
+        return Err(refusal("holds a list's faults, which say nothing of others".into()));
+    }
+    if let Stratify::Allocated(_) = there.plan.stratify {
+        let injections = there.plan.injections;
+        return match asked {
+            Some(n) if n != injections.end => Err(refusal(format!(
+                "has {} injections a layer on average, not {n}: leave out --injections to take its numbers",
+                injections.end
+            ))),
+            _ => Ok(Plan { injections, stratify: there.plan.stratify, ..plan }),
+        };
+    }
+    let allocation = allocate(&Run::open(path)?, plan.injections.end)
+        .map_err(|error| refusal(format!("can't serve as a pilot: {error}")))?;
+    Ok(Plan { stratify: Stratify::Allocated(allocation), ..plan })
 }
 
 /// The allocation of a store, if it is by the pilot `own`. A file that can't be read is for whoever goes on with it to

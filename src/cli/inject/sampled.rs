@@ -32,7 +32,13 @@ pub(super) fn run(
         let layers = layers(&experiment.network.model);
         args.measure(&mut experiment, &layers, train, progress)?;
     }
-    let plan = args.allocated_by_pilot(plan, &experiment, strategy(args), to, progress)?;
+    let resumed = to.map(|(path, _)| path).filter(|_| args.resume);
+    let plan = match &args.allocate {
+        Some(allocate) => {
+            allocate.by_pilot(plan, &experiment, strategy(args), resumed, progress)?
+        }
+        None => plan,
+    };
     let campaign = match list {
         Some(list) => Campaign::of_list(&experiment, plan, list)?,
         None => Campaign::new(&experiment, plan)?,
