@@ -171,7 +171,7 @@ fn called(row: &Comparison) -> (usize, usize) {
 /// are judged, of 400 means, too.
 #[test]
 fn a_model_is_called_different_from_itself_once_in_twenty() {
-    for (injections, at_least) in [(50, 14), (400, 30)] {
+    for (injections, at_least) in [(50, 13), (400, 20)] {
         let differs = |pair: u64| {
             let [a, b] = twins(pair, injections);
             let how = Intervals::default();
