@@ -197,11 +197,11 @@ fn called(row: &Comparison) -> (usize, usize) {
 }
 
 /// A model against itself, other seeds: of twenty pairs at most one is called different by any reading but the primary
-/// one, whose 5 % are its own; of 400 pairs at most 5 %, with a standard error of 1.1 %. Of 50 injections rates alone
-/// are judged, of 400 means, too.
+/// one, whose 5 % are its own; of 400 pairs at most 5 %, with a standard error of 1.1 % (it was 2 of 400 at 50 injections
+/// and 4 at 400). Of 50 injections rates alone are judged, of 400 means, too.
 #[test]
 fn a_model_is_called_different_from_itself_once_in_twenty() {
-    for (injections, at_least) in [(50, 14), (400, 30)] {
+    for (injections, at_least) in [(50, 13), (400, 20)] {
         let differs = |pair: u64| {
             let [a, b] = twins(pair, injections);
             let how = Intervals::default();
@@ -217,11 +217,11 @@ fn a_model_is_called_different_from_itself_once_in_twenty() {
         let count = |pairs: &[bool]| pairs.iter().filter(|differs| **differs).count();
         assert!(count(&all[..20]) <= 1, "{} of 20 at {injections}", count(&all[..20]));
         assert!(count(&all) <= 24, "{} of 400 at {injections}", count(&all));
-        eprintln!("n = {injections}: {} of 400 pairs", count(&all));
     }
 }
 
-/// What a plan says of more injections than its pilot's: the spread of the ratios of so many.
+/// What a plan says of more injections than its pilot's: the spread of the ratios of so many. Twenty pilots of 1,000
+/// injections foretold standard errors of 0.107 to 0.127 for 4,000, where 200 pairs of such campaigns had 0.126.
 #[test]
 fn plans_foretell_the_spread_of_larger_campaigns() {
     let logs = |injections: u64, of: u64| -> Vec<f64> {
@@ -233,23 +233,16 @@ fn plans_foretell_the_spread_of_larger_campaigns() {
         };
         (0..of).into_par_iter().map(log).collect()
     };
-    {
-        let unit = Unit::Injections;
-        let foretold: Vec<f64> = (0..20)
-            .into_par_iter()
-            .map(|pair| {
-                let [a, b] = twins(5000 + pair, 1000);
-                let pilot = Pilot::of(&a, Some(&b), Pairing::Unpaired, unit).unwrap();
-                pilot.delta_loss.unwrap().standard_error(4.0)
-            })
-            .collect();
-        let mut sorted = foretold.clone();
-        sorted.sort_by(f64::total_cmp);
-        let found = logs(4000, 200);
-        let spread = (found.iter().map(|log| log * log).sum::<f64>() / 200.0).sqrt();
-        eprintln!("median {} of {} to {}; found {spread}", sorted[10], sorted[0], sorted[19]);
-        assert!((0.75..=1.33).contains(&(sorted[10] / spread)), "{} {spread}", sorted[10]);
-    }
+    let foretell = |pair: u64| {
+        let [a, b] = twins(5000 + pair, 1000);
+        let pilot = Pilot::of(&a, Some(&b), Pairing::Unpaired, Unit::Injections).unwrap();
+        pilot.delta_loss.unwrap().standard_error(4.0)
+    };
+    let mut foretold: Vec<f64> = (0..20).into_par_iter().map(foretell).collect();
+    foretold.sort_by(f64::total_cmp);
+    let found = logs(4000, 200);
+    let spread = (found.iter().map(|log| log * log).sum::<f64>() / 200.0).sqrt();
+    assert!((0.75..=1.33).contains(&(foretold[10] / spread)), "{} {spread}", foretold[10]);
 }
 
 /// A trained network's layers, in the mean and in the least.

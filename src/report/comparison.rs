@@ -314,7 +314,7 @@ fn ranges_footer(row: &Comparison, ranges: &RangesCompared) -> String {
 }
 
 /// What a reader must know of one row.
-fn row_footer(row: &Comparison) -> String {
+pub(super) fn row_footer(row: &Comparison) -> String {
     let both = |values: [String; 2]| {
         let [a, b] = values;
         if a == b { a } else { format!("{a} and {b}") }

@@ -3,6 +3,7 @@
 mod bars;
 mod bench;
 mod census;
+mod compared_layers;
 mod comparison;
 mod family;
 mod goldeneye;
@@ -15,8 +16,8 @@ mod study;
 
 pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_text};
+pub use compared_layers::compared_layers_text;
 pub use comparison::comparison_text;
-pub use family::compared_layers_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use plan::{Planned, plan_text};
 pub use run::{Summary, run_json, run_text, summary_text};

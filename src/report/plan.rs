@@ -27,8 +27,8 @@ pub struct Planned {
 pub fn plan_text(planned: &Planned, view: View) -> String {
     let Planned { pilot, wish, .. } = planned;
     let mut sheet = Sheet::new(view);
-    let power = format!("{}", (1e6 * wish.power).round() / 1e4);
-    let at = format!("{} of the time ({power} % power), at {}", odds(wish.power), wish.confidence);
+    let power = (1e6 * wish.power).round() / 1e4;
+    let at = format!("with {power} % power, at {}", wish.confidence);
     sheet.prose(&introduction(pilot));
     if !planned.ratios.is_empty() {
         sheet.gap();
@@ -78,15 +78,6 @@ fn many() -> String {
     "more than a plan goes".into()
 }
 
-/// `8 times in 10`; the percentage where that isn't whole.
-fn odds(power: f64) -> String {
-    let tenths = 10.0 * power;
-    match (tenths - tenths.round()).abs() < 1e-9 {
-        true => format!("{} times in 10", tenths.round()),
-        false => format!("{:.4} times in 100", 100.0 * power).replace(".0000", ""),
-    }
-}
-
 fn introduction(pilot: &Pilot) -> String {
     let Pilot { models, injections, layers, images, .. } = pilot;
     let which = match &models[..] {
@@ -96,13 +87,18 @@ fn introduction(pilot: &Pilot) -> String {
         [a, b] if pilot.is_paired() => format!("{a} and {b}, by the same faults"),
         models => format!("{}, each by its own faults", models.join(" and ")),
     };
+    let layers = match layers {
+        [a, b] if a == b => a.to_string(),
+        [a, b] => format!("{a} and {b}"),
+    };
     format!(
         "Pilot: {which}; {injections} injections into each of {layers} layers, {images} images."
     )
 }
 
 fn row(pilot: &Pilot, needed: &Needed) -> Vec<String> {
-    let total = |n: u64| n.saturating_mul(pilot.layers as u64).saturating_mul(2);
+    let layers: usize = pilot.layers.iter().sum();
+    let total = |n: u64| n.saturating_mul(layers as u64);
     vec![
         format!("{}", needed.effect),
         needed.injections.map_or_else(

@@ -5,6 +5,7 @@ use flipside::results::Run;
 use flipside::statistics::{Confidence, StoppingRule, Target, Unit};
 
 use super::*;
+use crate::program::Folder;
 
 fn runs(injections: u64) -> [Run; 2] {
     [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, injections)))
@@ -38,7 +39,10 @@ fn a_pilot_has_the_errors_of_its_comparison() {
     let paired = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
     let alone = Pilot::of(&a, None, Pairing::Paired, Unit::Images).unwrap();
     assert_eq!((paired.models.len(), alone.models.len()), (2, 1));
-    assert_eq!((paired.layers, paired.injections, paired.images, paired.fewest), (8, 1000, 7, 384));
+    assert_eq!(
+        (paired.layers, paired.injections, paired.images, paired.fewest),
+        ([7, 8], 1000, 7, 384)
+    );
     // One model with itself as if independent: twice the variance of its rate.
     let rate = select(&a, Scope::ALL.layers(&a), Detector::None);
     let rate = rate.mean(Measure::Is(Outcome::Sdc), &Intervals::default()).unwrap();
@@ -88,4 +92,35 @@ fn pilots_that_do_not_say_are_told() {
     }
     // statsmodels' TTestPower: ln 1.2 at a standard deviation of 0.3 takes 23.24 seeds.
     assert_eq!(seeds_for(1.2, 0.3, &wish()).seeds, Some(24));
+}
+
+/// Each sad path's one sentence; none of them gets as far as the store.
+#[test]
+fn what_cannot_be_planned_for_is_refused() {
+    let folder = Folder::new();
+    for (name, text) in [
+        ("broken.json", "{"),
+        ("empty.json", "{}"),
+        (
+            "one.json",
+            r#"{"contrasts": [{"contrast": "text", "figures": [{"figure": "all-layers", "seeds": [{"value": 2.0}]}]}]}"#,
+        ),
+    ] {
+        fs::write(folder.at(name), text).unwrap();
+    }
+    for (words, parts) in [
+        ("--study broken.json", ["broken.json", "isn't a study's JSON"]),
+        ("--study empty.json", ["empty.json", "it has no contrasts"]),
+        ("--study one.json", ["one.json", "has no two seeds"]),
+        ("--study one.json --contrast form", ["one.json", "has no contrast 'form', but text"]),
+        ("--study none.json", ["none.json", "No such file"]),
+        ("--seed-spread 0", ["the spread of seeds", "positive number"]),
+        ("--ratio 1", ["--ratio", "other than 1"]),
+        ("--ratio nan", ["--ratio", "positive number"]),
+        ("--points 0", ["--points", "between 0 and 100"]),
+        ("--power 1", ["a power lies between", "0.9999"]),
+    ] {
+        let code = if words.contains("json") { 1 } else { 2 };
+        folder.fails(&format!("plan a.sqlite {words}"), code, &parts);
+    }
 }

@@ -51,6 +51,9 @@ impl Accuracy {
         interval: RateInterval,
         confidence: Confidence,
     ) -> Accuracy {
+        if a.is_empty() {
+            return self;
+        }
         let mut cell = PairedCell::default();
         for right in a.iter().zip(b) {
             let events = [*right.0, *right.1].map(|right| f64::from(u8::from(right)));

@@ -33,8 +33,11 @@ impl Pair<'_> {
             let layer = &manifests[0].layers[i];
             let is_it = |j: &&usize| is_one_place(manifests, layer, &manifests[1].layers[**j]);
             let Some(j) = theirs.iter().find(is_it) else { continue };
+            let has_any = |side: usize, layer: usize| {
+                self.runs[side].of(layer, Detector::None).next().is_some()
+            };
             let layers = [vec![i], vec![*j]];
-            let sdc = match has_none {
+            let sdc = match has_none && has_any(0, i) && has_any(1, *j) {
                 true => self.rate(&layers, Detector::None, Outcome::Sdc)?,
                 false => None,
             };

@@ -41,7 +41,9 @@ impl Equivalence {
     /// # Errors
     /// A confidence of the tests of a half or less.
     pub fn confidence(of_tests: Confidence) -> Result<Confidence> {
-        Confidence::new(1.0 - 2.0 * of_tests.alpha()).map_err(|_| {
+        // 0.95 makes 0.9, not 0.8999….
+        let share = (1e12 * (1.0 - 2.0 * of_tests.alpha())).round() / 1e12;
+        Confidence::new(share).map_err(|_| {
             Error::usage(format!("--margin needs a confidence above 50 %, not {of_tests}"))
         })
     }

@@ -25,6 +25,8 @@ use crate::{Error, Result};
 
 /// No plan goes further.
 const MOST: u64 = 1_000_000_000;
+/// With more degrees of freedom t is as good as normal.
+const MOST_FREEDOM: f64 = 1e6;
 /// Nor to more training seeds.
 const MOST_SEEDS: u64 = 100_000;
 
@@ -36,7 +38,8 @@ pub struct Pilot {
     pub pairing: Pairing,
     /// The fewest of a layer.
     pub injections: u64,
-    pub layers: usize,
+    /// Of either model.
+    pub layers: [usize; 2],
     pub images: usize,
     /// Of the logarithm of the ratio of mean ΔLoss, all layers alike; `None` where its interval isn't known.
     pub delta_loss: Option<Spread>,
@@ -146,7 +149,7 @@ impl Pilot {
                 let least = of_injections.standard_error.powi(2);
                 let most = match unit {
                     Unit::Images => images as f64 - 1.0,
-                    Unit::Injections => f64::MAX,
+                    Unit::Injections => MOST_FREEDOM,
                 };
                 Some(Spread {
                     of_injections: least,
@@ -175,7 +178,7 @@ impl Pilot {
             models: std::iter::once(baseline).chain(other).map(name).collect(),
             pairing,
             injections: injections[0].min(injections[1]),
-            layers: all[0].len().max(all[1].len()),
+            layers: all.each_ref().map(Vec::len),
             images,
             delta_loss,
             fewest: fewest[0].max(fewest[1]) as u64,
