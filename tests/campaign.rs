@@ -35,6 +35,7 @@ mod process;
 mod ranges;
 pub mod reading;
 mod rounds;
+mod scale;
 mod screens;
 mod store;
 mod verdicts;

@@ -47,7 +47,8 @@ impl Intervals {
 
 /// Refuses means of ΔLoss without a detector: one flipped exponent bit can carry the whole mean.
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
-    if measure == Measure::DeltaLoss && !detector.bounds_the_mean() {
+    let is_loss = matches!(measure, Measure::DeltaLoss | Measure::DeltaLossAt(_));
+    if is_loss && !detector.bounds_the_mean() {
         return Err(Error::usage(
             "a mean of ΔLoss needs a detector that bounds it, as range does: without one an exponent bit carries the \
              mean; quantiles are given instead",
@@ -108,20 +109,33 @@ pub(super) fn observe<'a>(
 /// over images alone.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
-    /// By layer; image and mean.
-    layers: BTreeMap<usize, Vec<(usize, f64)>>,
+    /// By layer, and 0 as trained or the place of a temperature plus 1; image and mean.
+    layers: BTreeMap<(usize, usize), Vec<(usize, f64)>>,
 }
 
 impl Counted {
     /// Adds a layer of a run.
     pub fn insert(&mut self, layer: usize, images: Vec<(usize, f64)>) {
-        self.layers.insert(layer, images);
+        self.layers.insert((layer, 0), images);
+    }
+
+    /// Adds a layer's means with logits divided by the run's temperature number `place`.
+    pub fn insert_at(&mut self, place: usize, layer: usize, images: Vec<(usize, f64)>) {
+        self.layers.insert((layer, place + 1), images);
+    }
+
+    fn key(layer: usize, measure: Measure) -> Option<(usize, usize)> {
+        match measure {
+            Measure::DeltaLoss => Some((layer, 0)),
+            Measure::DeltaLossAt(place) => Some((layer, place + 1)),
+            _ => None,
+        }
     }
 
     /// Whether a layer's means are known.
     pub(super) fn holds(&self, layer: usize, detector: Detector, measure: Measure) -> bool {
-        let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
-        is_meant && self.layers.contains_key(&layer)
+        let key = Counted::key(layer, measure);
+        detector == Detector::Range && key.is_some_and(|key| self.layers.contains_key(&key))
     }
 
     /// Puts a layer's images into a side of a stratum, where they are known; false where they aren't.
@@ -136,7 +150,8 @@ impl Counted {
         if !self.holds(layer, detector, measure) {
             return false;
         }
-        let images = self.layers.get(&layer).into_iter().flatten();
+        let key = Counted::key(layer, measure);
+        let images = key.and_then(|key| self.layers.get(&key)).into_iter().flatten();
         images.for_each(|(image, mean)| stratum.push(side, 0, *image as u64, *mean, 1.0));
         true
     }

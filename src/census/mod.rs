@@ -255,12 +255,17 @@ impl<'a> CensusRunner<'a> {
         Ok(census)
     }
 
-    /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census': by the name of
-    /// the layer, before the scale and after it, in the order of images.
+    /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census', with the logits that
+    /// come of it divided by `temperature` (1 as trained): by the name of the layer, before the scale and after it, in
+    /// the order of images.
     ///
     /// # Errors
     /// As [`CensusRunner::run`]; a census of anything but logits.
-    pub fn delta_loss_by_image(&self, detector: usize) -> Result<Vec<(String, Vec<f64>)>> {
+    pub fn delta_loss_by_image(
+        &self,
+        detector: usize,
+        temperature: f64,
+    ) -> Result<Vec<(String, Vec<f64>)>> {
         if self.mode != Mode::Logits {
             return Err(Error::usage("only faults in logits are counted image by image"));
         }
@@ -271,7 +276,7 @@ impl<'a> CensusRunner<'a> {
             let part: Vec<&Golden> = part.iter().collect();
             let clean = self.clean(&part)?;
             for (place, (_, means)) in found.iter_mut().enumerate() {
-                means.extend(logits::means(self, &clean, place, detector));
+                means.extend(logits::means(self, &clean, place, detector, temperature));
             }
         }
         Ok(found)

@@ -2,6 +2,7 @@
 
 mod goldeneye;
 mod shard;
+mod temperature;
 
 use std::ops::Range;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 pub use shard::Shard;
+pub use temperature::{MOST_TEMPERATURES, Temperature};
 
 use crate::detector::Detector;
 use crate::fault::Site;
@@ -46,6 +48,9 @@ pub struct Plan {
     pub labels: Labels,
     #[serde(default)]
     pub protocol: Protocol,
+    /// What logits are divided by to judge ΔLoss a further time each, [`MOST_TEMPERATURES`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<Temperature>,
 }
 
 /// By whose rules faults are drawn and answers are judged.
@@ -119,6 +124,7 @@ impl Plan {
             layers: None,
             labels: Labels::Data,
             protocol: Protocol::Strict,
+            temperatures: Vec::new(),
         }
     }
 
@@ -167,6 +173,7 @@ impl Plan {
         if self.protocol == Protocol::Goldeneye {
             goldeneye::check(self)?;
         }
+        temperature::check(self)?;
         if let Some(rule) = &self.until {
             self.check_rule(rule)?;
         }

@@ -3,7 +3,7 @@
 use strum::IntoEnumIterator;
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, ratio};
+use super::{interval, ratio, scale};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
@@ -116,7 +116,7 @@ fn published_row(figures: &Published) -> Vec<String> {
 }
 
 fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
-    let words = |i: &Improvement| format!("{:.2e} ÷ {:.2e} = {}", i.baseline, i.other, ratio(i));
+    let words = scale::cell;
     let line = |name: String, of: &dyn Fn(&Comparison) -> Option<Improvement>| -> Vec<String> {
         let cells = rows.iter().map(|row| or_dash(of(row).as_ref(), words));
         std::iter::once(name).chain(cells).collect()
@@ -133,13 +133,15 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
             lines.push(line(name, &|row| row.overall_of(weighting, embedding).copied()));
         }
     }
+    lines.extend(scale::readings(rows, &words));
     lines
 }
 
 /// What a row says of reliability, or why it says nothing.
 fn verdict(row: &Comparison, name: &str) -> String {
     let (baseline, words) = (&row.models[0], row.reliability.words());
-    format!("{name} against {baseline}: {words}{}.", super::reasons(&row.refusals))
+    let (numbers, reasons) = (scale::numbers(row), super::reasons(&row.refusals));
+    format!("{name} against {baseline}: {words}{numbers}{reasons}.")
 }
 
 fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
@@ -209,6 +211,7 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
         lines.push(row_footer(row));
         lines.extend(row.layers.as_ref().map(|layers| layer_footer(row, layers)));
         lines.extend(row.ranges.as_ref().map(|ranges| ranges_footer(row, ranges)));
+        lines.extend(scale::footer(row));
         if !row.differences.is_empty() {
             lines.push(format!(
                 "{} against {} also differ in: {}.",
@@ -261,7 +264,8 @@ fn ranges_footer(row: &Comparison, ranges: &RangesCompared) -> String {
     };
     format!(
         "{} against {}: ranges{over} differ by more than a factor of {RANGES_APART} in {} of {layers} layers \
-         that both have{which}; a wider one lets more through.",
+         that both have{which}; a wider one lets larger faulty values through, so that ratios of ΔLoss are of the \
+         ranges, too.",
         row.models[1],
         row.models[0],
         apart.len(),

@@ -7,6 +7,7 @@ mod comparison;
 mod goldeneye;
 mod models;
 mod run;
+mod scale;
 mod sheet;
 mod similarity;
 mod study;

@@ -9,7 +9,7 @@ use super::*;
 /// The mean of each image, by layer.
 fn by_image(bench: &Bench) -> Vec<(String, Vec<f64>)> {
     let census = CensusRunner::new(bench, Mode::Logits, &[Detector::None, Detector::Range]);
-    census.unwrap().delta_loss_by_image(1).unwrap()
+    census.unwrap().delta_loss_by_image(1, 1.0).unwrap()
 }
 
 fn counted(bench: &Bench, run: &Run) -> Counted {
@@ -40,7 +40,7 @@ fn means_of_images_are_those_of_the_histogram() {
     }
     let bench = Bench::new(GUIDED);
     let weights = CensusRunner::new(&bench, Mode::Weights, &[Detector::Range]).unwrap();
-    let error = weights.delta_loss_by_image(0).unwrap_err();
+    let error = weights.delta_loss_by_image(0, 1.0).unwrap_err();
     assert!(error.to_string().contains("only faults in logits"), "{error}");
 }
 

@@ -70,7 +70,7 @@ fn accuracy(run: &Run) -> Option<f64> {
 
 /// Which improvement.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Name {
+pub(super) enum Name {
     LastLayer,
     BeforeScale,
     BackboneLast,
@@ -78,10 +78,10 @@ enum Name {
 }
 
 /// The layers of either run that an improvement is of, as indices, and how they are weighted.
-struct Compared {
-    name: Name,
+pub(super) struct Compared {
+    pub name: Name,
     layers: [Vec<usize>; 2],
-    weighting: Weighting,
+    pub weighting: Weighting,
 }
 
 /// A layer of one model beside that of the other, where they are the same layer.
@@ -130,6 +130,7 @@ impl Pair<'_> {
             last_layer_before_scale: find(Name::BeforeScale),
             backbone_last_layer: find(Name::BackboneLast),
             overall: overall.collect(),
+            scales: self.scales(&scopes),
             top2diff: Top2Diff {
                 injected: self.top2diff(),
                 evaluated: of_both(&|run| run.manifest.setting.provenance.top2diff)
@@ -141,6 +142,7 @@ impl Pair<'_> {
                 .then(|| layers::same_faults(baseline, other)),
             layers: None,
             ranges: layers::ranges(baseline, other),
+            fault_free: self.each(|run| run.manifest.fault_free),
             differences: Vec::new(),
             images: self.each(|run| run.manifest.images.len()),
             injections: self.each(|run| run.injections()),
@@ -217,9 +219,10 @@ impl Pair<'_> {
         result
     }
 
-    /// The records of layers that stand beside each other, or of one alone; `at` tells them apart. The images
-    /// of paired runs are the same.
-    fn stratum(&self, at: usize, beside: Beside, detector: Detector, measure: Measure) -> Stratum {
+    /// The records under the range detector of layers that stand beside each other, or of one alone; `at` tells
+    /// them apart. The images of paired runs are the same.
+    fn stratum(&self, at: usize, beside: Beside, measures: [Measure; 2]) -> Stratum {
+        let detector = Detector::Range;
         let images = match (self.pairing, beside) {
             (Pairing::Unpaired, [None, _]) => 1,
             _ => 0,
@@ -227,6 +230,7 @@ impl Pair<'_> {
         let mut stratum = Stratum::new(group_of(self.how.unit, images, at));
         for (side, layer) in beside.into_iter().enumerate() {
             if let Some(layer) = layer {
+                let measure = measures[side];
                 if self.counted[side].observe(&mut stratum, side, layer, detector, measure) {
                     continue;
                 }
@@ -248,15 +252,20 @@ impl Pair<'_> {
 
     /// The ratios of weighted means of ΔLoss; `None` where a model has no observation.
     fn improvements(&self, scopes: &[Compared]) -> Vec<Option<Improvement>> {
-        scopes.iter().map(|scope| self.improvement_of(scope)).collect()
+        scopes.iter().map(|scope| self.improvement_of(scope, [Measure::DeltaLoss; 2])).collect()
     }
 
-    fn improvement_of(&self, scope: &Compared) -> Option<Improvement> {
+    /// The ratio of weighted means, of a measure of either.
+    pub(super) fn improvement_of(
+        &self,
+        scope: &Compared,
+        measures: [Measure; 2],
+    ) -> Option<Improvement> {
         let matched = self.match_layers(&scope.layers);
         let strata: Vec<Stratum> = matched
             .iter()
             .enumerate()
-            .map(|(at, beside)| self.stratum(at, *beside, Detector::Range, Measure::DeltaLoss))
+            .map(|(at, beside)| self.stratum(at, *beside, measures))
             .collect();
         let strata: Vec<&Stratum> = strata.iter().collect();
         let weights: Vec<[f64; 2]> =
@@ -269,8 +278,7 @@ impl Pair<'_> {
         let are_all_enough = [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
-                let is_counted =
-                    self.counted[side].holds(*layer, Detector::Range, Measure::DeltaLoss);
+                let is_counted = self.counted[side].holds(*layer, Detector::Range, measures[side]);
                 !counts || is_counted || are_enough(records(side, layer))
             })
         });

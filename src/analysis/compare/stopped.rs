@@ -1,6 +1,6 @@
 //! Comparisons of runs whose layers a rule stopped.
 
-use super::{Comparison, Improvement, Verdict};
+use super::{AtScale, Comparison, Improvement, Verdict};
 use crate::statistics::Estimate;
 
 impl Comparison {
@@ -14,7 +14,9 @@ impl Comparison {
                 &mut self.backbone_last_layer,
             ];
             let overall = self.overall.iter_mut().map(|overall| &mut overall.improvement);
-            named.into_iter().flatten().chain(overall).for_each(Improvement::withhold);
+            let scales = self.scales.iter_mut().flat_map(AtScale::improvements);
+            let all = named.into_iter().flatten().chain(overall).chain(scales);
+            all.for_each(Improvement::withhold);
         }
         self
     }

@@ -9,7 +9,7 @@ use crate::analysis::breakdown::{By, breakdown};
 use crate::campaign::layers::layers;
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
 use crate::error::{MOST_NAMED, some_of};
-use crate::plan::{Flips, Plan, Shard};
+use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
 use crate::report::{Summary, View, run_json, run_text, summary_text};
 use crate::results::{LayerRow, Manifest, Record, Run, Store, Work};
@@ -30,6 +30,10 @@ pub(super) fn run(
     if let Some(train) = train {
         let layers = layers(&experiment.network.model);
         args.measure(&mut experiment, &layers, train, progress)?;
+        // GoldenEye's ranges are rounded, and of what hooks see.
+        if plan.protocol == Protocol::Strict {
+            experiment.count_false_alarms(&layers)?;
+        }
     }
     let campaign = match list {
         Some(list) => Campaign::of_list(&experiment, plan, list)?,

@@ -66,6 +66,18 @@ CREATE TABLE injections (
 ) WITHOUT ROWID;
 ";
 
+/// The column of `injections` for ΔLoss at a campaign's temperature number `place`, which stores of campaigns with
+/// temperatures have behind the others.
+pub fn rescaled(place: usize) -> String {
+    format!("delta_loss_{}", place + 1)
+}
+
+/// Adds the columns of so many temperatures.
+pub fn add_rescaled(temperatures: usize) -> String {
+    let add = |place| format!("ALTER TABLE injections ADD COLUMN {} REAL;", rescaled(place));
+    (0..temperatures).map(add).collect()
+}
+
 /// The names of a census' tables.
 pub const CENSUS_TABLES: [&str; 4] =
     ["exhaustive_manifest", "exhaustive_cells", "exhaustive_octaves", "exhaustive_bins"];
