@@ -44,6 +44,17 @@ pub fn rank(logits: &[f32], class: usize) -> usize {
     (0..logits.len()).filter(|k| before(logits[*k], *k, logits[class], class)).count()
 }
 
+/// Cross entropy in nats against `label`, in f64, with logits divided by `temperature`; NaN where a logit isn't finite.
+pub fn loss_at(logits: &[f32], label: u32, temperature: f64) -> f64 {
+    if !logits.iter().all(|z| z.is_finite()) {
+        return f64::NAN;
+    }
+    let largest = logits.iter().fold(f64::NEG_INFINITY, |m, z| m.max(f64::from(*z)));
+    let divided = |z: f32| (f64::from(z) - largest) / temperature;
+    let total: f64 = logits.iter().map(|z| divided(*z).exp()).sum();
+    total.ln() - divided(logits[label as usize])
+}
+
 /// Figures of an image's logits, computed in f64. Numbers are NaN where a logit isn't finite.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
@@ -118,6 +129,19 @@ mod tests {
         let (score, computed) = (Score::of(&logits, 0), Score::computed(&logits, 0));
         assert!(score.loss.is_nan() && score.p_label.is_nan() && score.top2diff.is_nan());
         assert_eq!((computed.top1, computed.p_label, computed.top2diff), (0, 0.5, 0.0));
+    }
+
+    /// At 1 it is the loss, to the bit; at T that of logits which are T times smaller.
+    #[test]
+    fn a_temperature_divides_the_logits() {
+        let logits = [1.5, -2.0, 6.25, 0.5];
+        let half = logits.map(|z| z / 2.0);
+        for label in 0..4 {
+            assert_eq!(loss_at(&logits, label, 1.0), loss(&logits, label as usize));
+            assert_eq!(loss_at(&logits, label, 2.0), loss(&half, label as usize));
+        }
+        assert!(loss_at(&[1.0, f32::INFINITY], 0, 2.0).is_nan());
+        assert!(loss_at(&[f32::NEG_INFINITY, 1.0], 1, 2.0).is_nan());
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod ranges;
 pub mod reading;
 mod readings;
 mod rounds;
+mod scale;
 mod screens;
 mod store;
 mod verdicts;

@@ -47,7 +47,8 @@ impl Intervals {
 
 /// Refuses means of ΔLoss without a detector: one flipped exponent bit can carry the whole mean.
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
-    if measure == Measure::DeltaLoss && !detector.bounds_the_mean() {
+    let is_loss = matches!(measure, Measure::DeltaLoss | Measure::DeltaLossAt(_));
+    if is_loss && !detector.bounds_the_mean() {
         return Err(Error::usage(
             "a mean of ΔLoss needs a detector that bounds it, as range does: without one an exponent bit carries the \
              mean; quantiles are given instead",
@@ -120,8 +121,13 @@ pub(super) fn counted(
     detector: Detector,
     measure: Measure,
 ) -> Option<&[(usize, f64)]> {
-    let is_meant = detector == Detector::Range && measure == Measure::DeltaLoss;
-    run.counted.of(layer).filter(|_| is_meant)
+    let place = match measure {
+        _ if detector != Detector::Range => None,
+        Measure::DeltaLoss => Some(0),
+        Measure::DeltaLossAt(place) => Some(place + 1),
+        _ => None,
+    };
+    run.counted.of(layer, place?)
 }
 
 /// What was counted of a layer's images, as a stratum's side `side`. Where only injections vary, none of which is left to

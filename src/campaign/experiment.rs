@@ -2,7 +2,7 @@
 
 use super::images::{Images, load_batch};
 use super::layers::Layer;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, greatest};
 use crate::models::Network;
 use crate::plan::Labels;
 use crate::results::{Golden, Provenance, RangesOver, mean_top2diff};
@@ -24,6 +24,10 @@ pub struct Experiment<'a> {
     pub provenance: Provenance,
     /// Images of a forward pass.
     pub batch: usize,
+    /// By [`Experiment::fit_temperature`].
+    pub fitted_temperature: Option<f64>,
+    /// By [`Experiment::count_false_alarms`].
+    pub false_alarms: Option<usize>,
 }
 
 impl<'a> Experiment<'a> {
@@ -59,7 +63,16 @@ impl<'a> Experiment<'a> {
             top2diff: mean_top2diff(&goldens),
             ..Provenance::default()
         };
-        Ok(Experiment { network, images, goldens, ranges: Ranges::default(), provenance, batch })
+        Ok(Experiment {
+            network,
+            images,
+            goldens,
+            ranges: Ranges::default(),
+            provenance,
+            batch,
+            fitted_temperature: None,
+            false_alarms: None,
+        })
     }
 
     /// Takes the ranges of `layers` over the images of `list` among `images`: training images, as a rule.
@@ -76,9 +89,7 @@ impl<'a> Experiment<'a> {
         let mut max = vec![0f32; layers.len()];
         forward_passes(self.network, images, list, self.batch, &nodes, |execution, _, _| {
             for (node, max) in nodes.iter().zip(&mut max) {
-                let values = execution.read(*node)?;
-                let finite = values.into_iter().map(f32::abs).filter(|v| v.is_finite());
-                *max = finite.fold(*max, f32::max);
+                *max = max.max(greatest(&execution.read(*node)?));
             }
             Ok(())
         })?;

@@ -24,6 +24,8 @@ impl Campaign<'_> {
             setting: Setting::new(model, device, goldens, provenance.clone(), over),
             has_scale: model.logits != model.last_layer,
             plan: self.plan().clone(),
+            temperatures: self.temperatures().to_vec(),
+            fault_free: self.experiment.fault_free(self.plan()),
             layers: self.layers().iter().enumerate().map(layer).collect(),
             images: goldens.iter().map(golden).collect(),
         }

@@ -58,6 +58,7 @@
 
 pub mod draw;
 mod experiment;
+mod fault_free;
 pub mod goldeneye;
 mod images;
 pub mod layers;
@@ -79,6 +80,7 @@ mod whole;
 
 pub use experiment::Experiment;
 pub(crate) use experiment::forward_passes;
+pub use fault_free::FEWEST_FITTED;
 pub(crate) use images::load_batch;
 pub use images::{Images, MemoryImages};
 pub use layers::{Layer, choose};

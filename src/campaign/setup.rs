@@ -5,6 +5,7 @@ use super::experiment::Experiment;
 use super::goldeneye;
 use super::layers::{self, Layer};
 use super::list::{FaultList, Listed};
+use super::ranges::greatest;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
 use crate::device::Compute;
@@ -28,6 +29,8 @@ pub struct Campaign<'a> {
     faults: Vec<Faults>,
     /// The range of each layer; infinite where no detector needs it.
     max: Vec<f32>,
+    /// What the plan's temperatures come to.
+    temperatures: Vec<f64>,
 }
 
 /// The faults of one layer.
@@ -121,7 +124,8 @@ impl<'a> Campaign<'a> {
             None => ranges.of(layer),
         });
         let max = max.collect::<Result<_>>()?;
-        Ok(Campaign { experiment, graphs: true, plan, layers, faults, max })
+        let temperatures = experiment.temperatures(&plan)?;
+        Ok(Campaign { experiment, graphs: true, plan, layers, faults, max, temperatures })
     }
 
     pub(super) fn model(&self) -> &Model {
@@ -146,6 +150,11 @@ impl<'a> Campaign<'a> {
     /// The range that a detector holds a value of a layer to; infinite where none does.
     pub fn max(&self, layer: usize) -> f32 {
         self.max[layer]
+    }
+
+    /// What logits are divided by to judge ΔLoss a further time each.
+    pub fn temperatures(&self) -> &[f64] {
+        &self.temperatures
     }
 
     /// Numbers of the injections of a layer; with a rule to stop at, of those that there may be.
@@ -272,11 +281,16 @@ impl<'a> Campaign<'a> {
 
     /// The effect of a fault that made an image's logits `faulty`, by the plan's protocol.
     pub(super) fn effect(&self, golden: &Golden, faulty: &[f32]) -> Effect {
-        let mut effect = Effect::of(golden, faulty);
+        let mut effect = Effect::of(golden, faulty).at(&self.temperatures, golden, faulty);
         if self.plan.protocol == Protocol::Goldeneye {
             effect.score.loss = goldeneye::loss(faulty, golden.label);
         }
         effect
+    }
+
+    /// The effect of a fault that left an image's logits as they are.
+    pub(super) fn unchanged(&self, golden: &Golden) -> Effect {
+        Effect::unchanged(golden).at(&self.temperatures, golden, &golden.logits)
     }
 
     /// Fails where the logits of a golden run have other bits than the evaluation's.
@@ -308,11 +322,6 @@ fn space_of(model: &Model, layer: &Layer, site: Site, compute: Compute) -> (Spac
         None => Space::of_map(map),
     };
     (space, format)
-}
-
-/// The greatest finite absolute value.
-fn greatest(values: &[f32]) -> f32 {
-    values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max)
 }
 
 /// The layers that a plan's site is in: [`layers::layers`] that have it, [`layers::parameters`], or what hooks see.

@@ -163,7 +163,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         let campaign = self.campaign;
         let Worker { execution, tail, undo, .. } = worker;
         if trial.entries.is_empty() {
-            return Ok(Answer::Known(Effect::unchanged(golden)));
+            return Ok(Answer::Known(campaign.unchanged(golden)));
         }
         let layer = &campaign.layers()[trial.injection.layer];
         if let Some(tail) = tail.as_mut().filter(|tail| tail.takes(campaign, trial)) {
@@ -178,7 +178,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         let replay = execution.replay_image(weights, layer.node, 0, &[end], undo)?;
         let values = execution.image_values(end, 0);
         let answer = match before {
-            _ if !replay.reached_output => Answer::Known(Effect::unchanged(golden)),
+            _ if !replay.reached_output => Answer::Known(campaign.unchanged(golden)),
             Some(tail) => Answer::InTail(tail.add(values, layer.node, &[])),
             None => Answer::Known(campaign.effect(golden, values)),
         };

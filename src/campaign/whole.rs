@@ -8,7 +8,7 @@ use super::tasks::{Listener, Task};
 use super::trial::{InjectionId, Trial};
 use crate::Result;
 use crate::models::Network;
-use crate::results::{Effect, Record};
+use crate::results::Record;
 use crate::tape::{Execution, PlanKind};
 
 /// Runs the tasks (one an image), `batch` images at a time.
@@ -112,7 +112,7 @@ fn run_layer(
         let golden = &goldens[tasks[slot].image];
         let effect = match logits {
             Some(logits) => campaign.effect(golden, logits),
-            None => Effect::unchanged(golden),
+            None => campaign.unchanged(golden),
         };
         trial.records(detectors, golden.image, golden.score, effect, records);
     };

@@ -2,7 +2,7 @@
 //!
 //! With logit k exchanged for z′, L′ = −z′_y + log(Σ_{j≠k} e^(z_j − M) + e^(z′ − M)) + M with M =
 //! max(z′, max_{j≠k} z_j). The sums that leave k out are taken once an image, as prefix plus suffix:
-//! subtracting e^(z_k) from a whole sum would overflow and cancel.
+//! subtracting e^(z_k) from a whole sum would overflow and cancel. At a temperature T every exponent is divided by it.
 
 use crate::logits::{Score, argmax, before, rank};
 use crate::results::{Golden, Outcome};
@@ -30,6 +30,10 @@ const FIRST: usize = 6;
 #[derive(Clone, Debug)]
 pub struct Answer<'a> {
     golden: &'a Golden,
+    /// 1/T, by which differences of logits are multiplied.
+    inverse: f64,
+    /// The fault-free figures at this temperature.
+    score: Score,
     /// Logits that aren't finite.
     nonfinite: usize,
     /// The first [`FIRST`] classes, in order.
@@ -54,6 +58,17 @@ struct Others {
 impl<'a> Answer<'a> {
     /// Prepares an answer: two exponentials a class.
     pub fn new(golden: &'a Golden) -> Answer<'a> {
+        Answer::prepared(golden, 1.0, golden.score)
+    }
+
+    /// As [`Answer::new`], with all logits divided by a temperature.
+    pub fn at(golden: &'a Golden, temperature: f64) -> Answer<'a> {
+        let answer = Answer::prepared(golden, 1.0 / temperature, golden.score);
+        let score = if golden.is_finite { answer.of(&golden.logits).score } else { golden.score };
+        Answer { score, ..answer }
+    }
+
+    fn prepared(golden: &'a Golden, inverse: f64, score: Score) -> Answer<'a> {
         let logits = &golden.logits;
         let mut order: Vec<usize> = Vec::with_capacity(FIRST + 1);
         for (k, z) in logits.iter().enumerate() {
@@ -67,7 +82,7 @@ impl<'a> Answer<'a> {
             let mut left = order.iter().enumerate().filter(|(i, _)| *i != place).map(|(_, k)| *k);
             let (first, second) = (left.next(), left.next());
             let largest = first.map_or(f64::NEG_INFINITY, |k| f64::from(logits[k]));
-            let share = |k: usize| (f64::from(logits[k]) - largest).exp();
+            let share = |k: usize| (inverse * (f64::from(logits[k]) - largest)).exp();
             Others {
                 first,
                 largest,
@@ -78,10 +93,17 @@ impl<'a> Answer<'a> {
         Answer {
             golden,
             nonfinite: logits.iter().filter(|z| !z.is_finite()).count(),
-            rest: sums_without(logits, &order, &others),
+            rest: sums_without(logits, &order, &others, inverse),
+            score,
+            inverse,
             order,
             others,
         }
+    }
+
+    /// The fault-free figures at the answer's temperature.
+    pub fn score(&self) -> &Score {
+        &self.score
     }
 
     /// The fault-free answer that this was made of.
@@ -95,7 +117,7 @@ impl<'a> Answer<'a> {
         let golden = self.golden;
         let (label, old) = (golden.label as usize, golden.logits[class]);
         if logit.to_bits() == old.to_bits() && self.nonfinite == 0 {
-            return Faulty { outcome: Outcome::Masked, sdc5: false, score: golden.score };
+            return Faulty { outcome: Outcome::Masked, sdc5: false, score: self.score };
         }
         let place = self.order[..self.order.len().min(2)].iter().position(|k| *k == class);
         let others = &self.others[place.unwrap_or(2)];
@@ -113,17 +135,17 @@ impl<'a> Answer<'a> {
         let (value, largest) = (f64::from(logit), others.largest);
         let label_logit = if label == class { value } else { f64::from(golden.logits[label]) };
         let (total, top, label_share, second_share) = if value <= largest {
-            let share = (value - largest).exp();
+            let share = (self.inverse * (value - largest)).exp();
             let label_share = if label == class { share } else { others.label_share };
             (self.rest[class] + share, largest, label_share, others.second_share.max(share))
         } else {
-            let share = (largest - value).exp();
+            let share = (self.inverse * (largest - value)).exp();
             let label_share = if label == class { 1.0 } else { others.label_share * share };
             (self.rest[class] * share + 1.0, value, label_share, share)
         };
         let score = Score {
             top1,
-            loss: total.ln() - (label_logit - top),
+            loss: total.ln() - self.inverse * (label_logit - top),
             p_label: label_share / total,
             top2diff: 100.0 * (1.0 - second_share) / total,
         };
@@ -139,14 +161,14 @@ impl<'a> Answer<'a> {
             return Faulty { outcome: Outcome::Nonfinite, sdc5, score: Score::unknown(top1) };
         }
         let largest = f64::from(logits[top1]);
-        let share = |z: f32| (f64::from(z) - largest).exp();
+        let share = |z: f32| (self.inverse * (f64::from(z) - largest)).exp();
         let total: f64 = logits.iter().map(|z| share(*z)).sum();
         let left = logits.iter().enumerate().filter(|(k, _)| *k != top1).map(|(_, z)| *z);
         let second = left.fold(f32::NEG_INFINITY, f32::max);
         let label = logits[golden.label as usize];
         let score = Score {
             top1,
-            loss: total.ln() - (f64::from(label) - largest),
+            loss: total.ln() - self.inverse * (f64::from(label) - largest),
             p_label: share(label) / total,
             top2diff: 100.0 * (1.0 - share(second)) / total,
         };
@@ -166,8 +188,9 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Σ_{j≠k} e^(z_j − the largest of them), by k.
-fn sums_without(logits: &[f32], order: &[usize], others: &[Others; 3]) -> Vec<f64> {
+/// Σ_{j≠k} e^(z_j − the largest of them), by k; exponents are multiplied by `inverse`.
+fn sums_without(logits: &[f32], order: &[usize], others: &[Others; 3], inverse: f64) -> Vec<f64> {
+    let share = |z: f32, largest: f64| (inverse * (f64::from(z) - largest)).exp();
     let Some(top) = order.first().copied() else { return Vec::new() };
     // All but the first class leave the first one in, so that it is the largest.
     let largest = others[2].largest;
@@ -175,14 +198,14 @@ fn sums_without(logits: &[f32], order: &[usize], others: &[Others; 3]) -> Vec<f6
     let mut sum = 0f64;
     for (rest, z) in rest.iter_mut().zip(logits) {
         *rest = sum;
-        sum += (f64::from(*z) - largest).exp();
+        sum += share(*z, largest);
     }
     let mut sum = 0f64;
     for (rest, z) in rest.iter_mut().zip(logits).rev() {
         *rest += sum;
-        sum += (f64::from(*z) - largest).exp();
+        sum += share(*z, largest);
     }
     let below = logits.iter().enumerate().filter(|(k, _)| *k != top);
-    rest[top] = below.map(|(_, z)| (f64::from(*z) - others[0].largest).exp()).sum();
+    rest[top] = below.map(|(_, z)| share(*z, others[0].largest)).sum();
     rest
 }

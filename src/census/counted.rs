@@ -25,10 +25,13 @@ pub fn count_last_layer(experiment: &Experiment<'_>, manifest: &Manifest) -> Res
     let all = &experiment.goldens;
     let most = MOST_IMAGES.min(all.len());
     let goldens: Vec<&Golden> = (0..most).map(|i| &all[i * all.len() / most]).collect();
-    for (name, means) in census.delta_loss_by_image(&goldens, 0)? {
-        let images = goldens.iter().map(|golden| golden.image).zip(means).collect();
-        if let Some(layer) = manifest.layers.iter().position(|layer| layer.name == name) {
-            counted.insert(layer, images);
+    let temperatures = std::iter::once(&1.0).chain(&manifest.temperatures);
+    for (place, temperature) in temperatures.enumerate() {
+        for (name, means) in census.delta_loss_by_image(&goldens, 0, *temperature)? {
+            let images = goldens.iter().map(|golden| golden.image).zip(means).collect();
+            if let Some(layer) = manifest.layers.iter().position(|layer| layer.name == name) {
+                counted.insert(layer, place, images);
+            }
         }
     }
     Ok(counted)

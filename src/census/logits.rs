@@ -43,15 +43,21 @@ impl Logits {
     }
 }
 
-/// Of each image, the mean ΔLoss of all faults in its logits at a place; NaN where no answer is finite.
+/// Of each image, the mean ΔLoss of all faults in its logits at a place, with the logits that come of it divided by a
+/// temperature; NaN where no answer is finite.
 pub(super) fn means(
     census: &CensusRunner<'_>,
     clean: &[Clean<'_>],
     place: usize,
     detector: usize,
+    temperature: f64,
 ) -> Vec<f64> {
     let of_image = |clean: &Clean<'_>| {
-        let (answer, golden) = (Answer::new(clean.golden), &clean.golden.score);
+        let answer = match temperature {
+            1.0 => Answer::new(clean.golden),
+            _ => Answer::at(clean.golden, temperature),
+        };
+        let golden = *answer.score();
         let (mut sum, mut measured) = (0.0, 0u32);
         for class in 0..clean.golden.logits.len() {
             for bit in 0..BITS {

@@ -257,8 +257,9 @@ impl<'a> CensusRunner<'a> {
         Ok(census)
     }
 
-    /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census': by the name of
-    /// the layer, before the scale and after it, in the order of `goldens`, which are of the experiment's.
+    /// Mean ΔLoss of each image, over every fault in its logits under a detector of the census', with the logits that
+    /// come of it divided by `temperature` (1 as trained): by the name of the layer, before the scale and after it, in
+    /// the order of `goldens`, which are of the experiment's.
     ///
     /// # Errors
     /// As [`CensusRunner::run`]; a census of anything but logits.
@@ -266,6 +267,7 @@ impl<'a> CensusRunner<'a> {
         &self,
         goldens: &[&Golden],
         detector: usize,
+        temperature: f64,
     ) -> Result<Vec<(String, Vec<f64>)>> {
         if self.mode != Mode::Logits {
             return Err(Error::usage("only faults in logits are counted image by image"));
@@ -276,7 +278,7 @@ impl<'a> CensusRunner<'a> {
         for part in goldens.chunks(CHUNK) {
             let clean = self.clean(part)?;
             for (place, (_, means)) in found.iter_mut().enumerate() {
-                means.extend(logits::means(self, &clean, place, detector));
+                means.extend(logits::means(self, &clean, place, detector, temperature));
             }
         }
         Ok(found)

@@ -17,7 +17,7 @@ use crate::census::Mode;
 use crate::data::{ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::detector::Detector;
 use crate::fault::Site;
-use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify};
+use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify, Temperature};
 use crate::progress::Progress;
 use crate::results::Provenance;
 use crate::statistics::{Confidence, StoppingRule, Target};
@@ -130,6 +130,12 @@ pub struct Args {
     /// Number of training images to measure the ranges on; all of them if absent
     #[arg(long, help_heading = FAULTS)]
     range_images: Option<usize>,
+    /// Also measure ΔLoss with the logits divided by each of these, two at most, separated by commas, so that models
+    /// can be compared whose logits differ in scale: a number; range=R, which makes the range of the logits (largest
+    /// less smallest, on average over the images that faults hit) R; or fit, the temperature of least mean loss over
+    /// all evaluated images of val, right and wrong, 100 or more
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "exhaustive")]
+    temperature: Vec<Temperature>,
     /// Re-run N injections as full, uncached inferences; fail unless logits match bit for bit
     #[arg(long, help_heading = KEPT, value_name = "N", default_value_t = 0)]
     verify: usize,
@@ -227,6 +233,7 @@ impl Args {
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
             list: list.map(|list| list.sha256.clone()),
             protocol: self.protocol,
+            temperatures: self.temperature.clone(),
             ..Plan::new(self.seed(), 0)
         };
         let has_range = list.map_or(plan.site.has_range(), FaultList::has_ranges);

@@ -3,6 +3,7 @@
 mod allocation;
 mod goldeneye;
 mod shard;
+mod temperature;
 
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 pub use allocation::{Allocation, Pilot};
 pub use shard::Shard;
+pub use temperature::{MOST_TEMPERATURES, Temperature};
 
 use crate::detector::Detector;
 use crate::fault::Site;
@@ -48,6 +50,9 @@ pub struct Plan {
     pub labels: Labels,
     #[serde(default)]
     pub protocol: Protocol,
+    /// What logits are divided by to judge ΔLoss a further time each, [`MOST_TEMPERATURES`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<Temperature>,
 }
 
 /// By whose rules faults are drawn and answers are judged.
@@ -137,6 +142,7 @@ impl Plan {
             layers: None,
             labels: Labels::Data,
             protocol: Protocol::Strict,
+            temperatures: Vec::new(),
         }
     }
 
@@ -188,6 +194,7 @@ impl Plan {
         if self.protocol == Protocol::Goldeneye {
             goldeneye::check(self)?;
         }
+        temperature::check(self)?;
         if let Some(rule) = &self.until {
             self.check_rule(rule)?;
         }

@@ -4,7 +4,7 @@ use strum::IntoEnumIterator;
 
 use super::family::{self, said};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, ratio};
+use super::{interval, ratio, scale};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
@@ -174,13 +174,15 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
             }));
         }
     }
+    lines.extend(scale::readings(rows, &words));
     lines
 }
 
 /// What a row says of reliability, or why it says nothing.
 fn verdict(row: &Comparison, name: &str) -> String {
     let (baseline, words) = (&row.models[0], row.reliability.words());
-    format!("{name} against {baseline}: {words}{}.", super::reasons(&row.refusals))
+    let (numbers, reasons) = (scale::numbers(row), super::reasons(&row.refusals));
+    format!("{name} against {baseline}: {words}{numbers}{reasons}.")
 }
 
 fn rates(rows: &[Comparison], names: &[String]) -> Vec<Vec<String>> {
@@ -254,6 +256,7 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
         lines.push(row_footer(row));
         lines.extend(row.layers.as_ref().map(|layers| layer_footer(row, layers)));
         lines.extend(row.ranges.as_ref().map(|ranges| ranges_footer(row, ranges)));
+        lines.extend(scale::footer(row));
         if !row.differences.is_empty() {
             lines.push(format!(
                 "{} against {} also differ in: {}.",
@@ -306,7 +309,8 @@ fn ranges_footer(row: &Comparison, ranges: &RangesCompared) -> String {
     };
     format!(
         "{} against {}: ranges{over} differ by more than a factor of {RANGES_APART} in {} of {layers} layers \
-         that both have{which}; a wider one lets more through.",
+         that both have{which}; a wider one lets larger faulty values through, so that ratios of ΔLoss are of the \
+         ranges, too.",
         row.models[1],
         row.models[0],
         apart.len(),

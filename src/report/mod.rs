@@ -10,6 +10,7 @@ mod goldeneye;
 mod models;
 mod plan;
 mod run;
+mod scale;
 mod sheet;
 mod similarity;
 mod study;
@@ -76,9 +77,9 @@ fn ranges_words(over: &RangesOver) -> String {
 
 /// What footers say of layers whose faults were counted.
 fn counted_words(run: &Run) -> String {
-    let layers = || run.counted.layers();
+    let layers = || run.counted.iter().filter(|((_, place), _)| *place == 0);
     let names: Vec<&str> =
-        layers().map(|(layer, _)| run.manifest.layers[layer].name.as_str()).collect();
+        layers().map(|((layer, _), _)| run.manifest.layers[layer].name.as_str()).collect();
     let images = layers().map(|(_, images)| images.len()).max().unwrap_or(0);
     format!(
         "Mean ΔLoss of {} is of every single-bit fault in its outputs for {images} images, counted instead of drawn; \

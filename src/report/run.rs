@@ -9,7 +9,7 @@ use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{
     MOST_LAYERS, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits, percent,
-    quantiles, ranges_words,
+    quantiles, ranges_words, scale,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
@@ -240,6 +240,9 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
         sheet.prose(&allocation_words(allocation));
     }
     let ranges = manifest.setting.ranges_over.as_ref().map(ranges_words);
+    for words in scale::run_words(run, how) {
+        sheet.prose(&words);
+    }
     sheet.prose(&[NONFINITE.into()].into_iter().chain(ranges).collect::<Vec<_>>().join(" "));
     sheet.prose(&format!("Results (SHA-256): {}", run.results_sha256()));
 }
@@ -254,6 +257,8 @@ pub fn run_json(run: &Run, figures: &[Figures], how: &Intervals) -> Value {
         "device": manifest.setting.device,
         "images": manifest.images.len(),
         "ranges_over": manifest.setting.ranges_over,
+        "fault_free": manifest.fault_free,
+        "temperatures": manifest.temperatures,
         "plan": manifest.plan,
         "intervals": how,
         "figures": figures,

@@ -1,9 +1,11 @@
 //! The study's tables, and what they do and don't show.
 
+use super::scale::fault_free;
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{flipped_bits, interval, percent, reasons};
 use crate::analysis::Intervals;
 use crate::analysis::compare::RULES;
+use crate::results::FaultFree;
 use crate::statistics::Estimate;
 use crate::study::{Contrast, Figure, FigureOverSeeds, OverSeeds, Row, Study};
 
@@ -79,6 +81,8 @@ fn name(figure: Figure) -> &'static str {
         Figure::LastLayer => "ΔLoss ratio, last layer after scale",
         Figure::AllLayers => "ΔLoss ratio, all layers",
         Figure::AllLayersWithoutEmbedding => "ΔLoss ratio, all layers but the extra Linear",
+        Figure::AllLayersFitted => "ΔLoss ratio, all layers, at fitted temperature",
+        Figure::AllLayersEqualRange => "ΔLoss ratio, all layers, at equal range",
         Figure::Sdc => "SDC rate, difference in points",
         Figure::Top1 => "top-1, difference in points",
         Figure::Top2Diff => "Top2Diff, difference in points",
@@ -186,6 +190,7 @@ fn footer(study: &Study) -> Vec<String> {
         ),
     });
     lines.push(RULES.into());
+    lines.extend(scales(study));
     lines.push(format!(
         "Protocol strict: {} of one output (before batch norm and activation) of one Conv2d or Linear an \
          inference, uniform over neurons, bits and the common images; {} injections a layer, {} layers, paired over \
@@ -217,6 +222,30 @@ fn footer(study: &Study) -> Vec<String> {
         hashes.join("; ")
     ));
     lines
+}
+
+/// At which temperatures contrasts are printed, and how often ranges are left without a fault.
+fn scales(study: &Study) -> Option<String> {
+    let known: Vec<(&Row, FaultFree)> =
+        study.rows.iter().filter_map(|row| Some((row, row.fault_free?))).collect();
+    let words = known.iter().map(|(row, of)| {
+        format!(
+            "{}, seed {}, {}",
+            row.start.name(),
+            row.seed,
+            fault_free(of, Some(row.common_images))
+        )
+    });
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "At fitted temperature: each model's logits divided by the number that makes its mean loss least over the \
+             test images, right and wrong. At equal range: by that which makes the range of its logits (the largest \
+             less the smallest, on average over the common images) the baseline's. Neither changes an answer. Without \
+             faults: {}.",
+            words.join("; ")
+        )
+    })
 }
 
 /// The first digits of a hash.

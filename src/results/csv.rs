@@ -5,7 +5,7 @@ use std::io::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::rows::{self, COLUMNS, Cell, Column};
+use super::rows::{self, Cell, columns};
 use super::run::Run;
 use crate::hex;
 
@@ -23,9 +23,10 @@ pub(super) fn write_columns(
     out: &mut dyn Write,
     is_wanted: impl Fn(&str) -> bool,
 ) -> std::io::Result<()> {
-    let wanted: Vec<Column> = COLUMNS.into_iter().filter(|(name, ..)| is_wanted(name)).collect();
+    let mut wanted = columns(&run.manifest.plan);
+    wanted.retain(|(name, ..)| is_wanted(name));
     let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(wanted.iter().map(|(name, ..)| name))?;
+    writer.write_record(wanted.iter().map(|(name, ..)| name.as_ref()))?;
     for row in run.rows() {
         writer.write_record(wanted.iter().map(|(_, _, cell)| match cell(&row) {
             Cell::Text(text) => text,

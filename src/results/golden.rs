@@ -39,6 +39,18 @@ impl Golden {
     }
 }
 
+/// The logits' range: the largest less the smallest, on average over answers; those that aren't finite are left out,
+/// and without any other there is none.
+pub fn mean_logit_range(goldens: &[Golden]) -> Option<f64> {
+    let range = |golden: &Golden| {
+        let logits = golden.logits.iter().map(|z| f64::from(*z));
+        let largest = logits.clone().fold(f64::NEG_INFINITY, f64::max);
+        largest - logits.fold(f64::INFINITY, f64::min)
+    };
+    let finite: Vec<f64> = goldens.iter().filter(|golden| golden.is_finite).map(range).collect();
+    (!finite.is_empty()).then(|| finite.iter().sum::<f64>() / finite.len() as f64)
+}
+
 /// Mean Top2Diff over answers, in percentage points; answers that aren't finite are left out, and without any
 /// other there is none.
 pub fn mean_top2diff(goldens: &[Golden]) -> Option<f64> {

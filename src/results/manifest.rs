@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::fault_free::FaultFree;
 use super::golden::Golden;
 use super::layer::{LayerRow, Part};
 use super::record::Record;
@@ -147,6 +148,12 @@ pub struct Manifest {
     /// Whether the logits are the last layer's output times a scale.
     pub has_scale: bool,
     pub plan: Plan,
+    /// What the plan's temperatures come to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub temperatures: Vec<f64>,
+    /// `None` of campaigns without ranges and temperatures, and where the program that ran it didn't keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault_free: Option<FaultFree>,
     /// In tables of their own.
     #[serde(skip)]
     pub layers: Vec<LayerRow>,
@@ -207,7 +214,9 @@ impl Manifest {
         let json = |value: &Plan| serde_json::to_value(value).unwrap_or_default();
         let plan = || {
             let (a, b) = (json(&self.plan), json(&other.plan));
-            let key = a.as_object()?.keys().find(|key| a[*key] != b[*key])?;
+            // What is empty may have no key.
+            let keys = [&a, &b].into_iter().filter_map(|plan| plan.as_object());
+            let key = keys.flat_map(|plan| plan.keys()).find(|key| a[*key] != b[*key])?;
             let words = format!("({} and {})", a[key], b[key]);
             Some(match words.len() {
                 // An allocation is a page of numbers.
@@ -237,6 +246,16 @@ impl Manifest {
                 // Programs that didn't keep it had these very ranges, or their layers differ.
                 let (a, b) = (a.ranges_over.as_ref()?, b.ranges_over.as_ref()?);
                 first("the images that their ranges were measured over", a == b)
+            })
+            .or_else(|| {
+                let list = |values: &[f64]| format!("{values:?}");
+                let (a, b) = (list(&self.temperatures), list(&other.temperatures));
+                text("their temperatures", &a, &b)
+            })
+            .or_else(|| {
+                // Of old programs it isn't known.
+                let (a, b) = (self.fault_free.as_ref()?, other.fault_free.as_ref()?);
+                first("their networks without faults", a == b)
             })
             .or_else(|| first("their layers", self.layers_agree(other)))
             .or_else(|| first("their fault-free answers", self.images == other.images))

@@ -10,6 +10,8 @@ pub enum Measure {
     /// ΔLoss. Its mean says something under a detector that bounds it alone. Answers that aren't finite are left
     /// out, and counted.
     DeltaLoss,
+    /// The same with logits divided by the campaign's temperature number so and so.
+    DeltaLossAt(usize),
     /// |Δp_label|, between 0 and 1; 1, the most that there is, where the faulty answer isn't finite.
     DeltaP,
     /// 1 for the outcome, 0 else: its mean is a rate.
@@ -23,7 +25,7 @@ pub enum Measure {
 impl Measure {
     /// Whether its mean is a rate.
     pub fn is_rate(self) -> bool {
-        !matches!(self, Measure::DeltaLoss | Measure::DeltaP)
+        !matches!(self, Measure::DeltaLoss | Measure::DeltaLossAt(_) | Measure::DeltaP)
     }
 
     /// The value of a record.
@@ -31,6 +33,7 @@ impl Measure {
         let flag = |yes: bool| f64::from(u8::from(yes));
         match self {
             Measure::DeltaLoss => record.delta_loss(),
+            Measure::DeltaLossAt(place) => record.delta_loss_at(place),
             Measure::DeltaP => record.worst_delta_p(),
             Measure::Is(outcome) => flag(record.effect.outcome == outcome),
             Measure::Sdc5 => flag(record.effect.is_sdc5()),

@@ -2,6 +2,7 @@
 
 mod counted;
 mod csv;
+mod fault_free;
 mod golden;
 mod layer;
 mod manifest;
@@ -16,14 +17,15 @@ mod work;
 
 pub use counted::Counted;
 pub use csv::write as write_csv;
-pub use golden::{Golden, mean_top2diff};
+pub use fault_free::FaultFree;
+pub use golden::{Golden, mean_logit_range, mean_top2diff};
 pub use layer::{LayerRow, Part};
 pub use manifest::{GoldenRow, Manifest, Provenance, RangesOver, Setting};
 pub use measure::{Measure, unit_of};
 pub use outcome::{Effect, Outcome};
 pub use parquet::write as write_parquet;
 pub use record::{Place, Record, Values};
-pub(crate) use rows::COLUMNS;
+pub(crate) use rows::{COLUMNS, is_rescaled};
 pub use run::Run;
 pub use store::{Store, merge};
 pub use work::{Sink, Watched, Work};

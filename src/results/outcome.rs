@@ -6,6 +6,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 use super::golden::Golden;
 use crate::Error;
 use crate::logits::{self, Score, rank};
+use crate::plan::MOST_TEMPERATURES;
 
 /// The outcomes exclude each other and are asked in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct Effect {
     pub score: Score,
     /// [`logits::hash`] of the faulty logits.
     pub hash: u64,
+    /// ΔLoss with logits divided by each temperature of the campaign, NaN where an answer isn't finite; `None` where
+    /// the campaign has no such temperature.
+    pub rescaled: [Option<f64>; MOST_TEMPERATURES],
 }
 
 impl Effect {
@@ -62,7 +66,16 @@ impl Effect {
             Outcome::Benign
         };
         let sdc5 = rank(faulty, golden.score.top1) >= 5;
-        Effect { outcome, sdc5, score, hash: logits::hash(faulty) }
+        Effect { outcome, sdc5, score, hash: logits::hash(faulty), rescaled: Default::default() }
+    }
+
+    /// With ΔLoss at `temperatures`, of the `faulty` logits that this is the effect of.
+    pub fn at(mut self, temperatures: &[f64], golden: &Golden, faulty: &[f32]) -> Effect {
+        for (rescaled, temperature) in self.rescaled.iter_mut().zip(temperatures) {
+            let loss = |logits| logits::loss_at(logits, golden.label, *temperature);
+            *rescaled = Some((loss(&golden.logits) - loss(faulty)).abs());
+        }
+        self
     }
 
     /// Whether it is SDC-5: SDC (Li et al., 2017, *Understanding Error Propagation in Deep Learning Neural Network
@@ -79,6 +92,7 @@ impl Effect {
             sdc5: false,
             score: golden.score,
             hash: golden.hash,
+            rescaled: Default::default(),
         }
     }
 }

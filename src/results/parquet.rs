@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::rows::{self, COLUMNS, Cell, Kind};
+use super::rows::{Cell, Kind, columns};
 use super::run::Run;
 
 /// Rows of a row group, of which one is in memory at a time. Readers take groups in parallel.
@@ -41,12 +41,14 @@ fn write_groups(
         .set_created_by(concat!("flipside version ", env!("CARGO_PKG_VERSION")).into())
         .set_compression(Compression::SNAPPY)
         .build();
-    let mut writer = SerializedFileWriter::new(out, schema()?, Arc::new(properties))?;
+    let mut writer = SerializedFileWriter::new(out, schema(run)?, Arc::new(properties))?;
+    let wanted = columns(&run.manifest.plan);
     let mut rows = run.rows().peekable();
     while rows.peek().is_some() {
-        let mut columns = COLUMNS.map(|(_, kind, _)| Column::new(kind));
+        let mut columns: Vec<Column> =
+            wanted.iter().map(|(_, kind, _)| Column::new(*kind)).collect();
         for row in rows.by_ref().take(group) {
-            for (column, (_, _, cell)) in columns.iter_mut().zip(COLUMNS) {
+            for (column, (_, _, cell)) in columns.iter_mut().zip(&wanted) {
                 column.push(cell(&row))?;
             }
         }
@@ -60,8 +62,8 @@ fn write_groups(
     Ok(())
 }
 
-fn schema() -> parquet::errors::Result<TypePtr> {
-    let field = |(name, kind, _): rows::Column| {
+fn schema(run: &Run) -> parquet::errors::Result<TypePtr> {
+    let field = |(name, kind): (&str, Kind)| {
         let (physical, logical) = match kind {
             Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
             Kind::Int => (Physical::INT64, None),
@@ -73,7 +75,9 @@ fn schema() -> parquet::errors::Result<TypePtr> {
             .with_logical_type(logical);
         field.build().map(Arc::new)
     };
-    let fields = COLUMNS.into_iter().map(field).collect::<Result<_, _>>()?;
+    let columns = columns(&run.manifest.plan);
+    let fields = columns.iter().map(|(name, kind, _)| field((name, *kind)));
+    let fields = fields.collect::<Result<_, _>>()?;
     Type::group_type_builder("record").with_fields(fields).build().map(Arc::new)
 }
 

@@ -55,6 +55,12 @@ impl Record {
         (self.golden.loss - self.effect.score.loss).abs()
     }
 
+    /// ΔLoss with logits divided by the campaign's temperature number `place`; NaN where an answer isn't finite, or
+    /// the campaign has no such temperature.
+    pub fn delta_loss_at(&self, place: usize) -> f64 {
+        self.effect.rescaled.get(place).copied().flatten().unwrap_or(f64::NAN)
+    }
+
     /// |Δp_label|; NaN where an answer isn't finite.
     pub fn delta_p(&self) -> f64 {
         (self.golden.p_label - self.effect.score.p_label).abs()

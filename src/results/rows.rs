@@ -1,11 +1,13 @@
 //! Records as rows for other programs: what CSV and Parquet have in common.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::layer::LayerRow;
 use super::manifest::{GoldenRow, Manifest};
 use super::record::Record;
 use super::run::Run;
+use crate::plan::{MOST_TEMPERATURES, Plan, Temperature};
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +76,9 @@ pub struct Row<'r> {
 }
 
 /// A column's name, what it holds, and what stands in it.
-pub type Column = (&'static str, Kind, fn(&Row<'_>) -> Cell);
+pub type Column<Name = &'static str> = (Name, Kind, fn(&Row<'_>) -> Cell);
 
-/// The columns, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
+/// The columns of any campaign, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
 pub const COLUMNS: [Column; 38] = [
     ("layer", Kind::Text, |row| row.layer.name.as_str().into()),
     ("layer_type", Kind::Text, |row| row.layer.kind.as_str().into()),
@@ -117,6 +119,30 @@ pub const COLUMNS: [Column; 38] = [
     ("faulty_logits_hash", Kind::Text, |row| hash(row.record.effect.hash).into()),
     (PAIR_KEY, Kind::Text, |row| row.layer.pair_key.as_str().into()),
 ];
+
+/// What the columns for ΔLoss at temperatures begin with; the temperature follows as it was asked for.
+const RESCALED: &str = "delta_loss_at_";
+
+/// The value at each temperature.
+const RESCALED_CELLS: [fn(&Row<'_>) -> Cell; MOST_TEMPERATURES] =
+    [|row| row.record.effect.rescaled[0].into(), |row| row.record.effect.rescaled[1].into()];
+
+/// The columns of a campaign: those of any, and before [`PAIR_KEY`] one for ΔLoss at each of its temperatures.
+pub fn columns(plan: &Plan) -> Vec<Column<Cow<'static, str>>> {
+    let mut columns: Vec<_> =
+        COLUMNS.into_iter().map(|(name, kind, cell)| (Cow::Borrowed(name), kind, cell)).collect();
+    let last = columns.len() - 1;
+    let rescaled = plan.temperatures.iter().zip(RESCALED_CELLS);
+    let rescaled =
+        rescaled.map(|(label, cell)| (Cow::Owned(format!("{RESCALED}{label}")), Kind::Float, cell));
+    columns.splice(last..last, rescaled);
+    columns
+}
+
+/// Whether a column is one for ΔLoss at a temperature.
+pub fn is_rescaled(name: &str) -> bool {
+    name.strip_prefix(RESCALED).is_some_and(|label| label.parse::<Temperature>().is_ok())
+}
 
 /// The column by which layers of two models stand beside each other, as `compare` has them.
 pub const PAIR_KEY: &str = "pair_key";

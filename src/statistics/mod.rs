@@ -15,6 +15,7 @@ mod random_effects;
 mod rate_difference;
 mod sequence;
 mod stopped_rate;
+mod temperature;
 
 pub use allocation::{AllocationStratum, allocated};
 pub use effective_rate::{EffectiveRate, RateCell};
@@ -35,3 +36,4 @@ pub use random_effects::{Effect, RandomEffect, random_effect};
 pub use rate_difference::{PairedCell, RateDifference, discordance};
 pub use sequence::{Look, Sequence, StoppingRule, Target};
 pub use stopped_rate::Boundary;
+pub use temperature::{Unfitted, fit_temperature};

@@ -10,6 +10,7 @@ use strum::{EnumIter, IntoEnumIterator};
 use super::{Row, Start};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Improvement, Refusal, Reliability};
+use crate::plan::Temperature;
 use crate::statistics::{Confidence, Effect, Estimate, RandomEffect, random_effect};
 
 /// Two models beside each other, the second against the first.
@@ -57,6 +58,10 @@ pub enum Figure {
     /// Layers alike, the last one after the scale.
     AllLayers,
     AllLayersWithoutEmbedding,
+    /// Of all layers with the logits of either model divided by its fitted temperature, and by what makes their
+    /// ranges equal.
+    AllLayersFitted,
+    AllLayersEqualRange,
     /// Differences in percentage points, second − first: the SDC rate of all layers alike without a detector,
     /// top-1 over the test images, Top2Diff over the images that faults hit.
     Sdc,
@@ -79,6 +84,10 @@ impl Figure {
             Figure::LastLayer => comparison.last_layer.as_ref().map(ratio),
             Figure::AllLayers => comparison.all_layers().map(ratio),
             Figure::AllLayersWithoutEmbedding => without_embedding.map(ratio),
+            Figure::AllLayersFitted => comparison.at_scale(|at| *at == Temperature::Fit).map(ratio),
+            Figure::AllLayersEqualRange => {
+                comparison.at_scale(|at| matches!(at, Temperature::Range(_))).map(ratio)
+            }
             Figure::Sdc => comparison.sdc_difference().copied(),
             Figure::Top2Diff => Some(comparison.top2diff.injected),
             Figure::Top1 => comparison.accuracy.map(|accuracy| accuracy.difference),
@@ -144,7 +153,11 @@ impl OverSeeds {
         let reliability = match (refusals.first(), &comparisons[..]) {
             (Some(refusal), _) => Reliability::refused(refusal.reason),
             (None, [(_, comparison)]) => comparison.reliability,
-            (None, _) => Reliability::of(mean(Figure::AllLayers), mean(Figure::Sdc)),
+            (None, _) => {
+                let scales = [Figure::AllLayersFitted, Figure::AllLayersEqualRange];
+                Reliability::of(mean(Figure::AllLayers), mean(Figure::Sdc))
+                    .at_all_scales(scales.into_iter().filter_map(mean))
+            }
         };
         OverSeeds { contrast, figures, reliability, refusals }
     }

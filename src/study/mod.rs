@@ -25,6 +25,7 @@ use crate::models::{Model, ModelFile};
 use crate::nn::Head;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::results::FaultFree;
 use crate::statistics::Estimate;
 use crate::train::Output;
 use crate::{Error, Result};
@@ -130,6 +131,9 @@ pub struct Row {
     /// Text rows against random ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_random_rows: Option<Comparison>,
+    /// What is known of the network without faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault_free: Option<FaultFree>,
     /// SHA-256 of the weights.
     pub checkpoint: String,
 }

@@ -14,9 +14,11 @@ use crate::detector::Detector;
 use crate::device::Device;
 use crate::models::{Network, set_head_rows};
 use crate::nn::Head;
-use crate::plan::{Labels, Plan, Shard};
+use crate::plan::{Labels, Plan, Shard, Temperature};
 use crate::progress::Progress;
-use crate::results::{Golden, Manifest, Measure, Outcome, Provenance, Run, Setting, Store};
+use crate::results::{
+    Golden, Manifest, Measure, Outcome, Provenance, Run, Setting, Store, mean_logit_range,
+};
 use crate::statistics::plain_mean;
 use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
@@ -73,7 +75,7 @@ pub(super) fn run(
         progress.line(&format!("training: {}, seed {seed}", start.name()));
         trained.push(train(options, seed, inputs, device, start, progress)?);
     }
-    let experiments: Vec<Experiment<'_>> =
+    let mut experiments: Vec<Experiment<'_>> =
         trained.iter().map(|t| t.evaluate(options, &inputs.test)).collect::<Result<_>>()?;
     timing.training_s += began.elapsed().as_secs_f64();
 
@@ -86,12 +88,14 @@ pub(super) fn run(
         )));
     }
     let began = Instant::now();
+    let temperatures = temperatures(&mut experiments, &common, progress);
     let mut injected = Vec::new();
     for (trained, mut experiment) in trained.iter().zip(experiments) {
         let start = trained.start;
         let right = experiment.goldens.iter().map(Golden::is_right).collect();
         experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
-        let run = inject(options, seed, inputs, start, experiment, progress)?;
+        let to = (seed, start, temperatures.clone());
+        let run = inject(options, to, inputs, experiment, progress)?;
         injected.push(Injected { start, run, right });
     }
     timing.injection_s += began.elapsed().as_secs_f64();
@@ -146,20 +150,49 @@ fn train(
     Ok(Trained { start, network, checkpoint })
 }
 
+/// At what the models of a seed are compared beside as trained: each at its fitted temperature, and all at the range
+/// of the baseline's logits, to three digits. What can't be had of every model is left out, and told.
+fn temperatures(
+    experiments: &mut [Experiment<'_>],
+    common: &[usize],
+    progress: &dyn Progress,
+) -> Vec<Temperature> {
+    let mut found = Vec::new();
+    match experiments.iter_mut().try_for_each(Experiment::fit_temperature) {
+        Ok(()) => found.push(Temperature::Fit),
+        Err(error) => progress.line(&format!("no comparison at fitted temperatures: {error}")),
+    }
+    let range = |experiment: &Experiment<'_>| {
+        let of: Vec<Golden> =
+            common.iter().map(|image| experiment.goldens[*image].clone()).collect();
+        mean_logit_range(&of).filter(|range| *range > 0.0)
+    };
+    let ranges: Option<Vec<f64>> = experiments.iter().map(range).collect();
+    let range = ranges.and_then(|ranges| format!("{:.2e}", ranges.first()?).parse().ok());
+    match range {
+        Some(range) => found.push(Temperature::Range(range)),
+        None => progress
+            .line("no comparison at equal range of the logits: some model's are all the same"),
+    }
+    found
+}
+
 fn inject(
     options: &Options,
-    seed: u64,
+    (seed, start, temperatures): (u64, Start, Vec<Temperature>),
     inputs: &Inputs,
-    start: Start,
     mut experiment: Experiment<'_>,
     progress: &dyn Progress,
 ) -> Result<Run> {
     // Ranges are taken over training images as the test's are transformed.
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
-    experiment.measure_ranges(&layers::layers(&experiment.network.model), &source, &all)?;
+    let layers = layers::layers(&experiment.network.model);
+    experiment.measure_ranges(&layers, &source, &all)?;
+    experiment.count_false_alarms(&layers)?;
     let plan = Plan {
         bits: options.bits,
+        temperatures,
         detectors: vec![Detector::None, Detector::Range],
         ..Plan::new(seed, options.injections)
     };
@@ -212,6 +245,7 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
         delta_loss_all_layers: over_layers(Detector::Range, Measure::DeltaLoss)?,
         comparison: against(Start::Baseline, model, all)?,
         against_random_rows: against(Start::RandomRows, model, all)?,
+        fault_free: run.manifest.fault_free,
         checkpoint: provenance.checkpoint.clone(),
     })
 }

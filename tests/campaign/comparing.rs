@@ -282,6 +282,7 @@ fn every_field_is_decided_on() {
         (vec!["commit"], json!("abc"), Nothing),
         (vec!["head"], json!("text-guided"), Nothing),
         (vec!["has_scale"], json!(true), Nothing),
+        (vec!["fault_free"], json!({"logit_range": 9.0}), Nothing),
         (vec!["classes"], json!(9), Refuse),
         (vec!["image_size"], json!(32), RefusePairs),
         (vec!["device"], json!("cuda"), Say),

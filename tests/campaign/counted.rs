@@ -13,7 +13,7 @@ use super::*;
 fn by_image(bench: &Bench) -> Vec<(String, Vec<f64>)> {
     let census = CensusRunner::new(bench, Mode::Logits, &[Detector::None, Detector::Range]);
     let goldens: Vec<&Golden> = bench.goldens.iter().collect();
-    census.unwrap().delta_loss_by_image(&goldens, 1).unwrap()
+    census.unwrap().delta_loss_by_image(&goldens, 1, 1.0).unwrap()
 }
 
 /// A run whose last layer is counted.
@@ -45,7 +45,7 @@ fn means_of_images_are_those_of_the_histogram() {
     }
     let bench = Bench::new(GUIDED);
     let weights = CensusRunner::new(&bench, Mode::Weights, &[Detector::Range]).unwrap();
-    let error = weights.delta_loss_by_image(&[], 0).unwrap_err();
+    let error = weights.delta_loss_by_image(&[], 0, 1.0).unwrap_err();
     assert!(error.to_string().contains("only faults in logits"), "{error}");
 }
 
@@ -101,7 +101,7 @@ fn other_faults_aren_t_counted() {
     let is_counted = |plan: Plan| {
         let manifest = bench.campaign(plan).manifest();
         let counted = count_last_layer(&bench, &manifest).unwrap();
-        let layers = counted.layers().map(|(layer, _)| manifest.layers[layer].name.clone());
+        let layers = counted.iter().map(|((layer, _), _)| manifest.layers[layer].name.clone());
         layers.collect::<Vec<_>>()
     };
     let plan = Plan::new(1, 40);
@@ -130,13 +130,13 @@ fn what_is_counted_is_kept_and_merged() {
     let at = |name: &str| folder.path().join(name);
     let (bench, plan) = (Bench::new(GUIDED), Plan::new(6, 40));
     let mut run = counted(&bench, plan.clone());
-    let images = run.counted.of(0);
+    let images = run.counted.of(0, 0);
     assert!(images.is_none());
     // No answer of this image was finite.
-    let (layer, mut images) =
-        run.counted.layers().map(|(layer, images)| (layer, images.to_vec())).last().unwrap();
+    let ((layer, place), images) = run.counted.iter().last().unwrap();
+    let mut images = images.to_vec();
     images[2].1 = f64::NAN;
-    run.counted.insert(layer, images);
+    run.counted.insert(layer, place, images);
     run.save(&at("run.sqlite")).unwrap();
     let text = |run: &Run| format!("{:?}", run.counted);
     assert_eq!(text(&Run::open(&at("run.sqlite")).unwrap()), text(&run));

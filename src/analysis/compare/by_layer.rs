@@ -8,7 +8,7 @@ use super::{Improvement, RateChange};
 use crate::Result;
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
-use crate::results::Outcome;
+use crate::results::{Measure, Outcome};
 
 /// A layer that both models have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,7 +42,8 @@ impl Pair<'_> {
                 false => None,
             };
             let scope = Compared { name: Name::Layer, layers, weighting: Weighting::Uniform };
-            let delta_loss = has_range.then(|| self.improvement_of(&scope)).flatten();
+            let delta_loss =
+                has_range.then(|| self.improvement_of(&scope, [Measure::DeltaLoss; 2])).flatten();
             rows.push(LayerChange { layer: layer.name.clone(), delta_loss, sdc });
         }
         Ok(rows)

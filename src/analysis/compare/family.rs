@@ -13,7 +13,7 @@
 //! at most that (the intersection–union test; Berger, 1982, *Multiparameter hypothesis testing and acceptance
 //! sampling*, theorem 1). Where that claim isn't made, each says what it says in its table.
 
-use super::{Comparison, Improvement, RateChange, Reading, Reason, Reliability, Verdict};
+use super::{AtScale, Comparison, Improvement, RateChange, Reading, Reason, Reliability, Verdict};
 use crate::statistics::{Confidence, holm};
 
 /// A reading as the family sees it.
@@ -112,6 +112,12 @@ impl Comparison {
             };
         }
         self.family = p_values.len();
+        // Ratios at other scales are controls of those as trained: no readings of their own.
+        for improvement in self.scales.iter_mut().flat_map(AtScale::improvements) {
+            let verdict = Verdict::of_ratio(&improvement.ratio);
+            improvement.verdict = refused.map_or(verdict, Verdict::None);
+            improvement.p = None;
+        }
         self.reliability = self.reliability_of(refused);
     }
 
@@ -120,13 +126,15 @@ impl Comparison {
             return Reliability::refused(reason);
         }
         let ratio = self.all_layers().map(|improvement| &improvement.ratio);
-        let alone = Reliability::of(ratio, self.sdc_difference());
+        let scales = self.scales.iter().filter_map(|at| Some(&at.all_layers.as_ref()?.ratio));
+        let alone = Reliability::of(ratio, self.sdc_difference()).at_all_scales(scales);
         if alone.is_agreed() {
             return alone;
         }
-        Reliability {
-            delta_loss: self.all_layers().map_or(alone.delta_loss, |of| of.verdict),
-            sdc: self.sdc().map_or(alone.sdc, |of| of.verdict),
-        }
+        let delta_loss = match alone.delta_loss {
+            Verdict::None(_) => alone.delta_loss,
+            _ => self.all_layers().map_or(alone.delta_loss, |of| of.verdict),
+        };
+        Reliability { delta_loss, sdc: self.sdc().map_or(alone.sdc, |of| of.verdict) }
     }
 }

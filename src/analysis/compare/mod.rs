@@ -2,7 +2,8 @@
 //!
 //! Ratios are μ(baseline) / μ(other) of mean ΔLoss under the range detector: above 1 faults change the other
 //! model's loss less. That is no verdict on reliability: the ratio depends on the scale of the logits, which
-//! changes no decision, so the SDC rate has to agree (`verdict.rs`). Layers of equal pair key and shape (and, but
+//! changes no decision, so it has to hold at other scales (`scale.rs`), and the SDC rate has to agree
+//! (`verdict.rs`). Layers of equal pair key and shape (and, but
 //! for sites in the output, of equal input) got the same faults, and are paired by them; images are the same in
 //! all layers. Nothing is paired where runs aren't [`Pairing::Paired`].
 //!
@@ -18,7 +19,8 @@
 //! | layers | the layers in common are compared, and named with those left out, where either run was told its layers; refused without any. Whole networks are compared whole, and what only one has is named |
 //! | device, compute (the format of factors), version | said; that the faults are the same is looked up in the records |
 //! | operations of parameters, which older programs counted otherwise | said; no figure is weighted by them |
-//! | model, head, scale, checkpoint, right images, Top2Diff, ranges | what is compared |
+//! | temperatures | ΔLoss is compared at those that both asked for by one name, too |
+//! | model, head, scale, checkpoint, right images, Top2Diff, ranges, the network without faults (range of the logits, false alarms) | what is compared |
 //! | commit, instruction set | no matter: what they change shows in the answers |
 //!
 //! Where a rule stopped layers, ratios and differences have no interval and no verdict: how many injections a layer
@@ -36,6 +38,7 @@ mod pair;
 mod pilot;
 mod rate;
 mod reading;
+mod scale;
 mod stopped;
 mod verdict;
 
@@ -47,13 +50,14 @@ pub use equivalence::{Equivalence, Shown};
 pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults};
 pub use pilot::{Needed, Pilot, Seeds, Spread, Wish, seeds_for};
 pub use reading::{Question, Reading};
+pub use scale::AtScale;
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
 use crate::analysis::rates::Intervals;
 use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::models::Published;
-use crate::results::{Outcome, Run};
+use crate::results::{FaultFree, Outcome, Run};
 use crate::statistics::Estimate;
 use crate::{Error, Result};
 
@@ -158,6 +162,9 @@ pub struct Comparison {
     /// The backbone's own last Linear: the baseline's last layer against the text-guided model's extra one.
     pub backbone_last_layer: Option<Improvement>,
     pub overall: Vec<Overall>,
+    /// Ratios with the logits of either divided by temperatures that both asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scales: Vec<AtScale>,
     pub top2diff: Top2Diff,
     /// SDC and nonfinite under each detector.
     pub rates: Vec<RateChange>,
@@ -180,6 +187,8 @@ pub struct Comparison {
     /// How their ranges differ; `None` where a run has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<RangesCompared>,
+    /// What either says of its network without faults.
+    pub fault_free: [Option<FaultFree>; 2],
     /// In what else the runs differ, in words, with the values of either.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,

@@ -140,6 +140,7 @@ impl Pair<'_> {
             last_layer_before_scale: find(Name::BeforeScale),
             backbone_last_layer: find(Name::BackboneLast),
             overall: overall.collect(),
+            scales: self.scales(&scopes),
             top2diff: Top2Diff {
                 injected: self.top2diff(),
                 evaluated: of_both(&|run| run.manifest.setting.provenance.top2diff)
@@ -155,6 +156,7 @@ impl Pair<'_> {
                 .then(|| layers::same_faults(baseline, other)),
             layers: None,
             ranges: layers::ranges(baseline, other),
+            fault_free: self.each(|run| run.manifest.fault_free),
             differences: Vec::new(),
             images: self.each(|run| run.manifest.images.len()),
             injections: self.each(|run| run.injections()),
@@ -222,9 +224,10 @@ impl Pair<'_> {
         result
     }
 
-    /// The records of layers that stand beside each other, or of one alone; `at` tells them apart. The images
-    /// of paired runs are the same.
-    fn stratum(&self, at: usize, beside: Beside, detector: Detector, measure: Measure) -> Stratum {
+    /// The records under the range detector of layers that stand beside each other, or of one alone; `at` tells
+    /// them apart. The images of paired runs are the same.
+    fn stratum(&self, at: usize, beside: Beside, measures: [Measure; 2]) -> Stratum {
+        let detector = Detector::Range;
         let images = match (self.pairing, beside) {
             (Pairing::Unpaired, [None, _]) => 1,
             _ => 0,
@@ -232,6 +235,7 @@ impl Pair<'_> {
         let mut stratum = Stratum::new(group_of(self.how.unit, images, at));
         for (side, layer) in beside.into_iter().enumerate() {
             if let Some(layer) = layer {
+                let measure = measures[side];
                 let run = self.runs[side];
                 match counted(run, layer, detector, measure) {
                     Some(images) => observe_counted(&mut stratum, side, images, self.how.unit),
@@ -255,32 +259,36 @@ impl Pair<'_> {
 
     /// The ratios of weighted means of ΔLoss; `None` where a model has no observation.
     fn improvements(&self, scopes: &[Compared]) -> Vec<Option<Improvement>> {
-        scopes.iter().map(|scope| self.improvement_of(scope)).collect()
+        scopes.iter().map(|scope| self.improvement_of(scope, [Measure::DeltaLoss; 2])).collect()
     }
 
-    /// The ratio of weighted means of ΔLoss with its error, and both means.
-    pub(super) fn linearized(&self, scope: &Compared) -> (Linearized, [f64; 2]) {
+    /// The ratio of weighted means of a measure of either with its error, and both means.
+    pub(super) fn linearized(
+        &self,
+        scope: &Compared,
+        measures: [Measure; 2],
+    ) -> (Linearized, [f64; 2]) {
         let matched = self.match_layers(&scope.layers);
         let strata: Vec<Stratum> = matched
             .iter()
             .enumerate()
-            .map(|(at, beside)| self.stratum(at, *beside, Detector::Range, Measure::DeltaLoss))
+            .map(|(at, beside)| self.stratum(at, *beside, measures))
             .collect();
         let weights: Vec<[f64; 2]> =
             matched.iter().map(|beside| self.weights(*beside, scope.weighting)).collect();
         let strata: Vec<&Stratum> = strata.iter().collect();
         let means = weighted_means(&strata, &weights);
         let found = linearize(Figure::Ratio, &strata, &weights);
-        let is_known = self.is_of_itself || self.has_enough(scope);
+        let is_known = self.is_of_itself || self.has_enough(scope, measures);
         (if is_known { found } else { Linearized::unknown(found.value) }, means)
     }
 
     /// Whether every layer that counts has enough records for the interval of a mean.
-    fn has_enough(&self, scope: &Compared) -> bool {
+    fn has_enough(&self, scope: &Compared, measures: [Measure; 2]) -> bool {
         [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
-                let counted = counted(self.runs[side], *layer, Detector::Range, Measure::DeltaLoss);
+                let counted = counted(self.runs[side], *layer, Detector::Range, measures[side]);
                 !counts
                     || counted.is_some()
                     || are_enough(self.runs[side].of(*layer, Detector::Range))
@@ -288,8 +296,13 @@ impl Pair<'_> {
         })
     }
 
-    pub(super) fn improvement_of(&self, scope: &Compared) -> Option<Improvement> {
-        let (found, [baseline, other]) = self.linearized(scope);
+    /// The ratio of weighted means, of a measure of either.
+    pub(super) fn improvement_of(
+        &self,
+        scope: &Compared,
+        measures: [Measure; 2],
+    ) -> Option<Improvement> {
+        let (found, [baseline, other]) = self.linearized(scope, measures);
         if baseline.is_nan() || other.is_nan() {
             return None;
         }

@@ -255,6 +255,6 @@ fn log_ratio(pair: &Pair<'_>, layers: &[Vec<usize>; 2]) -> Option<Linearized> {
         layers: layers.clone(),
         weighting: Weighting::Uniform,
     };
-    let (found, _) = pair.linearized(&scope);
+    let (found, _) = pair.linearized(&scope, [Measure::DeltaLoss; 2]);
     (found.standard_error > 0.0 && found.is_log).then_some(found)
 }

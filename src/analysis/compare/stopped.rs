@@ -1,6 +1,6 @@
 //! Comparisons of runs whose layers a rule stopped.
 
-use super::{Comparison, Improvement};
+use super::{AtScale, Comparison, Improvement};
 use crate::statistics::Estimate;
 
 impl Comparison {
@@ -15,7 +15,8 @@ impl Comparison {
             ];
             let overall = self.overall.iter_mut().map(|overall| &mut overall.improvement);
             let layers = self.by_layer.iter_mut().filter_map(|layer| layer.delta_loss.as_mut());
-            let all = named.into_iter().flatten().chain(overall).chain(layers);
+            let scales = self.scales.iter_mut().flat_map(AtScale::improvements);
+            let all = named.into_iter().flatten().chain(overall).chain(layers).chain(scales);
             all.for_each(Improvement::withhold);
         }
         self

@@ -10,6 +10,7 @@
 //!   chance: McNemar's exact one where it is known which images each gets right, Pearson's χ² of two
 //!   proportions where only the counts are, as in stores. The latter is for different images; on the same ones
 //!   it finds less;
+//! - of ΔLoss, where its ratio says something else at another scale of the logits (`scale.rs`);
 //! - where faults hit fewer than [`FEWEST_IMAGES`] images, or images of fewer than half of the classes, or of
 //!   fewer than two.
 
@@ -30,11 +31,15 @@ pub const ACCURACY_MARGIN: f64 = 5.0;
 /// The fewest images.
 pub const FEWEST_IMAGES: usize = 100;
 
+/// Ratios of ΔLoss no further from 1 than this may be what f32 rounds: logits have 24 bits, ΔLoss is a difference.
+const ROUNDING: f64 = 1e-4;
+
 /// The rules, for a reader of the verdicts.
 pub const RULES: &str = "A verdict on reliability is given where ΔLoss (over all layers alike) and the SDC rate (without \
      a detector) say the same, each by its own interval. None is given where a model's accuracy may be less than twice chance, where accuracies \
      differ by more than 5 points (and a test says at 5 % that this isn't chance), or where faults hit fewer than 100 \
-     images or fewer than half of the classes. ΔLoss depends on the scale of a model's logits, the SDC rate hardly.";
+     images or fewer than half of the classes. ΔLoss depends on the scale of a model's \
+     logits, the SDC rate hardly: a ratio of ΔLoss that says something else at another scale gets no verdict.";
 
 /// What is said of a ratio or a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -63,6 +68,8 @@ pub enum Reason {
     AccuracyUnknown,
     FewImages,
     FewClasses,
+    /// As trained the ratio says something else than at another scale.
+    DependsOnScale,
     NoInterval,
     NotMeasured,
 }
@@ -70,17 +77,22 @@ pub enum Reason {
 impl Verdict {
     /// The verdict on a ratio of mean ΔLoss, baseline ÷ other.
     pub fn of_ratio(ratio: &Estimate) -> Verdict {
-        Verdict::of(ratio, 1.0, [Verdict::DeltaLossHigher, Verdict::DeltaLossLower])
+        Verdict::of(ratio, 1.0, ROUNDING, [Verdict::DeltaLossHigher, Verdict::DeltaLossLower])
     }
 
     /// The verdict on a difference of SDC rates, other − baseline.
     pub fn of_sdc(difference: &Estimate) -> Verdict {
-        Verdict::of(difference, 0.0, [Verdict::SdcRateLower, Verdict::SdcRateHigher])
+        Verdict::of(difference, 0.0, 0.0, [Verdict::SdcRateLower, Verdict::SdcRateHigher])
     }
 
     /// The verdict on a difference of nonfinite rates, other − baseline.
     pub fn of_nonfinite(difference: &Estimate) -> Verdict {
-        Verdict::of(difference, 0.0, [Verdict::NonfiniteRateLower, Verdict::NonfiniteRateHigher])
+        Verdict::of(
+            difference,
+            0.0,
+            0.0,
+            [Verdict::NonfiniteRateLower, Verdict::NonfiniteRateHigher],
+        )
     }
 
     /// The verdict on a difference of rates of an outcome.
@@ -91,12 +103,12 @@ impl Verdict {
         }
     }
 
-    fn of(estimate: &Estimate, equal: f64, [below, above]: [Verdict; 2]) -> Verdict {
+    fn of(estimate: &Estimate, equal: f64, rounding: f64, [below, above]: [Verdict; 2]) -> Verdict {
         if estimate.low.is_nan() || estimate.high.is_nan() {
             Verdict::None(Reason::NoInterval)
-        } else if estimate.low > equal {
+        } else if estimate.low > equal + rounding {
             above
-        } else if estimate.high < equal {
+        } else if estimate.high < equal - rounding {
             below
         } else {
             Verdict::NoDifferenceShown
@@ -127,6 +139,7 @@ impl Reason {
             Reason::AccuracyUnknown => "no verdict: accuracy unknown",
             Reason::FewImages => "no verdict: few images",
             Reason::FewClasses => "no verdict: few classes",
+            Reason::DependsOnScale => "no verdict: the ratio depends on the scale of the logits",
             Reason::NoInterval => "no interval",
             Reason::NotMeasured => "not measured",
         }
@@ -181,7 +194,8 @@ impl Reliability {
             _ => {
                 let of = |figure: &str, verdict: Verdict| match verdict {
                     Verdict::NoDifferenceShown | Verdict::None(_) => {
-                        format!("{figure}: {}", verdict.words())
+                        let words = verdict.words();
+                        format!("{figure}: {}", words.strip_prefix("no verdict: ").unwrap_or(words))
                     }
                     _ => verdict.words().into(),
                 };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::fault::{Addressed, FaultModel, FaultSpec, Site};
-use crate::results::COLUMNS;
+use crate::results::{COLUMNS, is_rescaled};
 use crate::{Error, Result};
 
 /// A fault of a list.
@@ -27,13 +27,13 @@ pub(super) struct Table {
 
 /// What a column is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Column {
+enum Column<'h> {
     /// A key of a fault.
     Key(&'static str),
     /// What an export has for the place and the bits, or to tell rows apart.
     Export(&'static str),
     /// What came of a fault.
-    Outcome(&'static str),
+    Outcome(&'h str),
     /// The numbers of rows that pandas writes first, under no name.
     Index,
     /// Without name and cells.
@@ -48,7 +48,7 @@ const READ: [&str; 7] =
 const NUMBERS: [&str; 7] = ["image", "channel", "row", "column", "head", "key", "seed"];
 
 /// A row's cells, as far as they aren't empty.
-struct Cells<'r>(Vec<(Column, &'r str)>);
+struct Cells<'r>(Vec<(Column<'r>, &'r str)>);
 
 impl Table {
     /// Reads the table of a file that holds `bytes`.
@@ -133,11 +133,11 @@ fn delimiter(bytes: &[u8]) -> std::result::Result<u8, String> {
 }
 
 /// What the columns of a heading are.
-fn columns(
-    heading: &csv::StringRecord,
+fn columns<'h>(
+    heading: &'h csv::StringRecord,
     records: &[csv::StringRecord],
-) -> std::result::Result<Vec<Column>, String> {
-    let mut columns: Vec<Column> = Vec::with_capacity(heading.len());
+) -> std::result::Result<Vec<Column<'h>>, String> {
+    let mut columns: Vec<Column<'h>> = Vec::with_capacity(heading.len());
     for (at, name) in heading.iter().enumerate() {
         let mut cells = records.iter().filter_map(|record| record.get(at));
         let is_unnamed = name.is_empty() || name.starts_with("Unnamed: ");
@@ -148,6 +148,8 @@ fn columns(
         } else if let Some(name) = known(&READ) {
             Column::Export(name)
         } else if let Some((name, ..)) = COLUMNS.into_iter().find(|(known, ..)| *known == name) {
+            Column::Outcome(name)
+        } else if is_rescaled(name) {
             Column::Outcome(name)
         } else if is_unnamed && is_first && cells.clone().all(|cell| cell.parse::<u64>().is_ok()) {
             Column::Index
@@ -176,7 +178,7 @@ fn columns(
 }
 
 /// What is passed over.
-fn notes(columns: &[Column]) -> Vec<String> {
+fn notes(columns: &[Column<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     if columns.contains(&Column::Index) {
         notes.push("the first column has no name: an index, passed over".to_string());
@@ -196,7 +198,7 @@ fn notes(columns: &[Column]) -> Vec<String> {
 }
 
 impl Cells<'_> {
-    fn get(&self, column: Column) -> Option<&str> {
+    fn get(&self, column: Column<'_>) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == column).map(|(_, cell)| *cell)
     }
 
@@ -205,7 +207,7 @@ impl Cells<'_> {
     }
 
     /// The fault.
-    fn row(&self, line: u64, columns: &[Column]) -> std::result::Result<Row, String> {
+    fn row(&self, line: u64, columns: &[Column<'_>]) -> std::result::Result<Row, String> {
         if let Some(flips) = self.export("flips").map(whole)
             && flips != "1"
         {

@@ -6,7 +6,7 @@ use super::super::model::Loaded;
 use super::Args;
 use crate::campaign::{Experiment, FaultList, goldeneye};
 use crate::models::Network;
-use crate::plan::{Labels, Protocol};
+use crate::plan::{Labels, Protocol, Temperature};
 use crate::progress::Progress;
 use crate::results::Golden;
 use crate::train::Source;
@@ -38,6 +38,10 @@ pub(super) fn run<'a>(
         provenance.right, provenance.evaluated
     ));
     check_finite(&args.model.checkpoint, goldens, progress)?;
+    if args.temperature.contains(&Temperature::Fit) {
+        experiment.fit_temperature()?;
+    }
+    let goldens = &mut experiment.goldens;
     if list.is_none() {
         goldens.retain(Golden::is_eligible);
     }

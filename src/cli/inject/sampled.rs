@@ -10,7 +10,7 @@ use crate::campaign::layers::layers;
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
 use crate::census::{count_last_layer, finish};
 use crate::error::{MOST_NAMED, some_of};
-use crate::plan::{Flips, Plan, Shard};
+use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
 use crate::report::{Summary, View, run_json, run_text, summary_text};
 use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store};
@@ -31,6 +31,10 @@ pub(super) fn run(
     if let Some(train) = train {
         let layers = layers(&experiment.network.model);
         args.measure(&mut experiment, &layers, train, progress)?;
+        // GoldenEye's ranges are rounded, and of what hooks see.
+        if plan.protocol == Protocol::Strict {
+            experiment.count_false_alarms(&layers)?;
+        }
     }
     let resumed = to.map(|(path, _)| path).filter(|_| args.resume);
     let plan = match &args.allocate {

@@ -22,10 +22,11 @@ pub(super) fn write(connection: &Connection, counted: &Counted) -> rusqlite::Res
         return Ok(());
     }
     connection.execute_batch(schema::COUNTED)?;
-    let mut insert = connection.prepare("INSERT OR REPLACE INTO counted VALUES (?1, ?2, ?3)")?;
-    for (layer, images) in counted.layers() {
+    let mut insert =
+        connection.prepare("INSERT OR REPLACE INTO counted VALUES (?1, ?2, ?3, ?4)")?;
+    for ((layer, place), images) in counted.iter() {
         for (image, mean) in images {
-            insert.execute(params![layer as i64, *image as i64, mean])?;
+            insert.execute(params![layer as i64, place as i64, *image as i64, mean])?;
         }
     }
     Ok(())
@@ -44,22 +45,26 @@ pub(super) fn read(path: &Path, connection: &Connection, manifest: &Manifest) ->
     let bad =
         |what: String| Error::file(path, format!("isn't a store as it should be: counted: {what}"));
     let images: HashSet<usize> = manifest.images.iter().map(|row| row.image).collect();
-    let mut layers = BTreeMap::<usize, Vec<(usize, f64)>>::new();
-    let sql = "SELECT layer, image, delta_loss FROM counted ORDER BY layer, image";
+    let mut layers = BTreeMap::<(usize, usize), Vec<(usize, f64)>>::new();
+    let sql = "SELECT layer, temperature, image, delta_loss FROM counted ORDER BY layer, temperature, image";
     let mut query = connection.prepare(sql).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
         let number = |column| row.get::<_, i64>(column).map(|value| value as usize);
-        let (layer, image) = (number(0).map_err(failed)?, number(1).map_err(failed)?);
-        let mean: Option<f64> = row.get(2).map_err(failed)?;
+        let (layer, place) = (number(0).map_err(failed)?, number(1).map_err(failed)?);
+        let image = number(2).map_err(failed)?;
+        let mean: Option<f64> = row.get(3).map_err(failed)?;
         if layer >= manifest.layers.len() {
             return Err(bad(format!("there is no layer {layer}")));
+        }
+        if place > manifest.temperatures.len() {
+            return Err(bad(format!("there is no temperature {place}")));
         }
         if !images.contains(&image) {
             return Err(bad(format!("there is no image {image}")));
         }
-        layers.entry(layer).or_default().push((image, mean.unwrap_or(f64::NAN)));
+        layers.entry((layer, place)).or_default().push((image, mean.unwrap_or(f64::NAN)));
     }
-    layers.into_iter().for_each(|(layer, images)| counted.insert(layer, images));
+    layers.into_iter().for_each(|((layer, place), of)| counted.insert(layer, place, of));
     Ok(counted)
 }

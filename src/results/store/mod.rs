@@ -41,6 +41,8 @@ pub struct Store {
 
 struct Writer {
     connection: Connection,
+    /// At how many ΔLoss is kept beside as trained.
+    temperatures: usize,
     /// When the transaction that is open began.
     open: Option<Instant>,
     /// What the first write that failed said. Nothing is written after it: half of a batch may hold half of
@@ -95,6 +97,7 @@ impl Store {
             connection.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             connection.pragma_update(None, "user_version", schema::FORMAT)?;
             connection.execute_batch(schema::TABLES)?;
+            connection.execute_batch(&schema::add_rescaled(manifest.temperatures.len()))?;
             write_manifest(&connection, manifest)?;
             connection.execute(
                 "INSERT INTO shards VALUES (?1, ?2, 0)",
@@ -103,11 +106,12 @@ impl Store {
             connection.execute_batch("COMMIT")
         };
         fill().map_err(|error| failed(path, error))?;
-        Ok(Store::of(path, connection))
+        Ok(Store::of(path, connection, manifest))
     }
 
-    fn of(path: &Path, connection: Connection) -> Store {
-        let writer = Writer { connection, open: None, broken: None };
+    fn of(path: &Path, connection: Connection, manifest: &Manifest) -> Store {
+        let temperatures = manifest.temperatures.len();
+        let writer = Writer { connection, temperatures, open: None, broken: None };
         Store { path: path.into(), writer: Mutex::new(writer) }
     }
 
@@ -172,7 +176,7 @@ impl Store {
             Some(_) => Watched::of(&manifest.plan, &read_records(path, &connection, manifest)?),
             None => Watched::default(),
         };
-        Ok((Store::of(path, connection), Work { shard, done, watched }))
+        Ok((Store::of(path, connection, manifest), Work { shard, done, watched }))
     }
 
     /// Ends the transaction that is open, and notes whether the shard is whole.
@@ -239,7 +243,7 @@ impl Store {
 impl Sink for Store {
     fn take(&self, records: &[Record]) -> Result<()> {
         self.write(|writer| {
-            insert(&writer.connection, records)?;
+            insert(&writer.connection, writer.temperatures, records)?;
             match writer.open {
                 Some(began) if began.elapsed() > COMMIT => writer.commit(),
                 _ => Ok(()),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::plan::Shard;
+use crate::plan::{MOST_TEMPERATURES, Shard};
 use crate::results::layer::LayerRow;
 use crate::results::manifest::{GoldenRow, Manifest};
 use crate::results::store::file::failed;
@@ -27,6 +27,12 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
     }
     let mut manifest: Manifest =
         serde_json::from_value(object.into()).map_err(|error| bad("its manifest", error))?;
+
+    let (asked, known) = (manifest.plan.temperatures.len(), manifest.temperatures.len());
+    if asked != known || known > MOST_TEMPERATURES {
+        let detail = format!("{known} temperatures, where its plan asks for {asked}");
+        return Err(Error::file(path, format!("isn't a store as it should be: it has {detail}")));
+    }
 
     let mut query = connection.prepare("SELECT * FROM layers ORDER BY layer").map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;

@@ -9,10 +9,12 @@ use rusqlite::{Connection, params_from_iter};
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::logits::Score;
+use crate::plan::MOST_TEMPERATURES;
 use crate::results::manifest::Manifest;
 use crate::results::outcome::Effect;
 use crate::results::record::{Place, Record, Values};
 use crate::results::store::file::failed;
+use crate::results::store::schema::rescaled;
 use crate::{Error, Result};
 
 /// A column of `injections`: its name, and what stands in it of a record.
@@ -50,9 +52,10 @@ fn maybe(value: Option<impl Into<Value>>) -> ToSqlOutput<'static> {
     ToSqlOutput::Owned(value.map_or(Value::Null, Into::into))
 }
 
-/// The names of the columns, as SQL lists them.
-fn names() -> String {
-    COLUMNS.map(|(name, _)| name).join(", ")
+/// The names of the columns, as SQL lists them; behind the others those of so many temperatures.
+fn names(temperatures: usize) -> String {
+    let names = COLUMNS.iter().map(|(name, _)| name.to_string());
+    names.chain((0..temperatures).map(rescaled)).collect::<Vec<_>>().join(", ")
 }
 
 /// The place of a column in [`names`].
@@ -61,12 +64,18 @@ fn place_of(column: &str) -> usize {
     COLUMNS.iter().position(|(name, _)| *name == column).unwrap_or(usize::MAX)
 }
 
-pub(super) fn insert(connection: &Connection, records: &[Record]) -> rusqlite::Result<()> {
-    let marks = ["?"; COLUMNS.len()].join(", ");
-    let insert = format!("INSERT INTO injections ({}) VALUES ({marks})", names());
+pub(super) fn insert(
+    connection: &Connection,
+    temperatures: usize,
+    records: &[Record],
+) -> rusqlite::Result<()> {
+    let marks = vec!["?"; COLUMNS.len() + temperatures].join(", ");
+    let insert = format!("INSERT INTO injections ({}) VALUES ({marks})", names(temperatures));
     let mut insert = connection.prepare(&insert)?;
     for record in records {
-        insert.execute(params_from_iter(COLUMNS.iter().map(|(_, value)| value(record))))?;
+        let values = COLUMNS.iter().map(|(_, value)| value(record));
+        let at = (0..temperatures).map(|place| record.delta_loss_at(place).into());
+        insert.execute(params_from_iter(values.chain(at)))?;
     }
     Ok(())
 }
@@ -87,7 +96,9 @@ pub(super) fn read_records(
         manifest.images.iter().map(|row| (row.image, row.score())).collect();
     let bad = |what: String| Error::file(path, format!("isn't a store as it should be: {what}"));
     let failed = |error| failed(path, error);
-    let query = format!("SELECT {} FROM injections ORDER BY layer, n, detector", names());
+    let temperatures = manifest.temperatures.len();
+    let names = names(temperatures);
+    let query = format!("SELECT {names} FROM injections ORDER BY layer, n, detector");
     let mut query = connection.prepare(&query).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     let mut records = Vec::new();
@@ -117,6 +128,11 @@ pub(super) fn read_records(
             }
             _ => None,
         };
+        let mut rescaled = [None; MOST_TEMPERATURES];
+        for (place, value) in rescaled.iter_mut().enumerate().take(temperatures) {
+            let at: Option<f64> = row.get(COLUMNS.len() + place).map_err(failed)?;
+            *value = Some(at.unwrap_or(f64::NAN));
+        }
         let detector = index("detector")?;
         records.push(Record {
             layer,
@@ -138,6 +154,7 @@ pub(super) fn read_records(
                 outcome: text("outcome")?.parse().map_err(|error: Error| bad(error.to_string()))?,
                 sdc5: row.get(place_of("sdc5")).map_err(failed)?,
                 hash: index("logits_hash")?,
+                rescaled,
             },
         });
     }
@@ -157,5 +174,9 @@ mod tests {
         let query = connection.prepare("SELECT * FROM injections").unwrap();
         let columns: Vec<&str> = query.column_names().collect();
         assert_eq!(columns, COLUMNS.map(|(name, _)| name));
+        // Behind them, those of temperatures.
+        connection.execute_batch(&schema::add_rescaled(2)).unwrap();
+        let query = connection.prepare("SELECT * FROM injections").unwrap();
+        assert_eq!(query.column_names().collect::<Vec<_>>().join(", "), names(2));
     }
 }

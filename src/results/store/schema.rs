@@ -67,15 +67,29 @@ CREATE TABLE injections (
 ";
 
 /// What a census says of a campaign's layers, image by image, which a store has once it was counted: mean ΔLoss under
-/// the range detector of every single-bit fault in the layer's output.
+/// the range detector of every single-bit fault in the layer's output, as trained (temperature 0) and with logits divided by
+/// the campaign's first and second temperature.
 pub const COUNTED: &str = "
 CREATE TABLE IF NOT EXISTS counted (
     layer INTEGER NOT NULL,
+    temperature INTEGER NOT NULL,
     image INTEGER NOT NULL,
     delta_loss REAL,
-    PRIMARY KEY (layer, image)
+    PRIMARY KEY (layer, temperature, image)
 ) WITHOUT ROWID;
 ";
+
+/// The column of `injections` for ΔLoss at a campaign's temperature number `place`, which stores of campaigns with
+/// temperatures have behind the others.
+pub fn rescaled(place: usize) -> String {
+    format!("delta_loss_{}", place + 1)
+}
+
+/// Adds the columns of so many temperatures.
+pub fn add_rescaled(temperatures: usize) -> String {
+    let add = |place| format!("ALTER TABLE injections ADD COLUMN {} REAL;", rescaled(place));
+    (0..temperatures).map(add).collect()
+}
 
 /// The names of a census' tables.
 pub const CENSUS_TABLES: [&str; 4] =
