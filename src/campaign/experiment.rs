@@ -5,7 +5,7 @@ use super::layers::Layer;
 use super::ranges::{Ranges, greatest};
 use crate::models::Network;
 use crate::plan::Labels;
-use crate::results::{Golden, Provenance, RangesOver, mean_top2diff};
+use crate::results::{FalseAlarms, Golden, Provenance, RangesOver, mean_top2diff};
 use crate::tape::{Execution, NodeId, PlanKind};
 use crate::{Error, Result, logits};
 
@@ -27,7 +27,7 @@ pub struct Experiment<'a> {
     /// By [`Experiment::fit_temperature`].
     pub fitted_temperature: Option<f64>,
     /// By [`Experiment::count_false_alarms`].
-    pub false_alarms: Option<usize>,
+    pub false_alarms: Option<FalseAlarms>,
 }
 
 impl<'a> Experiment<'a> {
@@ -73,6 +73,12 @@ impl<'a> Experiment<'a> {
             fitted_temperature: None,
             false_alarms: None,
         })
+    }
+
+    /// At most so many of the `goldens`, spread evenly over them.
+    pub fn spread(&self, most: usize) -> Vec<&Golden> {
+        let (all, most) = (self.goldens.len(), most.min(self.goldens.len()));
+        (0..most).map(|i| &self.goldens[i * all / most]).collect()
     }
 
     /// Takes the ranges of `layers` over the images of `list` among `images`: training images, as a rule.

@@ -4,10 +4,13 @@ use super::experiment::{Experiment, forward_passes};
 use super::layers::Layer;
 use super::ranges::is_left;
 use crate::plan::{Plan, Temperature};
-use crate::results::{FaultFree, mean_logit_range};
+use crate::results::{FalseAlarms, FaultFree, mean_logit_range};
 use crate::statistics::{Unfitted, fit_temperature};
 use crate::tape::NodeId;
 use crate::{Error, Result};
+
+/// The most images that false alarms are looked for in: of more, so many spread evenly.
+const MOST_IMAGES: usize = 2048;
 
 /// The fewest answers that a temperature is fitted to.
 pub const FEWEST_FITTED: usize = 100;
@@ -51,8 +54,8 @@ impl Experiment<'_> {
     }
 
     /// Counts the images of `goldens` in which some value of `layers` lies outside the layer's range or is NaN: on
-    /// which the range detector finds a fault where there is none. One forward pass an image. Ranges have to be
-    /// there ([`Experiment::measure_ranges`]).
+    /// which the range detector finds a fault where there is none. One forward pass an image, of up to 2048, which are
+    /// spread evenly. Ranges have to be there ([`Experiment::measure_ranges`]).
     ///
     /// # Errors
     /// What loading or running says; a range that is missing.
@@ -60,7 +63,7 @@ impl Experiment<'_> {
         let nodes: Vec<NodeId> = layers.iter().map(|layer| layer.node).collect();
         let max: Vec<f32> =
             layers.iter().map(|layer| self.ranges.of(layer)).collect::<Result<_>>()?;
-        let list: Vec<usize> = self.goldens.iter().map(|golden| golden.image).collect();
+        let list: Vec<usize> = self.spread(MOST_IMAGES).iter().map(|golden| golden.image).collect();
         let mut alarms = 0;
         let (network, images) = (self.network, self.images);
         forward_passes(network, images, &list, self.batch, &nodes, |execution, part, _| {
@@ -81,7 +84,7 @@ impl Experiment<'_> {
             alarms += has_alarm.into_iter().filter(|alarm| *alarm).count();
             Ok(())
         })?;
-        self.false_alarms = Some(alarms);
+        self.false_alarms = Some(FalseAlarms { alarms, images: list.len() });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::campaign::{Ending, Experiment};
 use crate::detector::Detector;
 use crate::plan::Shard;
-use crate::results::{Counted, Golden, Manifest, Record, Store};
+use crate::results::{Counted, Manifest, Record, Store};
 
 /// The most images that are counted: of more, so many spread evenly. Counting an image of 1000 classes takes a few
 /// milliseconds, and in a text-guided model another forward pass.
@@ -22,9 +22,7 @@ pub fn count_last_layer(experiment: &Experiment<'_>, manifest: &Manifest) -> Res
         return Ok(counted);
     }
     let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;
-    let all = &experiment.goldens;
-    let most = MOST_IMAGES.min(all.len());
-    let goldens: Vec<&Golden> = (0..most).map(|i| &all[i * all.len() / most]).collect();
+    let goldens = experiment.spread(MOST_IMAGES);
     let temperatures = std::iter::once(&1.0).chain(&manifest.temperatures);
     for (place, temperature) in temperatures.enumerate() {
         for (name, means) in census.delta_loss_by_image(&goldens, 0, *temperature)? {

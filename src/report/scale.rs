@@ -6,7 +6,7 @@ use crate::analysis::compare::{AtScale, Comparison, Improvement, Reason, Verdict
 use crate::analysis::{Intervals, Scope, select};
 use crate::detector::Detector;
 use crate::plan::Temperature;
-use crate::results::{FaultFree, Measure, Run};
+use crate::results::{FalseAlarms, FaultFree, Measure, Run};
 
 /// A number to four digits.
 fn short(value: f64) -> String {
@@ -20,14 +20,15 @@ fn short(value: f64) -> String {
     }
 }
 
-/// What is known of a network without faults, and of how many images.
-pub(super) fn fault_free(of: &FaultFree, images: Option<usize>) -> String {
+/// What is known of a network without faults.
+pub(super) fn fault_free(of: &FaultFree) -> String {
     let FaultFree { logit_range, fitted_temperature, false_alarms } = of;
-    let images = images.map_or_else(String::new, |images| format!(" of {images}"));
     let words = [
         logit_range.map(|range| format!("range of the logits {}", short(range))),
         fitted_temperature.map(|fitted| format!("fitted temperature {}", short(fitted))),
-        false_alarms.map(|alarms| format!("false alarms of the ranges on {alarms}{images} images")),
+        false_alarms.map(|FalseAlarms { alarms, images }| {
+            format!("false alarms of the ranges on {alarms} of {images} images")
+        }),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -38,7 +39,7 @@ pub(super) fn run_words(run: &Run, how: &Intervals) -> Vec<String> {
     let manifest = &run.manifest;
     let mut lines = Vec::new();
     if let Some(of) = &manifest.fault_free {
-        let words = fault_free(of, Some(manifest.images.len()));
+        let words = fault_free(of);
         if !words.is_empty() {
             lines.push(format!("Without faults: {words}."));
         }
@@ -132,9 +133,9 @@ pub(super) fn numbers(row: &Comparison) -> String {
 pub(super) fn footer(row: &Comparison) -> Vec<String> {
     let about = format!("{} against {}", row.models[1], row.models[0]);
     let mut lines = Vec::new();
-    let known = row.fault_free.iter().zip(row.images).zip(["the baseline", "the other"]);
-    let sides = known.filter_map(|((of, images), name)| {
-        let words = fault_free(of.as_ref()?, Some(images));
+    let known = row.fault_free.iter().zip(["the baseline", "the other"]);
+    let sides = known.filter_map(|(of, name)| {
+        let words = fault_free(of.as_ref()?);
         (!words.is_empty()).then(|| format!("{name}: {words}"))
     });
     let sides: Vec<String> = sides.collect();
@@ -175,12 +176,13 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_said() {
         let of = FaultFree { logit_range: Some(20.0), ..FaultFree::default() };
-        assert_eq!(fault_free(&of, Some(9)), "range of the logits 20.00");
-        let all = FaultFree { fitted_temperature: Some(1.42), false_alarms: Some(3), ..of };
+        assert_eq!(fault_free(&of), "range of the logits 20.00");
+        let alarms = FalseAlarms { alarms: 3, images: 893 };
+        let all = FaultFree { fitted_temperature: Some(1.42), false_alarms: Some(alarms), ..of };
         assert_eq!(
-            fault_free(&all, Some(893)),
+            fault_free(&all),
             "range of the logits 20.00, fitted temperature 1.420, false alarms of the ranges on 3 of 893 images"
         );
-        assert_eq!(fault_free(&FaultFree::default(), None), "");
+        assert_eq!(fault_free(&FaultFree::default()), "");
     }
 }

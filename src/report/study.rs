@@ -228,14 +228,9 @@ fn footer(study: &Study) -> Vec<String> {
 fn scales(study: &Study) -> Option<String> {
     let known: Vec<(&Row, FaultFree)> =
         study.rows.iter().filter_map(|row| Some((row, row.fault_free?))).collect();
-    let words = known.iter().map(|(row, of)| {
-        format!(
-            "{}, seed {}, {}",
-            row.start.name(),
-            row.seed,
-            fault_free(of, Some(row.common_images))
-        )
-    });
+    let words = known
+        .iter()
+        .map(|(row, of)| format!("{}, seed {}, {}", row.start.name(), row.seed, fault_free(of)));
     let words: Vec<String> = words.collect();
     (!words.is_empty()).then(|| {
         format!(

@@ -11,8 +11,15 @@ pub struct FaultFree {
     /// The temperature of least mean loss over the evaluated images, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fitted_temperature: Option<f64>,
-    /// In so many of the images that faults hit some value of a layer lies outside the layer's range: the range
-    /// detector would find a fault where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub false_alarms: Option<usize>,
+    pub false_alarms: Option<FalseAlarms>,
+}
+
+/// Where the range detector would find a fault although there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FalseAlarms {
+    /// In so many images some value of a layer lies outside the layer's range,
+    pub alarms: usize,
+    /// of so many of the images that faults hit.
+    pub images: usize,
 }

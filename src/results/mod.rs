@@ -17,7 +17,7 @@ mod work;
 
 pub use counted::Counted;
 pub use csv::write as write_csv;
-pub use fault_free::FaultFree;
+pub use fault_free::{FalseAlarms, FaultFree};
 pub use golden::{Golden, mean_logit_range, mean_top2diff};
 pub use layer::{LayerRow, Part};
 pub use manifest::{GoldenRow, Manifest, Provenance, RangesOver, Setting};

@@ -11,7 +11,7 @@ use flipside::census::{Answer, CensusRunner, Mode};
 use flipside::logits::loss_at;
 use flipside::plan::{Protocol, Shard, Temperature};
 use flipside::report::{View, comparison_text, run_json, run_text};
-use flipside::results::{Golden, merge, write_csv, write_parquet};
+use flipside::results::{FalseAlarms, Golden, merge, write_csv, write_parquet};
 
 use super::*;
 
@@ -318,7 +318,8 @@ fn what_cannot_be_fitted_is_refused() {
 #[test]
 fn false_alarms_are_counted_and_told() {
     let mut experiment = scaled(1.0);
-    assert_eq!(experiment.false_alarms, Some(0));
+    let images = experiment.goldens.len();
+    assert_eq!(experiment.false_alarms, Some(FalseAlarms { alarms: 0, images }));
     let layers = layers(&experiment.network.model);
     experiment.measure_ranges(&layers, experiment.images, &[0, 1, 2, 3]).unwrap();
     experiment.count_false_alarms(&layers).unwrap();
@@ -330,7 +331,7 @@ fn false_alarms_are_counted_and_told() {
         expected += usize::from(max.any(|((_, range), (_, own))| own > range));
     }
     assert!(0 < expected && expected < experiment.goldens.len(), "{expected}");
-    assert_eq!(experiment.false_alarms, Some(expected));
+    assert_eq!(experiment.false_alarms, Some(FalseAlarms { alarms: expected, images }));
     let run = run(&experiment, plan(&[Temperature::Fit], 20));
     let how = Intervals::default();
     let figures = breakdown(&run, By::Layer, None, &[Detector::Range], &how).unwrap();
@@ -346,7 +347,7 @@ fn false_alarms_are_counted_and_told() {
             "{said}"
         );
     }
-    assert_eq!(run_json(&run, &figures, &how)["fault_free"]["false_alarms"], expected);
+    assert_eq!(run_json(&run, &figures, &how)["fault_free"]["false_alarms"]["alarms"], expected);
     assert!(compared(&run, &run).1.contains(&words));
     // Without a detector there are no ranges, without temperatures then nothing to be kept.
     let none = Plan { detectors: vec![Detector::None], ..plan(&[], 20) };

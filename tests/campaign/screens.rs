@@ -9,7 +9,7 @@ use flipside::report::{
     LayerRow, ModelRow, Planned, Summary, View, compared_layers_text, comparison_text, layers_text,
     models_text, plan_text, run_text, study_text, summary_text,
 };
-use flipside::results::FaultFree;
+use flipside::results::{FalseAlarms, FaultFree};
 use flipside::screen::Screen;
 use flipside::statistics::{Confidence, Unit};
 use flipside::study::{Contrast, OverSeeds, Row, Start, Study};
@@ -81,7 +81,7 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
         fault_free: Some(FaultFree {
             logit_range: Some(20.5),
             fitted_temperature: Some(1.42),
-            false_alarms: Some(3),
+            false_alarms: Some(FalseAlarms { alarms: 3, images: 9 }),
         }),
         checkpoint: "dafa5851f02e0123".into(),
     };

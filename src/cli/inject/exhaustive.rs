@@ -28,9 +28,7 @@ pub(super) fn run(
         Census::check_store(mode, &experiment.provenance, path, args.resume)?;
     }
     if let Some(most) = args.images {
-        let goldens = &mut experiment.goldens;
-        let (all, most) = (goldens.len(), (most as usize).min(goldens.len()));
-        *goldens = (0..most).map(|i| goldens[i * all / most].clone()).collect();
+        experiment.goldens = experiment.spread(most as usize).into_iter().cloned().collect();
     }
     let layers = ranged_layers(experiment.network, mode)?;
     if let Some(train) = train.filter(|_| !layers.is_empty()) {
