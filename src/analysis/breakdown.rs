@@ -130,7 +130,7 @@ impl<'r> Breakdown<'r> {
             false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
         };
         let counted = selection.is_counted();
-        let has_mean = self.detector.bounds_the_mean() && !counted;
+        let has_mean = self.detector.bounds_the_mean() && selection.counted_layers() == 0;
         Ok(Figures {
             detector: self.detector,
             layer: layer.map(|layer| self.run.manifest.layers[layer].name.clone()),

@@ -241,8 +241,13 @@ impl<'r> Selection<'r> {
 
     /// Whether a mean of ΔLoss of these records is of faults that were counted, none of them drawn.
     pub fn is_counted(&self) -> bool {
-        let is_counted = |layer: &usize| self.counted(*layer, Measure::DeltaLoss).is_some();
-        !self.layers.is_empty() && self.layers.iter().all(is_counted)
+        !self.layers.is_empty() && self.counted_layers() == self.layers.len()
+    }
+
+    /// How many of the layers are counted.
+    pub(super) fn counted_layers(&self) -> usize {
+        let is_counted = |layer: &&usize| self.counted(**layer, Measure::DeltaLoss).is_some();
+        self.layers.iter().filter(is_counted).count()
     }
 
     pub(super) fn layers(&self) -> &[usize] {

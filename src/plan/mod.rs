@@ -244,10 +244,11 @@ impl Plan {
             );
         }
         if allocation.pilot.seed == self.seed {
-            return refuse(
-                "the pilot and the campaign have the same seed and so the same faults: what decides on an \
+            return Err(Error::usage(format!(
+                "the pilot and the campaign have the same seed ({}) and so the same faults: what decides on an \
                  allocation must be independent of what it is for; give another --seed",
-            );
+                self.seed
+            )));
         }
         Ok(())
     }

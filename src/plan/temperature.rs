@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Labels, Plan, Protocol};
+use crate::detector::Detector;
 use crate::{Error, Result};
 
 /// The most temperatures of a campaign.
@@ -84,6 +85,12 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
     if !all.is_empty() && plan.protocol == Protocol::Goldeneye {
         return refuse("the goldeneye protocol has a loss of its own, and takes no temperature");
     }
+    if !all.is_empty() && !plan.detectors.contains(&Detector::Range) {
+        return refuse(
+            "means of ΔLoss are taken under the range detector, at a temperature, too: --temperature has no effect \
+             without it",
+        );
+    }
     if !all.contains(&Temperature::Fit) {
         return Ok(());
     }
@@ -138,6 +145,7 @@ mod tests {
         refused(plan(&[Fit, Fit]), "no temperature twice");
         refused(Plan { labels: Labels::Golden, ..plan(&[Fit]) }, "--labels golden");
         refused(Plan { list: Some("a".into()), ..plan(&[Fit]) }, "a list of faults");
+        refused(Plan { detectors: vec![Detector::None], ..plan(&[Number(2.0)]) }, "range detector");
         assert!(Plan { labels: Labels::Golden, ..plan(&[Range(2.0)]) }.check().is_ok());
     }
 }

@@ -4,7 +4,7 @@ use strum::IntoEnumIterator;
 
 use super::family::{self, said};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, ratio, scale};
+use super::{NO_INTERVAL, interval, ratio, scale};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
@@ -53,7 +53,7 @@ pub fn comparison_text(comparisons: &Comparisons, view: View) -> String {
         "other",
         "difference",
         "verdict",
-        "only in one, McNemar's p",
+        "only in one, in shared layers; McNemar's p",
     ];
     match sheet.screen() {
         None => sheet.table(Fit::Blocks, &header, rates(rows, &names)),
@@ -242,9 +242,21 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
     if comparisons.rows.iter().flat_map(|row| &row.rates).any(|rate| rate.discordant.is_some()) {
         lines.push(
             "Only in one: injections that had the outcome in the baseline alone and in the other alone, over the \
-             layers with the same faults, which McNemar's exact test holds against each other."
+             layers with the same faults, which McNemar's exact test holds against each other. The difference is over all \
+             layers of either, each alike: where one model has a layer more, the two may say unlike things."
                 .into(),
         );
+    }
+    let ratios = |row: &Comparison| {
+        let single = [row.last_layer, row.last_layer_before_scale, row.backbone_last_layer];
+        let overall = row.overall.iter().map(|overall| overall.improvement);
+        single.into_iter().flatten().chain(overall).collect::<Vec<_>>()
+    };
+    let lacks_ends = |row: &Comparison| {
+        row.stopped == [false; 2] && ratios(row).iter().any(|of| of.ratio.low.is_nan())
+    };
+    if comparisons.rows.iter().any(lacks_ends) {
+        lines.push(NO_INTERVAL.into());
     }
     if published {
         lines.push(

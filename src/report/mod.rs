@@ -66,6 +66,10 @@ fn delta_loss_heading(detector: Detector) -> &'static str {
     }
 }
 
+/// What footers say of means without an interval.
+const NO_INTERVAL: &str = "A mean has no interval where a layer has fewer than twelve injections for each bit (384 for \
+     32 bits), where nothing but zeros was seen, or where nothing is left to chance.";
+
 /// What footers say of answers that aren't finite.
 const NONFINITE: &str = "Nonfinite answers count 1 in absolute Δp and ∞ in quantiles of ΔLoss, whose means are of \
      the others; they are neither SDC nor SDC-5.";

@@ -8,8 +8,8 @@ use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{
-    MOST_LAYERS, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits, percent,
-    quantiles, ranges_words, scale,
+    MOST_LAYERS, NO_INTERVAL, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits,
+    percent, quantiles, ranges_words, scale,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
@@ -50,7 +50,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> 
     }
     stopped_table(&mut sheet, run);
     few_carriers(&mut sheet, figures);
-    footer(&mut sheet, run, how);
+    footer(&mut sheet, run, figures, how);
     sheet.finish(BY_FORMAT)
 }
 
@@ -99,7 +99,7 @@ pub fn summary_text(
                 stopped.len()
             ));
         }
-        footer(&mut sheet, run, how);
+        footer(&mut sheet, run, figures, how);
     }
     sheet.gap();
     let told = match summary {
@@ -216,7 +216,7 @@ fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
     }
 }
 
-fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
+fn footer(sheet: &mut Sheet, run: &Run, figures: &[Figures], how: &Intervals) {
     let manifest = &run.manifest;
     sheet.prose(&format!(
         "{} {} (checkpoint {}), {}: {} at the site {}, {} images, seed {}. {}",
@@ -233,8 +233,20 @@ fn footer(sheet: &mut Sheet, run: &Run, how: &Intervals) {
     if let Some(words) = stopped_words(run) {
         sheet.prose(&words);
     }
-    if !run.counted.is_empty() {
+    // Parts of layers are of drawn faults.
+    let is_whole = |row: &Figures| matches!(row.part, Part::Layer {} | Part::Network { .. });
+    if !run.counted.is_empty() && figures.iter().any(is_whole) {
         sheet.prose(&counted_words(run));
+    }
+    let lacks_ends = |row: &Figures| {
+        let means = match row.delta_loss {
+            DeltaLoss::Mean(mean) => [row.delta_p, mean],
+            DeltaLoss::Quantiles(_) => [row.delta_p; 2],
+        };
+        means.iter().any(|mean| mean.value.is_finite() && mean.low.is_nan())
+    };
+    if figures.iter().any(lacks_ends) && run.manifest.plan.until.is_none() {
+        sheet.prose(NO_INTERVAL);
     }
     if let Stratify::Allocated(allocation) = &manifest.plan.stratify {
         sheet.prose(&allocation_words(allocation));

@@ -143,8 +143,16 @@ pub(super) fn footer(row: &Comparison) -> Vec<String> {
         lines.push(format!("{about}, without faults; {}.", sides.join("; ")));
     }
     if row.scales.is_empty() && row.all_layers().is_some() {
+        let said = row.temperatures.each_ref().map(|all| {
+            let words: Vec<String> = all.iter().map(Temperature::to_string).collect();
+            if words.is_empty() { "none".into() } else { words.join(", ") }
+        });
+        let why = match said {
+            [a, b] if a == b => String::new(),
+            [a, b] => format!(", since the runs have no temperature in common ({a}; {b})"),
+        };
         lines.push(format!(
-            "{about}: nothing here tells the scale of the logits from reliability. For ratios at other scales run both \
+            "{about}: nothing here tells the scale of the logits from reliability{why}. For ratios at other scales run both \
              campaigns with --temperature fit,range={}.",
             row.fault_free[0].and_then(|of| of.logit_range).map_or_else(|| "20".into(), short)
         ));

@@ -147,8 +147,8 @@ fn decomposition(study: &Study) -> Option<String> {
         Some(interval(shown, 2))
     };
     Some(format!(
-        "Last layer after the scale: with the head's form alone mean ΔLoss is {} times smaller, starting its rows \
-         from text a further {} times, together {} times.",
+        "The last layer after the scale, baseline ÷ text-guided: the head's form alone makes a ratio of {}, rows that \
+         start from text a further {}, both together {}. A ratio whose interval holds 1 shows no difference.",
         ratio(Contrast::Form)?,
         ratio(Contrast::Text)?,
         ratio(Contrast::Both)?,

@@ -217,7 +217,13 @@ impl Manifest {
             // What is empty may have no key.
             let keys = [&a, &b].into_iter().filter_map(|plan| plan.as_object());
             let key = keys.flat_map(|plan| plan.keys()).find(|key| a[*key] != b[*key])?;
-            let words = format!("({} and {})", a[key], b[key]);
+            let words = match key.as_str() {
+                "injections" => {
+                    let of = |plan: &Plan| plan.injections_per_layer();
+                    format!("({} and {} a layer)", of(&self.plan), of(&other.plan))
+                }
+                _ => format!("({} and {})", a[key], b[key]),
+            };
             Some(match words.len() {
                 // An allocation is a page of numbers.
                 ..=MOST_WORDS => format!("their plans differ in '{key}' {words}"),

@@ -30,6 +30,9 @@ use crate::Error;
 /// Cells with fewer clusters are joined with their neighbours: so few say little of their spread.
 const FEWEST_OF_A_CELL: usize = 4;
 
+/// Errors that are smaller in proportion are what rounding left of none.
+const ROUNDING: f64 = 1e-12;
+
 /// With fewer clusters a mean has no interval: what they have in common would pass for certainty.
 pub const FEWEST_CLUSTERS: usize = 5;
 
@@ -258,8 +261,9 @@ pub fn linearize(figure: Figure, strata: &[&Stratum], weights: &[[f64; 2]]) -> L
     let n = clusters.len() as f64;
     let moment = |power: i32| clusters.values().map(|u| u.powi(power)).sum::<f64>();
     let (squares, fourths) = (moment(2), moment(4));
-    // Neither 0, nor the NaN of a stratum with a single cluster.
-    let is_known = squares > 0.0;
+    // Neither what rounding leaves of 0, nor the NaN of a stratum with a single cluster.
+    let size = (a * scale[0]).abs().max((b * scale[1]).abs());
+    let is_known = squares.sqrt() > ROUNDING * size;
     if clusters.len() < FEWEST_CLUSTERS || !is_known {
         return unknown;
     }

@@ -72,7 +72,6 @@ pub(super) fn run(
     let began = Instant::now();
     let mut trained = Vec::new();
     for start in Start::ALL {
-        progress.line(&format!("training: {}, seed {seed}", start.name()));
         trained.push(train(options, seed, inputs, device, start, progress)?);
     }
     let mut experiments: Vec<Experiment<'_>> =
@@ -95,11 +94,11 @@ pub(super) fn run(
         let right = experiment.goldens.iter().map(Golden::is_right).collect();
         experiment.goldens.retain(|golden| common.binary_search(&golden.image).is_ok());
         let to = (seed, start, temperatures.clone());
-        let run = inject(options, to, inputs, experiment, progress)?;
+        let (run, found) = inject(options, to, inputs, experiment, progress)?;
+        timing.injections += run.records.len() as u64 - found;
         injected.push(Injected { start, run, right });
     }
     timing.injection_s += began.elapsed().as_secs_f64();
-    timing.injections += injected.iter().map(|model| model.run.records.len() as u64).sum::<u64>();
     injected.iter().map(|model| row(seed, model, &injected)).collect()
 }
 
@@ -140,6 +139,9 @@ fn train(
     {
         trainer.resume()?;
     }
+    let is_trained = trainer.position().0 >= options.recipe.epochs;
+    let doing = if is_trained { "trained already" } else { "training" };
+    progress.line(&format!("{doing}: {}, seed {seed}", start.name()));
     trainer.run(progress)?;
     if let Some(path) = output.map(|output| output.snapshot()).filter(|path| path.exists()) {
         // Thrice the model's size, of which there are many.
@@ -177,13 +179,14 @@ fn temperatures(
     found
 }
 
+/// Injects into a model, or reads what the store has; how many records were there already is said, too.
 fn inject(
     options: &Options,
     (seed, start, temperatures): (u64, Start, Vec<Temperature>),
     inputs: &Inputs,
     mut experiment: Experiment<'_>,
     progress: &dyn Progress,
-) -> Result<Run> {
+) -> Result<(Run, u64)> {
     // Ranges are taken over training images as the test's are transformed.
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
@@ -199,6 +202,7 @@ fn inject(
     let campaign = Campaign::new(&experiment, plan)?;
     progress.line(&format!("injecting: {}, seed {seed}", start.name()));
     let (manifest, strategy) = (campaign.manifest(), campaign.best_strategy());
+    let mut found = 0;
     let (records, counted) = match options.place(seed, start) {
         None => {
             let records = campaign.run(strategy, progress)?;
@@ -207,12 +211,13 @@ fn inject(
         Some(folder) => {
             let (path, shard) = (folder.join(RUN), Shard::WHOLE);
             let (store, work) = Store::begin(&path, &manifest, shard, options.resume)?;
+            found = (work.done.len() * manifest.plan.detectors.len()) as u64;
             let go_on = AtomicBool::new(false);
             let ending = campaign.run_part(strategy, &work, &store, progress, &go_on)?;
             finish(store, &experiment, &manifest, shard, ending)?
         }
     };
-    Ok(Run { manifest, records, counted })
+    Ok((Run { manifest, records, counted }, found))
 }
 
 fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {

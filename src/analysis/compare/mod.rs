@@ -57,6 +57,7 @@ use crate::analysis::rates::Intervals;
 use crate::analysis::scope::Weighting;
 use crate::detector::Detector;
 use crate::models::Published;
+use crate::plan::Temperature;
 use crate::results::{FaultFree, Outcome, Run};
 use crate::statistics::Estimate;
 use crate::{Error, Result};
@@ -111,7 +112,8 @@ pub struct RateChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adjusted_p: Option<f64>,
     pub verdict: Verdict,
-    /// Those injections; `None` where no layers have the same faults, or a rule stopped them.
+    /// Those injections; `None` where no layers have the same faults, a rule stopped them, or a pilot
+    /// allocated them.
     #[serde(flatten)]
     pub discordant: Option<Discordant>,
 }
@@ -162,6 +164,9 @@ pub struct Comparison {
     /// The backbone's own last Linear: the baseline's last layer against the text-guided model's extra one.
     pub backbone_last_layer: Option<Improvement>,
     pub overall: Vec<Overall>,
+    /// The temperatures of either run.
+    #[serde(skip_serializing_if = "lacks_temperatures")]
+    pub temperatures: [Vec<Temperature>; 2],
     /// Ratios with the logits of either divided by temperatures that both asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scales: Vec<AtScale>,
@@ -208,6 +213,11 @@ pub struct Comparison {
     /// Why no verdict is given; empty where it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refusals: Vec<Refusal>,
+}
+
+/// Whether neither run has any.
+fn lacks_temperatures(of: &[Vec<Temperature>; 2]) -> bool {
+    of.iter().all(Vec::is_empty)
 }
 
 /// Comparisons side by side.

@@ -140,6 +140,7 @@ impl Pair<'_> {
             last_layer_before_scale: find(Name::BeforeScale),
             backbone_last_layer: find(Name::BackboneLast),
             overall: overall.collect(),
+            temperatures: self.each(|run| run.manifest.plan.temperatures.clone()),
             scales: self.scales(&scopes),
             top2diff: Top2Diff {
                 injected: self.top2diff(),

@@ -5,6 +5,7 @@ use super::{Discordant, RateChange, Verdict};
 use crate::analysis::rates::{only, rate_cells, select};
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
+use crate::plan::Stratify;
 use crate::results::{Measure, Outcome, Record};
 use crate::statistics::{Estimate, RateDifference, discordance, mcnemar_exact};
 use crate::{Error, Result};
@@ -143,7 +144,16 @@ impl Pair<'_> {
         }
         let [only_in_baseline, only_in_other, _] = counts.map(|count| count as u64);
         let mcnemar_p = mcnemar_exact(only_in_baseline, only_in_other);
-        Ok(any.then_some(Discordant { only_in_baseline, only_in_other, mcnemar_p }))
+        // Allocated injections count for unlike shares of the faults, which plain counts don't tell.
+        let is_allocated = self
+            .runs
+            .iter()
+            .any(|run| matches!(run.manifest.plan.stratify, Stratify::Allocated(_)));
+        Ok((any && !is_allocated).then_some(Discordant {
+            only_in_baseline,
+            only_in_other,
+            mcnemar_p,
+        }))
     }
 
     fn is_stopped(&self) -> bool {

@@ -40,7 +40,9 @@ impl Allocate {
             ));
         }
         // What bits in turn can't be, allocated ones can't be either.
-        Plan { stratify: Stratify::Bit, ..plan.clone() }.check()?;
+        Plan { stratify: Stratify::Bit, ..plan.clone() }
+            .check()
+            .map_err(|error| Error::usage(format!("--allocate: {error}")))?;
         let plan = match self {
             Allocate::Pilot => plan,
             Allocate::Store(path) => by_store(path, plan, injections)?,

@@ -31,10 +31,6 @@ pub(super) fn run(
     if let Some(train) = train {
         let layers = layers(&experiment.network.model);
         args.measure(&mut experiment, &layers, train, progress)?;
-        // GoldenEye's ranges are rounded, and of what hooks see.
-        if plan.protocol == Protocol::Strict {
-            experiment.count_false_alarms(&layers)?;
-        }
     }
     let resumed = to.map(|(path, _)| path).filter(|_| args.resume);
     let plan = match &args.allocate {
@@ -43,10 +39,12 @@ pub(super) fn run(
         }
         None => plan,
     };
-    let campaign = match list {
-        Some(list) => Campaign::of_list(&experiment, plan, list)?,
-        None => Campaign::new(&experiment, plan)?,
-    };
+    // GoldenEye's ranges are rounded, and of what hooks see.
+    if train.is_some() && plan.protocol == Protocol::Strict {
+        let hit = campaign_of(&experiment, plan.clone(), list)?.layers().to_vec();
+        experiment.count_false_alarms(&hit)?;
+    }
+    let campaign = campaign_of(&experiment, plan, list)?;
     let manifest = campaign.manifest();
     say_small_layers(&manifest, progress);
     let (records, counted) = inject(args, &campaign, &manifest, to, progress)?;
@@ -65,6 +63,18 @@ pub(super) fn run(
             print(&summary_text(&run, &figures, &how, screen, &Summary { store, is_shard }))
         }
         whole => print(&run_text(&run, &figures, &how, whole)),
+    }
+}
+
+/// The campaign of a list's faults, or of drawn ones.
+fn campaign_of<'a>(
+    experiment: &'a Experiment<'a>,
+    plan: Plan,
+    list: Option<&FaultList>,
+) -> Result<Campaign<'a>> {
+    match list {
+        Some(list) => Campaign::of_list(experiment, plan, list),
+        None => Campaign::new(experiment, plan),
     }
 }
 
