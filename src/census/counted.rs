@@ -5,11 +5,7 @@ use crate::Result;
 use crate::campaign::{Ending, Experiment};
 use crate::detector::Detector;
 use crate::plan::Shard;
-use crate::results::{Counted, Manifest, Record, Store};
-
-/// The most images that are counted: of more, so many spread evenly. Counting an image of 1000 classes takes a few
-/// milliseconds, and in a text-guided model another forward pass.
-const MOST_IMAGES: usize = 2048;
+use crate::results::{Counted, MOST_COUNTED, Manifest, Record, Store};
 
 /// Mean ΔLoss of the last layer, before the scale and after it, image by image, as far as the campaign of `manifest`
 /// on this experiment injects there; nothing where its faults aren't single bits of outputs under the range detector.
@@ -22,7 +18,7 @@ pub fn count_last_layer(experiment: &Experiment<'_>, manifest: &Manifest) -> Res
         return Ok(counted);
     }
     let census = CensusRunner::new(experiment, Mode::Logits, &[Detector::Range])?;
-    let goldens = experiment.spread(MOST_IMAGES);
+    let goldens = experiment.spread(MOST_COUNTED);
     let temperatures = std::iter::once(&1.0).chain(&manifest.temperatures);
     for (place, temperature) in temperatures.enumerate() {
         for (name, means) in census.delta_loss_by_image(&goldens, 0, *temperature)? {

@@ -28,6 +28,9 @@ pub struct Pilot {
     pub injections: u64,
 }
 
+/// The most injections of a layer, whose order lies in memory.
+const MOST: u64 = 1 << 30;
+
 impl Allocation {
     /// Injections of a layer, if it is one of the allocation's.
     pub fn injections(&self, pair_key: &str) -> Option<u64> {
@@ -61,9 +64,10 @@ impl Allocation {
                     counts.len()
                 )));
             }
-            if counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)).is_none() {
+            let total = counts.iter().try_fold(0u64, |sum, count| sum.checked_add(*count));
+            if total.is_none_or(|total| total > MOST) {
                 return Err(Error::usage(format!(
-                    "the allocation has more injections for the layer '{pair_key}' than there are numbers"
+                    "the allocation has more injections for the layer '{pair_key}' than {MOST}"
                 )));
             }
             if let Some(bit) = counts.iter().position(|count| *count == 0) {

@@ -110,7 +110,11 @@ impl Stratify {
             Stratify::Bit => "bits in turn".into(),
             Stratify::Allocated(Allocation { pilot, .. }) => {
                 let checkpoint: String = pilot.checkpoint.chars().take(12).collect();
-                format!("allocated by a pilot on checkpoint {checkpoint}, seed {}", pilot.seed)
+                format!(
+                    "allocated by a pilot of {} injections a layer on checkpoint {checkpoint}, seed {}; --allocate with the \
+                     other's store gives both the same",
+                    pilot.injections, pilot.seed
+                )
             }
         }
     }

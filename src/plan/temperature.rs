@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// The most temperatures of a campaign.
 pub const MOST_TEMPERATURES: usize = 2;
 
+/// Temperatures and ranges that can be asked for.
+const SENSIBLE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
 /// A temperature, as it is asked for. Written as on the command line: `fit`, `range=18.5`, `1.4`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -34,7 +37,8 @@ impl FromStr for Temperature {
 
     fn from_str(text: &str) -> Result<Temperature> {
         let positive =
-            |text: &str| text.parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
+            |text: &str| text.trim().parse::<f64>().ok().filter(|value| SENSIBLE.contains(value));
+        let text = text.trim();
         let found = match text.strip_prefix("range=") {
             _ if text == "fit" => Some(Temperature::Fit),
             Some(range) => positive(range).map(Temperature::Range),
@@ -42,7 +46,7 @@ impl FromStr for Temperature {
         };
         found.ok_or_else(|| {
             Error::usage(format!(
-                "'{text}' isn't a temperature: it is fit, range=R or a number, and numbers are above 0"
+                "'{text}' isn't a temperature: it is fit, range=R or a number, and numbers lie between 0.000001 and 1000000"
             ))
         })
     }

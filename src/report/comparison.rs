@@ -360,8 +360,14 @@ pub(super) fn row_footer(row: &Comparison) -> String {
     let counted = match row.counted {
         [false, false] => "",
         [true, true] => ", ΔLoss of the last layer of every single-bit fault, counted",
-        [true, false] => ", ΔLoss of the baseline's last layer of every single-bit fault, counted",
-        [false, true] => ", ΔLoss of the other's last layer of every single-bit fault, counted",
+        [true, false] => {
+            ", ΔLoss of the baseline's last layer counted over every single-bit fault, of the other's drawn \
+                             (`inject --resume` on its store counts it)"
+        }
+        [false, true] => {
+            ", ΔLoss of the other's last layer counted over every single-bit fault, of the baseline's drawn \
+                             (`inject --resume` on its store counts it)"
+        }
     };
     let hashes = row.checkpoints.each_ref().map(|hash| hash.chars().take(12).collect::<String>());
     format!(

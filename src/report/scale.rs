@@ -159,12 +159,13 @@ pub(super) fn footer(row: &Comparison) -> Vec<String> {
     }
     let values = row.scales.iter().map(|at| {
         let [a, b] = at.values.map(short);
-        format!("{} {a} and {b}", at.temperature)
+        format!("{} is {a} of the baseline and {b} of the other", phrase(&at.temperature))
     });
     let values: Vec<String> = values.collect();
     if !values.is_empty() {
         lines.push(format!(
-            "{about}: temperatures, by which the logits of either were divided: {}. No answer changes by that.",
+            "{about}: what the logits were divided by: {}. No answer changes by that. These ratios are \
+             controls of those as trained: no readings of the family, their verdicts are their intervals'.",
             values.join("; ")
         ));
     }

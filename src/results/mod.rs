@@ -15,7 +15,7 @@ mod run;
 pub(crate) mod store;
 mod work;
 
-pub use counted::Counted;
+pub use counted::{Counted, MOST_COUNTED};
 pub use csv::write as write_csv;
 pub use fault_free::{FalseAlarms, FaultFree};
 pub use golden::{Golden, mean_logit_range, mean_top2diff};

@@ -7,6 +7,7 @@
 //! faults of each seed's own.
 
 mod contrast;
+mod folder;
 mod inputs;
 mod seed;
 
@@ -174,7 +175,8 @@ pub struct Timing {
 /// Trains, injects, compares.
 ///
 /// # Errors
-/// Those of the data, of training and of the campaign; where no test image is right in all models of a seed.
+/// Those of the data, of training and of the campaign; where no test image is right in all models of a seed; a folder
+/// that another process has, or with another study's files.
 pub fn run(
     options: &Options,
     inputs: &Inputs,
@@ -182,6 +184,7 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<(Study, Timing)> {
     let mut timing = Timing::default();
+    let _taken = options.folder.as_deref().map(|of| folder::take(of, options)).transpose()?;
     // Before hours of training.
     for (seed, start) in
         options.seeds.iter().flat_map(|seed| Start::ALL.map(|start| (*seed, start)))

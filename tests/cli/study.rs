@@ -36,7 +36,14 @@ fn a_study_goes_on_from_what_there_is() {
     let other = resume.replace("--epochs 2", "--epochs 3");
     place.fails(&other, 1, &["baseline/model.safetensors", "recipe.epochs was 2 and is 3"]);
     let other = resume.replace("--injections 20", "--injections 21");
-    place.fails(&other, 2, &["run.sqlite", "another campaign", "injections"]);
+    place.fails(&other, 1, &["asked.json", "injections a layer were 20 and are 21"]);
+    let other = format!("{resume} --seed 2");
+    place.fails(&other, 1, &["asked.json", "it has training seed 1, which isn't asked for"]);
+    // While another process has the folder.
+    let taken = fs::File::open(place.at("out/asked.json")).unwrap();
+    taken.lock().unwrap();
+    place.fails(&resume, 2, &["another process runs a study here"]);
+    drop(taken);
     place.matrix("features.safetensors", 2, 12);
     place.fails(&resume, 1, &["random-rows/model.safetensors", "head was"]);
     assert_eq!(place.run(&format!("{STUDY} --resume")).status.code(), Some(2));

@@ -324,7 +324,7 @@ pub fn compare_asked(
         pairs.iter().map(|pair| one(pair, intervals)).collect::<Result<_>>()?;
     if primary != Reading::default() && rows.iter().any(|row| primary.of(row).is_none()) {
         return Err(Error::usage(format!(
-            "--primary {}: the runs have no such reading; their detectors are {}",
+            "--primary {}: the runs have no such reading in common; the detectors are {}",
             primary.name(),
             plan.detectors.iter().map(|detector| detector.name()).collect::<Vec<_>>().join(", ")
         )));

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 
 use super::file::failed;
 use super::schema;
-use crate::results::{Counted, Manifest};
+use crate::results::{Counted, MOST_COUNTED, Manifest};
 use crate::{Error, Result};
 
 /// Whether a store has the table; `database` is its name where several are attached.
@@ -50,20 +50,34 @@ pub(super) fn read(path: &Path, connection: &Connection, manifest: &Manifest) ->
     let mut query = connection.prepare(sql).map_err(failed)?;
     let mut rows = query.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
-        let number = |column| row.get::<_, i64>(column).map(|value| value as usize);
-        let (layer, place) = (number(0).map_err(failed)?, number(1).map_err(failed)?);
-        let image = number(2).map_err(failed)?;
+        let number = |column| row.get::<_, i64>(column).map_err(failed);
+        let (layer, place, image) = (number(0)?, number(1)?, number(2)?);
         let mean: Option<f64> = row.get(3).map_err(failed)?;
-        if layer >= manifest.layers.len() {
-            return Err(bad(format!("there is no layer {layer}")));
+        let of_layer = usize::try_from(layer).ok().and_then(|layer| manifest.layers.get(layer));
+        if !of_layer.is_some_and(|layer| manifest.is_counted(layer)) {
+            return Err(bad(format!("layer {layer} isn't one that is counted")));
         }
-        if place > manifest.temperatures.len() {
+        if !(0..=manifest.temperatures.len() as i64).contains(&place) {
             return Err(bad(format!("there is no temperature {place}")));
         }
-        if !images.contains(&image) {
+        if !images.contains(&(image as usize)) {
             return Err(bad(format!("there is no image {image}")));
         }
+        if let Some(mean) = mean.filter(|mean| !(*mean >= 0.0 && mean.is_finite())) {
+            return Err(bad(format!("image {image} has a mean ΔLoss of {mean}")));
+        }
+        let (layer, place, image) = (layer as usize, place as usize, image as usize);
         layers.entry((layer, place)).or_default().push((image, mean.unwrap_or(f64::NAN)));
+    }
+    let (of_each, places) = (images.len().min(MOST_COUNTED), manifest.temperatures.len() + 1);
+    let last: Vec<usize> =
+        (0..manifest.layers.len()).filter(|i| manifest.is_counted(&manifest.layers[*i])).collect();
+    if layers.len() != last.len() * places || layers.values().any(|of| of.len() != of_each) {
+        return Err(bad(format!(
+            "it takes {of_each} images of each of {} places, and of each temperature; without the table \
+             `inject --resume` makes it anew",
+            last.len()
+        )));
     }
     layers.into_iter().for_each(|((layer, place), of)| counted.insert(layer, place, of));
     Ok(counted)

@@ -25,7 +25,7 @@ pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
         let shards = read_shards(path, &connection)?;
         Ok((read_manifest(path, &connection)?, shards))
     };
-    let (manifest, _) = read(first)?;
+    let (mut manifest, _) = read(first)?;
     let mut shards: Vec<(Shard, &Path)> = Vec::new();
     for path in parts {
         let (there, held) = read(path)?;
@@ -36,6 +36,8 @@ pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
                 path.display()
             ));
         }
+        // Stores of older programs don't have it.
+        manifest.fault_free = manifest.fault_free.or(there.fault_free);
         for (shard, complete) in held {
             if !complete {
                 return Err(Error::file(path, "isn't finished: run its command with --resume"));

@@ -171,6 +171,12 @@ impl Store {
                 held.join(", ")
             )));
         }
+        if let (None, Some(found)) = (&there.fault_free, &manifest.fault_free) {
+            // An older program's.
+            let value = serde_json::to_string(found).unwrap_or_default();
+            let insert = "INSERT INTO manifest VALUES ('fault_free', ?1)";
+            connection.execute(insert, [value]).map_err(|error| failed(path, error))?;
+        }
         let done = read_done(&connection).map_err(|error| failed(path, error))?;
         let watched = match &manifest.plan.until {
             Some(_) => Watched::of(&manifest.plan, &read_records(path, &connection, manifest)?),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::plan::{MOST_TEMPERATURES, Shard};
+use crate::plan::{MOST_TEMPERATURES, Shard, Stratify};
 use crate::results::layer::LayerRow;
 use crate::results::manifest::{GoldenRow, Manifest};
 use crate::results::store::file::failed;
@@ -57,6 +57,10 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
         });
     }
 
+    check_numbers(&manifest).map_err(|error| {
+        Error::file(path, format!("isn't a store as it should be: its manifest: {error}"))
+    })?;
+
     let mut query = connection.prepare("SELECT * FROM images ORDER BY place").map_err(failed)?;
     let rows = query.query_map([], |row| {
         Ok(GoldenRow {
@@ -72,6 +76,20 @@ pub(super) fn read_manifest(path: &Path, connection: &Connection) -> Result<Mani
     });
     manifest.images = rows.and_then(Iterator::collect).map_err(failed)?;
     Ok(manifest)
+}
+
+/// Refuses an allocation that can't weigh the layers' records, and temperatures that aren't those of the plan.
+fn check_numbers(manifest: &Manifest) -> Result<()> {
+    let Manifest { plan, temperatures, layers, .. } = manifest;
+    if let Stratify::Allocated(allocation) = &plan.stratify {
+        let bits = |layer: &LayerRow| layer.bits_at(plan.site);
+        allocation.check(layers.iter().map(|layer| (layer.pair_key.as_str(), bits(layer))))?;
+    }
+    let is_one = |value: &f64| value.is_finite() && *value > 0.0;
+    match temperatures.iter().find(|value| !is_one(value)) {
+        Some(value) => Err(Error::usage(format!("it has a temperature of {value}"))),
+        None => Ok(()),
+    }
 }
 
 /// The shards that a store holds, and whether each is whole.
