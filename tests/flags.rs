@@ -73,11 +73,15 @@ impl Bench {
                 "{inject} --checkpoint {own}/model.safetensors --out {name}.sqlite {flags} {right_in}"
             ));
         }
-        // Enough for means, of a layer.
-        let pilot = "inject --model tiny.toml --data data --injections 400 --layer fc --quiet";
-        for (name, own, other) in [("p", "trained", "averaged"), ("q", "averaged", "trained")] {
+        // Enough for means, of a layer that is drawn and of one that is counted.
+        let pilot = "inject --model tiny.toml --data data --injections 400 --quiet --layer fc";
+        for (name, own, other, also) in [
+            ("p", "trained", "averaged", "--layer conv1"),
+            ("q", "averaged", "trained", "--layer conv1"),
+            ("l", "trained", "averaged", ""),
+        ] {
             place.done(&format!(
-                "{pilot} --checkpoint {own}/model.safetensors --right-in {other}/model.safetensors --out {name}.sqlite"
+                "{pilot} {also} --checkpoint {own}/model.safetensors --right-in {other}/model.safetensors --out {name}.sqlite"
             ));
         }
         let seed = |ratio: f64| format!("{{\"value\": {ratio}}}");

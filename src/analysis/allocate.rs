@@ -185,13 +185,18 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
     })
 }
 
+/// The fewest injections a layer, on average, that can be allocated: as many of each bit as intervals need.
+pub(super) fn fewest_to_allocate(manifest: &Manifest) -> u64 {
+    let bits = manifest.layers.iter().map(|layer| layer.bits_at(manifest.plan.site));
+    FEWEST_OF_A_BIT as u64 * u64::from(bits.max().unwrap_or(0))
+}
+
 /// Refuses a number of injections a layer that leaves nothing to allocate.
 ///
 /// # Errors
 /// Fewer than intervals need of each bit, or more than can be kept.
 pub fn check_budget(manifest: &Manifest, injections: u64) -> Result<()> {
-    let bits = manifest.layers.iter().map(|layer| layer.bits_at(manifest.plan.site));
-    let needed = FEWEST_OF_A_BIT as u64 * u64::from(bits.max().unwrap_or(0));
+    let needed = fewest_to_allocate(manifest);
     if (needed..=MOST).contains(&injections) {
         return Ok(());
     }

@@ -39,7 +39,7 @@ pub struct Args {
     /// What varies, for ratios: images (if absent), or injections
     #[arg(long, value_name = "UNIT")]
     unit: Option<Unit>,
-    /// The two campaigns have other seeds, numbers of injections or images
+    /// The two campaigns have other seeds or images; their numbers of injections must be the same
     #[arg(long, requires = "other")]
     unpaired: bool,
     /// Standard deviation of the logarithm of the ratio between training seeds, for the number of seeds
@@ -84,23 +84,27 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let other = args.other.as_deref().map(Run::open).transpose()?;
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let pilot = Pilot::of(&baseline, other.as_ref(), pairing, args.unit.unwrap_or_default())?;
+    let no_mean = match pilot.all_counted {
+        true => {
+            "on a pilot whose layers are all counted: their mean ΔLoss doesn't depend on the number of injections"
+        }
+        false => {
+            "on a pilot that has no interval of mean ΔLoss: it takes injections under the range detector, 12 a bit in \
+             each layer"
+        }
+    };
     refuse_idle([
         (
             "--ratio",
             args.ratio.is_some() && pilot.delta_loss.is_none() && seed_spread.is_none(),
-            "on a pilot that has no interval of mean ΔLoss: it takes injections under the range detector, 12 a bit in \
-             each layer",
+            no_mean,
         ),
         (
             "--points",
-            args.points.is_some() && pilot.sdc.is_none(),
+            args.points.is_some() && pilot.sdc_standard_error_points.is_none(),
             "on a pilot without SDC in one run alone",
         ),
-        (
-            "--unit",
-            args.unit == Some(Unit::Injections) && pilot.delta_loss.is_none(),
-            "on a pilot that has no interval of mean ΔLoss",
-        ),
+        ("--unit", args.unit == Some(Unit::Injections) && pilot.delta_loss.is_none(), no_mean),
     ])?;
     let ratios = asked(args.ratio, &RATIOS);
     let points = asked(args.points, &POINTS);
@@ -109,8 +113,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let planned = Planned {
         ratios: all(&ratios, &|ratio| pilot.for_ratio(ratio, &wish)),
+        asked_ratio: args.ratio,
         least_ratio: pilot.least_ratio(&wish),
         points: all(&points, &|points| pilot.for_points(points, &wish)),
+        asked_points: args.points,
         least_points: pilot.least_points(&wish),
         seed_spread,
         seeds: seed_spread.map_or_else(Vec::new, |spread| {

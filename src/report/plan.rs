@@ -11,9 +11,15 @@ pub struct Planned {
     pub pilot: Pilot,
     #[serde(flatten)]
     pub wish: Wish,
+    /// Of the ratios, the one that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_ratio: Option<f64>,
     pub ratios: Vec<Needed>,
     /// The smallest that the pilot's own number of injections shows.
     pub least_ratio: Option<f64>,
+    /// Of the points, those that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_points: Option<f64>,
     pub points: Vec<Needed>,
     pub least_points: Option<f64>,
     /// Standard deviation of the logarithm of the ratio between training seeds, where one was given.
@@ -34,28 +40,32 @@ pub fn plan_text(planned: &Planned, view: View) -> String {
         sheet.gap();
         sheet.prose(&format!("To show a ratio of mean ΔLoss (all layers alike) {at}:"));
         sheet.gap();
-        let rows = planned.ratios.iter().map(|needed| row(pilot, needed)).collect();
+        let rows =
+            planned.ratios.iter().map(|needed| row(pilot, needed, planned.asked_ratio)).collect();
         sheet.table(Fit::Blocks, &["ratio", "injections a layer", "in all", "images"], rows);
     }
     if let Some(least) = planned.least_ratio {
         sheet.gap();
         sheet.prose(&format!(
-            "{} injections a layer, as in the pilot, show a ratio of {least:.2} or more.",
-            pilot.injections
+            "{} injections a layer{}, as in the pilot, show a ratio of {least:.2} or more.",
+            pilot.injections,
+            on_average(pilot)
         ));
     }
     if !planned.points.is_empty() {
         sheet.gap();
         sheet.prose(&format!("To show a difference of SDC rates without a detector {at}:"));
         sheet.gap();
-        let rows = planned.points.iter().map(|needed| row(pilot, needed)).collect();
+        let rows =
+            planned.points.iter().map(|needed| row(pilot, needed, planned.asked_points)).collect();
         sheet.table(Fit::Blocks, &["points", "injections a layer", "in all"], without_last(rows));
     }
     if let Some(least) = planned.least_points {
         sheet.gap();
         sheet.prose(&format!(
-            "{} injections a layer, as in the pilot, show a difference of {least:.2} points or more.",
-            pilot.injections
+            "{} injections a layer{}, as in the pilot, show a difference of {least:.2} points or more.",
+            pilot.injections,
+            on_average(pilot)
         ));
     }
     if !planned.seeds.is_empty() {
@@ -63,7 +73,11 @@ pub fn plan_text(planned: &Planned, view: View) -> String {
         sheet.prose(&format!("To show a ratio over training seeds {at}:"));
         sheet.gap();
         let seeds = |seeds: &Seeds| {
-            vec![format!("{}", seeds.ratio), seeds.seeds.map_or_else(many, |n| n.to_string())]
+            let needed = seeds.seeds;
+            vec![
+                effect(seeds.ratio, planned.asked_ratio),
+                needed.map_or_else(many, |n| n.to_string()),
+            ]
         };
         sheet.table(Fit::Blocks, &["ratio", "seeds"], planned.seeds.iter().map(seeds).collect());
     }
@@ -76,6 +90,16 @@ pub fn plan_text(planned: &Planned, view: View) -> String {
 
 fn many() -> String {
     "more than a plan goes".into()
+}
+
+/// What numbers of injections a layer are, beside what they are.
+fn on_average(pilot: &Pilot) -> &'static str {
+    if pilot.fewest_allocated.is_some() { " on average" } else { "" }
+}
+
+/// An effect, marked where it is the one that was asked for.
+fn effect(effect: f64, asked: Option<f64>) -> String {
+    format!("{effect}{}", if asked == Some(effect) { " (asked)" } else { "" })
 }
 
 fn introduction(pilot: &Pilot) -> String {
@@ -92,15 +116,16 @@ fn introduction(pilot: &Pilot) -> String {
         [a, b] => format!("{a} and {b}"),
     };
     format!(
-        "Pilot: {which}; {injections} injections into each of {layers} layers, {images} images."
+        "Pilot: {which}; {injections} injections{} into each of {layers} layers, {images} images.",
+        on_average(pilot)
     )
 }
 
-fn row(pilot: &Pilot, needed: &Needed) -> Vec<String> {
+fn row(pilot: &Pilot, needed: &Needed, asked: Option<f64>) -> Vec<String> {
     let layers: usize = pilot.layers.iter().sum();
     let total = |n: u64| n.saturating_mul(layers as u64);
     vec![
-        format!("{}", needed.effect),
+        effect(needed.effect, asked),
         needed.injections.map_or_else(
             || if needed.images.is_some() { "none is enough".into() } else { many() },
             |n| n.to_string(),
@@ -130,13 +155,18 @@ fn footer(planned: &Planned) -> Vec<String> {
                 pilot.fewest
             ));
         }
+        None if pilot.all_counted => lines.push(
+            "Ratios: the pilot doesn't say. Mean ΔLoss of all of its layers is counted, so that it doesn't depend on the \
+             number of injections. It takes a pilot with other layers, too."
+                .into(),
+        ),
         None => lines.push(format!(
             "Ratios: the pilot doesn't say. It takes injections under the range detector, at least {} a layer, with \
              answers that change.",
             pilot.fewest.max(1)
         )),
     }
-    lines.push(match pilot.sdc {
+    lines.push(match pilot.sdc_standard_error_points {
         Some(error) => format!(
             "Rates: the difference has a standard error of {error:.3} points in the pilot, all of which falls as 1/n. It \
              is that of the SDC seen here: where the other model has more, it takes more injections."
@@ -145,6 +175,11 @@ fn footer(planned: &Planned) -> Vec<String> {
                  alone."
             .into(),
     });
+    if let Some(fewest) = pilot.fewest_allocated {
+        lines.push(format!(
+            "The pilot was allocated: these numbers are for --allocate, {fewest} a layer at least."
+        ));
+    }
     if let Some(spread) = planned.seed_spread {
         lines.push(format!(
             "Seeds: logarithms of the seeds' ratios have a standard deviation of {spread:.3}, sampling of faults \

@@ -23,7 +23,7 @@ fn allocation(bench: &Bench, plan: &Plan) -> Allocation {
 }
 
 /// A plan with the allocation of its own pilot.
-fn allocated(bench: &Bench, plan: Plan) -> Plan {
+pub fn allocated(bench: &Bench, plan: Plan) -> Plan {
     Plan { stratify: Stratify::Allocated(allocation(bench, &plan)), ..plan }
 }
 

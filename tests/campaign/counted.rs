@@ -17,7 +17,7 @@ fn by_image(bench: &Bench) -> Vec<(String, Vec<f64>)> {
 }
 
 /// A run whose last layer is counted.
-fn counted(bench: &Bench, plan: Plan) -> Run {
+pub fn counted(bench: &Bench, plan: Plan) -> Run {
     let mut run = bench.run(plan);
     run.counted = count_last_layer(bench, &run.manifest).unwrap();
     run

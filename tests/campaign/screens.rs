@@ -130,8 +130,10 @@ fn planned() -> Planned {
     let wish = Wish::new(0.8, Confidence::P95).unwrap();
     let effects = [1.0001, 1.2, 3.0];
     Planned {
+        asked_ratio: Some(1.2),
         ratios: effects.iter().filter_map(|ratio| pilot.for_ratio(*ratio, &wish)).collect(),
         least_ratio: pilot.least_ratio(&wish),
+        asked_points: Some(1.2),
         points: effects.iter().filter_map(|points| pilot.for_points(*points, &wish)).collect(),
         least_points: pilot.least_points(&wish),
         seed_spread: Some(0.3),

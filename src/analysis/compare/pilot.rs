@@ -9,14 +9,20 @@
 //! the variance (`statistics/mean.rs`): they grow with n, to the number of images less one.
 //!
 //! Rates are of these images, so that all of their variance falls as 1/n. It is that of the events which the pilot saw.
+//!
+//! A layer whose mean is counted has no variance over injections, so that all of its share is of the images. One n stands
+//! for every layer of both runs, so it must be one number in the pilot, too; of allocated injections, which stand to each
+//! other as the allocation says however many there are, it is the average.
 
 use serde::Serialize;
 
 use super::pair::{Compared, Name, Pair};
 use super::{Pairing, fields, layers};
-use crate::analysis::rates::{Intervals, fewest_for_mean};
+use crate::analysis::allocate::fewest_to_allocate;
+use crate::analysis::rates::{Intervals, counted, fewest_for_mean};
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
+use crate::plan::Stratify;
 use crate::results::{Measure, Outcome, Run};
 use crate::statistics::{
     Confidence, Linearized, Unit, detectable, detectable_normal, fewest, measurements, power,
@@ -36,17 +42,21 @@ pub struct Pilot {
     /// Its model, or both.
     pub models: Vec<String>,
     pub pairing: Pairing,
-    /// The fewest of a layer.
+    /// Of a layer; on average, where they were allocated.
     pub injections: u64,
+    /// The fewest that can be allocated; `None` where they weren't.
+    pub fewest_allocated: Option<u64>,
     /// Of either model.
     pub layers: [usize; 2],
     pub images: usize,
     /// Of the logarithm of the ratio of mean ΔLoss, all layers alike; `None` where its interval isn't known.
     pub delta_loss: Option<Spread>,
+    /// Whether mean ΔLoss of every layer was counted, so that it has nothing to do with the number of injections.
+    pub all_counted: bool,
     /// Injections a layer below which a mean has no interval.
     pub fewest: u64,
-    /// Standard error of the difference of SDC rates without a detector, in points; `None` where none is known.
-    pub sdc: Option<f64>,
+    /// Of the difference of SDC rates without a detector, in percentage points; `None` where none is known.
+    pub sdc_standard_error_points: Option<f64>,
 }
 
 /// The parts of a variance, at the pilot's number of injections.
@@ -114,7 +124,7 @@ impl Pilot {
     /// From one run, as if another model had the same spread and faults of its own, or from two.
     ///
     /// # Errors
-    /// Runs that don't belong together; layers that a rule stopped.
+    /// Runs that don't belong together; layers that a rule stopped; unlike numbers of injections.
     pub fn of(baseline: &Run, other: Option<&Run>, pairing: Pairing, unit: Unit) -> Result<Pilot> {
         let pairing = if other.is_some() { pairing } else { Pairing::Unpaired };
         let runs = [baseline, other.unwrap_or(baseline)];
@@ -131,12 +141,14 @@ impl Pilot {
         if all.iter().any(Vec::is_empty) {
             return Err(Error::usage("a plan needs a pilot with injections into layers"));
         }
-        let records = |side: usize, detector| {
-            all[side].iter().map(move |layer| runs[side].of(*layer, detector))
-        };
-        let fewest = [0, 1]
-            .map(|side| records(side, Detector::Range).map(fewest_for_mean).max().unwrap_or(0));
-        let injections = runs.map(|run| run.injections().0);
+        let drawn = [0, 1].map(|side| {
+            let run = runs[side];
+            let is_drawn =
+                |layer: &usize| counted(run, *layer, Detector::Range, Measure::DeltaLoss).is_none();
+            let layers = all[side].iter().copied().filter(is_drawn);
+            layers.map(|layer| fewest_for_mean(run.of(layer, Detector::Range))).max()
+        });
+        let (injections, fewest_allocated) = injections(runs)?;
         let of_unit = |unit| {
             let how = Intervals { unit, ..Intervals::default() };
             // Another model's run is meant, not this one itself.
@@ -177,18 +189,25 @@ impl Pilot {
         Ok(Pilot {
             models: std::iter::once(baseline).chain(other).map(name).collect(),
             pairing,
-            injections: injections[0].min(injections[1]),
+            injections,
+            fewest_allocated,
             layers: all.each_ref().map(Vec::len),
             images,
             delta_loss,
-            fewest: fewest[0].max(fewest[1]) as u64,
-            sdc,
+            all_counted: drawn == [None; 2],
+            fewest: drawn.into_iter().flatten().max().unwrap_or(0) as u64,
+            sdc_standard_error_points: sdc,
         })
     }
 
     /// Whether two runs have the same faults.
     pub fn is_paired(&self) -> bool {
         self.pairing == Pairing::Paired
+    }
+
+    /// The fewest injections a layer that a campaign like the pilot can have.
+    fn fewest_of_a_layer(&self) -> u64 {
+        self.fewest_allocated.unwrap_or(1)
     }
 
     fn times(&self, injections: u64) -> f64 {
@@ -204,7 +223,7 @@ impl Pilot {
             let delta = effect / spread.standard_error(times);
             power(delta, spread.freedom_of(times), wish.confidence) >= wish.power
         };
-        let injections = fewest(self.fewest.max(1), MOST, is_enough);
+        let injections = fewest(self.fewest.max(self.fewest_of_a_layer()), MOST, is_enough);
         let images = match injections {
             Some(_) => None,
             None => {
@@ -218,8 +237,9 @@ impl Pilot {
     /// What it takes to show a difference of SDC rates of so many points; `None` where the pilot doesn't say.
     pub fn for_points(&self, points: f64, wish: &Wish) -> Option<Needed> {
         let wanted = points / detectable_normal(wish.power, wish.confidence);
-        let times = (self.sdc? / wanted).powi(2);
-        let injections = (self.injections as f64 * times).ceil().max(1.0);
+        let times = (self.sdc_standard_error_points? / wanted).powi(2);
+        let injections = (self.injections as f64 * times).ceil();
+        let injections = injections.max(self.fewest_of_a_layer() as f64);
         let injections = (injections <= MOST as f64).then_some(injections as u64);
         Some(Needed { effect: points, injections, images: None })
     }
@@ -233,8 +253,46 @@ impl Pilot {
 
     /// The smallest difference of SDC rates that it shows, in points.
     pub fn least_points(&self, wish: &Wish) -> Option<f64> {
-        Some(self.sdc? * detectable_normal(wish.power, wish.confidence))
+        Some(self.sdc_standard_error_points? * detectable_normal(wish.power, wish.confidence))
     }
+}
+
+/// Injections a layer of both runs, and where they were allocated the fewest that can be.
+///
+/// # Errors
+/// Other numbers in one run or layer than in another: a variance of unlike numbers is that of neither.
+fn injections(runs: [&Run; 2]) -> Result<(u64, Option<u64>)> {
+    let is_allocated = runs.map(|run| matches!(run.manifest.plan.stratify, Stratify::Allocated(_)));
+    if is_allocated[0] != is_allocated[1] {
+        return Err(Error::usage(
+            "a plan needs a pilot of two campaigns that were drawn alike: the injections of the one were allocated \
+             (--allocate), and those of the other weren't",
+        ));
+    }
+    let mut of_runs = [0; 2];
+    for (number, run) in of_runs.iter_mut().zip(runs) {
+        let (fewest, most) = run.injections();
+        *number = match is_allocated[0] {
+            true => run.manifest.plan.injections_per_layer(),
+            false => most,
+        };
+        if !is_allocated[0] && fewest != most {
+            let model = &run.manifest.setting.provenance.model;
+            return Err(Error::usage(format!(
+                "a plan needs a pilot with as many injections into each layer: the campaign of {model} has {fewest} in \
+                 one layer and {most} in another"
+            )));
+        }
+    }
+    let [a, b] = of_runs;
+    if a != b {
+        return Err(Error::usage(format!(
+            "a plan needs a pilot of two campaigns with the same number of injections a layer: the first has {a} and \
+             the other {b}"
+        )));
+    }
+    let fewest = runs.map(|run| fewest_to_allocate(&run.manifest));
+    Ok((a, is_allocated[0].then_some(fewest[0].max(fewest[1]))))
 }
 
 /// Training seeds that it takes to show ratios, where the logarithms of seeds' ratios have the standard deviation
