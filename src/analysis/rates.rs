@@ -80,23 +80,13 @@ const ALL_BITS: usize = 32;
 
 /// Whether records are enough for the interval of a mean.
 pub(super) fn are_enough<'a>(records: impl Iterator<Item = &'a Record>) -> bool {
-    let (count, fewest) = count_and_fewest(records);
-    count >= fewest
-}
-
-/// How many records like these the interval of a mean takes.
-pub(super) fn fewest_for_mean<'a>(records: impl Iterator<Item = &'a Record>) -> usize {
-    count_and_fewest(records).1
-}
-
-fn count_and_fewest<'a>(records: impl Iterator<Item = &'a Record>) -> (usize, usize) {
     let (mut count, mut masks) = (0, BTreeSet::new());
     for record in records {
         count += 1;
         masks.insert(record.mask().filter(|mask| mask.count_ones() == 1));
     }
     let bits = if masks.contains(&None) { ALL_BITS } else { masks.len() };
-    (count, FEWEST_OF_A_BIT * bits)
+    count >= FEWEST_OF_A_BIT * bits
 }
 
 /// Records of a layer, as a stratum's side `side`.

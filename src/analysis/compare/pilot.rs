@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::pair::{Compared, Name, Pair};
 use super::{Pairing, fields, layers};
 use crate::analysis::allocate::fewest_to_allocate;
-use crate::analysis::rates::{Intervals, counted, fewest_for_mean};
+use crate::analysis::rates::{FEWEST_OF_A_BIT, Intervals, counted};
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
 use crate::plan::Stratify;
@@ -146,7 +146,9 @@ impl Pilot {
             let is_drawn =
                 |layer: &usize| counted(run, *layer, Detector::Range, Measure::DeltaLoss).is_none();
             let layers = all[side].iter().copied().filter(is_drawn);
-            layers.map(|layer| fewest_for_mean(run.of(layer, Detector::Range))).max()
+            // Of every bit that there is, whichever a small pilot has drawn.
+            let bits = |layer: usize| run.manifest.layers[layer].bits_at(run.manifest.plan.site);
+            layers.map(|layer| FEWEST_OF_A_BIT * bits(layer) as usize).max()
         });
         let (injections, fewest_allocated) = injections(runs)?;
         let of_unit = |unit| {
