@@ -111,8 +111,7 @@ impl Stratify {
             Stratify::Allocated(Allocation { pilot, .. }) => {
                 let checkpoint: String = pilot.checkpoint.chars().take(12).collect();
                 format!(
-                    "allocated by a pilot of {} injections a layer on checkpoint {checkpoint}, seed {}; --allocate with the \
-                     other's store gives both the same",
+                    "allocated by a pilot of {} injections a layer on checkpoint {checkpoint}, seed {}",
                     pilot.injections, pilot.seed
                 )
             }

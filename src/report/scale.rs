@@ -159,7 +159,7 @@ pub(super) fn footer(row: &Comparison) -> Vec<String> {
     }
     let values = row.scales.iter().map(|at| {
         let [a, b] = at.values.map(short);
-        format!("{} is {a} of the baseline and {b} of the other", phrase(&at.temperature))
+        format!("{}: {a} (the baseline) and {b} (the other)", at.temperature)
     });
     let values: Vec<String> = values.collect();
     if !values.is_empty() {

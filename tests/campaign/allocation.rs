@@ -173,7 +173,10 @@ fn models_are_paired_by_one_allocation() {
     assert_eq!(b.of(embedding, Detector::None).count(), 400);
     let own = benches[1].run(allocated(&benches[1], plan));
     let refused = compared(&own, Pairing::Paired).unwrap_err().to_string();
-    assert!(refused.contains("strata differ (allocated by a pilot on"), "{refused}");
+    assert!(
+        refused.contains("strata differ (allocated by a pilot of 384 injections a layer on"),
+        "{refused}"
+    );
     assert!(compared(&own, Pairing::Unpaired).is_ok());
     let how = Intervals::default();
     let text = run_text(&a, &[], &how, View::Text);

@@ -103,7 +103,7 @@ fn a_network_against_itself_at_another_scale() {
          shown (all layers alike: as trained 0.",
         ", at fitted temperature 1.00 [1.00, 1.00], at equal range of the logits (8) 1.00 [1.00, 1.00])",
         "| overall, weight: layers alike, at fitted temperature",
-        "temperatures, by which the logits of either were divided: fit ",
+        "what the logits were divided by: fit: ",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
