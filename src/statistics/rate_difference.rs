@@ -92,7 +92,7 @@ impl RateDifference {
     }
 
     /// The two-sided p-value of no difference: the α below which the interval of confidence 1 − α holds 0. So it
-    /// says what the interval says; at least [`LEAST_P`].
+    /// says what the interval says; at least 1e-12.
     pub fn p_value(&self, interval: RateInterval) -> f64 {
         // The end on the side of 0 as it moves away from 0 with α.
         let end = |log: f64| {
