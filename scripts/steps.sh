@@ -42,8 +42,10 @@ begin_steps() {
     # A process that was forked and is killed before it is the command that it shall be has these traps, too.
     OWNER=$BASHPID
     trap 'case $BASHPID in "$OWNER") rm -rf "$SCRATCH" ;; esac' EXIT
-    trap 'case $BASHPID in "$OWNER") stop 130 ;; esac' INT
-    trap 'case $BASHPID in "$OWNER") stop 143 ;; esac' TERM
+    # They only take note: a trap that takes longer than the timeout of the `read` that it interrupts ends the shell.
+    STOPPED=
+    trap 'case $BASHPID in "$OWNER") STOPPED=130 ;; esac' INT
+    trap 'case $BASHPID in "$OWNER") STOPPED=143 ;; esac' TERM
 }
 
 # Ends the running part and keeps what there is.
@@ -137,11 +139,13 @@ limited() {
         fi
         # Waits without a process: nobody writes there.
         read -r -t 0.05 -u "$NEVER"
+        [ -z "$STOPPED" ] || stop "$STOPPED"
     done
     # The shell itself would report signals on its standard error.
     { wait "$CHILD"; } 2> /dev/null
     set -- $?
     CHILD=
+    [ -z "$STOPPED" ] || stop "$STOPPED"
     return "$1"
 }
 
