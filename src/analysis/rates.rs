@@ -310,8 +310,8 @@ impl<'r> Selection<'r> {
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out
-    /// of both sums. A layer that was counted has the mean over its images. A rate has a rate's interval. Another mean has none where a layer that counts has too few
-    /// records of each bit.
+    /// of both sums. A layer that was counted has the mean over its images. A rate has a rate's interval. Another
+    /// mean has none where a layer that counts has too few records of each bit.
     ///
     /// # Errors
     /// A mean of ΔLoss without the range detector.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Options;
+use super::{Options, RUN, Start};
+use crate::train::Output;
 use crate::{Error, Result};
 
 /// The file that is locked, and holds what was asked.
@@ -53,11 +54,29 @@ pub fn take(folder: &Path, options: &Options) -> Result<File> {
             return Err(Error::file(&path, format!("belongs to another study: {difference}")));
         }
     }
+    // Before what is kept of the study that is there gives way.
+    if !*resume {
+        check_new(options)?;
+    }
     let text = serde_json::to_string(&is).unwrap_or_default();
     file.set_len(0).map_err(failed)?;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     Ok(file)
+}
+
+/// Refuses a folder that holds files of these seeds, before hours of training.
+fn check_new(options: &Options) -> Result<()> {
+    let models = options.seeds.iter().flat_map(|seed| Start::ALL.map(|start| (*seed, start)));
+    for folder in models.filter_map(|(seed, start)| options.place(seed, start)) {
+        let output = Output::at(folder.clone());
+        let files = [output.snapshot(), output.model(), folder.join(RUN)];
+        if let Some(there) = files.iter().find(|path| path.exists()) {
+            let path = there.display();
+            return Err(Error::usage(format!("{path} is there already: --resume goes on with it")));
+        }
+    }
+    Ok(())
 }
 
 impl Asked {

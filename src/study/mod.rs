@@ -28,7 +28,6 @@ use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::results::FaultFree;
 use crate::statistics::Estimate;
-use crate::train::Output;
 use crate::{Error, Result};
 
 /// The store of a model's campaign.
@@ -185,21 +184,6 @@ pub fn run(
 ) -> Result<(Study, Timing)> {
     let mut timing = Timing::default();
     let _taken = options.folder.as_deref().map(|of| folder::take(of, options)).transpose()?;
-    // Before hours of training.
-    for (seed, start) in
-        options.seeds.iter().flat_map(|seed| Start::ALL.map(|start| (*seed, start)))
-    {
-        if let Some(folder) = options.place(seed, start).filter(|_| !options.resume) {
-            let output = Output::at(folder.clone());
-            let files = [output.snapshot(), output.model(), folder.join(RUN)];
-            if let Some(there) = files.iter().find(|path| path.exists()) {
-                let path = there.display();
-                return Err(Error::usage(format!(
-                    "{path} is there already: --resume goes on with it"
-                )));
-            }
-        }
-    }
     let mut rows = Vec::new();
     for seed in &options.seeds {
         rows.extend(seed::run(options, *seed, inputs, device, progress, &mut timing)?);

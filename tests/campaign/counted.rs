@@ -6,6 +6,7 @@ use flipside::census::{CensusRunner, Mode, count_last_layer};
 use flipside::fault::Site;
 use flipside::plan::{Flips, Protocol, Shard, Stratify};
 use flipside::results::{Counted, Golden, Store, merge};
+use flipside::statistics::Unit;
 
 use super::*;
 
@@ -65,6 +66,10 @@ fn a_census_stands_in_for_the_last_layer() {
         let (_, means) = by_image(&benches[i]).pop().unwrap();
         assert!((found.value - means.iter().sum::<f64>() / means.len() as f64).abs() < 1e-12);
         assert!(found.low < found.value && found.value < found.high);
+        // Over injections alone nothing is left to chance, and so no interval.
+        let injections = Intervals { unit: Unit::Injections, ..how };
+        let certain = of_last(&runs[i]).mean(Measure::DeltaLoss, &injections).unwrap();
+        assert!((certain.value - found.value).abs() < 1e-12 && certain.low.is_nan());
         let some = of_last(&runs[i]).only(|_| true);
         let drawn = Run { counted: Counted::default(), ..runs[i].clone() };
         assert!(!some.is_counted() && !of_last(&drawn).is_counted());
@@ -156,6 +161,13 @@ fn what_is_counted_is_kept_and_merged() {
     store.finish(true).unwrap();
     merge(&[at("a"), at("b")], &at("whole")).unwrap();
     assert_eq!(text(&Run::open(&at("whole")).unwrap()), text(&run));
+    // Half of a table would be another mean.
+    std::fs::copy(at("whole"), at("half")).unwrap();
+    let connection = rusqlite::Connection::open(at("half")).unwrap();
+    connection.execute("DELETE FROM counted WHERE image > 3", []).unwrap();
+    drop(connection);
+    let error = Run::open(&at("half")).unwrap_err().to_string();
+    assert!(error.contains("half") && error.contains("it takes 7 images of each"), "{error}");
     let connection = rusqlite::Connection::open(at("whole")).unwrap();
     connection.execute("UPDATE counted SET image = 77 WHERE image = 3", []).unwrap();
     drop(connection);
