@@ -53,7 +53,7 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     /// Its name in files.
-    pub key: &'static str,
+    pub key: String,
     /// Its heading.
     pub name: String,
     /// The unit of what is shown; empty where there is none.
@@ -64,32 +64,37 @@ pub struct Column {
 }
 
 impl Column {
-    fn new(key: &'static str, name: impl Into<String>, unit: &'static str, form: Form) -> Column {
-        Column { key, name: name.into(), unit, form, has_interval: false }
+    fn new(
+        key: impl Into<String>,
+        name: impl Into<String>,
+        unit: &'static str,
+        form: Form,
+    ) -> Column {
+        Column { key: key.into(), name: name.into(), unit, form, has_interval: false }
     }
 
     /// Words.
-    pub fn text(key: &'static str, name: impl Into<String>) -> Column {
+    pub fn text(key: impl Into<String>, name: impl Into<String>) -> Column {
         Column::new(key, name, "", Form::Text)
     }
 
     /// Whole numbers.
-    pub fn count(key: &'static str, name: impl Into<String>) -> Column {
+    pub fn count(key: impl Into<String>, name: impl Into<String>) -> Column {
         Column::new(key, name, "", Form::Count)
     }
 
     /// Shares with intervals, shown in percent.
-    pub fn rate(key: &'static str, name: impl Into<String>) -> Column {
+    pub fn rate(key: impl Into<String>, name: impl Into<String>) -> Column {
         Column { has_interval: true, ..Column::new(key, name, "%", Form::Rate) }
     }
 
     /// Numbers with intervals in `unit`, shown with two decimals.
-    pub fn plain(key: &'static str, name: impl Into<String>, unit: &'static str) -> Column {
+    pub fn plain(key: impl Into<String>, name: impl Into<String>, unit: &'static str) -> Column {
         Column { has_interval: true, ..Column::new(key, name, unit, Form::Plain) }
     }
 
     /// Numbers with intervals in `unit` that may be tiny.
-    pub fn amount(key: &'static str, name: impl Into<String>, unit: &'static str) -> Column {
+    pub fn amount(key: impl Into<String>, name: impl Into<String>, unit: &'static str) -> Column {
         Column { has_interval: true, ..Column::new(key, name, unit, Form::Amount) }
     }
 
@@ -205,7 +210,7 @@ impl Table {
 
     /// Columns and rows, exact: a number, or one with the ends of its interval.
     pub fn to_json(&self) -> Value {
-        let columns: Vec<&str> = self.columns.iter().map(|column| column.key).collect();
+        let columns: Vec<&str> = self.columns.iter().map(|column| column.key.as_str()).collect();
         let row = |row: &Row| row.cells.iter().map(Cell::to_json).collect::<Vec<Value>>();
         json!({ "columns": columns, "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
     }

@@ -104,7 +104,11 @@ fn figure_html(figure: &Figure) -> Markup {
     html! {
         figure id={ "figure-" (figure.id) } {
             h2 { (figure.title) }
-            div.scroll { (PreEscaped(drawing)) }
+            @if figure.id == "strip" {
+                div.scroll tabindex="0" role="group" data-arrows aria-label="Layers; the arrow keys choose one" { (PreEscaped(drawing)) }
+            } @else {
+                div.scroll { (PreEscaped(drawing)) }
+            }
             figcaption { b { "How to read this. " } (figure.how_to_read) }
             details { summary { "The numbers as a table" } div.scroll { (table_html(&figure.table)) } }
         }

@@ -2,10 +2,13 @@
 //! readable without its script, which filters and sorts.
 
 mod axis;
+mod detectors;
 mod figure;
+mod forest;
 mod html;
 mod outcomes;
 mod palette;
+mod strip;
 mod subject;
 mod svg;
 
@@ -31,6 +34,8 @@ pub fn page(runs: &[&Run], pairing: Pairing, how: &Intervals) -> Result<String> 
 
 /// The figures of runs, in the order in which a page has them. What runs don't have has no figure.
 pub fn figures(subject: &Subject) -> Result<Vec<Figure>> {
-    let all = [outcomes::figure(subject)?];
-    Ok(all.into_iter().flatten().collect())
+    let network = [outcomes::figure(subject), strip::figure(subject), forest::figure(subject)];
+    let mut all: Vec<Figure> = network.into_iter().flatten().collect();
+    all.extend(detectors::figures(subject));
+    Ok(all)
 }

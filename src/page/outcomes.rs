@@ -3,7 +3,7 @@
 use strum::IntoEnumIterator;
 
 use super::{Anchor, Axis, Cell, Column, Figure, Mark, Subject, Svg, Table};
-use crate::Result;
+use crate::analysis::breakdown::Figures;
 use crate::analysis::{Rates, Weighting};
 use crate::report::percent;
 use crate::statistics::Estimate;
@@ -17,8 +17,13 @@ pub(super) fn of(rates: &Rates) -> [Estimate; 4] {
     [rates.masked, rates.benign, rates.sdc, rates.nonfinite]
 }
 
+/// Rates that are of any record.
+pub(super) fn few_rates(row: &Figures) -> Option<Rates> {
+    (row.rates.records > 0).then_some(row.rates)
+}
+
 /// The figure.
-pub(super) fn figure(subject: &Subject) -> Result<Option<Figure>> {
+pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     let detector = subject.detector;
     let mut table = Table::new(
         [Column::text("run", "run"), Column::text("weighting", "layers count")]
@@ -48,6 +53,9 @@ pub(super) fn figure(subject: &Subject) -> Result<Option<Figure>> {
                 bars.push((side.name.as_str(), weighting, rates));
             }
         }
+    }
+    if bars.is_empty() {
+        return None;
     }
     let several = subject.sides.len() > 1;
     let mut svg = Svg::new(760.0, 0.0);
@@ -79,7 +87,7 @@ pub(super) fn figure(subject: &Subject) -> Result<Option<Figure>> {
     }
     axis.draw_percent(&mut svg, y + 2.0);
     svg.height = y + 24.0;
-    Ok(Some(Figure::new(
+    Some(Figure::new(
         "outcomes",
         "What became of the answers",
         format!(
@@ -90,7 +98,7 @@ pub(super) fn figure(subject: &Subject) -> Result<Option<Figure>> {
         ),
         svg,
         table,
-    )))
+    ))
 }
 
 /// How layers count, in a label.

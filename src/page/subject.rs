@@ -88,6 +88,17 @@ impl<'r> Subject<'r> {
         &self.sides[0]
     }
 
+    /// What manifests say of a layer: the first that has it.
+    pub fn row(&self, place: &Place) -> Option<&LayerRow> {
+        let known = self.sides.iter().zip(&place.indices);
+        known.filter_map(|(side, index)| side.run.manifest.layers.get((*index)?)).next()
+    }
+
+    /// The key of a column of a run: the first one's is `key` itself.
+    pub fn key(&self, key: &str, side: usize) -> String {
+        if side == 0 { key.into() } else { format!("{key}_{}", side + 1) }
+    }
+
     /// The number of the layer whose rate of SDC is highest in the first run; `None` without a record.
     pub fn most_vulnerable(&self) -> Option<usize> {
         let rate = |place: &usize| {

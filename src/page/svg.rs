@@ -146,6 +146,13 @@ impl Svg {
         self.element("text", &[("x", x), ("y", y)], more, mark, text);
     }
 
+    /// A text that reads upwards and ends at its place.
+    pub fn text_upwards(&mut self, [x, y]: [f64; 2], text: &str, mark: Mark) {
+        let (x_word, y_word) = (number(x), number(y));
+        let more = format!(" text-anchor=\"end\" transform=\"rotate(-90 {x_word} {y_word})\"");
+        self.element("text", &[("x", x), ("y", y)], &more, mark, text);
+    }
+
     /// What `draw` adds, as one group.
     pub fn group(&mut self, mark: Mark, draw: impl FnOnce(&mut Svg)) {
         let _ = write!(self.body, "<g{}>", attributes(mark));

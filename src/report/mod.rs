@@ -21,6 +21,7 @@ pub use compared_layers::compared_layers_text;
 pub use comparison::comparison_text;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use plan::{Planned, plan_text};
+pub(crate) use run::faults;
 pub use run::{Summary, run_json, run_text, summary_text};
 pub use sheet::View;
 pub use similarity::similarity_text;
@@ -90,6 +91,15 @@ fn counted_words(run: &Run) -> String {
          its interval is over images alone.",
         names.join(" and of "),
     )
+}
+
+/// A word of a command as a shell takes it.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:=,".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// What of a value a fault flips.
