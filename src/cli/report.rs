@@ -1,10 +1,13 @@
 //! `flipside report`.
 
-use std::path::PathBuf;
+mod page;
+
+use std::path::{Path, PathBuf};
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::Error;
 use crate::analysis::breakdown::{By, breakdown};
+use crate::analysis::compare::Pairing;
 use crate::census::{Census, Mode};
 use crate::detector::Detector;
 use crate::plan::Protocol;
@@ -20,8 +23,21 @@ use crate::results::Run;
 /// all of them.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Store of the campaign
-    run: PathBuf,
+    /// Store of the campaign; with --html or --figures also a baseline's and others', which are compared
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write a page for a browser instead: figures, tables, how to read them, and the command that repeats the
+    /// campaign, in one file that needs no network
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "format", "json"])]
+    html: Option<PathBuf>,
+    /// Write the page's figures into this folder: each as SVG, as SVG for print, as CSV and as a LaTeX table
+    #[arg(long, value_name = "DIR",
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "format", "json"])]
+    figures: Option<PathBuf>,
+    /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
+    #[arg(long)]
+    unpaired: bool,
     /// layer, bit, channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
@@ -43,10 +59,23 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(mode) = args.exhaustive {
-        return census(args, mode);
+    if args.html.is_some() || args.figures.is_some() {
+        let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
+        let wanted = page::Wanted { html: args.html.as_deref(), figures: args.figures.as_deref() };
+        return page::write(&args.runs, pairing, &args.intervals.intervals(), &wanted);
     }
-    let run = Run::open(&args.run)?;
+    refuse_idle([("--unpaired", args.unpaired, "without --html or --figures")])?;
+    let [run] = args.runs.as_slice() else {
+        return Err(Error::usage(
+            "several campaigns are reported as a page (--html) or as figures (--figures); `flipside compare` prints \
+             them as text",
+        )
+        .into());
+    };
+    if let Some(mode) = args.exhaustive {
+        return census(args, run, mode);
+    }
+    let run = Run::open(run)?;
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
@@ -68,14 +97,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Prints a whole census.
-fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
-    let (census, manifest) = Census::open(&args.run, mode)?;
+fn census(args: &Args, run: &Path, mode: Mode) -> anyhow::Result<()> {
+    let (census, manifest) = Census::open(run, mode)?;
     if !census.is_complete() {
         let detail = format!(
             "holds a census of {} of {} images: run the same command with --resume",
             census.counted, census.images
         );
-        return Err(Error::file(&args.run, detail).into());
+        return Err(Error::file(run, detail).into());
     }
     let over = manifest.setting.ranges_over.as_ref();
     match args.format.view() {

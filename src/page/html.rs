@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::figure::{Figure, Form, Table};
 use super::subject::Subject;
-use super::{palette, svg};
+use super::{palette, quote, svg, words};
 use crate::report::run_json;
 
 /// Filters, sorts and copies; the page says the same without it.
@@ -16,8 +16,8 @@ const SCRIPT: &str = include_str!("script.js");
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page.
-pub(super) fn page(subject: &Subject, figures: &[Figure]) -> String {
+/// The page of runs and their figures.
+pub fn page(subject: &Subject, figures: &[Figure]) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
     let title = names.join(" and ");
     let markup = html! {
@@ -36,10 +36,12 @@ pub(super) fn page(subject: &Subject, figures: &[Figure]) -> String {
                 header {
                     p.eyebrow { "Fault-injection campaign" }
                     h1 { (title) }
+                    (quote::quote(subject))
                 }
                 (controls(subject))
                 main {
                     @for figure in figures { (figure_html(figure)) }
+                    (words::words(subject))
                 }
                 script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
                 script { (PreEscaped(SCRIPT)) }

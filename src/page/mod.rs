@@ -2,18 +2,23 @@
 //! readable without its script, which filters and sorts.
 
 mod axis;
+mod command;
 mod detectors;
 mod figure;
+mod files;
 mod forest;
 mod html;
 mod outcomes;
 mod palette;
+mod quote;
 mod strip;
 mod subject;
 mod svg;
+mod words;
 
 pub use axis::Axis;
 pub use figure::{Cell, Column, Figure, Form, Row, Table};
+pub use html::page as html;
 pub use subject::{MOST_RUNS, Place, Side, Subject};
 pub use svg::{Anchor, Mark, Svg};
 
@@ -29,7 +34,7 @@ use crate::results::Run;
 pub fn page(runs: &[&Run], pairing: Pairing, how: &Intervals) -> Result<String> {
     let subject = Subject::new(runs, pairing, how)?;
     let figures = figures(&subject)?;
-    Ok(html::page(&subject, &figures))
+    Ok(html(&subject, &figures))
 }
 
 /// The figures of runs, in the order in which a page has them. What runs don't have has no figure.

@@ -19,6 +19,7 @@ pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_text};
 pub use compared_layers::compared_layers_text;
 pub use comparison::comparison_text;
+pub(crate) use comparison::verdict as comparison_verdict;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use plan::{Planned, plan_text};
 pub(crate) use run::faults;
