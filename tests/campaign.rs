@@ -37,6 +37,7 @@ mod process;
 mod ranges;
 pub mod reading;
 mod readings;
+mod requirements;
 mod rounds;
 mod scale;
 mod screens;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
-use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::sheet::{BY_FORMAT, BY_PIPE, Fit, Sheet, View};
 use super::{
     MOST_LAYERS, NO_INTERVAL, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits,
     percent, quantiles, ranges_words, scale,
@@ -132,9 +132,6 @@ pub fn summary_text(
         None => sheet.finish(BY_PIPE),
     }
 }
-
-/// How columns that didn't fit are had, of commands with --format.
-const BY_FORMAT: &str = "--format markdown prints all of them.";
 
 /// The columns that a narrow screen has first; ΔLoss where its mean says something.
 const MOST: [&str; 5] = ["SDC %", "mean ΔLoss", "nonfinite %", "n", "masked %"];
