@@ -11,7 +11,7 @@ fn a_network_that_is_too_fragile_fails() {
     let place = Place::new();
     place.done("train --model tiny.toml --data data --quiet --epochs 8 --out trained");
     place.done(
-        "inject --checkpoint trained/model.safetensors --data data --injections 400 --out a.sqlite --quiet",
+        "inject --model tiny.toml --checkpoint trained/model.safetensors --data data --injections 400 --out a.sqlite --quiet",
     );
     // What a report says decides, whatever it is.
     let report = place.json("report a.sqlite --json");
