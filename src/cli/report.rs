@@ -1,11 +1,14 @@
 //! `flipside report`.
 
+mod page;
+
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::Error;
 use crate::analysis::breakdown::{By, breakdown};
+use crate::analysis::compare::Pairing;
 use crate::analysis::{Decision, Requirement, check};
 use crate::census::{Census, Mode};
 use crate::checkpoint::atomic;
@@ -23,8 +26,21 @@ use crate::results::Run;
 /// all of them.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Store of the campaign
-    run: PathBuf,
+    /// Store of the campaign; with --html or --figures also a baseline's and others', which are compared
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write a page for a browser instead: figures, tables, how to read them, and the command that repeats the
+    /// campaign, in one file that needs no network
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
+    html: Option<PathBuf>,
+    /// Write the page's figures into this folder: each as SVG, as SVG for print, as CSV and as a LaTeX table
+    #[arg(long, value_name = "DIR",
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
+    figures: Option<PathBuf>,
+    /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
+    #[arg(long)]
+    unpaired: bool,
     /// layer, bit, channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
@@ -60,10 +76,23 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(mode) = args.exhaustive {
-        return census(args, mode);
+    if args.html.is_some() || args.figures.is_some() {
+        let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
+        let wanted = page::Wanted { html: args.html.as_deref(), figures: args.figures.as_deref() };
+        return page::write(&args.runs, pairing, &args.intervals.intervals(), &wanted);
     }
-    let run = Run::open(&args.run)?;
+    refuse_idle([("--unpaired", args.unpaired, "without --html or --figures")])?;
+    let [path] = args.runs.as_slice() else {
+        return Err(Error::usage(
+            "several campaigns are reported as a page (--html) or as figures (--figures); `flipside compare` prints \
+             them as text",
+        )
+        .into());
+    };
+    if let Some(mode) = args.exhaustive {
+        return census(args, path, mode);
+    }
+    let run = Run::open(path)?;
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
@@ -80,7 +109,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let figures = breakdown(&run, args.by, args.layer.as_deref(), &detectors, &how)?;
     if is_goldeneye && !args.require.is_empty() {
         let detail = "--require takes rates of the strict protocol; the run is by GoldenEye's";
-        return Err(Error::file(&args.run, detail).into());
+        return Err(Error::file(path, detail).into());
     }
     let checked = match args.by {
         _ if args.require.is_empty() => Vec::new(),
@@ -90,9 +119,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             check(&args.require, &breakdown(&run, By::Layer, layer, &detectors, &how)?)?
         }
     };
-    if let Some(path) = &args.junit {
-        let suite = args.run.display().to_string();
-        atomic::write(path, |out| write_junit(&suite, &checked, out))?;
+    if let Some(junit) = &args.junit {
+        let suite = path.display().to_string();
+        atomic::write(junit, |out| write_junit(&suite, &checked, out))?;
     }
     let printed = match args.format.view() {
         None => {
@@ -141,14 +170,14 @@ impl fmt::Display for Unmet {
 impl std::error::Error for Unmet {}
 
 /// Prints a whole census.
-fn census(args: &Args, mode: Mode) -> anyhow::Result<()> {
-    let (census, manifest) = Census::open(&args.run, mode)?;
+fn census(args: &Args, run: &Path, mode: Mode) -> anyhow::Result<()> {
+    let (census, manifest) = Census::open(run, mode)?;
     if !census.is_complete() {
         let detail = format!(
             "holds a census of {} of {} images: run the same command with --resume",
             census.counted, census.images
         );
-        return Err(Error::file(&args.run, detail).into());
+        return Err(Error::file(run, detail).into());
     }
     let over = manifest.setting.ranges_over.as_ref();
     match args.format.view() {

@@ -179,7 +179,7 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
 }
 
 /// What a row says of reliability, or why it says nothing.
-fn verdict(row: &Comparison, name: &str) -> String {
+pub(crate) fn verdict(row: &Comparison, name: &str) -> String {
     let (baseline, words) = (&row.models[0], row.reliability.words());
     let (numbers, reasons) = (scale::numbers(row), super::reasons(&row.refusals));
     format!("{name} against {baseline}: {words}{numbers}{reasons}.")

@@ -20,9 +20,11 @@ pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_text};
 pub use compared_layers::compared_layers_text;
 pub use comparison::comparison_text;
+pub(crate) use comparison::verdict as comparison_verdict;
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use plan::{Planned, plan_text};
 pub use requirements::{requirements_text, write_junit};
+pub(crate) use run::faults;
 pub use run::{Summary, run_json, run_text, summary_text};
 pub use sheet::View;
 pub use similarity::similarity_text;
@@ -37,7 +39,7 @@ use crate::statistics::Estimate;
 const MOST_LAYERS: usize = 10;
 
 /// `1.23 [1.01, 1.45]`, with `digits` behind the point; the value alone where its interval isn't known.
-fn interval(estimate: &Estimate, digits: usize) -> String {
+pub(crate) fn interval(estimate: &Estimate, digits: usize) -> String {
     let Estimate { value, low, high } = estimate;
     if value.is_nan() {
         return "–".into();
@@ -49,7 +51,7 @@ fn interval(estimate: &Estimate, digits: usize) -> String {
 }
 
 /// As [`interval`], with three digits of the value whatever its size; for figures that may be tiny.
-fn any_size(estimate: &Estimate) -> String {
+pub(crate) fn any_size(estimate: &Estimate) -> String {
     let Estimate { value, low, high } = *estimate;
     if value == 0.0 || value.abs() >= 1e-2 || value.is_nan() {
         interval(estimate, 4)
@@ -94,6 +96,15 @@ fn counted_words(run: &Run) -> String {
     )
 }
 
+/// A word of a command as a shell takes it.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-:=,".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// What of a value a fault flips.
 fn flipped_bits(bits: usize) -> String {
     match bits {
@@ -113,7 +124,7 @@ fn quantiles(values: [f64; 4]) -> String {
 }
 
 /// A rate in percent.
-fn percent(estimate: &Estimate) -> String {
+pub(crate) fn percent(estimate: &Estimate) -> String {
     interval(&estimate.times(100.0), 2)
 }
 

@@ -9,7 +9,7 @@ use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_FORMAT, BY_PIPE, Fit, Sheet, View};
 use super::{
     MOST_LAYERS, NO_INTERVAL, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits,
-    percent, quantiles, ranges_words, scale,
+    percent, quantiles, ranges_words, scale, shell_word,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
 use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
@@ -113,9 +113,7 @@ pub fn summary_text(
         ),
         // A command to be copied isn't broken, however long the path is.
         Summary { store: Some(store), .. } => {
-            let store = store.display().to_string();
-            let is_plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
-            let store = if store.chars().all(is_plain) { store } else { format!("'{store}'") };
+            let store = shell_word(&store.display().to_string());
             let told = format!("All layers: flipside report {store}");
             sheet.line(&screen.paint(Ink::Hint, &told));
             String::new()
@@ -348,7 +346,7 @@ fn allocation_words(Allocation { pilot, .. }: &Allocation) -> String {
 }
 
 /// What was injected, in words.
-fn faults(plan: &Plan) -> String {
+pub(crate) fn faults(plan: &Plan) -> String {
     if plan.list.is_some() {
         return "faults of a list".into();
     }

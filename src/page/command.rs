@@ -1,0 +1,114 @@
+//! The command that repeats a campaign, as far as its manifest knows it.
+
+use crate::detector::Detector;
+use crate::device::Compute;
+use crate::fault::Site;
+use crate::plan::{Flips, Labels, Plan, Protocol, Stratify};
+use crate::report::shell_word;
+use crate::results::Manifest;
+
+/// What a manifest doesn't know.
+pub(super) const UNKNOWN: &str = "Words in capitals are files of yours: a store keeps what they held (the manifest below), not \
+     where they lay. It doesn't know which other checkpoints had to be right about the images, too (--right-in), nor in \
+     which order of classes they were read (--class-list).";
+
+/// The detectors of a plan that names none.
+fn usual(plan: &Plan) -> Vec<Detector> {
+    match plan.protocol {
+        Protocol::Goldeneye => vec![Detector::Range],
+        Protocol::Strict if plan.site.has_range() => vec![Detector::None, Detector::Range],
+        Protocol::Strict => vec![Detector::None],
+    }
+}
+
+/// The words of a command; those in capitals are for the user to fill in.
+pub(super) fn command(manifest: &Manifest) -> String {
+    let Plan {
+        seed,
+        injections,
+        until,
+        site,
+        flips,
+        bits,
+        stratify,
+        list,
+        detectors,
+        layers,
+        labels,
+        protocol,
+        temperatures,
+    } = &manifest.plan;
+    let plan = &manifest.plan;
+    let mut words = vec!["flipside".to_string(), "inject".into()];
+    let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
+    flag("model", &shell_word(&manifest.setting.provenance.model));
+    flag("checkpoint", "CHECKPOINT");
+    flag("data", "DATA");
+    flag("image-size", &manifest.setting.image_size.to_string());
+    if let Stratify::Allocated(_) = stratify {
+        flag("allocate", "STORE");
+    }
+    match (list, until) {
+        (Some(_), _) => flag("faults", "LIST.csv"),
+        (None, _) if injections.start > 0 => flag("only", &injections.start.to_string()),
+        (None, rule) => {
+            // Of an allocated campaign the store that it takes its numbers from says how many.
+            if !matches!(stratify, Stratify::Allocated(_)) {
+                flag("injections", &injections.end.to_string());
+            }
+            if let Some(rule) = rule {
+                flag("half-width", &rule.half_width.to_string());
+                flag("stop-at", rule.target.name());
+                flag("confidence", &rule.confidence.share().to_string());
+            }
+        }
+    }
+    if list.is_none() && *site != Site::Output {
+        flag("site", site.name());
+    }
+    if list.is_none() {
+        match flips {
+            Flips::Rate(rate) => flag("ber", &format!("{rate:e}")),
+            Flips::Count(count) => {
+                if *count != 1 {
+                    flag("flips", &count.to_string());
+                }
+                if *bits != 1 {
+                    flag("bits", &bits.to_string());
+                }
+            }
+        }
+        for layer in layers.iter().flatten() {
+            flag("layer", &shell_word(layer));
+        }
+    }
+    if *stratify == Stratify::Bit {
+        flag("stratify", "bit");
+    }
+    if *labels == Labels::Golden {
+        flag("labels", "golden");
+    }
+    if *protocol != Protocol::default() {
+        flag("protocol", protocol.name());
+    }
+    if *detectors != usual(plan) || list.is_some() {
+        let names: Vec<&str> = detectors.iter().map(|detector| detector.name()).collect();
+        flag("detector", &names.join(","));
+    }
+    if let Some(over) = &manifest.setting.ranges_over {
+        flag("range-images", &over.images.to_string());
+    }
+    if !temperatures.is_empty() {
+        let list: Vec<String> = temperatures.iter().map(ToString::to_string).collect();
+        flag("temperature", &list.join(","));
+    }
+    flag("seed", &seed.to_string());
+    if manifest.setting.device != "cpu" {
+        flag("device", &shell_word(&manifest.setting.device));
+    }
+    if manifest.setting.compute != Compute::default() {
+        flag("compute", manifest.setting.compute.name());
+    }
+    flag("out", "run.sqlite");
+    words.join(" ")
+}
