@@ -17,6 +17,7 @@ pub mod logits;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod page;
 pub mod plan;
 pub mod progress;
 pub mod recipe;

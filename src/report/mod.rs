@@ -35,7 +35,7 @@ use crate::statistics::Estimate;
 const MOST_LAYERS: usize = 10;
 
 /// `1.23 [1.01, 1.45]`, with `digits` behind the point; the value alone where its interval isn't known.
-fn interval(estimate: &Estimate, digits: usize) -> String {
+pub(crate) fn interval(estimate: &Estimate, digits: usize) -> String {
     let Estimate { value, low, high } = estimate;
     if value.is_nan() {
         return "–".into();
@@ -47,7 +47,7 @@ fn interval(estimate: &Estimate, digits: usize) -> String {
 }
 
 /// As [`interval`], with three digits of the value whatever its size; for figures that may be tiny.
-fn any_size(estimate: &Estimate) -> String {
+pub(crate) fn any_size(estimate: &Estimate) -> String {
     let Estimate { value, low, high } = *estimate;
     if value == 0.0 || value.abs() >= 1e-2 || value.is_nan() {
         interval(estimate, 4)
@@ -111,7 +111,7 @@ fn quantiles(values: [f64; 4]) -> String {
 }
 
 /// A rate in percent.
-fn percent(estimate: &Estimate) -> String {
+pub(crate) fn percent(estimate: &Estimate) -> String {
     interval(&estimate.times(100.0), 2)
 }
 

@@ -96,7 +96,7 @@ pub(super) fn ranges(baseline: &Run, other: &Run) -> Option<RangesCompared> {
 }
 
 /// Whether two layers are one place of their models: before the scale isn't after it.
-pub(super) fn is_one_place(runs: [&Manifest; 2], a: &LayerRow, b: &LayerRow) -> bool {
+pub fn is_one_place(runs: [&Manifest; 2], a: &LayerRow, b: &LayerRow) -> bool {
     let both_have_scales = runs.iter().all(|manifest| manifest.has_scale);
     a.pair_key == b.pair_key && a.shape == b.shape && (a.part == b.part || !both_have_scales)
 }

@@ -47,7 +47,7 @@ use serde::Serialize;
 pub use accuracy::Accuracy;
 pub use by_layer::LayerChange;
 pub use equivalence::{Equivalence, Shown};
-pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults};
+pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults, is_one_place};
 pub use pilot::{Needed, Pilot, Seeds, Spread, Wish, seeds_for};
 pub use reading::{Question, Reading};
 pub use scale::AtScale;

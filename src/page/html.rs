@@ -1,0 +1,129 @@
+//! The page's HTML: head, controls, sections, and the data as JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::figure::{Figure, Form, Table};
+use super::subject::Subject;
+use super::{palette, svg};
+use crate::report::run_json;
+
+/// Filters, sorts and copies; the page says the same without it.
+const SCRIPT: &str = include_str!("script.js");
+
+const STYLE: &str = include_str!("style.css");
+
+/// The page.
+pub(super) fn page(subject: &Subject, figures: &[Figure]) -> String {
+    let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
+    let title = names.join(" and ");
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy());
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content={ "flipside " (env!("CARGO_PKG_VERSION")) };
+                title { (title) " – flipside" }
+                style { (PreEscaped(palette::variables())) (PreEscaped(palette::MARKS)) (PreEscaped(STYLE)) }
+            }
+            body {
+                svg.defs aria-hidden="true" width="0" height="0" { (PreEscaped(svg::HATCH)) }
+                header {
+                    p.eyebrow { "Fault-injection campaign" }
+                    h1 { (title) }
+                }
+                (controls(subject))
+                main {
+                    @for figure in figures { (figure_html(figure)) }
+                }
+                script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    markup.into_string()
+}
+
+/// Nothing from anywhere, and no script but the one.
+fn policy() -> String {
+    let hash = STANDARD.encode(Sha256::digest(SCRIPT));
+    format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
+         form-action 'none'"
+    )
+}
+
+/// What the script reads, in a form that can't end the element that it stands in. Of each run it is what `report --json`
+/// prints.
+fn island(subject: &Subject, figures: &[Figure]) -> String {
+    let run = |side: &super::Side| json!({ "name": side.name, "report": run_json(side.run, &side.figures, &subject.how) });
+    let rate = |place: &super::Place| {
+        let row = subject.first().of_layer(place.indices[0]?, subject.detector)?;
+        (row.rates.records > 0).then_some(row.rates.sdc.value)
+    };
+    let value = json!({
+        "runs": subject.sides.iter().map(run).collect::<Vec<Value>>(),
+        "comparisons": subject.comparisons,
+        "layers": subject.layers.iter().map(|place| place.name.as_str()).collect::<Vec<_>>(),
+        "sdc": subject.layers.iter().map(rate).collect::<Vec<_>>(),
+        "figures": figures.iter().map(|figure| (figure.id.to_string(), figure.data.clone())).collect::<serde_json::Map<_, _>>(),
+    });
+    value.to_string().replace('<', "\\u003c")
+}
+
+/// What a reader can change. Without scripts there is none of it.
+fn controls(subject: &Subject) -> Markup {
+    html! {
+        nav.controls aria-label="What is shown" {
+            label { "Layer " select #layer {
+                option value="" { "all layers" }
+                @for (at, place) in subject.layers.iter().enumerate() { option value=(at) { (place.name) } }
+            } }
+            label { "Order " select #order {
+                option value="depth" { "by depth" }
+                option value="rate" { "by SDC rate" }
+            } }
+            label { "Heights " select #variant {
+                option value="macs" { "MACs" }
+                option value="neurons" { "neurons" }
+            } }
+            button #theme type="button" { "Light or dark" }
+            output #chosen aria-live="polite" {}
+        }
+    }
+}
+
+/// A figure, what it says, and its numbers.
+fn figure_html(figure: &Figure) -> Markup {
+    let drawing = figure.svg.finish(figure.id, &figure.title, &figure.how_to_read, "");
+    html! {
+        figure id={ "figure-" (figure.id) } {
+            h2 { (figure.title) }
+            div.scroll { (PreEscaped(drawing)) }
+            figcaption { b { "How to read this. " } (figure.how_to_read) }
+            details { summary { "The numbers as a table" } div.scroll { (table_html(&figure.table)) } }
+        }
+    }
+}
+
+/// A table.
+pub(super) fn table_html(table: &Table) -> Markup {
+    let class = |form: Form| if form == Form::Text { "words" } else { "number" };
+    html! {
+        table {
+            thead { tr { @for column in &table.columns {
+                th scope="col" class=(class(column.form)) { (column.heading()) }
+            } } }
+            tbody { @for row in &table.rows {
+                tr data-layer=[row.layer] { @for (cell, column) in row.cells.iter().zip(&table.columns) {
+                    td class=(class(column.form)) { (cell.shown(column.form)) }
+                } }
+            } }
+        }
+    }
+}

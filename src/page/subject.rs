@@ -1,0 +1,182 @@
+//! What a page is about: runs side by side, their layers, and the figures that tables have of them.
+
+use crate::analysis::breakdown::{By, Figures, Part, breakdown};
+use crate::analysis::compare::{Comparisons, Pairing, compare_all, is_one_place};
+use crate::analysis::{Intervals, Scope, Weighting};
+use crate::detector::Detector;
+use crate::results::{LayerRow, Run};
+use crate::{Error, Result};
+
+/// The most runs that stand side by side: there is no colour for another one.
+pub const MOST_RUNS: usize = 4;
+
+/// Runs, the first of which is the baseline where there are several.
+pub struct Subject<'r> {
+    pub sides: Vec<Side<'r>>,
+    /// The layers of all runs, in the baseline's order; those that it hasn't follow. Their numbers here are what the
+    /// page calls them by in attributes.
+    pub layers: Vec<Place>,
+    /// Each other run against the baseline, in order.
+    pub comparisons: Option<Comparisons>,
+    pub how: Intervals,
+    /// The detector that rates are of: none, where the runs have it.
+    pub detector: Detector,
+    /// One that bounds means of ΔLoss, where the runs have such.
+    pub bounded: Option<Detector>,
+}
+
+/// One run.
+pub struct Side<'r> {
+    pub run: &'r Run,
+    /// Its model and head, and what else tells it from the others.
+    pub name: String,
+    /// Its figures by layer under each detector, as `report` has them.
+    pub figures: Vec<Figures>,
+}
+
+/// A layer, in every run that has it.
+pub struct Place {
+    pub name: String,
+    /// Its index in the manifest of each run.
+    pub indices: Vec<Option<usize>>,
+}
+
+impl<'r> Subject<'r> {
+    /// What there is to tell of `runs`; of several as `compare` tells it.
+    ///
+    /// # Errors
+    /// No run, or too many; those of [`compare_all`].
+    pub fn new(runs: &[&'r Run], pairing: Pairing, how: &Intervals) -> Result<Subject<'r>> {
+        let Some(first) = runs.first() else {
+            return Err(Error::usage("a page is about one run at least"));
+        };
+        if runs.len() > MOST_RUNS {
+            return Err(Error::usage(format!(
+                "a page shows up to {MOST_RUNS} runs side by side, not {}",
+                runs.len()
+            )));
+        }
+        let comparisons = match &runs[1..] {
+            [] => None,
+            others => {
+                let pairs: Vec<[&Run; 2]> = others.iter().map(|other| [*first, *other]).collect();
+                Some(compare_all(&pairs, pairing, how)?)
+            }
+        };
+        let names = names(runs);
+        let side = |(run, name): (&&'r Run, String)| {
+            let figures = breakdown(run, By::Layer, None, &run.manifest.plan.detectors, how)?;
+            Ok(Side { run, name, figures })
+        };
+        let detectors = &first.manifest.plan.detectors;
+        let is_bounded = |detector: &&Detector| detector.bounds_the_mean();
+        Ok(Subject {
+            sides: runs.iter().zip(names).map(side).collect::<Result<_>>()?,
+            layers: layers(runs),
+            comparisons,
+            how: *how,
+            detector: match detectors.contains(&Detector::None) {
+                true => Detector::None,
+                false => detectors.first().copied().unwrap_or(Detector::None),
+            },
+            bounded: detectors.iter().find(is_bounded).copied(),
+        })
+    }
+
+    /// The baseline, or the one run.
+    pub fn first(&self) -> &Side<'r> {
+        &self.sides[0]
+    }
+
+    /// The number of the layer whose rate of SDC is highest in the first run; `None` without a record.
+    pub fn most_vulnerable(&self) -> Option<usize> {
+        let rate = |place: &usize| {
+            let figures = self.first().of_layer(self.layers[*place].indices[0]?, self.detector)?;
+            (figures.rates.records > 0).then_some(figures.rates.sdc.value)
+        };
+        let rated = (0..self.layers.len()).filter_map(|place| Some((place, rate(&place)?)));
+        // The first one of equals.
+        rated.rev().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(place, _)| place)
+    }
+}
+
+impl Side<'_> {
+    /// The figures of a layer of its manifest.
+    pub fn of_layer(&self, index: usize, detector: Detector) -> Option<&Figures> {
+        let name = &self.run.manifest.layers.get(index)?.name;
+        self.figures.iter().find(|row| {
+            row.detector == detector
+                && row.part == Part::Layer {}
+                && row.layer.as_ref() == Some(name)
+        })
+    }
+
+    /// The figures of the network.
+    pub fn of_network(&self, weighting: Weighting, detector: Detector) -> Option<&Figures> {
+        let part = Part::Network { weighting };
+        self.figures.iter().find(|row| row.detector == detector && row.part == part)
+    }
+}
+
+/// What runs are called.
+fn names(runs: &[&Run]) -> Vec<String> {
+    let name = |run: &&Run| {
+        let setting = &run.manifest.setting;
+        format!("{} {}", setting.provenance.model, setting.head)
+    };
+    let with_checkpoint = |run: &&Run| {
+        let checkpoint = &run.manifest.setting.provenance.checkpoint;
+        format!("{} {}", name(run), checkpoint.chars().take(6).collect::<String>())
+    };
+    let are_unlike =
+        |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+    let plain: Vec<String> = runs.iter().map(name).collect();
+    if are_unlike(&plain) {
+        return plain;
+    }
+    let longer: Vec<String> = runs.iter().map(with_checkpoint).collect();
+    if are_unlike(&longer) {
+        return longer;
+    }
+    longer.iter().enumerate().map(|(at, name)| format!("{name}, run {}", at + 1)).collect()
+}
+
+/// The layers of all runs.
+fn layers(runs: &[&Run]) -> Vec<Place> {
+    let first = &runs[0].manifest;
+    let own = |(index, layer): (usize, &LayerRow)| Place {
+        name: layer.name.clone(),
+        indices: [Some(index)].into_iter().chain(runs[1..].iter().map(|_| None)).collect(),
+    };
+    let mut places: Vec<Place> = first.layers.iter().enumerate().map(own).collect();
+    for (side, run) in runs.iter().enumerate().skip(1) {
+        let manifests = [first, &run.manifest];
+        // After the scale comes before it, as where runs are compared.
+        let counted = Scope::ALL.layers(run);
+        let mut order: Vec<usize> = (0..run.manifest.layers.len()).collect();
+        order.sort_by_key(|index| !counted.contains(index));
+        let mut alone = Vec::new();
+        for index in order {
+            let layer = &run.manifest.layers[index];
+            let counterpart = first.layers.iter().position(|of| is_one_place(manifests, of, layer));
+            match counterpart.map(|at| &mut places[at].indices[side]) {
+                Some(free @ None) => *free = Some(index),
+                _ => alone.push(index),
+            }
+        }
+        alone.sort();
+        for index in alone {
+            let name = &run.manifest.layers[index].name;
+            let known = places[first.layers.len()..].iter_mut().find(|place| place.name == *name);
+            match known {
+                Some(place) => place.indices[side] = Some(index),
+                None => {
+                    let mut indices = vec![None; runs.len()];
+                    indices[side] = Some(index);
+                    places.push(Place { name: name.clone(), indices });
+                }
+            }
+        }
+    }
+    places
+}
