@@ -3,6 +3,8 @@
 
 mod axis;
 mod figure;
+mod figures;
+mod grid;
 mod html;
 mod outcomes;
 mod palette;
@@ -31,6 +33,13 @@ pub fn page(runs: &[&Run], pairing: Pairing, how: &Intervals) -> Result<String> 
 
 /// The figures of runs, in the order in which a page has them. What runs don't have has no figure.
 pub fn figures(subject: &Subject) -> Result<Vec<Figure>> {
-    let all = [outcomes::figure(subject)?];
+    let all = [
+        outcomes::figure(subject)?,
+        figures::bits(subject),
+        figures::places(subject),
+        figures::distribution(subject),
+        figures::values(subject),
+        figures::precision(subject),
+    ];
     Ok(all.into_iter().flatten().collect())
 }

@@ -20,13 +20,6 @@ pub struct BitCell {
     pub outcomes: Outcomes,
 }
 
-impl BitCell {
-    /// The share with SDC, as `report --by bit --layer` has it: faults of one bit of a layer count alike in every plan.
-    pub fn sdc(&self) -> f64 {
-        self.outcomes.sdc as f64 / self.outcomes.n() as f64
-    }
-}
-
 /// The cells of one layer that have records, by bit and direction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BitLayer {
@@ -47,6 +40,16 @@ impl BitLayer {
     }
 }
 
+/// A bit of the whole network.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct NetworkBit {
+    pub bit: u32,
+    /// `None`: either way.
+    pub direction: Option<Direction>,
+    /// The share with SDC, layers alike, as `report --by bit` has it.
+    pub sdc: f64,
+}
+
 /// Outcomes by layer and bit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BitTable {
@@ -58,8 +61,8 @@ pub struct BitTable {
     pub has_directions: bool,
     /// In the model's order; those without records have no cells.
     pub layers: Vec<BitLayer>,
-    /// SDC rate of each bit of the network, layers alike, as `report --by bit` has it: (bit, rate).
-    pub network: Vec<(u32, f64)>,
+    /// Each bit of the network, and each way it flips where that is known.
+    pub network: Vec<NetworkBit>,
 }
 
 impl BitTable {
@@ -114,16 +117,27 @@ pub fn bits(run: &Run, detector: Detector) -> Shown<BitTable> {
         network: Vec::new(),
     };
     let counts = Scope::ALL.layers(run);
-    table.network = table.bits().filter_map(|bit| network(&table, &counts, bit)).collect();
+    let mut ways = vec![None];
+    if table.has_directions {
+        ways.extend([Some(Direction::ZeroToOne), Some(Direction::OneToZero)]);
+    }
+    let cells = ways.iter().flat_map(|way| table.bits().map(|bit| (bit, *way)));
+    table.network = cells.filter_map(|(bit, way)| network(&table, &counts, bit, way)).collect();
     Ok(table)
 }
 
 /// The mean of layers' rates of a bit, of those that have any record of it.
-fn network(table: &BitTable, layers: &[usize], bit: u32) -> Option<(u32, f64)> {
+fn network(
+    table: &BitTable,
+    layers: &[usize],
+    bit: u32,
+    direction: Option<Direction>,
+) -> Option<NetworkBit> {
     let of = |layer: &usize| {
-        let outcomes = table.layers[*layer].outcomes(bit, None);
-        (outcomes.n() > 0).then(|| outcomes.sdc as f64 / outcomes.n() as f64)
+        let outcomes = table.layers[*layer].outcomes(bit, direction);
+        (outcomes.n() > 0).then(|| outcomes.sdc_rate())
     };
     let rates: Vec<f64> = layers.iter().filter_map(of).collect();
-    (!rates.is_empty()).then(|| (bit, rates.iter().sum::<f64>() / rates.len() as f64))
+    let sdc = rates.iter().sum::<f64>() / rates.len() as f64;
+    (!rates.is_empty()).then_some(NetworkBit { bit, direction, sdc })
 }

@@ -21,6 +21,8 @@ pub struct Curve {
     pub zeros: f64,
     /// The share with nonfinite answers, at which the curve stays below 1.
     pub nonfinite: f64,
+    /// ΔLoss at 50, 90, 99 and 99.9 %, as `report` has it without a detector.
+    pub quantiles: [f64; 4],
     /// ΔLoss in nats, ascending from the least above 0, and the share of injections whose ΔLoss is as large at most.
     /// Each is a point of the function; between them it rises in steps that are left out.
     pub points: Vec<(f64, f64)>,
@@ -68,6 +70,7 @@ fn curve(layer: Option<usize>, selection: &Selection) -> Option<Curve> {
         n: values.len() as u64,
         zeros,
         nonfinite,
+        quantiles: selection.delta_loss_quantiles().values,
         points: thinned(&function(&values, total)),
     })
 }

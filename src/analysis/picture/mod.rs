@@ -8,7 +8,7 @@ mod places;
 mod precision;
 mod values;
 
-pub use bits::{BitCell, BitLayer, BitTable, bits};
+pub use bits::{BitCell, BitLayer, BitTable, NetworkBit, bits};
 pub use distribution::{Curve, Distribution, distribution};
 pub use places::{Binned, Cell, LayerPlaces, PlaceMaps, places};
 pub use precision::{AtInjections, LayerShare, Precision, WeightedPrecision, precision};
@@ -57,6 +57,12 @@ impl Outcomes {
     /// Records.
     pub fn n(&self) -> u64 {
         self.masked + self.benign + self.sdc + self.nonfinite
+    }
+
+    /// The share with SDC; NaN of no records. Of faults that count alike, as those of one bit of a layer do in every
+    /// plan, it is what `report` has.
+    pub fn sdc_rate(&self) -> f64 {
+        self.sdc as f64 / self.n() as f64
     }
 
     /// In the order of serialisation.
