@@ -32,6 +32,7 @@ mod figures;
 mod kinds;
 mod lists;
 mod measures;
+mod pictures;
 mod plan;
 mod process;
 mod ranges;

@@ -4,6 +4,7 @@ mod allocate;
 pub mod breakdown;
 pub mod compare;
 pub mod goldeneye;
+pub mod picture;
 mod quantiles;
 mod rates;
 mod require;

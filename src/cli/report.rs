@@ -17,10 +17,10 @@ use crate::plan::Protocol;
 use crate::report::{census_json, census_text, requirements_text, run_json, run_text, write_junit};
 use crate::results::Run;
 
-/// Print the figures of an injection campaign by layer, bit, channel or position
+/// Print the figures of an injection campaign by layer, bit, direction, channel or position
 ///
 /// By layer, figures of the whole network are added, with layers weighted equally, by neurons, and by
-/// multiply-accumulates. By bit, all layers have equal weight unless --layer names one.
+/// multiply-accumulates. By bit and by direction, all layers have equal weight unless --layer names one.
 ///
 /// On a terminal the table has the columns that fit; a pipe (`| less -S`), a file and --format markdown get
 /// all of them.
@@ -41,7 +41,7 @@ pub struct Args {
     /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
     #[arg(long)]
     unpaired: bool,
-    /// layer, bit, channel, or position (row and column)
+    /// layer, bit, direction (of the flip: 0-to-1 or 1-to-0), channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
     /// Only this layer

@@ -1,4 +1,4 @@
-//! One campaign's tables: its figures by layer, bit, channel or position, and the footer.
+//! One campaign's tables: its figures by layer, bit, direction, channel or position, and the footer.
 
 use std::path::Path;
 
@@ -197,6 +197,7 @@ fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
             Part::Network { weighting } => format!("the network by {}", weighting.words()),
             Part::Layer {} => row.layer.clone()?,
             Part::Bit { bit } => format!("bit {bit}"),
+            Part::Direction { direction } => direction.name().into(),
             Part::Channel { channel } => format!("channel {channel}"),
             Part::Position { row, column } => format!("row {row}, column {column}"),
         };
@@ -314,6 +315,7 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
         Part::Layer {} => format!("{layer} {}", shape(run, figures)),
         Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
         Part::Bit { bit } => format!("{layer}, bit {bit}"),
+        Part::Direction { direction } => format!("{layer}, {}", direction.name()),
         Part::Channel { channel } => format!("{layer}, channel {channel}"),
         Part::Position { row, column } => format!("{layer}, row {row}, column {column}"),
     };
