@@ -78,6 +78,17 @@ for outcome in ["sdc", "nonfinite"]:
     np.testing.assert_allclose(of_layers[outcome], rates("run.parquet", "layer", outcome), rtol=1e-12)
 of_bits = table("SELECT bit").dropna(subset=["bit"]).set_index("bit")
 np.testing.assert_allclose(of_bits.sdc, rates("run.parquet", "bit"), rtol=1e-12)
+# A direction is what the bit was before the flip.
+flipped = pd.read_parquet("run.parquet").dropna(subset=["bit", "before"])
+was_set = [int(before, 16) >> int(bit) & 1 == 1 for before, bit in zip(flipped.before, flipped.bit)]
+assert (flipped.direction == np.where(was_set, "1-to-0", "0-to-1")).all()
+of_directions = table("SELECT direction").set_index("direction")
+of_directions = of_directions.sdc[of_directions.index.dropna()]
+scaled = flipped[flipped.layer_type == "scale"].pair_key
+counted = flipped[(flipped.detector == "none") & ((flipped.layer_type == "scale") | ~flipped.pair_key.isin(scaled))]
+by_layer = counted.assign(sdc=(counted.outcome == "sdc") * counted.sample_weight).groupby(["direction", "layer"])
+expected = (by_layer.sdc.sum() / by_layer.sample_weight.sum()).groupby("direction").mean()
+np.testing.assert_allclose(of_directions, expected[of_directions.index], rtol=1e-12)
 # Layers of a baseline and of a text-guided model stand beside each other, but for what one of them lacks.
 beside = table("PIVOT").set_index("pair_key")
 for name in ["a", "b"]:

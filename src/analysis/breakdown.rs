@@ -1,4 +1,4 @@
-//! Tables of a run's figures by layer, bit, channel or position.
+//! Tables of a run's figures by layer, bit, direction of the flip, channel or position.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::quantiles::Quantiles;
 use super::rates::{Intervals, Rates, Selection, select};
 use super::scope::{Scope, Weighting};
 use crate::detector::Detector;
-use crate::results::{LayerRow, Measure, Record, Run};
+use crate::results::{Direction, LayerRow, Measure, Record, Run};
 use crate::statistics::Estimate;
 use crate::tape::pair_name;
 use crate::{Error, Result};
@@ -23,6 +23,8 @@ pub enum By {
     Layer,
     /// The flipped bit.
     Bit,
+    /// Which way bits flipped: 0 to 1, or 1 to 0.
+    Direction,
     /// The channel of the value that was hit.
     Channel,
     /// Its row and column.
@@ -45,6 +47,9 @@ pub enum Part {
     },
     Bit {
         bit: u32,
+    },
+    Direction {
+        direction: Direction,
     },
     Channel {
         channel: usize,
@@ -86,7 +91,7 @@ pub struct Figures {
 
 /// The figures of `run` under each of `detectors`, taken apart; of one layer where it is named.
 ///
-/// Bits are of all layers, each counting alike, unless one is named; parts without a record are left out.
+/// Bits and directions are of all layers, each counting alike, unless one is named; parts without a record are left out.
 ///
 /// # Errors
 /// A layer that the run doesn't have; faults that can't be told apart so.
@@ -106,7 +111,8 @@ pub fn breakdown(
         let of = Breakdown { run, detector: *detector, how };
         match by {
             By::Layer => of.layers(layer, &mut rows)?,
-            By::Bit => of.bits(layer, &mut rows)?,
+            By::Bit => of.flips(layer, by, bit, &mut rows)?,
+            By::Direction => of.flips(layer, by, direction, &mut rows)?,
             By::Channel | By::Position => of.places(layer, by, &mut rows)?,
         }
     }
@@ -161,11 +167,18 @@ impl<'r> Breakdown<'r> {
         Ok(())
     }
 
-    fn bits(&self, layer: Option<usize>, rows: &mut Vec<Figures>) -> Result<()> {
+    /// Parts that `of` makes by what was flipped, of all layers alike unless one is chosen.
+    fn flips(
+        &self,
+        layer: Option<usize>,
+        by: By,
+        of: fn(&Record) -> Option<Part>,
+        rows: &mut Vec<Figures>,
+    ) -> Result<()> {
         let layers = layer.map_or_else(|| Scope::ALL.layers(self.run), |layer| vec![layer]);
-        for part in self.parts(&layers, |_, record| bit(record))? {
+        for part in self.parts(&layers, by, |_, record| of(record))? {
             let selection =
-                self.select(layers.clone()).only(move |record| bit(record) == Some(part));
+                self.select(layers.clone()).only(move |record| of(record) == Some(part));
             rows.push(self.figures(layer, part, selection)?);
         }
         Ok(())
@@ -174,7 +187,7 @@ impl<'r> Breakdown<'r> {
     fn places(&self, layer: Option<usize>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
         for index in self.chosen(layer) {
             let row = &self.run.manifest.layers[index];
-            for part in self.parts(&[index], |row, record| place(row, record, by))? {
+            for part in self.parts(&[index], by, |row, record| place(row, record, by))? {
                 let selection = self
                     .select(vec![index])
                     .only(move |record| place(row, record, by) == Some(part));
@@ -188,6 +201,7 @@ impl<'r> Breakdown<'r> {
     fn parts(
         &self,
         layers: &[usize],
+        by: By,
         of: impl Fn(&LayerRow, &Record) -> Option<Part>,
     ) -> Result<BTreeSet<Part>> {
         let mut found = BTreeSet::new();
@@ -196,14 +210,31 @@ impl<'r> Breakdown<'r> {
             for record in self.run.of(*layer, self.detector) {
                 found.insert(of(row, record).ok_or_else(|| {
                     Error::usage(format!(
-                        "injection {} into '{}' didn't hit a single bit of a single value of a map: such \
-                         faults can't be told apart by bit, channel or position",
-                        record.n, row.name
+                        "injection {} into '{}' {}",
+                        record.n,
+                        row.name,
+                        by.refusal()
                     ))
                 })?);
             }
         }
         Ok(found)
+    }
+}
+
+impl By {
+    /// What a record that belongs to no part is, and why it is refused.
+    fn refusal(self) -> &'static str {
+        match self {
+            By::Direction => {
+                "didn't flip bits of one value in one known direction: the value lies inside a kernel, is one of \
+                 several, was set, or its bits flipped both ways; such faults can't be told apart by direction"
+            }
+            _ => {
+                "didn't hit a single bit of a single value of a map: such faults can't be told apart by bit, channel \
+                 or position"
+            }
+        }
     }
 }
 
@@ -224,6 +255,11 @@ fn find(run: &Run, name: &str) -> Result<usize> {
 fn bit(record: &Record) -> Option<Part> {
     let mask = record.mask().filter(|mask| mask.count_ones() == 1)?;
     Some(Part::Bit { bit: mask.trailing_zeros() })
+}
+
+/// Which way a fault flipped bits.
+fn direction(record: &Record) -> Option<Part> {
+    record.direction().map(|direction| Part::Direction { direction })
 }
 
 /// Where the value was that a fault hit.

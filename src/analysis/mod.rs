@@ -4,13 +4,16 @@ mod allocate;
 pub mod breakdown;
 pub mod compare;
 pub mod goldeneye;
+pub mod picture;
 mod quantiles;
 mod rates;
+mod require;
 mod scope;
 mod stopping;
 
 pub use allocate::{PILOT, allocate, check_budget};
 pub use quantiles::{Quantiles, quantile};
 pub use rates::{Intervals, Rates, Selection, check_mean, select};
+pub use require::{Checked, Decision, Requirement, check};
 pub use scope::{Scope, Weighting, last_layer};
 pub use stopping::{Stopped, looks, stopped, stopped_words};

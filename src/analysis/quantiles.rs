@@ -50,7 +50,7 @@ impl Selection<'_> {
 
     /// The values of the records that have one, with the share of each, up to a factor: a layer's weight is
     /// dealt out among its records.
-    fn weighted_values(&self, value: impl Fn(&Record) -> f64) -> Vec<(f64, f64)> {
+    pub(super) fn weighted_values(&self, value: impl Fn(&Record) -> f64) -> Vec<(f64, f64)> {
         let mut all = Vec::new();
         for layer in self.layers() {
             let begin = all.len();

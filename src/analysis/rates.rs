@@ -282,7 +282,9 @@ impl<'r> Selection<'r> {
         stopping::stops(self.run) && self.layers.len() > 1
     }
 
-    fn rate(&self, measure: Measure, how: &Intervals) -> Estimate {
+    /// A rate of each layer that has records and a weight, with the layer's place among the selection's and its share
+    /// of the weight; and whether the rates are free of what a stopping rule does to them, or there is no such rule.
+    pub(super) fn layer_rates(&self, measure: Measure) -> (Vec<(usize, f64, EffectiveRate)>, bool) {
         let unbiased = match self.is_stopped_network() && self.keep.is_none() {
             true => stopping::unbiased_rates(self.run, &self.layers, self.detector, measure),
             false => None,
@@ -295,18 +297,21 @@ impl<'r> Selection<'r> {
             if !cells.is_empty() && weight > 0.0 {
                 total += weight;
                 let plain = || EffectiveRate::of_layer(&only(&cells));
-                layers.push((weight, unbiased.as_ref().map_or_else(plain, |of| of[place])));
+                layers.push((place, weight, unbiased.as_ref().map_or_else(plain, |of| of[place])));
             }
         }
+        layers.iter_mut().for_each(|(_, share, _)| *share /= total);
+        (layers, !self.is_stopped_network() || unbiased.is_some())
+    }
+
+    fn rate(&self, measure: Measure, how: &Intervals) -> Estimate {
+        let (layers, is_unbiased) = self.layer_rates(measure);
         if layers.is_empty() {
             return how.rates.of(0.0, 0.0, how.confidence);
         }
-        layers.iter_mut().for_each(|(share, _)| *share /= total);
+        let layers: Vec<_> = layers.into_iter().map(|(_, share, rate)| (share, rate)).collect();
         let estimate = EffectiveRate::of_layers(&layers).estimate(how.rates, how.confidence);
-        match self.is_stopped_network() && unbiased.is_none() {
-            true => Estimate::alone(estimate.value),
-            false => estimate,
-        }
+        if is_unbiased { estimate } else { Estimate::alone(estimate.value) }
     }
 
     /// The weighted mean Σ w·μ / Σ w of a measure over the layers; layers without observations are left out

@@ -69,7 +69,8 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
+/// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Study(args) => study::run(&args),
@@ -100,8 +101,11 @@ pub fn main() -> ExitCode {
                 return ExitCode::SUCCESS; // whoever read has read enough
             }
             complain(&sentence(&error));
-            let is_usage = matches!(error.downcast_ref::<Error>(), Some(Error::Usage { .. }));
-            ExitCode::from(if is_usage { 2 } else { 1 })
+            ExitCode::from(match error.downcast_ref::<Error>() {
+                Some(Error::Usage { .. }) => 2,
+                None if error.is::<report::Unmet>() => 3,
+                _ => 1,
+            })
         }
     }
 }

@@ -2,22 +2,25 @@
 
 mod page;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::Error;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
+use crate::analysis::{Decision, Requirement, check};
 use crate::census::{Census, Mode};
+use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
-use crate::report::{census_json, census_text, run_json, run_text};
+use crate::report::{census_json, census_text, requirements_text, run_json, run_text, write_junit};
 use crate::results::Run;
 
-/// Print the figures of an injection campaign by layer, bit, channel or position
+/// Print the figures of an injection campaign by layer, bit, direction, channel or position
 ///
 /// By layer, figures of the whole network are added, with layers weighted equally, by neurons, and by
-/// multiply-accumulates. By bit, all layers have equal weight unless --layer names one.
+/// multiply-accumulates. By bit and by direction, all layers have equal weight unless --layer names one.
 ///
 /// On a terminal the table has the columns that fit; a pipe (`| less -S`), a file and --format markdown get
 /// all of them.
@@ -29,16 +32,16 @@ pub struct Args {
     /// Write a page for a browser instead: figures, tables, how to read them, and the command that repeats the
     /// campaign, in one file that needs no network
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "format", "json"])]
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
     html: Option<PathBuf>,
     /// Write the page's figures into this folder: each as SVG, as SVG for print, as CSV and as a LaTeX table
     #[arg(long, value_name = "DIR",
-          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "format", "json"])]
+          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
     figures: Option<PathBuf>,
     /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
     #[arg(long)]
     unpaired: bool,
-    /// layer, bit, channel, or position (row and column)
+    /// layer, bit, direction (of the flip: 0-to-1 or 1-to-0), channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
     /// Only this layer
@@ -47,11 +50,25 @@ pub struct Args {
     /// Print what `inject --exhaustive` counted instead: last-layer, last-layer-weights or
     /// last-layer-features
     #[arg(long, value_name = "POPULATION",
-          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "unit"])]
+          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "unit",
+                            "require"])]
     exhaustive: Option<Mode>,
     /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
     detector: Option<Detector>,
+    /// Fail with exit code 3 unless a figure keeps to a bound: [WHERE:]FIGURE<NUMBER, as in 'sdc<0.02'; repeatable
+    ///
+    /// FIGURE is masked, benign, sdc, nonfinite, sdc-or-nonfinite, sdc5, delta-p or delta-loss. It is compared by <,
+    /// <=, > or >= with a share (0.02, or 2%) or, for delta-loss, with nats. WHERE is network (layers alike; what
+    /// is meant without WHERE), neurons or macs (the network weighted so), layers (each of them), or a layer's name.
+    ///
+    /// Its whole interval has to keep to the bound. Where the interval holds the bound, the figure isn't known well
+    /// enough, which fails, too. Under every detector that is reported.
+    #[arg(long, value_name = "CONDITION")]
+    require: Vec<Requirement>,
+    /// Write what came of each --require as a JUnit file, for services that run tests
+    #[arg(long, value_name = "FILE", requires = "require")]
+    junit: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -65,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return page::write(&args.runs, pairing, &args.intervals.intervals(), &wanted);
     }
     refuse_idle([("--unpaired", args.unpaired, "without --html or --figures")])?;
-    let [run] = args.runs.as_slice() else {
+    let [path] = args.runs.as_slice() else {
         return Err(Error::usage(
             "several campaigns are reported as a page (--html) or as figures (--figures); `flipside compare` prints \
              them as text",
@@ -73,9 +90,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .into());
     };
     if let Some(mode) = args.exhaustive {
-        return census(args, run, mode);
+        return census(args, path, mode);
     }
-    let run = Run::open(run)?;
+    let run = Run::open(path)?;
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
@@ -90,11 +107,67 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => run.manifest.plan.detectors.clone(),
     };
     let figures = breakdown(&run, args.by, args.layer.as_deref(), &detectors, &how)?;
-    match args.format.view() {
-        None => print_json(&run_json(&run, &figures, &how)),
-        Some(view) => print(&run_text(&run, &figures, &how, view)),
+    if is_goldeneye && !args.require.is_empty() {
+        let detail = "--require takes rates of the strict protocol; the run is by GoldenEye's";
+        return Err(Error::file(path, detail).into());
+    }
+    let checked = match args.by {
+        _ if args.require.is_empty() => Vec::new(),
+        By::Layer => check(&args.require, &figures)?,
+        _ => {
+            let layer = args.layer.as_deref();
+            check(&args.require, &breakdown(&run, By::Layer, layer, &detectors, &how)?)?
+        }
+    };
+    if let Some(junit) = &args.junit {
+        let suite = path.display().to_string();
+        atomic::write(junit, |out| write_junit(&suite, &checked, out))?;
+    }
+    let printed = match args.format.view() {
+        None => {
+            let mut report = run_json(&run, &figures, &how);
+            if !checked.is_empty() {
+                report["requirements"] = serde_json::to_value(&checked)?;
+            }
+            print_json(&report)
+        }
+        Some(view) => {
+            let mut text = run_text(&run, &figures, &how, view);
+            if !checked.is_empty() {
+                text.push_str(&requirements_text(&checked, view));
+            }
+            print(&text)
+        }
+    };
+    let of = |decision| checked.iter().filter(|row| row.decision == decision).count();
+    let unmet = Unmet {
+        all: checked.len(),
+        violated: of(Decision::Violated),
+        not_known: of(Decision::NotKnown),
+    };
+    // Even where whoever reads the report has read enough of it.
+    if unmet.violated + unmet.not_known > 0 { Err(unmet.into()) } else { printed }
+}
+
+/// Requirements that aren't satisfied: exit code 3.
+#[derive(Debug)]
+pub struct Unmet {
+    all: usize,
+    violated: usize,
+    not_known: usize,
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unmet { all, violated, not_known } = self;
+        write!(
+            f,
+            "of {all} figures that were required {violated} are out of bounds, and {not_known} not known well enough"
+        )
     }
 }
+
+impl std::error::Error for Unmet {}
 
 /// Prints a whole census.
 fn census(args: &Args, run: &Path, mode: Mode) -> anyhow::Result<()> {

@@ -200,6 +200,15 @@ impl Format {
         }
     }
 
+    /// Bits of its fraction: those of the exponent lie above them, and the sign above these.
+    pub const fn fraction_bits(self) -> u32 {
+        match self {
+            Format::Fp32 => 23,
+            Format::Tf32 | Format::Fp16 => 10,
+            Format::Bf16 => 7,
+        }
+    }
+
     /// Where its lowest bit lies in the word that a kernel holds.
     pub const fn shift(self) -> u32 {
         if matches!(self, Format::Tf32) { 13 } else { 0 }
@@ -286,6 +295,7 @@ mod tests {
             let fraction = format.bits() - 1 - exponent;
             assert_eq!(nan >> fraction & ((1 << exponent) - 1), (1 << exponent) - 1);
             assert_ne!(nan & ((1 << fraction) - 1), 0);
+            assert_eq!(format.fraction_bits(), fraction);
         }
     }
 }

@@ -163,6 +163,7 @@ impl Cell {
         match (self, form) {
             (Cell::Text(text), _) => text.clone(),
             (Cell::Count(count), _) => count.to_string(),
+            (Cell::Number(estimate), _) if estimate.value.is_infinite() => "∞".into(),
             (Cell::Number(estimate), Form::Rate) => percent(estimate),
             (Cell::Number(estimate), Form::Amount) => any_size(estimate),
             (Cell::Number(estimate), _) => interval(estimate, 2),

@@ -5,8 +5,10 @@ mod axis;
 mod command;
 mod detectors;
 mod figure;
+mod figures;
 mod files;
 mod forest;
+mod grid;
 mod html;
 mod outcomes;
 mod palette;
@@ -40,7 +42,14 @@ pub fn page(runs: &[&Run], pairing: Pairing, how: &Intervals) -> Result<String> 
 /// The figures of runs, in the order in which a page has them. What runs don't have has no figure.
 pub fn figures(subject: &Subject) -> Result<Vec<Figure>> {
     let network = [outcomes::figure(subject), strip::figure(subject), forest::figure(subject)];
-    let mut all: Vec<Figure> = network.into_iter().flatten().collect();
+    let faults = [
+        figures::bits(subject),
+        figures::places(subject),
+        figures::distribution(subject),
+        figures::values(subject),
+    ];
+    let mut all: Vec<Figure> = network.into_iter().chain(faults).flatten().collect();
     all.extend(detectors::figures(subject));
+    all.extend(figures::precision(subject));
     Ok(all)
 }

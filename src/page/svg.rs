@@ -131,8 +131,13 @@ impl Svg {
             }
             is_new = !(x.is_finite() && y.is_finite());
         }
-        if !d.is_empty() {
-            self.element("path", &[], &format!(" d=\"{d}\""), mark, "");
+        self.shape(&d, mark);
+    }
+
+    /// A shape, by the commands of a path.
+    pub fn shape(&mut self, commands: &str, mark: Mark) {
+        if !commands.is_empty() {
+            self.element("path", &[], &format!(" d=\"{commands}\""), mark, "");
         }
     }
 

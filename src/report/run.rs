@@ -1,4 +1,4 @@
-//! One campaign's tables: its figures by layer, bit, channel or position, and the footer.
+//! One campaign's tables: its figures by layer, bit, direction, channel or position, and the footer.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
-use super::sheet::{BY_PIPE, Fit, Sheet, View};
+use super::sheet::{BY_FORMAT, BY_PIPE, Fit, Sheet, View};
 use super::{
     MOST_LAYERS, NO_INTERVAL, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits,
     percent, quantiles, ranges_words, scale, shell_word,
@@ -131,9 +131,6 @@ pub fn summary_text(
     }
 }
 
-/// How columns that didn't fit are had, of commands with --format.
-const BY_FORMAT: &str = "--format markdown prints all of them.";
-
 /// The columns that a narrow screen has first; ΔLoss where its mean says something.
 const MOST: [&str; 5] = ["SDC %", "mean ΔLoss", "nonfinite %", "n", "masked %"];
 
@@ -200,6 +197,7 @@ fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
             Part::Network { weighting } => format!("the network by {}", weighting.words()),
             Part::Layer {} => row.layer.clone()?,
             Part::Bit { bit } => format!("bit {bit}"),
+            Part::Direction { direction } => direction.name().into(),
             Part::Channel { channel } => format!("channel {channel}"),
             Part::Position { row, column } => format!("row {row}, column {column}"),
         };
@@ -317,6 +315,7 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
         Part::Layer {} => format!("{layer} {}", shape(run, figures)),
         Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
         Part::Bit { bit } => format!("{layer}, bit {bit}"),
+        Part::Direction { direction } => format!("{layer}, {}", direction.name()),
         Part::Channel { channel } => format!("{layer}, channel {channel}"),
         Part::Position { row, column } => format!("{layer}, row {row}, column {column}"),
     };

@@ -116,6 +116,9 @@ impl Sheet {
     }
 }
 
+/// How columns that didn't fit are had, of commands with --format.
+pub(super) const BY_FORMAT: &str = "--format markdown prints all of them.";
+
 /// How columns that didn't fit are had, of commands that print Markdown into pipes.
 pub(super) const BY_PIPE: &str = "A pipe gets all of them: | less -S.";
 

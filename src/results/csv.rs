@@ -40,13 +40,14 @@ pub(super) fn write_columns(
 }
 
 impl Run {
-    /// SHA-256 of what [`write()`] writes, less the names of the kernels and the pair keys, which follow from
-    /// layers: equal for equal results, whatever way they came about, on whatever device.
+    /// SHA-256 of what [`write()`] writes, less the names of the kernels, the pair keys, which follow from layers, and
+    /// the directions, which follow from masks and values: equal for equal results, whatever way they came about, on whatever device.
     pub fn results_sha256(&self) -> String {
         let mut hasher = Sha256::new();
         // A hash takes whatever is written.
-        let _ =
-            write_columns(self, &mut hasher, |name| !matches!(name, rows::KERNEL | rows::PAIR_KEY));
+        let is_left_out =
+            |name: &str| matches!(name, rows::KERNEL | rows::PAIR_KEY | rows::DIRECTION);
+        let _ = write_columns(self, &mut hasher, |name| !is_left_out(name));
         hex(&hasher.finalize())
     }
 }

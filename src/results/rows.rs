@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::layer::LayerRow;
 use super::manifest::{GoldenRow, Manifest};
-use super::record::Record;
+use super::record::{Direction, Record};
 use super::run::Run;
 use crate::plan::{MOST_TEMPERATURES, Plan, Temperature};
 
@@ -79,7 +79,7 @@ pub struct Row<'r> {
 pub type Column<Name = &'static str> = (Name, Kind, fn(&Row<'_>) -> Cell);
 
 /// The columns of any campaign, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
-pub const COLUMNS: [Column; 38] = [
+pub const COLUMNS: [Column; 39] = [
     ("layer", Kind::Text, |row| row.layer.name.as_str().into()),
     ("layer_type", Kind::Text, |row| row.layer.kind.as_str().into()),
     ("injection", Kind::Int, |row| row.record.n.into()),
@@ -118,6 +118,7 @@ pub const COLUMNS: [Column; 38] = [
     ("golden_logits_hash", Kind::Text, |row| row.image.map(|image| hash(image.hash)).into()),
     ("faulty_logits_hash", Kind::Text, |row| hash(row.record.effect.hash).into()),
     (PAIR_KEY, Kind::Text, |row| row.layer.pair_key.as_str().into()),
+    (DIRECTION, Kind::Text, |row| row.record.direction().map(Direction::name).into()),
 ];
 
 /// What the columns for ΔLoss at temperatures begin with; the temperature follows as it was asked for.
@@ -131,7 +132,7 @@ const RESCALED_CELLS: [fn(&Row<'_>) -> Cell; MOST_TEMPERATURES] =
 pub fn columns(plan: &Plan) -> Vec<Column<Cow<'static, str>>> {
     let mut columns: Vec<_> =
         COLUMNS.into_iter().map(|(name, kind, cell)| (Cow::Borrowed(name), kind, cell)).collect();
-    let last = columns.len() - 1;
+    let last = columns.iter().position(|(name, ..)| name == PAIR_KEY).unwrap_or(columns.len());
     let rescaled = plan.temperatures.iter().zip(RESCALED_CELLS);
     let rescaled =
         rescaled.map(|(label, cell)| (Cow::Owned(format!("{RESCALED}{label}")), Kind::Float, cell));
@@ -146,6 +147,9 @@ pub fn is_rescaled(name: &str) -> bool {
 
 /// The column by which layers of two models stand beside each other, as `compare` has them.
 pub const PAIR_KEY: &str = "pair_key";
+
+/// The column that says which way bits flipped.
+pub const DIRECTION: &str = "direction";
 
 /// The column that names what computed a layer: all that may differ between devices of equal bits.
 pub const KERNEL: &str = "kernel_variant";

@@ -78,24 +78,48 @@ impl EffectiveRate {
     /// event was seen would count as one whose rate is exactly 0.
     pub fn of_layers(layers: &[(f64, EffectiveRate)]) -> EffectiveRate {
         let rate: f64 = layers.iter().map(|(share, layer)| share * layer.rate).sum();
-        let spread = |variance: &dyn Fn(f64) -> f64| -> f64 {
-            let of = |(share, EffectiveRate { rate, trials }): &(f64, EffectiveRate)| {
-                share * share * variance(*rate) / trials
-            };
-            layers.iter().map(of).sum()
-        };
-        let kish = 1.0 / spread(&|_| 1.0);
-        let trials = match rate * (1.0 - rate) / spread(&|p| p * (1.0 - p)) {
+        let spread = |variance: fn(f64) -> f64| spread_of(layers, variance).sum::<f64>();
+        let kish = 1.0 / spread(|_| 1.0);
+        let trials = match rate * (1.0 - rate) / spread(binomial) {
             trials if trials.is_finite() => trials.min(kish),
             _ => kish,
         };
         EffectiveRate { rate, trials }
     }
 
+    /// The share that each layer has in the variance of [`EffectiveRate::of_layers`]: of Σ share²·p(1 − p)/n. Where no
+    /// layer has an event, or nothing else, of Σ share²/n.
+    pub fn shares_of_variance(layers: &[(f64, EffectiveRate)]) -> Vec<f64> {
+        let varies = layers.iter().any(|(_, layer)| binomial(layer.rate) > 0.0);
+        let variance: fn(f64) -> f64 = if varies { binomial } else { |_| 1.0 };
+        let total: f64 = spread_of(layers, variance).sum();
+        spread_of(layers, variance).map(|part| part / total).collect()
+    }
+
+    /// What `times` as many trials would have measured, had the rate stayed what it is.
+    pub fn times(self, times: f64) -> EffectiveRate {
+        EffectiveRate { trials: times * self.trials, ..self }
+    }
+
     /// The rate with an interval.
     pub fn estimate(&self, interval: RateInterval, confidence: Confidence) -> Estimate {
         interval.of(self.rate * self.trials, self.trials, confidence)
     }
+}
+
+/// The variance of one trial.
+fn binomial(rate: f64) -> f64 {
+    rate * (1.0 - rate)
+}
+
+/// What each layer adds to the variance of a rate over layers, one trial's being `variance`.
+fn spread_of(
+    layers: &[(f64, EffectiveRate)],
+    variance: fn(f64) -> f64,
+) -> impl Iterator<Item = f64> + '_ {
+    layers.iter().map(move |(share, EffectiveRate { rate, trials })| {
+        share * share * variance(*rate) / trials
+    })
 }
 
 #[cfg(test)]
@@ -134,6 +158,23 @@ mod tests {
         let mut uneven = RateCell::default();
         [1.0, 1.0, 1.0, 3.0, 3.0, 3.0].into_iter().for_each(|weight| uneven.push(0.0, weight));
         assert!((uneven.trials() - 144.0 / 30.0).abs() < 1e-12);
+    }
+
+    /// Layers of 0.75 and 0.25 with rates 0.1 and 0.5 in 100 trials each: 0.050625 and 0.015625 hundredths.
+    #[test]
+    fn layers_share_a_variance() {
+        let layer =
+            |share: f64, events| (share, EffectiveRate::of_layer(&[(1.0, cell(100, events))]));
+        let near = |layers: &[(f64, EffectiveRate)], expected: [f64; 2]| {
+            let shares = EffectiveRate::shares_of_variance(layers);
+            let off: f64 = shares.iter().zip(expected).map(|(a, b)| (a - b).abs()).sum();
+            assert!(shares.len() == 2 && off < 1e-12, "{shares:?}");
+        };
+        let sum = 0.050625 + 0.015625;
+        near(&[layer(0.75, 10), layer(0.25, 50)], [0.050625 / sum, 0.015625 / sum]);
+        near(&[layer(0.75, 0), layer(0.25, 50)], [0.0, 1.0]);
+        near(&[layer(0.75, 0), layer(0.25, 0)], [0.9, 0.1]);
+        near(&[layer(0.75, 100), layer(0.25, 0)], [0.9, 0.1]);
     }
 
     /// A layer that weighs much and has hardly any event, and one that weighs little and has many: the

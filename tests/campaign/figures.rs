@@ -4,6 +4,7 @@ use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, break
 use flipside::analysis::compare::{Comparisons, Pairing, compare_all};
 use flipside::plan::{Flips, Stratify};
 use flipside::report::{View, comparison_text, run_json, run_text};
+use flipside::results::Direction;
 use flipside::statistics::{Confidence, RateInterval, Unit};
 
 use strum::IntoEnumIterator;
@@ -30,7 +31,7 @@ fn parts_are_counted() {
     let run = Bench::new(GUIDED).run(Plan::new(8, 120));
     let layer = &run.manifest.layers[1];
     let [_, height, width] = layer.shape[..] else { panic!("a map has three sizes") };
-    for by in [By::Layer, By::Bit, By::Channel, By::Position] {
+    for by in By::iter() {
         let parts = apart(&run, by, Some(&layer.name));
         for detector in [Detector::None, Detector::Range] {
             let of_detector = || parts.iter().filter(|part| part.detector == detector);
@@ -41,6 +42,10 @@ fn parts_are_counted() {
                     let [channel, pixel] = [element / (height * width), element % (height * width)];
                     match part.part {
                         Piece::Bit { bit } => record.mask() == Some(1 << bit),
+                        Piece::Direction { direction } => {
+                            let is_set = record.values().unwrap().before & record.mask().unwrap();
+                            (is_set == 0) == (direction == Direction::ZeroToOne)
+                        }
                         Piece::Channel { channel: of } => channel == of,
                         Piece::Position { row, column } => pixel == row * width + column,
                         _ => true,
@@ -82,6 +87,18 @@ fn networks_are_weighted_sums() {
     let records: u64 =
         bits.iter().filter(|b| b.detector == Detector::None).map(|b| b.rates.records).sum();
     assert_eq!(records, 60 * counted.len() as u64);
+    // So are directions; each of the two is the mean of its layers' rates.
+    let directions = apart(&run, By::Direction, None);
+    let of_layer: Vec<Vec<Figures>> =
+        counted.iter().map(|l| apart(&run, By::Direction, Some(&layers[*l].name))).collect();
+    for row in &directions {
+        let same = |part: &&Figures| (part.detector, part.part) == (row.detector, row.part);
+        let rates: Vec<f64> =
+            of_layer.iter().flatten().filter(same).map(|part| part.rates.sdc.value).collect();
+        assert_eq!((row.layer.as_ref(), rates.len()), (None, counted.len()));
+        near(row.rates.sdc.value, rates.iter().sum::<f64>() / rates.len() as f64);
+    }
+    assert_eq!(directions.len(), 4);
 }
 
 /// 40 injections over 32 strata: eight bits have two, which count half each.
@@ -113,7 +130,11 @@ fn what_can_t_be_told_apart_is_refused() {
     let run = bench.run(two_bits);
     assert!(refused(&run, By::Bit, None, Detector::None).contains("told apart"));
     assert!(breakdown(&run, By::Channel, None, &[Detector::None], &how).is_ok());
+    // Two bits of some value flip in unlike directions.
+    assert!(run.records.iter().any(|record| record.direction().is_none()));
+    assert!(refused(&run, By::Direction, None, Detector::None).contains("in one known direction"));
     let run = bench.run(two_values);
+    assert!(refused(&run, By::Direction, None, Detector::None).contains("one of several"));
     assert!(refused(&run, By::Channel, None, Detector::None).contains("told apart"));
     assert!(refused(&run, By::Layer, Some("conv9"), Detector::None).contains("layer1.0.conv1"));
     let run = bench.run(Plan { detectors: vec![Detector::None], ..Plan::new(8, 4) });
@@ -167,6 +188,12 @@ fn runs_are_reported() {
     assert_eq!(json["intervals"]["confidence"], 0.95);
     let bits = run_json(&run, &apart(&run, By::Bit, Some("conv1")), &how);
     assert!(bits["figures"][0]["bit"].as_u64().unwrap() < 32);
+    let directions = apart(&run, By::Direction, Some("conv1"));
+    let json = run_json(&run, &directions, &how);
+    assert_eq!(json["figures"][0]["direction"], "0-to-1");
+    assert_eq!(json["figures"][1]["direction"], "1-to-0");
+    let text = run_text(&run, &directions, &how, View::Markdown);
+    assert!(text.contains("| backbone.conv1, 0-to-1 ") && text.contains(", 1-to-0 "), "{text}");
 }
 
 fn all(pairs: &[[&Run; 2]], pairing: Pairing) -> flipside::Result<Comparisons> {

@@ -180,6 +180,12 @@ fn rows_of_a_list_say_where() {
     assert_eq!(of("element")[2], "17");
     assert_eq!(of("bit"), ["30", "22", "30"]);
     assert_eq!(of("flip_mask"), ["40000000", "00400000", "40000000"]);
+    for (before, (mask, direction)) in
+        of("before").iter().zip(of("flip_mask").iter().zip(of("direction")))
+    {
+        let [before, mask] = [before, mask].map(|bits| u32::from_str_radix(bits, 16).unwrap());
+        assert_eq!(direction, if before & mask == 0 { "0-to-1" } else { "1-to-0" });
+    }
 }
 
 /// The page's first cells of the table below `heading`, less their code marks.

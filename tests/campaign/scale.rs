@@ -229,15 +229,17 @@ fn stores_and_exports_keep_them() {
     };
     let table = csv(&run);
     let (heading, row) = (table.lines().next().unwrap(), table.lines().nth(1).unwrap());
-    let tail = ",faulty_logits_hash,delta_loss_at_fit,delta_loss_at_range=18.5,pair_key";
+    let tail = ",faulty_logits_hash,delta_loss_at_fit,delta_loss_at_range=18.5,pair_key,direction";
     assert!(heading.ends_with(tail), "{heading}");
     let cells: Vec<&str> = row.split(',').collect();
     let expected = run.records[0].delta_loss_at(1);
-    assert_eq!(cells[cells.len() - 2].parse::<f64>().unwrap(), expected);
+    assert_eq!(cells[cells.len() - 3].parse::<f64>().unwrap(), expected);
     write_parquet(&run, &mut fs::File::create(at("run.parquet")).unwrap()).unwrap();
     // Default campaigns have no such columns, nor the plan such a key.
     let plain = bench.run(Plan::new(8, 20));
-    assert!(csv(&plain).lines().next().unwrap().ends_with(",faulty_logits_hash,pair_key"));
+    assert!(
+        csv(&plain).lines().next().unwrap().ends_with(",faulty_logits_hash,pair_key,direction")
+    );
     let json = serde_json::to_value(&plain.manifest).unwrap();
     assert!(json.get("temperatures").is_none() && json["plan"].get("temperatures").is_none());
     plain.save(&at("plain.sqlite")).unwrap();
