@@ -1,7 +1,7 @@
 //! Layers as a forest plot: estimate and interval of each, runs side by side, and what compares them.
 
+use super::figures::short;
 use super::outcomes::few_rates;
-use super::strip::shortened;
 use super::{Anchor, Axis, Cell, Column, Figure, Mark, Place, Subject, Svg, Table};
 use crate::analysis::Rates;
 use crate::analysis::compare::LayerChange;
@@ -122,7 +122,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
             svg.text(
                 [RATES[0] - 12.0, middle + 4.0],
                 Anchor::End,
-                &shortened(&place.name, LONGEST),
+                &short(&place.label, LONGEST),
                 Mark::new("name"),
             );
             for (side, of) in subject.sides.iter().enumerate() {

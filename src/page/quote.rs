@@ -18,9 +18,9 @@ pub(super) fn quote(subject: &Subject) -> Markup {
         }
         dl.numbers { @for number in numbers(subject) { div {
             dt { (number.name) }
-            @for (name, value) in &number.values { dd {
-                span.value { (value) }
-                @if !name.is_empty() { " " span.of { (name) } }
+            @for (name, value, interval) in &number.values { dd {
+                span.value { (value) @if !interval.is_empty() { " " small { (interval) } } }
+                @if !name.is_empty() { span.of { (name) } }
             } }
         } } }
         p.note {
@@ -88,7 +88,8 @@ fn with_interval(subject: &Subject, rate: &Estimate) -> String {
 /// One of the four numbers, for each run.
 struct Number {
     name: String,
-    values: Vec<(String, String)>,
+    /// The run's name where there are several, the value, and its interval.
+    values: Vec<(String, String, String)>,
 }
 
 fn numbers(subject: &Subject) -> Vec<Number> {
@@ -96,8 +97,8 @@ fn numbers(subject: &Subject) -> Vec<Number> {
     let name = |side: &Side| if several { side.name.clone() } else { String::new() };
     let rate = |heading: &str, of: fn(&Figures) -> Estimate| {
         let value = |side: &Side| {
-            let words = network(subject, side).map(|row| format!("{} %", percent(&of(row))));
-            (name(side), words.unwrap_or_else(|| "–".into()))
+            let words = network(subject, side).map(|row| percent(&of(row)));
+            parts(name(side), words, " %")
         };
         Number { name: heading.into(), values: subject.sides.iter().map(value).collect() }
     };
@@ -106,7 +107,7 @@ fn numbers(subject: &Subject) -> Vec<Number> {
             let others = subject.sides[1..].iter().zip(&comparisons.rows);
             let value = |(side, row): (&Side, _)| {
                 let ratio = Reading::DeltaLoss.of(row).map(|ratio| interval(&ratio, 2));
-                (side.name.clone(), ratio.unwrap_or_else(|| "–".into()))
+                parts(side.name.clone(), ratio, "")
             };
             Number {
                 name: format!("mean ΔLoss, {} ÷ other", subject.first().name),
@@ -114,16 +115,14 @@ fn numbers(subject: &Subject) -> Vec<Number> {
             }
         }
         None => {
-            let side = subject.first();
-            let row =
-                subject.bounded.and_then(|detector| side.of_network(Weighting::Uniform, detector));
+            let detector = subject.bounded;
+            let row = detector.and_then(|at| subject.first().of_network(Weighting::Uniform, at));
             let mean = row.and_then(|row| match &row.delta_loss {
                 DeltaLoss::Mean(mean) => Some(any_size(mean)),
                 DeltaLoss::Quantiles(_) => None,
             });
             Number {
-                name: "mean ΔLoss, nats".into(),
-                values: vec![(String::new(), mean.unwrap_or_else(|| "–".into()))],
+                name: "mean ΔLoss, nats".into(), values: vec![parts(String::new(), mean, "")]
             }
         }
     };
@@ -133,6 +132,15 @@ fn numbers(subject: &Subject) -> Vec<Number> {
         rate("answer not finite", |row| row.rates.nonfinite),
         loss,
     ]
+}
+
+/// A figure as reports write it, `1.23 [1.02, 1.47]`, in its parts; with its unit.
+fn parts(name: String, words: Option<String>, unit: &str) -> (String, String, String) {
+    let Some(words) = words else { return (name, "–".into(), String::new()) };
+    match words.split_once(" [") {
+        Some((value, ends)) => (name, format!("{value}{unit}"), format!("[{ends}")),
+        None => (name, format!("{words}{unit}"), String::new()),
+    }
 }
 
 /// The rate of what isn't masked.
