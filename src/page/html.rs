@@ -19,7 +19,20 @@ const STYLE: &str = include_str!("style.css");
 /// The page of runs and their figures.
 pub fn page(subject: &Subject, figures: &[Figure]) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
-    let title = names.join(" and ");
+    let body = html! {
+        (controls(subject))
+        main {
+            @for figure in figures { (figure_html(figure)) }
+            (words::words(subject))
+        }
+        script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    frame(&names.join(" and "), "Fault-injection campaign", quote::quote(subject), body)
+}
+
+/// What all pages have: the head, the title, what stands below it, and the body.
+pub(super) fn frame(title: &str, eyebrow: &str, top: Markup, body: Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -34,17 +47,11 @@ pub fn page(subject: &Subject, figures: &[Figure]) -> String {
             body {
                 svg.defs aria-hidden="true" width="0" height="0" { (PreEscaped(svg::HATCH)) }
                 header {
-                    p.eyebrow { "Fault-injection campaign" }
+                    p.eyebrow { (eyebrow) }
                     h1 { (title) }
-                    (quote::quote(subject))
+                    (top)
                 }
-                (controls(subject))
-                main {
-                    @for figure in figures { (figure_html(figure)) }
-                    (words::words(subject))
-                }
-                script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
-                script { (PreEscaped(SCRIPT)) }
+                (body)
             }
         }
     };
@@ -101,7 +108,7 @@ fn controls(subject: &Subject) -> Markup {
 }
 
 /// A figure, what it says, and its numbers.
-fn figure_html(figure: &Figure) -> Markup {
+pub(super) fn figure_html(figure: &Figure) -> Markup {
     let drawing = figure.svg.finish(figure.id, &figure.title, &figure.how_to_read, "");
     html! {
         figure id={ "figure-" (figure.id) } {

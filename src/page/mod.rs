@@ -14,6 +14,7 @@ mod outcomes;
 mod palette;
 mod quote;
 mod strip;
+mod study;
 mod subject;
 mod svg;
 mod words;
@@ -21,6 +22,7 @@ mod words;
 pub use axis::Axis;
 pub use figure::{Cell, Column, Figure, Form, Row, Table};
 pub use html::page as html;
+pub use study::study_page;
 pub use subject::{MOST_RUNS, Place, Side, Subject};
 pub use svg::{Anchor, Mark, Svg};
 
