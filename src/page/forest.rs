@@ -184,6 +184,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         subject.how.confidence
     );
     if runs > 1 {
+        words = format!("{words} {}", subject.how.words());
         words += match has_ratios {
             true => {
                 " Beside it, on a logarithmic axis: the mean ΔLoss of the first run divided by the other's, under the range detector. Above 1 the other is harmed less."

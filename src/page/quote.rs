@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::command::{UNKNOWN, command};
 use super::subject::{Side, Subject};
 use crate::analysis::Weighting;
 use crate::analysis::breakdown::{DeltaLoss, Figures};
@@ -32,10 +33,13 @@ pub(super) fn quote(subject: &Subject) -> Markup {
             h2 { "To repeat it" }
             @for (at, side) in subject.sides.iter().enumerate() {
                 @if subject.sides.len() > 1 { p.note { (side.name) } }
-                pre id={ "command-" (at) } { (super::command::command(&side.run.manifest)) }
+                pre id={ "command-" (at) } { @for (place, words) in command(&side.run.manifest).iter().enumerate() {
+                    @if place > 0 { " " }
+                    span.whole { (words) }
+                } }
                 button type="button" data-copy={ "command-" (at) } { "Copy the command" }
             }
-            p.note { (super::command::UNKNOWN) }
+            p.note { (UNKNOWN) }
         }
     }
 }
@@ -56,19 +60,16 @@ fn sentence(subject: &Subject, side: &Side) -> String {
             subject.detector.name()
         );
     };
-    let layers = manifest.layers.len();
     format!(
-        "In {} of cases a fault in {} ({}) changed the predicted class: {} injections into {layers} {}, {}, site {}, {} \
-         images, {}, detector {}, protocol {}.",
+        "In {} of cases a fault in {} ({}) changed the predicted class: {} injections in all, {}, site {}, {} images, \
+         layers counted alike, detector {}, protocol {}.",
         with_interval(subject, &row.rates.sdc),
         manifest.setting.provenance.model,
         manifest.setting.head,
         row.rates.records,
-        if layers == 1 { "layer" } else { "layers" },
         faults(plan).trim_end_matches(','),
         plan.site.name(),
         manifest.images.len(),
-        "layers counted alike",
         subject.detector.name(),
         plan.protocol.name(),
     )

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::html::{figure_html, frame, table_html};
+use super::html::frame;
+use super::markup::{figure_html, table_html};
 use super::{Anchor, Axis, Cell, Column, Figure, Mark, Svg, Table};
 use crate::report::{
     study_contrast, study_figure, study_footer, study_introduction, study_verdict,

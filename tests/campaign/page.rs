@@ -89,6 +89,20 @@ fn data_are_what_report_prints_and_tables_are_of_them() {
     let compared: Value = serde_json::from_str(&serde_json::to_string(&compared).unwrap()).unwrap();
     assert_eq!(data["comparisons"], compared);
 
+    // The numbers on top, and the sentence.
+    let top = between(&page, "<dl class=\"numbers\">", "</dl>")[0];
+    for (side, report) in reports.iter().enumerate() {
+        let rates = &of(report, "none", None, Some("uniform"))["rates"];
+        let percent = |value: &Value| format!("{:.2}", 100.0 * value.as_f64().unwrap());
+        let sdc = percent(&rates["sdc"]["value"]);
+        assert!(top.contains(&format!("{sdc} %")), "{top}");
+        let ends = ["low", "high"].map(|end| percent(&rates["sdc"][end]));
+        assert!(top.contains(&format!("[{}, {}]", ends[0], ends[1])), "{top}");
+        let any = 100.0 * (1.0 - rates["masked"]["value"].as_f64().unwrap());
+        assert!(top.contains(&format!("{any:.2} %")), "{top}");
+        let quoted = format!("{sdc} % (95 % interval {} to {} %)", ends[0], ends[1]);
+        assert!(between(&page, "<p class=\"quote\">", "</p>")[side].contains(&quoted));
+    }
     // Each exact number of a table is one of the reports or of the comparison, by its column's name.
     let mut checked = 0;
     let names = [&a, &b]
@@ -310,7 +324,7 @@ fn whatever_ran_has_a_page() {
             assert!(!page.contains(word), "{name}: {word}");
         }
         assert_eq!(island(&page)["runs"][0]["report"], report(run), "{name}");
-        assert!(page.contains("flipside inject --model"), "{name}");
+        assert!(page.contains("flipside inject"), "{name}");
     }
     let text = page_of(&[&cases[6].1]);
     assert!(text.contains("nothing can be said"), "{text}");
@@ -409,6 +423,7 @@ fn report_writes_pages_and_figures() {
     assert!(!place.at("x.html").exists());
     // What the page tells to run is what the program takes.
     let command = between(&page, "<pre id=\"command-0\">", "</pre>")[0];
+    let command: String = between(&format!(">{command}"), ">", "<").concat();
     let command = command
         .replace("CHECKPOINT", "trained/model.safetensors")
         .replace("DATA", "data")
