@@ -51,7 +51,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
               exponent that is set makes a value larger."
         }
     };
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "bits",
         "Which bits matter, layer by layer",
         format!(
@@ -63,8 +63,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &tables),
     );
-    figure.data = data(subject, &tables);
-    Some(figure)
+    Some(figure.with_data(data(subject, &tables)))
 }
 
 /// The highest rate that is known well enough to be shown.
@@ -179,7 +178,7 @@ fn draw(
 fn table(subject: &Subject, tables: &[Shown<BitTable>]) -> Table {
     let Some(format) = tables.iter().flatten().next() else { return Table::default() };
     let bits = || format.bits().rev();
-    let columns = bits().map(|bit| Column::rate(BIT_KEYS[bit as usize], bit.to_string()));
+    let columns = bits().map(|bit| Column::rate(format!("bit_{bit}"), bit.to_string()));
     let fixed =
         [Column::text("layer", "layer"), Column::text("run", "run"), Column::count("n", "n")];
     let mut rows = Table::new(fixed.into_iter().chain(columns.map(Column::without_interval)));
@@ -208,14 +207,6 @@ fn table(subject: &Subject, tables: &[Shown<BitTable>]) -> Table {
     }
     rows
 }
-
-/// Names of the columns of bits.
-const BIT_KEYS: [&str; 32] = [
-    "bit_0", "bit_1", "bit_2", "bit_3", "bit_4", "bit_5", "bit_6", "bit_7", "bit_8", "bit_9",
-    "bit_10", "bit_11", "bit_12", "bit_13", "bit_14", "bit_15", "bit_16", "bit_17", "bit_18",
-    "bit_19", "bit_20", "bit_21", "bit_22", "bit_23", "bit_24", "bit_25", "bit_26", "bit_27",
-    "bit_28", "bit_29", "bit_30", "bit_31",
-];
 
 /// Of each run by layer and direction, masked, benign, SDC and nonfinite of each bit from the lowest.
 fn data(subject: &Subject, tables: &[Shown<BitTable>]) -> Value {

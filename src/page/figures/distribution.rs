@@ -46,7 +46,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         ),
         None => String::new(),
     };
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "delta-loss",
         "How much the loss changes",
         format!(
@@ -59,8 +59,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &shown, &guarded),
     );
-    figure.data = data(&shown, &guarded);
-    Some(figure)
+    Some(figure.with_data(data(&shown, &guarded)))
 }
 
 /// All curves, the network's last.
@@ -76,7 +75,9 @@ fn draw(
     guarded: &[Shown<Distribution>],
 ) -> f64 {
     let points = || curves(shown).chain(curves(guarded)).flat_map(|curve| &curve.points);
-    let low = points().map(|point| point.0).fold(f64::INFINITY, f64::min).max(LEAST);
+    let least = points().map(|point| point.0).fold(f64::INFINITY, f64::min).max(LEAST);
+    // Where nothing changed there is no point.
+    let low = if least.is_finite() { least } else { LEAST };
     let high = points().map(|point| point.0).fold(low, f64::max);
     let power = |value: f64, round: fn(f64) -> f64| 10f64.powf(round(value.log10()));
     let (top, bottom) = (y + 34.0, y + 34.0 + HIGH);

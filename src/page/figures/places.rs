@@ -39,7 +39,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         y = without(&mut svg, y, side, maps);
     }
     svg.height = y + 4.0;
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "places",
         "Channels and positions",
         format!(
@@ -53,8 +53,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &maps),
     );
-    figure.data = data(&maps);
-    Some(figure)
+    Some(figure.with_data(data(&maps)))
 }
 
 fn tiles(

@@ -1,6 +1,5 @@
 //! How closely the network's SDC rate is known, what more injections would buy, and which layers it hangs on.
 
-use serde_json::{Value, json};
 use strum::IntoEnumIterator;
 
 use super::{RUNS, of_sides, reasons, sentences, short};
@@ -46,7 +45,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         }
     }
     svg.height = y + 4.0;
-    let mut figure = Figure::new(
+    Some(Figure::new(
         "precision",
         "How closely the SDC rate is known",
         "On the left is half the width of the interval of the network's SDC rate, if the campaign had had so many \
@@ -55,9 +54,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
          variance: more injections are worth most there. Four times as many injections halve a width.",
         svg,
         table(subject, &shown),
-    );
-    figure.data = data(&shown);
-    Some(figure)
+    ))
 }
 
 /// What is known, and what more would buy, layers alike.
@@ -243,12 +240,4 @@ fn table(subject: &Subject, shown: &[Shown<Precision>]) -> Table {
         }
     }
     table
-}
-
-fn data(shown: &[Shown<Precision>]) -> Value {
-    let of = |shown: &Shown<Precision>| match shown {
-        Ok(shown) => json!(shown),
-        Err(why) => json!({ "not_shown": why }),
-    };
-    Value::Array(shown.iter().map(of).collect())
 }

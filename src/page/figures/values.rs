@@ -36,7 +36,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
     }
     svg.height = y + 4.0;
     let linear = maps.iter().flatten().next().map_or(0.0, |maps| maps.before.linear);
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "values",
         "What faults made of values, and of answers",
         format!(
@@ -49,8 +49,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &maps),
     );
-    figure.data = data(&maps);
-    Some(figure)
+    Some(figure.with_data(data(&maps)))
 }
 
 /// The class of a count, on a logarithmic scale.
@@ -151,7 +150,7 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
         ("after_from", "after: from"),
         ("after_to", "to"),
     ];
-    let ends = ends.map(|(key, name)| Column::amount(key, name, "").without_interval());
+    let ends = ends.map(|(key, name)| Column::text(key, name));
     let counts = OUTCOMES.map(|(key, name)| Column::count(key, name));
     let first = [Column::text("run", "run")].into_iter();
     let mut table = Table::new(first.chain(ends).chain(counts));
@@ -159,7 +158,7 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
         let Ok(maps) = maps else { continue };
         for cell in &maps.network.cells {
             let between = |axis: &picture::Axis, bin: usize| match bin < axis.bins {
-                true => [axis.edge(bin), axis.edge(bin + 1)].map(Cell::from),
+                true => [bin, bin + 1].map(|edge| Cell::from(edge_words(axis.edge(edge)))),
                 false => [Cell::from("∞, NaN"), Cell::Nothing],
             };
             let ends = between(&maps.before, cell.before).into_iter();
@@ -170,6 +169,11 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
         }
     }
     table
+}
+
+/// An end of a bin, in few digits.
+fn edge_words(edge: f64) -> String {
+    if edge == 0.0 { "0".into() } else { format!("{edge:.2e}") }
 }
 
 /// Of each run the edges of bins, and of the network and each layer its cells: bins before and after, then outcomes.
