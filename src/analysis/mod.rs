@@ -8,6 +8,7 @@ mod quantiles;
 mod rates;
 mod scope;
 mod stopping;
+pub mod worst;
 
 pub use allocate::{PILOT, allocate, check_budget};
 pub use quantiles::{Quantiles, quantile};
