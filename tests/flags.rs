@@ -249,9 +249,10 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     "eval",
     "predict",
+    "visualize",
     "convert",
     "report",
     "compare",
