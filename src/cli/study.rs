@@ -183,7 +183,7 @@ fn pages(study: &Study, options: &Options, folder: &Path) -> Result<()> {
         let mut subject = Subject::new(&runs, Pairing::Paired, &Intervals::default())?;
         subject.tell_apart(&names);
         let address = format!("seed-{seed}/report.html");
-        write(&folder.join(&address), &html(&subject, &figures(&subject)?))?;
+        write(&folder.join(&address), &html(&subject, &figures(&subject)?, None))?;
         links.push((format!("seed {seed}"), address));
     }
     write(&folder.join("study.html"), &study_page(study, &links))

@@ -5,8 +5,9 @@ mod member;
 
 use std::path::{Path, PathBuf};
 
-use self::asked::{Asked, of_campaign, of_images};
-use self::member::Subject;
+pub(super) use self::asked::of_campaign;
+use self::asked::{Asked, of_images};
+pub(super) use self::member::Subject;
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;

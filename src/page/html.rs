@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::figure::Figure;
 use super::markup::figure_html;
 use super::subject::Subject;
+use super::worst::{Pictures, worst_faults};
 use super::{palette, quote, svg, words};
 use crate::report::run_json;
 
@@ -18,12 +19,13 @@ const SCRIPT: &str = include_str!("script.js");
 const STYLE: &str = include_str!("style.css");
 
 /// The page of runs and their figures.
-pub fn page(subject: &Subject, figures: &[Figure]) -> String {
+pub fn page(subject: &Subject, figures: &[Figure], pictures: Option<&Pictures>) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
     let body = html! {
         (controls(subject))
         main {
             @for figure in figures { (figure_html(figure)) }
+            (worst_faults(subject, pictures))
             (words::words(subject))
         }
         script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }

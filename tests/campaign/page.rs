@@ -387,7 +387,7 @@ fn a_large_campaign_has_a_small_page_soon() {
     assert!(seconds <= 5.0, "{seconds} s");
     let subject = Subject::new(&[&run], Pairing::Paired, &Intervals::default()).unwrap();
     let all: Vec<Figure> = figures(&subject).unwrap();
-    assert_eq!(html(&subject, &all), page);
+    assert_eq!(html(&subject, &all, None), page);
 }
 
 #[test]

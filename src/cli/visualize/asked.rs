@@ -15,7 +15,7 @@ use crate::tape::pair_name;
 use crate::{Error, Result};
 
 /// A fault in an image.
-pub(super) struct Asked {
+pub(in crate::cli) struct Asked {
     pub fault: FaultSpec,
     /// What the image is called.
     pub name: String,
@@ -31,7 +31,7 @@ pub(super) struct Asked {
 }
 
 /// A campaign's answers without and with the fault.
-pub(super) struct Known {
+pub(in crate::cli) struct Known {
     /// Of the checkpoint that it ran.
     pub sha256: String,
     clean: u64,
@@ -148,7 +148,7 @@ fn images_of(store: &Path, manifest: &Manifest, data: Option<&Path>) -> Result<B
 ///
 /// # Errors
 /// A store of another checkpoint, or without a fault to show; an image that `data` lacks.
-pub(super) fn of_campaign(
+pub(in crate::cli) fn of_campaign(
     store: &Path,
     count: usize,
     data: Option<&Path>,

@@ -15,7 +15,7 @@ use crate::tape::{NodeId, pair_name, weight_entry};
 use crate::{Error, Result, logits};
 
 /// A network out of a checkpoint's file, and what is known of its layer and classes.
-pub(super) struct Subject {
+pub(in crate::cli) struct Subject {
     pub checkpoint: PathBuf,
     pub loaded: Loaded,
     layer: NodeId,
@@ -49,6 +49,11 @@ impl Subject {
             None => (0..model.classes).map(|class| format!("class {class}")).collect(),
         };
         Ok(Subject { checkpoint: checkpoint.into(), loaded, layer, classes, folders })
+    }
+
+    /// Names of its classes, by row.
+    pub fn class_names(&self) -> &[String] {
+        &self.classes
     }
 
     pub fn is_text_guided(&self) -> bool {
