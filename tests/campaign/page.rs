@@ -407,6 +407,15 @@ fn report_writes_pages_and_figures() {
         let text = fs::read_to_string(place.at(&format!("drawn/outcomes{end}"))).unwrap();
         assert!(!text.is_empty() && (end != "-print.svg" || !text.contains("var(")), "{end}");
     }
+    // A page says what was verified, and a store's page explains it.
+    assert!(page.contains("Not verified: "));
+    place.done(&format!("{inject} --out a.sqlite --resume --verify 7"));
+    place.done(&format!("{inject} --out a.sqlite --resume --verify 3"));
+    place.done("report a.sqlite --html v.html");
+    let records = Run::open(&place.at("a.sqlite")).unwrap().records.len();
+    let verified = fs::read_to_string(place.at("v.html")).unwrap();
+    assert!(verified.contains(&format!("Verified: 7 of {records} records were run again")));
+    reading::assert_explained(&place.at("a.sqlite"));
     // An existing page is replaced.
     place.done("report a.sqlite b.sqlite --unpaired --html a.html");
     assert!(fs::read_to_string(place.at("a.html")).unwrap().contains("To repeat it"));
