@@ -191,7 +191,8 @@ fn cells_show_the_exact_numbers_rounded() {
         let head = between(part, "<thead>", "</thead>")[0];
         let headings: Vec<&str> = between(head, "<th", "</th>");
         let rows = between(between(part, "<tbody>", "</tbody>")[0], "<tr", "</tr>");
-        let exact = data["figures"][id]["rows"].as_array().unwrap();
+        // Some figures have other data than their table.
+        let Some(exact) = data["figures"][id]["rows"].as_array() else { continue };
         assert_eq!(rows.len(), exact.len(), "{id}");
         for (row, exact) in rows.iter().zip(exact) {
             for (at, cell) in between(row, "<td", "</td>").into_iter().enumerate() {
@@ -320,7 +321,7 @@ fn whatever_ran_has_a_page() {
     for (name, run) in &cases {
         let page = page_of(&[run]);
         is_safe(&page);
-        for word in ["NaN,", ">NaN", "=\"NaN", "inf\"", ">inf"] {
+        for word in [">NaN<", "=\"NaN", ":NaN", "=\"inf", ">inf<"] {
             assert!(!page.contains(word), "{name}: {word}");
         }
         assert_eq!(island(&page)["runs"][0]["report"], report(run), "{name}");
