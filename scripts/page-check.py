@@ -46,19 +46,29 @@ class Browser:
         message, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(message)
 
-    def send(self, method, **params):
+    def post(self, method, **params):
         self.count += 1
         message = {"id": self.count, "method": method, "params": params}
         if self.session:
             message["sessionId"] = self.session
         os.write(self.to_browser, json.dumps(message).encode() + b"\0")
+
+    def note(self, event):
+        self.events.append(event)
+        # A page stands still until its dialog is answered.
+        if event.get("method") == "Page.javascriptDialogOpening":
+            self.post("Page.handleJavaScriptDialog", accept=False)
+
+    def send(self, method, **params):
+        self.post(method, **params)
+        wanted = self.count
         while True:
             answer = self.receive()
-            if answer.get("id") == self.count:
+            if answer.get("id") == wanted:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
-            self.events.append(answer)
+            self.note(answer)
 
     def tab(self):
         self.session = None
@@ -71,7 +81,7 @@ class Browser:
         self.events = []
         self.send("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self.receive())
+            self.note(self.receive())
 
     def value(self, expression):
         answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -95,7 +105,6 @@ class Browser:
                 yield f"log: {params['entry']['text']}"
             elif method == "Page.javascriptDialogOpening":
                 yield f"dialog: {params['message']}"
-                self.send("Page.handleJavaScriptDialog", accept=False)
             elif method == "Network.requestWillBeSent":
                 asked = params["request"]["url"]
                 if asked != url and not asked.startswith("data:"):
@@ -191,9 +200,8 @@ def main():
                 print(f"{page}: {fault}")
                 found += 1
             print(f"{page}: looked at in {len(ways)} ways, filtered, walked through and printed")
-        browser.send("Page.close")
         browser.session = None
-        os.write(browser.to_browser, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
+        browser.post("Browser.close")
         browser.process.wait(30)
     sys.exit(1 if found else 0)
 

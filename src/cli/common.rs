@@ -106,6 +106,11 @@ impl IntervalArgs {
         }
     }
 
+    /// Whether it is said what varies.
+    pub fn has_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
     /// Whether any of them is there.
     pub fn are_given(&self) -> bool {
         self.confidence.is_some() || self.interval.is_some() || self.unit.is_some()

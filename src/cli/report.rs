@@ -79,6 +79,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.html.is_some() || args.figures.is_some() {
         let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
         let wanted = page::Wanted { html: args.html.as_deref(), figures: args.figures.as_deref() };
+        refuse_idle([(
+            "--unit",
+            args.html.is_none() && args.runs.len() == 1 && args.intervals.has_unit(),
+            "on figures of a single run: it is of means, and they are of rates",
+        )])?;
         return page::write(&args.runs, pairing, &args.intervals.intervals(), &wanted);
     }
     refuse_idle([("--unpaired", args.unpaired, "without --html or --figures")])?;

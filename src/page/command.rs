@@ -21,8 +21,8 @@ fn usual(plan: &Plan) -> Vec<Detector> {
     }
 }
 
-/// The words of a command; those in capitals are for the user to fill in.
-pub(super) fn command(manifest: &Manifest) -> String {
+/// A command: the program, and each flag with its value. What is in capitals is for the user to fill in.
+pub(super) fn command(manifest: &Manifest) -> Vec<String> {
     let Plan {
         seed,
         injections,
@@ -39,8 +39,8 @@ pub(super) fn command(manifest: &Manifest) -> String {
         temperatures,
     } = &manifest.plan;
     let plan = &manifest.plan;
-    let mut words = vec!["flipside".to_string(), "inject".into()];
-    let mut flag = |name: &str, value: &str| words.extend([format!("--{name}"), value.to_string()]);
+    let mut words = vec!["flipside inject".to_string()];
+    let mut flag = |name: &str, value: &str| words.push(format!("--{name} {value}"));
     flag("model", &shell_word(&manifest.setting.provenance.model));
     flag("checkpoint", "CHECKPOINT");
     flag("data", "DATA");
@@ -110,5 +110,5 @@ pub(super) fn command(manifest: &Manifest) -> String {
         flag("compute", manifest.setting.compute.name());
     }
     flag("out", "run.sqlite");
-    words.join(" ")
+    words
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::outcomes::{OUTCOMES, cell, legend, of};
-use super::{Anchor, Axis, Cell, Column, Figure, Mark, Subject, Svg, Table};
+use super::outcomes::{OUTCOMES, bar, legend, of};
+use super::{Anchor, Cell, Column, Figure, Mark, Subject, Svg, Table};
 use crate::analysis::Weighting;
 use crate::detector::Detector;
-use crate::report::percent;
 use crate::results::{Outcome, Run};
 
 /// The figures, where runs have several detectors: outcomes under each, and what each made of those without.
@@ -34,9 +33,7 @@ fn outcomes(subject: &Subject, detectors: &[Detector]) -> Figure {
     columns.push(Column::count("images", "of images without a fault"));
     let mut table = Table::new(columns);
     let mut svg = Svg::new(760.0, 0.0);
-    let (left, right) = (130.0, 744.0);
-    let axis = Axis::linear([0.0, 1.0], [left, right]);
-    legend(&mut svg, left);
+    let axis = legend(&mut svg);
     let mut y = 34.0;
     for side in &subject.sides {
         if subject.sides.len() > 1 {
@@ -63,17 +60,7 @@ fn outcomes(subject: &Subject, detectors: &[Detector]) -> Figure {
             cells.push(alarms.map(|of| of.alarms as u64).into());
             cells.push(alarms.map(|of| of.images as u64).into());
             table.push(None, cells);
-            svg.text([left - 10.0, y + 16.0], Anchor::End, detector.name(), Mark::new("name"));
-            let mut from = 0.0;
-            for ((class, word), rate) in OUTCOMES.into_iter().zip(&rates) {
-                let hint = format!("{word}: {} %", percent(rate));
-                svg.rect(
-                    [axis.at(from), y],
-                    [axis.at(from + rate.value), y + 22.0],
-                    Mark::new(cell(class)).hinted(&hint),
-                );
-                from += rate.value;
-            }
+            bar(&mut svg, &axis, y, detector.name(), &rates);
             y += 30.0;
         }
     }
@@ -152,10 +139,10 @@ fn changes(subject: &Subject) -> Figure {
                 y += 20.0;
                 svg.rect([0.0, y - 10.0], [10.0, y], Mark::new(class));
                 svg.text([16.0, y], Anchor::Start, &format!("{word} without"), Mark::default());
-                for to in 0..OUTCOMES.len() {
+                for (to, (_, with)) in OUTCOMES.into_iter().enumerate() {
                     let count = counts.get(&(from, to)).copied().unwrap_or(0);
                     let words = if count == 0 { "–".into() } else { count.to_string() };
-                    let class = if from == to { "small number" } else { "number" };
+                    let class = if from == to { "tick number" } else { "number" };
                     svg.text([210.0 + 90.0 * to as f64, y], Anchor::End, &words, Mark::new(class));
                     if count > 0 {
                         table.push(
@@ -164,7 +151,7 @@ fn changes(subject: &Subject) -> Figure {
                                 side.name.clone().into(),
                                 detector.name().into(),
                                 word.into(),
-                                OUTCOMES[to].1.into(),
+                                with.into(),
                                 count.into(),
                             ],
                         );

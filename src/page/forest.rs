@@ -1,7 +1,7 @@
 //! Layers as a forest plot: estimate and interval of each, runs side by side, and what compares them.
 
+use super::figures::short;
 use super::outcomes::few_rates;
-use super::strip::shortened;
 use super::{Anchor, Axis, Cell, Column, Figure, Mark, Place, Subject, Svg, Table};
 use crate::analysis::Rates;
 use crate::analysis::compare::LayerChange;
@@ -122,7 +122,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
             svg.text(
                 [RATES[0] - 12.0, middle + 4.0],
                 Anchor::End,
-                &shortened(&place.name, LONGEST),
+                &short(&place.label, LONGEST),
                 Mark::new("name"),
             );
             for (side, of) in subject.sides.iter().enumerate() {
@@ -178,15 +178,17 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         });
     }
     let mut words = format!(
-        "A dot is a layer's rate of silent data corruption (SDC) under the detector {}, the line through it its interval, \
-         which holds {}. Where two lines don't overlap the rates differ; where they do, they may or may not.",
+        "A dot is a layer's rate of silent data corruption (SDC) under the detector {}, the line through it its interval of \
+         {}. Lines that don't overlap are a sign that rates differ, the weaker the more layers there are to look at.",
         subject.detector.name(),
         subject.how.confidence
     );
     if runs > 1 {
+        words = format!("{words} {}", subject.how.words());
         words += match has_ratios {
             true => {
-                " Beside it, on a logarithmic axis: the mean ΔLoss of the first run divided by the other's, under the range detector. Above 1 the other is harmed less."
+                " Beside it, on a logarithmic axis: the mean ΔLoss of the first run divided by the other's, under the range \
+                  detector. Above 1 the other is harmed less."
             }
             false => {
                 " Beside it: the difference of the two rates in percentage points. Below 0 the other is harmed less often."

@@ -6,7 +6,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::figure::{Figure, Form, Table};
+use super::figure::Figure;
+use super::markup::figure_html;
 use super::subject::Subject;
 use super::{palette, quote, svg, words};
 use crate::report::run_json;
@@ -63,7 +64,7 @@ fn policy() -> String {
 /// What the script reads, in a form that can't end the element that it stands in. Of each run it is what `report --json`
 /// prints.
 fn island(subject: &Subject, figures: &[Figure]) -> String {
-    let run = |side: &super::Side| json!({ "name": side.name, "report": run_json(side.run, &side.figures, &subject.how) });
+    let run = |side: &super::Side| json!({ "name": side.name, "verified": side.verified, "report": run_json(side.run, &side.figures, &subject.how) });
     let rate = |place: &super::Place| {
         let row = subject.first().of_layer(place.indices[0]?, subject.detector)?;
         (row.rates.records > 0).then_some(row.rates.sdc.value)
@@ -96,40 +97,6 @@ fn controls(subject: &Subject) -> Markup {
             } }
             button #theme type="button" { "Light or dark" }
             output #chosen aria-live="polite" {}
-        }
-    }
-}
-
-/// A figure, what it says, and its numbers.
-fn figure_html(figure: &Figure) -> Markup {
-    let drawing = figure.svg.finish(figure.id, &figure.title, &figure.how_to_read, "");
-    html! {
-        figure id={ "figure-" (figure.id) } {
-            h2 { (figure.title) }
-            @if figure.id == "strip" {
-                div.scroll tabindex="0" role="group" data-arrows aria-label="Layers; the arrow keys choose one" { (PreEscaped(drawing)) }
-            } @else {
-                div.scroll { (PreEscaped(drawing)) }
-            }
-            figcaption { b { "How to read this. " } (figure.how_to_read) }
-            details { summary { "The numbers as a table" } div.scroll { (table_html(&figure.table)) } }
-        }
-    }
-}
-
-/// A table.
-pub(super) fn table_html(table: &Table) -> Markup {
-    let class = |form: Form| if form == Form::Text { "words" } else { "number" };
-    html! {
-        table {
-            thead { tr { @for column in &table.columns {
-                th scope="col" class=(class(column.form)) { (column.heading()) }
-            } } }
-            tbody { @for row in &table.rows {
-                tr data-layer=[row.layer] { @for (cell, column) in row.cells.iter().zip(&table.columns) {
-                    td class=(class(column.form)) { (cell.shown(column.form)) }
-                } }
-            } }
         }
     }
 }

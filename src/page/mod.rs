@@ -10,6 +10,7 @@ mod files;
 mod forest;
 mod grid;
 mod html;
+mod markup;
 mod outcomes;
 mod palette;
 mod quote;

@@ -60,9 +60,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     let several = subject.sides.len() > 1;
     let mut svg = Svg::new(760.0, 0.0);
     let mut y = 34.0;
-    let (left, right) = (130.0, 744.0);
-    let axis = Axis::linear([0.0, 1.0], [left, right]);
-    legend(&mut svg, left);
+    let axis = legend(&mut svg);
     let mut last = "";
     for (name, weighting, rates) in &bars {
         if several && *name != last {
@@ -71,18 +69,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
             y += 6.0;
             last = name;
         }
-        svg.text([left - 10.0, y + 16.0], Anchor::End, words(*weighting), Mark::new("name"));
-        let mut from = 0.0;
-        for ((class, word), rate) in OUTCOMES.into_iter().zip(rates) {
-            let hint = format!("{word}: {} %", percent(rate));
-            let to = from + rate.value;
-            svg.rect(
-                [axis.at(from), y],
-                [axis.at(to), y + 22.0],
-                Mark::new(cell(class)).hinted(&hint),
-            );
-            from = to;
-        }
+        bar(&mut svg, &axis, y, words(*weighting), rates);
         y += 30.0;
     }
     axis.draw_percent(&mut svg, y + 2.0);
@@ -111,7 +98,7 @@ pub(super) fn words(weighting: Weighting) -> &'static str {
 }
 
 /// The classes of an outcome's stretch of a bar.
-pub(super) fn cell(class: &str) -> &'static str {
+fn cell(class: &str) -> &'static str {
     match class {
         "masked" => "cell masked",
         "benign" => "cell benign",
@@ -120,12 +107,32 @@ pub(super) fn cell(class: &str) -> &'static str {
     }
 }
 
-/// What colours are.
-pub(super) fn legend(svg: &mut Svg, left: f64) {
+/// Draws what colours are; the axis of the bars below.
+pub(super) fn legend(svg: &mut Svg) -> Axis {
+    let (left, right) = (110.0, 600.0);
     let mut x = left;
     for (class, word) in OUTCOMES {
         svg.rect([x, 4.0], [x + 12.0, 16.0], Mark::new(class));
         svg.text([x + 18.0, 14.0], Anchor::Start, word, Mark::default());
         x += 36.0 + 7.0 * word.len() as f64;
+    }
+    Axis::linear([0.0, 1.0], [left, right])
+}
+
+/// Draws a bar of outcomes, and in words those that are often too rare to be seen.
+pub(super) fn bar(svg: &mut Svg, axis: &Axis, y: f64, label: &str, rates: &[Estimate; 4]) {
+    let ends = [0.0, 1.0].map(|end| axis.at(end));
+    svg.text([ends[0] - 10.0, y + 16.0], Anchor::End, label, Mark::new("name"));
+    let mut from = 0.0;
+    for ((class, word), rate) in OUTCOMES.into_iter().zip(rates) {
+        let hint = format!("{word}: {} %", percent(rate));
+        let to = from + rate.value;
+        svg.rect([axis.at(from), y], [axis.at(to), y + 22.0], Mark::new(cell(class)).hinted(&hint));
+        from = to;
+    }
+    for (line, at) in [2, 3].into_iter().enumerate() {
+        let words = format!("{} {:.2} %", OUTCOMES[at].1, 100.0 * rates[at].value);
+        let place = [ends[1] + 14.0, y + 9.0 + 13.0 * line as f64];
+        svg.text(place, Anchor::Start, &words, Mark::new("small number"));
     }
 }

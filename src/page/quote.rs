@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::command::{UNKNOWN, command};
 use super::subject::{Side, Subject};
 use crate::analysis::Weighting;
 use crate::analysis::breakdown::{DeltaLoss, Figures};
@@ -18,25 +19,42 @@ pub(super) fn quote(subject: &Subject) -> Markup {
         }
         dl.numbers { @for number in numbers(subject) { div {
             dt { (number.name) }
-            @for (name, value) in &number.values { dd {
-                span.value { (value) }
-                @if !name.is_empty() { " " span.of { (name) } }
+            @for (name, value, interval) in &number.values { dd {
+                span.value { (value) @if !interval.is_empty() { " " small { (interval) } } }
+                @if !name.is_empty() { span.of { (name) } }
             } }
         } } }
         p.note {
             "In brackets: intervals of " (subject.how.confidence.to_string()) ". Layers count alike. Detector: "
             (subject.detector.name()) @if let Some(bounded) = subject.bounded { "; of ΔLoss " (bounded.name()) } ". "
-            "Not verified: a store doesn't say whether injections were run again (" code { "inject --verify M" } " does so)."
+            @for side in &subject.sides { (verified(side, subject.sides.len() > 1)) " " }
         }
         section.repeat {
             h2 { "To repeat it" }
             @for (at, side) in subject.sides.iter().enumerate() {
                 @if subject.sides.len() > 1 { p.note { (side.name) } }
-                pre id={ "command-" (at) } { (super::command::command(&side.run.manifest)) }
+                pre id={ "command-" (at) } { @for (place, words) in command(&side.run.manifest).iter().enumerate() {
+                    @if place > 0 { " " }
+                    span.whole { (words) }
+                } }
                 button type="button" data-copy={ "command-" (at) } { "Copy the command" }
             }
-            p.note { (super::command::UNKNOWN) }
+            p.note { (UNKNOWN) }
         }
+    }
+}
+
+/// Whether some of a run was run again.
+fn verified(side: &Side, is_named: bool) -> String {
+    let of = if is_named { format!(" ({})", side.name) } else { String::new() };
+    let all = side.run.records.len();
+    match side.verified {
+        0 => format!(
+            "Not verified{of}: no record was run again as a whole, uncached inference (inject --verify)."
+        ),
+        some => format!(
+            "Verified{of}: {some} of {all} records were run again as whole, uncached inferences and had the same bits."
+        ),
     }
 }
 
@@ -56,19 +74,16 @@ fn sentence(subject: &Subject, side: &Side) -> String {
             subject.detector.name()
         );
     };
-    let layers = manifest.layers.len();
     format!(
-        "In {} of cases a fault in {} ({}) changed the predicted class: {} injections into {layers} {}, {}, site {}, {} \
-         images, {}, detector {}, protocol {}.",
+        "In {} of cases a fault in {} ({}) changed the predicted class: {} injections in all, {}, site {}, {} images, \
+         layers counted alike, detector {}, protocol {}.",
         with_interval(subject, &row.rates.sdc),
         manifest.setting.provenance.model,
         manifest.setting.head,
         row.rates.records,
-        if layers == 1 { "layer" } else { "layers" },
         faults(plan).trim_end_matches(','),
         plan.site.name(),
         manifest.images.len(),
-        "layers counted alike",
         subject.detector.name(),
         plan.protocol.name(),
     )
@@ -88,7 +103,8 @@ fn with_interval(subject: &Subject, rate: &Estimate) -> String {
 /// One of the four numbers, for each run.
 struct Number {
     name: String,
-    values: Vec<(String, String)>,
+    /// The run's name where there are several, the value, and its interval.
+    values: Vec<(String, String, String)>,
 }
 
 fn numbers(subject: &Subject) -> Vec<Number> {
@@ -96,8 +112,8 @@ fn numbers(subject: &Subject) -> Vec<Number> {
     let name = |side: &Side| if several { side.name.clone() } else { String::new() };
     let rate = |heading: &str, of: fn(&Figures) -> Estimate| {
         let value = |side: &Side| {
-            let words = network(subject, side).map(|row| format!("{} %", percent(&of(row))));
-            (name(side), words.unwrap_or_else(|| "–".into()))
+            let words = network(subject, side).map(|row| percent(&of(row)));
+            parts(name(side), words, " %")
         };
         Number { name: heading.into(), values: subject.sides.iter().map(value).collect() }
     };
@@ -106,7 +122,7 @@ fn numbers(subject: &Subject) -> Vec<Number> {
             let others = subject.sides[1..].iter().zip(&comparisons.rows);
             let value = |(side, row): (&Side, _)| {
                 let ratio = Reading::DeltaLoss.of(row).map(|ratio| interval(&ratio, 2));
-                (side.name.clone(), ratio.unwrap_or_else(|| "–".into()))
+                parts(side.name.clone(), ratio, "")
             };
             Number {
                 name: format!("mean ΔLoss, {} ÷ other", subject.first().name),
@@ -114,16 +130,14 @@ fn numbers(subject: &Subject) -> Vec<Number> {
             }
         }
         None => {
-            let side = subject.first();
-            let row =
-                subject.bounded.and_then(|detector| side.of_network(Weighting::Uniform, detector));
+            let detector = subject.bounded;
+            let row = detector.and_then(|at| subject.first().of_network(Weighting::Uniform, at));
             let mean = row.and_then(|row| match &row.delta_loss {
                 DeltaLoss::Mean(mean) => Some(any_size(mean)),
                 DeltaLoss::Quantiles(_) => None,
             });
             Number {
-                name: "mean ΔLoss, nats".into(),
-                values: vec![(String::new(), mean.unwrap_or_else(|| "–".into()))],
+                name: "mean ΔLoss, nats".into(), values: vec![parts(String::new(), mean, "")]
             }
         }
     };
@@ -133,6 +147,15 @@ fn numbers(subject: &Subject) -> Vec<Number> {
         rate("answer not finite", |row| row.rates.nonfinite),
         loss,
     ]
+}
+
+/// A figure as reports write it, `1.23 [1.02, 1.47]`, in its parts; with its unit.
+fn parts(name: String, words: Option<String>, unit: &str) -> (String, String, String) {
+    let Some(words) = words else { return (name, "–".into(), String::new()) };
+    match words.split_once(" [") {
+        Some((value, ends)) => (name, format!("{value}{unit}"), format!("[{ends}")),
+        None => (name, format!("{words}{unit}"), String::new()),
+    }
 }
 
 /// The rate of what isn't masked.

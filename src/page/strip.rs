@@ -1,5 +1,6 @@
 //! The network as a strip: layers in the order of the tape, as high as their work, in the colour of their rate.
 
+use super::figures::short;
 use super::outcomes::few_rates;
 use super::palette::step;
 use super::svg::number;
@@ -59,17 +60,17 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         table.push(Some(at), cells);
     }
 
-    let pitch = (740.0 / rows.len().max(1) as f64).clamp(12.0, 60.0);
+    let pitch = (740.0 / rows.len().max(1) as f64).clamp(12.0, 74.0);
     let width = (2.0 * LEFT + pitch * rows.len() as f64).max(480.0);
     let mut svg = Svg::new(width, 0.0);
     legend(&mut svg, most);
     let x = |at: usize| LEFT + pitch * at as f64;
     let base = TOP + HIGHEST;
-    let forms: [(&'static str, fn(&LayerRow) -> u64); 2] =
-        [("macs", |row| row.macs), ("neurons", LayerRow::neurons)];
-    for (form, of) in forms {
+    let works = |row: &LayerRow| [row.macs, row.neurons()];
+    for (which, form) in ["macs", "neurons"].into_iter().enumerate() {
+        let of = |row: &LayerRow| works(row)[which];
         let highest = rows.iter().map(|row| of(row)).max().unwrap_or(0).max(1) as f64;
-        svg.variant(form, form == "macs", |svg| {
+        svg.variant(form, which == 0, |svg| {
             for (at, (place, row)) in subject.layers.iter().zip(&rows).enumerate() {
                 let height = HIGHEST * of(row) as f64 / highest;
                 let class = rates(place, 0).map_or("empty", |rates| step(rates.sdc.value, most));
@@ -101,7 +102,7 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     }
     let mut longest = 0;
     for (at, place) in subject.layers.iter().enumerate() {
-        let name = shortened(&place.name, LONGEST);
+        let name = short(&place.label, LONGEST);
         longest = longest.max(name.chars().count());
         svg.text_upwards(
             [x(at) + pitch / 2.0 + 4.0, y + 2.0],
@@ -168,17 +169,6 @@ fn rounded(value: f64) -> String {
     } else {
         number(value)
     }
-}
-
-/// A name that fits; its end says more than its beginning.
-pub(super) fn shortened(name: &str, most: usize) -> String {
-    let name = name.strip_prefix("backbone.").unwrap_or(name);
-    let count = name.chars().count();
-    if count <= most {
-        return name.into();
-    }
-    let end: String = name.chars().skip(count + 1 - most).collect();
-    format!("…{end}")
 }
 
 /// The sizes of a layer's value.

@@ -5,6 +5,7 @@ use crate::analysis::compare::{Comparisons, Pairing, compare_all, is_one_place};
 use crate::analysis::{Intervals, Scope, Weighting};
 use crate::detector::Detector;
 use crate::results::{LayerRow, Run};
+use crate::tape::pair_name;
 use crate::{Error, Result};
 
 /// The most runs that stand side by side: there is no colour for another one.
@@ -30,6 +31,8 @@ pub struct Side<'r> {
     pub run: &'r Run,
     /// Its model and head, and what else tells it from the others.
     pub name: String,
+    /// How many of its records were run again, whole, and came out with the same bits; 0 where that isn't known.
+    pub verified: u64,
     /// Its figures by layer under each detector, as `report` has them.
     pub figures: Vec<Figures>,
 }
@@ -37,6 +40,8 @@ pub struct Side<'r> {
 /// A layer, in every run that has it.
 pub struct Place {
     pub name: String,
+    /// Its name in drawings: without `backbone.`, unless another one is called so.
+    pub label: String,
     /// Its index in the manifest of each run.
     pub indices: Vec<Option<usize>>,
 }
@@ -66,7 +71,7 @@ impl<'r> Subject<'r> {
         let names = names(runs);
         let side = |(run, name): (&&'r Run, String)| {
             let figures = breakdown(run, By::Layer, None, &run.manifest.plan.detectors, how)?;
-            Ok(Side { run, name, figures })
+            Ok(Side { run, name, verified: 0, figures })
         };
         let detectors = &first.manifest.plan.detectors;
         let is_bounded = |detector: &&Detector| detector.bounds_the_mean();
@@ -81,6 +86,16 @@ impl<'r> Subject<'r> {
             },
             bounded: detectors.iter().find(is_bounded).copied(),
         })
+    }
+
+    /// Tells runs of one model and head apart by `words`, one for each run, instead of by their checkpoints.
+    pub fn tell_apart(&mut self, words: &[String]) {
+        let plain: Vec<String> = self.sides.iter().map(|side| plain_name(side.run)).collect();
+        for ((side, name), word) in self.sides.iter_mut().zip(&plain).zip(words) {
+            if plain.iter().filter(|other| *other == name).count() > 1 {
+                side.name = format!("{name}, {word}");
+            }
+        }
     }
 
     /// The baseline, or the one run.
@@ -129,12 +144,15 @@ impl Side<'_> {
     }
 }
 
+/// Model and head.
+fn plain_name(run: &Run) -> String {
+    let setting = &run.manifest.setting;
+    format!("{} {}", setting.provenance.model, setting.head)
+}
+
 /// What runs are called.
 fn names(runs: &[&Run]) -> Vec<String> {
-    let name = |run: &&Run| {
-        let setting = &run.manifest.setting;
-        format!("{} {}", setting.provenance.model, setting.head)
-    };
+    let name = |run: &&Run| plain_name(run);
     let with_checkpoint = |run: &&Run| {
         let checkpoint = &run.manifest.setting.provenance.checkpoint;
         format!("{} {}", name(run), checkpoint.chars().take(6).collect::<String>())
@@ -157,6 +175,7 @@ fn layers(runs: &[&Run]) -> Vec<Place> {
     let first = &runs[0].manifest;
     let own = |(index, layer): (usize, &LayerRow)| Place {
         name: layer.name.clone(),
+        label: pair_name(&layer.name).into(),
         indices: [Some(index)].into_iter().chain(runs[1..].iter().map(|_| None)).collect(),
     };
     let mut places: Vec<Place> = first.layers.iter().enumerate().map(own).collect();
@@ -184,9 +203,16 @@ fn layers(runs: &[&Run]) -> Vec<Place> {
                 None => {
                     let mut indices = vec![None; runs.len()];
                     indices[side] = Some(index);
-                    places.push(Place { name: name.clone(), indices });
+                    let label = pair_name(name).into();
+                    places.push(Place { name: name.clone(), label, indices });
                 }
             }
+        }
+    }
+    let labels: Vec<String> = places.iter().map(|place| place.label.clone()).collect();
+    for place in &mut places {
+        if labels.iter().filter(|label| **label == place.label).count() > 1 {
+            place.label = place.name.clone();
         }
     }
     places

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::html::table_html;
+use super::markup::table_html;
 use super::subject::Subject;
 use super::{Cell, Column, Table};
 use crate::analysis::goldeneye;
@@ -83,8 +83,10 @@ pub(super) fn words(subject: &Subject) -> Markup {
         section {
             h2 { "To cite it" }
             p { (citation()) }
-            p.note { "Written by flipside " (env!("CARGO_PKG_VERSION")) ". Every number above is one that " code { "flipside report --json" }
-                " prints; this file holds them as JSON, too." }
+            p.note {
+                "Written by flipside " (env!("CARGO_PKG_VERSION")) ". Rates and means are those that " code { "flipside report --json" }
+                " and " code { "flipside compare --json" } " print; what is counted besides stands in this file as JSON, too."
+            }
         }
     }
 }

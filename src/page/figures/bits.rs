@@ -139,7 +139,7 @@ fn draw(
     y += height + 6.0;
     for (number, place) in subject.layers.iter().enumerate() {
         svg.row(number, y, |svg| {
-            let name = short(&place.name, 22);
+            let name = short(&place.label, 22);
             let middle = [LEFT - 10.0, height / 2.0 + 3.0];
             svg.text(middle, Anchor::End, &name, Mark::new("name").hinted(&place.name));
             for (side, table) in tables.iter().enumerate() {

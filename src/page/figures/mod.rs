@@ -75,7 +75,7 @@ fn lower(sentence: &str) -> String {
 }
 
 /// The end of a name that has more than `most` characters, which says more than its beginning.
-fn short(name: &str, most: usize) -> String {
+pub(super) fn short(name: &str, most: usize) -> String {
     let count = name.chars().count();
     match count <= most {
         true => name.into(),
