@@ -139,7 +139,7 @@ fn changes(subject: &Subject) -> Figure {
                 y += 20.0;
                 svg.rect([0.0, y - 10.0], [10.0, y], Mark::new(class));
                 svg.text([16.0, y], Anchor::Start, &format!("{word} without"), Mark::default());
-                for to in 0..OUTCOMES.len() {
+                for (to, (_, with)) in OUTCOMES.into_iter().enumerate() {
                     let count = counts.get(&(from, to)).copied().unwrap_or(0);
                     let words = if count == 0 { "–".into() } else { count.to_string() };
                     let class = if from == to { "tick number" } else { "number" };
@@ -151,7 +151,7 @@ fn changes(subject: &Subject) -> Figure {
                                 side.name.clone().into(),
                                 detector.name().into(),
                                 word.into(),
-                                OUTCOMES[to].1.into(),
+                                with.into(),
                                 count.into(),
                             ],
                         );

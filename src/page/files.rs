@@ -22,7 +22,7 @@ impl Table {
     /// The exact numbers: of columns with intervals their ends, too. What isn't known is empty.
     pub fn to_csv(&self) -> String {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let header = self.columns.iter().flat_map(|column| names(column));
+        let header = self.columns.iter().flat_map(names);
         let rows = self.rows.iter().map(|row| {
             row.cells
                 .iter()

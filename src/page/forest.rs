@@ -178,8 +178,8 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         });
     }
     let mut words = format!(
-        "A dot is a layer's rate of silent data corruption (SDC) under the detector {}, the line through it its interval, \
-         which holds {}. Where two lines don't overlap the rates differ; where they do, they may or may not.",
+        "A dot is a layer's rate of silent data corruption (SDC) under the detector {}, the line through it its interval of \
+         {}. Lines that don't overlap are a sign that rates differ, the weaker the more layers there are to look at.",
         subject.detector.name(),
         subject.how.confidence
     );
@@ -187,7 +187,8 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         words = format!("{words} {}", subject.how.words());
         words += match has_ratios {
             true => {
-                " Beside it, on a logarithmic axis: the mean ΔLoss of the first run divided by the other's, under the range detector. Above 1 the other is harmed less."
+                " Beside it, on a logarithmic axis: the mean ΔLoss of the first run divided by the other's, under the range \
+                  detector. Above 1 the other is harmed less."
             }
             false => {
                 " Beside it: the difference of the two rates in percentage points. Below 0 the other is harmed less often."

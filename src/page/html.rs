@@ -73,7 +73,7 @@ fn policy() -> String {
 /// What the script reads, in a form that can't end the element that it stands in. Of each run it is what `report --json`
 /// prints.
 fn island(subject: &Subject, figures: &[Figure]) -> String {
-    let run = |side: &super::Side| json!({ "name": side.name, "report": run_json(side.run, &side.figures, &subject.how) });
+    let run = |side: &super::Side| json!({ "name": side.name, "verified": side.verified, "report": run_json(side.run, &side.figures, &subject.how) });
     let rate = |place: &super::Place| {
         let row = subject.first().of_layer(place.indices[0]?, subject.detector)?;
         (row.rates.records > 0).then_some(row.rates.sdc.value)

@@ -27,7 +27,7 @@ pub(super) fn quote(subject: &Subject) -> Markup {
         p.note {
             "In brackets: intervals of " (subject.how.confidence.to_string()) ". Layers count alike. Detector: "
             (subject.detector.name()) @if let Some(bounded) = subject.bounded { "; of ΔLoss " (bounded.name()) } ". "
-            "Not verified: a store doesn't say whether injections were run again (" code { "inject --verify M" } " does so)."
+            @for side in &subject.sides { (verified(side, subject.sides.len() > 1)) " " }
         }
         section.repeat {
             h2 { "To repeat it" }
@@ -41,6 +41,20 @@ pub(super) fn quote(subject: &Subject) -> Markup {
             }
             p.note { (UNKNOWN) }
         }
+    }
+}
+
+/// Whether some of a run was run again.
+fn verified(side: &Side, is_named: bool) -> String {
+    let of = if is_named { format!(" ({})", side.name) } else { String::new() };
+    let all = side.run.records.len();
+    match side.verified {
+        0 => format!(
+            "Not verified{of}: no record was run again as a whole, uncached inference (inject --verify)."
+        ),
+        some => format!(
+            "Verified{of}: {some} of {all} records were run again as whole, uncached inferences and had the same bits."
+        ),
     }
 }
 

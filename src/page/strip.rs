@@ -66,11 +66,11 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     legend(&mut svg, most);
     let x = |at: usize| LEFT + pitch * at as f64;
     let base = TOP + HIGHEST;
-    let forms: [(&'static str, fn(&LayerRow) -> u64); 2] =
-        [("macs", |row| row.macs), ("neurons", LayerRow::neurons)];
-    for (form, of) in forms {
+    let works = |row: &LayerRow| [row.macs, row.neurons()];
+    for (which, form) in ["macs", "neurons"].into_iter().enumerate() {
+        let of = |row: &LayerRow| works(row)[which];
         let highest = rows.iter().map(|row| of(row)).max().unwrap_or(0).max(1) as f64;
-        svg.variant(form, form == "macs", |svg| {
+        svg.variant(form, which == 0, |svg| {
             for (at, (place, row)) in subject.layers.iter().zip(&rows).enumerate() {
                 let height = HIGHEST * of(row) as f64 / highest;
                 let class = rates(place, 0).map_or("empty", |rates| step(rates.sdc.value, most));

@@ -31,6 +31,8 @@ pub struct Side<'r> {
     pub run: &'r Run,
     /// Its model and head, and what else tells it from the others.
     pub name: String,
+    /// How many of its records were run again, whole, and came out with the same bits; 0 where that isn't known.
+    pub verified: u64,
     /// Its figures by layer under each detector, as `report` has them.
     pub figures: Vec<Figures>,
 }
@@ -69,7 +71,7 @@ impl<'r> Subject<'r> {
         let names = names(runs);
         let side = |(run, name): (&&'r Run, String)| {
             let figures = breakdown(run, By::Layer, None, &run.manifest.plan.detectors, how)?;
-            Ok(Side { run, name, figures })
+            Ok(Side { run, name, verified: 0, figures })
         };
         let detectors = &first.manifest.plan.detectors;
         let is_bounded = |detector: &&Detector| detector.bounds_the_mean();

@@ -168,6 +168,22 @@ impl Svg {
         self.body.push_str("</g>");
     }
 
+    /// What `draw` adds, with `origin` as its origin and units as wide and high as `unit`; its edges are sharp.
+    pub fn scaled(
+        &mut self,
+        [x, y]: [f64; 2],
+        [width, height]: [f64; 2],
+        draw: impl FnOnce(&mut Svg),
+    ) {
+        let [x, y, width, height] = [x, y, width, height].map(number);
+        let _ = write!(
+            self.body,
+            "<g transform=\"translate({x} {y})scale({width} {height})\" shape-rendering=\"crispEdges\">"
+        );
+        draw(self);
+        self.body.push_str("</g>");
+    }
+
     /// What `draw` adds, as one of several panels of which the page shows one: that of the chosen `layer`, or where none
     /// is chosen the one that `is_shown`, which is also what print and other files have.
     pub fn panel(&mut self, layer: Option<usize>, is_shown: bool, draw: impl FnOnce(&mut Svg)) {
@@ -236,8 +252,8 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let texts = [0.0, -0.001, 1.0, 12.5, 1.005, -3.14159, 1e6].map(number);
-        assert_eq!(texts, ["0", "0", "1", "12.5", "1", "-3.14", "1000000"]);
+        let texts = [0.0, -0.001, 1.0, 12.5, 1.005, -4.321, 1e6].map(number);
+        assert_eq!(texts, ["0", "0", "1", "12.5", "1", "-4.32", "1000000"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
 use crate::report::{Summary, View, run_json, run_text, summary_text};
-use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store};
+use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store, note_verified};
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -49,7 +49,10 @@ pub(super) fn run(
     say_small_layers(&manifest, progress);
     let (records, counted) = inject(args, &campaign, &manifest, to, progress)?;
     if args.verify > 0 {
-        verify(&campaign, &manifest, &records, args.verify, progress)?;
+        let checked = verify(&campaign, &manifest, &records, args.verify, progress)?;
+        if let Some((path, _)) = to {
+            note_verified(path, checked)?;
+        }
     }
     let run = Run { manifest, records, counted };
     let (how, detectors) = (Intervals::default(), &run.manifest.plan.detectors);
@@ -148,21 +151,21 @@ pub(super) fn check_store(path: &Path, resume: bool) -> Result<()> {
     create_folder_of(path)
 }
 
-/// Runs `count` injections again; other bits are an error.
+/// Runs `count` injections again, and says how many that were; other bits are an error.
 fn verify(
     campaign: &Campaign<'_>,
     manifest: &Manifest,
     records: &[Record],
     count: usize,
     progress: &dyn Progress,
-) -> Result<()> {
+) -> Result<usize> {
     let verification = campaign.verify(records, count)?;
     let Some(record) = verification.different.first() else {
         progress.line(&format!(
             "{} injections re-run as full inferences: all logits match bit for bit",
             verification.checked
         ));
-        return Ok(());
+        return Ok(verification.checked);
     };
     Err(Error::Device {
         device: manifest.setting.device.clone(),

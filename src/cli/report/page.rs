@@ -7,7 +7,7 @@ use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
 use crate::checkpoint::atomic;
 use crate::page::{Pictures, Subject, figures, html};
-use crate::results::Run;
+use crate::results::{Run, verified};
 use crate::{Error, Result};
 
 /// What is written.
@@ -34,6 +34,9 @@ pub(super) fn write(
     let mut subject = Subject::new(&runs, pairing, how)?;
     if let Some(words) = what_differs(paths) {
         subject.tell_apart(&words);
+    }
+    for (side, path) in subject.sides.iter_mut().zip(paths) {
+        side.verified = verified(path)?;
     }
     let figures = figures(&subject)?;
     if let Some(path) = wanted.html {

@@ -14,9 +14,13 @@ use crate::results::Direction;
 const LEFT: f64 = 152.0;
 const GAP: f64 = 14.0;
 
-/// Width of a bit, height of a run's line in a layer's row.
+/// Width of a bit.
 const BIT: f64 = 9.0;
-const LINE: f64 = 11.0;
+
+/// Height of a run's line in a layer's row, by how many runs there are: names need room.
+fn line_height(runs: usize) -> f64 {
+    if runs == 1 { 14.0 } else { 11.0 }
+}
 
 /// What is apart: the two directions, or neither where they aren't known.
 fn ways(tables: &[Shown<BitTable>]) -> Vec<Option<Direction>> {
@@ -102,8 +106,8 @@ fn draw(
         let fraction = x(1 + format.exponent) + 3.0;
         svg.text([fraction, top - 6.0], Anchor::Start, "fraction", Mark::new("tick"));
     }
-    let sides = tables.len() as f64;
-    let height = LINE * sides + if several { 3.0 } else { 1.0 };
+    let high = line_height(tables.len());
+    let height = high * tables.len() as f64 + if several { 3.0 } else { 1.0 };
     // A run's line of one row: what `shade` gives for each way and bit.
     let line = |svg: &mut Svg,
                 side: usize,
@@ -111,7 +115,7 @@ fn draw(
                 table: &BitTable,
                 shade: &dyn Fn(Option<Direction>, u32) -> Option<(f64, u64)>| {
         for (place, way) in ways.iter().enumerate() {
-            let grid = Grid { origin: [left(place), y], cell: [BIT, LINE - 1.0] };
+            let grid = Grid { origin: [left(place), y], cell: [BIT, high - 1.0] };
             let cells = table.bits().rev().enumerate().filter_map(|(column, bit)| {
                 let (rate, n) = shade(*way, bit)?;
                 Some(Shade::rate([0, column], rate, n, most))
@@ -119,7 +123,7 @@ fn draw(
             grid.draw(svg, cells);
         }
         if several {
-            svg.rect([LEFT - 6.0, y], [LEFT - 3.0, y + LINE - 1.0], Mark::new(super::RUNS[side]));
+            svg.rect([LEFT - 6.0, y], [LEFT - 3.0, y + high - 1.0], Mark::new(super::RUNS[side]));
         }
     };
     let mut y = top;
@@ -130,7 +134,7 @@ fn draw(
             let is_meant = |of: &&picture::NetworkBit| (of.bit, of.direction) == (bit, way);
             table.network.iter().find(is_meant).map(|of| (of.sdc, FEWEST_OF_A_CELL))
         };
-        line(svg, side, y + LINE * side as f64, table, &of);
+        line(svg, side, y + high * side as f64, table, &of);
     }
     y += height + 6.0;
     for (number, place) in subject.layers.iter().enumerate() {
@@ -144,7 +148,7 @@ fn draw(
                     let outcomes = table.layers[index].outcomes(bit, way);
                     (outcomes.n() > 0).then(|| (outcomes.sdc_rate(), outcomes.n()))
                 };
-                line(svg, side, LINE * side as f64, table, &of);
+                line(svg, side, high * side as f64, table, &of);
             }
         });
         y += height;

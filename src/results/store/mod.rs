@@ -10,6 +10,7 @@ mod merge;
 mod read;
 mod records;
 pub(crate) mod schema;
+mod verified;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 pub use merge::merge;
+pub use verified::{note_verified, verified};
 
 use self::file::{failed, failure};
 use self::read::{check_complete, read_manifest, read_shards};

@@ -79,6 +79,13 @@ CREATE TABLE IF NOT EXISTS counted (
 ) WITHOUT ROWID;
 ";
 
+/// How many records `inject --verify` ran again, all of which came out with the same bits.
+pub const VERIFIED: &str = "
+CREATE TABLE IF NOT EXISTS verified (
+    records INTEGER NOT NULL
+);
+";
+
 /// The column of `injections` for ΔLoss at a campaign's temperature number `place`, which stores of campaigns with
 /// temperatures have behind the others.
 pub fn rescaled(place: usize) -> String {
