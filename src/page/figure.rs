@@ -32,6 +32,12 @@ impl Figure {
         let data = table.to_json();
         Figure { id, title: title.into(), how_to_read: how_to_read.into(), svg, table, data }
     }
+
+    /// The same figure with more data than its table has: what its drawing is of.
+    pub fn with_data(mut self, drawn: Value) -> Figure {
+        self.data["drawn"] = drawn;
+        self
+    }
 }
 
 /// What the numbers of a column are, and so how they are shown.
@@ -165,6 +171,9 @@ impl Cell {
             (Cell::Count(count), _) => count.to_string(),
             (Cell::Number(estimate), _) if estimate.value.is_infinite() => "∞".into(),
             (Cell::Number(estimate), Form::Rate) => percent(estimate),
+            (Cell::Number(estimate), Form::Amount) if estimate.value.abs() >= 1e6 => {
+                format!("{:.2e}", estimate.value)
+            }
             (Cell::Number(estimate), Form::Amount) => any_size(estimate),
             (Cell::Number(estimate), _) => interval(estimate, 2),
             (Cell::Nothing, _) => "–".into(),

@@ -16,6 +16,9 @@ pub struct Grid {
     pub cell: [f64; 2],
 }
 
+/// The class of cells of few records.
+const HATCHED: &str = "hatched";
+
 /// What is shown of a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shade {
@@ -28,7 +31,7 @@ pub struct Shade {
 impl Shade {
     /// A rate of `n` records; hatched where these are few.
     pub fn rate([row, column]: [usize; 2], rate: f64, n: u64, most: f64) -> Shade {
-        let class = if n < FEWEST_OF_A_CELL { "hatched" } else { step(rate, most) };
+        let class = if n < FEWEST_OF_A_CELL { HATCHED } else { step(rate, most) };
         Shade { row, column, class }
     }
 }
@@ -40,27 +43,34 @@ impl Grid {
         for Shade { row, column, class } in shades {
             of_class.entry(class).or_default().push([row, column]);
         }
-        for (class, mut cells) in of_class {
-            cells.sort();
-            svg.shape(&self.commands(&cells), Mark::new(class));
+        of_class.values_mut().for_each(|cells| cells.sort());
+        // A pattern would be scaled with its cells.
+        if let Some(cells) = of_class.remove(HATCHED) {
+            svg.shape(&commands(&cells, self.origin, self.cell), Mark::new(HATCHED));
+        }
+        if !of_class.is_empty() {
+            svg.scaled(self.origin, self.cell, |svg| {
+                for (class, cells) in of_class {
+                    svg.shape(&commands(&cells, [0.0; 2], [1.0; 2]), Mark::new(class));
+                }
+            });
         }
     }
+}
 
-    /// The path of cells (row, column), in order.
-    fn commands(&self, cells: &[[usize; 2]]) -> String {
-        let [[left, top], [width, height]] = [self.origin, self.cell];
-        let mut commands = String::new();
-        let mut rest = cells;
-        while let Some([row, column]) = rest.first().copied() {
-            let follows = |(place, cell): &(usize, &[usize; 2])| **cell == [row, column + place];
-            let count = rest.iter().enumerate().take_while(follows).count();
-            let [x, y] = [left + width * column as f64, top + height * row as f64];
-            let [wide, high] = [width * count as f64, height].map(number);
-            let _ = write!(commands, "M{} {}h{wide}v{high}h-{wide}z", number(x), number(y));
-            rest = &rest[count..];
-        }
-        commands
+/// The path of cells (row, column) in order, each as large as `cell`. A shape that is filled closes by itself.
+fn commands(cells: &[[usize; 2]], [left, top]: [f64; 2], [width, height]: [f64; 2]) -> String {
+    let mut commands = String::new();
+    let mut rest = cells;
+    while let Some([row, column]) = rest.first().copied() {
+        let follows = |(place, cell): &(usize, &[usize; 2])| **cell == [row, column + place];
+        let count = rest.iter().enumerate().take_while(follows).count();
+        let [x, y] = [left + width * column as f64, top + height * row as f64];
+        let [wide, high] = [width * count as f64, height].map(number);
+        let _ = write!(commands, "M{} {}h{wide}v{high}h-{wide}", number(x), number(y));
+        rest = &rest[count..];
     }
+    commands
 }
 
 /// Draws what the steps of rates mean, up to the highest of them, and what is hatched.
@@ -79,7 +89,7 @@ pub fn legend(svg: &mut Svg, [x, y]: [f64; 2], most: f64) {
     }
     let at = from + 22.0 * 7.0 + 24.0;
     svg.rect([at, y], [at + 22.0, y + 12.0], Mark::new("empty"));
-    svg.rect([at, y], [at + 22.0, y + 12.0], Mark::new("hatched"));
+    svg.rect([at, y], [at + 22.0, y + 12.0], Mark::new(HATCHED));
     let words = format!("fewer than {FEWEST_OF_A_CELL} injections");
     svg.text([at + 30.0, y + 10.0], Anchor::Start, &words, Mark::new("head"));
 }
@@ -90,14 +100,17 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_look_are_one_shape() {
+        let cells = [[0, 0], [0, 1], [0, 3], [1, 4]];
+        let shapes = commands(&cells, [10.0, 20.0], [3.0, 2.0]);
+        assert_eq!(shapes, "M10 20h6v2h-6M19 20h3v2h-3M22 22h3v2h-3");
         let grid = Grid { origin: [10.0, 20.0], cell: [3.0, 2.0] };
-        let commands = grid.commands(&[[0, 0], [0, 1], [0, 3], [1, 4]]);
-        assert_eq!(commands, "M10 20h6v2h-6zM19 20h3v2h-3zM22 22h3v2h-3z");
         let mut svg = Svg::new(1.0, 1.0);
         let shade = |column, n| Shade::rate([0, column], 0.5, n, 0.5);
         grid.draw(&mut svg, [shade(1, 9), shade(0, 9), shade(2, 4)]);
         let text = svg.finish("x", "", "", "");
-        assert!(text.contains("<path d=\"M16 20h3v2h-3z\" class=\"hatched\"/>"), "{text}");
-        assert!(text.contains("<path d=\"M10 20h6v2h-6z\" class=\"q6\"/>"), "{text}");
+        assert!(text.contains("<path d=\"M16 20h3v2h-3\" class=\"hatched\"/>"), "{text}");
+        let whole = "<g transform=\"translate(10 20)scale(3 2)\" shape-rendering=\"crispEdges\">\
+                     <path d=\"M0 0h2v1h-2\" class=\"q6\"/></g>";
+        assert!(text.contains(whole), "{text}");
     }
 }

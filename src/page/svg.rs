@@ -168,6 +168,22 @@ impl Svg {
         self.body.push_str("</g>");
     }
 
+    /// What `draw` adds, with `origin` as its origin and units as wide and high as `unit`; its edges are sharp.
+    pub fn scaled(
+        &mut self,
+        [x, y]: [f64; 2],
+        [width, height]: [f64; 2],
+        draw: impl FnOnce(&mut Svg),
+    ) {
+        let [x, y, width, height] = [x, y, width, height].map(number);
+        let _ = write!(
+            self.body,
+            "<g transform=\"translate({x} {y})scale({width} {height})\" shape-rendering=\"crispEdges\">"
+        );
+        draw(self);
+        self.body.push_str("</g>");
+    }
+
     /// What `draw` adds, as one of several panels of which the page shows one: that of the chosen `layer`, or where none
     /// is chosen the one that `is_shown`, which is also what print and other files have.
     pub fn panel(&mut self, layer: Option<usize>, is_shown: bool, draw: impl FnOnce(&mut Svg)) {

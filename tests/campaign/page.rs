@@ -205,7 +205,7 @@ fn cells_show_the_exact_numbers_rounded() {
                 assert_eq!(shown.len(), exact.len(), "{id}: {text}");
                 for (shown, exact) in shown.iter().zip(exact) {
                     let exact = factor * exact;
-                    let digit = if exact.abs() < 1e-2 && exact != 0.0 {
+                    let digit = if exact.abs() < 1e-2 && exact != 0.0 || exact.abs() >= 1e6 {
                         0.006f64.max(0.01 * exact.abs())
                     } else {
                         0.005001

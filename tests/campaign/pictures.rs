@@ -1,13 +1,15 @@
 //! What figures of a run are drawn from agrees with what `report` says of it.
 
 use super::*;
-use flipside::analysis::breakdown::{By, Figures, Part as Piece, breakdown};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::compare::Pairing;
 use flipside::analysis::picture::{
     Cell, Outcomes, bits, distribution, outcomes, places, precision, values,
 };
 use flipside::analysis::quantile;
 use flipside::campaign::FaultList;
 use flipside::fault::Site;
+use flipside::page as drawn;
 use flipside::plan::{Flips, Protocol, Stratify};
 use flipside::results::Direction;
 use flipside::statistics::{Confidence, StoppingRule, Target};
@@ -202,6 +204,54 @@ fn precision_is_that_of_report() {
     assert!(more.len() == run.manifest.layers.len() && (mean - 1.0).abs() < 0.01, "{more:?}");
 }
 
+/// Tables of the page's figures have report's numbers.
+#[test]
+fn tables_are_those_of_report() {
+    let run = Bench::new(GUIDED).run(Plan::new(8, 150));
+    let drawn = drawn(&run);
+    let table = |id: &str| &drawn.iter().find(|figure| figure.id == id).unwrap().table;
+    let value = |cell: &drawn::Cell| match cell {
+        drawn::Cell::Number(of) => of.value,
+        drawn::Cell::Count(count) => *count as f64,
+        _ => f64::NAN,
+    };
+    let names: Vec<&str> = run.manifest.layers.iter().map(|layer| layer.name.as_str()).collect();
+    let mut checked = 0;
+    for row in &table("bits").rows {
+        for figures in apart(&run, By::Bit, row.layer.map(|layer| names[layer])) {
+            let Piece::Bit { bit } = figures.part else { panic!("{:?}", figures.part) };
+            near(value(&row.cells[3 + 31 - bit as usize]), figures.rates.sdc.value);
+            checked += 1;
+        }
+    }
+    let rows = apart(&run, By::Layer, None);
+    for row in table("delta-loss").rows.iter().filter(|row| row.cells[2] == "none".into()) {
+        let is_meant = |figures: &&Figures| match row.layer {
+            Some(layer) => figures.layer.as_deref() == Some(names[layer]),
+            None => figures.part == Piece::Network { weighting: Weighting::Uniform },
+        };
+        let figures = rows.iter().find(is_meant).unwrap();
+        let DeltaLoss::Quantiles(of) = figures.delta_loss else { panic!("no detector") };
+        near(value(&row.cells[5]), figures.rates.nonfinite.value);
+        for (cell, quantile) in row.cells[6..].iter().zip(of.values) {
+            assert_eq!(value(cell), quantile);
+            checked += 1;
+        }
+    }
+    let networks = rows.iter().filter(|row| row.layer.is_none());
+    let known = table("precision").rows.iter().filter(|row| row.cells[3] == 1.0.into());
+    for (row, network) in known.zip(networks) {
+        assert_eq!(row.cells[4], network.rates.sdc.into());
+        checked += 1;
+    }
+    assert!(checked > 200, "{checked}");
+}
+
+fn drawn(run: &Run) -> Vec<drawn::Figure> {
+    let subject = drawn::Subject::new(&[run], Pairing::Paired, &Intervals::default()).unwrap();
+    drawn::figures(&subject).unwrap()
+}
+
 /// What a campaign can't show it says, each figure for itself.
 #[test]
 fn figures_say_what_they_can_t_show() {
@@ -217,6 +267,12 @@ fn figures_say_what_they_can_t_show() {
         assert!(bits(&run, NONE).unwrap_err().contains(word));
         assert!(places(&run, NONE).unwrap_err().contains(word));
         assert!(values(&run, NONE).unwrap_err().contains(word));
+        let all = drawn(&run);
+        for id in ["bits", "places", "values"] {
+            let figure = all.iter().find(|figure| figure.id == id).unwrap();
+            let text = figure.svg.finish("x", "", "", "");
+            assert!(text.contains("Not shown: faults") && figure.table.rows.is_empty(), "{text}");
+        }
         assert!(distribution(&run, NONE).is_ok());
     }
     let plan = Plan { site: Site::Weight, ..Plan::new(8, 4) };

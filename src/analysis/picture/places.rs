@@ -12,6 +12,9 @@ use crate::results::{LayerRow, Outcome, Record, Run};
 const MOST_CHANNELS: usize = 64;
 const MOST_ROWS: usize = 16;
 
+/// So many injections a group has on average at least, where that leaves a few groups.
+const OF_A_GROUP: usize = 8;
+
 /// An axis of places, in groups of neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Binned {
@@ -126,8 +129,11 @@ fn of_layer(
     let mut records = run.of(index, detector).peekable();
     let Some(site) = records.peek().map(|record| record.site) else { return Ok(None) };
     let Some(&[channels, height, width]) = layer.shape_at(site) else { return Ok(None) };
-    let channel_axis = Binned::new(channels, MOST_CHANNELS);
-    let (row_axis, column_axis) = (Binned::new(height, MOST_ROWS), Binned::new(width, MOST_ROWS));
+    // As many groups as the injections can fill.
+    let groups = run.of(index, detector).count() / OF_A_GROUP;
+    let channel_axis = Binned::new(channels, groups.clamp(8, MOST_CHANNELS));
+    let most = groups.isqrt().clamp(4, MOST_ROWS);
+    let (row_axis, column_axis) = (Binned::new(height, most), Binned::new(width, most));
     let (mut by_channel, mut by_position) = (BTreeMap::new(), BTreeMap::new());
     let element = |record: &Record| {
         record.place.map(|place| place.element).ok_or_else(|| {

@@ -14,9 +14,13 @@ use crate::results::Direction;
 const LEFT: f64 = 152.0;
 const GAP: f64 = 14.0;
 
-/// Width of a bit, height of a run's line in a layer's row.
+/// Width of a bit.
 const BIT: f64 = 9.0;
-const LINE: f64 = 11.0;
+
+/// Height of a run's line in a layer's row, by how many runs there are: names need room.
+fn line_height(runs: usize) -> f64 {
+    if runs == 1 { 14.0 } else { 11.0 }
+}
 
 /// What is apart: the two directions, or neither where they aren't known.
 fn ways(tables: &[Shown<BitTable>]) -> Vec<Option<Direction>> {
@@ -51,7 +55,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
               exponent that is set makes a value larger."
         }
     };
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "bits",
         "Which bits matter, layer by layer",
         format!(
@@ -63,8 +67,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &tables),
     );
-    figure.data = data(subject, &tables);
-    Some(figure)
+    Some(figure.with_data(data(subject, &tables)))
 }
 
 /// The highest rate that is known well enough to be shown.
@@ -103,8 +106,8 @@ fn draw(
         let fraction = x(1 + format.exponent) + 3.0;
         svg.text([fraction, top - 6.0], Anchor::Start, "fraction", Mark::new("tick"));
     }
-    let sides = tables.len() as f64;
-    let height = LINE * sides + if several { 3.0 } else { 1.0 };
+    let high = line_height(tables.len());
+    let height = high * tables.len() as f64 + if several { 3.0 } else { 1.0 };
     // A run's line of one row: what `shade` gives for each way and bit.
     let line = |svg: &mut Svg,
                 side: usize,
@@ -112,7 +115,7 @@ fn draw(
                 table: &BitTable,
                 shade: &dyn Fn(Option<Direction>, u32) -> Option<(f64, u64)>| {
         for (place, way) in ways.iter().enumerate() {
-            let grid = Grid { origin: [left(place), y], cell: [BIT, LINE - 1.0] };
+            let grid = Grid { origin: [left(place), y], cell: [BIT, high - 1.0] };
             let cells = table.bits().rev().enumerate().filter_map(|(column, bit)| {
                 let (rate, n) = shade(*way, bit)?;
                 Some(Shade::rate([0, column], rate, n, most))
@@ -120,7 +123,7 @@ fn draw(
             grid.draw(svg, cells);
         }
         if several {
-            svg.rect([LEFT - 6.0, y], [LEFT - 3.0, y + LINE - 1.0], Mark::new(super::RUNS[side]));
+            svg.rect([LEFT - 6.0, y], [LEFT - 3.0, y + high - 1.0], Mark::new(super::RUNS[side]));
         }
     };
     let mut y = top;
@@ -131,7 +134,7 @@ fn draw(
             let is_meant = |of: &&picture::NetworkBit| (of.bit, of.direction) == (bit, way);
             table.network.iter().find(is_meant).map(|of| (of.sdc, FEWEST_OF_A_CELL))
         };
-        line(svg, side, y + LINE * side as f64, table, &of);
+        line(svg, side, y + high * side as f64, table, &of);
     }
     y += height + 6.0;
     for (number, place) in subject.layers.iter().enumerate() {
@@ -145,7 +148,7 @@ fn draw(
                     let outcomes = table.layers[index].outcomes(bit, way);
                     (outcomes.n() > 0).then(|| (outcomes.sdc_rate(), outcomes.n()))
                 };
-                line(svg, side, LINE * side as f64, table, &of);
+                line(svg, side, high * side as f64, table, &of);
             }
         });
         y += height;
@@ -179,7 +182,7 @@ fn draw(
 fn table(subject: &Subject, tables: &[Shown<BitTable>]) -> Table {
     let Some(format) = tables.iter().flatten().next() else { return Table::default() };
     let bits = || format.bits().rev();
-    let columns = bits().map(|bit| Column::rate(BIT_KEYS[bit as usize], bit.to_string()));
+    let columns = bits().map(|bit| Column::rate(format!("bit_{bit}"), bit.to_string()));
     let fixed =
         [Column::text("layer", "layer"), Column::text("run", "run"), Column::count("n", "n")];
     let mut rows = Table::new(fixed.into_iter().chain(columns.map(Column::without_interval)));
@@ -208,14 +211,6 @@ fn table(subject: &Subject, tables: &[Shown<BitTable>]) -> Table {
     }
     rows
 }
-
-/// Names of the columns of bits.
-const BIT_KEYS: [&str; 32] = [
-    "bit_0", "bit_1", "bit_2", "bit_3", "bit_4", "bit_5", "bit_6", "bit_7", "bit_8", "bit_9",
-    "bit_10", "bit_11", "bit_12", "bit_13", "bit_14", "bit_15", "bit_16", "bit_17", "bit_18",
-    "bit_19", "bit_20", "bit_21", "bit_22", "bit_23", "bit_24", "bit_25", "bit_26", "bit_27",
-    "bit_28", "bit_29", "bit_30", "bit_31",
-];
 
 /// Of each run by layer and direction, masked, benign, SDC and nonfinite of each bit from the lowest.
 fn data(subject: &Subject, tables: &[Shown<BitTable>]) -> Value {

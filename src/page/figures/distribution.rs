@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{RUNS, of_sides, reasons, rounded};
+use super::{of_sides, reasons, rounded};
 use crate::analysis::picture::{self, Curve, Distribution, Shown};
 use crate::detector::Detector;
 use crate::page::axis::Axis;
@@ -21,6 +21,9 @@ const GUARDED: [&str; 4] =
     ["curve run-0 dashed", "curve run-1 dashed", "curve run-2 dashed", "curve run-3 dashed"];
 const LAYER: [&str; 4] =
     ["curve run-0 faint", "curve run-1 faint", "curve run-2 faint", "curve run-3 faint"];
+
+/// Larger changes, which a bit of the exponent makes without a detector, lie beyond the axis: it would be of nothing else.
+const MOST: f64 = 1e3;
 
 /// ΔLoss below this is what rounding leaves of none: axes begin here.
 const LEAST: f64 = 1e-8;
@@ -46,12 +49,13 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         ),
         None => String::new(),
     };
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "delta-loss",
         "How much the loss changes",
         format!(
             "A curve says which share of faults changed the loss by as much as the axis says, or less. It begins at the \
-             share of faults that changed nothing and ends below 100 % by the share of answers that weren't finite. The \
+             share of faults that changed it by nothing, or by less than the axis has, and ends below 100 % by the share \
+             of answers that weren't finite; where some changes are larger than the axis has, it ends with a step. The \
              thick line is the network, layers alike, under the detector {}; thin lines are layers, and choosing one leaves \
              it alone beside the network.{dashed} A mean would hang on the few faults at the right.",
             subject.detector.name()
@@ -59,8 +63,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &shown, &guarded),
     );
-    figure.data = data(&shown, &guarded);
-    Some(figure)
+    Some(figure.with_data(data(&shown, &guarded)))
 }
 
 /// All curves, the network's last.
@@ -76,8 +79,10 @@ fn draw(
     guarded: &[Shown<Distribution>],
 ) -> f64 {
     let points = || curves(shown).chain(curves(guarded)).flat_map(|curve| &curve.points);
-    let low = points().map(|point| point.0).fold(f64::INFINITY, f64::min).max(LEAST);
-    let high = points().map(|point| point.0).fold(low, f64::max);
+    let least = points().map(|point| point.0).fold(f64::INFINITY, f64::min).max(LEAST);
+    // Where nothing changed there is no point.
+    let low = if least.is_finite() { least } else { LEAST };
+    let high = points().map(|point| point.0).fold(low, f64::max).min(MOST);
     let power = |value: f64, round: fn(f64) -> f64| 10f64.powf(round(value.log10()));
     let (top, bottom) = (y + 34.0, y + 34.0 + HIGH);
     let across = Axis::log([power(low, f64::floor), power(high, f64::ceil)], [LEFT, RIGHT]);
@@ -95,9 +100,9 @@ fn draw(
         // What lies left of the axis is where it begins.
         let first = curve.points.iter().take_while(|(value, _)| across.at(*value) < LEFT).last();
         let start = first.map_or(curve.zeros, |point| point.1);
-        let inside = curve.points.iter().filter(|(value, _)| across.at(*value) >= LEFT);
+        let is_inside = |value: f64| across.at(value) >= LEFT && across.at(value) <= RIGHT;
+        let inside = curve.points.iter().filter(|(value, _)| is_inside(*value));
         let inside = inside.map(|(value, share)| [across.at(*value), up.at(*share)]);
-        let end = [RIGHT, up.at(1.0 - curve.nonfinite)];
         // Flat up to the first value, then rising.
         let mut all = vec![[LEFT, up.at(start)]];
         for [x, y] in inside {
@@ -106,7 +111,9 @@ fn draw(
             }
             all.push([x, y]);
         }
-        all.push([end[0], all.last().map_or(end[1], |last| last[1])]);
+        // Flat to the end of the axis, where all that is finite is reached at the latest.
+        let last = all[all.len() - 1][1];
+        all.extend([[RIGHT, last], [RIGHT, up.at(1.0 - curve.nonfinite)]]);
         all
     };
     for (side, shown) in shown.iter().enumerate() {
@@ -126,19 +133,20 @@ fn draw(
             }
         }
     }
-    let mut x = LEFT;
     let mut y = bottom + 32.0;
     for (side, of) in subject.sides.iter().enumerate() {
-        let words = format!("{}, network", of.name);
-        let wide = 40.0 + 6.6 * words.chars().count() as f64;
-        if side > 0 && x + wide > RIGHT - 80.0 {
-            (x, y) = (LEFT, y + 18.0);
+        let guarded = guarded.get(side).and_then(|of| of.as_ref().ok());
+        let with = guarded.map(|of| (GUARDED[side], format!("with {}", of.detector.name())));
+        let lines = [Some((NETWORK[side], format!("{}, network", of.name))), with];
+        let mut x = LEFT;
+        for (class, words) in lines.into_iter().flatten() {
+            svg.path([[x, y - 4.0], [x + 26.0, y - 4.0]], Mark::new(class));
+            svg.text([x + 32.0, y], Anchor::Start, &words, Mark::new("head"));
+            x += 48.0 + 6.6 * words.chars().count() as f64;
         }
-        svg.line([x, y - 4.0], [x + 22.0, y - 4.0], Mark::new(RUNS[side]));
-        svg.text([x + 28.0, y], Anchor::Start, &words, Mark::new("head"));
-        x += wide;
+        y += 18.0;
     }
-    y + 10.0
+    y - 4.0
 }
 
 fn table(
@@ -189,29 +197,20 @@ fn table(
     table
 }
 
-/// Of each run and detector the points of its curves: [ΔLoss, share].
+/// Of each run and detector the points of the network's curve: [ΔLoss, share].
 fn data(shown: &[Shown<Distribution>], guarded: &[Shown<Distribution>]) -> Value {
     let curve = |curve: &Curve| {
         let points = curve.points.iter().map(|(value, share)| [rounded(*value), rounded(*share)]);
         json!({
-            "layer": curve.layer,
             "n": curve.n,
             "zeros": curve.zeros,
             "nonfinite": curve.nonfinite,
             "points": points.collect::<Vec<_>>(),
         })
     };
-    let of = |shown: &Shown<Distribution>, has_layers: bool| match shown {
-        Ok(of) => {
-            let layers = of.layers.iter().filter(|_| has_layers);
-            json!({
-                "detector": of.detector.name(),
-                "network": curve(&of.network),
-                "layers": layers.map(curve).collect::<Vec<_>>(),
-            })
-        }
+    let of = |shown: &Shown<Distribution>| match shown {
+        Ok(of) => json!({ "detector": of.detector.name(), "network": curve(&of.network) }),
         Err(why) => json!({ "not_shown": why }),
     };
-    let all = shown.iter().map(|shown| of(shown, true));
-    Value::Array(all.chain(guarded.iter().map(|shown| of(shown, false))).collect())
+    Value::Array(shown.iter().chain(guarded).map(of).collect())
 }

@@ -39,12 +39,12 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         y = without(&mut svg, y, side, maps);
     }
     svg.height = y + 4.0;
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "places",
         "Channels and positions",
         format!(
-            "Each tile is a layer. Its left square has the channels in reading order, 64 groups of neighbours at most; its \
-             right one the rows and columns of the map, 16 groups each at most. Layers without positions have channels \
+            "Each tile is a layer. Its left square has the channels in reading order, in groups of \
+             neighbours; its right one the rows and columns of the map, in groups, too. Layers without positions have channels \
              alone. Shades are of the SDC rate, on one scale for all; groups of fewer than {FEWEST_OF_A_CELL} injections \
              are hatched and those without any are blank. A group of few injections is high or low by chance, too. The \
              table says how many channels, rows and columns make a group, and which groups of at least \
@@ -53,8 +53,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &maps),
     );
-    figure.data = data(&maps);
-    Some(figure)
+    Some(figure.with_data(data(&maps)))
 }
 
 fn tiles(
@@ -77,7 +76,7 @@ fn tiles(
         let [x, y] = [TILE[0] * column as f64, y + TILE[1] * line as f64];
         let hint = hint(name, layer);
         svg.group(Mark::default().of_layer(number).hinted(&hint), |svg| {
-            svg.text([x, y + 11.0], Anchor::Start, &short(name, 19), Mark::new("small"));
+            svg.text([x, y + 11.0], Anchor::Start, &short(name, 17), Mark::new("small"));
             channels(svg, [x, y + 18.0], layer, most);
             positions(svg, [x + MAP + 5.0, y + 18.0], layer, most);
         });

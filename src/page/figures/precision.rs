@@ -1,11 +1,10 @@
 //! How closely the network's SDC rate is known, what more injections would buy, and which layers it hangs on.
 
-use serde_json::{Value, json};
 use strum::IntoEnumIterator;
 
 use super::{RUNS, of_sides, reasons, sentences, short};
 use crate::analysis::Weighting;
-use crate::analysis::picture::{self, AtInjections, Precision, Shown, WeightedPrecision};
+use crate::analysis::picture::{self, AtInjections, Precision, Shown};
 use crate::page::axis::Axis;
 use crate::page::figure::{Cell, Column, Figure, Table};
 use crate::page::outcomes::words;
@@ -46,7 +45,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         }
     }
     svg.height = y + 4.0;
-    let mut figure = Figure::new(
+    Some(Figure::new(
         "precision",
         "How closely the SDC rate is known",
         "On the left is half the width of the interval of the network's SDC rate, if the campaign had had so many \
@@ -55,9 +54,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
          variance: more injections are worth most there. Four times as many injections halve a width.",
         svg,
         table(subject, &shown),
-    );
-    figure.data = data(&shown);
-    Some(figure)
+    ))
 }
 
 /// What is known, and what more would buy, layers alike.
@@ -182,73 +179,53 @@ fn bars(svg: &mut Svg, top: f64, subject: &Subject, shown: &[Shown<Precision>]) 
 }
 
 fn table(subject: &Subject, shown: &[Shown<Precision>]) -> Table {
-    let mut table = Table::new([
+    let rate = |key: &str, name: String| Column::rate(key, name).without_interval();
+    let shares = Weighting::iter().map(|weighting| {
+        let key = format!("variance_{}", words(weighting).replace(' ', "_").to_lowercase());
+        rate(&key, format!("share of the variance, {}", words(weighting)))
+    });
+    let first = [
         Column::text("layer", "part"),
         Column::text("run", "run"),
         Column::text("weighting", "layers count"),
         Column::plain("times", "injections", "times as many").without_interval(),
         Column::rate("sdc", "SDC"),
         Column::amount("half_width", "half-width", "points").without_interval(),
-        Column::rate("weight", "weight").without_interval(),
-        Column::rate("variance", "share of the variance").without_interval(),
-        Column::plain("allocated", "allocated", "times as many").without_interval(),
-    ]);
+    ];
+    let allocated = Column::plain("allocated", "allocated", "times as many").without_interval();
+    let mut table = Table::new(first.into_iter().chain(shares).chain([allocated]));
     for (side, shown) in subject.sides.iter().zip(shown) {
         let Ok(shown) = shown else { continue };
         for of in &shown.weightings {
             for at in &of.at {
-                let nothing = || Cell::Nothing;
-                table.push(
-                    None,
-                    vec![
-                        "network".into(),
-                        side.name.as_str().into(),
-                        words(of.weighting).into(),
-                        at.times.into(),
-                        at.estimate.into(),
-                        (100.0 * at.half_width).into(),
-                        nothing(),
-                        nothing(),
-                        nothing(),
-                    ],
-                );
+                let mut cells: Vec<Cell> = vec![
+                    "network".into(),
+                    side.name.as_str().into(),
+                    words(of.weighting).into(),
+                    at.times.into(),
+                    at.estimate.into(),
+                    (100.0 * at.half_width).into(),
+                ];
+                cells.resize(table.columns.len(), Cell::Nothing);
+                table.push(None, cells);
             }
         }
     }
     for (number, place) in subject.layers.iter().enumerate() {
         for (side, shown) in shown.iter().enumerate() {
             let (Ok(shown), Some(index)) = (shown, place.indices[side]) else { continue };
-            for weighting in Weighting::iter() {
-                let is_meant = |of: &&WeightedPrecision| of.weighting == weighting;
-                let of = shown.weightings.iter().find(is_meant);
-                let share = of.and_then(|of| of.shares.iter().find(|share| share.layer == index));
-                let Some(share) = share else { continue };
-                let allocated = shown.allocation.as_ref().ok().into_iter().flatten();
-                let times = allocated.filter(|(layer, _)| *layer == index).map(|(_, times)| *times);
-                table.push(
-                    Some(number),
-                    vec![
-                        place.name.as_str().into(),
-                        subject.sides[side].name.as_str().into(),
-                        words(weighting).into(),
-                        Cell::Nothing,
-                        Cell::Nothing,
-                        Cell::Nothing,
-                        share.weight.into(),
-                        share.variance.into(),
-                        times.into_iter().next().into(),
-                    ],
-                );
-            }
+            let share = |weighting: Weighting| {
+                let of = shown.weightings.iter().find(|of| of.weighting == weighting)?;
+                let share = of.shares.iter().find(|share| share.layer == index)?;
+                Some(share.variance)
+            };
+            let shares = Weighting::iter().map(|weighting| Cell::from(share(weighting)));
+            let allocated = shown.allocation.as_ref().ok().into_iter().flatten();
+            let times = allocated.filter(|(layer, _)| *layer == index).map(|(_, times)| *times);
+            let name = [place.name.as_str(), subject.sides[side].name.as_str()];
+            let cells = name.map(Cell::from).into_iter().chain([const { Cell::Nothing }; 4]);
+            table.push(Some(number), cells.chain(shares).chain([times.last().into()]).collect());
         }
     }
     table
-}
-
-fn data(shown: &[Shown<Precision>]) -> Value {
-    let of = |shown: &Shown<Precision>| match shown {
-        Ok(shown) => json!(shown),
-        Err(why) => json!({ "not_shown": why }),
-    };
-    Value::Array(shown.iter().map(of).collect())
 }

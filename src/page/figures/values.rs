@@ -14,8 +14,8 @@ use crate::page::svg::{Anchor, Mark, Svg};
 
 /// Where the first map begins, the side of a bin, and what lies between maps.
 const LEFT: f64 = 52.0;
-const BIN: f64 = 9.0;
-const GAP: f64 = 24.0;
+const BIN: f64 = 6.75;
+const GAP: f64 = 18.0;
 
 /// The figure.
 pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
@@ -36,12 +36,12 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
     }
     svg.height = y + 4.0;
     let linear = maps.iter().flatten().next().map_or(0.0, |maps| maps.before.linear);
-    let mut figure = Figure::new(
+    let figure = Figure::new(
         "values",
         "What faults made of values, and of answers",
         format!(
             "Each map has the faults with one outcome: across, the value before the fault; up, what the fault made of it. \
-             On the diagonal a value stays about what it was; on the other one it changes its sign. Both axes are \
+             Along the line a value stays about what it was, and mirrored below 0 only its sign changes. Both axes are \
              logarithmic on either side of 0 and linear between ±{linear}. The line at the top has values that became \
              infinite or NaN. Shades count injections as they were run, by powers: all layers that the network's figures \
              count, or the chosen one."
@@ -49,8 +49,12 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
         svg,
         table(subject, &maps),
     );
-    figure.data = data(&maps);
-    Some(figure)
+    Some(figure.with_data(data(&maps)))
+}
+
+/// Ticks without those beside 0, whose words would lie on its.
+fn apart(ticks: Vec<(f64, String)>) -> impl Iterator<Item = (f64, String)> {
+    ticks.into_iter().filter(|(value, _)| *value == 0.0 || value.abs() >= 0.1)
 }
 
 /// The class of a count, on a logarithmic scale.
@@ -94,14 +98,14 @@ fn draw(svg: &mut Svg, y: f64, subject: &Subject, side: usize, maps: &ValueMaps,
         svg.rect([x, above], [x + side_of, above + BIN], Mark::new("empty"));
         svg.rect([x, top], [x + side_of, bottom], Mark::new("empty"));
         let across = axis(&maps.before, [x, x + side_of]);
-        for (value, words) in across.ticks(4) {
+        for (value, words) in apart(across.ticks(4)) {
             let at = across.at(value);
             svg.line([at, bottom], [at, bottom + 4.0], Mark::new("base"));
             svg.text([at, bottom + 16.0], Anchor::Middle, &words, Mark::new("tick"));
         }
     }
     svg.text([LEFT - 8.0, above + BIN], Anchor::End, "∞, NaN", Mark::new("tick"));
-    for (value, words) in up.ticks(6) {
+    for (value, words) in apart(up.ticks(6)) {
         let at = up.at(value);
         svg.line([LEFT - 4.0, at], [LEFT, at], Mark::new("base"));
         svg.text([LEFT - 8.0, at + 4.0], Anchor::End, &words, Mark::new("tick"));
@@ -137,6 +141,9 @@ fn draw(svg: &mut Svg, y: f64, subject: &Subject, side: usize, maps: &ValueMaps,
         let (x, middle) = (left(map), left(map) + side_of / 2.0);
         svg.line([x, up.at(0.0)], [x + side_of, up.at(0.0)], Mark::new("grid"));
         svg.line([middle, top], [middle, bottom], Mark::new("grid"));
+        let across = axis(&maps.before, [x, x + side_of]);
+        let edges = (0..=maps.before.bins).map(|bin| maps.before.edge(bin));
+        svg.path(edges.map(|edge| [across.at(edge), up.at(edge)]), Mark::new("curve base"));
     }
     svg.text([left(0), bottom + 32.0], Anchor::Start, "value before the fault", Mark::new("head"));
     svg.text([0.0, y + 14.0], Anchor::Start, "after", Mark::new("head"));
@@ -151,7 +158,7 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
         ("after_from", "after: from"),
         ("after_to", "to"),
     ];
-    let ends = ends.map(|(key, name)| Column::amount(key, name, "").without_interval());
+    let ends = ends.map(|(key, name)| Column::text(key, name));
     let counts = OUTCOMES.map(|(key, name)| Column::count(key, name));
     let first = [Column::text("run", "run")].into_iter();
     let mut table = Table::new(first.chain(ends).chain(counts));
@@ -159,7 +166,7 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
         let Ok(maps) = maps else { continue };
         for cell in &maps.network.cells {
             let between = |axis: &picture::Axis, bin: usize| match bin < axis.bins {
-                true => [axis.edge(bin), axis.edge(bin + 1)].map(Cell::from),
+                true => [bin, bin + 1].map(|edge| Cell::from(edge_words(axis.edge(edge)))),
                 false => [Cell::from("∞, NaN"), Cell::Nothing],
             };
             let ends = between(&maps.before, cell.before).into_iter();
@@ -172,7 +179,12 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
     table
 }
 
-/// Of each run the edges of bins, and of the network and each layer its cells: bins before and after, then outcomes.
+/// An end of a bin, in few digits.
+fn edge_words(edge: f64) -> String {
+    if edge == 0.0 { "0".into() } else { format!("{edge:.2e}") }
+}
+
+/// Of each run the edges of bins, and of the network its cells: bins before and after, then outcomes.
 fn data(maps: &[Shown<ValueMaps>]) -> Value {
     let edges = |axis: &picture::Axis| {
         (0..=axis.bins).map(|bin| rounded(axis.edge(bin))).collect::<Vec<f64>>()
@@ -182,7 +194,7 @@ fn data(maps: &[Shown<ValueMaps>]) -> Value {
             let Outcomes { masked, benign, sdc, nonfinite } = cell.outcomes;
             [cell.before as u64, cell.after as u64, masked, benign, sdc, nonfinite]
         });
-        json!({ "layer": of.layer, "cells": cells.collect::<Vec<_>>() })
+        json!(cells.collect::<Vec<_>>())
     };
     let of = |maps: &Shown<ValueMaps>| match maps {
         Ok(maps) => json!({
@@ -190,7 +202,6 @@ fn data(maps: &[Shown<ValueMaps>]) -> Value {
             "after": edges(&maps.after),
             "cells": ["before", "after", "masked", "benign", "sdc", "nonfinite"],
             "network": bins(&maps.network),
-            "layers": maps.layers.iter().map(bins).collect::<Vec<_>>(),
         }),
         Err(why) => json!({ "not_shown": why }),
     };
