@@ -73,7 +73,11 @@ fn policy() -> String {
 /// What the script reads, in a form that can't end the element that it stands in. Of each run it is what `report --json`
 /// prints.
 fn island(subject: &Subject, figures: &[Figure]) -> String {
-    let run = |side: &super::Side| json!({ "name": side.name, "verified": side.verified, "report": run_json(side.run, &side.figures, &subject.how) });
+    let run = |side: &super::Side| {
+        let report = run_json(side.run, &side.figures, &subject.how);
+        json!({ "name": side.name, "verified": side.verified, "report": report })
+    };
+    let figures = figures.iter().map(|figure| (figure.id.to_string(), figure.data.clone()));
     let rate = |place: &super::Place| {
         let row = subject.first().of_layer(place.indices[0]?, subject.detector)?;
         (row.rates.records > 0).then_some(row.rates.sdc.value)
@@ -83,7 +87,7 @@ fn island(subject: &Subject, figures: &[Figure]) -> String {
         "comparisons": subject.comparisons,
         "layers": subject.layers.iter().map(|place| place.name.as_str()).collect::<Vec<_>>(),
         "sdc": subject.layers.iter().map(rate).collect::<Vec<_>>(),
-        "figures": figures.iter().map(|figure| (figure.id.to_string(), figure.data.clone())).collect::<serde_json::Map<_, _>>(),
+        "figures": figures.collect::<serde_json::Map<_, _>>(),
     });
     value.to_string().replace('<', "\\u003c")
 }

@@ -11,7 +11,9 @@ pub(super) fn figure_html(figure: &Figure) -> Markup {
         figure id={ "figure-" (figure.id) } {
             h2 { (figure.title) }
             @if figure.id == "strip" {
-                div.scroll tabindex="0" role="group" data-arrows aria-label="Layers; the arrow keys choose one" { (PreEscaped(drawing)) }
+                div.scroll tabindex="0" role="group" data-arrows aria-label="Layers; the arrow keys choose one" {
+                    (PreEscaped(drawing))
+                }
             } @else {
                 div.scroll { (PreEscaped(drawing)) }
             }

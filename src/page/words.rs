@@ -38,18 +38,26 @@ pub(super) fn words(subject: &Subject) -> Markup {
     html! {
         section #words {
             h2 { "What the words mean" }
-            p { "Each injection has one outcome. Studies that put chips into beams and reports from data centres use other words for it:" }
+            p {
+                "Each injection has one outcome. Studies that put chips into beams and reports from data centres use "
+                "other words for it:"
+            }
             div.scroll { table.prose {
-                thead { tr { th scope="col" { "here" } th scope="col" { "what it is" } th scope="col" { "beam tests of neural networks¹" } th scope="col" { "Open Compute Project²" } } }
+                thead { tr { @for head in ["here", "what it is", "beam tests of neural networks¹", "Open Compute Project²"] {
+                    th scope="col" { (head) }
+                } } }
                 tbody { @for row in OUTCOMES { tr { @for cell in row { td.words { (cell) } } } } }
             } }
             p.note {
-                "SDC: silent data corruption. DUE: detected, unrecoverable error. A hang or a crash, which beams cause, too, has no "
-                "counterpart here: only values change. " b { "ΔLoss" } " is the absolute change of the cross entropy, in nats."
+                "SDC: silent data corruption. DUE: detected, unrecoverable error. A hang or a crash, which beams cause, "
+                "too, has no counterpart here: only values change. " b { "ΔLoss" } " is the absolute change of the "
+                "cross entropy, in nats."
             }
             p.note {
-                "¹ Fernandes dos Santos et al., 2023, " i { "Characterizing a Neutron-Induced Fault Model for Deep Neural Networks" }
-                ", IEEE Transactions on Nuclear Science 70. ² Open Compute Project, 2025, " i { "Silent Data Corruption in AI" } "."
+                "¹ Fernandes dos Santos et al., 2023, "
+                i { "Characterizing a Neutron-Induced Fault Model for Deep Neural Networks" }
+                ", IEEE Transactions on Nuclear Science 70. ² Open Compute Project, 2025, "
+                i { "Silent Data Corruption in AI" } "."
             }
         }
         @for side in &subject.sides {
@@ -71,12 +79,17 @@ pub(super) fn words(subject: &Subject) -> Markup {
         section {
             h2 { "What it doesn't say" }
             ul {
-                li { "How often hardware errs. Rates are of faults that happened; times a rate of faults they give a rate of failures." }
-                li { "Anything of other faults than those drawn: hangs, errors of control logic, of memory that isn't named above." }
-                li { "Anything of images that the campaign didn't hit. Intervals of rates are about every fault in these images, "
-                     "those of means about images like these." }
+                li {
+                    "How often hardware errs. Rates are of faults that happened; times a rate of faults they give a rate "
+                    "of failures."
+                }
+                li { "Anything of other faults than those drawn: hangs, errors of control logic or of other memory." }
+                @if subject.sides.iter().any(|side| side.run.manifest.plan.layers.is_some()) {
+                    li { "Anything of layers that weren't chosen. The network's figures are of the chosen ones." }
+                }
+                li { "More of other images than intervals do: " (subject.how.words()) }
                 @if subject.comparisons.is_some() {
-                    li { "Which network is better, where their accuracies or the scales of their logits differ: the verdict above says so." }
+                    li { "Which network is better, where the verdict above gives a reason for saying nothing." }
                 }
             }
         }
@@ -84,8 +97,9 @@ pub(super) fn words(subject: &Subject) -> Markup {
             h2 { "To cite it" }
             p { (citation()) }
             p.note {
-                "Written by flipside " (env!("CARGO_PKG_VERSION")) ". Rates and means are those that " code { "flipside report --json" }
-                " and " code { "flipside compare --json" } " print; what is counted besides stands in this file as JSON, too."
+                "Written by flipside " (env!("CARGO_PKG_VERSION")) ". Rates and means are those that "
+                code { "flipside report --json" } " and " code { "flipside compare --json" }
+                " print; what is counted besides stands in this file as JSON, too."
             }
         }
     }
@@ -96,8 +110,10 @@ fn protocol(run: &Run) -> Markup {
     let plan = &run.manifest.plan;
     html! {
         p { "Protocol " (plan.protocol.name()) ": " (match plan.protocol {
-            Protocol::Strict => "faults hit every layer by what it computes, before normalisation and activation; an answer with a NaN is never taken for a right one.",
-            Protocol::Goldeneye => "GoldenEye's rules (Mahmoud et al., 2022, DSN): layers as forward hooks see them, a fifth of the validation images, NaN left out of means.",
+            Protocol::Strict => "every convolution and linear layer by what it computes or, at the site weight, every \
+                parameter; no NaN is hidden.",
+            Protocol::Goldeneye => "GoldenEye's rules (DSN 2022): layers as forward hooks see them, a fifth of the \
+                validation images, NaN left out of means.",
         }) " Strata: " (plan.stratify.words()) "." }
         @if let Some(words) = stopped_words(run) { p { (words) } }
     }
