@@ -22,7 +22,7 @@ pub(super) struct Asked {
     pub image: Image8,
     /// Name of the folder that the image lies in.
     pub folder: String,
-    /// The image's row in the network with this SHA-256.
+    /// The image's row in the network that a campaign names so.
     pub label: Option<(String, usize)>,
     /// What a campaign knows of it.
     pub known: Option<Known>,
@@ -32,7 +32,7 @@ pub(super) struct Asked {
 
 /// A campaign's answers without and with the fault.
 pub(super) struct Known {
-    /// Of the checkpoint that it ran.
+    /// What it calls the checkpoint that it ran.
     pub sha256: String,
     clean: u64,
     faulty: u64,
@@ -158,7 +158,7 @@ pub(super) fn of_campaign(
     let run = Run::open(store)?;
     let manifest = &run.manifest;
     let checkpoint = &manifest.setting.provenance.checkpoint;
-    if !subjects.iter().any(|subject| subject.loaded.sha256 == *checkpoint) {
+    if !subjects.iter().any(|subject| subject.is(checkpoint)) {
         let files: Vec<String> =
             subjects.iter().map(|subject| subject.checkpoint.display().to_string()).collect();
         let detail = format!(
