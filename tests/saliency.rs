@@ -222,7 +222,7 @@ fn an_answer_that_isn_t_finite_has_no_map() {
     let question = question(&network, "layer3.0.relu", Class::Predicted);
     let pair = pair(&network, &question, &formula_images(1, 32), None, &fault).unwrap();
     let why = pair.faulty.map.as_ref().unwrap_err();
-    assert!(why.contains("layer3.0.relu") && why.contains("NaN or infinity"), "{why}");
+    assert!(why.contains("the output of layer3.0.relu holds"), "{why}");
     assert!(pair.figures(32, 32).is_none() && pair.delta_p().is_none());
     assert!(pair.clean.map.is_ok());
 }

@@ -95,27 +95,30 @@ impl Method {
             .collect()
     }
 
-    /// The map.
+    /// The map of a layer called `name`.
     ///
     /// # Errors
-    /// Which of the two holds NaN or infinity, in words that go behind the layer's name.
+    /// Which of the two holds NaN or infinity.
     pub fn map(
         self,
+        name: &str,
         map: Map,
         activations: &[f32],
         gradients: &[f32],
     ) -> std::result::Result<Saliency, String> {
-        for (values, what) in [(activations, "output"), (gradients, "gradient")] {
+        for (values, what) in [(activations, "output"), (gradients, "gradient at the output")] {
             let broken = values.iter().filter(|value| !value.is_finite()).count();
             if broken > 0 {
                 let all = values.len();
-                return Err(format!("{what} holds NaN or infinity in {broken} of {all} places"));
+                return Err(format!(
+                    "the {what} of {name} holds {broken} NaN or infinities among {all}"
+                ));
             }
         }
         let values = self.signed(map, activations, gradients);
         // f32 to the fourth power at most: beyond f64 only where Grad-CAM++ divides by next to nothing.
         if values.iter().any(|value| !value.is_finite()) {
-            return Err("map is beyond the largest number".into());
+            return Err(format!("a value of the map of {name} is beyond the largest number"));
         }
         let values = values.into_iter().map(|value| value.max(0.0)).collect();
         Ok(Saliency { height: map.height, width: map.width, values })
@@ -184,17 +187,17 @@ mod tests {
         for (found, expected) in found.iter().zip([first + 3.0 * second, 2.0 * first - second]) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
-        let map = Method::HiResCam.map(Map::new(1, 2, 2), &a, &g).unwrap();
+        let map = Method::HiResCam.map("a", Map::new(1, 2, 2), &a, &g).unwrap();
         assert_eq!((map.values.as_slice(), map.largest()), ([0.0, 1.5].as_slice(), 1.5));
     }
 
     #[test]
     fn what_isn_t_finite_makes_no_map() {
         let (a, g) = ([1.0, f32::INFINITY], [1.0, 1.0]);
-        let said = Method::GradCam.map(Map::new(1, 2, 1), &a, &g).unwrap_err();
-        assert_eq!(said, "output holds NaN or infinity in 1 of 2 places");
-        let said = Method::GradCam.map(Map::new(1, 2, 1), &g, &[f32::NAN; 2]).unwrap_err();
-        assert!(said.contains("gradient holds NaN or infinity in 2 of 2"), "{said}");
+        let said = Method::GradCam.map("a.b", Map::new(1, 2, 1), &a, &g).unwrap_err();
+        assert_eq!(said, "the output of a.b holds 1 NaN or infinities among 2");
+        let said = Method::GradCam.map("a.b", Map::new(1, 2, 1), &g, &[f32::NAN; 2]).unwrap_err();
+        assert_eq!(said, "the gradient at the output of a.b holds 2 NaN or infinities among 2");
     }
 
     /// torch.nn.functional.interpolate([[0, 1], [2, 4]], size=(4, 3), mode="bilinear"), torch 2.15.0.

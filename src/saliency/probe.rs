@@ -5,7 +5,7 @@ use crate::error::some_of;
 use crate::fault::{FaultSpec, Site};
 use crate::models::{Model, Network};
 use crate::nn::Head;
-use crate::tape::{Execution, NodeId, PlanKind};
+use crate::tape::{Execution, NodeId, PlanKind, pair_name};
 use crate::{Error, Result};
 
 /// What is differentiated.
@@ -133,7 +133,6 @@ impl<'n> Probe<'n> {
         let gradients = self.execution.gradient_at(weights, output, &seed, self.layer)?;
         let activations = self.execution.read(self.layer)?;
         let node = model.tape.node(self.layer);
-        let made = method.map(node.spec.map, &activations, &gradients);
-        Ok(made.map_err(|why| format!("the {why} of {}", node.name)))
+        Ok(method.map(pair_name(&node.name), node.spec.map, &activations, &gradients))
     }
 }

@@ -79,6 +79,14 @@ impl Strip<'_> {
         Ok([height * factor, width * factor])
     }
 
+    /// The file's name, and its folder's.
+    fn image_lines(&self) -> Vec<String> {
+        let mut parts = self.image.rsplit('/').map(|part| shorten(part, LETTERS - 6));
+        let name = parts.next().unwrap_or_default();
+        let folder = parts.next().filter(|folder| !folder.is_empty());
+        [Some(name), folder.map(|folder| format!("in {folder}"))].into_iter().flatten().collect()
+    }
+
     /// The columns of the image and of each network.
     fn columns(&self) -> Result<Vec<Vec<Column>>> {
         let [height, width] = self.side()?;
@@ -86,7 +94,7 @@ impl Strip<'_> {
         let first = Column {
             heading: "image",
             picture: picture(&self.members[0]),
-            lines: vec![shorten(&self.image, LETTERS)],
+            lines: self.image_lines(),
         };
         let mut groups = vec![vec![first]];
         for member in &self.members {

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Asked {
     pub image: Image8,
     /// Name of the folder that the image lies in.
     pub folder: String,
-    /// The image's row in the network with this SHA-256.
+    /// The image's row in the network that a campaign names so.
     pub label: Option<(String, usize)>,
     /// What a campaign knows of it.
     pub known: Option<Known>,
@@ -32,7 +32,7 @@ pub(in crate::cli) struct Asked {
 
 /// A campaign's answers without and with the fault.
 pub(in crate::cli) struct Known {
-    /// Of the checkpoint that it ran.
+    /// What it calls the checkpoint that it ran.
     pub sha256: String,
     clean: u64,
     faulty: u64,
@@ -140,7 +140,10 @@ fn images_of(store: &Path, manifest: &Manifest, data: Option<&Path>) -> Result<B
         ))),
         (None, Some(shapes)) => Ok(Box::new(shapes)),
         (Some(folder), None) => Ok(Box::new(open_held_out(folder, None)?)),
-        (None, None) => Err(Error::usage("--campaign needs --data, the folder of its images")),
+        (None, None) => Err(Error::usage(format!(
+            "{}: needs --data, the folder of the campaign's images",
+            store.display()
+        ))),
     }
 }
 
@@ -158,7 +161,7 @@ pub(in crate::cli) fn of_campaign(
     let run = Run::open(store)?;
     let manifest = &run.manifest;
     let checkpoint = &manifest.setting.provenance.checkpoint;
-    if !subjects.iter().any(|subject| subject.loaded.sha256 == *checkpoint) {
+    if !subjects.iter().any(|subject| subject.is(checkpoint)) {
         let files: Vec<String> =
             subjects.iter().map(|subject| subject.checkpoint.display().to_string()).collect();
         let detail = format!(

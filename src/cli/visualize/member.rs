@@ -18,6 +18,8 @@ use crate::{Error, Result, logits};
 pub(in crate::cli) struct Subject {
     pub checkpoint: PathBuf,
     pub loaded: Loaded,
+    /// SHA-256 by which campaigns name it: its file's, and in studies its weights'.
+    sha256: [String; 2],
     layer: NodeId,
     /// Names of its classes, by row.
     classes: Vec<String>,
@@ -48,7 +50,14 @@ impl Subject {
             Some(list) => list.entries().iter().map(|entry| entry.name.clone()).collect(),
             None => (0..model.classes).map(|class| format!("class {class}")).collect(),
         };
-        Ok(Subject { checkpoint: checkpoint.into(), loaded, layer, classes, folders })
+        let sha256 = [loaded.sha256.clone(), loaded.network.weights.sha256()?];
+        let checkpoint = checkpoint.into();
+        Ok(Subject { checkpoint, loaded, sha256, layer, classes, folders })
+    }
+
+    /// Whether a campaign that names its checkpoint so is of it.
+    pub fn is(&self, sha256: &str) -> bool {
+        self.sha256.iter().any(|own| own == sha256)
     }
 
     /// Names of its classes, by row.
@@ -96,7 +105,7 @@ impl Subject {
 
     /// The row of the class whose folder an image lies in.
     fn label(&self, asked: &Asked) -> Option<usize> {
-        let of_campaign = asked.label.as_ref().filter(|(sha256, _)| *sha256 == self.loaded.sha256);
+        let of_campaign = asked.label.as_ref().filter(|(sha256, _)| self.is(sha256));
         let by_folder = || self.folders.as_ref()?.index_of(&asked.folder);
         of_campaign.map(|(_, label)| *label).or_else(by_folder)
     }
@@ -136,8 +145,7 @@ impl Subject {
         let network = &self.loaded.network;
         let pair =
             saliency::pair(network, &question, &pixels, label, &asked.fault).map_err(in_file)?;
-        if let Some(known) = asked.known.as_ref().filter(|known| known.sha256 == self.loaded.sha256)
-        {
+        if let Some(known) = asked.known.as_ref().filter(|known| self.is(&known.sha256)) {
             known.check(
                 &asked.name,
                 logits::hash(&pair.clean.logits),
