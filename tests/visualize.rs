@@ -248,7 +248,7 @@ fn what_can_t_be_shown_is_refused_in_a_sentence() {
     let campaign = "--campaign a.sqlite --data data";
     unparsed(&format!("{campaign} --worst 0 {out}"), "0 is not in 1..");
     fails(&format!("{campaign} {out}"), 2, &["--campaign needs --worst"]);
-    fails(&format!("--campaign a.sqlite --worst 1 {out}"), 2, &["--campaign needs --data"]);
+    fails(&format!("--campaign a.sqlite --worst 1 {out}"), 2, &["a.sqlite: needs --data"]);
     unparsed(&format!("{campaign} --worst 1 {image} {out}"), "cannot be used with");
     let guided = base.replace("plain/", "guided/");
     place.fails(
