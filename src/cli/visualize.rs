@@ -2,11 +2,13 @@
 
 mod asked;
 mod member;
+mod source;
 
 use std::path::{Path, PathBuf};
 
-use self::asked::{Asked, of_campaign, of_images};
+use self::asked::Asked;
 use self::member::Subject;
+use self::source::{of_campaign, of_images};
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;
