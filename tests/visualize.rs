@@ -42,7 +42,8 @@ fn strips_are_written_and_their_numbers_printed() {
         2,
         &["fc", "isn't the same fault"],
     );
-    let second = "--fault layer=layer2.0.conv1,site=weight,out=0,in=2,bit=30,image=1";
+    let second =
+        "--fault layer=layer2.0.conv1,site=weight,out=0,in=2,row=1,column=1,bit=30,image=1";
     let told = place.json(&format!("{both} {image} {FAULT} {second} --out s"));
     let strips = told.as_array().unwrap();
     assert_eq!(strips.len(), 2);
@@ -91,6 +92,11 @@ fn strips_are_written_and_their_numbers_printed() {
 fn targets_and_methods_are_what_they_say() {
     let (place, base) = prepared();
     let of = |more: &str| {
+        let base = if more.contains("--layer") {
+            base.replace(" --layer layer2.0.relu", "")
+        } else {
+            base.clone()
+        };
         let told = place.json(&format!("{base} data/val/n1/1.png {FAULT} --out t {more}"));
         told[0]["networks"].as_array().unwrap().clone()
     };
@@ -176,7 +182,7 @@ fn campaigns_on_built_in_images_need_no_folder() {
     let of = |name: &str| format!("out/seed-1/{name}/model.safetensors");
     let (baseline, guided) = (of("baseline"), of("text-rows"));
     let base = format!(
-        "visualize --checkpoint {baseline} --against {guided} --campaign out/seed-1/baseline/run.sqlite --worst 2 --out s"
+        "visualize --checkpoint {baseline} --against {guided} --campaign out/seed-1/baseline/run.sqlite --worst 2 --out s --quiet"
     );
     let told = place.json(&base);
     assert_eq!(told.as_array().unwrap().len(), 2);

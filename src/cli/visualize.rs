@@ -2,12 +2,14 @@
 
 mod asked;
 mod member;
+mod source;
 
 use std::path::{Path, PathBuf};
 
-pub(super) use self::asked::of_campaign;
-use self::asked::{Asked, of_images};
+use self::asked::Asked;
 pub(super) use self::member::Subject;
+pub(super) use self::source::of_campaign;
+use self::source::of_images;
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;

@@ -23,6 +23,8 @@ pub struct Probe<'n> {
     network: &'n Network,
     layer: NodeId,
     execution: Execution,
+    /// Whether the last pass's values are still there: the way back writes over them.
+    is_fresh: bool,
 }
 
 /// The layer called `name`, with or without `backbone.`, whose output maps are made of.
@@ -88,7 +90,7 @@ impl<'n> Probe<'n> {
             outputs.extend(model.tape.node(model.tape.find(&fault.layer)?).inputs.first());
         }
         let execution = network.execution(PlanKind::Train, 1, &outputs)?;
-        Ok(Probe { network, layer, execution })
+        Ok(Probe { network, layer, execution, is_fresh: false })
     }
 
     /// Runs an image, height × width × channels and normalised, with `faults` in it; its logits.
@@ -102,13 +104,14 @@ impl<'n> Probe<'n> {
         self.execution.arm_all(weights, faults)?;
         self.execution.write(model.image, pixels)?;
         self.execution.forward(weights)?;
+        self.is_fresh = true;
         self.execution.read(model.logits)
     }
 
-    /// The map of the pass that was run last; in the inner result why there is none.
+    /// The map of the pass that was run last, once a pass; in the inner result why there is none.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a class that the network doesn't have, and for the cosine of a network without rows; those
+    /// [`Error::Usage`] without a pass since the last map, for a class that the network doesn't have, and for the cosine of a network without rows; those
     /// of the device.
     pub fn map(
         &mut self,
@@ -126,6 +129,9 @@ impl<'n> Probe<'n> {
             return Err(Error::usage(
                 "a baseline has no rows to take a cosine to; its logits are the target",
             ));
+        }
+        if !std::mem::take(&mut self.is_fresh) {
+            return Err(Error::usage("each map takes a pass of its own"));
         }
         let output = if aim.cosine { model.last_layer } else { model.logits };
         let mut seed = vec![0f32; model.classes];

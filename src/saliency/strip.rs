@@ -247,10 +247,10 @@ impl Member<'_> {
 
 /// A number of any size in few letters.
 fn short(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e5).contains(&value) {
-        format!("{value:.4}")
-    } else {
-        format!("{value:.2e}")
+    match value {
+        0.0 => "0".into(),
+        value if (1e-3..1e5).contains(&value) => format!("{value:.4}"),
+        value => format!("{value:.2e}"),
     }
 }
 

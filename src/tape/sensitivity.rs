@@ -5,7 +5,7 @@ use crate::{Error, Result};
 
 impl Execution {
     /// The derivative of Σ `seed`·`output` by a value, channels-last, after a forward pass in eval mode: batch norm
-    /// by its running statistics, no dropout. `at` has to come before `output`, and its own value can be read where
+    /// by its running statistics, no dropout. Once a pass, since the way back writes over what the pass left. `at` has to come before `output`, and its own value can be read where
     /// it is one of the plan's outputs.
     ///
     /// It is that of the pass that was run, faults included: values and parameters are those that the pass computed
