@@ -7,8 +7,9 @@ use maud::{Markup, html};
 
 use super::subject::Subject;
 use crate::analysis::worst::{fault_of, worst};
+use crate::fault::FaultSpec;
 use crate::report::shell_word;
-use crate::results::{GoldenRow, Record};
+use crate::results::{GoldenRow, Outcome, Record};
 
 /// How many of them a page has.
 pub const MOST_FAULTS: usize = 20;
@@ -44,6 +45,7 @@ pub(super) fn worst_faults(subject: &Subject, pictures: Option<&Pictures>) -> Ma
                 p.note { "Those with the largest ΔLoss among finite answers without a detector. "
                     @if let Some(pictures) = pictures { (pictures.about) }
                     @else { "With " code { "--checkpoint" } " and " code { "--data" } " this page shows the images, too, and where the network looked." } }
+                @if has_own_images(subject) { pre { (visualize(subject)) } }
                 @for (at, record) in records.iter().enumerate() { (card(subject, at, record, pictures)) }
             }
         }
@@ -75,9 +77,14 @@ fn card(subject: &Subject, at: usize, record: &Record, pictures: Option<&Picture
             p { @if let Some(image) = image { (image.path) ": " }
                 @if before == after { "the answer stays " b { (before) } } @else { b { (before) } " became " b { (after) } }
                 ". The label's probability went from " (share(record.golden.p_label)) " to " (share(record.effect.score.p_label))
-                ", ΔLoss is " (format!("{:.3}", record.delta_loss())) " nats. " (others(subject, record)) }
+                ", ΔLoss is " (amount(record.delta_loss())) " nats. " (others(subject, record)) }
             @for note in of_fault.iter().flat_map(|of| &of.notes) { p.note { (note) } }
-            @if let Some(command) = image.and_then(|image| command(subject, record, image)) { pre { (command) } }
+            @if let Some(fault) = fault_of(layer, record) {
+                @match image.filter(|_| !has_own_images(subject)) {
+                    Some(image) => pre { (command(subject, &fault, image)) },
+                    None => p.note { code { (fault) } },
+                }
+            }
         }
     }
 }
@@ -89,6 +96,11 @@ fn picture(png: &[u8], caption: &str) -> Markup {
             span { (caption) }
         }
     }
+}
+
+/// A change of the loss, which may be huge.
+fn amount(value: f64) -> String {
+    if value < 1e4 { format!("{value:.3}") } else { format!("{value:.2e}") }
 }
 
 /// A value with as many digits as tell it from its neighbours.
@@ -109,28 +121,37 @@ fn others(subject: &Subject, record: &Record) -> String {
     let others = run.manifest.plan.detectors.iter().filter(|of| **of != record.detector);
     let words = others.filter_map(|detector| {
         let same = run.of(record.layer, *detector).find(|other| other.n == record.n)?;
-        Some(format!("Under {} it was {}.", detector.name(), same.effect.outcome.name()))
+        let outcome = match same.effect.outcome {
+            Outcome::Sdc => "SDC",
+            other => other.name(),
+        };
+        Some(format!("Under {} it was {outcome}.", detector.name()))
     });
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The command that runs the fault again.
-fn command(subject: &Subject, record: &Record, image: &GoldenRow) -> Option<String> {
-    let manifest = &subject.first().run.manifest;
-    let fault = fault_of(&manifest.layers[record.layer], record)?;
-    let setting = &manifest.setting;
-    // The program's own images are no files.
-    if image.path.starts_with("shapes/") {
-        return Some(format!(
-            "flipside visualize --model {} --checkpoint CHECKPOINT --campaign STORE --worst {MOST_FAULTS} --out FOLDER",
-            shell_word(&setting.provenance.model)
-        ));
-    }
-    Some(format!(
+/// Whether images are the program's own, which are no files.
+fn has_own_images(subject: &Subject) -> bool {
+    let images = &subject.first().run.manifest.images;
+    images.first().is_some_and(|image| image.path.starts_with("shapes/"))
+}
+
+/// The command that shows the faults in the program's own images.
+fn visualize(subject: &Subject) -> String {
+    let model = shell_word(&subject.first().run.manifest.setting.provenance.model);
+    format!(
+        "flipside visualize --model {model} --checkpoint CHECKPOINT --campaign STORE --worst {MOST_FAULTS} --out FOLDER"
+    )
+}
+
+/// The command that runs a fault again.
+fn command(subject: &Subject, fault: &FaultSpec, image: &GoldenRow) -> String {
+    let setting = &subject.first().run.manifest.setting;
+    format!(
         "flipside predict --model {} --checkpoint CHECKPOINT --image-size {} {} --fault {}",
         shell_word(&setting.provenance.model),
         setting.image_size,
         shell_word(&format!("DATA/{}", image.path)),
         shell_word(&fault.to_string())
-    ))
+    )
 }
