@@ -124,7 +124,7 @@ fn axis(figures: &[&FigureOverSeeds], are_ratios: bool) -> (Axis, f64, &'static 
             (
                 axis,
                 1.0,
-                "ratio of mean ΔLoss; above 1 faults change the text-guided model's loss less",
+                "ratio of mean ΔLoss; above 1 faults change the loss of the model that is named first less",
             )
         }
         false => {
@@ -204,7 +204,7 @@ fn models(study: &Study) -> Table {
     for row in &study.rows {
         let study::Row { seed, start, common_images, sdc, nonfinite, .. } = row;
         let cells: Vec<Cell> = vec![
-            start.name().into(),
+            start.slug().replace('-', " ").into(),
             (*seed).into(),
             row.top1_percent.into(),
             (*common_images as u64).into(),
