@@ -24,15 +24,22 @@ fn near(a: f64, b: f64) {
     assert!((a - b).abs() < 1e-12, "{a} {b}");
 }
 
-/// Bits drawn uniformly, in turn with uneven weights, and as a pilot would have them.
+/// Bits drawn uniformly, and in turn with uneven weights.
 fn runs() -> [Run; 2] {
     let bench = Bench::new(GUIDED);
     [Stratify::No, Stratify::Bit].map(|stratify| bench.run(Plan { stratify, ..Plan::new(8, 150) }))
 }
 
+/// Those, and a campaign whose layers and bits have as many injections as a pilot called for.
+fn weighted() -> Vec<Run> {
+    let bench = Bench::new(GUIDED);
+    let allocated = bench.run(super::allocation::allocated(&bench, Plan::new(8, 400)));
+    runs().into_iter().chain([allocated]).collect()
+}
+
 #[test]
 fn bits_are_those_of_report() {
-    for run in runs() {
+    for run in weighted() {
         let table = bits(&run, NONE).unwrap();
         assert_eq!((table.bits(), table.fraction, table.exponent), (0..32, 23, 8));
         assert!(table.has_directions);
@@ -69,7 +76,7 @@ fn bits_are_those_of_report() {
 
 #[test]
 fn places_are_those_of_report() {
-    for run in runs() {
+    for run in weighted() {
         let maps = places(&run, NONE).unwrap();
         assert_eq!(maps.layers.len(), run.manifest.layers.len());
         for map in &maps.layers {
@@ -109,7 +116,7 @@ fn places_are_those_of_report() {
 /// Points of a curve are where quantiles are; it begins at the share of zeros and ends below that of nonfinite answers.
 #[test]
 fn curves_are_those_of_quantiles() {
-    for run in runs() {
+    for run in weighted() {
         for detector in Detector::ALL {
             let drawn = distribution(&run, detector).unwrap();
             for curve in drawn.layers.iter().chain([&drawn.network]) {
