@@ -123,9 +123,13 @@ fn curves_are_those_of_quantiles() {
                 let layers = curve.layer.map_or(Scope::ALL.layers(&run), |layer| vec![layer]);
                 let mut values: Vec<(f64, f64)> = Vec::new();
                 for layer in &layers {
-                    let of =
-                        |record: &Record| (record.worst_delta_loss(), run.manifest.weight(record));
-                    values.extend(run.of(*layer, detector).map(of));
+                    // Layers count alike, however many injections they have.
+                    let of_layer = || run.of(*layer, detector);
+                    let whole: f64 = of_layer().map(|record| run.manifest.weight(record)).sum();
+                    let of = |record: &Record| {
+                        (record.worst_delta_loss(), run.manifest.weight(record) / whole)
+                    };
+                    values.extend(of_layer().map(of));
                 }
                 values.sort_by(|a, b| a.0.total_cmp(&b.0));
                 let total: f64 = values.iter().map(|(_, weight)| weight).sum();
@@ -138,7 +142,9 @@ fn curves_are_those_of_quantiles() {
                 assert!(curve.points.len() <= 64 && curve.n == values.len() as u64);
                 for (value, at) in &curve.points {
                     near(*at, share(&|other| other <= *value));
-                    assert_eq!(quantile(&values, *at), *value);
+                    // Sums of weights differ by rounding.
+                    assert!(quantile(&values, *at - 1e-9) <= *value);
+                    assert!(quantile(&values, *at + 1e-9) >= *value);
                 }
                 if let Some((_, last)) = curve.points.last() {
                     near(*last, 1.0 - curve.nonfinite);
@@ -203,7 +209,11 @@ fn precision_is_that_of_report() {
             near(weighted.shares.iter().map(|share| share.variance).sum(), 1.0);
             near(weighted.shares.iter().map(|share| share.weight).sum(), 1.0);
         }
-        assert!(known.allocation.unwrap_err().contains("4 at least"));
+        // Of bits in turn each has four injections, as an allocation needs.
+        match run.manifest.plan.stratify {
+            Stratify::No => assert!(known.allocation.unwrap_err().contains("4 at least")),
+            _ => assert_eq!(known.allocation.unwrap().len(), run.manifest.layers.len()),
+        }
     }
     let run = Bench::new(Head::Baseline).run(Plan { stratify: Stratify::Bit, ..Plan::new(8, 400) });
     let more = precision(&run, NONE, &how).unwrap().allocation.unwrap();
