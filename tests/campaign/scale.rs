@@ -253,8 +253,8 @@ fn stores_and_exports_keep_them() {
     let cut = |table: &str| -> Vec<String> {
         let rows = table.lines().map(|line| {
             let mut cells: Vec<&str> = line.split(',').collect();
-            let last = cells.len() - 1;
-            cells.drain(last - 2..last);
+            let pair_key = cells.len() - 2;
+            cells.drain(pair_key - 2..pair_key);
             cells.join(",")
         });
         rows.collect()
