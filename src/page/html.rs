@@ -20,7 +20,10 @@ const STYLE: &str = include_str!("style.css");
 /// The page of runs and their figures.
 pub fn page(subject: &Subject, figures: &[Figure]) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
-    let title = names.join(" and ");
+    let title = match names.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        all => all.concat(),
+    };
     let markup = html! {
         (DOCTYPE)
         html lang="en" {

@@ -415,7 +415,7 @@ fn report_writes_pages_and_figures() {
     place.done("report a.sqlite --html v.html");
     let records = Run::open(&place.at("a.sqlite")).unwrap().records.len();
     let verified = fs::read_to_string(place.at("v.html")).unwrap();
-    assert!(verified.contains(&format!("Verified: 7 of {records} records were run again")));
+    assert!(verified.contains(&format!("Verified: 7 of {records} records of ")));
     reading::assert_explained(&place.at("a.sqlite"));
     // An existing page is replaced.
     place.done("report a.sqlite b.sqlite --unpaired --html a.html");
