@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod report;
 pub mod results;
 pub mod rng;
+pub mod saliency;
 pub mod screen;
 pub mod statistics;
 pub mod study;

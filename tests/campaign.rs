@@ -45,6 +45,7 @@ mod scale;
 mod screens;
 mod store;
 mod verdicts;
+mod worst;
 
 pub(super) const TINY: &str = r#"
 family = "resnet"

@@ -99,6 +99,9 @@ impl Bench {
             ));
         }
         let tiny = fs::read_to_string(place.at("tiny.toml")).unwrap();
+        fs::create_dir(place.at("mapped")).unwrap();
+        let mapped = format!("{tiny}[saliency]\nlayer = \"layer2.0.relu\"\n");
+        fs::write(place.at("mapped/tiny.toml"), mapped).unwrap();
         fs::write(place.at("wide.toml"), tiny.replace("[4, 8]", "[8, 8]")).unwrap();
         let census = "inject --model tiny.toml --data data --quiet --exhaustive last-layer";
         place.done(&format!("{census} --checkpoint trained/model.safetensors --out a.sqlite"));
@@ -249,9 +252,10 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 17] = [
+const OTHERS: [&str; 18] = [
     "eval",
     "predict",
+    "visualize",
     "convert",
     "report",
     "compare",

@@ -43,12 +43,14 @@ mod random_shapes;
 mod recipe;
 mod replays;
 mod rooms;
+mod saliency;
 mod shell;
 mod tape;
 mod tensor_core_faults;
 mod tensor_cores;
 mod text;
 mod train;
+mod visualize;
 
 /// The project's folder: where cargo says that it is, which a bundle for another machine does too
 /// (`scripts/gpu-check.sh`), or where it was when this was built.

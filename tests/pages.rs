@@ -281,6 +281,7 @@ pages! {
     measuring: "docs/measuring.md",
     models: "docs/models.md",
     reading_results: "docs/reading-results.md",
+    saliency: "docs/saliency.md",
     study: "docs/study.md",
     text_features: "docs/text-features.md",
     training: "docs/training.md",

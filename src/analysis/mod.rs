@@ -10,6 +10,7 @@ mod rates;
 mod require;
 mod scope;
 mod stopping;
+pub mod worst;
 
 pub use allocate::{PILOT, allocate, check_budget};
 pub use quantiles::{Quantiles, quantile};

@@ -8,7 +8,7 @@ use super::common::{
     view,
 };
 use crate::checkpoint::atomic;
-use crate::data::ClassList;
+use crate::data::{ClassList, grey_png};
 use crate::device::Device;
 use crate::error::{MOST_NAMED, some_of};
 use crate::ops::Op;
@@ -268,12 +268,6 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
 }
 
 fn write_png(path: &Path, picture: &Picture) -> Result<()> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.side as u32, picture.side as u32);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder
-        .write_header()
-        .and_then(|mut writer| writer.write_image_data(&picture.pixels))
-        .map_err(|error| Error::file(path, format!("can't be made a PNG: {error}")))?;
+    let bytes = grey_png(picture.side, picture.side, &picture.pixels)?;
     atomic::write(path, |out| out.write_all(&bytes))
 }

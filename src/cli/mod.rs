@@ -22,6 +22,7 @@ mod prompts;
 mod report;
 mod study;
 mod train;
+mod visualize;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ enum Command {
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
+    Visualize(visualize::Args),
     Inject(inject::Args),
     Merge(merge::Args),
     Export(export::Args),
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Visualize(args) => visualize::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),

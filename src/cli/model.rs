@@ -78,6 +78,11 @@ impl Loaded {
 }
 
 impl ModelArgs {
+    /// No more than these two.
+    pub fn of(model: Option<String>, checkpoint: PathBuf) -> ModelArgs {
+        ModelArgs { model, checkpoint, weights: None, image_size: None }
+    }
+
     /// The same flags for another checkpoint.
     pub fn with(&self, checkpoint: &Path) -> ModelArgs {
         ModelArgs { checkpoint: checkpoint.into(), ..self.clone() }

@@ -1,11 +1,13 @@
 //! `flipside report`.
 
 mod page;
+mod worst;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
+use self::worst::PictureArgs;
+use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refuse_idle};
 use crate::Error;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
@@ -41,6 +43,8 @@ pub struct Args {
     /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
     #[arg(long)]
     unpaired: bool,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// layer, bit, direction (of the flip: 0-to-1 or 1-to-0), channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
@@ -78,12 +82,17 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if args.html.is_some() || args.figures.is_some() {
         let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
-        let wanted = page::Wanted { html: args.html.as_deref(), figures: args.figures.as_deref() };
         refuse_idle([(
             "--unit",
             args.html.is_none() && args.runs.len() == 1 && args.intervals.has_unit(),
             "on figures of a single run: it is of means, and they are of rates",
         )])?;
+        let pictures = args.pictures.pictures(&args.runs[0], &*progress(false))?;
+        let wanted = page::Wanted {
+            html: args.html.as_deref(),
+            figures: args.figures.as_deref(),
+            pictures: pictures.as_ref(),
+        };
         return page::write(&args.runs, pairing, &args.intervals.intervals(), &wanted);
     }
     refuse_idle([("--unpaired", args.unpaired, "without --html or --figures")])?;

@@ -1,17 +1,21 @@
 //! `flipside study`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::{
     RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
-use crate::Error;
+use crate::analysis::Intervals;
+use crate::analysis::compare::Pairing;
 use crate::models::{Model, ModelFile};
 use crate::nn::Head;
+use crate::page::{Subject, figures, html, study_page};
 use crate::plan::Plan;
 use crate::recipe::{Recipe, Schedule};
 use crate::report::{View, study_text};
-use crate::study::{self, BUILTIN_SEED, Inputs, Options};
+use crate::results::Run;
+use crate::study::{self, BUILTIN_SEED, Inputs, Options, Study};
+use crate::{Error, Result};
 
 /// Train a baseline and two text-guided models, inject the same faults, compare them
 ///
@@ -56,13 +60,17 @@ pub struct Args {
     /// moves the figures
     #[arg(long)]
     seeds: Option<u64>,
-    /// Folder to write the checkpoints, the stores of all injections and the table to
+    /// Folder to write the checkpoints, the stores of all injections, the table, and pages for a browser
+    /// (study.html, and one a seed) to
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the study in --out: models that are trained, epochs that are over and injections that are made
     /// aren't made again
     #[arg(long, requires = "out")]
     resume: bool,
+    /// Write no pages
+    #[arg(long, requires = "out")]
+    no_html: bool,
     /// A trial of few images, epochs and injections, done in about a minute; no figures to report
     #[arg(long)]
     quick: bool,
@@ -149,9 +157,34 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         crate::checkpoint::atomic::write(&folder.join("study.md"), |out| {
             out.write_all(page.as_bytes())
         })?;
+        if !args.no_html {
+            pages(&study, &options, folder)?;
+        }
     }
     if args.run.json {
         return print_json(&study);
     }
     print(&study_text(&study, view(View::Markdown)))
+}
+
+/// Writes `study.html`, and beside each seed's campaigns a page of them.
+fn pages(study: &Study, options: &Options, folder: &Path) -> Result<()> {
+    let write = |path: &Path, text: &str| {
+        crate::checkpoint::atomic::write(path, |out| out.write_all(text.as_bytes()))
+    };
+    let mut links = Vec::new();
+    for seed in &study.seeds {
+        let stores = options.stores(*seed);
+        let runs: Vec<Run> =
+            stores.iter().map(|(_, store)| Run::open(store)).collect::<Result<_>>()?;
+        let names: Vec<String> =
+            stores.iter().map(|(start, _)| start.slug().replace('-', " ")).collect();
+        let runs: Vec<&Run> = runs.iter().collect();
+        let mut subject = Subject::new(&runs, Pairing::Paired, &Intervals::default())?;
+        subject.tell_apart(&names);
+        let address = format!("seed-{seed}/report.html");
+        write(&folder.join(&address), &html(&subject, &figures(&subject)?, None))?;
+        links.push((format!("seed {seed}"), address));
+    }
+    write(&folder.join("study.html"), &study_page(study, &links))
 }

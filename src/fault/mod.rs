@@ -6,6 +6,7 @@ mod shape;
 mod site;
 mod spec;
 mod table;
+mod written;
 
 pub use model::{BitMasks, FaultModel, canonical};
 pub use place::Place;

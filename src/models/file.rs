@@ -87,6 +87,14 @@ impl Input {
     }
 }
 
+/// Where maps of saliency are taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaliencyAt {
+    /// Name of a layer whose output is a map, as the tape has it.
+    pub layer: String,
+}
+
 /// The published figures, baseline and text-guided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +139,8 @@ pub struct ModelFile {
     #[serde(flatten)]
     family: Family,
     pub input: Input,
+    /// None in a file that doesn't say.
+    pub saliency: Option<SaliencyAt>,
     pub recipe: Recipe,
     pub published: Option<Published>,
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::figure::Figure;
 use super::markup::figure_html;
 use super::subject::Subject;
+use super::worst::{Pictures, worst_faults};
 use super::{palette, quote, svg, words};
 use crate::report::run_json;
 
@@ -18,12 +19,27 @@ const SCRIPT: &str = include_str!("script.js");
 const STYLE: &str = include_str!("style.css");
 
 /// The page of runs and their figures.
-pub fn page(subject: &Subject, figures: &[Figure]) -> String {
+pub fn page(subject: &Subject, figures: &[Figure], pictures: Option<&Pictures>) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
     let title = match names.as_slice() {
         [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
         all => all.concat(),
     };
+    let body = html! {
+        (controls(subject))
+        main {
+            @for figure in figures { (figure_html(figure)) }
+            (worst_faults(subject, pictures))
+            (words::words(subject))
+        }
+        script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    frame(&title, "Fault-injection campaign", quote::quote(subject), body)
+}
+
+/// What all pages have: the head, the title, what stands below it, and the body.
+pub(super) fn frame(title: &str, eyebrow: &str, top: Markup, body: Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,17 +54,11 @@ pub fn page(subject: &Subject, figures: &[Figure]) -> String {
             body {
                 svg.defs aria-hidden="true" width="0" height="0" { (PreEscaped(svg::HATCH)) }
                 header {
-                    p.eyebrow { "Fault-injection campaign" }
+                    p.eyebrow { (eyebrow) }
                     h1 { (title) }
-                    (quote::quote(subject))
+                    (top)
                 }
-                (controls(subject))
-                main {
-                    @for figure in figures { (figure_html(figure)) }
-                    (words::words(subject))
-                }
-                script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
-                script { (PreEscaped(SCRIPT)) }
+                (body)
             }
         }
     };

@@ -15,15 +15,19 @@ mod outcomes;
 mod palette;
 mod quote;
 mod strip;
+mod study;
 mod subject;
 mod svg;
 mod words;
+mod worst;
 
 pub use axis::Axis;
 pub use figure::{Cell, Column, Figure, Form, Row, Table};
 pub use html::page as html;
+pub use study::study_page;
 pub use subject::{MOST_RUNS, Place, Side, Subject};
 pub use svg::{Anchor, Mark, Svg};
+pub use worst::{FaultPictures, MOST_FAULTS, Pictures};
 
 use crate::Result;
 use crate::analysis::Intervals;
@@ -37,7 +41,7 @@ use crate::results::Run;
 pub fn page(runs: &[&Run], pairing: Pairing, how: &Intervals) -> Result<String> {
     let subject = Subject::new(runs, pairing, how)?;
     let figures = figures(&subject)?;
-    Ok(html(&subject, &figures))
+    Ok(html(&subject, &figures, None))
 }
 
 /// The figures of runs, in the order in which a page has them. What runs don't have has no figure.

@@ -25,7 +25,7 @@
     showPanels(chosen === "" ? undefined : chosen);
     for (const part of all("[data-layer]:not(.panel)")) {
       const other = chosen !== "" && part.dataset.layer !== chosen;
-      if (part.matches("tr")) part.hidden = other;
+      if (part.matches("tr, article")) part.hidden = other;
       else part.classList.toggle("dim", other);
     }
     const mark = chosen === "" ? null : document.querySelector(`.choose[data-layer="${chosen}"] > title`);

@@ -29,6 +29,10 @@ pub use run::{Summary, run_json, run_text, summary_text};
 pub use sheet::View;
 pub use similarity::similarity_text;
 pub use study::study_text;
+pub(crate) use study::{
+    footer as study_footer, heading as study_contrast, introduction as study_introduction,
+    name as study_figure, verdict as study_verdict,
+};
 
 use crate::analysis::compare::{Improvement, Refusal};
 use crate::detector::Detector;

@@ -15,12 +15,11 @@ pub fn study_text(study: &Study, view: View) -> String {
     sheet.prose(&introduction(study));
     for contrast in &study.contrasts {
         sheet.gap();
-        sheet.prose(&heading(contrast.contrast));
+        sheet.prose(&format!("{}:", heading(contrast.contrast)));
         sheet.gap();
         table(&mut sheet, study, contrast);
         sheet.gap();
-        let words = contrast.reliability.words();
-        sheet.prose(&format!("In short: {words}{}.", reasons(&contrast.refusals)));
+        sheet.prose(&verdict(contrast));
     }
     sheet.gap();
     sheet.prose("The models, each with the sampling error of its faults (of accuracy and Top2Diff, of the images):");
@@ -54,7 +53,8 @@ fn seeds(study: &Study) -> String {
     }
 }
 
-fn introduction(study: &Study) -> String {
+/// What was trained on what, in a sentence.
+pub(crate) fn introduction(study: &Study) -> String {
     let data = if study.synthetic { "the built-in synthetic images" } else { "an image folder" };
     let Study { model, classes, image_size, train_images, epochs, test_images, .. } = study;
     format!(
@@ -65,17 +65,24 @@ fn introduction(study: &Study) -> String {
     )
 }
 
-fn heading(contrast: Contrast) -> String {
+/// The two models of a contrast, and what it tells.
+pub(crate) fn heading(contrast: Contrast) -> String {
     let [from, to] = contrast.models();
     let what = match contrast {
         Contrast::Text => "the main contrast: what the text adds",
         Contrast::Form => "what the form of the head changes",
         Contrast::Both => "both together, as published",
     };
-    format!("{} against {} ({what}):", to.name(), from.name())
+    format!("{} against {} ({what})", to.name(), from.name())
 }
 
-fn name(figure: Figure) -> &'static str {
+/// What is said of a contrast over its seeds.
+pub(crate) fn verdict(contrast: &OverSeeds) -> String {
+    format!("In short: {}{}.", contrast.reliability.words(), reasons(&contrast.refusals))
+}
+
+/// What a figure is called.
+pub(crate) fn name(figure: Figure) -> &'static str {
     match figure {
         Figure::LastLayerBeforeScale => "ΔLoss ratio, last layer before scale",
         Figure::LastLayer => "ΔLoss ratio, last layer after scale",
@@ -155,7 +162,8 @@ fn decomposition(study: &Study) -> Option<String> {
     ))
 }
 
-fn footer(study: &Study) -> Vec<String> {
+/// How the study was made, and what it doesn't show: a list.
+pub(crate) fn footer(study: &Study) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(decomposition(study));
     if study.synthetic {

@@ -177,6 +177,16 @@ mod tests {
         near(&[layer(0.75, 100), layer(0.25, 0)], [0.9, 0.1]);
     }
 
+    /// Half-widths of 50 of 1,000 and 200 of 4,000: statsmodels 0.15's `proportion_confint(…, method="wilson")`.
+    #[test]
+    fn more_trials_make_a_narrower_interval() {
+        let known = EffectiveRate { rate: 0.05, trials: 1000.0 };
+        for (times, half_width) in [(1.0, 0.013591778925750999), (4.0, 0.006764611139941201)] {
+            let of = known.times(times).estimate(RateInterval::Wilson, Confidence::P95);
+            assert!(((of.high - of.low) / 2.0 - half_width).abs() < 1e-12, "{of:?}");
+        }
+    }
+
     /// A layer that weighs much and has hardly any event, and one that weighs little and has many: the
     /// interval doesn't forget what the first may hide.
     #[test]

@@ -57,6 +57,12 @@ impl Options {
     fn place(&self, seed: u64, start: Start) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(format!("seed-{seed}")).join(start.slug()))
     }
+
+    /// The stores of a seed's campaigns, the baseline's first; none without a folder.
+    pub fn stores(&self, seed: u64) -> Vec<(Start, PathBuf)> {
+        let store = |start| Some((start, self.place(seed, start)?.join(RUN)));
+        Start::ALL.into_iter().filter_map(store).collect()
+    }
 }
 
 /// `count` training seeds from `first` on.
@@ -98,7 +104,7 @@ impl Start {
     }
 
     /// The folder of its files.
-    const fn slug(self) -> &'static str {
+    pub const fn slug(self) -> &'static str {
         match self {
             Start::Baseline => "baseline",
             Start::RandomRows => "random-rows",

@@ -88,9 +88,15 @@ impl Execution {
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
     /// [`Error::Usage`] for one in memory where not every value is kept.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
-        let in_memory = table.count(Site::Input) + table.count(Site::StoreAstray) > 0;
+        let (inputs, astray) = (table.count(Site::Input), table.count(Site::StoreAstray));
         // Elsewhere the input's memory may be another value's by the time that it is put right.
-        if in_memory && self.plan().kind != PlanKind::Golden {
+        let stays = |id: NodeId| self.plan.survives[self.tape.owner(id).0];
+        let is_kept = match self.plan.kind {
+            PlanKind::Golden => true,
+            PlanKind::Train => inputs == 0 || stays(self.tape.node(id).inputs[0]),
+            PlanKind::Infer | PlanKind::Replay => false,
+        };
+        if inputs + astray > 0 && !is_kept {
             return Err(Error::usage("faults in memory need a plan that keeps every value"));
         }
         let kept = self.armed.remove(&id.0).map(|armed| armed.memory);

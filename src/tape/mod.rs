@@ -12,6 +12,7 @@ mod packed;
 mod pass;
 mod plan;
 mod replay;
+mod sensitivity;
 mod tail;
 mod timings;
 mod weights;

@@ -198,6 +198,14 @@ impl Execution {
             return Err(Error::usage("backward needs the train plan"));
         }
         weights.require_on(&self.device)?;
+        if self.seed_gradient(output, gradient)? {
+            self.sweep_back(weights, output, None, &mut on_final)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the gradient that a backward pass starts from; whether anything that is trained lies behind it.
+    pub(super) fn seed_gradient(&self, output: NodeId, gradient: &[f32]) -> Result<bool> {
         let node = self.tape.node(output);
         let expected = self.maps(node.spec) * node.spec.map.elements();
         if gradient.len() != expected {
@@ -207,16 +215,29 @@ impl Execution {
         }
         if !self.gradient_flows[output.0] {
             // Nothing that is trained lies behind it, and its gradient has no memory.
-            return Ok(());
+            return Ok(false);
         }
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
         unsafe {
             self.device.write(self.gradient(output).address, bytemuck::cast_slice(gradient))?;
         }
+        Ok(true)
+    }
+
+    /// Runs the nodes from `output` back. With `stop` only those that come after it, with parameters as image 0
+    /// sees them, and no parameter's gradient is taken.
+    pub(super) fn sweep_back(
+        &mut self,
+        weights: &Weights,
+        output: NodeId,
+        stop: Option<NodeId>,
+        on_final: &mut dyn FnMut(ParamId),
+    ) -> Result<()> {
         let mut written = vec![false; self.tape.nodes().len()];
         let mut param_written = vec![false; self.tape.params().len()];
         written[output.0] = true;
-        for index in (0..=output.0).rev() {
+        let (first, alone) = (stop.map_or(0, |node| node.0 + 1), stop.map(|_| 0));
+        for index in (first..=output.0).rev() {
             if !(self.needed[index] && self.gradient_flows[index] && written[index]) {
                 continue;
             }
@@ -233,13 +254,15 @@ impl Execution {
             }
             let mut param_gradients = Vec::with_capacity(node.params.len());
             for param in &node.params {
-                param_gradients.push(weights.gradient_tensor(*param).map(|tensor| Gradient {
+                let tensor = weights.gradient_tensor(*param).filter(|_| stop.is_none());
+                param_gradients.push(tensor.map(|tensor| Gradient {
                     tensor,
                     accumulate: std::mem::replace(&mut param_written[param.0], true),
                 }));
             }
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
-            let params: Vec<Tensor> = node.params.iter().map(|p| weights.tensor(*p)).collect();
+            let param = |param: &ParamId| self.param_for(weights, *param, alone);
+            let params: Vec<Tensor> = node.params.iter().map(param).collect();
             let (state, state_address) = self.state_of(node.spec);
             let mut context = Backward {
                 device: &self.device,

@@ -38,6 +38,8 @@ pub struct Plan {
     /// One a node; empty where no gradient flows.
     pub gradients: Vec<Slot>,
     pub workspace: Slot,
+    /// Whether a node's value is there until the end of the pass.
+    pub survives: Vec<bool>,
     /// Bytes of the arena.
     pub bytes: usize,
     /// The most bytes that live at once: what no plan can go below.
@@ -149,6 +151,7 @@ impl Plan {
             saved: saved_life.iter().map(slot).collect(),
             gradients: gradient_life.iter().map(slot).collect(),
             workspace: slots[workspace_life],
+            survives: value_life.iter().map(|l| l.is_some_and(|l| lives[l].last >= end)).collect(),
             bytes,
             largest_live_set: largest_live_set(&lives, end),
         }

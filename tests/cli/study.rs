@@ -5,6 +5,24 @@ use super::*;
 const STUDY: &str = "study --quiet --model tiny.toml --data data --text-features features.safetensors \
                      --class-list classes.tsv --epochs 2 --injections 20 --seeds 1";
 
+/// The study's page has the figures of its tables, and links to one of each seed's campaigns.
+fn pages(place: &Place) {
+    let read = |name: &str| fs::read_to_string(place.at("out").join(name)).unwrap();
+    let page = read("study.html");
+    let mut cells = 0;
+    for line in read("study.md").lines().filter(|line| line.contains("ΔLoss ratio,")) {
+        for cell in line.split('|').map(str::trim).filter(|cell| cell.contains('[')) {
+            cells += 1;
+            assert!(page.contains(&format!(">{cell}</td>")), "{cell}");
+        }
+    }
+    assert!(cells >= 12, "{cells}");
+    assert!(page.contains("In short: no verdict") && page.contains("href=\"seed-1/report.html\""));
+    assert!(!page.contains("<script"));
+    let campaign = read("seed-1/report.html");
+    assert!(campaign.contains("tiny text-guided, random rows"), "runs of a study have names");
+}
+
 /// Whatever was left of a study, it goes on to the same figures, and trains nothing twice.
 #[test]
 fn a_study_goes_on_from_what_there_is() {
@@ -13,6 +31,7 @@ fn a_study_goes_on_from_what_there_is() {
     let whole = place.json(&format!("{STUDY} --out out"));
     assert_eq!(whole, place.json(STUDY));
     assert!(!at("baseline/snapshot.safetensors").exists());
+    pages(&place);
     // What is refused leaves no trace: the study that is there is gone on with below.
     let other = STUDY.replace("--injections 20", "--injections 21");
     place.fails(&format!("{other} --out out"), 2, &["model.safetensors", "--resume"]);

@@ -6,7 +6,7 @@ use super::super::common::{create_folder, say};
 use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
 use crate::checkpoint::atomic;
-use crate::page::{Subject, figures, html};
+use crate::page::{Pictures, Subject, figures, html};
 use crate::results::{Run, verified};
 use crate::{Error, Result};
 
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(super) struct Wanted<'a> {
     pub html: Option<&'a Path>,
     pub figures: Option<&'a Path>,
+    /// Of the page's worst faults.
+    pub pictures: Option<&'a Pictures>,
 }
 
 /// Writes what is wanted of one run, or of a baseline and others.
@@ -38,7 +40,7 @@ pub(super) fn write(
     }
     let figures = figures(&subject)?;
     if let Some(path) = wanted.html {
-        let text = html(&subject, &figures);
+        let text = html(&subject, &figures, wanted.pictures);
         atomic::write(path, |out| out.write_all(text.as_bytes()))?;
         say(&format!(
             "{}: {} figures, {} kB",

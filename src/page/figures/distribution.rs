@@ -16,7 +16,8 @@ const RIGHT: f64 = 744.0;
 const HIGH: f64 = 300.0;
 
 /// Curves of networks: without a detector and with one; and of layers.
-const NETWORK: [&str; 4] = ["curve run-0", "curve run-1", "curve run-2", "curve run-3"];
+const NETWORK: [&str; 4] =
+    ["curve run-0 whole", "curve run-1 whole", "curve run-2 whole", "curve run-3 whole"];
 const GUARDED: [&str; 4] =
     ["curve run-0 dashed", "curve run-1 dashed", "curve run-2 dashed", "curve run-3 dashed"];
 const LAYER: [&str; 4] =

@@ -220,11 +220,11 @@ fn table(subject: &Subject, shown: &[Shown<Precision>]) -> Table {
                 Some(share.variance)
             };
             let shares = Weighting::iter().map(|weighting| Cell::from(share(weighting)));
-            let allocated = shown.allocation.as_ref().ok().into_iter().flatten();
-            let times = allocated.filter(|(layer, _)| *layer == index).map(|(_, times)| *times);
+            let mut allocated = shown.allocation.as_ref().ok().into_iter().flatten();
+            let times = allocated.find(|(layer, _)| *layer == index).map(|(_, times)| *times);
             let name = [place.name.as_str(), subject.sides[side].name.as_str()];
             let cells = name.map(Cell::from).into_iter().chain([const { Cell::Nothing }; 4]);
-            table.push(Some(number), cells.chain(shares).chain([times.last().into()]).collect());
+            table.push(Some(number), cells.chain(shares).chain([times.into()]).collect());
         }
     }
     table
