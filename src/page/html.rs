@@ -21,6 +21,10 @@ const STYLE: &str = include_str!("style.css");
 /// The page of runs and their figures.
 pub fn page(subject: &Subject, figures: &[Figure], pictures: Option<&Pictures>) -> String {
     let names: Vec<&str> = subject.sides.iter().map(|side| side.name.as_str()).collect();
+    let title = match names.as_slice() {
+        [others @ .., last] if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        all => all.concat(),
+    };
     let body = html! {
         (controls(subject))
         main {
@@ -31,7 +35,7 @@ pub fn page(subject: &Subject, figures: &[Figure], pictures: Option<&Pictures>) 
         script type="application/json" id="data" { (PreEscaped(island(subject, figures))) }
         script { (PreEscaped(SCRIPT)) }
     };
-    frame(&names.join(" and "), "Fault-injection campaign", quote::quote(subject), body)
+    frame(&title, "Fault-injection campaign", quote::quote(subject), body)
 }
 
 /// What all pages have: the head, the title, what stands below it, and the body.

@@ -4,6 +4,9 @@ use maud::{Markup, PreEscaped, html};
 
 use super::figure::{Figure, Form, Table};
 
+/// Tables of more rows aren't printed.
+const MOST_PRINTED: usize = 80;
+
 /// A figure, what it says, and its numbers.
 pub(super) fn figure_html(figure: &Figure) -> Markup {
     let drawing = figure.svg.finish(figure.id, &figure.title, &figure.how_to_read, "");
@@ -18,7 +21,10 @@ pub(super) fn figure_html(figure: &Figure) -> Markup {
                 div.scroll { (PreEscaped(drawing)) }
             }
             figcaption { b { "How to read this. " } (figure.how_to_read) }
-            details { summary { "The numbers as a table" } div.scroll { (table_html(&figure.table)) } }
+            details.long[figure.table.rows.len() > MOST_PRINTED] {
+                summary { "The numbers as a table" }
+                div.scroll { (table_html(&figure.table)) }
+            }
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) fn quote(subject: &Subject) -> Markup {
         p.note {
             "In brackets: intervals of " (subject.how.confidence.to_string()) ". Layers count alike. Detector: "
             (subject.detector.name()) @if let Some(bounded) = subject.bounded { "; of ΔLoss " (bounded.name()) } ". "
-            @for side in &subject.sides { (verified(side, subject.sides.len() > 1)) " " }
+            @if subject.sides.iter().all(|side| side.verified == 0) {
+                "Not verified: no record was run again as a whole, uncached inference (" code.whole { "inject --verify" } ")."
+            } @else {
+                @for side in &subject.sides { (verified(side)) " " }
+            }
         }
         section.repeat {
             h2 { "To repeat it" }
@@ -44,18 +48,14 @@ pub(super) fn quote(subject: &Subject) -> Markup {
     }
 }
 
-/// Whether some of a run was run again.
-fn verified(side: &Side, is_named: bool) -> String {
-    let of = if is_named { format!(" ({})", side.name) } else { String::new() };
-    let all = side.run.records.len();
-    match side.verified {
-        0 => format!(
-            "Not verified{of}: no record was run again as a whole, uncached inference (inject --verify)."
-        ),
-        some => format!(
-            "Verified{of}: {some} of {all} records were run again as whole, uncached inferences and had the same bits."
-        ),
-    }
+/// How much of a run was run again.
+fn verified(side: &Side) -> String {
+    format!(
+        "Verified: {} of {} records of {} were run again as whole, uncached inferences and had the same bits.",
+        side.verified,
+        side.run.records.len(),
+        side.name
+    )
 }
 
 /// The figures of the network under the detector that rates are of, where there is any record.
@@ -75,11 +75,10 @@ fn sentence(subject: &Subject, side: &Side) -> String {
         );
     };
     format!(
-        "In {} of cases a fault in {} ({}) changed the predicted class: {} injections in all, {}, site {}, {} images, \
+        "In {} of cases a fault in {} changed the predicted class: {} injections in all, {}, site {}, {} images, \
          layers counted alike, detector {}, protocol {}.",
         with_interval(subject, &row.rates.sdc),
-        manifest.setting.provenance.model,
-        manifest.setting.head,
+        side.name,
         row.rates.records,
         faults(plan).trim_end_matches(','),
         plan.site.name(),

@@ -90,11 +90,10 @@ impl<'r> Subject<'r> {
 
     /// Tells runs of one model and head apart by `words`, one for each run, instead of by their checkpoints.
     pub fn tell_apart(&mut self, words: &[String]) {
-        let plain: Vec<String> = self.sides.iter().map(|side| plain_name(side.run)).collect();
-        for ((side, name), word) in self.sides.iter_mut().zip(&plain).zip(words) {
-            if plain.iter().filter(|other| *other == name).count() > 1 {
-                side.name = format!("{name}, {word}");
-            }
+        let plain = self.sides.iter().map(|side| plain_name(side.run)).collect();
+        let names = told_apart(plain, |at| format!(", {}", words.get(at).map_or("", |word| word)));
+        for (side, name) in self.sides.iter_mut().zip(names) {
+            side.name = name;
         }
     }
 
@@ -150,24 +149,25 @@ fn plain_name(run: &Run) -> String {
     format!("{} {}", setting.provenance.model, setting.head)
 }
 
-/// What runs are called.
+/// What runs are called: those of one model and head by their checkpoints, too, and those of one checkpoint by number.
 fn names(runs: &[&Run]) -> Vec<String> {
-    let name = |run: &&Run| plain_name(run);
-    let with_checkpoint = |run: &&Run| {
-        let checkpoint = &run.manifest.setting.provenance.checkpoint;
-        format!("{} {}", name(run), checkpoint.chars().take(6).collect::<String>())
+    let plain = runs.iter().map(|run| plain_name(run)).collect();
+    let checkpoint = |at: usize| {
+        let of: &str = &runs[at].manifest.setting.provenance.checkpoint;
+        format!(" {}", of.chars().take(6).collect::<String>())
     };
-    let are_unlike =
-        |names: &[String]| names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
-    let plain: Vec<String> = runs.iter().map(name).collect();
-    if are_unlike(&plain) {
-        return plain;
-    }
-    let longer: Vec<String> = runs.iter().map(with_checkpoint).collect();
-    if are_unlike(&longer) {
-        return longer;
-    }
-    longer.iter().enumerate().map(|(at, name)| format!("{name}, run {}", at + 1)).collect()
+    let named = told_apart(plain, checkpoint);
+    told_apart(named, |at| format!(", run {}", at + 1))
+}
+
+/// Names with what tells those apart that are alike.
+fn told_apart(names: Vec<String>, what: impl Fn(usize) -> String) -> Vec<String> {
+    let is_alone = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+    let told = |(at, name): (usize, &String)| match is_alone(name) {
+        true => name.clone(),
+        false => format!("{name}{}", what(at)),
+    };
+    names.iter().enumerate().map(told).collect()
 }
 
 /// The layers of all runs.
