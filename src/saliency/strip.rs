@@ -51,7 +51,7 @@ const LINE: f64 = 16.0;
 /// Where the panels begin, below the title, the line about it, the networks' names and the panels'.
 const TOP: f64 = 100.0;
 /// Lines below a panel.
-const LINES: usize = 5;
+const LINES: usize = 6;
 /// Letters that fit below a panel, and on a network's line.
 const LETTERS: usize = 32;
 
