@@ -14,7 +14,7 @@ fn a_network_that_is_too_fragile_fails() {
         "inject --model tiny.toml --checkpoint trained/model.safetensors --data data --injections 400 --out a.sqlite --quiet",
     );
     // What a report says decides, whatever it is.
-    let report = place.json("report a.sqlite --json");
+    let report = place.json("report a.sqlite");
     let of = |detector: &str| {
         let rows = report["figures"].as_array().unwrap();
         let row =

@@ -43,7 +43,7 @@ fn the_worst_faults_can_be_run_again() {
     let words =
         words.replace("DATA/", if words.contains("DATA/val/") { "data/" } else { "data/val/" });
     let words = words.replace("--model tiny ", "--model tiny.toml ");
-    let predicted: Value = place.json(&format!("{words} --json"));
+    let predicted: Value = place.json(&words);
     let text = predicted.to_string();
     assert!(text.contains(&format!("\"class\":{}", worst[top1])), "{text}");
 
