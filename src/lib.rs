@@ -32,6 +32,7 @@ pub mod tape;
 pub mod tensor;
 pub mod text;
 pub mod train;
+mod xml;
 
 /// Bytes in lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {

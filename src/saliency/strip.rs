@@ -11,6 +11,7 @@ use super::pair::{Pair, Seen};
 use super::panel::{Panels, magnified};
 use crate::data::{Image8, rgb_png};
 use crate::error::shorten;
+use crate::xml::escape;
 use crate::{Error, Result};
 
 /// A network of a strip.
@@ -252,23 +253,6 @@ fn short(value: f64) -> String {
         value if (1e-3..1e5).contains(&value) => format!("{value:.4}"),
         value => format!("{value:.2e}"),
     }
-}
-
-/// Text as XML takes it.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            // Others may not stand in XML at all.
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
