@@ -58,7 +58,11 @@ fn strips_are_written_and_their_numbers_printed() {
             let of = |when: &str| number(&network[when], "p_target");
             if network["faulty"]["p_target"].is_number() {
                 assert!((of("faulty") - of("clean") - number(network, "delta_p")).abs() < 1e-12);
-                assert!((-1.0..=1.0).contains(&number(network, "correlation")), "{network}");
+                // A map that is 0 everywhere has none.
+                match number(&network["faulty"], "largest") > 0.0 {
+                    true => assert!((-1.0..=1.0).contains(&number(network, "correlation"))),
+                    false => assert!(network["correlation"].is_null(), "{network}"),
+                }
                 assert!((0.0..=1.0).contains(&number(network, "overlap_top20")), "{network}");
             } else {
                 assert!(network["delta_p"].is_null(), "{network}");
@@ -107,14 +111,15 @@ fn targets_and_methods_are_what_they_say() {
     // The head is linear behind the mean of this layer, so that the two methods agree there, and elsewhere they don't.
     assert_eq!(of("")[0]["cosine"], false);
     let largest = |network: &Value| number(&network["clean"], "largest");
-    let close = |a: f64, b: f64| (a - b).abs() < 1e-5 * a.abs().max(1e-9);
+    // Gradients that nearly cancel are left with a thousandth of rounding.
+    let close = |a: f64, b: f64| (a - b).abs() < 1e-3 * a.abs().max(1e-9);
     let of_methods =
         ["grad-cam", "hires-cam"].map(|name| largest(&of(&format!("--method {name}"))[0]));
     assert!(close(of_methods[0], of_methods[1]), "{of_methods:?}");
     let earlier = ["grad-cam", "hires-cam"]
         .map(|name| largest(&of(&format!("--method {name} --layer layer1.0.relu"))[0]));
     assert!(!close(earlier[0], earlier[1]), "{earlier:?}");
-    // A text-guided network's cosine is its logit less the scale, so that its map is smaller by that factor.
+    // A text-guided network's logit is its cosine times the scale, and so is the map.
     let guided = "--against guided/model.safetensors";
     let (logit, cosine) =
         (of(&format!("{guided} --target 1")), of(&format!("{guided} --target cosine:1")));
