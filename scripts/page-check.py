@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Opens pages of `flipside report --html` in Chromium as a reader would, and fails where something is wrong.
+"""Opens pages of `flipside report --html` and `study` in Chromium as a reader would, and fails where something is wrong.
 
 Usage: scripts/page-check.py PAGE.html... [--shots FOLDER]
 
@@ -133,7 +133,8 @@ def look(browser, url, width, scheme, scripts, shots):
 def use(browser, url):
     """Filters, tabs and prints; what is wrong."""
     count = "document.querySelectorAll('{}').length"
-    options = browser.value("document.getElementById('layer').options.length - 1")
+    # A study's page has no layers to choose.
+    options = browser.value("(document.getElementById('layer')?.options.length ?? 1) - 1")
     drawn = browser.value(count.format("g.row"))
     for layer in range(min(options, 3)):
         before = browser.value("document.body.innerHTML")
