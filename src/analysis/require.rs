@@ -203,6 +203,9 @@ pub struct Checked {
     pub records: u64,
     /// A share, or ΔLoss in nats.
     pub estimate: Estimate,
+    /// Whether it is a share.
+    #[serde(skip)]
+    pub is_share: bool,
     pub decision: Decision,
 }
 
@@ -230,7 +233,9 @@ pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Ch
         if rows.is_empty() {
             let mut layers: Vec<&str> =
                 figures.iter().filter_map(|row| row.layer.as_deref()).collect();
-            layers.dedup();
+            // Once, not once a detector.
+            let mut known = std::collections::HashSet::new();
+            layers.retain(|layer| known.insert(*layer));
             return Err(Error::usage(format!(
                 "'{text}': what it names isn't there; known: network, neurons, macs, layers, {}",
                 layers.join(", ")
@@ -246,6 +251,7 @@ pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Ch
                 part: row.part,
                 records: row.rates.records,
                 estimate,
+                is_share: requirement.figure != Figure::DeltaLoss,
                 decision: Decision::of(requirement, estimate),
             })
         }));

@@ -182,7 +182,11 @@ fn text(file: &Path, strip: &Strip<'_>) -> String {
             figure(figures.and_then(|f| f.overlap), 3),
             figure(figures.and_then(|f| f.shift), 1),
             figure(pair.delta_p(), 3),
-            if before == after { format!("still {before}") } else { format!("{before} becomes {after}") },
+            match pair.faulty.p(pair.aim.class) {
+                None => format!("{before} becomes NaN or infinity, no answer"),
+                Some(_) if before == after => format!("still {before}"),
+                Some(_) => format!("{before} becomes {after}"),
+            },
         ));
         for (seen, when) in [(&pair.clean, "without"), (&pair.faulty, "with")] {
             if let Err(why) = &seen.map {
@@ -205,7 +209,7 @@ fn json(
         let class = |class: usize| serde_json::json!({"class": class, "name": member.classes[class]});
         let seen = |seen: &Seen| {
             serde_json::json!({
-                "top1": class(seen.top1()), "p_target": seen.p(pair.aim.class),
+                "top1": class(seen.top1()), "nonfinite": seen.p(pair.aim.class).is_none(), "p_target": seen.p(pair.aim.class),
                 "largest": seen.map.as_ref().ok().map(Saliency::largest),
                 "no_map": seen.map.as_ref().err(),
             })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::outcomes::{OUTCOMES, bar, legend, of};
 use super::{Anchor, Cell, Column, Figure, Mark, Subject, Svg, Table};
-use crate::analysis::Weighting;
+use crate::analysis::{Scope, Weighting};
 use crate::detector::Detector;
 use crate::results::{Outcome, Run};
 
@@ -83,7 +83,7 @@ fn outcomes(subject: &Subject, detectors: &[Detector]) -> Figure {
     )
 }
 
-/// How many injections of a run had one outcome without a detector and another one with it.
+/// How many injections of a run had one outcome without a detector and another one with it, the last layer once.
 fn moved(run: &Run, detector: Detector) -> BTreeMap<(usize, usize), u64> {
     let number = |outcome: Outcome| match outcome {
         Outcome::Masked => 0,
@@ -92,7 +92,7 @@ fn moved(run: &Run, detector: Detector) -> BTreeMap<(usize, usize), u64> {
         Outcome::Nonfinite => 3,
     };
     let mut counts = BTreeMap::new();
-    for layer in 0..run.manifest.layers.len() {
+    for layer in Scope::ALL.layers(run) {
         let without: BTreeMap<u64, usize> = run
             .of(layer, Detector::None)
             .map(|record| (record.n, number(record.effect.outcome)))
@@ -165,8 +165,9 @@ fn changes(subject: &Subject) -> Figure {
     Figure::new(
         "caught",
         "What a detector changed",
-        "Lines are outcomes of an injection without a detector, columns the outcome of the same injection with it. What moves \
-         from SDC or nonfinite to the left was caught; what moves to the right is what the detector cost.",
+        "Lines are outcomes of an injection without a detector, columns the outcome of the same injection with it. SDC \
+         and nonfinite that became masked or benign were caught; nonfinite that became SDC was made silent; what moves to \
+         the right is what the detector cost.",
         svg,
         table,
     )

@@ -146,14 +146,16 @@ impl From<u64> for Cell {
 }
 
 impl From<Estimate> for Cell {
-    fn from(estimate: Estimate) -> Cell {
-        Cell::Number(estimate)
+    fn from(Estimate { value, low, high }: Estimate) -> Cell {
+        // A zero has no sign for a reader.
+        let [value, low, high] = [value, low, high].map(|of| of + 0.0);
+        Cell::Number(Estimate { value, low, high })
     }
 }
 
 impl From<f64> for Cell {
     fn from(value: f64) -> Cell {
-        Cell::Number(Estimate::alone(value))
+        Estimate::alone(value).into()
     }
 }
 

@@ -45,7 +45,14 @@ impl Table {
         let head = line(self.columns.iter().map(|column| latex(&column.heading())).collect());
         let row = |row: &super::Row| {
             let cells = row.cells.iter().zip(&self.columns);
-            line(cells.map(|(cell, column)| latex(&cell.shown(column.form))).collect())
+            line(
+                cells
+                    .map(|(cell, column)| match column.form {
+                        Form::Text => latex(&cell.shown(column.form)),
+                        _ => latex_numbers(&cell.shown(column.form)),
+                    })
+                    .collect(),
+            )
         };
         let rows: String = self.rows.iter().map(row).collect();
         let title = title.replace(['\n', '\r'], " ");
@@ -75,6 +82,24 @@ fn exact(cell: &Cell, column: &Column) -> Vec<String> {
     };
     cells.resize(names(column).len(), String::new());
     cells
+}
+
+/// A shown number, or one with the ends of its interval, as LaTeX takes it: with minus signs and powers of ten.
+fn latex_numbers(text: &str) -> String {
+    let one = |word: &str| -> String {
+        let start = word.find(|c: char| c != '[').unwrap_or(word.len());
+        let end =
+            word.rfind(|c: char| !matches!(c, ']' | ',')).map_or(start, |at| at + 1).max(start);
+        let number = &word[start..end];
+        let is_plain = number.parse::<f64>().is_err() || !number.contains(['-', 'e']);
+        let set = match number.split_once('e') {
+            _ if is_plain => latex(number),
+            Some((digits, power)) => format!("${digits}\\times10^{{{power}}}$"),
+            None => format!("${number}$"),
+        };
+        format!("{}{set}{}", &word[..start], &word[end..])
+    };
+    text.split(' ').map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// Text as LaTeX takes it.
@@ -133,6 +158,16 @@ mod tests {
         assert_eq!(lines[0], "layer,n,sdc,sdc_low,sdc_high,ratio");
         assert_eq!(lines[1], "\"a_1, \"\"x\"\"\",7,0.0123456789,0.01,0.02,2.5");
         assert_eq!(lines[2], "50 % & more\\,,,,,");
+    }
+
+    #[test]
+    fn latex_has_minus_signs_and_powers() {
+        assert_eq!(latex_numbers("-0.10 [-1.25, 1.05]"), "$-0.10$ [$-1.25$, 1.05]");
+        assert_eq!(
+            latex_numbers("2.71e-8 [1.00e-8, 3]"),
+            "$2.71\\times10^{-8}$ [$1.00\\times10^{-8}$, 3]"
+        );
+        assert_eq!(latex_numbers("–"), "--");
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub(super) fn quote(subject: &Subject) -> Markup {
                 } }
                 button type="button" data-copy={ "command-" (at) } { "Copy the command" }
             }
-            p.note { (UNKNOWN) }
+            p.note { (UNKNOWN)
+                @if subject.has_own_images() { " These images are the program's own: " code { "flipside study" } " made them." } }
         }
     }
 }
@@ -75,10 +76,10 @@ fn sentence(subject: &Subject, side: &Side) -> String {
         );
     };
     format!(
-        "In {} of cases a fault in {} changed the predicted class: {} injections in all, {}, site {}, {} images, \
-         layers counted alike, detector {}, protocol {}.",
-        with_interval(subject, &row.rates.sdc),
+        "{}: a fault changed the predicted class in {} of {} injections ({}; site {}, {} images, every layer counts the \
+         same, detector {}, protocol {}).",
         side.name,
+        with_interval(subject, &row.rates.sdc),
         row.rates.records,
         faults(plan).trim_end_matches(','),
         plan.site.name(),

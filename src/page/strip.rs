@@ -129,10 +129,10 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     Some(Figure::new(
         "strip",
         "The network, layer by layer",
-        "Layers stand in the order in which they are computed. A bar is as high as the layer's multiply-accumulates (MACs) \
+        "Layers stand in the order in which the first run computes them; what only another run has follows. A bar is as high as the layer's multiply-accumulates (MACs) \
          or, if you choose so, its neurons; its colour says how often a fault in it changes the predicted class. The row \
          of colours beneath repeats it, for layers whose bar is low. Choose a layer by a click, by the list above or by \
-         the arrow keys: all that follows is then about that layer.",
+         the arrow keys: figures of layers below then show that layer.",
         svg,
         table,
     ))

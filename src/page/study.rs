@@ -17,9 +17,11 @@ pub fn study_page(study: &Study, links: &[(String, String)]) -> String {
     let main = html! {
         main {
             p { (study_introduction(study)) }
+            ul { @for contrast in &study.contrasts {
+                li { (study_contrast(contrast.contrast)) ". " b { (study_verdict(contrast)) } }
+            } }
             @for contrast in &study.contrasts {
                 (figure_html(&figure(contrast)))
-                p { b { (study_verdict(contrast)) } }
             }
             section {
                 h2 { "The models" }
@@ -119,8 +121,8 @@ fn axis(figures: &[&FigureOverSeeds], are_ratios: bool) -> (Axis, f64, &'static 
     let reach = |with: f64, pick: fn(f64, f64) -> f64| ends.iter().copied().fold(with, pick);
     match are_ratios {
         true => {
-            let low = ends.iter().copied().filter(|end| *end > 0.0).fold(0.8, f64::min).max(0.01);
-            let axis = Axis::log([low, reach(1.25, f64::max).min(100.0)], PLACES);
+            let low = ends.iter().copied().filter(|end| *end > 0.0).fold(0.8, f64::min).max(1e-4);
+            let axis = Axis::log([low, reach(1.25, f64::max).min(1e4)], PLACES);
             (
                 axis,
                 1.0,

@@ -102,6 +102,12 @@ impl<'r> Subject<'r> {
         &self.sides[0]
     }
 
+    /// Whether images are the program's own, which are no files.
+    pub fn has_own_images(&self) -> bool {
+        let images = &self.first().run.manifest.images;
+        images.first().is_some_and(|image| image.path.starts_with("shapes/"))
+    }
+
     /// What manifests say of a layer: the first that has it.
     pub fn row(&self, place: &Place) -> Option<&LayerRow> {
         let known = self.sides.iter().zip(&place.indices);

@@ -45,7 +45,8 @@ pub(super) fn worst_faults(subject: &Subject, pictures: Option<&Pictures>) -> Ma
                 p.note { "Those with the largest ΔLoss among finite answers without a detector. "
                     @if let Some(pictures) = pictures { (pictures.about) }
                     @else { "With " code { "--checkpoint" } " and " code { "--data" } " this page shows the images, too, and where the network looked." } }
-                @if has_own_images(subject) { pre { (visualize(subject)) } }
+                @if subject.has_own_images() { pre { (visualize(subject)) } }
+                @else { p.note { "IMAGES in the commands is the folder of the evaluated images, as DATA/val." } }
                 @for (at, record) in records.iter().enumerate() { (card(subject, at, record, pictures)) }
             }
         }
@@ -80,7 +81,7 @@ fn card(subject: &Subject, at: usize, record: &Record, pictures: Option<&Picture
                 ", ΔLoss is " (amount(record.delta_loss())) " nats. " (others(subject, record)) }
             @for note in of_fault.iter().flat_map(|of| &of.notes) { p.note { (note) } }
             @if let Some(fault) = fault_of(layer, record) {
-                @match image.filter(|_| !has_own_images(subject)) {
+                @match image.filter(|_| !subject.has_own_images()) {
                     Some(image) => pre { (command(subject, &fault, image)) },
                     None => p.note { code { (fault) } },
                 }
@@ -130,12 +131,6 @@ fn others(subject: &Subject, record: &Record) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether images are the program's own, which are no files.
-fn has_own_images(subject: &Subject) -> bool {
-    let images = &subject.first().run.manifest.images;
-    images.first().is_some_and(|image| image.path.starts_with("shapes/"))
-}
-
 /// The command that shows the faults in the program's own images.
 fn visualize(subject: &Subject) -> String {
     let model = shell_word(&subject.first().run.manifest.setting.provenance.model);
@@ -151,7 +146,7 @@ fn command(subject: &Subject, fault: &FaultSpec, image: &GoldenRow) -> String {
         "flipside predict --model {} --checkpoint CHECKPOINT --image-size {} {} --fault {}",
         shell_word(&setting.provenance.model),
         setting.image_size,
-        shell_word(&format!("DATA/{}", image.path)),
+        shell_word(&format!("IMAGES/{}", image.path)),
         shell_word(&fault.to_string())
     )
 }

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::any_size;
 use super::sheet::{BY_FORMAT, Sheet, View};
+use super::{any_size, interval};
 use crate::analysis::breakdown::Part;
 use crate::analysis::{Checked, Decision};
 
@@ -20,7 +20,15 @@ fn row(checked: &Checked) -> String {
 
 /// The figure, and on how many records it stands.
 fn figure(checked: &Checked) -> String {
-    format!("{}, n = {}", any_size(&checked.estimate), checked.records)
+    let Checked { estimate, records, is_share, .. } = checked;
+    let words = match is_share {
+        true => format!("{} %", interval(&estimate.times(100.0), 3)),
+        false => any_size(estimate),
+    };
+    match estimate.low.is_nan() {
+        true => format!("{words} without an interval, n = {records}"),
+        false => format!("{words}, n = {records}"),
+    }
 }
 
 /// A list of them.

@@ -61,8 +61,10 @@ const STYLE: &str = "text{font-family:system-ui,sans-serif;font-size:12px;fill:#
      600}.soft{fill:#57606a}.paper{fill:#fff}";
 
 /// What the colours mean.
-const KEY: &str = "Colours run from 0, dark, to the largest value of a network's two maps, pale. Difference: orange where \
-     the fault adds, blue where it takes away. Hatched: there is no map.";
+const KEY: [&str; 2] = [
+    "Colours run from 0, dark, to the largest value of a network's two maps, pale.",
+    "Difference: orange where the fault adds, blue where it takes away. Hatched: there is no map.",
+];
 
 /// A panel with the texts around it.
 struct Column {
@@ -150,7 +152,7 @@ impl Strip<'_> {
         let panel_height = PANEL * height as f64 / width as f64;
         let count: usize = groups.iter().map(Vec::len).sum();
         let whole_width = 2.0 * MARGIN + count as f64 * (PANEL + SPACE) - SPACE;
-        let whole_height = TOP + panel_height + (LINES as f64 + 2.0) * LINE + MARGIN;
+        let whole_height = TOP + panel_height + (LINES as f64 + 3.0) * LINE + MARGIN;
         let mut body = String::new();
         let mut text = |x: f64, y: f64, class: &str, text: &str| {
             let _ = writeln!(
@@ -161,7 +163,9 @@ impl Strip<'_> {
         };
         text(MARGIN, 24.0, "title", &self.title);
         text(MARGIN, 42.0, "soft", &self.about);
-        text(MARGIN, whole_height - MARGIN, "soft", KEY);
+        for (line, key) in KEY.into_iter().rev().enumerate() {
+            text(MARGIN, whole_height - MARGIN - LINE * line as f64, "soft", key);
+        }
         let mut pictures = String::new();
         let mut x = MARGIN;
         for (place, group) in groups.iter().enumerate() {

@@ -40,8 +40,7 @@ fn the_worst_faults_can_be_run_again() {
         .strip_prefix("flipside ")
         .unwrap()
         .replace("CHECKPOINT", "trained/model.safetensors");
-    let words =
-        words.replace("DATA/", if words.contains("DATA/val/") { "data/" } else { "data/val/" });
+    let words = words.replace("IMAGES/", "data/val/");
     let words = words.replace("--model tiny ", "--model tiny.toml ");
     let predicted: Value = place.json(&words);
     let text = predicted.to_string();

@@ -78,7 +78,8 @@ impl PictureArgs {
         }
         Ok(Some(Pictures {
             about: format!(
-                "Maps: {} of {}, for the class that is predicted without the fault; both maps of a fault have one scale.",
+                "Maps: {} of {}, for the class that is predicted without the fault; both maps of a fault have one scale, from \
+                 dark to pale. A fault behind that layer changes no map.",
                 Method::GradCam.title(),
                 subject.layer_words()
             ),

@@ -62,7 +62,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
             "Each row is a layer, each column a bit of the value that was hit: sign, exponent, fraction, from the highest \
              on the left to the lowest. The darker (on a dark page, the lighter) a cell, the more of its faults changed \
              the answer; shades follow the root of the rate. Cells of fewer than {FEWEST_OF_A_CELL} injections are \
-             hatched. {directions} The table has both directions together."
+             hatched, those of none are blank. {directions} The table has both directions together."
         ),
         svg,
         table(subject, &tables),

@@ -98,20 +98,24 @@ fn draw(
     svg.text([LEFT, top - 10.0], Anchor::Start, "share of faults", Mark::new("head"));
     svg.text([RIGHT, bottom + 32.0], Anchor::End, "ΔLoss, nats", Mark::new("head"));
     let trace = |curve: &Curve| -> Vec<[f64; 2]> {
-        // What lies left of the axis is where it begins.
-        let first = curve.points.iter().take_while(|(value, _)| across.at(*value) < LEFT).last();
-        let start = first.map_or(curve.zeros, |point| point.1);
+        let place = |(value, share): &(f64, f64)| [across.at(*value), up.at(*share)];
+        let left = curve.points.iter().take_while(|(value, _)| across.at(*value) < LEFT).last();
         let is_inside = |value: f64| across.at(value) >= LEFT && across.at(value) <= RIGHT;
         let inside = curve.points.iter().filter(|(value, _)| is_inside(*value));
-        let inside = inside.map(|(value, share)| [across.at(*value), up.at(*share)]);
-        // Flat up to the first value, then rising.
-        let mut all = vec![[LEFT, up.at(start)]];
-        for [x, y] in inside {
-            if let [only] = all[..] {
-                all.push([x, only[1]]);
+        let inside: Vec<[f64; 2]> = inside.map(place).collect();
+        let mut all = match (left.map(place), inside.first()) {
+            // It comes from left of the axis.
+            (Some([x0, y0]), Some([x, y])) => {
+                vec![[LEFT, y0 + (y - y0) * (LEFT - x0) / (x - x0)]]
             }
-            all.push([x, y]);
-        }
+            (Some([_, y0]), None) => vec![[LEFT, y0]],
+            // Flat up to the first value, then rising.
+            (None, first) => {
+                let start = up.at(curve.zeros);
+                [LEFT].into_iter().chain(first.map(|first| first[0])).map(|x| [x, start]).collect()
+            }
+        };
+        all.extend(inside);
         // Flat to the end of the axis, where all that is finite is reached at the latest.
         let last = all[all.len() - 1][1];
         all.extend([[RIGHT, last], [RIGHT, up.at(1.0 - curve.nonfinite)]]);

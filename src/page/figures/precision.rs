@@ -79,7 +79,7 @@ fn told(name: &str, subject: &Subject, shown: &Precision) -> String {
                 let name = name.map_or("", |layer| layer.name.as_str());
                 format!(
                     " Allocated by this campaign (--allocate), the same number of injections would go most to {name}, \
-                     {} times what it has.",
+                     {} times what it has: that heeds ΔLoss, too.",
                     three(*times)
                 )
             })
@@ -89,7 +89,7 @@ fn told(name: &str, subject: &Subject, shown: &Precision) -> String {
         }
     };
     format!(
-        "{whose}With layers alike, {} injections a layer know the SDC rate to {now}; it would be {}.{allocated}",
+        "{whose}With layers alike and {} injections a layer the SDC rate is known to {now}; it would be {}.{allocated}",
         number(shown.injections),
         more.join(", ")
     )
