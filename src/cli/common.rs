@@ -393,7 +393,10 @@ pub fn check_safetensors_name(path: &Path) -> Result<()> {
 
 /// Makes a folder for results.
 pub fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|source| Error::io(path, source))
+    std::fs::create_dir_all(path).map_err(|source| match path.exists() && !path.is_dir() {
+        true => Error::file(path, "is no folder, and can't be one"),
+        false => Error::io(path, source),
+    })
 }
 
 /// Makes the folder that a file is to lie in.

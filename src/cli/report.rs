@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use self::worst::PictureArgs;
 use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refuse_idle};
-use crate::Error;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
 use crate::analysis::{Decision, Requirement, check};
@@ -17,7 +16,8 @@ use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
 use crate::report::{census_json, census_text, requirements_text, run_json, run_text, write_junit};
-use crate::results::Run;
+use crate::results::{Run, is_store};
+use crate::{Error, Result};
 
 /// Print the figures of an injection campaign by layer, bit, direction, channel or position
 ///
@@ -80,6 +80,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    for output in args.html.iter().chain(&args.junit) {
+        keep_inputs(output, &args.runs, args.pictures.checkpoint())?;
+    }
     if args.html.is_some() || args.figures.is_some() {
         let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
         refuse_idle([(
@@ -161,6 +164,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     // Even where whoever reads the report has read enough of it.
     if unmet.violated + unmet.not_known > 0 { Err(unmet.into()) } else { printed }
+}
+
+/// Refuses to write over what is read, and over any other store.
+fn keep_inputs(output: &Path, runs: &[PathBuf], checkpoint: Option<&Path>) -> Result<()> {
+    let Ok(place) = output.canonicalize() else { return Ok(()) };
+    let mut inputs = runs.iter().map(PathBuf::as_path).chain(checkpoint);
+    let is_read = inputs.any(|input| input.canonicalize().is_ok_and(|input| input == place));
+    if is_read || is_store(&place) {
+        let what = if is_read { "is read, too" } else { "is a store of injections" };
+        return Err(Error::file(output, format!("{what}, and would be lost: name another file")));
+    }
+    Ok(())
 }
 
 /// Requirements that aren't satisfied: exit code 3.

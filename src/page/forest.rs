@@ -19,7 +19,7 @@ const RATIOS: [f64; 2] = [560.0, 800.0];
 const TOP: f64 = 46.0;
 
 /// Names of more characters are cut.
-const LONGEST: usize = 28;
+const LONGEST: usize = 24;
 
 /// What a comparison has of a layer.
 fn change<'s>(subject: &'s Subject, place: &Place, other: usize) -> Option<&'s LayerChange> {

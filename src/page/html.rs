@@ -62,7 +62,23 @@ pub(super) fn frame(title: &str, eyebrow: &str, top: Markup, body: Markup) -> St
             }
         }
     };
-    markup.into_string()
+    visible(&markup.into_string(), |c| format!("\\u{{{:x}}}", c as u32))
+}
+
+/// A text whose characters that turn the direction of what follows, or that no page may have, are spelled out.
+fn visible(text: &str, spell: impl Fn(char) -> String) -> String {
+    let is_hidden = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (c.is_control() && !matches!(c, '\n' | '\t'))
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => shown.push_str(&spell(c)),
+            false => shown.push(c),
+        }
+    }
+    shown
 }
 
 /// Nothing from anywhere, and no script but the one.
@@ -93,7 +109,8 @@ fn island(subject: &Subject, figures: &[Figure]) -> String {
         "sdc": subject.layers.iter().map(rate).collect::<Vec<_>>(),
         "figures": figures.collect::<serde_json::Map<_, _>>(),
     });
-    value.to_string().replace('<', "\\u003c")
+    let text = value.to_string().replace('<', "\\u003c");
+    visible(&text, |c| format!("\\u{:04x}", c as u32))
 }
 
 /// What a reader can change. Without scripts there is none of it.
@@ -115,5 +132,16 @@ fn controls(subject: &Subject) -> Markup {
             button #theme type="button" { "Light or dark" }
             output #chosen aria-live="polite" {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_turns_the_direction_of_a_page() {
+        let page = frame("a\u{202e}b\u{0}", "c", html! {}, html! { p { "d\u{2066}e" } });
+        assert!(page.contains("a\\u{202e}b\\u{0}") && page.contains("d\\u{2066}e"), "{page}");
     }
 }

@@ -78,8 +78,8 @@ pub(super) fn figure(subject: &Subject) -> Option<Figure> {
         "outcomes",
         "What became of the answers",
         format!(
-            "Each bar is all faults under the detector {}, split by outcome. Layers have equally many injections, so how \
-             much each counts is a choice: alike, by its neurons, or by its multiply-accumulates (MACs), which is the \
+            "Each bar is all faults under the detector {}, split by outcome. How much a layer \
+             counts is a choice, however many injections it has: alike, by its neurons, or by its multiply-accumulates (MACs), which is the \
              nearest to the time that hardware spends on it.",
             detector.name()
         ),

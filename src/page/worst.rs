@@ -42,7 +42,7 @@ pub(super) fn worst_faults(subject: &Subject, pictures: Option<&Pictures>) -> Ma
             section #worst {
                 h2 { "The " @if records.len() > 1 { (records.len()) " " } "worst " (if records.len() > 1 { "faults" } else { "fault" })
                     @if subject.sides.len() > 1 { " of " (first.name) } }
-                p.note { "Those with the largest ΔLoss among finite answers without a detector. "
+                p.note { "Those with the largest ΔLoss among faults of one value with a finite answer, without a detector. "
                     @if let Some(pictures) = pictures { (pictures.about) }
                     @else { "With " code { "--checkpoint" } " and " code { "--data" } " this page shows the images, too, and where the network looked." } }
                 @if subject.has_own_images() { pre { (visualize(subject)) } }
@@ -101,7 +101,10 @@ fn picture(png: &[u8], caption: &str) -> Markup {
 
 /// A change of the loss, which may be huge.
 fn amount(value: f64) -> String {
-    if value < 1e4 { format!("{value:.3}") } else { format!("{value:.2e}") }
+    match value {
+        value if value == 0.0 || (1e-2..1e4).contains(&value) => format!("{value:.3}"),
+        value => format!("{value:.2e}"),
+    }
 }
 
 /// A value with as many digits as tell it from its neighbours.
@@ -142,8 +145,12 @@ fn visualize(subject: &Subject) -> String {
 /// The command that runs a fault again.
 fn command(subject: &Subject, fault: &FaultSpec, image: &GoldenRow) -> String {
     let setting = &subject.first().run.manifest.setting;
+    let device = match setting.device.as_str() {
+        "cpu" => String::new(),
+        device => format!(" --device {}", shell_word(device)),
+    };
     format!(
-        "flipside predict --model {} --checkpoint CHECKPOINT --image-size {} {} --fault {}",
+        "flipside predict --model {} --checkpoint CHECKPOINT --image-size {} {} --fault {}{device}",
         shell_word(&setting.provenance.model),
         setting.image_size,
         shell_word(&format!("IMAGES/{}", image.path)),

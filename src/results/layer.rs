@@ -77,14 +77,14 @@ impl LayerRow {
         self.format_at(site).bits()
     }
 
-    /// Channel, row and column of an element at a site; `None` where it lies in no map.
+    /// Channel, row and column of an element at a site; `None` where it lies in no map, or beyond it.
     pub fn coordinates(&self, site: Site, element: u64) -> Option<[u64; 3]> {
         let [channels, height, width] = *self.shape_at(site).filter(|_| !self.is_parameter())?
         else {
             return None;
         };
         let map = Map::new(height, width, channels);
-        let has_pixels = height.checked_mul(width)? > 0;
-        has_pixels.then(|| map.locate(element as usize).map(|number| number as u64))
+        let elements = height.checked_mul(width)?.checked_mul(channels)? as u64;
+        (element < elements).then(|| map.locate(element as usize).map(|number| number as u64))
     }
 }

@@ -27,5 +27,5 @@ pub use parquet::write as write_parquet;
 pub use record::{Direction, Place, Record, Values};
 pub(crate) use rows::{COLUMNS, is_rescaled};
 pub use run::Run;
-pub use store::{Store, merge, note_verified, verified};
+pub use store::{Store, is_store, merge, note_verified, verified};
 pub use work::{Sink, Watched, Work};

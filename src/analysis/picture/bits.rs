@@ -48,6 +48,8 @@ pub struct NetworkBit {
     pub direction: Option<Direction>,
     /// The share with SDC, layers alike, as `report --by bit` has it.
     pub sdc: f64,
+    /// The records that it is of.
+    pub n: u64,
 }
 
 /// Outcomes by layer and bit.
@@ -135,9 +137,10 @@ fn network(
 ) -> Option<NetworkBit> {
     let of = |layer: &usize| {
         let outcomes = table.layers[*layer].outcomes(bit, direction);
-        (outcomes.n() > 0).then(|| outcomes.sdc_rate())
+        (outcomes.n() > 0).then(|| (outcomes.n(), outcomes.sdc_rate()))
     };
-    let rates: Vec<f64> = layers.iter().filter_map(of).collect();
-    let sdc = rates.iter().sum::<f64>() / rates.len() as f64;
-    (!rates.is_empty()).then_some(NetworkBit { bit, direction, sdc })
+    let rates: Vec<(u64, f64)> = layers.iter().filter_map(of).collect();
+    let sdc = rates.iter().map(|of| of.1).sum::<f64>() / rates.len() as f64;
+    let n = rates.iter().map(|of| of.0).sum();
+    (!rates.is_empty()).then_some(NetworkBit { bit, direction, sdc, n })
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use super::super::common::class_list;
 use super::super::model::ModelArgs;
 use super::super::visualize::{Subject, of_campaign};
+use crate::analysis::worst::worst;
 use crate::data::rgb_png;
 use crate::data::transform::{Filter, resize};
 use crate::device::Device;
 use crate::page::{FaultPictures, MOST_FAULTS, Pictures};
 use crate::progress::Progress;
+use crate::results::Run;
 use crate::saliency::{Class, Method, Panels, Target};
 use crate::{Error, Result};
 
@@ -34,6 +36,11 @@ pub struct PictureArgs {
 const SIDE: usize = 64;
 
 impl PictureArgs {
+    /// The file of the network, which is read.
+    pub fn checkpoint(&self) -> Option<&Path> {
+        self.checkpoint.as_deref()
+    }
+
     /// The pictures of the worst faults of `store`; `None` where they aren't asked for.
     ///
     /// # Errors
@@ -41,8 +48,19 @@ impl PictureArgs {
     /// maps.
     pub fn pictures(&self, store: &Path, progress: &dyn Progress) -> Result<Option<Pictures>> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(None) };
+        let run = Run::open(store)?;
+        if worst(&run, 1, |_, _| true).is_empty() {
+            progress.line(&format!(
+                "{}: no pictures, since there is no fault of one value with a finite answer without a detector",
+                store.display()
+            ));
+            return Ok(None);
+        }
         let flags = ModelArgs::of(self.model.clone(), checkpoint.clone());
-        let loaded = flags.load(&Device::cpu(), progress)?;
+        // Sites inside kernels are on the device of the campaign alone.
+        let setting = &run.manifest.setting;
+        let device = Device::parse(&setting.device)?.with_compute(setting.compute)?;
+        let loaded = flags.load(&device, progress)?;
         if loaded.file.saliency.is_none() {
             return Err(Error::usage(format!(
                 "the model file of {} names no layer for maps ([saliency] layer), which pictures of faults need",

@@ -81,8 +81,13 @@ fn most(tables: &[Shown<BitTable>], ways: &[Option<Direction>]) -> f64 {
         };
         table.layers.iter().flat_map(of_layer).collect::<Vec<_>>()
     });
-    let known = cells.filter(|cell| cell.n() >= FEWEST_OF_A_CELL);
-    known.map(|cell| cell.sdc_rate()).fold(0.0, f64::max)
+    let layers = cells.map(|cell| (cell.n(), cell.sdc_rate()));
+    let network = tables.iter().flatten().flat_map(|table| {
+        let drawn = table.network.iter().filter(|of| ways.contains(&of.direction));
+        drawn.map(|of| (of.n, of.sdc))
+    });
+    let known = layers.chain(network).filter(|(n, _)| *n >= FEWEST_OF_A_CELL);
+    known.map(|(_, rate)| rate).fold(0.0, f64::max)
 }
 
 fn draw(
@@ -132,14 +137,14 @@ fn draw(
         let Ok(table) = table else { continue };
         let of = |way: Option<Direction>, bit: u32| {
             let is_meant = |of: &&picture::NetworkBit| (of.bit, of.direction) == (bit, way);
-            table.network.iter().find(is_meant).map(|of| (of.sdc, FEWEST_OF_A_CELL))
+            table.network.iter().find(is_meant).map(|of| (of.sdc, of.n))
         };
         line(svg, side, y + high * side as f64, table, &of);
     }
     y += height + 6.0;
     for (number, place) in subject.layers.iter().enumerate() {
         svg.row(number, y, |svg| {
-            let name = short(&place.label, 22);
+            let name = short(&place.label, 19);
             let middle = [LEFT - 10.0, height / 2.0 + 3.0];
             svg.text(middle, Anchor::End, &name, Mark::new("name").hinted(&place.name));
             for (side, table) in tables.iter().enumerate() {

@@ -190,7 +190,7 @@ fn table(subject: &Subject, shown: &[Shown<Precision>]) -> Table {
         Column::text("weighting", "layers count"),
         Column::plain("times", "injections", "times as many").without_interval(),
         Column::rate("sdc", "SDC"),
-        Column::amount("half_width", "half-width", "points").without_interval(),
+        Column::amount("half_width_points", "half-width", "points").without_interval(),
     ];
     let allocated = Column::plain("allocated", "allocated", "times as many").without_interval();
     let mut table = Table::new(first.into_iter().chain(shares).chain([allocated]));

@@ -3,6 +3,7 @@
 //! Nothing else may open a store. On Unix a process that closes any descriptor of a file gives up every lock
 //! that it holds on it, SQLite's too ("How To Corrupt An SQLite Database File", section 2.2).
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,13 @@ enum Access {
 /// asked to, for what begins with `file:`.
 pub fn plain(path: &Path) -> PathBuf {
     Path::new(".").join(path)
+}
+
+/// Whether a file is an SQLite database, by its first bytes. Not while this process has it open.
+pub fn is_store(path: &Path) -> bool {
+    let mut first = [0; 15];
+    let mut read = |path| std::fs::File::open(path)?.read_exact(&mut first);
+    path.is_file() && read(path).is_ok() && &first == b"SQLite format 3"
 }
 
 /// Makes an empty file where there is none, locked. It is never removed again: another process may have

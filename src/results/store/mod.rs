@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
+pub use file::is_store;
 pub use merge::merge;
 pub use verified::{note_verified, verified};
 
