@@ -87,17 +87,16 @@ fn exact(cell: &Cell, column: &Column) -> Vec<String> {
 /// A shown number, or one with the ends of its interval, as LaTeX takes it: with minus signs and powers of ten.
 fn latex_numbers(text: &str) -> String {
     let one = |word: &str| -> String {
-        let start = word.find(|c: char| c != '[').unwrap_or(word.len());
-        let end =
-            word.rfind(|c: char| !matches!(c, ']' | ',')).map_or(start, |at| at + 1).max(start);
-        let number = &word[start..end];
+        let inner = word.trim_start_matches('[');
+        let number = inner.trim_end_matches([']', ',']);
+        let (before, after) = (word.len() - inner.len(), number.len());
         let is_plain = number.parse::<f64>().is_err() || !number.contains(['-', 'e']);
         let set = match number.split_once('e') {
             _ if is_plain => latex(number),
             Some((digits, power)) => format!("${digits}\\times10^{{{power}}}$"),
             None => format!("${number}$"),
         };
-        format!("{}{set}{}", &word[..start], &word[end..])
+        format!("{}{set}{}", &word[..before], &inner[after..])
     };
     text.split(' ').map(one).collect::<Vec<_>>().join(" ")
 }
