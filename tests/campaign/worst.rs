@@ -61,12 +61,14 @@ fn the_worst_faults_can_be_run_again() {
     for (words, code, parts) in [
         ("--checkpoint other/model.safetensors --model tiny.toml --data data", 1, "a.sqlite"),
         ("--checkpoint trained/model.safetensors --model tiny.toml", 2, "--data"),
-        ("--data data", 2, "--checkpoint"),
     ] {
         place.fails(&format!("report a.sqlite --html x.html {words}"), code, &[parts]);
         assert!(!place.at("x.html").exists());
     }
     place.fails(&format!("report a.sqlite {of} --data data"), 2, &["--html"]);
+    let alone = place.run("report a.sqlite --html x.html --data data");
+    assert_eq!(alone.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("--checkpoint"));
     fs::write(place.at("tiny.toml"), MODEL).unwrap();
     let unmapped = format!("report a.sqlite --html x.html {of} --data data");
     place.fails(&unmapped, 2, &["[saliency]"]);

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 #[derive(clap::Args)]
 pub struct PictureArgs {
     /// With --html: show the worst faults in their images, and where this network, the first campaign's, looked
-    #[arg(long, requires = "html")]
+    #[arg(long)]
     checkpoint: Option<PathBuf>,
     /// Model name or .toml file of --checkpoint; needed unless it names its model
     #[arg(long, requires = "checkpoint")]
