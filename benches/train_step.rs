@@ -60,7 +60,7 @@ fn main() -> flipside::Result<()> {
     let eval = EvalTransform { resize: None, crop: size, filter: Filter::Bilinear, mean, std };
     let class = |i: usize| ClassEntry { id: i.to_string(), name: i.to_string() };
     let dataset = Unread { classes: (0..200).map(class).collect(), count: batch };
-    let mut recipe = file.recipe.clone();
+    let mut recipe = file.recipe()?.clone();
     recipe.batch = batch;
     let mut trainer = Trainer::new(
         Job {

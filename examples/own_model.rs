@@ -55,8 +55,8 @@ pub fn run(file: &Path) -> Result<Run> {
     let images = MemoryImages { pixels, labels: vec![0; 50] };
     let all: Vec<usize> = (0..images.len()).collect();
     let labels = Labels::Golden;
-    let mut experiment = Experiment::evaluate(&network, &images, &all, labels, 50)?;
-    experiment.measure_ranges(&layers::layers(&network.model), &images, &all)?;
+    let mut experiment = Experiment::evaluate(&network, &images, &all, labels, 50, &Silent)?;
+    experiment.measure_ranges(&layers::layers(&network.model), &images, &all, &Silent)?;
     experiment.provenance.model = "own_model".into();
     experiment.provenance.checkpoint = network.weights.sha256()?;
 

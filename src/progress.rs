@@ -62,16 +62,16 @@ impl Progress for Bar {
         // What is said beside the bar has some 70 characters.
         let bar =
             Screen::stderr().map_or(24, |screen| screen.width.saturating_sub(70).clamp(4, 24));
-        let template = format!(
-            "{{prefix}} {{bar:{bar}}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left  {{wide_msg}}",
-        );
+        let template =
+            format!("{{prefix}} {{bar:{bar}}} {{pos}}/{{len}} {unit}{{pace}}  {{wide_msg}}",);
         // The template is this file's own; a plain bar stands in should it ever be refused.
         let style = ProgressStyle::with_template(&template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .with_key(
-                "per_sec",
-                |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                    let _ = write!(out, "{:.1}/s", state.per_sec());
+                "pace",
+                move |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                    let all = state.len().unwrap_or_default();
+                    let _ = out.write_str(&pace(done, state.pos(), all, state.elapsed()));
                 },
             );
         let bar = ProgressBar::new(total).with_style(style).with_prefix(task.to_string());
@@ -138,16 +138,24 @@ impl<W: Write + Send> Lines<W> {
 
 impl Task {
     fn describe(&self, note: &str) -> String {
-        let rate =
-            (self.done - self.before) as f64 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let left = if rate > 0.0 {
-            let seconds = self.total.saturating_sub(self.done) as f64 / rate;
-            format!(", {} left", duration(seconds))
-        } else {
-            String::new()
-        };
-        let Task { name, unit, done, total, .. } = self;
-        format!("{name}: {done}/{total} {unit}, {rate:.1}/s{left}  {note}")
+        let Task { name, unit, before, done, total, started, .. } = self;
+        let pace = pace(*before, *done, *total, started.elapsed());
+        format!("{name}: {done}/{total} {unit}{pace}  {note}")
+    }
+}
+
+/// The rate since `before` items were done and what time is left by it, with a comma before each; nothing before there
+/// is a rate.
+fn pace(before: u64, done: u64, total: u64, elapsed: Duration) -> String {
+    let rate = done.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(1e-9);
+    if rate <= 0.0 {
+        return String::new();
+    }
+    let left = duration(total.saturating_sub(done) as f64 / rate);
+    match rate {
+        // What takes longer than a second has no rate that says something.
+        ..1.0 => format!(", {left} left"),
+        _ => format!(", {rate:.1}/s, {left} left"),
     }
 }
 
@@ -209,6 +217,14 @@ mod tests {
         assert_eq!(duration(44.6), "45s");
         assert_eq!(duration(200.0), "3m20s");
         assert_eq!(duration(7500.0), "2h05m");
+    }
+
+    #[test]
+    fn no_time_is_told_before_there_is_a_rate() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pace(50, 50, 100, second), "");
+        assert_eq!(pace(50, 60, 100, second), ", 10.0/s, 4s left");
+        assert_eq!(pace(0, 1, 3, Duration::from_secs(90)), ", 3m00s left");
     }
 
     #[test]

@@ -114,9 +114,10 @@ impl Bench {
         let network = Box::leak(Box::new(network(model, head, 3, device)));
         let images = Box::leak(Box::new(images((0..9).map(|i| i % 7).collect())));
         let list = [0, 1, 3, 4, 5, 6, 8];
-        let mut experiment = Experiment::evaluate(network, images, &list, Labels::Data, 4).unwrap();
+        let mut experiment =
+            Experiment::evaluate(network, images, &list, Labels::Data, 4, &Silent).unwrap();
         let all: Vec<usize> = (0..9).collect();
-        experiment.measure_ranges(&layers(&network.model), images, &all).unwrap();
+        experiment.measure_ranges(&layers(&network.model), images, &all, &Silent).unwrap();
         experiment.provenance = Provenance {
             model: "tiny".into(),
             checkpoint: "abc".into(),
@@ -148,7 +149,7 @@ impl Bench {
 #[test]
 fn images_of_other_classes_are_held_against_the_fault_free_answer() {
     let (network, images) = (network(TINY, Head::Baseline, 3, &Device::cpu()), images(vec![99; 9]));
-    let evaluate = |labels| Experiment::evaluate(&network, &images, &[2, 5], labels, 2);
+    let evaluate = |labels| Experiment::evaluate(&network, &images, &[2, 5], labels, 2, &Silent);
     let error = evaluate(Labels::Data).err().unwrap().to_string();
     assert!(error.contains("image 2 has label 99") && error.contains("7 classes"), "{error}");
     let goldens = evaluate(Labels::Golden).unwrap().goldens;

@@ -16,6 +16,7 @@ use flipside::device::Device;
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
 use flipside::plan::{Labels, Plan, Stratify};
+use flipside::progress::Silent;
 use flipside::results::{Measure, Outcome, Run};
 use flipside::rng::{self, Draw};
 use flipside::statistics::{Confidence, Estimate, RateInterval, StoppingRule, Target, Unit};
@@ -49,8 +50,9 @@ static LAB: LazyLock<Lab> = LazyLock::new(|| {
     let images = MemoryImages { pixels, labels: vec![0; IMAGES] };
     let all: Vec<usize> = (0..IMAGES).collect();
     let labels = Labels::Golden;
-    let mut experiment = Experiment::evaluate(&network, &images, &all, labels, 20).unwrap();
-    experiment.measure_ranges(&layers::layers(&network.model), &images, &all).unwrap();
+    let mut experiment =
+        Experiment::evaluate(&network, &images, &all, labels, 20, &Silent).unwrap();
+    experiment.measure_ranges(&layers::layers(&network.model), &images, &all, &Silent).unwrap();
     Lab::new(experiment, 300)
 });
 

@@ -67,11 +67,11 @@ impl Bench {
         let images = MemoryImages { pixels, labels: (0..6).map(|i| i % 7).collect() };
         let (network, images) = (&*Box::leak(Box::new(network)), &*Box::leak(Box::new(images)));
         let mut experiment =
-            Experiment::evaluate(network, images, &[0, 2, 3], Labels::Data, 2).unwrap();
+            Experiment::evaluate(network, images, &[0, 2, 3], Labels::Data, 2, &Silent).unwrap();
         let mut all = layers(&network.model);
         all.extend(ranged_layers(network, Mode::Features).unwrap());
         // Of other images, so that some of these lie outside.
-        experiment.measure_ranges(&all, images, &[4, 5]).unwrap();
+        experiment.measure_ranges(&all, images, &[4, 5], &Silent).unwrap();
         Bench { experiment: Experiment { batch: 50, ..experiment } }
     }
 

@@ -93,6 +93,20 @@ fn files_of_ones_own_are_models() {
     assert!(own(focalnet, 32).is_ok());
 }
 
+/// A file without a recipe is a model that can't be trained.
+#[test]
+fn a_recipe_is_for_training_alone() {
+    let text = format!("{SWIN}{REST}");
+    let (before, _) = text.split_once("[recipe]").unwrap();
+    let path = std::path::Path::new("own.toml");
+    let file = ModelFile::parse("own", before, path).unwrap();
+    assert!(Model::new(&file, Head::Baseline, 10, 32, 0.0).is_ok());
+    let error = file.recipe().unwrap_err().to_string();
+    assert!(error.contains("'own'") && error.contains("[recipe]"), "{error}");
+    let whole = ModelFile::parse("own", &text, path).unwrap();
+    assert_eq!(whole.recipe().unwrap().epochs, 1);
+}
+
 #[test]
 fn numbers_that_no_network_has_are_refused() {
     for (from, to, said) in [

@@ -216,7 +216,7 @@ impl Run<'_> {
         let numbers: Vec<usize> = (0..self.count).collect();
         let (network, labels) = (&self.network, Labels::Data);
         let experiment =
-            Experiment::evaluate(network, &images, &numbers, labels, self.count).unwrap();
+            Experiment::evaluate(network, &images, &numbers, labels, self.count, &Silent).unwrap();
         let mut text = String::from("layer,image,channel,row,column,bit\n");
         for Flip { layer, image, place: [channel, row, column], bit, .. } in flips {
             writeln!(text, "{layer},{image},{channel},{row},{column},{bit}").unwrap();

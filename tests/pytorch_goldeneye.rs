@@ -98,7 +98,8 @@ fn check(fixture: &Value) {
     // Rules 2 and 3.
     let fifth = goldeneye::validation_fifth(validation).unwrap();
     assert_eq!(fifth, formula::usizes(&fixture["fifth"]));
-    let mut experiment = Experiment::evaluate(&network, &images, &fifth, Labels::Data, 4).unwrap();
+    let mut experiment =
+        Experiment::evaluate(&network, &images, &fifth, Labels::Data, 4, &Silent).unwrap();
     let goldens = &mut experiment.goldens;
     for golden in &*goldens {
         let row = &expected[golden.image];
@@ -114,7 +115,7 @@ fn check(fixture: &Value) {
     // Rules 1 and 4: a campaign without a list has the layers that hooks see.
     let list: Vec<usize> = (validation..validation + training).collect();
     let layers = goldeneye::layers(&network.model);
-    experiment.measure_ranges(&layers, &images, &list).unwrap();
+    experiment.measure_ranges(&layers, &images, &list, &Silent).unwrap();
     let plan =
         Plan { protocol: Protocol::Goldeneye, detectors: vec![Detector::Range], ..Plan::new(1, 1) };
     let drawn = Campaign::new(&experiment, plan.clone()).unwrap();

@@ -60,7 +60,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
     };
     Job {
         head,
-        recipe: file.recipe.clone(),
+        recipe: file.recipe().unwrap().clone(),
         file,
         seed: 7,
         start: "random".into(),

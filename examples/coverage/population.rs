@@ -183,9 +183,10 @@ pub fn experiment<'n>(network: &'n Network, inputs: &'n Inputs) -> Experiment<'n
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all = |source: &Source| (0..source.dataset.len()).collect::<Vec<usize>>();
     let (test, list) = (&inputs.test, all(&inputs.test));
-    let mut experiment = Experiment::evaluate(network, test, &list, Labels::Data, 50).unwrap();
+    let mut experiment =
+        Experiment::evaluate(network, test, &list, Labels::Data, 50, &Silent).unwrap();
     experiment.goldens.retain(Golden::is_eligible);
     let layers = layers::layers(&network.model);
-    experiment.measure_ranges(&layers, &source, &all(&source)).unwrap();
+    experiment.measure_ranges(&layers, &source, &all(&source), &Silent).unwrap();
     experiment
 }

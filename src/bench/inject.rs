@@ -100,7 +100,8 @@ pub fn inject_times(
     let (model, device) = (&network.model, network.device());
     let images = random_images(model, load.images);
     let list: Vec<usize> = (0..load.images).collect();
-    let evaluate = |batch| Experiment::evaluate(network, &images, &list, Labels::Data, batch);
+    let evaluate =
+        |batch| Experiment::evaluate(network, &images, &list, Labels::Data, batch, &Silent);
     let plan = |per_layer| Plan {
         site: load.site,
         detectors: vec![Detector::None],

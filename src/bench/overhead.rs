@@ -166,15 +166,43 @@ impl<'a> Layer<'a> {
     }
 }
 
+/// Runs of one part of the whole.
+fn runs_of(effort: Effort) -> u64 {
+    ((1 + effort.rounds) * ARMINGS.len()) as u64
+}
+
+/// Hears of the runs of one part.
+struct Told<'a> {
+    progress: &'a dyn Progress,
+    name: &'a str,
+    left: u64,
+}
+
+impl Told<'_> {
+    fn advance(&mut self, runs: u64) {
+        self.left -= runs;
+        self.progress.advance(runs, self.name);
+    }
+}
+
+impl Drop for Told<'_> {
+    /// What failed has no more runs to come.
+    fn drop(&mut self) {
+        self.advance(self.left);
+    }
+}
+
 /// Times of alternating runs, by arming.
 fn alternate(
     rounds: usize,
+    told: &mut Told<'_>,
     mut run: impl FnMut(usize) -> Result<f64>,
 ) -> Result<[Vec<f64>; ARMINGS.len()]> {
     let mut times: [Vec<f64>; ARMINGS.len()] = Default::default();
     for round in 0..=rounds {
         for (which, times) in times.iter_mut().enumerate() {
             let time = run(which)?;
+            told.advance(1);
             // The first one captures, and touches cold memory.
             if round > 0 {
                 times.push(time);
@@ -210,24 +238,26 @@ pub fn overhead(
         .iter()
         .flat_map(|layer| layer.places(device).into_iter().map(move |place| (layer, place)))
         .collect();
-    progress.begin("bench", "parts", 0, 1 + parts.len() as u64);
+    let runs = runs_of(effort);
+    let told = |name| Told { progress, name, left: runs };
+    progress.begin("bench", "runs", 0, runs * (1 + parts.len() as u64));
     let mut attempts = Attempts::new(device);
-    let (passes, error) = match attempts.row(|| passes(model, device, batch, effort)) {
-        Ok(passes) => (passes, None),
-        Err(error) => (Vec::new(), Some(error)),
-    };
-    progress.advance(1, "whole passes");
+    let (passes, error) =
+        match attempts.row(|| passes(model, device, batch, effort, told("whole passes"))) {
+            Ok(passes) => (passes, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
     let mut costs = Vec::new();
     for (layer, place) in parts {
         let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
-        let times = attempts.row(|| layer_times(layer, &shape, place, device, batch, effort));
+        let times = attempts
+            .row(|| layer_times(layer, &shape, place, device, batch, effort, told(layer.name)));
         let (times, error) = match times {
             Ok(times) => (Some(times), None),
             Err(error) => (None, Some(error)),
         };
         let (name, site) = (layer.name.into(), place.site.name());
         costs.push(LayerCost { layer: name, shape: shape.name, site, error, times });
-        progress.advance(1, layer.name);
     }
     progress.end();
     Ok(Overhead {
@@ -277,7 +307,13 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
         .collect()
 }
 
-fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Result<Vec<PassCost>> {
+fn passes(
+    model: &Model,
+    device: &Device,
+    batch: usize,
+    effort: Effort,
+    mut told: Told<'_>,
+) -> Result<Vec<PassCost>> {
     let mut weights = Weights::new(&model.tape, device, false)?;
     weights.initialize(1)?;
     let elements = model.image_elements();
@@ -303,7 +339,7 @@ fn passes(model: &Model, device: &Device, batch: usize, effort: Effort) -> Resul
         }
         executions.push(exec);
     }
-    let times = alternate(effort.rounds, |which| {
+    let times = alternate(effort.rounds, &mut told, |which| {
         device.elapsed_ms(|| executions[which].forward(&weights))
     })?;
     let clean = times[0].clone();
@@ -327,6 +363,7 @@ fn layer_times(
     device: &Device,
     batch: usize,
     effort: Effort,
+    mut told: Told<'_>,
 ) -> Result<LayerTimes> {
     let case = shape.case(batch);
     let mut runs = Vec::with_capacity(ARMINGS.len());
@@ -335,7 +372,7 @@ fn layer_times(
         run.arm(arming.table(layer, place, layer.output.maps(batch))?)?;
         runs.push(run.repeated(device, effort)?);
     }
-    let times = alternate(effort.rounds, |which| runs[which].elapsed_ms(device))?;
+    let times = alternate(effort.rounds, &mut told, |which| runs[which].elapsed_ms(device))?;
     let ratios = [ratio(&times[1], &times[0]), ratio(&times[2], &times[0])];
     let [clean_ms, armed_ms, faulty_ms] = times.map(|mut times| median(&mut times));
     let [armed_ratio, faulty_ratio] = ratios;

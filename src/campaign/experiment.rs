@@ -5,6 +5,7 @@ use super::layers::Layer;
 use super::ranges::{Ranges, greatest};
 use crate::models::Network;
 use crate::plan::Labels;
+use crate::progress::Progress;
 use crate::results::{FalseAlarms, Golden, Provenance, RangesOver, mean_top2diff};
 use crate::tape::{Execution, NodeId, PlanKind};
 use crate::{Error, Result, logits};
@@ -42,9 +43,11 @@ impl<'a> Experiment<'a> {
         list: &[usize],
         labels: Labels,
         batch: usize,
+        progress: &dyn Progress,
     ) -> Result<Experiment<'a>> {
         let Network { model, .. } = network;
         let mut goldens = Vec::with_capacity(list.len());
+        progress.begin("evaluate", "images", 0, list.len() as u64);
         forward_passes(network, images, list, batch, &[model.logits], |execution, part, given| {
             let found = execution.read(model.logits)?;
             for ((image, label), logits) in part.iter().zip(given).zip(found.chunks(model.classes))
@@ -55,8 +58,10 @@ impl<'a> Experiment<'a> {
                 };
                 goldens.push(Golden::new(*image, label, logits.to_vec()));
             }
+            progress.advance(part.len() as u64, "");
             Ok(())
         })?;
+        progress.end();
         let provenance = Provenance {
             evaluated: goldens.len(),
             right: goldens.iter().filter(|golden| golden.is_right()).count(),
@@ -90,15 +95,19 @@ impl<'a> Experiment<'a> {
         layers: &[Layer],
         images: &dyn Images,
         list: &[usize],
+        progress: &dyn Progress,
     ) -> Result<()> {
         let nodes: Vec<NodeId> = layers.iter().map(|layer| layer.node).collect();
         let mut max = vec![0f32; layers.len()];
-        forward_passes(self.network, images, list, self.batch, &nodes, |execution, _, _| {
+        progress.begin("ranges", "images", 0, list.len() as u64);
+        forward_passes(self.network, images, list, self.batch, &nodes, |execution, part, _| {
             for (node, max) in nodes.iter().zip(&mut max) {
                 *max = max.max(greatest(&execution.read(*node)?));
             }
+            progress.advance(part.len() as u64, "");
             Ok(())
         })?;
+        progress.end();
         let names = layers.iter().map(|layer| layer.name.clone());
         let over = RangesOver { images: list.len(), data: images.fingerprint() };
         self.ranges = Ranges { max: names.zip(max).collect(), over: Some(over) };

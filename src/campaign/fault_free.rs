@@ -4,6 +4,7 @@ use super::experiment::{Experiment, forward_passes};
 use super::layers::Layer;
 use super::ranges::is_left;
 use crate::plan::{Plan, Temperature};
+use crate::progress::Progress;
 use crate::results::{FalseAlarms, FaultFree, mean_logit_range};
 use crate::statistics::{Unfitted, fit_temperature};
 use crate::tape::NodeId;
@@ -59,13 +60,14 @@ impl Experiment<'_> {
     ///
     /// # Errors
     /// What loading or running says; a range that is missing.
-    pub fn count_false_alarms(&mut self, layers: &[Layer]) -> Result<()> {
+    pub fn count_false_alarms(&mut self, layers: &[Layer], progress: &dyn Progress) -> Result<()> {
         let nodes: Vec<NodeId> = layers.iter().map(|layer| layer.node).collect();
         let max: Vec<f32> =
             layers.iter().map(|layer| self.ranges.of(layer)).collect::<Result<_>>()?;
         let list: Vec<usize> = self.spread(MOST_IMAGES).iter().map(|golden| golden.image).collect();
         let mut alarms = 0;
         let (network, images) = (self.network, self.images);
+        progress.begin("false alarms", "images", 0, list.len() as u64);
         forward_passes(network, images, &list, self.batch, &nodes, |execution, part, _| {
             let mut has_alarm = vec![false; part.len()];
             for (node, max) in nodes.iter().zip(&max) {
@@ -82,8 +84,10 @@ impl Experiment<'_> {
                 }
             }
             alarms += has_alarm.into_iter().filter(|alarm| *alarm).count();
+            progress.advance(part.len() as u64, "");
             Ok(())
         })?;
+        progress.end();
         self.false_alarms = Some(FalseAlarms { alarms, images: list.len() });
         Ok(())
     }

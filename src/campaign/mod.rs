@@ -33,7 +33,7 @@
 //!
 //! // Normalised pixels, N × 224 × 224 × 3, and a label each.
 //! let images = MemoryImages { pixels: vec![0.0; 2 * 224 * 224 * 3], labels: vec![3, 7] };
-//! let mut experiment = Experiment::evaluate(&network, &images, &[0, 1], Labels::Data, 2)?;
+//! let mut experiment = Experiment::evaluate(&network, &images, &[0, 1], Labels::Data, 2, &Silent)?;
 //! experiment.goldens.retain(Golden::is_right);
 //! experiment.provenance.model = "resnet18".into();
 //!
@@ -66,6 +66,7 @@ mod list;
 mod manifest;
 mod pilot;
 mod ranges;
+mod ranges_file;
 mod rounds;
 mod run;
 mod schedule;
@@ -87,6 +88,7 @@ pub use layers::{Layer, choose};
 pub use list::FaultList;
 pub use pilot::{pilot, pilot_seed};
 pub use ranges::Ranges;
+pub use ranges_file::{RangesFile, RangesOf};
 pub use scheduler::Strategy;
 pub use setup::{Campaign, layers_of};
 pub use tasks::Ending;

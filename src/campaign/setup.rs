@@ -13,7 +13,7 @@ use crate::fault::{BitMasks, FaultEntry, Format, Site, Value};
 use crate::models::{Model, Network};
 use crate::ops::Op;
 use crate::plan::{Plan, Protocol, Stratify};
-use crate::results::{Effect, Golden};
+use crate::results::{Effect, Golden, Part};
 use crate::tape::{Execution, NodeId, format_at};
 use crate::{Error, Result, logits};
 
@@ -60,15 +60,7 @@ impl<'a> Campaign<'a> {
     /// A plan that makes no sense, a layer that the model doesn't have, a range that is missing.
     pub fn new(experiment: &'a Experiment<'a>, plan: Plan) -> Result<Self> {
         let Network { model, weights } = experiment.network;
-        let all = layers_of(model, &plan);
-        let layers = match (plan.protocol, plan.layers.as_deref()) {
-            // Hooks see layers that all images share like any other.
-            (Protocol::Goldeneye, None) => all,
-            (_, patterns) => layers::choose(all, patterns)?,
-        };
-        if layers.is_empty() {
-            return Err(Error::usage(format!("no layer has the site {}", plan.site.name())));
-        }
+        let layers = chosen_layers(model, &plan)?;
         let compute = weights.device().compute();
         let images = experiment.goldens.len();
         let draws = |layer: &Layer| {
@@ -322,6 +314,47 @@ fn space_of(model: &Model, layer: &Layer, site: Site, compute: Compute) -> (Spac
         None => Space::of_map(map),
     };
     (space, format)
+}
+
+impl Experiment<'_> {
+    /// The layers whose ranges a campaign of `plan` asks for, or one of a list's faults: those whose outputs it hits.
+    /// Faults of the last layer before and after the scale are counted together, wherever one of both is hit.
+    /// Parameters have ranges of their own.
+    ///
+    /// # Errors
+    /// What [`Campaign::new`] and [`Campaign::of_list`] say of layers.
+    pub fn ranged_layers(&self, plan: &Plan, list: Option<&FaultList>) -> Result<Vec<Layer>> {
+        let model = &self.network.model;
+        let hit = match list {
+            None => chosen_layers(model, plan)?,
+            Some(list) => {
+                let placed = list.place(model, &self.goldens, self.network.device().compute())?;
+                placed.into_iter().map(|(layer, _)| layer).collect()
+            }
+        };
+        let is_last = |layer: &Layer| matches!(layer.part, Part::LastLayer | Part::AfterScale);
+        let counts = hit.iter().any(is_last);
+        let mut layers = layers::layers(model);
+        layers.retain(|layer| hit.contains(layer) || (counts && is_last(layer)));
+        Ok(layers)
+    }
+}
+
+/// The layers that a plan draws faults for.
+///
+/// # Errors
+/// A pattern that no layer has; a site that no layer has.
+fn chosen_layers(model: &Model, plan: &Plan) -> Result<Vec<Layer>> {
+    let all = layers_of(model, plan);
+    let layers = match (plan.protocol, plan.layers.as_deref()) {
+        // Hooks see layers that all images share like any other.
+        (Protocol::Goldeneye, None) => all,
+        (_, patterns) => layers::choose(all, patterns)?,
+    };
+    match layers.is_empty() {
+        true => Err(Error::usage(format!("no layer has the site {}", plan.site.name()))),
+        false => Ok(layers),
+    }
 }
 
 /// The layers that a plan's site is in: [`layers::layers`] that have it, [`layers::parameters`], or what hooks see.

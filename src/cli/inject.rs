@@ -3,22 +3,23 @@
 mod allocate;
 mod evaluate;
 mod exhaustive;
+mod ranges;
 mod sampled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::allocate::Allocate;
+use self::ranges::Ranging;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
-use crate::campaign::{Experiment, FaultList, Layer};
+use crate::campaign::FaultList;
 use crate::census::Mode;
-use crate::data::{ImageFolder, open_held_out, open_train, say_passed_over};
+use crate::data::{ImageFolder, open_held_out, say_passed_over};
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify, Temperature};
-use crate::progress::Progress;
 use crate::results::Provenance;
 use crate::statistics::{Confidence, StoppingRule, Target};
 use crate::train::Source;
@@ -289,7 +290,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .for_each(|note| progress.line(&format!("--faults: {note}")));
     let loaded = args.model.load(&device, &*progress)?;
     let classes = class_list(args.class_list.as_deref())?;
-    let train = args.train(&plan, &loaded, &*progress)?;
+    let ranging = Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
     let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {
@@ -312,61 +313,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ..experiment.provenance
     };
     match args.exhaustive {
-        Some(mode) => exhaustive::run(args, mode, &plan, experiment, train.as_ref(), &*progress),
+        Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
             let to = path.as_deref().map(|path| (path, shard));
-            sampled::run(args, plan, list.as_ref(), experiment, train.as_ref(), to, &*progress)
+            sampled::run(args, plan, list.as_ref(), experiment, ranging.as_ref(), to, &*progress)
         }
-    }
-}
-
-impl Args {
-    /// The training images that ranges are taken over, where a detector asks for any.
-    fn train(
-        &self,
-        plan: &Plan,
-        loaded: &Loaded,
-        progress: &dyn Progress,
-    ) -> Result<Option<Source>> {
-        let asks_images = plan.site == Site::Output && self.exhaustive != Some(Mode::Weights);
-        let ranging = Detector::needing_ranges(&plan.detectors).filter(|_| asks_images);
-        // Now rather than after the evaluation.
-        if let Some(detector) = ranging
-            && !self.data.join("train").is_dir()
-        {
-            return Err(Error::usage(format!(
-                "{}: has no folder named train, over which the ranges of the detector `{}` are taken; \
-                 --detector none needs none",
-                self.data.display(),
-                detector.name()
-            )));
-        }
-        let unranged = "where no range is taken (--detector range, of outputs)";
-        refuse_idle([(
-            "--range-images",
-            ranging.is_none() && self.range_images.is_some(),
-            unranged,
-        )])?;
-        if ranging.is_none() {
-            return Ok(None);
-        }
-        let train = open_train(&self.data, None)?;
-        say_passed_over(&train, progress);
-        Ok(Some(Source { dataset: Arc::new(train), transform: loaded.transform() }))
-    }
-
-    /// Takes the ranges of layers.
-    fn measure(
-        &self,
-        experiment: &mut Experiment<'_>,
-        layers: &[Layer],
-        train: &Source,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let count = self.range_images.unwrap_or(usize::MAX).min(train.dataset.len());
-        // Spread over the set, which is sorted by class.
-        let list: Vec<usize> = (0..count).map(|i| i * train.dataset.len() / count).collect();
-        progress.line(&format!("ranges over {count} training images"));
-        experiment.measure_ranges(layers, train, &list)
     }
 }

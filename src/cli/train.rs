@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
     let progress = args.run.progress();
     let file = ModelFile::open(&args.model)?;
-    let recipe = args.recipe.over(file.recipe.clone())?;
+    let recipe = args.recipe.over(file.recipe()?.clone())?;
     let image_size = args.image_size.unwrap_or(file.input.size);
     let classes = match &args.text_features {
         Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,

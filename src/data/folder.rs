@@ -1,6 +1,6 @@
 //! Data sets in folders: one folder a class, one file an image.
 
-use super::listing::{ItemKind, PassedOver, list};
+use super::listing::{FileState, ItemKind, PassedOver, list};
 use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file};
 use crate::progress::Progress;
 use crate::{Error, Result, hex};
@@ -13,7 +13,7 @@ struct Entry {
     name: String,
     /// The folder, by its place among them.
     folder: u32,
-    bytes: u64,
+    state: FileState,
 }
 
 /// `dir/<class>/<image>`: one folder a class, sorted by name, images the files in each that end
@@ -57,8 +57,8 @@ impl ImageFolder {
             let before = entries.len();
             for item in list(&path)? {
                 match item.kind {
-                    ItemKind::Image(bytes) => {
-                        entries.push(Entry { name: item.name, folder: folder as u32, bytes });
+                    ItemKind::Image(state) => {
+                        entries.push(Entry { name: item.name, folder: folder as u32, state });
                     }
                     _ => passed_over.add(Some(&id), &item),
                 }
@@ -131,6 +131,17 @@ impl ImageFolder {
         let entry = &self.entries[i];
         self.root.join(&self.folders[entry.folder as usize]).join(&entry.name)
     }
+
+    /// SHA-256 of the [fingerprint](Dataset::fingerprint) and of when each file was last written to: a file that was
+    /// changed shows in it even where it is as long as before.
+    pub fn state(&self) -> String {
+        let mut digest = Sha256::new();
+        digest.update(self.fingerprint());
+        for entry in &self.entries {
+            digest.update(entry.state.modified.to_le_bytes());
+        }
+        hex(&digest.finalize())
+    }
 }
 
 impl Dataset for ImageFolder {
@@ -160,7 +171,7 @@ impl Dataset for ImageFolder {
     fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         for (i, entry) in self.entries.iter().enumerate() {
-            digest.update(format!("{}\t{}\n", self.path(i), entry.bytes));
+            digest.update(format!("{}\t{}\n", self.path(i), entry.state.bytes));
         }
         hex(&digest.finalize())
     }

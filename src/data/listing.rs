@@ -4,6 +4,7 @@ use crate::error::shorten;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// File name endings, without the dot and in lower case, that count as images.
 const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
@@ -21,8 +22,8 @@ pub(super) struct Item {
 /// What an [`Item`] is, links followed.
 pub(super) enum ItemKind {
     Folder,
-    /// Of so many bytes, with an ending that is read.
-    Image(u64),
+    /// With an ending that is read.
+    Image(FileState),
     /// With another ending, in lower case with its dot, or none (empty).
     File(String),
     /// Its name starts with a dot.
@@ -31,6 +32,22 @@ pub(super) enum ItemKind {
     BrokenLink,
     /// A pipe, a socket, a device.
     Special,
+}
+
+/// By what a file is known to be the same as before, unless somebody took pains.
+#[derive(Clone, Copy)]
+pub(super) struct FileState {
+    pub bytes: u64,
+    /// When it was last written to, in nanoseconds since 1970; 0 where the file system doesn't say.
+    pub modified: u64,
+}
+
+impl FileState {
+    fn of(metadata: &std::fs::Metadata) -> FileState {
+        let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let modified = since.map_or(0, |since| since.as_nanos() as u64);
+        FileState { bytes: metadata.len(), modified }
+    }
 }
 
 /// What a directory holds, sorted by the bytes of its names.
@@ -87,7 +104,7 @@ impl ItemKind {
             return Ok(ItemKind::Special);
         }
         Ok(match ending(name) {
-            Some(ending) if is_image(&ending) => ItemKind::Image(metadata.len()),
+            Some(ending) if is_image(&ending) => ItemKind::Image(FileState::of(&metadata)),
             Some(ending) => ItemKind::File(format!(".{ending}")),
             None => ItemKind::File(String::new()),
         })

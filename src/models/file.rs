@@ -141,7 +141,7 @@ pub struct ModelFile {
     pub input: Input,
     /// None in a file that doesn't say.
     pub saliency: Option<SaliencyAt>,
-    pub recipe: Recipe,
+    recipe: Option<Recipe>,
     pub published: Option<Published>,
 }
 
@@ -177,13 +177,27 @@ impl ModelFile {
             Error::file(path, format!("isn't a model: {}", shorten(error.message(), 400)))
         })?;
         file.input.check().map_err(|error| Error::file(path, error.to_string()))?;
-        file.recipe.check()?;
+        file.recipe.as_ref().map_or(Ok(()), Recipe::check)?;
         Ok(ModelFile { name: name.into(), ..file })
     }
 
     /// The same network's smooth twin (see [`Builder`]).
     pub fn smooth_twin(&self) -> ModelFile {
         ModelFile { smooth: true, ..self.clone() }
+    }
+
+    /// How the network is trained.
+    ///
+    /// # Errors
+    /// A file that doesn't say.
+    pub fn recipe(&self) -> Result<&Recipe> {
+        let missing = || {
+            Error::usage(format!(
+                "the file of model '{}' has no [recipe], which training takes: copy that of a model like it",
+                self.name
+            ))
+        };
+        self.recipe.as_ref().ok_or_else(missing)
     }
 
     /// Family and numbers, as JSON.

@@ -51,6 +51,7 @@ pub fn kernels_text(times: &KernelTimes, view: View) -> String {
     let failures = times.shapes.iter().filter_map(|time| Some((&time.name, time.error.as_ref()?)));
     let failures: Vec<_> = failures.map(|(name, error)| (name.as_str(), error.as_str())).collect();
     say_failures(&mut sheet, &failures);
+    say_shares(&mut sheet, times);
     let Seconds { total, ceilings, checks, setup, timing, cublas } = times.seconds;
     sheet.gap();
     sheet.prose(&format!(
@@ -59,6 +60,27 @@ pub fn kernels_text(times: &KernelTimes, view: View) -> String {
     ));
     note_of(&mut sheet, &times.device);
     sheet.finish(BY_PIPE)
+}
+
+/// Says why a share is above what should be the most.
+fn say_shares(sheet: &mut Sheet, times: &KernelTimes) {
+    let passes = times.shapes.iter().flat_map(|time| time.forward.iter().chain(&time.backward));
+    let over: Vec<&PassTime> = passes.filter(|pass| pass.share_percent > 100.5).collect();
+    let has = |bound| over.iter().any(|pass| pass.bound == bound);
+    if has("memory") {
+        sheet.gap();
+        sheet.prose(
+            "Shares above 100 % (memory): the data of these operations stay in a cache, which is faster than the memory \
+             that copies are measured in.",
+        );
+    }
+    if has("arithmetic") {
+        sheet.gap();
+        sheet.prose(
+            "Shares above 100 % (arithmetic): these operations ran at a higher clock than the multiply-adds that the \
+             ceiling is measured by.",
+        );
+    }
 }
 
 /// A line for each row without figures.

@@ -32,10 +32,15 @@ struct Trained {
 
 impl Trained {
     /// The network on all test images.
-    fn evaluate<'a>(&'a self, options: &Options, test: &'a Source) -> Result<Experiment<'a>> {
+    fn evaluate<'a>(
+        &'a self,
+        options: &Options,
+        test: &'a Source,
+        progress: &dyn Progress,
+    ) -> Result<Experiment<'a>> {
         let all: Vec<usize> = (0..test.dataset.len()).collect();
         let (labels, batch) = (Labels::Data, options.batch);
-        let experiment = Experiment::evaluate(&self.network, test, &all, labels, batch)?;
+        let experiment = Experiment::evaluate(&self.network, test, &all, labels, batch, progress)?;
         let provenance = Provenance {
             model: options.file.name.clone(),
             checkpoint: self.checkpoint.clone(),
@@ -74,8 +79,10 @@ pub(super) fn run(
     for start in Start::ALL {
         trained.push(train(options, seed, inputs, device, start, progress)?);
     }
-    let mut experiments: Vec<Experiment<'_>> =
-        trained.iter().map(|t| t.evaluate(options, &inputs.test)).collect::<Result<_>>()?;
+    let mut experiments: Vec<Experiment<'_>> = trained
+        .iter()
+        .map(|t| t.evaluate(options, &inputs.test, progress))
+        .collect::<Result<_>>()?;
     timing.training_s += began.elapsed().as_secs_f64();
 
     let common: Vec<usize> = (0..inputs.test.dataset.len())
@@ -191,8 +198,8 @@ fn inject(
     let source = Source { dataset: inputs.train.dataset.clone(), transform: inputs.test.transform };
     let all: Vec<usize> = (0..source.dataset.len()).collect();
     let layers = layers::layers(&experiment.network.model);
-    experiment.measure_ranges(&layers, &source, &all)?;
-    experiment.count_false_alarms(&layers)?;
+    experiment.measure_ranges(&layers, &source, &all, progress)?;
+    experiment.count_false_alarms(&layers, progress)?;
     let plan = Plan {
         bits: options.bits,
         temperatures,

@@ -76,7 +76,8 @@ fn a_weight_fault_is_another_weight() {
         values[place.element as usize] = f32::from_bits(place.values.unwrap().after);
         changed.weights.set(parameters[record.layer], &values).unwrap();
         let (list, labels) = ([record.image], Labels::Data);
-        let answer = Experiment::evaluate(&changed, bench.images, &list, labels, 1).unwrap();
+        let answer =
+            Experiment::evaluate(&changed, bench.images, &list, labels, 1, &Silent).unwrap();
         assert_eq!(answer.goldens[0].hash, record.effect.hash, "{record:?}");
         changed.weights.set(parameters[record.layer], &golden).unwrap();
     }

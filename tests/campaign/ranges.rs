@@ -14,7 +14,7 @@ fn ranged(head: Head, images: usize) -> Bench {
     let mut bench = Bench::new(head);
     let list: Vec<usize> = (0..images).collect();
     let (layers, from) = (layers(&bench.network.model), bench.experiment.images);
-    bench.experiment.measure_ranges(&layers, from, &list).unwrap();
+    bench.experiment.measure_ranges(&layers, from, &list, &Silent).unwrap();
     bench
 }
 

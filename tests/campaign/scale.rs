@@ -35,19 +35,21 @@ fn scaled(factor: f32) -> Experiment<'static> {
         (0..IMAGES * 16 * 16 * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect();
     let unlabelled = MemoryImages { pixels: pixels.clone(), labels: vec![0; IMAGES] };
     let list: Vec<usize> = (0..IMAGES).collect();
-    let answers = Experiment::evaluate(network, &unlabelled, &list, Labels::Golden, 50).unwrap();
+    let answers =
+        Experiment::evaluate(network, &unlabelled, &list, Labels::Golden, 50, &Silent).unwrap();
     let label = |golden: &Golden| match golden.image < 20 {
         true => (golden.label + 1 + golden.image as u32 % 6) % 7,
         false => golden.label,
     };
     let labels = answers.goldens.iter().map(label).collect();
     let images = &*Box::leak(Box::new(MemoryImages { pixels, labels }));
-    let mut experiment = Experiment::evaluate(network, images, &list, Labels::Data, 50).unwrap();
+    let mut experiment =
+        Experiment::evaluate(network, images, &list, Labels::Data, 50, &Silent).unwrap();
     experiment.fit_temperature().unwrap();
     experiment.goldens.retain(Golden::is_eligible);
     let layers = layers(&network.model);
-    experiment.measure_ranges(&layers, images, &list).unwrap();
-    experiment.count_false_alarms(&layers).unwrap();
+    experiment.measure_ranges(&layers, images, &list, &Silent).unwrap();
+    experiment.count_false_alarms(&layers, &Silent).unwrap();
     experiment.provenance.checkpoint = format!("times {factor}");
     experiment
 }
@@ -323,12 +325,12 @@ fn false_alarms_are_counted_and_told() {
     let images = experiment.goldens.len();
     assert_eq!(experiment.false_alarms, Some(FalseAlarms { alarms: 0, images }));
     let layers = layers(&experiment.network.model);
-    experiment.measure_ranges(&layers, experiment.images, &[0, 1, 2, 3]).unwrap();
-    experiment.count_false_alarms(&layers).unwrap();
+    experiment.measure_ranges(&layers, experiment.images, &[0, 1, 2, 3], &Silent).unwrap();
+    experiment.count_false_alarms(&layers, &Silent).unwrap();
     let mut expected = 0;
     for golden in &experiment.goldens {
         let mut alone = experiment.clone();
-        alone.measure_ranges(&layers, experiment.images, &[golden.image]).unwrap();
+        alone.measure_ranges(&layers, experiment.images, &[golden.image], &Silent).unwrap();
         let mut max = experiment.ranges.max.iter().zip(&alone.ranges.max);
         expected += usize::from(max.any(|((_, range), (_, own))| own > range));
     }

@@ -31,7 +31,7 @@ pub(super) fn run<'a>(
     };
     let path = |image| val.dataset.path(image);
     list.map_or(Ok(()), |list| list.check_images(count, path))?;
-    let mut experiment = Experiment::evaluate(network, val, &chosen, labels, batch)?;
+    let mut experiment = Experiment::evaluate(network, val, &chosen, labels, batch, progress)?;
     let Experiment { goldens, provenance, .. } = &mut experiment;
     progress.line(&format!(
         "{} of {} images are classified correctly",
@@ -49,7 +49,8 @@ pub(super) fn run<'a>(
         let other = args.model.with(checkpoint).load(network.device(), progress)?;
         let (list, val): (Vec<usize>, _) =
             (goldens.iter().map(|golden| golden.image).collect(), val_of(&other)?);
-        let answers = Experiment::evaluate(&other.network, &val, &list, labels, batch)?.goldens;
+        let answers =
+            Experiment::evaluate(&other.network, &val, &list, labels, batch, progress)?.goldens;
         check_finite(checkpoint, &answers, progress)?;
         let mut answers = answers.iter();
         goldens.retain(|_| answers.next().is_some_and(Golden::is_eligible));

@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::Args;
+use super::ranges::Ranging;
 use crate::campaign::Experiment;
 use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{View, census_json, census_text};
-use crate::train::Source;
 use crate::{Error, Result};
 
-/// Counts every fault of `mode` on the images of the experiment; `train` is there where ranges are asked for.
+/// Counts every fault of `mode` on the images of the experiment; `ranging` is there where ranges are asked for.
 pub(super) fn run(
     args: &Args,
     mode: Mode,
     plan: &Plan,
     mut experiment: Experiment<'_>,
-    train: Option<&Source>,
+    ranging: Option<&Ranging>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     if let Some(path) = &args.out {
@@ -31,8 +31,8 @@ pub(super) fn run(
         experiment.goldens = experiment.spread(most as usize).into_iter().cloned().collect();
     }
     let layers = ranged_layers(experiment.network, mode)?;
-    if let Some(train) = train.filter(|_| !layers.is_empty()) {
-        args.measure(&mut experiment, &layers, train, progress)?;
+    if let Some(ranging) = ranging.filter(|_| !layers.is_empty()) {
+        ranging.take(&mut experiment, &layers, progress)?;
     }
     let runner = CensusRunner::new(&experiment, mode, &plan.detectors)?;
     progress.line(&format!("{} faults to try under each detector", runner.faults()));

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::Args;
+use super::ranges::Ranging;
 use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
-use crate::campaign::layers::layers;
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
 use crate::census::{count_last_layer, finish};
 use crate::error::{MOST_NAMED, some_of};
@@ -14,7 +14,6 @@ use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
 use crate::report::{Summary, View, run_json, run_text, summary_text};
 use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store, note_verified};
-use crate::train::Source;
 use crate::{Error, Result};
 
 /// Injects into the images of the experiment and prints what came of it; `to` is a store and the part that it
@@ -24,13 +23,13 @@ pub(super) fn run(
     plan: Plan,
     list: Option<&FaultList>,
     mut experiment: Experiment<'_>,
-    train: Option<&Source>,
+    ranging: Option<&Ranging>,
     to: Option<(&Path, Shard)>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    if let Some(train) = train {
-        let layers = layers(&experiment.network.model);
-        args.measure(&mut experiment, &layers, train, progress)?;
+    if let Some(ranging) = ranging {
+        let layers = experiment.ranged_layers(&plan, list)?;
+        ranging.take(&mut experiment, &layers, progress)?;
     }
     let resumed = to.map(|(path, _)| path).filter(|_| args.resume);
     let plan = match &args.allocate {
@@ -40,9 +39,9 @@ pub(super) fn run(
         None => plan,
     };
     // GoldenEye's ranges are rounded, and of what hooks see.
-    if train.is_some() && plan.protocol == Protocol::Strict {
+    if ranging.is_some() && plan.protocol == Protocol::Strict {
         let hit = campaign_of(&experiment, plan.clone(), list)?.layers().to_vec();
-        experiment.count_false_alarms(&hit)?;
+        experiment.count_false_alarms(&hit, progress)?;
     }
     let campaign = campaign_of(&experiment, plan, list)?;
     let manifest = campaign.manifest();
