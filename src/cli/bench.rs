@@ -13,7 +13,7 @@ use crate::nn::Head;
 use crate::report::{View, inject_times_text, kernels_text, overhead_text};
 use crate::{Error, Result};
 
-/// Measure the speed of kernels, the overhead of fault injection, and injections per second
+/// Measure kernels, the overhead of faults, and injections a second
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -8,7 +8,7 @@ use crate::report::{compared_layers_text, comparison_text};
 use crate::results::Run;
 use crate::{Error, Result};
 
-/// Compare injection campaigns: the improvement of each OTHER over BASELINE
+/// Compare campaigns: the improvement of each OTHER over BASELINE
 ///
 /// Prints a row for each pair with the columns of the published table, other readings of them, rates, and
 /// what was published for the backbone. Ratios are of mean ΔLoss under the range detector, BASELINE ÷ OTHER:

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The variable that a key is taken from where no flag names another.
 const KEY: &str = "FLIPSIDE_API_KEY";
 
-/// Ask a language model the questions of `flipside prompts` and keep its answers
+/// Ask a language model the questions of `prompts`, keep its answers
 ///
 /// Any server with OpenAI's chat completions will do: a provider's, or your own (llama.cpp, vLLM, Ollama).
 /// OUT is a JSON Lines file that each answer is appended to. A run that was stopped, for whatever reason, is

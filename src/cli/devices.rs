@@ -5,7 +5,7 @@ use crate::device;
 use crate::report::kernel_list;
 use crate::screen::{Ink, Screen};
 
-/// List the devices: which can be used, with which kernels, and what the others lack
+/// List the devices, their kernels, and what others lack
 #[derive(clap::Args)]
 pub struct Args {
     /// Print JSON instead of text

@@ -23,7 +23,7 @@ use crate::text::tokenizer::CONTEXT;
 use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
 
-/// Compute text features from descriptions, import features, or inspect them
+/// Compute text features from descriptions, import or inspect them
 ///
 /// --descriptions: each text goes through CLIP's text encoder (or, without weights, is hashed as n-grams). As
 /// in the published features from descriptions, the vector of each text is normalised, the vectors of a class

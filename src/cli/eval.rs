@@ -10,7 +10,7 @@ use crate::models::Network;
 use crate::statistics::{Confidence, Estimate, RateInterval, plain_mean};
 use crate::train::{Evaluator, Source};
 
-/// Evaluate a checkpoint on a folder of images: top-1, top-5, loss, Top2Diff
+/// Evaluate a checkpoint on images: top-1, top-5, loss, Top2Diff
 ///
 /// Accuracies have Wilson's interval of 95 %, Top2Diff a t interval over images.
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use crate::checkpoint::atomic;
 use crate::results::{Run, write_csv, write_parquet};
 use crate::{Error, Result};
 
-/// Write a campaign's records for other programs: one row per injection and detector
+/// Write a campaign's records as CSV or Parquet, for other programs
 ///
 /// `docs/reading-results.md` explains the columns.
 #[derive(clap::Args)]

@@ -33,7 +33,7 @@ const KEPT: &str = "Storage and checks";
 /// The most injections of a layer that goes on until a figure is known.
 const MOST_INJECTIONS: u64 = 1 << 20;
 
-/// Inject faults into every Conv2d and Linear of a checkpoint and measure their effects
+/// Inject faults into the layers of a checkpoint, measure what they do
 ///
 /// In each inference one bit (see --bits) of one output of a layer is flipped, before batch norm and
 /// activation. Image, neuron and bit are drawn uniformly from the seed, so that injection n of a layer is the

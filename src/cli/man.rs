@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::common::{create_folder, say};
 use crate::Error;
 
-/// Write a manual page for the program and for each of its commands
+/// Write manual pages for the program and its commands
 ///
 /// The pages are flipside.1, flipside-train.1 and so on: copy them to a folder man1 of the manual's
 /// path, or read one with `man ./flipside-train.1`.

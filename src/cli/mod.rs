@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, each parses, calls the library and prints.
 
 mod bench;
+mod brief;
 mod common;
 mod compare;
 mod completions;
@@ -10,6 +11,7 @@ mod describe;
 mod devices;
 mod embed;
 mod eval;
+mod examples;
 mod export;
 mod inject;
 mod man;
@@ -26,13 +28,12 @@ mod visualize;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::Error;
 use crate::screen::{Ink, Screen};
 
-/// Train and evaluate text-guided image classifiers, and measure what hardware bit flips do to
-/// their answers.
+/// Train text-guided image classifiers, measure what hardware bit flips do to them
 #[derive(Parser)]
 #[command(name = "flipside", version, max_term_width = 100)]
 struct Cli {
@@ -66,15 +67,21 @@ enum Command {
     Man(man::Args),
 }
 
+/// The program's own help, in which every command has a line.
+const WHOLE: &str = "{about}\n\n{usage-heading} {usage}\n{subcommands}\n{options}";
+
 /// The program's commands and flags.
 pub fn command() -> clap::Command {
-    Cli::command()
+    let command = examples::add(brief::shorten(Cli::command(), ""), "");
+    command.help_template(WHOLE)
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
 /// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    // Its own errors and help end the program here.
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Study(args) => study::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 const RATIOS: [f64; 6] = [1.05, 1.1, 1.2, 1.5, 2.0, 3.0];
 const POINTS: [f64; 5] = [0.1, 0.2, 0.5, 1.0, 2.0];
 
-/// Plan a comparison: how many injections and training seeds it takes to show a difference
+/// Plan how many injections and training seeds show a difference
 ///
 /// Reads the stores of a pilot: one campaign, or better two, of whose paired faults the spread is taken. Prints how many
 /// injections a layer it takes to show a ratio of mean ΔLoss, or a difference of SDC rates, and what the pilot's own

@@ -13,7 +13,7 @@ use crate::rng::stream;
 use crate::tape::PlanKind;
 use crate::{Error, Result};
 
-/// Classify images, or a tensor of images, with faults if asked
+/// Classify images, with faults if asked
 ///
 /// Each --fault changes bits of a value of one layer, by default of its output
 /// before batch norm and activation:

@@ -10,7 +10,7 @@ use crate::text::descriptions::PlainDescription;
 use crate::text::lines;
 use crate::text::questions::{Question, Templates, shared_names};
 
-/// Write questions about each class for a language model to answer
+/// Write questions about classes for a language model to answer
 ///
 /// The result is JSON Lines with class, name, number of the template (from 0) and question, class by class.
 /// With --plain the filled templates are descriptions themselves, ready for `flipside embed`: lines have a

@@ -19,7 +19,7 @@ use crate::report::{census_json, census_text, requirements_text, run_json, run_t
 use crate::results::{Run, is_store};
 use crate::{Error, Result};
 
-/// Print the figures of an injection campaign by layer, bit, direction, channel or position
+/// Print the figures of a campaign by layer, bit, direction or place
 ///
 /// By layer, figures of the whole network are added, with layers weighted equally, by neurons, and by
 /// multiply-accumulates. By bit and by direction, all layers have equal weight unless --layer names one.

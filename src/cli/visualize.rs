@@ -17,7 +17,7 @@ use crate::fault::FaultSpec;
 use crate::saliency::{Member, Method, Saliency, Seen, Strip, Target};
 use crate::{Error, Result};
 
-/// Show where networks look in an image, without and with an error
+/// Show where networks look in an image, with and without an error
 ///
 /// A map of saliency shows which places of an image speak for a class. Of each fault a strip of pictures is
 /// written, as SVG with numbers below the pictures and as PNG without: the image, the map without the error,

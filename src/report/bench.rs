@@ -77,8 +77,8 @@ fn say_shares(sheet: &mut Sheet, times: &KernelTimes) {
     if has("arithmetic") {
         sheet.gap();
         sheet.prose(
-            "Shares above 100 % (arithmetic): these operations ran at a higher clock than the multiply-adds that the \
-             ceiling is measured by.",
+            "Shares above 100 % (arithmetic): these operations were faster than the multiply-adds that the ceiling is \
+             measured by, once, at the start.",
         );
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! Every measurement counts alike, as those of one design do. The mean's interval is Student's, from the
 //! spread of the measurements: what Hartung and Knapp (2001, *A refined method for the meta-analysis of
-//! controlled clinical trials with binary outcome*, equation 5) come to with equal weights. It holds the mean
-//! of all draws; the prediction interval holds what one further draw would measure (Student's for a further
+//! controlled clinical trials with binary outcome*, equation 5) come to with equal weights. Few measurements may lie
+//! next to each other by chance: the spread is taken to be no less than their own errors make it (Röver, Knapp and
+//! Friede, 2015, *Hartung-Knapp-Sidik-Jonkman approach and its modification for random-effects meta-analysis with few
+//! studies*, the modification q* = max(1, q)). The interval holds the mean of all draws; the prediction interval holds what one further draw would measure (Student's for a further
 //! observation; Higgins, Thompson and Spiegelhalter, 2009, *A re-evaluation of random-effects meta-analysis*,
 //! say why both are to be given). I² is the share of the spread that the measurements' own errors don't
 //! explain (Higgins and Thompson, 2002, *Quantifying heterogeneity in a meta-analysis*, equation 10).
@@ -38,10 +40,13 @@ pub fn random_effect(effects: &[Effect], confidence: Confidence) -> RandomEffect
     let count = effects.len() as f64;
     let mean = effects.iter().map(|effect| effect.value).sum::<f64>() / count;
     let squares: f64 = effects.iter().map(|effect| (effect.value - mean).powi(2)).sum();
+    let errors: f64 = effects.iter().map(|effect| effect.standard_error.powi(2)).sum();
+    // Where an error isn't known, neither is what it makes of the spread.
+    let least = if errors.is_finite() { errors / count } else { 0.0 };
     let (spread, quantile) = match effects.len() {
         0 | 1 => (f64::NAN, f64::NAN),
         n => (
-            (squares / (count - 1.0)).sqrt(),
+            (squares / (count - 1.0)).max(least).sqrt(),
             two_sided_student(confidence.alpha(), (n - 1) as f64),
         ),
     };
@@ -85,7 +90,8 @@ mod tests {
     }
 
     /// Means and both intervals as numpy and scipy's t give them; the mean's is also that of statsmodels 0.15's
-    /// `combine_effects` ("hksj", equal variances). Q = 3.711937984 and I² are `combine_effects`'s.
+    /// `combine_effects` ("hksj", equal variances). Q = 3.711937984 and I² are `combine_effects`'s. The values' variance,
+    /// 0.0645, is more than their errors make it, 0.045.
     #[test]
     fn an_effect_of_four_measurements_is_statsmodels() {
         let found = random_effect(&effects([0.04, 0.02, 0.09, 0.03]), Confidence::P95);
@@ -106,6 +112,18 @@ mod tests {
         assert_eq!(random_effect(&effects([1.0; 4]), Confidence::P95).i_squared, 0.0);
         let unknown = random_effect(&effects([0.04, f64::INFINITY, 0.09, 0.03]), Confidence::P95);
         assert!(unknown.i_squared.is_nan() && unknown.mean.low > 0.6);
+    }
+
+    /// Three measurements that lie closer together than their errors of 0.1: Student's t of two degrees times 0.1/√3.
+    #[test]
+    fn an_interval_is_no_narrower_than_errors_make_it() {
+        let close = [0.07, 0.08, 0.05].map(|value| Effect { value, standard_error: 0.1 });
+        let found = random_effect(&close, Confidence::P95);
+        near(found.mean.high - found.mean.value, 4.302652729749462 * 0.1 / 3f64.sqrt());
+        near(
+            found.prediction.high - found.mean.value,
+            4.302652729749462 * 0.1 * (4.0f64 / 3.0).sqrt(),
+        );
     }
 
     #[test]
@@ -132,7 +150,7 @@ mod tests {
             fourths += usize::from(found.prediction.holds(0.7 + 0.3 * normal()));
         }
         assert!(
-            (1870..=1930).contains(&means) && (1870..=1930).contains(&fourths),
+            (1880..=1940).contains(&means) && (1880..=1940).contains(&fourths),
             "{means} {fourths}"
         );
     }
