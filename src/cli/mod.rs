@@ -21,6 +21,7 @@ mod predict;
 mod prompts;
 mod report;
 mod study;
+mod topics;
 mod train;
 mod visualize;
 
@@ -34,7 +35,7 @@ use crate::screen::{Ink, Screen};
 /// Train and evaluate text-guided image classifiers, and measure what hardware bit flips do to
 /// their answers.
 #[derive(Parser)]
-#[command(name = "flipside", version, max_term_width = 100)]
+#[command(name = "flipside", version, max_term_width = 100, after_help = topics::LIST)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -64,6 +65,8 @@ enum Command {
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(flatten)]
+    Topic(topics::Topic),
 }
 
 /// The program's commands and flags.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Topic(topic) => topic.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
