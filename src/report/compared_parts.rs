@@ -1,6 +1,5 @@
 //! `compare --by`: two models layer by layer, or bit by bit.
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::comparison::row_footer;
@@ -43,23 +42,14 @@ fn machine(
     by: &str,
     parts: impl Fn((usize, &Comparison)) -> (usize, Value),
 ) -> Value {
-    /// What is told of a pair beside its parts.
-    #[derive(Serialize)]
-    struct Row<'r> {
-        models: &'r [String; 2],
-        checkpoints: &'r [String; 2],
-        family: usize,
-        refusals: Value,
-        parts: Value,
-    }
     let row = |(at, row): (usize, &Comparison)| {
         let (family, parts) = parts((at, row));
-        json!(Row {
-            models: &row.models,
-            checkpoints: &row.checkpoints,
-            family,
-            refusals: json!(row.refusals),
-            parts,
+        json!({
+            "models": row.models,
+            "checkpoints": row.checkpoints,
+            "family": family,
+            "refusals": row.refusals,
+            "parts": parts,
         })
     };
     let rows: Vec<Value> = comparisons.rows.iter().enumerate().map(row).collect();

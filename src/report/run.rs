@@ -12,7 +12,7 @@ use super::{
     flipped_bits, percent, quantiles, ranges_words, scale, shell_word,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Intervals, LeftOut, Stopped, stopped, stopped_words};
+use crate::analysis::{Intervals, LeftOut, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
@@ -182,6 +182,11 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
             let shape = shape(run, row);
             if let Some(layer) = line[0].strip_suffix(&format!(" {shape}")) {
                 line[0] = layer.into();
+            }
+            if let Part::Network { weighting: weighting @ (Weighting::Neurons | Weighting::Macs) } =
+                row.part
+            {
+                line[0] = weighting.words().into();
             }
             line.push(shape);
         }
