@@ -79,6 +79,16 @@ impl<'a> Campaign<'a> {
         Campaign::with(experiment, plan, layers, faults)
     }
 
+    /// Refuses what [`Campaign::new`] would refuse of drawn faults whatever the images are, before any is run.
+    ///
+    /// # Errors
+    /// A layer or site that the model doesn't have; bits that a number format doesn't have.
+    pub fn check(network: &Network, plan: &Plan) -> Result<()> {
+        let (model, compute) = (&network.model, network.device().compute());
+        let layers = layers_asked(model, plan)?;
+        layers.iter().try_for_each(|layer| space_of(model, layer, plan, compute).map(drop))
+    }
+
     /// A campaign over the faults of a list, which names images by their numbers: each of them must be
     /// among the experiment's `goldens`. What the plan says of drawing has no effect.
     ///
@@ -336,7 +346,7 @@ fn space_of(
 ///
 /// # Errors
 /// A site that no layer has; a pattern that none is called by.
-pub fn layers_asked(model: &Model, plan: &Plan) -> Result<Vec<Layer>> {
+fn layers_asked(model: &Model, plan: &Plan) -> Result<Vec<Layer>> {
     let all = layers_of(model, plan);
     if all.is_empty() {
         let has = |site: &Site| {

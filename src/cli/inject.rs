@@ -13,7 +13,7 @@ use self::allocate::Allocate;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
-use crate::campaign::{Experiment, FaultList, Layer};
+use crate::campaign::{Campaign, Experiment, FaultList, Layer};
 use crate::census::Mode;
 use crate::data::{ImageFolder, open_held_out, open_train, say_passed_over};
 use crate::detector::Detector;
@@ -295,6 +295,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .flat_map(FaultList::notes)
         .for_each(|note| progress.line(&format!("--faults: {note}")));
     let loaded = args.model.load(&device, &*progress)?;
+    if list.is_none() && args.exhaustive.is_none() {
+        Campaign::check(&loaded.network, &plan)?; // now rather than after the evaluation
+    }
     let classes = class_list(args.class_list.as_deref())?;
     let train = args.train(&plan, &loaded, &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.

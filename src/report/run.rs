@@ -263,6 +263,11 @@ fn footer(sheet: &mut Sheet, run: &Run, figures: &[Figures], how: &Intervals) {
     if figures.iter().any(lacks_ends) && run.manifest.plan.until.is_none() {
         sheet.prose(NO_INTERVAL);
     }
+    if manifest.plan.injections_per_layer() == 1 && manifest.plan.list.is_none() {
+        sheet.prose(
+            "One injection a layer says next to nothing of a rate: `inject --only N` tells what it did.",
+        );
+    }
     if let Stratify::Allocated(allocation) = &manifest.plan.stratify {
         sheet.prose(&allocation_words(allocation));
     }
