@@ -94,7 +94,7 @@ fn one_layer_is_told_in_full_and_many_in_a_table() {
         assert!(one.contains(part), "{part} in\n{one}");
     }
     let many = place.done(&inject);
-    assert!(many.contains("| backbone.conv1 ") && many.contains("before → after"), "{many}");
+    assert!(many.contains("| conv1 ") && many.contains("before → after"), "{many}");
     assert!(many.contains("--layer NAME tells"), "{many}");
     // Several values, and none.
     let several = place.done(&format!("{inject} --layer conv1 --flips 6"));

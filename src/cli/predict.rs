@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         if let Some(injection) = told {
             let injection = std::slice::from_ref(injection);
             text.push_str(&injections_text(injection, &telling, view(View::Text)));
+            text.push('\n');
             continue;
         }
         text.push_str(&format!("{name}\n"));
@@ -115,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     // Tables fit the screen, and faults are to be copied.
-    if told.iter().any(Option::is_some) { print(&text) } else { say(&text) }
+    if told.iter().any(Option::is_some) { print(text.trim_end()) } else { say(&text) }
 }
 
 /// Class, probability and logit of the first `count` classes, in the order of [`order`].

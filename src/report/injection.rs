@@ -160,6 +160,9 @@ fn value_words(value: &HitValue) -> String {
         });
         format!("{bit}{field}{way}")
     };
+    if bits.len() > MOST_VALUES {
+        return format!("{known}; {} bits change", bits.len());
+    }
     let words: Vec<String> = bits.iter().map(name).collect();
     let bit = if words.len() == 1 { "bit" } else { "bits" };
     format!("{known}; {bit} {}", words.join("; "))

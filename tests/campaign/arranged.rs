@@ -44,9 +44,9 @@ fn layers_are_named_by_patterns_and_types() {
         }
     }
     // Several together count alike, the last layer once.
-    let rows = apart(&run, By::Bit, Some(&["head*", "logit*", "conv1"]));
+    let rows = apart(&run, By::Bit, Some(&["head*", "scale*", "conv1"]));
     let row = rows.iter().find(|row| row.detector == Detector::None).unwrap();
-    assert_eq!(row.layer.as_deref(), Some("head*, logit*, conv1"));
+    assert_eq!(row.layer.as_deref(), Some("head*, scale*, conv1"));
     let Piece::Bit { bit } = row.part else { panic!("{row:?}") };
     let layers = &run.manifest.layers;
     let counted =
