@@ -29,6 +29,11 @@ fn unknown(word: &str) -> Error {
 }
 
 impl Column {
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
     /// Its estimate in a row; `None` where the row's detector doesn't bound its mean.
     pub fn of(self, row: &Figures) -> Option<Estimate> {
         let rates = &row.rates;
@@ -72,10 +77,19 @@ pub struct LeftOut {
     pub rows: usize,
 }
 
+/// Rows as they were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arranged {
+    pub figures: Vec<Figures>,
+    /// What they are sorted by.
+    pub sort: Option<Column>,
+    /// Under each detector, where a number of rows was asked for.
+    pub left_out: Vec<LeftOut>,
+}
+
 impl Arrangement {
-    /// Arranges rows, those of a detector beside each other; rows of the whole network stay behind the others. Also how
-    /// many were left out under each detector, where a number was asked for.
-    pub fn of(&self, figures: Vec<Figures>) -> (Vec<Figures>, Vec<LeftOut>) {
+    /// Arranges rows, those of a detector beside each other; rows of the whole network stay behind the others.
+    pub fn of(&self, figures: Vec<Figures>) -> Arranged {
         let (mut arranged, mut left_out) = (Vec::with_capacity(figures.len()), Vec::new());
         let mut rest = figures.into_iter().peekable();
         while let Some(detector) = rest.peek().map(|row| row.detector) {
@@ -96,6 +110,6 @@ impl Arrangement {
             arranged.extend(parts);
             arranged.extend(network);
         }
-        (arranged, left_out)
+        Arranged { figures: arranged, sort: self.sort, left_out }
     }
 }

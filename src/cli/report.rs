@@ -155,17 +155,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         By::Layer => check(&args.require, &figures)?,
         _ => check(&args.require, &breakdown(&run, By::Layer, layers, &detectors, &how)?)?,
     };
-    let (figures, left_out) = arrangement.of(figures);
+    let arranged = arrangement.of(figures);
     if let Some(junit) = &args.junit {
         let suite = path.display().to_string();
         atomic::write(junit, |out| write_junit(&suite, &checked, out))?;
     }
     let printed = match args.format.view() {
         None => {
-            let mut report = run_json(&run, &figures, &how);
+            let mut report = run_json(&run, &arranged.figures, &how);
             if arrangement != Arrangement::default() {
                 report["arrangement"] = serde_json::to_value(arrangement)?;
-                report["left_out"] = serde_json::to_value(left_out)?;
+                report["left_out"] = serde_json::to_value(&arranged.left_out)?;
             }
             if !checked.is_empty() {
                 report["requirements"] = serde_json::to_value(&checked)?;
@@ -173,7 +173,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             print_json(&report)
         }
         Some(view) => {
-            let mut text = arranged_text(&run, &figures, &left_out, &how, view);
+            let mut text = arranged_text(&run, &arranged, &how, view);
             if !checked.is_empty() {
                 text.push_str(&requirements_text(&checked, view));
             }

@@ -87,8 +87,8 @@ const NO_INTERVAL: &str = "A mean has no interval where a layer has fewer than t
 
 /// What the columns of outcomes are.
 pub(crate) const OUTCOMES: &str = "Outcomes: masked, the same bits; benign, other logits with the same top-1; SDC, another \
-     top-1; SDC-5, one that takes the fault-free top-1 out of the top-5; nonfinite, a NaN or an infinity. More: flipside \
-     help outcomes.";
+     top-1; SDC-5, one that takes the fault-free top-1 out of the top-5; nonfinite, a logit that is no finite number. More: \
+     flipside help outcomes.";
 
 /// What footers say of answers that aren't finite.
 const NONFINITE: &str = "Nonfinite answers count 1 in absolute Δp and ∞ in quantiles of ΔLoss, whose means are of \

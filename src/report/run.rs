@@ -12,7 +12,7 @@ use super::{
     flipped_bits, percent, quantiles, ranges_words, scale, shell_word,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Intervals, LeftOut, Stopped, Weighting, stopped, stopped_words};
+use crate::analysis::{Arranged, Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
@@ -31,17 +31,13 @@ pub struct Summary<'a> {
 /// A run's figures: a table a detector, and the footer. Of a run by GoldenEye's protocol its own table, where
 /// the figures are those of layers.
 pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> String {
-    arranged_text(run, figures, &[], how, view)
+    let figures = figures.to_vec();
+    arranged_text(run, &Arranged { figures, sort: None, left_out: Vec::new() }, how, view)
 }
 
-/// The same of rows that were sorted or cut off; `left_out` says how many there would be beside them.
-pub fn arranged_text(
-    run: &Run,
-    figures: &[Figures],
-    left_out: &[LeftOut],
-    how: &Intervals,
-    view: View,
-) -> String {
+/// The same of rows that were sorted or cut off.
+pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View) -> String {
+    let Arranged { figures, sort, left_out } = arranged;
     let mut sheet = Sheet::new(view);
     let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
     if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
@@ -57,12 +53,17 @@ pub fn arranged_text(
             sheet.gap();
             table(&mut sheet, run, detector, &rows, bars);
             sheet.gap();
-            let cut = left_out.iter().find(|cut| cut.detector == detector && cut.rows > 0);
-            if let Some(LeftOut { rows, .. }) = cut {
-                sheet.prose(&format!("{rows} more rows are left out (--top)."));
+            if let Some(cut) = left_out.iter().find(|cut| cut.detector == detector) {
+                sheet.prose(&match cut.rows {
+                    0 => "No row is left out (--top).".into(),
+                    rows => format!("{rows} more rows are left out (--top)."),
+                });
                 sheet.gap();
             }
         }
+    }
+    if let Some(column) = sort {
+        sheet.prose(&format!("Rows are sorted by {}, the largest first.", column.name()));
     }
     if !figures.is_empty() {
         sheet.prose(OUTCOMES);

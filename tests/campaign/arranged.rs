@@ -71,7 +71,8 @@ fn rows_are_sorted_and_cut_off() {
     let run = Bench::new(GUIDED).run(Plan::new(8, 60));
     let figures = apart(&run, By::Layer, None);
     let layers = run.manifest.layers.len();
-    let sorted = |sort: Column| Arrangement { sort: Some(sort), top: None }.of(figures.clone()).0;
+    let sorted =
+        |sort: Column| Arrangement { sort: Some(sort), top: None }.of(figures.clone()).figures;
     let value = |row: &Figures, column: Column| match (&row.delta_loss, column) {
         (DeltaLoss::Quantiles(of), Column::DeltaLoss) => of.values[3],
         _ => column.of(row).unwrap().value,
@@ -90,25 +91,29 @@ fn rows_are_sorted_and_cut_off() {
         }
     }
     let how = Intervals::default();
-    let (rows, left_out) =
-        Arrangement { sort: Some(Column::Sdc), top: Some(2) }.of(figures.clone());
-    assert_eq!(names(&rows, Detector::Range).len(), 2);
+    let arrangement = Arrangement { sort: Some(Column::Sdc), top: Some(2) };
+    let arranged = arrangement.of(figures.clone());
+    let (rows, left_out) = (&arranged.figures, &arranged.left_out);
+    assert_eq!(names(rows, Detector::Range).len(), 2);
     assert!(left_out.iter().map(|of| (of.detector, of.rows)).eq(BOTH.map(|d| (d, layers - 2))));
     assert_eq!(rows.iter().filter(|row| row.layer.is_none()).count(), 6);
     for view in [View::Text, View::Markdown] {
-        let text = arranged_text(&run, &rows, &left_out, &how, view);
+        let text = arranged_text(&run, &arranged, &how, view);
         let said = format!("{} more rows are left out (--top).", layers - 2);
         assert_eq!(text.matches(&said).count(), 2, "{text}");
-        assert!(text.contains("network, weighted by neurons") && text.contains("Outcomes: masked"));
+        for part in ["network, weighted by neurons", "Outcomes: masked", "Rows are sorted by sdc, "]
+        {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
     }
     // Without anything asked for, they are as they were; undefined ones come last.
-    let (same, none) = Arrangement::default().of(figures.clone());
-    assert_eq!((format!("{same:?}"), none), (format!("{figures:?}"), vec![]));
+    let same = Arrangement::default().of(figures.clone());
+    assert_eq!((format!("{:?}", same.figures), same.left_out), (format!("{figures:?}"), vec![]));
     let mut odd = figures.clone();
     odd[0].rates.sdc.value = f64::NAN;
     let sort = Arrangement { sort: Some(Column::Sdc), top: None };
-    assert!(sort.of(odd).0[layers - 1].rates.sdc.value.is_nan());
+    assert!(sort.of(odd).figures[layers - 1].rates.sdc.value.is_nan());
     let bits = apart(&run, By::Bit, Some(&["conv1"]));
-    let (rows, _) = Arrangement { sort: Some(Column::Sdc5), top: Some(3) }.of(bits);
-    assert_eq!(rows.len(), 6);
+    let arrangement = Arrangement { sort: Some(Column::Sdc5), top: Some(3) };
+    assert_eq!(arrangement.of(bits).figures.len(), 6);
 }

@@ -265,7 +265,9 @@ fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
     // A table a detector: three rows of the network, then layers by falling rates of SDC.
     for table in kept.split("Detector ").skip(1) {
         let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with('─')).collect();
-        assert_eq!(rows.iter().filter(|row| row.starts_with("network, ")).count(), 3, "{kept}");
+        let of_network =
+            |row: &&&str| row.starts_with("network, ") || row.starts_with("weighted by ");
+        assert_eq!(rows.iter().filter(of_network).count(), 3, "{kept}");
         let bars = |row: &&str| row.chars().filter(|c| *c == '█').count();
         let named =
             |row: &&&str| run.manifest.layers.iter().any(|layer| row.starts_with(&layer.name));
