@@ -24,7 +24,10 @@ pub fn compared_bits_text(comparisons: &Comparisons, bits: &[BitsCompared], view
         "The figures of all bits that have an interval {} ΔLoss is of drawn faults, those of the last layer included.",
         members(sizes, comparisons)
     );
-    written(comparisons, "bit", of, &family, view)
+    // What was counted is of all bits together.
+    let mut drawn = comparisons.clone();
+    drawn.rows.iter_mut().for_each(|row| row.counted = [false; 2]);
+    written(&drawn, "bit", of, &family, view)
 }
 
 /// The layers of runs compared, for machines.
