@@ -26,6 +26,8 @@ use flipside::tape::{PlanKind, Undo};
 use crate::devices::device;
 
 mod allocation;
+mod arranged;
+mod bits;
 mod comparing;
 mod counted;
 mod figures;

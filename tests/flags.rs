@@ -158,7 +158,9 @@ fn files(path: &Path, name: &str, seen: &mut BTreeMap<String, Vec<u8>>) {
 
 /// The flags of a command, and of the commands below it.
 fn flags(command: &clap::Command, name: &str, found: &mut BTreeMap<String, BTreeSet<String>>) {
-    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+    // Topics of the help have no flags.
+    let is_command = |below: &&clap::Command| below.get_name() != "help" && !below.is_hide_set();
+    for below in command.get_subcommands().filter(is_command) {
         let name = format!("{name} {}", below.get_name()).trim().to_string();
         let long = below.get_arguments().filter_map(|arg| arg.get_long());
         let long = long.filter(|long| *long != "help").map(String::from).collect();

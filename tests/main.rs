@@ -49,6 +49,7 @@ mod tape;
 mod tensor_core_faults;
 mod tensor_cores;
 mod text;
+mod told;
 mod train;
 mod visualize;
 

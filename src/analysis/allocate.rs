@@ -122,6 +122,12 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
         let even = (EVEN * injections as f64 / f64::from(bits)).floor() as u64;
         even.max(FEWEST_OF_A_BIT as u64)
     };
+    if !plan.only_bits.is_all() {
+        return Err(Error::usage(format!(
+            "the pilot's faults are of the bits {} alone, and say nothing of the others",
+            plan.only_bits
+        )));
+    }
     check_budget(manifest, injections)?;
     let detectors = &plan.detectors;
     let (detector, measure) = match detectors.contains(&Detector::Range) {

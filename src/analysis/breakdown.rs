@@ -9,9 +9,9 @@ use super::quantiles::Quantiles;
 use super::rates::{Intervals, Rates, Selection, select};
 use super::scope::{Scope, Weighting};
 use crate::detector::Detector;
-use crate::results::{Direction, LayerRow, Measure, Record, Run};
+use crate::results::choice::{Words, choose};
+use crate::results::{Direction, LayerRow, Measure, Part as LayerPart, Record, Run};
 use crate::statistics::Estimate;
-use crate::tape::pair_name;
 use crate::{Error, Result};
 
 /// What a run is taken apart by.
@@ -73,7 +73,7 @@ pub enum DeltaLoss {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
     pub detector: Detector,
-    /// `None`: of all layers.
+    /// A layer, or the patterns of several together; `None`: of all layers.
     pub layer: Option<String>,
     #[serde(flatten)]
     pub part: Part,
@@ -89,20 +89,23 @@ pub struct Figures {
     pub carriers: Option<usize>,
 }
 
-/// The figures of `run` under each of `detectors`, taken apart; of one layer where it is named.
+/// The figures of `run` under each of `detectors`, taken apart; of some layers where they are asked for, as
+/// [`crate::campaign::choose`] takes them.
 ///
-/// Bits and directions are of all layers, each counting alike, unless one is named; parts without a record are left out.
+/// Bits and directions are of all layers together, or of those asked for, each counting alike and the last layer once;
+/// parts without a record are left out.
 ///
 /// # Errors
 /// A layer that the run doesn't have; faults that can't be told apart so.
 pub fn breakdown(
     run: &Run,
     by: By,
-    layer: Option<&str>,
+    layers: Option<&[&str]>,
     detectors: &[Detector],
     how: &Intervals,
 ) -> Result<Vec<Figures>> {
-    let layer = layer.map(|name| find(run, name)).transpose()?;
+    let chosen = layers.map(|patterns| Chosen::of(run, patterns)).transpose()?;
+    let chosen = chosen.as_ref();
     let mut rows = Vec::new();
     for detector in detectors {
         if !run.manifest.plan.detectors.contains(detector) {
@@ -110,13 +113,44 @@ pub fn breakdown(
         }
         let of = Breakdown { run, detector: *detector, how };
         match by {
-            By::Layer => of.layers(layer, &mut rows)?,
-            By::Bit => of.flips(layer, by, bit, &mut rows)?,
-            By::Direction => of.flips(layer, by, direction, &mut rows)?,
-            By::Channel | By::Position => of.places(layer, by, &mut rows)?,
+            By::Layer => of.layers(chosen, &mut rows)?,
+            By::Bit => of.flips(chosen, by, bit, &mut rows)?,
+            By::Direction => of.flips(chosen, by, direction, &mut rows)?,
+            By::Channel | By::Position => of.places(chosen, by, &mut rows)?,
         }
     }
     Ok(rows)
+}
+
+/// The layers that are asked for.
+struct Chosen {
+    /// In the run's order.
+    layers: Vec<usize>,
+    /// What they are called together.
+    name: String,
+}
+
+impl Chosen {
+    fn of(run: &Run, patterns: &[&str]) -> Result<Chosen> {
+        let rows = &run.manifest.layers;
+        let names: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.name, &*row.kind)).collect();
+        let words =
+            Words { lacks: "the run has no injections into a layer", known: "its layers are" };
+        let layers = choose(&names, patterns, &words)?;
+        let name = match layers[..] {
+            [one] => rows[one].name.clone(),
+            _ => patterns.join(", "),
+        };
+        Ok(Chosen { layers, name })
+    }
+
+    /// Those that count together: the last layer once, after the scale where that is among them.
+    fn together(&self, run: &Run) -> Vec<usize> {
+        let part = |layer: &usize| run.manifest.layers[*layer].part;
+        let has_scale = self.layers.iter().any(|layer| part(layer) == LayerPart::AfterScale);
+        let counts = |layer: &usize| !has_scale || part(layer) != LayerPart::LastLayer;
+        self.layers.iter().copied().filter(counts).collect()
+    }
 }
 
 struct Breakdown<'r> {
@@ -130,7 +164,11 @@ impl<'r> Breakdown<'r> {
         select(self.run, layers, self.detector)
     }
 
-    fn figures(&self, layer: Option<usize>, part: Part, selection: Selection) -> Result<Figures> {
+    fn name(&self, layer: usize) -> Option<String> {
+        Some(self.run.manifest.layers[layer].name.clone())
+    }
+
+    fn figures(&self, layer: Option<String>, part: Part, selection: Selection) -> Result<Figures> {
         let delta_loss = match self.detector.bounds_the_mean() {
             true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
             false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
@@ -139,7 +177,7 @@ impl<'r> Breakdown<'r> {
         let has_mean = self.detector.bounds_the_mean() && selection.counted_layers() == 0;
         Ok(Figures {
             detector: self.detector,
-            layer: layer.map(|layer| self.run.manifest.layers[layer].name.clone()),
+            layer,
             part,
             rates: selection.rates(self.how),
             delta_p: selection.mean(Measure::DeltaP, self.how)?,
@@ -149,16 +187,17 @@ impl<'r> Breakdown<'r> {
         })
     }
 
-    /// Which layers are meant: the named one, or all.
-    fn chosen(&self, layer: Option<usize>) -> Vec<usize> {
-        layer.map_or_else(|| (0..self.run.manifest.layers.len()).collect(), |layer| vec![layer])
+    /// Which layers are meant, one by one.
+    fn each(&self, chosen: Option<&Chosen>) -> Vec<usize> {
+        let all = || (0..self.run.manifest.layers.len()).collect();
+        chosen.map_or_else(all, |chosen| chosen.layers.clone())
     }
 
-    fn layers(&self, layer: Option<usize>, rows: &mut Vec<Figures>) -> Result<()> {
-        for index in self.chosen(layer) {
-            rows.push(self.figures(Some(index), Part::Layer {}, self.select(vec![index]))?);
+    fn layers(&self, chosen: Option<&Chosen>, rows: &mut Vec<Figures>) -> Result<()> {
+        for index in self.each(chosen) {
+            rows.push(self.figures(self.name(index), Part::Layer {}, self.select(vec![index]))?);
         }
-        if layer.is_none() {
+        if chosen.is_none() {
             for weighting in Weighting::iter() {
                 let selection = self.select(Scope::ALL.layers(self.run)).weighted(weighting);
                 rows.push(self.figures(None, Part::Network { weighting }, selection)?);
@@ -167,31 +206,35 @@ impl<'r> Breakdown<'r> {
         Ok(())
     }
 
-    /// Parts that `of` makes by what was flipped, of all layers alike unless one is chosen.
+    /// Parts that `of` makes by what was flipped, of all layers alike or of those that are chosen.
     fn flips(
         &self,
-        layer: Option<usize>,
+        chosen: Option<&Chosen>,
         by: By,
         of: fn(&Record) -> Option<Part>,
         rows: &mut Vec<Figures>,
     ) -> Result<()> {
-        let layers = layer.map_or_else(|| Scope::ALL.layers(self.run), |layer| vec![layer]);
+        let layers = match chosen {
+            Some(chosen) => chosen.together(self.run),
+            None => Scope::ALL.layers(self.run),
+        };
+        let name = chosen.map(|chosen| chosen.name.clone());
         for part in self.parts(&layers, by, |_, record| of(record))? {
             let selection =
                 self.select(layers.clone()).only(move |record| of(record) == Some(part));
-            rows.push(self.figures(layer, part, selection)?);
+            rows.push(self.figures(name.clone(), part, selection)?);
         }
         Ok(())
     }
 
-    fn places(&self, layer: Option<usize>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
-        for index in self.chosen(layer) {
+    fn places(&self, chosen: Option<&Chosen>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
+        for index in self.each(chosen) {
             let row = &self.run.manifest.layers[index];
             for part in self.parts(&[index], by, |row, record| place(row, record, by))? {
                 let selection = self
                     .select(vec![index])
                     .only(move |record| place(row, record, by) == Some(part));
-                rows.push(self.figures(Some(index), part, selection)?);
+                rows.push(self.figures(self.name(index), part, selection)?);
             }
         }
         Ok(())
@@ -208,14 +251,7 @@ impl<'r> Breakdown<'r> {
         for layer in layers {
             let row = &self.run.manifest.layers[*layer];
             for record in self.run.of(*layer, self.detector) {
-                found.insert(of(row, record).ok_or_else(|| {
-                    Error::usage(format!(
-                        "injection {} into '{}' {}",
-                        record.n,
-                        row.name,
-                        by.refusal()
-                    ))
-                })?);
+                found.insert(of(row, record).ok_or_else(|| by.refused(row, record))?);
             }
         }
         Ok(found)
@@ -224,8 +260,8 @@ impl<'r> Breakdown<'r> {
 
 impl By {
     /// What a record that belongs to no part is, and why it is refused.
-    fn refusal(self) -> &'static str {
-        match self {
+    pub(super) fn refused(self, layer: &LayerRow, record: &Record) -> Error {
+        let why = match self {
             By::Direction => {
                 "didn't flip bits of one value in one known direction: the value lies inside a kernel, is one of \
                  several, was set, or its bits flipped both ways; such faults can't be told apart by direction"
@@ -234,25 +270,13 @@ impl By {
                 "didn't hit a single bit of a single value of a map: such faults can't be told apart by bit, channel \
                  or position"
             }
-        }
+        };
+        Error::usage(format!("injection {} into '{}' {why}", record.n, layer.name))
     }
 }
 
-/// The run's layer called `name`, with or without `backbone.`.
-fn find(run: &Run, name: &str) -> Result<usize> {
-    let layers = &run.manifest.layers;
-    let is_called = |layer: &LayerRow| layer.name == name || pair_name(&layer.name) == name;
-    layers.iter().position(is_called).ok_or_else(|| {
-        let known: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-        Error::usage(format!(
-            "the run has no injections into a layer '{name}'; its layers are: {}",
-            known.join(", ")
-        ))
-    })
-}
-
 /// The bit of a fault that flipped one.
-fn bit(record: &Record) -> Option<Part> {
+pub(super) fn bit(record: &Record) -> Option<Part> {
     let mask = record.mask().filter(|mask| mask.count_ones() == 1)?;
     Some(Part::Bit { bit: mask.trailing_zeros() })
 }

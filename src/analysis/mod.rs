@@ -2,6 +2,7 @@
 
 mod allocate;
 pub mod breakdown;
+mod column;
 pub mod compare;
 pub mod goldeneye;
 pub mod picture;
@@ -13,6 +14,7 @@ mod stopping;
 pub mod worst;
 
 pub use allocate::{PILOT, allocate, check_budget};
+pub use column::{Arranged, Arrangement, Column, LeftOut};
 pub use quantiles::{Quantiles, quantile};
 pub use rates::{Intervals, Rates, Selection, check_mean, select};
 pub use require::{Checked, Decision, Requirement, check};

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use serde::Serialize;
-use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
+use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
-use super::breakdown::{DeltaLoss, Figures, Part};
+use super::breakdown::{Figures, Part};
+use super::column::Column;
 use super::scope::Weighting;
 use crate::detector::Detector;
 use crate::error::shorten;
@@ -23,7 +24,7 @@ pub struct Requirement {
     text: String,
     /// `None` where it doesn't say.
     wanted: Option<Wanted>,
-    figure: Figure,
+    figure: Column,
     relation: Relation,
     bound: f64,
 }
@@ -34,44 +35,6 @@ enum Wanted {
     Network(Weighting),
     EachLayer,
     Layer(String),
-}
-
-/// The figures of a report, by the words of its columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
-enum Figure {
-    Masked,
-    Benign,
-    Sdc,
-    Nonfinite,
-    SdcOrNonfinite,
-    Sdc5,
-    DeltaP,
-    DeltaLoss,
-}
-
-fn unknown(word: &str) -> Error {
-    Error::unknown::<Figure>("figure to require something of", word)
-}
-
-impl Figure {
-    /// Its estimate in a row; `None` where the row's detector doesn't bound its mean.
-    fn of(self, row: &Figures) -> Option<Estimate> {
-        let rates = &row.rates;
-        Some(match self {
-            Figure::Masked => rates.masked,
-            Figure::Benign => rates.benign,
-            Figure::Sdc => rates.sdc,
-            Figure::Nonfinite => rates.nonfinite,
-            Figure::SdcOrNonfinite => rates.sdc_or_nonfinite,
-            Figure::Sdc5 => rates.sdc5,
-            Figure::DeltaP => row.delta_p,
-            Figure::DeltaLoss => match row.delta_loss {
-                DeltaLoss::Mean(mean) => mean,
-                DeltaLoss::Quantiles(_) => return None,
-            },
-        })
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, EnumIter)]
@@ -112,7 +75,7 @@ impl FromStr for Requirement {
             Some((wanted, figure)) => (Some(Wanted::of(wanted.trim())), figure),
             None => (None, left),
         };
-        let figure: Figure = figure.trim().parse()?;
+        let figure: Column = figure.trim().parse()?;
         let (number, unit) = match right.trim().strip_suffix('%') {
             Some(number) => (number.trim_end(), 0.01),
             None => (right.trim(), 1.0),
@@ -120,7 +83,7 @@ impl FromStr for Requirement {
         let bound: f64 =
             number.parse().map_err(|_| refuse(format!("'{}' is no number", shorten(right, 40))))?;
         let bound = bound * unit;
-        let is_loss = figure == Figure::DeltaLoss;
+        let is_loss = figure == Column::DeltaLoss;
         if is_loss && unit != 1.0 {
             return Err(refuse("ΔLoss is in nats, not in percent".into()));
         }
@@ -209,24 +172,25 @@ pub struct Checked {
     pub decision: Decision,
 }
 
-/// Holds requirements against `figures`, which are those of layers and of the network, or of the one layer that all
+/// Holds requirements against `figures`, which are those of layers and of the network, or of the layers alone that all
 /// requirements are about. Each is held against every row that it names, under every detector of `figures` that has its
 /// figure.
 ///
 /// # Errors
 /// [`Error::Usage`] where a requirement names rows that aren't there, or a figure that no detector has.
 pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Checked>> {
-    let is_one_layer = figures.iter().all(|row| matches!(row.part, Part::Layer {}));
+    let has_layers_alone = figures.iter().all(|row| matches!(row.part, Part::Layer {}));
     let mut all = Vec::new();
     for requirement in requirements {
         let text = &requirement.text;
-        if is_one_layer && requirement.wanted.is_some() {
-            let detail = "with --layer every requirement is about that layer and names none itself";
+        if has_layers_alone && requirement.wanted.is_some() {
+            let detail =
+                "with --layer every requirement is about those layers and names none itself";
             return Err(Error::usage(format!("'{text}': {detail}")));
         }
         let wanted = match &requirement.wanted {
             Some(wanted) => wanted.clone(),
-            None if is_one_layer => Wanted::EachLayer,
+            None if has_layers_alone => Wanted::EachLayer,
             None => Wanted::Network(Weighting::Uniform),
         };
         let rows: Vec<&Figures> = figures.iter().filter(|row| wanted.includes(row)).collect();
@@ -251,7 +215,7 @@ pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Ch
                 part: row.part,
                 records: row.rates.records,
                 estimate,
-                is_share: requirement.figure != Figure::DeltaLoss,
+                is_share: requirement.figure != Column::DeltaLoss,
                 decision: Decision::of(requirement, estimate),
             })
         }));

@@ -19,12 +19,12 @@ pub enum Weighting {
 }
 
 impl Weighting {
-    /// The word in a table.
+    /// The words in a table, behind those for all layers.
     pub const fn words(self) -> &'static str {
         match self {
             Weighting::Uniform => "layers alike",
-            Weighting::Neurons => "neurons",
-            Weighting::Macs => "MACs",
+            Weighting::Neurons => "weighted by neurons",
+            Weighting::Macs => "weighted by MACs",
         }
     }
 

@@ -9,10 +9,10 @@
 //! | 1 | rows | m = row · width + column of a map, the index of a parameter's entry |
 //! | 2 | columns | n, the channel of a map; 1 for a parameter |
 //! | 3 | values of k | k or κ, counted from the first; 1 where a site has none |
-//! | 4 + j | bits − j | bit j: which of the bits not yet taken, in ascending order |
+//! | 4 + j | bits − j | bit j: which of the bits that the plan allows and that aren't taken yet, in ascending order |
 //!
 //! Nothing is rejected, so that one block of eight holds it all, and injection n can be drawn alone.
-//! Strata of bits take bit n modulo the number of bits in place of draw 4, allocated ones that of their schedule.
+//! Strata of bits take bit n modulo the number of allowed bits in place of draw 4, allocated ones that of their schedule.
 //!
 //! *Several values*: hit j > 0 draws again below the number of values that aren't hit yet, in PyTorch's
 //! order, then k and its bits. *A bit error rate* p: after draw 0 each draw u gives the number of bits
@@ -33,22 +33,22 @@ pub struct Space {
     pub columns: u64,
     /// The first k and one past the last; 0 and 1 where k means nothing.
     pub k: [u32; 2],
-    /// Bits of a value.
+    /// The bits of a value that are drawn among, as a mask from the format's lowest.
     pub bits: u32,
 }
 
 impl Space {
     /// The values of an output or input map, in fp32.
     pub fn of_map(map: Map) -> Space {
-        Space { rows: map.pixels() as u64, columns: map.channels as u64, k: [0, 1], bits: 32 }
+        Space { rows: map.pixels() as u64, columns: map.channels as u64, k: [0, 1], bits: u32::MAX }
     }
 
     /// The entries of a parameter.
     pub fn of_parameter(elements: usize) -> Space {
-        Space { rows: elements as u64, columns: 1, k: [0, 1], bits: 32 }
+        Space { rows: elements as u64, columns: 1, k: [0, 1], bits: u32::MAX }
     }
 
-    /// The places of a site that `map` addresses, where it has as many; else one row an element.
+    /// The places of a site that `map` addresses, where it has as many; else one row an element. `bits` are a mask.
     pub fn of_site(space: SiteSpace, map: Map, bits: u32) -> Space {
         if space.elements == map.elements() as u64 {
             Space { k: space.k, bits, ..Space::of_map(map) }
@@ -163,21 +163,24 @@ impl Draws {
         let [first, end] = self.space.k;
         let k = first + block.below(u64::from(end - first)) as u32;
         let mut mask = 0u32;
+        let allowed = self.space.bits;
+        let count = u64::from(allowed.count_ones());
         for taken in 0..self.bits {
-            let drawn = block.below(u64::from(self.space.bits) - taken as u64) as usize;
+            let drawn = block.below(count - taken as u64) as usize;
             let choice = match &self.order {
                 Order::Drawn => drawn,
-                Order::InTurn => (n % u64::from(self.space.bits)) as usize,
+                Order::InTurn => (n % count) as usize,
                 Order::Scheduled(bits) => bits.get(n as usize).map_or(drawn, |bit| (*bit).into()),
             };
-            let free = (0..self.space.bits).filter(|bit| mask & (1 << bit) == 0).nth(choice);
-            mask |= free.map_or(0, |bit: u32| 1 << bit);
+            let free = allowed & !mask;
+            let bit = (0..u32::BITS).filter(|bit| free >> bit & 1 == 1).nth(choice);
+            mask |= bit.map_or(0, |bit| 1 << bit);
         }
         Hit { element, k, mask }
     }
 
     fn at_rate(&self, block: &mut Block, rate: f64) -> Vec<Hit> {
-        let bits = u64::from(self.space.bits);
+        let bits = u64::from(self.space.bits.count_ones());
         let end = self.space.elements() * bits;
         let [first, last] = self.space.k;
         let per_bit = (-rate).ln_1p();
@@ -316,6 +319,33 @@ mod tests {
             assert_eq!(a.hits[0].mask, 1 << (n % 32));
             assert_eq!((a.image, a.hits[0].element), (b.image, b.hits[0].element));
         }
+    }
+
+    /// Of bits 3, 20 to 22 and 30 alone: each alike, in turn where they are strata, and pairs of them.
+    #[test]
+    fn a_mask_leaves_its_bits_to_draw_among() {
+        let allowed = 1u32 << 3 | 0x7 << 20 | 1 << 30;
+        let space = Space { bits: allowed, ..Space::of_map(Map::new(8, 8, 16)) };
+        let of = |plan: &Plan| Draws::new(plan, "a", space, 9);
+        let (plain, all) =
+            (of(&Plan::new(3, 1)), draws(&Plan::new(3, 1), "a", Map::new(8, 8, 16), 9));
+        let mut counts = std::collections::BTreeMap::new();
+        for n in 0..5000 {
+            let (fault, other) = (plain.get(n), all.get(n));
+            assert_eq!((fault.image, fault.hits[0].element), (other.image, other.hits[0].element));
+            *counts.entry(fault.hits[0].mask).or_insert(0u64) += 1;
+        }
+        let masks: Vec<u32> = counts.keys().copied().collect();
+        assert_eq!(masks, [3, 20, 21, 22, 30].map(|bit| 1 << bit));
+        assert_uniform("bit", &counts.into_values().collect::<Vec<_>>());
+        let strata = of(&Plan { stratify: Stratify::Bit, ..Plan::new(3, 1) });
+        let turns: Vec<u32> = (0..6).map(|n| strata.get(n).hits[0].mask).collect();
+        assert_eq!(turns, [3, 20, 21, 22, 30, 3].map(|bit| 1 << bit));
+        let several = of(&Plan { bits: 4, ..Plan::new(3, 1) });
+        let masks: std::collections::BTreeSet<u32> =
+            (0..500).map(|n| several.get(n).hits[0].mask).collect();
+        assert!(masks.iter().all(|mask| mask & !allowed == 0 && mask.count_ones() == 4));
+        assert_eq!(masks.len(), 5);
     }
 
     #[test]

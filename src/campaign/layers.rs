@@ -1,13 +1,13 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
+use crate::Result;
 use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
 use crate::ops::Role;
-use crate::results::Part;
+use crate::results::{Part, choice};
 use crate::tape::{NodeId, ParamId, Tape, pair_name};
 use crate::tensor::Map;
-use crate::{Error, Result};
 
 /// The pair key of the last layer of both heads, before and after the scale.
 pub const LAST_LAYER: &str = "last-layer";
@@ -57,13 +57,6 @@ impl Layer {
             None => self.map.elements() as u64,
         }
     }
-
-    fn is_called(&self, pattern: &str) -> bool {
-        if let Some(kind) = pattern.strip_prefix("type:") {
-            return kind == self.kind;
-        }
-        matches(pattern, &self.name) || matches(pattern, pair_name(&self.name))
-    }
 }
 
 /// Channels, height and width.
@@ -71,37 +64,21 @@ pub fn sizes(map: Map) -> [usize; 3] {
     [map.channels, map.height, map.width]
 }
 
-/// Whether `name` is of `pattern`, in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, rest)) => name.strip_prefix(before).is_some_and(|name| {
-            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.into_iter().any(|at| matches(rest, &name[at..]))
-        }),
-    }
-}
-
 /// The layers of `all` that `patterns` ask for, in the model's order: names with or without `backbone.`,
 /// `*` for any characters in them, or `type:` and a kind. Without patterns every layer but the shared.
 ///
 /// # Errors
-/// [`Error::Usage`] for a pattern that no layer has, with the layers that there are.
+/// [`crate::Error::Usage`] for a pattern that no layer has, with the layers that there are.
 pub fn choose(all: Vec<Layer>, patterns: Option<&[String]>) -> Result<Vec<Layer>> {
     let Some(patterns) = patterns else {
         return Ok(all.into_iter().filter(|layer| layer.part != Part::Shared).collect());
     };
-    for pattern in patterns {
-        if !all.iter().any(|layer| layer.is_called(pattern)) {
-            let known: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
-            return Err(Error::usage(format!(
-                "the model has no layer '{pattern}'; its injectable layers are: {}",
-                known.join(", ")
-            )));
-        }
-    }
-    let is_asked_for = |layer: &Layer| patterns.iter().any(|pattern| layer.is_called(pattern));
-    Ok(all.into_iter().filter(is_asked_for).collect())
+    let names: Vec<(&str, &str)> = all.iter().map(|layer| (&*layer.name, layer.kind)).collect();
+    let words =
+        choice::Words { lacks: "the model has no layer", known: "its injectable layers are" };
+    let chosen = choice::choose(&names, patterns, &words)?;
+    let is_chosen = |(at, layer)| chosen.binary_search(&at).is_ok().then_some(layer);
+    Ok(all.into_iter().enumerate().filter_map(is_chosen).collect())
 }
 
 /// Every entry of the state dict that holds floats, by the layers that read them, in order.
@@ -208,26 +185,4 @@ pub fn layers(model: &Model) -> Vec<Layer> {
         });
     }
     layers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_take_any_characters_for_a_star() {
-        for (pattern, name, is) in [
-            ("conv1", "conv1", true),
-            ("conv1", "layer1.0.conv1", false),
-            ("*conv1", "layer1.0.conv1", true),
-            ("layer1.*", "layer1.0.conv1", true),
-            ("layer1.*.conv2", "layer1.0.conv1", false),
-            ("*.0.*", "layer1.0.conv1", true),
-            ("*", "", true),
-            ("a*a", "a", false),
-            ("", "a", false),
-        ] {
-            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
-        }
-    }
 }

@@ -60,23 +60,33 @@ impl<'a> Campaign<'a> {
     /// A plan that makes no sense, a layer that the model doesn't have, a range that is missing.
     pub fn new(experiment: &'a Experiment<'a>, plan: Plan) -> Result<Self> {
         let Network { model, weights } = experiment.network;
-        let layers = chosen_layers(model, &plan)?;
+        let layers = layers_asked(model, &plan)?;
         let compute = weights.device().compute();
         let images = experiment.goldens.len();
         let draws = |layer: &Layer| {
-            let (space, format) = space_of(model, layer, plan.site, compute);
-            Faults::Drawn {
-                draws: Box::new(Draws::new(&plan, &layer.pair_key, space, images)),
-                format,
-            }
+            let (space, format) = space_of(model, layer, &plan, compute)?;
+            let draws = Box::new(Draws::new(&plan, &layer.pair_key, space, images));
+            Ok(Faults::Drawn { draws, format })
         };
         if let Stratify::Allocated(allocation) = &plan.stratify {
-            let bits = |layer: &Layer| space_of(model, layer, plan.site, compute).0.bits;
-            let layers = layers.iter().map(|layer| (layer.pair_key.as_str(), bits(layer)));
-            allocation.check(layers)?;
+            let bits =
+                |layer: &Layer| Ok(space_of(model, layer, &plan, compute)?.0.bits.count_ones());
+            let bits = layers.iter().map(bits).collect::<Result<Vec<u32>>>()?;
+            let keys = layers.iter().map(|layer| layer.pair_key.as_str());
+            allocation.check(keys.zip(bits))?;
         }
-        let faults = layers.iter().map(draws).collect();
+        let faults = layers.iter().map(draws).collect::<Result<_>>()?;
         Campaign::with(experiment, plan, layers, faults)
+    }
+
+    /// Refuses what [`Campaign::new`] would refuse of drawn faults whatever the images are, before any is run.
+    ///
+    /// # Errors
+    /// A layer or site that the model doesn't have; bits that a number format doesn't have.
+    pub fn check(network: &Network, plan: &Plan) -> Result<()> {
+        let (model, compute) = (&network.model, network.device().compute());
+        let layers = layers_asked(model, plan)?;
+        layers.iter().try_for_each(|layer| space_of(model, layer, plan, compute).map(drop))
     }
 
     /// A campaign over the faults of a list, which names images by their numbers: each of them must be
@@ -299,10 +309,26 @@ impl<'a> Campaign<'a> {
     }
 }
 
-/// Where faults at a site of a layer can lie, and the format of what they hit.
-fn space_of(model: &Model, layer: &Layer, site: Site, compute: Compute) -> (Space, Format) {
+/// Where the faults of a plan can lie in a layer, and the format of what they hit.
+///
+/// # Errors
+/// [`Error::Usage`] for bits that the format doesn't have.
+fn space_of(
+    model: &Model,
+    layer: &Layer,
+    plan: &Plan,
+    compute: Compute,
+) -> Result<(Space, Format)> {
+    let site = plan.site;
+    let allowed = |format: Format| {
+        let mask = plan.only_bits.checked(format, plan.bits).map_err(|error| {
+            Error::usage(format!("layer '{}', site {}: {error}", layer.name, site.name()))
+        })?;
+        Ok(mask >> format.shift())
+    };
     if let Some(parameter) = &layer.parameter {
-        return (Space::of_parameter(parameter.elements()), Format::Fp32);
+        let bits = allowed(Format::Fp32)?;
+        return Ok((Space { bits, ..Space::of_parameter(parameter.elements()) }, Format::Fp32));
     }
     let tape = &model.tape;
     let inputs = tape.input_specs(layer.node);
@@ -310,10 +336,36 @@ fn space_of(model: &Model, layer: &Layer, site: Site, compute: Compute) -> (Spac
     let op = tape.node(layer.node).op.as_deref();
     let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, site, compute));
     let space = match op.and_then(|op| op.site_space(site, &inputs)) {
-        Some(space) => Space::of_site(space, map, format.bits()),
-        None => Space::of_map(map),
+        Some(space) => Space::of_site(space, map, allowed(format)?),
+        None => Space { bits: allowed(format)?, ..Space::of_map(map) },
     };
-    (space, format)
+    Ok((space, format))
+}
+
+/// The layers that a plan injects into: those that its site is in, and of these the ones that it names.
+///
+/// # Errors
+/// A site that no layer has; a pattern that none is called by.
+fn layers_asked(model: &Model, plan: &Plan) -> Result<Vec<Layer>> {
+    let all = layers_of(model, plan);
+    if all.is_empty() {
+        let has = |site: &Site| {
+            let of_site = Plan { site: *site, ..plan.clone() };
+            *site != Site::StoreAstray && !layers_of(model, &of_site).is_empty()
+        };
+        let sites: Vec<&str> = Site::ALL.into_iter().filter(has).map(Site::name).collect();
+        return Err(Error::usage(format!(
+            "no layer has the site {} for a campaign to draw faults at; the sites there are: {}. `predict --fault` and \
+             lists (--faults) reach attention's scores and probabilities",
+            plan.site.name(),
+            sites.join(", ")
+        )));
+    }
+    match (plan.protocol, plan.layers.as_deref()) {
+        // Hooks see layers that all images share like any other.
+        (Protocol::Goldeneye, None) => Ok(all),
+        (_, patterns) => layers::choose(all, patterns),
+    }
 }
 
 impl Experiment<'_> {
@@ -326,7 +378,7 @@ impl Experiment<'_> {
     pub fn ranged_layers(&self, plan: &Plan, list: Option<&FaultList>) -> Result<Vec<Layer>> {
         let model = &self.network.model;
         let hit = match list {
-            None => chosen_layers(model, plan)?,
+            None => layers_asked(model, plan)?,
             Some(list) => {
                 let placed = list.place(model, &self.goldens, self.network.device().compute())?;
                 placed.into_iter().map(|(layer, _)| layer).collect()
@@ -337,23 +389,6 @@ impl Experiment<'_> {
         let mut layers = layers::layers(model);
         layers.retain(|layer| hit.contains(layer) || (counts && is_last(layer)));
         Ok(layers)
-    }
-}
-
-/// The layers that a plan draws faults for.
-///
-/// # Errors
-/// A pattern that no layer has; a site that no layer has.
-fn chosen_layers(model: &Model, plan: &Plan) -> Result<Vec<Layer>> {
-    let all = layers_of(model, plan);
-    let layers = match (plan.protocol, plan.layers.as_deref()) {
-        // Hooks see layers that all images share like any other.
-        (Protocol::Goldeneye, None) => all,
-        (_, patterns) => layers::choose(all, patterns)?,
-    };
-    match layers.is_empty() {
-        true => Err(Error::usage(format!("no layer has the site {}", plan.site.name()))),
-        false => Ok(layers),
     }
 }
 

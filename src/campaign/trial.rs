@@ -13,6 +13,22 @@ pub(super) struct InjectionId {
     pub n: u64,
 }
 
+/// What an entry hits: `before` are its canonical bits, where they are known.
+pub(super) fn hit(entry: &FaultEntry, before: Option<u32>, detector: Detector, max: f32) -> Place {
+    let masks = entry.masks();
+    let values = before.map(|before| {
+        let after = masks.apply(before);
+        // A rehearsal has no faulty value for a detector to look at.
+        let seen = match masks == BitMasks::flip(0) {
+            true => after,
+            false => detector.see(f32::from_bits(after), max).to_bits(),
+        };
+        Values { before, after, seen }
+    });
+    let mask = if masks.and == u32::MAX && masks.or == 0 { masks.xor } else { 0 };
+    Place { element: entry.element, k: entry.k, mask, values }
+}
+
 /// What an injection puts into one image.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
@@ -49,26 +65,16 @@ impl Trial {
         let mut trials: Vec<Trial> = Vec::with_capacity(detectors.len());
         for (index, detector) in detectors.iter().enumerate() {
             let mut place = None;
-            let hit = fault.entries.iter().zip(&before).map(|(entry, before)| {
-                let masks = entry.masks();
-                let values = before.map(|before| {
-                    let after = masks.apply(before);
-                    // A rehearsal has no faulty value for a detector to look at.
-                    let seen = match masks == BitMasks::flip(0) {
-                        true => after,
-                        false => detector.see(f32::from_bits(after), max).to_bits(),
-                    };
-                    Values { before, after, seen }
-                });
-                let mask = if masks.and == u32::MAX && masks.or == 0 { masks.xor } else { 0 };
-                place = Some(Place { element: entry.element, k: entry.k, mask, values });
-                let seen = match values {
+            let entries = fault.entries.iter().zip(&before).map(|(entry, before)| {
+                let found = hit(entry, *before, *detector, max);
+                place = Some(found);
+                let seen = match found.values {
                     Some(Values { after, seen, .. }) if seen != after => BitMasks::set(seen),
-                    _ => masks,
+                    _ => entry.masks(),
                 };
                 entry.with(seen)
             });
-            let entries: Vec<FaultEntry> = hit.collect();
+            let entries: Vec<FaultEntry> = entries.collect();
             match trials.iter_mut().find(|trial| trial.entries == entries) {
                 Some(trial) => trial.detectors |= 1 << index,
                 None => trials.push(Trial {

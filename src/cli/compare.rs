@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
-use crate::analysis::compare::{Pairing, Question, Reading, compare_asked};
-use crate::report::{compared_layers_text, comparison_text};
+use crate::analysis::compare::{
+    BitsCompared, Pairing, Question, Reading, compare_asked, compare_bits,
+};
+use crate::report::{
+    compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
+    comparison_text,
+};
 use crate::results::Run;
 use crate::{Error, Result};
 
@@ -31,7 +36,8 @@ pub struct Args {
     /// Compare campaigns whose faults differ: other seeds, numbers of injections or images
     #[arg(long)]
     unpaired: bool,
-    /// Print a table of the layers that both models have instead: layer
+    /// Print a table of the layers that both models have instead, or of the bits that faults flipped, each over all
+    /// layers alike: layer or bit
     #[arg(long, value_name = "WHAT")]
     by: Option<By>,
     /// The primary reading, named in advance: delta-loss, delta-loss-neurons, delta-loss-macs,
@@ -52,6 +58,7 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum By {
     Layer,
+    Bit,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
@@ -69,15 +76,26 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.intervals();
     let question = Question::new(args.primary, args.margin)?;
-    let (view, is_by_layer) = (args.format.view(), args.by == Some(By::Layer));
+    let has_primary = args.primary != Reading::default();
     refuse_idle([
-        ("--by", is_by_layer && view.is_none(), "on JSON, which has the layers anyway"),
-        ("--margin", is_by_layer && args.margin.is_some(), "beside --by layer"),
+        ("--margin", args.by.is_some() && args.margin.is_some(), "beside --by"),
+        (
+            "--primary",
+            args.by == Some(By::Bit) && has_primary,
+            "beside --by bit, whose family is the bits",
+        ),
     ])?;
     let comparisons = compare_asked(&pairs, pairing, &intervals, &question)?;
-    match view {
-        None => print_json(&comparisons),
-        Some(view) if is_by_layer => print(&compared_layers_text(&comparisons, view)),
-        Some(view) => print(&comparison_text(&comparisons, view)),
+    let bits = || -> Result<Vec<BitsCompared>> {
+        let rows = pairs.iter().zip(&comparisons.rows);
+        rows.map(|(pair, row)| compare_bits(*pair, pairing, &intervals, row)).collect()
+    };
+    match (args.by, args.format.view()) {
+        (None, None) => print_json(&comparisons),
+        (None, Some(view)) => print(&comparison_text(&comparisons, view)),
+        (Some(By::Layer), None) => print_json(&compared_layers_json(&comparisons)),
+        (Some(By::Layer), Some(view)) => print(&compared_layers_text(&comparisons, view)),
+        (Some(By::Bit), None) => print_json(&compared_bits_json(&comparisons, &bits()?)),
+        (Some(By::Bit), Some(view)) => print(&compared_bits_text(&comparisons, &bits()?, view)),
     }
 }

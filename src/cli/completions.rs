@@ -16,6 +16,6 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "flipside", &mut script);
+    clap_complete::generate(args.shell, &mut super::topics::command(), "flipside", &mut script);
     print(String::from_utf8(script)?.trim_end())
 }

@@ -5,6 +5,7 @@ mod evaluate;
 mod exhaustive;
 mod ranges;
 mod sampled;
+mod told;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ use self::ranges::Ranging;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
-use crate::campaign::FaultList;
+use crate::campaign::{Campaign, FaultList};
 use crate::census::Mode;
 use crate::data::{ImageFolder, open_held_out, say_passed_over};
 use crate::detector::Detector;
 use crate::fault::Site;
-use crate::plan::{Flips, Labels, Plan, Protocol, Shard, Stratify, Temperature};
+use crate::plan::{Flips, Labels, OnlyBits, Plan, Protocol, Shard, Stratify, Temperature};
 use crate::results::Provenance;
 use crate::statistics::{Confidence, StoppingRule, Target};
 use crate::train::Source;
@@ -71,17 +72,22 @@ pub struct Args {
     /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Run only injection number N of each layer
+    /// Run only injection number N of each layer, and tell what it hit and what became of the answer
     #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
     /// Fault site: output, input, store-lost (a dropped store), or weight (every floating-point entry of the
     /// state dict); inside kernels (--device cuda or emulated) accumulator, operand-a,
-    /// operand-b, shared-a, shared-b
+    /// operand-b, shared-a, shared-b. `flipside help sites` explains them
     #[arg(long, help_heading = FAULTS, default_value = "output", value_parser = parse_site)]
     site: Site,
     /// Bits flipped in each value, 1 to 4
     #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     bits: usize,
+    /// Draw them only among these bits: numbers as exports number them (0 the least significant of an f32, 31 its
+    /// sign), ranges as 23..30, and sign, exponent or mantissa, separated by commas
+    #[arg(long, help_heading = FAULTS, value_name = "LIST",
+          conflicts_with_all = ["ber", "allocate", "faults", "exhaustive"])]
+    only_bits: Option<OnlyBits>,
     /// Number of values hit in one inference
     #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     flips: u32,
@@ -229,6 +235,7 @@ impl Args {
                 None => Flips::Count(self.flips),
             },
             bits: self.bits,
+            only_bits: self.only_bits.clone().unwrap_or_default(),
             stratify: if self.stratify.is_some() { Stratify::Bit } else { Stratify::No },
             layers: (!self.layer.is_empty()).then(|| self.layer.clone()),
             labels: if self.labels == "golden" { Labels::Golden } else { Labels::Data },
@@ -289,6 +296,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .flat_map(FaultList::notes)
         .for_each(|note| progress.line(&format!("--faults: {note}")));
     let loaded = args.model.load(&device, &*progress)?;
+    if list.is_none() && args.exhaustive.is_none() {
+        Campaign::check(&loaded.network, &plan)?; // now rather than after the evaluation
+    }
     let classes = class_list(args.class_list.as_deref())?;
     let ranging = Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
@@ -316,7 +326,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
             let to = path.as_deref().map(|path| (path, shard));
-            sampled::run(args, plan, list.as_ref(), experiment, ranging.as_ref(), to, &*progress)
+            let names = loaded.class_names(classes.as_ref())?;
+            let data = sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names };
+            sampled::run(args, plan, experiment, &data, to, &*progress)
         }
     }
 }

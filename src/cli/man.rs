@@ -19,6 +19,6 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     create_folder(&args.out)?;
     let failed = |error| Error::io(&args.out, error);
-    clap_mangen::generate_to(super::command(), &args.out).map_err(failed)?;
+    clap_mangen::generate_to(super::topics::command(), &args.out).map_err(failed)?;
     say(&format!("{}: manual pages, flipside.1 first", args.out.display()))
 }

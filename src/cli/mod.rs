@@ -23,6 +23,7 @@ mod predict;
 mod prompts;
 mod report;
 mod study;
+mod topics;
 mod train;
 mod visualize;
 
@@ -35,7 +36,7 @@ use crate::screen::{Ink, Screen};
 
 /// Train text-guided image classifiers, measure what hardware bit flips do to them
 #[derive(Parser)]
-#[command(name = "flipside", version, max_term_width = 100)]
+#[command(name = "flipside", version, max_term_width = 100, after_help = topics::LIST)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -65,6 +66,8 @@ enum Command {
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(flatten)]
+    Topic(topics::Topic),
 }
 
 /// The program's own help, in which every command has a line.
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
+        Command::Topic(topic) => topic.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -65,6 +65,17 @@ impl Loaded {
         Ok(if is_open { Facts::of_model(model, &self.file.name) } else { facts })
     }
 
+    /// The names of the classes, in the order of the logits; `class 3` where nobody names them.
+    ///
+    /// # Errors
+    /// A list that isn't of these classes.
+    pub fn class_names(&self, given: Option<&ClassList>) -> Result<Vec<String>> {
+        Ok(match self.numbering(given).classes()? {
+            Some(entries) => entries.into_iter().map(|entry| entry.name).collect(),
+            None => (0..self.network.model.classes).map(|class| format!("class {class}")).collect(),
+        })
+    }
+
     /// Which number a class has in this network; `given` is the user's class list.
     pub fn numbering<'a>(&'a self, given: Option<&'a ClassList>) -> Numbering<'a> {
         Numbering {

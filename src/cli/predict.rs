@@ -1,14 +1,17 @@
 //! `flipside predict`.
 
+mod told;
+
 use std::path::{Path, PathBuf};
 
-use super::common::{RunArgs, check_safetensors_name, class_list, print_json, say};
+use super::common::{RunArgs, check_safetensors_name, class_list, print, print_json, say, view};
 use super::model::{Loaded, ModelArgs};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
 use crate::data::decode_file;
 use crate::fault::{FaultSpec, SiteClass};
 use crate::logits::{order, probabilities};
 use crate::models::Network;
+use crate::report::{Injection, Telling, View, injection_json, injections_text, top_json};
 use crate::rng::stream;
 use crate::tape::PlanKind;
 use crate::{Error, Result};
@@ -22,42 +25,18 @@ use crate::{Error, Result};
 ///
 /// Coordinates are PyTorch's; image 0 is the first of those given. An unknown
 /// layer name is answered with the list of layers. Row, column and image are 0 if
-/// absent. Instead of coordinates, `index` names the element by its number in
-/// PyTorch's order, or by one number per dimension: index=3/4/5. The sites and
-/// their coordinates are
+/// absent. `flipside help sites` has the sites, the keys of their places and the
+/// numbers of bits.
 ///
-///   output                channel, row, column
-///   store-lost            the same; the store is dropped, and 0 is read instead
-///   input                 the same, of the layer's input
-///   store-astray          the same, and offset-bit=5: a misdirected store, to an
-///                         address of which this bit is flipped
-///   weight                out, in, row, column, as far as the parameter has them:
-///                         out=5,in=0,row=2,column=1 of a convolution (in counts
-///                         within its group), out=7,in=3 of a linear layer,
-///                         parameter=bias,out=7
-///
-/// and inside kernels (--device cuda or emulated)
-///
-///   accumulator@37        channel, row, column of an output, after 37 terms of its
-///                         sum
-///   operand-a@k, operand-b@k, shared-a@k, shared-b@k
-///                         the same, at term k; a is the layer's input, b its
-///                         weight, and the fault reaches every output that the kernel
-///                         computes from that register or place of shared memory
-///   scores, probabilities of attention: head=1,row=2,column=3,key=40
-///
-/// Terms count from 0 over kernel rows, then kernel columns, then input channels
-/// (of the group), with channels fastest: in a 3×3 convolution over 16 channels,
-/// k = (row × 3 + column) × 16 + channel.
-///
-/// bit=30+2 flips two bits, bit=20..23 a burst. Bits are numbered as in an f32: 0
-/// is the least significant, 31 the sign. Operands of tf32 have bits 13 to 31,
-/// those of bf16 and f16 have 0 to 15. Instead of flipping bits,
+/// bit=30+2 flips two bits, bit=20..23 a burst. Instead of flipping bits,
 /// model=stuck-at-0, model=stuck-at-1, model=set (value=1.5, or as bits
 /// value=0x7fc00000) and model=random (seed=3) change the value in other ways.
 /// shape=row hits all channels of one pixel of the output (row, column),
 /// shape=column all pixels of one channel, and shape=tile all that one tile of a
 /// kernel computes. A key that has no meaning for a fault is an error.
+///
+/// What each fault hit is printed, with the answer without it and with it. Losses
+/// are then against the fault-free top-1, since there is no label.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -102,40 +81,42 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         write_safetensors(path, [("logits", tensor)], &Default::default())?;
     }
     let given = class_list(args.class_list.as_deref())?;
-    let labels: Vec<String> = match loaded.numbering(given.as_ref()).classes()? {
-        Some(entries) => entries.into_iter().map(|entry| entry.name).collect(),
-        None => (0..classes).map(|class| format!("class {class}")).collect(),
-    };
+    let labels = loaded.class_names(given.as_ref())?;
+    let telling = Telling { classes: &labels, top: args.top as usize };
+    let elements = loaded.network.model.image_elements();
+    let images = names.iter().enumerate().zip(pixels.chunks(elements)).zip(logits.chunks(classes));
+    let told = images.map(|(((number, name), pixels), faulty)| {
+        told::injection(&loaded.network, (number, name), pixels, &args.fault, faulty)
+    });
+    let told: Vec<Option<Injection>> = told.collect::<Result<_>>()?;
     let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top as usize)).collect();
     if args.run.json {
-        let rows = names.iter().zip(&answers).map(|(name, answer)| {
-            let top: Vec<_> = answer
-                .iter()
-                .map(|(class, p, logit)| {
-                    serde_json::json!({
-                        "class": class, "name": labels[*class], "probability": finite(*p),
-                        "logit": finite(f64::from(*logit)),
-                    })
-                })
-                .collect();
-            serde_json::json!({ "image": name, "top": top })
-        });
+        let rows =
+            names.iter().zip(logits.chunks(classes)).zip(&told).map(|((name, row), told)| {
+                let mut json = serde_json::json!({ "image": name, "top": top_json(row, &telling) });
+                if let Some(injection) = told {
+                    json["injection"] = injection_json(injection, &telling);
+                }
+                json
+            });
         return print_json(&rows.collect::<Vec<_>>());
     }
     let mut text = String::new();
-    for (name, answer) in names.iter().zip(&answers) {
+    for ((name, answer), told) in names.iter().zip(&answers).zip(&told) {
+        if let Some(injection) = told {
+            let injection = std::slice::from_ref(injection);
+            text.push_str(&injections_text(injection, &telling, view(View::Text)));
+            text.push('\n');
+            continue;
+        }
         text.push_str(&format!("{name}\n"));
         for (class, p, logit) in answer {
             let label = &labels[*class];
             text.push_str(&format!("  {:6.2} %  {label}  (logit {logit:.4})\n", 100.0 * p));
         }
     }
-    say(&text)
-}
-
-/// JSON has no NaN and no infinity.
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
+    // Tables fit the screen, and faults are to be copied.
+    if told.iter().any(Option::is_some) { print(text.trim_end()) } else { say(&text) }
 }
 
 /// Class, probability and logit of the first `count` classes, in the order of [`order`].

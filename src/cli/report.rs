@@ -10,19 +10,21 @@ use self::worst::PictureArgs;
 use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refuse_idle};
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
-use crate::analysis::{Decision, Requirement, check};
+use crate::analysis::{Arrangement, Column, Decision, Requirement, check};
 use crate::census::{Census, Mode};
 use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
-use crate::report::{census_json, census_text, requirements_text, run_json, run_text, write_junit};
+use crate::report::{
+    arranged_text, census_json, census_text, requirements_text, run_json, write_junit,
+};
 use crate::results::{Run, is_store};
 use crate::{Error, Result};
 
 /// Print the figures of a campaign by layer, bit, direction or place
 ///
 /// By layer, figures of the whole network are added, with layers weighted equally, by neurons, and by
-/// multiply-accumulates. By bit and by direction, all layers have equal weight unless --layer names one.
+/// multiply-accumulates. By bit and by direction, all layers, or those that --layer names, have equal weight.
 ///
 /// On a terminal the table has the columns that fit; a pipe (`| less -S`), a file and --format markdown get
 /// all of them.
@@ -34,11 +36,11 @@ pub struct Args {
     /// Write a page for a browser instead: figures, tables, how to read them, and the command that repeats the
     /// campaign, in one file that needs no network
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
+          conflicts_with_all = ["by", "layer", "sort", "top", "detector", "exhaustive", "require", "format", "json"])]
     html: Option<PathBuf>,
     /// Write the page's figures into this folder: each as SVG, as SVG for print, as CSV and as a LaTeX table
     #[arg(long, value_name = "DIR",
-          conflicts_with_all = ["by", "layer", "detector", "exhaustive", "require", "format", "json"])]
+          conflicts_with_all = ["by", "layer", "sort", "top", "detector", "exhaustive", "require", "format", "json"])]
     figures: Option<PathBuf>,
     /// With --html or --figures: compare campaigns whose faults differ, as `compare --unpaired` does
     #[arg(long)]
@@ -48,13 +50,20 @@ pub struct Args {
     /// layer, bit, direction (of the flip: 0-to-1 or 1-to-0), channel, or position (row and column)
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
-    /// Only this layer
+    /// Only these layers: a name, a pattern with *, or a type as in type:conv2d; repeatable
     #[arg(long)]
-    layer: Option<String>,
+    layer: Vec<String>,
+    /// Sort the rows by a figure, the largest first, instead of by their order in the network: sdc, sdc5, nonfinite,
+    /// sdc-or-nonfinite, masked, benign, delta-p or delta-loss (without a detector its last quantile)
+    #[arg(long, value_name = "FIGURE")]
+    sort: Option<Column>,
+    /// Print only the first N rows under each detector, and how many are left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
     /// Print what `inject --exhaustive` counted instead: last-layer, last-layer-weights or
     /// last-layer-features
     #[arg(long, value_name = "POPULATION",
-          conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "unit",
+          conflicts_with_all = ["by", "layer", "sort", "top", "detector", "confidence", "interval", "unit",
                             "require"])]
     exhaustive: Option<Mode>,
     /// Only this error detector; every one of the campaign if absent
@@ -115,17 +124,28 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
-    refuse_idle([(
-        "--confidence, --interval or --unit",
-        is_goldeneye && is_text && args.by == By::Layer && args.intervals.are_given(),
-        theirs,
-    )])?;
+    let has_their_table = is_goldeneye && is_text && args.by == By::Layer;
+    let arrangement = args.arrangement();
+    refuse_idle([
+        (
+            "--confidence, --interval or --unit",
+            has_their_table && args.intervals.are_given(),
+            theirs,
+        ),
+        (
+            "--sort or --top",
+            has_their_table && arrangement != Arrangement::default(),
+            "on a run by GoldenEye's protocol: its table is in their order",
+        ),
+    ])?;
     let how = args.intervals.intervals();
     let detectors = match args.detector {
         Some(detector) => vec![detector],
         None => run.manifest.plan.detectors.clone(),
     };
-    let figures = breakdown(&run, args.by, args.layer.as_deref(), &detectors, &how)?;
+    let names: Vec<&str> = args.layer.iter().map(String::as_str).collect();
+    let layers = (!names.is_empty()).then_some(&names[..]);
+    let figures = breakdown(&run, args.by, layers, &detectors, &how)?;
     if is_goldeneye && !args.require.is_empty() {
         let detail = "--require takes rates of the strict protocol; the run is by GoldenEye's";
         return Err(Error::file(path, detail).into());
@@ -133,25 +153,27 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let checked = match args.by {
         _ if args.require.is_empty() => Vec::new(),
         By::Layer => check(&args.require, &figures)?,
-        _ => {
-            let layer = args.layer.as_deref();
-            check(&args.require, &breakdown(&run, By::Layer, layer, &detectors, &how)?)?
-        }
+        _ => check(&args.require, &breakdown(&run, By::Layer, layers, &detectors, &how)?)?,
     };
+    let arranged = arrangement.of(figures);
     if let Some(junit) = &args.junit {
         let suite = path.display().to_string();
         atomic::write(junit, |out| write_junit(&suite, &checked, out))?;
     }
     let printed = match args.format.view() {
         None => {
-            let mut report = run_json(&run, &figures, &how);
+            let mut report = run_json(&run, &arranged.figures, &how);
+            if arrangement != Arrangement::default() {
+                report["arrangement"] = serde_json::to_value(arrangement)?;
+                report["left_out"] = serde_json::to_value(&arranged.left_out)?;
+            }
             if !checked.is_empty() {
                 report["requirements"] = serde_json::to_value(&checked)?;
             }
             print_json(&report)
         }
         Some(view) => {
-            let mut text = run_text(&run, &figures, &how, view);
+            let mut text = arranged_text(&run, &arranged, &how, view);
             if !checked.is_empty() {
                 text.push_str(&requirements_text(&checked, view));
             }
@@ -166,6 +188,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     // Even where whoever reads the report has read enough of it.
     if unmet.violated + unmet.not_known > 0 { Err(unmet.into()) } else { printed }
+}
+
+impl Args {
+    fn arrangement(&self) -> Arrangement {
+        Arrangement { sort: self.sort, top: self.top.map(|most| most as usize) }
+    }
 }
 
 /// Refuses to write over what is read, and over any other store.

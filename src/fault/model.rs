@@ -71,7 +71,7 @@ impl FaultModel {
     /// [`Error::Usage`] for a bit that the format doesn't have.
     pub fn masks(self, format: Format, random: u32) -> Result<BitMasks> {
         let shift = format.shift();
-        let all = u32::MAX >> (32 - format.bits()) << shift;
+        let all = format.mask();
         if let FaultModel::Flip(mask) | FaultModel::StuckAt0(mask) | FaultModel::StuckAt1(mask) =
             self
             && mask & !all != 0
@@ -97,7 +97,7 @@ impl FaultModel {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn parse_bits(text: &str) -> std::result::Result<u32, String> {
+pub(crate) fn parse_bits(text: &str) -> std::result::Result<u32, String> {
     let number = |text: &str| {
         let bit: Option<u32> = text.parse().ok().filter(|bit| *bit < 32);
         bit.ok_or_else(|| format!("bit takes numbers from 0 to 31, not '{text}'"))

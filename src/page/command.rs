@@ -30,6 +30,7 @@ pub(super) fn command(manifest: &Manifest) -> Vec<String> {
         site,
         flips,
         bits,
+        only_bits,
         stratify,
         list,
         detectors,
@@ -77,6 +78,9 @@ pub(super) fn command(manifest: &Manifest) -> Vec<String> {
                     flag("bits", &bits.to_string());
                 }
             }
+        }
+        if !only_bits.is_all() {
+            flag("only-bits", &shell_word(&only_bits.to_string()));
         }
         for layer in layers.iter().flatten() {
             flag("layer", &shell_word(layer));

@@ -11,7 +11,11 @@ pub(super) fn check(plan: &Plan) -> Result<()> {
     if plan.site != Site::Output {
         return refuse("knows the site output alone");
     }
-    if plan.flips != Flips::Count(1) || plan.bits != 1 || plan.stratify != Stratify::No {
+    if plan.flips != Flips::Count(1)
+        || plan.bits != 1
+        || !plan.only_bits.is_all()
+        || plan.stratify != Stratify::No
+    {
         return refuse("flips one uniformly drawn bit of one value");
     }
     if plan.detectors != [Detector::Range] {

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod goldeneye;
+mod only_bits;
 mod shard;
 mod temperature;
 
@@ -11,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 pub use allocation::{Allocation, Pilot};
+pub use only_bits::OnlyBits;
 pub use shard::Shard;
 pub use temperature::{MOST_TEMPERATURES, Temperature};
 
 use crate::detector::Detector;
-use crate::fault::Site;
+use crate::fault::{Format, Site};
 use crate::statistics::StoppingRule;
 use crate::{Error, Result};
 
@@ -40,6 +42,9 @@ pub struct Plan {
     pub flips: Flips,
     /// Distinct bits of a hit value, up to [`MAX_BITS`]; 0 is a rehearsal without faults.
     pub bits: usize,
+    /// The bits that they are drawn among; all of the value's if it says nothing.
+    #[serde(default, skip_serializing_if = "OnlyBits::is_all")]
+    pub only_bits: OnlyBits,
     pub stratify: Stratify,
     /// SHA-256 of the list that faults are taken from instead of being drawn.
     pub list: Option<String>,
@@ -96,7 +101,8 @@ pub enum Flips {
 pub enum Stratify {
     /// Uniformly.
     No,
-    /// Injection n of a layer takes bit n modulo the number of bits, so that each has its share.
+    /// Injection n of a layer takes bit n modulo the number of those that are drawn among, so that each has its
+    /// share.
     Bit,
     /// Each layer and bit has a number of injections of its own.
     Allocated(Allocation),
@@ -139,6 +145,7 @@ impl Plan {
             site: Site::Output,
             flips: Flips::Count(1),
             bits: 1,
+            only_bits: OnlyBits::default(),
             stratify: Stratify::No,
             list: None,
             detectors: vec![Detector::None, Detector::Range],
@@ -181,6 +188,7 @@ impl Plan {
             _ => {}
         }
         let is_single = self.flips == Flips::Count(1);
+        self.check_only_bits()?;
         if self.stratify != Stratify::No && !(is_single && self.bits == 1) {
             return refuse("bits are strata of faults that flip one bit of one value".into());
         }
@@ -209,6 +217,23 @@ impl Plan {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// Refuses a choice of bits where none is drawn, or where all of them have to be.
+    fn check_only_bits(&self) -> Result<()> {
+        let why = match self {
+            _ if self.only_bits.is_all() => return Ok(()),
+            Plan { list: Some(_), .. } => "a list says itself which bits its faults flip",
+            Plan { site, .. } if site.is_store() => "a store that fails flips no bit",
+            Plan { flips: Flips::Rate(_), .. } => {
+                "a bit error rate is that of every bit of a value"
+            }
+            Plan { stratify: Stratify::Allocated(_), .. } => {
+                "injections are allocated to every bit of a value"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::usage(format!("bits can't be restricted to {}: {why}", self.only_bits)))
     }
 
     /// Refuses a rule whose intervals wouldn't hold, or that can't stop anything.
@@ -276,11 +301,16 @@ impl Plan {
         }
     }
 
-    /// How much injection `n` of a layer whose values have `bits` bits counts, on average 1: strata of bits that
+    /// How many bits of a value of `format` faults are drawn among.
+    pub fn bits_among(&self, format: Format) -> u32 {
+        self.only_bits.within(format).count_ones()
+    }
+
+    /// How much injection `n` of a layer whose faults are drawn among `bits` bits counts, on average 1: strata of bits that
     /// the number of injections doesn't fill evenly are evened out. Injections that don't fill every stratum
     /// count alike.
     pub fn weight(&self, n: u64, bits: u32) -> f64 {
-        let (total, bits) = (self.injections_per_layer(), u64::from(bits));
+        let (total, bits) = (self.injections_per_layer(), u64::from(bits.max(1)));
         if self.stratify == Stratify::No || total < bits {
             return 1.0;
         }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use serde_json::{Value, json};
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{NONFINITE, delta_loss_heading, quantiles, ranges_words};
+use super::{NONFINITE, OUTCOMES, delta_loss_heading, quantiles, ranges_words};
 use crate::census::{BITS, Census, Histogram, Summary};
 use crate::detector::Detector;
+use crate::fault::{Field, Format};
 use crate::results::{Outcome, RangesOver};
 
 /// Low bits of the mantissa share a row: they hardly differ.
@@ -58,6 +59,7 @@ pub fn census_text(census: &Census, over: Option<&RangesOver>, view: View) -> St
         census.mode.name(),
         census.images
     ));
+    sheet.prose(OUTCOMES);
     if let Some(over) = over {
         sheet.prose(&ranges_words(over));
     }
@@ -97,12 +99,8 @@ pub fn census_json(census: &Census, over: Option<&RangesOver>) -> Value {
 
 /// `30 (exponent)`.
 fn name(bit: usize) -> String {
-    let part = match bit {
-        31 => "sign",
-        23..31 => "exponent",
-        _ => "mantissa",
-    };
-    format!("{bit} ({part})")
+    let field = Format::Fp32.field_of(bit as u32).map_or("none", Field::name);
+    format!("{bit} ({field})")
 }
 
 fn row(name: String, summary: &Summary) -> Vec<String> {

@@ -4,7 +4,7 @@ use strum::IntoEnumIterator;
 
 use super::family::{self, said};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{NO_INTERVAL, interval, ratio, scale};
+use super::{NO_INTERVAL, OUTCOMES, interval, ratio, scale};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{
     Comparison, Comparisons, Discordant, Improvement, LayersCompared, RANGES_APART, RULES,
@@ -167,7 +167,7 @@ fn readings(rows: &[Comparison]) -> Vec<Vec<String>> {
     for embedding in [true, false] {
         for weighting in Weighting::iter() {
             let extra = if embedding { "" } else { " without the extra Linear" };
-            let name = format!("overall{extra}, weight: {}", weighting.words());
+            let name = format!("overall{extra}, {}", weighting.words());
             let is_it = primary.is_some_and(|primary| primary.is_overall(weighting, embedding));
             lines.push(line(marked(&name, is_it), &|row| {
                 row.overall_of(weighting, embedding).copied()
@@ -238,6 +238,7 @@ fn footer(comparisons: &Comparisons, published: bool) -> Vec<String> {
         ),
         family::words(comparisons),
         RULES.into(),
+        OUTCOMES.into(),
     ];
     if comparisons.rows.iter().flat_map(|row| &row.rates).any(|rate| rate.discordant.is_some()) {
         lines.push(

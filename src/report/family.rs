@@ -18,15 +18,23 @@ pub(super) fn said(verdict: Verdict, adjusted: Option<f64>, own: Option<f64>) ->
 
 /// How verdicts of many readings are come to.
 pub(super) fn words(comparisons: &Comparisons) -> String {
-    let mut sizes: Vec<String> =
-        comparisons.rows.iter().map(|row| row.family.to_string()).collect();
-    sizes.dedup();
     let primary = comparisons.rows.first().map_or("none", |row| row.primary.words());
-    let alpha = (1e6 * comparisons.intervals.confidence.alpha()).round() / 1e6;
+    let sizes = comparisons.rows.iter().map(|row| row.family);
     format!(
         "Primary reading, named in advance: {primary}; its verdict is its interval's, and its p is its own. The others \
-         with an interval, layers included, are a family of {}: one is called lower or higher only where its p, \
-         adjusted over the family by Holm's method, is below {alpha}.",
+         with an interval, layers included, {}",
+        members(sizes, comparisons)
+    )
+}
+
+/// What is said of figures that are a family, of so many in each row.
+pub(super) fn members(sizes: impl Iterator<Item = usize>, comparisons: &Comparisons) -> String {
+    let mut sizes: Vec<String> = sizes.map(|size| size.to_string()).collect();
+    sizes.dedup();
+    let alpha = (1e6 * comparisons.intervals.confidence.alpha()).round() / 1e6;
+    format!(
+        "are a family of {}: one is called lower or higher only where its p, adjusted over the family by Holm's method, \
+         is below {alpha}.",
         sizes.join(" and ")
     )
 }

@@ -3,10 +3,11 @@
 mod bars;
 mod bench;
 mod census;
-mod compared_layers;
+mod compared_parts;
 mod comparison;
 mod family;
 mod goldeneye;
+mod injection;
 mod models;
 mod plan;
 mod requirements;
@@ -18,14 +19,20 @@ mod study;
 
 pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_text};
-pub use compared_layers::compared_layers_text;
+pub use compared_parts::{
+    compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
+};
 pub use comparison::comparison_text;
 pub(crate) use comparison::verdict as comparison_verdict;
+pub use injection::{
+    Answer, HitBy, HitValue, Injection, Telling, injection_json, injections_table, injections_text,
+    top_json,
+};
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
 pub use plan::{Planned, plan_text};
 pub use requirements::{requirements_text, write_junit};
 pub(crate) use run::faults;
-pub use run::{Summary, run_json, run_text, summary_text};
+pub use run::{Summary, arranged_text, run_json, run_text, summary_text};
 pub use sheet::View;
 pub use similarity::similarity_text;
 pub use study::study_text;
@@ -77,6 +84,11 @@ fn delta_loss_heading(detector: Detector) -> &'static str {
 /// What footers say of means without an interval.
 const NO_INTERVAL: &str = "A mean has no interval where a layer has fewer than twelve injections for each bit (384 for \
      32 bits), where nothing but zeros was seen, or where nothing is left to chance.";
+
+/// What the columns of outcomes are.
+pub(crate) const OUTCOMES: &str = "Outcomes: masked, the same bits; benign, other logits with the same top-1; SDC, another \
+     top-1; SDC-5, one that takes the fault-free top-1 out of the top-5; nonfinite, a logit that is no finite number. More: \
+     flipside help outcomes.";
 
 /// What footers say of answers that aren't finite.
 const NONFINITE: &str = "Nonfinite answers count 1 in absolute Δp and ∞ in quantiles of ΔLoss, whose means are of \

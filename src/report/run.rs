@@ -8,11 +8,11 @@ use super::bars::Bars;
 use super::goldeneye::{goldeneye_rows, goldeneye_sheet, goldeneye_summary};
 use super::sheet::{BY_FORMAT, BY_PIPE, Fit, Sheet, View};
 use super::{
-    MOST_LAYERS, NO_INTERVAL, NONFINITE, any_size, counted_words, delta_loss_heading, flipped_bits,
-    percent, quantiles, ranges_words, scale, shell_word,
+    MOST_LAYERS, NO_INTERVAL, NONFINITE, OUTCOMES, any_size, counted_words, delta_loss_heading,
+    flipped_bits, percent, quantiles, ranges_words, scale, shell_word,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Intervals, Stopped, Weighting, stopped, stopped_words};
+use crate::analysis::{Arranged, Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
@@ -31,6 +31,13 @@ pub struct Summary<'a> {
 /// A run's figures: a table a detector, and the footer. Of a run by GoldenEye's protocol its own table, where
 /// the figures are those of layers.
 pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> String {
+    let figures = figures.to_vec();
+    arranged_text(run, &Arranged { figures, sort: None, left_out: Vec::new() }, how, view)
+}
+
+/// The same of rows that were sorted or cut off.
+pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View) -> String {
+    let Arranged { figures, sort, left_out } = arranged;
     let mut sheet = Sheet::new(view);
     let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
     if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
@@ -46,7 +53,20 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> 
             sheet.gap();
             table(&mut sheet, run, detector, &rows, bars);
             sheet.gap();
+            if let Some(cut) = left_out.iter().find(|cut| cut.detector == detector) {
+                sheet.prose(&match cut.rows {
+                    0 => "No row is left out (--top).".into(),
+                    rows => format!("{rows} more rows are left out (--top)."),
+                });
+                sheet.gap();
+            }
         }
+    }
+    if let Some(column) = sort {
+        sheet.prose(&format!("Rows are sorted by {}, the largest first.", column.name()));
+    }
+    if !figures.is_empty() {
+        sheet.prose(OUTCOMES);
     }
     stopped_table(&mut sheet, run);
     few_carriers(&mut sheet, figures);
@@ -91,6 +111,7 @@ pub fn summary_text(
             table(&mut sheet, run, *detector, &rows, Some(bars));
             sheet.gap();
         }
+        sheet.prose(OUTCOMES);
         if let Some(rule) = &run.manifest.plan.until {
             let stopped = stopped(run);
             let narrow = stopped.iter().filter(|row| row.look.stop).count();
@@ -163,11 +184,10 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
             if let Some(layer) = line[0].strip_suffix(&format!(" {shape}")) {
                 line[0] = layer.into();
             }
-            if let Part::Network { weighting } = row.part {
-                line[0] = match weighting {
-                    Weighting::Uniform => "network, layers alike".into(),
-                    weighting => format!("network, by {}", weighting.words()),
-                };
+            if let Part::Network { weighting: weighting @ (Weighting::Neurons | Weighting::Macs) } =
+                row.part
+            {
+                line[0] = weighting.words().into();
             }
             line.push(shape);
         }
@@ -194,7 +214,7 @@ fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
     let names = figures.iter().filter_map(|row| {
         let count = row.carriers.filter(|count| (1..FEW_CARRIERS).contains(count))?;
         let name = match row.part {
-            Part::Network { weighting } => format!("the network by {}", weighting.words()),
+            Part::Network { weighting } => format!("the network, {}", weighting.words()),
             Part::Layer {} => row.layer.clone()?,
             Part::Bit { bit } => format!("bit {bit}"),
             Part::Direction { direction } => direction.name().into(),
@@ -243,6 +263,11 @@ fn footer(sheet: &mut Sheet, run: &Run, figures: &[Figures], how: &Intervals) {
     };
     if figures.iter().any(lacks_ends) && run.manifest.plan.until.is_none() {
         sheet.prose(NO_INTERVAL);
+    }
+    if manifest.plan.injections_per_layer() == 1 && manifest.plan.list.is_none() {
+        sheet.prose(
+            "One injection a layer says next to nothing of a rate: `inject --only N` tells what it did.",
+        );
     }
     if let Stratify::Allocated(allocation) = &manifest.plan.stratify {
         sheet.prose(&allocation_words(allocation));
@@ -313,7 +338,7 @@ fn line(run: &Run, figures: &Figures) -> Vec<String> {
     let layer = figures.layer.as_deref().unwrap_or("all layers");
     let part = match figures.part {
         Part::Layer {} => format!("{layer} {}", shape(run, figures)),
-        Part::Network { weighting } => format!("all layers, weight: {}", weighting.words()),
+        Part::Network { weighting } => format!("network, {}", weighting.words()),
         Part::Bit { bit } => format!("{layer}, bit {bit}"),
         Part::Direction { direction } => format!("{layer}, {}", direction.name()),
         Part::Channel { channel } => format!("{layer}, channel {channel}"),
@@ -361,15 +386,16 @@ pub(crate) fn faults(plan: &Plan) -> String {
         Stratify::Bit => ", each bit in turn,",
         Stratify::Allocated(_) => ", allocated by a pilot,",
     };
+    let bits = match plan.only_bits.is_all() {
+        true => flipped_bits(plan.bits),
+        false => format!("{} (bits {} only)", flipped_bits(plan.bits), plan.only_bits),
+    };
     match plan.flips {
         Flips::Count(1) if matches!(plan.stratify, Stratify::Allocated(_)) => {
-            format!("{count} injections a layer on average of {}{strata}", flipped_bits(plan.bits))
+            format!("{count} injections a layer on average of {bits}{strata}")
         }
-        Flips::Count(1) => {
-            format!("{count} injections a layer of {}{strata}", flipped_bits(plan.bits))
-        }
+        Flips::Count(1) => format!("{count} injections a layer of {bits}{strata}"),
         Flips::Count(values) => {
-            let bits = flipped_bits(plan.bits);
             format!("{count} injections a layer of {bits} in each of {values} values")
         }
         Flips::Rate(rate) => format!("{count} injections a layer at a bit error rate of {rate:e}"),

@@ -88,8 +88,8 @@ pub(super) fn readings(
     for label in known {
         let kinds: [(&str, Reading); 3] = [
             ("last layer, after the scale", |at| at.last_layer),
-            ("overall, weight: layers alike", |at| at.all_layers),
-            ("overall without the extra Linear, weight: layers alike", |at| {
+            ("overall, layers alike", |at| at.all_layers),
+            ("overall without the extra Linear, layers alike", |at| {
                 at.all_layers_without_embedding
             }),
         ];

@@ -169,7 +169,8 @@ impl Manifest {
     /// [`Allocation::weight`](crate::plan::Allocation::weight).
     pub fn weight(&self, record: &Record) -> f64 {
         let layer = &self.layers[record.layer];
-        let in_turn = || self.plan.weight(record.n, layer.bits_at(record.site));
+        let bits = || self.plan.bits_among(layer.format_at(record.site));
+        let in_turn = || self.plan.weight(record.n, bits());
         match &self.plan.stratify {
             Stratify::No => 1.0,
             Stratify::Bit => in_turn(),
@@ -181,14 +182,15 @@ impl Manifest {
     }
 
     /// Whether the mean ΔLoss of a layer is counted instead of drawn ([`Counted`](super::Counted)): in the last layer,
-    /// before the scale and after it, of single flipped bits of outputs under the range detector. A campaign that looks
-    /// at one injection alone asks for no mean.
+    /// before the scale and after it, of single flipped bits of outputs under the range detector, whichever bit. A campaign
+    /// that looks at one injection alone asks for no mean.
     pub fn is_counted(&self, layer: &LayerRow) -> bool {
         let plan = &self.plan;
         matches!(layer.part, Part::LastLayer | Part::AfterScale)
             && plan.site == Site::Output
             && plan.flips == Flips::Count(1)
             && plan.bits == 1
+            && plan.only_bits.is_all()
             && plan.list.is_none()
             && plan.protocol == Protocol::Strict
             && plan.detectors.contains(&Detector::Range)

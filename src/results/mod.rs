@@ -1,5 +1,6 @@
 //! What a campaign found: records, what was run on what, and the files that keep both.
 
+pub(crate) mod choice;
 mod counted;
 mod csv;
 mod fault_free;

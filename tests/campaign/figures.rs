@@ -12,7 +12,15 @@ use strum::IntoEnumIterator;
 use super::*;
 
 fn apart(run: &Run, by: By, layer: Option<&str>) -> Vec<Figures> {
-    breakdown(run, by, layer, &[Detector::None, Detector::Range], &Intervals::default()).unwrap()
+    let layer = layer.map(|name| [name]);
+    breakdown(
+        run,
+        by,
+        layer.as_ref().map(|name| &name[..]),
+        &[Detector::None, Detector::Range],
+        &Intervals::default(),
+    )
+    .unwrap()
 }
 
 /// The share of records with an outcome, counted.
@@ -124,7 +132,7 @@ fn what_can_t_be_told_apart_is_refused() {
     let (two_bits, two_values) =
         (Plan { bits: 2, ..Plan::new(8, 4) }, Plan { flips: Flips::Count(2), ..Plan::new(8, 4) });
     let how = Intervals::default();
-    let refused = |run: &Run, by, layer, detector| {
+    let refused = |run: &Run, by, layer: Option<&[&str]>, detector| {
         breakdown(run, by, layer, &[detector], &how).unwrap_err().to_string()
     };
     let run = bench.run(two_bits);
@@ -136,7 +144,7 @@ fn what_can_t_be_told_apart_is_refused() {
     let run = bench.run(two_values);
     assert!(refused(&run, By::Direction, None, Detector::None).contains("one of several"));
     assert!(refused(&run, By::Channel, None, Detector::None).contains("told apart"));
-    assert!(refused(&run, By::Layer, Some("conv9"), Detector::None).contains("layer1.0.conv1"));
+    assert!(refused(&run, By::Layer, Some(&["conv9"]), Detector::None).contains("layer1.0.conv1"));
     let run = bench.run(Plan { detectors: vec![Detector::None], ..Plan::new(8, 4) });
     assert!(refused(&run, By::Layer, None, Detector::Range).contains("no detector 'range'"));
 }
@@ -146,7 +154,7 @@ fn what_can_t_be_told_apart_is_refused() {
 fn intervals_are_as_asked() {
     let run = Bench::new(Head::Baseline).run(Plan::new(8, 400));
     let of = |how: &Intervals| {
-        let rows = breakdown(&run, By::Layer, Some("fc"), &[Detector::Range], how).unwrap();
+        let rows = breakdown(&run, By::Layer, Some(&["fc"]), &[Detector::Range], how).unwrap();
         let DeltaLoss::Mean(loss) = rows[0].delta_loss else { panic!("a mean under range") };
         [rows[0].rates.sdc, loss]
     };
@@ -174,7 +182,7 @@ fn runs_are_reported() {
         "Detector none",
         "Detector range",
         "| backbone.conv1 4×16×16 ",
-        "weight: MACs",
+        "weighted by MACs",
         "hold 95 %",
         "seed 8",
     ] {
@@ -252,8 +260,8 @@ fn several_runs_are_compared_at_once() {
         "seed 8",
         "0123456789ab.",
         "nonfinite",
-        "weight: neurons",
-        "weight: MACs",
+        "weighted by neurons",
+        "weighted by MACs",
         "without the extra Linear",
         "hold 95 %",
         "last layer, before the scale",

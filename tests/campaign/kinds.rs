@@ -120,7 +120,10 @@ fn sites_inside_kernels_need_kernels() {
     };
     refused(Plan { site: Site::Accumulator, ..Plan::new(1, 2) }, "--detector none");
     refused(plain(Site::StoreAstray, 2), "predict --fault");
-    refused(plain(Site::Scores, 2), "no layer has the site scores");
+    refused(
+        plain(Site::Scores, 2),
+        "no layer has the site scores for a campaign to draw faults at; the sites there are: output, ",
+    );
 }
 
 #[test]

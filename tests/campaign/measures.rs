@@ -249,7 +249,7 @@ fn old_counts_of_operations_stay() {
 fn means_of_little_have_no_interval() {
     let run = Bench::new(Head::Baseline).run(Plan::new(8, 400));
     let how = Intervals::default();
-    let parts = |by| breakdown(&run, by, Some("fc"), &[Detector::Range], &how).unwrap();
+    let parts = |by| breakdown(&run, by, Some(&["fc"]), &[Detector::Range], &how).unwrap();
     let mean = |row: &Figures| match row.delta_loss {
         DeltaLoss::Mean(mean) => mean,
         DeltaLoss::Quantiles(_) => panic!("a mean under range"),
@@ -271,7 +271,7 @@ fn means_of_little_have_no_interval() {
     let text = run_text(&run, &parts(By::Bit), &how, View::Markdown);
     assert!(!text.contains("NaN"), "{text}");
     let few = Bench::new(Head::Baseline).run(Plan::new(8, 60));
-    let row = &breakdown(&few, By::Layer, Some("fc"), &[Detector::Range], &how).unwrap()[0];
+    let row = &breakdown(&few, By::Layer, Some(&["fc"]), &[Detector::Range], &how).unwrap()[0];
     assert!(mean(row).low.is_nan() && row.delta_p.high.is_nan());
 }
 
@@ -303,7 +303,7 @@ fn means_that_hang_on_few_records_are_named() {
     let mut run = Bench::new(Head::Baseline).run(Plan::new(8, 100));
     let how = Intervals::default();
     let figures =
-        |run: &Run| breakdown(run, By::Layer, Some("fc"), &[Detector::Range], &how).unwrap();
+        |run: &Run| breakdown(run, By::Layer, Some(&["fc"]), &[Detector::Range], &how).unwrap();
     let loss = |record: &Record| record.golden.loss;
     // Half of fc's faults change the loss by 1: 25 of them make half of the sum.
     for record in run.records.iter_mut().filter(|r| r.layer == 6 && r.detector == Detector::Range) {

@@ -17,7 +17,9 @@ use flipside::statistics::{Confidence, StoppingRule, Target};
 const NONE: Detector = Detector::None;
 
 fn apart(run: &Run, by: By, layer: Option<&str>) -> Vec<Figures> {
-    breakdown(run, by, layer, &[NONE], &Intervals::default()).unwrap()
+    let layer = layer.map(|name| [name]);
+    let layers = layer.as_ref().map(|name| &name[..]);
+    breakdown(run, by, layers, &[NONE], &Intervals::default()).unwrap()
 }
 
 fn near(a: f64, b: f64) {

@@ -104,7 +104,7 @@ fn a_network_against_itself_at_another_scale() {
         "no verdict on reliability: ΔLoss: the ratio depends on the scale of the logits; SDC rate: no difference \
          shown (all layers alike: as trained 0.",
         ", at fitted temperature 1.00 [1.00, 1.00], at equal range of the logits (8) 1.00 [1.00, 1.00])",
-        "| overall, weight: layers alike, at fitted temperature",
+        "| overall, layers alike, at fitted temperature",
         "what the logits were divided by: fit: ",
     ] {
         assert!(text.contains(words), "{words}: {text}");

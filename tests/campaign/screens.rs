@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flipside::analysis::breakdown::{By, Figures, breakdown};
-use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, seeds_for};
+use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, compare_bits, seeds_for};
+use flipside::fault::Format;
 use flipside::report::{
-    LayerRow, ModelRow, Planned, Summary, View, compared_layers_text, comparison_text, layers_text,
-    models_text, plan_text, run_text, study_text, summary_text,
+    Answer, HitBy, HitValue, Injection, LayerRow, ModelRow, Planned, Summary, Telling, View,
+    compared_bits_text, compared_layers_text, comparison_text, injections_table, injections_text,
+    layers_text, models_text, plan_text, run_text, study_text, summary_text,
 };
-use flipside::results::{FalseAlarms, FaultFree};
+use flipside::results::{Effect, FalseAlarms, FaultFree, Golden, Values};
 use flipside::screen::Screen;
 use flipside::statistics::{Confidence, Unit};
 use flipside::study::{Contrast, OverSeeds, Row, Start, Study};
@@ -151,6 +153,11 @@ fn nothing_is_wider_than_the_screen() {
     let compared = compare_all(&[[&runs[0], &runs[1]]], Pairing::Paired, &how).unwrap();
     let two =
         compare_all(&[[&runs[0], &runs[1]], [&runs[1], &runs[0]]], Pairing::Paired, &how).unwrap();
+    let bits: Vec<_> = [[&runs[0], &runs[1]], [&runs[1], &runs[0]]]
+        .into_iter()
+        .zip(&two.rows)
+        .map(|(pair, row)| compare_bits(pair, Pairing::Paired, &how, row).unwrap())
+        .collect();
     let planned = planned();
     for width in WIDTHS {
         let view = View::Screen(screen(width));
@@ -169,6 +176,7 @@ fn nothing_is_wider_than_the_screen() {
             (comparison_text(&compared, View::Text), comparison_text(&compared, view)),
             (comparison_text(&two, View::Text), comparison_text(&two, view)),
             (compared_layers_text(&two, View::Text), compared_layers_text(&two, view)),
+            (compared_bits_text(&two, &bits, View::Text), compared_bits_text(&two, &bits, view)),
             (plan_text(&planned, View::Text), plan_text(&planned, view)),
         ] {
             fits(&shown, width);
@@ -177,6 +185,66 @@ fn nothing_is_wider_than_the_screen() {
                 assert!(shown.contains(&figure), "{figure} is missing at {width} columns");
             }
         }
+    }
+}
+
+/// An injection into a layer of a long name, of an image and of classes of long names.
+fn injection() -> Injection {
+    let golden = Golden::new(3, 0, vec![2.0, 1.0, 0.5]);
+    let faulty = |detector, logits: Vec<f32>| {
+        let effect = Effect::of(&golden, &logits);
+        Answer { detector, logits, effect }
+    };
+    let after = 1.5f32.to_bits() ^ 1 << 30;
+    let values = Some(Values { before: 1.5f32.to_bits(), after, seen: 6.25f32.to_bits() });
+    Injection {
+        number: Some(7),
+        layer: "backbone.features.12.conv.0.0".into(),
+        image: "n04311004/ILSVRC2012_val_00005933.JPEG".into(),
+        class: 0,
+        is_label: true,
+        hit: vec![HitBy {
+            fault: "layer=features.12.conv.0.0,channel=3,row=4,column=5,bit=30".into(),
+            layer: "features.12.conv.0.0".into(),
+            site: "output",
+            values: vec![HitValue { mask: 1 << 30, format: Format::Fp32, values }],
+        }],
+        range: Some(6.25),
+        logits: golden.logits.clone(),
+        loss: golden.score.loss,
+        faulty: vec![
+            faulty(Detector::None, vec![2.0, 1e30, f32::NAN]),
+            faulty(Detector::Range, vec![2.0, 3.0, 0.5]),
+        ],
+    }
+}
+
+#[test]
+fn an_injection_is_told_at_any_width() {
+    let classes = ["steel arch bridge", "trolleybus, trolley coach, trackless trolley", "barn"];
+    let classes: Vec<String> = classes.map(String::from).to_vec();
+    let telling = Telling { classes: &classes, top: 5 };
+    let of = |view| injections_text(&[injection()], &telling, view);
+    let whole = of(View::Text);
+    for part in [
+        "label 0, steel arch bridge",
+        "1.5 → NaN (0x3fc00000 → 0x7fc00000)",
+        "bit 30 (exponent), 0 to 1",
+        "from -6.25 to 6.25; the detector sets NaN to 6.25",
+        "barn, logit NaN",
+        "trolleybus, trolley coach, trackless trolley 68.97 %",
+        "nonfinite",
+        "SDC",
+    ] {
+        assert!(whole.contains(part), "{part} in\n{whole}");
+    }
+    for width in WIDTHS {
+        let view = View::Screen(screen(width));
+        // A fault is to be copied.
+        let told = of(view);
+        let others: Vec<&str> = told.lines().filter(|line| !line.starts_with("fault ")).collect();
+        fits(&others.join("\n"), width);
+        fits(&injections_table(&[injection(), injection()], view), width);
     }
 }
 
@@ -197,7 +265,9 @@ fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
     // A table a detector: three rows of the network, then layers by falling rates of SDC.
     for table in kept.split("Detector ").skip(1) {
         let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with('─')).collect();
-        assert_eq!(rows.iter().filter(|row| row.starts_with("network, ")).count(), 3, "{kept}");
+        let of_network =
+            |row: &&&str| row.starts_with("network, ") || row.starts_with("weighted by ");
+        assert_eq!(rows.iter().filter(of_network).count(), 3, "{kept}");
         let bars = |row: &&str| row.chars().filter(|c| *c == '█').count();
         let named =
             |row: &&&str| run.manifest.layers.iter().any(|layer| row.starts_with(&layer.name));

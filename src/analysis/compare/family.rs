@@ -6,14 +6,16 @@
 //! family by Holm's method, is below 1 − confidence. So the chance of one or more wrong calls in the family is at most
 //! that, as is the primary's. A p-value says what the figure's interval says (`Linearized`, `RateDifference`).
 //! Figures that are the same by construction (the last layer among the readings and among the layers, all layers with
-//! and without an extra Linear that there isn't) count once.
+//! and without an extra Linear that there isn't) count once. Bits are a family of their own.
 //!
 //! The verdict on reliability says that ΔLoss and the SDC rate are both lower, or both higher. It is wrong if either is,
 //! so each is held against 1 − confidence by itself, without adjustment, and the chance that the claim is wrong is
 //! at most that (the intersection–union test; Berger, 1982, *Multiparameter hypothesis testing and acceptance
 //! sampling*, theorem 1). Where that claim isn't made, each says what it says in its table.
 
-use super::{AtScale, Comparison, Improvement, RateChange, Reading, Reason, Reliability, Verdict};
+use super::{
+    AtScale, BitChange, Comparison, Improvement, RateChange, Reading, Reason, Reliability, Verdict,
+};
 use crate::statistics::{Confidence, holm};
 
 /// A reading as the family sees it.
@@ -82,36 +84,7 @@ impl Comparison {
     /// Gives every reading its verdict, and the family its adjusted p-values; or no verdict, for a reason.
     pub(super) fn judge(&mut self, confidence: Confidence, refused: Option<Reason>) {
         let primary = self.primary;
-        let mut members = self.members(primary);
-        let of_primary: Vec<_> =
-            members.iter().filter(|m| m.is_primary).filter_map(|m| m.key).collect();
-        let mut keys = Vec::new();
-        let mut p_values = Vec::new();
-        // Of each member, its place in the family.
-        let places: Vec<Option<usize>> = members
-            .iter_mut()
-            .map(|member| {
-                member.is_primary |= member.key.is_some_and(|key| of_primary.contains(&key));
-                let p = member.p.filter(|_| !member.is_primary)?;
-                let known = member.key.and_then(|key| keys.iter().position(|k| *k == Some(key)));
-                Some(known.unwrap_or_else(|| {
-                    keys.push(member.key);
-                    p_values.push(p);
-                    p_values.len() - 1
-                }))
-            })
-            .collect();
-        let adjusted = holm(&p_values);
-        for (member, place) in members.into_iter().zip(places) {
-            *member.adjusted_p = place.map(|place| adjusted[place]);
-            let is_shown = member.adjusted_p.is_none_or(|p| p < confidence.alpha());
-            *member.verdict = match refused {
-                Some(reason) => Verdict::None(reason),
-                None if is_shown => member.alone,
-                None => Verdict::NoDifferenceShown,
-            };
-        }
-        self.family = p_values.len();
+        self.family = adjust(self.members(primary), confidence, refused);
         // Ratios at other scales are controls of those as trained: no readings of their own.
         for improvement in self.scales.iter_mut().flat_map(AtScale::improvements) {
             let verdict = Verdict::of_ratio(&improvement.ratio);
@@ -137,4 +110,51 @@ impl Comparison {
         };
         Reliability { delta_loss, sdc: self.sdc().map_or(alone.sdc, |of| of.verdict) }
     }
+}
+
+/// Gives members their verdicts, and those of the family their adjusted p-values; or no verdict, for a reason. How many
+/// figures the family has.
+fn adjust(mut members: Vec<Member<'_>>, confidence: Confidence, refused: Option<Reason>) -> usize {
+    let of_primary: Vec<_> =
+        members.iter().filter(|m| m.is_primary).filter_map(|m| m.key).collect();
+    let mut keys = Vec::new();
+    let mut p_values = Vec::new();
+    // Of each member, its place in the family.
+    let places: Vec<Option<usize>> = members
+        .iter_mut()
+        .map(|member| {
+            member.is_primary |= member.key.is_some_and(|key| of_primary.contains(&key));
+            let p = member.p.filter(|_| !member.is_primary)?;
+            let known = member.key.and_then(|key| keys.iter().position(|k| *k == Some(key)));
+            Some(known.unwrap_or_else(|| {
+                keys.push(member.key);
+                p_values.push(p);
+                p_values.len() - 1
+            }))
+        })
+        .collect();
+    let adjusted = holm(&p_values);
+    for (member, place) in members.into_iter().zip(places) {
+        *member.adjusted_p = place.map(|place| adjusted[place]);
+        let is_shown = member.adjusted_p.is_none_or(|p| p < confidence.alpha());
+        *member.verdict = match refused {
+            Some(reason) => Verdict::None(reason),
+            None if is_shown => member.alone,
+            None => Verdict::NoDifferenceShown,
+        };
+    }
+    p_values.len()
+}
+
+/// Gives bits their verdicts: their figures are a family.
+pub(super) fn judge_bits(
+    bits: &mut [BitChange],
+    confidence: Confidence,
+    refused: Option<Reason>,
+) -> usize {
+    let members = bits.iter_mut().flat_map(|bit| {
+        let delta_loss = bit.delta_loss.as_mut().map(|of| Member::of_improvement(of, false));
+        delta_loss.into_iter().chain(bit.sdc.as_mut().map(|of| Member::of_rate(of, false)))
+    });
+    adjust(members.collect(), confidence, refused)
 }

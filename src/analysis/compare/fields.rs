@@ -63,6 +63,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         site,
         flips,
         bits,
+        only_bits,
         stratify,
         list,
         detectors,
@@ -79,6 +80,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
     sorted.sort();
     let detectors = sorted.iter().map(|d| d.name()).collect::<Vec<_>>().join("+");
     let until = until.as_ref().map_or_else(|| "none".into(), ToString::to_string);
+    let only_bits = if only_bits.is_all() { "all".into() } else { only_bits.to_string() };
     let list = list.as_ref().map_or_else(|| "none".into(), |list| format!("list {list}"));
     let images = format!("{} images", images.len());
     let of_ranges = |of: &dyn Fn(&RangesOver) -> Option<String>| {
@@ -91,6 +93,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         field(Equal, "data", data),
         field(Equal, "numbers of classes", classes),
         field(Equal, "bits a fault", bits),
+        field(Equal, "bits to draw among", &only_bits),
         field(Equal, "protocols", &protocol.name()),
         field(Equal, "sites", &site.name()),
         field(Equal, "flips an inference", &format!("{flips:?}")),

@@ -12,7 +12,7 @@
 //! | field | where it differs |
 //! |---|---|
 //! | data, classes | refused |
-//! | protocol, site, flips (or bit error rate), bits, labels, detectors | refused |
+//! | protocol, site, flips (or bit error rate), bits, bits drawn among, labels, detectors | refused |
 //! | seed, injections, images (their list, with their labels: the numbers of their classes) | refused of paired runs; unpaired ones each show their own |
 //! | stopping rule, strata (allocated: their numbers), list of faults, image size, evaluated images | refused of paired runs; said of unpaired ones, without accuracies where other images were evaluated |
 //! | training images that ranges were measured over, and their number | refused of paired runs that both say it; said else |
@@ -29,6 +29,7 @@
 //! How intervals are made (confidence, kind, what varies) is the comparison's own, one for all rows.
 
 mod accuracy;
+mod by_bit;
 mod by_layer;
 mod equivalence;
 mod family;
@@ -45,6 +46,7 @@ mod verdict;
 use serde::Serialize;
 
 pub use accuracy::Accuracy;
+pub use by_bit::{BitChange, BitsCompared, compare_bits};
 pub use by_layer::LayerChange;
 pub use equivalence::{Equivalence, Shown};
 pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults, is_one_place};

@@ -147,7 +147,9 @@ impl Pilot {
                 |layer: &usize| counted(run, *layer, Detector::Range, Measure::DeltaLoss).is_none();
             let layers = all[side].iter().copied().filter(is_drawn);
             // Of every bit that there is, whichever a small pilot has drawn.
-            let bits = |layer: usize| run.manifest.layers[layer].bits_at(run.manifest.plan.site);
+            let plan = &run.manifest.plan;
+            let bits =
+                |layer: usize| plan.bits_among(run.manifest.layers[layer].format_at(plan.site));
             layers.map(|layer| FEWEST_OF_A_BIT * bits(layer) as usize).max()
         });
         let (injections, fewest_allocated) = injections(runs)?;

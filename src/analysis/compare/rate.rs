@@ -156,7 +156,8 @@ impl Pair<'_> {
         }))
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether a rule stopped layers of either.
+    pub(super) fn is_stopped(&self) -> bool {
         self.runs.iter().any(|run| run.manifest.plan.until.is_some())
     }
 }

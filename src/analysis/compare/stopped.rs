@@ -24,7 +24,8 @@ impl Comparison {
 }
 
 impl Improvement {
-    fn withhold(&mut self) {
+    /// Takes the interval away.
+    pub(super) fn withhold(&mut self) {
         self.ratio = Estimate::alone(self.ratio.value);
         self.p = None;
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
-use super::Args;
 use super::ranges::Ranging;
+use super::{Args, told};
 use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
@@ -12,18 +12,33 @@ use crate::census::{count_last_layer, finish};
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
-use crate::report::{Summary, View, run_json, run_text, summary_text};
+use crate::report::{
+    Summary, Telling, View, injection_json, injections_table, injections_text, run_json, run_text,
+    summary_text,
+};
 use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store, note_verified};
 use crate::{Error, Result};
+
+/// Classes of an answer that are named where an injection is told.
+const TOLD: usize = 5;
+
+/// What a campaign takes beside its plan and its experiment.
+pub(super) struct Inputs<'a> {
+    /// The faults of a list.
+    pub list: Option<&'a FaultList>,
+    /// What ranges are taken by, where a detector asks for them.
+    pub ranging: Option<&'a Ranging>,
+    /// The classes' names.
+    pub names: Vec<String>,
+}
 
 /// Injects into the images of the experiment and prints what came of it; `to` is a store and the part that it
 /// is to hold.
 pub(super) fn run(
     args: &Args,
     plan: Plan,
-    list: Option<&FaultList>,
     mut experiment: Experiment<'_>,
-    ranging: Option<&Ranging>,
+    &Inputs { list, ranging, ref names }: &Inputs<'_>,
     to: Option<(&Path, Shard)>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
@@ -56,8 +71,24 @@ pub(super) fn run(
     let run = Run { manifest, records, counted };
     let (how, detectors) = (Intervals::default(), &run.manifest.plan.detectors);
     let figures = breakdown(&run, By::Layer, None, detectors, &how)?;
+    let telling = Telling { classes: names, top: TOLD };
     if args.run.json {
-        return print_json(&run_json(&run, &figures, &how));
+        let mut json = run_json(&run, &figures, &how);
+        if args.only.is_some() {
+            let told = told::injections(&campaign, &run, true)?;
+            let told: Vec<_> = told.iter().map(|one| injection_json(one, &telling)).collect();
+            json["injections"] = told.into();
+        }
+        return print_json(&json);
+    }
+    if args.only.is_some() {
+        let is_one = run.manifest.layers.len() == 1;
+        let told = told::injections(&campaign, &run, is_one)?;
+        let view = view(View::Markdown);
+        return print(&match is_one {
+            true => injections_text(&told, &telling, view),
+            false => injections_table(&told, view),
+        });
     }
     match view(View::Markdown) {
         View::Screen(screen) => {

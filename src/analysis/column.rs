@@ -1,0 +1,115 @@
+//! The columns of a report, by the words that commands have for them, and its rows in their order.
+
+use serde::Serialize;
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use super::breakdown::{DeltaLoss, Figures, Part};
+use crate::Error;
+use crate::detector::Detector;
+use crate::statistics::Estimate;
+
+/// A column of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[derive(EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
+pub enum Column {
+    Masked,
+    Benign,
+    Sdc,
+    Nonfinite,
+    SdcOrNonfinite,
+    Sdc5,
+    DeltaP,
+    DeltaLoss,
+}
+
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Column>("figure of a report", word)
+}
+
+impl Column {
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Its estimate in a row; `None` where the row's detector doesn't bound its mean.
+    pub fn of(self, row: &Figures) -> Option<Estimate> {
+        let rates = &row.rates;
+        Some(match self {
+            Column::Masked => rates.masked,
+            Column::Benign => rates.benign,
+            Column::Sdc => rates.sdc,
+            Column::Nonfinite => rates.nonfinite,
+            Column::SdcOrNonfinite => rates.sdc_or_nonfinite,
+            Column::Sdc5 => rates.sdc5,
+            Column::DeltaP => row.delta_p,
+            Column::DeltaLoss => match row.delta_loss {
+                DeltaLoss::Mean(mean) => mean,
+                DeltaLoss::Quantiles(_) => return None,
+            },
+        })
+    }
+
+    /// What rows are sorted by: the estimate's value, or the last of ΔLoss' quantiles where there is no mean.
+    fn key(self, row: &Figures) -> f64 {
+        match (self, &row.delta_loss) {
+            (Column::DeltaLoss, DeltaLoss::Quantiles(of)) => of.values[of.values.len() - 1],
+            _ => self.of(row).map_or(f64::NAN, |estimate| estimate.value),
+        }
+    }
+}
+
+/// In which order a report has its rows, and how many of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Arrangement {
+    /// By this column, the largest first and what isn't defined last; in the network's order without one.
+    pub sort: Option<Column>,
+    /// The first so many under each detector; rows of the whole network don't count.
+    pub top: Option<usize>,
+}
+
+/// How many rows under a detector a report leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub detector: Detector,
+    pub rows: usize,
+}
+
+/// Rows as they were asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arranged {
+    pub figures: Vec<Figures>,
+    /// What they are sorted by.
+    pub sort: Option<Column>,
+    /// Under each detector, where a number of rows was asked for.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Arrangement {
+    /// Arranges rows, those of a detector beside each other; rows of the whole network stay behind the others.
+    pub fn of(&self, figures: Vec<Figures>) -> Arranged {
+        let (mut arranged, mut left_out) = (Vec::with_capacity(figures.len()), Vec::new());
+        let mut rest = figures.into_iter().peekable();
+        while let Some(detector) = rest.peek().map(|row| row.detector) {
+            let of_detector = std::iter::from_fn(|| rest.next_if(|row| row.detector == detector));
+            let (network, mut parts): (Vec<Figures>, Vec<Figures>) =
+                of_detector.partition(|row| matches!(row.part, Part::Network { .. }));
+            if let Some(column) = self.sort {
+                let key = |row: &Figures| column.key(row);
+                parts.sort_by(|a, b| {
+                    let (a, b) = (key(a), key(b));
+                    a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(&a))
+                });
+            }
+            if let Some(most) = self.top {
+                left_out.push(LeftOut { detector, rows: parts.len().saturating_sub(most) });
+                parts.truncate(most);
+            }
+            arranged.extend(parts);
+            arranged.extend(network);
+        }
+        Arranged { figures: arranged, sort: self.sort, left_out }
+    }
+}

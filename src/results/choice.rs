@@ -1,0 +1,99 @@
+//! Which layers a user means: by name, by pattern, or by type.
+
+use crate::tape::pair_name;
+use crate::{Error, Result};
+
+/// What an error says of layers.
+pub struct Words {
+    /// Of a name that none has: `the model has no layer`.
+    pub lacks: &'static str,
+    /// Before the names that there are: `its layers are`.
+    pub known: &'static str,
+}
+
+/// The places in `layers`, each a name and a type, of those that `patterns` ask for, in order: names with or without
+/// `backbone.`, `*` for any characters in them, or `type:` and a type.
+///
+/// # Errors
+/// [`Error::Usage`] for a pattern that no layer has, with the layers or types that there are.
+pub fn choose<S: AsRef<str>>(
+    layers: &[(&str, &str)],
+    patterns: &[S],
+    words: &Words,
+) -> Result<Vec<usize>> {
+    for pattern in patterns.iter().map(AsRef::as_ref) {
+        if !layers.iter().any(|layer| is_called(*layer, pattern)) {
+            return Err(unknown(layers, pattern, words));
+        }
+    }
+    let is_asked_for =
+        |layer: &(&str, &str)| patterns.iter().any(|pattern| is_called(*layer, pattern.as_ref()));
+    Ok((0..layers.len()).filter(|at| is_asked_for(&layers[*at])).collect())
+}
+
+fn is_called((name, kind): (&str, &str), pattern: &str) -> bool {
+    match pattern.strip_prefix("type:") {
+        Some(wanted) => wanted == kind,
+        None => matches(pattern, name) || matches(pattern, pair_name(name)),
+    }
+}
+
+fn unknown(layers: &[(&str, &str)], pattern: &str, Words { lacks, known }: &Words) -> Error {
+    let Some(kind) = pattern.strip_prefix("type:") else {
+        let names: Vec<&str> = layers.iter().map(|(name, _)| *name).collect();
+        return Error::usage(format!("{lacks} '{pattern}'; {known}: {}", names.join(", ")));
+    };
+    let mut kinds: Vec<&str> = layers.iter().map(|(_, kind)| *kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    Error::usage(format!("{lacks} of type '{kind}'; the types there are: {}", kinds.join(", ")))
+}
+
+/// Whether `name` is of `pattern`, in which `*` stands for any characters.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, rest)) => name.strip_prefix(before).is_some_and(|name| {
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| matches(rest, &name[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_take_any_characters_for_a_star() {
+        for (pattern, name, is) in [
+            ("conv1", "conv1", true),
+            ("conv1", "layer1.0.conv1", false),
+            ("*conv1", "layer1.0.conv1", true),
+            ("layer1.*", "layer1.0.conv1", true),
+            ("layer1.*.conv2", "layer1.0.conv1", false),
+            ("*.0.*", "layer1.0.conv1", true),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn layers_are_chosen_in_their_own_order() {
+        let layers = [("backbone.conv1", "conv2d"), ("backbone.fc", "linear"), ("head", "linear")];
+        let words = Words { lacks: "there is no layer", known: "there are" };
+        let chosen = |patterns: &[&str]| choose(&layers, patterns, &words);
+        assert_eq!(chosen(&["head", "conv1"]).unwrap(), [0, 2]);
+        assert_eq!(chosen(&["type:linear", "fc"]).unwrap(), [1, 2]);
+        assert_eq!(chosen(&["*c*"]).unwrap(), [0, 1]);
+        for (pattern, said) in [
+            ("conv2", "there is no layer 'conv2'; there are: backbone.conv1, backbone.fc, head"),
+            ("type:foo", "there is no layer of type 'foo'; the types there are: conv2d, linear"),
+        ] {
+            assert_eq!(chosen(&["head", pattern]).unwrap_err().to_string(), said);
+        }
+    }
+}
