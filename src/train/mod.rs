@@ -6,12 +6,15 @@
 
 mod average;
 mod evaluate;
+mod history;
 mod job;
+mod outline;
 mod snapshot;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
-pub use job::{Job, Output, Source};
+pub use job::{Job, Keep, Output, Source};
+pub use outline::hint_of_few_steps;
 pub use trainer::{EpochRecord, StepFigures, Trainer};
 
 use crate::{Error, Result};
