@@ -9,7 +9,9 @@ use flipside::results::Run;
 
 use crate::program::{Folder, MODEL, write_square};
 
+mod pictures;
 mod study;
+mod training;
 
 pub struct Place {
     folder: Folder,

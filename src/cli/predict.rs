@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::common::{RunArgs, check_safetensors_name, class_list, print_json, say};
+use super::complain;
 use super::model::{Loaded, ModelArgs};
+use super::pictures::{self, Broken, Read};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
-use crate::data::decode_file;
 use crate::fault::{FaultSpec, SiteClass};
 use crate::logits::{order, probabilities};
 use crate::models::Network;
-use crate::rng::stream;
+use crate::progress::Progress;
 use crate::tape::PlanKind;
+use crate::train::Evaluator;
 use crate::{Error, Result};
 
 /// Classify images, or a tensor of images, with faults if asked
@@ -20,8 +22,8 @@ use crate::{Error, Result};
 ///
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
-/// Coordinates are PyTorch's; image 0 is the first of those given. An unknown
-/// layer name is answered with the list of layers. Row, column and image are 0 if
+/// Coordinates are PyTorch's; image 0 is the first of those given, whether it can
+/// be read or not. An unknown layer name is answered with the list of layers. Row, column and image are 0 if
 /// absent. Instead of coordinates, `index` names the element by its number in
 /// PyTorch's order, or by one number per dimension: index=3/4/5. The sites and
 /// their coordinates are
@@ -63,7 +65,8 @@ use crate::{Error, Result};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Image files (JPEG, PNG); they are resized and cropped as the model file says
+    /// Image files (JPEG, PNG), and folders, of which all images are taken; they are resized and cropped as the
+    /// checkpoint or the model file says. Those that can't be read are told at the end, and the exit code is 1 then
     #[arg(required_unless_present = "input", conflicts_with = "input")]
     images: Vec<PathBuf>,
     /// A safetensors file with a tensor `input` instead of images: f32, N×3×H×W, already normalised
@@ -86,17 +89,51 @@ pub struct Args {
     run: RunArgs,
 }
 
+/// Images of a forward pass, where there is no fault.
+const BATCH: usize = 32;
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.logits.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
-    let loaded = args.model.load(&device, args.run.progress().as_ref())?;
-    let (names, pixels) = match &args.input {
-        Some(path) => tensor_input(path, loaded.network.model.image_size)?,
-        None => image_input(&args.images, &loaded)?,
+    let progress = args.run.progress();
+    let loaded = args.model.load(&device, progress.as_ref())?;
+    let (Read { names, broken, .. }, logits) = match &args.input {
+        Some(path) => {
+            let (names, pixels) = tensor_input(path, loaded.network.model.image_size)?;
+            let logits = forward(&loaded.network, names.len(), &pixels, &args.fault)?;
+            (Read { names, ..Read::default() }, logits)
+        }
+        None => {
+            let files = pictures::files(&args.images, progress.as_ref())?;
+            match args.fault.is_empty() {
+                true => classify(&files, &loaded, progress.as_ref())?,
+                false => {
+                    let read = pictures::read(&files, 0, &loaded);
+                    let faults = pictures::faults_in(&args.fault, files.len(), &read.broken)?;
+                    let logits = forward(&loaded.network, read.names.len(), &read.pixels, &faults)?;
+                    (read, logits)
+                }
+            }
+        }
     };
-    let logits = forward(&loaded.network, names.len(), &pixels, &args.fault)?;
     let classes = loaded.network.model.classes;
+    let count = names.len() + broken.len();
+    let mut broken = broken;
+    if let [Broken { .. }] = broken[..]
+        && count == 1
+    {
+        return Err(broken.remove(0).error.into());
+    }
     if let Some(path) = &args.logits {
+        if let Some(first) = broken.first() {
+            return Err(Error::usage(format!(
+                "--logits: {} of {count} images can't be read, so that rows wouldn't be those of the images as given; \
+                 the first: {}",
+                broken.len(),
+                first.error
+            ))
+            .into());
+        }
         let shape = [names.len(), classes];
         let tensor = TensorView::f32(&shape, &logits);
         write_safetensors(path, [("logits", tensor)], &Default::default())?;
@@ -108,19 +145,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top as usize)).collect();
     if args.run.json {
-        let rows = names.iter().zip(&answers).map(|(name, answer)| {
-            let top: Vec<_> = answer
-                .iter()
-                .map(|(class, p, logit)| {
-                    serde_json::json!({
-                        "class": class, "name": labels[*class], "probability": finite(*p),
-                        "logit": finite(f64::from(*logit)),
+        let mut rows: Vec<_> = names
+            .iter()
+            .zip(&answers)
+            .map(|(name, answer)| {
+                let top: Vec<_> = answer
+                    .iter()
+                    .map(|(class, p, logit)| {
+                        serde_json::json!({
+                            "class": class, "name": labels[*class], "probability": finite(*p),
+                            "logit": finite(f64::from(*logit)),
+                        })
                     })
-                })
-                .collect();
-            serde_json::json!({ "image": name, "top": top })
-        });
-        return print_json(&rows.collect::<Vec<_>>());
+                    .collect();
+                serde_json::json!({ "image": name, "top": top })
+            })
+            .collect();
+        for Broken { place, name, error } in &broken {
+            // In the order in which they were given: those before are there.
+            let row = serde_json::json!({ "image": name, "error": error.to_string() });
+            rows.insert(*place, row);
+        }
+        print_json(&rows)?;
+        return tell(&broken, count);
     }
     let mut text = String::new();
     for (name, answer) in names.iter().zip(&answers) {
@@ -130,7 +177,18 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             text.push_str(&format!("  {:6.2} %  {label}  (logit {logit:.4})\n", 100.0 * p));
         }
     }
-    say(&text)
+    if !text.is_empty() {
+        say(&text)?;
+    }
+    tell(&broken, count)
+}
+
+/// Says which images can't be read; an error if there are any.
+fn tell(broken: &[Broken], given: usize) -> anyhow::Result<()> {
+    broken.iter().for_each(|broken| complain(&broken.error.to_string()));
+    let count = broken.len();
+    anyhow::ensure!(count == 0, "{count} of {given} images can't be read");
+    Ok(())
 }
 
 /// JSON has no NaN and no infinity.
@@ -173,16 +231,27 @@ fn tensor_input(path: &Path, size: usize) -> Result<(Vec<String>, Vec<f32>)> {
     Ok(((0..count).map(name).collect(), values))
 }
 
-/// Image files, resized, cropped and normalised.
-fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f32>)> {
-    let (transform, elements) = (loaded.transform(), loaded.network.model.image_elements());
-    let mut values = vec![0f32; paths.len() * elements];
-    for (path, values) in paths.iter().zip(values.chunks_exact_mut(elements)) {
-        let image = decode_file(path)?;
-        // Evaluation draws nothing from the stream.
-        transform.apply(&image, &mut stream(0, "none").block(0), values)?;
+/// The logits of files, a batch after the other, and those that can't be read.
+fn classify(
+    files: &[PathBuf],
+    loaded: &Loaded,
+    progress: &dyn Progress,
+) -> Result<(Read, Vec<f32>)> {
+    let Network { model, weights } = &loaded.network;
+    let mut evaluator = Evaluator::new(model, loaded.network.device(), BATCH.min(files.len()))?;
+    let (mut all, mut logits) = (Read::default(), Vec::new());
+    progress.begin("predict", "images", 0, files.len() as u64);
+    for (number, files) in files.chunks(BATCH).enumerate() {
+        let read = pictures::read(files, number * BATCH, loaded);
+        if !read.names.is_empty() {
+            logits.extend(evaluator.logits(weights, &read.pixels, read.names.len())?);
+        }
+        all.names.extend(read.names);
+        all.broken.extend(read.broken);
+        progress.advance(files.len() as u64, "");
     }
-    Ok((paths.iter().map(|path| path.display().to_string()).collect(), values))
+    progress.end();
+    Ok((all, logits))
 }
 
 /// One forward pass over all images, with faults.
