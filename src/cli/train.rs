@@ -206,5 +206,8 @@ fn start_from(trainer: &mut Trainer, from: &Pretrained, path: &Path) -> Result<S
         let left = some_of(&taken.left_out, MOST_NAMED);
         words.push_str(&format!("; left out, since {}: {left}", taken.why));
     }
+    if taken.tensors < model.tape.params().len() {
+        words.push_str(&format!("; the rest drawn at random (seed {})", trainer.job().seed));
+    }
     Ok(words)
 }

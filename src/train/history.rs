@@ -2,9 +2,43 @@
 
 use std::path::Path;
 
-use super::EpochRecord;
+use serde::{Deserialize, Serialize};
+
 use crate::checkpoint::atomic;
 use crate::{Error, Result};
+
+/// What an epoch came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochRecord {
+    /// From 0.
+    pub epoch: usize,
+    /// Of the epoch's last step.
+    pub learning_rate: f32,
+    /// Mean over the epoch's images, each at the weights of its step; smoothed if the recipe says.
+    pub loss: f32,
+    /// On augmented images, each at the weights of its step.
+    pub top1_percent: f32,
+    /// Of the average of the weights, if the recipe takes one, as the next.
+    pub validation_loss: Option<f32>,
+    pub validation_top1_percent: Option<f32>,
+}
+
+impl EpochRecord {
+    /// The record as one line; `epochs` is the recipe's number of them.
+    pub fn describe(&self, epochs: usize) -> String {
+        let EpochRecord { epoch, learning_rate, loss, top1_percent, .. } = self;
+        let mut line = format!(
+            "epoch {}/{epochs}: loss {loss:.4}, top-1 {top1_percent:.2} %, learning rate \
+             {learning_rate:.3e}",
+            epoch + 1
+        );
+        if let (Some(loss), Some(top1)) = (self.validation_loss, self.validation_top1_percent) {
+            line.push_str(&format!("; validation: loss {loss:.4}, top-1 {top1:.2} %"));
+        }
+        line
+    }
+}
 
 /// The columns. What a run measures again stands before the last: equal, however often it was interrupted.
 const COLUMNS: [&str; 8] = [

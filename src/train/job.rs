@@ -104,7 +104,7 @@ struct Identity<'a> {
     compute: Compute,
     /// What decides which epoch is kept, where it isn't the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<Value>,
+    keep: Option<String>,
 }
 
 impl Job {
@@ -185,15 +185,18 @@ impl Job {
     pub(super) fn identity(&self, compute: Compute) -> Result<Value> {
         let bad = |source: serde_json::Error| Error::usage(format!("training run: {source}"));
         let file = serde_json::to_value(&self.file).map_err(bad)?;
-        let transform = |of: &Transform| match of {
-            Transform::Train(train) => serde_json::to_value(train).map_err(bad),
-            Transform::Eval(eval) => serde_json::to_value(eval).map_err(bad),
+        let transform = match &self.train.transform {
+            Transform::Train(train) => serde_json::to_value(train),
+            Transform::Eval(eval) => serde_json::to_value(eval),
         };
         let keep = match &self.validation {
-            Some(validation) if self.keep() == Keep::Best => Some(serde_json::json!({
-                "best_on": validation.dataset.fingerprint(),
-                "transform": transform(&validation.transform)?,
-            })),
+            Some(Source { dataset, transform }) if self.keep() == Keep::Best => {
+                let transform = match transform {
+                    Transform::Eval(eval) => eval.to_string(),
+                    random => format!("{random:?}"),
+                };
+                Some(format!("best on {}, {transform}", dataset.fingerprint()))
+            }
             _ => None,
         };
         let identity = Identity {
@@ -206,7 +209,7 @@ impl Job {
             seed: self.seed,
             start: &self.start,
             data: self.train.dataset.fingerprint(),
-            transform: transform(&self.train.transform)?,
+            transform: transform.map_err(bad)?,
             compute,
             keep,
         };

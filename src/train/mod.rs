@@ -13,9 +13,10 @@ mod snapshot;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
+pub use history::EpochRecord;
 pub use job::{Job, Keep, Output, Source};
 pub use outline::hint_of_few_steps;
-pub use trainer::{EpochRecord, StepFigures, Trainer};
+pub use trainer::{StepFigures, Trainer};
 
 use crate::{Error, Result};
 

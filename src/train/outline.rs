@@ -179,7 +179,8 @@ mod tests {
         assert_eq!(hint_of_few_steps(50, 3), None);
         let hint = hint_of_few_steps(1, 10).unwrap();
         assert!(
-            hint.contains("few steps to learn from, 10 in all") && hint.contains("--epochs 150 makes 150"),
+            hint.contains("few steps to learn from, 10 in all")
+                && hint.contains("--epochs 150 makes 150"),
             "{hint}"
         );
     }

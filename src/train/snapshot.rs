@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::EpochRecord;
+use super::history::EpochRecord;
 use super::job::differences;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
 use crate::models::state::{

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::average::Average;
+use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
-use super::{Evaluator, Job, Keep, Output, check_labels, history};
+use super::{Evaluator, Job, Keep, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::Device;
 use crate::logits::argmax;
@@ -21,23 +21,6 @@ use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
 const PREFETCH: usize = 2;
-
-/// What an epoch came to.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EpochRecord {
-    /// From 0.
-    pub epoch: usize,
-    /// Of the epoch's last step.
-    pub learning_rate: f32,
-    /// Mean over the epoch's images, each at the weights of its step; smoothed if the recipe says.
-    pub loss: f32,
-    /// On augmented images, each at the weights of its step.
-    pub top1_percent: f32,
-    /// Of the average of the weights, if the recipe takes one, as the next.
-    pub validation_loss: Option<f32>,
-    pub validation_top1_percent: Option<f32>,
-}
 
 /// What a step came to, before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,6 +179,11 @@ impl Trainer {
     /// trained again.
     fn check_kept(&self, best: usize, again: usize) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
+        if !output.model().exists() {
+            let detail =
+                format!("isn't there, but held epoch {}, the best of the run so far", best + 1);
+            return Err(Error::file(output.model(), detail));
+        }
         let kept = snapshot::kept_epoch(&output.model(), &self.identity)?;
         if kept == best || kept >= again {
             return Ok(());
@@ -409,21 +397,5 @@ impl Trainer {
         let Trainer { position, weights, optimizer, average, .. } = self;
         let average = average.as_ref().map(|average| &average.weights);
         snapshot::write(&output.snapshot(), metadata, position, weights, optimizer, average)
-    }
-}
-
-impl EpochRecord {
-    /// The record as one line; `epochs` is the recipe's number of them.
-    pub fn describe(&self, epochs: usize) -> String {
-        let EpochRecord { epoch, learning_rate, loss, top1_percent, .. } = self;
-        let mut line = format!(
-            "epoch {}/{epochs}: loss {loss:.4}, top-1 {top1_percent:.2} %, learning rate \
-             {learning_rate:.3e}",
-            epoch + 1
-        );
-        if let (Some(loss), Some(top1)) = (self.validation_loss, self.validation_top1_percent) {
-            line.push_str(&format!("; validation: loss {loss:.4}, top-1 {top1:.2} %"));
-        }
-        line
     }
 }

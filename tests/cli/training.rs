@@ -157,7 +157,12 @@ fn weights_start_from_another_checkpoint_but_for_its_head() {
     let text = begin(base, "", "others");
     assert!(text.contains("left out, since its classes are others: fc.bias, fc.weight"), "{text}");
     let text = begin(guided, "--random-rows 4", "other-rows");
-    assert!(text.contains("since its classes are others: head.weight\n"), "{text}");
+    assert!(
+        text.contains(
+            "since its classes are others: head.weight; the rest drawn at random (seed 1)\n"
+        ),
+        "{text}"
+    );
     let path = "other-rows/model.safetensors";
     for name in ["backbone.fc.weight", "logit_scale"] {
         assert_eq!(tensor(&place, path, name), tensor(&place, guided, name));
