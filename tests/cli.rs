@@ -9,8 +9,10 @@ use flipside::results::Run;
 
 use crate::program::{Folder, MODEL, write_square};
 
+mod pictures;
 mod ranges;
 mod study;
+mod training;
 
 pub struct Place {
     folder: Folder,
@@ -323,6 +325,10 @@ fn what_folders_hold_beside_images_is_said() {
     let study = "study --model tiny.toml --data data --text-features features.safetensors \
                  --class-list classes.tsv --epochs 1 --injections 2 --seeds 1";
     assert_eq!(said(study), 2);
+    // A batch an epoch.
+    let hint = "hint: few steps to learn from, 1 in all; --epochs 150 makes 150";
+    let text = String::from_utf8(place.run(study).stderr).unwrap();
+    assert!(text.contains(hint), "{text}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ mod pytorch_goldeneye;
 mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
+mod pytorch_page;
 mod random_shapes;
 mod recipe;
 mod replays;

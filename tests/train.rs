@@ -15,6 +15,7 @@ use flipside::recipe::{Ema, OptimizerKind};
 use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
+mod keep;
 mod killed;
 mod state;
 
@@ -67,7 +68,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
         train: source(Split::Train, images, Transform::Train(train)),
         validation: Some(source(Split::Test, 20, Transform::Eval(eval))),
         workers: 1,
-        output: folder.map(|folder| Output { folder, snapshot_steps: Some(2) }),
+        output: folder.map(|folder| Output { snapshot_steps: Some(2), ..Output::at(folder) }),
     }
 }
 

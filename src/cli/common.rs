@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::analysis::Intervals;
-use crate::data::ClassList;
+use crate::data::{ClassList, class_folders};
 use crate::device::{Compute, Device};
 use crate::fault::Site;
 use crate::models::Model;
@@ -316,6 +316,11 @@ pub fn check_bits(bits: usize) -> Result<()> {
 /// The class list, where one is named.
 pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
     path.map(ClassList::open).transpose()
+}
+
+/// The class list in a file, or the classes that a data set's folder has folders of.
+pub fn classes_of(path: &Path) -> Result<ClassList> {
+    if path.is_dir() { class_folders(path) } else { ClassList::open(path) }
 }
 
 /// The class list, or the one inside the file of text features where none is named.

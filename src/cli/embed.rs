@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::common::{
-    RunArgs, check_safetensors_name, class_list, file_sha256, print, print_json, refuse_idle, say,
+    RunArgs, check_safetensors_name, classes_of, file_sha256, print, print_json, refuse_idle, say,
     view,
 };
 use crate::checkpoint::atomic;
-use crate::data::{ClassList, grey_png};
+use crate::data::ClassList;
 use crate::device::Device;
 use crate::error::{MOST_NAMED, some_of};
 use crate::ops::Op;
 use crate::ops::activation::Activation;
+use crate::page::cosines_svg;
 use crate::progress::Progress;
 use crate::report::{View, similarity_text};
 use crate::text::average::{Averaging, class_features};
 use crate::text::descriptions::Descriptions;
 use crate::text::hashing::NgramHasher;
-use crate::text::similarity::{Pair, Picture, Similarity, picture};
+use crate::text::similarity::{Pair, Similarity};
 use crate::text::tokenizer::CONTEXT;
 use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
@@ -49,7 +50,8 @@ pub struct Args {
     /// File of features to inspect
     #[arg(long, value_name = "FILE")]
     describe: Option<PathBuf>,
-    /// Class list: tab-separated lines of index, folder name, class name, in the order of the rows
+    /// Class list: tab-separated lines of index, folder name, class name, in the order of the rows; or a data set's
+    /// folder, whose class folders are the classes
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
     /// CLIP's weights: .pth, .bin or safetensors, under the names of Hugging Face, OpenAI or OpenCLIP
@@ -76,8 +78,8 @@ pub struct Args {
     /// Safetensors file to write; an existing one is replaced as a whole or not at all
     #[arg(long, value_name = "FILE", conflicts_with = "describe")]
     out: Option<PathBuf>,
-    /// Write all cosines as a greyscale picture: white is 1, black the lowest
-    #[arg(long, value_name = "FILE.png", requires = "describe")]
+    /// Draw all cosines, with the classes' names and a scale of the colours
+    #[arg(long, value_name = "FILE.svg", requires = "describe")]
     picture: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
@@ -105,7 +107,14 @@ impl Args {
             ("--raw-texts", no_texts && self.raw_texts, of_texts),
             ("--raw-rows", no_texts && self.raw_rows, of_texts),
             ("--picture", self.describe.is_none() && self.picture.is_some(), "without --describe"),
-        ])
+        ])?;
+        match self.picture.as_deref().filter(|path| !is_svg(path)) {
+            None => Ok(()),
+            Some(path) => Err(Error::usage(format!(
+                "{}: the picture is an SVG file, whose name should end in .svg",
+                path.display()
+            ))),
+        }
     }
 }
 
@@ -113,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     args.check()?;
     args.out.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
-    let classes = class_list(args.classes.as_deref())?;
+    let classes = args.classes.as_deref().map(classes_of).transpose()?;
     match (args, classes) {
         (Args { describe: Some(path), .. }, classes) => look(args, path, classes.as_ref()),
         (Args { import: Some(path), out: Some(out), .. }, Some(classes)) => {
@@ -239,7 +248,8 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
     let features = file::open(path, classes)?;
     let similarity = Similarity::of(&features);
     if let Some(out) = &args.picture {
-        write_png(out, &picture(&features)?)?;
+        let drawing = cosines_svg(&features)?;
+        atomic::write(out, |file| file.write_all(drawing.as_bytes()))?;
     }
     if !args.run.json {
         return print(&similarity_text(&features, &similarity, view(View::Markdown)));
@@ -267,7 +277,6 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
     }))
 }
 
-fn write_png(path: &Path, picture: &Picture) -> Result<()> {
-    let bytes = grey_png(picture.side, picture.side, &picture.pixels)?;
-    atomic::write(path, |out| out.write_all(&bytes))
+fn is_svg(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"))
 }

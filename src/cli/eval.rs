@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::common::{RunArgs, class_list, print_json, say};
 use super::model::ModelArgs;
-use crate::data::{ImageFolder, say_passed_over};
+use crate::data::{ImageFolder, evaluated_folder, say_passed_over};
 use crate::models::Network;
 use crate::statistics::{Confidence, Estimate, RateInterval, plain_mean};
 use crate::train::{Evaluator, Source};
@@ -17,7 +17,7 @@ use crate::train::{Evaluator, Source};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with one folder of images per class, such as the val folder of a data set
+    /// A folder with one folder of images per class, or a data set's folder, of which val is evaluated
     #[arg(long)]
     data: PathBuf,
     /// Class list: tab-separated lines of index, folder name, class name. Not needed where the checkpoint
@@ -36,8 +36,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let progress = args.run.progress();
     let loaded = args.model.load(&device, progress.as_ref())?;
     let classes = class_list(args.class_list.as_deref())?;
+    let folder = evaluated_folder(&args.data)?;
+    if folder != args.data {
+        progress.line(&format!("{}: evaluating {}", args.data.display(), folder.display()));
+    }
     let dataset =
-        ImageFolder::open(&args.data, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
+        ImageFolder::open(&folder, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
     say_passed_over(&dataset, &*progress);
     let source = Source { dataset: Arc::new(dataset), transform: loaded.transform() };
     let Network { model, weights } = &loaded.network;

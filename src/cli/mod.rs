@@ -18,6 +18,7 @@ mod man;
 mod merge;
 mod model;
 mod models;
+mod pictures;
 mod plan;
 mod predict;
 mod prompts;

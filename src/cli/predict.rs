@@ -5,15 +5,17 @@ mod told;
 use std::path::{Path, PathBuf};
 
 use super::common::{RunArgs, check_safetensors_name, class_list, print, print_json, say, view};
+use super::complain;
 use super::model::{Loaded, ModelArgs};
+use super::pictures::{self, Broken, Read};
 use crate::checkpoint::{Checkpoint, TensorView, write_safetensors};
-use crate::data::decode_file;
 use crate::fault::{FaultSpec, SiteClass};
 use crate::logits::{order, probabilities};
 use crate::models::Network;
+use crate::progress::Progress;
 use crate::report::{Injection, Telling, View, injection_json, injections_text, top_json};
-use crate::rng::stream;
 use crate::tape::PlanKind;
+use crate::train::Evaluator;
 use crate::{Error, Result};
 
 /// Classify images, with faults if asked
@@ -23,10 +25,10 @@ use crate::{Error, Result};
 ///
 ///   --fault 'layer=layer1.0.conv1,site=output,image=0,channel=3,row=4,column=5,bit=30'
 ///
-/// Coordinates are PyTorch's; image 0 is the first of those given. An unknown
-/// layer name is answered with the list of layers. Row, column and image are 0 if
-/// absent. `flipside help sites` has the sites, the keys of their places and the
-/// numbers of bits.
+/// Coordinates are PyTorch's; image 0 is the first of those given, whether it can
+/// be read or not. An unknown layer name is answered with the list of layers. Row,
+/// column and image are 0 if absent. `flipside help sites` has the sites, the keys
+/// of their places and the numbers of bits.
 ///
 /// bit=30+2 flips two bits, bit=20..23 a burst. Instead of flipping bits,
 /// model=stuck-at-0, model=stuck-at-1, model=set (value=1.5, or as bits
@@ -42,7 +44,8 @@ use crate::{Error, Result};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Image files (JPEG, PNG); they are resized and cropped as the model file says
+    /// Image files (JPEG, PNG), and folders, of which all images are taken; they are resized and cropped as the
+    /// checkpoint or the model file says. Those that can't be read are told at the end, and the exit code is 1 then
     #[arg(required_unless_present = "input", conflicts_with = "input")]
     images: Vec<PathBuf>,
     /// A safetensors file with a tensor `input` instead of images: f32, N×3×H×W, already normalised
@@ -65,17 +68,53 @@ pub struct Args {
     run: RunArgs,
 }
 
+/// Images of a forward pass, where there is no fault.
+const BATCH: usize = 32;
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     args.logits.as_deref().map_or(Ok(()), check_safetensors_name)?;
     let device = args.run.start()?;
-    let loaded = args.model.load(&device, args.run.progress().as_ref())?;
-    let (names, pixels) = match &args.input {
-        Some(path) => tensor_input(path, loaded.network.model.image_size)?,
-        None => image_input(&args.images, &loaded)?,
+    let progress = args.run.progress();
+    let loaded = args.model.load(&device, progress.as_ref())?;
+    let (Read { names, pixels, mut broken }, faults, logits) = match &args.input {
+        Some(path) => {
+            let (names, pixels) = tensor_input(path, loaded.network.model.image_size)?;
+            let logits = forward(&loaded.network, names.len(), &pixels, &args.fault)?;
+            (Read { names, pixels, ..Read::default() }, args.fault.clone(), logits)
+        }
+        None => {
+            let files = pictures::files(&args.images, progress.as_ref())?;
+            match args.fault.is_empty() {
+                true => {
+                    let (read, logits) = classify(&files, &loaded, progress.as_ref())?;
+                    (read, Vec::new(), logits)
+                }
+                false => {
+                    let read = pictures::read(&files, 0, &loaded);
+                    let faults = pictures::faults_in(&args.fault, files.len(), &read.broken)?;
+                    let logits = forward(&loaded.network, read.names.len(), &read.pixels, &faults)?;
+                    (read, faults, logits)
+                }
+            }
+        }
     };
-    let logits = forward(&loaded.network, names.len(), &pixels, &args.fault)?;
     let classes = loaded.network.model.classes;
+    let count = names.len() + broken.len();
+    if let [Broken { .. }] = broken[..]
+        && count == 1
+    {
+        return Err(broken.remove(0).error.into());
+    }
     if let Some(path) = &args.logits {
+        if let Some(first) = broken.first() {
+            return Err(Error::usage(format!(
+                "--logits: {} of {count} images can't be read, so that rows wouldn't be those of the images as given; \
+                 the first: {}",
+                broken.len(),
+                first.error
+            ))
+            .into());
+        }
         let shape = [names.len(), classes];
         let tensor = TensorView::f32(&shape, &logits);
         write_safetensors(path, [("logits", tensor)], &Default::default())?;
@@ -84,11 +123,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let labels = loaded.class_names(given.as_ref())?;
     let telling = Telling { classes: &labels, top: args.top as usize };
     let elements = loaded.network.model.image_elements();
-    let images = names.iter().enumerate().zip(pixels.chunks(elements)).zip(logits.chunks(classes));
-    let told = images.map(|(((number, name), pixels), faulty)| {
-        told::injection(&loaded.network, (number, name), pixels, &args.fault, faulty)
+    // Without faults pixels aren't kept.
+    let rows = pixels.chunks(elements).zip(logits.chunks(classes)).zip(&names).enumerate();
+    let faulted = rows.filter(|_| !faults.is_empty());
+    let told = faulted.map(|(number, ((pixels, faulty), name))| {
+        told::injection(&loaded.network, (number, name), pixels, &faults, faulty)
     });
-    let told: Vec<Option<Injection>> = told.collect::<Result<_>>()?;
+    let mut told: Vec<Option<Injection>> = told.collect::<Result<_>>()?;
+    told.resize_with(names.len(), || None);
     let answers: Vec<_> = logits.chunks(classes).map(|row| top(row, args.top as usize)).collect();
     if args.run.json {
         let rows =
@@ -99,7 +141,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 }
                 json
             });
-        return print_json(&rows.collect::<Vec<_>>());
+        let mut rows: Vec<_> = rows.collect();
+        for Broken { place, name, error } in &broken {
+            // In the order in which they were given: those before are there.
+            let row = serde_json::json!({ "image": name, "error": error.to_string() });
+            rows.insert(*place, row);
+        }
+        print_json(&rows)?;
+        return tell(&broken, count);
     }
     let mut text = String::new();
     for ((name, answer), told) in names.iter().zip(&answers).zip(&told) {
@@ -116,7 +165,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
     }
     // Tables fit the screen, and faults are to be copied.
-    if told.iter().any(Option::is_some) { print(text.trim_end()) } else { say(&text) }
+    match told.iter().any(Option::is_some) {
+        true => print(text.trim_end())?,
+        false if text.is_empty() => {}
+        false => say(&text)?,
+    }
+    tell(&broken, count)
+}
+
+/// Says which images can't be read; an error if there are any.
+fn tell(broken: &[Broken], given: usize) -> anyhow::Result<()> {
+    broken.iter().for_each(|broken| complain(&broken.error.to_string()));
+    let count = broken.len();
+    anyhow::ensure!(count == 0, "{count} of {given} images can't be read");
+    Ok(())
 }
 
 /// Class, probability and logit of the first `count` classes, in the order of [`order`].
@@ -154,16 +216,27 @@ fn tensor_input(path: &Path, size: usize) -> Result<(Vec<String>, Vec<f32>)> {
     Ok(((0..count).map(name).collect(), values))
 }
 
-/// Image files, resized, cropped and normalised.
-fn image_input(paths: &[PathBuf], loaded: &Loaded) -> Result<(Vec<String>, Vec<f32>)> {
-    let (transform, elements) = (loaded.transform(), loaded.network.model.image_elements());
-    let mut values = vec![0f32; paths.len() * elements];
-    for (path, values) in paths.iter().zip(values.chunks_exact_mut(elements)) {
-        let image = decode_file(path)?;
-        // Evaluation draws nothing from the stream.
-        transform.apply(&image, &mut stream(0, "none").block(0), values)?;
+/// The logits of files, a batch after the other, and those that can't be read.
+fn classify(
+    files: &[PathBuf],
+    loaded: &Loaded,
+    progress: &dyn Progress,
+) -> Result<(Read, Vec<f32>)> {
+    let Network { model, weights } = &loaded.network;
+    let mut evaluator = Evaluator::new(model, loaded.network.device(), BATCH.min(files.len()))?;
+    let (mut all, mut logits) = (Read::default(), Vec::new());
+    progress.begin("predict", "images", 0, files.len() as u64);
+    for (number, files) in files.chunks(BATCH).enumerate() {
+        let read = pictures::read(files, number * BATCH, loaded);
+        if !read.names.is_empty() {
+            logits.extend(evaluator.logits(weights, &read.pixels, read.names.len())?);
+        }
+        all.names.extend(read.names);
+        all.broken.extend(read.broken);
+        progress.advance(files.len() as u64, "");
     }
-    Ok((paths.iter().map(|path| path.display().to_string()).collect(), values))
+    progress.end();
+    Ok((all, logits))
 }
 
 /// One forward pass over all images, with faults.

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::common::{print, say};
+use super::common::{classes_of, print, say};
 use crate::checkpoint::atomic;
-use crate::data::ClassList;
 use crate::error::Result;
 use crate::text::descriptions::PlainDescription;
 use crate::text::lines;
@@ -18,7 +17,8 @@ use crate::text::questions::{Question, Templates, shared_names};
 /// "a".
 #[derive(clap::Args)]
 pub struct Args {
-    /// Class list: tab-separated lines of index, folder name, class name
+    /// Class list: tab-separated lines of index, folder name, class name; or a data set's folder, whose class folders
+    /// are the classes, by name
     #[arg(long, value_name = "FILE")]
     classes: PathBuf,
     /// Your own templates, one per line, each with {class}; lines that start with # are comments
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let classes = ClassList::open(&args.classes)?;
+    let classes = classes_of(&args.classes)?;
     let templates = match (&args.templates, args.plain) {
         (Some(path), _) => Templates::open(path)?,
         (None, true) => Templates::plain(),
@@ -44,6 +44,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "note: {} are all called \"{name}\" and get the same sentences; tell them apart in {}",
             ids.join(" and "),
             args.classes.display()
+        );
+    }
+    if let Some(id) =
+        classes.entries().iter().map(|entry| &entry.name).find(|name| is_wordnet_id(name))
+    {
+        eprintln!(
+            "note: {id} looks like a WordNet id, which says nothing in a sentence; a class list has names for it"
         );
     }
     let sentences = templates.about(&classes);
@@ -57,4 +64,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (c, d) = (classes.len(), templates.sentences().len());
     let what = if args.plain { "descriptions" } else { "questions" };
     say(&format!("{}: {} {what} ({c} classes × {d})", out.display(), c * d))
+}
+
+/// Whether a name is one of ImageNet's folders: n and eight digits.
+fn is_wordnet_id(name: &str) -> bool {
+    let digits = name.strip_prefix('n');
+    digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit()))
 }

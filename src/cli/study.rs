@@ -15,6 +15,7 @@ use crate::recipe::{Recipe, Schedule};
 use crate::report::{View, study_text};
 use crate::results::Run;
 use crate::study::{self, BUILTIN_SEED, Inputs, Options, Study};
+use crate::train::hint_of_few_steps;
 use crate::{Error, Result};
 
 /// Train a baseline and text-guided models, compare them under faults
@@ -124,6 +125,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             Inputs::builtin(&file, BUILTIN_SEED, counts)?
         }
     };
+    if !synthetic {
+        let images = inputs.train.dataset.len();
+        let steps = images.div_ceil(recipe.batch.min(images).max(1));
+        if let Some(hint) = hint_of_few_steps(steps, recipe.epochs) {
+            progress.line(&hint);
+        }
+    }
     let classes = inputs.test.dataset.classes().len();
     let model = Model::new(&file, Head::Baseline, classes, inputs.image_size(), 0.0)?;
     args.recipe.check_model(&model)?;

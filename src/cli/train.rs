@@ -1,22 +1,25 @@
 //! `flipside train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::{
     RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
-    print_json, say,
+    print_json, say, stop_flag,
 };
-use crate::Error;
-use crate::models::{ModelFile, set_head_rows};
+use crate::data::ClassList;
+use crate::error::{MOST_NAMED, some_of};
+use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
 use crate::study::folder_sources;
-use crate::text;
-use crate::train::{Job, Output, Trainer};
+use crate::text::{self, TextFeatures};
+use crate::train::{Job, Keep, Output, Source, Trainer};
+use crate::{Error, Result};
 
 /// Train a model on an image folder
 ///
-/// The result is OUT/model.safetensors, a state dict that PyTorch loads. A run that was stopped, for whatever
-/// reason, is continued by --resume and gives the same bits as a run that wasn't.
+/// The result is OUT/model.safetensors, a state dict that PyTorch loads. OUT/history.csv has a line for each
+/// epoch. A run that was stopped (by ctrl-C, which saves a snapshot, or for whatever reason) is continued by
+/// --resume and gives the same bits as a run that wasn't.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model name (see `flipside models`) or .toml file
@@ -31,6 +34,10 @@ pub struct Args {
     /// Use a text-guided head of this width, started from random rows
     #[arg(long, conflicts_with = "text_features")]
     random_rows: Option<usize>,
+    /// Start from the weights of this checkpoint (.pth or .safetensors), of the same architecture. Its head is left
+    /// out where it is of another kind or width, or for other classes
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
     /// Class list: tab-separated lines of index, folder name, class name, which says which row of the
     /// features belongs to which folder. Not needed where the features name their classes, as those of
     /// `flipside embed` do
@@ -47,6 +54,10 @@ pub struct Args {
     /// Folder for the snapshots and the trained model
     #[arg(long)]
     out: PathBuf,
+    /// Which epoch becomes OUT/model.safetensors: last, or best, the one of the highest top-1 on the validation
+    /// images (the first of equals)
+    #[arg(long, value_name = "EPOCH", default_value = "last")]
+    keep: Keep,
     /// Continue from the snapshot in OUT
     #[arg(long)]
     resume: bool,
@@ -69,23 +80,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let [train, validation] =
         folder_sources(&file, image_size, &args.data, classes.as_ref(), &*progress)?;
-    let (head, start, rows) = match (&args.text_features, args.random_rows) {
-        (Some(path), _) => {
-            let rows = text::file::open_for(path, classes.as_ref(), train.dataset.classes())?;
-            let start = format!("text features {}", file_sha256(path)?);
-            (Head::TextGuided { width: rows.width }, start, Some(rows))
-        }
-        (None, Some(width)) if (1..=1 << 16).contains(&width) => {
-            (Head::TextGuided { width }, "random".to_string(), None)
-        }
-        (None, Some(_)) => {
-            return Err(Error::usage("--random-rows takes a width from 1 to 65536").into());
-        }
-        (None, None) => (Head::Baseline, "random".to_string(), None),
-    };
+    let head = head(args, classes.as_ref(), &train)?;
+    let pretrained = args.start.as_deref().map(|path| Pretrained::open(path, &file)).transpose()?;
     let output = Output {
         folder: args.out.clone(),
         snapshot_steps: args.snapshot_steps.map(|steps| steps as usize),
+        keep: args.keep,
     };
     create_folder(&output.folder)?;
     if !args.resume && output.snapshot().exists() {
@@ -97,10 +97,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let job = Job {
         file,
-        head,
+        head: head.head,
         recipe,
         seed: args.seed,
-        start,
+        start: start(args)?,
         train,
         validation: Some(validation),
         workers: 2,
@@ -108,19 +108,106 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mut trainer = Trainer::new(job, &device)?;
     args.recipe.check_model(trainer.model())?;
-    if let Some(rows) = rows {
-        set_head_rows(trainer.weights_mut(), &rows.normalized_rows(), rows.width)?;
+    let goes_on = args.resume && output.snapshot().exists();
+    let mut words = format!("drawn at random (seed {})", args.seed);
+    if let (Some(pretrained), Some(path)) = (&pretrained, &args.start) {
+        pretrained.notes().iter().for_each(|note| progress.line(note));
+        words = start_from(&mut trainer, pretrained, path)?;
     }
-    if args.resume && output.snapshot().exists() {
+    if let (Some(rows), Some(path)) = (head.rows, &args.text_features) {
+        set_head_rows(trainer.weights_mut(), &rows.normalized_rows(), rows.width)?;
+        words.push_str(&format!("; the head's rows from {}", path.display()));
+    }
+    if goes_on {
         trainer.resume()?;
     }
-    trainer.run(progress.as_ref())?;
+    let job = trainer.job();
+    let (epochs, steps) = (job.recipe.epochs, job.epoch_steps());
+    let (epoch, step) = trainer.position();
+    if epoch == epochs {
+        progress.line("all epochs are over already");
+    } else {
+        job.outline(trainer.model(), &words).iter().for_each(|line| progress.line(line));
+        if goes_on {
+            let next = epoch + 1;
+            progress.line(&format!("goes on in epoch {next}/{epochs} after step {step}/{steps}"));
+        }
+    }
+    // From here on there is something to keep; before, ctrl-C ends the program at once.
+    if !trainer.run_until(progress.as_ref(), stop_flag()?)? {
+        let (epoch, step) = trainer.position();
+        let again = if args.resume { "the same command" } else { "the same command with --resume" };
+        anyhow::bail!(
+            "stopped in epoch {}/{epochs} after step {step}/{steps}; {} holds the run so far, and {again} goes on from \
+             there",
+            epoch + 1,
+            output.snapshot().display()
+        );
+    }
+    let kept = trainer.kept_epoch();
     if args.run.json {
         return print_json(&serde_json::json!({
-            "model": output.model(), "history": trainer.history(),
+            "model": output.model(), "history": trainer.history(), "kept_epoch": kept,
         }));
     }
-    let last = trainer.history().last().and_then(|epoch| epoch.validation_top1_percent);
-    let top1 = last.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
-    say(&format!("{}{top1}", output.model().display()))
+    let which = match args.keep {
+        Keep::Last => "the last",
+        Keep::Best => "the best",
+    };
+    let about =
+        kept.and_then(|kept| trainer.history().get(kept)).map_or_else(String::new, |kept| {
+            let top1 = kept.validation_top1_percent;
+            let top1 = top1.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
+            format!(": epoch {} of {epochs}, {which}{top1}", kept.epoch + 1)
+        });
+    say(&format!("{}{about}", output.model().display()))
+}
+
+/// The head that the flags ask for, with the rows that it starts from.
+struct Asked {
+    head: Head,
+    rows: Option<TextFeatures>,
+}
+
+fn head(args: &Args, classes: Option<&ClassList>, train: &Source) -> Result<Asked> {
+    let (head, rows) = match (&args.text_features, args.random_rows) {
+        (Some(path), _) => {
+            let rows = text::file::open_for(path, classes, train.dataset.classes())?;
+            (Head::TextGuided { width: rows.width }, Some(rows))
+        }
+        (None, Some(width)) if (1..=1 << 16).contains(&width) => (Head::TextGuided { width }, None),
+        (None, Some(_)) => {
+            return Err(Error::usage("--random-rows takes a width from 1 to 65536"));
+        }
+        (None, None) => (Head::Baseline, None),
+    };
+    Ok(Asked { head, rows })
+}
+
+/// What the weights start from, as snapshots keep it.
+fn start(args: &Args) -> Result<String> {
+    let files = [("checkpoint", &args.start), ("text features", &args.text_features)];
+    let parts: Vec<String> = files
+        .into_iter()
+        .filter_map(|(what, path)| Some((what, path.as_deref()?)))
+        .map(|(what, path)| Ok(format!("{what} {}", file_sha256(path)?)))
+        .collect::<Result<_>>()?;
+    Ok(if parts.is_empty() { "random".into() } else { parts.join(", ") })
+}
+
+/// Takes a checkpoint's weights; what was taken and what wasn't, in words.
+fn start_from(trainer: &mut Trainer, from: &Pretrained, path: &Path) -> Result<String> {
+    let model = trainer.model().clone();
+    let ids: Vec<String> = trainer.job().class_names().into_iter().map(|(id, _)| id).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let taken = from.start(&model, trainer.weights_mut(), &ids)?;
+    let mut words = format!("{} tensors from {}", taken.tensors, path.display());
+    if !taken.left_out.is_empty() {
+        let left = some_of(&taken.left_out, MOST_NAMED);
+        words.push_str(&format!("; left out, since {}: {left}", taken.why));
+    }
+    if taken.tensors < model.tape.params().len() {
+        words.push_str(&format!("; the rest drawn at random (seed {})", trainer.job().seed));
+    }
+    Ok(words)
 }

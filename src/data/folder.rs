@@ -1,6 +1,7 @@
 //! Data sets in folders: one folder a class, one file an image.
 
 use super::listing::{FileState, ItemKind, PassedOver, list};
+use super::within::HELD_OUT;
 use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file};
 use crate::progress::Progress;
 use crate::{Error, Result, hex};
@@ -201,7 +202,7 @@ pub fn open_train(root: &Path, class_list: Option<&ClassList>) -> Result<ImageFo
 /// # Errors
 /// [`Error::File`] if there is none, and the errors of [`ImageFolder::open`].
 pub fn open_held_out(root: &Path, class_list: Option<&ClassList>) -> Result<ImageFolder> {
-    let held_out = ["val", "validation", "test"].map(|name| root.join(name));
+    let held_out = HELD_OUT.map(|name| root.join(name));
     let Some(val) = held_out.iter().find(|path| path.is_dir()) else {
         return Err(Error::file(root, "has no folder named val, validation or test"));
     };

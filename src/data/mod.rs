@@ -20,14 +20,16 @@ mod numbering;
 mod png;
 pub mod portable;
 pub mod transform;
+mod within;
 
 pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
-pub use encode::{grey_png, rgb_png};
+pub use encode::rgb_png;
 pub use folder::{ImageFolder, open_held_out, open_split, open_train, say_passed_over};
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
 pub use numbering::Numbering;
+pub use within::{class_folders, evaluated_folder, pictures_in};
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,8 @@ const ARCHITECTURE: &str = "flipside.architecture";
 const INPUT: &str = "flipside.input";
 const CLASS_NAMES: &str = "flipside.class_names";
 /// Keys of training runs, which `train` reads.
-const OF_RUNS: [&str; 3] = [super::state::KIND, "flipside.run", "flipside.position"];
+const OF_RUNS: [&str; 4] =
+    [super::state::KIND, "flipside.run", "flipside.position", "flipside.epoch"];
 
 /// What a checkpoint says about itself. All of it is absent from files of other programs, and older files of
 /// this one lack the last three.

@@ -11,6 +11,7 @@ pub mod focalnet_names;
 mod maxvit;
 mod mobilenet;
 mod network;
+mod pretrained;
 mod resnet;
 pub mod state;
 mod swin_v2;
@@ -23,6 +24,7 @@ pub use dialect::Dialect;
 pub use facts::Facts;
 pub use file::{Input, ModelFile, Published, SaliencyAt, names};
 pub use network::Network;
+pub use pretrained::{Pretrained, Taken};
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
 pub use whose::open_checkpoint;
 

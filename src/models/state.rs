@@ -43,17 +43,7 @@ pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint)
     let fits = |expected: &[usize], found: &[usize]| keys.fits(expected, found);
     let sources = problems.sources(params, checkpoint, counts_batches, find, fits)?;
     let known: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
-    let is_snapshot = checkpoint.metadata().get(KIND).is_some_and(|kind| kind == SNAPSHOT);
-    let extra = [OPTIMIZER_PREFIX, AVERAGE_PREFIX];
-    let unexpected: HashSet<&str> = keys
-        .iter()
-        .filter(|(ours, _)| !known.contains(ours))
-        .map(|(_, theirs)| theirs)
-        .filter(|key| !(is_snapshot && extra.iter().any(|prefix| key.starts_with(prefix))))
-        .collect();
-    // In the file's order.
-    problems.unexpected =
-        checkpoint.keys().filter(|key| unexpected.contains(key)).map(String::from).collect();
+    problems.find_unexpected(checkpoint, &keys, |ours| known.contains(ours));
     problems.check(checkpoint, model)?;
     set_all(weights, checkpoint, sources)
 }
@@ -76,22 +66,30 @@ pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoin
 }
 
 /// Where a parameter's values come from.
-enum Source<'c> {
+pub(super) enum Source<'c> {
     /// The tensor of this name.
     Tensor(&'c str),
     Count(u32),
 }
 
 fn set_all(weights: &mut Weights, checkpoint: &Checkpoint, sources: Vec<Source>) -> Result<()> {
-    for (index, source) in sources.into_iter().enumerate() {
-        match source {
-            Source::Tensor(key) => {
-                weights.set(ParamId(index), &checkpoint.get(key)?.data.into_f32())?;
-            }
-            Source::Count(count) => weights.set_counter(ParamId(index), count)?,
-        }
+    sources
+        .into_iter()
+        .enumerate()
+        .try_for_each(|(index, source)| set(weights, ParamId(index), checkpoint, source))
+}
+
+/// Gives a parameter its values.
+pub(super) fn set(
+    weights: &mut Weights,
+    id: ParamId,
+    checkpoint: &Checkpoint,
+    source: Source,
+) -> Result<()> {
+    match source {
+        Source::Tensor(key) => weights.set(id, &checkpoint.get(key)?.data.into_f32()),
+        Source::Count(count) => weights.set_counter(id, count),
     }
-    Ok(())
 }
 
 /// The value of a counter's tensor, where it is a number that fits. Of a float, what stands behind the
@@ -124,7 +122,7 @@ fn is_old_scalar(expected: &[usize], found: &[usize]) -> bool {
 
 /// Keys that keep a file from being a model's.
 #[derive(Default)]
-struct Problems {
+pub(super) struct Problems {
     missing: Vec<String>,
     unexpected: Vec<String>,
     misshapen: Vec<String>,
@@ -142,15 +140,15 @@ impl Problems {
     ///
     /// Everything is looked at before anything is set, but only counters are kept from here, so that
     /// never more than one large tensor stands beside the weights.
-    fn sources<'c>(
+    pub fn sources<'c, 'p>(
         &mut self,
-        params: &[Param],
+        params: impl IntoIterator<Item = &'p Param>,
         checkpoint: &'c Checkpoint,
         counts_batches: bool,
         find: impl Fn(&str) -> Option<&'c str>,
         fits: impl Fn(&[usize], &[usize]) -> bool,
     ) -> Result<Vec<Source<'c>>> {
-        let mut sources = Vec::with_capacity(params.len());
+        let mut sources = Vec::new();
         for param in params {
             let is_counter = param.spec.role == Role::Counter;
             // Stands for those that are missing, too, which no model is loaded with.
@@ -189,7 +187,27 @@ impl Problems {
         Ok(sources)
     }
 
-    fn check(&self, checkpoint: &Checkpoint, model: &Model) -> Result<()> {
+    /// Notes the keys, in the file's order, that are no parameter's; of a training snapshot the optimiser's tensors and the
+    /// average aren't.
+    pub fn find_unexpected(
+        &mut self,
+        checkpoint: &Checkpoint,
+        keys: &Keys<'_>,
+        is_known: impl Fn(&str) -> bool,
+    ) {
+        let is_snapshot = checkpoint.metadata().get(KIND).is_some_and(|kind| kind == SNAPSHOT);
+        let extra = [OPTIMIZER_PREFIX, AVERAGE_PREFIX];
+        let unexpected: HashSet<&str> = keys
+            .iter()
+            .filter(|(ours, _)| !is_known(ours))
+            .map(|(_, theirs)| theirs)
+            .filter(|key| !(is_snapshot && extra.iter().any(|prefix| key.starts_with(prefix))))
+            .collect();
+        self.unexpected =
+            checkpoint.keys().filter(|key| unexpected.contains(key)).map(String::from).collect();
+    }
+
+    pub fn check(&self, checkpoint: &Checkpoint, model: &Model) -> Result<()> {
         let kinds = [
             ("missing", &self.missing),
             ("unexpected", &self.unexpected),

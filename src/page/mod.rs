@@ -3,6 +3,7 @@
 
 mod axis;
 mod command;
+mod cosines;
 mod detectors;
 mod figure;
 mod figures;
@@ -22,6 +23,7 @@ mod words;
 mod worst;
 
 pub use axis::Axis;
+pub use cosines::cosines_svg;
 pub use figure::{Cell, Column, Figure, Form, Row, Table};
 pub use html::page as html;
 pub use study::study_page;

@@ -66,6 +66,25 @@ pub fn step(rate: f64, most: f64) -> &'static str {
     STEPS[if place.is_nan() { 0 } else { place as usize }]
 }
 
+/// The colour at `share` of the way through the steps of rates, in light: 0 is the palest.
+pub fn shade(share: f64) -> [u8; 3] {
+    let steps: Vec<[f64; 3]> = COLOURS
+        .iter()
+        .filter(|(name, ..)| name.starts_with('q'))
+        .map(|(_, light, _)| {
+            let channel = |at: usize| u8::from_str_radix(&light[at..at + 2], 16).unwrap_or(0);
+            [1, 3, 5].map(|at| f64::from(channel(at)))
+        })
+        .collect();
+    let place = share.clamp(0.0, 1.0) * (steps.len() - 1) as f64;
+    let below = (place as usize).min(steps.len() - 2);
+    let mix = |channel: usize| {
+        let (from, to) = (steps[below][channel], steps[below + 1][channel]);
+        (from + (to - from) * (place - below as f64)).round() as u8
+    };
+    [0, 1, 2].map(mix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +127,15 @@ mod tests {
             [step(0.0, 0.2), step(0.2, 0.2), step(f64::NAN, 0.2), step(0.0, 0.0)],
             ["q0", "q6", "q0", "q0"]
         );
+    }
+
+    #[test]
+    fn shades_run_through_the_steps() {
+        assert_eq!(shade(0.0), [0xff, 0xf1, 0xe2]);
+        assert_eq!(shade(0.5), [0xf2, 0x9a, 0x4a]);
+        assert_eq!(shade(1.0), [0x7a, 0x38, 0x03]);
+        // Half of the way from q0 to q1.
+        assert_eq!(shade(1.0 / 12.0), [0xfe, 0xe6, 0xcd]);
     }
 
     #[test]

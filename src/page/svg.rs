@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::xml::escape;
 
 /// A drawing as it grows. Its unit is a CSS pixel at its full width; text has 12 of them.
@@ -139,6 +142,16 @@ impl Svg {
         let (x_word, y_word) = (number(x), number(y));
         let more = format!(" text-anchor=\"end\" transform=\"rotate(-90 {x_word} {y_word})\"");
         self.element("text", &[("x", x), ("y", y)], &more, mark, text);
+    }
+
+    /// A picture out of the bytes of a PNG file, its pixels as sharp squares.
+    pub fn picture(&mut self, [x, y]: [f64; 2], [width, height]: [f64; 2], png: &[u8]) {
+        let more = format!(
+            " preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"",
+            STANDARD.encode(png)
+        );
+        let numbers = [("x", x), ("y", y), ("width", width), ("height", height)];
+        self.element("image", &numbers, &more, Mark::default(), "");
     }
 
     /// What `draw` adds, as one group.

@@ -1,20 +1,13 @@
-//! How text features lie to each other: lengths, cosines, neighbours, a picture.
+//! How text features lie to each other: lengths, cosines, neighbours.
 
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::TextFeatures;
-use crate::{Error, Result};
 
 /// From this cosine on two classes are hardly told apart by their rows. Of the 499,500 pairs of the
 /// published features from descriptions one is above it: sunglass and sunglasses.
 pub const NEAR_DUPLICATE: f64 = 0.99;
-
-/// The most classes that a picture has room for, a pixel each.
-const MOST_PICTURED: usize = 8192;
-
-/// The sides of a picture of few classes, which get several pixels each, are at least this long.
-const SIDE: usize = 512;
 
 /// Two classes, by row, and the cosine of the angle between them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -115,41 +108,15 @@ impl Row {
     }
 }
 
-/// A square of grey levels.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// Of width and height, in pixels.
-    pub side: usize,
-    /// A byte a pixel, row by row.
-    pub pixels: Vec<u8>,
-}
-
-/// All cosines as a picture: class i's row of pixels, class j's column; white is 1, black the lowest
-/// cosine of two classes, grey levels in proportion. Few classes get squares of several pixels.
-///
-/// # Errors
-/// [`Error::Usage`] for more classes than fit.
-pub fn picture(features: &TextFeatures) -> Result<Picture> {
+/// All cosines, row by row: class i's row has its cosine with class j at place j.
+pub fn cosines(features: &TextFeatures) -> Vec<f32> {
     let classes = features.len();
-    if classes > MOST_PICTURED {
-        let detail = format!("{classes} classes don't fit a picture; {MOST_PICTURED} do");
-        return Err(Error::usage(detail));
-    }
     let rows = features.normalized_rows();
     let row = |i: usize| &rows[i * features.width..][..features.width];
-    let cosines: Vec<f32> = (0..classes * classes)
+    (0..classes * classes)
         .into_par_iter()
         .map(|at| dot(row(at / classes), row(at % classes)) as f32)
-        .collect();
-    let lowest = cosines.iter().copied().fold(1.0, f32::min);
-    let range = (1.0 - lowest).max(f32::MIN_POSITIVE);
-    let square = SIDE.div_ceil(classes).max(1);
-    let side = classes * square;
-    let level = |at: usize| {
-        let cosine = cosines[at / side / square * classes + at % side / square];
-        (255.0 * (cosine - lowest) / range).round().clamp(0.0, 255.0) as u8
-    };
-    Ok(Picture { side, pixels: (0..side * side).map(level).collect() })
+        .collect()
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {

@@ -6,13 +6,17 @@
 
 mod average;
 mod evaluate;
+mod history;
 mod job;
+mod outline;
 mod snapshot;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
-pub use job::{Job, Output, Source};
-pub use trainer::{EpochRecord, StepFigures, Trainer};
+pub use history::EpochRecord;
+pub use job::{Job, Keep, Output, Source};
+pub use outline::hint_of_few_steps;
+pub use trainer::{StepFigures, Trainer};
 
 use crate::{Error, Result};
 

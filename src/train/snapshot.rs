@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::EpochRecord;
+use super::history::EpochRecord;
 use super::job::differences;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
 use crate::models::state::{
@@ -20,6 +20,8 @@ use crate::{Error, Result};
 /// Metadata keys.
 const IDENTITY: &str = "flipside.run";
 const POSITION: &str = "flipside.position";
+/// The epoch, from 1, whose weights a model has that isn't its run's last.
+const EPOCH: &str = "flipside.epoch";
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -143,6 +145,25 @@ pub(super) fn read_model(
     let checkpoint = Checkpoint::open(path)?;
     check_identity(path, &checkpoint, identity)?;
     load_state(model, weights, &checkpoint)
+}
+
+/// As [`provenance`], of the model of an epoch that is kept, from 0.
+pub(super) fn provenance_of(
+    facts: &Facts,
+    identity: &Value,
+    epoch: usize,
+) -> BTreeMap<String, String> {
+    let mut metadata = provenance(facts, identity);
+    metadata.insert(EPOCH.to_string(), (epoch + 1).to_string());
+    metadata
+}
+
+/// Which epoch's weights, from 0, the kept model of the run called `identity` has.
+pub(super) fn kept_epoch(path: &Path, identity: &Value) -> Result<usize> {
+    let checkpoint = Checkpoint::open(path)?;
+    check_identity(path, &checkpoint, identity)?;
+    let epoch: usize = metadata(path, &checkpoint, EPOCH)?;
+    Ok(epoch.saturating_sub(1))
 }
 
 /// Refuses what another run wrote.

@@ -1,11 +1,14 @@
 //! The training loop.
 
-use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::average::Average;
+use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
-use super::{Evaluator, Job, Output, check_labels};
+use super::{Evaluator, Job, Keep, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, epoch_order};
 use crate::device::Device;
 use crate::logits::argmax;
@@ -18,23 +21,6 @@ use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
 const PREFETCH: usize = 2;
-
-/// What an epoch came to.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EpochRecord {
-    /// From 0.
-    pub epoch: usize,
-    /// Of the epoch's last step.
-    pub learning_rate: f32,
-    /// Mean over the epoch's images, each at the weights of its step; smoothed if the recipe says.
-    pub loss: f32,
-    /// On augmented images, each at the weights of its step.
-    pub top1_percent: f32,
-    /// Of the average of the weights, if the recipe takes one, as the next.
-    pub validation_loss: Option<f32>,
-    pub validation_top1_percent: Option<f32>,
-}
 
 /// What a step came to, before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +44,9 @@ pub struct Trainer {
     execution: Execution,
     evaluator: Option<Evaluator>,
     position: Position,
+    /// How long the epochs that are over took, and since when the present one runs.
+    seconds: Vec<Option<f64>>,
+    began: Instant,
 }
 
 impl Trainer {
@@ -95,7 +84,14 @@ impl Trainer {
             execution,
             evaluator,
             position,
+            seconds: Vec::new(),
+            began: Instant::now(),
         })
+    }
+
+    /// What is trained, and on what.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// The model as it was recorded for training: its loss is smoothed if the recipe says.
@@ -140,6 +136,14 @@ impl Trainer {
         &self.position.history
     }
 
+    /// The epoch, from 0, whose weights are kept as the trained model, of those that are over.
+    pub fn kept_epoch(&self) -> Option<usize> {
+        match self.job.keep() {
+            Keep::Last => self.history().last().map(|record| record.epoch),
+            Keep::Best => history::best_epoch(self.history()),
+        }
+    }
+
     /// The epoch and the step of it that come next, from 0.
     pub fn position(&self) -> (usize, usize) {
         (self.position.epoch, self.position.step)
@@ -164,16 +168,52 @@ impl Trainer {
         let Trainer { identity, model, weights, optimizer, average, .. } = self;
         let average = average.as_mut().map(|average| &mut average.weights);
         self.position = snapshot::read(&path, identity, model, weights, optimizer, average)?;
-        Ok(())
+        self.seconds = history::seconds(&output.history(), &self.position.history);
+        match (self.job.keep(), self.kept_epoch()) {
+            (Keep::Best, Some(best)) => self.check_kept(best, self.position.epoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a kept model that is neither that of the epoch `best` nor that of an epoch from `again` on, which will be
+    /// trained again.
+    fn check_kept(&self, best: usize, again: usize) -> Result<()> {
+        let Some(output) = &self.job.output else { return Ok(()) };
+        if !output.model().exists() {
+            let detail =
+                format!("isn't there, but held epoch {}, the best of the run so far", best + 1);
+            return Err(Error::file(output.model(), detail));
+        }
+        let kept = snapshot::kept_epoch(&output.model(), &self.identity)?;
+        if kept == best || kept >= again {
+            return Ok(());
+        }
+        let detail = format!(
+            "holds epoch {}, but epoch {} is the best of the run: train it again in another folder",
+            kept + 1,
+            best + 1
+        );
+        Err(Error::file(output.model(), detail))
     }
 
     /// Trains to the recipe's last epoch from wherever the run stands, and writes what the job's
-    /// output asks for: snapshots on the way, the model at the end.
+    /// output asks for: snapshots and the table of epochs on the way, the model at the end, or at each epoch that
+    /// is better than those before where the best is kept.
     ///
     /// # Errors
     /// [`Error::Diverged`] when a loss or a gradient norm isn't finite; those of the data, the device and the disk. The
     /// last snapshot stands whatever happens.
     pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
+        self.run_until(progress, &AtomicBool::new(false)).map(drop)
+    }
+
+    /// As [`Trainer::run`], but once `stop` is set no further step is begun: a snapshot is written instead, from which
+    /// the run goes on. Whether the last epoch is over.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_until(&mut self, progress: &dyn Progress, stop: &AtomicBool) -> Result<bool> {
+        self.began = Instant::now();
         if let Some(output) = &self.job.output {
             std::fs::create_dir_all(&output.folder)
                 .map_err(|source| Error::io(&output.folder, source))?;
@@ -185,18 +225,31 @@ impl Trainer {
                 Some(loader) => loader,
                 None => self.loader(self.position.epoch, self.position.step)?,
             };
-            self.run_steps(loader, progress)?;
+            if !self.run_steps(loader, progress, stop)? {
+                self.write_snapshot()?;
+                return Ok(false);
+            }
             // Decoding goes on while the epoch is evaluated and saved.
             if self.position.epoch + 1 < epochs {
                 batches = Some(self.loader(self.position.epoch + 1, 0)?);
             }
             self.end_epoch(progress)?;
         }
-        if let Some(output) = &self.job.output {
-            let metadata = snapshot::provenance(&self.facts(), &self.identity);
-            HostState::read(self.result())?.write(&output.model(), &metadata)?;
+        let Some(output) = &self.job.output else { return Ok(true) };
+        match (self.job.keep(), self.kept_epoch()) {
+            (Keep::Best, Some(best)) => self.check_kept(best, epochs)?,
+            // The model of a run that is over already, whose snapshot is gone.
+            (Keep::Best, None) => {}
+            (Keep::Last, _) => {
+                let metadata = snapshot::provenance(&self.facts(), &self.identity);
+                HostState::read(self.result())?.write(&output.model(), &metadata)?;
+            }
         }
-        Ok(())
+        // One that an older version began has none yet.
+        if !self.history().is_empty() {
+            self.write_history()?;
+        }
+        Ok(true)
     }
 
     /// The batches of an epoch from `step` on.
@@ -205,7 +258,8 @@ impl Trainer {
         let epoch = epoch as u64;
         let mut samples = epoch_order(job.train.dataset.len(), job.seed, epoch);
         samples.truncate(job.epoch_images());
-        samples.drain(..step * job.batch());
+        // The last batch may be a smaller one.
+        samples.drain(..(step * job.batch()).min(job.epoch_images()));
         let plan = EpochPlan {
             drop_last: false,
             prefetch: PREFETCH,
@@ -215,13 +269,21 @@ impl Trainer {
         Batches::of(job.train.dataset.clone(), job.train.transform, plan, samples)
     }
 
-    /// The rest of the epoch's steps.
-    fn run_steps(&mut self, batches: Batches, progress: &dyn Progress) -> Result<()> {
+    /// The rest of the epoch's steps, or those before `stop` is set; whether it wasn't.
+    fn run_steps(
+        &mut self,
+        batches: Batches,
+        progress: &dyn Progress,
+        stop: &AtomicBool,
+    ) -> Result<bool> {
         let task = format!("epoch {}/{}", self.position.epoch + 1, self.job.recipe.epochs);
         let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
         progress.begin(&task, "images", done, total);
         let steps = self.job.epoch_steps();
         for batch in batches {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let batch = batch?;
             let figures = self.step(&batch)?;
             let running = &mut self.position.running;
@@ -237,7 +299,7 @@ impl Trainer {
             }
         }
         progress.end();
-        Ok(())
+        Ok(!stop.load(Ordering::Relaxed))
     }
 
     /// One step at the present position: forward, backward, update.
@@ -311,7 +373,22 @@ impl Trainer {
             history: std::mem::take(&mut self.position.history),
             ..Position::default()
         };
+        self.seconds.push(Some(self.began.elapsed().as_secs_f64()));
+        self.began = Instant::now();
+        if let Some(output) = &self.job.output {
+            // Before the snapshot: what a run that ends here wrote too much is written again.
+            if self.job.keep() == Keep::Best && self.kept_epoch() == Some(epoch) {
+                let metadata = snapshot::provenance_of(&self.facts(), &self.identity, epoch);
+                HostState::read(self.result())?.write(&output.model(), &metadata)?;
+            }
+            self.write_history()?;
+        }
         self.write_snapshot()
+    }
+
+    fn write_history(&self) -> Result<()> {
+        let Some(output) = &self.job.output else { return Ok(()) };
+        history::write(&output.history(), self.history(), self.kept_epoch(), &self.seconds)
     }
 
     fn write_snapshot(&self) -> Result<()> {
@@ -320,21 +397,5 @@ impl Trainer {
         let Trainer { position, weights, optimizer, average, .. } = self;
         let average = average.as_ref().map(|average| &average.weights);
         snapshot::write(&output.snapshot(), metadata, position, weights, optimizer, average)
-    }
-}
-
-impl EpochRecord {
-    /// The record as one line; `epochs` is the recipe's number of them.
-    pub fn describe(&self, epochs: usize) -> String {
-        let EpochRecord { epoch, learning_rate, loss, top1_percent, .. } = self;
-        let mut line = format!(
-            "epoch {}/{epochs}: loss {loss:.4}, top-1 {top1_percent:.2} %, learning rate \
-             {learning_rate:.3e}",
-            epoch + 1
-        );
-        if let (Some(loss), Some(top1)) = (self.validation_loss, self.validation_top1_percent) {
-            line.push_str(&format!("; validation: loss {loss:.4}, top-1 {top1:.2} %"));
-        }
-        line
     }
 }

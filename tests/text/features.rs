@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use flipside::checkpoint::{Checkpoint, TensorView, write_safetensors};
-use flipside::data::{ClassEntry, ClassList, decode_file};
+use flipside::data::{ClassEntry, ClassList, Image8, decode};
+use flipside::page::cosines_svg;
 use flipside::text::average::{Averaging, class_features};
 use flipside::text::hashing::NgramHasher;
-use flipside::text::similarity::{Similarity, picture};
+use flipside::text::similarity::{Similarity, cosines};
 use flipside::text::{TextFeatures, file};
 
 use crate::program::Folder;
@@ -245,15 +248,46 @@ fn similarities_are_counted_and_drawn() {
     let closest: Vec<_> = similarity.closest(9).iter().map(|p| (p.first, p.second)).collect();
     assert_eq!(closest.len(), 3);
     assert_eq!(closest[0], (0, 2));
-    let drawn = picture(&features).unwrap();
-    assert_eq!((drawn.side, drawn.pixels.len()), (512, 512 * 512));
-    let at = |row: usize, column: usize| drawn.pixels[(row * 128 + 120) * 512 + column * 128 + 5];
-    assert_eq!([at(0, 0), at(0, 1), at(0, 2), at(3, 0), at(0, 3)], [255, 0, 255, 180, 180]);
+    let all = cosines(&features);
+    let expected = [1.0, 0.0, 1.0, diagonal as f32];
+    let is_near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6;
+    assert!(all.len() == 16 && all[..4].iter().zip(&expected).all(is_near), "{all:?}");
+    let drawn = cosines_svg(&features).unwrap();
+    let [square, bar] = pictures(&drawn).try_into().unwrap();
+    assert_eq!([square.height, square.width, bar.width], [4, 4, 1]);
+    // The lowest cosine is the palest, 1 the darkest; the bar runs from 1 down.
+    let (palest, darkest) = ([0xff, 0xf1, 0xe2], [0x7a, 0x38, 0x03]);
+    let at = |place: usize| &square.pixels[3 * place..][..3];
+    assert_eq!([at(0), at(1), at(2), at(5)], [darkest, palest, darkest, darkest]);
+    assert!(at(3) == at(12) && at(3) != palest && at(3) != darkest);
+    assert_eq!(
+        (&bar.pixels[..3], &bar.pixels[3 * (bar.height - 1)..]),
+        (&darkest[..], &palest[..])
+    );
+    for name in ["a", "b", "c", "d"] {
+        // At a row and at a column.
+        assert_eq!(drawn.matches(&format!(">{name}</text>")).count(), 2, "{drawn}");
+    }
+    for tick in ["0.00", "0.25", "0.50", "0.75", "1.00"] {
+        assert!(drawn.contains(&format!(">{tick}</text>")), "{tick}: {drawn}");
+    }
 
     let one = TextFeatures::from_rows(names(&["a"]), vec![1.0], 1).unwrap();
     assert_eq!(Similarity::of(&one).mean_cosine, None);
     assert!(Similarity::of(&one).nearest.is_empty());
-    picture(&one).unwrap();
+    cosines_svg(&one).unwrap();
+    let hostile = names(&["<script>", "&\u{1}"]);
+    let hostile = TextFeatures::from_rows(hostile, vec![1.0, 2.0], 1).unwrap();
+    let drawn = cosines_svg(&hostile).unwrap();
+    assert!(!drawn.contains("<script") && drawn.contains("&lt;script&gt;"), "{drawn}");
+}
+
+/// The pictures inside a drawing.
+fn pictures(svg: &str) -> Vec<Image8> {
+    let parts = svg.split("data:image/png;base64,").skip(1);
+    let data = parts.map(|part| part.split('"').next().unwrap());
+    data.map(|text| decode(&STANDARD.decode(text).unwrap(), "a drawing".as_ref()).unwrap())
+        .collect()
 }
 
 /// Norms and mean cosines as PyTorch and numpy give them in f64.
@@ -284,7 +318,7 @@ fn published_features_are_what_their_authors_published() {
         }
         let describe =
             format!("embed --describe {} --classes {}", path.display(), classes.display());
-        let found = folder.json(&format!("{describe} --picture p.png"));
+        let found = folder.json(&format!("{describe} --picture p.svg"));
         let close = |value: &serde_json::Value, wanted: f64| {
             assert!((value.as_f64().unwrap() - wanted).abs() < 1e-8, "{value}, not {wanted}");
         };
@@ -301,10 +335,9 @@ fn published_features_are_what_their_authors_published() {
         let text = folder.done(&describe);
         assert!(text.contains("mean cosine over all pairs of classes: 0.60\n"), "{text}");
         assert!(text.contains("1000 classes × 512"), "{text}");
-        let written = decode_file(&folder.at("p.png")).unwrap();
-        let drawn = picture(&file::open(&path, Some(&ClassList::open(&classes).unwrap())).unwrap());
-        let drawn = drawn.unwrap();
-        assert_eq!((written.height, written.width, drawn.side), (1000, 1000, 1000));
-        assert!(written.pixels.iter().step_by(3).eq(&drawn.pixels));
+        let drawn = std::fs::read_to_string(folder.at("p.svg")).unwrap();
+        let square = pictures(&drawn).remove(0);
+        assert_eq!((square.height, square.width), (1000, 1000));
+        assert_eq!(drawn.matches(">sunglasses</text>").count(), 2);
     }
 }

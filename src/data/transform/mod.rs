@@ -76,6 +76,21 @@ pub struct EvalTransform {
     pub std: [f32; 3],
 }
 
+impl std::fmt::Display for EvalTransform {
+    /// In words: `shorter side to 256 (bilinear), centre 224×224, mean …`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let EvalTransform { resize, crop, filter, mean, std } = self;
+        if let Some(side) = resize {
+            let filter = match filter {
+                Filter::Bilinear => "bilinear",
+                Filter::Bicubic => "bicubic",
+            };
+            write!(f, "shorter side to {side} ({filter}), ")?;
+        }
+        write!(f, "centre {crop}×{crop}, mean {mean:?}, deviation {std:?}")
+    }
+}
+
 /// Either of the two.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Transform {

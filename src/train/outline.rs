@@ -1,0 +1,189 @@
+//! What a training run will do, in words, before it begins.
+
+use serde_json::Value;
+
+use super::Job;
+use super::job::differences;
+use crate::models::Model;
+use crate::recipe::{OptimizerKind, Recipe, Schedule};
+
+/// A network that saw fewer batches has hardly begun to learn.
+const FEW_STEPS: usize = 150;
+
+/// A hint where training takes few steps in all: how many epochs would make enough of them.
+pub fn hint_of_few_steps(steps_an_epoch: usize, epochs: usize) -> Option<String> {
+    let all = steps_an_epoch * epochs;
+    (all < FEW_STEPS).then(|| {
+        let enough = FEW_STEPS.div_ceil(steps_an_epoch.max(1));
+        format!(
+            "hint: few steps to learn from, {all} in all; --epochs {enough} makes {}",
+            enough * steps_an_epoch
+        )
+    })
+}
+
+impl Job {
+    /// A few lines on what is trained on what, in how many steps and by which recipe; `start` says what the weights
+    /// start from.
+    pub fn outline(&self, model: &Model, start: &str) -> Vec<String> {
+        let (size, parameters) = (self.image_size(), model.tape.parameter_count());
+        let (images, classes) = (self.train.dataset.len(), self.classes());
+        let validation = match &self.validation {
+            Some(source) => format!("{} validation images", source.dataset.len()),
+            None => "no validation images".into(),
+        };
+        let mut lines = vec![
+            format!(
+                "model: {}, {}, {size}×{size} pixels, {parameters} parameters",
+                self.file.name, self.head
+            ),
+            format!("weights: {start}"),
+            format!("data: {classes} classes, {images} training images, {validation}"),
+            self.steps(),
+            format!("recipe: {}", words(&self.recipe)),
+        ];
+        if let Ok(recipe) = self.file.recipe() {
+            let changed = changes(recipe, &self.recipe);
+            let whose = format!("the recipe is that of the model file {}", self.file.name);
+            lines.push(match changed.is_empty() {
+                true => whose,
+                false => format!("{whose}, changed by flags: {}", changed.join(", ")),
+            });
+        }
+        lines.extend(hint_of_few_steps(self.epoch_steps(), self.recipe.epochs));
+        lines
+    }
+
+    fn steps(&self) -> String {
+        let (epochs, steps, batch) = (self.recipe.epochs, self.epoch_steps(), self.batch());
+        let mut line = format!(
+            "steps: {epochs} {} of {steps} {}, {batch} images each",
+            plural(epochs, "epoch"),
+            plural(steps, "step")
+        );
+        if batch < self.recipe.batch {
+            let asked = self.recipe.batch;
+            line.push_str(&format!(
+                "; the recipe's batch is {asked}, but there are no more training images"
+            ));
+        }
+        if self.epoch_images() < self.train.dataset.len() {
+            line.push_str("; an image is left over each epoch, since no batch is of one");
+        }
+        line
+    }
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { noun.into() } else { format!("{noun}s") }
+}
+
+/// In what a recipe isn't that of the model file.
+fn changes(file: &Recipe, recipe: &Recipe) -> Vec<String> {
+    // Through text, where 0.9 stays 0.9.
+    let json = |recipe: &Recipe| {
+        let text = serde_json::to_string(recipe).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    };
+    differences(&json(file), &json(recipe))
+}
+
+/// All that holds of a recipe but epochs and batch.
+fn words(recipe: &Recipe) -> String {
+    let mut words = vec![match recipe.optimizer {
+        OptimizerKind::Sgd if recipe.nesterov => {
+            format!("sgd with Nesterov's momentum {}", recipe.momentum)
+        }
+        OptimizerKind::Sgd if recipe.momentum > 0.0 => {
+            format!("sgd with momentum {}", recipe.momentum)
+        }
+        OptimizerKind::Sgd => "sgd".into(),
+        OptimizerKind::AdamW => {
+            let [first, second] = recipe.betas;
+            format!("adamw with betas {first} and {second}, eps {:e}", recipe.eps)
+        }
+    }];
+    words.push(format!("learning rate {}", recipe.learning_rate));
+    if recipe.warmup_epochs > 0 {
+        let epochs = recipe.warmup_epochs;
+        words.push(format!("{epochs} {} of warm-up", plural(epochs, "epoch")));
+    }
+    words.push(match recipe.schedule {
+        Schedule::Cosine { minimum } => format!("then a cosine to {minimum}"),
+        Schedule::Step { every: 1, gamma } => format!("times {gamma} each epoch"),
+        Schedule::Step { every, gamma } => format!("times {gamma} every {every} epochs"),
+    });
+    let decays = [
+        ("weight decay", Some(recipe.weight_decay).filter(|decay| *decay > 0.0)),
+        ("of norms", recipe.norm_weight_decay),
+        ("of biases", recipe.bias_weight_decay),
+        ("of position tables", recipe.position_weight_decay),
+    ];
+    let decays: Vec<String> =
+        decays.iter().filter_map(|(of, decay)| Some(format!("{of} {}", (*decay)?))).collect();
+    match decays.first() {
+        Some(first) if first.starts_with("of ") => {
+            words.push(format!("weight decay {}", decays.join(" and ")));
+        }
+        Some(_) => words.push(decays.join(" and ")),
+        None => {}
+    }
+    if let Some(norm) = recipe.clip_grad_norm {
+        words.push(format!("gradients clipped at a norm of {norm}"));
+    }
+    if recipe.label_smoothing > 0.0 {
+        words.push(format!("label smoothing {}", recipe.label_smoothing));
+    }
+    if let Some(ema) = recipe.ema {
+        let every =
+            if ema.steps == 1 { "each step".into() } else { format!("every {} steps", ema.steps) };
+        words.push(format!("a moving average of the weights, decay {}, {every}", ema.decay));
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Ema;
+
+    #[test]
+    fn a_recipe_is_told_whole() {
+        let plain = Recipe::new(3, 8, 0.1, Schedule::Step { every: 2, gamma: 0.5 });
+        assert_eq!(words(&plain), "sgd, learning rate 0.1, times 0.5 every 2 epochs");
+        let full = Recipe {
+            optimizer: OptimizerKind::AdamW,
+            weight_decay: 0.05,
+            norm_weight_decay: Some(0.0),
+            clip_grad_norm: Some(5.0),
+            label_smoothing: 0.1,
+            warmup_epochs: 1,
+            ema: Some(Ema { decay: 0.99, steps: 1 }),
+            schedule: Schedule::Cosine { minimum: 0.0 },
+            ..plain.clone()
+        };
+        assert_eq!(
+            words(&full),
+            "adamw with betas 0.9 and 0.999, eps 1e-8, learning rate 0.1, 1 epoch of warm-up, then a cosine to 0, \
+             weight decay 0.05 and of norms 0, gradients clipped at a norm of 5, label smoothing 0.1, a moving average of \
+             the weights, decay 0.99, each step"
+        );
+        let of_norms = Recipe { norm_weight_decay: Some(0.5), ..plain.clone() };
+        assert!(words(&of_norms).ends_with("weight decay of norms 0.5"), "{}", words(&of_norms));
+        assert_eq!(changes(&plain, &plain), Vec::<String>::new());
+        let changed = Recipe { epochs: 4, momentum: 0.5, ..plain.clone() };
+        let said = changes(&plain, &changed);
+        assert_eq!(said, ["epochs was 3 and is 4", "momentum was 0.0 and is 0.5"]);
+    }
+
+    #[test]
+    fn few_steps_are_hinted_at() {
+        assert_eq!(hint_of_few_steps(50, 3), None);
+        let hint = hint_of_few_steps(1, 10).unwrap();
+        assert!(
+            hint.contains("few steps to learn from, 10 in all")
+                && hint.contains("--epochs 150 makes 150"),
+            "{hint}"
+        );
+    }
+}
