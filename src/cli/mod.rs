@@ -4,6 +4,7 @@ mod bench;
 mod common;
 mod compare;
 mod completions;
+mod config;
 mod convert;
 #[cfg(feature = "http")]
 mod describe;
@@ -74,13 +75,36 @@ pub fn command() -> clap::Command {
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
 /// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match inject::gather(std::env::args_os().collect()) {
+        Ok(inject::Todo::Run(words, gathered)) => run(Cli::parse_from(words).command, gathered),
+        Ok(inject::Todo::Print(text)) => common::print(&text),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if is_broken_pipe(&error) {
+                return ExitCode::SUCCESS; // whoever read has read enough
+            }
+            complain(&sentence(&error));
+            ExitCode::from(match error.downcast_ref::<Error>() {
+                Some(Error::Usage { .. }) => 2,
+                None if error.is::<report::Unmet>() => 3,
+                _ => 1,
+            })
+        }
+    }
+}
+
+/// Runs a command; of its flags `gathered` says where they come from.
+fn run(command: Command, gathered: inject::Gathered) -> anyhow::Result<()> {
+    match command {
         Command::Study(args) => study::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Visualize(args) => visualize::run(&args),
-        Command::Inject(args) => inject::run(&args),
+        Command::Inject(args) => inject::run(&args.with(gathered)),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
@@ -96,20 +120,6 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if is_broken_pipe(&error) {
-                return ExitCode::SUCCESS; // whoever read has read enough
-            }
-            complain(&sentence(&error));
-            ExitCode::from(match error.downcast_ref::<Error>() {
-                Some(Error::Usage { .. }) => 2,
-                None if error.is::<report::Unmet>() => 3,
-                _ => 1,
-            })
-        }
     }
 }
 

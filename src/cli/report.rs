@@ -11,11 +11,15 @@ use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refus
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
 use crate::analysis::{Decision, Requirement, check};
+use crate::campaign::Partial;
 use crate::census::{Census, Mode};
 use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
-use crate::report::{census_json, census_text, requirements_text, run_json, run_text, write_junit};
+use crate::report::{
+    census_json, census_text, partial_json, partial_text, requirements_text, run_json, run_text,
+    write_junit,
+};
 use crate::results::{Run, is_store};
 use crate::{Error, Result};
 
@@ -57,6 +61,10 @@ pub struct Args {
           conflicts_with_all = ["by", "layer", "detector", "confidence", "interval", "unit",
                             "require"])]
     exhaustive: Option<Mode>,
+    /// Print what there is of a campaign that still runs or was stopped, or of a shard. The figures are of the images
+    /// whose injections are all there, and marked as partial
+    #[arg(long, conflicts_with_all = ["html", "figures", "require", "exhaustive"])]
+    partial: bool,
     /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
     detector: Option<Detector>,
@@ -111,7 +119,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(mode) = args.exhaustive {
         return census(args, path, mode);
     }
-    let run = Run::open(path)?;
+    let (run, partial) = match args.partial {
+        true => partial(path).map(|(run, partial)| (run, Some(partial)))?,
+        false => (Run::open(path)?, None),
+    };
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
@@ -145,13 +156,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let printed = match args.format.view() {
         None => {
             let mut report = run_json(&run, &figures, &how);
+            if let Some(partial) = &partial {
+                report["partial"] = partial_json(partial);
+            }
             if !checked.is_empty() {
                 report["requirements"] = serde_json::to_value(&checked)?;
             }
             print_json(&report)
         }
         Some(view) => {
-            let mut text = run_text(&run, &figures, &how, view);
+            let above = partial.map_or(String::new(), |partial| partial_text(&partial, view));
+            let mut text = above + &run_text(&run, &figures, &how, view);
             if !checked.is_empty() {
                 text.push_str(&requirements_text(&checked, view));
             }
@@ -166,6 +181,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     // Even where whoever reads the report has read enough of it.
     if unmet.violated + unmet.not_known > 0 { Err(unmet.into()) } else { printed }
+}
+
+/// What a store holds of a campaign.
+fn partial(path: &Path) -> Result<(Run, Partial)> {
+    let (run, shards) = Run::open_partial(path)?;
+    Partial::of(run, &shards).map_err(|error| Error::file(path, error.to_string()))
 }
 
 /// Refuses to write over what is read, and over any other store.

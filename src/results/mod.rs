@@ -1,5 +1,6 @@
 //! What a campaign found: records, what was run on what, and the files that keep both.
 
+mod config;
 mod counted;
 mod csv;
 mod fault_free;
@@ -15,6 +16,7 @@ mod run;
 pub(crate) mod store;
 mod work;
 
+pub use config::Config;
 pub use counted::{Counted, MOST_COUNTED};
 pub use csv::write as write_csv;
 pub use fault_free::{FalseAlarms, FaultFree};
