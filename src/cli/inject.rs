@@ -399,16 +399,6 @@ impl Args {
         self.range_images.unwrap_or(usize::MAX).min(train.dataset.len())
     }
 
-    /// Refuses paths that come from a file and lead nowhere.
-    fn check_paths(&self) -> Result<()> {
-        let check = |key: &str, path: &PathBuf| self.gathered.check_path(key, path);
-        check("data", &self.data)?;
-        check("checkpoint", &self.model.checkpoint)?;
-        self.right_in.iter().try_for_each(|path| check("right-in", path))?;
-        self.class_list.iter().try_for_each(|path| check("class-list", path))?;
-        self.faults.iter().try_for_each(|path| check("faults", path))
-    }
-
     /// Takes the ranges of layers.
     fn measure(
         &self,

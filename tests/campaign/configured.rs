@@ -14,7 +14,8 @@ pub(super) fn rows(path: &Path, without: &[&str]) -> Vec<String> {
     let connection = rusqlite::Connection::open(path).unwrap();
     let mut all = Vec::new();
     for table in ["manifest", "layers", "images", "shards", "injections", "counted"] {
-        let mut query = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        // Not every store has something that is counted.
+        let Ok(mut query) = connection.prepare(&format!("SELECT * FROM {table}")) else { continue };
         let columns = query.column_count();
         let mut rows = query.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -121,7 +122,11 @@ fn files_of_flags_are_refused_in_one_sentence() {
     let place = place();
     let fails = |text: &str, typed: &str, code: i32, parts: &[&str]| {
         fs::write(place.at("plan.toml"), text).unwrap();
-        let typed = format!("{} --config plan.toml {typed}", INJECT.replace(" --quiet", ""));
+        let mut inject = INJECT.replace(" --quiet", "");
+        if typed.contains("--labels") {
+            inject = inject.replace("--labels golden", "");
+        }
+        let typed = format!("{inject} --config plan.toml {typed}");
         place.fails(&typed, code, &[&["plan.toml"], parts].concat());
     };
     fails("sed = 1", "", 1, &["no key 'sed'", "similar one is 'seed'", "known: model, "]);
@@ -147,7 +152,7 @@ fn files_of_flags_are_refused_in_one_sentence() {
         "right-in = ['gone.pth']",
         "--labels data",
         2,
-        &["gone.pth", "--right-in is in plan.toml"],
+        &["gone.pth", "--right-in comes from plan.toml"],
     );
     place.fails("inject --config gone.toml", 1, &["gone.toml"]);
     // What is missing is nobody's.

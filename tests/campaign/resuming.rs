@@ -58,7 +58,7 @@ fn a_store_goes_on_by_its_name_alone() {
     place.fails(
         "inject --resume whole.sqlite",
         2,
-        &["data: there is no such", "--data is in whole.sqlite"],
+        &["data: there is no such", "--data comes from whole.sqlite"],
     );
     assert_eq!(results(&place, "inject --resume whole.sqlite --quiet --data moved"), expected);
 }
@@ -81,7 +81,7 @@ fn flags_of_another_campaign_are_refused_before_anything_is_run() {
         ("--seed 2", &["begun with --seed 1, not --seed 2"][..]),
         ("--seed 2 --bits 2", &["--bits 1 and --seed 1, not --bits 2 and --seed 2"]),
         ("--site input --detector none", &["--site output", "--detector none,range"]),
-        ("--layer fc --layer conv1", &["no --layer, not --layer fc,conv1"]),
+        ("--layer fc --layer conv1", &["no --layer, not --layer fc --layer conv1"]),
         ("--flips 2", &["--flips 1, not --flips 2"]),
         ("--ber 0.1", &["--flips 1, not --ber 0.1"]),
         ("--stratify bit", &["no --stratify, not --stratify bit"]),

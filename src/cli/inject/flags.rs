@@ -125,6 +125,18 @@ fn check_typed(flags: &Flags, given: &Given, path: &Path) -> Result<()> {
     )))
 }
 
+impl super::Args {
+    /// Refuses paths that come from a file and lead nowhere.
+    pub(super) fn check_paths(&self) -> Result<()> {
+        let check = |key: &str, path: &PathBuf| self.gathered.check_path(key, path);
+        check("data", &self.data)?;
+        check("checkpoint", &self.model.checkpoint)?;
+        self.right_in.iter().try_for_each(|path| check("right-in", path))?;
+        self.class_list.iter().try_for_each(|path| check("class-list", path))?;
+        self.faults.iter().try_for_each(|path| check("faults", path))
+    }
+}
+
 impl Gathered {
     /// Adds flags of a file where nothing is said of them yet, and nothing that excludes them.
     fn add(&mut self, flags: &Flags, merged: &mut Given, given: Given, path: &Path) {
@@ -139,22 +151,21 @@ impl Gathered {
     }
 
     /// The file that a flag comes from, if it wasn't typed.
-    pub fn file_of(&self, key: &str) -> Option<&Path> {
+    fn file_of(&self, key: &str) -> Option<&Path> {
         self.from.get(key).map(PathBuf::as_path)
     }
 
-    /// The path that a flag has, and that isn't there.
+    /// Refuses a path that comes from a file and leads nowhere; of one that was typed whoever opens it says so.
     ///
     /// # Errors
-    /// One that says where the path comes from.
+    /// [`Error::Usage`] that says to type it.
     pub fn check_path(&self, key: &str, path: &Path) -> Result<()> {
-        match self.file_of(key).filter(|_| !path.exists()) {
-            Some(file) => Err(Error::usage(format!(
-                "{}: there is no such file or folder, which is what --{key} is in {}: say --{key} where it has moved",
-                path.display(),
-                file.display()
+        match self.file_of(key).is_some() && !path.exists() {
+            true => Err(Error::usage(format!(
+                "{}: there is no such file or folder: say --{key} where it has moved",
+                path.display()
             ))),
-            None => Ok(()),
+            false => Ok(()),
         }
     }
 

@@ -215,6 +215,11 @@ fn flag(key: &str, value: &Value) -> String {
         ("list", Value::String(hash)) => {
             format!("{name} (SHA-256 {})", hash.chars().take(12).collect::<String>())
         }
+        ("layers", Value::Array(layers)) => {
+            let layers: Vec<String> =
+                layers.iter().map(|layer| format!("{name} {}", word(layer))).collect();
+            layers.join(" ")
+        }
         (_, Value::Null) => format!("no {name}"),
         (_, value) => format!("{name} {}", word(value)),
     }
@@ -263,7 +268,7 @@ mod tests {
             (
                 Plan { layers: Some(vec!["fc".into(), "conv*".into()]), ..plan.clone() },
                 "no --layer",
-                "--layer fc,conv*",
+                "--layer fc --layer conv*",
             ),
             (
                 Plan { temperatures: vec![Temperature::Range(2.0)], ..plan.clone() },

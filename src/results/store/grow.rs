@@ -42,8 +42,7 @@ impl Store {
         if let Some(difference) = grown.difference(manifest) {
             return refuse(format!("holds another campaign than this one: {difference}"));
         }
-        let plan =
-            serde_json::to_string(&grown.plan).map_err(|error| failed(path, to_sql(error)))?;
+        let plan = json(&grown.plan).map_err(|error| failed(path, error))?;
         let write = || -> rusqlite::Result<()> {
             connection.execute_batch("BEGIN IMMEDIATE")?;
             connection.execute("UPDATE manifest SET value = ?1 WHERE key = 'plan'", [plan])?;
@@ -60,7 +59,12 @@ impl Store {
 
 /// Writes the flags in the place of those that were there.
 pub(super) fn write_config(connection: &Connection, config: &Config) -> rusqlite::Result<()> {
-    let value = serde_json::to_string(config).map_err(to_sql)?;
+    let value = json(config)?;
     let insert = "INSERT OR REPLACE INTO manifest VALUES ('config', ?1)";
     connection.execute(insert, params![value]).map(|_| ())
+}
+
+/// A value as a new store has it, whose keys are sorted.
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_value(value).map(|value| value.to_string()).map_err(to_sql)
 }
