@@ -49,7 +49,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Visualize(visualize::Args),
-    Inject(inject::Args),
+    Inject(Box<inject::Args>),
     Merge(merge::Args),
     Export(export::Args),
     Compare(compare::Args),

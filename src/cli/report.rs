@@ -17,8 +17,8 @@ use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
 use crate::report::{
-    census_json, census_text, partial_json, partial_text, requirements_text, run_json, run_text,
-    write_junit,
+    census_json, census_resumed, census_text, partial_json, partial_text, requirements_text,
+    run_json, run_text, write_junit,
 };
 use crate::results::{Run, is_store};
 use crate::{Error, Result};
@@ -226,8 +226,10 @@ fn census(args: &Args, run: &Path, mode: Mode) -> anyhow::Result<()> {
     let (census, manifest) = Census::open(run, mode)?;
     if !census.is_complete() {
         let detail = format!(
-            "holds a census of {} of {} images: run the same command with --resume",
-            census.counted, census.images
+            "holds a census of {} of {} images: `{}` goes on with it",
+            census.counted,
+            census.images,
+            census_resumed(run, mode)
         );
         return Err(Error::file(run, detail).into());
     }

@@ -18,7 +18,7 @@ mod similarity;
 mod study;
 
 pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
-pub use census::{census_json, census_text};
+pub use census::{census_json, census_resumed, census_text};
 pub use compared_layers::compared_layers_text;
 pub use comparison::comparison_text;
 pub(crate) use comparison::verdict as comparison_verdict;

@@ -286,3 +286,28 @@ fn shards_go_on_by_their_names_alone() {
     );
     assert_eq!(results(&place, "inject --quiet --resume all.sqlite"), expected);
 }
+
+/// A census alone goes on by its file's name; beside a campaign, by its population's, too.
+#[test]
+fn a_census_goes_on_by_the_name_of_its_file() {
+    let place = place();
+    let census = format!("{INJECT} --exhaustive last-layer --images 3");
+    let expected = place.json(&format!("{census} --out census.sqlite"));
+    assert_eq!(place.json("inject --quiet --resume census.sqlite"), expected);
+    let printed = place.done("inject --resume census.sqlite --print-config");
+    assert!(
+        printed.contains("\nexhaustive = \"last-layer\"\n") && printed.contains("\nimages = 3\n")
+    );
+    let other = "inject --quiet --resume census.sqlite --images 4";
+    place.fails(other, 2, &["holds another census", "'images' differs (3 and 4)"]);
+    place.done(&format!("{INJECT} --injections 20 --out both.sqlite"));
+    assert_eq!(place.json(&format!("{census} --out both.sqlite")), expected);
+    let campaign = place.json("inject --quiet --resume both.sqlite");
+    assert_eq!(campaign["plan"]["injections"]["end"], 20);
+    assert_eq!(place.json("inject --quiet --resume both.sqlite --exhaustive last-layer"), expected);
+    place.fails(
+        "inject --resume both.sqlite --exhaustive last-layer-weights",
+        1,
+        &["holds no census of last-layer-weights"],
+    );
+}

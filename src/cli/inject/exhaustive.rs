@@ -9,7 +9,7 @@ use crate::campaign::Experiment;
 use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{View, census_json, census_text};
+use crate::report::{View, census_json, census_resumed, census_text};
 use crate::train::Source;
 use crate::{Error, Result};
 
@@ -36,7 +36,8 @@ pub(super) fn run(
     }
     let runner = CensusRunner::new(&experiment, mode, &plan.detectors)?;
     progress.line(&format!("{} faults to try under each detector", runner.faults()));
-    let manifest = CensusManifest::new(&runner, plan.labels);
+    let config = args.gathered.config.clone();
+    let manifest = CensusManifest { config, ..CensusManifest::new(&runner, plan.labels) };
     let before = match args.kept_in() {
         Some(path) => Census::resume(mode, &manifest, path)?,
         None => None,
@@ -78,9 +79,10 @@ fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
     match out {
         None => anyhow::anyhow!("stopped; nothing was kept, since there is no --out FILE"),
         Some(path) => anyhow::anyhow!(
-            "stopped; {} holds the counts of {} images, and --resume continues from there",
+            "stopped; {} holds the counts of {} images, and `{}` goes on from there",
             path.display(),
-            census.counted
+            census.counted,
+            census_resumed(path, census.mode)
         ),
     }
 }

@@ -9,6 +9,7 @@ use clap::Arg;
 
 use super::super::common::file_sha256;
 use super::super::config::{Flags, Given};
+use crate::census::{Census, Mode};
 use crate::results::{Config, Store};
 use crate::{Error, Result};
 
@@ -68,9 +69,8 @@ pub fn gather(words: Vec<OsString>) -> Result<Todo> {
         gathered.add(&flags, &mut merged, given, path);
         sha256 = Some(file_sha256(path)?);
     }
-    // Beside --exhaustive it is a census that is gone on with, whose flags aren't kept.
-    if let Some(path) = store.as_ref().filter(|_| !merged.contains_key("exhaustive")) {
-        match Store::manifest(path)?.config {
+    if let Some(path) = &store {
+        match kept(path, merged.get("exhaustive"))? {
             Some(Config { flags: text, .. }) => {
                 let given = flags.read(path, &text)?;
                 gathered.add(&flags, &mut merged, given, path);
@@ -102,6 +102,17 @@ pub fn gather(words: Vec<OsString>) -> Result<Todo> {
     let mut words = words.into_iter();
     let all = words.by_ref().take(2).collect::<Vec<_>>().into_iter().chain(Flags::words(&added));
     Ok(Todo::Run(all.chain(words).collect(), gathered))
+}
+
+/// The flags that the campaign of a store was begun with; beside --exhaustive, and where there is no campaign, those of a
+/// census.
+fn kept(path: &Path, exhaustive: Option<&Vec<String>>) -> Result<Option<Config>> {
+    let of_census = |mode: Mode| Ok(Census::open(path, mode)?.1.config);
+    match (exhaustive.and_then(|words| words.first()), Census::modes(path)?.as_slice()) {
+        (Some(mode), _) => of_census(mode.parse()?),
+        (None, [only]) if !Store::has_campaign(path)? => of_census(*only),
+        _ => Ok(Store::manifest(path)?.config),
+    }
 }
 
 /// A path as a word that isn't `pilot`.

@@ -20,6 +20,16 @@ impl Store {
         read_shards(path, &file::open(path)?)
     }
 
+    /// Whether a store holds a campaign, or a part of one, and not a census alone.
+    ///
+    /// # Errors
+    /// A file that isn't a store.
+    pub fn has_campaign(path: &Path) -> Result<bool> {
+        let count = "SELECT count(*) > 0 FROM shards";
+        let connection = file::open(path)?;
+        connection.query_row(count, [], |row| row.get(0)).map_err(|error| failed(path, error))
+    }
+
     /// Makes the campaign of a store that of `manifest`, which is the same with more injections a layer. Those that it
     /// lacks then are what [`Store::resume`] says is left to do. All of that is one transaction: whatever ends it, the
     /// store is whole before or incomplete afterwards.

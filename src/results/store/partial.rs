@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_millis(20);
 
 impl Run {
     /// Reads what a store holds of a campaign, and the shards that it is of, each with whether it is whole. Another
-    /// process may be writing to the store; it doesn't notice. Not this process: see [`file`].
+    /// process may be writing to the store; it doesn't notice. This process must not be: on Unix
+    /// reading the file would end its locks.
     ///
     /// # Errors
     /// A file that isn't a store, or is damaged; one that is written to without a pause.
