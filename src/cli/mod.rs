@@ -75,7 +75,7 @@ pub fn command() -> clap::Command {
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
 /// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
-    let result = match inject::gather(std::env::args_os().collect()) {
+    let result = match inject::gather(std::env::args_os().collect(), &command()) {
         Ok(inject::Todo::Run(words, gathered)) => run(Cli::parse_from(words).command, gathered),
         Ok(inject::Todo::Print(text)) => common::print(&text),
         Err(error) => Err(error.into()),

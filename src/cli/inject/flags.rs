@@ -40,17 +40,16 @@ pub enum Todo {
     Print(String),
 }
 
-/// The command line `words` with the flags that it takes from files.
+/// The command line `words` of `program` with the flags that it takes from files.
 ///
 /// # Errors
 /// Files that can't be read, or hold what isn't a flag; a store that doesn't know its flags where some are missing.
-pub fn gather(words: Vec<OsString>) -> Result<Todo> {
+pub fn gather(words: Vec<OsString>, program: &clap::Command) -> Result<Todo> {
     let as_it_is = |words| Ok(Todo::Run(words, Gathered::default()));
     if words.get(1).is_none_or(|word| word != "inject") {
         return as_it_is(words);
     }
-    let command = super::super::command();
-    let Some(command) = command.find_subcommand("inject").cloned() else {
+    let Some(command) = program.find_subcommand("inject").cloned() else {
         return as_it_is(words);
     };
     let flags = Flags::of(command.clone(), &BESIDE);
