@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
-use self::resume::Resumed;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
@@ -312,7 +311,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     if let (Some(path), None) = (&path, args.exhaustive) {
         // Now rather than after the evaluation.
         sampled::check_store(path, args.is_resumed())?;
-        resumed = if args.is_resumed() { Resumed::open(path)? } else { None };
+        resumed = if args.is_resumed() { resume::Resumed::open(path)? } else { None };
     }
     resumed.as_ref().map_or(Ok(()), |resumed| resumed.check_plan(args, &plan, shard))?;
     let device = args.run.start()?;

@@ -135,18 +135,6 @@ fn check_typed(flags: &Flags, given: &Given, path: &Path) -> Result<()> {
     )))
 }
 
-impl super::Args {
-    /// Refuses paths that come from a file and lead nowhere.
-    pub(super) fn check_paths(&self) -> Result<()> {
-        let check = |key: &str, path: &PathBuf| self.gathered.check_path(key, path);
-        check("data", &self.data)?;
-        check("checkpoint", &self.model.checkpoint)?;
-        self.right_in.iter().try_for_each(|path| check("right-in", path))?;
-        self.class_list.iter().try_for_each(|path| check("class-list", path))?;
-        self.faults.iter().try_for_each(|path| check("faults", path))
-    }
-}
-
 impl Gathered {
     /// Adds flags of a file where nothing is said of them yet, and nothing that excludes them.
     fn add(&mut self, flags: &Flags, merged: &mut Given, given: Given, path: &Path) {

@@ -34,6 +34,16 @@ impl Args {
         self.resume.as_ref().and_then(Option::as_ref).or(self.out.as_ref())
     }
 
+    /// Refuses paths that come from a file and lead nowhere.
+    pub(super) fn check_paths(&self) -> Result<()> {
+        let check = |key: &str, path: &PathBuf| self.gathered.check_path(key, path);
+        check("data", &self.data)?;
+        check("checkpoint", &self.model.checkpoint)?;
+        self.right_in.iter().try_for_each(|path| check("right-in", path))?;
+        self.class_list.iter().try_for_each(|path| check("class-list", path))?;
+        self.faults.iter().try_for_each(|path| check("faults", path))
+    }
+
     /// The part of the campaign that is run: that of the store, where it is named alone.
     pub(super) fn part(&self) -> Result<Shard> {
         match (&self.shard, &self.resume) {
