@@ -356,7 +356,7 @@ mod tests {
         assert!(given["quiet"].is_empty() && !given.contains_key("bits"));
         let text = flags.write(&given);
         for line in [
-            "ber = 1e-6",
+            "ber = 0.000001",
             "half-width = 0.5",
             "injections = 7",
             "json = true",
