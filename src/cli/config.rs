@@ -13,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::Value;
 
+use crate::error::shorten;
 use crate::plan::Temperature;
 use crate::statistics::Confidence;
 use crate::{Error, Result};
@@ -209,12 +210,20 @@ impl Flags {
                 _ => None,
             };
             let Some(values) = values else {
-                return refuse(format!("'{key}' takes {}, not {value}", kind.words(is_list)));
+                return refuse(format!(
+                    "'{key}' takes {}, not {}",
+                    kind.words(is_list),
+                    told(&value.to_string())
+                ));
             };
             for value in &values {
                 let words = ["flipside".into(), format!("--{key}={value}").into()];
                 if let Err(error) = self.parse_freely(words) {
-                    return refuse(format!("'{key}' can't be '{value}': {}", reason(&error)));
+                    return refuse(format!(
+                        "'{key}' can't be '{}': {}",
+                        told(value),
+                        shorten(&reason(&error), 300)
+                    ));
                 }
             }
             if kind == Kind::Switch || !values.is_empty() {
@@ -239,7 +248,7 @@ impl Flags {
         let nearest = nearest.filter(|nearest| known.contains(nearest));
         let nearest =
             nearest.map_or(String::new(), |nearest| format!("; a similar one is '{nearest}'"));
-        format!("there is no key '{key}'{nearest}; known: {}", known.join(", "))
+        format!("there is no key '{}'{nearest}; known: {}", told(key), known.join(", "))
     }
 
     /// The flags as words of a command line.
@@ -315,6 +324,11 @@ fn comment(text: &str) -> String {
 fn first_sentence(text: &str) -> &str {
     let ends = [". ", "; "].iter().filter_map(|end| text.find(end));
     ends.min().map_or(text, |end| &text[..end])
+}
+
+/// What a file says, made fit for a message.
+fn told(text: &str) -> String {
+    shorten(text, 100)
 }
 
 /// Why clap doesn't take a value.
@@ -395,6 +409,7 @@ mod tests {
             ("config = 'a'", &["no key 'config'"]),
             ("help = true", &["no key 'help'"]),
             ("[inject]\nseed = 1", &["no key 'inject'"]),
+            ("\"\\u001b[2J\" = 1", &["no key '\\u{1b}[2J'"]),
             ("injections = 'many'", &["'injections' takes a whole number, not \"many\""]),
             ("injections = 1.5", &["'injections' takes a whole number, not 1.5"]),
             ("injections = -1", &["'injections' can't be '-1'"]),

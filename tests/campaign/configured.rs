@@ -165,3 +165,31 @@ fn files_of_flags_are_refused_in_one_sentence() {
         "{error}"
     );
 }
+
+/// TOML has no form for them, and nothing else needs one.
+#[cfg(unix)]
+#[test]
+fn paths_that_are_no_unicode_are_paths() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = place();
+    let data = OsStr::from_bytes(b"data-\xff");
+    fs::rename(place.at("data"), place.at("").join(data)).unwrap();
+    let run = |flags: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_flipside"))
+            .args(INJECT.replace("--data data", "").split_whitespace())
+            .args(flags.split_whitespace())
+            .arg("--data")
+            .arg(data)
+            .current_dir(place.at(""))
+            .output()
+            .unwrap()
+    };
+    let output = run("--injections 4 --out a.sqlite");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(Run::open(&place.at("a.sqlite")).unwrap().manifest.config.is_none());
+    assert!(run("--injections 4 --out a.sqlite --resume").status.success());
+    let printed = run("--print-config");
+    assert_eq!(printed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&printed.stderr).contains("the value isn't Unicode"));
+}

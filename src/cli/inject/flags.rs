@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Arg;
+use sha2::{Digest, Sha256};
 
-use super::super::common::file_sha256;
 use super::super::config::{Flags, Given};
 use crate::census::{Census, Mode};
 use crate::results::{Config, Store};
@@ -57,7 +57,12 @@ pub fn gather(words: Vec<OsString>, program: &clap::Command) -> Result<Todo> {
     let Some(typed) = flags.look(&words[1..]) else { return as_it_is(words) };
     let path = |id: &str| typed.get_one::<PathBuf>(id).cloned();
     let (file, store) = (path("config"), path("resume"));
-    let own = flags.given(&typed)?;
+    let prints = typed.get_flag("print_config");
+    let own = match flags.given(&typed) {
+        // A path that isn't Unicode is no less a path: its store just doesn't keep the flags.
+        Err(_) if file.is_none() && store.is_none() && !prints => return as_it_is(words),
+        own => own?,
+    };
 
     let mut merged = own.clone();
     let mut gathered = Gathered::default();
@@ -66,7 +71,7 @@ pub fn gather(words: Vec<OsString>, program: &clap::Command) -> Result<Todo> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
         let given = flags.read(path, &text)?;
         gathered.add(&flags, &mut merged, given, path);
-        sha256 = Some(file_sha256(path)?);
+        sha256 = Some(crate::hex(&Sha256::digest(&text)));
     }
     if let Some(path) = &store {
         match kept(path, merged.get("exhaustive"))? {
@@ -77,10 +82,9 @@ pub fn gather(words: Vec<OsString>, program: &clap::Command) -> Result<Todo> {
             None => check_typed(&flags, &merged, path)?,
         }
     }
-    let shown = || Flags::words(&merged);
-    if typed.get_flag("print_config") {
+    if prints {
         let needless = |arg: Arg| arg.required(false);
-        let words = std::iter::once("flipside inject".into()).chain(shown());
+        let words = std::iter::once("flipside inject".into()).chain(Flags::words(&merged));
         let checked = command.mut_args(needless).try_get_matches_from(words);
         checked.unwrap_or_else(|error| error.exit());
         return Ok(Todo::Print(flags.template(&merged, HEADING)));
