@@ -28,6 +28,7 @@ impl Bench {
         let place = Place::new();
         // Labels that only a list makes right.
         fs::write(place.at("swapped.tsv"), "0\tn1\tlight\n1\tn0\tdark\n").unwrap();
+        fs::write(place.at("c.toml"), "verify = 4\n").unwrap();
         fs::write(place.at("templates.txt"), "a drawing of a {class}\n").unwrap();
         let train = "train --model tiny.toml --data data --quiet";
         place.done(&format!("{train} --epochs 8 --out trained"));

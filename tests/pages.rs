@@ -120,7 +120,14 @@ fn redirected(words: Vec<String>) -> (Vec<String>, Option<String>) {
 /// What the program would say of the words before it runs.
 fn parsed(words: &[String]) -> Result<(), String> {
     let all = ["flipside".to_string()].into_iter().chain(words.iter().cloned());
-    match flipside::cli::command().try_get_matches_from(all) {
+    let mut program = flipside::cli::command();
+    // What is needed may stand in a file.
+    if words.iter().any(|word| ["--config", "--print-config", "--resume"].contains(&word.as_str()))
+    {
+        let needless = |arg: clap::Arg| arg.required(false);
+        program = program.mut_subcommand("inject", |inject| inject.mut_args(needless));
+    }
+    match program.try_get_matches_from(all) {
         Err(error) if error.kind() != ErrorKind::DisplayHelp => Err(error.to_string()),
         _ => Ok(()),
     }

@@ -26,6 +26,7 @@ impl Campaign<'_> {
             plan: self.plan().clone(),
             temperatures: self.temperatures().to_vec(),
             fault_free: self.experiment.fault_free(self.plan()),
+            config: None,
             layers: self.layers().iter().enumerate().map(layer).collect(),
             images: goldens.iter().map(golden).collect(),
         }

@@ -15,6 +15,7 @@ use super::whole;
 use crate::Result;
 use crate::progress::Progress;
 use crate::results::{Sink, Work};
+use crate::rng::{self, Draw};
 
 /// How injections are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +77,11 @@ impl Campaign<'_> {
                 by_image[self.image_of(injection)].push(injection);
             }
         }
+        // In an order drawn at random, so that the images that are done at some moment are a sample of all.
+        let order = rng::stream(self.plan().seed, "order of images").permutation(by_image.len());
         let mut tasks = Vec::new();
-        for (image, injections) in by_image.into_iter().enumerate() {
-            for injections in injections.chunks(limit) {
+        for image in order {
+            for injections in by_image[image].chunks(limit) {
                 tasks.push(Task { image, injections: injections.to_vec() });
             }
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use strum::IntoEnumIterator;
 
 use super::histogram::{BITS, Cell, Histogram, Sdc5, octave_edges};
 use super::{Census, CensusRunner, Mode};
@@ -14,7 +15,7 @@ use crate::hex;
 use crate::plan::Labels;
 use crate::results::store::file::{self, failed};
 use crate::results::store::{schema, to_sql};
-use crate::results::{Provenance, Setting};
+use crate::results::{Config, Provenance, Setting};
 use crate::{Error, Result};
 
 /// What was counted on what.
@@ -32,6 +33,9 @@ pub struct CensusManifest {
     /// What is counted as SDC-5.
     #[serde(default)]
     pub sdc5: Sdc5,
+    /// The flags that it was begun with, as in a campaign's manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Config>,
 }
 
 impl CensusManifest {
@@ -60,10 +64,11 @@ impl CensusManifest {
             images: goldens.len(),
             answers: hex(&answers.finalize()),
             sdc5: Sdc5::OfSdc,
+            config: None,
         }
     }
 
-    /// Refuses to go on with the census of `self`, which `path` holds, as that of `other`. Commits and
+    /// Refuses to go on with the census of `self`, which `path` holds, as that of `other`. Flags, commits and
     /// instruction sets may differ: what they change in the answers shows in the fault-free ones.
     fn check_same(&self, other: &CensusManifest, path: &Path) -> Result<()> {
         if self.sdc5 != other.sdc5 {
@@ -77,6 +82,7 @@ impl CensusManifest {
             let mut alike = manifest.clone();
             alike.setting.commit.clear();
             alike.setting.instruction_set.clear();
+            alike.config = None;
             serde_json::to_value(alike).unwrap_or_default()
         };
         let (a, b) = (json(self), json(other));
@@ -166,6 +172,17 @@ impl Census {
             return Err(Error::file(path, detail));
         }
         read(path, &connection, mode)
+    }
+
+    /// The populations that the store `path` holds a census of, whole or in part.
+    ///
+    /// # Errors
+    /// A file that isn't a store.
+    pub fn modes(path: &Path) -> Result<Vec<Mode>> {
+        let connection = file::open(path)?;
+        let modes = Mode::iter().map(|mode| Ok((mode, holds(path, &connection, mode)?)));
+        let modes: Result<Vec<(Mode, bool)>> = modes.collect();
+        Ok(modes?.into_iter().filter(|(_, holds)| *holds).map(|(mode, _)| mode).collect())
     }
 
     fn write(

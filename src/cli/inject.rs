@@ -3,7 +3,9 @@
 mod allocate;
 mod evaluate;
 mod exhaustive;
+mod flags;
 mod ranges;
+mod resume;
 mod sampled;
 mod told;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::allocate::Allocate;
+pub(super) use self::flags::{Gathered, Todo, gather};
 use self::ranges::Ranging;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
@@ -155,9 +158,16 @@ pub struct Args {
     /// Keep the campaign in this file, an SQLite database, while it runs
     #[arg(long, help_heading = KEPT, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Continue the campaign in --out
+    /// Continue the campaign that FILE holds, with the flags that it was begun with. --injections may be more than
+    /// it has. Without FILE: continue the campaign in --out, or begin it
+    #[arg(long, help_heading = KEPT, value_name = "FILE", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
+    /// Read flags from this TOML file, whose keys are their names. What is typed beside it takes its place
+    #[arg(long, help_heading = KEPT, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Print the flags as such a file, and run nothing; with --resume FILE those that a store was begun with
     #[arg(long, help_heading = KEPT)]
-    resume: bool,
+    print_config: bool,
     /// Run part I of N (1/N to N/N), to be combined by `flipside merge`. auto reads I and N from Slurm's
     /// array variables, auto/N reads I from those of a Kubernetes indexed job. {shard} in --out is replaced
     /// by I-of-N
@@ -165,16 +175,24 @@ pub struct Args {
     shard: Option<String>,
     #[command(flatten)]
     run: RunArgs,
+    /// What is known of the flags beside their values.
+    #[arg(skip)]
+    gathered: Gathered,
 }
 
 impl Args {
+    /// The flags with where they come from.
+    pub fn with(self, gathered: Gathered) -> Args {
+        Args { gathered, ..self }
+    }
+
     fn seed(&self) -> u64 {
         self.seed.unwrap_or(1)
     }
 
     /// Refuses what has no effect beside the other flags.
     fn check(&self) -> Result<()> {
-        let (no_width, no_out) = (self.half_width.is_none(), self.out.is_none());
+        let (no_width, no_out) = (self.half_width.is_none(), self.kept_in().is_none());
         let is_golden = self.labels == "golden";
         let is_plain = self.exhaustive.is_none();
         refuse_idle([
@@ -186,7 +204,12 @@ impl Args {
                 !is_plain && self.verify == 0 && self.seed.is_some(),
                 "with --exhaustive, which draws nothing, unless --verify is there",
             ),
-            ("--resume", no_out && self.resume, "without --out"),
+            ("--resume", no_out && self.is_resumed(), "without a file, its own or that of --out"),
+            (
+                "--out",
+                self.out.is_some() && matches!(self.resume, Some(Some(_))),
+                "beside --resume FILE, which is where the campaign is kept",
+            ),
             ("--shard", no_out && self.shard.is_some(), "without --out, which keeps the part"),
             ("{shard} in --out", self.shard.is_none() && self.names_shard(), "without --shard"),
             (
@@ -210,7 +233,7 @@ impl Args {
 
     /// Whether the shard's number belongs into the store's name.
     fn names_shard(&self) -> bool {
-        let text = self.out.as_ref().and_then(|path| path.to_str());
+        let text = self.kept_in().and_then(|path| path.to_str());
         text.is_some_and(|text| text.contains("{shard}"))
     }
 
@@ -268,7 +291,7 @@ impl Args {
     /// The store, with the shard in its name where it is asked for.
     fn store(&self, shard: Shard) -> Option<PathBuf> {
         let Shard { index, of } = shard;
-        let path = self.out.as_ref()?;
+        let path = self.kept_in()?;
         Some(match path.to_str() {
             Some(text) => text.replace("{shard}", &format!("{index}-of-{of}")).into(),
             None => path.clone(),
@@ -277,7 +300,12 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    args.gathered.explain(inject(args))
+}
+
+fn inject(args: &Args) -> anyhow::Result<()> {
     args.check()?;
+    args.check_paths()?;
     let list = args.faults.as_deref().map(FaultList::open).transpose()?;
     let plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
@@ -285,11 +313,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             Error::usage("--range-images: at least one image is needed to measure ranges").into()
         );
     }
-    let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
+    let shard = args.part()?;
     let path = args.store(shard);
+    let mut resumed = None;
     if let (Some(path), None) = (&path, args.exhaustive) {
-        sampled::check_store(path, args.resume)?; // now rather than after the evaluation
+        // Now rather than after the evaluation.
+        sampled::check_store(path, args.is_resumed())?;
+        resumed = if args.is_resumed() { resume::Resumed::open(path)? } else { None };
     }
+    resumed.as_ref().map_or(Ok(()), |resumed| resumed.check_plan(args, &plan, shard))?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     list.iter()
@@ -313,6 +345,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let val = open_held_out(&args.data, None)?;
     say_passed_over(&val, &*progress);
     let val = numbered(val, &loaded)?;
+    if let Some(resumed) = &resumed {
+        resumed.check_network(&loaded, val.dataset.fingerprint())?;
+        if let Some(ranging) = &ranging {
+            resumed.check_ranges(ranging.images())?;
+        }
+    }
     let (network, labels) = (&loaded.network, plan.labels);
     let mut experiment =
         evaluate::run(args, labels, list.as_ref(), (network, &val), &val_of, &*progress)?;
@@ -325,7 +363,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match args.exhaustive {
         Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
-            let to = path.as_deref().map(|path| (path, shard));
+            let to = path.as_deref().map(|path| sampled::Place { path, shard, resumed });
             let names = loaded.class_names(classes.as_ref())?;
             let data = sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names };
             sampled::run(args, plan, experiment, &data, to, &*progress)

@@ -5,6 +5,7 @@ mod brief;
 mod common;
 mod compare;
 mod completions;
+mod config;
 mod convert;
 #[cfg(feature = "http")]
 mod describe;
@@ -51,7 +52,7 @@ enum Command {
     Eval(eval::Args),
     Predict(predict::Args),
     Visualize(visualize::Args),
-    Inject(inject::Args),
+    Inject(Box<inject::Args>),
     Merge(merge::Args),
     Export(export::Args),
     Compare(compare::Args),
@@ -83,15 +84,41 @@ pub fn command() -> clap::Command {
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
 /// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
-    // Its own errors and help end the program here.
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
+    let result = match inject::gather(std::env::args_os().collect(), &command()) {
+        Ok(inject::Todo::Run(words, gathered)) => {
+            let matches = command().get_matches_from(words);
+            // Its own errors and help end the program here.
+            let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+            run(cli.command, gathered)
+        }
+        Ok(inject::Todo::Print(text)) => common::print(&text),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if is_broken_pipe(&error) {
+                return ExitCode::SUCCESS; // whoever read has read enough
+            }
+            complain(&sentence(&error));
+            ExitCode::from(match error.downcast_ref::<Error>() {
+                Some(Error::Usage { .. }) => 2,
+                None if error.is::<report::Unmet>() => 3,
+                _ => 1,
+            })
+        }
+    }
+}
+
+/// Runs a command; of its flags `gathered` says where they come from.
+fn run(command: Command, gathered: inject::Gathered) -> anyhow::Result<()> {
+    match command {
         Command::Study(args) => study::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Visualize(args) => visualize::run(&args),
-        Command::Inject(args) => inject::run(&args),
+        Command::Inject(args) => inject::run(&args.with(gathered)),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),
@@ -108,20 +135,6 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Topic(topic) => topic.run(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            if is_broken_pipe(&error) {
-                return ExitCode::SUCCESS; // whoever read has read enough
-            }
-            complain(&sentence(&error));
-            ExitCode::from(match error.downcast_ref::<Error>() {
-                Some(Error::Usage { .. }) => 2,
-                None if error.is::<report::Unmet>() => 3,
-                _ => 1,
-            })
-        }
     }
 }
 

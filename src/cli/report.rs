@@ -11,12 +11,14 @@ use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refus
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
 use crate::analysis::{Arrangement, Column, Decision, Requirement, check};
+use crate::campaign::Partial;
 use crate::census::{Census, Mode};
 use crate::checkpoint::atomic;
 use crate::detector::Detector;
 use crate::plan::Protocol;
 use crate::report::{
-    arranged_text, census_json, census_text, requirements_text, run_json, write_junit,
+    arranged_text, census_json, census_resumed, census_text, partial_json, partial_text,
+    requirements_text, run_json, write_junit,
 };
 use crate::results::{Run, is_store};
 use crate::{Error, Result};
@@ -66,6 +68,10 @@ pub struct Args {
           conflicts_with_all = ["by", "layer", "sort", "top", "detector", "confidence", "interval", "unit",
                             "require"])]
     exhaustive: Option<Mode>,
+    /// Print what there is of a campaign that still runs or was stopped, or of a shard. The figures are of the images
+    /// whose injections are all there, and marked as partial
+    #[arg(long, conflicts_with_all = ["html", "figures", "require", "exhaustive"])]
+    partial: bool,
     /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
     detector: Option<Detector>,
@@ -120,7 +126,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(mode) = args.exhaustive {
         return census(args, path, mode);
     }
-    let run = Run::open(path)?;
+    let (run, partial) = match args.partial {
+        true => partial(path).map(|(run, partial)| (run, Some(partial)))?,
+        false => (Run::open(path)?, None),
+    };
     let is_text = args.format.view().is_some();
     let is_goldeneye = run.manifest.plan.protocol == Protocol::Goldeneye;
     let theirs = "on a run by GoldenEye's protocol: its figures have normal intervals of 99 %";
@@ -163,6 +172,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let printed = match args.format.view() {
         None => {
             let mut report = run_json(&run, &arranged.figures, &how);
+            if let Some(partial) = &partial {
+                report["partial"] = partial_json(partial);
+            }
             if arrangement != Arrangement::default() {
                 report["arrangement"] = serde_json::to_value(arrangement)?;
                 report["left_out"] = serde_json::to_value(&arranged.left_out)?;
@@ -173,7 +185,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             print_json(&report)
         }
         Some(view) => {
-            let mut text = arranged_text(&run, &arranged, &how, view);
+            let above = partial.map_or(String::new(), |partial| partial_text(&partial, view));
+            let mut text = above + &arranged_text(&run, &arranged, &how, view);
             if !checked.is_empty() {
                 text.push_str(&requirements_text(&checked, view));
             }
@@ -194,6 +207,12 @@ impl Args {
     fn arrangement(&self) -> Arrangement {
         Arrangement { sort: self.sort, top: self.top.map(|most| most as usize) }
     }
+}
+
+/// What a store holds of a campaign.
+fn partial(path: &Path) -> Result<(Run, Partial)> {
+    let (run, shards) = Run::open_partial(path)?;
+    Partial::of(run, &shards).map_err(|error| Error::file(path, error.to_string()))
 }
 
 /// Refuses to write over what is read, and over any other store.
@@ -233,8 +252,10 @@ fn census(args: &Args, run: &Path, mode: Mode) -> anyhow::Result<()> {
     let (census, manifest) = Census::open(run, mode)?;
     if !census.is_complete() {
         let detail = format!(
-            "holds a census of {} of {} images: run the same command with --resume",
-            census.counted, census.images
+            "holds a census of {} of {} images: `{}` goes on with it",
+            census.counted,
+            census.images,
+            census_resumed(run, mode)
         );
         return Err(Error::file(run, detail).into());
     }

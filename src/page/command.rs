@@ -7,10 +7,10 @@ use crate::plan::{Flips, Labels, Plan, Protocol, Stratify};
 use crate::report::shell_word;
 use crate::results::Manifest;
 
-/// What a manifest doesn't know.
-pub(super) const UNKNOWN: &str = "Words in capitals are files of yours: a store keeps what they held (the manifest below), not \
-     where they lay. It doesn't know which other checkpoints had to be right about the images, too (--right-in), nor in \
-     which order of classes they were read (--class-list).";
+/// What a page doesn't say.
+pub(super) const UNKNOWN: &str = "Words in capitals are files of yours: the manifest below says what they held, not where they lay, nor which \
+     other checkpoints had to be right about the images, too (--right-in), nor in which order of classes they were read \
+     (--class-list). `flipside inject --resume STORE --print-config` prints the flags that a store was begun with, where it keeps them.";
 
 /// The detectors of a plan that names none.
 fn usual(plan: &Plan) -> Vec<Detector> {

@@ -2,6 +2,7 @@
 
 mod allocation;
 mod goldeneye;
+mod growth;
 mod only_bits;
 mod shard;
 mod temperature;

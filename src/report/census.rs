@@ -1,12 +1,13 @@
 //! A census' tables: a row a bit.
 
 use std::ops::Range;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{NONFINITE, OUTCOMES, delta_loss_heading, quantiles, ranges_words};
-use crate::census::{BITS, Census, Histogram, Summary};
+use super::{NONFINITE, OUTCOMES, delta_loss_heading, quantiles, ranges_words, shell_word};
+use crate::census::{BITS, Census, Histogram, Mode, Summary};
 use crate::detector::Detector;
 use crate::fault::{Field, Format};
 use crate::results::{Outcome, RangesOver};
@@ -122,4 +123,10 @@ fn row(name: String, summary: &Summary) -> Vec<String> {
         format!("{:.2}", summary.top2diff),
         delta_loss,
     ]
+}
+
+/// The command that goes on with a census in the store `path`.
+pub fn census_resumed(path: &Path, mode: Mode) -> String {
+    let path = shell_word(&path.display().to_string());
+    format!("flipside inject --resume {path} --exhaustive {}", mode.name())
 }

@@ -9,6 +9,7 @@ mod family;
 mod goldeneye;
 mod injection;
 mod models;
+mod partial;
 mod plan;
 mod requirements;
 mod run;
@@ -18,7 +19,7 @@ mod similarity;
 mod study;
 
 pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
-pub use census::{census_json, census_text};
+pub use census::{census_json, census_resumed, census_text};
 pub use compared_parts::{
     compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
 };
@@ -29,6 +30,7 @@ pub use injection::{
     top_json,
 };
 pub use models::{LayerRow, ModelRow, layers_text, models_text};
+pub use partial::{partial_json, partial_text};
 pub use plan::{Planned, plan_text};
 pub use requirements::{requirements_text, write_junit};
 pub(crate) use run::faults;

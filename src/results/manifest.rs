@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::config::Config;
 use super::fault_free::FaultFree;
 use super::golden::Golden;
 use super::layer::{LayerRow, Part};
@@ -154,6 +155,10 @@ pub struct Manifest {
     /// `None` of campaigns without ranges and temperatures, and where the program that ran it didn't keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault_free: Option<FaultFree>,
+    /// The flags that it was begun with, which two parts may have been told differently; `None` where the program that
+    /// ran it didn't keep them, and of what the library runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Config>,
     /// In tables of their own.
     #[serde(skip)]
     pub layers: Vec<LayerRow>,
@@ -207,7 +212,8 @@ impl Manifest {
     }
 
     /// The first thing in which `other` isn't the same campaign, in words; `None` if it is. Commits may
-    /// differ: what they change in the answers shows in the fault-free ones.
+    /// differ: what they change in the answers shows in the fault-free ones. So may the flags that it was begun with: files
+    /// lie elsewhere, and what flags mean is in the plan.
     pub fn difference(&self, other: &Manifest) -> Option<String> {
         let text = |name: &str, a: &dyn ToString, b: &dyn ToString| {
             let (a, b) = (a.to_string(), b.to_string());

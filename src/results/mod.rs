@@ -1,6 +1,7 @@
 //! What a campaign found: records, what was run on what, and the files that keep both.
 
 pub(crate) mod choice;
+mod config;
 mod counted;
 mod csv;
 mod fault_free;
@@ -16,6 +17,7 @@ mod run;
 pub(crate) mod store;
 mod work;
 
+pub use config::Config;
 pub use counted::{Counted, MOST_COUNTED};
 pub use csv::write as write_csv;
 pub use fault_free::{FalseAlarms, FaultFree};

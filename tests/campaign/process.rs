@@ -7,17 +7,17 @@ use crate::cli::Place;
 
 use super::*;
 
-const INJECT: &str = "inject --model tiny.toml --checkpoint run/model.safetensors --data data \
+pub(super) const INJECT: &str = "inject --model tiny.toml --checkpoint run/model.safetensors --data data \
                       --labels golden --quiet";
 
 /// A folder with data and a checkpoint.
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let place = Place::new();
     place.done("train --model tiny.toml --data data --quiet --epochs 1 --out run");
     place
 }
 
-fn spawn(place: &Place, words: &str) -> Child {
+pub(super) fn spawn(place: &Place, words: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_flipside"))
         .args(words.split_whitespace())
         .current_dir(place.at(""))
@@ -28,7 +28,7 @@ fn spawn(place: &Place, words: &str) -> Child {
 }
 
 /// What the program says that the results are.
-fn results(place: &Place, words: &str) -> String {
+pub(super) fn results(place: &Place, words: &str) -> String {
     place.json(words)["results_sha256"].as_str().unwrap().to_string()
 }
 
@@ -319,13 +319,14 @@ fn job_arrays_run_shards() {
     // A changed checkpoint, another plan.
     let words = |flags: &str| format!("{INJECT} {flags} --out all.sqlite --resume");
     place.fails(
-        &words("--injections 31"),
+        &words("--injections 29"),
         2,
-        &["all.sqlite holds another campaign", "'injections'"],
+        &["all.sqlite can't grow to --injections 29", "none is taken away"],
     );
+    place.fails(&words("--seed 2 --injections 30"), 2, &["all.sqlite", "--seed 1, not --seed 2"]);
     place.done("train --model tiny.toml --data data --quiet --epochs 1 --seed 2 --out other");
     let other = words("--injections 30").replace("run/model", "other/model");
-    place.fails(&other, 2, &["all.sqlite holds another campaign", "their checkpoints differ"]);
+    place.fails(&other, 2, &["all.sqlite holds another campaign", "--checkpoint (SHA-256 "]);
     place.fails(&format!("{inject} --shard 4/3 --out x"), 2, &["no part 4 of 3"]);
 }
 

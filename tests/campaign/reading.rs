@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flipside::campaign::FaultList;
 use flipside::fault::Site;
-use flipside::results::{write_csv, write_parquet};
+use flipside::results::{Config, write_csv, write_parquet};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 
@@ -223,8 +223,10 @@ pub fn assert_explained(store: &Path) {
 
 #[test]
 fn the_page_explains_columns_and_tables() {
-    let run = Bench::new(Head::Baseline).run(Plan::new(6, 2));
+    let mut run = Bench::new(Head::Baseline).run(Plan::new(6, 2));
     assert_eq!(explained("## Columns"), csv_table(&run).0.into_iter().collect());
+    // What the program keeps beside what the library knows.
+    run.manifest.config = Some(Config { flags: "seed = 6\n".into(), file: None });
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.sqlite");
     run.save(&path).unwrap();

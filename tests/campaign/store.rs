@@ -102,7 +102,7 @@ fn however_it_is_run_the_results_are_the_same() {
     while bench.part(&path, &plan, Shard::WHOLE, 1 + stops % 3, Strategy::Boxes) == Ending::Stopped
     {
         stops += 1;
-        assert!(open_error(&path).contains("isn't finished: run the same command with --resume"));
+        assert!(open_error(&path).contains("isn't finished: `flipside inject --resume "));
     }
     assert!(stops > 3, "{stops}");
     assert_eq!(hash(&path), expected, "stopped {stops} times");

@@ -40,8 +40,16 @@ const UNKNOWN: &str = "unknown";
 /// The fields, with their rules. What has no rule here is taken up elsewhere, or can't matter; the table in
 /// the comparison's documentation says which is which. A field that is new has to be decided on here.
 fn fields(manifest: &Manifest) -> Vec<Field> {
-    let Manifest { setting, has_scale: _, plan, temperatures: _, fault_free: _, layers: _, images } =
-        manifest;
+    let Manifest {
+        setting,
+        has_scale: _,
+        plan,
+        temperatures: _,
+        fault_free: _,
+        config: _,
+        layers: _,
+        images,
+    } = manifest;
     let Setting {
         version,
         commit: _,

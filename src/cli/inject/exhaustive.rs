@@ -1,6 +1,6 @@
 //! `flipside inject --exhaustive`: the whole population instead of a sample.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
@@ -10,7 +10,7 @@ use crate::campaign::Experiment;
 use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::report::{View, census_json, census_text};
+use crate::report::{View, census_json, census_resumed, census_text};
 use crate::{Error, Result};
 
 /// Counts every fault of `mode` on the images of the experiment; `ranging` is there where ranges are asked for.
@@ -22,10 +22,10 @@ pub(super) fn run(
     ranging: Option<&Ranging>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
-    if let Some(path) = &args.out {
+    if let Some(path) = args.kept_in() {
         create_folder_of(path)?;
         // Now rather than after the count.
-        Census::check_store(mode, &experiment.provenance, path, args.resume)?;
+        Census::check_store(mode, &experiment.provenance, path, args.is_resumed())?;
     }
     if let Some(most) = args.images {
         experiment.goldens = experiment.spread(most as usize).into_iter().cloned().collect();
@@ -36,13 +36,14 @@ pub(super) fn run(
     }
     let runner = CensusRunner::new(&experiment, mode, &plan.detectors)?;
     progress.line(&format!("{} faults to try under each detector", runner.faults()));
-    let manifest = CensusManifest::new(&runner, plan.labels);
-    let before = match &args.out {
+    let config = args.gathered.config.clone();
+    let manifest = CensusManifest { config, ..CensusManifest::new(&runner, plan.labels) };
+    let before = match args.kept_in() {
         Some(path) => Census::resume(mode, &manifest, path)?,
         None => None,
     };
     let was_complete = before.as_ref().is_some_and(Census::is_complete);
-    let mut keep = |census: &Census| match &args.out {
+    let mut keep = |census: &Census| match args.kept_in() {
         Some(path) => census.save(path, &manifest),
         None => Ok(()),
     };
@@ -50,7 +51,7 @@ pub(super) fn run(
     let (start, stop) = (Instant::now(), stop_flag()?);
     let census = runner.go_on(before, progress, stop, &mut keep)?;
     if !census.is_complete() {
-        return Err(stopped(&census, args.out.as_deref()));
+        return Err(stopped(&census, args.kept_in().map(PathBuf::as_path)));
     }
     if !was_complete {
         keep(&census)?;
@@ -78,9 +79,10 @@ fn stopped(census: &Census, out: Option<&Path>) -> anyhow::Error {
     match out {
         None => anyhow::anyhow!("stopped; nothing was kept, since there is no --out FILE"),
         Some(path) => anyhow::anyhow!(
-            "stopped; {} holds the counts of {} images, and --resume continues from there",
+            "stopped; {} holds the counts of {} images, and `{}` goes on from there",
             path.display(),
-            census.counted
+            census.counted,
+            census_resumed(path, census.mode)
         ),
     }
 }

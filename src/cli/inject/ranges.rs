@@ -81,6 +81,11 @@ impl Ranging {
         Ok(Some(Ranging { train, list, file: file.transpose()? }))
     }
 
+    /// Over how many images ranges are taken.
+    pub(super) fn images(&self) -> usize {
+        self.list.len()
+    }
+
     /// Takes the ranges of layers.
     pub(super) fn take(
         &self,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::ranges::Ranging;
+use super::resume::Resumed;
 use super::{Args, told};
 use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
@@ -14,7 +15,7 @@ use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
 use crate::report::{
     Summary, Telling, View, injection_json, injections_table, injections_text, run_json, run_text,
-    summary_text,
+    shell_word, summary_text,
 };
 use crate::results::{Counted, LayerRow, Manifest, Record, Run, Store, note_verified};
 use crate::{Error, Result};
@@ -32,21 +33,29 @@ pub(super) struct Inputs<'a> {
     pub names: Vec<String>,
 }
 
-/// Injects into the images of the experiment and prints what came of it; `to` is a store and the part that it
-/// is to hold.
+/// Where a campaign is kept.
+pub(super) struct Place<'p> {
+    pub path: &'p Path,
+    /// The part that it is to hold.
+    pub shard: Shard,
+    /// What it holds already, where that is gone on with.
+    pub resumed: Option<Resumed>,
+}
+
+/// Injects into the images of the experiment and prints what came of it.
 pub(super) fn run(
     args: &Args,
     plan: Plan,
     mut experiment: Experiment<'_>,
     &Inputs { list, ranging, ref names }: &Inputs<'_>,
-    to: Option<(&Path, Shard)>,
+    to: Option<Place<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     if let Some(ranging) = ranging {
         let layers = experiment.ranged_layers(&plan, list)?;
         ranging.take(&mut experiment, &layers, progress)?;
     }
-    let resumed = to.map(|(path, _)| path).filter(|_| args.resume);
+    let resumed = to.as_ref().map(|to| to.path).filter(|_| args.is_resumed());
     let plan = match &args.allocate {
         Some(allocate) => {
             allocate.by_pilot(plan, &experiment, strategy(args), resumed, progress)?
@@ -59,13 +68,13 @@ pub(super) fn run(
         experiment.count_false_alarms(&hit, progress)?;
     }
     let campaign = campaign_of(&experiment, plan, list)?;
-    let manifest = campaign.manifest();
+    let manifest = Manifest { config: args.gathered.config.clone(), ..campaign.manifest() };
     say_small_layers(&manifest, progress);
-    let (records, counted) = inject(args, &campaign, &manifest, to, progress)?;
+    let (records, counted) = inject(args, &campaign, &manifest, to.as_ref(), progress)?;
     if args.verify > 0 {
         let checked = verify(&campaign, &manifest, &records, args.verify, progress)?;
-        if let Some((path, _)) = to {
-            note_verified(path, checked)?;
+        if let Some(to) = &to {
+            note_verified(to.path, checked)?;
         }
     }
     let run = Run { manifest, records, counted };
@@ -92,7 +101,8 @@ pub(super) fn run(
     }
     match view(View::Markdown) {
         View::Screen(screen) => {
-            let (store, is_shard) = (to.map(|to| to.0), to.is_some_and(|to| to.1 != Shard::WHOLE));
+            let (store, shard) = (to.as_ref().map(|to| to.path), to.as_ref().map(|to| to.shard));
+            let is_shard = shard.is_some_and(|shard| shard != Shard::WHOLE);
             print(&summary_text(&run, &figures, &how, screen, &Summary { store, is_shard }))
         }
         whole => print(&run_text(&run, &figures, &how, whole)),
@@ -144,13 +154,13 @@ fn inject(
     args: &Args,
     campaign: &Campaign<'_>,
     manifest: &Manifest,
-    to: Option<(&Path, Shard)>,
+    to: Option<&Place<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Record>, Counted)> {
     let strategy = strategy(args)(campaign);
     // From here on there is something to keep; before, ctrl-C ends the program at once.
     let stop = stop_flag()?;
-    let Some((path, shard)) = to else {
+    let Some(&Place { path, shard, ref resumed }) = to else {
         let (records, ending) = campaign.run_until(strategy, progress, stop)?;
         anyhow::ensure!(
             ending == Ending::Complete,
@@ -158,13 +168,15 @@ fn inject(
         );
         return Ok((records, count_last_layer(campaign.experiment(), manifest)?));
     };
-    let (store, work) = Store::begin(path, manifest, shard, args.resume)?;
+    resumed.as_ref().map_or(Ok(()), |resumed| resumed.grow(manifest))?;
+    let (store, work) = Store::begin(path, manifest, shard, args.is_resumed())?;
     let ending = campaign.run_part(strategy, &work, &store, progress, stop)?;
     let found = finish(store, campaign.experiment(), manifest, shard, ending)?;
     if ending == Ending::Stopped {
-        let path = path.display();
+        let name = shell_word(&path.display().to_string());
         anyhow::bail!(
-            "stopped; {path} holds the injections so far, and --resume continues from there"
+            "stopped; {} holds the injections so far, and `flipside inject --resume {name}` goes on from there",
+            path.display()
         );
     }
     Ok(found)

@@ -1,6 +1,6 @@
 //! A store's file: how it is made, opened, locked, and what is said when it can't be.
 //!
-//! Nothing else may open a store. On Unix a process that closes any descriptor of a file gives up every lock
+//! Nothing else may open a store, but to copy one that another process has locked. On Unix a process that closes any descriptor of a file gives up every lock
 //! that it holds on it, SQLite's too ("How To Corrupt An SQLite Database File", section 2.2).
 
 use std::io::Read;
@@ -91,6 +91,16 @@ pub fn open(path: &Path) -> Result<Connection> {
     }
     check(path, &connection)?;
     Ok(connection)
+}
+
+/// Whether another process keeps a file to itself.
+pub fn is_locked(path: &Path) -> bool {
+    let is_busy = |error: rusqlite::Error| {
+        let busy = [Some(ErrorCode::DatabaseBusy), Some(ErrorCode::DatabaseLocked)];
+        busy.contains(&error.sqlite_error_code())
+    };
+    let connection = require_file(path).and_then(|()| connect(path, Access::Read));
+    connection.is_ok_and(|connection| count_tables(&connection).is_err_and(is_busy))
 }
 
 /// Refuses what is no file by its name: SQLite says no more than that it can't open it, and to open and close it

@@ -40,7 +40,11 @@ pub fn merge(parts: &[PathBuf], out: &Path) -> Result<(u64, u64)> {
         manifest.fault_free = manifest.fault_free.or(there.fault_free);
         for (shard, complete) in held {
             if !complete {
-                return Err(Error::file(path, "isn't finished: run its command with --resume"));
+                let detail = format!(
+                    "isn't finished: `flipside inject --resume {}` goes on with it",
+                    path.display()
+                );
+                return Err(Error::file(path, detail));
             }
             if let Some((other, at)) = shards.iter().find(|(known, _)| known.of != shard.of) {
                 return refuse(format!(

@@ -6,7 +6,9 @@
 
 mod counted;
 pub(crate) mod file;
+mod grow;
 mod merge;
+mod partial;
 mod read;
 mod records;
 pub(crate) mod schema;
@@ -23,6 +25,7 @@ pub use merge::merge;
 pub use verified::{note_verified, verified};
 
 use self::file::{failed, failure};
+use self::grow::write_config;
 use self::read::{check_complete, read_manifest, read_shards};
 use self::records::{insert, read_done, read_records};
 use super::counted::Counted;
@@ -179,6 +182,10 @@ impl Store {
             let value = serde_json::to_string(found).unwrap_or_default();
             let insert = "INSERT INTO manifest VALUES ('fault_free', ?1)";
             connection.execute(insert, [value]).map_err(|error| failed(path, error))?;
+        }
+        if let (None, Some(config)) = (&there.config, &manifest.config) {
+            // An older program's, too.
+            write_config(&connection, config).map_err(|error| failed(path, error))?;
         }
         let done = read_done(&connection).map_err(|error| failed(path, error))?;
         let watched = match &manifest.plan.until {

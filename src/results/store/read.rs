@@ -138,6 +138,10 @@ pub(super) fn check_complete(path: &Path, connection: &Connection) -> Result<()>
         return Ok(());
     }
     let which = if of == 1 { String::new() } else { format!(" (shard {})", stopped.join(", ")) };
-    let detail = format!("isn't finished{which}: run the same command with --resume");
+    let detail = format!(
+        "isn't finished{which}: `flipside inject --resume {}` goes on with it, and `flipside report --partial` prints \
+         what there is",
+        path.display()
+    );
     Err(Error::file(path, detail))
 }
