@@ -166,7 +166,9 @@ mod tests {
     fn fits(command: &mut Command, path: &str) {
         let (help, path) = (command.render_help().to_string(), path.trim_start());
         let lines = help.lines().count();
-        assert!(lines <= 24, "flipside {path} -h has {lines} lines\n{help}");
+        // The program itself has a line for each command.
+        let most = if path.is_empty() { 27 } else { 24 };
+        assert!(lines <= most, "flipside {path} -h has {lines} lines\n{help}");
         let widest = help.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "flipside {path} -h is {widest:?} wide\n{help}");
         for sub in command.get_subcommands_mut() {

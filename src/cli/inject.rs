@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
-use self::ranges::Ranging;
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
@@ -37,7 +36,7 @@ const KEPT: &str = "Storage and checks";
 /// The most injections of a layer that goes on until a figure is known.
 const MOST_INJECTIONS: u64 = 1 << 20;
 
-/// Inject faults into the layers of a checkpoint, measure what they do
+/// Inject faults into a checkpoint's layers, measure what they do
 ///
 /// In each inference one bit (see --bits) of one output of a layer is flipped, before batch norm and
 /// activation. Image, neuron and bit are drawn uniformly from the seed, so that injection n of a layer is the
@@ -332,7 +331,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         Campaign::check(&loaded.network, &plan)?; // now rather than after the evaluation
     }
     let classes = class_list(args.class_list.as_deref())?;
-    let ranging = Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
+    let ranging = ranges::Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
     let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {

@@ -73,7 +73,7 @@ enum Command {
 }
 
 /// The program's own help, in which every command has a line.
-const WHOLE: &str = "{about}\n\n{usage-heading} {usage}\n{subcommands}\n{options}";
+const WHOLE: &str = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}{after-help}\n";
 
 /// The program's commands and flags.
 pub fn command() -> clap::Command {

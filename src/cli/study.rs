@@ -18,7 +18,7 @@ use crate::study::{self, BUILTIN_SEED, Inputs, Options, Study};
 use crate::train::hint_of_few_steps;
 use crate::{Error, Result};
 
-/// Train a baseline and text-guided models, compare them under faults
+/// Train baseline and text-guided models, compare them under faults
 ///
 /// Three models are trained: the baseline, the text-guided head with random rows, and the text-guided head
 /// started from text features. The same faults are injected into all three, on images that all three classify
