@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// Where and how a command runs.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Device: cpu, cuda, cuda:N, or emulated (the CUDA kernels, run on the CPU)
+    /// cpu, cuda, cuda:N, or emulated; the last runs the CUDA kernels on the CPU
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Arithmetic of convolutions and linear layers: exact (f32), or tensor cores (cuda and emulated only)
@@ -128,8 +128,8 @@ pub enum Format {
 /// How tables are printed.
 #[derive(clap::Args, Clone, Debug)]
 pub struct FormatArgs {
-    /// text, which is fitted to the width of a terminal and complete in a pipe; markdown, complete
-    /// everywhere; or json
+    /// text, markdown or json; text is fitted to the width of a terminal, and complete in a pipe; markdown is
+    /// complete everywhere
     #[arg(long, default_value = "text", value_name = "FORMAT")]
     format: Format,
     /// The same as --format json
@@ -158,7 +158,7 @@ pub struct RecipeArgs {
     /// Batch size
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Peak learning rate, reached after the warm-up
+    /// Peak learning rate; it is reached after the warm-up
     #[arg(long)]
     pub learning_rate: Option<f64>,
     /// Optimizer: sgd or adamw

@@ -270,8 +270,8 @@ impl Flags {
     pub fn template(&self, given: &Given, heading: &str) -> String {
         let mut text = format!("{}\n", comment(heading));
         for (key, arg) in self.keys() {
-            let what = arg.get_help().map(StyledStr::to_string).unwrap_or_default();
-            text.push_str(&format!("\n{}\n", comment(first_sentence(&what))));
+            let what = arg.get_long_help().or(arg.get_help()).map(StyledStr::to_string);
+            text.push_str(&format!("\n{}\n", comment(&what.unwrap_or_default())));
             match given.get(key) {
                 Some(values) => text.push_str(&line(key, arg, values)),
                 None => text.push_str(&format!("# {}", self.absent(key, arg))),
@@ -319,11 +319,6 @@ const COLUMNS: usize = 100;
 fn comment(text: &str) -> String {
     let how = textwrap::Options::new(COLUMNS).initial_indent("# ").subsequent_indent("# ");
     textwrap::fill(text, how)
-}
-
-fn first_sentence(text: &str) -> &str {
-    let ends = [". ", "; "].iter().filter_map(|end| text.find(end));
-    ends.min().map_or(text, |end| &text[..end])
 }
 
 /// What a file says, made fit for a message.

@@ -22,7 +22,7 @@ pub struct Args {
     /// File to write, .safetensors; an existing one is replaced as a whole or not at all
     #[arg(long)]
     out: PathBuf,
-    /// Class list: tab-separated lines of index, folder name, class name, to be written into the file, so
+    /// Class list; tab-separated lines of index, folder name, class name, to be written into the file, so
     /// that no other command needs the list
     #[arg(long)]
     class_list: Option<PathBuf>,

@@ -40,7 +40,7 @@ use crate::{Error, Result};
 #[command(group = clap::ArgGroup::new("source").required(true).args(["descriptions", "import", "describe"]))]
 #[command(group = clap::ArgGroup::new("encoders").args(["encoder", "hashing"]))]
 pub struct Args {
-    /// File of descriptions: lines of {"class": ID, "text": TEXT}, from `flipside describe`, `flipside
+    /// File of descriptions; lines of {"class": ID, "text": TEXT}, from `flipside describe`, `flipside
     /// prompts --plain`, or elsewhere
     #[arg(long, value_name = "FILE", requires_all = ["classes", "encoders", "out"])]
     descriptions: Option<PathBuf>,
@@ -50,11 +50,11 @@ pub struct Args {
     /// File of features to inspect
     #[arg(long, value_name = "FILE")]
     describe: Option<PathBuf>,
-    /// Class list: tab-separated lines of index, folder name, class name, in the order of the rows; or a data set's
+    /// Class list or data set; tab-separated lines of index, folder name, class name, in the order of the rows; or a data set's
     /// folder, whose class folders are the classes
     #[arg(long, value_name = "FILE")]
     classes: Option<PathBuf>,
-    /// CLIP's weights: .pth, .bin or safetensors, under the names of Hugging Face, OpenAI or OpenCLIP
+    /// CLIP's weights; .pth, .bin or safetensors, under the names of Hugging Face, OpenAI or OpenCLIP
     #[arg(long, value_name = "CHECKPOINT", requires = "descriptions")]
     encoder: Option<PathBuf>,
     /// The encoder's merges file, plain or gzipped; CLIP's own if absent
@@ -64,7 +64,7 @@ pub struct Args {
     /// say
     #[arg(long, requires = "encoder", value_parser = parse_activation)]
     activation: Option<Activation>,
-    /// Use hashed n-grams of letters and words with this many dimensions instead of an encoder. They know
+    /// Hashed n-grams instead of an encoder; of letters and words, in this many dimensions. They know
     /// spelling but not meaning
     #[arg(long, value_name = "WIDTH", requires = "descriptions", num_args = 0..=1,
           default_missing_value = "512", value_parser = clap::value_parser!(u16).range(1..))]
@@ -78,7 +78,7 @@ pub struct Args {
     /// Safetensors file to write; an existing one is replaced as a whole or not at all
     #[arg(long, value_name = "FILE", conflicts_with = "describe")]
     out: Option<PathBuf>,
-    /// Draw all cosines, with the classes' names and a scale of the colours
+    /// Draw all cosines; with --describe, with the classes' names and a scale of the colours
     #[arg(long, value_name = "FILE.svg", requires = "describe")]
     picture: Option<PathBuf>,
     #[command(flatten)]

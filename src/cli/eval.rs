@@ -20,7 +20,7 @@ pub struct Args {
     /// A folder with one folder of images per class, or a data set's folder, of which val is evaluated
     #[arg(long)]
     data: PathBuf,
-    /// Class list: tab-separated lines of index, folder name, class name. Not needed where the checkpoint
+    /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
     class_list: Option<PathBuf>,
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (images, top1) = (evaluation.answers.len(), evaluation.top1_percent());
     let (top5, loss) = (evaluation.top5_percent(), evaluation.mean_loss());
     let within = |places: usize| {
-        let hits = evaluation.answers.iter().filter(|answer| answer.rank < places).count();
+        let hits = evaluation.answers.iter().filter(|answer| answer.is_within(places)).count();
         RateInterval::Wilson.of(hits as f64, images as f64, Confidence::P95).times(100.0)
     };
     let (of_top1, of_top5) = (within(1), within(5));

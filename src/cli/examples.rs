@@ -58,7 +58,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "With a weight stuck at a value",
-                "predict --checkpoint baseline/model.safetensors cat.jpg --fault layer=fc,site=weight,out=7,in=3,model=set,value=1.5",
+                "predict --checkpoint baseline/model.safetensors cat.jpg --fault layer=fc,site=weight,out=1,in=3,model=set,value=1.5",
             ),
         ],
     ),
@@ -66,12 +66,12 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "visualize",
         &[
             (
-                "Where a network looks",
-                "visualize --checkpoint baseline/model.safetensors cat.jpg --out maps",
+                "Where a network looks, without and with a flipped bit",
+                "visualize --checkpoint baseline/model.safetensors cat.jpg --fault layer=conv1,channel=3,row=4,column=5,bit=30 --out maps",
             ),
             (
                 "Two networks side by side",
-                "visualize --checkpoint baseline/model.safetensors --against guided/model.safetensors cat.jpg --out maps",
+                "visualize --checkpoint baseline/model.safetensors --against guided/model.safetensors cat.jpg --fault layer=conv1,channel=3,row=4,column=5,bit=30 --out maps",
             ),
             (
                 "The faults of a campaign that did most harm",
@@ -85,6 +85,15 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             (
                 "Flip a bit in each of 500 inferences a layer, and keep the records",
                 "inject --checkpoint baseline/model.safetensors --data data --injections 500 --out run.sqlite",
+            ),
+            (
+                "Write its flags into a file instead, and run from it",
+                "inject --checkpoint baseline/model.safetensors --data data --out run.sqlite --print-config > plan.toml; flipside inject --config plan.toml",
+            ),
+            ("Go on with it after an interruption", "inject --resume run.sqlite"),
+            (
+                "Look at one injection",
+                "inject --checkpoint baseline/model.safetensors --data data --layer conv1 --only 17",
             ),
             (
                 "The weights of convolutions, until SDC rates are known to 1 percentage point",
@@ -193,7 +202,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "How alike the classes are",
-                "embed --describe features.safetensors --picture cosines.png",
+                "embed --describe features.safetensors --picture cosines.svg",
             ),
         ],
     ),
@@ -251,6 +260,9 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// Columns of a terminal.
+const COLUMNS: usize = 80;
+
 /// Adds examples to `command`, which is called by `path` behind the program's name, and to its subcommands.
 pub fn add(command: Command, path: &str) -> Command {
     let of = EXAMPLES.iter().find(|(known, _)| *known == path).map(|(_, examples)| *examples);
@@ -267,8 +279,24 @@ pub fn add(command: Command, path: &str) -> Command {
 /// A heading, and each example as a comment and a line for a shell.
 fn text(examples: &[(&str, &str)]) -> StyledStr {
     let heading = Style::new().bold().underline();
-    let lines = examples.iter().map(|(what, line)| format!("  # {what}\n  flipside {line}"));
+    let lines = examples.iter().map(|(what, line)| format!("  # {what}\n  {}", folded(line)));
     format!("{heading}Examples:{heading:#}\n{}", lines.collect::<Vec<_>>().join("\n")).into()
+}
+
+/// A command line on several lines of a terminal, as a shell takes it.
+fn folded(line: &str) -> String {
+    let (mut text, mut column) = (String::from("flipside"), 10);
+    for word in line.split(' ') {
+        let width = word.chars().count() + 1;
+        if column + width + 2 > COLUMNS {
+            text.push_str(" \\\n     ");
+            column = 5;
+        }
+        text.push(' ');
+        text.push_str(word);
+        column += width;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -298,12 +326,21 @@ mod tests {
         }
         for (path, examples) in EXAMPLES {
             assert!(all.iter().any(|known| known == path), "{path}");
-            assert_eq!(examples.len(), 3, "{path}");
+            assert!(examples.len() >= 3, "{path}");
             for (_, line) in *examples {
                 assert!(line.starts_with(path), "{line}");
-                let words = shlex::split(&format!("flipside {line}")).unwrap();
-                if let Err(error) = crate::cli::command().try_get_matches_from(words) {
-                    panic!("flipside {line}\n{error}");
+                let typed = folded(line).replace("\\\n", " ");
+                for command in typed.split(';').map(|part| part.split('>').next().unwrap()) {
+                    let words = shlex::split(command).unwrap();
+                    // Their flags are in a file.
+                    if words.iter().any(|word| word == "--config" || word == "--resume")
+                        && !words.iter().any(|word| word == "--data")
+                    {
+                        continue;
+                    }
+                    if let Err(error) = crate::cli::command().try_get_matches_from(words) {
+                        panic!("{command}\n{error}");
+                    }
                 }
             }
         }

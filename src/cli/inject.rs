@@ -46,23 +46,22 @@ const MOST_INJECTIONS: u64 = 1 << 20;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with val and, for the ranges of the range detector, train
+    /// A folder with val and train; ranges of the range detector are taken over train
     #[arg(long)]
     data: PathBuf,
-    /// Class list: tab-separated lines of index, folder name, class name. Not needed where the checkpoint
+    /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
     class_list: Option<PathBuf>,
-    /// Inject only into images that this other checkpoint of the same model classifies correctly, too;
-    /// repeatable
+    /// Only images that this one gets right, too; another checkpoint of the same model; repeatable
     #[arg(long)]
     right_in: Vec<PathBuf>,
     /// Injections per layer, 1000 if absent; with --half-width the maximum, where the last look is, 2^20 if
     /// absent
     #[arg(long, help_heading = HOW_MANY)]
     injections: Option<u64>,
-    /// Inject into each layer until the confidence interval of --stop-at has at most this half-width under
-    /// every detector; 0.01 is one percentage point of a rate. The interval is valid although it is checked
+    /// Half-width of intervals to go on to; a layer is done when the confidence interval of --stop-at is no wider under
+    /// every detector. 0.01 is one percentage point of a rate. The interval is valid although it is checked
     /// while the sample grows
     #[arg(long, help_heading = HOW_MANY, value_name = "WIDTH",
           conflicts_with_all = ["only", "stratify", "faults", "shard", "exhaustive"])]
@@ -77,7 +76,7 @@ pub struct Args {
     /// Run only injection number N of each layer, and tell what it hit and what became of the answer
     #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
-    /// Fault site: output, input, store-lost (a dropped store), or weight (every floating-point entry of the
+    /// Fault site; output, input, store-lost (a dropped store), or weight (every floating-point entry of the
     /// state dict); inside kernels (--device cuda or emulated) accumulator, operand-a,
     /// operand-b, shared-a, shared-b. `flipside help sites` explains them
     #[arg(long, help_heading = FAULTS, default_value = "output", value_parser = parse_site)]
@@ -105,7 +104,7 @@ pub struct Args {
     #[arg(long, help_heading = HOW_MANY, value_name = "pilot|FILE",
           conflicts_with_all = ["only", "stratify", "faults", "exhaustive", "half_width", "ber"])]
     allocate: Option<Allocate>,
-    /// Read the faults from this list instead: a CSV file with columns layer, image, channel, row, column,
+    /// Read the faults from this list instead; a CSV file with columns layer, image, channel, row, column,
     /// bit (and site, k, index, model, value, … as in `predict --fault`), or a file written by `flipside
     /// export`
     #[arg(long, help_heading = FAULTS, value_name = "FILE.csv",
@@ -129,11 +128,11 @@ pub struct Args {
     /// PyTorch's forward hooks see, images from a fifth of val, ranges as f16, means without NaN
     #[arg(long, default_value = "strict")]
     protocol: Protocol,
-    /// Error detectors to simulate on the same faults, separated by commas. If absent, none,range for outputs
+    /// Error detectors to simulate; all on the same faults, separated by commas. If absent, none,range for outputs
     /// and weights with a known range, none elsewhere
     #[arg(long, help_heading = FAULTS, value_delimiter = ',')]
     detector: Vec<Detector>,
-    /// Only these layers: a name, a pattern with *, or a type as in type:conv2d; repeatable
+    /// Only these layers; a name, a pattern with *, or a type as in type:conv2d; repeatable
     #[arg(long, help_heading = FAULTS)]
     layer: Vec<String>,
     /// Number of training images to measure the ranges on; all of them if absent
@@ -154,10 +153,10 @@ pub struct Args {
     /// Batch size
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Keep the campaign in this file, an SQLite database, while it runs
+    /// Keep the campaign in this file; an SQLite database, from its start on
     #[arg(long, help_heading = KEPT, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Continue the campaign that FILE holds, with the flags that it was begun with. --injections may be more than
+    /// Go on with the campaign in FILE; it knows the flags that it was begun with. --injections may be more than
     /// it has. Without FILE: continue the campaign in --out, or begin it
     #[arg(long, help_heading = KEPT, value_name = "FILE", num_args = 0..=1)]
     resume: Option<Option<PathBuf>>,
@@ -206,7 +205,7 @@ impl Args {
             ("--resume", no_out && self.is_resumed(), "without a file, its own or that of --out"),
             (
                 "--out",
-                self.out.is_some() && matches!(self.resume, Some(Some(_))),
+                matches!((&self.out, &self.resume), (Some(out), Some(Some(path))) if out != path),
                 "beside --resume FILE, which is where the campaign is kept",
             ),
             ("--shard", no_out && self.shard.is_some(), "without --out, which keeps the part"),

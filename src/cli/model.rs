@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Which model, with which weights.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// Model name (see `flipside models`) or .toml file; needed unless the checkpoint names its model
+    /// Model name or .toml file; see `flipside models`. Needed unless the checkpoint names its model
     #[arg(long)]
     model: Option<String>,
     /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys

@@ -44,7 +44,7 @@ use crate::{Error, Result};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Image files (JPEG, PNG), and folders, of which all images are taken; they are resized and cropped as the
+    /// Images (JPEG, PNG), and folders of them; they are resized and cropped as the
     /// checkpoint or the model file says. Those that can't be read are told at the end, and the exit code is 1 then
     #[arg(required_unless_present = "input", conflicts_with = "input")]
     images: Vec<PathBuf>,
@@ -54,13 +54,13 @@ pub struct Args {
     /// Write the logits to this safetensors file, as a tensor `logits` of N×classes
     #[arg(long)]
     logits: Option<PathBuf>,
-    /// A fault to inject, written as above; repeatable
+    /// A fault, as in layer=conv1,channel=3,bit=30; repeatable
     #[arg(long)]
     fault: Vec<FaultSpec>,
     /// Number of classes to print for each image
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// Class names: tab-separated lines of index, folder name, class name, in the order of the logits, or in
+    /// Class names; tab-separated lines of index, folder name, class name, in the order of the logits, or in
     /// any order where the checkpoint names its classes
     #[arg(long)]
     class_list: Option<PathBuf>,

@@ -17,7 +17,7 @@ use crate::text::questions::{Question, Templates, shared_names};
 /// "a".
 #[derive(clap::Args)]
 pub struct Args {
-    /// Class list: tab-separated lines of index, folder name, class name; or a data set's folder, whose class folders
+    /// Class list or data set; tab-separated lines of index, folder name, class name; or a data set's folder, whose class folders
     /// are the classes, by name
     #[arg(long, value_name = "FILE")]
     classes: PathBuf,

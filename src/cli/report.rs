@@ -35,12 +35,12 @@ pub struct Args {
     /// Store of the campaign; with --html or --figures also a baseline's and others', which are compared
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Write a page for a browser instead: figures, tables, how to read them, and the command that repeats the
+    /// Write a page for a browser instead; figures, tables, how to read them, and the command that repeats the
     /// campaign, in one file that needs no network
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["by", "layer", "sort", "top", "detector", "exhaustive", "require", "format", "json"])]
     html: Option<PathBuf>,
-    /// Write the page's figures into this folder: each as SVG, as SVG for print, as CSV and as a LaTeX table
+    /// Write the page's figures into this folder; each as SVG, as SVG for print, as CSV and as a LaTeX table
     #[arg(long, value_name = "DIR",
           conflicts_with_all = ["by", "layer", "sort", "top", "detector", "exhaustive", "require", "format", "json"])]
     figures: Option<PathBuf>,
@@ -49,10 +49,10 @@ pub struct Args {
     unpaired: bool,
     #[command(flatten)]
     pictures: PictureArgs,
-    /// layer, bit, direction (of the flip: 0-to-1 or 1-to-0), channel, or position (row and column)
+    /// layer, bit, direction, channel or position; directions of a flip are 0-to-1 and 1-to-0, positions row and column
     #[arg(long, default_value = "layer", value_name = "WHAT")]
     by: By,
-    /// Only these layers: a name, a pattern with *, or a type as in type:conv2d; repeatable
+    /// Only these layers; a name, a pattern with *, or a type as in type:conv2d; repeatable
     #[arg(long)]
     layer: Vec<String>,
     /// Sort the rows by a figure, the largest first, instead of by their order in the network: sdc, sdc5, nonfinite,

@@ -3,8 +3,7 @@
 use super::common::print;
 
 /// The topics, at the end of `flipside help`.
-pub const LIST: &str =
-    "Topics: flipside help outcomes, flipside help sites. Version: flipside -V";
+pub const LIST: &str = "Topics: flipside help outcomes, flipside help sites. Version: flipside -V";
 
 /// What is explained. Each is a command that help alone has a use for: it prints its own help.
 #[derive(Clone, Copy, clap::Subcommand)]

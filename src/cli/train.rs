@@ -22,13 +22,13 @@ use crate::{Error, Result};
 /// --resume and gives the same bits as a run that wasn't.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model name (see `flipside models`) or .toml file
+    /// Model name or .toml file; see `flipside models`
     #[arg(long)]
     model: String,
-    /// A folder with train and val, each with one folder of images per class
+    /// A folder with train and val; each has one folder of images a class
     #[arg(long)]
     data: PathBuf,
-    /// Start a text-guided head from these text features (.safetensors, .pth or .npy)
+    /// Text features for a text-guided head; it starts from these (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
     /// Use a text-guided head of this width, started from random rows
@@ -38,7 +38,7 @@ pub struct Args {
     /// out where it is of another kind or width, or for other classes
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
-    /// Class list: tab-separated lines of index, folder name, class name, which says which row of the
+    /// Class list; tab-separated lines of index, folder name, class name, which says which row of the
     /// features belongs to which folder. Not needed where the features name their classes, as those of
     /// `flipside embed` do
     #[arg(long)]
@@ -51,7 +51,7 @@ pub struct Args {
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder for the snapshots and the trained model
+    /// Folder for snapshots and model; snapshots are what --resume goes on from
     #[arg(long)]
     out: PathBuf,
     /// Which epoch becomes OUT/model.safetensors: last, or best, the one of the highest top-1 on the validation
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if let (Some(rows), Some(path)) = (head.rows, &args.text_features) {
         set_head_rows(trainer.weights_mut(), &rows.normalized_rows(), rows.width)?;
-        words.push_str(&format!("; the head's rows from {}", path.display()));
+        words.push_str(&format!("; but the head's rows from {}", path.display()));
     }
     if goes_on {
         trainer.resume()?;

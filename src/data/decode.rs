@@ -9,8 +9,12 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`] if it can't be read, else those of [`decode`].
 pub fn decode_file(path: &Path) -> Result<Image8> {
-    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    decode(&bytes, path)
+    let failed = |source| Error::io(path, source);
+    // A device may have no end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(Error::file(path, "is no regular file"));
+    }
+    decode(&std::fs::read(path).map_err(failed)?, path)
 }
 
 /// Most pixels of an image: from there on PIL refuses it as a decompression bomb. No photograph

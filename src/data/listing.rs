@@ -30,6 +30,10 @@ pub(super) enum ItemKind {
     Hidden,
     /// A link to nothing.
     BrokenLink,
+    /// A link to nothing, or to itself, with the ending of an image.
+    Missing(Error),
+    /// A link to a folder that it lies in.
+    LinkBack,
     /// A pipe, a socket, a device.
     Special,
 }
@@ -53,8 +57,21 @@ impl FileState {
 /// What a directory holds, sorted by the bytes of its names.
 ///
 /// # Errors
-/// [`Error::Io`] naming what can't be read; [`Error::File`] for a name that isn't UTF-8.
+/// [`Error::Io`] naming what can't be read, links to images that aren't there among it; [`Error::File`] for a name that
+/// isn't UTF-8.
 pub(super) fn list(dir: &Path) -> Result<Vec<Item>> {
+    let is_there = |item: Item| match item.kind {
+        ItemKind::Missing(error) => Err(error),
+        _ => Ok(item),
+    };
+    list_all(dir)?.into_iter().map(is_there).collect()
+}
+
+/// As [`list`], with images that aren't there as [`ItemKind::Missing`].
+///
+/// # Errors
+/// Those of [`list`] about others.
+pub(super) fn list_all(dir: &Path) -> Result<Vec<Item>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|source| Error::io(dir, source))? {
         let path = entry.map_err(|source| Error::io(dir, source))?.path();
@@ -88,12 +105,14 @@ impl ItemKind {
         let metadata = match std::fs::metadata(path) {
             Ok(metadata) => metadata,
             // An image that is away is missed; other links may lead where they like.
-            Err(error)
-                if error.kind() == std::io::ErrorKind::NotFound
-                    && path.is_symlink()
-                    && !ending(name).is_some_and(|ending| is_image(&ending)) =>
-            {
-                return Ok(ItemKind::BrokenLink);
+            Err(source) if path.is_symlink() => {
+                return match ending(name).is_some_and(|ending| is_image(&ending)) {
+                    true => Ok(ItemKind::Missing(Error::io(path, source))),
+                    false if source.kind() == std::io::ErrorKind::NotFound => {
+                        Ok(ItemKind::BrokenLink)
+                    }
+                    false => Err(Error::io(path, source)),
+                };
             }
             Err(source) => return Err(Error::io(path, source)),
         };
@@ -120,7 +139,8 @@ impl ItemKind {
             }
             ItemKind::File(ending) => [ending.as_str(); 2],
             ItemKind::Hidden => ["hidden", "hidden"],
-            ItemKind::BrokenLink => ["broken links", "broken link"],
+            ItemKind::BrokenLink | ItemKind::Missing(_) => ["broken links", "broken link"],
+            ItemKind::LinkBack => ["links back to a folder above", "link back to a folder above"],
             ItemKind::Special => ["pipes or devices", "pipe or device"],
         };
         [many.into(), one.into()]

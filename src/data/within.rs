@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::listing::{ItemKind, PassedOver, list};
+use super::listing::{Item, ItemKind, PassedOver, list, list_all};
 use super::{ClassEntry, ClassList};
 use crate::{Error, Result};
 
@@ -58,8 +58,7 @@ pub fn class_folders(dir: &Path) -> Result<ClassList> {
 /// if anything was.
 ///
 /// # Errors
-/// [`Error::Io`] naming what can't be read; [`Error::File`] for a folder without pictures, or a link back to a folder that
-/// it lies in.
+/// [`Error::Io`] naming what can't be read; [`Error::File`] for a folder without pictures.
 pub fn pictures_in(dir: &Path) -> Result<(Vec<PathBuf>, Option<String>)> {
     let (mut found, mut passed_over) = (Vec::new(), PassedOver::default());
     collect(dir, &mut Vec::new(), &mut found, &mut passed_over)?;
@@ -71,6 +70,12 @@ pub fn pictures_in(dir: &Path) -> Result<(Vec<PathBuf>, Option<String>)> {
     Ok((found, line.map(|line| format!("{}: passed over {line}", dir.display()))))
 }
 
+/// Whether a folder is one of those that it was reached by.
+fn is_above(folder: &Path, above: &[PathBuf]) -> Result<bool> {
+    let real = std::fs::canonicalize(folder).map_err(|source| Error::io(folder, source))?;
+    Ok(above.contains(&real))
+}
+
 /// Adds the pictures in `dir`; `above` are the folders that it was reached by, links followed.
 fn collect(
     dir: &Path,
@@ -79,14 +84,18 @@ fn collect(
     passed_over: &mut PassedOver,
 ) -> Result<()> {
     let real = std::fs::canonicalize(dir).map_err(|source| Error::io(dir, source))?;
-    if above.contains(&real) {
-        return Err(Error::file(dir, "is a link back to a folder that it lies in"));
-    }
     above.push(real);
-    for item in list(dir)? {
+    for item in list_all(dir)? {
         match item.kind {
+            ItemKind::Folder if is_above(&item.path, above)? => {
+                passed_over.add(
+                    Some(&dir.display().to_string()),
+                    &Item { kind: ItemKind::LinkBack, ..item },
+                );
+            }
             ItemKind::Folder => collect(&item.path, above, found, passed_over)?,
-            ItemKind::Image(_) => found.push(item.path),
+            // What can't be read is told where it is read.
+            ItemKind::Image(_) | ItemKind::Missing(_) => found.push(item.path),
             _ => passed_over.add(Some(&dir.display().to_string()), &item),
         }
     }

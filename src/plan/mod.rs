@@ -25,6 +25,9 @@ use crate::{Error, Result};
 /// The most bits of a value that one fault flips.
 pub const MAX_BITS: usize = 4;
 
+/// The most injections a layer: more don't fit into memory, and no interval asks for them.
+pub const MOST_PER_LAYER: u64 = 100_000_000;
+
 /// What to inject. Two stores with equal plans hold parts of one campaign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -167,6 +170,12 @@ impl Plan {
         if self.injections.end > i64::MAX as u64 {
             return refuse(format!("injections have numbers below {}", i64::MAX));
         }
+        if self.injections_per_layer() > MOST_PER_LAYER && !self.injections.is_empty() {
+            return refuse(format!(
+                "a campaign has up to {MOST_PER_LAYER} injections a layer, not {}",
+                self.injections_per_layer()
+            ));
+        }
         if self.injections.is_empty() {
             return refuse("a campaign needs at least one injection a layer".into());
         }
@@ -289,7 +298,7 @@ impl Plan {
 
     /// Injections a layer.
     pub fn injections_per_layer(&self) -> u64 {
-        self.injections.end - self.injections.start
+        self.injections.end.saturating_sub(self.injections.start)
     }
 
     /// Numbers of the injections of the layer of `pair_key`.

@@ -56,6 +56,7 @@ pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View
             if let Some(cut) = left_out.iter().find(|cut| cut.detector == detector) {
                 sheet.prose(&match cut.rows {
                     0 => "No row is left out (--top).".into(),
+                    1 => "1 more row is left out (--top).".into(),
                     rows => format!("{rows} more rows are left out (--top)."),
                 });
                 sheet.gap();
@@ -335,7 +336,7 @@ fn shape(run: &Run, figures: &Figures) -> String {
 }
 
 fn line(run: &Run, figures: &Figures) -> Vec<String> {
-    let layer = figures.layer.as_deref().unwrap_or("all layers");
+    let layer = figures.layer.as_deref().unwrap_or("all layers alike");
     let part = match figures.part {
         Part::Layer {} => format!("{layer} {}", shape(run, figures)),
         Part::Network { weighting } => format!("network, {}", weighting.words()),

@@ -28,9 +28,9 @@ impl Golden {
         }
     }
 
-    /// Whether the top-1 is the label.
+    /// Whether the top-1 is the label; an answer with NaN or infinity has none.
     pub fn is_right(&self) -> bool {
-        self.score.top1 == self.label as usize
+        self.is_finite && self.score.top1 == self.label as usize
     }
 
     /// Whether the published protocol would use the image: the answer is right, and by a margin.

@@ -34,6 +34,11 @@ impl Answer {
             is_finite: logits.iter().all(|logit| logit.is_finite()),
         }
     }
+
+    /// Whether the label is among the first `places` classes. Where a logit is NaN or infinite there is no order.
+    pub fn is_within(&self, places: usize) -> bool {
+        self.is_finite && self.rank < places
+    }
 }
 
 /// A model's answers on a data set, in its order.
@@ -57,7 +62,7 @@ impl Evaluation {
     }
 
     fn within(&self, places: usize) -> f64 {
-        let hits = self.answers.iter().filter(|answer| answer.rank < places).count();
+        let hits = self.answers.iter().filter(|answer| answer.is_within(places)).count();
         100.0 * hits as f64 / self.answers.len().max(1) as f64
     }
 

@@ -15,7 +15,7 @@ mod trainer;
 pub use evaluate::{Answer, Evaluation, Evaluator};
 pub use history::EpochRecord;
 pub use job::{Job, Keep, Output, Source};
-pub use outline::hint_of_few_steps;
+pub use outline::{hint_of_few_steps, recipe_words};
 pub use trainer::{StepFigures, Trainer};
 
 use crate::{Error, Result};

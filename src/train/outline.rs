@@ -40,7 +40,7 @@ impl Job {
             format!("weights: {start}"),
             format!("data: {classes} classes, {images} training images, {validation}"),
             self.steps(),
-            format!("recipe: {}", words(&self.recipe)),
+            format!("recipe: {}", recipe_words(&self.recipe)),
         ];
         if let Ok(recipe) = self.file.recipe() {
             let changed = changes(recipe, &self.recipe);
@@ -57,14 +57,14 @@ impl Job {
     fn steps(&self) -> String {
         let (epochs, steps, batch) = (self.recipe.epochs, self.epoch_steps(), self.batch());
         let mut line = format!(
-            "steps: {epochs} {} of {steps} {}, {batch} images each",
+            "steps: {epochs} {} of {steps} {}, up to {batch} images each",
             plural(epochs, "epoch"),
             plural(steps, "step")
         );
         if batch < self.recipe.batch {
             let asked = self.recipe.batch;
             line.push_str(&format!(
-                "; the recipe's batch is {asked}, but there are no more training images"
+                "; a batch of {asked} was asked for, but there are no more training images"
             ));
         }
         if self.epoch_images() < self.train.dataset.len() {
@@ -89,7 +89,7 @@ fn changes(file: &Recipe, recipe: &Recipe) -> Vec<String> {
 }
 
 /// All that holds of a recipe but epochs and batch.
-fn words(recipe: &Recipe) -> String {
+pub fn recipe_words(recipe: &Recipe) -> String {
     let mut words = vec![match recipe.optimizer {
         OptimizerKind::Sgd if recipe.nesterov => {
             format!("sgd with Nesterov's momentum {}", recipe.momentum)

@@ -175,7 +175,10 @@ fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Res
     if differ.is_empty() {
         return Ok(());
     }
-    Err(Error::file(path, format!("belongs to another training run: {}", differ.join("; "))))
+    Err(Error::file(
+        path,
+        format!("belongs to another training run than the flags ask for: {}", differ.join("; ")),
+    ))
 }
 
 /// A value of the metadata.

@@ -74,6 +74,12 @@ pub fn gather(words: Vec<OsString>, program: &clap::Command) -> Result<Todo> {
         sha256 = Some(crate::hex(&Sha256::digest(&text)));
     }
     if let Some(path) = &store {
+        if path.to_string_lossy().contains("{shard}") {
+            return Err(Error::usage(format!(
+                "--resume {}: {{shard}} is replaced in --out alone: name the file of the shard",
+                path.display()
+            )));
+        }
         match kept(path, merged.get("exhaustive"))? {
             Some(Config { flags: text, .. }) => {
                 let given = flags.read(path, &text)?;

@@ -9,6 +9,7 @@ use super::Args;
 use crate::campaign::pilot_seed;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Plan, Shard, Stratify};
+use crate::progress::Progress;
 use crate::results::store::file::is_empty;
 use crate::results::{Manifest, Store};
 use crate::{Error, Result};
@@ -170,11 +171,16 @@ impl Resumed {
     }
 
     /// Makes the store's campaign as large as that of `manifest`, where that has more injections.
-    pub(super) fn grow(&self, manifest: &Manifest) -> Result<()> {
-        match manifest.plan.injections.end > self.there.plan.injections.end {
-            true => Store::grow(&self.path, manifest),
-            false => Ok(()),
+    pub(super) fn grow(&self, manifest: &Manifest, progress: &dyn Progress) -> Result<()> {
+        let (from, to) = (self.there.plan.injections.end, manifest.plan.injections.end);
+        if to <= from {
+            return Ok(());
         }
+        let path = self.path.display();
+        progress.line(&format!(
+            "{path} grows from {from} to {to} injections a layer: until they are there, `report --partial` alone reads it"
+        ));
+        Store::grow(&self.path, manifest)
     }
 }
 

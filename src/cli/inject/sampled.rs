@@ -168,7 +168,7 @@ fn inject(
         );
         return Ok((records, count_last_layer(campaign.experiment(), manifest)?));
     };
-    resumed.as_ref().map_or(Ok(()), |resumed| resumed.grow(manifest))?;
+    resumed.as_ref().map_or(Ok(()), |resumed| resumed.grow(manifest, progress))?;
     let (store, work) = Store::begin(path, manifest, shard, args.is_resumed())?;
     let ending = campaign.run_part(strategy, &work, &store, progress, stop)?;
     let found = finish(store, campaign.experiment(), manifest, shard, ending)?;
