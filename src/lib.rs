@@ -1,5 +1,13 @@
 //! Flipside trains and evaluates text-guided image classifiers and measures what hardware bit
 //! flips do to their answers.
+//!
+//! Where to begin:
+//! - [`campaign`] is the guide to fault injection: a network, images, a [`plan::Plan`], records.
+//! - [`analysis`] makes figures of records, [`report`] tables of figures; [`results`] keeps both in files.
+//! - [`models`] opens networks and checkpoints, [`train`] trains them, [`data`] reads images.
+//! - [`nn`], [`ops`] and [`tape`] record networks of one's own.
+//!
+//! `examples/own_model.rs` does all of it for a small network.
 
 pub mod analysis;
 pub mod bench;

@@ -73,7 +73,7 @@ pub struct Args {
     /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Run only injection number N of each layer, and tell what it hit and what became of the answer
+    /// Run injection number N of each layer; it is told what it hit and what became of the answer
     #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
     /// Fault site; output, input, store-lost (a dropped store), or weight (every floating-point entry of the
@@ -84,7 +84,7 @@ pub struct Args {
     /// Bits flipped in each value, 1 to 4
     #[arg(long, help_heading = FAULTS, default_value_t = 1)]
     bits: usize,
-    /// Draw them only among these bits: numbers as exports number them (0 the least significant of an f32, 31 its
+    /// Draw only among these bits; numbers as exports number them (0 the least significant of an f32, 31 its
     /// sign), ranges as 23..30, and sign, exponent or mantissa, separated by commas
     #[arg(long, help_heading = FAULTS, value_name = "LIST",
           conflicts_with_all = ["ber", "allocate", "faults", "exhaustive"])]
@@ -160,7 +160,7 @@ pub struct Args {
     /// it has. Without FILE: continue the campaign in --out, or begin it
     #[arg(long, help_heading = KEPT, value_name = "FILE", num_args = 0..=1)]
     resume: Option<Option<PathBuf>>,
-    /// Read flags from this TOML file, whose keys are their names. What is typed beside it takes its place
+    /// Read flags from this TOML file; its keys are their names, and what is typed beside it takes its place
     #[arg(long, help_heading = KEPT, value_name = "FILE.toml")]
     config: Option<PathBuf>,
     /// Print the flags as such a file, and run nothing; with --resume FILE those that a store was begun with

@@ -55,11 +55,11 @@ pub struct Args {
     /// Only these layers; a name, a pattern with *, or a type as in type:conv2d; repeatable
     #[arg(long)]
     layer: Vec<String>,
-    /// Sort the rows by a figure, the largest first, instead of by their order in the network: sdc, sdc5, nonfinite,
+    /// Sort the rows by this figure; the largest comes first, under each detector on its own: sdc, sdc5, nonfinite,
     /// sdc-or-nonfinite, masked, benign, delta-p or delta-loss (without a detector its last quantile)
     #[arg(long, value_name = "FIGURE")]
     sort: Option<Column>,
-    /// Print only the first N rows under each detector, and how many are left out
+    /// Print only the first N rows; under each detector, and how many are left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
     /// Print what `inject --exhaustive` counted instead: last-layer, last-layer-weights or
@@ -68,14 +68,14 @@ pub struct Args {
           conflicts_with_all = ["by", "layer", "sort", "top", "detector", "confidence", "interval", "unit",
                             "require"])]
     exhaustive: Option<Mode>,
-    /// Print what there is of a campaign that still runs or was stopped, or of a shard. The figures are of the images
+    /// Print what there is so far; of a campaign that still runs or was stopped, or of a shard. The figures are of the images
     /// whose injections are all there, and marked as partial
     #[arg(long, conflicts_with_all = ["html", "figures", "require", "exhaustive"])]
     partial: bool,
     /// Only this error detector; every one of the campaign if absent
     #[arg(long)]
     detector: Option<Detector>,
-    /// Fail with exit code 3 unless a figure keeps to a bound: [WHERE:]FIGURE<NUMBER, as in 'sdc<0.02'; repeatable
+    /// Fail (exit code 3) unless this holds; [WHERE:]FIGURE<NUMBER, as in 'sdc<0.02'; repeatable
     ///
     /// FIGURE is masked, benign, sdc, nonfinite, sdc-or-nonfinite, sdc5, delta-p or delta-loss. It is compared by <,
     /// <=, > or >= with a share (0.02, or 2%) or, for delta-loss, with nats. WHERE is network (layers alike; what

@@ -31,10 +31,10 @@ pub struct Args {
     /// Text features for a text-guided head; it starts from these (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
-    /// Use a text-guided head of this width, started from random rows
+    /// Text-guided head of this width; it starts from random rows
     #[arg(long, conflicts_with = "text_features")]
     random_rows: Option<usize>,
-    /// Start from the weights of this checkpoint (.pth or .safetensors), of the same architecture. Its head is left
+    /// Start from this checkpoint; .pth or .safetensors, of the same architecture. Its head is left
     /// out where it is of another kind or width, or for other classes
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
@@ -54,7 +54,7 @@ pub struct Args {
     /// Folder for snapshots and model; snapshots are what --resume goes on from
     #[arg(long)]
     out: PathBuf,
-    /// Which epoch becomes OUT/model.safetensors: last, or best, the one of the highest top-1 on the validation
+    /// last or best; which epoch becomes OUT/model.safetensors: best is the one of the highest top-1 on the validation
     /// images (the first of equals)
     #[arg(long, value_name = "EPOCH", default_value = "last")]
     keep: Keep,

@@ -30,7 +30,7 @@ use crate::{Error, Result};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A second checkpoint, shown beside the first with the same faults
+    /// A second checkpoint; shown beside the first with the same faults
     #[arg(long, value_name = "CHECKPOINT")]
     against: Option<PathBuf>,
     /// Image files (JPEG, PNG); they are resized and cropped as the model file says
@@ -38,13 +38,13 @@ pub struct Args {
     /// A fault, as `predict --fault` takes it; repeatable. Each is shown alone
     #[arg(long)]
     fault: Vec<FaultSpec>,
-    /// Show faults of this campaign, instead of images and faults of one's own
+    /// Show faults of this campaign; instead of images and faults of one's own
     #[arg(long, value_name = "STORE", conflicts_with_all = ["images", "fault"])]
     campaign: Option<PathBuf>,
-    /// How many of the campaign's faults: those with the largest ΔLoss among finite answers without a detector
+    /// How many of the campaign's faults; those with the largest ΔLoss among finite answers without a detector
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     worst: Option<u32>,
-    /// Folder of the campaign's images, as `inject --data` had it; campaigns of `study` on its own images need none
+    /// Folder of the campaign's images; as `inject --data` had it. Campaigns of `study` on its own images need none
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// How maps are made: grad-cam, hires-cam, grad-cam++ or layer-cam
@@ -62,7 +62,7 @@ pub struct Args {
     /// any order where the checkpoint names its classes
     #[arg(long)]
     class_list: Option<PathBuf>,
-    /// Folder for the strips: strip-1.svg, strip-1.png, strip-2.svg and so on
+    /// Folder for the strips; strip-1.svg, strip-1.png, strip-2.svg and so on
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]

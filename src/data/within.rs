@@ -157,10 +157,22 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_back_is_refused() {
+    fn links_back_are_passed_over_and_broken_ones_are_left_to_be_read() {
         let set = folder(&["a/1.png"]);
-        std::os::unix::fs::symlink(set.path(), set.path().join("a/up")).unwrap();
-        let said = pictures_in(set.path()).unwrap_err().to_string();
-        assert!(said.contains("a/up: is a link back"), "{said}");
+        let link = |to: &Path, name: &str| {
+            std::os::unix::fs::symlink(to, set.path().join(name)).unwrap();
+        };
+        link(set.path(), "a/up");
+        link(Path::new("nowhere.png"), "a/2.png");
+        link(Path::new("itself.jpg"), "a/itself.jpg");
+        let (found, passed_over) = pictures_in(set.path()).unwrap();
+        assert_eq!(
+            found,
+            ["1.png", "2.png", "itself.jpg"].map(|name| set.path().join("a").join(name))
+        );
+        let line = passed_over.unwrap();
+        assert!(line.contains("1 link back to a folder above"), "{line}");
+        // A data set misses its images.
+        assert!(list(&set.path().join("a")).is_err());
     }
 }

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_recipe_is_told_whole() {
         let plain = Recipe::new(3, 8, 0.1, Schedule::Step { every: 2, gamma: 0.5 });
-        assert_eq!(words(&plain), "sgd, learning rate 0.1, times 0.5 every 2 epochs");
+        assert_eq!(recipe_words(&plain), "sgd, learning rate 0.1, times 0.5 every 2 epochs");
         let full = Recipe {
             optimizer: OptimizerKind::AdamW,
             weight_decay: 0.05,
@@ -163,13 +163,17 @@ mod tests {
             ..plain.clone()
         };
         assert_eq!(
-            words(&full),
+            recipe_words(&full),
             "adamw with betas 0.9 and 0.999, eps 1e-8, learning rate 0.1, 1 epoch of warm-up, then a cosine to 0, \
              weight decay 0.05 and of norms 0, gradients clipped at a norm of 5, label smoothing 0.1, a moving average of \
              the weights, decay 0.99, each step"
         );
         let of_norms = Recipe { norm_weight_decay: Some(0.5), ..plain.clone() };
-        assert!(words(&of_norms).ends_with("weight decay of norms 0.5"), "{}", words(&of_norms));
+        assert!(
+            recipe_words(&of_norms).ends_with("weight decay of norms 0.5"),
+            "{}",
+            recipe_words(&of_norms)
+        );
         assert_eq!(changes(&plain, &plain), Vec::<String>::new());
         let changed = Recipe { epochs: 4, momentum: 0.5, ..plain.clone() };
         let said = changes(&plain, &changed);

@@ -38,7 +38,7 @@ fn a_run_says_what_it_will_do() {
         "model: tiny, baseline, 16×16 pixels, ",
         "weights: drawn at random (seed 1)",
         "data: 2 classes, 12 training images, 12 validation images",
-        "steps: 2 epochs of 2 steps, 8 images each\n",
+        "steps: 2 epochs of 2 steps, up to 8 images each\n",
         "recipe: sgd with momentum 0.9, learning rate 0.05, then a cosine to 0\n",
         "the recipe is that of the model file tiny\n",
         "hint: few steps to learn from, 4 in all; --epochs 75 makes 150\n",
@@ -49,7 +49,7 @@ fn a_run_says_what_it_will_do() {
         said(&place, &format!("{train} --batch 64 --epochs 150 --random-rows 4 --out capped"));
     for line in [
         "text-guided 4",
-        "150 epochs of 1 step, 12 images each; the recipe's batch is 64, but there are no more training images",
+        "150 epochs of 1 step, up to 12 images each; a batch of 64 was asked for, but there are no more training images",
         "changed by flags: batch was 8 and is 64, epochs was 2 and is 150",
     ] {
         assert!(text.contains(line), "{line}: {text}");
