@@ -222,8 +222,10 @@ impl Trainer {
         let mut batches = None;
         while self.position.epoch < epochs {
             let loader = match batches.take() {
-                Some(loader) => loader,
-                None => self.loader(self.position.epoch, self.position.step)?,
+                Some(loader) => Some(loader),
+                // It was stopped when all of its steps were over.
+                None if self.position.step == self.job.epoch_steps() => None,
+                None => Some(self.loader(self.position.epoch, self.position.step)?),
             };
             if !self.run_steps(loader, progress, stop)? {
                 self.write_snapshot()?;
@@ -272,7 +274,7 @@ impl Trainer {
     /// The rest of the epoch's steps, or those before `stop` is set; whether it wasn't.
     fn run_steps(
         &mut self,
-        batches: Batches,
+        batches: Option<Batches>,
         progress: &dyn Progress,
         stop: &AtomicBool,
     ) -> Result<bool> {
@@ -280,7 +282,7 @@ impl Trainer {
         let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
         progress.begin(&task, "images", done, total);
         let steps = self.job.epoch_steps();
-        for batch in batches {
+        for batch in batches.into_iter().flatten() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The epoch that is kept as the trained model.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use flipside::checkpoint::Checkpoint;
 use flipside::device::Device;
@@ -128,4 +128,46 @@ fn another_epoch_s_model_is_refused() {
     short.validation = None;
     let said = Trainer::new(short, &Device::cpu()).err().unwrap().to_string();
     assert!(said.contains("without validation images"), "{said}");
+}
+
+/// Sets `stop` once no image is left of those that are to be trained on.
+struct StopAt<'s> {
+    left: AtomicU64,
+    stop: &'s AtomicBool,
+}
+
+impl Progress for StopAt<'_> {
+    fn begin(&self, _: &str, _: &'static str, _: u64, _: u64) {}
+    fn advance(&self, images: u64, note: &str) {
+        // Those of an evaluation have another note.
+        if note.starts_with("loss") && self.left.fetch_sub(images, Ordering::Relaxed) <= images {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn end(&self) {}
+    fn line(&self, _: &str) {}
+}
+
+/// Stopped after every single step, the last of an epoch too, before it is evaluated.
+#[test]
+fn a_run_goes_on_from_wherever_it_was_stopped() {
+    let whole = tempfile::tempdir().unwrap();
+    let mut trainer = trained(run(whole.path(), None));
+    trainer.run(&Silent).unwrap();
+    let parts = tempfile::tempdir().unwrap();
+    let mut stops = 0;
+    loop {
+        let mut trainer = trained(run(parts.path(), None));
+        let stop = AtomicBool::new(false);
+        let progress = StopAt { left: AtomicU64::new(1), stop: &stop };
+        if trainer.run_until(&progress, &stop).unwrap() {
+            break;
+        }
+        stops += 1;
+    }
+    let steps = trainer.job().epoch_steps() * EPOCHS;
+    assert_eq!(stops, steps);
+    for (part, whole) in files(parts.path()).iter().zip(files(whole.path())) {
+        assert!(std::fs::read(part).unwrap() == std::fs::read(whole).unwrap(), "{part:?} differs");
+    }
 }
