@@ -334,6 +334,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn more_injections_than_fit_into_memory_are_refused() {
+        assert!(Plan::new(1, MOST_PER_LAYER).check().is_ok());
+        let said = Plan::new(1, MOST_PER_LAYER + 1).check().unwrap_err().to_string();
+        assert!(said.contains("up to 100000000 injections a layer"), "{said}");
+        // One with a large number is one.
+        let one = Plan { injections: 1 << 40..(1 << 40) + 1, ..Plan::new(1, 1) };
+        assert!(one.check().is_ok());
+    }
+
+    #[test]
     fn weights_even_out_strata() {
         let plan = Plan { stratify: Stratify::Bit, ..Plan::new(1, 100) };
         // Of f32, tf32, and what has 16 bits.

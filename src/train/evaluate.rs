@@ -161,3 +161,18 @@ impl Evaluator {
         Ok(evaluation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first class comes first among logits that are all NaN, and yet isn't the answer.
+    #[test]
+    fn an_answer_that_isn_t_finite_is_not_right() {
+        assert!(Answer::of(0, 0, &[1.0, 0.5]).is_within(1));
+        for logits in [[f32::NAN; 2], [f32::INFINITY, 0.0]] {
+            let answer = Answer::of(0, 0, &logits);
+            assert!(answer.rank == 0 && !answer.is_within(1) && !answer.is_within(5));
+        }
+    }
+}
