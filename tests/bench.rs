@@ -13,7 +13,7 @@ use flipside::device::Device;
 use flipside::fault::Site;
 use flipside::models::{Model, ModelFile, Network, names};
 use flipside::nn::Head;
-use flipside::ops::{Backward, Forward, Needs, Op};
+use flipside::ops::{HostBackward, HostForward, KernelForward, Needs, Op};
 use flipside::progress::Silent;
 use flipside::tensor::{Map, Region, Spec};
 use flipside::{Error, Result};
@@ -161,11 +161,16 @@ impl Op for Fails {
         region
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() {
-            ctx.output().copy_from_slice(ctx.input(0));
-            return Ok(());
-        }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        ctx.output().copy_from_slice(ctx.input(0));
+        Ok(())
+    }
+
+    fn backward(&self, _ctx: &mut HostBackward<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
         match &self.0 {
             Failure::Idle => Ok(()),
             Failure::OutOfMemory => {
@@ -177,10 +182,6 @@ impl Op for Fails {
                 Ok(())
             }
         }
-    }
-
-    fn backward(&self, _ctx: &mut Backward<'_>) -> Result<()> {
-        Ok(())
     }
 }
 

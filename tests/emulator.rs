@@ -35,6 +35,18 @@ pub fn download<T: bytemuck::Pod>(buffer: &Buffer) -> Vec<T> {
     values
 }
 
+/// Launches a kernel on buffers of a test.
+pub fn launch<A: KernelArgs>(
+    device: &Device,
+    kernel: &'static str,
+    grid: [u32; 3],
+    block: [u32; 3],
+    args: &A,
+) -> Result<()> {
+    // SAFETY: the buffers outlive the launch, and are as large as the test's kernel takes them to be.
+    unsafe { device.launch(kernel, grid, block, args) }
+}
+
 /// Numbers whose sums round: the fractions of a multiplicative walk, in [-1, 1).
 pub fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed;
@@ -55,7 +67,7 @@ fn wrong(kernel: &'static str, threads: u32) -> String {
     let device = Device::emulated();
     let y = device.alloc(1024).unwrap();
     let args = TestWrongArgs { y: y.address(), which: 0, count: 256 };
-    match device.launch(kernel, [3, 1, 1], [threads, 1, 1], &args) {
+    match launch(&device, kernel, [3, 1, 1], [threads, 1, 1], &args) {
         Err(Error::Kernel { kernel: named, detail }) => {
             assert_eq!(named, kernel);
             detail
@@ -103,7 +115,7 @@ fn a_reduction_gives_the_bits_of_a_scalar_loop() {
                 sums: sums.address(),
                 count: x.bytes() as u64 / 4,
             };
-            device.launch("test_reduce_f32", [5, 1, 1], [256, 1, 1], &args).unwrap();
+            launch(&device, "test_reduce_f32", [5, 1, 1], [256, 1, 1], &args).unwrap();
             assert_eq!(bits(&download(&sums)), bits(&expected), "{order:?}, parallel {parallel}");
         }
     }
@@ -131,7 +143,7 @@ fn collectives_give_what_cuda_says() {
         let device = ordered(order, false);
         let y = device.alloc(32 * 8 * 4).unwrap();
         let args = TestWarpArgs { y: y.address() };
-        device.launch("test_collectives", [1, 1, 1], [32, 1, 1], &args).unwrap();
+        launch(&device, "test_collectives", [1, 1, 1], [32, 1, 1], &args).unwrap();
         assert_eq!(download::<[u32; 8]>(&y), expected, "{order:?}");
     }
 }
@@ -143,7 +155,7 @@ fn threads_may_return_before_a_barrier() {
             let device = ordered(order, false);
             let y = device.alloc(stay as usize * 4).unwrap();
             let args = TestEarlyReturnArgs { y: y.address(), stay, unused: 0 };
-            device.launch("test_early_return", [1, 1, 1], [700, 1, 1], &args).unwrap();
+            launch(&device, "test_early_return", [1, 1, 1], [700, 1, 1], &args).unwrap();
             let expected: Vec<u32> = (0..stay)
                 .map(|i| {
                     let votes = 32.min(stay - i / 32 * 32);
@@ -161,7 +173,7 @@ fn every_thread_of_a_grid_has_its_own_indices() {
         let device = ordered(order, parallel);
         let y = device.alloc(4 * 8 * 6 * (3 * 5 * 7) * 4).unwrap();
         let args = TestFillArgs { y: y.address() };
-        device.launch("test_fill", [3, 5, 7], [4, 8, 6], &args).unwrap();
+        launch(&device, "test_fill", [3, 5, 7], [4, 8, 6], &args).unwrap();
         let filled = download::<u32>(&y);
         assert!(filled.iter().zip(0u32..).all(|(&value, i)| value == i ^ 0x5a5a_5a5a));
     }
@@ -191,7 +203,7 @@ fn a_blocked_sgemm_gives_the_bits_of_a_scalar_loop() {
             k: k as u32,
             unused: 0,
         };
-        device.launch("test_sgemm_f32", [2, 2, 1], [256, 1, 1], &args).unwrap();
+        launch(&device, "test_sgemm_f32", [2, 2, 1], [256, 1, 1], &args).unwrap();
         assert_eq!(bits(&download(&c)), bits(&expected), "{order:?}");
     }
 }
@@ -202,7 +214,7 @@ fn a_missing_barrier_gives_other_bits_in_another_order() {
         let device = ordered(order, false);
         let y = device.alloc(256 * 4).unwrap();
         let args = TestWrongArgs { y: y.address(), which: 0, count: 0 };
-        device.launch("test_missing_barrier", [1, 1, 1], [256, 1, 1], &args).unwrap();
+        launch(&device, "test_missing_barrier", [1, 1, 1], [256, 1, 1], &args).unwrap();
         download(&y)
     };
     let [forward, reverse, shuffled] = ORDERS.map(run);
@@ -217,7 +229,7 @@ fn shared_memory_starts_as_nan() {
     let device = Device::emulated();
     let y = device.alloc(256 * 4).unwrap();
     let args = TestWrongArgs { y: y.address(), which: 0, count: 0 };
-    device.launch("test_shared_unwritten", [2, 1, 1], [256, 1, 1], &args).unwrap();
+    launch(&device, "test_shared_unwritten", [2, 1, 1], [256, 1, 1], &args).unwrap();
     assert!(download::<f32>(&y).iter().all(|value| value.is_nan()));
 }
 
@@ -278,24 +290,24 @@ fn a_write_past_shared_memory_is_an_error() {
 fn launches_out_of_bounds_are_refused() {
     let device = Device::emulated();
     let args = TestWrongArgs { y: 0, which: 0, count: 0 };
-    let launch = |kernel, grid, block| -> String {
-        device.launch(kernel, grid, block, &args).unwrap_err().to_string()
+    let refused = |kernel, grid, block| -> String {
+        launch(&device, kernel, grid, block, &args).unwrap_err().to_string()
     };
     let one = [1, 1, 1];
-    assert!(launch("test_deadlock", one, [257, 1, 1]).contains("a block of 257×1×1 threads"));
-    assert!(launch("test_deadlock", one, [1, 0, 1]).contains("a block of 1×0×1 threads"));
-    assert!(launch("test_deadlock", one, [u32::MAX; 3]).contains("it runs with 1 to 256"));
-    assert!(launch("test_deadlock", [0, 1, 1], one).contains("a grid of 0×1×1"));
-    assert!(launch("test_deadlock", [1, 65536, 1], one).contains("a grid of 1×65536×1"));
-    assert!(launch("test_deadlock", [1 << 31, 1, 1], one).contains("a grid of"));
-    assert!(launch("test_huge_shared", one, one).contains("101380 bytes of shared memory"));
-    assert!(launch("no_such_kernel", one, one).contains("no file in kernels/ defines it"));
-    let text = launch("test_fill", one, one);
+    assert!(refused("test_deadlock", one, [257, 1, 1]).contains("a block of 257×1×1 threads"));
+    assert!(refused("test_deadlock", one, [1, 0, 1]).contains("a block of 1×0×1 threads"));
+    assert!(refused("test_deadlock", one, [u32::MAX; 3]).contains("it runs with 1 to 256"));
+    assert!(refused("test_deadlock", [0, 1, 1], one).contains("a grid of 0×1×1"));
+    assert!(refused("test_deadlock", [1, 65536, 1], one).contains("a grid of 1×65536×1"));
+    assert!(refused("test_deadlock", [1 << 31, 1, 1], one).contains("a grid of"));
+    assert!(refused("test_huge_shared", one, one).contains("101380 bytes of shared memory"));
+    assert!(refused("no_such_kernel", one, one).contains("no file in kernels/ defines it"));
+    let text = refused("test_fill", one, one);
     assert!(
         text.contains("it takes TestFillArgs (8 bytes), not TestWrongArgs (16 bytes)"),
         "{text}"
     );
-    let error = Device::cpu().launch("test_deadlock", one, one, &args).unwrap_err();
+    let error = launch(&Device::cpu(), "test_deadlock", one, one, &args).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }));
 }
 
@@ -391,5 +403,5 @@ fn a_read_past_the_end() {
     let device = Device::emulated();
     let y = device.alloc(256 * 4).unwrap();
     let args = TestWrongArgs { y: y.address(), which: 0, count: 256 };
-    device.launch("test_read_past_end", [1, 1, 1], [256, 1, 1], &args).unwrap();
+    launch(&device, "test_read_past_end", [1, 1, 1], [256, 1, 1], &args).unwrap();
 }

@@ -3,7 +3,7 @@
 use flipside::device::Device;
 use flipside::{Error, kernel_args};
 
-use crate::emulator::{ORDERS, download, numbers, ordered, upload};
+use crate::emulator::{ORDERS, download, launch, numbers, ordered, upload};
 use crate::formats::{BF16, F16, Format, TF32};
 
 kernel_args! {
@@ -50,13 +50,13 @@ fn products_of_fragments_are_those_of_plain_matrices() {
             let device = ordered(order, false);
             let (a, b, d) = (upload(&device, &a), upload(&device, &b), upload(&device, &d));
             let args = TestMmaArgs { a: a.address(), b: b.address(), d: d.address() };
-            device.launch(kernel, ONE, [32, 1, 1], &args).unwrap();
+            launch(&device, kernel, ONE, [32, 1, 1], &args).unwrap();
             assert_eq!(download::<f32>(&d), expected, "{kernel}, {order:?}");
         }
     }
     let d = [0u64; 1];
     let args = TestMmaArgs { a: d[0], b: 0, d: 0 };
-    let error = Device::emulated().launch("test_mma_tf32", ONE, [33, 1, 1], &args).unwrap_err();
+    let error = launch(&Device::emulated(), "test_mma_tf32", ONE, [33, 1, 1], &args).unwrap_err();
     assert!(error.to_string().contains("a block of 33"), "{error}");
 }
 
@@ -85,7 +85,7 @@ fn matrices_are_dealt_out_as_the_manual_says() {
         let x = upload(&device, &x);
         let y = device.alloc(32 * 14 * 4).unwrap();
         let args = TestMatricesArgs { x: x.address(), y: y.address() };
-        device.launch("test_matrices", ONE, [32, 1, 1], &args).unwrap();
+        launch(&device, "test_matrices", ONE, [32, 1, 1], &args).unwrap();
         assert_eq!(download::<u32>(&y), expected, "{order:?}");
     }
 }
@@ -95,7 +95,7 @@ fn copy(device: &Device, kernel: &'static str, args: TestCopyArgs) -> Result<Vec
     let x = upload(device, &numbers(5 * 64 * 4, 9));
     let y = device.alloc(5 * 64 * 4 * 4)?;
     let args = TestCopyArgs { x: x.address(), y: y.address(), ..args };
-    device.launch(kernel, ONE, [64, 1, 1], &args)?;
+    launch(&device, kernel, ONE, [64, 1, 1], &args)?;
     Ok(download(&y))
 }
 
@@ -198,7 +198,7 @@ fn conversions_round_as_the_formats_say() {
         unused: 0,
     };
     let blocks = floats.len().max(65536).div_ceil(256) as u32;
-    device.launch("test_convert", [blocks, 1, 1], [256, 1, 1], &args).unwrap();
+    launch(&device, "test_convert", [blocks, 1, 1], [256, 1, 1], &args).unwrap();
     let same = |found: f32, expected: f32| {
         found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan()
     };

@@ -240,14 +240,16 @@ impl Device {
     /// this returns; on cuda an error inside it may surface in a later call. While the device
     /// [captures](Device::capture), it is recorded instead.
     ///
-    /// The addresses in `args` must be live buffers of this device, as large as the kernel reads and
-    /// writes: nothing here can check that (the emulated tests under AddressSanitizer do).
+    /// # Safety
+    /// The addresses in `args` are of memory of this device that lives until the kernel has run, as large as the kernel
+    /// reads and writes for the sizes in `args`, and nobody else uses what it writes meanwhile. Nothing here can check
+    /// that (the emulated tests under AddressSanitizer do).
     ///
     /// # Errors
     /// [`Error::Kernel`] when the kernel doesn't exist, `A` isn't its argument, the grid or the block
     /// is out of bounds, or the threads of a block can't go on (emulated); [`Error::Unsupported`] on
     /// the cpu device, which runs no kernels.
-    pub fn launch<A: KernelArgs>(
+    pub unsafe fn launch<A: KernelArgs>(
         &self,
         kernel: &'static str,
         grid: [u32; 3],

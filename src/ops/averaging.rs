@@ -3,7 +3,7 @@
 
 use super::gemm::SendPtr;
 use super::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
-use super::{Backward, Forward};
+use super::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 
 /// One axis of the rectangles.
@@ -68,7 +68,7 @@ impl Pieces for OutputRows<'_> {
 }
 
 /// The means over the output box.
-pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut Forward<'_>) {
+pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut HostForward<'_>) {
     let region = ctx.region;
     let work = OutputRows {
         rows,
@@ -123,7 +123,7 @@ impl Pieces for InputRows<'_> {
 }
 
 /// The gradient of the input, if it is asked for.
-pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut Backward<'_>) {
+pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut HostBackward<'_>) {
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return };
     let work = InputRows {
         rows,

@@ -1,4 +1,10 @@
 //! What an operation's passes are given: views of memory, and what to do with it.
+//!
+//! A pass is described by a [`ForwardPass`] or a [`BackwardPass`], which is plain data. Who vouches for its memory makes
+//! one of two contexts of it: on the CPU a [`HostForward`], whose views are slices; on other devices a
+//! [`KernelForward`], whose views are addresses for kernels. Backward likewise.
+
+use std::ops::Deref;
 
 use super::{DeviceStep, RunState, Step};
 use crate::device::{Device, KernelArgs};
@@ -22,10 +28,7 @@ pub struct Gradient {
 }
 
 /// One node's forward pass.
-///
-/// The tape vouches that inputs, parameters, output, saved values and workspace don't overlap
-/// and live for `'a`; that is what makes the slices sound.
-pub struct Forward<'a> {
+pub struct ForwardPass<'a> {
     pub device: &'a Device,
     /// The node's name.
     pub node: &'a str,
@@ -55,9 +58,8 @@ pub struct Forward<'a> {
     pub workspace: Tensor,
 }
 
-/// One node's backward pass, over the whole batch of `state.images`. What overlaps is as in
-/// [`Forward`].
-pub struct Backward<'a> {
+/// One node's backward pass, over the whole batch of `state.images`.
+pub struct BackwardPass<'a> {
     pub device: &'a Device,
     pub node: &'a str,
     pub state: RunState,
@@ -77,24 +79,12 @@ pub struct Backward<'a> {
     pub param_gradients: &'a [Option<Gradient>],
 }
 
-macro_rules! host_views {
-    ($context:ident) => {
-        impl<'a> $context<'a> {
+macro_rules! common {
+    ($pass:ident) => {
+        impl $pass<'_> {
             /// Valid images.
             pub fn images(&self) -> usize {
                 self.state.images as usize
-            }
-
-            /// Values of an input, on the CPU.
-            pub fn input(&self, index: usize) -> &'a [f32] {
-                self.host(self.inputs[index])
-            }
-
-            /// Values of a u32 input (labels), on the CPU.
-            pub fn input_u32(&self, index: usize) -> &'a [u32] {
-                debug_assert!(self.device.is_cpu());
-                // SAFETY: see the struct.
-                unsafe { self.inputs[index].slice() }
             }
 
             /// The map of an input.
@@ -102,86 +92,23 @@ macro_rules! host_views {
                 self.inputs[index].map()
             }
 
-            /// Values of a parameter, on the CPU.
-            pub fn param(&self, index: usize) -> &'a [f32] {
-                self.host(self.params[index])
+            /// The output's map.
+            pub fn output_map(&self) -> Map {
+                self.output.map()
             }
 
-            /// Values of a table of indices, on the CPU.
-            pub fn param_u32(&self, index: usize) -> &'a [u32] {
-                debug_assert!(self.device.is_cpu());
-                // SAFETY: see the struct.
-                unsafe { self.params[index].slice() }
-            }
-
-            /// Scratch memory, on the CPU.
-            pub fn workspace(&mut self) -> &'a mut [f32] {
-                self.host_mut(self.workspace)
-            }
-
-            /// Launches a kernel on a device that isn't the CPU.
-            pub fn launch<A: KernelArgs>(
-                &self,
-                kernel: &'static str,
-                grid: [u32; 3],
-                block: [u32; 3],
-                args: &A,
-            ) -> Result<()> {
-                self.device.launch(kernel, grid, block, args)
-            }
-
-            fn host(&self, tensor: Tensor) -> &'a [f32] {
-                debug_assert!(self.device.is_cpu());
-                // SAFETY: see the struct.
-                unsafe { tensor.slice() }
-            }
-
-            /// Each view is asked for once a pass.
-            fn host_mut(&mut self, tensor: Tensor) -> &'a mut [f32] {
-                debug_assert!(self.device.is_cpu());
-                // SAFETY: see the struct.
-                unsafe { tensor.slice_mut() }
+            /// Whether batch statistics and random masks are used.
+            pub fn training(&self) -> bool {
+                self.state.training != 0
             }
         }
     };
 }
 
-host_views!(Forward);
-host_views!(Backward);
+common!(ForwardPass);
+common!(BackwardPass);
 
-impl<'a> Forward<'a> {
-    /// The output, on the CPU; ask once.
-    pub fn output(&mut self) -> &'a mut [f32] {
-        self.host_mut(self.output)
-    }
-
-    /// The output's map.
-    pub fn output_map(&self) -> Map {
-        self.output.map()
-    }
-
-    /// What backward will read, on the CPU; ask once.
-    pub fn saved(&mut self) -> &'a mut [f32] {
-        self.host_mut(self.saved)
-    }
-
-    /// State (running statistics) to be updated, on the CPU; ask once a parameter.
-    pub fn param_mut(&mut self, index: usize) -> &'a mut [f32] {
-        self.host_mut(self.params[index])
-    }
-
-    /// State of u32, on the CPU; ask once a parameter.
-    pub fn param_u32_mut(&mut self, index: usize) -> &'a mut [u32] {
-        debug_assert!(self.device.is_cpu());
-        // SAFETY: see the struct.
-        unsafe { self.params[index].slice_mut() }
-    }
-
-    /// Whether batch statistics and random masks are used.
-    pub fn training(&self) -> bool {
-        self.state.training != 0
-    }
-
+impl ForwardPass<'_> {
     /// Kernels compute whole maps; a part of one is asked for on the CPU only.
     ///
     /// # Errors
@@ -197,36 +124,243 @@ impl<'a> Forward<'a> {
     }
 }
 
-impl<'a> Backward<'a> {
-    /// The gradient that comes from behind, on the CPU.
-    pub fn output_gradient(&self) -> &'a [f32] {
-        self.host(self.output_gradient)
+/// A forward pass on the CPU. What is written is handed out once: who asks again gets an empty slice.
+pub struct HostForward<'a> {
+    pass: ForwardPass<'a>,
+    output: Option<Tensor>,
+    saved: Option<Tensor>,
+    workspace: Option<Tensor>,
+}
+
+/// A backward pass on the CPU. What is written is handed out once, as in [`HostForward`].
+pub struct HostBackward<'a> {
+    pass: BackwardPass<'a>,
+    workspace: Option<Tensor>,
+    input_gradients: Vec<Option<Gradient>>,
+    param_gradients: Vec<Option<Gradient>>,
+}
+
+/// A forward pass by kernels.
+pub struct KernelForward<'a>(ForwardPass<'a>);
+
+/// A backward pass by kernels.
+pub struct KernelBackward<'a>(BackwardPass<'a>);
+
+impl<'a> Deref for HostForward<'a> {
+    type Target = ForwardPass<'a>;
+
+    fn deref(&self) -> &ForwardPass<'a> {
+        &self.pass
+    }
+}
+
+impl<'a> Deref for HostBackward<'a> {
+    type Target = BackwardPass<'a>;
+
+    fn deref(&self) -> &BackwardPass<'a> {
+        &self.pass
+    }
+}
+
+macro_rules! kernel_context {
+    ($context:ident, $pass:ident) => {
+        impl<'a> Deref for $context<'a> {
+            type Target = $pass<'a>;
+
+            fn deref(&self) -> &$pass<'a> {
+                &self.0
+            }
+        }
+
+        impl<'a> $context<'a> {
+            /// The pass, on a device that isn't the CPU.
+            ///
+            /// # Safety
+            /// Every view is live memory of the pass's device until what is queued has happened, and as large as its
+            /// spec says. What is written overlaps nothing else, and nobody else uses it meanwhile.
+            pub unsafe fn new(pass: $pass<'a>) -> Self {
+                $context(pass)
+            }
+
+            /// [Launches](Device::launch) a kernel.
+            ///
+            /// # Errors
+            /// As [`Device::launch`].
+            ///
+            /// # Safety
+            /// The addresses in `args` are of views of this pass (or 0, where the kernel takes that for nothing), and
+            /// the kernel reads and writes within them, for the sizes in `args`.
+            pub unsafe fn launch<A: KernelArgs>(
+                &self,
+                kernel: &'static str,
+                grid: [u32; 3],
+                block: [u32; 3],
+                args: &A,
+            ) -> Result<()> {
+                // SAFETY: the caller's, and that of `new`.
+                unsafe { self.device.launch(kernel, grid, block, args) }
+            }
+        }
+    };
+}
+
+kernel_context!(KernelForward, ForwardPass);
+kernel_context!(KernelBackward, BackwardPass);
+
+/// A view that is only read.
+///
+/// # Safety
+/// As [`Tensor::slice`]'s.
+unsafe fn read<'a, T: bytemuck::Pod>(tensor: Tensor) -> &'a [T] {
+    unsafe { tensor.slice() }
+}
+
+/// A view that is written, unless it was handed out before.
+///
+/// # Safety
+/// As [`Tensor::slice_mut`]'s, if it is `Some`.
+unsafe fn write<'a>(view: &mut Option<Tensor>) -> &'a mut [f32] {
+    view.take().map_or(&mut [], |tensor| unsafe { tensor.slice_mut() })
+}
+
+impl<'a> HostForward<'a> {
+    /// The pass, on the CPU.
+    ///
+    /// # Safety
+    /// Every view is memory of the host that lives for `'a` and is as large as its spec says. Output, saved values,
+    /// workspace, and while training the parameters that are state, overlap nothing else, and nobody else uses them for
+    /// `'a`; nobody writes to the other views.
+    pub unsafe fn new(pass: ForwardPass<'a>) -> Self {
+        let (output, saved, workspace) =
+            (Some(pass.output), Some(pass.saved), Some(pass.workspace));
+        HostForward { pass, output, saved, workspace }
     }
 
-    /// The output's value, on the CPU.
+    /// Values of an input.
+    pub fn input(&self, index: usize) -> &'a [f32] {
+        // SAFETY: that of `new`; inputs are never written.
+        unsafe { read(self.inputs[index]) }
+    }
+
+    /// Values of a u32 input (labels).
+    pub fn input_u32(&self, index: usize) -> &'a [u32] {
+        // SAFETY: as above.
+        unsafe { read(self.inputs[index]) }
+    }
+
+    /// Values of a parameter.
+    pub fn param(&self, index: usize) -> &[f32] {
+        // SAFETY: that of `new`; while this is borrowed, so is `self`, by which alone it is written.
+        unsafe { read(self.params[index]) }
+    }
+
+    /// Values of a table of indices.
+    pub fn param_u32(&self, index: usize) -> &[u32] {
+        // SAFETY: as above.
+        unsafe { read(self.params[index]) }
+    }
+
+    /// State (running statistics) to be updated while training: two parameters.
+    ///
+    /// # Panics
+    /// For one parameter twice.
+    pub fn two_params_mut(&mut self, [a, b]: [usize; 2]) -> [&mut [f32]; 2] {
+        assert_ne!(a, b, "a parameter is asked for twice");
+        // SAFETY: that of `new`; `self` is borrowed as long, and they are two.
+        [a, b].map(|index| unsafe { self.params[index].slice_mut() })
+    }
+
+    /// State of u32.
+    pub fn param_u32_mut(&mut self, index: usize) -> &mut [u32] {
+        // SAFETY: that of `new`; `self` is borrowed as long.
+        unsafe { self.params[index].slice_mut() }
+    }
+
+    /// The output, once.
+    pub fn output(&mut self) -> &'a mut [f32] {
+        // SAFETY: that of `new`.
+        unsafe { write(&mut self.output) }
+    }
+
+    /// What backward will read, once.
+    pub fn saved(&mut self) -> &'a mut [f32] {
+        // SAFETY: that of `new`.
+        unsafe { write(&mut self.saved) }
+    }
+
+    /// Scratch memory, once.
+    pub fn workspace(&mut self) -> &'a mut [f32] {
+        // SAFETY: that of `new`.
+        unsafe { write(&mut self.workspace) }
+    }
+}
+
+impl<'a> HostBackward<'a> {
+    /// The pass, on the CPU.
+    ///
+    /// # Safety
+    /// Every view is memory of the host that lives for `'a` and is as large as its spec says; of inputs and output those
+    /// that [`super::Needs`] names. The gradients of inputs and parameters, and the workspace, overlap nothing else, and
+    /// nobody else uses them for `'a`; nobody writes to the other views.
+    pub unsafe fn new(pass: BackwardPass<'a>) -> Self {
+        HostBackward {
+            workspace: Some(pass.workspace),
+            input_gradients: pass.input_gradients.to_vec(),
+            param_gradients: pass.param_gradients.to_vec(),
+            pass,
+        }
+    }
+
+    /// Values of an input.
+    pub fn input(&self, index: usize) -> &'a [f32] {
+        // SAFETY: that of `new`, as in all of these.
+        unsafe { read(self.inputs[index]) }
+    }
+
+    /// Values of a u32 input (labels).
+    pub fn input_u32(&self, index: usize) -> &'a [u32] {
+        unsafe { read(self.inputs[index]) }
+    }
+
+    /// Values of a parameter.
+    pub fn param(&self, index: usize) -> &'a [f32] {
+        unsafe { read(self.params[index]) }
+    }
+
+    /// Values of a table of indices.
+    pub fn param_u32(&self, index: usize) -> &'a [u32] {
+        unsafe { read(self.params[index]) }
+    }
+
+    /// The output's value.
     pub fn output(&self) -> &'a [f32] {
-        self.host(self.output)
+        unsafe { read(self.pass.output) }
     }
 
-    /// The output's map.
-    pub fn output_map(&self) -> Map {
-        self.output.map()
-    }
-
-    /// What forward saved, on the CPU.
+    /// What forward saved.
     pub fn saved(&self) -> &'a [f32] {
-        self.host(self.saved)
+        unsafe { read(self.pass.saved) }
     }
 
-    /// The gradient of an input to write, and whether to add; on the CPU, ask once.
+    /// The gradient that comes from behind.
+    pub fn output_gradient(&self) -> &'a [f32] {
+        unsafe { read(self.pass.output_gradient) }
+    }
+
+    /// Scratch memory, once.
+    pub fn workspace(&mut self) -> &'a mut [f32] {
+        unsafe { write(&mut self.workspace) }
+    }
+
+    /// The gradient of an input to write, and whether to add; once.
     pub fn input_gradient(&mut self, index: usize) -> Option<(&'a mut [f32], bool)> {
-        let gradient = self.input_gradients[index]?;
-        Some((self.host_mut(gradient.tensor), gradient.accumulate))
+        let Gradient { tensor, accumulate } = self.input_gradients[index].take()?;
+        Some((unsafe { tensor.slice_mut() }, accumulate))
     }
 
-    /// The gradient of a parameter to write, and whether to add; on the CPU, ask once.
+    /// The gradient of a parameter to write, and whether to add; once.
     pub fn param_gradient(&mut self, index: usize) -> Option<(&'a mut [f32], bool)> {
-        let gradient = self.param_gradients[index]?;
-        Some((self.host_mut(gradient.tensor), gradient.accumulate))
+        let Gradient { tensor, accumulate } = self.param_gradients[index].take()?;
+        Some((unsafe { tensor.slice_mut() }, accumulate))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::gemm::SendPtr;
 use super::wide::{Pieces, for_each_piece};
-use super::{Backward, Forward};
+use super::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
 /// Elements of a piece of a pass over whole batches.
@@ -77,7 +77,7 @@ impl<F: Each> Pieces for Rows<'_, F> {
 
 /// y = f(x, number of inputs' values at the element) over the output box, for one or two inputs
 /// of the output's shape; `f` gets the values of both (the same twice where there is one).
-pub(crate) fn forward(ctx: &mut Forward<'_>, f: impl Each) {
+pub(crate) fn forward(ctx: &mut HostForward<'_>, f: impl Each) {
     let (map, region) = (ctx.output_map(), ctx.region);
     let a = ctx.input(0);
     let b = if ctx.inputs.len() > 1 { ctx.input(1) } else { a };
@@ -93,7 +93,7 @@ pub(crate) fn forward(ctx: &mut Forward<'_>, f: impl Each) {
 
 /// dx (+)= f(value, dy) over all valid images, where `value` is the operation's kept value of the
 /// element. Does nothing where nobody asks for the gradient of input `index`.
-pub(crate) fn backward(ctx: &mut Backward<'_>, index: usize, value: &[f32], f: impl Each) {
+pub(crate) fn backward(ctx: &mut HostBackward<'_>, index: usize, value: &[f32], f: impl Each) {
     let count = ctx.images() * ctx.output_map().elements();
     let dy = &ctx.output_gradient()[..count];
     let Some((dx, accumulate)) = ctx.input_gradient(index) else { return };

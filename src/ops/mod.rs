@@ -47,16 +47,19 @@ mod wide;
 pub mod window;
 
 pub use arenas::Arenas;
-pub use context::{ArmedFaults, Backward, Forward, Gradient};
+pub use context::{
+    ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
+    KernelForward,
+};
 pub use epilogue::{DeviceStep, EpilogueArgs, Step, StepKind};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
-use crate::Result;
-use crate::device::{Compute, KernelArgs, kernels};
+use crate::device::{Compute, Device, KernelArgs, kernels};
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec, Tensor};
+use crate::{Error, Result};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
@@ -193,17 +196,25 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Whether devices other than the CPU can run it; where not, the tape says so instead of calling
-    /// its passes.
-    fn has_kernels(&self) -> bool {
-        true
+    /// Computes the output over `ctx.region`, on the CPU; its bits equal the same elements of a full run.
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()>;
+
+    /// Computes the gradients of inputs and parameters, of the whole batch, on the CPU.
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()>;
+
+    /// The kernels that do what [`Op::forward`] does, on other devices, of the whole batch.
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        Err(without_kernels(self.kind(), ctx.device))
     }
 
-    /// Computes the output over `ctx.region`; its bits equal the same elements of a full run.
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()>;
+    /// The kernels that do what [`Op::backward`] does.
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        Err(without_kernels(self.kind(), ctx.device))
+    }
+}
 
-    /// Computes the gradients of inputs and parameters, of the whole batch.
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()>;
+fn without_kernels(op: &str, device: &Device) -> Error {
+    Error::Unsupported { op: op.into(), device: device.kind().to_string() }
 }
 
 /// A copy of the weight of a convolution or linear layer for [`Forward::packed`]; `None` where products

@@ -5,7 +5,10 @@ use super::graph::Sweep;
 use super::timings::Way;
 use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
-use crate::ops::{ArmedFaults, Backward, DeviceStep, Forward, Gradient, Op, Step};
+use crate::ops::{
+    ArmedFaults, BackwardPass, DeviceStep, ForwardPass, Gradient, HostBackward, HostForward,
+    KernelBackward, KernelForward, Step,
+};
 use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
 
@@ -83,7 +86,6 @@ impl Execution {
         if region.is_empty() {
             return Ok(());
         }
-        self.require_kernels(op.as_ref())?;
         let value = |id: NodeId| self.value_for(id, alone);
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
         let param = |param: &ParamId| self.param_for(weights, *param, alone);
@@ -97,7 +99,7 @@ impl Execution {
             Some(_) => faults_alone.as_ref(),
             None => self.armed.get(&id.0),
         };
-        let mut context = Forward {
+        let pass = ForwardPass {
             device: &self.device,
             node: &node.name,
             region,
@@ -127,7 +129,13 @@ impl Execution {
             let share = region.elements() as f64 / self.whole(id).elements().max(1) as f64;
             Way::Forward { macs: (whole as f64 * share) as u64 }
         };
-        self.timed(op.kind(), macs, || op.forward(&mut context))
+        // SAFETY: the plan gives values that live at one time, saved values and workspace places of their own, and they
+        // live as long as `self`; parameters are those of `weights`, which are on this device. State is updated in
+        // training alone, by one execution at a time.
+        self.timed(op.kind(), macs, || match self.device.is_cpu() {
+            true => op.forward(&mut unsafe { HostForward::new(pass) }),
+            false => op.launch_forward(&unsafe { KernelForward::new(pass) }),
+        })
     }
 
     /// The nodes of a launch behind its head, as steps: the CPU's, or those of kernels.
@@ -169,15 +177,6 @@ impl Execution {
             before = *id;
         }
         Ok((steps, device_steps))
-    }
-
-    /// # Errors
-    /// [`Error::Unsupported`] where the device has no kernels of the operation.
-    fn require_kernels(&self, op: &dyn Op) -> Result<()> {
-        if self.device.is_cpu() || op.has_kernels() {
-            return Ok(());
-        }
-        Err(Error::Unsupported { op: op.kind().into(), device: self.device.kind().to_string() })
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
@@ -244,7 +243,6 @@ impl Execution {
             let tape = self.tape.clone();
             let node = tape.node(NodeId(index));
             let Some(op) = &node.op else { continue };
-            self.require_kernels(op.as_ref())?;
             let mut input_gradients = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
                 input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {
@@ -260,11 +258,20 @@ impl Execution {
                     accumulate: std::mem::replace(&mut param_written[param.0], true),
                 }));
             }
-            let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
+            // What isn't needed is gone, and is as good as empty.
+            let needs = op.needs();
+            let still = |is_needed: bool, value: Tensor| match is_needed {
+                true => value,
+                false => Tensor { images: 0, ..value },
+            };
+            let is_needed = |place: usize| needs.inputs.get(place) == Some(&true);
+            let inputs = node.inputs.iter().enumerate();
+            let inputs: Vec<Tensor> =
+                inputs.map(|(place, input)| still(is_needed(place), self.value(*input))).collect();
             let param = |param: &ParamId| self.param_for(weights, *param, alone);
             let params: Vec<Tensor> = node.params.iter().map(param).collect();
             let (state, state_address) = self.state_of(node.spec);
-            let mut context = Backward {
+            let pass = BackwardPass {
                 device: &self.device,
                 node: &node.name,
                 state,
@@ -273,14 +280,22 @@ impl Execution {
                 samples_address: self.samples_buffer.address(),
                 inputs: &inputs,
                 params: &params,
-                output: self.value(NodeId(index)),
+                output: still(needs.output, self.value(NodeId(index))),
                 saved: self.bytes_view(Area::Saved, index, self.plan.saved[index]),
                 workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
                 output_gradient: self.gradient(NodeId(index)),
                 input_gradients: &input_gradients,
                 param_gradients: &param_gradients,
             };
-            self.timed(op.kind(), || Way::Backward, || op.backward(&mut context))?;
+            // SAFETY: as in `run_members`; gradients have places of their own, too.
+            self.timed(
+                op.kind(),
+                || Way::Backward,
+                || match self.device.is_cpu() {
+                    true => op.backward(&mut unsafe { HostBackward::new(pass) }),
+                    false => op.launch_backward(&unsafe { KernelBackward::new(pass) }),
+                },
+            )?;
             // Every parameter has one node here, so its gradient is final now.
             node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
         }

@@ -154,6 +154,9 @@ impl Tensor {
     /// it meanwhile.
     pub unsafe fn slice<'a, T: bytemuck::Pod>(&self) -> &'a [T] {
         debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
+        if self.elements() == 0 {
+            return &[]; // which may have no address
+        }
         unsafe { std::slice::from_raw_parts(self.address as *const T, self.elements()) }
     }
 
@@ -163,6 +166,9 @@ impl Tensor {
     /// As [`Tensor::slice`], and nobody else reads the memory meanwhile.
     pub unsafe fn slice_mut<'a, T: bytemuck::Pod>(&self) -> &'a mut [T] {
         debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
+        if self.elements() == 0 {
+            return &mut [];
+        }
         unsafe { std::slice::from_raw_parts_mut(self.address as *mut T, self.elements()) }
     }
 }

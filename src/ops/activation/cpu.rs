@@ -4,7 +4,7 @@ use super::Activation;
 use crate::Result;
 use crate::ops::elementwise::{self, Each};
 use crate::ops::exponential::{normal, sigmoid, sigmoid_and_slope, tanh};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
 /// A function and its derivative; everything is inlined into the loops.
 trait Curve: Copy + Sync {
@@ -189,12 +189,12 @@ pub fn apply(activation: Activation, values: &mut [f32]) {
     with_curve!(activation, curve => elementwise::in_place(values, Value(curve)));
 }
 
-pub fn forward(activation: Activation, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(activation: Activation, ctx: &mut HostForward<'_>) -> Result<()> {
     with_curve!(activation, curve => elementwise::forward(ctx, Value(curve)));
     Ok(())
 }
 
-pub fn backward(activation: Activation, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(activation: Activation, ctx: &mut HostBackward<'_>) -> Result<()> {
     let kept = if activation.keeps_output() { ctx.output() } else { ctx.input(0) };
     with_curve!(activation, curve => elementwise::backward(ctx, 0, kept, Gradient(curve)));
     Ok(())

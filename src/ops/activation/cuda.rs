@@ -3,7 +3,7 @@
 use super::Activation;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 
 kernel_args! {
     /// Arguments of the forward kernels.
@@ -40,7 +40,7 @@ const fn kernels(activation: Activation) -> [&'static str; 2] {
     }
 }
 
-pub fn forward(activation: Activation, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(activation: Activation, ctx: &KernelForward<'_>) -> Result<()> {
     let [kernel, _] = kernels(activation);
     ctx.require_whole(kernel)?;
     let args = ActivationForwardArgs {
@@ -50,10 +50,11 @@ pub fn forward(activation: Activation, ctx: &mut Forward<'_>) -> Result<()> {
         elements: ctx.output_map().elements() as u32,
         unused: 0,
     };
-    ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args) }
 }
 
-pub fn backward(activation: Activation, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(activation: Activation, ctx: &KernelBackward<'_>) -> Result<()> {
     let [_, kernel] = kernels(activation);
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let kept = if activation.keeps_output() { ctx.output } else { ctx.inputs[0] };
@@ -65,5 +66,6 @@ pub fn backward(activation: Activation, ctx: &mut Backward<'_>) -> Result<()> {
         elements: dx.tensor.map().elements() as u32,
         accumulate: dx.accumulate.into(),
     };
-    ctx.launch(kernel, place::quads(dx.tensor), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::quads(dx.tensor), place::BLOCK, &args) }
 }

@@ -7,7 +7,9 @@ mod cuda;
 use serde::{Deserialize, Serialize};
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind};
+use super::{
+    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op, Step, StepKind,
+};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec, Tensor};
 
@@ -97,12 +99,20 @@ impl Op for Activation {
         Some(DeviceStep::Activate(*self))
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(*self, ctx) } else { cuda::forward(*self, ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(*self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(*self, ctx) } else { cuda::backward(*self, ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(*self, ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(*self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(*self, ctx)
     }
 }
 

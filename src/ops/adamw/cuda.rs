@@ -25,7 +25,9 @@ kernel_args! {
     }
 }
 
-pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &AdamW) -> Result<()> {
+/// # Safety
+/// As the operation's own [`step`](super::step).
+pub unsafe fn step(device: &Device, arenas: &Arenas, state: u64, options: &AdamW) -> Result<()> {
     if arenas.count == 0 {
         return Ok(());
     }
@@ -44,5 +46,6 @@ pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &AdamW) -> Re
         mix2,
         eps,
     };
-    device.launch("adamw_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args)
+    // SAFETY: the caller's.
+    unsafe { device.launch("adamw_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args) }
 }

@@ -3,7 +3,7 @@
 use super::AdaptiveAvgPool;
 use crate::Result;
 use crate::ops::averaging::{self, Axis};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;
 
 fn axes(input: Map, output: Map) -> [Axis; 2] {
@@ -16,13 +16,13 @@ fn axes(input: Map, output: Map) -> [Axis; 2] {
     [axis(input.height, output.height), axis(input.width, output.width)]
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let [rows, columns] = axes(ctx.input_map(0), ctx.output_map());
     averaging::forward(&rows, &columns, ctx);
     Ok(())
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let [rows, columns] = axes(ctx.input_map(0), ctx.output_map());
     averaging::backward(&rows, &columns, ctx);
     Ok(())

@@ -1,7 +1,7 @@
 //! Arguments and grids of `kernels/adaptive_avg_pool.cu`.
 
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
 
 kernel_args! {
@@ -35,15 +35,16 @@ fn args(from: u64, to: u64, state: u64, input: Map, output: Map) -> AdaptiveAvgP
     }
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "adaptive_avg_pool_forward_f32";
     ctx.require_whole(kernel)?;
     let (input, y) = (ctx.inputs[0], ctx.output);
     let args = args(input.address, y.address, ctx.state_address, input.map(), y.map());
-    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let (to, dy) = (dx.tensor, ctx.output_gradient);
     let args = AdaptiveAvgPoolArgs {
@@ -51,5 +52,6 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         ..args(dy.address, to.address, ctx.state_address, to.map(), dy.map())
     };
     let grid = place::channel_quads(to);
-    ctx.launch("adaptive_avg_pool_backward_f32", grid, place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("adaptive_avg_pool_backward_f32", grid, place::BLOCK, &args) }
 }

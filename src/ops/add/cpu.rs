@@ -3,7 +3,7 @@
 use super::Add;
 use crate::Result;
 use crate::ops::mask::{Masks, name_key};
-use crate::ops::{Backward, Forward, RunState, elementwise};
+use crate::ops::{HostBackward, HostForward, RunState, elementwise};
 
 /// What each image's b is multiplied by; `None` where nothing is drawn.
 fn factors(op: &Add, node: &str, state: &RunState, samples: &[u64]) -> Option<Vec<f32>> {
@@ -16,7 +16,7 @@ fn factors(op: &Add, node: &str, state: &RunState, samples: &[u64]) -> Option<Ve
 }
 
 /// With stochastic depth in training mode over whole batches only.
-pub fn forward(op: &Add, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Add, ctx: &mut HostForward<'_>) -> Result<()> {
     let Some(factors) = factors(op, ctx.node, &ctx.state, ctx.samples) else {
         elementwise::forward(ctx, |a, b| a + b);
         return Ok(());
@@ -33,7 +33,7 @@ pub fn forward(op: &Add, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// da = dy, db = dy, with stochastic depth dy · m.
-pub fn backward(op: &Add, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Add, ctx: &mut HostBackward<'_>) -> Result<()> {
     let dy = ctx.output_gradient();
     elementwise::backward(ctx, 0, dy, |_, dy| dy);
     let Some(factors) = factors(op, ctx.node, &ctx.state, ctx.samples) else {

@@ -3,7 +3,7 @@
 use super::Add;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, mask, place};
+use crate::ops::{KernelBackward, KernelForward, mask, place};
 
 kernel_args! {
     pub struct AddForwardArgs {
@@ -33,7 +33,7 @@ kernel_args! {
     }
 }
 
-pub fn forward(op: &Add, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Add, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "add_forward_f32";
     ctx.require_whole(kernel)?;
     let args = AddForwardArgs {
@@ -48,11 +48,12 @@ pub fn forward(op: &Add, ctx: &mut Forward<'_>) -> Result<()> {
         factor: mask::factor(op.depth),
         unused: 0,
     };
-    ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args) }
 }
 
 /// One launch an input, so that the two may be one value.
-pub fn backward(op: &Add, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Add, ctx: &KernelBackward<'_>) -> Result<()> {
     for (index, dx) in ctx.input_gradients.iter().enumerate() {
         let Some(dx) = dx else { continue };
         // Only b may be dropped.
@@ -68,7 +69,8 @@ pub fn backward(op: &Add, ctx: &mut Backward<'_>) -> Result<()> {
             factor: mask::factor(p),
             accumulate: dx.accumulate.into(),
         };
-        ctx.launch("add_backward_f32", place::quads(dx.tensor), place::BLOCK, &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch("add_backward_f32", place::quads(dx.tensor), place::BLOCK, &args) }?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! `kernels/attention_position.cu`.
 
 use super::{Attention, Bias, Form};
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
 use crate::{Error, Result, kernel_args};
 
@@ -246,7 +246,7 @@ fn bias_args(
     (args, [(sizes.heads * sizes.pairs()).div_ceil(256) as u32, 1, 1])
 }
 
-pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(attention: &Attention, ctx: &KernelForward<'_>) -> Result<()> {
     let x = ctx.inputs[0];
     let sizes = Sizes::new(attention, x.map(), x.images);
     let pass = if ctx.faults.is_some() { FORWARD_ARMED } else { FORWARD };
@@ -255,17 +255,18 @@ pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) -> Result<()> {
     let bias = ctx.workspace.address;
     if let Some(form) = attention.bias {
         let (args, grid) = bias_args(form, (ctx.inputs[1], ctx.params[0]), &sizes, bias);
-        ctx.launch("attention_bias_f32", grid, place::BLOCK, &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch("attention_bias_f32", grid, place::BLOCK, &args) }?;
     }
     let problem = problem(attention, (x, ctx.params, ctx.state_address), &sizes, bias);
     let faults = ctx.faults.map_or(0, |faults| faults.address);
     let args = AttentionForwardArgs { problem, y: ctx.output.address, faults };
-    ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args)
+    unsafe { ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args) }
 }
 
 /// Gradients of queries and what keys need to know of them, then of keys and values, then the sums
 /// over parts.
-pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
     let x = ctx.inputs[0];
     let sizes = Sizes::new(attention, x.map(), x.images);
     let at = sizes.workspace(attention, true);
@@ -274,7 +275,8 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
         Some(form) => {
             let tensors = (ctx.inputs[1], ctx.params[0]);
             let (args, grid) = bias_args(form, tensors, &sizes, workspace(at.bias));
-            ctx.launch("attention_bias_f32", grid, place::BLOCK, &args)?;
+            // SAFETY: the arguments are views of `ctx`.
+            unsafe { ctx.launch("attention_bias_f32", grid, place::BLOCK, &args) }?;
             Some((args, grid))
         }
         None => None,
@@ -298,10 +300,10 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
     };
     let device = ctx.device.kind();
     let kernel = sizes.kernel(QUERY_GRADIENTS, &device)?;
-    ctx.launch(kernel, sizes.grid(sizes.chunks), TILE_BLOCK, &args)?;
+    unsafe { ctx.launch(kernel, sizes.grid(sizes.chunks), TILE_BLOCK, &args) }?;
     if dx.is_some() {
         let kernel = sizes.kernel(KEY_GRADIENTS, &device)?;
-        ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args)?;
+        unsafe { ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args) }?;
     }
     if let (Some((bias, grid)), Some(table)) = (bias, table) {
         let args = AttentionTableArgs {
@@ -320,9 +322,9 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
             accumulate: table.accumulate.into(),
             unused: 0,
         };
-        ctx.launch("attention_bias_totals_f64", grid, place::BLOCK, &args)?;
+        unsafe { ctx.launch("attention_bias_totals_f64", grid, place::BLOCK, &args) }?;
         let grid = [(args.heads * args.entries).div_ceil(8), 1, 1];
-        ctx.launch("attention_table_gradient_f32", grid, place::BLOCK, &args)?;
+        unsafe { ctx.launch("attention_table_gradient_f32", grid, place::BLOCK, &args) }?;
     }
     if let Some(scale) = scale {
         let args = AttentionScaleArgs {
@@ -335,7 +337,7 @@ pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) -> Result<()> {
             accumulate: scale.accumulate.into(),
         };
         let grid = [args.heads.div_ceil(32), 1, 1];
-        ctx.launch("attention_scale_gradient_f32", grid, [32, 1, 1], &args)?;
+        unsafe { ctx.launch("attention_scale_gradient_f32", grid, [32, 1, 1], &args) }?;
     }
     Ok(())
 }

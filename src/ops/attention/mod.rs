@@ -21,7 +21,10 @@ mod partition;
 mod position;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{
+    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op,
+    ParamSpec, Role,
+};
 use crate::fault::{Addressed, Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -194,20 +197,22 @@ impl Op for Attention {
         queries.hull(keys).hull(values)
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if !ctx.device.is_cpu() {
-            return cuda::forward(self, ctx);
-        }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
         cpu::forward(self, ctx);
         Ok(())
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if !ctx.device.is_cpu() {
-            return cuda::backward(self, ctx);
-        }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
         cpu::backward(self, ctx);
         Ok(())
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(self, ctx)
     }
 }
 

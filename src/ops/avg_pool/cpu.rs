@@ -3,7 +3,7 @@
 use super::AvgPool;
 use crate::Result;
 use crate::ops::averaging::{self, Axis};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Span};
 
 fn axes(pool: &AvgPool, input: Map, output: Map) -> [Axis; 2] {
@@ -18,13 +18,13 @@ fn axes(pool: &AvgPool, input: Map, output: Map) -> [Axis; 2] {
     [axis(0, input.height, output.height), axis(1, input.width, output.width)]
 }
 
-pub fn forward(pool: &AvgPool, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(pool: &AvgPool, ctx: &mut HostForward<'_>) -> Result<()> {
     let [rows, columns] = axes(pool, ctx.input_map(0), ctx.output_map());
     averaging::forward(&rows, &columns, ctx);
     Ok(())
 }
 
-pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(pool: &AvgPool, ctx: &mut HostBackward<'_>) -> Result<()> {
     let [rows, columns] = axes(pool, ctx.input_map(0), ctx.output_map());
     averaging::backward(&rows, &columns, ctx);
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::AvgPool;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
 
 kernel_args! {
@@ -47,15 +47,16 @@ fn args(pool: &AvgPool, addresses: [u64; 3], input: Map, output: Map) -> AvgPool
     }
 }
 
-pub fn forward(pool: &AvgPool, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(pool: &AvgPool, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "avg_pool_forward_f32";
     ctx.require_whole(kernel)?;
     let (x, y) = (ctx.inputs[0], ctx.output);
     let args = args(pool, [x.address, y.address, ctx.state_address], x.map(), y.map());
-    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
 }
 
-pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(pool: &AvgPool, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let (to, dy) = (dx.tensor, ctx.output_gradient);
     let args = AvgPoolArgs {
@@ -63,5 +64,6 @@ pub fn backward(pool: &AvgPool, ctx: &mut Backward<'_>) -> Result<()> {
         ..args(pool, [dy.address, to.address, ctx.state_address], to.map(), dy.map())
     };
     let grid = place::channel_quads(to);
-    ctx.launch("avg_pool_backward_f32", grid, place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("avg_pool_backward_f32", grid, place::BLOCK, &args) }
 }

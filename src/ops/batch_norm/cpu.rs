@@ -4,7 +4,7 @@ use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEI
 use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
 /// Σ a and Σ a·(b − center) of each channel over pixels, and how many pixels. Sums of shards add up.
@@ -134,9 +134,8 @@ impl Pieces for OutputRows<'_> {
     }
 }
 
-fn write_box(ctx: &mut Forward<'_>, center: &[f32], scale: &[f32], shift: &[f32]) {
+fn write_box(ctx: &HostForward<'_>, y: SendPtr<f32>, [center, scale, shift]: [&[f32]; 3]) {
     let (map, region) = (ctx.output_map(), ctx.region);
-    let y = SendPtr(ctx.output().as_mut_ptr());
     let rows = OutputRows { map, region, x: ctx.input(0), center, scale, shift, y };
     for_each_piece(ctx.parallel, region.row_count(), &rows);
 }
@@ -149,24 +148,25 @@ pub(super) fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f
     (scale, shift)
 }
 
-pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(norm: &BatchNorm, ctx: &mut HostForward<'_>) -> Result<()> {
     if ctx.training() {
         train(norm, ctx);
     } else {
+        let y = SendPtr(ctx.output().as_mut_ptr());
         let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| ctx.param(index));
         let (scale, shift) = scale_and_shift(norm.eps, params);
-        write_box(ctx, &vec![0.0; norm.channels], &scale, &shift);
+        write_box(ctx, y, [&vec![0.0; norm.channels], &scale, &shift]);
     }
     Ok(())
 }
 
-fn train(norm: &BatchNorm, ctx: &mut Forward<'_>) {
+fn train(norm: &BatchNorm, ctx: &mut HostForward<'_>) {
     let channels = norm.channels;
     let (x, pixels) = (ctx.input(0), ctx.images() * ctx.output_map().pixels());
     let sums = sums(pixels, x, x, &vec![0.0; channels], ctx.parallel);
     // Sums over several devices would be reduced here.
     let (mut mean, mut invstd) = (vec![0f32; channels], vec![0f32; channels]);
-    let (running_mean, running_var) = (ctx.param_mut(RUNNING_MEAN), ctx.param_mut(RUNNING_VAR));
+    let [running_mean, running_var] = ctx.two_params_mut([RUNNING_MEAN, RUNNING_VAR]);
     for c in 0..channels {
         let m = sums.first[c] / sums.count;
         let var = sums.second[c] / sums.count - m * m;
@@ -179,11 +179,12 @@ fn train(norm: &BatchNorm, ctx: &mut Forward<'_>) {
     }
     let counter = &mut ctx.param_u32_mut(NUM_BATCHES_TRACKED)[0];
     *counter = counter.wrapping_add(1);
+    let (y, saved) = (SendPtr(ctx.output().as_mut_ptr()), ctx.saved());
     let (weight, bias) = (ctx.param(WEIGHT), ctx.param(BIAS));
     let scale: Vec<f32> = weight.iter().zip(&invstd).map(|(w, invstd)| w * invstd).collect();
-    write_box(ctx, &mean, &scale, bias);
+    write_box(ctx, y, [&mean, &scale, bias]);
     // Nothing is saved where no backward pass will ask for it.
-    if let Some((saved_mean, saved_invstd)) = ctx.saved().split_at_mut_checked(channels) {
+    if let Some((saved_mean, saved_invstd)) = saved.split_at_mut_checked(channels) {
         saved_mean.copy_from_slice(&mean);
         saved_invstd.copy_from_slice(&invstd);
     }
@@ -191,7 +192,7 @@ fn train(norm: &BatchNorm, ctx: &mut Forward<'_>) {
 
 /// With x̂ = (x − mean) · invstd: dbias = Σ dy, dweight = Σ dy·x̂, and in training
 /// dx = weight·invstd · (dy − Σdy/N − x̂ · Σ(dy·x̂)/N); in eval mode dx = dy · scale.
-pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(norm: &BatchNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
     let (channels, training) = (norm.channels, ctx.state.training != 0);
     let pixels = ctx.images() * ctx.output_map().pixels();
     let (x, dy, weight) = (ctx.input(0), ctx.output_gradient(), ctx.param(WEIGHT));

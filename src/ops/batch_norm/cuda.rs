@@ -2,7 +2,7 @@
 
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::kernel_args;
-use crate::ops::{Backward, Forward};
+use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
 
@@ -101,7 +101,7 @@ fn sum_grid(channels: usize) -> [u32; 3] {
     [parts(channels) as u32, tiles(channels) as u32, 1]
 }
 
-pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(norm: &BatchNorm, ctx: &KernelForward<'_>) -> Result<()> {
     ctx.require_whole("batch_norm")?;
     let (y, channels) = (ctx.output, norm.channels);
     let partial = ctx.workspace.address;
@@ -125,13 +125,14 @@ pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
         unused: 0,
     };
     if !ctx.training() {
-        return ctx.launch("batch_norm_eval_f32", map_grid(y), MAP_BLOCK, &args);
+        // SAFETY: the arguments are views of `ctx`.
+        return unsafe { ctx.launch("batch_norm_eval_f32", map_grid(y), MAP_BLOCK, &args) };
     }
     if 4 * ctx.saved.elements() < 8 * channels {
         let detail = "batch statistics need the memory of the train plan";
         return Err(Error::Kernel { kernel: "batch_norm".into(), detail: detail.into() });
     }
-    ctx.launch("batch_norm_forward_sums_f32", sum_grid(channels), SUM_BLOCK, &args)?;
+    unsafe { ctx.launch("batch_norm_forward_sums_f32", sum_grid(channels), SUM_BLOCK, &args) }?;
     let combine = BatchNormCombineArgs {
         partial,
         totals: args.totals,
@@ -141,13 +142,17 @@ pub fn forward(norm: &BatchNorm, ctx: &mut Forward<'_>) -> Result<()> {
         parts: args.parts,
         unused: 0,
     };
-    ctx.launch("batch_norm_combine_f64", [tiles(channels) as u32, 1, 1], SUM_BLOCK, &combine)?;
+    unsafe {
+        ctx.launch("batch_norm_combine_f64", [tiles(channels) as u32, 1, 1], SUM_BLOCK, &combine)
+    }?;
     // Totals over several GPUs would be reduced here.
-    ctx.launch("batch_norm_statistics_f32", channel_grid(channels), CHANNEL_BLOCK, &args)?;
-    ctx.launch("batch_norm_normalize_f32", map_grid(y), MAP_BLOCK, &args)
+    unsafe {
+        ctx.launch("batch_norm_statistics_f32", channel_grid(channels), CHANNEL_BLOCK, &args)
+    }?;
+    unsafe { ctx.launch("batch_norm_normalize_f32", map_grid(y), MAP_BLOCK, &args) }
 }
 
-pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(norm: &BatchNorm, ctx: &KernelBackward<'_>) -> Result<()> {
     let (channels, training) = (norm.channels, ctx.state.training != 0);
     let partial = ctx.workspace.address;
     let gradients =
@@ -183,7 +188,8 @@ pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
         training: u32::from(training),
         accumulate,
     };
-    ctx.launch("batch_norm_backward_sums_f32", sum_grid(channels), SUM_BLOCK, &args)?;
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("batch_norm_backward_sums_f32", sum_grid(channels), SUM_BLOCK, &args) }?;
     let combine = BatchNormCombineArgs {
         partial,
         totals: args.totals,
@@ -193,12 +199,16 @@ pub fn backward(norm: &BatchNorm, ctx: &mut Backward<'_>) -> Result<()> {
         parts: args.parts,
         unused: 0,
     };
-    ctx.launch("batch_norm_combine_f64", [tiles(channels) as u32, 1, 1], SUM_BLOCK, &combine)?;
-    ctx.launch("batch_norm_param_gradients_f32", channel_grid(channels), CHANNEL_BLOCK, &args)?;
+    unsafe {
+        ctx.launch("batch_norm_combine_f64", [tiles(channels) as u32, 1, 1], SUM_BLOCK, &combine)
+    }?;
+    unsafe {
+        ctx.launch("batch_norm_param_gradients_f32", channel_grid(channels), CHANNEL_BLOCK, &args)
+    }?;
     // Totals over several GPUs would be reduced here.
     if dx == 0 {
         return Ok(());
     }
     let grid = map_grid(ctx.output_gradient);
-    ctx.launch("batch_norm_input_gradient_f32", grid, MAP_BLOCK, &args)
+    unsafe { ctx.launch("batch_norm_input_gradient_f32", grid, MAP_BLOCK, &args) }
 }

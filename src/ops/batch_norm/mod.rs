@@ -16,7 +16,8 @@ mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::{
-    Backward, DeviceStep, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
+    DeviceStep, ForwardPass, HostBackward, HostForward, Init, KernelBackward, KernelForward,
+    Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
 };
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
@@ -48,8 +49,9 @@ impl BatchNorm {
     }
 
     /// The variance of one value is undefined, as PyTorch says, too.
-    fn require_several(&self, node: &str, images: usize, map: Map) -> Result<()> {
-        if images * map.pixels() > 1 {
+    fn require_several(&self, pass: &ForwardPass<'_>) -> Result<()> {
+        let (node, images, map) = (pass.node, pass.images(), pass.output_map());
+        if !pass.training() || images * map.pixels() > 1 {
             return Ok(());
         }
         let detail = "training needs more than one value per channel: more images or pixels";
@@ -122,15 +124,22 @@ impl Op for BatchNorm {
         Some(DeviceStep::Affine { weight, bias, mean, var, eps: self.eps })
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.training() {
-            self.require_several(ctx.node, ctx.images(), ctx.output_map())?;
-        }
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        self.require_several(ctx)?;
+        cpu::forward(self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        self.require_several(ctx)?;
+        cuda::forward(self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(self, ctx)
     }
 }
 

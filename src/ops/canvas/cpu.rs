@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let (x, from, to, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
     let parallel = ctx.parallel;
     let y = SendPtr(ctx.output().as_mut_ptr());
@@ -27,7 +27,7 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// The same with sizes exchanged: dx is dy where y has it, otherwise 0.
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let (from, to) = (ctx.input_map(0), ctx.output_map());
     let (images, dy) = (ctx.images(), ctx.output_gradient());
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };

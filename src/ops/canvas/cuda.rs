@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::Tensor;
 
 kernel_args! {
@@ -33,14 +33,16 @@ fn args(from: Tensor, to: Tensor, state: u64, accumulate: bool) -> CanvasArgs {
     }
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     ctx.require_whole(KERNEL)?;
     let args = args(ctx.inputs[0], ctx.output, ctx.state_address, false);
-    ctx.launch(KERNEL, place::channel_quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(KERNEL, place::channel_quads(ctx.output), place::BLOCK, &args) }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let args = args(ctx.output_gradient, dx.tensor, ctx.state_address, dx.accumulate);
-    ctx.launch(KERNEL, place::channel_quads(dx.tensor), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(KERNEL, place::channel_quads(dx.tensor), place::BLOCK, &args) }
 }

@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Cost, Forward, Needs, Op};
+use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -51,12 +51,20 @@ impl Op for Canvas {
         }
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(ctx)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::Constant;
 use crate::Result;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(op: &Constant, ctx: &mut Forward<'_>) -> Result<()> {
-    let (from, to) = (ctx.param(0), ctx.output());
+pub fn forward(op: &Constant, ctx: &mut HostForward<'_>) -> Result<()> {
+    let to = ctx.output();
+    let from = ctx.param(0);
     ctx.region.for_each_run(op.map, |at| {
         let run = at..at + ctx.region.channels.len();
         to[run.clone()].copy_from_slice(&from[run]);
@@ -13,7 +14,7 @@ pub fn forward(op: &Constant, ctx: &mut Forward<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let dy = ctx.output_gradient();
     if let Some((gradient, accumulate)) = ctx.param_gradient(0) {
         for (gradient, dy) in gradient.iter_mut().zip(dy) {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 
 kernel_args! {
     /// to (+)= from.
@@ -16,7 +16,7 @@ kernel_args! {
 
 const KERNEL: &str = "constant_copy_f32";
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     ctx.require_whole(KERNEL)?;
     let args = ConstantArgs {
         from: ctx.params[0].address,
@@ -24,10 +24,11 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
         elements: ctx.output_map().elements() as u32,
         accumulate: 0,
     };
-    ctx.launch(KERNEL, place::quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(KERNEL, place::quads(ctx.output), place::BLOCK, &args) }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(gradient) = ctx.param_gradients[0] else { return Ok(()) };
     let dy = ctx.output_gradient;
     let args = ConstantArgs {
@@ -36,5 +37,6 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         elements: dy.map().elements() as u32,
         accumulate: gradient.accumulate.into(),
     };
-    ctx.launch(KERNEL, place::quads(dy), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(KERNEL, place::quads(dy), place::BLOCK, &args) }
 }

@@ -6,7 +6,10 @@ mod cuda;
 use std::sync::Arc;
 
 use super::case::OpCase;
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{
+    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op, ParamSpec,
+    Role,
+};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -87,12 +90,20 @@ impl Op for Constant {
         region
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(ctx)
     }
 }
 

@@ -5,7 +5,7 @@ use super::Conv2d;
 use crate::Result;
 use crate::kernel_args;
 use crate::ops::epilogue::EpilogueArgs;
-use crate::ops::{Backward, Forward, Gradient};
+use crate::ops::{Gradient, KernelBackward, KernelForward};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -90,7 +90,7 @@ pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -
 }
 
 /// What a forward kernel does with finished sums.
-pub(super) fn epilogue(conv: &Conv2d, ctx: &Forward<'_>) -> EpilogueArgs {
+pub(super) fn epilogue(conv: &Conv2d, ctx: &KernelForward<'_>) -> EpilogueArgs {
     EpilogueArgs {
         bias: if conv.bias { ctx.params[1].address } else { 0 },
         silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
@@ -99,7 +99,7 @@ pub(super) fn epilogue(conv: &Conv2d, ctx: &Forward<'_>) -> EpilogueArgs {
 }
 
 /// What the kernels of a forward pass take.
-pub(super) fn forward_args(conv: &Conv2d, ctx: &Forward<'_>) -> Conv2dArgs {
+pub(super) fn forward_args(conv: &Conv2d, ctx: &KernelForward<'_>) -> Conv2dArgs {
     Conv2dArgs {
         faults: ctx.faults.map_or(0, |faults| faults.address),
         epilogue: epilogue(conv, ctx),
@@ -124,7 +124,7 @@ pub(super) fn weight_parts(conv: &Conv2d, blocks: usize, pixels: usize) -> usize
 /// Adds up the parts of a weight gradient.
 pub(super) fn weight_total(
     conv: &Conv2d,
-    ctx: &Backward<'_>,
+    ctx: &KernelBackward<'_>,
     gradient: Gradient,
     splits: usize,
 ) -> Result<()> {
@@ -137,5 +137,6 @@ pub(super) fn weight_total(
         accumulate: gradient.accumulate.into(),
     };
     let grid = [elements.div_ceil(256) as u32, 1, 1];
-    ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args) }
 }

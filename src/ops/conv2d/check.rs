@@ -124,7 +124,8 @@ impl Check<'_> {
             groups: conv.groups as u32,
         };
         let grid = [results.div_ceil(THREADS) as u32, 1, 1];
-        device.launch(kernel, grid, [THREADS as u32, 1, 1], &args)?;
+        // SAFETY: buffers of this function's own, of the sizes that were just checked.
+        unsafe { device.launch(kernel, grid, [THREADS as u32, 1, 1], &args) }?;
         let mut values = vec![T::zeroed(); results];
         result.read(0, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)

@@ -6,12 +6,12 @@ use crate::Result;
 use crate::ops::epilogue::Epilogue;
 use crate::ops::gemm::{AsIs, Finish, Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
 use crate::ops::simd::InstructionSet;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 
-pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
-    let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
+pub fn forward(conv: &Conv2d, ctx: &mut HostForward<'_>) -> Result<()> {
     let y = SendPtr(ctx.output().as_mut_ptr());
+    let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
     let epilogue = Epilogue {
         bias: bias.as_deref(),
         faults: ctx.faults.map(|faults| faults.table),
@@ -26,7 +26,7 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
 
 /// The sums of the box to `y`. `finish` is called once for each part of an output pixel's channels
 /// when its sums are complete; rows count the pixels of the box, columns are channels of the output.
-fn sums(conv: &Conv2d, ctx: &Forward<'_>, y: SendPtr<f32>, finish: impl Finish) {
+fn sums(conv: &Conv2d, ctx: &HostForward<'_>, y: SendPtr<f32>, finish: impl Finish) {
     let (x, weight) = (ctx.input(0), ctx.param(0));
     let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
     let scan = Scan::forward(conv, x, input);
@@ -135,7 +135,7 @@ impl Product<'_> {
     }
 }
 
-pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(conv: &Conv2d, ctx: &mut HostBackward<'_>) -> Result<()> {
     weight_gradient(conv, ctx);
     bias_gradient(conv, ctx);
     input_gradient(conv, ctx);
@@ -143,7 +143,7 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
 }
 
 /// dw\[(tap, c), o\] = Σ_pixels x\[tap of pixel, c\] · dy\[pixel, o\].
-fn weight_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
+fn weight_gradient(conv: &Conv2d, ctx: &mut HostBackward<'_>) {
     let Some((dw, accumulate)) = ctx.param_gradient(0) else { return };
     let (x, dy) = (ctx.input(0), ctx.output_gradient());
     let (input, map, images) = (ctx.input_map(0), ctx.output_map(), ctx.images());
@@ -182,7 +182,7 @@ fn weight_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
 }
 
 /// db\[o\] = Σ_pixels dy\[pixel, o\].
-fn bias_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
+fn bias_gradient(conv: &Conv2d, ctx: &mut HostBackward<'_>) {
     if !conv.bias {
         return;
     }
@@ -204,7 +204,7 @@ fn bias_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
 /// dx\[q, c\] = Σ_{tap, o} dy\[p, o\] · w\[tap, c, o\] over the pixels p whose tap reads q. Input pixels
 /// whose row and column leave the same remainder by the stride are read by the same taps, so each
 /// such phase is one product.
-fn input_gradient(conv: &Conv2d, ctx: &mut Backward<'_>) {
+fn input_gradient(conv: &Conv2d, ctx: &mut HostBackward<'_>) {
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return };
     let (weight, dy) = (ctx.param(0), ctx.output_gradient());
     let (input, map) = (ctx.input_map(0), ctx.output_map());

@@ -8,7 +8,7 @@ use super::tensor_core::{self, Operands};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::fault::Format;
-use crate::ops::{Backward, Forward, KernelVariant, Sharing};
+use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
 /// A tile of the exact kernels (`kernels/gemm.cuh`): rows × columns of a block, and its kernels.
@@ -137,7 +137,7 @@ pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
     weights.max(8 * bias_parts(conv.out_channels) * conv.out_channels)
 }
 
-pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
     if depthwise_cuda::applies(conv) {
         return depthwise_cuda::forward(conv, ctx);
     }
@@ -154,10 +154,13 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
     ctx.require_whole(kernel)?;
     let args = forward_args(conv, ctx);
     let rows = ctx.output.images * ctx.output_map().pixels();
-    ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe {
+        ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
+    }
 }
 
-pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
     let base = args(conv, ctx.inputs[0], ctx.params[0], ctx.output_gradient, ctx.state_address);
     if conv.bias
         && let Some(gradient) = ctx.param_gradients[1]
@@ -175,9 +178,10 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
             silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
         };
         let grid = [parts as u32, conv.out_channels.div_ceil(32) as u32, 1];
-        ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args) }?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
-        ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args)?;
+        unsafe { ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args) }?;
     }
     if depthwise_cuda::applies(conv) {
         if let Some(gradient) = ctx.param_gradients[0] {
@@ -202,7 +206,7 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
             ..base
         };
         let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
-        ctx.launch(kernel, grid, tile.block(), &args)?;
+        unsafe { ctx.launch(kernel, grid, tile.block(), &args) }?;
         if splits > 1 {
             weight_total(conv, ctx, gradient, splits)?;
         }
@@ -217,7 +221,7 @@ pub fn backward(conv: &Conv2d, ctx: &mut Backward<'_>) -> Result<()> {
         let tile = Tile::of(conv.group_inputs(), map.pixels());
         let rows = ctx.output.images * map.pixels();
         let grid = tile.grid(rows, conv.group_inputs(), conv.groups);
-        ctx.launch(tile.input_gradient, grid, tile.block(), &args)?;
+        unsafe { ctx.launch(tile.input_gradient, grid, tile.block(), &args) }?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::fault::Format;
 use crate::kernel_args;
 use crate::ops::epilogue::EpilogueArgs;
-use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
+use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -170,7 +170,7 @@ fn strips(
 
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
-pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
+pub(super) fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
     let variant = kernels(conv);
     ctx.require_whole(variant.forward)?;
     let (args, grid) = strips(conv, (ctx.inputs[0], ctx.params[0], ctx.output), variant.width, 0);
@@ -180,15 +180,20 @@ pub(super) fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
         state: ctx.state_address,
         ..args
     };
-    ctx.launch(variant.forward, grid, BLOCK, &args)?;
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(variant.forward, grid, BLOCK, &args) }?;
     if ctx.faults.is_none() {
         return Ok(());
     }
     let grid = [ctx.output.images as u32, 1, 1];
-    ctx.launch("depthwise_forward_f32_armed", grid, [64, 1, 1], &args)
+    unsafe { ctx.launch("depthwise_forward_f32_armed", grid, [64, 1, 1], &args) }
 }
 
-pub(super) fn input_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradient) -> Result<()> {
+pub(super) fn input_gradient(
+    conv: &Conv2d,
+    ctx: &KernelBackward<'_>,
+    gradient: Gradient,
+) -> Result<()> {
     let variant = kernels(conv);
     let named = !std::ptr::eq(variant, &ANY);
     let shift = if named { conv.padding[1] % conv.stride[1] } else { 0 };
@@ -196,7 +201,8 @@ pub(super) fn input_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradie
     let (args, grid) = strips(conv, tensors, variant.back_width, shift);
     let args =
         DepthwiseArgs { state: ctx.state_address, accumulate: gradient.accumulate.into(), ..args };
-    ctx.launch(variant.input_gradient, grid, BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(variant.input_gradient, grid, BLOCK, &args) }
 }
 
 /// How the weights' gradient is cut.
@@ -230,7 +236,11 @@ pub(super) fn workspace_bytes(conv: &Conv2d) -> usize {
     4 * cut(conv).parts * conv.taps() * conv.in_channels
 }
 
-pub(super) fn weight_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradient) -> Result<()> {
+pub(super) fn weight_gradient(
+    conv: &Conv2d,
+    ctx: &KernelBackward<'_>,
+    gradient: Gradient,
+) -> Result<()> {
     let cut = cut(conv);
     let args = DepthwiseWeightArgs {
         x: ctx.inputs[0].address,
@@ -248,7 +258,8 @@ pub(super) fn weight_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradi
     };
     let grid = [(cut.channel_blocks * cut.parts) as u32, cut.tap_blocks as u32, 1];
     let block = cut.block.map(|side| side as u32);
-    ctx.launch(kernels(conv).weight_partials, grid, block, &args)?;
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernels(conv).weight_partials, grid, block, &args) }?;
     let elements = conv.taps() * conv.in_channels;
     let args = DepthwiseWeightTotalArgs {
         partials: ctx.workspace.address,
@@ -259,5 +270,5 @@ pub(super) fn weight_gradient(conv: &Conv2d, ctx: &Backward<'_>, gradient: Gradi
         unused: 0,
     };
     let grid = [elements.div_ceil(32) as u32, 1, 1];
-    ctx.launch("depthwise_weight_gradient_f32", grid, [32, 16, 1], &args)
+    unsafe { ctx.launch("depthwise_weight_gradient_f32", grid, [32, 16, 1], &args) }
 }

@@ -18,8 +18,8 @@ use std::borrow::Cow;
 
 use super::case::{CaseInput, OpCase};
 use super::{
-    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
-    gemm_sites,
+    Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
+    Layout, Needs, Op, ParamSpec, Role, Start, gemm_sites,
 };
 use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
@@ -253,12 +253,20 @@ impl Op for Conv2d {
         })
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(self, ctx)
     }
 }
 

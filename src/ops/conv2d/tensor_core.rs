@@ -5,7 +5,7 @@ use super::args::{Conv2dArgs, forward_args, weight_parts, weight_total};
 use crate::Result;
 use crate::device::Compute;
 use crate::fault::Format;
-use crate::ops::{Backward, Forward, Gradient, KernelVariant, Sharing};
+use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
 /// A block's tile, and its warps'.
@@ -144,7 +144,7 @@ pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
     }
 }
 
-pub fn forward(conv: &Conv2d, operands: Operands, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(conv: &Conv2d, operands: Operands, ctx: &KernelForward<'_>) -> Result<()> {
     let map = ctx.output_map();
     let tile = Tile::of(map.pixels(), conv.group_outputs());
     let symbols = operands.symbols(tile);
@@ -157,14 +157,15 @@ pub fn forward(conv: &Conv2d, operands: Operands, ctx: &mut Forward<'_>) -> Resu
     };
     let rows = ctx.output.images * map.pixels();
     let grid = tile.grid(rows, conv.group_outputs(), conv.groups, 1);
-    ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }
 }
 
 /// Gradients of the weights and of the input; the bias' is the exact kernels' matter.
 pub fn backward(
     conv: &Conv2d,
     operands: Operands,
-    ctx: &Backward<'_>,
+    ctx: &KernelBackward<'_>,
     base: Conv2dArgs,
 ) -> Result<()> {
     if let Some(gradient) = ctx.param_gradients[0] {
@@ -180,7 +181,8 @@ pub fn backward(
         let tile = Tile::of(pixels, conv.group_inputs());
         let grid = tile.grid(ctx.output.images * pixels, conv.group_inputs(), conv.groups, 1);
         let kernel = operands.symbols(tile).input_gradient;
-        ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
     }
     Ok(())
 }
@@ -188,7 +190,7 @@ pub fn backward(
 fn weight_gradient(
     conv: &Conv2d,
     operands: Operands,
-    ctx: &Backward<'_>,
+    ctx: &KernelBackward<'_>,
     base: Conv2dArgs,
     gradient: Gradient,
 ) -> Result<()> {
@@ -203,6 +205,7 @@ fn weight_gradient(
     };
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
     let kernel = operands.symbols(tile).weight_gradient;
-    ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args)?;
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
     if splits > 1 { weight_total(conv, ctx, gradient, splits) } else { Ok(()) }
 }

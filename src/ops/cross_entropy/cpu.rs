@@ -1,7 +1,7 @@
 //! Softmax cross-entropy on the CPU.
 
 use super::CrossEntropy;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::DType;
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ fn for_each_image(
     Ok(())
 }
 
-pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &CrossEntropy, ctx: &mut HostForward<'_>) -> Result<()> {
     let logits = (ctx.input(0), ctx.input_map(0).channels);
     let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
     let (range, node) = (ctx.region.images.range(), ctx.node);
@@ -76,7 +76,7 @@ pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dz = dL · (p · Σt − t).
-pub fn backward(op: &CrossEntropy, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &CrossEntropy, ctx: &mut HostBackward<'_>) -> Result<()> {
     let logits = (ctx.input(0), ctx.input_map(0).channels);
     let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
     let (range, node) = (0..ctx.images(), ctx.node);

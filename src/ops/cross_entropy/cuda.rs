@@ -3,7 +3,7 @@
 use super::CrossEntropy;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward};
+use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::{DType, Tensor};
 
 kernel_args! {
@@ -44,7 +44,7 @@ fn is_soft(targets: Tensor) -> u32 {
     (targets.spec.storage == DType::F32).into()
 }
 
-pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &CrossEntropy, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "cross_entropy_forward_f32";
     ctx.require_whole(kernel)?;
     let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
@@ -58,10 +58,11 @@ pub fn forward(op: &CrossEntropy, ctx: &mut Forward<'_>) -> Result<()> {
         smoothing: op.label_smoothing,
         unused: 0,
     };
-    ctx.launch(kernel, grid(logits), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, grid(logits), BLOCK, &args) }
 }
 
-pub fn backward(op: &CrossEntropy, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &CrossEntropy, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dlogits) = ctx.input_gradients[0] else { return Ok(()) };
     let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
     let args = CrossEntropyBackwardArgs {
@@ -75,5 +76,6 @@ pub fn backward(op: &CrossEntropy, ctx: &mut Backward<'_>) -> Result<()> {
         smoothing: op.label_smoothing,
         accumulate: dlogits.accumulate.into(),
     };
-    ctx.launch("cross_entropy_backward_f32", grid(logits), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("cross_entropy_backward_f32", grid(logits), BLOCK, &args) }
 }

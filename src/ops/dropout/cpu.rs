@@ -4,7 +4,7 @@ use super::Dropout;
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
 use crate::ops::mask::{Masks, name_key};
-use crate::ops::{Backward, Forward, elementwise};
+use crate::ops::{HostBackward, HostForward, elementwise};
 
 /// to (+)= from · mask, one image.
 fn apply(masks: &Masks, sample: u64, from: &[f32], to: &mut [f32], accumulate: bool) {
@@ -17,7 +17,7 @@ fn apply(masks: &Masks, sample: u64, from: &[f32], to: &mut [f32], accumulate: b
 }
 
 /// In training mode over whole batches only.
-pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Dropout, ctx: &mut HostForward<'_>) -> Result<()> {
     if !ctx.training() {
         elementwise::forward(ctx, |x, _| x);
         return Ok(());
@@ -38,7 +38,7 @@ pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dx = dy · factor where the element was kept, else dy · 0.
-pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Dropout, ctx: &mut HostBackward<'_>) -> Result<()> {
     let dy = ctx.output_gradient();
     if ctx.state.training == 0 {
         elementwise::backward(ctx, 0, dy, |_, dy| dy);

@@ -3,7 +3,7 @@
 use super::Dropout;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, mask};
+use crate::ops::{KernelBackward, KernelForward, mask};
 use crate::tensor::Tensor;
 
 kernel_args! {
@@ -48,22 +48,24 @@ fn args(op: &Dropout, node: &str, to: Tensor, samples: u64, state: u64) -> Dropo
     }
 }
 
-pub fn forward(op: &Dropout, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Dropout, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "dropout_forward_f32";
     ctx.require_whole(kernel)?;
     let args = DropoutArgs {
         from: ctx.inputs[0].address,
         ..args(op, ctx.node, ctx.output, ctx.samples_address, ctx.state_address)
     };
-    ctx.launch(kernel, grid(ctx.output), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, grid(ctx.output), BLOCK, &args) }
 }
 
-pub fn backward(op: &Dropout, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Dropout, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let args = DropoutArgs {
         from: ctx.output_gradient.address,
         accumulate: dx.accumulate.into(),
         ..args(op, ctx.node, dx.tensor, ctx.samples_address, ctx.state_address)
     };
-    ctx.launch("dropout_backward_f32", grid(dx.tensor), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("dropout_backward_f32", grid(dx.tensor), BLOCK, &args) }
 }

@@ -16,7 +16,9 @@ kernel_args! {
     }
 }
 
-pub fn update(
+/// # Safety
+/// As the operation's own [`update`](super::update).
+pub unsafe fn update(
     device: &Device,
     averages: u64,
     values: u64,
@@ -28,5 +30,6 @@ pub fn update(
         return Ok(());
     }
     let args = EmaUpdateArgs { averages, values, count: count as u64, share, kept };
-    device.launch("ema_update_f32", place::quad_grid(count), place::BLOCK, &args)
+    // SAFETY: the caller's.
+    unsafe { device.launch("ema_update_f32", place::quad_grid(count), place::BLOCK, &args) }
 }

@@ -21,10 +21,12 @@ pub unsafe fn update(
     share: f64,
 ) -> Result<()> {
     let (share, kept) = (share as f32, (1.0 - share) as f32);
-    if device.is_cpu() {
-        // SAFETY: the caller's.
-        unsafe { cpu::update(averages, values, count, share, kept) };
-        return Ok(());
+    // SAFETY: the caller's.
+    unsafe {
+        if device.is_cpu() {
+            cpu::update(averages, values, count, share, kept);
+            return Ok(());
+        }
+        cuda::update(device, averages, values, count, share, kept)
     }
-    cuda::update(device, averages, values, count, share, kept)
 }

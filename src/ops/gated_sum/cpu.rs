@@ -5,9 +5,9 @@ use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::product::{Factor, Products, gradient, start_from_zero};
 use crate::ops::wide::for_each_piece;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &GatedSum, ctx: &mut HostForward<'_>) -> Result<()> {
     let (output, region) = (ctx.output_map(), ctx.region);
     let terms: Vec<[Factor<'_>; 2]> = op
         .all_places(ctx.node, ctx.inputs, output)?
@@ -26,7 +26,7 @@ pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
 
 /// d(context) = dy · gate, summed over pixels for the global one; d(gate) = Σ_channels dy · context; the
 /// other channels of the gates' value get nothing.
-pub fn backward(op: &GatedSum, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &GatedSum, ctx: &mut HostBackward<'_>) -> Result<()> {
     let output = ctx.output_map();
     let (images, dy) = (ctx.images(), ctx.output_gradient());
     let places = op.all_places(ctx.node, ctx.inputs, output)?;

@@ -2,9 +2,9 @@
 
 use super::GatedSum;
 use crate::Result;
-use crate::ops::{Backward, Forward, Gradient, product};
+use crate::ops::{Gradient, KernelBackward, KernelForward, product};
 
-pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &GatedSum, ctx: &KernelForward<'_>) -> Result<()> {
     let places = op.all_places(ctx.node, ctx.inputs, ctx.output_map())?;
     let terms: Vec<_> = ctx.inputs[1..]
         .iter()
@@ -15,7 +15,7 @@ pub fn forward(op: &GatedSum, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// A launch or two for each gate and each context.
-pub fn backward(op: &GatedSum, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &GatedSum, ctx: &KernelBackward<'_>) -> Result<()> {
     let places = op.all_places(ctx.node, ctx.inputs, ctx.output_map())?;
     for (context, [gate, place]) in places.into_iter().enumerate() {
         if let Some(to) = ctx.input_gradients[0] {

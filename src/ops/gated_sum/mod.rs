@@ -8,7 +8,7 @@ mod cuda;
 
 use super::case::{CaseInput, OpCase};
 use super::product::{self, Place, Spread};
-use super::{Backward, Cost, Forward, Needs, Op};
+use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -106,12 +106,20 @@ impl Op for GatedSum {
         reached.reduce(Region::hull).unwrap_or(region)
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(self, ctx)
     }
 }
 

@@ -4,7 +4,7 @@ use super::Gather;
 use crate::ops::gemm::SendPtr;
 use crate::ops::gemm::for_each_task;
 use crate::ops::product::start_from_zero;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;
 use crate::{Error, Result};
 
@@ -18,7 +18,8 @@ fn check(indices: &[u32], rows: usize, node: &str) -> Result<()> {
     }
 }
 
-pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Gather, ctx: &mut HostForward<'_>) -> Result<()> {
+    let y = SendPtr(ctx.output().as_mut_ptr());
     let (to, region, parallel) = (ctx.output_map(), ctx.region, ctx.parallel);
     let maps: Vec<Map> = ctx.inputs.iter().map(|input| input.map()).collect();
     let (rows, width) = op.rows(&maps);
@@ -29,7 +30,6 @@ pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
     let pixels = to.pixels();
     let indices = ctx.input_u32(op.indices());
     check(&indices[region.images.start * pixels..region.images.end * pixels], rows, ctx.node)?;
-    let y = SendPtr(ctx.output().as_mut_ptr());
     for_each_task(parallel, region.row_count(), |number| {
         let (image, row) = region.row(number);
         for column in region.columns.range() {
@@ -46,7 +46,7 @@ pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dx\[row\] = Σ dy\[p\] over the p that asked for it.
-pub fn backward(op: &Gather, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Gather, ctx: &mut HostBackward<'_>) -> Result<()> {
     let maps: Vec<Map> = ctx.inputs.iter().map(|input| input.map()).collect();
     let (rows, width) = op.rows(&maps);
     let (pixels, images) = (ctx.output_map().pixels(), ctx.images());

@@ -3,7 +3,7 @@
 use super::Gather;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
 
 kernel_args! {
@@ -42,7 +42,7 @@ fn rows(op: &Gather, inputs: &[Tensor]) -> (u32, u32, u32) {
     (rows as u32, width as u32, (*op == Gather::Pixels).into())
 }
 
-pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Gather, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "gather_forward_f32";
     ctx.require_whole(kernel)?;
     let (rows, width, own_rows) = rows(op, ctx.inputs);
@@ -57,10 +57,11 @@ pub fn forward(op: &Gather, ctx: &mut Forward<'_>) -> Result<()> {
         pixels: ctx.output_map().pixels() as u32,
         own_rows,
     };
-    ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args) }
 }
 
-pub fn backward(op: &Gather, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Gather, ctx: &KernelBackward<'_>) -> Result<()> {
     let (rows, width, own_rows) = rows(op, ctx.inputs);
     let gradients = if own_rows == 1 { ctx.input_gradients } else { ctx.param_gradients };
     let Some(dx) = gradients[0] else { return Ok(()) };
@@ -78,5 +79,6 @@ pub fn backward(op: &Gather, ctx: &mut Backward<'_>) -> Result<()> {
     };
     let images = if own_rows == 1 { dx.tensor.images } else { 1 };
     let grid = place::channel_quad_grid(images, rows as usize, width as usize);
-    ctx.launch("gather_backward_f32", grid, place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("gather_backward_f32", grid, place::BLOCK, &args) }
 }

@@ -7,7 +7,10 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, Fill, OpCase};
-use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{
+    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op,
+    ParamSpec, Role,
+};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -99,12 +102,20 @@ impl Op for Gather {
         Region { images: region.images, channels, ..Region::full(0, output.map) }
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(self, ctx) } else { cuda::forward(self, ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(self, ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(self, ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(self, ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(self, ctx)
     }
 }
 

@@ -21,7 +21,9 @@ kernel_args! {
     }
 }
 
-pub fn run(
+/// # Safety
+/// As the operation's own [`run`](super::run).
+pub unsafe fn run(
     device: &Device,
     gradients: u64,
     count: usize,
@@ -33,8 +35,9 @@ pub fn run(
     let block = [LANES as u32, 1, 1];
     if parts > 0 {
         let args = GradNormPartialsArgs { gradients, partials, count: count as u64 };
-        device.launch("grad_norm_partials_f64", [parts, 1, 1], block, &args)?;
+        // SAFETY: the caller's.
+        unsafe { device.launch("grad_norm_partials_f64", [parts, 1, 1], block, &args) }?;
     }
     let args = GradNormTotalArgs { partials, result: workspace, parts, max_norm };
-    device.launch("grad_norm_total_f64", [1, 1, 1], block, &args)
+    unsafe { device.launch("grad_norm_total_f64", [1, 1, 1], block, &args) }
 }

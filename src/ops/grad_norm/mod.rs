@@ -52,10 +52,12 @@ pub unsafe fn run(
     workspace: u64,
     max_norm: f32,
 ) -> Result<()> {
-    if device.is_cpu() {
-        // SAFETY: the caller's.
-        unsafe { cpu::run(gradients, count, workspace, max_norm) };
-        return Ok(());
+    // SAFETY: the caller's.
+    unsafe {
+        if device.is_cpu() {
+            cpu::run(gradients, count, workspace, max_norm);
+            return Ok(());
+        }
+        cuda::run(device, gradients, count, workspace, max_norm)
     }
-    cuda::run(device, gradients, count, workspace, max_norm)
 }

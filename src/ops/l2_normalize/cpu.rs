@@ -1,14 +1,14 @@
 //! L2 normalisation on the CPU.
 
 use crate::Result;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
 /// √Σ x², one chain of fused multiply-adds.
 fn norm(x: &[f32]) -> f32 {
     x.iter().fold(0f32, |sum, x| x.mul_add(*x, sum)).sqrt()
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let (x, map, region) = (ctx.input(0), ctx.output_map(), ctx.region);
     let y = ctx.output();
     region.for_each_run(map, |offset| {
@@ -23,7 +23,7 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dx = (dy − y · Σ y·dy) / ‖x‖.
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
     let channels = ctx.output_map().channels;
     let pixels = ctx.images() * ctx.output_map().pixels();

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward};
+use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::Tensor;
 
 kernel_args! {
@@ -34,7 +34,7 @@ fn grid(batch: Tensor) -> [u32; 3] {
     [(batch.images * batch.map().pixels()).div_ceil(WARPS) as u32, 1, 1]
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "l2_normalize_forward_f32";
     ctx.require_whole(kernel)?;
     let map = ctx.output_map();
@@ -45,10 +45,11 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
         pixels: map.pixels() as u32,
         channels: map.channels as u32,
     };
-    ctx.launch(kernel, grid(ctx.output), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, grid(ctx.output), BLOCK, &args) }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let map = dx.tensor.map();
     let args = L2NormalizeBackwardArgs {
@@ -62,5 +63,6 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: dx.accumulate.into(),
         unused: 0,
     };
-    ctx.launch("l2_normalize_backward_f32", grid(dx.tensor), BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("l2_normalize_backward_f32", grid(dx.tensor), BLOCK, &args) }
 }

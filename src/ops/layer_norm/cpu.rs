@@ -4,7 +4,7 @@ use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
 /// Sums of a pixel that are kept apart: enough that none waits for the one before.
@@ -85,9 +85,9 @@ impl Pieces for OutputRows<'_> {
     }
 }
 
-pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(norm: &LayerNorm, ctx: &mut HostForward<'_>) -> Result<()> {
     let (map, region) = (ctx.output_map(), ctx.region);
-    let saved = ctx.saved();
+    let (saved, y) = (ctx.saved(), SendPtr(ctx.output().as_mut_ptr()));
     let work = OutputRows {
         map,
         region,
@@ -95,7 +95,7 @@ pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
         x: ctx.input(0),
         weight: ctx.param(WEIGHT),
         bias: ctx.param(BIAS),
-        y: SendPtr(ctx.output().as_mut_ptr()),
+        y,
         saved: (!saved.is_empty()).then(|| SendPtr(saved.as_mut_ptr().cast())),
     };
     for_each_piece(ctx.parallel, region.row_count(), &work);
@@ -201,7 +201,7 @@ impl Pieces for Chunks<'_> {
 }
 
 /// dbias = Σ dy, dweight = Σ dy·x̂, over chunks of pixels whose size follows from their number.
-pub fn backward(norm: &LayerNorm, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(norm: &LayerNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
     let channels = norm.channels;
     let pixels = ctx.images() * ctx.output_map().pixels();
     let chunk = pixels.div_ceil(256).max(64);

@@ -3,7 +3,7 @@
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 
 kernel_args! {
     pub struct LayerNormForwardArgs {
@@ -53,7 +53,7 @@ pub fn workspace_bytes(channels: usize) -> usize {
     parts(channels) * 2 * channels * 8
 }
 
-pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(norm: &LayerNorm, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "layer_norm_forward_f32";
     ctx.require_whole(kernel)?;
     let y = ctx.output;
@@ -70,12 +70,15 @@ pub fn forward(norm: &LayerNorm, ctx: &mut Forward<'_>) -> Result<()> {
         unused: 0,
     };
     if place::are_rows(norm.channels) {
-        return ctx.launch("layer_norm_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args);
+        // SAFETY: the arguments are views of `ctx`.
+        return unsafe {
+            ctx.launch("layer_norm_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args)
+        };
     }
-    ctx.launch(kernel, place::pixels(y, STATISTICS_LANES), place::BLOCK, &args)
+    unsafe { ctx.launch(kernel, place::pixels(y, STATISTICS_LANES), place::BLOCK, &args) }
 }
 
-pub fn backward(norm: &LayerNorm, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(norm: &LayerNorm, ctx: &KernelBackward<'_>) -> Result<()> {
     let gradients =
         [ctx.input_gradients[0], ctx.param_gradients[WEIGHT], ctx.param_gradients[BIAS]];
     let [dx, dweight, dbias] =
@@ -103,15 +106,16 @@ pub fn backward(norm: &LayerNorm, ctx: &mut Backward<'_>) -> Result<()> {
     };
     if dx != 0 && place::are_rows(norm.channels) {
         let kernel = "layer_norm_input_gradient_f32_row";
-        ctx.launch(kernel, place::rows(dy), place::ROW_BLOCK, &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch(kernel, place::rows(dy), place::ROW_BLOCK, &args) }?;
     } else if dx != 0 {
         let grid = place::pixels(dy, place::TILE_LANES);
-        ctx.launch("layer_norm_input_gradient_f32", grid, place::BLOCK, &args)?;
+        unsafe { ctx.launch("layer_norm_input_gradient_f32", grid, place::BLOCK, &args) }?;
     }
     if dweight == 0 && dbias == 0 {
         return Ok(());
     }
     let tiles = norm.channels.div_ceil(32) as u32;
-    ctx.launch("layer_norm_partials_f64", [args.parts, tiles, 1], SUM_BLOCK, &args)?;
-    ctx.launch("layer_norm_param_gradients_f32", [tiles, 1, 1], SUM_BLOCK, &args)
+    unsafe { ctx.launch("layer_norm_partials_f64", [args.parts, tiles, 1], SUM_BLOCK, &args) }?;
+    unsafe { ctx.launch("layer_norm_param_gradients_f32", [tiles, 1, 1], SUM_BLOCK, &args) }
 }

@@ -10,7 +10,8 @@
 use super::case::{CaseInput, OpCase};
 use super::conv2d::Conv2d;
 use super::{
-    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Start,
+    Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
+    Layout, Needs, Op, ParamSpec, Start,
 };
 use crate::Result;
 use crate::device::Compute;
@@ -126,12 +127,20 @@ impl Op for Linear {
         Some(&self.conv)
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
         self.conv.forward(ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
         self.conv.backward(ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        self.conv.launch_forward(ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        self.conv.launch_backward(ctx)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
 use crate::ops::window::Window;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 
 /// Rows of a box of the output.
@@ -77,7 +77,7 @@ impl Pieces for OutputRows<'_> {
     }
 }
 
-pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(pool: &MaxPool, ctx: &mut HostForward<'_>) -> Result<()> {
     // There is no room for taps where no backward pass will ask for them.
     let taps: &mut [u8] = bytemuck::cast_slice_mut(ctx.saved());
     let region = ctx.region;
@@ -138,7 +138,7 @@ impl Pieces for InputRows<'_> {
     }
 }
 
-pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(pool: &MaxPool, ctx: &mut HostBackward<'_>) -> Result<()> {
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
     let rows = InputRows {
         window: pool.window,

@@ -2,7 +2,7 @@
 
 use super::MaxPool;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
 
 kernel_args! {
@@ -49,16 +49,17 @@ fn args(pool: &MaxPool, addresses: [u64; 4], input: Map, output: Map) -> MaxPool
     }
 }
 
-pub fn forward(pool: &MaxPool, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(pool: &MaxPool, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "max_pool_forward_f32";
     ctx.require_whole(kernel)?;
     let (x, y) = (ctx.inputs[0], ctx.output);
     let taps = if ctx.saved.elements() > 0 { ctx.saved.address } else { 0 };
     let args = args(pool, [x.address, y.address, taps, ctx.state_address], x.map(), y.map());
-    ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
 }
 
-pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(pool: &MaxPool, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let (to, dy) = (dx.tensor, ctx.output_gradient);
     let addresses = [dy.address, to.address, ctx.saved.address, ctx.state_address];
@@ -67,5 +68,6 @@ pub fn backward(pool: &MaxPool, ctx: &mut Backward<'_>) -> Result<()> {
         ..args(pool, addresses, to.map(), dy.map())
     };
     let grid = place::channel_quads(to);
-    ctx.launch("max_pool_backward_f32", grid, place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch("max_pool_backward_f32", grid, place::BLOCK, &args) }
 }

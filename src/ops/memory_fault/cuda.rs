@@ -18,7 +18,14 @@ kernel_args! {
     }
 }
 
-pub fn run(device: &Device, faults: MemoryFaults<'_>, values: Tensor, pass: Pass) -> Result<()> {
+/// # Safety
+/// As the operation's own [`run`](super::run).
+pub unsafe fn run(
+    device: &Device,
+    faults: MemoryFaults<'_>,
+    values: Tensor,
+    pass: Pass,
+) -> Result<()> {
     let images = faults.table.images() as u32;
     let args = MemoryFaultArgs {
         values: values.address,
@@ -34,5 +41,6 @@ pub fn run(device: &Device, faults: MemoryFaults<'_>, values: Tensor, pass: Pass
         Pass::Undo => "memory_fault_undo_f32",
         Pass::Astray => "memory_fault_astray_f32",
     };
-    device.launch(kernel, [images.div_ceil(32).max(1), 1, 1], [32, 1, 1], &args)
+    // SAFETY: the caller's.
+    unsafe { device.launch(kernel, [images.div_ceil(32).max(1), 1, 1], [32, 1, 1], &args) }
 }

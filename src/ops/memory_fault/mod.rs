@@ -43,10 +43,12 @@ pub unsafe fn run(
     values: Tensor,
     pass: Pass,
 ) -> Result<()> {
-    if device.is_cpu() {
-        // SAFETY: the caller's.
-        unsafe { cpu::run(faults, values, pass) };
-        return Ok(());
+    // SAFETY: the caller's.
+    unsafe {
+        if device.is_cpu() {
+            cpu::run(faults, values, pass);
+            return Ok(());
+        }
+        cuda::run(device, faults, values, pass)
     }
-    cuda::run(device, faults, values, pass)
 }

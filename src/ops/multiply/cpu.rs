@@ -5,9 +5,9 @@ use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::product::{Factor, Products, gradient, start_from_zero};
 use crate::ops::wide::for_each_piece;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(op: &Multiply, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Multiply, ctx: &mut HostForward<'_>) -> Result<()> {
     let (a, b) = (ctx.input_map(0), ctx.input_map(1));
     let (output, [a, b]) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
     let terms =
@@ -19,7 +19,7 @@ pub fn forward(op: &Multiply, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// da = dy · b, db = dy · a, each summed over what it is spread over.
-pub fn backward(op: &Multiply, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Multiply, ctx: &mut HostBackward<'_>) -> Result<()> {
     let (a, b) = (ctx.input_map(0), ctx.input_map(1));
     let (output, places) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
     let (images, dy) = (ctx.images(), ctx.output_gradient());

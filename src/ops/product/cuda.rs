@@ -3,7 +3,7 @@
 use super::{Place, Spread};
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, Gradient, place};
+use crate::ops::{Gradient, KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
 
 /// Where a factor's elements lie: see the kernel's file.
@@ -77,7 +77,7 @@ pub(crate) fn workspace_bytes(output: Map, batch: usize) -> usize {
 }
 
 /// y = Σ of products, in a chain from the first on.
-pub(crate) fn forward(ctx: &Forward<'_>, terms: &[[(Tensor, Place); 2]]) -> Result<()> {
+pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, Place); 2]]) -> Result<()> {
     let kernel = "product_forward_f32";
     ctx.require_whole(kernel)?;
     let map = ctx.output_map();
@@ -96,7 +96,8 @@ pub(crate) fn forward(ctx: &Forward<'_>, terms: &[[(Tensor, Place); 2]]) -> Resu
             args.a[index] = Factor::new(*a, *a_place);
             args.b[index] = Factor::new(*b, *b_place);
         }
-        ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args) }?;
     }
     Ok(())
 }
@@ -104,7 +105,7 @@ pub(crate) fn forward(ctx: &Forward<'_>, terms: &[[(Tensor, Place); 2]]) -> Resu
 /// The gradient of a factor at `place` of `to`, given the other one. Where it is assigned, channels of
 /// `to` that aren't the factor's become 0.
 pub(crate) fn gradient(
-    ctx: &Backward<'_>,
+    ctx: &KernelBackward<'_>,
     (other, other_place): (Tensor, Place),
     (to, place): (Gradient, Place),
 ) -> Result<()> {
@@ -126,18 +127,19 @@ pub(crate) fn gradient(
     match place.spread {
         Spread::Nowhere => {
             let grid = place::channel_quads(to.tensor);
-            ctx.launch("product_map_gradient_f32", grid, place::BLOCK, &args)
+            // SAFETY: the arguments are views of `ctx`.
+            unsafe { ctx.launch("product_map_gradient_f32", grid, place::BLOCK, &args) }
         }
         Spread::OverChannels => {
             let pixels = dy.images * output.pixels();
             let grid = [pixels.div_ceil(PIXELS_PER_BLOCK) as u32, 1, 1];
-            ctx.launch("product_pixel_gradient_f32", grid, place::BLOCK, &args)
+            unsafe { ctx.launch("product_pixel_gradient_f32", grid, place::BLOCK, &args) }
         }
         Spread::OverPixels => {
             let grid = [args.parts, output.channels.div_ceil(32) as u32, dy.images as u32];
-            ctx.launch("product_channel_partials_f64", grid, SUM_BLOCK, &args)?;
+            unsafe { ctx.launch("product_channel_partials_f64", grid, SUM_BLOCK, &args) }?;
             let grid = [(dy.images * output.channels).div_ceil(256) as u32, 1, 1];
-            ctx.launch("product_channel_gradient_f32", grid, place::BLOCK, &args)
+            unsafe { ctx.launch("product_channel_gradient_f32", grid, place::BLOCK, &args) }
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::factor;
 use crate::Result;
-use crate::ops::{Backward, Forward, elementwise};
+use crate::ops::{HostBackward, HostForward, elementwise};
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let factor = factor(ctx.param(0)[0]);
     elementwise::forward(ctx, |x, _| x * factor);
     if let Some(faults) = ctx.faults {
@@ -15,7 +15,7 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dx = dy · exp(s), ds = Σ dy·y.
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let factor = factor(ctx.param(0)[0]);
     let (y, count) = (ctx.output(), ctx.images() * ctx.output_map().elements());
     let terms = ctx.output_gradient().iter().zip(y).take(count);

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 
 kernel_args! {
     pub struct ScaleForwardArgs {
@@ -41,7 +41,7 @@ const PARTS: usize = 64;
 /// The partial sums.
 pub const WORKSPACE_BYTES: usize = 8 * PARTS;
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     ctx.require_whole("scale_forward_f32")?;
     let (y, map) = (ctx.output, ctx.output_map());
     let args = ScaleForwardArgs {
@@ -54,13 +54,16 @@ pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
         channels: map.channels as u32,
     };
     if ctx.faults.is_some() {
-        ctx.launch("scale_forward_f32_armed", place::grid(y.images, map), place::BLOCK, &args)
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe {
+            ctx.launch("scale_forward_f32_armed", place::grid(y.images, map), place::BLOCK, &args)
+        }
     } else {
-        ctx.launch("scale_forward_f32", place::quads(y), place::BLOCK, &args)
+        unsafe { ctx.launch("scale_forward_f32", place::quads(y), place::BLOCK, &args) }
     }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let args = ScaleBackwardArgs {
         y: ctx.output.address,
         dy: ctx.output_gradient.address,
@@ -74,15 +77,16 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
         let partial = ctx.workspace.address;
         let args = ScaleBackwardArgs { result: partial, ..args };
         let grid = [PARTS as u32, 1, 1];
-        ctx.launch("scale_factor_partials_f64", grid, place::BLOCK, &args)?;
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe { ctx.launch("scale_factor_partials_f64", grid, place::BLOCK, &args) }?;
         let (ds, accumulate) = (ds.tensor.address, ds.accumulate.into());
         let total = ScaleTotalArgs { partial, ds, accumulate, unused: 0 };
-        ctx.launch("scale_factor_gradient_f32", [1, 1, 1], [32, 1, 1], &total)?;
+        unsafe { ctx.launch("scale_factor_gradient_f32", [1, 1, 1], [32, 1, 1], &total) }?;
     }
     if let Some(dx) = ctx.input_gradients[0] {
         let (result, accumulate) = (dx.tensor.address, dx.accumulate.into());
         let args = ScaleBackwardArgs { result, accumulate, ..args };
-        ctx.launch("scale_backward_f32", place::quads(dx.tensor), place::BLOCK, &args)?;
+        unsafe { ctx.launch("scale_backward_f32", place::quads(dx.tensor), place::BLOCK, &args) }?;
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{
+    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op, ParamSpec,
+    Role,
+};
 use crate::Result;
 use crate::fault::{Site, SiteClass, SiteSpace};
 use crate::tensor::{Map, Region, Spec};
@@ -61,12 +64,20 @@ impl Op for Scale {
         (site.class() == SiteClass::Epilogue).then_some(SiteSpace { elements, k: [0, 1] })
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(ctx)
     }
 }
 

@@ -20,7 +20,9 @@ kernel_args! {
     }
 }
 
-pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) -> Result<()> {
+/// # Safety
+/// As the operation's own [`step`](super::step).
+pub unsafe fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) -> Result<()> {
     if arenas.count == 0 {
         return Ok(());
     }
@@ -35,5 +37,6 @@ pub fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) -> Resu
         momentum: options.momentum,
         nesterov: options.nesterov.into(),
     };
-    device.launch("sgd_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args)
+    // SAFETY: the caller's.
+    unsafe { device.launch("sgd_step_f32", place::quad_grid(arenas.count), place::BLOCK, &args) }
 }

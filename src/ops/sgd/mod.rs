@@ -31,10 +31,12 @@ pub unsafe fn step(
     state_address: u64,
     options: &Sgd,
 ) -> Result<()> {
-    if device.is_cpu() {
-        // SAFETY: the caller's.
-        unsafe { cpu::step(arenas, state, options) };
-        return Ok(());
+    // SAFETY: the caller's.
+    unsafe {
+        if device.is_cpu() {
+            cpu::step(arenas, state, options);
+            return Ok(());
+        }
+        cuda::step(device, arenas, state_address, options)
     }
-    cuda::step(device, arenas, state_address, options)
 }

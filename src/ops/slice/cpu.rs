@@ -4,9 +4,9 @@ use super::Slice;
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
 use crate::ops::product::start_from_zero;
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(op: &Slice, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Slice, ctx: &mut HostForward<'_>) -> Result<()> {
     let (x, from, to, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
     let parallel = ctx.parallel;
     let y = SendPtr(ctx.output().as_mut_ptr());
@@ -25,7 +25,7 @@ pub fn forward(op: &Slice, ctx: &mut Forward<'_>) -> Result<()> {
 }
 
 /// dx\[.., channels\] = dy; the other channels get nothing.
-pub fn backward(op: &Slice, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Slice, ctx: &mut HostBackward<'_>) -> Result<()> {
     let (from, to) = (ctx.input_map(0), ctx.output_map());
     let (images, dy) = (ctx.images(), ctx.output_gradient());
     let Some((dx, mut accumulate)) = ctx.input_gradient(0) else { return Ok(()) };

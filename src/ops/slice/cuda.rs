@@ -3,10 +3,10 @@
 use super::Slice;
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 
 kernel_args! {
-    /// Forward from x to y, backward from dy to dx.
+    /// KernelForward from x to y, backward from dy to dx.
     pub struct SliceArgs {
         pub from: u64,
         pub to: u64,
@@ -20,7 +20,7 @@ kernel_args! {
     }
 }
 
-pub fn forward(op: &Slice, ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(op: &Slice, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "slice_forward_f32";
     ctx.require_whole(kernel)?;
     let map = ctx.input_map(0);
@@ -35,10 +35,11 @@ pub fn forward(op: &Slice, ctx: &mut Forward<'_>) -> Result<()> {
         accumulate: 0,
         unused: 0,
     };
-    ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe { ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args) }
 }
 
-pub fn backward(op: &Slice, ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(op: &Slice, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let map = ctx.input_map(0);
     let args = SliceArgs {
@@ -52,5 +53,8 @@ pub fn backward(op: &Slice, ctx: &mut Backward<'_>) -> Result<()> {
         accumulate: dx.accumulate.into(),
         unused: 0,
     };
-    ctx.launch("slice_backward_f32", place::channel_quads(dx.tensor), place::BLOCK, &args)
+    // SAFETY: the arguments are views of `ctx`.
+    unsafe {
+        ctx.launch("slice_backward_f32", place::channel_quads(dx.tensor), place::BLOCK, &args)
+    }
 }

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::ops::exponential::exp_minus;
 use crate::ops::gemm::SendPtr;
 use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add, total};
-use crate::ops::{Backward, Forward};
+use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
 /// The largest of some numbers; a NaN among them is passed over, and makes the sum NaN.
@@ -66,7 +66,7 @@ impl Pieces for OutputRows<'_> {
     }
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let (map, region) = (ctx.output_map(), ctx.region);
     let y = SendPtr(ctx.output().as_mut_ptr());
     let work = OutputRows { map, region, x: ctx.input(0), y };
@@ -110,7 +110,7 @@ impl Pieces for InputRows<'_> {
     }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &mut HostBackward<'_>) -> Result<()> {
     let map = ctx.output_map();
     let pieces = ctx.images() * map.height;
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };

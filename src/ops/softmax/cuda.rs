@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::kernel_args;
-use crate::ops::{Backward, Forward, place};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::Tensor;
 
 kernel_args! {
@@ -34,18 +34,21 @@ fn args(y: Tensor, state: u64) -> SoftmaxArgs {
     }
 }
 
-pub fn forward(ctx: &mut Forward<'_>) -> Result<()> {
+pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "softmax_forward_f32";
     ctx.require_whole(kernel)?;
     let y = ctx.output;
     let args = SoftmaxArgs { x: ctx.inputs[0].address, ..args(y, ctx.state_address) };
     if place::are_rows(y.map().channels) {
-        return ctx.launch("softmax_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args);
+        // SAFETY: the arguments are views of `ctx`.
+        return unsafe {
+            ctx.launch("softmax_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args)
+        };
     }
-    ctx.launch(kernel, place::pixels(y, place::TILE_LANES), place::BLOCK, &args)
+    unsafe { ctx.launch(kernel, place::pixels(y, place::TILE_LANES), place::BLOCK, &args) }
 }
 
-pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
+pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let args = SoftmaxArgs {
         dy: ctx.output_gradient.address,
@@ -55,8 +58,9 @@ pub fn backward(ctx: &mut Backward<'_>) -> Result<()> {
     };
     if place::are_rows(dx.tensor.map().channels) {
         let grid = place::rows(dx.tensor);
-        return ctx.launch("softmax_backward_f32_row", grid, place::ROW_BLOCK, &args);
+        // SAFETY: the arguments are views of `ctx`.
+        return unsafe { ctx.launch("softmax_backward_f32_row", grid, place::ROW_BLOCK, &args) };
     }
     let grid = place::pixels(dx.tensor, place::TILE_LANES);
-    ctx.launch("softmax_backward_f32", grid, place::BLOCK, &args)
+    unsafe { ctx.launch("softmax_backward_f32", grid, place::BLOCK, &args) }
 }

@@ -4,7 +4,7 @@ mod cpu;
 mod cuda;
 
 use super::case::{CaseInput, OpCase};
-use super::{Backward, Forward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
@@ -31,12 +31,20 @@ impl Op for Softmax {
         region.all_channels(output.map.channels)
     }
 
-    fn forward(&self, ctx: &mut Forward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::forward(ctx) } else { cuda::forward(ctx) }
+    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
+        cpu::forward(ctx)
     }
 
-    fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
-        if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
+    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
+        cpu::backward(ctx)
+    }
+
+    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
+        cuda::forward(ctx)
+    }
+
+    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
+        cuda::backward(ctx)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Backward: probabilities are computed again, then five products a head and part.
+//! HostBackward: probabilities are computed again, then five products a head and part.
 //!
 //! With p = e / Σ e and D\[i\] = Σ_j p\[i, j\]·dp\[i, j\]: dv = pᵀ·dy, dp = dy·vᵀ, ds = p ∘ (dp − D),
 //! dq = ds·k, dk = dsᵀ·q. The gradient of biases is the sum of ds over images and parts.
@@ -6,7 +6,7 @@
 use super::gather::{Head, copy};
 use super::softmax::{dot, exponentials};
 use super::{Added, Factors, Problem};
-use crate::ops::Backward;
+use crate::ops::HostBackward;
 use crate::ops::attention::Attention;
 use crate::ops::gemm::small::{Matrix, Size, product, transposed_product};
 use crate::ops::gemm::{SendPtr, for_each_task};
@@ -34,7 +34,7 @@ fn stride(tokens: usize) -> usize {
     tokens.next_multiple_of(LANES)
 }
 
-pub fn backward(attention: &Attention, ctx: &mut Backward<'_>) {
+pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) {
     let problem = Problem::new(
         attention,
         ctx.inputs,

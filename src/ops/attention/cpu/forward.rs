@@ -1,9 +1,9 @@
-//! Forward: over a box, only its queries and heads.
+//! HostForward: over a box, only its queries and heads.
 
 use super::gather::{Head, prefetch};
 use super::softmax::exponentials;
 use super::{Added, Problem};
-use crate::ops::Forward;
+use crate::ops::HostForward;
 use crate::ops::attention::Attention;
 use crate::ops::gemm::SendPtr;
 use crate::ops::gemm::small::{Matrix, Size, product};
@@ -29,7 +29,9 @@ struct Chunks<'a> {
     y: SendPtr<f32>,
 }
 
-pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) {
+pub fn forward(attention: &Attention, ctx: &mut HostForward<'_>) {
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    let ctx = &*ctx;
     let problem = Problem::new(
         attention,
         ctx.inputs,
@@ -49,7 +51,6 @@ pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) {
     let threads = if ctx.parallel { rayon::current_num_threads() } else { 1 };
     let chunk = (units * heads.len()).div_ceil(PIECES * threads).clamp(1, PARTS);
     let chunks = units.div_ceil(chunk);
-    let y = SendPtr(ctx.output().as_mut_ptr());
     let work = Chunks { problem, region, heads, parts, chunk, chunks, y };
     for_each_piece(ctx.parallel, heads.len() * chunks, &work);
 }
