@@ -64,7 +64,7 @@ fn check(op: impl Op + 'static, map: Map) {
     exec.begin_training(RunState::default(), &[0, 1, 2]).unwrap();
     let mut x = random(IMAGES * map.elements(), "x");
     exec.write(inputs[0], &x).unwrap();
-    exec.forward(&weights).unwrap();
+    exec.forward_training(&mut weights).unwrap();
     let y = exec.read(node).unwrap();
     let mut dy = random(y.len(), "dy");
     exec.backward(&mut weights, node, &dy, |_| {}).unwrap();

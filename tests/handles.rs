@@ -76,7 +76,7 @@ fn memory_of_another_opening_is_refused() {
 
         let mut training = execution(&model, &device, PlanKind::Train);
         let gradient = [1.0, 0.0, 0.0];
-        training.forward(&ours).unwrap();
+        training.forward_training(&mut ours).unwrap();
         training.backward(&mut ours, model.logits, &gradient, |_| {}).unwrap();
         check(training.backward(&mut theirs, model.logits, &gradient, |_| {}), words);
         let rule = Rule::Sgd(Sgd { momentum: 0.9, nesterov: false });

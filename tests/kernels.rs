@@ -35,7 +35,7 @@ fn run_with_room(case: &OpCase, device: &Device, room: usize) -> Vec<(String, Ve
     let capacity = case.batch + room;
     let mut bench = Bench::of_tape(tape, inputs, node, capacity, device, PlanKind::Train);
     bench.feed(case, &input_words(case));
-    bench.exec.forward(&bench.weights).unwrap();
+    bench.exec.forward_training(&mut bench.weights).unwrap();
     let y = bench.exec.read(bench.node).unwrap();
     let r = output_gradient(case, y.len());
     bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();
@@ -104,7 +104,7 @@ fn an_operation_without_kernels_says_so() {
     let forward = |device: &Device| {
         let mut bench = Bench::new(&case, device, PlanKind::Infer);
         bench.feed(&OpCase::new("copy", Native, vec![input], 2).eval(), &input_words(&case));
-        bench.exec.forward(&bench.weights)
+        bench.exec.forward_training(&mut bench.weights)
     };
     forward(&Device::cpu()).unwrap();
     let device = device();
@@ -128,7 +128,7 @@ fn attention_with_heads_too_wide_for_kernels_says_so() {
     let case = OpCase::new("wide", op, vec![CaseInput::uniform(Map::new(1, 4, 3 * 2 * 65))], 1);
     let mut bench = Bench::new(&case, &device(), PlanKind::Train);
     bench.feed(&case, &input_words(&case));
-    match bench.exec.forward(&bench.weights) {
+    match bench.exec.forward_training(&mut bench.weights) {
         Err(Error::Unsupported { op, .. }) => assert!(op.contains("65 channels"), "{op}"),
         other => panic!("{other:?}"),
     }
@@ -266,14 +266,14 @@ pub fn armed_kernels_change_exactly_the_faulted_elements() {
 pub fn changes_exactly_the_faulted_elements(case: &OpCase, place: &str, device: &Device) {
     let mut bench = Bench::new(case, device, PlanKind::Golden);
     bench.feed(case, &input_words(case));
-    bench.exec.forward(&bench.weights).unwrap();
+    bench.exec.forward_training(&mut bench.weights).unwrap();
     let clean = bench.exec.read(bench.node).unwrap();
     let map = bench.tape.node(bench.node).spec.map;
 
     let mut forward = |faults: &[(usize, FaultEntry)]| {
         let table = FaultTable::new("op", case.batch, map, faults).unwrap();
         bench.exec.arm(bench.node, table).unwrap();
-        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.forward_training(&mut bench.weights).unwrap();
         bench.exec.disarm();
         bench.exec.read(bench.node).unwrap()
     };
@@ -327,7 +327,7 @@ pub fn gradients_of_several_readers_are_added() {
             let mut bench =
                 Bench::of_tape(Arc::new(tape), inputs, sum, case.batch, device, PlanKind::Train);
             bench.feed(&case, &words);
-            bench.exec.forward(&bench.weights).unwrap();
+            bench.exec.forward_training(&mut bench.weights).unwrap();
             let r = output_gradient(&case, bench.exec.read(sum).unwrap().len());
             bench.exec.backward(&mut bench.weights, sum, &r, |_| {}).unwrap();
             let differentiable = (0..case.inputs.len()).filter(|index| {
@@ -378,7 +378,7 @@ fn a_label_beyond_the_classes_gives_nan() {
     words[1][2] = 13;
     let mut bench = Bench::new(&case, &device(), PlanKind::Train);
     bench.feed(&case, &words);
-    bench.exec.forward(&bench.weights).unwrap();
+    bench.exec.forward_training(&mut bench.weights).unwrap();
     let losses = bench.exec.read(bench.node).unwrap();
     bench.exec.backward(&mut bench.weights, bench.node, &vec![1.0; losses.len()], |_| {}).unwrap();
     let gradient = bench.exec.read_gradient(bench.inputs[0]).unwrap();
@@ -401,7 +401,7 @@ fn a_sum_of_a_value_with_itself_has_both_gradients() {
         let mut exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[y]).unwrap();
         exec.begin_training(RunState::default(), &[0]).unwrap();
         exec.write(x, &[1.0f32, 2.0, 3.0, 4.0, 5.0]).unwrap();
-        exec.forward(&weights).unwrap();
+        exec.forward_training(&mut weights).unwrap();
         assert_eq!(exec.read(y).unwrap(), [2.0, 4.0, 6.0, 8.0, 10.0]);
         exec.backward(&mut weights, y, &[1.0, 0.5, 0.25, -1.0, 0.0], |_| {}).unwrap();
         assert_eq!(exec.read_gradient(x).unwrap(), [2.0, 1.0, 0.5, -2.0, 0.0]);
@@ -419,13 +419,13 @@ fn dropout_masks_belong_to_samples() {
         let x = tape.input("x", Spec::f32(map));
         let y = tape.record("head.dropout", Dropout { p: 0.25 }, &[x]).unwrap();
         let tape = Arc::new(tape);
-        let weights = Weights::new(&tape, &device, false).unwrap();
+        let mut weights = Weights::new(&tape, &device, false).unwrap();
         let mut exec = Execution::new(&tape, &device, PlanKind::Train, 3, &[y]).unwrap();
         let mut kept = |seed: u64, epoch: u64, samples: &[u64]| -> Vec<Vec<bool>> {
             let state = RunState { seed, epoch, ..RunState::default() };
             exec.begin_training(state, samples).unwrap();
             exec.write(x, &vec![3.0f32; samples.len() * ELEMENTS]).unwrap();
-            exec.forward(&weights).unwrap();
+            exec.forward_training(&mut weights).unwrap();
             let y = exec.read(y).unwrap();
             assert!(y.iter().all(|v| *v == 0.0 || *v == 4.0));
             y.chunks(ELEMENTS).map(|image| image.iter().map(|v| *v > 0.0).collect()).collect()

@@ -47,7 +47,7 @@ impl One {
             self.exec.begin(images)?;
         }
         self.exec.write(self.input, x)?;
-        self.exec.forward(&self.weights)?;
+        self.exec.forward_training(&mut self.weights)?;
         self.exec.read(self.node)
     }
 

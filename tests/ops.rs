@@ -87,7 +87,7 @@ fn objective(case: &OpCase, words: &[Vec<u32>], params: &[(ParamId, Vec<f32>)], 
         bench.weights.set(*id, values).unwrap();
     }
     bench.feed(case, words);
-    bench.exec.forward(&bench.weights).unwrap();
+    bench.exec.forward_training(&mut bench.weights).unwrap();
     let y = bench.exec.read(bench.node).unwrap();
     y.iter().zip(r).map(|(y, r)| f64::from(*y) * f64::from(*r)).sum()
 }
@@ -102,7 +102,7 @@ fn gradients_equal_finite_differences() {
         let words = input_words(&case);
         let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Train);
         bench.feed(&case, &words);
-        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.forward_training(&mut bench.weights).unwrap();
         let count = bench.exec.read(bench.node).unwrap().len();
         let r = output_gradient(&case, count);
         bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();
@@ -167,7 +167,7 @@ fn boxes_equal_the_whole_run() {
         let words = input_words(&case);
         let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Golden);
         bench.feed(&case, &words);
-        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.forward_training(&mut bench.weights).unwrap();
         let whole = bench.exec.read(bench.node).unwrap();
         let map = bench.tape.node(bench.node).spec.map;
         let mut draws = rng::stream(9, &case.name);

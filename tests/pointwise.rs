@@ -61,7 +61,7 @@ impl One {
     /// Output and gradient of input 0, whose value is `x`, of a batch that has begun.
     fn go(&mut self, x: &[f32], dy: &[f32]) -> [Vec<f32>; 2] {
         self.exec.write(self.inputs[0], x).unwrap();
-        self.exec.forward(&self.weights).unwrap();
+        self.exec.forward_training(&mut self.weights).unwrap();
         let y = self.exec.read(self.node).unwrap();
         self.exec.backward(&mut self.weights, self.node, dy, |_| {}).unwrap();
         [y, self.exec.read_gradient(self.inputs[0]).unwrap()]

@@ -236,7 +236,7 @@ fn check(case: &Case<'_>) {
     let mut exec = Execution::new(&tape, &device, PlanKind::Train, shape[0], &[output]).unwrap();
     exec.begin_training(RunState::default(), &vec![0; shape[0]]).unwrap();
     exec.write(input, &layout.store(map, x)).unwrap();
-    exec.forward(&weights).unwrap();
+    exec.forward_training(&mut weights).unwrap();
     let y_map = tape.node(output).spec.map;
     assert_eq!(y_map, layout.map(&formula::usizes(&case.0["output"]["shape"])), "{name}");
     let y = layout.load(y_map, exec.read(output).unwrap());

@@ -209,7 +209,7 @@ fn check_training(fixture: &Value) {
         exec.begin_training(state, &samples).unwrap();
         exec.write(model.image, &images).unwrap();
         exec.write(model.labels, &labels).unwrap();
-        exec.forward(&weights).unwrap();
+        exec.forward_training(&mut weights).unwrap();
         let loss = exec.read(model.loss).unwrap().iter().sum::<f32>() / batch as f32;
         let difference = (f64::from(loss) - expected).abs();
         if difference.is_nan() || difference > 1e-4 * losses[0] {

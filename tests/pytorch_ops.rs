@@ -130,7 +130,7 @@ impl Case<'_> {
             let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
             exec.write(inputs[1], &labels).unwrap();
         }
-        exec.forward(&weights).unwrap();
+        exec.forward_training(&mut weights).unwrap();
         let output = tape.node(node).spec.map;
         let y = exec.read(node).unwrap();
         let gradient = match self.find("grad") {

@@ -233,7 +233,7 @@ fn an_emulated_training_step_equals_the_cpus() {
             exec.begin_training(RunState::default(), &[0, 1, 2]).unwrap();
             exec.write(model.image, &formula_images(3, 16)).unwrap();
             exec.write(model.labels, &[1u32, 9, 4]).unwrap();
-            exec.forward(&weights).unwrap();
+            exec.forward_training(&mut weights).unwrap();
             let mut tensors = vec![("loss".to_string(), exec.read(model.loss).unwrap())];
             exec.backward(&mut weights, model.loss, &[1.0 / 3.0; 3], |_| {}).unwrap();
             for (index, param) in model.tape.params().iter().enumerate() {

@@ -149,7 +149,7 @@ impl Run {
         let samples: Vec<u64> = (0..images as u64).collect();
         self.exec.begin_training(RunState::default(), &samples).unwrap();
         self.exec.write(self.input, x).unwrap();
-        self.exec.forward(&self.weights).unwrap();
+        self.exec.forward_training(&mut self.weights).unwrap();
         self.exec.read(self.node).unwrap()
     }
 

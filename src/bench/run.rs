@@ -99,8 +99,8 @@ impl OpRun {
     /// Forward passes, as many as fill a round; on devices that launch kernels as one graph, so that no
     /// launch is waited for.
     pub fn repeated(mut self, device: &Device, effort: Effort) -> Result<Repeated> {
-        self.exec.forward(&self.weights)?;
-        let once = device.elapsed_ms(|| self.exec.forward(&self.weights))?;
+        self.exec.forward_training(&mut self.weights)?;
+        let once = device.elapsed_ms(|| self.exec.forward_training(&mut self.weights))?;
         let repeats = effort.repeats(once);
         let graph =
             if device.is_cpu() { None } else { Some(device.capture(|| self.forward(repeats))?) };
@@ -108,7 +108,7 @@ impl OpRun {
     }
 
     fn forward(&mut self, repeats: usize) -> Result<()> {
-        (0..repeats).try_for_each(|_| self.exec.forward(&self.weights))
+        (0..repeats).try_for_each(|_| self.exec.forward_training(&mut self.weights))
     }
 
     /// Times of a backward pass, by the clocks of the execution; `None` where nothing flows back.
@@ -127,7 +127,7 @@ impl OpRun {
 
     /// A forward and, where it is trained, a backward pass.
     pub fn passes(&mut self) -> Result<()> {
-        self.exec.forward(&self.weights)?;
+        self.exec.forward_training(&mut self.weights)?;
         if self.gradient.is_empty() {
             return Ok(());
         }

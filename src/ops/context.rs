@@ -364,3 +364,56 @@ impl<'a> HostBackward<'a> {
         Some((unsafe { tensor.slice_mut() }, accumulate))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Spec;
+
+    fn view(values: &mut [f32]) -> Tensor {
+        let spec = Spec::f32(Map::vector(values.len()));
+        Tensor { address: values.as_mut_ptr() as u64, spec, images: 1 }
+    }
+
+    /// Slices are held while others are asked for, which Miri watches.
+    #[test]
+    fn what_is_written_is_handed_out_once() {
+        let device = Device::cpu();
+        let mut memory = [[1f32, 2.0], [3.0, 4.0], [5.0, 6.0], [0.0; 2], [0.0; 2], [0.0; 2]];
+        let [x, mean, var, y, saved, scratch] = memory.each_mut().map(|values| view(values));
+        let nothing = Tensor { address: 0, images: 0, ..y };
+        let pass = ForwardPass {
+            device: &device,
+            node: "test",
+            region: Region::full(1, y.map()),
+            state: RunState { images: 1, training: 1, ..RunState::default() },
+            state_address: 0,
+            samples: &[0],
+            samples_address: 0,
+            faults: None,
+            steps: &[],
+            device_steps: &[],
+            parallel: false,
+            packed: None,
+            inputs: &[x, nothing],
+            params: &[mean, var],
+            output: y,
+            saved,
+            workspace: scratch,
+        };
+        // SAFETY: rows of `memory`, which nobody else uses.
+        let mut ctx = unsafe { HostForward::new(pass) };
+        let (x, y, saved, scratch) = (ctx.input(0), ctx.output(), ctx.saved(), ctx.workspace());
+        let [mean, var] = ctx.two_params_mut([0, 1]);
+        for c in 0..2 {
+            scratch[c] = x[c] * 2.0;
+            (mean[c], var[c]) = (mean[c] + 1.0, scratch[c]);
+            y[c] = mean[c] + var[c];
+            saved[c] = x[c];
+        }
+        assert_eq!((ctx.param(0), ctx.param(1)), (&[4.0, 5.0][..], &[2.0, 4.0][..]));
+        assert_eq!((&*y, &*saved), (&[6.0, 9.0][..], &[1.0, 2.0][..]));
+        assert!(ctx.output().is_empty() && ctx.saved().is_empty() && ctx.workspace().is_empty());
+        assert!(ctx.input(1).is_empty(), "what has no address is empty");
+    }
+}

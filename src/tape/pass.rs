@@ -13,11 +13,34 @@ use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
 
 impl Execution {
-    /// Runs every node that the outputs need.
+    /// Runs every node that the outputs need, in eval mode.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] in training mode and for weights on another device; those of the device.
+    pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+        self.require_eval()?;
+        self.forward_all(weights)
+    }
+
+    /// The same with weights that nobody else uses, in either mode: in training mode running statistics are updated.
     ///
     /// # Errors
     /// [`Error::Usage`] for weights on another device; those of the device.
-    pub fn forward(&mut self, weights: &Weights) -> Result<()> {
+    pub fn forward_training(&mut self, weights: &mut Weights) -> Result<()> {
+        self.forward_all(weights)
+    }
+
+    /// Refuses to run with weights that others may use.
+    pub(super) fn require_eval(&self) -> Result<()> {
+        match self.state.training {
+            0 => Ok(()),
+            _ => Err(Error::usage(
+                "a pass in training mode updates running statistics: it needs forward_training",
+            )),
+        }
+    }
+
+    fn forward_all(&mut self, weights: &Weights) -> Result<()> {
         weights.require_on(&self.device)?;
         self.stale.fill(false);
         self.sweep(weights, Sweep::Forward)
@@ -37,6 +60,7 @@ impl Execution {
     /// # Errors
     /// As [`Execution::forward`].
     pub fn forward_region(&mut self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
+        self.require_eval()?;
         weights.require_on(&self.device)?;
         self.run(weights, id, region)
     }
@@ -131,7 +155,7 @@ impl Execution {
         };
         // SAFETY: the plan gives values that live at one time, saved values and workspace places of their own, and they
         // live as long as `self`; parameters are those of `weights`, which are on this device. State is updated in
-        // training alone, by one execution at a time.
+        // training alone, where the weights are one execution's own (`forward_training`).
         self.timed(op.kind(), macs, || match self.device.is_cpu() {
             true => op.forward(&mut unsafe { HostForward::new(pass) }),
             false => op.launch_forward(&unsafe { KernelForward::new(pass) }),

@@ -41,6 +41,7 @@ impl Execution {
     /// device.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
         self.require_plan(&[PlanKind::Golden])?;
+        self.require_eval()?;
         weights.require_on(&self.device)?;
         let dependents = self.dependents(from);
         // None of these depends on `from`, so that their inputs are golden or among them.
@@ -81,6 +82,7 @@ impl Execution {
         undo: &mut Undo,
     ) -> Result<Replay> {
         self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
+        self.require_eval()?;
         weights.require_on(&self.device)?;
         if self.stale.contains(&true) {
             return Err(Error::usage("a replay of boxes needs a clean run before it"));
@@ -198,6 +200,7 @@ impl Execution {
         values: &mut Vec<f32>,
     ) -> Result<()> {
         self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
+        self.require_eval()?;
         weights.require_on(&self.device)?;
         let node = self.tape.node(id);
         let map = node.spec.map;

@@ -326,7 +326,7 @@ impl Trainer {
         self.execution.begin_training(state, &batch.indices)?;
         self.execution.write(self.model.image, &batch.images)?;
         self.execution.write(self.model.labels, &batch.labels)?;
-        self.execution.forward(&self.weights)?;
+        self.execution.forward_training(&mut self.weights)?;
         let losses = self.execution.read(self.model.loss)?;
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;
         let finite = |figure, value: f64| match value.is_finite() {
