@@ -329,7 +329,7 @@ fn the_scale_of_cosines_is_bounded() {
         let id = bench.weights.find("op.logit_scale").unwrap();
         bench.weights.set(id, &scales).unwrap();
         bench.feed(&case, &words);
-        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.forward_training(&mut bench.weights).unwrap();
         let y = bench.exec.read(bench.node).unwrap();
         let r = output_gradient(&case, y.len());
         bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();

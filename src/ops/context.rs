@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 
-use super::{DeviceStep, RunState, Step};
+use super::{DeviceStep, Needs, RunState, Step};
 use crate::device::{Device, KernelArgs};
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Region, Tensor};
@@ -124,7 +124,7 @@ impl ForwardPass<'_> {
     }
 }
 
-/// A forward pass on the CPU. What is written is handed out once: who asks again gets an empty slice.
+/// A forward pass on the CPU. What is written is handed out once: who asks again panics.
 pub struct HostForward<'a> {
     pass: ForwardPass<'a>,
     output: Option<Tensor>,
@@ -138,6 +138,7 @@ pub struct HostBackward<'a> {
     workspace: Option<Tensor>,
     input_gradients: Vec<Option<Gradient>>,
     param_gradients: Vec<Option<Gradient>>,
+    needs: Needs,
 }
 
 /// A forward pass by kernels.
@@ -215,12 +216,16 @@ unsafe fn read<'a, T: bytemuck::Pod>(tensor: Tensor) -> &'a [T] {
     unsafe { tensor.slice() }
 }
 
-/// A view that is written, unless it was handed out before.
+/// A view that is written.
+///
+/// # Panics
+/// Where it was handed out before.
 ///
 /// # Safety
-/// As [`Tensor::slice_mut`]'s, if it is `Some`.
+/// As [`Tensor::slice_mut`]'s.
 unsafe fn write<'a>(view: &mut Option<Tensor>) -> &'a mut [f32] {
-    view.take().map_or(&mut [], |tensor| unsafe { tensor.slice_mut() })
+    let tensor = view.take();
+    unsafe { tensor.expect("what is written is asked for once a pass").slice_mut() }
 }
 
 impl<'a> HostForward<'a> {
@@ -300,26 +305,35 @@ impl<'a> HostBackward<'a> {
     ///
     /// # Safety
     /// Every view is memory of the host that lives for `'a` and is as large as its spec says; of inputs and output those
-    /// that [`super::Needs`] names. The gradients of inputs and parameters, and the workspace, overlap nothing else, and
+    /// that `needs` names. The gradients of inputs and parameters, and the workspace, overlap nothing else, and
     /// nobody else uses them for `'a`; nobody writes to the other views.
-    pub unsafe fn new(pass: BackwardPass<'a>) -> Self {
+    pub unsafe fn new(pass: BackwardPass<'a>, needs: Needs) -> Self {
         HostBackward {
             workspace: Some(pass.workspace),
             input_gradients: pass.input_gradients.to_vec(),
             param_gradients: pass.param_gradients.to_vec(),
             pass,
+            needs,
         }
     }
 
-    /// Values of an input.
+    /// Values of an input that the operation needs.
     pub fn input(&self, index: usize) -> &'a [f32] {
+        self.require(self.needs.inputs.get(index) == Some(&true));
         // SAFETY: that of `new`, as in all of these.
         unsafe { read(self.inputs[index]) }
     }
 
     /// Values of a u32 input (labels).
     pub fn input_u32(&self, index: usize) -> &'a [u32] {
+        self.require(self.needs.inputs.get(index) == Some(&true));
         unsafe { read(self.inputs[index]) }
+    }
+
+    /// # Panics
+    /// Where a value is asked for that the operation didn't say it needs, and that may be gone.
+    fn require(&self, is_needed: bool) {
+        assert!(is_needed, "{}: backward reads a value that it didn't say it needs", self.node);
     }
 
     /// Values of a parameter.
@@ -332,8 +346,9 @@ impl<'a> HostBackward<'a> {
         unsafe { read(self.params[index]) }
     }
 
-    /// The output's value.
+    /// The output's value, if the operation needs it.
     pub fn output(&self) -> &'a [f32] {
+        self.require(self.needs.output);
         unsafe { read(self.pass.output) }
     }
 
@@ -413,7 +428,8 @@ mod tests {
         }
         assert_eq!((ctx.param(0), ctx.param(1)), (&[4.0, 5.0][..], &[2.0, 4.0][..]));
         assert_eq!((&*y, &*saved), (&[6.0, 9.0][..], &[1.0, 2.0][..]));
-        assert!(ctx.output().is_empty() && ctx.saved().is_empty() && ctx.workspace().is_empty());
         assert!(ctx.input(1).is_empty(), "what has no address is empty");
+        let again = std::panic::AssertUnwindSafe(|| ctx.output().len());
+        assert!(std::panic::catch_unwind(again).is_err());
     }
 }

@@ -76,8 +76,8 @@ impl<F: Each> Pieces for Rows<'_, F> {
 }
 
 /// y = f(x, number of inputs' values at the element) over the output box, for one or two inputs
-/// of the output's shape; `f` gets the values of both (the same twice where there is one).
-pub(crate) fn forward(ctx: &mut HostForward<'_>, f: impl Each) {
+/// of the output's shape; `f` gets the values of both (the same twice where there is one). Returns the whole output.
+pub(crate) fn forward<'a>(ctx: &mut HostForward<'a>, f: impl Each) -> &'a mut [f32] {
     let (map, region) = (ctx.output_map(), ctx.region);
     let a = ctx.input(0);
     let b = if ctx.inputs.len() > 1 { ctx.input(1) } else { a };
@@ -89,6 +89,7 @@ pub(crate) fn forward(ctx: &mut HostForward<'_>, f: impl Each) {
         let chunks = Chunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate: false, f };
         for_each_piece(ctx.parallel, region.row_count(), &Rows { chunks, map, region });
     }
+    y
 }
 
 /// dx (+)= f(value, dy) over all valid images, where `value` is the operation's kept value of the

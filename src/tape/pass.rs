@@ -282,16 +282,7 @@ impl Execution {
                     accumulate: std::mem::replace(&mut param_written[param.0], true),
                 }));
             }
-            // What isn't needed is gone, and is as good as empty.
-            let needs = op.needs();
-            let still = |is_needed: bool, value: Tensor| match is_needed {
-                true => value,
-                false => Tensor { images: 0, ..value },
-            };
-            let is_needed = |place: usize| needs.inputs.get(place) == Some(&true);
-            let inputs = node.inputs.iter().enumerate();
-            let inputs: Vec<Tensor> =
-                inputs.map(|(place, input)| still(is_needed(place), self.value(*input))).collect();
+            let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let param = |param: &ParamId| self.param_for(weights, *param, alone);
             let params: Vec<Tensor> = node.params.iter().map(param).collect();
             let (state, state_address) = self.state_of(node.spec);
@@ -304,7 +295,7 @@ impl Execution {
                 samples_address: self.samples_buffer.address(),
                 inputs: &inputs,
                 params: &params,
-                output: still(needs.output, self.value(NodeId(index))),
+                output: self.value(NodeId(index)),
                 saved: self.bytes_view(Area::Saved, index, self.plan.saved[index]),
                 workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
                 output_gradient: self.gradient(NodeId(index)),
@@ -316,7 +307,7 @@ impl Execution {
                 op.kind(),
                 || Way::Backward,
                 || match self.device.is_cpu() {
-                    true => op.backward(&mut unsafe { HostBackward::new(pass) }),
+                    true => op.backward(&mut unsafe { HostBackward::new(pass, op.needs()) }),
                     false => op.launch_backward(&unsafe { KernelBackward::new(pass) }),
                 },
             )?;

@@ -6,10 +6,10 @@ use crate::ops::{HostBackward, HostForward, elementwise};
 
 pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
     let factor = factor(ctx.param(0)[0]);
-    elementwise::forward(ctx, |x, _| x * factor);
+    let y = elementwise::forward(ctx, |x, _| x * factor);
     if let Some(faults) = ctx.faults {
         let (map, region) = (ctx.output_map(), ctx.region);
-        faults.table.apply(ctx.output(), map, region);
+        faults.table.apply(y, map, region);
     }
     Ok(())
 }
