@@ -73,7 +73,8 @@ pub struct Args {
     /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Run injection number N of each layer; it is told what it hit and what became of the answer
+    /// Run injection number N of each layer; it is told what it hit and what became of the answer. With --resume FILE
+    /// it is one of that campaign, and the file stays as it is
     #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
     /// Fault site; output, input, store-lost (a dropped store), or weight (every floating-point entry of the
@@ -176,11 +177,18 @@ pub struct Args {
     /// What is known of the flags beside their values.
     #[arg(skip)]
     gathered: Gathered,
+    /// The store one injection of which is told, and which isn't written to.
+    #[arg(skip)]
+    told_of: Option<PathBuf>,
 }
 
 impl Args {
     /// The flags with where they come from.
-    pub fn with(self, gathered: Gathered) -> Args {
+    pub fn with(mut self, gathered: Gathered) -> Args {
+        // A store that was begun with --only is gone on with.
+        if self.only.is_some() && !gathered.is_from_file("only") {
+            self.told_of = self.resume.take_if(|file| file.is_some()).flatten();
+        }
         Args { gathered, ..self }
     }
 
@@ -320,6 +328,9 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         resumed = if args.is_resumed() { resume::Resumed::open(path)? } else { None };
     }
     resumed.as_ref().map_or(Ok(()), |resumed| resumed.check_plan(args, &plan, shard))?;
+    if let Some(store) = &args.told_of {
+        resumed = resume::Resumed::open(store)?;
+    }
     let device = args.run.start()?;
     let progress = args.run.progress();
     list.iter()
@@ -330,7 +341,8 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         Campaign::check(&loaded.network, &plan)?; // now rather than after the evaluation
     }
     let classes = class_list(args.class_list.as_deref())?;
-    let ranging = ranges::Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
+    let beside = path.as_deref().or(args.told_of.as_deref());
+    let ranging = ranges::Ranging::of(args, &plan, &loaded, beside, &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
     let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {

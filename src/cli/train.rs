@@ -146,8 +146,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let kept = trainer.kept_epoch();
     if args.run.json {
+        // Epochs count from 1 wherever people read them.
+        let mut history = trainer.history().to_vec();
+        history.iter_mut().for_each(|record| record.epoch += 1);
         return print_json(&serde_json::json!({
-            "model": output.model(), "history": trainer.history(), "kept_epoch": kept,
+            "model": output.model(), "history": history, "kept_epoch": kept.map(|epoch| epoch + 1),
         }));
     }
     let which = match args.keep {

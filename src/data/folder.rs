@@ -121,6 +121,11 @@ impl ImageFolder {
         Ok(ImageFolder { labels, classes, ..self })
     }
 
+    /// How many classes have images; fewer than there are where the folders are [those of some](ImageFolder::numbered).
+    pub fn classes_with_images(&self) -> usize {
+        self.labels.iter().collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     fn number_folders(&self, numbering: &Numbering<'_>) -> Result<Vec<usize>> {
         let folders: Vec<&str> = self.folders.iter().map(String::as_str).collect();
         let at_root = |error| Error::usage(format!("{}: {error}", self.root.display()));

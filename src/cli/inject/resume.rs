@@ -83,6 +83,9 @@ impl Resumed {
     pub(super) fn check_plan(&self, args: &Args, plan: &Plan, shard: Shard) -> Result<()> {
         let mut asked = plan.clone();
         let there = &self.there.plan;
+        if let (Some(injections), Some(_), None) = (args.injections, &there.list, &plan.list) {
+            self.check_growth(injections, shard)?;
+        }
         if let (Some(super::Allocate::Pilot), Stratify::Allocated(allocation)) =
             (&args.allocate, &there.stratify)
             && (there.seed != asked.seed || allocation.pilot.seed == pilot_seed(asked.seed))
@@ -104,12 +107,13 @@ impl Resumed {
                 names(&self.shards)
             )));
         }
-        match there.check_growth(injections, shard) {
-            Err(error) if has_grown => {
-                Err(Error::usage(format!("{} {error}", self.path.display())))
-            }
-            _ => Ok(()),
-        }
+        if has_grown { self.check_growth(injections, shard) } else { Ok(()) }
+    }
+
+    /// Refuses to make a campaign larger that can't be.
+    fn check_growth(&self, injections: u64, shard: Shard) -> Result<()> {
+        let growth = self.there.plan.check_growth(injections, shard);
+        growth.map_err(|error| Error::usage(format!("{} {error}", self.path.display())))
     }
 
     /// Refuses another network or other images than the store's.
