@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
-use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
+use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle, watch_stop};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
 use crate::campaign::{Campaign, FaultList};
@@ -310,10 +310,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn inject(args: &Args) -> anyhow::Result<()> {
+    watch_stop()?;
     args.check()?;
     args.check_paths()?;
     let list = args.faults.as_deref().map(FaultList::open).transpose()?;
-    let plan = args.plan(list.as_ref())?;
+    let mut plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
         return Err(
             Error::usage("--range-images: at least one image is needed to measure ranges").into()
@@ -329,7 +330,12 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     }
     resumed.as_ref().map_or(Ok(()), |resumed| resumed.check_plan(args, &plan, shard))?;
     if let Some(store) = &args.told_of {
-        resumed = resume::Resumed::open(store)?;
+        let of = resume::Resumed::open(store)?;
+        plan = match &of {
+            Some(of) => of.told(plan)?,
+            None => return Err(Error::file(store, "holds no campaign yet").into()),
+        };
+        resumed = of;
     }
     let device = args.run.start()?;
     let progress = args.run.progress();
@@ -354,6 +360,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     let val_of = |of: &Loaded| numbered(open_held_out(&args.data, None)?, of);
     let val = open_held_out(&args.data, None)?;
     say_passed_over(&val, &*progress);
+    let root = val.root().to_path_buf();
     let val = numbered(val, &loaded)?;
     if let Some(resumed) = &resumed {
         resumed.check_network(&loaded, val.dataset.fingerprint())?;
@@ -370,12 +377,16 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         data: val.dataset.fingerprint(),
         ..experiment.provenance
     };
+    if let (Some(_), Some(resumed)) = (&args.told_of, &resumed) {
+        resumed.check_images(&experiment)?;
+    }
     match args.exhaustive {
         Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
             let to = path.as_deref().map(|path| sampled::Place { path, shard, resumed });
             let names = loaded.class_names(classes.as_ref())?;
-            let data = sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names };
+            let data =
+                sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names, root };
             sampled::run(args, plan, experiment, &data, to, &*progress)
         }
     }

@@ -132,6 +132,11 @@ impl ImageFolder {
         numbering.numbers(&folders).map_err(at_root)
     }
 
+    /// The folder that was opened.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Path of image `i`, the root included.
     pub fn file(&self, i: usize) -> PathBuf {
         let entry = &self.entries[i];

@@ -121,6 +121,7 @@ fn flags_of_another_campaign_are_refused_before_anything_is_run() {
 #[test]
 fn an_injection_of_a_store_is_told() {
     let place = place();
+    place.done("train --model tiny.toml --data data --quiet --epochs 1 --seed 2 --out other");
     let typed = format!("{INJECT} --seed 9 --layer fc --bits 2");
     place.done(&format!("{typed} --injections 20 --out a.sqlite"));
     let before = fs::read(place.at("a.sqlite")).unwrap();
@@ -128,8 +129,19 @@ fn an_injection_of_a_store_is_told() {
     assert_eq!(told, place.done(&format!("{typed} --only 3")));
     assert!(told.contains("Injection 3 into fc:"), "{told}");
     assert!(fs::read(place.at("a.sqlite")).unwrap() == before, "the store was written to");
+    // Of its flags, layers and injections, and no others.
+    for (flags, parts) in [
+        ("--only 3 --seed 3", &["begun with --seed 9, not --seed 3"][..]),
+        ("--only 3 --bits 1", &["--bits 2, not --bits 1"]),
+        ("--only 3 --only-bits exponent", &["only-bits"]),
+        ("--only 20", &["a.sqlite holds injections 0 to 19 of each layer, not 20"]),
+        ("--only 3 --layer conv1", &["a.sqlite has no layer 'conv1'; its layers are: fc"]),
+    ] {
+        place.fails(&format!("inject --resume a.sqlite {flags} --quiet"), 2, parts);
+    }
+    let pattern = place.done("inject --resume a.sqlite --only 3 --layer * --quiet");
+    assert_eq!(pattern, told);
     // Of the network that it is of.
-    place.done("train --model tiny.toml --data data --quiet --epochs 1 --seed 2 --out other");
     let other = "inject --resume a.sqlite --only 3 --checkpoint other/model.safetensors";
     place.fails(other, 2, &["--checkpoint (SHA-256 "]);
     // In the place of the campaign it is another one.
