@@ -8,7 +8,7 @@ use crate::campaign::Campaign;
 use crate::detector::Detector;
 use crate::plan::Labels;
 use crate::report::{Answer, HitBy, HitValue, Injection};
-use crate::results::{GoldenRow, Place, Record, Run};
+use crate::results::{Place, Record, Run};
 
 /// The injections of a run, in the order of their layers; images' paths are in `root`; `in_full`: with every logit, for
 /// which each is run again.
@@ -61,14 +61,14 @@ fn injection(
             }],
         }
     };
-    // As it can be pasted.
-    let path = |row: &GoldenRow| root.join(&row.path).display().to_string();
+    let unknown = || format!("number {}", record.image);
     let is_ranged = manifest.plan.detectors.contains(&Detector::Range);
     let score = &record.golden;
     Ok(Injection {
         number: Some(record.n),
         layer: layer.name.clone(),
-        image: image.map_or_else(|| format!("number {}", record.image), path),
+        image: image.map_or_else(unknown, |row| row.path.clone()),
+        file: image.map_or_else(unknown, |row| root.join(&row.path).display().to_string()),
         class: image.map_or(score.top1, |row| row.label as usize),
         is_label: manifest.plan.labels == Labels::Data,
         hit: places.iter().map(hit).collect(),
