@@ -13,7 +13,7 @@ fn place() -> Place {
 }
 
 fn predicted(place: &Place, image: &str, fault: &str) -> Value {
-    place.json(&format!("predict {RUN} data/val/{image} --quiet --fault {fault}"))[0].clone()
+    place.json(&format!("predict {RUN} {image} --quiet --fault {fault}"))[0].clone()
 }
 
 /// What is told is what the record says; and the fault as it is told, tried alone, does the same.
@@ -61,7 +61,7 @@ fn an_injection_can_be_tried_again_as_it_is_told() {
             // baseline.
             let again = predicted(
                 &place,
-                injection["image"].as_str().unwrap(),
+                injection["file"].as_str().unwrap(),
                 hit["fault"].as_str().unwrap(),
             );
             let again = &again["injection"];

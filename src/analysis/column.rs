@@ -1,5 +1,7 @@
 //! The columns of a report, by the words that commands have for them, and its rows in their order.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
@@ -52,11 +54,13 @@ impl Column {
         })
     }
 
-    /// What rows are sorted by: the estimate's value, or the last of ΔLoss' quantiles where there is no mean.
-    fn key(self, row: &Figures) -> f64 {
+    /// What rows are sorted by: the estimate's value, or ΔLoss' quantiles where there is no mean, the last one first.
+    fn key(self, row: &Figures) -> Vec<f64> {
         match (self, &row.delta_loss) {
-            (Column::DeltaLoss, DeltaLoss::Quantiles(of)) => of.values[of.values.len() - 1],
-            _ => self.of(row).map_or(f64::NAN, |estimate| estimate.value),
+            (Column::DeltaLoss, DeltaLoss::Quantiles(of)) => {
+                of.values.iter().rev().copied().collect()
+            }
+            _ => vec![self.of(row).map_or(f64::NAN, |estimate| estimate.value)],
         }
     }
 }
@@ -100,7 +104,9 @@ impl Arrangement {
                 let key = |row: &Figures| column.key(row);
                 parts.sort_by(|a, b| {
                     let (a, b) = (key(a), key(b));
-                    a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(&a))
+                    let first =
+                        |(a, b): (&f64, &f64)| a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(a));
+                    a.iter().zip(&b).map(first).fold(Ordering::Equal, Ordering::then)
                 });
             }
             if let Some(most) = self.top {

@@ -347,6 +347,8 @@ impl<'r> Selection<'r> {
         Ok(match measure {
             // A bounded measure that was always 0 has the upper end of a rate.
             Measure::DeltaP if mean.value == 0.0 => self.rate(measure, how),
+            // And none is larger; NaN stays what it is.
+            Measure::DeltaP if mean.high > 1.0 => Estimate { high: 1.0, ..mean },
             _ => mean,
         })
     }

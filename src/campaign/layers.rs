@@ -74,8 +74,15 @@ pub fn choose(all: Vec<Layer>, patterns: Option<&[String]>) -> Result<Vec<Layer>
         return Ok(all.into_iter().filter(|layer| layer.part != Part::Shared).collect());
     };
     let names: Vec<(&str, &str)> = all.iter().map(|layer| (&*layer.name, layer.kind)).collect();
-    let words =
-        choice::Words { lacks: "the model has no layer", known: "its injectable layers are" };
+    let words = match all.iter().any(|layer| layer.parameter.is_some()) {
+        true => choice::Words {
+            lacks: "the model has no parameter",
+            known: "with --site weight they are given as in fc.weight or fc.*, and are",
+        },
+        false => {
+            choice::Words { lacks: "the model has no layer", known: "its injectable layers are" }
+        }
+    };
     let chosen = choice::choose(&names, patterns, &words)?;
     let is_chosen = |(at, layer)| chosen.binary_search(&at).is_ok().then_some(layer);
     Ok(all.into_iter().enumerate().filter_map(is_chosen).collect())

@@ -18,9 +18,9 @@ use crate::{Error, Result, hex};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangesOf {
-    /// Version of the program, and the commit that it was built from.
+    /// Version of this crate, and SHA-256 of the program that runs: what computes differently is another program.
     pub version: String,
-    pub commit: String,
+    pub program: String,
     /// What the network is, in words that differ where networks do.
     pub architecture: String,
     /// SHA-256 of its checkpoint.
@@ -39,12 +39,12 @@ pub struct RangesOf {
 }
 
 impl RangesOf {
-    /// What is known of this program, this processor, and a network on its device; the rest is empty.
+    /// What is known of this crate, this processor, and a network on its device; the rest is empty.
     pub fn here(network: &Network) -> RangesOf {
         let device = network.device();
         RangesOf {
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: crate::commit::get().into(),
+            program: String::new(),
             image_size: network.model.image_size,
             device: device.kind().to_string(),
             compute: device.compute().to_string(),

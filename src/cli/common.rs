@@ -339,10 +339,29 @@ pub fn file_sha256(path: &Path) -> Result<String> {
     Ok(crate::hex(&hasher.finalize()))
 }
 
+/// Whether the user wants to stop.
+static STOP: AtomicBool = AtomicBool::new(false);
+/// Whether there is something that stopping keeps.
+static KEEPS: AtomicBool = AtomicBool::new(false);
+
 /// A flag that is set when the user wants to stop (ctrl-C, SIGTERM); the second time ends at once.
 pub fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
+    watch_stop()?;
+    KEEPS.store(true, Ordering::Relaxed);
+    Ok(&STOP)
+}
+
+/// Says so where the user stops before there is anything to keep, which [`stop_flag`] is for.
+pub fn watch_stop() -> anyhow::Result<()> {
+    static WATCHES: AtomicBool = AtomicBool::new(false);
+    if WATCHES.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
+        if !KEEPS.load(Ordering::Relaxed) {
+            eprintln!("flipside: stopped before there was anything to keep");
+            std::process::exit(130);
+        }
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -350,7 +369,7 @@ pub fn stop_flag() -> anyhow::Result<&'static AtomicBool> {
             "flipside: finishing the work in progress, then stopping; interrupt again to stop at once"
         );
     })?;
-    Ok(&STOP)
+    Ok(())
 }
 
 /// Prints to the standard output; a closed pipe is an error to be passed on, not a panic.

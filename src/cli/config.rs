@@ -5,6 +5,7 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::ParseIntError;
 use std::path::Path;
 
 use clap::builder::{Resettable, StyledStr};
@@ -201,13 +202,18 @@ impl Flags {
             let Some(arg) = self.arg(key) else { return refuse(self.unknown(key)) };
             let (kind, is_list) = (Kind::of(arg), is_list(arg));
             let values = match value {
+                Value::Array(items) if is_list && items.is_empty() => {
+                    return refuse(format!(
+                        "'{key}' has nothing in it: leave it out, or name some"
+                    ));
+                }
                 Value::Boolean(false) if kind == Kind::Switch => continue,
                 Value::Boolean(true) if kind == Kind::Switch => Some(Vec::new()),
                 Value::Array(items) if is_list => {
                     items.iter().map(|item| kind.read(item)).collect()
                 }
-                value if !is_list => kind.read(value).map(|word| vec![word]),
-                _ => None,
+                // One of a list may stand alone, as on the command line.
+                value => kind.read(value).map(|word| vec![word]),
             };
             let Some(values) = values else {
                 return refuse(format!(
@@ -226,9 +232,7 @@ impl Flags {
                     ));
                 }
             }
-            if kind == Kind::Switch || !values.is_empty() {
-                given.insert(key.clone(), values);
-            }
+            given.insert(key.clone(), values);
         }
         let mut pairs = given.keys().flat_map(|a| given.keys().map(move |b| (a, b)));
         match pairs.find(|(a, b)| a < b && self.conflict(a, b)) {
@@ -246,9 +250,11 @@ impl Flags {
                 _ => None,
             });
         let nearest = nearest.filter(|nearest| known.contains(nearest));
-        let nearest =
-            nearest.map_or(String::new(), |nearest| format!("; a similar one is '{nearest}'"));
-        format!("there is no key '{}'{nearest}; known: {}", told(key), known.join(", "))
+        let known = match nearest {
+            Some(nearest) => format!("a similar one is '{nearest}' (--print-config has them all)"),
+            None => format!("known: {}", known.join(", ")),
+        };
+        format!("there is no key '{}'; {known}", told(key))
     }
 
     /// The flags as words of a command line.
@@ -329,7 +335,10 @@ fn told(text: &str) -> String {
 /// Why clap doesn't take a value.
 fn reason(error: &clap::Error) -> String {
     if let Some(source) = error.source() {
-        return source.to_string();
+        return match source.is::<ParseIntError>() {
+            true => "it takes whole numbers from 0 on".into(),
+            false => source.to_string(),
+        };
     }
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(known)) if !known.is_empty() => {
@@ -400,16 +409,17 @@ mod tests {
     fn what_isn_t_understood_is_refused() {
         let flags = inject();
         for (text, parts) in [
-            ("sed = 1", &["no key 'sed'", "similar one is 'seed'", "known: model, checkpoint"][..]),
-            ("config = 'a'", &["no key 'config'"]),
+            ("sed = 1", &["no key 'sed'", "similar one is 'seed'"][..]),
+            ("config = 'a'", &["no key 'config'", "known: model, checkpoint"]),
             ("help = true", &["no key 'help'"]),
             ("[inject]\nseed = 1", &["no key 'inject'"]),
             ("\"\\u001b[2J\" = 1", &["no key '\\u{1b}[2J'"]),
             ("injections = 'many'", &["'injections' takes a whole number, not \"many\""]),
             ("injections = 1.5", &["'injections' takes a whole number, not 1.5"]),
-            ("injections = -1", &["'injections' can't be '-1'"]),
+            ("injections = -1", &["'injections' can't be '-1': it takes whole numbers from 0 on"]),
             ("data = 5", &["'data' takes text in quotes, not 5"]),
-            ("layer = 'fc'", &["'layer' takes an array of texts", "not \"fc\""]),
+            ("layer = 1", &["'layer' takes an array of texts", "not 1"]),
+            ("layer = []", &["'layer' has nothing in it"]),
             ("layer = [1]", &["'layer' takes an array of texts", "not [1]"]),
             ("json = 'yes'", &["'json' takes true or false"]),
             ("site = 'nowhere'", &["'site' can't be 'nowhere'", "known: output"]),
@@ -422,6 +432,7 @@ mod tests {
             assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
             assert_eq!(error.lines().count(), 1, "{error}");
         }
-        assert!(flags.read("a.toml".as_ref(), "json = false\nlayer = []").unwrap().is_empty());
+        assert!(flags.read("a.toml".as_ref(), "json = false").unwrap().is_empty());
+        assert_eq!(flags.read("a.toml".as_ref(), "layer = 'fc'").unwrap()["layer"], ["fc"]);
     }
 }

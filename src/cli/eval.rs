@@ -43,6 +43,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let dataset =
         ImageFolder::open(&folder, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
     say_passed_over(&dataset, &*progress);
+    let (with_images, all) = (dataset.classes_with_images(), loaded.network.model.classes);
+    if with_images < all {
+        progress.line(&format!("{with_images} of the network's {all} classes have images here"));
+    }
     let source = Source { dataset: Arc::new(dataset), transform: loaded.transform() };
     let Network { model, weights } = &loaded.network;
     let mut evaluator = Evaluator::new(model, &device, args.batch as usize)?;

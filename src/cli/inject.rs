@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
-use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle};
+use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle, watch_stop};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
 use crate::campaign::{Campaign, FaultList};
@@ -73,7 +73,8 @@ pub struct Args {
     /// With --half-width: joint confidence of the sequential test, per layer; 0.95 if absent
     #[arg(long, help_heading = HOW_MANY, value_name = "SHARE")]
     confidence: Option<Confidence>,
-    /// Run injection number N of each layer; it is told what it hit and what became of the answer
+    /// Run injection number N of each layer; it is told what it hit and what became of the answer. With --resume FILE
+    /// it is one of that campaign, and the file stays as it is
     #[arg(long, help_heading = HOW_MANY, value_name = "N", conflicts_with = "injections")]
     only: Option<u64>,
     /// Fault site; output, input, store-lost (a dropped store), or weight (every floating-point entry of the
@@ -176,11 +177,18 @@ pub struct Args {
     /// What is known of the flags beside their values.
     #[arg(skip)]
     gathered: Gathered,
+    /// The store one injection of which is told, and which isn't written to.
+    #[arg(skip)]
+    told_of: Option<PathBuf>,
 }
 
 impl Args {
     /// The flags with where they come from.
-    pub fn with(self, gathered: Gathered) -> Args {
+    pub fn with(mut self, gathered: Gathered) -> Args {
+        // A store that was begun with --only is gone on with.
+        if self.only.is_some() && !gathered.is_from_file("only") {
+            self.told_of = self.resume.take_if(|file| file.is_some()).flatten();
+        }
         Args { gathered, ..self }
     }
 
@@ -302,10 +310,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn inject(args: &Args) -> anyhow::Result<()> {
+    watch_stop()?;
     args.check()?;
     args.check_paths()?;
     let list = args.faults.as_deref().map(FaultList::open).transpose()?;
-    let plan = args.plan(list.as_ref())?;
+    let mut plan = args.plan(list.as_ref())?;
     if args.range_images == Some(0) {
         return Err(
             Error::usage("--range-images: at least one image is needed to measure ranges").into()
@@ -320,6 +329,14 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         resumed = if args.is_resumed() { resume::Resumed::open(path)? } else { None };
     }
     resumed.as_ref().map_or(Ok(()), |resumed| resumed.check_plan(args, &plan, shard))?;
+    if let Some(store) = &args.told_of {
+        let of = resume::Resumed::open(store)?;
+        plan = match &of {
+            Some(of) => of.told(plan)?,
+            None => return Err(Error::file(store, "holds no campaign yet").into()),
+        };
+        resumed = of;
+    }
     let device = args.run.start()?;
     let progress = args.run.progress();
     list.iter()
@@ -330,7 +347,8 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         Campaign::check(&loaded.network, &plan)?; // now rather than after the evaluation
     }
     let classes = class_list(args.class_list.as_deref())?;
-    let ranging = ranges::Ranging::of(args, &plan, &loaded, path.as_deref(), &*progress)?;
+    let beside = path.as_deref().or(args.told_of.as_deref());
+    let ranging = ranges::Ranging::of(args, &plan, &loaded, beside, &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
     let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {
@@ -342,6 +360,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     let val_of = |of: &Loaded| numbered(open_held_out(&args.data, None)?, of);
     let val = open_held_out(&args.data, None)?;
     say_passed_over(&val, &*progress);
+    let root = val.root().to_path_buf();
     let val = numbered(val, &loaded)?;
     if let Some(resumed) = &resumed {
         resumed.check_network(&loaded, val.dataset.fingerprint())?;
@@ -358,12 +377,16 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         data: val.dataset.fingerprint(),
         ..experiment.provenance
     };
+    if let (Some(_), Some(resumed)) = (&args.told_of, &resumed) {
+        resumed.check_images(&experiment)?;
+    }
     match args.exhaustive {
         Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
             let to = path.as_deref().map(|path| sampled::Place { path, shard, resumed });
             let names = loaded.class_names(classes.as_ref())?;
-            let data = sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names };
+            let data =
+                sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names, root };
             sampled::run(args, plan, experiment, &data, to, &*progress)
         }
     }

@@ -73,7 +73,10 @@ pub fn read(files: &[PathBuf], first: usize, loaded: &Loaded) -> Read {
 pub fn faults_in(faults: &[FaultSpec], given: usize, broken: &[Broken]) -> Result<Vec<FaultSpec>> {
     let moved = |fault: &FaultSpec| {
         if let Some(broken) = broken.iter().find(|broken| broken.place == fault.image) {
-            let detail = format!("--fault {fault}: there is no such image, since {}", broken.error);
+            let detail = format!(
+                "--fault {fault}: image={} can't be read: {} (image=0 is the first of those given)",
+                fault.image, broken.error
+            );
             return Err(Error::usage(detail));
         }
         if !broken.is_empty() && fault.image >= given {

@@ -159,6 +159,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             continue;
         }
         text.push_str(&format!("{name}\n"));
+        if answer.iter().any(|(_, p, _)| p.is_nan()) {
+            text.push_str("  NaN or infinity among the logits: there is no answer\n");
+            continue;
+        }
         for (class, p, logit) in answer {
             let label = &labels[*class];
             text.push_str(&format!("  {:6.2} %  {label}  (logit {logit:.4})\n", 100.0 * p));

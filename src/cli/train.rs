@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::common::{
     RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
-    print_json, say, stop_flag,
+    print_json, say, stop_flag, watch_stop,
 };
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
@@ -69,6 +69,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    watch_stop()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
     let file = ModelFile::open(&args.model)?;
@@ -109,6 +110,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut trainer = Trainer::new(job, &device)?;
     args.recipe.check_model(trainer.model())?;
     let goes_on = args.resume && output.snapshot().exists();
+    if args.resume && !goes_on {
+        progress.line(&format!("{}: holds no snapshot yet; begins", args.out.display()));
+    }
     let mut words = format!("drawn at random (seed {})", args.seed);
     if let (Some(pretrained), Some(path)) = (&pretrained, &args.start) {
         pretrained.notes().iter().for_each(|note| progress.line(note));
@@ -146,8 +150,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let kept = trainer.kept_epoch();
     if args.run.json {
+        // Epochs count from 1 wherever people read them.
+        let mut history = trainer.history().to_vec();
+        history.iter_mut().for_each(|record| record.epoch += 1);
         return print_json(&serde_json::json!({
-            "model": output.model(), "history": trainer.history(), "kept_epoch": kept,
+            "model": output.model(), "history": history, "kept_epoch": kept.map(|epoch| epoch + 1),
         }));
     }
     let which = match args.keep {

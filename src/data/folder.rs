@@ -121,10 +121,20 @@ impl ImageFolder {
         Ok(ImageFolder { labels, classes, ..self })
     }
 
+    /// How many classes have images; fewer than there are where the folders are [those of some](ImageFolder::numbered).
+    pub fn classes_with_images(&self) -> usize {
+        self.labels.iter().collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     fn number_folders(&self, numbering: &Numbering<'_>) -> Result<Vec<usize>> {
         let folders: Vec<&str> = self.folders.iter().map(String::as_str).collect();
         let at_root = |error| Error::usage(format!("{}: {error}", self.root.display()));
         numbering.numbers(&folders).map_err(at_root)
+    }
+
+    /// The folder that was opened.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Path of image `i`, the root included.

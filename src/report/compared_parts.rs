@@ -5,20 +5,25 @@ use serde_json::{Value, json};
 use super::comparison::row_footer;
 use super::family::{members, said, words};
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use super::{interval, reasons};
+use super::{NO_INTERVAL, interval, reasons};
 use crate::analysis::compare::{
     BitChange, BitsCompared, Comparison, Comparisons, Improvement, LayerChange, RateChange,
 };
 
 /// The layers of runs compared.
 pub fn compared_layers_text(comparisons: &Comparisons, view: View) -> String {
-    let of = |(_, row): (usize, &Comparison)| row.by_layer.iter().map(layer).collect();
-    written(comparisons, "layer", of, &words(comparisons), view)
+    let family = words(comparisons);
+    written(
+        comparisons,
+        "layer",
+        |(_, row)| row.by_layer.iter().map(layer).collect(),
+        &family,
+        view,
+    )
 }
 
 /// Their bits, which `bits` are, pair by pair.
 pub fn compared_bits_text(comparisons: &Comparisons, bits: &[BitsCompared], view: View) -> String {
-    let of = |(at, _): (usize, &Comparison)| bits[at].bits.iter().map(bit).collect();
     let sizes = bits.iter().map(|of| of.family);
     let family = format!(
         "The figures of all bits that have an interval {} ΔLoss is of drawn faults, those of the last layer included.",
@@ -27,7 +32,7 @@ pub fn compared_bits_text(comparisons: &Comparisons, bits: &[BitsCompared], view
     // What was counted is of all bits together.
     let mut drawn = comparisons.clone();
     drawn.rows.iter_mut().for_each(|row| row.counted = [false; 2]);
-    written(&drawn, "bit", of, &family, view)
+    written(&drawn, "bit", |(at, _)| bits[at].bits.iter().map(bit).collect(), &family, view)
 }
 
 /// The layers of runs compared, for machines.
@@ -59,21 +64,30 @@ fn machine(
     json!({ "by": by, "rows": rows, "intervals": comparisons.intervals })
 }
 
-fn written(
-    comparisons: &Comparisons,
+/// A layer or a bit of a pair: its name, and its figures.
+type Part<'a> = (String, Option<&'a Improvement>, Option<&'a RateChange>);
+
+fn written<'a>(
+    comparisons: &'a Comparisons,
     by: &str,
-    parts: impl Fn((usize, &Comparison)) -> Vec<Vec<String>>,
+    parts: impl Fn((usize, &'a Comparison)) -> Vec<Part<'a>>,
     family: &str,
     view: View,
 ) -> String {
     let mut sheet = Sheet::new(view);
+    let mut lacks_ends = false;
+    // Which bits are of several layers.
+    let alike = if by == "bit" { ", layers alike" } else { "" };
     for (at, row) in comparisons.rows.iter().enumerate() {
+        let parts = parts((at, row));
+        let ratios = parts.iter().filter_map(|(_, delta_loss, _)| *delta_loss);
+        lacks_ends |= row.stopped == [false; 2] && ratios.clone().any(|of| of.ratio.low.is_nan());
         if at > 0 {
             sheet.gap();
         }
         sheet.prose(&format!(
             "{} against {}, {by} by {by}: mean ΔLoss under the range detector, baseline ÷ other; SDC rates without \
-             a detector, in percent, and their difference in points:",
+             a detector, in percent, and their difference in points{alike}:",
             row.models[1], row.models[0]
         ));
         sheet.gap();
@@ -86,9 +100,12 @@ fn written(
             "difference",
             "SDC, verdict",
         ];
-        sheet.table(Fit::Blocks, &header, parts((at, row)));
+        sheet.table(Fit::Blocks, &header, parts.into_iter().map(figures).collect());
     }
     sheet.gap();
+    if lacks_ends {
+        sheet.item(NO_INTERVAL);
+    }
     sheet.item(family);
     for row in &comparisons.rows {
         if !row.refusals.is_empty() {
@@ -101,20 +118,16 @@ fn written(
     sheet.finish(BY_PIPE)
 }
 
-fn layer(row: &LayerChange) -> Vec<String> {
-    figures(row.layer.clone(), row.delta_loss.as_ref(), row.sdc.as_ref())
+fn layer(row: &LayerChange) -> Part<'_> {
+    (row.layer.clone(), row.delta_loss.as_ref(), row.sdc.as_ref())
 }
 
-fn bit(row: &BitChange) -> Vec<String> {
+fn bit(row: &BitChange) -> Part<'_> {
     let field = row.field.map_or_else(String::new, |field| format!(" {}", field.name()));
-    figures(format!("{}{field}", row.bit), row.delta_loss.as_ref(), row.sdc.as_ref())
+    (format!("{}{field}", row.bit), row.delta_loss.as_ref(), row.sdc.as_ref())
 }
 
-fn figures(
-    name: String,
-    delta_loss: Option<&Improvement>,
-    sdc: Option<&RateChange>,
-) -> Vec<String> {
+fn figures((name, delta_loss, sdc): Part<'_>) -> Vec<String> {
     let dash = || String::from("–");
     let mut cells = vec![name];
     match delta_loss {

@@ -12,7 +12,10 @@ pub(super) fn p_value(p: f64) -> String {
 pub(super) fn said(verdict: Verdict, adjusted: Option<f64>, own: Option<f64>) -> String {
     match (verdict, adjusted.or(own)) {
         (Verdict::None(_), _) | (_, None) => verdict.words().into(),
-        (_, Some(p)) => format!("{}, p {}", verdict.words(), p_value(p)),
+        (_, Some(p)) => {
+            let which = if adjusted.is_some() { "adjusted p" } else { "p" };
+            format!("{}, {which} {}", verdict.words(), p_value(p))
+        }
     }
 }
 
@@ -34,7 +37,8 @@ pub(super) fn members(sizes: impl Iterator<Item = usize>, comparisons: &Comparis
     let alpha = (1e6 * comparisons.intervals.confidence.alpha()).round() / 1e6;
     format!(
         "are a family of {}: one is called lower or higher only where its p, adjusted over the family by Holm's method, \
-         is below {alpha}.",
+         is below {alpha}. An interval is its figure's own, which isn't adjusted: it may leave out what no verdict is \
+         given on.",
         sizes.join(" and ")
     )
 }

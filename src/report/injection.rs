@@ -44,7 +44,10 @@ pub struct Injection {
     pub number: Option<u64>,
     /// That layer; empty without a number.
     pub layer: String,
+    /// Its path as stores and exports have it.
     pub image: String,
+    /// The same as `predict` takes it here.
+    pub file: String,
     /// The class that losses are against, and whether it is the image's label: else it is the fault-free top-1.
     pub class: usize,
     pub is_label: bool,
@@ -99,7 +102,7 @@ fn block(sheet: &mut Sheet, injection: &Injection, telling: &Telling) {
     }
     let class = telling.classes.get(injection.class).map_or("unknown", String::as_str);
     let label = if injection.is_label { "label" } else { "fault-free top-1" };
-    fact(sheet, "image", &format!("{}; {label} {}, {class}", injection.image, injection.class));
+    fact(sheet, "image", &format!("{}; {label} {}, {class}", injection.file, injection.class));
     for hit in &injection.hit {
         // To be copied, so not broken.
         sheet.line(&format!("fault   {}", hit.fault));
@@ -291,6 +294,7 @@ pub fn injection_json(injection: &Injection, telling: &Telling) -> Value {
     json!({
         "injection": injection.number,
         "image": injection.image,
+        "file": injection.file,
         "label": injection.is_label.then(|| class(injection.class)),
         "hit": hit,
         "range": injection.range,

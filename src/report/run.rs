@@ -12,7 +12,7 @@ use super::{
     flipped_bits, percent, quantiles, ranges_words, scale, shell_word,
 };
 use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Arranged, Intervals, Stopped, Weighting, stopped, stopped_words};
+use crate::analysis::{Arranged, Column, Intervals, Stopped, Weighting, stopped, stopped_words};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
@@ -64,7 +64,13 @@ pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View
         }
     }
     if let Some(column) = sort {
-        sheet.prose(&format!("Rows are sorted by {}, the largest first.", column.name()));
+        let is_quantile = |row: &Figures| matches!(row.delta_loss, DeltaLoss::Quantiles(_));
+        let which = match column == &Column::DeltaLoss && figures.iter().any(is_quantile) {
+            true => ", where it has quantiles by the last of them, then by the one before",
+            false => "",
+        };
+        let name = column.name();
+        sheet.prose(&format!("Rows are sorted by {name}{which}, the largest first."));
     }
     if !figures.is_empty() {
         sheet.prose(OUTCOMES);

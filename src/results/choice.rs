@@ -4,11 +4,11 @@ use crate::tape::pair_name;
 use crate::{Error, Result};
 
 /// What an error says of layers.
-pub struct Words {
+pub struct Words<'a> {
     /// Of a name that none has: `the model has no layer`.
-    pub lacks: &'static str,
+    pub lacks: &'a str,
     /// Before the names that there are: `its layers are`.
-    pub known: &'static str,
+    pub known: &'a str,
 }
 
 /// The places in `layers`, each a name and a type, of those that `patterns` ask for, in order: names with or without
@@ -19,7 +19,7 @@ pub struct Words {
 pub fn choose<S: AsRef<str>>(
     layers: &[(&str, &str)],
     patterns: &[S],
-    words: &Words,
+    words: &Words<'_>,
 ) -> Result<Vec<usize>> {
     for pattern in patterns.iter().map(AsRef::as_ref) {
         if !layers.iter().any(|layer| is_called(*layer, pattern)) {
@@ -38,7 +38,7 @@ fn is_called((name, kind): (&str, &str), pattern: &str) -> bool {
     }
 }
 
-fn unknown(layers: &[(&str, &str)], pattern: &str, Words { lacks, known }: &Words) -> Error {
+fn unknown(layers: &[(&str, &str)], pattern: &str, Words { lacks, known }: &Words<'_>) -> Error {
     let Some(kind) = pattern.strip_prefix("type:") else {
         let names: Vec<&str> = layers.iter().map(|(name, _)| *name).collect();
         return Error::usage(format!("{lacks} '{pattern}'; {known}: {}", names.join(", ")));

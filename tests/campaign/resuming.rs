@@ -88,7 +88,6 @@ fn flags_of_another_campaign_are_refused_before_anything_is_run() {
         ("--labels data", &["--labels golden, not --labels data"]),
         ("--temperature 2", &["no --temperature, not --temperature 2"]),
         ("--faults list.csv", &["no --faults, not --faults (SHA-256 "]),
-        ("--only 3", &["--injections 20, not --only 3"]),
         ("--half-width 0.3", &["no --half-width, not --half-width 0.3 --stop-at sdc"]),
         ("--injections 19", &["a.sqlite can't grow to --injections 19", "none is taken away"]),
         ("--shard 1/2", &["a.sqlite holds shard 1/1, not 1/2"]),
@@ -107,10 +106,7 @@ fn flags_of_another_campaign_are_refused_before_anything_is_run() {
         let checkpoint = "--checkpoint run/model.safetensors";
         let long = if flags.contains("--checkpoint") { long.replace(checkpoint, "") } else { long };
         let long = if flags.contains("--data") { long.replace("--data data", "") } else { long };
-        let injections = match flags.contains("--injections")
-            || flags.contains("--only")
-            || flags.contains("--faults")
-        {
+        let injections = match flags.contains("--injections") || flags.contains("--faults") {
             true => "",
             false => "--injections 20",
         };
@@ -119,6 +115,41 @@ fn flags_of_another_campaign_are_refused_before_anything_is_run() {
             place.fails(&words, 2, parts);
         }
     }
+}
+
+/// With a store's flags, and without writing to it.
+#[test]
+fn an_injection_of_a_store_is_told() {
+    let place = place();
+    place.done("train --model tiny.toml --data data --quiet --epochs 1 --seed 2 --out other");
+    let typed = format!("{INJECT} --seed 9 --layer fc --bits 2");
+    place.done(&format!("{typed} --injections 20 --out a.sqlite"));
+    let before = fs::read(place.at("a.sqlite")).unwrap();
+    let told = place.done("inject --resume a.sqlite --only 3 --quiet");
+    assert_eq!(told, place.done(&format!("{typed} --only 3")));
+    assert!(told.contains("Injection 3 into fc:"), "{told}");
+    assert!(fs::read(place.at("a.sqlite")).unwrap() == before, "the store was written to");
+    // Of its flags, layers and injections, and no others.
+    for (flags, parts) in [
+        ("--only 3 --seed 3", &["begun with --seed 9, not --seed 3"][..]),
+        ("--only 3 --bits 1", &["--bits 2, not --bits 1"]),
+        ("--only 3 --only-bits exponent", &["only-bits"]),
+        ("--only 20", &["a.sqlite holds injections 0 to 19 of each layer, not 20"]),
+        ("--only 3 --layer conv1", &["a.sqlite has no layer 'conv1'; its layers are: fc"]),
+    ] {
+        place.fails(&format!("inject --resume a.sqlite {flags} --quiet"), 2, parts);
+    }
+    let pattern = place.done("inject --resume a.sqlite --only 3 --layer * --quiet");
+    assert_eq!(pattern, told);
+    // Of the network that it is of.
+    let other = "inject --resume a.sqlite --only 3 --checkpoint other/model.safetensors";
+    place.fails(other, 2, &["--checkpoint (SHA-256 "]);
+    // In the place of the campaign it is another one.
+    let in_place = format!("{typed} --only 3 --out a.sqlite --resume");
+    place.fails(&in_place, 2, &["--injections 20, not --only 3"]);
+    // And a store of one injection goes on.
+    let one = place.done(&format!("{typed} --only 3 --out one.sqlite"));
+    assert_eq!(place.done("inject --resume one.sqlite --quiet"), one);
 }
 
 /// 20 a layer become 500: as if they had been from the start, but for the flags' own words.
@@ -180,7 +211,7 @@ fn what_can_t_grow_stays_as_it_is() {
     place.fails(
         "inject --resume list.sqlite --injections 1000",
         2,
-        &["--faults (SHA-256 ", "no --faults"],
+        &["list.sqlite can't grow", "a list's faults"],
     );
     // Shards are merged, and the whole grows.
     place.done(&format!("{INJECT} --injections 20 --shard 2/2 --out other.sqlite"));

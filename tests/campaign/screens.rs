@@ -201,6 +201,7 @@ fn injection() -> Injection {
         number: Some(7),
         layer: "backbone.features.12.conv.0.0".into(),
         image: "n04311004/ILSVRC2012_val_00005933.JPEG".into(),
+        file: "imagenet/val/n04311004/ILSVRC2012_val_00005933.JPEG".into(),
         class: 0,
         is_label: true,
         hit: vec![HitBy {

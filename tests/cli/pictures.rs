@@ -71,7 +71,7 @@ fn a_fault_hits_the_picture_that_was_named() {
     let alone = predict("pictures/deep/c.png --fault layer=fc,channel=0,bit=30");
     assert_eq!(alone[0], hit[2]);
     let words = format!("predict {OF} pictures --quiet --fault layer=fc,channel=0,bit=30,image");
-    place.fails(&format!("{words}=1"), 2, &["image=1", "pictures/b.jpg"]);
+    place.fails(&format!("{words}=1"), 2, &["image=1 can't be read: pictures/b.jpg"]);
     place.fails(&format!("{words}=4"), 2, &["image=4", "4 images"]);
 }
 

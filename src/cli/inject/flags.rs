@@ -19,6 +19,10 @@ const BESIDE: [&str; 3] = ["config", "print-config", "resume"];
 /// Flags of one run, which a store doesn't keep.
 const OF_A_RUN: [&str; 6] = ["out", "shard", "verify", "threads", "json", "quiet"];
 
+/// Flags that mean nothing without another one.
+const COMPANIONS: [(&str, &str); 3] =
+    [("stop-at", "half-width"), ("confidence", "half-width"), ("images", "exhaustive")];
+
 /// What stands above a file of flags.
 const HEADING: &str = "Flags of flipside inject, for --config. What is typed takes the place of what stands here. Paths \
      are those of the folder that the command is run in. Lines behind # are flags that are absent, with their defaults.";
@@ -146,21 +150,30 @@ fn check_typed(flags: &Flags, given: &Given, path: &Path) -> Result<()> {
 }
 
 impl Gathered {
-    /// Adds flags of a file where nothing is said of them yet, and nothing that excludes them.
+    /// Adds flags of a file where nothing is said of them yet, and nothing that excludes them. Where one gives way, so do
+    /// those that mean nothing without it.
     fn add(&mut self, flags: &Flags, merged: &mut Given, given: Given, path: &Path) {
         let known: Vec<String> = merged.keys().cloned().collect();
+        let is_said = |key: &str| {
+            let is_of_one = |other: &String| other == key || flags.conflict(other, key);
+            // A file's store is its whole campaign's.
+            known.iter().any(is_of_one) || key == "out" && known.iter().any(|key| key == "only")
+        };
+        let has_gone =
+            |key: &str| given.contains_key(key) && is_said(key) && !merged.contains_key(key);
+        let gone = COMPANIONS.into_iter().filter(|(_, of)| has_gone(of));
+        let gone: Vec<&str> = gone.map(|(key, _)| key).collect();
         for (key, values) in given {
-            let is_said = known.iter().any(|other| *other == key || flags.conflict(other, &key));
-            if !is_said {
+            if !is_said(&key) && !gone.contains(&key.as_str()) {
                 self.from.insert(key.clone(), path.into());
                 merged.insert(key, values);
             }
         }
     }
 
-    /// The file that a flag comes from, if it wasn't typed.
-    fn file_of(&self, key: &str) -> Option<&Path> {
-        self.from.get(key).map(PathBuf::as_path)
+    /// Whether a flag comes from a file, and wasn't typed.
+    pub fn is_from_file(&self, key: &str) -> bool {
+        self.from.contains_key(key)
     }
 
     /// Refuses a path that comes from a file and leads nowhere; of one that was typed whoever opens it says so.
@@ -168,7 +181,7 @@ impl Gathered {
     /// # Errors
     /// [`Error::Usage`] that says to type it.
     pub fn check_path(&self, key: &str, path: &Path) -> Result<()> {
-        match self.file_of(key).is_some() && !path.exists() {
+        match self.is_from_file(key) && !path.exists() {
             true => Err(Error::usage(format!(
                 "{}: there is no such file or folder: say --{key} where it has moved",
                 path.display()

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::common::{create_folder_of, refuse_idle};
+use super::super::common::{create_folder_of, file_sha256, refuse_idle};
 use super::super::model::Loaded;
 use super::Args;
 use crate::campaign::{Experiment, Layer, RangesFile, RangesOf};
@@ -24,6 +24,17 @@ pub(super) struct Ranging {
     list: Vec<usize>,
     /// Beside the store, where there is one.
     file: Option<RangesFile>,
+}
+
+/// SHA-256 of the program that runs.
+fn program_sha256() -> Result<String> {
+    // What it was started from, even where another has been put in its place meanwhile.
+    let own = Path::new("/proc/self/exe");
+    if own.exists() {
+        return file_sha256(own);
+    }
+    let path = std::env::current_exe();
+    file_sha256(&path.map_err(|source| Error::io(Path::new("the program's own file"), source))?)
 }
 
 impl Ranging {
@@ -66,11 +77,16 @@ impl Ranging {
         // Spread over the set, which is sorted by class.
         let list = (0..count).map(|i| i * all / count).collect();
         let over = RangesOver { images: count, data: Some(train.dataset.fingerprint()) };
-        let file = store.map(|store| {
+        let program = store.map(|_| program_sha256()).transpose().unwrap_or_else(|error| {
+            progress.line(&format!("the ranges aren't kept: {error}"));
+            None
+        });
+        let file = store.zip(program).map(|(store, program)| {
             create_folder_of(store)?;
             let of = RangesOf {
                 architecture: loaded.file.architecture().to_string(),
                 checkpoint: loaded.sha256.clone(),
+                program,
                 preprocessing: format!("{:?}", train.transform),
                 over,
                 state,

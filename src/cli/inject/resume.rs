@@ -1,17 +1,19 @@
 //! Going on with a store: whether the flags ask for what it holds, found out before anything is run.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::super::model::Loaded;
 use super::Args;
-use crate::campaign::pilot_seed;
+use crate::campaign::{Experiment, pilot_seed};
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Plan, Shard, Stratify};
 use crate::progress::Progress;
 use crate::results::store::file::is_empty;
-use crate::results::{Manifest, Store};
+use crate::results::{Manifest, Store, choice};
 use crate::{Error, Result};
 
 /// The store that is gone on with.
@@ -83,6 +85,9 @@ impl Resumed {
     pub(super) fn check_plan(&self, args: &Args, plan: &Plan, shard: Shard) -> Result<()> {
         let mut asked = plan.clone();
         let there = &self.there.plan;
+        if let (Some(injections), Some(_), None) = (args.injections, &there.list, &plan.list) {
+            self.check_growth(injections, shard)?;
+        }
         if let (Some(super::Allocate::Pilot), Stratify::Allocated(allocation)) =
             (&args.allocate, &there.stratify)
             && (there.seed != asked.seed || allocation.pilot.seed == pilot_seed(asked.seed))
@@ -104,11 +109,75 @@ impl Resumed {
                 names(&self.shards)
             )));
         }
-        match there.check_growth(injections, shard) {
-            Err(error) if has_grown => {
-                Err(Error::usage(format!("{} {error}", self.path.display())))
+        if has_grown { self.check_growth(injections, shard) } else { Ok(()) }
+    }
+
+    /// Refuses to make a campaign larger that can't be.
+    fn check_growth(&self, injections: u64, shard: Shard) -> Result<()> {
+        let growth = self.there.plan.check_growth(injections, shard);
+        growth.map_err(|error| Error::usage(format!("{} {error}", self.path.display())))
+    }
+
+    /// `plan`, whose one injection is to be told, as one of this store's campaign.
+    ///
+    /// # Errors
+    /// Flags by which the campaign's injections are others; an injection or layers that it doesn't have.
+    pub(super) fn told(&self, plan: Plan) -> Result<Plan> {
+        let (there, path) = (&self.there.plan, self.path.display());
+        let refuse = |why: String| Err(Error::usage(format!("{path} {why}")));
+        if there.list.is_some() {
+            return refuse(
+                "holds a list's faults, which --only doesn't know: --faults runs a list".into(),
+            );
+        }
+        if let Stratify::Allocated(_) = there.stratify {
+            return refuse(
+                "holds an allocated campaign, whose injections --only can't draw".into(),
+            );
+        }
+        // What doesn't decide on which fault an injection is.
+        let asked = Plan {
+            injections: there.injections.clone(),
+            until: there.until.clone(),
+            layers: there.layers.clone(),
+            detectors: there.detectors.clone(),
+            temperatures: there.temperatures.clone(),
+            ..plan.clone()
+        };
+        self.refuse(differences(there, &asked)?)?;
+        let (number, Range { start, end }) = (plan.injections.start, there.injections.clone());
+        if !there.injections.contains(&number) {
+            let last = end.saturating_sub(1);
+            return refuse(format!(
+                "holds injections {start} to {last} of each layer, not {number}"
+            ));
+        }
+        let layers = match &plan.layers {
+            Some(patterns) if plan.layers != there.layers => {
+                let rows = &self.there.layers;
+                let layers: Vec<_> = rows.iter().map(|row| (&*row.name, &*row.kind)).collect();
+                let lacks = format!("{path} has no layer");
+                let words = choice::Words { lacks: &lacks, known: "its layers are" };
+                let chosen = choice::choose(&layers, patterns, &words)?;
+                Some(chosen.into_iter().map(|at| rows[at].name.clone()).collect())
             }
-            _ => Ok(()),
+            layers => layers.clone(),
+        };
+        Ok(Plan { layers, ..plan })
+    }
+
+    /// Refuses to hit other images than the store's faults do.
+    pub(super) fn check_images(&self, experiment: &Experiment<'_>) -> Result<()> {
+        let there = self.there.images.iter().map(|row| row.image);
+        let here = experiment.goldens.iter().map(|golden| golden.image);
+        match there.collect::<BTreeSet<_>>() == here.collect() {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "{}: its faults hit {} images, and with these flags they would hit {} others",
+                self.path.display(),
+                self.there.images.len(),
+                experiment.goldens.len()
+            ))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `flipside inject` of faults that are drawn or listed: a campaign, kept in a store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::ranges::Ranging;
@@ -31,6 +31,8 @@ pub(super) struct Inputs<'a> {
     pub ranging: Option<&'a Ranging>,
     /// The classes' names.
     pub names: Vec<String>,
+    /// The folder that images' paths are in.
+    pub root: PathBuf,
 }
 
 /// Where a campaign is kept.
@@ -47,7 +49,7 @@ pub(super) fn run(
     args: &Args,
     plan: Plan,
     mut experiment: Experiment<'_>,
-    &Inputs { list, ranging, ref names }: &Inputs<'_>,
+    &Inputs { list, ranging, ref names, ref root }: &Inputs<'_>,
     to: Option<Place<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
@@ -84,7 +86,7 @@ pub(super) fn run(
     if args.run.json {
         let mut json = run_json(&run, &figures, &how);
         if args.only.is_some() {
-            let told = told::injections(&campaign, &run, true)?;
+            let told = told::injections(&campaign, &run, root, true)?;
             let told: Vec<_> = told.iter().map(|one| injection_json(one, &telling)).collect();
             json["injections"] = told.into();
         }
@@ -92,7 +94,7 @@ pub(super) fn run(
     }
     if args.only.is_some() {
         let is_one = run.manifest.layers.len() == 1;
-        let told = told::injections(&campaign, &run, is_one)?;
+        let told = told::injections(&campaign, &run, root, is_one)?;
         let view = view(View::Markdown);
         return print(&match is_one {
             true => injections_text(&told, &telling, view),

@@ -1,5 +1,7 @@
 //! `flipside inject --only`: injections told one by one.
 
+use std::path::Path;
+
 use crate::Result;
 use crate::analysis::worst::fault_of;
 use crate::campaign::Campaign;
@@ -8,25 +10,27 @@ use crate::plan::Labels;
 use crate::report::{Answer, HitBy, HitValue, Injection};
 use crate::results::{Place, Record, Run};
 
-/// The injections of a run, in the order of their layers; `in_full`: with every logit, for which each is run again.
+/// The injections of a run, in the order of their layers; images' paths are in `root`; `in_full`: with every logit, for
+/// which each is run again.
 ///
 /// # Errors
 /// What running says.
 pub(super) fn injections(
     campaign: &Campaign<'_>,
     run: &Run,
+    root: &Path,
     in_full: bool,
 ) -> Result<Vec<Injection>> {
     let of_one = |a: &Record, b: &Record| (a.layer, a.n) == (b.layer, b.n);
     let records = run.records.chunk_by(of_one);
-    records.map(|records| injection(campaign, run, records, in_full)).collect()
+    records.map(|records| injection(campaign, run, (records, root), in_full)).collect()
 }
 
 /// An injection by its records, one under each detector.
 fn injection(
     campaign: &Campaign<'_>,
     run: &Run,
-    records: &[Record],
+    (records, root): (&[Record], &Path),
     in_full: bool,
 ) -> Result<Injection> {
     let (manifest, record) = (&run.manifest, &records[0]);
@@ -57,12 +61,14 @@ fn injection(
             }],
         }
     };
+    let unknown = || format!("number {}", record.image);
     let is_ranged = manifest.plan.detectors.contains(&Detector::Range);
     let score = &record.golden;
     Ok(Injection {
         number: Some(record.n),
         layer: layer.name.clone(),
-        image: image.map_or_else(|| format!("number {}", record.image), |row| row.path.clone()),
+        image: image.map_or_else(unknown, |row| row.path.clone()),
+        file: image.map_or_else(unknown, |row| root.join(&row.path).display().to_string()),
         class: image.map_or(score.top1, |row| row.label as usize),
         is_label: manifest.plan.labels == Labels::Data,
         hit: places.iter().map(hit).collect(),

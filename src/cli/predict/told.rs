@@ -40,6 +40,7 @@ pub(super) fn injection(
         number: None,
         layer: String::new(),
         image: name.into(),
+        file: name.into(),
         class: top1,
         is_label: false,
         hit,
