@@ -14,8 +14,6 @@ use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind, mask};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
-pub use cuda::{AddBackwardArgs, AddForwardArgs};
-
 /// The sum of two values.
 #[derive(Clone, Copy, Debug)]
 pub struct Add {

@@ -16,8 +16,6 @@ use super::{Backward, Forward, Needs, Op, mask};
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::DropoutArgs;
-
 /// Dropout with probability `p` in 0..1.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {

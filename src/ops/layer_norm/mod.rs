@@ -13,8 +13,6 @@ use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{LayerNormBackwardArgs, LayerNormForwardArgs};
-
 /// Layer normalisation of `channels` channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {

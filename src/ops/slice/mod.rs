@@ -8,8 +8,6 @@ use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::SliceArgs;
-
 /// y = x\[.., channels\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
