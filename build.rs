@@ -1,9 +1,12 @@
 //! Compiles `kernels/*.cu` twice: with the C++ compiler for the emulator, and with nvcc, where there
-//! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`.
+//! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`. The
+//! structs that kernels take are written as Rust, `OUT_DIR/kernel_args.rs`.
 //!
 //! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA=1` (no nvcc is an
 //! error), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
 
+#[path = "build/arguments.rs"]
+mod arguments;
 #[path = "build/cache.rs"]
 mod cache;
 #[path = "build/emulated.rs"]
@@ -13,6 +16,7 @@ mod nvcc;
 #[path = "build/source.rs"]
 mod source;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -46,6 +50,8 @@ fn build() -> Result<(), String> {
     files.extend(source::scan(&kernels.join("emulator/testing"), true)?);
     source::check_unique(&files)?;
 
+    cache::write(&out.join("kernel_args.rs"), &rust_structs(&files))?;
+
     let emulator = emulated::Compiler::find(&kernels)?;
     let mut jobs = Vec::new();
     for file in &files {
@@ -57,7 +63,7 @@ fn build() -> Result<(), String> {
     let nvcc = if emulator.sanitizes() { None } else { nvcc::find(&root)? };
     if let Some(nvcc) = &nvcc {
         for file in files.iter().filter(|file| !file.testing) {
-            jobs.push(nvcc.job(file, &kernels, &cache)?);
+            jobs.push(nvcc.job(file, &kernels, &out, &cache)?);
         }
     }
     cache::run(&jobs)?;
@@ -73,6 +79,15 @@ fn build() -> Result<(), String> {
         None if said.exists() => std::fs::remove_file(&said).map_err(|e| e.to_string()),
         None => Ok(()),
     }
+}
+
+/// What src/device/args.rs includes.
+fn rust_structs(files: &[KernelFile]) -> String {
+    let all = files.iter().flat_map(|file| &file.structures);
+    let structures: BTreeMap<_, _> = all.map(|structure| (&structure.name, structure)).collect();
+    let kernels = files.iter().flat_map(|file| &file.kernels);
+    let kernels: Vec<_> = kernels.map(|k| (k.symbol.as_str(), k.args.as_str())).collect();
+    arguments::rust(&structures.into_values().collect::<Vec<_>>(), &kernels)
 }
 
 /// What src/device/kernels.rs includes: one `KernelFile` a file.

@@ -176,9 +176,9 @@ impl Compiler {
         Job::new(what.to_string(), command, "-o", inputs, place, &self.version)
     }
 
-    /// The text that is compiled for a kernel file: the file in an unnamed namespace, and the tables
-    /// that tell Rust what is in it, under the name `symbol`. A mutant's has the kernels that it changes
-    /// (`changed`) alone, and no structs, which the right file describes.
+    /// The text that is compiled for a kernel file: the file in an unnamed namespace, the table that tells
+    /// Rust which kernels are in it, under the name `symbol`, and checks of its structs. A mutant's has the
+    /// kernels that it changes (`changed`) alone, and no checks, which the right file has.
     pub fn unit(
         &self,
         file: &KernelFile,
@@ -204,24 +204,15 @@ impl Compiler {
                 kernel.shared, kernel.max_threads
             );
         }
-        text.push_str("    {},\n};\n\nconst emulator::FieldEntry fields[] = {\n");
-        let mut fields = 0;
-        for structure in file.structures.iter().filter(|_| changed.is_none()) {
-            let name = &structure.name;
-            for field in &structure.fields {
-                fields += 1;
-                let _ = writeln!(
-                    text,
-                    "    {{\"{name}\", \"{field}\", sizeof({name}), offsetof({name}, {field}), \
-                     sizeof({name}::{field})}},"
-                );
-            }
+        text.push_str("    {},\n};\n");
+        if changed.is_none() {
+            text.push_str(&file.checks());
         }
         let _ = write!(
             text,
-            "    {{}},\n}};\n}} // namespace\n\n\
+            "}} // namespace\n\n\
              extern \"C\" const emulator::FileTable {symbol};\n\
-             extern \"C\" const emulator::FileTable {symbol} = {{kernels, {}, fields, {fields}}};\n",
+             extern \"C\" const emulator::FileTable {symbol} = {{kernels, {}}};\n",
             kernels.len()
         );
         text

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::Job;
+use crate::cache::{self, Job};
 use crate::source::{self, KernelFile};
 
 /// An architecture that gets machine code, and the one whose PTX that is made of.
@@ -129,8 +129,17 @@ impl Nvcc {
         all.iter().map(target).collect()
     }
 
-    /// The image of one kernel file.
-    pub fn job(&self, file: &KernelFile, kernels: &Path, cache: &Path) -> Result<Job, String> {
+    /// The image of one kernel file, whose structs are checked while it is compiled.
+    pub fn job(
+        &self,
+        file: &KernelFile,
+        kernels: &Path,
+        out: &Path,
+        cache: &Path,
+    ) -> Result<Job, String> {
+        let unit = format!("{}_checked.cu", file.stem);
+        let text = format!("#include {:?}\n\n{}", file.name, file.checks());
+        cache::write(&out.join(&unit), &text)?;
         let mut command = Command::new(&self.path);
         command.args(["-std=c++17", "-O3", "-fmad=false", "-Werror", "all-warnings"]);
         if self.compresses {
@@ -147,8 +156,10 @@ impl Nvcc {
             })?;
             command.arg("-gencode").arg(format!("arch=compute_{number},code=sm_{number}"));
         }
-        command.arg(&file.path);
-        let inputs = source::closure(&file.path, &[kernels.to_path_buf()]);
+        // The unit's own path differs between build folders, so it comes by its content.
+        command.arg(&unit).current_dir(out);
+        let mut inputs = source::closure(&file.path, &[kernels.to_path_buf()]);
+        inputs.push(out.join(&unit));
         let place = (cache, file.stem.as_str(), "fatbin");
         Job::new(
             format!("kernels/{} (nvcc)", file.name),

@@ -3,18 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::arguments::{self, Source, Structure};
+
 /// One `KERNEL(name, Args, Shared, max_threads)` line.
 pub struct Kernel {
     pub symbol: String,
     pub args: String,
     pub shared: String,
     pub max_threads: String,
-}
-
-/// One `struct …Args { … };`.
-pub struct Structure {
-    pub name: String,
-    pub fields: Vec<String>,
 }
 
 /// One `.cu` file.
@@ -29,10 +25,15 @@ pub struct KernelFile {
     /// Architectures beyond the usual ones, from a first line `// arch: sm_90a`.
     pub architectures: Vec<String>,
     pub kernels: Vec<Kernel>,
-    /// Those that the file itself defines, and those of headers that no earlier file includes.
+    /// What they take, each struct behind its parts.
     pub structures: Vec<Structure>,
-    /// Those of the headers that it includes.
-    included: Vec<Structure>,
+}
+
+impl KernelFile {
+    /// Asks a C++ compiler whether it lays out all structs as Rust does.
+    pub fn checks(&self) -> String {
+        self.structures.iter().map(Structure::checks).collect()
+    }
 }
 
 /// The `.cu` files of a folder, in order of their names; none if the folder isn't there.
@@ -43,19 +44,7 @@ pub fn scan(folder: &Path, testing: bool) -> Result<Vec<KernelFile>, String> {
     };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
     paths.sort();
-    let mut files = Vec::new();
-    let mut seen = Vec::new();
-    for path in paths {
-        let mut file = read(path, folder, testing)?;
-        for structure in std::mem::take(&mut file.included) {
-            if !seen.contains(&structure.name) {
-                seen.push(structure.name.clone());
-                file.structures.push(structure);
-            }
-        }
-        files.push(file);
-    }
-    Ok(files)
+    paths.into_iter().map(|path| read(path, folder, testing)).collect()
 }
 
 fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, String> {
@@ -72,57 +61,39 @@ fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, Strin
         .and_then(|line| line.strip_prefix("// arch:"))
         .map(|list| list.split([',', ' ']).filter(|s| !s.is_empty()).map(String::from).collect())
         .unwrap_or_default();
-    let code = without_comments(&text);
-    let kernels = kernels(&code).map_err(at)?;
-    let structures = structures(&code).map_err(at)?;
-    let mut included = Vec::new();
-    for header in closure(&path, &[folder.to_path_buf()]).iter().skip(1) {
-        let text = std::fs::read_to_string(header).map_err(|error| at(error.to_string()))?;
-        included.extend(self::structures(&without_comments(&text)).map_err(at)?);
+    let kernels = kernels(&text).map_err(at)?;
+    let mut sources = Vec::new();
+    for path in closure(&path, &[folder.to_path_buf()]) {
+        let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
+        sources.push(Source { path, text });
     }
-    for kernel in &kernels {
-        let mut known = structures.iter().chain(&included);
-        if !known.any(|structure| structure.name == kernel.args) {
-            return Err(at(format!(
-                "{} takes {}, which neither this file nor a header of it defines (`struct {} {{ … }};`)",
-                kernel.symbol, kernel.args, kernel.args
-            )));
-        }
-    }
-    Ok(KernelFile { name, stem, testing, architectures, kernels, structures, included, path })
+    let taken = kernels.iter().map(|kernel| kernel.args.as_str());
+    let structures = arguments::read(&sources, taken)?;
+    Ok(KernelFile { name, stem, testing, architectures, kernels, structures, path })
 }
 
 /// A symbol and a struct name may stand once in the whole program.
 pub fn check_unique(files: &[KernelFile]) -> Result<(), String> {
     let mut seen = BTreeMap::new();
     for file in files {
-        let symbols = file.kernels.iter().map(|kernel| ("kernel", &kernel.symbol));
-        let names = file.structures.iter().map(|structure| ("struct", &structure.name));
-        for (what, name) in symbols.chain(names).chain([("file", &file.stem)]) {
-            if let Some(other) = seen.insert((what, name), &file.name) {
-                return Err(format!("{what} `{name}` stands in {other} and in {}", file.name));
+        let symbols = file.kernels.iter().map(|kernel| ("kernel", &kernel.symbol, &file.path));
+        let structures = file.structures.iter().map(|part| ("struct", &part.name, &part.path));
+        let all = symbols.chain(structures).chain([("file", &file.stem, &file.path)]);
+        for (what, name, path) in all {
+            let other = seen.insert((what, name), path);
+            // A header's structs are met in every file that includes it.
+            if let Some(other) = other.filter(|other| what != "struct" || *other != path) {
+                let (other, path) = (other.display(), path.display());
+                return Err(format!("{what} `{name}` stands in {other} and in {path}"));
             }
         }
     }
     Ok(())
 }
 
-fn without_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("//").into_iter().chain(rest.find("/*")).min() {
-        out.push_str(&rest[..start]);
-        let end = if rest[start..].starts_with("//") { "\n" } else { "*/" };
-        let Some(length) = rest[start..].find(end) else { return out };
-        rest = &rest[start + length + if end == "\n" { 0 } else { 2 }..];
-    }
-    out.push_str(rest);
-    out
-}
-
-fn kernels(code: &str) -> Result<Vec<Kernel>, String> {
+fn kernels(text: &str) -> Result<Vec<Kernel>, String> {
     let mut found = Vec::new();
-    for line in code.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
+    for line in text.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
         let inside = line.split_once(')').map(|(inside, _)| inside).unwrap_or_default();
         let parts: Vec<String> = inside.split(',').map(|part| part.trim().to_string()).collect();
         let ([symbol, args, shared, max_threads] | [symbol, args, shared, max_threads, _]) =
@@ -138,37 +109,6 @@ fn kernels(code: &str) -> Result<Vec<Kernel>, String> {
             shared: shared.clone(),
             max_threads: max_threads.clone(),
         });
-    }
-    Ok(found)
-}
-
-fn structures(code: &str) -> Result<Vec<Structure>, String> {
-    let mut found = Vec::new();
-    let mut rest = code;
-    while let Some(start) = rest.find("struct ") {
-        rest = &rest[start + "struct ".len()..];
-        let Some((head, tail)) = rest.split_once('{') else { break };
-        let name = head.trim();
-        if !name.ends_with("Args") || name.contains(char::is_whitespace) {
-            continue;
-        }
-        let (body, _) =
-            tail.split_once('}').ok_or_else(|| format!("struct {name} isn't closed"))?;
-        let mut fields = Vec::new();
-        for declaration in body.split(';').map(str::trim).filter(|text| !text.is_empty()) {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "_[], ".contains(c);
-            let (_type, names) = declaration
-                .split_once(char::is_whitespace)
-                .filter(|_| declaration.chars().all(|c| plain(c) || c.is_whitespace()))
-                .ok_or_else(|| {
-                    format!("struct {name}: `{declaration}` isn't a plain field (pointers are u64)")
-                })?;
-            for field in names.split(',') {
-                let field = field.split('[').next().unwrap_or_default().trim();
-                fields.push(field.to_string());
-            }
-        }
-        found.push(Structure { name: name.to_string(), fields });
     }
     Ok(found)
 }

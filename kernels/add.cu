@@ -11,7 +11,7 @@ struct AddForwardArgs {
     u64 a, b, y;
     u64 samples;   // u64 an image
     u64 state;     // RunState
-    u64 name;      // of the node, hashed
+    u64 name;      // of the node, hashed: its share of the key
     u32 elements;  // of one image
     u32 threshold; // words below it drop an image's b; 0 where nothing is drawn
     f32 factor;    // of the images kept

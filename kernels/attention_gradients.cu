@@ -11,6 +11,7 @@
 // by unit, and then over the chunks.
 #include "attention.cuh"
 
+// What nobody asks for is 0.
 struct AttentionBackwardArgs {
     AttentionProblem problem;
     u64 dy;

@@ -25,6 +25,7 @@ struct AttentionAxis {
     }
 };
 
+// What every kernel of attention reads.
 struct AttentionProblem {
     u64 x;           // (images, height, width, 3 · heads · dim) f32
     u64 bias;        // (heads, tokens, tokens) f32, or 0

@@ -29,6 +29,7 @@ struct BatchNormForwardArgs {
     u32 unused;
 };
 
+// Gradients that nobody asks for are 0.
 struct BatchNormBackwardArgs {
     u64 x, dy, dx;      // (pixels, channels); dx may be 0
     u64 weight;         // (channels)

@@ -5,6 +5,7 @@
 // Deterministic: an element is one thread's; the bits are those of the CPU.
 #include "channels.cuh"
 
+// to (+)= from, of another size.
 struct CanvasArgs {
     u64 from, to;
     u64 state;        // RunState

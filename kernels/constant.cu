@@ -5,6 +5,7 @@
 // thread's; the bits are those of the CPU.
 #include "elementwise.cuh"
 
+// to (+)= from.
 struct ConstantArgs {
     u64 from, to;
     u32 elements;

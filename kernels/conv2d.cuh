@@ -5,6 +5,7 @@
 #include "epilogue.cuh"
 #include "run_state.cuh"
 
+// One convolution, or a gradient of it.
 struct Conv2dArgs {
     u64 x;
     u64 w;

@@ -301,6 +301,7 @@ KERNEL(conv2d_weight_gradient_f32_64x64, Conv2dArgs, GemmShared<Small>, 128) {
     weight_gradient<Small>(args, shared);
 }
 
+// The total of a weight gradient's parts.
 struct Conv2dTotalArgs {
     u64 partial; // (splits, elements)
     u64 result;  // (elements)
@@ -323,6 +324,7 @@ KERNEL(conv2d_weight_total_f32, Conv2dTotalArgs, NoShared, 256) {
 
 // ---- db[o] (+)= Σ_pixels dy[pixel, o] ----
 
+// The gradient of a bias.
 struct Conv2dBiasArgs {
     u64 dy;      // (N, P, Q, O)
     u64 partial; // (parts, O) f64

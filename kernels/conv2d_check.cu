@@ -8,6 +8,7 @@
 // Deterministic: a result is one thread's.
 #include "flipside.cuh"
 
+// A convolution to be checked, or a gradient of it.
 struct Conv2dCheckArgs {
     u64 x;      // (N, H, W, C) f32
     u64 w;      // (O, C/G, R, S) f32

@@ -19,8 +19,9 @@
 #include "elementwise.cuh"
 #include "epilogue.cuh"
 
+// A depthwise convolution, or the gradient of its input.
 struct DepthwiseArgs {
-    u64 source; // (N, H, W, C), or dy
+    u64 source; // what is read: x (N, H, W, C), or dy
     u64 w;      // (R, S, C)
     u64 result; // (N, P, Q, C), or dx
     u64 state;  // RunState

@@ -11,6 +11,7 @@
 #include "channel_sums.cuh"
 #include "elementwise.cuh"
 
+// The first stage of the gradient of the weights.
 struct DepthwiseWeightArgs {
     u64 x;        // (N, H, W, C)
     u64 dy;       // (N, P, Q, C)
@@ -26,6 +27,7 @@ struct DepthwiseWeightArgs {
     u32 parts;
 };
 
+// The second stage.
 struct DepthwiseWeightTotalArgs {
     u64 partials; // (parts, elements)
     u64 dw;       // (elements)

@@ -13,7 +13,7 @@ struct DropoutArgs {
     u64 to;      // y, or dx
     u64 samples; // u64 an image
     u64 state;   // RunState
-    u64 name;    // of the node, hashed
+    u64 name;    // of the node, hashed: its share of the key
     u32 elements; // of one image
     u32 threshold; // words below it drop their element
     f32 factor;

@@ -7,6 +7,7 @@
 // row gives NaN, and nothing going back.
 #include "channels.cuh"
 
+// From x to y.
 struct GatherForwardArgs {
     u64 x, indices, y;
     u64 state; // RunState
@@ -15,6 +16,7 @@ struct GatherForwardArgs {
     u32 own_rows; // 1: each image has its rows
 };
 
+// From dy to dx.
 struct GatherBackwardArgs {
     u64 dy, indices, dx;
     u64 state; // RunState

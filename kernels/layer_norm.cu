@@ -16,7 +16,7 @@ constexpr u32 STATISTICS_LANES = 32; // two tiles: a warp has a pixel
 struct LayerNormForwardArgs {
     u64 x, y;         // (pixels, channels)
     u64 weight, bias; // (channels)
-    u64 saved;        // (pixels, 2): mean, invstd; may be 0
+    u64 saved;        // (pixels, 2): mean, invstd; 0 where backward won't look for them
     u64 state;        // RunState
     u32 pixels;       // of one image
     u32 channels;
@@ -24,6 +24,7 @@ struct LayerNormForwardArgs {
     u32 unused;
 };
 
+// Gradients that nobody asks for are 0.
 struct LayerNormBackwardArgs {
     u64 x, dy, dx;      // (pixels, channels)
     u64 weight;         // (channels)

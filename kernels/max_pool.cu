@@ -10,7 +10,9 @@
 struct MaxPoolArgs {
     u64 from;  // x, or dy
     u64 to;    // y, or dx
-    u64 taps;  // u8: kernel row · kernel columns + kernel column of each output's maximum; 0: none
+    // u8: kernel row · kernel columns + kernel column of each output's maximum; 0 where no backward pass
+    // will ask for it.
+    u64 taps;
     u64 state; // RunState
     u32 in_height, in_width;
     u32 height, width;

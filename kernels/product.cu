@@ -40,7 +40,7 @@ struct ProductForwardArgs {
     u32 pixels;
     u32 channels;
     u32 terms;
-    u32 resume; // go on from y
+    u32 resume; // 1: y holds what earlier launches have added up
     Factor a[PRODUCT_TERMS];
     Factor b[PRODUCT_TERMS];
 };

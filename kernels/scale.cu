@@ -10,7 +10,7 @@ struct ScaleForwardArgs {
     u64 x, y;
     u64 s;
     u64 state;  // RunState
-    u64 faults; // table; read by the armed kernel only
+    u64 faults; // FaultTable, read by the armed kernel only; 0 where none is armed
     u32 pixels; // of one image
     u32 channels;
 };

@@ -7,7 +7,7 @@
 #include "channels.cuh"
 
 struct SliceArgs {
-    u64 from, to;
+    u64 from, to;     // x and y; backward dy and dx
     u64 state;        // RunState
     u32 pixels;       // of one image
     u32 all_channels; // of x

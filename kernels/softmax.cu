@@ -8,6 +8,7 @@
 #include "exponential.cuh"
 #include "rows.cuh"
 
+// Of both passes; what a pass doesn't touch is 0.
 struct SoftmaxArgs {
     u64 x;      // forward
     u64 y;

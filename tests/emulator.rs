@@ -1,19 +1,11 @@
 //! The emulator: right kernels give the right bits in every order, wrong ones give errors.
 
 use bytemuck::{cast_slice, cast_slice_mut};
-use flipside::device::{Buffer, Device, EmulatorOptions, KernelArgs, ThreadOrder, kernels};
-use flipside::{Error, Result, kernel_args};
-
-use crate::mma::{TestConvertArgs, TestCopyArgs, TestMatricesArgs, TestMmaArgs};
-
-kernel_args! {
-    struct TestReduceArgs { x: u64, sums: u64, count: u64 }
-    struct TestWarpArgs { y: u64 }
-    struct TestEarlyReturnArgs { y: u64, stay: u32, unused: u32 }
-    struct TestFillArgs { y: u64 }
-    struct TestSgemmArgs { a: u64, b: u64, c: u64, m: u32, n: u32, k: u32, unused: u32 }
-    struct TestWrongArgs { y: u64, which: u32, count: u32 }
-}
+use flipside::device::args::{
+    TestEarlyReturnArgs, TestFillArgs, TestReduceArgs, TestSgemmArgs, TestWarpArgs, TestWrongArgs,
+};
+use flipside::device::{Buffer, Device, EmulatorOptions, KernelArgs, ThreadOrder};
+use flipside::{Error, Result};
 
 /// The orders that every kernel test runs under.
 pub const ORDERS: [ThreadOrder; 3] =
@@ -309,45 +301,6 @@ fn launches_out_of_bounds_are_refused() {
     );
     let error = launch(&Device::cpu(), "test_deadlock", one, one, &args).unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }));
-}
-
-#[test]
-fn structs_are_held_against_the_cuda_source() {
-    fn checked<A: KernelArgs>() -> Result<&'static str> {
-        kernels::check_layout::<A>().map(|()| A::NAME)
-    }
-    let mut names = vec![
-        checked::<TestReduceArgs>().unwrap(),
-        checked::<TestWarpArgs>().unwrap(),
-        checked::<TestEarlyReturnArgs>().unwrap(),
-        checked::<TestFillArgs>().unwrap(),
-        checked::<TestSgemmArgs>().unwrap(),
-        checked::<TestWrongArgs>().unwrap(),
-        checked::<TestMmaArgs>().unwrap(),
-        checked::<TestMatricesArgs>().unwrap(),
-        checked::<TestCopyArgs>().unwrap(),
-        checked::<TestConvertArgs>().unwrap(),
-    ];
-    names.sort_unstable();
-    let of_tests: Vec<_> =
-        kernels::struct_names(true).into_iter().filter(|name| name.starts_with("Test")).collect();
-    assert_eq!(names, of_tests);
-    assert!(kernels::struct_names(false).iter().all(|name| !name.starts_with("Test")));
-    TestFillArgs::check_layout().unwrap();
-
-    mod other {
-        flipside::kernel_args! {
-            pub struct TestWrongArgs { pub y: u64, pub count: u32, pub which: u32 }
-            pub struct TestReduceArgs { pub x: u64, pub sums: u64 }
-            pub struct TestUnknownArgs { pub x: u64 }
-        }
-    }
-    let text = other::TestWrongArgs::check_layout().unwrap_err().to_string();
-    assert!(text.contains("field 1 is `count` at 8 (4 bytes) in Rust, `which` at 8"), "{text}");
-    let text = other::TestReduceArgs::check_layout().unwrap_err().to_string();
-    assert!(text.contains("field 2, `count`, is missing in Rust"), "{text}");
-    let text = other::TestUnknownArgs::check_layout().unwrap_err().to_string();
-    assert!(text.contains("no file in kernels/ defines it"), "{text}");
 }
 
 #[test]

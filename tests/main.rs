@@ -22,6 +22,7 @@ mod formats;
 mod formula;
 mod graphs;
 mod handles;
+mod kernel_arguments;
 mod kernel_networks;
 mod kernels;
 mod mma;

@@ -1,32 +1,11 @@
 //! Tensor-core instructions under emulation: each wrapper of `kernels/mma.cuh` by itself.
 
+use flipside::Error;
 use flipside::device::Device;
-use flipside::{Error, kernel_args};
+use flipside::device::args::{TestConvertArgs, TestCopyArgs, TestMatricesArgs, TestMmaArgs};
 
 use crate::emulator::{ORDERS, download, launch, numbers, ordered, upload};
 use crate::formats::{BF16, F16, Format, TF32};
-
-kernel_args! {
-    pub struct TestMmaArgs { pub a: u64, pub b: u64, pub d: u64 }
-    pub struct TestMatricesArgs { pub x: u64, pub y: u64 }
-    pub struct TestCopyArgs {
-        pub x: u64,
-        pub y: u64,
-        pub rounds: u32,
-        pub bytes: u32,
-        pub valid: u32,
-        pub newest: u32,
-    }
-    pub struct TestConvertArgs {
-        pub x: u64,
-        pub tf32: u64,
-        pub bf16: u64,
-        pub f16: u64,
-        pub back: u64,
-        pub count: u32,
-        pub unused: u32,
-    }
-}
 
 const ONE: [u32; 3] = [1, 1, 1];
 

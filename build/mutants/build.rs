@@ -1,5 +1,8 @@
 //! Compiles a copy of a kernel file for every mutant, for the emulator.
 
+#[path = "../arguments.rs"]
+#[allow(dead_code)]
+mod arguments;
 #[path = "../cache.rs"]
 #[allow(dead_code)] // What only the build of the program needs.
 mod cache;

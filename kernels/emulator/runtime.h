@@ -93,19 +93,9 @@ struct KernelEntry {
     uint32_t max_threads;
 };
 
-struct FieldEntry {
-    const char* structure;
-    const char* field;
-    uint32_t structure_bytes;
-    uint32_t offset;
-    uint32_t bytes;
-};
-
 struct FileTable {
     const KernelEntry* kernels;
     uint64_t kernel_count;
-    const FieldEntry* fields;
-    uint64_t field_count;
 };
 
 } // namespace emulator

@@ -1,9 +1,7 @@
-//! The table of all kernels, and the structs that they take.
-//!
-//! The table is what the C++ compiler says about `kernels/*.cu`: names, sizes and every offset come
-//! from the compiled files, so that the Rust side is held against them and not against a second copy.
+//! The table of all kernels: what the C++ compiler says about `kernels/*.cu`. Names and sizes come from the
+//! compiled files, so that launches are held against them and not against a second copy.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
 
@@ -29,70 +27,14 @@ pub struct KernelInfo {
     pub testing: bool,
 }
 
-/// The one argument of a kernel: a plain struct with the layout of its CUDA twin.
+/// The one argument of a kernel: a plain struct with the layout of its CUDA twin. The build writes those that
+/// there are ([`super::args`]).
 ///
 /// # Safety
-/// `layout` names every field in order, with its offset and size; there is no padding. Use
-/// [`kernel_args!`](crate::kernel_args), which sees to it.
+/// `NAME` is a struct of the CUDA source, with the same layout; there is no padding.
 pub unsafe trait KernelArgs: bytemuck::Pod {
     /// The struct's name, the same in both languages.
     const NAME: &'static str;
-
-    /// Every field: name, offset, size.
-    fn layout() -> Vec<(&'static str, usize, usize)>;
-}
-
-/// Declares the Rust twin of a kernel's argument struct: `#[repr(C)]`, plain data, with
-/// [`KernelArgs`] implemented and `check_layout`, which compares it with the CUDA source.
-///
-/// ```
-/// flipside::kernel_args! {
-///     /// Arguments of `relu_forward_f32`.
-///     pub struct ReluForwardArgs {
-///         /// (count,) f32
-///         pub x: u64,
-///         /// (count,) f32
-///         pub y: u64,
-///         pub count: u64,
-///     }
-/// }
-/// ```
-#[macro_export]
-macro_rules! kernel_args {
-    ($(
-        $(#[$attribute:meta])*
-        $visibility:vis struct $name:ident {
-            $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident : $type:ty),+ $(,)?
-        }
-    )+) => {$(
-        $(#[$attribute])*
-        #[repr(C)]
-        #[derive(Clone, Copy, Debug, ::bytemuck::Pod, ::bytemuck::Zeroable)]
-        $visibility struct $name {
-            $($(#[$field_attribute])* $field_visibility $field: $type),+
-        }
-
-        // SAFETY: every field is listed; `derive(Pod)` has refused padding.
-        unsafe impl $crate::device::KernelArgs for $name {
-            const NAME: &'static str = stringify!($name);
-
-            fn layout() -> Vec<(&'static str, usize, usize)> {
-                vec![$((
-                    stringify!($field),
-                    ::core::mem::offset_of!($name, $field),
-                    ::core::mem::size_of::<$type>(),
-                )),+]
-            }
-        }
-
-        impl $name {
-            /// Compares this struct with its twin in the CUDA source, field by field.
-            #[allow(dead_code)]
-            pub fn check_layout() -> $crate::Result<()> {
-                $crate::device::kernels::check_layout::<$name>()
-            }
-        }
-    )+};
 }
 
 /// A kernel as the emulator calls it.
@@ -109,23 +51,12 @@ struct KernelEntry {
     max_threads: u32,
 }
 
-#[repr(C)]
-struct FieldEntry {
-    structure: *const c_char,
-    field: *const c_char,
-    structure_bytes: u32,
-    offset: u32,
-    bytes: u32,
-}
-
 /// The kernels of a compiled file, as the emulator calls them.
 #[derive(Debug)]
 #[repr(C)]
 pub struct FileTable {
     kernels: *const KernelEntry,
     kernel_count: u64,
-    fields: *const FieldEntry,
-    field_count: u64,
 }
 
 // SAFETY: a constant of a linked object, with pointers to more of them.
@@ -162,17 +93,11 @@ impl Eq for Mutant {}
 
 include!(concat!(env!("OUT_DIR"), "/kernel_files.rs"));
 
-struct Structure {
-    bytes: usize,
-    fields: Vec<(&'static str, usize, usize)>,
-}
-
 struct Table {
     kernels: Vec<KernelInfo>,
     run: Vec<RunKernel>,
     file: Vec<usize>,
     by_symbol: HashMap<&'static str, usize>,
-    structures: HashMap<&'static str, Structure>,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -193,15 +118,13 @@ fn table() -> &'static Table {
             run: Vec::new(),
             file: Vec::new(),
             by_symbol: HashMap::new(),
-            structures: HashMap::new(),
         };
         for (number, file) in FILES.iter().enumerate() {
             let compiled = match file.wide {
                 Some(wide) if processor_is_wide() => wide(),
                 _ => (file.table)(),
             };
-            let (kernels, fields) = contents(compiled);
-            for entry in kernels {
+            for entry in contents(compiled) {
                 table.by_symbol.insert(text(entry.symbol), table.kernels.len());
                 table.kernels.push(KernelInfo {
                     symbol: text(entry.symbol),
@@ -215,32 +138,20 @@ fn table() -> &'static Table {
                 table.run.push(entry.run);
                 table.file.push(number);
             }
-            for entry in fields {
-                let bytes = entry.structure_bytes as usize;
-                let structure = table
-                    .structures
-                    .entry(text(entry.structure))
-                    .or_insert_with(|| Structure { bytes, fields: Vec::new() });
-                structure.fields.push((
-                    text(entry.field),
-                    entry.offset as usize,
-                    entry.bytes as usize,
-                ));
-            }
         }
         table
     })
 }
 
 /// What one of the tables that build.rs has generated holds.
-fn contents(compiled: *const FileTable) -> (&'static [KernelEntry], &'static [FieldEntry]) {
-    // SAFETY: a constant of a linked object: arrays of the stated lengths.
+fn contents(compiled: *const FileTable) -> &'static [KernelEntry] {
+    // SAFETY: a constant of a linked object: an array of the stated length.
     unsafe {
-        let compiled = &*compiled;
-        (
-            raw_slice(compiled.kernels, compiled.kernel_count),
-            raw_slice(compiled.fields, compiled.field_count),
-        )
+        let FileTable { kernels, kernel_count } = *compiled;
+        match kernel_count {
+            0 => &[],
+            count => std::slice::from_raw_parts(kernels, count as usize),
+        }
     }
 }
 
@@ -250,63 +161,9 @@ fn text(name: *const c_char) -> &'static str {
     unsafe { CStr::from_ptr(name) }.to_str().expect("C++ identifiers are ASCII")
 }
 
-/// # Safety
-/// `start` points to `count` values that live for ever.
-unsafe fn raw_slice<T>(start: *const T, count: u64) -> &'static [T] {
-    if count == 0 {
-        return &[];
-    }
-    unsafe { std::slice::from_raw_parts(start, count as usize) }
-}
-
 /// Every kernel that the program has.
 pub fn kernels() -> &'static [KernelInfo] {
     &table().kernels
-}
-
-/// The names of all argument structs of the CUDA sources: a test demands that each has a checked
-/// twin. Those of the emulator's own test kernels are among them when `testing`.
-pub fn struct_names(testing: bool) -> Vec<&'static str> {
-    let table = table();
-    let of_tests: BTreeSet<_> =
-        table.kernels.iter().filter(|kernel| kernel.testing).map(|kernel| kernel.args).collect();
-    let mut names: Vec<_> = table.structures.keys().copied().collect();
-    names.retain(|name| testing || !of_tests.contains(name));
-    names.sort_unstable();
-    names
-}
-
-/// Compares the size of `A` and the name, offset and size of each of its fields with the C++ struct
-/// of the same name.
-///
-/// # Errors
-/// [`Error::Kernel`] with the first difference.
-pub fn check_layout<A: KernelArgs>() -> Result<()> {
-    let differ =
-        |detail: String| Err(Error::Kernel { kernel: format!("struct {}", A::NAME), detail });
-    let Some(twin) = table().structures.get(A::NAME) else {
-        return differ("no file in kernels/ defines it".into());
-    };
-    let ours = A::layout();
-    for (i, (name, offset, bytes)) in ours.iter().copied().enumerate() {
-        match twin.fields.get(i) {
-            Some(theirs) if *theirs == (name, offset, bytes) => {}
-            Some((their_name, their_offset, their_bytes)) => {
-                return differ(format!(
-                    "field {i} is `{name}` at {offset} ({bytes} bytes) in Rust, \
-                     `{their_name}` at {their_offset} ({their_bytes} bytes) in CUDA"
-                ));
-            }
-            None => return differ(format!("field {i}, `{name}`, is missing in CUDA")),
-        }
-    }
-    if let Some((name, ..)) = twin.fields.get(ours.len()) {
-        return differ(format!("field {}, `{name}`, is missing in Rust", ours.len()));
-    }
-    if twin.bytes != size_of::<A>() {
-        return differ(format!("{} bytes in Rust, {} in CUDA", size_of::<A>(), twin.bytes));
-    }
-    Ok(())
 }
 
 /// A kernel's number in the table, and its entry.
@@ -324,7 +181,7 @@ pub(super) fn code_of(number: usize, mutant: Option<&Mutant>) -> (RunKernel, u32
     let table = table();
     let info = &table.kernels[number];
     let mutated = mutant.and_then(|mutant| {
-        let mut entries = contents(mutant.kernels).0.iter();
+        let mut entries = contents(mutant.kernels).iter();
         entries.find(|entry| text(entry.symbol) == info.symbol)
     });
     match mutated {

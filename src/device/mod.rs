@@ -3,8 +3,9 @@
 //! A [`Device`] owns nothing but a way to reach memory and kernels; a [`Buffer`] is memory on one.
 //! The `cpu` device has memory only: operations run native code there. On the other two an
 //! operation is a [launch](Device::launch): a kernel's name, a grid, a block, and one plain struct
-//! ([`kernel_args!`](crate::kernel_args)) that the same CUDA source reads on either.
+//! ([`args`]) that the same CUDA source reads on either.
 
+pub mod args;
 mod buffer;
 mod compute;
 mod cublas;

@@ -8,8 +8,8 @@
 use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
 use super::simd::InstructionSet;
+use crate::device::args::EpilogueArgs;
 use crate::fault::FaultTable;
-use crate::kernel_args;
 use crate::tensor::Map;
 
 /// A node that runs with the convolution or linear layer before it.
@@ -47,22 +47,6 @@ pub enum DeviceStep {
         values: u64,
     },
     Activate(Activation),
-}
-
-kernel_args! {
-    /// Part of the arguments of kernels with an epilogue; see `kernels/epilogue.cuh`.
-    #[derive(Default)]
-    pub struct EpilogueArgs {
-        pub bias: u64,
-        pub norm_weight: u64,
-        pub norm_bias: u64,
-        pub norm_mean: u64,
-        pub norm_var: u64,
-        pub residual: u64,
-        pub norm_eps: f32,
-        pub activation: u32,
-        pub silent_bias: [u32; 2],
-    }
 }
 
 impl EpilogueArgs {

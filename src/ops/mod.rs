@@ -51,12 +51,12 @@ pub use context::{
     ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
     KernelForward,
 };
-pub use epilogue::{DeviceStep, EpilogueArgs, Step, StepKind};
+pub use epilogue::{DeviceStep, Step, StepKind};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
-use crate::device::{Compute, Device, KernelArgs, kernels};
+use crate::device::{Compute, Device};
 use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
@@ -238,66 +238,4 @@ fn gemm_sites(view: GemmView, site: Site, inputs: &[Spec]) -> Option<SiteSpace> 
         Site::Weight | Site::Scores | Site::Probabilities => return None,
     };
     Some(SiteSpace { elements, k })
-}
-
-/// Compares the arguments of every kernel with their twins in the CUDA source; the structs' names.
-///
-/// # Errors
-/// [`crate::Error::Kernel`] with the first difference.
-pub fn check_layouts() -> Result<Vec<&'static str>> {
-    fn checked<A: KernelArgs>() -> Result<&'static str> {
-        kernels::check_layout::<A>().map(|()| A::NAME)
-    }
-    [
-        checked::<activation::ActivationForwardArgs>(),
-        checked::<activation::ActivationBackwardArgs>(),
-        checked::<adaptive_avg_pool::AdaptiveAvgPoolArgs>(),
-        checked::<adamw::AdamWStepArgs>(),
-        checked::<add::AddForwardArgs>(),
-        checked::<add::AddBackwardArgs>(),
-        checked::<attention::AttentionForwardArgs>(),
-        checked::<attention::AttentionBackwardArgs>(),
-        checked::<attention::AttentionBiasArgs>(),
-        checked::<attention::AttentionTableArgs>(),
-        checked::<attention::AttentionScaleArgs>(),
-        checked::<avg_pool::AvgPoolArgs>(),
-        checked::<batch_norm::BatchNormForwardArgs>(),
-        checked::<batch_norm::BatchNormBackwardArgs>(),
-        checked::<batch_norm::BatchNormCombineArgs>(),
-        checked::<canvas::CanvasArgs>(),
-        checked::<ceiling::CeilingFmaArgs>(),
-        checked::<constant::ConstantArgs>(),
-        checked::<conv2d::Conv2dArgs>(),
-        checked::<conv2d::Conv2dBiasArgs>(),
-        checked::<conv2d::DepthwiseArgs>(),
-        checked::<conv2d::DepthwiseWeightArgs>(),
-        checked::<conv2d::DepthwiseWeightTotalArgs>(),
-        checked::<conv2d::check::Conv2dCheckArgs>(),
-        checked::<conv2d::Conv2dTotalArgs>(),
-        checked::<cross_entropy::CrossEntropyForwardArgs>(),
-        checked::<cross_entropy::CrossEntropyBackwardArgs>(),
-        checked::<dropout::DropoutArgs>(),
-        checked::<ema::EmaUpdateArgs>(),
-        checked::<EpilogueArgs>(),
-        checked::<gather::GatherForwardArgs>(),
-        checked::<gather::GatherBackwardArgs>(),
-        checked::<grad_norm::GradNormPartialsArgs>(),
-        checked::<grad_norm::GradNormTotalArgs>(),
-        checked::<l2_normalize::L2NormalizeForwardArgs>(),
-        checked::<l2_normalize::L2NormalizeBackwardArgs>(),
-        checked::<layer_norm::LayerNormForwardArgs>(),
-        checked::<layer_norm::LayerNormBackwardArgs>(),
-        checked::<max_pool::MaxPoolArgs>(),
-        checked::<memory_fault::MemoryFaultArgs>(),
-        checked::<product::cuda::ProductForwardArgs>(),
-        checked::<product::cuda::ProductGradientArgs>(),
-        checked::<scale::ScaleForwardArgs>(),
-        checked::<scale::ScaleBackwardArgs>(),
-        checked::<scale::ScaleTotalArgs>(),
-        checked::<sgd::SgdStepArgs>(),
-        checked::<slice::SliceArgs>(),
-        checked::<softmax::SoftmaxArgs>(),
-    ]
-    .into_iter()
-    .collect()
 }

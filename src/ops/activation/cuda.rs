@@ -2,29 +2,8 @@
 
 use super::Activation;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{ActivationBackwardArgs, ActivationForwardArgs};
 use crate::ops::{KernelBackward, KernelForward, place};
-
-kernel_args! {
-    /// Arguments of the forward kernels.
-    pub struct ActivationForwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub state: u64,
-        pub elements: u32,
-        pub unused: u32,
-    }
-    /// Arguments of the backward kernels.
-    pub struct ActivationBackwardArgs {
-        /// The input, or the output.
-        pub kept: u64,
-        pub dy: u64,
-        pub dx: u64,
-        pub state: u64,
-        pub elements: u32,
-        pub accumulate: u32,
-    }
-}
 
 /// The kernels of both passes.
 const fn kernels(activation: Activation) -> [&'static str; 2] {

@@ -14,7 +14,6 @@ use crate::Result;
 use crate::tensor::{Map, Region, Spec, Tensor};
 
 pub use cpu::apply;
-pub use cuda::{ActivationBackwardArgs, ActivationForwardArgs};
 
 /// A nonlinearity; σ(x) = 1 / (1 + e^−x), Φ is the normal distribution function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -3,27 +3,8 @@
 use super::{AdamW, Arenas};
 use crate::Result;
 use crate::device::Device;
-use crate::kernel_args;
+use crate::device::args::AdamWStepArgs;
 use crate::ops::place;
-
-kernel_args! {
-    pub struct AdamWStepArgs {
-        pub values: u64,
-        pub gradients: u64,
-        pub averages: u64,
-        pub squares: u64,
-        pub decays: u64,
-        pub factor: u64,
-        pub state: u64,
-        pub count: u64,
-        /// 1 − β₁
-        pub mix1: f32,
-        pub beta2: f32,
-        /// 1 − β₂
-        pub mix2: f32,
-        pub eps: f32,
-    }
-}
 
 /// # Safety
 /// As the operation's own [`step`](super::step).

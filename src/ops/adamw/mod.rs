@@ -10,8 +10,6 @@ use super::{Arenas, RunState};
 use crate::Result;
 use crate::device::Device;
 
-pub use cuda::AdamWStepArgs;
-
 /// The numbers of a step; learning rate and bias corrections are in [`RunState`], decays in
 /// [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,25 +1,8 @@
 //! Arguments and grids of `kernels/adaptive_avg_pool.cu`.
 
-use crate::kernel_args;
+use crate::device::args::AdaptiveAvgPoolArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
-
-kernel_args! {
-    /// Arguments of both passes.
-    pub struct AdaptiveAvgPoolArgs {
-        /// x, or dy
-        pub from: u64,
-        /// y, or dx
-        pub to: u64,
-        pub state: u64,
-        pub in_height: u32,
-        pub in_width: u32,
-        pub height: u32,
-        pub width: u32,
-        pub channels: u32,
-        pub accumulate: u32,
-    }
-}
 
 fn args(from: u64, to: u64, state: u64, input: Map, output: Map) -> AdaptiveAvgPoolArgs {
     AdaptiveAvgPoolArgs {

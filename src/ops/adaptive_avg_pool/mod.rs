@@ -9,8 +9,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op}
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::AdaptiveAvgPoolArgs;
-
 /// Adaptive average pooling to `output` (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveAvgPool {

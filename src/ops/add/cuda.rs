@@ -2,36 +2,8 @@
 
 use super::Add;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{AddBackwardArgs, AddForwardArgs};
 use crate::ops::{KernelBackward, KernelForward, mask, place};
-
-kernel_args! {
-    pub struct AddForwardArgs {
-        pub a: u64,
-        pub b: u64,
-        pub y: u64,
-        pub samples: u64,
-        pub state: u64,
-        /// The node's share of the key.
-        pub name: u64,
-        pub elements: u32,
-        /// Words below it drop an image's b; 0 where nothing is drawn.
-        pub threshold: u32,
-        pub factor: f32,
-        pub unused: u32,
-    }
-    pub struct AddBackwardArgs {
-        pub dy: u64,
-        pub dx: u64,
-        pub samples: u64,
-        pub state: u64,
-        pub name: u64,
-        pub elements: u32,
-        pub threshold: u32,
-        pub factor: f32,
-        pub accumulate: u32,
-    }
-}
 
 pub fn forward(op: &Add, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "add_forward_f32";

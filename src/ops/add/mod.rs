@@ -17,8 +17,6 @@ use super::{
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
-pub use cuda::{AddBackwardArgs, AddForwardArgs};
-
 /// The sum of two values.
 #[derive(Clone, Copy, Debug)]
 pub struct Add {

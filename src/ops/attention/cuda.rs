@@ -2,90 +2,13 @@
 //! `kernels/attention_position.cu`.
 
 use super::{Attention, Bias, Form};
+use crate::device::args::{
+    AttentionAxis, AttentionBackwardArgs, AttentionBiasArgs, AttentionForwardArgs,
+    AttentionProblem, AttentionScaleArgs, AttentionTableArgs,
+};
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
-use crate::{Error, Result, kernel_args};
-
-/// One axis of a map: see [`super::Partition`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionAxis {
-    pub length: u32,
-    pub size: u32,
-    pub shift: u32,
-    pub strided: u32,
-}
-
-/// What every kernel reads: see `kernels/attention.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct AttentionProblem {
-    pub x: u64,
-    pub bias: u64,
-    pub logit_scale: u64,
-    pub state: u64,
-    pub rows: AttentionAxis,
-    pub columns: AttentionAxis,
-    pub heads: u32,
-    pub dim: u32,
-    pub tokens: u32,
-    pub causal: u32,
-    pub scale: f32,
-    pub unused: u32,
-}
-
-kernel_args! {
-    pub struct AttentionForwardArgs {
-        pub problem: AttentionProblem,
-        pub y: u64,
-        pub faults: u64,
-    }
-    /// What nobody asks for is 0.
-    pub struct AttentionBackwardArgs {
-        pub problem: AttentionProblem,
-        pub dy: u64,
-        pub dx: u64,
-        pub rows: u64,
-        pub bias_sums: u64,
-        pub scale_sums: u64,
-        pub chunks: u32,
-        pub accumulate: u32,
-    }
-    pub struct AttentionBiasArgs {
-        pub table: u64,
-        pub index: u64,
-        pub bias: u64,
-        pub entries: u32,
-        pub heads: u32,
-        pub pairs: u32,
-        pub sigmoid: u32,
-    }
-    pub struct AttentionTableArgs {
-        pub sums: u64,
-        pub totals: u64,
-        pub table: u64,
-        pub index: u64,
-        pub dtable: u64,
-        pub state: u64,
-        pub parts: u32,
-        pub chunks: u32,
-        pub entries: u32,
-        pub heads: u32,
-        pub pairs: u32,
-        pub sigmoid: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-    pub struct AttentionScaleArgs {
-        pub sums: u64,
-        pub logit_scale: u64,
-        pub dlogit_scale: u64,
-        pub chunks: u32,
-        pub heads: u32,
-        pub tiles: u32,
-        pub accumulate: u32,
-    }
-}
+use crate::{Error, Result};
 
 /// Queries, or keys, of a block.
 const TILE: usize = 64;

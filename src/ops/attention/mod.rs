@@ -29,10 +29,6 @@ use crate::fault::{Addressed, Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{
-    AttentionBackwardArgs, AttentionBiasArgs, AttentionForwardArgs, AttentionScaleArgs,
-    AttentionTableArgs,
-};
 pub use partition::Partition;
 pub use position::Bias;
 

@@ -1,31 +1,9 @@
 //! Arguments and grids of `kernels/avg_pool.cu`.
 
 use super::AvgPool;
-use crate::kernel_args;
+use crate::device::args::AvgPoolArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
-
-kernel_args! {
-    /// Arguments of both passes.
-    pub struct AvgPoolArgs {
-        /// x, or dy
-        pub from: u64,
-        /// y, or dx
-        pub to: u64,
-        pub state: u64,
-        pub in_height: u32,
-        pub in_width: u32,
-        pub height: u32,
-        pub width: u32,
-        pub channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub count_include_pad: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 fn args(pool: &AvgPool, addresses: [u64; 3], input: Map, output: Map) -> AvgPoolArgs {
     let [from, to, state] = addresses;

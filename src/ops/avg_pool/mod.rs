@@ -10,8 +10,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op}
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::AvgPoolArgs;
-
 /// Average pooling. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AvgPool {

@@ -1,65 +1,10 @@
 //! Arguments and grids of `kernels/batch_norm.cu`.
 
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
-use crate::kernel_args;
+use crate::device::args::{BatchNormBackwardArgs, BatchNormCombineArgs, BatchNormForwardArgs};
 use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::Tensor;
 use crate::{Error, Result};
-
-kernel_args! {
-    /// Arguments of the forward kernels.
-    pub struct BatchNormForwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub weight: u64,
-        pub bias: u64,
-        pub running_mean: u64,
-        pub running_var: u64,
-        pub counter: u64,
-        pub saved: u64,
-        pub partial: u64,
-        pub totals: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub parts: u32,
-        pub eps: f32,
-        pub momentum: f32,
-        pub unused: u32,
-    }
-    /// Arguments of the backward kernels; gradients that nobody asks for are 0.
-    pub struct BatchNormBackwardArgs {
-        pub x: u64,
-        pub dy: u64,
-        pub dx: u64,
-        pub weight: u64,
-        pub dweight: u64,
-        pub dbias: u64,
-        pub mean: u64,
-        /// 1/sqrt(var + eps) while training, otherwise the running variance.
-        pub spread: u64,
-        pub partial: u64,
-        pub totals: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub parts: u32,
-        pub eps: f32,
-        pub training: u32,
-        /// Bits: 1 dx, 2 dweight, 4 dbias.
-        pub accumulate: u32,
-    }
-    /// Arguments of `batch_norm_combine_f64`.
-    pub struct BatchNormCombineArgs {
-        pub partial: u64,
-        pub totals: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub parts: u32,
-        pub unused: u32,
-    }
-}
 
 /// Blocks that sum: 32 channels × 16 parts, or 8 quads of channels × 64 pixels.
 const SUM_BLOCK: [u32; 3] = [32, 16, 1];

@@ -22,8 +22,6 @@ use super::{
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
-pub use cuda::{BatchNormBackwardArgs, BatchNormCombineArgs, BatchNormForwardArgs};
-
 /// Batch normalisation over `channels`. Parameters: weight, bias; state: running_mean,
 /// running_var, num_batches_tracked.
 #[derive(Clone, Copy, Debug, PartialEq)]

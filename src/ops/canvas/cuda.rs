@@ -1,22 +1,9 @@
 //! Arguments and grids of `kernels/canvas.cu`.
 
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::CanvasArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::Tensor;
-
-kernel_args! {
-    /// to (+)= from, of another size.
-    pub struct CanvasArgs {
-        pub from: u64,
-        pub to: u64,
-        pub state: u64,
-        pub from_size: [u32; 2],
-        pub to_size: [u32; 2],
-        pub channels: u32,
-        pub accumulate: u32,
-    }
-}
 
 const KERNEL: &str = "canvas_copy_f32";
 

@@ -9,8 +9,6 @@ use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Need
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::CanvasArgs;
-
 /// y\[row, column\] = x\[row, column\] where x has it, otherwise 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Canvas {

@@ -1,17 +1,9 @@
 //! Arguments and grid of `kernels/ceiling.cu`.
 
 use crate::Result;
+use crate::device::args::CeilingFmaArgs;
 use crate::device::{Buffer, Device};
-use crate::kernel_args;
 use crate::ops::place::BLOCK;
-
-kernel_args! {
-    pub struct CeilingFmaArgs {
-        pub out: u64,
-        pub rounds: u32,
-        pub factor: f32,
-    }
-}
 
 /// A run of multiply-adds.
 pub struct Fma {

@@ -7,8 +7,6 @@ mod cuda;
 use crate::Result;
 use crate::device::Device;
 
-pub use cuda::CeilingFmaArgs;
-
 /// The most that a device does, measured.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Ceilings {

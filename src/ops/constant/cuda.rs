@@ -1,18 +1,8 @@
 //! Arguments and grids of `kernels/constant.cu`.
 
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::ConstantArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
-
-kernel_args! {
-    /// to (+)= from.
-    pub struct ConstantArgs {
-        pub from: u64,
-        pub to: u64,
-        pub elements: u32,
-        pub accumulate: u32,
-    }
-}
 
 const KERNEL: &str = "constant_copy_f32";
 

@@ -13,8 +13,6 @@ use super::{
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
-pub use cuda::ConstantArgs;
-
 /// A shared value that is its parameter. Record it with `Tape::record_shared` under the
 /// parameter's full name, and that name as the parameter's.
 #[derive(Clone, Debug)]

@@ -3,56 +3,9 @@
 
 use super::Conv2d;
 use crate::Result;
-use crate::kernel_args;
-use crate::ops::epilogue::EpilogueArgs;
+use crate::device::args::{Conv2dArgs, Conv2dTotalArgs, EpilogueArgs};
 use crate::ops::{Gradient, KernelBackward, KernelForward};
 use crate::tensor::{Map, Tensor};
-
-kernel_args! {
-    /// One convolution; see the kernel's file.
-    pub struct Conv2dArgs {
-        pub x: u64,
-        pub w: u64,
-        pub y: u64,
-        pub result: u64,
-        pub partial: u64,
-        pub state: u64,
-        pub faults: u64,
-        pub in_size: [u32; 2],
-        pub out_size: [u32; 2],
-        pub in_channels: u32,
-        pub out_channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub dilation: [u32; 2],
-        pub groups: u32,
-        pub accumulate: u32,
-        pub splits: u32,
-        pub unused: u32,
-        pub epilogue: EpilogueArgs,
-    }
-    /// The total of a weight gradient's parts.
-    pub struct Conv2dTotalArgs {
-        pub partial: u64,
-        pub result: u64,
-        pub elements: u64,
-        pub splits: u32,
-        pub accumulate: u32,
-    }
-    /// The gradient of a bias; see the kernel's file.
-    pub struct Conv2dBiasArgs {
-        pub dy: u64,
-        pub partial: u64,
-        pub result: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub out_channels: u32,
-        pub parts: u32,
-        pub accumulate: u32,
-        pub silent_bias: [u32; 2],
-    }
-}
 
 pub(super) fn pair(values: [usize; 2]) -> [u32; 2] {
     values.map(|value| value as u32)

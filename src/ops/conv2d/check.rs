@@ -1,31 +1,10 @@
 //! Arguments and grids of `kernels/conv2d_check.cu`: the slow kernels that the others are held against.
 
 use super::Conv2d;
+use crate::device::args::Conv2dCheckArgs;
 use crate::device::{Buffer, Device};
-use crate::kernel_args;
 use crate::tensor::Map;
 use crate::{Error, Result};
-
-kernel_args! {
-    /// A convolution to be checked; see the kernel's file.
-    pub struct Conv2dCheckArgs {
-        pub x: u64,
-        pub w: u64,
-        pub y: u64,
-        pub bias: u64,
-        pub result: u64,
-        pub images: u32,
-        pub in_size: [u32; 2],
-        pub out_size: [u32; 2],
-        pub in_channels: u32,
-        pub out_channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub dilation: [u32; 2],
-        pub groups: u32,
-    }
-}
 
 const THREADS: usize = 256;
 

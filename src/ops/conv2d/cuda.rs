@@ -1,12 +1,11 @@
 //! Grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
 //! a layer takes.
 
-use super::args::{
-    Conv2dArgs, Conv2dBiasArgs, WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total,
-};
+use super::args::{WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total};
 use super::tensor_core::{self, Operands};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
+use crate::device::args::{Conv2dArgs, Conv2dBiasArgs};
 use crate::fault::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;

@@ -3,60 +3,12 @@
 use super::args::{epilogue, pair, size};
 use super::{Conv2d, depthwise};
 use crate::Result;
+use crate::device::args::{
+    DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs, EpilogueArgs,
+};
 use crate::fault::Format;
-use crate::kernel_args;
-use crate::ops::epilogue::EpilogueArgs;
 use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
-
-kernel_args! {
-    /// A depthwise convolution or the gradient of its input; see the kernel's file.
-    pub struct DepthwiseArgs {
-        /// What is read: x, or dy.
-        pub source: u64,
-        pub w: u64,
-        pub result: u64,
-        pub state: u64,
-        pub faults: u64,
-        pub source_size: [u32; 2],
-        pub result_size: [u32; 2],
-        pub channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub dilation: [u32; 2],
-        pub accumulate: u32,
-        pub block_quads: u32,
-        pub block_strips: u32,
-        pub width: u32,
-        pub unused: u32,
-        pub epilogue: EpilogueArgs,
-    }
-    /// The first stage of the gradient of the weights; see the kernel's file.
-    pub struct DepthwiseWeightArgs {
-        pub x: u64,
-        pub dy: u64,
-        pub partials: u64,
-        pub state: u64,
-        pub in_size: [u32; 2],
-        pub out_size: [u32; 2],
-        pub channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub dilation: [u32; 2],
-        pub parts: u32,
-    }
-    /// The second stage.
-    pub struct DepthwiseWeightTotalArgs {
-        pub partials: u64,
-        pub dw: u64,
-        pub elements: u32,
-        pub parts: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 /// Threads of a block.
 const THREADS: usize = 256;

@@ -26,8 +26,6 @@ use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use args::{Conv2dArgs, Conv2dBiasArgs, Conv2dTotalArgs};
-pub use depthwise_cuda::{DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs};
 pub use library::{LayerPass, ProductOperands};
 pub use tensor_core::Operands;
 

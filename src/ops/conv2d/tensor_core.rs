@@ -1,9 +1,10 @@
 //! Grids of the tensor-core kernels (`kernels/conv2d_mma*.cu`).
 
 use super::Conv2d;
-use super::args::{Conv2dArgs, forward_args, weight_parts, weight_total};
+use super::args::{forward_args, weight_parts, weight_total};
 use crate::Result;
 use crate::device::Compute;
+use crate::device::args::Conv2dArgs;
 use crate::fault::Format;
 use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;

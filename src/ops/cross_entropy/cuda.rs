@@ -2,35 +2,9 @@
 
 use super::CrossEntropy;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{CrossEntropyBackwardArgs, CrossEntropyForwardArgs};
 use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::{DType, Tensor};
-
-kernel_args! {
-    pub struct CrossEntropyForwardArgs {
-        pub logits: u64,
-        pub targets: u64,
-        pub losses: u64,
-        pub state: u64,
-        pub classes: u32,
-        /// 1 where targets are distributions.
-        pub soft: u32,
-        pub smoothing: f32,
-        pub unused: u32,
-    }
-    pub struct CrossEntropyBackwardArgs {
-        pub logits: u64,
-        pub targets: u64,
-        pub dlosses: u64,
-        pub dlogits: u64,
-        pub state: u64,
-        pub classes: u32,
-        /// 1 where targets are distributions.
-        pub soft: u32,
-        pub smoothing: f32,
-        pub accumulate: u32,
-    }
-}
 
 /// Warps of a block; each has an image.
 const WARPS: usize = 4;

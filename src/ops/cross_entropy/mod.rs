@@ -13,7 +13,6 @@ use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
 pub use cpu::{loss, probabilities};
-pub use cuda::{CrossEntropyBackwardArgs, CrossEntropyForwardArgs};
 
 /// The loss of each image. Inputs: logits, and labels (u32) or target distributions (f32).
 #[derive(Clone, Copy, Debug)]

@@ -2,28 +2,9 @@
 
 use super::Dropout;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::DropoutArgs;
 use crate::ops::{KernelBackward, KernelForward, mask};
 use crate::tensor::Tensor;
-
-kernel_args! {
-    /// Arguments of both passes.
-    pub struct DropoutArgs {
-        /// x, or dy
-        pub from: u64,
-        /// y, or dx
-        pub to: u64,
-        pub samples: u64,
-        pub state: u64,
-        /// The node's share of the key.
-        pub name: u64,
-        pub elements: u32,
-        /// Words below it drop their element.
-        pub threshold: u32,
-        pub factor: f32,
-        pub accumulate: u32,
-    }
-}
 
 const THREADS: usize = 128;
 const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];

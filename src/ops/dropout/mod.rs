@@ -16,8 +16,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op,
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::DropoutArgs;
-
 /// Dropout with probability `p` in 0..1.
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {

@@ -2,19 +2,8 @@
 
 use crate::Result;
 use crate::device::Device;
-use crate::kernel_args;
+use crate::device::args::EmaUpdateArgs;
 use crate::ops::place;
-
-kernel_args! {
-    pub struct EmaUpdateArgs {
-        pub averages: u64,
-        pub values: u64,
-        pub count: u64,
-        pub share: f32,
-        /// 1 − share
-        pub kept: f32,
-    }
-}
 
 /// # Safety
 /// As the operation's own [`update`](super::update).

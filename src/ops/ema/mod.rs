@@ -7,8 +7,6 @@ mod cuda;
 use crate::Result;
 use crate::device::Device;
 
-pub use cuda::EmaUpdateArgs;
-
 /// One update of `count` f32 at `averages` by those at `values`; `share` is the newcomers'.
 ///
 /// # Safety

@@ -2,38 +2,9 @@
 
 use super::Gather;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{GatherBackwardArgs, GatherForwardArgs};
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
-
-kernel_args! {
-    /// From x to y.
-    pub struct GatherForwardArgs {
-        pub x: u64,
-        pub indices: u64,
-        pub y: u64,
-        pub state: u64,
-        pub rows: u32,
-        pub width: u32,
-        pub pixels: u32,
-        /// 1 where each image has rows of its own.
-        pub own_rows: u32,
-    }
-    /// From dy to dx.
-    pub struct GatherBackwardArgs {
-        pub dy: u64,
-        pub indices: u64,
-        pub dx: u64,
-        pub state: u64,
-        pub rows: u32,
-        pub width: u32,
-        pub pixels: u32,
-        /// 1 where each image has rows of its own.
-        pub own_rows: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 /// Number and width of the rows, and whether each image has its own.
 fn rows(op: &Gather, inputs: &[Tensor]) -> (u32, u32, u32) {

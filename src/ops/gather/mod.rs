@@ -14,8 +14,6 @@ use super::{
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{GatherBackwardArgs, GatherForwardArgs};
-
 /// The lookup. Inputs: the map where it is one, then the indices, one channel of u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gather {

@@ -3,23 +3,7 @@
 use super::{GradNorm, LANES, TILE};
 use crate::Result;
 use crate::device::Device;
-use crate::kernel_args;
-
-kernel_args! {
-    /// Arguments of the kernel that sums tiles.
-    pub struct GradNormPartialsArgs {
-        pub gradients: u64,
-        pub partials: u64,
-        pub count: u64,
-    }
-    /// Arguments of the kernel that adds the partial sums up.
-    pub struct GradNormTotalArgs {
-        pub partials: u64,
-        pub result: u64,
-        pub parts: u32,
-        pub max_norm: f32,
-    }
-}
+use crate::device::args::{GradNormPartialsArgs, GradNormTotalArgs};
 
 /// # Safety
 /// As the operation's own [`run`](super::run).

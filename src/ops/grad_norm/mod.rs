@@ -14,8 +14,6 @@ use bytemuck::{Pod, Zeroable};
 use crate::Result;
 use crate::device::Device;
 
-pub use cuda::{GradNormPartialsArgs, GradNormTotalArgs};
-
 /// Gradients of a partial sum.
 const TILE: usize = 1 << 14;
 /// Sums that a tile is dealt out to.

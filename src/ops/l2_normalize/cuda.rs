@@ -1,30 +1,9 @@
 //! Arguments and grids of `kernels/l2_normalize.cu`.
 
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};
 use crate::ops::{KernelBackward, KernelForward};
 use crate::tensor::Tensor;
-
-kernel_args! {
-    pub struct L2NormalizeForwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-    }
-    pub struct L2NormalizeBackwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub dy: u64,
-        pub dx: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 /// Warps of a block; each has a pixel.
 const WARPS: usize = 8;

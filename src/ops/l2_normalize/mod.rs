@@ -11,8 +11,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op}
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};
-
 /// Division by the length.
 #[derive(Clone, Copy, Debug)]
 pub struct L2Normalize;

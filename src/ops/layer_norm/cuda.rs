@@ -2,41 +2,8 @@
 
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{LayerNormBackwardArgs, LayerNormForwardArgs};
 use crate::ops::{KernelBackward, KernelForward, place};
-
-kernel_args! {
-    pub struct LayerNormForwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub weight: u64,
-        pub bias: u64,
-        /// Where backward will look for statistics; 0 where it won't.
-        pub saved: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub eps: f32,
-        pub unused: u32,
-    }
-    /// Arguments of the backward kernels; gradients that nobody asks for are 0.
-    pub struct LayerNormBackwardArgs {
-        pub x: u64,
-        pub dy: u64,
-        pub dx: u64,
-        pub weight: u64,
-        pub dweight: u64,
-        pub dbias: u64,
-        pub saved: u64,
-        pub partial: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub parts: u32,
-        /// Bits: 1 dx, 2 dweight, 4 dbias.
-        pub accumulate: u32,
-    }
-}
 
 /// Blocks that sum: 32 channels × 16 pixels.
 const SUM_BLOCK: [u32; 3] = [32, 16, 1];

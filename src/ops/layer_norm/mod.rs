@@ -16,8 +16,6 @@ use super::{
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
-pub use cuda::{LayerNormBackwardArgs, LayerNormForwardArgs};
-
 /// Layer normalisation of `channels` channels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerNorm {

@@ -1,32 +1,9 @@
 //! Arguments and grids of `kernels/max_pool.cu`.
 
 use super::MaxPool;
-use crate::kernel_args;
+use crate::device::args::MaxPoolArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::{Result, tensor::Map};
-
-kernel_args! {
-    /// Arguments of both passes.
-    pub struct MaxPoolArgs {
-        /// x, or dy
-        pub from: u64,
-        /// y, or dx
-        pub to: u64,
-        /// The tap that won each output, a byte; 0 where no backward pass will ask for it.
-        pub taps: u64,
-        pub state: u64,
-        pub in_height: u32,
-        pub in_width: u32,
-        pub height: u32,
-        pub width: u32,
-        pub channels: u32,
-        pub kernel: [u32; 2],
-        pub stride: [u32; 2],
-        pub padding: [u32; 2],
-        pub dilation: [u32; 2],
-        pub accumulate: u32,
-    }
-}
 
 fn args(pool: &MaxPool, addresses: [u64; 4], input: Map, output: Map) -> MaxPoolArgs {
     let [from, to, taps, state] = addresses;

@@ -18,8 +18,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op}
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
-pub use cuda::MaxPoolArgs;
-
 /// Max pooling over a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPool {

@@ -3,20 +3,8 @@
 use super::{MemoryFaults, Pass};
 use crate::Result;
 use crate::device::Device;
-use crate::kernel_args;
+use crate::device::args::MemoryFaultArgs;
 use crate::tensor::Tensor;
-
-kernel_args! {
-    pub struct MemoryFaultArgs {
-        pub values: u64,
-        pub faults: u64,
-        pub saved: u64,
-        pub images: u32,
-        pub pixels: u32,
-        pub channels: u32,
-        pub unused: u32,
-    }
-}
 
 /// # Safety
 /// As the operation's own [`run`](super::run).

@@ -9,8 +9,6 @@ use crate::device::Device;
 use crate::fault::FaultTable;
 use crate::tensor::Tensor;
 
-pub use cuda::MemoryFaultArgs;
-
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {

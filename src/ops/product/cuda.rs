@@ -2,50 +2,12 @@
 
 use super::{Place, Spread};
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{Factor, ProductForwardArgs, ProductGradientArgs};
 use crate::ops::{Gradient, KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
 
-/// Where a factor's elements lie: see the kernel's file.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-pub struct Factor {
-    pub values: u64,
-    pub image: u32,
-    pub first: u32,
-    pub pixel: u32,
-    pub channel: u32,
-}
-
 /// Products of a launch.
 const TERMS: usize = 4;
-
-kernel_args! {
-    pub struct ProductForwardArgs {
-        pub y: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub terms: u32,
-        /// 1: y holds what earlier launches have added up.
-        pub resume: u32,
-        pub a: [Factor; TERMS],
-        pub b: [Factor; TERMS],
-    }
-    pub struct ProductGradientArgs {
-        pub dy: u64,
-        pub partial: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub parts: u32,
-        pub all_channels: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-        pub other: Factor,
-        pub to: Factor,
-    }
-}
 
 /// Blocks that sum: 32 channels × 16 pixels.
 const SUM_BLOCK: [u32; 3] = [32, 16, 1];

@@ -1,39 +1,8 @@
 //! Arguments and grids of `kernels/scale.cu`.
 
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};
 use crate::ops::{KernelBackward, KernelForward, place};
-
-kernel_args! {
-    pub struct ScaleForwardArgs {
-        pub x: u64,
-        pub y: u64,
-        pub s: u64,
-        pub state: u64,
-        /// The fault table; 0 where none is armed.
-        pub faults: u64,
-        pub pixels: u32,
-        pub channels: u32,
-    }
-    /// Arguments of the backward kernels that go over the batch.
-    pub struct ScaleBackwardArgs {
-        pub y: u64,
-        pub dy: u64,
-        pub s: u64,
-        /// dx, or the partial sums
-        pub result: u64,
-        pub state: u64,
-        pub elements: u32,
-        pub accumulate: u32,
-    }
-    /// Arguments of the kernel that adds the partial sums up.
-    pub struct ScaleTotalArgs {
-        pub partial: u64,
-        pub ds: u64,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 /// Blocks that sum, each with a partial sum (f64).
 const PARTS: usize = 64;

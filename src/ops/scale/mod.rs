@@ -13,8 +13,6 @@ use crate::Result;
 use crate::fault::{Site, SiteClass, SiteSpace};
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};
-
 /// The logit scale.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale;

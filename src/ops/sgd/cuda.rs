@@ -3,22 +3,8 @@
 use super::{Arenas, Sgd};
 use crate::Result;
 use crate::device::Device;
-use crate::kernel_args;
+use crate::device::args::SgdStepArgs;
 use crate::ops::place;
-
-kernel_args! {
-    pub struct SgdStepArgs {
-        pub values: u64,
-        pub gradients: u64,
-        pub buffers: u64,
-        pub decays: u64,
-        pub factor: u64,
-        pub state: u64,
-        pub count: u64,
-        pub momentum: f32,
-        pub nesterov: u32,
-    }
-}
 
 /// # Safety
 /// As the operation's own [`step`](super::step).

@@ -10,8 +10,6 @@ use super::{Arenas, RunState};
 use crate::Result;
 use crate::device::Device;
 
-pub use cuda::SgdStepArgs;
-
 /// The numbers of a step; learning rate and step are in [`RunState`], decays in [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {

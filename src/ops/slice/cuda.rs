@@ -2,23 +2,8 @@
 
 use super::Slice;
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::SliceArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
-
-kernel_args! {
-    /// KernelForward from x to y, backward from dy to dx.
-    pub struct SliceArgs {
-        pub from: u64,
-        pub to: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub all_channels: u32,
-        pub first: u32,
-        pub channels: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 pub fn forward(op: &Slice, ctx: &KernelForward<'_>) -> Result<()> {
     let kernel = "slice_forward_f32";

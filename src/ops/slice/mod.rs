@@ -8,8 +8,6 @@ use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Need
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
-pub use cuda::SliceArgs;
-
 /// y = x\[.., channels\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {

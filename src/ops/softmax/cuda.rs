@@ -1,24 +1,9 @@
 //! Arguments and grids of `kernels/softmax.cu`.
 
 use crate::Result;
-use crate::kernel_args;
+use crate::device::args::SoftmaxArgs;
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::Tensor;
-
-kernel_args! {
-    /// Of both passes; what a pass doesn't touch is 0.
-    pub struct SoftmaxArgs {
-        pub x: u64,
-        pub y: u64,
-        pub dy: u64,
-        pub dx: u64,
-        pub state: u64,
-        pub pixels: u32,
-        pub channels: u32,
-        pub accumulate: u32,
-        pub unused: u32,
-    }
-}
 
 fn args(y: Tensor, state: u64) -> SoftmaxArgs {
     SoftmaxArgs {

@@ -8,8 +8,6 @@ use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op}
 use crate::Result;
 use crate::tensor::{Map, Region, Spec};
 
-pub use cuda::SoftmaxArgs;
-
 /// Softmax over channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Softmax;
