@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use flipside::cases::{self, CaseInput, OpCase};
 use flipside::device::{self, Device};
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};
-use flipside::ops::case::{self, CaseInput, OpCase};
 use flipside::ops::dropout::Dropout;
 use flipside::ops::{Backward, Forward, Needs, Op, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
@@ -21,7 +21,7 @@ use crate::ops::{Bench, input_words, output_gradient};
 /// Cases of operations that have kernels.
 fn cases() -> Vec<OpCase> {
     let runs = |case: &OpCase| case.op.has_kernels() && mutants::concerns(case.op.kind());
-    case::all().into_iter().filter(runs).collect()
+    cases::all().into_iter().filter(runs).collect()
 }
 
 /// Every tensor that a case's passes write: name and values.
@@ -67,7 +67,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn every_operation_has_kernels() {
-    for case in case::all() {
+    for case in cases::all() {
         assert!(case.op.has_kernels(), "{}", case.name);
     }
 }

@@ -11,7 +11,6 @@ mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod canvas;
-pub mod case;
 pub mod ceiling;
 pub mod constant;
 mod context;

@@ -6,10 +6,9 @@ mod cuda;
 
 use serde::{Deserialize, Serialize};
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Region, Spec, Tensor};
 
 pub use cpu::apply;
 pub use cuda::{ActivationBackwardArgs, ActivationForwardArgs};
@@ -104,21 +103,4 @@ impl Op for Activation {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(*self, ctx) } else { cuda::backward(*self, ctx) }
     }
-}
-
-/// Cases for tests; bits are equal, so that no tolerance is needed.
-pub fn cases() -> Vec<OpCase> {
-    let case = |name, activation, map, batch| {
-        let case = OpCase::new(name, activation, vec![CaseInput::uniform(map)], batch);
-        OpCase { tolerance: 0.0, ..case }
-    };
-    Activation::ALL
-        .into_iter()
-        .flat_map(|activation| {
-            [
-                case("map", activation, Map::new(5, 7, 19), 3),
-                case("vector, eval", activation, Map::vector(3), 1).eval(),
-            ]
-        })
-        .collect()
 }

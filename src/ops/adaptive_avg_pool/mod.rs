@@ -4,7 +4,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -77,23 +76,6 @@ impl Op for AdaptiveAvgPool {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("global", AdaptiveAvgPool::GLOBAL, Map::new(7, 7, 37), 3),
-        ("7x5 to 3x2", AdaptiveAvgPool { output: [3, 2] }, Map::new(7, 5, 16), 2),
-        ("up, 3x4 to 7x6", AdaptiveAvgPool { output: [7, 6] }, Map::new(3, 4, 5), 2),
-        ("13x13 to 6x6", AdaptiveAvgPool { output: [6, 6] }, Map::new(13, 13, 9), 1),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind, mask};
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 
 pub use cuda::{AddBackwardArgs, AddForwardArgs};
@@ -87,11 +86,4 @@ impl Op for Add {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(4, 3, 17));
-    let depth = || OpCase::new("stochastic depth", Add::with_depth(0.5), vec![input; 2], 6);
-    vec![OpCase::new("map", Add::new(), vec![input; 2], 3), depth(), depth().eval()]
 }

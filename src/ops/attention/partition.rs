@@ -85,7 +85,7 @@ pub(super) struct Token {
 
 impl Partition {
     /// Rows and columns of a part, where they are the partition's to say.
-    pub(super) fn window(self) -> Option<[usize; 2]> {
+    pub fn window(self) -> Option<[usize; 2]> {
         match self {
             Partition::Windows { size, .. } | Partition::Grid { size } => Some(size),
             Partition::Whole { .. } => None,

@@ -14,7 +14,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{
     Backward, DeviceStep, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
 };
@@ -132,22 +131,4 @@ impl Op for BatchNorm {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let slow = BatchNorm { eps: 1e-3, momentum: 0.01, ..BatchNorm::new(24) };
-    [
-        ("map", BatchNorm::new(37), Map::new(5, 7, 37), 3),
-        ("vector", BatchNorm::new(66), Map::vector(66), 6),
-        ("other constants", slow, Map::new(9, 8, 24), 2),
-        ("one image", BatchNorm::new(3), Map::new(33, 31, 3), 1),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }

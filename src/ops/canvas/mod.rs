@@ -4,7 +4,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -58,14 +57,4 @@ impl Op for Canvas {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [("larger", 7, 6), ("smaller", 3, 2), ("lower and narrower", 8, 1)]
-        .map(|(name, height, width)| {
-            let input = CaseInput::uniform(Map::new(5, 4, 3));
-            OpCase::new(name, Canvas { height, width }, vec![input], 2)
-        })
-        .into()
 }

@@ -5,7 +5,6 @@ mod cuda;
 
 use std::sync::Arc;
 
-use super::case::OpCase;
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
@@ -94,12 +93,4 @@ impl Op for Constant {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("position bias", Constant::position_bias([3, 2], 4), vec![], 1),
-        OpCase::new("log coordinates", Constant::log_coordinates([4, 3]), vec![], 1),
-    ]
 }

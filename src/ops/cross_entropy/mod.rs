@@ -7,7 +7,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, Fill, OpCase};
 use super::{Backward, Forward, Needs, Op};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
@@ -61,17 +60,4 @@ impl Op for CrossEntropy {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let logits = CaseInput::uniform(Map::vector(13));
-    let labels = CaseInput { map: Map::vector(1), fill: Fill::Labels(13) };
-    let soft = CaseInput { map: Map::vector(13), fill: Fill::Distribution };
-    vec![
-        OpCase::new("labels", CrossEntropy::new(0.0), vec![logits, labels], 5),
-        OpCase::new("labels, smoothed", CrossEntropy::new(0.1), vec![logits, labels], 5),
-        OpCase::new("soft", CrossEntropy::new(0.0), vec![logits, soft], 4),
-        OpCase::new("soft, smoothed", CrossEntropy::new(0.1), vec![logits, soft], 4),
-    ]
 }

@@ -11,10 +11,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op, mask};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 pub use cuda::DropoutArgs;
 
@@ -49,16 +48,4 @@ impl Op for Dropout {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let map = || vec![CaseInput::uniform(Map::new(3, 5, 7))];
-    let vector = || vec![CaseInput::uniform(Map::vector(1028))];
-    vec![
-        OpCase::new("map", Dropout { p: 0.3 }, map(), 3),
-        OpCase::new("map, eval", Dropout { p: 0.3 }, map(), 3).eval(),
-        OpCase::new("vector", Dropout { p: 0.5 }, vector(), 2),
-        OpCase::new("of nothing", Dropout { p: 0.0 }, map(), 1),
-    ]
 }

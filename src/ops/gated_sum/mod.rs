@@ -6,7 +6,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::product::{self, Place, Spread};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Spec, Tensor};
@@ -113,26 +112,4 @@ impl Op for GatedSum {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("two levels", Map::new(4, 3, 19), 6, 2),
-        ("the global one alone", Map::new(2, 5, 16), 0, 0),
-        // More products than a launch of the kernel takes.
-        ("five levels", Map::new(2, 3, 5), 1, 5),
-    ]
-    .map(|(name, map, first_gate, levels)| {
-        OpCase::new(name, GatedSum::new(first_gate, levels), inputs(map, first_gate, levels), 3)
-    })
-    .into()
-}
-
-fn inputs(map: Map, first_gate: usize, levels: usize) -> Vec<CaseInput> {
-    let gates = Map { channels: first_gate + levels + 1, ..map };
-    let mut maps = vec![gates];
-    maps.extend(vec![map; levels]);
-    maps.push(Map::vector(map.channels));
-    maps.into_iter().map(CaseInput::uniform).collect()
 }

@@ -6,10 +6,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 pub use cuda::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};
 
@@ -41,12 +40,4 @@ impl Op for L2Normalize {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("vector", L2Normalize, vec![CaseInput::uniform(Map::vector(131))], 4),
-        OpCase::new("map", L2Normalize, vec![CaseInput::uniform(Map::new(2, 3, 9))], 2),
-    ]
 }

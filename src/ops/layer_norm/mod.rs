@@ -8,9 +8,8 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 pub use cuda::{LayerNormBackwardArgs, LayerNormForwardArgs};
@@ -83,19 +82,4 @@ impl Op for LayerNorm {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("map", LayerNorm::new(37), Map::new(5, 3, 37), 3),
-        ("whole tiles", LayerNorm { eps: 1e-6, ..LayerNorm::new(32) }, Map::new(2, 4, 32), 2),
-        ("rows", LayerNorm::new(100), Map::new(3, 3, 100), 2),
-        ("long rows", LayerNorm::new(772), Map::new(1, 3, 772), 3),
-        ("longer rows", LayerNorm::new(1060), Map::new(1, 2, 1060), 1),
-        ("vector", LayerNorm::new(9), Map::vector(9), 4),
-    ]
-    .into_iter()
-    .map(|(name, op, map, batch)| OpCase::new(name, op, vec![CaseInput::uniform(map)], batch))
-    .collect()
 }

@@ -4,7 +4,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::product::{self, Place, Spread};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
@@ -98,21 +97,4 @@ impl Op for Multiply {
 /// The tape has checked shapes, so that nobody sees this.
 fn misfit(node: &str) -> Error {
     Error::shape(node, "factors that don't fit")
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let (map, all) = (Map::new(4, 3, 21), Multiply::new());
-    [
-        ("maps", all, map, map),
-        ("by a value a channel", all, map, Map::vector(21)),
-        ("by a value a pixel", all, map, Map::new(4, 3, 1)),
-        ("vectors", all, Map::vector(5), Map::vector(5)),
-        ("some channels", Multiply::of_channels(Span::new(2, 19)), map, Map::new(4, 3, 17)),
-    ]
-    .into_iter()
-    .map(|(name, op, a, b)| {
-        OpCase::new(name, op, vec![CaseInput::uniform(a), CaseInput::uniform(b)], 3)
-    })
-    .collect()
 }

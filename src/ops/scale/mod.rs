@@ -4,11 +4,10 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
 use crate::Result;
 use crate::fault::{Site, SiteClass, SiteSpace};
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 pub use cuda::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};
 
@@ -68,15 +67,4 @@ impl Op for Scale {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests. Sums of a thousand signed terms in another order differ by
-/// more of a small result than by themselves, hence the wider bound.
-pub fn cases() -> Vec<OpCase> {
-    [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]
-        .map(|(name, map, batch)| {
-            let case = OpCase::new(name, Scale, vec![CaseInput::uniform(map)], batch);
-            OpCase { tolerance: 1e-5, ..case }
-        })
-        .into()
 }

@@ -3,7 +3,6 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Cost, Forward, Needs, Op};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -52,14 +51,4 @@ impl Op for Slice {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(self, ctx) } else { cuda::backward(self, ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [("first channels", Span::new(0, 5)), ("last channels", Span::new(5, 21))]
-        .map(|(name, channels)| {
-            let input = CaseInput::uniform(Map::new(3, 4, 21));
-            OpCase::new(name, Slice { channels }, vec![input], 2)
-        })
-        .into()
 }

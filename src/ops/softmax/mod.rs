@@ -3,10 +3,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{Backward, Forward, Needs, Op};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 pub use cuda::SoftmaxArgs;
 
@@ -38,14 +37,4 @@ impl Op for Softmax {
     fn backward(&self, ctx: &mut Backward<'_>) -> Result<()> {
         if ctx.device.is_cpu() { cpu::backward(ctx) } else { cuda::backward(ctx) }
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("map", Softmax, vec![CaseInput::uniform(Map::new(4, 3, 21))], 3),
-        OpCase::new("rows", Softmax, vec![CaseInput::uniform(Map::new(3, 3, 76))], 2),
-        OpCase::new("long rows", Softmax, vec![CaseInput::uniform(Map::vector(1000))], 3),
-        OpCase::new("one channel", Softmax, vec![CaseInput::uniform(Map::new(2, 2, 1))], 1),
-    ]
 }
