@@ -5,7 +5,6 @@ use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
 use crate::ops::epilogue::Epilogue;
 use crate::ops::gemm::{AsIs, Finish, Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
-use crate::ops::simd::InstructionSet;
 use crate::ops::{Backward, Forward};
 use crate::tensor::{Map, Region, Span};
 
@@ -18,7 +17,7 @@ pub fn forward(conv: &Conv2d, ctx: &mut Forward<'_>) -> Result<()> {
         steps: ctx.steps,
         output: y,
         map: ctx.output_map(),
-        set: InstructionSet::best(),
+        run: Epilogue::compiled(),
     };
     sums(conv, ctx, y, epilogue);
     Ok(())

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::ops::simd::{InstructionSet, Portable, Simd};
+use crate::ops::simd::{InstructionSet, Simd, compiled};
 
 /// Rows of a tile at most.
 pub(super) const ROWS: usize = 6;
@@ -149,58 +149,17 @@ unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
     }
 }
 
-/// Instantiates both tiles for one instruction set.
-macro_rules! kernels {
-    ($module:ident, $simd:ty, $vectors:expr $(, $feature:literal)?) => {
-        mod $module {
-            use super::*;
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn gather<const R: usize, const V: usize>(tile: &Tile<'_>) {
-                unsafe { gather_tile::<$simd, R, V>(tile) }
-            }
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn outer<const R: usize, const V: usize>(tile: &Tile<'_>) {
-                unsafe { outer_tile::<$simd, R, V>(tile) }
-            }
-
-            macro_rules! rows {
-                ($function:ident, $r:literal) => {
-                    [$function::<$r, 1>, $function::<$r, 2>, $function::<$r, 3>, $function::<$r, 4>]
-                };
-            }
-
-            macro_rules! table {
-                ($function:ident) => {
-                    [
-                        rows!($function, 1),
-                        rows!($function, 2),
-                        rows!($function, 3),
-                        rows!($function, 4),
-                        rows!($function, 5),
-                        rows!($function, 6),
-                    ]
-                };
-            }
-
-            pub(super) fn kernels() -> Kernels {
-                Kernels {
-                    lanes: <$simd>::LANES,
-                    vectors: $vectors,
-                    gather: table!(gather),
-                    outer: table!(outer),
-                }
-            }
-        }
+/// The tiles of one instruction set, by rows − 1 and vectors − 1.
+macro_rules! tiles {
+    ($set:expr, $function:ident, $($rows:literal)+) => {
+        [$([
+            compiled!($set, $function::<S, $rows, 1>(tile: &Tile<'_>)),
+            compiled!($set, $function::<S, $rows, 2>(tile: &Tile<'_>)),
+            compiled!($set, $function::<S, $rows, 3>(tile: &Tile<'_>)),
+            compiled!($set, $function::<S, $rows, 4>(tile: &Tile<'_>)),
+        ]),+]
     };
 }
-
-kernels!(portable, Portable, 2);
-#[cfg(target_arch = "x86_64")]
-kernels!(avx2, crate::ops::simd::Avx2, 2, "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(avx512, crate::ops::simd::Avx512, 4, "avx512f");
 
 impl Kernels {
     /// Columns of a tile that fit the registers.
@@ -210,12 +169,12 @@ impl Kernels {
 
     /// The kernels of an instruction set.
     pub fn of(set: InstructionSet) -> Kernels {
-        match set {
-            InstructionSet::Portable => portable::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::kernels(),
+        Kernels {
+            lanes: set.lanes(),
+            // AVX-512 has twice the registers.
+            vectors: if set == InstructionSet::Avx512 { 4 } else { 2 },
+            gather: tiles!(set, gather_tile, 1 2 3 4 5 6),
+            outer: tiles!(set, outer_tile, 1 2 3 4 5 6),
         }
     }
 }
