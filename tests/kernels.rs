@@ -9,7 +9,7 @@ use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::dropout::Dropout;
-use flipside::ops::{Backward, Forward, Needs, Op, RunState};
+use flipside::ops::{Backward, Forward, Op, RunState, SavedForBackward};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
 use flipside::{Error, Result};
@@ -85,8 +85,8 @@ impl Op for Native {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

@@ -3,7 +3,7 @@
 use super::{CaseInput, Fill, OpCase};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::l2_normalize::L2Normalize;
-use crate::ops::scale::Scale;
+use crate::ops::scale::LogitScale;
 use crate::ops::softmax::Softmax;
 use crate::tensor::Map;
 
@@ -21,7 +21,7 @@ pub(super) fn softmax() -> Vec<OpCase> {
 pub(super) fn scale() -> Vec<OpCase> {
     [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]
         .map(|(name, map, batch)| {
-            let case = OpCase::new(name, Scale, vec![CaseInput::uniform(map)], batch);
+            let case = OpCase::new(name, LogitScale, vec![CaseInput::uniform(map)], batch);
             OpCase { tolerance: 1e-5, ..case }
         })
         .into()

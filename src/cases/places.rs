@@ -1,7 +1,7 @@
 //! Operations that select or pad: rows by index, channels, borders; and constants.
 
 use super::{CaseInput, Fill, OpCase};
-use crate::ops::canvas::Canvas;
+use crate::ops::canvas::PadCrop;
 use crate::ops::constant::Constant;
 use crate::ops::gather::Gather;
 use crate::ops::slice::Slice;
@@ -44,7 +44,7 @@ pub(super) fn canvas() -> Vec<OpCase> {
     [("larger", 7, 6), ("smaller", 3, 2), ("lower and narrower", 8, 1)]
         .map(|(name, height, width)| {
             let input = CaseInput::uniform(Map::new(5, 4, 3));
-            OpCase::new(name, Canvas { height, width }, vec![input], 2)
+            OpCase::new(name, PadCrop { height, width }, vec![input], 2)
         })
         .into()
 }

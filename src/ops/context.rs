@@ -64,7 +64,7 @@ pub struct Backward<'a> {
     pub state_address: u64,
     pub samples: &'a [u64],
     pub samples_address: u64,
-    /// Values; only those that [`super::Needs`] names are still there.
+    /// Values; only those that [`super::SavedForBackward`] names are still there.
     pub inputs: &'a [Tensor],
     pub params: &'a [Tensor],
     pub output: Tensor,

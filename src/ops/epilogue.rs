@@ -101,7 +101,7 @@ const fn activation_code(activation: Activation) -> u32 {
 }
 
 /// [`Epilogue::run`], compiled for an instruction set.
-type Run = unsafe fn(&Epilogue<'_>, usize, usize, &mut [f32]);
+type RunFn = unsafe fn(&Epilogue<'_>, usize, usize, &mut [f32]);
 
 /// Bias, faults and steps of one launch.
 pub(crate) struct Epilogue<'a> {
@@ -114,7 +114,7 @@ pub(crate) struct Epilogue<'a> {
     pub map: Map,
     /// [`Epilogue::run`] as [`Epilogue::compiled`] has it: too much to be inlined where sums are finished, it has to ask
     /// for the instructions itself.
-    pub run: Run,
+    pub run: RunFn,
 }
 
 impl Finish for Epilogue<'_> {
@@ -129,7 +129,7 @@ impl Finish for Epilogue<'_> {
 
 impl Epilogue<'_> {
     /// [`Epilogue::run`] for this machine.
-    pub fn compiled() -> Run {
+    pub fn compiled() -> RunFn {
         compiled!(
             InstructionSet::best(),
             Epilogue::run(of: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32])

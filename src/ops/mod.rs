@@ -60,7 +60,7 @@ use crate::tensor::{Region, Spec, Tensor};
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct SavedForBackward {
     /// Which inputs' values (one flag an input; missing flags mean no).
     pub inputs: Vec<bool>,
     /// Whether the output's value.
@@ -106,7 +106,7 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     }
 
     /// What backward reads.
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> SavedForBackward;
 
     /// Bytes of values that forward saves for backward, for a batch.
     fn saved_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {

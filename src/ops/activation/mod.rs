@@ -6,7 +6,7 @@ mod cuda;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind};
+use super::{Backward, DeviceStep, Forward, Op, SavedForBackward, Step, StepKind};
 use crate::Result;
 use crate::tensor::{Region, Spec, Tensor};
 
@@ -76,8 +76,8 @@ impl Op for Activation {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

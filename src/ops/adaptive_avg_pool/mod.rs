@@ -4,7 +4,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -50,8 +50,8 @@ impl Op for AdaptiveAvgPool {
         Ok(Spec::f32(Map::new(self.output[0], self.output[1], map.channels)))
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {

@@ -9,7 +9,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, DeviceStep, Forward, Needs, Op, Step, StepKind, mask};
+use super::{Backward, DeviceStep, Forward, Op, SavedForBackward, Step, StepKind, mask};
 use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -54,8 +54,8 @@ impl Op for Add {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

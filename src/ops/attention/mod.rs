@@ -20,7 +20,7 @@ mod cuda;
 mod partition;
 mod position;
 
-use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Cost, Forward, Init, Layout, Op, ParamSpec, Role, SavedForBackward};
 use crate::fault::{Addressed, Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
@@ -143,8 +143,8 @@ impl Op for Attention {
     }
 
     /// Scores are computed again rather than kept.
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true, true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true, true], output: false }
     }
 
     /// Kernels keep biases by pairs of tokens there, and sums.

@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::window::Window;
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -46,8 +46,8 @@ impl Op for AvgPool {
         self.window().output_map("avg_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {

@@ -15,7 +15,8 @@ mod cpu;
 mod cuda;
 
 use super::{
-    Backward, DeviceStep, Forward, Init, Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
+    Backward, DeviceStep, Forward, Init, Layout, Op, ParamSpec, Role, SavedForBackward, Step,
+    StepKind,
 };
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
@@ -87,8 +88,8 @@ impl Op for BatchNorm {
         ]
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// Mean and 1/sqrt(var + eps) of each channel.

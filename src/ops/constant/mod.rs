@@ -5,7 +5,7 @@ mod cuda;
 
 use std::sync::Arc;
 
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Forward, Init, Layout, Op, ParamSpec, Role, SavedForBackward};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -77,8 +77,8 @@ impl Op for Constant {
         vec![self.param.clone()]
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     /// Never asked: there is no input.

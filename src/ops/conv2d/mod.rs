@@ -17,8 +17,8 @@ mod tensor_core;
 use std::borrow::Cow;
 
 use super::{
-    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Role, Start,
-    gemm_sites,
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Op, ParamSpec, Role,
+    SavedForBackward, Start, gemm_sites,
 };
 use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
@@ -166,8 +166,8 @@ impl Op for Conv2d {
         params
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'

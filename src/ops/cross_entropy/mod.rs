@@ -7,7 +7,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -45,8 +45,8 @@ impl Op for CrossEntropy {
         Ok(Spec::f32(Map::vector(1)))
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true, true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true, true], output: false }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {

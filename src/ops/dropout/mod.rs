@@ -11,7 +11,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Needs, Op, mask};
+use super::{Backward, Forward, Op, SavedForBackward, mask};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -33,8 +33,8 @@ impl Op for Dropout {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

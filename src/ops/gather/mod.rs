@@ -6,7 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Cost, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Cost, Forward, Init, Layout, Op, ParamSpec, Role, SavedForBackward};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -77,10 +77,10 @@ impl Op for Gather {
         }]
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> SavedForBackward {
         let mut inputs = vec![false; self.indices()];
         inputs.push(true);
-        Needs { inputs, output: false }
+        SavedForBackward { inputs, output: false }
     }
 
     /// Of a table only the rows that are looked up.

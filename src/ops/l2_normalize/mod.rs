@@ -6,7 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -25,8 +25,8 @@ impl Op for L2Normalize {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: true }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: true }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {

@@ -8,7 +8,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Init, Layout, Needs, Op, ParamSpec, Role};
+use super::{Backward, Forward, Init, Layout, Op, ParamSpec, Role, SavedForBackward};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -57,8 +57,8 @@ impl Op for LayerNorm {
         vec![param("weight", 1.0), param("bias", 0.0)]
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// Mean and 1/√(var + eps) of each pixel.

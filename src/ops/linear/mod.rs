@@ -9,7 +9,8 @@
 
 use super::conv2d::Conv2d;
 use super::{
-    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Needs, Op, ParamSpec, Start,
+    Backward, Cost, Forward, GemmView, KernelVariant, Layout, Op, ParamSpec, SavedForBackward,
+    Start,
 };
 use crate::Result;
 use crate::device::Compute;
@@ -88,7 +89,7 @@ impl Op for Linear {
         !self.functional
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> SavedForBackward {
         self.conv.needs()
     }
 

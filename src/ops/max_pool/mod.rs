@@ -13,7 +13,7 @@ mod cpu;
 mod cuda;
 
 use super::window::Window;
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -46,8 +46,8 @@ impl Op for MaxPool {
         self.window.output_map("max_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     /// The tap that won, a byte an output.

@@ -4,8 +4,8 @@
 mod cpu;
 mod cuda;
 
-use super::product::{self, Place, Spread};
-use super::{Backward, Cost, Forward, Needs, Op};
+use super::product::{self, FactorPlace, Spread};
+use super::{Backward, Cost, Forward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -29,15 +29,15 @@ impl Multiply {
     }
 
     /// Where both factors lie, or nothing if they don't fit.
-    fn places(&self, a: Map, b: Map) -> Option<(Map, [Place; 2])> {
+    fn places(&self, a: Map, b: Map) -> Option<(Map, [FactorPlace; 2])> {
         let channels = self.a_channels.unwrap_or(Span::all(a.channels));
         if channels.is_empty() || channels.end > a.channels {
             return None;
         }
         let output = Map { channels: channels.len(), ..a };
         let spread = Spread::of(b, b.channels, output)?;
-        let a = Place { map: a, channel: channels.start, spread: Spread::Nowhere };
-        Some((output, [a, Place { map: b, channel: 0, spread }]))
+        let a = FactorPlace { map: a, channel: channels.start, spread: Spread::Nowhere };
+        Some((output, [a, FactorPlace { map: b, channel: 0, spread }]))
     }
 }
 
@@ -61,8 +61,8 @@ impl Op for Multiply {
         Ok(Spec::f32(output))
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true, true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true, true], output: false }
     }
 
     /// Partial sums of the gradient of one value a channel.

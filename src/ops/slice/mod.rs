@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Cost, Forward, Needs, Op};
+use super::{Backward, Cost, Forward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -28,8 +28,8 @@ impl Op for Slice {
         Ok(Spec { map: Map { channels: self.channels.len(), ..map }, ..inputs[0] })
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {

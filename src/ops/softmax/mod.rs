@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Backward, Forward, Needs, Op};
+use super::{Backward, Forward, Op, SavedForBackward};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -22,8 +22,8 @@ impl Op for Softmax {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![false], output: true }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![false], output: true }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {

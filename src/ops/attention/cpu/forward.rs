@@ -18,7 +18,7 @@ const PARTS: usize = 16;
 const PIECES: usize = 8;
 
 /// Heads × chunks of (image, part).
-struct Chunks<'a> {
+struct QueryChunks<'a> {
     problem: Problem<'a>,
     region: Region,
     heads: Span,
@@ -50,7 +50,7 @@ pub fn forward(attention: &Attention, ctx: &mut Forward<'_>) {
     let chunk = (units * heads.len()).div_ceil(PIECES * threads).clamp(1, PARTS);
     let chunks = units.div_ceil(chunk);
     let y = SendPtr(ctx.output().as_mut_ptr());
-    let work = Chunks { problem, region, heads, parts, chunk, chunks, y };
+    let work = QueryChunks { problem, region, heads, parts, chunk, chunks, y };
     for_each_piece(ctx.parallel, heads.len() * chunks, &work);
 }
 
@@ -58,12 +58,12 @@ fn within(region: Region, row: usize, column: usize) -> bool {
     region.rows.contains(row) && region.columns.contains(column)
 }
 
-impl Pieces for Chunks<'_> {
+impl Pieces for QueryChunks<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
     fn run(&self, piece: usize) {
-        let Chunks { problem, region, .. } = self;
+        let QueryChunks { problem, region, .. } = self;
         let Problem { tokens, dim, .. } = *problem;
         let number = self.heads.start + piece / self.chunks;
         let first = piece % self.chunks * self.chunk;
@@ -114,7 +114,7 @@ impl Pieces for Chunks<'_> {
     }
 }
 
-impl Chunks<'_> {
+impl QueryChunks<'_> {
     /// Where one token's output of a head starts.
     #[inline(always)]
     fn output(&self, image: usize, number: usize, head: &Head, query: usize) -> *mut f32 {
