@@ -12,6 +12,7 @@
 pub mod analysis;
 pub mod bench;
 pub mod campaign;
+pub mod cases;
 pub mod census;
 pub mod checkpoint;
 pub mod cli;

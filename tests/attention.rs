@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use flipside::cases::{OpCase, attention_inputs};
 use flipside::device::Device;
 use flipside::fault::Site;
 use flipside::ops::Op;
 use flipside::ops::attention::{Attention, Bias, Form, Partition};
-use flipside::ops::case::{self, OpCase};
 use flipside::ops::constant::Constant;
 use flipside::rng::{self, Draw};
 use flipside::tape::{PlanKind, Tape};
@@ -215,14 +215,8 @@ pub fn problems() -> Vec<(Attention, [usize; 2], usize)> {
     ]
 }
 
-pub fn case_of(op: Attention, [height, width]: [usize; 2], dim: usize) -> OpCase {
-    let mut inputs = vec![case::CaseInput::uniform(Map::new(height, width, 3 * op.heads * dim))];
-    if let (Some(_), Partition::Windows { size, .. } | Partition::Grid { size }) =
-        (op.bias, op.partition)
-    {
-        inputs.push(case::CaseInput::shared(Map::new(2 * size[0] - 1, 2 * size[1] - 1, op.heads)));
-    }
-    OpCase::new(&format!("{op:?}"), op, inputs, 3).eval()
+pub fn case_of(op: Attention, size: [usize; 2], dim: usize) -> OpCase {
+    OpCase::new(&format!("{op:?}"), op, attention_inputs(&op, size, dim), 3).eval()
 }
 
 pub fn floats(words: &[u32]) -> Vec<f64> {

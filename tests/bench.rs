@@ -13,7 +13,7 @@ use flipside::device::Device;
 use flipside::fault::Site;
 use flipside::models::{Model, ModelFile, Network, names};
 use flipside::nn::Head;
-use flipside::ops::{HostBackward, HostForward, KernelForward, Needs, Op};
+use flipside::ops::{HostBackward, HostForward, KernelForward, Op, SavedForBackward};
 use flipside::progress::Silent;
 use flipside::tensor::{Map, Region, Spec};
 use flipside::{Error, Result};
@@ -153,8 +153,8 @@ impl Op for Fails {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

@@ -2,8 +2,8 @@
 //! results of the layer's passes on the CPU.
 
 use flipside::Error;
+use flipside::cases::{CaseInput, OpCase};
 use flipside::device::{Compute, Device, Gemm, GemmCall};
-use flipside::ops::case::{CaseInput, OpCase};
 use flipside::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use flipside::ops::linear::Linear;
 use flipside::ops::{Op, RunState};

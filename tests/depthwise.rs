@@ -1,9 +1,9 @@
 //! Faults inside the chains of depthwise convolutions: kernels against scalar chains.
 
+use flipside::cases::{CaseInput, OpCase};
 use flipside::device::Compute;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
 use flipside::ops::GemmView;
-use flipside::ops::case::{CaseInput, OpCase};
 use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::Map;

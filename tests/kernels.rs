@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use flipside::cases::{self, CaseInput, OpCase};
 use flipside::device::Device;
 use flipside::fault::{BitMasks, FaultEntry, FaultTable};
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};
-use flipside::ops::case::{self, CaseInput, OpCase};
 use flipside::ops::dropout::Dropout;
-use flipside::ops::{HostBackward, HostForward, Needs, Op, RunState};
+use flipside::ops::{HostBackward, HostForward, Op, RunState, SavedForBackward};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
 use flipside::{Error, Result};
@@ -21,7 +21,7 @@ use crate::ops::{Bench, input_words, output_gradient};
 /// Every case, but where a mutant is run those of its operation.
 fn cases() -> Vec<OpCase> {
     let runs = |case: &OpCase| mutants::concerns(case.op.kind());
-    case::all().into_iter().filter(runs).collect()
+    cases::all().into_iter().filter(runs).collect()
 }
 
 /// Every tensor that a case's passes write: name and values.
@@ -78,8 +78,8 @@ impl Op for Native {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use flipside::cases::{self, Fill, OpCase};
 use flipside::device::Device;
 use flipside::ops::RunState;
-use flipside::ops::case::{self, OpCase};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Region, Span};
@@ -98,7 +98,7 @@ fn objective(case: &OpCase, words: &[Vec<u32>], params: &[(ParamId, Vec<f32>)], 
 /// below 1e-4 of it for these operations; hence the bound of 4e-3 of Σ|g·v|.
 #[test]
 fn gradients_equal_finite_differences() {
-    for case in case::all() {
+    for case in cases::all() {
         let words = input_words(&case);
         let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Train);
         bench.feed(&case, &words);
@@ -155,14 +155,14 @@ fn gradients_equal_finite_differences() {
 impl Bench {
     /// Whether an input's gradient is one that the operation promises (targets have none).
     pub fn differentiable(&self, case: &OpCase, index: usize) -> bool {
-        case.inputs[index].fill != case::Fill::Distribution
+        case.inputs[index].fill != Fill::Distribution
     }
 }
 
 /// Seeded boxes, recomputed over a poisoned output, equal the whole run; nothing else is written.
 #[test]
 fn boxes_equal_the_whole_run() {
-    for case in case::all() {
+    for case in cases::all() {
         let case = case.eval();
         let words = input_words(&case);
         let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Golden);

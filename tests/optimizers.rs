@@ -10,7 +10,7 @@ use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::ema;
 use flipside::ops::grad_norm::{self, GradNorm};
-use flipside::ops::scale::Scale;
+use flipside::ops::scale::LogitScale;
 use flipside::ops::sgd::{self, Sgd};
 use flipside::ops::{Arenas, ParamSpec, Role};
 use flipside::recipe::{Recipe, Schedule};
@@ -399,7 +399,7 @@ fn small_tape() -> Arc<Tape> {
     let x = tape.record("conv", conv, &[x]).unwrap();
     let x =
         tape.record("norm", BatchNorm { channels: 21, eps: 1e-5, momentum: 0.1 }, &[x]).unwrap();
-    tape.record("scaled", Scale, &[x]).unwrap();
+    tape.record("scaled", LogitScale, &[x]).unwrap();
     Arc::new(tape)
 }
 
@@ -455,7 +455,7 @@ fn an_optimizer_of_other_weights_is_refused() {
     let exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[output]).unwrap();
     let mut other = Tape::new();
     let x = other.input("x", Spec::f32(Map::vector(3)));
-    other.record("scaled", Scale, &[x]).unwrap();
+    other.record("scaled", LogitScale, &[x]).unwrap();
     let other = Weights::new(&Arc::new(other), &device, true).unwrap();
     let mut optimizer = Optimizer::new(&other, Rule::AdamW(ADAMW), |_| 0.0, None).unwrap();
     let mut weights = Weights::new(&tape, &device, true).unwrap();

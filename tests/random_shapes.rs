@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use flipside::cases::{CaseInput, Fill, OpCase, attention_inputs};
 use flipside::device::Device;
 use flipside::ops::Op;
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use flipside::ops::attention::{Attention, Bias, Form, Partition};
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
-use flipside::ops::case::{CaseInput, Fill, OpCase};
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::conv2d::check::Check;
 use flipside::ops::l2_normalize::L2Normalize;
@@ -291,10 +291,7 @@ pub fn random_attention() {
         }
         let attention = Attention { heads, form, partition, bias };
         let [height, width] = [size[0] * repeats[0], size[1] * repeats[1]];
-        let mut inputs = vec![CaseInput::uniform(Map::new(height, width, 3 * heads * dim))];
-        if bias.is_some() {
-            inputs.push(CaseInput::shared(Map::new(2 * size[0] - 1, 2 * size[1] - 1, heads)));
-        }
+        let inputs = attention_inputs(&attention, [height, width], dim);
         let tokens = match partition {
             Partition::Whole { .. } => height * width,
             _ => size[0] * size[1],

@@ -1,4 +1,5 @@
-//! The order of rooms: what `use` lines of `src/` may name, as ARCHITECTURE.md states it.
+//! The order of rooms: what `use` lines of `src/` may name, as ARCHITECTURE.md states it. Beside it: a type's name
+//! means one thing.
 //!
 //! A room is a folder of `src/`, or a file beside them. It may use rooms that stand above it in the map. Inside
 //! a room files may not lead back to themselves; a folder's `mod.rs` and its own files may name each other.
@@ -6,12 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Arrows that run up and are known: (file, room). Each must still be there.
-const DEBTS: &[(&str, &str)] = &[("ops/case.rs", "tape")];
-
-/// Circles of files that are known, named by one of their files. Each must still be there.
-const CIRCLES: &[&str] = &["ops/activation/mod.rs"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
@@ -207,8 +202,7 @@ fn here() -> &'static Path {
 fn rooms_use_what_stands_above_them() {
     let order = rooms(&fs::read_to_string(here().join("ARCHITECTURE.md")).unwrap());
     let house = House::read(&here().join("src"));
-    let debts = DEBTS.iter().map(|(file, room)| (file.to_string(), room.to_string()));
-    assert_eq!(house.upward(&order), debts.collect::<Vec<_>>());
+    assert_eq!(house.upward(&order), []);
     // Nothing on the map that isn't there.
     for room in &order {
         let source = here().join("src").join(room);
@@ -218,13 +212,72 @@ fn rooms_use_what_stands_above_them() {
 
 #[test]
 fn files_don_t_go_round_in_circles() {
-    let is_known = |circle: &BTreeSet<String>, file: &&&str| circle.contains(**file);
-    let circles = House::read(&here().join("src")).circles();
-    let new: Vec<_> =
-        circles.iter().filter(|circle| !CIRCLES.iter().any(|f| is_known(circle, &f))).collect();
-    assert!(new.is_empty(), "{new:#?}");
-    for file in CIRCLES {
-        assert!(circles.iter().any(|circle| is_known(circle, &file)), "{file} is in no circle");
+    assert_eq!(House::read(&here().join("src")).circles(), Vec::<BTreeSet<String>>::new());
+}
+
+/// Names of types that `src/` declares more than once: to become fewer. A name with one declaration left fails.
+const REPEATED: &str = "
+Answer Area Args Asked Axis Beside Block By Cell Chosen Colour Column Command Counter Curve
+Decoded Drawn Effect Entry Expected Factor Fault Field Figure Figures Fit Form Format Given Grid
+Head Header InputRows Inputs Keep Kind Labels Layer LayerRow Layout Line Listed Member Moments
+Name Node NodeId Options Order Outcome OutputRows Pair Part Pass Pilot Place Places Plan Product
+Question Reading Repeated Row Rule Running Scratch Seen Shape Shown Sizes Source Spread Start
+Stream Subject Summary Table Tail Tally Target Task Temperature Tile Trial Value Values
+Verification Wanted Work Worker
+";
+
+/// The name of the type that a line declares; associated types aren't types of their own.
+fn declared(line: &str) -> Option<&str> {
+    let code = line.trim_start();
+    let is_inner = code.len() < line.len();
+    let code = match code.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.trim_start(),
+        None => code,
+    };
+    let (keyword, rest) = code.trim_start_matches("unsafe ").split_once(' ')?;
+    let is_type = match keyword {
+        "struct" | "enum" | "trait" | "union" => true,
+        "type" => !is_inner,
+        _ => false,
+    };
+    let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    (is_type && rest.starts_with(char::is_uppercase)).then_some(&rest[..end])
+}
+
+#[test]
+fn types_have_names_of_their_own() {
+    let mut paths = Vec::new();
+    files(&here().join("src"), &mut paths);
+    let mut places: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for name in code.lines().filter_map(declared) {
+            places.entry(name.to_string()).or_default().push(path.clone());
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    let known: BTreeSet<&str> = REPEATED.split_whitespace().collect();
+    let new: Vec<_> = places.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
+    assert!(new.is_empty(), "declared twice: {new:#?}");
+    let stale: Vec<_> = known.iter().filter(|name| !places.contains_key(**name)).collect();
+    assert!(stale.is_empty(), "declared once: {stale:?}");
+}
+
+#[test]
+fn declarations_of_types_are_found() {
+    for (line, name) in [
+        ("pub(super) struct Tile<'a> {", Some("Tile")),
+        ("    pub struct Avx512;", Some("Avx512")),
+        ("pub unsafe trait Pod: Copy {}", Some("Pod")),
+        ("pub type Result<T> = std::result::Result<T, Error>;", Some("Result")),
+        ("    type V = [f32; 4];", None),
+        ("// struct Old;", None),
+        ("enum Kind {", Some("Kind")),
+        ("let struct_name = 1;", None),
+    ] {
+        assert_eq!(declared(line), name, "{line}");
     }
 }
 

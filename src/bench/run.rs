@@ -1,10 +1,10 @@
 //! One operation with memory to run it, alone or many times.
 
 use crate::Result;
+use crate::cases::OpCase;
 use crate::device::{Device, Graph};
 use crate::fault::FaultTable;
 use crate::ops::RunState;
-use crate::ops::case::OpCase;
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, NodeId, ParamId, PlanKind, Weights};
 use crate::tensor::DType;

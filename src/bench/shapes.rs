@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::cases::{CaseInput, Fill, OpCase};
 use crate::hex;
 use crate::models::Model;
 use crate::ops::Op;
-use crate::ops::case::{CaseInput, Fill, OpCase};
 use crate::tape::NodeId;
 use crate::tensor::{DType, Map, Spec};
 

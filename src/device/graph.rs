@@ -14,7 +14,7 @@ use super::{Backend, Device};
 use crate::{Error, Result};
 
 /// One thing that a graph does, as the emulator keeps it.
-pub(super) enum Step {
+pub(super) enum GraphStep {
     Launch {
         number: usize,
         info: &'static KernelInfo,
@@ -37,7 +37,7 @@ pub(super) enum Step {
 #[derive(Default)]
 struct Recording {
     /// On the emulator; on cuda the stream keeps them.
-    steps: Vec<Step>,
+    steps: Vec<GraphStep>,
     launches: usize,
     /// The first thing that no graph can hold.
     refused: Option<String>,
@@ -56,7 +56,7 @@ impl Capture {
 
     /// Notes a step that the emulator keeps for later, or on cuda (no `step`) has put into the stream.
     /// Says whether a capture is going on.
-    pub fn note(&self, is_launch: bool, step: impl FnOnce() -> Option<Step>) -> bool {
+    pub fn note(&self, is_launch: bool, step: impl FnOnce() -> Option<GraphStep>) -> bool {
         let mut recording = self.lock();
         let Some(recording) = recording.as_mut() else { return false };
         recording.launches += usize::from(is_launch);
@@ -141,7 +141,7 @@ pub struct Graph {
 }
 
 enum Work {
-    Emulated(Vec<Step>),
+    Emulated(Vec<GraphStep>),
     Cuda(CudaGraph),
 }
 
@@ -202,17 +202,17 @@ impl Graph {
 }
 
 /// Runs one step on the emulator.
-fn run(step: &Step, options: &emulated::EmulatorOptions) -> Result<()> {
+fn run(step: &GraphStep, options: &emulated::EmulatorOptions) -> Result<()> {
     match step {
-        Step::Launch { number, info, grid, block, args } => {
+        GraphStep::Launch { number, info, grid, block, args } => {
             emulated::launch(options, *number, info, *grid, *block, args)
         }
-        Step::Copy { from, to, bytes } => {
+        GraphStep::Copy { from, to, bytes } => {
             // SAFETY: live host memory, which whoever recorded the copy vouched for.
             unsafe { std::ptr::copy(*from as *const u8, *to as *mut u8, *bytes) };
             Ok(())
         }
-        Step::Zero { address, bytes } => {
+        GraphStep::Zero { address, bytes } => {
             // SAFETY: as above.
             unsafe { std::ptr::write_bytes(*address as *mut u8, 0, *bytes) };
             Ok(())

@@ -264,7 +264,7 @@ impl Device {
             Backend::Cpu => Err(Error::Unsupported { op: kernel.into(), device: "cpu".into() }),
             Backend::Emulated(options) => {
                 let args = || bytes.to_vec();
-                let step = || graph::Step::Launch { number, info, grid, block, args: args() };
+                let step = || graph::GraphStep::Launch { number, info, grid, block, args: args() };
                 if self.0.capture.note(true, || Some(step())) {
                     return Ok(());
                 }
@@ -342,7 +342,7 @@ impl Device {
     /// # Safety
     /// Both ranges lie in live allocations of this device, and no other thread uses them meanwhile.
     pub unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
-        if bytes == 0 || self.moves(|| graph::Step::Copy { from, to, bytes }) {
+        if bytes == 0 || self.moves(|| graph::GraphStep::Copy { from, to, bytes }) {
             return Ok(());
         }
         match &self.0.backend {
@@ -360,7 +360,7 @@ impl Device {
     /// `address .. address + bytes` lies in one live allocation of this device, and no other thread
     /// uses it meanwhile.
     pub unsafe fn zero(&self, address: u64, bytes: usize) -> Result<()> {
-        if bytes == 0 || self.moves(|| graph::Step::Zero { address, bytes }) {
+        if bytes == 0 || self.moves(|| graph::GraphStep::Zero { address, bytes }) {
             return Ok(());
         }
         match &self.0.backend {
@@ -373,7 +373,7 @@ impl Device {
     }
 
     /// Counts a copy or clearing within the device; true where the emulator keeps it for a graph.
-    fn moves(&self, step: impl FnOnce() -> graph::Step) -> bool {
+    fn moves(&self, step: impl FnOnce() -> graph::GraphStep) -> bool {
         // On cuda it goes into the stream, which a capture is of.
         let kept = matches!(self.0.backend, Backend::Emulated(_));
         let captured = self.0.capture.note(false, || kept.then(step));

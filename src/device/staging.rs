@@ -10,7 +10,7 @@ pub(super) struct Ring {
 
 /// A place in a [`Ring`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RingPlace {
     pub offset: usize,
     /// Whether earlier places are used again from here on: the stream must have read them.
     pub reuses: bool,
@@ -22,7 +22,7 @@ impl Ring {
     }
 
     /// Room for `bytes`, at a multiple of 16; `None` if that is more than the ring has.
-    pub fn take(&mut self, bytes: usize) -> Option<Place> {
+    pub fn take(&mut self, bytes: usize) -> Option<RingPlace> {
         if bytes > self.bytes {
             return None;
         }
@@ -30,7 +30,7 @@ impl Ring {
         let reuses = start + bytes > self.bytes;
         let offset = if reuses { 0 } else { start };
         self.used = offset + bytes;
-        Some(Place { offset, reuses })
+        Some(RingPlace { offset, reuses })
     }
 
     /// The stream has read everything.
@@ -65,6 +65,6 @@ mod tests {
         assert!(wraps > 20);
         assert_eq!(ring.take(101), None);
         ring.clear();
-        assert_eq!(ring.take(100), Some(Place { offset: 0, reuses: false }));
+        assert_eq!(ring.take(100), Some(RingPlace { offset: 0, reuses: false }));
     }
 }

@@ -14,7 +14,7 @@ use crate::nn::{Builder, LastLayer};
 use crate::ops::Start;
 use crate::ops::activation::Activation;
 use crate::ops::attention::{Attention, Bias, Form, Partition};
-use crate::ops::canvas::Canvas;
+use crate::ops::canvas::PadCrop;
 use crate::ops::constant::Constant;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::linear::Linear;
@@ -143,7 +143,7 @@ impl SwinV2 {
             x
         } else {
             let [height, width] = padded;
-            b.record(&at("pad"), Canvas { height, width }, &[x])?
+            b.record(&at("pad"), PadCrop { height, width }, &[x])?
         };
         let channels = map.channels;
         let qkv = Linear::new(channels, 3 * channels, true)
@@ -164,7 +164,7 @@ impl SwinV2 {
         if is_whole {
             return Ok(projected);
         }
-        b.record(&at("crop"), Canvas { height: map.height, width: map.width }, &[projected])
+        b.record(&at("crop"), PadCrop { height: map.height, width: map.width }, &[projected])
     }
 }
 
@@ -192,7 +192,7 @@ fn merge_patches(b: &mut Builder<'_>, name: &str, x: NodeId) -> Result<NodeId> {
     let x = if [height, width] == [map.height, map.width] {
         x
     } else {
-        b.record(&format!("{name}.pad"), Canvas { height, width }, &[x])?
+        b.record(&format!("{name}.pad"), PadCrop { height, width }, &[x])?
     };
     let reduction = Linear::patch_merging(map.channels, 2 * map.channels).starting(START);
     let x = b.linear(&format!("{name}.reduction"), reduction, x)?;

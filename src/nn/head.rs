@@ -7,7 +7,7 @@ use crate::Result;
 use crate::ops::Start;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::linear::Linear;
-use crate::ops::scale::Scale;
+use crate::ops::scale::LogitScale;
 use crate::tape::NodeId;
 
 /// Name of the text-guided head's rows.
@@ -92,7 +92,7 @@ impl Builder<'_> {
                 let op = Linear::new(width, classes, false);
                 let last_layer = self.tape.record("head", op, &[unit])?;
                 let names = Some([LOGIT_SCALE].as_slice());
-                let scale = Arc::new(Scale);
+                let scale = Arc::new(LogitScale);
                 let logits = self.tape.record_shared("scaled", scale, &[last_layer], names)?;
                 Ok(HeadNodes { last_layer, logits })
             }

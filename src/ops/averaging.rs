@@ -7,7 +7,7 @@ use super::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 
 /// One axis of the rectangles.
-pub(crate) struct Axis {
+pub(crate) struct PoolAxis {
     /// The inputs that an output reads.
     spans: Vec<Span>,
     /// How many positions it counts.
@@ -16,7 +16,7 @@ pub(crate) struct Axis {
     readers: Vec<Span>,
 }
 
-impl Axis {
+impl PoolAxis {
     /// `window(output)` is its span of inputs and its count; spans move on with the output.
     pub fn new(inputs: usize, outputs: usize, window: impl Fn(usize) -> (Span, usize)) -> Self {
         let (spans, counts): (Vec<Span>, Vec<usize>) = (0..outputs).map(window).unzip();
@@ -26,15 +26,15 @@ impl Axis {
                 Span::new(first, spans.partition_point(|span| span.start <= input))
             })
             .collect();
-        Axis { spans, counts, readers }
+        PoolAxis { spans, counts, readers }
     }
 }
 
 /// Rows of a box of the output: y\[(i, j), c\] = (Σ x\[(row, column), c\]) / (rows counted ·
 /// columns counted), added in row-major order from zero, then one division.
 struct OutputRows<'a> {
-    rows: &'a Axis,
-    columns: &'a Axis,
+    rows: &'a PoolAxis,
+    columns: &'a PoolAxis,
     input: Map,
     map: Map,
     region: Region,
@@ -68,7 +68,7 @@ impl Pieces for OutputRows<'_> {
 }
 
 /// The means over the output box.
-pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut HostForward<'_>) {
+pub(crate) fn forward(rows: &PoolAxis, columns: &PoolAxis, ctx: &mut HostForward<'_>) {
     let region = ctx.region;
     let work = OutputRows {
         rows,
@@ -85,8 +85,8 @@ pub(crate) fn forward(rows: &Axis, columns: &Axis, ctx: &mut HostForward<'_>) {
 /// Rows of the input's gradient: dx\[q, c\] = Σ dy\[p, c\] / count of p over the rectangles p that
 /// hold q, in row-major order.
 struct InputRows<'a> {
-    rows: &'a Axis,
-    columns: &'a Axis,
+    rows: &'a PoolAxis,
+    columns: &'a PoolAxis,
     input: Map,
     map: Map,
     dy: &'a [f32],
@@ -123,7 +123,7 @@ impl Pieces for InputRows<'_> {
 }
 
 /// The gradient of the input, if it is asked for.
-pub(crate) fn backward(rows: &Axis, columns: &Axis, ctx: &mut HostBackward<'_>) {
+pub(crate) fn backward(rows: &PoolAxis, columns: &PoolAxis, ctx: &mut HostBackward<'_>) {
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return };
     let work = InputRows {
         rows,

@@ -6,7 +6,7 @@
 
 use std::ops::Deref;
 
-use super::{DeviceStep, Needs, RunState, Step};
+use super::{DeviceStep, RunState, SavedForBackward, Step};
 use crate::device::{Device, KernelArgs};
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Region, Tensor};
@@ -66,7 +66,7 @@ pub struct BackwardPass<'a> {
     pub state_address: u64,
     pub samples: &'a [u64],
     pub samples_address: u64,
-    /// Values; only those that [`super::Needs`] names are still there.
+    /// Values; only those that [`super::SavedForBackward`] names are still there.
     pub inputs: &'a [Tensor],
     pub params: &'a [Tensor],
     pub output: Tensor,
@@ -138,7 +138,7 @@ pub struct HostBackward<'a> {
     workspace: Option<Tensor>,
     input_gradients: Vec<Option<Gradient>>,
     param_gradients: Vec<Option<Gradient>>,
-    needs: Needs,
+    needs: SavedForBackward,
 }
 
 /// A forward pass by kernels.
@@ -307,7 +307,7 @@ impl<'a> HostBackward<'a> {
     /// Every view is memory of the host that lives for `'a` and is as large as its spec says; of inputs and output those
     /// that `needs` names. The gradients of inputs and parameters, and the workspace, overlap nothing else, and
     /// nobody else uses them for `'a`; nobody writes to the other views.
-    pub unsafe fn new(pass: BackwardPass<'a>, needs: Needs) -> Self {
+    pub unsafe fn new(pass: BackwardPass<'a>, needs: SavedForBackward) -> Self {
         HostBackward {
             workspace: Some(pass.workspace),
             input_gradients: pass.input_gradients.to_vec(),

@@ -23,7 +23,7 @@ impl<F: Fn(f32, f32) -> f32 + Sync> Each for F {
 }
 
 /// y (+)= f(a, b), chunk by chunk.
-struct Chunks<'a, F> {
+struct ElementChunks<'a, F> {
     a: &'a [f32],
     b: &'a [f32],
     y: SendPtr<f32>,
@@ -31,7 +31,7 @@ struct Chunks<'a, F> {
     f: F,
 }
 
-impl<F: Each> Chunks<'_, F> {
+impl<F: Each> ElementChunks<'_, F> {
     #[inline(always)]
     fn between(&self, start: usize, end: usize) {
         // SAFETY: pieces are disjoint and lie within the result.
@@ -45,7 +45,7 @@ impl<F: Each> Chunks<'_, F> {
     }
 }
 
-impl<F: Each> Pieces for Chunks<'_, F> {
+impl<F: Each> Pieces for ElementChunks<'_, F> {
     const AVX512: bool = true;
 
     #[inline(always)]
@@ -56,7 +56,7 @@ impl<F: Each> Pieces for Chunks<'_, F> {
 
 /// The rows of a box.
 struct Rows<'a, F> {
-    chunks: Chunks<'a, F>,
+    chunks: ElementChunks<'a, F>,
     map: Map,
     region: Region,
 }
@@ -86,7 +86,7 @@ pub(crate) fn forward<'a>(ctx: &mut HostForward<'a>, f: impl Each) -> &'a mut [f
         let range = region.images.start * map.elements()..region.images.end * map.elements();
         combine(ctx.parallel, &a[range.clone()], &b[range.clone()], &mut y[range], false, f);
     } else {
-        let chunks = Chunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate: false, f };
+        let chunks = ElementChunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate: false, f };
         for_each_piece(ctx.parallel, region.row_count(), &Rows { chunks, map, region });
     }
     y
@@ -111,7 +111,7 @@ pub(crate) fn combine(
     f: impl Each,
 ) {
     assert!(a.len() == y.len() && b.len() == y.len());
-    let work = Chunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate, f };
+    let work = ElementChunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate, f };
     for_each_piece(parallel, y.len().div_ceil(CHUNK), &work);
 }
 

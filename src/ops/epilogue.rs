@@ -7,7 +7,7 @@
 
 use super::activation::{self, Activation};
 use super::gemm::{Finish, SendPtr};
-use super::simd::InstructionSet;
+use super::simd::{InstructionSet, compiled};
 use crate::device::args::EpilogueArgs;
 use crate::fault::FaultTable;
 use crate::tensor::Map;
@@ -84,6 +84,9 @@ const fn activation_code(activation: Activation) -> u32 {
     }
 }
 
+/// [`Epilogue::run`], compiled for an instruction set.
+type RunFn = unsafe fn(&Epilogue<'_>, usize, usize, &mut [f32]);
+
 /// Bias, faults and steps of one launch.
 pub(crate) struct Epilogue<'a> {
     /// One a channel.
@@ -93,8 +96,9 @@ pub(crate) struct Epilogue<'a> {
     /// Where the batch's output begins, and its map.
     pub output: SendPtr<f32>,
     pub map: Map,
-    /// What it runs on.
-    pub set: InstructionSet,
+    /// [`Epilogue::run`] as [`Epilogue::compiled`] has it: too much to be inlined where sums are finished, it has to ask
+    /// for the instructions itself.
+    pub run: RunFn,
 }
 
 impl Finish for Epilogue<'_> {
@@ -102,29 +106,20 @@ impl Finish for Epilogue<'_> {
     fn finish(&self, _: usize, channel: usize, sums: &mut [f32]) {
         // SAFETY: sums are finished where they lie in the output.
         let offset = unsafe { sums.as_ptr().offset_from(self.output.get()) } as usize;
-        // Too much to be inlined into the caller, so it has to ask for the instructions itself.
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f")]
-            fn avx512(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
-                epilogue.run(offset, channel, sums);
-            }
-            #[target_feature(enable = "avx2,fma")]
-            fn avx2(epilogue: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32]) {
-                epilogue.run(offset, channel, sums);
-            }
-            // SAFETY: the instructions are there.
-            match self.set {
-                InstructionSet::Avx512 => return unsafe { avx512(self, offset, channel, sums) },
-                InstructionSet::Avx2 => return unsafe { avx2(self, offset, channel, sums) },
-                InstructionSet::Portable => {}
-            }
-        }
-        self.run(offset, channel, sums);
+        // SAFETY: it is compiled for this machine.
+        unsafe { (self.run)(self, offset, channel, sums) };
     }
 }
 
 impl Epilogue<'_> {
+    /// [`Epilogue::run`] for this machine.
+    pub fn compiled() -> RunFn {
+        compiled!(
+            InstructionSet::best(),
+            Epilogue::run(of: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32])
+        )
+    }
+
     /// Finishes the sums of one pixel's channels from `channel` on, which start at element `offset`
     /// of the batch.
     #[inline(always)]

@@ -11,7 +11,6 @@ mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
 pub mod canvas;
-pub mod case;
 pub mod ceiling;
 pub mod constant;
 mod context;
@@ -64,7 +63,7 @@ use crate::{Error, Result};
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct SavedForBackward {
     /// Which inputs' values (one flag an input; missing flags mean no).
     pub inputs: Vec<bool>,
     /// Whether the output's value.
@@ -110,7 +109,7 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     }
 
     /// What backward reads.
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> SavedForBackward;
 
     /// Bytes of values that forward saves for backward, for a batch.
     fn saved_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {

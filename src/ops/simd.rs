@@ -1,46 +1,118 @@
-//! Vectors of f32 of one instruction set, for loops that must live in registers.
+//! Vectors of f32 of one instruction set, for loops that must live in registers, and the one way to compile a loop for
+//! each set: [`compiled!`].
 
-/// The vector extensions that loops are written for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The vector extensions that loops are written for, the best one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum InstructionSet {
     Portable,
-    #[cfg(target_arch = "x86_64")]
+    /// AVX2 and FMA.
     Avx2,
-    #[cfg(target_arch = "x86_64")]
+    /// AVX-512 F, VL, DQ and BW, which processors have together (but Xeon Phi).
     Avx512,
 }
 
 impl InstructionSet {
     /// All that this machine has, the best one last.
+    #[cfg(test)]
     pub fn available() -> Vec<InstructionSet> {
-        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
-        let mut sets = vec![InstructionSet::Portable];
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            sets.push(InstructionSet::Avx2);
-            if is_x86_feature_detected!("avx512f") {
-                sets.push(InstructionSet::Avx512);
-            }
-        }
-        sets
+        let all = [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512];
+        all.into_iter().filter(|set| *set <= InstructionSet::best()).collect()
     }
 
     /// The best that this machine has.
     pub fn best() -> InstructionSet {
-        *InstructionSet::available().last().unwrap_or(&InstructionSet::Portable)
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let has_avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            return if has_avx512 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+        }
+        InstructionSet::Portable
     }
 
     /// `avx512`, `avx2` or `portable`.
     pub const fn name(self) -> &'static str {
         match self {
             InstructionSet::Portable => "portable",
-            #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 => "avx512",
         }
     }
+
+    /// Elements of a vector.
+    pub const fn lanes(self) -> usize {
+        match self {
+            InstructionSet::Portable => 4,
+            InstructionSet::Avx2 => 8,
+            InstructionSet::Avx512 => 16,
+        }
+    }
 }
+
+/// A function compiled for an [`InstructionSet`], as a pointer.
+///
+/// `compiled!(set, sums::<S, 6, 4>(tile: &Tile<'_>))` is `sums::<Avx512, 6, 4>` for [`InstructionSet::Avx512`]: the
+/// letter `S` stands for the set's [`Simd`]. A method is named without it, `Epilogue::run(of: &Epilogue<'_>)`: of its
+/// loops the compiler makes vectors. The pointer may be called where the machine has the instruction set.
+///
+/// The function must be `#[inline(always)]`, and so must be what it calls in its loops: only code that is inlined is
+/// compiled for the set. Elsewhere `mul_add` is a call of the mathematical library. Closures aren't inlined when they
+/// are large, so a function is what is taken here.
+macro_rules! compiled {
+    ($set:expr, $body:ident::<S $(, $generic:literal)*>$arguments:tt $(-> $output:ty)?) => {
+        $crate::ops::simd::compiled!(
+            @ $set, $arguments $(-> $output)?,
+            Portable: $body::<$crate::ops::simd::Portable $(, $generic)*>,
+            Avx2: $body::<$crate::ops::simd::Avx2 $(, $generic)*>,
+            Avx512: $body::<$crate::ops::simd::Avx512 $(, $generic)*>
+        )
+    };
+    ($set:expr, $of:ident::$method:ident $arguments:tt $(-> $output:ty)?) => {
+        $crate::ops::simd::compiled!(
+            @ $set, $arguments $(-> $output)?,
+            Portable: $of::$method, Avx2: $of::$method, Avx512: $of::$method
+        )
+    };
+    (
+        @ $set:expr, ($($name:ident: $type:ty),*) $(-> $output:ty)?,
+        Portable: $portable:expr, Avx2: $avx2:expr, Avx512: $avx512:expr
+    ) => {
+        match $set {
+            #[cfg(target_arch = "x86_64")]
+            $crate::ops::simd::InstructionSet::Avx512 => {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+                #[allow(unused_unsafe)]
+                unsafe fn avx512($($name: $type),*) $(-> $output)? {
+                    // SAFETY: the caller's.
+                    unsafe { $avx512($($name),*) }
+                }
+                avx512
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::ops::simd::InstructionSet::Avx2 => {
+                #[target_feature(enable = "avx2,fma")]
+                #[allow(unused_unsafe)]
+                unsafe fn avx2($($name: $type),*) $(-> $output)? {
+                    // SAFETY: the caller's.
+                    unsafe { $avx2($($name),*) }
+                }
+                avx2
+            }
+            _ => {
+                #[allow(unused_unsafe)]
+                unsafe fn portable($($name: $type),*) $(-> $output)? {
+                    // SAFETY: the caller's.
+                    unsafe { $portable($($name),*) }
+                }
+                portable
+            }
+        }
+    };
+}
+
+pub(crate) use compiled;
 
 /// Asks for the cache line at `at`, which may be anywhere.
 #[inline(always)]

@@ -68,11 +68,6 @@ impl KernelVariant {
         a / group == b / group && self.columns.same_tile(a % group, b % group)
     }
 
-    /// Its tile, rows × columns, for messages and records.
-    pub fn tile_name(&self) -> String {
-        format!("{}x{}", self.rows.tile, self.columns.tile)
-    }
-
     /// The rows and columns of the tile of (m, n) that `view` has.
     pub fn tile_of(&self, view: GemmView, m: usize, n: usize) -> (Vec<usize>, Vec<usize>) {
         let rows = (0..view.m).filter(|row| self.rows.same_tile(m, *row)).collect();

@@ -2,6 +2,7 @@
 //! widest instruction set that the machine has.
 
 use super::gemm::for_each_task;
+use super::simd::{InstructionSet, compiled};
 
 /// Channels of a tile.
 pub(crate) const LANES: usize = 16;
@@ -43,34 +44,11 @@ pub(crate) trait Pieces: Sync {
 
 /// Does all pieces, on every core if `parallel`, compiled as [`wide`] says, or for AVX-512.
 pub(crate) fn for_each_piece<W: Pieces>(parallel: bool, count: usize, work: &W) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2(work: &impl Pieces, piece: usize) {
-            work.run(piece);
-        }
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-        fn avx512(work: &impl Pieces, piece: usize) {
-            work.run(piece);
-        }
-        if W::AVX512
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("fma")
-        {
-            // SAFETY: the instructions are there.
-            for_each_task(parallel, count, |piece| unsafe { avx512(work, piece) });
-            return;
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the instructions are there.
-            for_each_task(parallel, count, |piece| unsafe { avx2(work, piece) });
-            return;
-        }
-    }
-    for_each_task(parallel, count, |piece| work.run(piece));
+    let most = if W::AVX512 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+    let set = InstructionSet::best().min(most);
+    let run = compiled!(set, Pieces::run(work: &impl Pieces, piece: usize));
+    // SAFETY: the instructions are there.
+    for_each_task(parallel, count, |piece| unsafe { run(work, piece) });
 }
 
 /// `values[at..at + lanes]`, the rest of the tile zero.

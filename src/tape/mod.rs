@@ -31,7 +31,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::fault::{Addressed, Site};
-use crate::ops::{GemmView, Needs, Op, ParamSpec};
+use crate::ops::{GemmView, Op, ParamSpec, SavedForBackward};
 use crate::tensor::Spec;
 use crate::{Error, Result};
 
@@ -222,7 +222,7 @@ impl Tape {
     }
 
     /// What a node's backward reads, one flag an input.
-    pub fn needs(&self, id: NodeId) -> Needs {
+    pub fn needs(&self, id: NodeId) -> SavedForBackward {
         let node = self.node(id);
         let mut needs = node.op.as_ref().map(|op| op.needs()).unwrap_or_default();
         needs.inputs.resize(node.inputs.len(), false);

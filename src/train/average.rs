@@ -51,7 +51,7 @@ impl Average {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::scale::Scale;
+    use crate::ops::scale::LogitScale;
     use crate::recipe::{Ema, Schedule};
     use crate::tape::ParamId;
     use crate::tensor::{Map, Spec};
@@ -62,7 +62,7 @@ mod tests {
     fn an_average_follows_in_the_warm_up_and_lags_after_it() {
         let mut tape = Tape::new();
         let x = tape.input("x", Spec::f32(Map::vector(3)));
-        tape.record("scale", Scale, &[x]).unwrap();
+        tape.record("scale", LogitScale, &[x]).unwrap();
         let tape = Arc::new(tape);
         let recipe = Recipe {
             warmup_epochs: 1,

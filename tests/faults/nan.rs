@@ -1,9 +1,9 @@
 //! Faults of values that are NaN: every device finds the same one, whatever its arithmetic makes.
 
+use flipside::cases::{CaseInput, OpCase};
 use flipside::device::{Compute, Device};
 use flipside::fault::{BitMasks, FaultEntry, Format, Site, SiteClass};
 use flipside::ops::attention::{Attention, Form, Partition};
-use flipside::ops::case::{CaseInput, OpCase};
 use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::Map;

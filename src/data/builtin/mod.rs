@@ -78,12 +78,6 @@ impl Shapes {
             .collect();
         Shapes { split, classes, pictures }
     }
-
-    /// The training and the test split at their default sizes.
-    pub fn default_split(seed: u64) -> (Self, Self) {
-        let make = |split: Split| Shapes::new(seed, split, split.default_len());
-        (make(Split::Train), make(Split::Test))
-    }
 }
 
 impl Dataset for Shapes {

@@ -151,17 +151,17 @@ impl Curve for Tanh {
 }
 
 /// What is done to every element: of an input, or of a kept value and dy.
-struct Value<C>(C);
-struct Gradient<C>(C);
+struct CurveValue<C>(C);
+struct CurveGradient<C>(C);
 
-impl<C: Curve> Each for Value<C> {
+impl<C: Curve> Each for CurveValue<C> {
     #[inline(always)]
     fn of(&self, x: f32, _: f32) -> f32 {
         self.0.value(x)
     }
 }
 
-impl<C: Curve> Each for Gradient<C> {
+impl<C: Curve> Each for CurveGradient<C> {
     #[inline(always)]
     fn of(&self, kept: f32, dy: f32) -> f32 {
         self.0.gradient(kept, dy)
@@ -186,17 +186,17 @@ macro_rules! with_curve {
 /// The values of an operation's output in place of those of its input: the bits that the operation
 /// gives, for layers that end in an activation.
 pub fn apply(activation: Activation, values: &mut [f32]) {
-    with_curve!(activation, curve => elementwise::in_place(values, Value(curve)));
+    with_curve!(activation, curve => elementwise::in_place(values, CurveValue(curve)));
 }
 
 pub fn forward(activation: Activation, ctx: &mut HostForward<'_>) -> Result<()> {
-    with_curve!(activation, curve => elementwise::forward(ctx, Value(curve)));
+    with_curve!(activation, curve => elementwise::forward(ctx, CurveValue(curve)));
     Ok(())
 }
 
 pub fn backward(activation: Activation, ctx: &mut HostBackward<'_>) -> Result<()> {
     let kept = if activation.keeps_output() { ctx.output() } else { ctx.input(0) };
-    with_curve!(activation, curve => elementwise::backward(ctx, 0, kept, Gradient(curve)));
+    with_curve!(activation, curve => elementwise::backward(ctx, 0, kept, CurveGradient(curve)));
     Ok(())
 }
 

@@ -6,12 +6,12 @@ mod cuda;
 
 use serde::{Deserialize, Serialize};
 
-use super::case::{CaseInput, OpCase};
 use super::{
-    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op, Step, StepKind,
+    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward,
+    Step, StepKind,
 };
 use crate::Result;
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Region, Spec, Tensor};
 
 pub use cpu::apply;
 
@@ -78,8 +78,8 @@ impl Op for Activation {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
@@ -113,21 +113,4 @@ impl Op for Activation {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(*self, ctx)
     }
-}
-
-/// Cases for tests; bits are equal, so that no tolerance is needed.
-pub fn cases() -> Vec<OpCase> {
-    let case = |name, activation, map, batch| {
-        let case = OpCase::new(name, activation, vec![CaseInput::uniform(map)], batch);
-        OpCase { tolerance: 0.0, ..case }
-    };
-    Activation::ALL
-        .into_iter()
-        .flat_map(|activation| {
-            [
-                case("map", activation, Map::new(5, 7, 19), 3),
-                case("vector, eval", activation, Map::vector(3), 1).eval(),
-            ]
-        })
-        .collect()
 }

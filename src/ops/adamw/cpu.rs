@@ -5,7 +5,7 @@ use crate::ops::RunState;
 use crate::ops::arenas::DECAY_BLOCK;
 use crate::ops::wide::{Pieces, for_each_piece};
 
-struct Step<'a> {
+struct AdamWStep<'a> {
     arenas: &'a Arenas,
     numbers: [f32; 4],
     rate: f32,
@@ -16,10 +16,10 @@ struct Step<'a> {
     factor: f32,
 }
 
-impl Pieces for Step<'_> {
+impl Pieces for AdamWStep<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
-        let Step { rate, size, root, factor, .. } = *self;
+        let AdamWStep { rate, size, root, factor, .. } = *self;
         let [mix1, beta2, mix2, eps] = self.numbers;
         // SAFETY: the arenas of `step`'s caller; each piece is run once.
         let (chunk, averages, squares) = unsafe {
@@ -51,6 +51,6 @@ pub unsafe fn step(arenas: &Arenas, state: &RunState, options: &AdamW) {
     let Some(factor) = (unsafe { arenas.host_factor() }) else { return };
     let rate = state.learning_rate;
     let (size, root) = (rate / state.bias_correction1, state.sqrt_bias_correction2);
-    let work = Step { arenas, numbers: options.rounded(), rate, size, root, factor };
+    let work = AdamWStep { arenas, numbers: options.rounded(), rate, size, root, factor };
     for_each_piece(true, arenas.chunks(), &work);
 }

@@ -2,13 +2,13 @@
 
 use super::AdaptiveAvgPool;
 use crate::Result;
-use crate::ops::averaging::{self, Axis};
+use crate::ops::averaging::{self, PoolAxis};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;
 
-fn axes(input: Map, output: Map) -> [Axis; 2] {
+fn axes(input: Map, output: Map) -> [PoolAxis; 2] {
     let axis = |inputs: usize, outputs: usize| {
-        Axis::new(inputs, outputs, |output| {
+        PoolAxis::new(inputs, outputs, |output| {
             let span = AdaptiveAvgPool::span(output, inputs, outputs);
             (span, span.len())
         })

@@ -4,8 +4,7 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -49,8 +48,8 @@ impl Op for AdaptiveAvgPool {
         Ok(Spec::f32(Map::new(self.output[0], self.output[1], map.channels)))
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {
@@ -83,23 +82,6 @@ impl Op for AdaptiveAvgPool {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("global", AdaptiveAvgPool::GLOBAL, Map::new(7, 7, 37), 3),
-        ("7x5 to 3x2", AdaptiveAvgPool { output: [3, 2] }, Map::new(7, 5, 16), 2),
-        ("up, 3x4 to 7x6", AdaptiveAvgPool { output: [7, 6] }, Map::new(3, 4, 5), 2),
-        ("13x13 to 6x6", AdaptiveAvgPool { output: [6, 6] }, Map::new(13, 13, 9), 1),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }
 
 #[cfg(test)]

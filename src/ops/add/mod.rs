@@ -9,12 +9,11 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{
-    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op, Step,
-    StepKind, mask,
+    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward,
+    Step, StepKind, mask,
 };
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 
 /// The sum of two values.
@@ -56,8 +55,8 @@ impl Op for Add {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
@@ -96,11 +95,4 @@ impl Op for Add {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let input = CaseInput::uniform(Map::new(4, 3, 17));
-    let depth = || OpCase::new("stochastic depth", Add::with_depth(0.5), vec![input; 2], 6);
-    vec![OpCase::new("map", Add::new(), vec![input; 2], 3), depth(), depth().eval()]
 }

@@ -21,7 +21,7 @@ pub(super) const MASK: f32 = -100.0;
 
 /// One axis of a map.
 #[derive(Clone, Copy)]
-pub(super) struct Axis {
+pub(super) struct PartAxis {
     pub length: usize,
     /// Tokens of a part along it.
     pub size: usize,
@@ -30,7 +30,7 @@ pub(super) struct Axis {
     pub strided: bool,
 }
 
-impl Axis {
+impl PartAxis {
     fn groups(self) -> usize {
         self.length / self.size
     }
@@ -85,23 +85,27 @@ pub(super) struct Token {
 
 impl Partition {
     /// Rows and columns of a part, where they are the partition's to say.
-    pub(super) fn window(self) -> Option<[usize; 2]> {
+    pub fn window(self) -> Option<[usize; 2]> {
         match self {
             Partition::Windows { size, .. } | Partition::Grid { size } => Some(size),
             Partition::Whole { .. } => None,
         }
     }
 
-    pub(super) fn axes(self, map: Map) -> [Axis; 2] {
+    pub(super) fn axes(self, map: Map) -> [PartAxis; 2] {
         let axis = |i: usize| {
             let length = [map.height, map.width][i];
             match self {
                 Partition::Windows { size, shift } => {
                     let shift = if size[i] < length { shift[i] } else { 0 };
-                    Axis { length, size: size[i], shift, strided: false }
+                    PartAxis { length, size: size[i], shift, strided: false }
                 }
-                Partition::Grid { size } => Axis { length, size: size[i], shift: 0, strided: true },
-                Partition::Whole { .. } => Axis { length, size: length, shift: 0, strided: false },
+                Partition::Grid { size } => {
+                    PartAxis { length, size: size[i], shift: 0, strided: true }
+                }
+                Partition::Whole { .. } => {
+                    PartAxis { length, size: length, shift: 0, strided: false }
+                }
             }
         };
         [axis(0), axis(1)]
@@ -128,7 +132,7 @@ impl Partition {
 
     /// Parts of a map.
     pub(super) fn parts(self, map: Map) -> usize {
-        self.axes(map).map(Axis::groups).iter().product()
+        self.axes(map).map(PartAxis::groups).iter().product()
     }
 
     /// Tokens of a part.

@@ -2,13 +2,13 @@
 
 use super::AvgPool;
 use crate::Result;
-use crate::ops::averaging::{self, Axis};
+use crate::ops::averaging::{self, PoolAxis};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Span};
 
-fn axes(pool: &AvgPool, input: Map, output: Map) -> [Axis; 2] {
+fn axes(pool: &AvgPool, input: Map, output: Map) -> [PoolAxis; 2] {
     let axis = |axis: usize, inputs: usize, outputs: usize| {
-        Axis::new(inputs, outputs, |output| {
+        PoolAxis::new(inputs, outputs, |output| {
             let start = output * pool.stride[axis];
             let end = (start + pool.kernel[axis]).saturating_sub(pool.padding[axis]).min(inputs);
             let span = Span::new(start.saturating_sub(pool.padding[axis]), end);

@@ -4,11 +4,10 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::window::Window;
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 /// Average pooling. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +44,8 @@ impl Op for AvgPool {
         self.window().output_map("avg_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
@@ -77,28 +76,4 @@ impl Op for AvgPool {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let padded = AvgPool::square(3, 2, 1);
-    let odd = AvgPool { kernel: [2, 3], stride: [3, 1], padding: [1, 0], count_include_pad: false };
-    [
-        ("2x2", AvgPool::square(2, 2, 0), Map::new(7, 6, 21), 3),
-        ("3x3 stride 2, padding counts", padded, Map::new(8, 9, 16), 2),
-        (
-            "3x3 stride 2, padding doesn't",
-            AvgPool { count_include_pad: false, ..padded },
-            Map::new(8, 9, 5),
-            2,
-        ),
-        ("2x3, gaps", odd, Map::new(9, 5, 33), 2),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }

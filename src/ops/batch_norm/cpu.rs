@@ -8,7 +8,7 @@ use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
 /// Σ a and Σ a·(b − center) of each channel over pixels, and how many pixels. Sums of shards add up.
-struct Sums {
+struct ChannelSums {
     first: Vec<f64>,
     second: Vec<f64>,
     count: f64,
@@ -61,7 +61,7 @@ impl Pieces for SumChunks<'_> {
 
 /// The sums of one pass over `pixels` values a channel, in an order that follows from the number of
 /// pixels alone.
-fn sums(pixels: usize, a: &[f32], b: &[f32], center: &[f32], parallel: bool) -> Sums {
+fn sums(pixels: usize, a: &[f32], b: &[f32], center: &[f32], parallel: bool) -> ChannelSums {
     let channels = center.len();
     let chunk = pixels.div_ceil(256).max(256);
     let tiles = channels.div_ceil(LANES);
@@ -69,8 +69,11 @@ fn sums(pixels: usize, a: &[f32], b: &[f32], center: &[f32], parallel: bool) -> 
     let parts = SendPtr(partial.as_mut_ptr());
     let work = SumChunks { pixels, chunk, channels, a, b, center, partial: parts };
     for_each_piece(parallel, pixels.div_ceil(chunk), &work);
-    let mut sums =
-        Sums { first: vec![0.0; channels], second: vec![0.0; channels], count: pixels as f64 };
+    let mut sums = ChannelSums {
+        first: vec![0.0; channels],
+        second: vec![0.0; channels],
+        count: pixels as f64,
+    };
     for part in partial.chunks_exact(tiles) {
         let [first, second] = [0, 1].map(|i| part.iter().flat_map(move |tile| tile[i]));
         sums.first.iter_mut().zip(first).for_each(|(sum, part)| *sum += part);

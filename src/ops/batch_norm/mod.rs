@@ -14,12 +14,11 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{
     DeviceStep, ForwardPass, HostBackward, HostForward, Init, KernelBackward, KernelForward,
-    Layout, Needs, Op, ParamSpec, Role, Step, StepKind,
+    Layout, Op, ParamSpec, Role, SavedForBackward, Step, StepKind,
 };
-use crate::tensor::{Map, Region, Spec, Tensor};
+use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Batch normalisation over `channels`. Parameters: weight, bias; state: running_mean,
@@ -88,8 +87,8 @@ impl Op for BatchNorm {
         ]
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// Mean and 1/sqrt(var + eps) of each channel.
@@ -139,22 +138,4 @@ impl Op for BatchNorm {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let slow = BatchNorm { eps: 1e-3, momentum: 0.01, ..BatchNorm::new(24) };
-    [
-        ("map", BatchNorm::new(37), Map::new(5, 7, 37), 3),
-        ("vector", BatchNorm::new(66), Map::vector(66), 6),
-        ("other constants", slow, Map::new(9, 8, 24), 2),
-        ("one image", BatchNorm::new(3), Map::new(33, 31, 3), 1),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput::uniform(map)];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::device::Buffer;
+use crate::ops::simd::{InstructionSet, Simd, compiled};
 
 /// Copies one buffer into another of the same size, a part a thread.
 pub fn copy(from: &Buffer, to: &Buffer) {
@@ -22,46 +23,31 @@ pub fn copy(from: &Buffer, to: &Buffer) {
 const ROUNDS: usize = 1_000_000;
 /// Enough chains to hide the latency, whatever the vectors' width.
 const CHAINS: usize = 12;
-/// Lanes of a chain: a vector's.
-fn lanes() -> usize {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            return 16;
-        }
-        if is_x86_feature_detected!("avx2") {
-            return 8;
-        }
-    }
-    4
-}
 
 /// Operations of [`multiply_add`].
 pub fn flops() -> f64 {
-    (rayon::current_num_threads() * ROUNDS * CHAINS * lanes() * 2) as f64
+    (rayon::current_num_threads() * ROUNDS * CHAINS * InstructionSet::best().lanes() * 2) as f64
 }
 
 /// Runs the chains on each thread of the pool.
 pub fn multiply_add() {
-    rayon::broadcast(|_| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the instructions are there.
-                return std::hint::black_box(unsafe { chains_avx512() });
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: as above.
-                return std::hint::black_box(unsafe { chains_avx2() });
-            }
-        }
-        std::hint::black_box(chains::<4>())
-    });
+    let chains = compiled!(InstructionSet::best(), chains::<S>() -> f32);
+    // SAFETY: the instructions are there.
+    rayon::broadcast(|_| std::hint::black_box(unsafe { chains() }));
+}
+
+#[inline(always)]
+fn chains<S: Simd>() -> f32 {
+    match S::LANES {
+        16 => chains_of::<16>(),
+        8 => chains_of::<8>(),
+        _ => chains_of::<4>(),
+    }
 }
 
 /// One loop for any width: the compiler makes vectors of the lanes.
 #[inline(always)]
-fn chains<const LANES: usize>() -> f32 {
+fn chains_of<const LANES: usize>() -> f32 {
     let factor = std::hint::black_box(0.5f32);
     let mut chains = [[0f32; LANES]; CHAINS];
     for _ in 0..ROUNDS {
@@ -70,16 +56,4 @@ fn chains<const LANES: usize>() -> f32 {
         }
     }
     chains.as_flattened().iter().sum()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,fma")]
-fn chains_avx512() -> f32 {
-    chains::<16>()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn chains_avx2() -> f32 {
-    chains::<8>()
 }

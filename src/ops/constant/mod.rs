@@ -5,10 +5,9 @@ mod cuda;
 
 use std::sync::Arc;
 
-use super::case::OpCase;
 use super::{
-    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op, ParamSpec,
-    Role,
+    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec, Role,
+    SavedForBackward,
 };
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
@@ -79,8 +78,8 @@ impl Op for Constant {
         vec![self.param.clone()]
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     /// Never asked: there is no input.
@@ -103,12 +102,4 @@ impl Op for Constant {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("position bias", Constant::position_bias([3, 2], 4), vec![], 1),
-        OpCase::new("log coordinates", Constant::log_coordinates([4, 3]), vec![], 1),
-    ]
 }

@@ -4,8 +4,9 @@ use super::scan::{PixelTaps, RowTaps, Scan, pixel};
 use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
 use crate::ops::epilogue::Epilogue;
-use crate::ops::gemm::{AsIs, Finish, Gather, Outer, SendPtr, Taps, for_each_task, gather, outer};
-use crate::ops::simd::InstructionSet;
+use crate::ops::gemm::{
+    AsIs, Finish, ImplicitGemm, SendPtr, Taps, WeightGradGemm, for_each_task, gather, outer,
+};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 
@@ -18,7 +19,7 @@ pub fn forward(conv: &Conv2d, ctx: &mut HostForward<'_>) -> Result<()> {
         steps: ctx.steps,
         output: y,
         map: ctx.output_map(),
-        set: InstructionSet::best(),
+        run: Epilogue::compiled(),
     };
     sums(conv, ctx, y, epilogue);
     Ok(())
@@ -106,7 +107,7 @@ impl Product<'_> {
     fn run(&self, channels: Span, depth: usize, taps: impl Taps, finish: &impl Finish) {
         let (map, region) = (self.map, self.region);
         let b_rows: Vec<usize> = (0..self.conv.terms()).step_by(depth).collect();
-        let product = Gather {
+        let product = ImplicitGemm {
             rows: region.images.len() * region.rows.len() * region.columns.len(),
             b_rows: &b_rows,
             depth,
@@ -156,7 +157,7 @@ fn weight_gradient(conv: &Conv2d, ctx: &mut HostBackward<'_>) {
     let region = Region::full(images, map);
     let depth = conv.group_inputs();
     let mut run = |group: usize, taps: usize, depth: usize, pointers: &dyn Taps| {
-        let product = Outer {
+        let product = WeightGradGemm {
             pixels: images * map.pixels(),
             taps,
             depth,
@@ -228,7 +229,7 @@ fn input_gradient(conv: &Conv2d, ctx: &mut HostBackward<'_>) {
             let group_base = group * conv.taps() * depth;
             let b_rows: Vec<usize> =
                 scan.numbers().map(|number| group_base + number * depth).collect();
-            let product = Gather {
+            let product = ImplicitGemm {
                 rows: images * rows * width,
                 b_rows: &b_rows,
                 depth,

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::ops::simd::{InstructionSet, Portable, Simd};
+use crate::ops::simd::{InstructionSet, Simd, compiled};
 
 /// Where a tap of a row's first column lies, channel 0, and how many floats on the next column's.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +68,40 @@ pub(super) struct Kernels {
     pub sums: [SumsFn; SUMS],
 }
 
+/// The blocks of one instruction set, by columns − 1 and vectors − 1.
+macro_rules! blocks {
+    ($set:expr, $($columns:literal)+) => {
+        [$([
+            compiled!($set, block::<S, $columns, 1>(of: &Block<'_>)),
+            compiled!($set, block::<S, $columns, 2>(of: &Block<'_>)),
+            compiled!($set, block::<S, $columns, 3>(of: &Block<'_>)),
+            compiled!($set, block::<S, $columns, 4>(of: &Block<'_>)),
+        ]),+]
+    };
+}
+
+/// The sums of one instruction set, by taps − 1.
+macro_rules! sums {
+    ($set:expr, $($taps:literal)+) => {
+        [$(compiled!($set, sums::<S, $taps>(of: &Sums<'_>))),+]
+    };
+}
+
 impl Kernels {
     /// Channels of a block at most.
     pub const fn channels(&self) -> usize {
         VECTORS * self.lanes
+    }
+
+    /// The functions of an instruction set.
+    pub fn of(set: InstructionSet) -> Kernels {
+        Kernels {
+            lanes: set.lanes(),
+            // AVX-512 has twice the registers.
+            columns: if set == InstructionSet::Avx512 { 4 } else { 2 },
+            blocks: blocks!(set, 1 2 3 4),
+            sums: sums!(set, 1 2 3 4 5 6 7 8 9),
+        }
     }
 }
 
@@ -147,62 +177,6 @@ unsafe fn sums<S: Simd, const T: usize>(sums: &Sums<'_>) {
         for t in 0..T {
             let dw = sums.dw.add(sums.taps[t].number * sums.channels + sums.channel);
             S::store_first(dw, acc[t], sums.lanes);
-        }
-    }
-}
-
-/// Instantiates both loops for one instruction set.
-macro_rules! kernels {
-    ($module:ident, $simd:ty, $columns:expr $(, $feature:literal)?) => {
-        mod $module {
-            use super::*;
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn block<const C: usize, const V: usize>(block: &Block<'_>) {
-                unsafe { super::block::<$simd, C, V>(block) }
-            }
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn sums<const T: usize>(sums: &Sums<'_>) {
-                unsafe { super::sums::<$simd, T>(sums) }
-            }
-
-            macro_rules! columns {
-                ($c:literal) => {
-                    [block::<$c, 1>, block::<$c, 2>, block::<$c, 3>, block::<$c, 4>]
-                };
-            }
-
-            pub(super) fn kernels() -> Kernels {
-                Kernels {
-                    lanes: <$simd>::LANES,
-                    columns: $columns,
-                    blocks: [columns!(1), columns!(2), columns!(3), columns!(4)],
-                    sums: [
-                        sums::<1>, sums::<2>, sums::<3>, sums::<4>, sums::<5>, sums::<6>,
-                        sums::<7>, sums::<8>, sums::<9>,
-                    ],
-                }
-            }
-        }
-    };
-}
-
-kernels!(portable, Portable, 2);
-#[cfg(target_arch = "x86_64")]
-kernels!(avx2, crate::ops::simd::Avx2, 2, "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(avx512, crate::ops::simd::Avx512, 4, "avx512f");
-
-impl Kernels {
-    /// The kernels of an instruction set.
-    pub fn of(set: InstructionSet) -> Kernels {
-        match set {
-            InstructionSet::Portable => portable::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::kernels(),
         }
     }
 }

@@ -16,10 +16,9 @@ mod tensor_core;
 
 use std::borrow::Cow;
 
-use super::case::{CaseInput, OpCase};
 use super::{
     Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
-    Layout, Needs, Op, ParamSpec, Role, Start, gemm_sites,
+    Layout, Op, ParamSpec, Role, SavedForBackward, Start, gemm_sites,
 };
 use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
@@ -165,8 +164,8 @@ impl Op for Conv2d {
         params
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
@@ -266,88 +265,4 @@ impl Op for Conv2d {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let base = Conv2d::square(5, 7, 3, 1, 1);
-    [
-        ("3x3", base, Map::new(6, 5, 5)),
-        ("3x3 stride 2, bias", Conv2d { stride: [2, 2], bias: true, ..base }, Map::new(7, 8, 5)),
-        (
-            "1x1 stride 2",
-            Conv2d { stride: [2; 2], ..Conv2d::square(6, 20, 1, 2, 0) },
-            Map::new(7, 6, 6),
-        ),
-        ("7x7 stride 2", Conv2d::square(3, 66, 7, 2, 3), Map::new(17, 13, 3)),
-        (
-            "groups",
-            Conv2d { groups: 2, bias: true, ..Conv2d::square(6, 4, 3, 1, 1) },
-            Map::new(5, 5, 6),
-        ),
-        ("depthwise", Conv2d { groups: 6, ..Conv2d::square(6, 6, 3, 2, 1) }, Map::new(6, 9, 6)),
-        (
-            "depthwise, dilation, bias",
-            Conv2d {
-                groups: 70,
-                dilation: [1, 2],
-                padding: [2, 4],
-                bias: true,
-                ..Conv2d::square(70, 70, 5, 1, 2)
-            },
-            Map::new(6, 11, 70),
-        ),
-        (
-            "depthwise, stride over the kernel",
-            Conv2d { groups: 17, stride: [3, 2], ..Conv2d::square(17, 17, 2, 1, 1) },
-            Map::new(7, 6, 17),
-        ),
-        (
-            "depthwise 3x3, bias",
-            Conv2d { groups: 20, bias: true, ..Conv2d::square(20, 20, 3, 1, 1) },
-            Map::new(5, 18, 20),
-        ),
-        (
-            "depthwise 3x3 stride 2",
-            Conv2d { groups: 44, ..Conv2d::square(44, 44, 3, 2, 1) },
-            Map::new(9, 14, 44),
-        ),
-        (
-            "depthwise 5x5 stride 2, dilated rows",
-            Conv2d {
-                groups: 8,
-                dilation: [2, 1],
-                padding: [4, 2],
-                silent_bias: Span::new(2, 5),
-                bias: true,
-                ..Conv2d::square(8, 8, 5, 2, 2)
-            },
-            Map::new(11, 10, 8),
-        ),
-        (
-            "depthwise 7x7",
-            Conv2d { groups: 36, ..Conv2d::square(36, 36, 7, 1, 3) },
-            Map::new(9, 19, 36),
-        ),
-        (
-            "depthwise 3x7 stride 1x2",
-            Conv2d {
-                groups: 4,
-                kernel: [3, 7],
-                stride: [1, 2],
-                padding: [0, 4],
-                ..Conv2d::square(4, 4, 3, 1, 1)
-            },
-            Map::new(7, 21, 4),
-        ),
-        ("dilation", Conv2d { dilation: [2, 3], padding: [2, 3], ..base }, Map::new(9, 8, 5)),
-        (
-            "4x2, asymmetric",
-            Conv2d { kernel: [4, 2], stride: [3, 1], padding: [1, 0], ..base },
-            Map::new(11, 4, 5),
-        ),
-    ]
-    .into_iter()
-    .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 3))
-    .collect()
 }

@@ -8,7 +8,7 @@ use crate::ops::gemm::Taps;
 use crate::tensor::{Map, Region, Span};
 
 /// One axis of a scan.
-pub(super) struct Axis {
+pub(super) struct TapAxis {
     pub step: isize,
     /// Kernel index and offset of each tap, in the order of the sum.
     pub taps: Vec<(usize, isize)>,
@@ -18,22 +18,22 @@ pub(super) struct Axis {
     reach: (isize, isize),
 }
 
-impl Axis {
-    fn new(step: usize, taps: Vec<(usize, isize)>, size: usize) -> Axis {
+impl TapAxis {
+    fn new(step: usize, taps: Vec<(usize, isize)>, size: usize) -> TapAxis {
         let offsets = || taps.iter().map(|(_, offset)| *offset);
         let reach = (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0));
-        Axis { step: step as isize, taps, size, reach }
+        TapAxis { step: step as isize, taps, size, reach }
     }
 
     /// What an output reads of the input.
-    fn forward(conv: &Conv2d, axis: usize, size: usize) -> Axis {
+    fn forward(conv: &Conv2d, axis: usize, size: usize) -> TapAxis {
         let offset = |tap| (tap * conv.dilation[axis]) as isize - conv.padding[axis] as isize;
         let taps = (0..conv.kernel[axis]).map(|tap| (tap, offset(tap))).collect();
-        Axis::new(conv.stride[axis], taps, size)
+        TapAxis::new(conv.stride[axis], taps, size)
     }
 
     /// What an input reads of the output's gradient, among inputs that leave `phase` by the stride.
-    fn gradient(conv: &Conv2d, axis: usize, phase: usize, size: usize) -> Axis {
+    fn gradient(conv: &Conv2d, axis: usize, phase: usize, size: usize) -> TapAxis {
         let stride = conv.stride[axis] as isize;
         let distance =
             |tap| (phase + conv.padding[axis]) as isize - (tap * conv.dilation[axis]) as isize;
@@ -41,7 +41,7 @@ impl Axis {
             .filter(|tap| distance(*tap) % stride == 0)
             .map(|tap| (tap, distance(tap) / stride))
             .collect();
-        Axis::new(1, taps, size)
+        TapAxis::new(1, taps, size)
     }
 
     /// Where a tap of result `at` lies: `None` in the padding.
@@ -67,8 +67,8 @@ impl Axis {
 
 /// Rows and columns of a source that results read.
 pub(super) struct Scan<'a> {
-    pub rows: Axis,
-    pub columns: Axis,
+    pub rows: TapAxis,
+    pub columns: TapAxis,
     pub values: &'a [f32],
     pub map: Map,
     kernel_columns: usize,
@@ -78,8 +78,8 @@ impl<'a> Scan<'a> {
     /// Outputs read inputs.
     pub fn forward(conv: &Conv2d, x: &'a [f32], input: Map) -> Scan<'a> {
         Scan {
-            rows: Axis::forward(conv, 0, input.height),
-            columns: Axis::forward(conv, 1, input.width),
+            rows: TapAxis::forward(conv, 0, input.height),
+            columns: TapAxis::forward(conv, 1, input.width),
             values: x,
             map: input,
             kernel_columns: conv.kernel[1],
@@ -89,8 +89,8 @@ impl<'a> Scan<'a> {
     /// Inputs that leave `phase` by the stride read gradients of outputs.
     pub fn gradient(conv: &Conv2d, phase: [usize; 2], dy: &'a [f32], map: Map) -> Scan<'a> {
         Scan {
-            rows: Axis::gradient(conv, 0, phase[0], map.height),
-            columns: Axis::gradient(conv, 1, phase[1], map.width),
+            rows: TapAxis::gradient(conv, 0, phase[0], map.height),
+            columns: TapAxis::gradient(conv, 1, phase[1], map.width),
             values: dy,
             map,
             kernel_columns: conv.kernel[1],

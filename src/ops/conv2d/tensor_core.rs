@@ -11,17 +11,17 @@ use crate::tensor::Map;
 
 /// A block's tile, and its warps'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
+struct MmaTile {
     rows: usize,
     columns: usize,
     warp_rows: usize,
     warp_columns: usize,
 }
 
-impl Tile {
-    const LARGE: Tile = Tile { rows: 128, columns: 128, warp_rows: 64, warp_columns: 32 };
-    const TALL: Tile = Tile { rows: 128, columns: 64, warp_rows: 32, warp_columns: 32 };
-    const SMALL: Tile = Tile { rows: 64, columns: 64, warp_rows: 32, warp_columns: 32 };
+impl MmaTile {
+    const LARGE: MmaTile = MmaTile { rows: 128, columns: 128, warp_rows: 64, warp_columns: 32 };
+    const TALL: MmaTile = MmaTile { rows: 128, columns: 64, warp_rows: 32, warp_columns: 32 };
+    const SMALL: MmaTile = MmaTile { rows: 64, columns: 64, warp_rows: 32, warp_columns: 32 };
 
     /// The tile for a product of `rows` (of one image, or of a weight) × `columns` (of a group). Large
     /// tiles read least, where they don't leave rows or columns empty, and multiprocessors without work:
@@ -32,11 +32,11 @@ impl Tile {
     /// | 128 and more | to 64 | 128 × 64 |
     /// | 128 to 511 | more than 64 | 128 × 64 |
     /// | 512 and more | more than 64 | 128 × 128 |
-    fn of(rows: usize, columns: usize) -> Tile {
+    fn of(rows: usize, columns: usize) -> MmaTile {
         match (rows, columns) {
-            (0..128, _) => Tile::SMALL,
-            (128..512, _) | (_, 0..=64) => Tile::TALL,
-            _ => Tile::LARGE,
+            (0..128, _) => MmaTile::SMALL,
+            (128..512, _) | (_, 0..=64) => MmaTile::TALL,
+            _ => MmaTile::LARGE,
         }
     }
 
@@ -94,23 +94,23 @@ impl Operands {
         }
     }
 
-    fn symbols(self, tile: Tile) -> &'static Symbols {
+    fn symbols(self, tile: MmaTile) -> &'static Symbols {
         match (self, tile) {
-            (Operands::Tf32, Tile::LARGE) => symbols!("tf32_128x128"),
-            (Operands::Tf32, Tile::TALL) => symbols!("tf32_128x64"),
+            (Operands::Tf32, MmaTile::LARGE) => symbols!("tf32_128x128"),
+            (Operands::Tf32, MmaTile::TALL) => symbols!("tf32_128x64"),
             (Operands::Tf32, _) => symbols!("tf32_64x64"),
-            (Operands::Bf16, Tile::LARGE) => symbols!("bf16_128x128"),
-            (Operands::Bf16, Tile::TALL) => symbols!("bf16_128x64"),
+            (Operands::Bf16, MmaTile::LARGE) => symbols!("bf16_128x128"),
+            (Operands::Bf16, MmaTile::TALL) => symbols!("bf16_128x64"),
             (Operands::Bf16, _) => symbols!("bf16_64x64"),
-            (Operands::F16, Tile::LARGE) => symbols!("f16_128x128"),
-            (Operands::F16, Tile::TALL) => symbols!("f16_128x64"),
+            (Operands::F16, MmaTile::LARGE) => symbols!("f16_128x128"),
+            (Operands::F16, MmaTile::TALL) => symbols!("f16_128x64"),
             (Operands::F16, _) => symbols!("f16_64x64"),
         }
     }
 
     /// The kernel that computes `conv` with outputs of `map`.
     pub fn variant(self, conv: &Conv2d, map: Map) -> KernelVariant {
-        let tile = Tile::of(map.pixels(), conv.group_outputs());
+        let tile = MmaTile::of(map.pixels(), conv.group_outputs());
         let (step, operands) = match self {
             Operands::Tf32 => (8, Format::Tf32),
             Operands::Bf16 => (16, Format::Bf16),
@@ -130,8 +130,8 @@ impl Operands {
 
 /// Tile and parts of the weight gradient for so many output pixels of a whole batch. Follows from sizes
 /// alone.
-fn weight_tile(conv: &Conv2d, pixels: usize) -> (Tile, usize) {
-    let tile = Tile::of(conv.terms(), conv.group_outputs());
+fn weight_tile(conv: &Conv2d, pixels: usize) -> (MmaTile, usize) {
+    let tile = MmaTile::of(conv.terms(), conv.group_outputs());
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, 1);
     let blocks = grid.iter().map(|n| *n as usize).product();
     (tile, weight_parts(conv, blocks, pixels))
@@ -147,7 +147,7 @@ pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
 
 pub fn forward(conv: &Conv2d, operands: Operands, ctx: &KernelForward<'_>) -> Result<()> {
     let map = ctx.output_map();
-    let tile = Tile::of(map.pixels(), conv.group_outputs());
+    let tile = MmaTile::of(map.pixels(), conv.group_outputs());
     let symbols = operands.symbols(tile);
     ctx.require_whole(symbols.forward)?;
     let args = forward_args(conv, ctx);
@@ -179,7 +179,7 @@ pub fn backward(
             ..base
         };
         let pixels = ctx.input_map(0).pixels();
-        let tile = Tile::of(pixels, conv.group_inputs());
+        let tile = MmaTile::of(pixels, conv.group_inputs());
         let grid = tile.grid(ctx.output.images * pixels, conv.group_inputs(), conv.groups, 1);
         let kernel = operands.symbols(tile).input_gradient;
         // SAFETY: the arguments are views of `ctx`.

@@ -7,8 +7,7 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, Fill, OpCase};
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -45,8 +44,8 @@ impl Op for CrossEntropy {
         Ok(Spec::f32(Map::vector(1)))
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true, true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true, true], output: false }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
@@ -68,17 +67,4 @@ impl Op for CrossEntropy {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let logits = CaseInput::uniform(Map::vector(13));
-    let labels = CaseInput { map: Map::vector(1), fill: Fill::Labels(13) };
-    let soft = CaseInput { map: Map::vector(13), fill: Fill::Distribution };
-    vec![
-        OpCase::new("labels", CrossEntropy::new(0.0), vec![logits, labels], 5),
-        OpCase::new("labels, smoothed", CrossEntropy::new(0.1), vec![logits, labels], 5),
-        OpCase::new("soft", CrossEntropy::new(0.0), vec![logits, soft], 4),
-        OpCase::new("soft, smoothed", CrossEntropy::new(0.1), vec![logits, soft], 4),
-    ]
 }

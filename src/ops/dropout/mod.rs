@@ -11,10 +11,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op, mask};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward, mask};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 /// Dropout with probability `p` in 0..1.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +31,8 @@ impl Op for Dropout {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
@@ -55,16 +54,4 @@ impl Op for Dropout {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let map = || vec![CaseInput::uniform(Map::new(3, 5, 7))];
-    let vector = || vec![CaseInput::uniform(Map::vector(1028))];
-    vec![
-        OpCase::new("map", Dropout { p: 0.3 }, map(), 3),
-        OpCase::new("map, eval", Dropout { p: 0.3 }, map(), 3).eval(),
-        OpCase::new("vector", Dropout { p: 0.5 }, vector(), 2),
-        OpCase::new("of nothing", Dropout { p: 0.0 }, map(), 1),
-    ]
 }

@@ -6,9 +6,8 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::product::{self, Place, Spread};
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::product::{self, FactorPlace, Spread};
+use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -28,16 +27,27 @@ impl GatedSum {
     }
 
     /// Where gate and context number `context` lie.
-    fn places(&self, context: usize, gates: Map, map: Map, output: Map) -> Option<[Place; 2]> {
+    fn places(
+        &self,
+        context: usize,
+        gates: Map,
+        map: Map,
+        output: Map,
+    ) -> Option<[FactorPlace; 2]> {
         let channel = self.first_gate + context;
         let spread = Spread::of(map, map.channels, output)?;
         // Gates are one a pixel, even where there is but one channel.
-        let gate = Place { map: gates, channel, spread: Spread::OverChannels };
-        (channel < gates.channels).then_some([gate, Place { map, channel: 0, spread }])
+        let gate = FactorPlace { map: gates, channel, spread: Spread::OverChannels };
+        (channel < gates.channels).then_some([gate, FactorPlace { map, channel: 0, spread }])
     }
 
     /// Where gate and context of each term lie.
-    fn all_places(&self, node: &str, inputs: &[Tensor], output: Map) -> Result<Vec<[Place; 2]>> {
+    fn all_places(
+        &self,
+        node: &str,
+        inputs: &[Tensor],
+        output: Map,
+    ) -> Result<Vec<[FactorPlace; 2]>> {
         let gates = inputs[0].map();
         let of =
             |(context, input): (usize, &Tensor)| self.places(context, gates, input.map(), output);
@@ -75,8 +85,8 @@ impl Op for GatedSum {
         Ok(Spec::f32(output))
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true; self.levels + 2], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true; self.levels + 2], output: false }
     }
 
     /// Partial sums of the global context's gradient.
@@ -121,26 +131,4 @@ impl Op for GatedSum {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("two levels", Map::new(4, 3, 19), 6, 2),
-        ("the global one alone", Map::new(2, 5, 16), 0, 0),
-        // More products than a launch of the kernel takes.
-        ("five levels", Map::new(2, 3, 5), 1, 5),
-    ]
-    .map(|(name, map, first_gate, levels)| {
-        OpCase::new(name, GatedSum::new(first_gate, levels), inputs(map, first_gate, levels), 3)
-    })
-    .into()
-}
-
-fn inputs(map: Map, first_gate: usize, levels: usize) -> Vec<CaseInput> {
-    let gates = Map { channels: first_gate + levels + 1, ..map };
-    let mut maps = vec![gates];
-    maps.extend(vec![map; levels]);
-    maps.push(Map::vector(map.channels));
-    maps.into_iter().map(CaseInput::uniform).collect()
 }

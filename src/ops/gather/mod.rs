@@ -6,10 +6,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, Fill, OpCase};
 use super::{
-    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op,
-    ParamSpec, Role,
+    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec,
+    Role, SavedForBackward,
 };
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
@@ -79,10 +78,10 @@ impl Op for Gather {
         }]
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> SavedForBackward {
         let mut inputs = vec![false; self.indices()];
         inputs.push(true);
-        Needs { inputs, output: false }
+        SavedForBackward { inputs, output: false }
     }
 
     /// Of a table only the rows that are looked up.
@@ -115,28 +114,4 @@ impl Op for Gather {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests. Additions are in one order, so that bits are equal; but where a row has several
-/// terms, adding them to what is there isn't adding their sum.
-pub fn cases() -> Vec<OpCase> {
-    let indices = |map, rows| CaseInput { map, fill: Fill::Labels(rows) };
-    let case =
-        |name, op, inputs, batch| OpCase { tolerance: 0.0, ..OpCase::new(name, op, inputs, batch) };
-    let from_table = |name, rows, width, batch| {
-        let inputs = vec![indices(Map::new(1, 9, 1), rows as u32)];
-        case(name, Gather::Table { rows, width }, inputs, batch)
-    };
-    let of_map = |name, places: Map, batch| {
-        let map = Map::new(3, 4, 21);
-        let inputs = vec![CaseInput::uniform(map), indices(places, map.pixels() as u32)];
-        case(name, Gather::Pixels, inputs, batch)
-    };
-    vec![
-        // More rows than indices, so that some are never asked for, and fewer.
-        from_table("table", 40, 19, 3),
-        from_table("small table", 5, 8, 2),
-        of_map("one pixel", Map::vector(1), 4),
-        OpCase { tolerance: 2e-6, ..of_map("pixels, some twice", Map::new(5, 4, 1), 2) },
-    ]
 }

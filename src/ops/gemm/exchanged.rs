@@ -7,7 +7,7 @@
 // Rows and vectors index several arrays at once; counted loops are what unrolls into registers.
 #![allow(clippy::needless_range_loop)]
 
-use crate::ops::simd::{InstructionSet, Portable, Simd};
+use crate::ops::simd::{InstructionSet, Simd, compiled};
 use crate::ops::wide::wide;
 
 /// Numbers that a factor is exchanged for.
@@ -26,34 +26,30 @@ fn exchanged_on(
     sums: &mut [[f32; LANES]],
 ) {
     assert!(a.len() == b.len() && factors.len() == a.len() && sums.len() == a.len());
+    let all = compiled!(
+        set,
+        all::<S>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]])
+    );
     // SAFETY: slices of one length; the instructions are there.
+    unsafe { all(a, b, factors, sums) }
+}
+
+/// Every i, with as many vectors for [`LANES`] numbers as it takes, and as many i side by side as hide a multiply-add's
+/// latency and fit the registers.
+#[inline(always)]
+unsafe fn all<S: Simd>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
     unsafe {
-        match set {
-            InstructionSet::Portable => all::<Portable, 8, 1>(a, b, factors, sums),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2(a, b, factors, sums),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512(a, b, factors, sums),
+        match S::LANES {
+            16 => in_rows::<S, 2, 6>(a, b, factors, sums),
+            8 => in_rows::<S, 4, 3>(a, b, factors, sums),
+            _ => in_rows::<S, 8, 1>(a, b, factors, sums),
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
-    unsafe { all::<crate::ops::simd::Avx2, 4, 3>(a, b, factors, sums) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
-    unsafe { all::<crate::ops::simd::Avx512, 2, 6>(a, b, factors, sums) }
-}
-
-/// Every i, `R` of them side by side: enough chains to hide a multiply-add's latency. `V` vectors hold
-/// [`LANES`] numbers.
+/// Every i, `R` of them side by side. `V` vectors hold [`LANES`] numbers.
 #[inline(always)]
-unsafe fn all<S: Simd, const V: usize, const R: usize>(
+unsafe fn in_rows<S: Simd, const V: usize, const R: usize>(
     a: &[f32],
     b: &[f32],
     factors: &[[f32; LANES]],

@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use super::for_each_task;
-use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
+use super::micro::{ProductKernels, ProductTile, ROWS, Segment, kernels};
 use super::taps::{Scratch, Taps};
 use crate::ops::simd::prefetch;
 use crate::ops::wide::wide;
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
-pub struct Gather<'a, P> {
+pub struct ImplicitGemm<'a, P> {
     /// Rows of the result.
     pub rows: usize,
     /// First row of B of each tap, in the order of the sum.
@@ -56,8 +56,8 @@ impl Finish for AsIs {
 
 /// Terms of a block: with 64 columns it takes 96 KB of the second-level cache.
 const BLOCK_TERMS: usize = 384;
-/// Terms of a block of a thin product.
-const THIN_TERMS: usize = 32;
+/// Terms of a block of a skinny product.
+const SKINNY_TERMS: usize = 32;
 /// Rows of a task at most: enough to make packing B cheap.
 const TASK_ROWS: usize = 480;
 /// Rows of a task at least, where rows have to be split for want of columns.
@@ -75,7 +75,7 @@ const PREFETCH_PANELS: usize = 2;
 /// # Safety
 /// `pointers` gives pointers to `depth` readable floats; `output` gives rows that are writable
 /// and disjoint.
-pub unsafe fn gather<P, O, F>(product: &Gather<'_, P>, output: O, finish: F)
+pub unsafe fn gather<P, O, F>(product: &ImplicitGemm<'_, P>, output: O, finish: F)
 where
     P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
@@ -84,8 +84,12 @@ where
     unsafe { gather_with(kernels(), product, output, finish) }
 }
 
-unsafe fn gather_with<P, O, F>(kernels: &Kernels, product: &Gather<'_, P>, output: O, finish: F)
-where
+unsafe fn gather_with<P, O, F>(
+    kernels: &ProductKernels,
+    product: &ImplicitGemm<'_, P>,
+    output: O,
+    finish: F,
+) where
     P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
     F: Finish,
@@ -96,8 +100,8 @@ where
     let threads = if product.parallel { rayon::current_num_threads() } else { 1 };
     let panels = product.columns.div_ceil(kernels.panel());
     let (chunks, groups) = split(product.rows, panels, threads);
-    let thin = product.rows < PACK_ROWS;
-    let terms = if thin && product.packed.is_none() { THIN_TERMS } else { BLOCK_TERMS };
+    let skinny = product.rows < PACK_ROWS;
+    let terms = if skinny && product.packed.is_none() { SKINNY_TERMS } else { BLOCK_TERMS };
     let blocks = Blocks::new(product.b_rows, product.depth, terms);
     for_each_task(product.parallel, chunks * groups, |task| {
         let (chunk, group) = (task / groups, task % groups);
@@ -120,7 +124,7 @@ where
             unsafe {
                 match product.packed {
                     Some(b) => task.prepacked(b, scratch, &finish),
-                    None if thin => task.thin(scratch, &finish),
+                    None if skinny => task.skinny(scratch, &finish),
                     None => task.packed(scratch, &finish),
                 }
             };
@@ -145,8 +149,8 @@ fn split(rows: usize, panels: usize, threads: usize) -> (usize, usize) {
 
 /// A task's part of a product: some rows by some panels of columns.
 struct Task<'a, P> {
-    kernels: &'a Kernels,
-    product: &'a Gather<'a, P>,
+    kernels: &'a ProductKernels,
+    product: &'a ImplicitGemm<'a, P>,
     blocks: &'a Blocks,
     panels: Range<usize>,
     /// The task's first row.
@@ -191,7 +195,7 @@ impl<P> Task<'_, P> {
     }
 
     /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
-    unsafe fn thin(&self, scratch: &Scratch, finish: &impl Finish) {
+    unsafe fn skinny(&self, scratch: &Scratch, finish: &impl Finish) {
         let ldb = self.product.ldb;
         for number in 0..self.blocks.len() {
             for panel in self.panels.clone() {
@@ -236,7 +240,7 @@ impl<P> Task<'_, P> {
             for (pointer, start) in c.iter_mut().zip(&scratch.rows[row..row + height]) {
                 *pointer = unsafe { start.add(column) };
             }
-            let tile = Tile {
+            let tile = ProductTile {
                 segments: self.blocks.segments(number),
                 pointers: scratch.pointers(row, taps),
                 taps,
@@ -302,13 +306,13 @@ impl Blocks {
     }
 }
 
-/// A copy of a B of `columns` columns for [`Gather::packed`]: panel after panel of columns, each with its
+/// A copy of a B of `columns` columns for [`ImplicitGemm::packed`]: panel after panel of columns, each with its
 /// rows one after another, padded with zeros to whole vectors.
 pub fn pack(b: &[f32], columns: usize) -> Vec<f32> {
     pack_with(kernels(), b, columns)
 }
 
-fn pack_with(kernels: &Kernels, b: &[f32], columns: usize) -> Vec<f32> {
+fn pack_with(kernels: &ProductKernels, b: &[f32], columns: usize) -> Vec<f32> {
     let rows = b.len() / columns.max(1);
     let mut packed = vec![0.0; rows * columns.next_multiple_of(kernels.lanes)];
     let whole = [Segment { tap: 0, start: 0, length: rows, b_row: 0 }];
@@ -377,7 +381,7 @@ mod tests {
             }
             let b_rows: Vec<usize> = (0..taps).map(|t| t * depth).collect();
             for set in InstructionSet::available() {
-                let kernels = Kernels::of(set);
+                let kernels = ProductKernels::of(set);
                 let packed = pack_with(&kernels, &b, columns);
                 let ways = [
                     (false, None),
@@ -386,7 +390,7 @@ mod tests {
                     (true, Some(&packed)),
                 ];
                 for (parallel, packed) in ways {
-                    let product = Gather {
+                    let product = ImplicitGemm {
                         rows,
                         b_rows: &b_rows,
                         depth,

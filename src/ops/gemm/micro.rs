@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::ops::simd::{InstructionSet, Portable, Simd};
+use crate::ops::simd::{InstructionSet, Simd, compiled};
 
 /// Rows of a tile at most.
 pub(super) const ROWS: usize = 6;
@@ -26,7 +26,7 @@ pub(super) struct Segment {
 ///
 /// `pointers[row · taps + tap]` is where a row's tap lies; in [`outer_tile`] rows of this table are
 /// pixels. `c[row]` is where a row of the result starts.
-pub(super) struct Tile<'a> {
+pub(super) struct ProductTile<'a> {
     pub segments: &'a [Segment],
     pub pointers: *const *const f32,
     pub taps: usize,
@@ -41,10 +41,10 @@ pub(super) struct Tile<'a> {
     pub load: bool,
 }
 
-type TileFn = unsafe fn(&Tile<'_>);
+type TileFn = unsafe fn(&ProductTile<'_>);
 
 /// The tile functions of one instruction set, by rows − 1 and vectors − 1.
-pub(super) struct Kernels {
+pub(super) struct ProductKernels {
     pub lanes: usize,
     /// Vectors of columns that fit the registers.
     pub vectors: usize,
@@ -53,7 +53,9 @@ pub(super) struct Kernels {
 }
 
 #[inline(always)]
-unsafe fn load_c<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) -> [[S::V; V]; R] {
+unsafe fn load_c<S: Simd, const R: usize, const V: usize>(
+    tile: &ProductTile<'_>,
+) -> [[S::V; V]; R] {
     unsafe {
         let mut acc = [[S::zero(); V]; R];
         if tile.load {
@@ -69,7 +71,10 @@ unsafe fn load_c<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) -> [[
 }
 
 #[inline(always)]
-unsafe fn store_c<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>, acc: [[S::V; V]; R]) {
+unsafe fn store_c<S: Simd, const R: usize, const V: usize>(
+    tile: &ProductTile<'_>,
+    acc: [[S::V; V]; R],
+) {
     unsafe {
         for r in 0..R {
             for v in 0..V - 1 {
@@ -98,7 +103,7 @@ unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; 
 
 /// Σ over the segments of a\[row\]\[j\] · B\[j\]\[..\].
 #[inline(always)]
-unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
+unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
     unsafe {
         let mut acc = load_c::<S, R, V>(tile);
         let mut packed_b = tile.b;
@@ -127,7 +132,7 @@ unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) 
 
 /// Σ over the pixels of the one segment of a\[pixel\]\[start + row\] · B\[pixel\]\[..\].
 #[inline(always)]
-unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
+unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
     unsafe {
         let mut acc = load_c::<S, R, V>(tile);
         for segment in tile.segments {
@@ -149,79 +154,38 @@ unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &Tile<'_>) {
     }
 }
 
-/// Instantiates both tiles for one instruction set.
-macro_rules! kernels {
-    ($module:ident, $simd:ty, $vectors:expr $(, $feature:literal)?) => {
-        mod $module {
-            use super::*;
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn gather<const R: usize, const V: usize>(tile: &Tile<'_>) {
-                unsafe { gather_tile::<$simd, R, V>(tile) }
-            }
-
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn outer<const R: usize, const V: usize>(tile: &Tile<'_>) {
-                unsafe { outer_tile::<$simd, R, V>(tile) }
-            }
-
-            macro_rules! rows {
-                ($function:ident, $r:literal) => {
-                    [$function::<$r, 1>, $function::<$r, 2>, $function::<$r, 3>, $function::<$r, 4>]
-                };
-            }
-
-            macro_rules! table {
-                ($function:ident) => {
-                    [
-                        rows!($function, 1),
-                        rows!($function, 2),
-                        rows!($function, 3),
-                        rows!($function, 4),
-                        rows!($function, 5),
-                        rows!($function, 6),
-                    ]
-                };
-            }
-
-            pub(super) fn kernels() -> Kernels {
-                Kernels {
-                    lanes: <$simd>::LANES,
-                    vectors: $vectors,
-                    gather: table!(gather),
-                    outer: table!(outer),
-                }
-            }
-        }
+/// The tiles of one instruction set, by rows − 1 and vectors − 1.
+macro_rules! tiles {
+    ($set:expr, $function:ident, $($rows:literal)+) => {
+        [$([
+            compiled!($set, $function::<S, $rows, 1>(tile: &ProductTile<'_>)),
+            compiled!($set, $function::<S, $rows, 2>(tile: &ProductTile<'_>)),
+            compiled!($set, $function::<S, $rows, 3>(tile: &ProductTile<'_>)),
+            compiled!($set, $function::<S, $rows, 4>(tile: &ProductTile<'_>)),
+        ]),+]
     };
 }
 
-kernels!(portable, Portable, 2);
-#[cfg(target_arch = "x86_64")]
-kernels!(avx2, crate::ops::simd::Avx2, 2, "avx2,fma");
-#[cfg(target_arch = "x86_64")]
-kernels!(avx512, crate::ops::simd::Avx512, 4, "avx512f");
-
-impl Kernels {
+impl ProductKernels {
     /// Columns of a tile that fit the registers.
     pub const fn panel(&self) -> usize {
         self.vectors * self.lanes
     }
 
     /// The kernels of an instruction set.
-    pub fn of(set: InstructionSet) -> Kernels {
-        match set {
-            InstructionSet::Portable => portable::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => avx2::kernels(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => avx512::kernels(),
+    pub fn of(set: InstructionSet) -> ProductKernels {
+        ProductKernels {
+            lanes: set.lanes(),
+            // AVX-512 has twice the registers.
+            vectors: if set == InstructionSet::Avx512 { 4 } else { 2 },
+            gather: tiles!(set, gather_tile, 1 2 3 4 5 6),
+            outer: tiles!(set, outer_tile, 1 2 3 4 5 6),
         }
     }
 }
 
 /// The kernels of the best instruction set that this machine has.
-pub(super) fn kernels() -> &'static Kernels {
-    static KERNELS: OnceLock<Kernels> = OnceLock::new();
-    KERNELS.get_or_init(|| Kernels::of(InstructionSet::best()))
+pub(super) fn kernels() -> &'static ProductKernels {
+    static KERNELS: OnceLock<ProductKernels> = OnceLock::new();
+    KERNELS.get_or_init(|| ProductKernels::of(InstructionSet::best()))
 }

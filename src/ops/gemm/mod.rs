@@ -19,8 +19,8 @@ use super::simd::InstructionSet;
 
 pub(crate) use exchanged::{LANES, chain, exchanged};
 pub(crate) use gather::AsIs;
-pub use gather::{Finish, Gather, gather, pack};
-pub(crate) use outer::{Outer, outer};
+pub use gather::{Finish, ImplicitGemm, gather, pack};
+pub(crate) use outer::{WeightGradGemm, outer};
 pub use taps::Taps;
 
 /// The loop that multiplies here, and its largest tile in rows × columns: `gather 6x64`.

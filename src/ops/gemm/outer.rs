@@ -1,11 +1,11 @@
 //! C\[(tap, i), n\] = Σ_pixels A_tap(pixel)\[i\] · B\[pixel, n\]: the gradient of weights.
 
-use super::micro::{ROWS, Segment, Tile, kernels};
+use super::micro::{ProductTile, ROWS, Segment, kernels};
 use super::taps::{Scratch, Taps};
 use super::{SendPtr, for_each_task};
 
 /// One product, summed over pixels in order.
-pub struct Outer<'a> {
+pub struct WeightGradGemm<'a> {
     pub pixels: usize,
     pub taps: usize,
     /// Contiguous floats of a tap: rows of the result a tap.
@@ -32,7 +32,7 @@ const TASK_ROWS: usize = 48;
 /// # Safety
 /// `pointers` gives pointers to `depth` readable floats; `c` holds the result's rows, and nobody
 /// else uses them.
-pub(crate) unsafe fn outer(product: &Outer<'_>, c: SendPtr<f32>) {
+pub(crate) unsafe fn outer(product: &WeightGradGemm<'_>, c: SendPtr<f32>) {
     let kernels = kernels();
     let panel = kernels.panel();
     let panels = product.columns.div_ceil(panel);
@@ -69,7 +69,7 @@ pub(crate) unsafe fn outer(product: &Outer<'_>, c: SendPtr<f32>) {
                         *pointer = unsafe { c.get().add(row * product.ldc + column) };
                     }
                     let segment = Segment { tap, start, length: pixels, b_row: 0 };
-                    let tile = Tile {
+                    let tile = ProductTile {
                         segments: &[segment],
                         pointers: scratch.pointers(0, product.taps),
                         taps: product.taps,

@@ -1,7 +1,7 @@
 //! Products of small matrices that lie close together: one attention head's, say. Sums are chains
 //! as in [`super::gather()`], with the same bits.
 
-use super::micro::{Kernels, ROWS, Segment, Tile, kernels};
+use super::micro::{ProductKernels, ProductTile, ROWS, Segment, kernels};
 
 /// Floats of a cache line: rows begin at lines.
 const LINE: usize = 16;
@@ -86,7 +86,7 @@ pub(crate) fn product(size: Size, a: &Matrix, first: usize, b: &Matrix, c: &mut 
         for (r, pointer) in pointers.iter_mut().enumerate().take(height) {
             *pointer = a.values()[(first + row + r) * a.stride..].as_ptr();
         }
-        let tile = Tile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
+        let tile = ProductTile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
         // SAFETY: rows, depth and whole vectors of columns lie within the matrices, as asserted;
         // the kernel fits the machine.
         unsafe { kernels.gather[height - 1][vectors - 1](&tile) };
@@ -104,7 +104,7 @@ pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Mat
         a.values().chunks_exact(a.stride).take(depth).map(<[f32]>::as_ptr).collect();
     for_each_tile(kernels, size, b, c, |row, height, vectors, tile| {
         let segments = [Segment { tap: 0, start: row, length: depth, b_row: 0 }];
-        let tile = Tile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
+        let tile = ProductTile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
         // SAFETY: as in `product`.
         unsafe { kernels.outer[height - 1][vectors - 1](&tile) };
     });
@@ -113,11 +113,11 @@ pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Mat
 /// Calls `run(first row, rows, vectors, tile)` for the tiles of a product; segments and pointers
 /// are the caller's to set.
 fn for_each_tile(
-    kernels: &Kernels,
+    kernels: &ProductKernels,
     size: Size,
     b: &Matrix,
     c: &mut Matrix,
-    run: impl Fn(usize, usize, usize, Tile<'_>),
+    run: impl Fn(usize, usize, usize, ProductTile<'_>),
 ) {
     let panel = kernels.vectors * kernels.lanes;
     let stride = c.stride;
@@ -130,7 +130,7 @@ fn for_each_tile(
             for (r, pointer) in rows.iter_mut().enumerate().take(height) {
                 *pointer = c.wrapping_add((row + r) * stride + column);
             }
-            let tile = Tile {
+            let tile = ProductTile {
                 segments: &[],
                 pointers: std::ptr::null(),
                 taps: 1,

@@ -6,10 +6,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 /// Division by the length.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +23,8 @@ impl Op for L2Normalize {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: true }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: true }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
@@ -47,12 +46,4 @@ impl Op for L2Normalize {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("vector", L2Normalize, vec![CaseInput::uniform(Map::vector(131))], 4),
-        OpCase::new("map", L2Normalize, vec![CaseInput::uniform(Map::new(2, 3, 9))], 2),
-    ]
 }

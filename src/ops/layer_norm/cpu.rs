@@ -103,10 +103,10 @@ pub fn forward(norm: &LayerNorm, ctx: &mut HostForward<'_>) -> Result<()> {
 }
 
 /// Σ dy and Σ dy·x̂ of a tile of channels.
-type Sums = [[f64; LANES]; 2];
+type TileSums = [[f64; LANES]; 2];
 
 /// Chunks of pixels: dx, and the chunk's sums for the parameters.
-struct Chunks<'a> {
+struct PixelChunks<'a> {
     channels: usize,
     pixels: usize,
     chunk: usize,
@@ -116,10 +116,10 @@ struct Chunks<'a> {
     saved: &'a [[f32; 2]],
     dx: Option<SendPtr<f32>>,
     accumulate: bool,
-    sums: SendPtr<Sums>,
+    sums: SendPtr<TileSums>,
 }
 
-impl Chunks<'_> {
+impl PixelChunks<'_> {
     /// x̂ and dy of a tile; 0 past the last channel.
     #[inline(always)]
     fn tile(&self, pixel: usize, channel: usize, lanes: usize) -> (Tile, Tile) {
@@ -165,7 +165,7 @@ impl Chunks<'_> {
     }
 }
 
-impl Pieces for Chunks<'_> {
+impl Pieces for PixelChunks<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
         /// Pixels whose sums are added tile by tile while they are in the cache.
@@ -207,10 +207,10 @@ pub fn backward(norm: &LayerNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
     let chunk = pixels.div_ceil(256).max(64);
     let pieces = pixels.div_ceil(chunk);
     let tiles = channels.div_ceil(LANES);
-    let mut sums: Vec<Sums> = vec![[[0.0; LANES]; 2]; pieces * tiles];
+    let mut sums: Vec<TileSums> = vec![[[0.0; LANES]; 2]; pieces * tiles];
     let dx = ctx.input_gradient(0);
     let accumulate = dx.as_ref().is_some_and(|(_, accumulate)| *accumulate);
-    let work = Chunks {
+    let work = PixelChunks {
         channels,
         pixels,
         chunk,

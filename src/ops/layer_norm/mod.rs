@@ -8,12 +8,11 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
 use super::{
-    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Needs, Op, ParamSpec,
-    Role,
+    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec, Role,
+    SavedForBackward,
 };
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 /// Layer normalisation of `channels` channels.
@@ -59,8 +58,8 @@ impl Op for LayerNorm {
         vec![param("weight", 1.0), param("bias", 0.0)]
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true], output: false }
     }
 
     /// Mean and 1/√(var + eps) of each pixel.
@@ -92,19 +91,4 @@ impl Op for LayerNorm {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("map", LayerNorm::new(37), Map::new(5, 3, 37), 3),
-        ("whole tiles", LayerNorm { eps: 1e-6, ..LayerNorm::new(32) }, Map::new(2, 4, 32), 2),
-        ("rows", LayerNorm::new(100), Map::new(3, 3, 100), 2),
-        ("long rows", LayerNorm::new(772), Map::new(1, 3, 772), 3),
-        ("longer rows", LayerNorm::new(1060), Map::new(1, 2, 1060), 1),
-        ("vector", LayerNorm::new(9), Map::vector(9), 4),
-    ]
-    .into_iter()
-    .map(|(name, op, map, batch)| OpCase::new(name, op, vec![CaseInput::uniform(map)], batch))
-    .collect()
 }

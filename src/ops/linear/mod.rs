@@ -7,11 +7,10 @@
 //! after PyTorch's `flatten`, and 2×2 patches, as Swin's patch merging. Each is a convolution whose
 //! kernel is the patch; the weight's columns are permuted on their way in and out.
 
-use super::case::{CaseInput, OpCase};
 use super::conv2d::Conv2d;
 use super::{
     Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
-    Layout, Needs, Op, ParamSpec, Start,
+    Layout, Op, ParamSpec, SavedForBackward, Start,
 };
 use crate::Result;
 use crate::device::Compute;
@@ -90,7 +89,7 @@ impl Op for Linear {
         !self.functional
     }
 
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> SavedForBackward {
         self.conv.needs()
     }
 
@@ -142,19 +141,4 @@ impl Op for Linear {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         self.conv.launch_backward(ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [
-        ("vector", Linear::new(37, 10, true), Map::vector(37)),
-        ("no bias", Linear::new(64, 65, false), Map::vector(64)),
-        ("map", Linear::new(9, 5, true), Map::new(3, 4, 9)),
-        ("flattened", Linear::flattened(Map::new(3, 2, 5), 7, true), Map::new(3, 2, 5)),
-        ("patch merging", Linear::patch_merging(5, 9), Map::new(6, 4, 5)),
-        ("silent bias", Linear::new(9, 21, true).silence_bias(7, 14), Map::new(3, 4, 9)),
-    ]
-    .into_iter()
-    .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 5))
-    .collect()
 }

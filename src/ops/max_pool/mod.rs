@@ -12,10 +12,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, Fill, OpCase};
 use super::window::Window;
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
-use crate::tensor::{Map, Region, Spec};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 /// Max pooling over a window.
@@ -45,8 +44,8 @@ impl Op for MaxPool {
         self.window.output_map("max_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     /// The tap that won, a byte an output.
@@ -83,22 +82,4 @@ impl Op for MaxPool {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let odd = Window { kernel: [2, 3], stride: [1, 2], padding: [1, 0], dilation: [2, 2] };
-    [
-        ("3x3 stride 2", MaxPool::square(3, 2, 1), Map::new(9, 8, 21), 3),
-        ("2x2", MaxPool::square(2, 2, 0), Map::new(7, 6, 16), 2),
-        ("5x5, overlapping", MaxPool::square(5, 1, 2), Map::new(6, 7, 3), 2),
-        ("dilated", MaxPool { window: odd }, Map::new(6, 9, 33), 2),
-    ]
-    .into_iter()
-    .flat_map(|(name, op, map, batch)| {
-        let input = || vec![CaseInput { map, fill: Fill::Distinct }];
-        let eval = OpCase::new(&format!("{name}, eval"), op, input(), batch).eval();
-        [OpCase::new(name, op, input(), batch), eval]
-    })
-    .collect()
 }

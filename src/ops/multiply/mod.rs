@@ -4,9 +4,8 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::product::{self, Place, Spread};
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::product::{self, FactorPlace, Spread};
+use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -30,15 +29,15 @@ impl Multiply {
     }
 
     /// Where both factors lie, or nothing if they don't fit.
-    fn places(&self, a: Map, b: Map) -> Option<(Map, [Place; 2])> {
+    fn places(&self, a: Map, b: Map) -> Option<(Map, [FactorPlace; 2])> {
         let channels = self.a_channels.unwrap_or(Span::all(a.channels));
         if channels.is_empty() || channels.end > a.channels {
             return None;
         }
         let output = Map { channels: channels.len(), ..a };
         let spread = Spread::of(b, b.channels, output)?;
-        let a = Place { map: a, channel: channels.start, spread: Spread::Nowhere };
-        Some((output, [a, Place { map: b, channel: 0, spread }]))
+        let a = FactorPlace { map: a, channel: channels.start, spread: Spread::Nowhere };
+        Some((output, [a, FactorPlace { map: b, channel: 0, spread }]))
     }
 }
 
@@ -62,8 +61,8 @@ impl Op for Multiply {
         Ok(Spec::f32(output))
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![true, true], output: false }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![true, true], output: false }
     }
 
     /// Partial sums of the gradient of one value a channel.
@@ -106,21 +105,4 @@ impl Op for Multiply {
 /// The tape has checked shapes, so that nobody sees this.
 fn misfit(node: &str) -> Error {
     Error::shape(node, "factors that don't fit")
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    let (map, all) = (Map::new(4, 3, 21), Multiply::new());
-    [
-        ("maps", all, map, map),
-        ("by a value a channel", all, map, Map::vector(21)),
-        ("by a value a pixel", all, map, Map::new(4, 3, 1)),
-        ("vectors", all, Map::vector(5), Map::vector(5)),
-        ("some channels", Multiply::of_channels(Span::new(2, 19)), map, Map::new(4, 3, 17)),
-    ]
-    .into_iter()
-    .map(|(name, op, a, b)| {
-        OpCase::new(name, op, vec![CaseInput::uniform(a), CaseInput::uniform(b)], 3)
-    })
-    .collect()
 }

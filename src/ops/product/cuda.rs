@@ -1,6 +1,6 @@
 //! Arguments and grids of `kernels/product.cu`.
 
-use super::{Place, Spread};
+use super::{FactorPlace, Spread};
 use crate::Result;
 use crate::device::args::{Factor, ProductForwardArgs, ProductGradientArgs};
 use crate::ops::{Gradient, KernelBackward, KernelForward, place};
@@ -17,7 +17,7 @@ const PART: usize = 256;
 const PIXELS_PER_BLOCK: usize = 16;
 
 impl Factor {
-    fn new(values: Tensor, place: Place) -> Factor {
+    fn new(values: Tensor, place: FactorPlace) -> Factor {
         let spread = place.spread;
         Factor {
             values: values.address,
@@ -39,7 +39,7 @@ pub(crate) fn workspace_bytes(output: Map, batch: usize) -> usize {
 }
 
 /// y = Σ of products, in a chain from the first on.
-pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, Place); 2]]) -> Result<()> {
+pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, FactorPlace); 2]]) -> Result<()> {
     let kernel = "product_forward_f32";
     ctx.require_whole(kernel)?;
     let map = ctx.output_map();
@@ -68,8 +68,8 @@ pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, Place); 2]]) -
 /// `to` that aren't the factor's become 0.
 pub(crate) fn gradient(
     ctx: &KernelBackward<'_>,
-    (other, other_place): (Tensor, Place),
-    (to, place): (Gradient, Place),
+    (other, other_place): (Tensor, FactorPlace),
+    (to, place): (Gradient, FactorPlace),
 ) -> Result<()> {
     let dy = ctx.output_gradient;
     let output = dy.map();

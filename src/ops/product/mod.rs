@@ -34,14 +34,14 @@ impl Spread {
 
 /// Where a factor lies in a batch of maps.
 #[derive(Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct FactorPlace {
     pub map: Map,
     /// The first of its channels.
     pub channel: usize,
     pub spread: Spread,
 }
 
-impl Place {
+impl FactorPlace {
     /// Where its element for the output's element (image, pixel, channel) lies.
     #[inline(always)]
     fn at(&self, image: usize, pixel: usize, channel: usize) -> usize {
@@ -78,22 +78,22 @@ impl Place {
 #[derive(Clone, Copy)]
 pub(crate) struct Factor<'a> {
     pub values: &'a [f32],
-    pub place: Place,
+    pub place: FactorPlace,
 }
 
 /// Elements of a factor for some channels of an output's pixel.
-enum Run<'a> {
+enum FactorRun<'a> {
     Each(&'a [f32]),
     One(f32),
 }
 
 impl Factor<'_> {
     #[inline(always)]
-    fn run(&self, image: usize, pixel: usize, channels: Span) -> Run<'_> {
+    fn run(&self, image: usize, pixel: usize, channels: Span) -> FactorRun<'_> {
         let at = self.place.at(image, pixel, channels.start);
         match self.place.spread {
-            Spread::OverChannels => Run::One(self.values[at]),
-            _ => Run::Each(&self.values[at..at + channels.len()]),
+            Spread::OverChannels => FactorRun::One(self.values[at]),
+            _ => FactorRun::Each(&self.values[at..at + channels.len()]),
         }
     }
 
@@ -113,16 +113,16 @@ const SUM_TILES: usize = 4;
 
 /// d(factor) (+)= dy · other, summed over what the factor is spread over, in an order that follows from
 /// sizes alone: over pixels one after another in f64, over channels in tiles.
-struct Gradient<'a> {
+struct FactorGradient<'a> {
     output: Map,
     dy: &'a [f32],
     other: Factor<'a>,
     to: SendPtr<f32>,
-    place: Place,
+    place: FactorPlace,
     accumulate: bool,
 }
 
-impl Gradient<'_> {
+impl FactorGradient<'_> {
     #[inline(always)]
     fn term(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> (Tile, Tile) {
         let at = image * self.output.elements() + pixel * self.output.channels + channel;
@@ -143,7 +143,7 @@ impl Gradient<'_> {
                 continue;
             }
             let at = image * self.output.elements() + pixel * channels;
-            let dy = Run::Each(&self.dy[at..at + channels]);
+            let dy = FactorRun::Each(&self.dy[at..at + channels]);
             let other = self.other.run(image, pixel, Span::all(channels));
             // SAFETY: this pixel's part of the gradient.
             let to = unsafe { std::slice::from_raw_parts_mut(to, channels) };
@@ -195,7 +195,7 @@ impl Gradient<'_> {
     }
 }
 
-impl Pieces for Gradient<'_> {
+impl Pieces for FactorGradient<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
         if self.place.spread == Spread::OverPixels { self.column(piece) } else { self.row(piece) }
@@ -217,7 +217,7 @@ pub(crate) fn gradient(
     output: Map,
     dy: &[f32],
     other: Factor<'_>,
-    (to, place): (&mut [f32], Place),
+    (to, place): (&mut [f32], FactorPlace),
     accumulate: bool,
 ) {
     let pieces = match place.spread {
@@ -225,7 +225,7 @@ pub(crate) fn gradient(
         _ => output.height,
     };
     let to = SendPtr(to.as_mut_ptr());
-    let work = Gradient { output, dy, other, to, place, accumulate };
+    let work = FactorGradient { output, dy, other, to, place, accumulate };
     for_each_piece(true, images * pieces, &work);
 }
 
@@ -261,14 +261,14 @@ impl Pieces for Products<'_> {
 /// y = a · b, or y = add(a, b, y).
 #[inline(always)]
 fn multiply(
-    a: Run<'_>,
-    b: Run<'_>,
+    a: FactorRun<'_>,
+    b: FactorRun<'_>,
     y: &mut [f32],
     accumulate: bool,
     add: impl Fn(f32, f32, f32) -> f32,
 ) {
     match (a, b) {
-        (Run::Each(a), Run::Each(b)) => {
+        (FactorRun::Each(a), FactorRun::Each(b)) => {
             let terms = y.iter_mut().zip(a).zip(b);
             if accumulate {
                 terms.for_each(|((y, a), b)| *y = add(*a, *b, *y));
@@ -276,7 +276,8 @@ fn multiply(
                 terms.for_each(|((y, a), b)| *y = a * b);
             }
         }
-        (Run::Each(each), Run::One(one)) | (Run::One(one), Run::Each(each)) => {
+        (FactorRun::Each(each), FactorRun::One(one))
+        | (FactorRun::One(one), FactorRun::Each(each)) => {
             let terms = y.iter_mut().zip(each);
             if accumulate {
                 terms.for_each(|(y, each)| *y = add(*each, one, *y));
@@ -284,7 +285,7 @@ fn multiply(
                 terms.for_each(|(y, each)| *y = each * one);
             }
         }
-        (Run::One(a), Run::One(b)) => {
+        (FactorRun::One(a), FactorRun::One(b)) => {
             for y in y {
                 *y = if accumulate { add(a, b, *y) } else { a * b };
             }

@@ -5,7 +5,7 @@ use crate::ops::RunState;
 use crate::ops::arenas::DECAY_BLOCK;
 use crate::ops::wide::{Pieces, for_each_piece};
 
-struct Step<'a> {
+struct SgdStep<'a> {
     arenas: &'a Arenas,
     options: Sgd,
     rate: f32,
@@ -13,10 +13,10 @@ struct Step<'a> {
     is_first: bool,
 }
 
-impl Pieces for Step<'_> {
+impl Pieces for SgdStep<'_> {
     #[inline(always)]
     fn run(&self, piece: usize) {
-        let Step { rate, factor, is_first, .. } = *self;
+        let SgdStep { rate, factor, is_first, .. } = *self;
         let Sgd { momentum, nesterov } = self.options;
         // SAFETY: the arenas of `step`'s caller; each piece is run once.
         let (chunk, buffers) = unsafe {
@@ -44,6 +44,6 @@ pub unsafe fn step(arenas: &Arenas, state: &RunState, options: &Sgd) {
     // SAFETY: the caller's.
     let Some(factor) = (unsafe { arenas.host_factor() }) else { return };
     let rate = state.learning_rate;
-    let work = Step { arenas, options: *options, rate, factor, is_first: state.step == 0 };
+    let work = SgdStep { arenas, options: *options, rate, factor, is_first: state.step == 0 };
     for_each_piece(true, arenas.chunks(), &work);
 }

@@ -3,8 +3,7 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -27,8 +26,8 @@ impl Op for Slice {
         Ok(Spec { map: Map { channels: self.channels.len(), ..map }, ..inputs[0] })
     }
 
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -58,14 +57,4 @@ impl Op for Slice {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(self, ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    [("first channels", Span::new(0, 5)), ("last channels", Span::new(5, 21))]
-        .map(|(name, channels)| {
-            let input = CaseInput::uniform(Map::new(3, 4, 21));
-            OpCase::new(name, Slice { channels }, vec![input], 2)
-        })
-        .into()
 }

@@ -3,10 +3,9 @@
 mod cpu;
 mod cuda;
 
-use super::case::{CaseInput, OpCase};
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Needs, Op};
+use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
 use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use crate::tensor::{Region, Spec};
 
 /// Softmax over channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +20,8 @@ impl Op for Softmax {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> Needs {
-        Needs { inputs: vec![false], output: true }
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![false], output: true }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
@@ -44,14 +43,4 @@ impl Op for Softmax {
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
         cuda::backward(ctx)
     }
-}
-
-/// Cases for tests.
-pub fn cases() -> Vec<OpCase> {
-    vec![
-        OpCase::new("map", Softmax, vec![CaseInput::uniform(Map::new(4, 3, 21))], 3),
-        OpCase::new("rows", Softmax, vec![CaseInput::uniform(Map::new(3, 3, 76))], 2),
-        OpCase::new("long rows", Softmax, vec![CaseInput::uniform(Map::vector(1000))], 3),
-        OpCase::new("one channel", Softmax, vec![CaseInput::uniform(Map::new(2, 2, 1))], 1),
-    ]
 }

@@ -16,7 +16,7 @@ use crate::ops::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 const CHUNKS: usize = 16;
 
 /// Heads × chunks of (image, part).
-struct Chunks<'a> {
+struct PartChunks<'a> {
     problem: Problem<'a>,
     units: usize,
     chunks: usize,
@@ -52,7 +52,7 @@ pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) {
     let of_piece = tokens * stride(tokens);
     let mut bias_sums = vec![0f32; if table.is_some() { pieces * of_piece } else { 0 }];
     let mut scale_sums = vec![0f64; pieces];
-    let work = Chunks {
+    let work = PartChunks {
         problem,
         units,
         chunks,
@@ -89,7 +89,7 @@ pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) {
     }
 }
 
-impl Pieces for Chunks<'_> {
+impl Pieces for PartChunks<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
@@ -196,7 +196,7 @@ fn unnormalize(u: &[f32], length: f32, scale: f32, g: &mut [f32]) -> f32 {
     along
 }
 
-impl Chunks<'_> {
+impl PartChunks<'_> {
     /// Writes the gradients of one head of one part's queries, keys and values.
     #[inline(always)]
     fn write(&self, image: usize, number: usize, head: &Head, gradients: [&Matrix; 3]) {

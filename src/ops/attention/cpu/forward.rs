@@ -18,7 +18,7 @@ const PARTS: usize = 16;
 const PIECES: usize = 8;
 
 /// Heads × chunks of (image, part).
-struct Chunks<'a> {
+struct QueryChunks<'a> {
     problem: Problem<'a>,
     region: Region,
     heads: Span,
@@ -51,7 +51,7 @@ pub fn forward(attention: &Attention, ctx: &mut HostForward<'_>) {
     let threads = if ctx.parallel { rayon::current_num_threads() } else { 1 };
     let chunk = (units * heads.len()).div_ceil(PIECES * threads).clamp(1, PARTS);
     let chunks = units.div_ceil(chunk);
-    let work = Chunks { problem, region, heads, parts, chunk, chunks, y };
+    let work = QueryChunks { problem, region, heads, parts, chunk, chunks, y };
     for_each_piece(ctx.parallel, heads.len() * chunks, &work);
 }
 
@@ -59,12 +59,12 @@ fn within(region: Region, row: usize, column: usize) -> bool {
     region.rows.contains(row) && region.columns.contains(column)
 }
 
-impl Pieces for Chunks<'_> {
+impl Pieces for QueryChunks<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
     fn run(&self, piece: usize) {
-        let Chunks { problem, region, .. } = self;
+        let QueryChunks { problem, region, .. } = self;
         let Problem { tokens, dim, .. } = *problem;
         let number = self.heads.start + piece / self.chunks;
         let first = piece % self.chunks * self.chunk;
@@ -115,7 +115,7 @@ impl Pieces for Chunks<'_> {
     }
 }
 
-impl Chunks<'_> {
+impl QueryChunks<'_> {
     /// Where one token's output of a head starts.
     #[inline(always)]
     fn output(&self, image: usize, number: usize, head: &Head, query: usize) -> *mut f32 {

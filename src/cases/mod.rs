@@ -1,12 +1,23 @@
-//! One definition of a case for each use: test against the CPU, gradient check, benchmark.
+//! Cases of operations: an operation, its inputs, a batch. Each is defined once, for the comparison of kernels with
+//! the CPU, the gradient check and the benchmark.
+
+mod attention;
+mod heads;
+mod norms;
+mod places;
+mod pointwise;
+mod pools;
+mod products;
 
 use std::sync::Arc;
 
-use super::Op;
 use crate::Result;
+use crate::ops::Op;
 use crate::rng::{self, Draw};
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{DType, Map, Spec};
+
+pub use attention::attention_inputs;
 
 /// How an input of a case is filled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +95,7 @@ impl CaseInput {
 }
 
 /// An operation with inputs to try it on.
+#[derive(Clone)]
 pub struct OpCase {
     pub name: String,
     pub op: Arc<dyn Op>,
@@ -108,6 +120,12 @@ impl OpCase {
         OpCase { training: false, ..self }
     }
 
+    /// It, and the same in eval mode under a name that says so.
+    pub fn in_both_modes(self) -> [Self; 2] {
+        let eval = OpCase { name: format!("{}, eval", self.name), ..self.clone() }.eval();
+        [self, eval]
+    }
+
     /// A tape of nothing but this operation: inputs (with gradients where they are floats), node.
     pub fn tape(&self) -> Result<(Arc<Tape>, Vec<NodeId>, NodeId)> {
         let mut tape = Tape::new();
@@ -127,27 +145,27 @@ impl OpCase {
 /// Every case of every operation.
 pub fn all() -> Vec<OpCase> {
     [
-        super::conv2d::cases(),
-        super::linear::cases(),
-        super::batch_norm::cases(),
-        super::max_pool::cases(),
-        super::avg_pool::cases(),
-        super::adaptive_avg_pool::cases(),
-        super::activation::cases(),
-        super::add::cases(),
-        super::multiply::cases(),
-        super::gated_sum::cases(),
-        super::gather::cases(),
-        super::slice::cases(),
-        super::canvas::cases(),
-        super::layer_norm::cases(),
-        super::softmax::cases(),
-        super::scale::cases(),
-        super::l2_normalize::cases(),
-        super::cross_entropy::cases(),
-        super::dropout::cases(),
-        super::constant::cases(),
-        super::attention::cases(),
+        products::conv2d(),
+        products::linear(),
+        norms::batch_norm(),
+        pools::max_pool(),
+        pools::avg_pool(),
+        pools::adaptive_avg_pool(),
+        pointwise::activation(),
+        pointwise::add(),
+        pointwise::multiply(),
+        pointwise::gated_sum(),
+        places::gather(),
+        places::slice(),
+        places::canvas(),
+        norms::layer_norm(),
+        heads::softmax(),
+        heads::scale(),
+        heads::l2_normalize(),
+        heads::cross_entropy(),
+        pointwise::dropout(),
+        places::constant(),
+        attention::attention(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,57 @@
+//! Operations that select or pad: rows by index, channels, borders; and constants.
+
+use super::{CaseInput, Fill, OpCase};
+use crate::ops::canvas::PadCrop;
+use crate::ops::constant::Constant;
+use crate::ops::gather::Gather;
+use crate::ops::slice::Slice;
+use crate::tensor::{Map, Span};
+
+/// Additions are in one order, so that bits are equal; but where a row has several
+/// terms, adding them to what is there isn't adding their sum.
+pub(super) fn gather() -> Vec<OpCase> {
+    let indices = |map, rows| CaseInput { map, fill: Fill::Labels(rows) };
+    let case =
+        |name, op, inputs, batch| OpCase { tolerance: 0.0, ..OpCase::new(name, op, inputs, batch) };
+    let from_table = |name, rows, width, batch| {
+        let inputs = vec![indices(Map::new(1, 9, 1), rows as u32)];
+        case(name, Gather::Table { rows, width }, inputs, batch)
+    };
+    let of_map = |name, places: Map, batch| {
+        let map = Map::new(3, 4, 21);
+        let inputs = vec![CaseInput::uniform(map), indices(places, map.pixels() as u32)];
+        case(name, Gather::Pixels, inputs, batch)
+    };
+    vec![
+        // More rows than indices, so that some are never asked for, and fewer.
+        from_table("table", 40, 19, 3),
+        from_table("small table", 5, 8, 2),
+        of_map("one pixel", Map::vector(1), 4),
+        OpCase { tolerance: 2e-6, ..of_map("pixels, some twice", Map::new(5, 4, 1), 2) },
+    ]
+}
+
+pub(super) fn slice() -> Vec<OpCase> {
+    [("first channels", Span::new(0, 5)), ("last channels", Span::new(5, 21))]
+        .map(|(name, channels)| {
+            let input = CaseInput::uniform(Map::new(3, 4, 21));
+            OpCase::new(name, Slice { channels }, vec![input], 2)
+        })
+        .into()
+}
+
+pub(super) fn canvas() -> Vec<OpCase> {
+    [("larger", 7, 6), ("smaller", 3, 2), ("lower and narrower", 8, 1)]
+        .map(|(name, height, width)| {
+            let input = CaseInput::uniform(Map::new(5, 4, 3));
+            OpCase::new(name, PadCrop { height, width }, vec![input], 2)
+        })
+        .into()
+}
+
+pub(super) fn constant() -> Vec<OpCase> {
+    vec![
+        OpCase::new("position bias", Constant::position_bias([3, 2], 4), vec![], 1),
+        OpCase::new("log coordinates", Constant::log_coordinates([4, 3]), vec![], 1),
+    ]
+}
