@@ -250,6 +250,8 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub struct Avx2;
 
+    /// # Safety
+    /// AVX2 is there.
     #[inline(always)]
     unsafe fn mask8(count: usize) -> __m256i {
         unsafe {

@@ -106,6 +106,9 @@ impl Kernels {
 }
 
 /// `V` vectors, the last one of `last` elements.
+///
+/// # Safety
+/// The instruction set of `S` is there; `V` vectors are readable at `from`, of the last one `last` elements.
 #[inline(always)]
 unsafe fn load<S: Simd, const V: usize>(from: *const f32, last: usize) -> [S::V; V] {
     unsafe {
@@ -118,12 +121,17 @@ unsafe fn load<S: Simd, const V: usize>(from: *const f32, last: usize) -> [S::V;
     }
 }
 
+/// # Safety
+/// The instruction set of `S` is there; `lanes` elements are readable at `from`.
 #[inline(always)]
 unsafe fn load_lanes<S: Simd>(from: *const f32, lanes: usize) -> S::V {
     unsafe { if lanes == S::LANES { S::load(from) } else { S::load_first(from, lanes) } }
 }
 
 /// y\[column, c\] = Σ_tap x\[tap of column, c\] · w\[tap, c\].
+///
+/// # Safety
+/// The instruction set of `S` is there, and the pointers are as [`Block`] says, for `C` columns and `V` vectors.
 #[inline(always)]
 unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &Block<'_>) {
     unsafe {
@@ -154,6 +162,9 @@ unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &Block<'_>) {
 }
 
 /// dw\[tap, c\] += Σ_pixels x\[tap of pixel, c\] · dy\[pixel, c\].
+///
+/// # Safety
+/// The instruction set of `S` is there, and the pointers are as [`Sums`] says, for `T` taps.
 #[inline(always)]
 unsafe fn sums<S: Simd, const T: usize>(sums: &Sums<'_>) {
     unsafe {

@@ -36,6 +36,9 @@ fn exchanged_on(
 
 /// Every i, with as many vectors for [`LANES`] numbers as it takes, and as many i side by side as hide a multiply-add's
 /// latency and fit the registers.
+///
+/// # Safety
+/// The instruction set of `S` is there.
 #[inline(always)]
 unsafe fn all<S: Simd>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
     unsafe {
@@ -48,6 +51,9 @@ unsafe fn all<S: Simd>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mu
 }
 
 /// Every i, `R` of them side by side. `V` vectors hold [`LANES`] numbers.
+///
+/// # Safety
+/// The instruction set of `S` is there. `factors` and `sums` are as long as `a` and `b`.
 #[inline(always)]
 unsafe fn in_rows<S: Simd, const V: usize, const R: usize>(
     a: &[f32],
@@ -83,6 +89,9 @@ fn go_on(start: f32, a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The first `R` of what is left; `before` is the sum of the terms in front of `a`.
+///
+/// # Safety
+/// The instruction set of `S` is there. `a`, `b`, `factors` and `sums` have `R` elements at least.
 #[inline(always)]
 unsafe fn some<S: Simd, const V: usize, const R: usize>(
     a: &[f32],

@@ -84,6 +84,8 @@ where
     unsafe { gather_with(kernels(), product, output, finish) }
 }
 
+/// # Safety
+/// As [`gather`], and the instructions of `kernels` are there.
 unsafe fn gather_with<P, O, F>(
     kernels: &ProductKernels,
     product: &ImplicitGemm<'_, P>,
@@ -160,6 +162,9 @@ struct Task<'a, P> {
 impl<P> Task<'_, P> {
     /// Panel by panel, block by block: the block's columns of B are packed and stay in the cache
     /// while the rows pass by.
+    ///
+    /// # Safety
+    /// As [`gather`], for the rows of the task; `scratch` has their pointers.
     unsafe fn packed(&self, scratch: &mut Scratch, finish: &impl Finish) {
         let mut packed = std::mem::take(&mut scratch.packed);
         packed.resize(packed.len().max(BLOCK_TERMS * self.kernels.panel()), 0.0);
@@ -179,6 +184,9 @@ impl<P> Task<'_, P> {
     }
 
     /// Panel by panel, block by block, out of a copy of B that is packed already.
+    ///
+    /// # Safety
+    /// As [`gather`], for the rows of the task; `scratch` has their pointers.
     unsafe fn prepacked(&self, b: &[f32], scratch: &Scratch, finish: &impl Finish) {
         let terms = self.product.b_rows.len() * self.product.depth;
         for panel in self.panels.clone() {
@@ -195,6 +203,9 @@ impl<P> Task<'_, P> {
     }
 
     /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
+    ///
+    /// # Safety
+    /// As [`gather`], for the rows of the task; `scratch` has their pointers.
     unsafe fn skinny(&self, scratch: &Scratch, finish: &impl Finish) {
         let ldb = self.product.ldb;
         for number in 0..self.blocks.len() {
@@ -222,6 +233,9 @@ impl<P> Task<'_, P> {
     }
 
     /// All rows of the task against one block of one panel.
+    ///
+    /// # Safety
+    /// As [`gather`]; `b` is readable for the terms of block `number`, `ldb` apart, a panel's columns each.
     unsafe fn rows(
         &self,
         scratch: &Scratch,

@@ -52,6 +52,8 @@ pub(super) struct ProductKernels {
     pub outer: [[TileFn; VECTORS]; ROWS],
 }
 
+/// # Safety
+/// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn load_c<S: Simd, const R: usize, const V: usize>(
     tile: &ProductTile<'_>,
@@ -70,6 +72,8 @@ unsafe fn load_c<S: Simd, const R: usize, const V: usize>(
     }
 }
 
+/// # Safety
+/// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn store_c<S: Simd, const R: usize, const V: usize>(
     tile: &ProductTile<'_>,
@@ -85,6 +89,8 @@ unsafe fn store_c<S: Simd, const R: usize, const V: usize>(
     }
 }
 
+/// # Safety
+/// The instruction set of `S` is there; `V` vectors are readable at `b`, of the last one `last` elements.
 #[inline(always)]
 unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; V] {
     unsafe {
@@ -102,6 +108,9 @@ unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; 
 }
 
 /// Σ over the segments of a\[row\]\[j\] · B\[j\]\[..\].
+///
+/// # Safety
+/// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
     unsafe {
@@ -131,6 +140,9 @@ unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTil
 }
 
 /// Σ over the pixels of the one segment of a\[pixel\]\[start + row\] · B\[pixel\]\[..\].
+///
+/// # Safety
+/// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
     unsafe {
