@@ -39,9 +39,13 @@ pub struct Nvcc {
 }
 
 /// Looks for nvcc in `$NVCC`, `$CUDA_HOME/bin`, `/usr/local/cuda/bin`, `PATH`, and `.cuda/`, where
-/// scripts/get-nvcc.sh puts it.
+/// scripts/get-nvcc.sh puts it; `FLIPSIDE_REQUIRE_CUDA=0` does without, wherever it is.
 pub fn find(root: &Path) -> Result<Option<Nvcc>, String> {
-    let required = env::var("FLIPSIDE_REQUIRE_CUDA").is_ok_and(|value| value == "1");
+    let wish = env::var("FLIPSIDE_REQUIRE_CUDA").unwrap_or_default();
+    if wish == "0" {
+        return Ok(None);
+    }
+    let required = wish == "1";
     let mut places = Vec::new();
     if let Some(path) = env::var_os("NVCC").filter(|path| !path.is_empty()) {
         places.push(PathBuf::from(path));

@@ -249,7 +249,7 @@ fn outputs_are_those_of_the_definition() {
         for (place, device) in devices() {
             let mut bench = Bench::new(&case, &device, PlanKind::Infer);
             bench.feed(&case, &words);
-            bench.exec.forward(&bench.weights).unwrap();
+            bench.exec.forward_training(&mut bench.weights).unwrap();
             let found = bench.exec.read(bench.node).unwrap();
             for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs();
@@ -270,7 +270,7 @@ fn changes_stay_within_reach() {
         let mut run = |words: &[Vec<u32>], parallel: bool| {
             bench.feed(&case, words);
             bench.exec.parallel = parallel;
-            bench.exec.forward(&bench.weights).unwrap();
+            bench.exec.forward_training(&mut bench.weights).unwrap();
             bench.exec.read(bench.node).unwrap()
         };
         let clean = run(&words, true);
@@ -351,7 +351,7 @@ fn gradients_do_not_depend_on_threads() {
             pool.install(|| {
                 let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Train);
                 bench.feed(&case, &words);
-                bench.exec.forward(&bench.weights).unwrap();
+                bench.exec.forward_training(&mut bench.weights).unwrap();
                 let y = bench.exec.read(bench.node).unwrap();
                 let r = output_gradient(&case, y.len());
                 bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();

@@ -115,7 +115,7 @@ pub fn kernels_change_what_the_definition_with_the_same_faults_changes() {
                     let table = FaultTable::of_sites("op", IMAGES, space, &entries).unwrap();
                     bench.exec.arm(bench.node, table).unwrap();
                 }
-                bench.exec.forward(&bench.weights).unwrap();
+                bench.exec.forward_training(&mut bench.weights).unwrap();
                 let y = bench.exec.read(bench.node).unwrap();
                 let first = first.get_or_insert_with(|| y.clone());
                 assert_eq!(bits(first), bits(&y), "{}: {faults:?} on {order}", case.name);

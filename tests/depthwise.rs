@@ -109,7 +109,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
                     let table =
                         FaultTable::of_sites("op", BATCH, space, &[(image, entry)]).unwrap();
                     bench.exec.arm(bench.node, table).unwrap();
-                    bench.exec.forward(&bench.weights).unwrap();
+                    bench.exec.forward_training(&mut bench.weights).unwrap();
                     bench.exec.disarm();
                     let found = bench.exec.read(bench.node).unwrap();
                     let expected: Vec<f32> = (0..found.len())

@@ -64,7 +64,7 @@ impl Subject {
             let table = bench.exec.table_of(bench.node, &entries).unwrap();
             bench.exec.arm(bench.node, table).unwrap();
         }
-        bench.exec.forward(&bench.weights).unwrap();
+        bench.exec.forward_training(&mut bench.weights).unwrap();
         let input = bench.exec.read(bench.inputs[0]).unwrap();
         assert_eq!(bits(&input), words[0], "{} stays as it was in memory", self.name());
         bits(&bench.exec.read(bench.node).unwrap())
