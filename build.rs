@@ -2,8 +2,8 @@
 //! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`. The
 //! structs that kernels take are written as Rust, `OUT_DIR/kernel_args.rs`.
 //!
-//! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA=1` (no nvcc is an
-//! error), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
+//! Environment: `NVCC`, `CUDA_HOME` (where to look first), `FLIPSIDE_REQUIRE_CUDA` (1: no nvcc is an
+//! error; 0: none is looked for), `FLIPSIDE_SANITIZE=1` (emulated kernels under AddressSanitizer and UBSan), `CXX`.
 
 #[path = "build/arguments.rs"]
 mod arguments;
