@@ -217,13 +217,12 @@ fn files_don_t_go_round_in_circles() {
 
 /// Names of types that `src/` declares more than once: to become fewer. A name with one declaration left fails.
 const REPEATED: &str = "
-Answer Area Args Asked Axis Beside Block By Cell Chosen Colour Column Command Counter Curve
-Decoded Drawn Effect Entry Expected Factor Fault Field Figure Figures Fit Form Format Given Grid
-Head Header InputRows Inputs Keep Kind Labels Layer LayerRow Layout Line Listed Member Moments
-Name Node NodeId Options Order Outcome OutputRows Pair Part Pass Pilot Place Places Plan Product
-Question Reading Repeated Row Rule Running Scratch Seen Shape Shown Sizes Source Spread Start
-Stream Subject Summary Table Tail Tally Target Task Temperature Tile Trial Value Values
-Verification Wanted Work Worker
+Answer Area Args Asked Axis Beside Block By Cell Chosen Colour Column Command Curve Decoded Drawn
+Effect Entry Expected Fault Field Figure Figures Fit Form Format Grid Header InputRows Inputs Keep
+Kind LayerRow Layout Line Member Moments Name Node NodeId Options Order Outcome OutputRows Pair
+Part Pilot Place Places Question Reading Repeated Row Rule Running Scratch Seen Shown Source
+Spread Start Stream Subject Summary Table Tail Tally Target Temperature Trial Values Verification
+Wanted
 ";
 
 /// The name of the type that a line declares; associated types aren't types of their own.

@@ -22,7 +22,7 @@
 use super::schedule::schedule;
 use crate::fault::SiteSpace;
 use crate::plan::{Flips, MAX_BITS, Plan, Stratify};
-use crate::rng::{self, Block, Draw, Stream};
+use crate::rng::{self, Draw, DrawBlock, Stream};
 use crate::tensor::Map;
 
 /// Where a layer can be hit, and in numbers of which format.
@@ -142,7 +142,7 @@ impl Draws {
         Drawn { image, hits }
     }
 
-    fn distinct(&self, block: &mut Block, n: u64, count: u64) -> Vec<Hit> {
+    fn distinct(&self, block: &mut DrawBlock, n: u64, count: u64) -> Vec<Hit> {
         let Space { rows, columns, .. } = self.space;
         let row = block.below(rows);
         let column = block.below(columns);
@@ -159,7 +159,7 @@ impl Draws {
         hits
     }
 
-    fn hit(&self, block: &mut Block, n: u64, element: u64) -> Hit {
+    fn hit(&self, block: &mut DrawBlock, n: u64, element: u64) -> Hit {
         let [first, end] = self.space.k;
         let k = first + block.below(u64::from(end - first)) as u32;
         let mut mask = 0u32;
@@ -179,7 +179,7 @@ impl Draws {
         Hit { element, k, mask }
     }
 
-    fn at_rate(&self, block: &mut Block, rate: f64) -> Vec<Hit> {
+    fn at_rate(&self, block: &mut DrawBlock, rate: f64) -> Vec<Hit> {
         let bits = u64::from(self.space.bits.count_ones());
         let end = self.space.elements() * bits;
         let [first, last] = self.space.k;
