@@ -217,12 +217,10 @@ fn files_don_t_go_round_in_circles() {
 
 /// Names of types that `src/` declares more than once: to become fewer. A name with one declaration left fails.
 const REPEATED: &str = "
-Answer Area Args Asked Axis Beside Block By Cell Chosen Colour Column Command Curve Decoded Drawn
-Effect Entry Expected Fault Field Figure Figures Fit Form Format Grid Header InputRows Inputs Keep
-Kind LayerRow Layout Line Member Moments Name Node NodeId Options Order Outcome OutputRows Pair
-Part Pilot Place Places Question Reading Repeated Row Rule Running Scratch Seen Shown Source
-Spread Start Stream Subject Summary Table Tail Tally Target Temperature Trial Values Verification
-Wanted
+Answer Args Asked Axis By Cell Chosen Column Command Curve Decoded Drawn Effect Fault Field Figure
+Figures Form Format Grid InputRows Inputs Keep Kind LayerRow Member Moments Name Order OutputRows
+Pair Part Pilot Place Question Reading Row Rule Scratch Seen Shown Spread Start Subject Summary
+Table Tail Tally Target Temperature Trial Values Verification Wanted
 ";
 
 /// The name of the type that a line declares; associated types aren't types of their own.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::common::{print_json, say, stop_flag};
 use crate::progress::{Progress, Silent, for_stderr};
-use crate::text::describe::{self, Key, Options, Outcome, SYSTEM, Settings};
+use crate::text::describe::{self, DescribeOptions, DescribeOutcome, Key, SYSTEM, Settings};
 use crate::text::questions::Question;
 use crate::{Error, Result};
 
@@ -116,7 +116,7 @@ fn key(name: Option<&str>) -> Result<Option<Key>> {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let questions = Question::open(&args.questions)?;
-    let options = Options {
+    let options = DescribeOptions {
         base_url: args.base_url.clone(),
         key: key(args.key_env.as_deref())?,
         settings: Settings {
@@ -134,7 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let progress: Box<dyn Progress> = if args.quiet { Box::new(Silent) } else { for_stderr() };
     let outcome = describe::run(&questions, &args.out, &options, stop_flag()?, progress.as_ref())?;
-    let Outcome { before, answered, cut_off, left, interrupted, refused } = &outcome;
+    let DescribeOutcome { before, answered, cut_off, left, interrupted, refused } = &outcome;
     if args.json {
         print_json(&serde_json::json!({
             "out": args.out, "questions": questions.len(), "answered_before": before,
