@@ -91,12 +91,12 @@ pub struct Draws {
     images: usize,
     bits: usize,
     flips: Flips,
-    order: Order,
+    order: BitOrder,
 }
 
 /// Which bits a layer's injections take.
 #[derive(Clone, Debug)]
-enum Order {
+enum BitOrder {
     Drawn,
     /// Injection n takes bit n modulo the number of bits.
     InTurn,
@@ -109,11 +109,11 @@ impl Draws {
     /// images.
     pub fn new(plan: &Plan, pair_key: &str, space: Space, images: usize) -> Self {
         let order = match &plan.stratify {
-            Stratify::No => Order::Drawn,
-            Stratify::Bit => Order::InTurn,
+            Stratify::No => BitOrder::Drawn,
+            Stratify::Bit => BitOrder::InTurn,
             Stratify::Allocated(allocation) => match allocation.layers.get(pair_key) {
-                Some(counts) => Order::Scheduled(schedule(counts)),
-                None => Order::InTurn,
+                Some(counts) => BitOrder::Scheduled(schedule(counts)),
+                None => BitOrder::InTurn,
             },
         };
         Draws {
@@ -168,9 +168,11 @@ impl Draws {
         for taken in 0..self.bits {
             let drawn = block.below(count - taken as u64) as usize;
             let choice = match &self.order {
-                Order::Drawn => drawn,
-                Order::InTurn => (n % count) as usize,
-                Order::Scheduled(bits) => bits.get(n as usize).map_or(drawn, |bit| (*bit).into()),
+                BitOrder::Drawn => drawn,
+                BitOrder::InTurn => (n % count) as usize,
+                BitOrder::Scheduled(bits) => {
+                    bits.get(n as usize).map_or(drawn, |bit| (*bit).into())
+                }
             };
             let free = allowed & !mask;
             let bit = (0..u32::BITS).filter(|bit| free >> bit & 1 == 1).nth(choice);

@@ -8,7 +8,7 @@ use crate::campaign::Campaign;
 use crate::detector::Detector;
 use crate::plan::Labels;
 use crate::report::{Answer, HitBy, HitValue, Injection};
-use crate::results::{Place, Record, Run};
+use crate::results::{HitElement, Record, Run};
 
 /// The injections of a run, in the order of their layers; images' paths are in `root`; `in_full`: with every logit, for
 /// which each is run again.
@@ -48,7 +48,7 @@ fn injection(
     }
     // Those under the last detector, the range, where it is there: `seen` is what it made of a value.
     let layer = &manifest.layers[record.layer];
-    let hit = |place: &Place| {
+    let hit = |place: &HitElement| {
         let alone = Record { place: Some(*place), ..*record };
         HitBy {
             fault: fault_of(layer, &alone).map_or_else(String::new, |fault| fault.to_string()),
