@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::analysis::compare::{
-    BitsCompared, Pairing, Question, Reading, compare_asked, compare_bits,
+    BitsCompared, Pairing, PlannedReading, Reading, compare_asked, compare_bits,
 };
 use crate::report::{
     compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.intervals();
-    let question = Question::new(args.primary, args.margin)?;
+    let question = PlannedReading::new(args.primary, args.margin)?;
     let has_primary = args.primary != Reading::default();
     refuse_idle([
         ("--margin", args.by.is_some() && args.margin.is_some(), "beside --by"),

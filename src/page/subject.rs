@@ -1,6 +1,6 @@
 //! What a page is about: runs side by side, their layers, and the figures that tables have of them.
 
-use crate::analysis::breakdown::{By, Figures, Part, breakdown};
+use crate::analysis::breakdown::{By, Figures, RunPart, breakdown};
 use crate::analysis::compare::{Comparisons, Pairing, compare_all, is_one_place};
 use crate::analysis::{Intervals, Scope, Weighting};
 use crate::detector::Detector;
@@ -137,14 +137,14 @@ impl Side<'_> {
         let name = &self.run.manifest.layers.get(index)?.name;
         self.figures.iter().find(|row| {
             row.detector == detector
-                && row.part == Part::Layer {}
+                && row.part == RunPart::Layer {}
                 && row.layer.as_ref() == Some(name)
         })
     }
 
     /// The figures of the network.
     pub fn of_network(&self, weighting: Weighting, detector: Detector) -> Option<&Figures> {
-        let part = Part::Network { weighting };
+        let part = RunPart::Network { weighting };
         self.figures.iter().find(|row| row.detector == detector && row.part == part)
     }
 }

@@ -11,7 +11,7 @@ use super::{Row, Start};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Improvement, Refusal, Reliability};
 use crate::plan::Temperature;
-use crate::statistics::{Confidence, Effect, Estimate, RandomEffect, random_effect};
+use crate::statistics::{Confidence, Estimate, MeasuredEffect, RandomEffect, random_effect};
 
 /// Two models beside each other, the second against the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -95,10 +95,13 @@ impl Figure {
     }
 
     /// As it adds up: ratios by their logarithms, with the standard error that the interval is wide for.
-    fn effect(self, estimate: &Estimate) -> Effect {
+    fn effect(self, estimate: &Estimate) -> MeasuredEffect {
         let of = |value: f64| if self.is_ratio() { value.ln() } else { value };
         let width = of(estimate.high) - of(estimate.low);
-        Effect { value: of(estimate.value), standard_error: width / (2.0 * Confidence::P95.z()) }
+        MeasuredEffect {
+            value: of(estimate.value),
+            standard_error: width / (2.0 * Confidence::P95.z()),
+        }
     }
 }
 
@@ -170,7 +173,8 @@ impl OverSeeds {
 
 /// A figure as a random effect; ratios come back as ratios.
 fn over_seeds(figure: Figure, seeds: &[Estimate]) -> RandomEffect {
-    let effects: Vec<Effect> = seeds.iter().map(|estimate| figure.effect(estimate)).collect();
+    let effects: Vec<MeasuredEffect> =
+        seeds.iter().map(|estimate| figure.effect(estimate)).collect();
     let found = random_effect(&effects, Confidence::P95);
     let back = |Estimate { value, low, high }: Estimate| match figure.is_ratio() {
         true => Estimate { value: value.exp(), low: low.exp(), high: high.exp() },

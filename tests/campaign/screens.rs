@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flipside::analysis::breakdown::{By, Figures, breakdown};
-use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, compare_bits, seeds_for};
+use flipside::analysis::compare::{
+    Pairing, PilotForecast, Wish, compare_all, compare_bits, seeds_for,
+};
 use flipside::fault::Format;
 use flipside::report::{
     Answer, HitBy, HitValue, Injection, LayerRow, ModelRow, Planned, Summary, Telling, View,
@@ -128,7 +130,7 @@ fn figures(run: &Run) -> Vec<Figures> {
 /// A plan with all that there may be in one.
 fn planned() -> Planned {
     let [a, b] = [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 400)));
-    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let pilot = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
     let wish = Wish::new(0.8, Confidence::P95).unwrap();
     let effects = [1.0001, 1.2, 3.0];
     Planned {
