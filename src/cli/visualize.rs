@@ -14,7 +14,7 @@ use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle,
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;
 use crate::fault::FaultSpec;
-use crate::saliency::{Member, Method, Saliency, Seen, Strip, Target};
+use crate::saliency::{MapTarget, Method, Saliency, Seen, Strip, StripNetwork};
 use crate::{Error, Result};
 
 /// Show where networks look in an image, with and without an error
@@ -54,7 +54,7 @@ pub struct Args {
     /// folder the image lies in), or a class's number. With cosine: before it, as in cosine:label, a text-guided
     /// network's target is the cosine to the class's row, the logit before the scale
     #[arg(long, default_value = "predicted")]
-    target: Target,
+    target: MapTarget,
     /// Layer whose output maps are made of; the model file's if absent
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     create_folder(&args.out)?;
     let mut told = Vec::new();
     for (number, asked) in (1..).zip(&asked) {
-        let members: Vec<Member<'_>> = subjects
+        let members: Vec<StripNetwork<'_>> = subjects
             .iter()
             .map(|subject| subject.member(asked, args.method, args.target))
             .collect::<Result<_>>()?;

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::detector::Detector;
 use crate::fault::{FaultEntry, FaultSpec, Format, Site, ValueKind, canonical};
 use crate::models::Network;
-use crate::report::{Answer, HitBy, HitValue, Injection};
+use crate::report::{FaultyAnswer, HitBy, HitValue, Injection};
 use crate::results::{Effect, Golden, Values};
 use crate::tape::{Execution, PlanKind, entries, format_at, pair_name, weight_entry};
 
@@ -47,7 +47,7 @@ pub(super) fn injection(
         range: None,
         loss: golden.score.loss,
         logits: golden.logits,
-        faulty: vec![Answer { detector: Detector::None, logits: faulty.to_vec(), effect }],
+        faulty: vec![FaultyAnswer { detector: Detector::None, logits: faulty.to_vec(), effect }],
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::page::{FaultPictures, MOST_FAULTS, Pictures};
 use crate::progress::Progress;
 use crate::results::Run;
-use crate::saliency::{Class, Method, Panels, Target};
+use crate::saliency::{Class, MapTarget, Method, Panels};
 use crate::{Error, Result};
 
 /// Where the network and the images are.
@@ -71,7 +71,7 @@ impl PictureArgs {
         let subject = Subject::new(loaded, checkpoint, list.as_ref(), None)?;
         let subjects = std::slice::from_ref(&subject);
         let asked = of_campaign(store, MOST_FAULTS, self.data.as_deref(), subjects, progress)?;
-        let target = Target { class: Class::Predicted, cosine: false };
+        let target = MapTarget { class: Class::Predicted, cosine: false };
         let mut faults = Vec::new();
         for asked in &asked {
             let member = subject.member(asked, Method::GradCam, target)?;

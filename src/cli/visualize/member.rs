@@ -10,7 +10,7 @@ use crate::fault::{FaultSpec, Site};
 use crate::models::Network;
 use crate::nn::Head;
 use crate::rng::stream;
-use crate::saliency::{self, Class, Member, Method, Question, Target};
+use crate::saliency::{self, Class, MapRequest, MapTarget, Method, StripNetwork};
 use crate::tape::{NodeId, pair_name, weight_entry};
 use crate::{Error, Result, logits};
 
@@ -117,7 +117,12 @@ impl Subject {
     }
 
     /// The maps of what is asked.
-    pub fn member(&self, asked: &Asked, method: Method, target: Target) -> Result<Member<'_>> {
+    pub fn member(
+        &self,
+        asked: &Asked,
+        method: Method,
+        target: MapTarget,
+    ) -> Result<StripNetwork<'_>> {
         let Network { model, .. } = &self.loaded.network;
         let in_file = |error: Error| match error {
             Error::Usage { detail } => {
@@ -141,7 +146,7 @@ impl Subject {
             &mut stream(0, "none").block(0),
             &mut pixels,
         )?;
-        let question = Question { layer: self.layer, method, target };
+        let question = MapRequest { layer: self.layer, method, target };
         let network = &self.loaded.network;
         let pair =
             saliency::pair(network, &question, &pixels, label, &asked.fault).map_err(in_file)?;
@@ -152,7 +157,7 @@ impl Subject {
                 logits::hash(&pair.faulty.logits),
             )?;
         }
-        Ok(Member {
+        Ok(StripNetwork {
             name: self.loaded.network.model.head.name().into(),
             picture: self.picture(&asked.image),
             pair,
