@@ -56,7 +56,7 @@ pub struct Args {
     timeout: f64,
     /// Sampling temperature; none leaves it to the server
     #[arg(long, default_value = "0", value_parser = parse_temperature)]
-    temperature: Temperature,
+    temperature: SentTemperature,
     /// Maximum number of tokens per answer; 0 leaves it to the server. CLIP reads 77 of its own tokens
     #[arg(long, default_value_t = 100)]
     max_tokens: u32,
@@ -79,12 +79,12 @@ pub struct Args {
 
 /// A temperature, if one is to be sent: an `Option` itself would make the flag optional to clap.
 #[derive(Clone, Copy)]
-struct Temperature(Option<f64>);
+struct SentTemperature(Option<f64>);
 
-fn parse_temperature(text: &str) -> std::result::Result<Temperature, String> {
+fn parse_temperature(text: &str) -> std::result::Result<SentTemperature, String> {
     match (text, text.parse()) {
-        ("none", _) => Ok(Temperature(None)),
-        (_, Ok(number)) => Ok(Temperature(Some(number))),
+        ("none", _) => Ok(SentTemperature(None)),
+        (_, Ok(number)) => Ok(SentTemperature(Some(number))),
         _ => Err("is a number, or none".into()),
     }
 }

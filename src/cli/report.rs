@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "on figures of a single run: it is of means, and they are of rates",
         )])?;
         let pictures = args.pictures.pictures(&args.runs[0], &*progress(false))?;
-        let wanted = page::Wanted {
+        let wanted = page::PageRequest {
             html: args.html.as_deref(),
             figures: args.figures.as_deref(),
             pictures: pictures.as_ref(),

@@ -6,8 +6,8 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use self::asked::Asked;
-pub(super) use self::member::Subject;
+use self::asked::AskedFault;
+pub(super) use self::member::VisualizedNetwork;
 pub(super) use self::source::of_campaign;
 use self::source::of_images;
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
@@ -99,14 +99,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut subjects = Vec::new();
     for flags in &flags {
         let loaded = flags.load(&device, progress.as_ref())?;
-        subjects.push(Subject::new(
+        subjects.push(VisualizedNetwork::new(
             loaded,
             &flags.checkpoint,
             list.as_ref(),
             args.layer.as_deref(),
         )?);
     }
-    if args.target.cosine && !subjects.iter().any(Subject::is_text_guided) {
+    if args.target.cosine && !subjects.iter().any(VisualizedNetwork::is_text_guided) {
         return Err(Error::usage(
             "--target cosine: takes a text-guided checkpoint, and there is none",
         )
@@ -155,8 +155,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// How the maps were made.
-fn about(method: Method, subjects: &[Subject]) -> String {
-    let mut layers: Vec<String> = subjects.iter().map(Subject::layer_words).collect();
+fn about(method: Method, subjects: &[VisualizedNetwork]) -> String {
+    let mut layers: Vec<String> = subjects.iter().map(VisualizedNetwork::layer_words).collect();
     layers.dedup();
     format!("{} of {}", method.title(), layers.join(" and of "))
 }
@@ -199,9 +199,9 @@ fn text(file: &Path, strip: &Strip<'_>) -> String {
 
 fn json(
     files: &[PathBuf; 2],
-    asked: &Asked,
+    asked: &AskedFault,
     strip: &Strip<'_>,
-    subjects: &[Subject],
+    subjects: &[VisualizedNetwork],
 ) -> serde_json::Value {
     let networks = strip.members.iter().zip(subjects).map(|(member, subject)| {
         let pair = &member.pair;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::common::class_list;
 use super::super::model::ModelArgs;
-use super::super::visualize::{Subject, of_campaign};
+use super::super::visualize::{VisualizedNetwork, of_campaign};
 use crate::analysis::worst::worst;
 use crate::data::rgb_png;
 use crate::data::transform::{Filter, resize};
@@ -68,7 +68,7 @@ impl PictureArgs {
             )));
         }
         let list = class_list(self.class_list.as_deref())?;
-        let subject = Subject::new(loaded, checkpoint, list.as_ref(), None)?;
+        let subject = VisualizedNetwork::new(loaded, checkpoint, list.as_ref(), None)?;
         let subjects = std::slice::from_ref(&subject);
         let asked = of_campaign(store, MOST_FAULTS, self.data.as_deref(), subjects, progress)?;
         let target = MapTarget { class: Class::Predicted, cosine: false };
