@@ -116,10 +116,10 @@ pub struct Lines<W> {
 
 struct LinesState<W> {
     out: W,
-    task: Option<Task>,
+    task: Option<RunningTask>,
 }
 
-struct Task {
+struct RunningTask {
     name: String,
     unit: &'static str,
     before: u64,
@@ -136,9 +136,9 @@ impl<W: Write + Send> Lines<W> {
     }
 }
 
-impl Task {
+impl RunningTask {
     fn describe(&self, note: &str) -> String {
-        let Task { name, unit, before, done, total, started, .. } = self;
+        let RunningTask { name, unit, before, done, total, started, .. } = self;
         let pace = pace(*before, *done, *total, started.elapsed());
         format!("{name}: {done}/{total} {unit}{pace}  {note}")
     }
@@ -162,7 +162,7 @@ fn pace(before: u64, done: u64, total: u64, elapsed: Duration) -> String {
 impl<W: Write + Send> Progress for Lines<W> {
     fn begin(&self, task: &str, unit: &'static str, done: u64, total: u64) {
         let now = Instant::now();
-        lock(&self.state).task = Some(Task {
+        lock(&self.state).task = Some(RunningTask {
             name: task.to_string(),
             unit,
             before: done,

@@ -94,8 +94,8 @@ pub fn stream(seed: u64, label: &str) -> Stream {
 
 impl Stream {
     /// Block `n` of this stream: its `u64` values 8n to 8n + 7, whatever has been read before.
-    pub fn block(&self, n: u64) -> Block {
-        let mut block = Block {
+    pub fn block(&self, n: u64) -> DrawBlock {
+        let mut block = DrawBlock {
             generator: self.generator.clone(),
             number: n,
             words: [0; BLOCK_DRAWS],
@@ -116,14 +116,14 @@ impl Draw for Stream {
 /// [`BLOCK_DRAWS`] draws the block goes on with block n of the ChaCha stream whose id is one
 /// higher, and so on.
 #[derive(Clone, Debug)]
-pub struct Block {
+pub struct DrawBlock {
     generator: ChaCha12Rng,
     number: u64,
     words: [u64; BLOCK_DRAWS],
     next: usize,
 }
 
-impl Block {
+impl DrawBlock {
     fn fill(&mut self) {
         self.generator.set_word_pos(u128::from(self.number) * BLOCK_WORDS);
         for word in &mut self.words {
@@ -133,7 +133,7 @@ impl Block {
     }
 }
 
-impl Draw for Block {
+impl Draw for DrawBlock {
     fn next_u64(&mut self) -> u64 {
         if self.next == BLOCK_DRAWS {
             let id = self.generator.get_stream().wrapping_add(1);

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use flipside::bench::{
-    Effort, InjectLoad, KernelTimes, PeerTime, Peers, Shape, inject_times, kernel_times, overhead,
-    shapes,
+    Effort, InjectLoad, KernelTimes, OpShape, PeerTime, Peers, inject_times, kernel_times,
+    overhead, shapes,
 };
 use flipside::device::Device;
 use flipside::fault::Site;
@@ -63,7 +63,7 @@ fn shapes_cover_every_network_once() {
 fn kernels_are_checked_timed_and_set_beside_a_peer() {
     let shapes = shapes(&[model("resnet_small", Some(16))]);
     let winograd = shapes.iter().find(|shape| shape.name.ends_with("3×3")).unwrap().id.clone();
-    let peer = |shape: &Shape| PeerTime {
+    let peer = |shape: &OpShape| PeerTime {
         forward_ms: 1e6,
         forward_tf32_ms: None,
         backward_ms: Some(1e-9),
@@ -186,14 +186,14 @@ impl Op for Fails {
 }
 
 /// An operation that fails, before a network's first one.
-fn before_a_convolution(failure: Failure) -> Vec<Shape> {
+fn before_a_convolution(failure: Failure) -> Vec<OpShape> {
     let spec = Spec::f32(Map::new(2, 3, 4));
     let (name, model) = model("resnet_small", Some(16));
     let of_model = shapes(&[(name, model)]);
-    vec![Shape::of(Arc::new(Fails(failure)), vec![spec], spec), of_model[0].clone()]
+    vec![OpShape::of(Arc::new(Fails(failure)), vec![spec], spec), of_model[0].clone()]
 }
 
-fn quick(shapes: &[Shape], device: &Device) -> KernelTimes {
+fn quick(shapes: &[OpShape], device: &Device) -> KernelTimes {
     kernel_times(shapes, device, 1, false, Effort::QUICK, None, &Silent).unwrap()
 }
 

@@ -7,7 +7,8 @@ use std::fs;
 use std::sync::LazyLock;
 
 use flipside::analysis::compare::{
-    Comparison, Pairing, Pilot, Question, Reading, Verdict, compare_all, compare_asked,
+    Comparison, Pairing, PilotForecast, PlannedReading, Reading, Verdict, compare_all,
+    compare_asked,
 };
 use flipside::analysis::{Intervals, PILOT, allocate, looks, select};
 use flipside::campaign::{Experiment, MemoryImages, layers, pilot_seed};
@@ -207,7 +208,7 @@ fn a_model_is_called_different_from_itself_once_in_twenty() {
         let differs = |pair: u64| {
             let [a, b] = twins(pair, injections);
             let how = Intervals::default();
-            let question = Question::new(Reading::NonfiniteRange, None).unwrap();
+            let question = PlannedReading::new(Reading::NonfiniteRange, None).unwrap();
             let compared = compare_asked(&[[&a, &b]], Pairing::Unpaired, &how, &question).unwrap();
             let row = &compared.rows[0];
             assert_eq!(row.refusals, []);
@@ -237,7 +238,7 @@ fn plans_foretell_the_spread_of_larger_campaigns() {
     };
     let foretell = |pair: u64| {
         let [a, b] = twins(5000 + pair, 1000);
-        let pilot = Pilot::of(&a, Some(&b), Pairing::Unpaired, Unit::Injections).unwrap();
+        let pilot = PilotForecast::of(&a, Some(&b), Pairing::Unpaired, Unit::Injections).unwrap();
         pilot.delta_loss.unwrap().standard_error(4.0)
     };
     let mut foretold: Vec<f64> = (0..20).into_par_iter().map(foretell).collect();

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use flipside::campaign::layers::layers;
 use flipside::campaign::{Experiment, MemoryImages, Ranges};
 use flipside::census::{
-    Answer, BITS, Census, CensusManifest, CensusRunner, Faulty, Mode, octave_edges, ranged_layers,
+    BITS, Census, CensusManifest, CensusRunner, Faulty, GoldenAnswer, Mode, octave_edges,
+    ranged_layers,
 };
 use flipside::detector::Detector;
 use flipside::device::Device;
@@ -321,7 +322,7 @@ fn exchanged_logits_agree_with_full_ones() {
     for (name, logits) in hostile() {
         for label in [0, logits.len() / 2, logits.len() - 1] {
             let golden = Golden::new(0, label as u32, logits.clone());
-            let answer = Answer::new(&golden);
+            let answer = GoldenAnswer::new(&golden);
             for class in 0..logits.len() {
                 let flips = (0..BITS).map(|bit| flipped(logits[class], bit));
                 let others = [logits[class], 0.0, -0.0, logits[label], f32::MAX, f32::MIN, 1e-45];

@@ -74,7 +74,7 @@ fn copy(device: &Device, kernel: &'static str, args: TestCopyArgs) -> Result<Vec
     let x = upload(device, &numbers(5 * 64 * 4, 9));
     let y = device.alloc(5 * 64 * 4 * 4)?;
     let args = TestCopyArgs { x: x.address(), y: y.address(), ..args };
-    launch(&device, kernel, ONE, [64, 1, 1], &args)?;
+    launch(device, kernel, ONE, [64, 1, 1], &args)?;
     Ok(download(&y))
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use flipside::models::{Model, ModelFile, names};
 use flipside::nn::Head;
-use flipside::report::{LayerRow, ModelRow};
+use flipside::report::{ModelLayer, ModelRow};
 use flipside::{Error, Result};
 
 fn record(name: &str, side: usize) -> Result<Model> {
@@ -147,7 +147,7 @@ fn tables_say_what_torchvision_does() {
         let row = ModelRow::of(name, &model);
         assert_eq!((row.parameters, row.hooked_layers), (parameters, hooked), "{name}");
         assert!((row.macs as f64 / 1e9 - gmacs).abs() < 0.006, "{name}: {}", row.macs);
-        let layers = LayerRow::of(&model);
+        let layers = ModelLayer::of(&model);
         let counted = layers.iter().map(|layer| layer.accumulator_sites).sum::<u64>();
         assert_eq!(counted, layers.iter().map(|layer| layer.macs).sum::<u64>(), "{name}");
         if name == "swin_v2_t" {

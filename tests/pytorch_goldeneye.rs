@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use flipside::analysis::goldeneye::Figure;
+use flipside::analysis::goldeneye::GoldenEyeFigure;
 use flipside::campaign::goldeneye::{self, PythonRandom};
 use flipside::campaign::{Campaign, Experiment, FaultList, MemoryImages};
 use flipside::detector::Detector;
@@ -161,7 +161,7 @@ fn check(fixture: &Value) {
         assert_eq!(layer.range.map(f64::from), Some(number(1)), "{what}: {}", layer.name);
         let here = format!("{what}: {}", layer.name);
         assert_eq!((figures.injections, figures.nan), (number(2) as u64, number(3) as u64));
-        let Figure { value, half_width } = figures.delta_loss;
+        let GoldenEyeFigure { value, half_width } = figures.delta_loss;
         near(value, number(4), TOLERANCE, &here);
         near(half_width, number(5), TOLERANCE, &here);
         near(figures.mismatches.value, number(6), 1e-12, &here);

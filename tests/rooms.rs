@@ -215,16 +215,11 @@ fn files_don_t_go_round_in_circles() {
     assert_eq!(House::read(&here().join("src")).circles(), Vec::<BTreeSet<String>>::new());
 }
 
-/// Names of types that `src/` declares more than once: to become fewer. A name with one declaration left fails.
-const REPEATED: &str = "
-Answer Area Args Asked Axis Beside Block By Cell Chosen Colour Column Command Counter Curve
-Decoded Drawn Effect Entry Expected Factor Fault Field Figure Figures Fit Form Format Given Grid
-Head Header InputRows Inputs Keep Kind Labels Layer LayerRow Layout Line Listed Member Moments
-Name Node NodeId Options Order Outcome OutputRows Pair Part Pass Pilot Place Places Plan Product
-Question Reading Repeated Row Rule Running Scratch Seen Shape Shown Sizes Source Spread Start
-Stream Subject Summary Table Tail Tally Target Task Temperature Tile Trial Value Values
-Verification Wanted Work Worker
-";
+/// Names of types that `src/` declares more than once with one meaning. A name with one declaration left fails.
+///
+/// `Args` are the flags of a subcommand. `Decoded` is what a format's decoder gives, or a sentence that says why not.
+/// `InputRows` and `OutputRows` are the rows of an operation's pass on the CPU: of its input's gradient, of its output.
+const CONVENTIONS: &str = "Args Decoded InputRows OutputRows";
 
 /// The name of the type that a line declares; associated types aren't types of their own.
 fn declared(line: &str) -> Option<&str> {
@@ -258,7 +253,7 @@ fn types_have_names_of_their_own() {
         }
     }
     places.retain(|_, places| places.len() > 1);
-    let known: BTreeSet<&str> = REPEATED.split_whitespace().collect();
+    let known: BTreeSet<&str> = CONVENTIONS.split_whitespace().collect();
     let new: Vec<_> = places.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
     assert!(new.is_empty(), "declared twice: {new:#?}");
     let stale: Vec<_> = known.iter().filter(|name| !places.contains_key(**name)).collect();

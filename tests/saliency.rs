@@ -4,7 +4,7 @@ use flipside::device::Device;
 use flipside::fault::FaultSpec;
 use flipside::models::{Model, ModelFile, Network, names};
 use flipside::nn::Head;
-use flipside::saliency::{Aim, Class, Method, Probe, Question, Target, layer, pair};
+use flipside::saliency::{Aim, Class, MapRequest, MapTarget, Method, Probe, layer, pair};
 use flipside::tape::PlanKind;
 use serde_json::Value;
 
@@ -130,9 +130,9 @@ fn small(head: Head) -> Network {
     network("resnet_small", head, 5, 32, &[])
 }
 
-fn question(network: &Network, at: &str, class: Class) -> Question {
-    let target = Target { class, cosine: false };
-    Question { layer: layer(&network.model, at).unwrap(), method: Method::HiResCam, target }
+fn question(network: &Network, at: &str, class: Class) -> MapRequest {
+    let target = MapTarget { class, cosine: false };
+    MapRequest { layer: layer(&network.model, at).unwrap(), method: Method::HiResCam, target }
 }
 
 /// A pass for a map has the logits of a campaign's, to the bit, at every site that the CPU has; and a fault leaves nothing

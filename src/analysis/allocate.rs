@@ -31,7 +31,7 @@ const MOST: u64 = 1 << 28;
 const PRIOR: [f64; 2] = [12.0, 2.0];
 
 /// What a pilot saw of one figure in a layer.
-struct Seen {
+struct PilotFigure {
     /// By bit: the variance within.
     bits: Vec<f64>,
     /// Of all faults in the layer, over bits and within.
@@ -39,24 +39,25 @@ struct Seen {
 }
 
 /// A layer's finite values, by bit.
-type Values = Vec<Vec<f64>>;
+type ValuesByBit = Vec<Vec<f64>>;
 
-impl Seen {
+impl PilotFigure {
     /// Of a layer's values, where `variance` says what a bit's is.
-    fn new(values: &Values, variance: impl Fn(usize, &[f64]) -> f64) -> Seen {
+    fn new(values: &ValuesByBit, variance: impl Fn(usize, &[f64]) -> f64) -> PilotFigure {
         let of_bits = values.iter().enumerate();
         let bits: Vec<f64> = of_bits.map(|(bit, values)| variance(bit, values)).collect();
         let means: Vec<f64> = values.iter().map(|values| mean(values)).collect();
-        Seen { whole: mean(&bits) + variance_of(&means), bits }
+        PilotFigure { whole: mean(&bits) + variance_of(&means), bits }
     }
 
     /// Of the values of a mean. Half of a bit's variance is the layer's times what share of theirs it is in all layers.
-    fn of_mean(layers: &[Values]) -> Vec<Seen> {
+    fn of_mean(layers: &[ValuesByBit]) -> Vec<PilotFigure> {
         let own = |_: usize, values: &[f64]| variance_of(values);
-        let mut all: Vec<Seen> = layers.iter().map(|values| Seen::new(values, own)).collect();
+        let mut all: Vec<PilotFigure> =
+            layers.iter().map(|values| PilotFigure::new(values, own)).collect();
         let bits = all.iter().map(|seen| seen.bits.len()).max().unwrap_or(0);
         let in_all = |bit: usize| {
-            let share = |seen: &Seen| Some(relative(*seen.bits.get(bit)?, seen.whole));
+            let share = |seen: &PilotFigure| Some(relative(*seen.bits.get(bit)?, seen.whole));
             mean(&all.iter().filter_map(share).collect::<Vec<f64>>())
         };
         let in_all: Vec<f64> = (0..bits).map(in_all).collect();
@@ -72,7 +73,7 @@ impl Seen {
 
     /// Of the events of a rate, by Laplace's estimate over all layers and a bit of that in each: a pilot that saw no
     /// event doesn't say that there is none.
-    fn of_rate(layers: &[Values]) -> Vec<Seen> {
+    fn of_rate(layers: &[ValuesByBit]) -> Vec<PilotFigure> {
         let in_all = |bit: usize| {
             let values = layers.iter().filter_map(|values| values.get(bit)).flatten();
             let (count, events) = values.fold((0.0, 0.0), |(n, sum), event| (n + 1.0, sum + event));
@@ -83,7 +84,7 @@ impl Seen {
             let rate = events / (values.len() as f64 + PRIOR[1]);
             rate * (1.0 - rate)
         };
-        layers.iter().map(|values| Seen::new(values, variance)).collect()
+        layers.iter().map(|values| PilotFigure::new(values, variance)).collect()
     }
 }
 
@@ -136,18 +137,18 @@ pub fn allocate(pilot: &Run, injections: u64) -> Result<Allocation> {
     };
     let first = if detectors.contains(&Detector::None) { Detector::None } else { detector };
     let counts = Scope::ALL.layers(pilot);
-    let of = |detector, measure| -> Result<Vec<Values>> {
+    let of = |detector, measure| -> Result<Vec<ValuesByBit>> {
         (0..layers.len()).map(|layer| by_bit(pilot, layer, detector, measure)).collect()
     };
-    let mut means = Seen::of_mean(&of(detector, measure)?);
+    let mut means = PilotFigure::of_mean(&of(detector, measure)?);
     for (seen, layer) in means.iter_mut().zip(layers) {
         if measure == Measure::DeltaLoss && manifest.is_counted(layer) {
             // Nothing of this mean is left to draws.
-            *seen = Seen { bits: vec![0.0; seen.bits.len()], whole: 0.0 };
+            *seen = PilotFigure { bits: vec![0.0; seen.bits.len()], whole: 0.0 };
         }
     }
-    let rates = Seen::of_rate(&of(first, Measure::Is(Outcome::Sdc))?);
-    let whole = |seen: &[Seen]| counts.iter().map(|layer| seen[*layer].whole).sum::<f64>();
+    let rates = PilotFigure::of_rate(&of(first, Measure::Is(Outcome::Sdc))?);
+    let whole = |seen: &[PilotFigure]| counts.iter().map(|layer| seen[*layer].whole).sum::<f64>();
     let of_network = [whole(&means), whole(&rates)];
     // Layers of one pair key, which have the same faults, are one.
     let mut groups = BTreeMap::<&str, Vec<usize>>::new();
@@ -213,7 +214,7 @@ pub fn check_budget(manifest: &Manifest, injections: u64) -> Result<()> {
 }
 
 /// The finite values of a layer's records, by bit.
-fn by_bit(pilot: &Run, layer: usize, detector: Detector, measure: Measure) -> Result<Values> {
+fn by_bit(pilot: &Run, layer: usize, detector: Detector, measure: Measure) -> Result<ValuesByBit> {
     let row = &pilot.manifest.layers[layer];
     let bits = row.bits_at(pilot.manifest.plan.site) as usize;
     let (mut values, mut records) = (vec![Vec::new(); bits], vec![0; bits]);

@@ -38,7 +38,7 @@ fn unknown(word: &str) -> Error {
 /// Which records a part is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
-pub enum Part {
+pub enum RunPart {
     /// One layer.
     Layer {},
     /// All layers, weighted.
@@ -76,7 +76,7 @@ pub struct Figures {
     /// A layer, or the patterns of several together; `None`: of all layers.
     pub layer: Option<String>,
     #[serde(flatten)]
-    pub part: Part,
+    pub part: RunPart,
     pub rates: Rates,
     /// Mean |Δp_label|.
     pub delta_p: Estimate,
@@ -104,7 +104,7 @@ pub fn breakdown(
     detectors: &[Detector],
     how: &Intervals,
 ) -> Result<Vec<Figures>> {
-    let chosen = layers.map(|patterns| Chosen::of(run, patterns)).transpose()?;
+    let chosen = layers.map(|patterns| ChosenLayers::of(run, patterns)).transpose()?;
     let chosen = chosen.as_ref();
     let mut rows = Vec::new();
     for detector in detectors {
@@ -123,15 +123,15 @@ pub fn breakdown(
 }
 
 /// The layers that are asked for.
-struct Chosen {
+struct ChosenLayers {
     /// In the run's order.
     layers: Vec<usize>,
     /// What they are called together.
     name: String,
 }
 
-impl Chosen {
-    fn of(run: &Run, patterns: &[&str]) -> Result<Chosen> {
+impl ChosenLayers {
+    fn of(run: &Run, patterns: &[&str]) -> Result<ChosenLayers> {
         let rows = &run.manifest.layers;
         let names: Vec<(&str, &str)> = rows.iter().map(|row| (&*row.name, &*row.kind)).collect();
         let words =
@@ -141,7 +141,7 @@ impl Chosen {
             [one] => rows[one].name.clone(),
             _ => patterns.join(", "),
         };
-        Ok(Chosen { layers, name })
+        Ok(ChosenLayers { layers, name })
     }
 
     /// Those that count together: the last layer once, after the scale where that is among them.
@@ -168,7 +168,12 @@ impl<'r> Breakdown<'r> {
         Some(self.run.manifest.layers[layer].name.clone())
     }
 
-    fn figures(&self, layer: Option<String>, part: Part, selection: Selection) -> Result<Figures> {
+    fn figures(
+        &self,
+        layer: Option<String>,
+        part: RunPart,
+        selection: Selection,
+    ) -> Result<Figures> {
         let delta_loss = match self.detector.bounds_the_mean() {
             true => DeltaLoss::Mean(selection.mean(Measure::DeltaLoss, self.how)?),
             false => DeltaLoss::Quantiles(selection.delta_loss_quantiles()),
@@ -188,19 +193,23 @@ impl<'r> Breakdown<'r> {
     }
 
     /// Which layers are meant, one by one.
-    fn each(&self, chosen: Option<&Chosen>) -> Vec<usize> {
+    fn each(&self, chosen: Option<&ChosenLayers>) -> Vec<usize> {
         let all = || (0..self.run.manifest.layers.len()).collect();
         chosen.map_or_else(all, |chosen| chosen.layers.clone())
     }
 
-    fn layers(&self, chosen: Option<&Chosen>, rows: &mut Vec<Figures>) -> Result<()> {
+    fn layers(&self, chosen: Option<&ChosenLayers>, rows: &mut Vec<Figures>) -> Result<()> {
         for index in self.each(chosen) {
-            rows.push(self.figures(self.name(index), Part::Layer {}, self.select(vec![index]))?);
+            rows.push(self.figures(
+                self.name(index),
+                RunPart::Layer {},
+                self.select(vec![index]),
+            )?);
         }
         if chosen.is_none() {
             for weighting in Weighting::iter() {
                 let selection = self.select(Scope::ALL.layers(self.run)).weighted(weighting);
-                rows.push(self.figures(None, Part::Network { weighting }, selection)?);
+                rows.push(self.figures(None, RunPart::Network { weighting }, selection)?);
             }
         }
         Ok(())
@@ -209,9 +218,9 @@ impl<'r> Breakdown<'r> {
     /// Parts that `of` makes by what was flipped, of all layers alike or of those that are chosen.
     fn flips(
         &self,
-        chosen: Option<&Chosen>,
+        chosen: Option<&ChosenLayers>,
         by: By,
-        of: fn(&Record) -> Option<Part>,
+        of: fn(&Record) -> Option<RunPart>,
         rows: &mut Vec<Figures>,
     ) -> Result<()> {
         let layers = match chosen {
@@ -227,7 +236,7 @@ impl<'r> Breakdown<'r> {
         Ok(())
     }
 
-    fn places(&self, chosen: Option<&Chosen>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
+    fn places(&self, chosen: Option<&ChosenLayers>, by: By, rows: &mut Vec<Figures>) -> Result<()> {
         for index in self.each(chosen) {
             let row = &self.run.manifest.layers[index];
             for part in self.parts(&[index], by, |row, record| place(row, record, by))? {
@@ -245,8 +254,8 @@ impl<'r> Breakdown<'r> {
         &self,
         layers: &[usize],
         by: By,
-        of: impl Fn(&LayerRow, &Record) -> Option<Part>,
-    ) -> Result<BTreeSet<Part>> {
+        of: impl Fn(&LayerRow, &Record) -> Option<RunPart>,
+    ) -> Result<BTreeSet<RunPart>> {
         let mut found = BTreeSet::new();
         for layer in layers {
             let row = &self.run.manifest.layers[*layer];
@@ -276,22 +285,22 @@ impl By {
 }
 
 /// The bit of a fault that flipped one.
-pub(super) fn bit(record: &Record) -> Option<Part> {
+pub(super) fn bit(record: &Record) -> Option<RunPart> {
     let mask = record.mask().filter(|mask| mask.count_ones() == 1)?;
-    Some(Part::Bit { bit: mask.trailing_zeros() })
+    Some(RunPart::Bit { bit: mask.trailing_zeros() })
 }
 
 /// Which way a fault flipped bits.
-fn direction(record: &Record) -> Option<Part> {
-    record.direction().map(|direction| Part::Direction { direction })
+fn direction(record: &Record) -> Option<RunPart> {
+    record.direction().map(|direction| RunPart::Direction { direction })
 }
 
 /// Where the value was that a fault hit.
-fn place(layer: &LayerRow, record: &Record, by: By) -> Option<Part> {
+fn place(layer: &LayerRow, record: &Record, by: By) -> Option<RunPart> {
     let [channel, row, column] =
         layer.coordinates(record.site, record.place?.element)?.map(|at| at as usize);
     Some(match by {
-        By::Channel => Part::Channel { channel },
-        _ => Part::Position { row, column },
+        By::Channel => RunPart::Channel { channel },
+        _ => RunPart::Position { row, column },
     })
 }

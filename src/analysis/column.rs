@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde::Serialize;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use super::breakdown::{DeltaLoss, Figures, Part};
+use super::breakdown::{DeltaLoss, Figures, RunPart};
 use crate::Error;
 use crate::detector::Detector;
 use crate::statistics::Estimate;
@@ -15,7 +15,7 @@ use crate::statistics::Estimate;
 #[serde(rename_all = "kebab-case")]
 #[derive(EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
-pub enum Column {
+pub enum ReportColumn {
     Masked,
     Benign,
     Sdc,
@@ -27,10 +27,10 @@ pub enum Column {
 }
 
 fn unknown(word: &str) -> Error {
-    Error::unknown::<Column>("figure of a report", word)
+    Error::unknown::<ReportColumn>("figure of a report", word)
 }
 
-impl Column {
+impl ReportColumn {
     /// The word on the command line.
     pub fn name(self) -> &'static str {
         self.into()
@@ -40,14 +40,14 @@ impl Column {
     pub fn of(self, row: &Figures) -> Option<Estimate> {
         let rates = &row.rates;
         Some(match self {
-            Column::Masked => rates.masked,
-            Column::Benign => rates.benign,
-            Column::Sdc => rates.sdc,
-            Column::Nonfinite => rates.nonfinite,
-            Column::SdcOrNonfinite => rates.sdc_or_nonfinite,
-            Column::Sdc5 => rates.sdc5,
-            Column::DeltaP => row.delta_p,
-            Column::DeltaLoss => match row.delta_loss {
+            ReportColumn::Masked => rates.masked,
+            ReportColumn::Benign => rates.benign,
+            ReportColumn::Sdc => rates.sdc,
+            ReportColumn::Nonfinite => rates.nonfinite,
+            ReportColumn::SdcOrNonfinite => rates.sdc_or_nonfinite,
+            ReportColumn::Sdc5 => rates.sdc5,
+            ReportColumn::DeltaP => row.delta_p,
+            ReportColumn::DeltaLoss => match row.delta_loss {
                 DeltaLoss::Mean(mean) => mean,
                 DeltaLoss::Quantiles(_) => return None,
             },
@@ -57,7 +57,7 @@ impl Column {
     /// What rows are sorted by: the estimate's value, or ΔLoss' quantiles where there is no mean, the last one first.
     fn key(self, row: &Figures) -> Vec<f64> {
         match (self, &row.delta_loss) {
-            (Column::DeltaLoss, DeltaLoss::Quantiles(of)) => {
+            (ReportColumn::DeltaLoss, DeltaLoss::Quantiles(of)) => {
                 of.values.iter().rev().copied().collect()
             }
             _ => vec![self.of(row).map_or(f64::NAN, |estimate| estimate.value)],
@@ -69,7 +69,7 @@ impl Column {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Arrangement {
     /// By this column, the largest first and what isn't defined last; in the network's order without one.
-    pub sort: Option<Column>,
+    pub sort: Option<ReportColumn>,
     /// The first so many under each detector; rows of the whole network don't count.
     pub top: Option<usize>,
 }
@@ -86,7 +86,7 @@ pub struct LeftOut {
 pub struct Arranged {
     pub figures: Vec<Figures>,
     /// What they are sorted by.
-    pub sort: Option<Column>,
+    pub sort: Option<ReportColumn>,
     /// Under each detector, where a number of rows was asked for.
     pub left_out: Vec<LeftOut>,
 }
@@ -99,7 +99,7 @@ impl Arrangement {
         while let Some(detector) = rest.peek().map(|row| row.detector) {
             let of_detector = std::iter::from_fn(|| rest.next_if(|row| row.detector == detector));
             let (network, mut parts): (Vec<Figures>, Vec<Figures>) =
-                of_detector.partition(|row| matches!(row.part, Part::Network { .. }));
+                of_detector.partition(|row| matches!(row.part, RunPart::Network { .. }));
             if let Some(column) = self.sort {
                 let key = |row: &Figures| column.key(row);
                 parts.sort_by(|a, b| {

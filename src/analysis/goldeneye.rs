@@ -11,7 +11,7 @@ pub const Z99: f64 = 2.576;
 
 /// A mean or a rate, and half the width of its normal interval of 99 %.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
+pub struct GoldenEyeFigure {
     pub value: f64,
     /// z·s/√n, s² being the sample variance, n − 1 below; of a rate z·√(p(1 − p)/n). At rates of 0 and 1, where
     /// that would be nothing, as far as Wilson's interval reaches (GoldenEye has 0 there).
@@ -26,9 +26,9 @@ pub struct LayerFigures {
     pub nan: u64,
     /// Mean |L_golden − L_faulty| in nats, over the injections whose loss isn't NaN; infinite if one of
     /// theirs is, and NaN without any.
-    pub delta_loss: Figure,
+    pub delta_loss: GoldenEyeFigure,
     /// The share of all injections that changed the top-1 with a loss that isn't NaN.
-    pub mismatches: Figure,
+    pub mismatches: GoldenEyeFigure,
 }
 
 /// The figures of each layer of a run.
@@ -54,21 +54,21 @@ pub fn figures(run: &Run) -> Vec<LayerFigures> {
     (0..run.manifest.layers.len()).map(of_layer).collect()
 }
 
-fn share(events: f64, n: f64) -> Figure {
+fn share(events: f64, n: f64) -> GoldenEyeFigure {
     let value = events / n;
     let half_width = match wilson(events, n, Z99) {
         Estimate { high, .. } if value == 0.0 => high,
         Estimate { low, .. } if value == 1.0 => 1.0 - low,
         _ => Z99 * (value * (1.0 - value) / n).sqrt(),
     };
-    Figure { value, half_width }
+    GoldenEyeFigure { value, half_width }
 }
 
-fn mean(values: &[f64]) -> Figure {
+fn mean(values: &[f64]) -> GoldenEyeFigure {
     let n = values.len() as f64;
     let value = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - value) * (v - value)).sum();
-    Figure { value, half_width: Z99 * (squares / (n - 1.0) / n).sqrt() }
+    GoldenEyeFigure { value, half_width: Z99 * (squares / (n - 1.0) / n).sqrt() }
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
     fn rates_of_0_and_1_have_an_interval() {
         let reach = Z99 * Z99 / (20.0 + Z99 * Z99);
         for events in [0.0, 20.0] {
-            let Figure { value, half_width } = share(events, 20.0);
+            let GoldenEyeFigure { value, half_width } = share(events, 20.0);
             assert!(value == events / 20.0 && (half_width - reach).abs() < 1e-12, "{half_width}");
         }
         assert!((share(5.0, 20.0).half_width - Z99 * (0.1875f64 / 20.0).sqrt()).abs() < 1e-12);
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn means_have_normal_intervals() {
         // Sample variance of 1, 2, 3, 4: 5/3.
-        let Figure { value, half_width } = mean(&[1.0, 2.0, 3.0, 4.0]);
+        let GoldenEyeFigure { value, half_width } = mean(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(value, 2.5);
         assert!((half_width - 2.576 * (5.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
     }

@@ -14,7 +14,7 @@ mod stopping;
 pub mod worst;
 
 pub use allocate::{PILOT, allocate, check_budget};
-pub use column::{Arranged, Arrangement, Column, LeftOut};
+pub use column::{Arranged, Arrangement, LeftOut, ReportColumn};
 pub use quantiles::{Quantiles, quantile};
 pub use rates::{Intervals, Rates, Selection, check_mean, select};
 pub use require::{Checked, Decision, Requirement, check};

@@ -16,7 +16,8 @@ use crate::detector::Detector;
 use crate::plan::Stratify;
 use crate::results::{Measure, Outcome, Record, Run, unit_of};
 use crate::statistics::{
-    Confidence, EffectiveRate, Estimate, Figure, RateCell, RateInterval, Stratum, Unit, estimate,
+    Confidence, EffectiveRate, Estimate, MeanFigure, RateCell, RateInterval, Stratum, Unit,
+    estimate,
 };
 use crate::{Error, Result};
 
@@ -197,7 +198,7 @@ pub struct Rates {
 }
 
 /// Whether a record is selected.
-type Keep<'r> = Box<dyn Fn(&Record) -> bool + 'r>;
+type RecordFilter<'r> = Box<dyn Fn(&Record) -> bool + 'r>;
 
 /// A selection of a run's records.
 pub struct Selection<'r> {
@@ -205,7 +206,7 @@ pub struct Selection<'r> {
     layers: Vec<usize>,
     detector: Detector,
     weighting: Weighting,
-    keep: Option<Keep<'r>>,
+    keep: Option<RecordFilter<'r>>,
 }
 
 /// Every record of `layers` (indices into the run's) under a detector, layers weighted alike.
@@ -340,7 +341,7 @@ impl<'r> Selection<'r> {
             weights.push([weight, 0.0]);
         }
         let strata: Vec<&Stratum> = strata.iter().collect();
-        let mean = estimate(Figure::Mean, &strata, &weights, how.confidence);
+        let mean = estimate(MeanFigure::Mean, &strata, &weights, how.confidence);
         if !are_all_enough || self.is_stopped_network() {
             return Ok(Estimate::alone(mean.value));
         }

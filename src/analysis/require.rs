@@ -5,8 +5,8 @@ use std::str::FromStr;
 use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
-use super::breakdown::{Figures, Part};
-use super::column::Column;
+use super::breakdown::{Figures, RunPart};
+use super::column::ReportColumn;
 use super::scope::Weighting;
 use crate::detector::Detector;
 use crate::error::shorten;
@@ -23,15 +23,15 @@ pub struct Requirement {
     /// As it was written.
     text: String,
     /// `None` where it doesn't say.
-    wanted: Option<Wanted>,
-    figure: Column,
+    wanted: Option<RequiredRows>,
+    figure: ReportColumn,
     relation: Relation,
     bound: f64,
 }
 
 /// Which rows of a report a requirement is about.
 #[derive(Clone, Debug, PartialEq)]
-enum Wanted {
+enum RequiredRows {
     Network(Weighting),
     EachLayer,
     Layer(String),
@@ -72,10 +72,10 @@ impl FromStr for Requirement {
         })?;
         let (left, right) = (&text[..at], &text[at + <&str>::from(relation).len()..]);
         let (wanted, figure) = match left.rsplit_once(':') {
-            Some((wanted, figure)) => (Some(Wanted::of(wanted.trim())), figure),
+            Some((wanted, figure)) => (Some(RequiredRows::of(wanted.trim())), figure),
             None => (None, left),
         };
-        let figure: Column = figure.trim().parse()?;
+        let figure: ReportColumn = figure.trim().parse()?;
         let (number, unit) = match right.trim().strip_suffix('%') {
             Some(number) => (number.trim_end(), 0.01),
             None => (right.trim(), 1.0),
@@ -83,7 +83,7 @@ impl FromStr for Requirement {
         let bound: f64 =
             number.parse().map_err(|_| refuse(format!("'{}' is no number", shorten(right, 40))))?;
         let bound = bound * unit;
-        let is_loss = figure == Column::DeltaLoss;
+        let is_loss = figure == ReportColumn::DeltaLoss;
         if is_loss && unit != 1.0 {
             return Err(refuse("ΔLoss is in nats, not in percent".into()));
         }
@@ -98,23 +98,23 @@ impl FromStr for Requirement {
     }
 }
 
-impl Wanted {
-    fn of(word: &str) -> Wanted {
+impl RequiredRows {
+    fn of(word: &str) -> RequiredRows {
         match word {
-            "network" => Wanted::Network(Weighting::Uniform),
-            "neurons" => Wanted::Network(Weighting::Neurons),
-            "macs" => Wanted::Network(Weighting::Macs),
-            "layers" => Wanted::EachLayer,
-            name => Wanted::Layer(name.into()),
+            "network" => RequiredRows::Network(Weighting::Uniform),
+            "neurons" => RequiredRows::Network(Weighting::Neurons),
+            "macs" => RequiredRows::Network(Weighting::Macs),
+            "layers" => RequiredRows::EachLayer,
+            name => RequiredRows::Layer(name.into()),
         }
     }
 
     fn includes(&self, row: &Figures) -> bool {
         let name = row.layer.as_deref();
         match (self, row.part) {
-            (Wanted::Network(wanted), Part::Network { weighting }) => *wanted == weighting,
-            (Wanted::EachLayer, Part::Layer {}) => true,
-            (Wanted::Layer(wanted), Part::Layer {}) => {
+            (RequiredRows::Network(wanted), RunPart::Network { weighting }) => *wanted == weighting,
+            (RequiredRows::EachLayer, RunPart::Layer {}) => true,
+            (RequiredRows::Layer(wanted), RunPart::Layer {}) => {
                 name.is_some_and(|name| name == wanted || pair_name(name) == wanted)
             }
             _ => false,
@@ -162,7 +162,7 @@ pub struct Checked {
     /// `None`: of all layers.
     pub layer: Option<String>,
     #[serde(flatten)]
-    pub part: Part,
+    pub part: RunPart,
     pub records: u64,
     /// A share, or ΔLoss in nats.
     pub estimate: Estimate,
@@ -179,7 +179,7 @@ pub struct Checked {
 /// # Errors
 /// [`Error::Usage`] where a requirement names rows that aren't there, or a figure that no detector has.
 pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Checked>> {
-    let has_layers_alone = figures.iter().all(|row| matches!(row.part, Part::Layer {}));
+    let has_layers_alone = figures.iter().all(|row| matches!(row.part, RunPart::Layer {}));
     let mut all = Vec::new();
     for requirement in requirements {
         let text = &requirement.text;
@@ -190,8 +190,8 @@ pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Ch
         }
         let wanted = match &requirement.wanted {
             Some(wanted) => wanted.clone(),
-            None if has_layers_alone => Wanted::EachLayer,
-            None => Wanted::Network(Weighting::Uniform),
+            None if has_layers_alone => RequiredRows::EachLayer,
+            None => RequiredRows::Network(Weighting::Uniform),
         };
         let rows: Vec<&Figures> = figures.iter().filter(|row| wanted.includes(row)).collect();
         if rows.is_empty() {
@@ -215,7 +215,7 @@ pub fn check(requirements: &[Requirement], figures: &[Figures]) -> Result<Vec<Ch
                 part: row.part,
                 records: row.rates.records,
                 estimate,
-                is_share: requirement.figure != Column::DeltaLoss,
+                is_share: requirement.figure != ReportColumn::DeltaLoss,
                 decision: Decision::of(requirement, estimate),
             })
         }));

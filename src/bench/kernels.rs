@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::attempts::Attempts;
 use super::run::{OpRun, Times};
-use super::{Effort, PeerTime, Peers, Shape};
+use super::{Effort, OpShape, PeerTime, Peers};
 use crate::cases::{CaseInput, OpCase};
 use crate::device::{Buffer, Compute, Device, Gemm};
 use crate::ops::ceiling::{self, Ceilings};
@@ -116,7 +116,7 @@ impl KernelTimes {
 /// # Errors
 /// Those of the device while its ceilings are measured.
 pub fn kernel_times(
-    shapes: &[Shape],
+    shapes: &[OpShape],
     device: &Device,
     batch: usize,
     with_backward: bool,
@@ -182,20 +182,20 @@ pub fn kernel_times(
 }
 
 /// What is measured of a shape.
-struct Figures {
+struct ShapeFigures {
     difference: Option<f32>,
     forward: Times,
     backward: Option<Times>,
 }
 
 fn figures(
-    shape: &Shape,
+    shape: &OpShape,
     device: &Device,
     batch: usize,
     with_backward: bool,
     effort: Effort,
     seconds: &mut Seconds,
-) -> Result<Figures> {
+) -> Result<ShapeFigures> {
     let mut difference = None;
     if !device.is_cpu() {
         difference = Some(clocked(&mut seconds.checks, || check(shape, device, with_backward))?);
@@ -211,7 +211,7 @@ fn figures(
         let mut run = clocked(&mut seconds.setup, || OpRun::new(&case, device, true))?;
         backward = clocked(&mut seconds.timing, || run.backward_times(effort))?;
     }
-    Ok(Figures { difference, forward, backward })
+    Ok(ShapeFigures { difference, forward, backward })
 }
 
 /// Adds to `seconds` what `work` takes.
@@ -234,14 +234,14 @@ fn peer_ms(peer: Option<&PeerTime>, compute: Compute) -> [Option<f64>; 2] {
 
 /// What a pass has to do for a batch.
 #[derive(Clone, Copy)]
-struct Work {
+struct PassWork {
     bytes: f64,
     flops: f64,
 }
 
 /// Of the forward and the backward pass: everything that must be read is read once, everything that is
 /// asked for written once; backward multiplies for the input's gradient and for the weights'.
-fn work(shape: &Shape, case: &OpCase) -> [Work; 2] {
+fn work(shape: &OpShape, case: &OpCase) -> [PassWork; 2] {
     let images = |spec: &Spec| (spec.maps(case.batch) * spec.image_bytes()) as f64;
     let params = shape.op.params();
     let param_bytes = |trained: bool| {
@@ -258,7 +258,7 @@ fn work(shape: &Shape, case: &OpCase) -> [Work; 2] {
     let of_images: f64 = maps * cost.bytes as f64;
     // `cost` counts a shared input in each image.
     let repeated = shared * (maps - 1.0);
-    let forward = Work { bytes: of_images - repeated + param_bytes(false), flops };
+    let forward = PassWork { bytes: of_images - repeated + param_bytes(false), flops };
     let mut needs = shape.op.needs();
     needs.inputs.resize(shape.inputs.len(), false);
     let read: f64 = shape
@@ -273,10 +273,10 @@ fn work(shape: &Shape, case: &OpCase) -> [Work; 2] {
     let output = images(&shape.output);
     let of_output = if needs.output { 2.0 * output } else { output };
     let bytes = read + of_output + written + 2.0 * param_bytes(true);
-    [forward, Work { bytes, flops: 2.0 * flops }]
+    [forward, PassWork { bytes, flops: 2.0 * flops }]
 }
 
-impl Work {
+impl PassWork {
     fn at(self, taken: Times, ceilings: &Ceilings, peer_ms: Option<f64>) -> PassTime {
         // 1e9 a second is 1e6 a millisecond.
         let memory_ms = self.bytes / (1e6 * ceilings.gb_per_s);
@@ -296,7 +296,7 @@ impl Work {
 }
 
 /// The largest difference from the CPU over all results of a small batch.
-fn check(shape: &Shape, device: &Device, with_backward: bool) -> Result<f32> {
+fn check(shape: &OpShape, device: &Device, with_backward: bool) -> Result<f32> {
     let case = shape.case(CHECKED);
     let results = |device: &Device| {
         let mut run = OpRun::new(&case, device, with_backward)?;
@@ -339,7 +339,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A layer's forward product for cuBLAS, with memory of its own.
-struct Product<'s> {
+struct CublasProduct<'s> {
     conv: &'s Conv2d,
     input: Map,
     images: usize,
@@ -347,9 +347,9 @@ struct Product<'s> {
     operands: [Buffer; 3],
 }
 
-impl<'s> Product<'s> {
+impl<'s> CublasProduct<'s> {
     /// With the same random values in each image, as ours has them; `None` for layers that aren't plain ones.
-    fn of(shape: &'s Shape, device: &Device, batch: usize) -> Result<Option<Product<'s>>> {
+    fn of(shape: &'s OpShape, device: &Device, batch: usize) -> Result<Option<CublasProduct<'s>>> {
         let Some(conv) = shape.op.as_conv2d() else { return Ok(None) };
         let input = shape.inputs[0].map;
         let images = shape.inputs[0].maps(batch);
@@ -363,7 +363,7 @@ impl<'s> Product<'s> {
         let x = random(Map::new(1, m / images, k), images)?;
         let w = random(Map::new(1, k, n), 1)?;
         let y = device.alloc(4 * m * n)?;
-        Ok(Some(Product { conv, input, images, operands: [x, w, y] }))
+        Ok(Some(CublasProduct { conv, input, images, operands: [x, w, y] }))
     }
 
     fn gemm(&self, compute: Compute) -> Option<Gemm> {
@@ -375,12 +375,12 @@ impl<'s> Product<'s> {
 
 /// cuBLAS's times for the forward product in f32 and TF32; `None` for layers that aren't plain ones.
 fn cublas(
-    shape: &Shape,
+    shape: &OpShape,
     device: &Device,
     batch: usize,
     effort: Effort,
 ) -> Result<Option<[f64; 2]>> {
-    let Some(product) = Product::of(shape, device, batch)? else { return Ok(None) };
+    let Some(product) = CublasProduct::of(shape, device, batch)? else { return Ok(None) };
     let mut medians = [0.0; 2];
     for (median_ms, compute) in medians.iter_mut().zip([Compute::Exact, Compute::Tf32]) {
         let Some(gemm) = product.gemm(compute) else { return Ok(None) };
@@ -414,11 +414,13 @@ mod tests {
         let model = Model::new(&file, Head::Baseline, 10, 32, 0.0).unwrap();
         let shapes = super::super::shapes(&[("resnet_small".into(), model)]);
         let device = Device::cpu();
-        let products: Vec<Product> =
-            shapes.iter().filter_map(|shape| Product::of(shape, &device, 2).unwrap()).collect();
+        let products: Vec<CublasProduct> = shapes
+            .iter()
+            .filter_map(|shape| CublasProduct::of(shape, &device, 2).unwrap())
+            .collect();
         // Two shortcuts are 1×1 with stride 2: that leaves the linear layer.
         assert_eq!(products.len(), 1);
-        for Product { operands: [x, w, _], .. } in &products {
+        for CublasProduct { operands: [x, w, _], .. } in &products {
             let [x, w] = [x, w].map(|buffer| {
                 let mut values = vec![0f32; buffer.bytes() / 4];
                 buffer.read(0, bytemuck::cast_slice_mut(&mut values)).unwrap();

@@ -13,7 +13,7 @@ pub use inject::{InjectLoad, InjectTimes, LayerInjections, inject_times};
 pub use kernels::{KernelTime, KernelTimes, PassTime, Seconds, kernel_times};
 pub use overhead::{LayerCost, LayerTimes, Overhead, PassCost, overhead};
 pub use peers::{PeerTime, Peers};
-pub use shapes::{Shape, shapes};
+pub use shapes::{OpShape, shapes};
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use super::attempts::Attempts;
 use super::run::OpRun;
-use super::{Effort, Shape, median};
+use super::{Effort, OpShape, median};
 use crate::device::{Compute, Device};
-use crate::fault::{BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace, Value};
+use crate::fault::{
+    BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace, ValueKind,
+};
 use crate::models::Model;
 use crate::ops::Op;
 use crate::progress::Progress;
@@ -99,11 +101,16 @@ impl Arming {
     }
 
     /// The table of a layer for a site with `space`; none where it stays clean.
-    fn table(self, layer: &Layer<'_>, place: Place, images: usize) -> Result<Option<FaultTable>> {
+    fn table(
+        self,
+        layer: &FaultableLayer<'_>,
+        place: LayerSite,
+        images: usize,
+    ) -> Result<Option<FaultTable>> {
         if self == Arming::Clean {
             return Ok(None);
         }
-        let Place { site, space, format } = place;
+        let LayerSite { site, space, format } = place;
         let mut draws = rng::stream(5, layer.name);
         let mut faults = Vec::new();
         for image in (0..images).filter(|_| self == Arming::OneAnImage) {
@@ -121,7 +128,7 @@ impl Arming {
 }
 
 /// A layer with fault sites.
-struct Layer<'a> {
+struct FaultableLayer<'a> {
     node: NodeId,
     name: &'a str,
     op: &'a Arc<dyn Op>,
@@ -131,24 +138,24 @@ struct Layer<'a> {
 
 /// A site of a layer.
 #[derive(Clone, Copy)]
-struct Place {
+struct LayerSite {
     site: Site,
     space: SiteSpace,
     /// Of the number that is hit.
     format: Format,
 }
 
-impl<'a> Layer<'a> {
+impl<'a> FaultableLayer<'a> {
     /// `None` for an input of the tape.
-    fn of(model: &'a Model, node: NodeId) -> Option<Layer<'a>> {
+    fn of(model: &'a Model, node: NodeId) -> Option<FaultableLayer<'a>> {
         let recorded = model.tape.node(node);
         let (name, op) = (recorded.name.as_str(), recorded.op.as_ref()?);
         let inputs = model.tape.input_specs(node);
-        Some(Layer { node, name, op, inputs, output: recorded.spec })
+        Some(FaultableLayer { node, name, op, inputs, output: recorded.spec })
     }
 
     /// Its sites within the launch that computes it, as far as `device` has them.
-    fn places(&self, device: &Device) -> Vec<Place> {
+    fn places(&self, device: &Device) -> Vec<LayerSite> {
         let variant = self.op.variant(&self.inputs, device.compute());
         let has = |site: &Site| match site.class() {
             SiteClass::Memory => false,
@@ -158,9 +165,9 @@ impl<'a> Layer<'a> {
         let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
         let place = |site: Site| {
             let space = self.op.site_space(site, &self.inputs)?;
-            let is_operand = site.value() == Value::Operand;
+            let is_operand = site.value() == ValueKind::Operand;
             let format = if is_operand { operands } else { Format::Fp32 };
-            Some(Place { site, space, format })
+            Some(LayerSite { site, space, format })
         };
         Site::ALL.into_iter().filter(has).filter_map(place).collect()
     }
@@ -234,7 +241,7 @@ pub fn overhead(
     progress: &dyn Progress,
 ) -> Result<Overhead> {
     let chosen = choose(model, layers)?;
-    let parts: Vec<(&Layer<'_>, Place)> = chosen
+    let parts: Vec<(&FaultableLayer<'_>, LayerSite)> = chosen
         .iter()
         .flat_map(|layer| layer.places(device).into_iter().map(move |place| (layer, place)))
         .collect();
@@ -249,7 +256,7 @@ pub fn overhead(
         };
     let mut costs = Vec::new();
     for (layer, place) in parts {
-        let shape = Shape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
+        let shape = OpShape::of(layer.op.clone(), layer.inputs.clone(), layer.output);
         let times = attempts
             .row(|| layer_times(layer, &shape, place, device, batch, effort, told(layer.name)));
         let (times, error) = match times {
@@ -273,7 +280,7 @@ pub fn overhead(
     })
 }
 
-fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
+fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<FaultableLayer<'a>>> {
     let mut nodes = Vec::new();
     for name in names {
         nodes.push(model.tape.find(name)?);
@@ -285,7 +292,7 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
         // The first layer with sites that those don't have: an attention.
         let all = (0..model.tape.nodes().len()).map(NodeId);
         nodes.extend(all.into_iter().find(|node| {
-            let layer = Layer::of(model, *node);
+            let layer = FaultableLayer::of(model, *node);
             layer.is_some_and(|layer| layer.op.site_space(Site::Scores, &layer.inputs).is_some())
         }));
         nodes.sort_unstable();
@@ -294,7 +301,7 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<Layer<'a>>> {
     nodes
         .into_iter()
         .map(|node| {
-            let layer = Layer::of(model, node);
+            let layer = FaultableLayer::of(model, node);
             layer
                 .filter(|layer| {
                     Site::ALL.iter().any(|site| layer.op.site_space(*site, &layer.inputs).is_some())
@@ -328,7 +335,7 @@ fn passes(
         exec.begin(batch)?;
         exec.write(model.image, &pixels)?;
         for layer in model.tape.injectable() {
-            let Some(layer) = Layer::of(model, layer.node) else { continue };
+            let Some(layer) = FaultableLayer::of(model, layer.node) else { continue };
             let places = layer.places(device);
             let Some(place) = places.iter().find(|place| place.site == Site::Output) else {
                 continue;
@@ -357,9 +364,9 @@ fn passes(
 }
 
 fn layer_times(
-    layer: &Layer<'_>,
-    shape: &Shape,
-    place: Place,
+    layer: &FaultableLayer<'_>,
+    shape: &OpShape,
+    place: LayerSite,
     device: &Device,
     batch: usize,
     effort: Effort,

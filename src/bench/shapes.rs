@@ -15,7 +15,7 @@ use crate::tensor::{DType, Map, Spec};
 
 /// An operation on inputs of given shapes, and who has it.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub struct OpShape {
     /// The same wherever the same is computed; peers are matched by it.
     pub id: String,
     /// For people.
@@ -30,8 +30,8 @@ pub struct Shape {
 
 /// Every distinct operation of some models (each with its name) that runs anything, in the order in
 /// which the tapes come to it.
-pub fn shapes(models: &[(String, Model)]) -> Vec<Shape> {
-    let mut shapes: Vec<Shape> = Vec::new();
+pub fn shapes(models: &[(String, Model)]) -> Vec<OpShape> {
+    let mut shapes: Vec<OpShape> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for (name, model) in models {
         let needed = model.tape.needed_for(&[model.logits]);
@@ -40,7 +40,7 @@ pub fn shapes(models: &[(String, Model)]) -> Vec<Shape> {
             let inputs = model.tape.input_specs(NodeId(index));
             let id = id(op.as_ref(), &inputs);
             let place = *places.entry(id).or_insert_with(|| {
-                shapes.push(Shape::of(op.clone(), inputs, node.spec));
+                shapes.push(OpShape::of(op.clone(), inputs, node.spec));
                 shapes.len() - 1
             });
             let models = &mut shapes[place].models;
@@ -82,7 +82,7 @@ fn describe(op: &dyn Op, inputs: &[Spec], output: Spec) -> String {
 
 /// A shape as peers read it.
 #[derive(Serialize)]
-struct Listed<'a> {
+struct PeerShape<'a> {
     id: &'a str,
     name: &'a str,
     kind: &'a str,
@@ -93,18 +93,18 @@ struct Listed<'a> {
     models: &'a [(String, usize)],
 }
 
-impl Shape {
+impl OpShape {
     /// `op` on `inputs`, in nobody's model.
-    pub fn of(op: Arc<dyn Op>, inputs: Vec<Spec>, output: Spec) -> Shape {
+    pub fn of(op: Arc<dyn Op>, inputs: Vec<Spec>, output: Spec) -> OpShape {
         let id = id(op.as_ref(), &inputs);
         let name = describe(op.as_ref(), &inputs, output);
-        Shape { id, name, op, inputs, output, models: Vec::new() }
+        OpShape { id, name, op, inputs, output, models: Vec::new() }
     }
 
     /// Everything that a peer needs to do the same.
     pub fn listed(&self) -> serde_json::Value {
         let sizes = |map: Map| [map.channels, map.height, map.width];
-        let listed = Listed {
+        let listed = PeerShape {
             id: &self.id,
             name: &self.name,
             kind: self.op.kind(),

@@ -22,7 +22,7 @@
 use super::schedule::schedule;
 use crate::fault::SiteSpace;
 use crate::plan::{Flips, MAX_BITS, Plan, Stratify};
-use crate::rng::{self, Block, Draw, Stream};
+use crate::rng::{self, Draw, DrawBlock, Stream};
 use crate::tensor::Map;
 
 /// Where a layer can be hit, and in numbers of which format.
@@ -91,12 +91,12 @@ pub struct Draws {
     images: usize,
     bits: usize,
     flips: Flips,
-    order: Order,
+    order: BitOrder,
 }
 
 /// Which bits a layer's injections take.
 #[derive(Clone, Debug)]
-enum Order {
+enum BitOrder {
     Drawn,
     /// Injection n takes bit n modulo the number of bits.
     InTurn,
@@ -109,11 +109,11 @@ impl Draws {
     /// images.
     pub fn new(plan: &Plan, pair_key: &str, space: Space, images: usize) -> Self {
         let order = match &plan.stratify {
-            Stratify::No => Order::Drawn,
-            Stratify::Bit => Order::InTurn,
+            Stratify::No => BitOrder::Drawn,
+            Stratify::Bit => BitOrder::InTurn,
             Stratify::Allocated(allocation) => match allocation.layers.get(pair_key) {
-                Some(counts) => Order::Scheduled(schedule(counts)),
-                None => Order::InTurn,
+                Some(counts) => BitOrder::Scheduled(schedule(counts)),
+                None => BitOrder::InTurn,
             },
         };
         Draws {
@@ -142,7 +142,7 @@ impl Draws {
         Drawn { image, hits }
     }
 
-    fn distinct(&self, block: &mut Block, n: u64, count: u64) -> Vec<Hit> {
+    fn distinct(&self, block: &mut DrawBlock, n: u64, count: u64) -> Vec<Hit> {
         let Space { rows, columns, .. } = self.space;
         let row = block.below(rows);
         let column = block.below(columns);
@@ -159,7 +159,7 @@ impl Draws {
         hits
     }
 
-    fn hit(&self, block: &mut Block, n: u64, element: u64) -> Hit {
+    fn hit(&self, block: &mut DrawBlock, n: u64, element: u64) -> Hit {
         let [first, end] = self.space.k;
         let k = first + block.below(u64::from(end - first)) as u32;
         let mut mask = 0u32;
@@ -168,9 +168,11 @@ impl Draws {
         for taken in 0..self.bits {
             let drawn = block.below(count - taken as u64) as usize;
             let choice = match &self.order {
-                Order::Drawn => drawn,
-                Order::InTurn => (n % count) as usize,
-                Order::Scheduled(bits) => bits.get(n as usize).map_or(drawn, |bit| (*bit).into()),
+                BitOrder::Drawn => drawn,
+                BitOrder::InTurn => (n % count) as usize,
+                BitOrder::Scheduled(bits) => {
+                    bits.get(n as usize).map_or(drawn, |bit| (*bit).into())
+                }
             };
             let free = allowed & !mask;
             let bit = (0..u32::BITS).filter(|bit| free >> bit & 1 == 1).nth(choice);
@@ -179,7 +181,7 @@ impl Draws {
         Hit { element, k, mask }
     }
 
-    fn at_rate(&self, block: &mut Block, rate: f64) -> Vec<Hit> {
+    fn at_rate(&self, block: &mut DrawBlock, rate: f64) -> Vec<Hit> {
         let bits = u64::from(self.space.bits.count_ones());
         let end = self.space.elements() * bits;
         let [first, last] = self.space.k;

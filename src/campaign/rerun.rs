@@ -5,7 +5,7 @@ use super::images::load_batch;
 use super::setup::Campaign;
 use super::trial::{InjectionId, Trial, hit};
 use crate::fault::{SiteClass, canonical};
-use crate::results::{Place, Record};
+use crate::results::{HitElement, Record};
 use crate::tape::PlanKind;
 use crate::{Error, Result};
 
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 pub struct Rerun {
     pub logits: Vec<f32>,
     /// The values that it hit, several where a record has the place of none.
-    pub places: Vec<Place>,
+    pub places: Vec<HitElement>,
 }
 
 impl Campaign<'_> {

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::setup::Campaign;
 use super::sparse::Pool;
-use super::tasks::{Ending, Listener, Task};
+use super::tasks::{Ending, ImageTask, Listener};
 use super::trial::InjectionId;
 use super::whole;
 use crate::Result;
@@ -67,7 +67,7 @@ impl Campaign<'_> {
         injections: impl Iterator<Item = InjectionId>,
         work: &Work,
         limit: usize,
-    ) -> (Vec<Task>, u64) {
+    ) -> (Vec<ImageTask>, u64) {
         let mut by_image: Vec<Vec<InjectionId>> = vec![Vec::new(); self.experiment.goldens.len()];
         let mut done = 0;
         for injection in injections.filter(|injection| work.shard.holds(injection.n)) {
@@ -82,7 +82,7 @@ impl Campaign<'_> {
         let mut tasks = Vec::new();
         for image in order {
             for injections in by_image[image].chunks(limit) {
-                tasks.push(Task { image, injections: injections.to_vec() });
+                tasks.push(ImageTask { image, injections: injections.to_vec() });
             }
         }
         (tasks, done)

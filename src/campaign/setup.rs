@@ -9,7 +9,7 @@ use super::ranges::greatest;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
 use crate::device::Compute;
-use crate::fault::{BitMasks, FaultEntry, Format, Site, Value};
+use crate::fault::{BitMasks, FaultEntry, Format, Site, ValueKind};
 use crate::models::{Model, Network};
 use crate::ops::Op;
 use crate::plan::{Plan, Protocol, Stratify};
@@ -205,7 +205,7 @@ impl<'a> Campaign<'a> {
     /// The node whose golden values a fault at a site of a layer hits; `None` where they are inside a
     /// kernel or a parameter.
     pub(super) fn hit_node(&self, layer: &Layer, site: Site) -> Option<NodeId> {
-        self.model().tape.node_at(layer.node, site).filter(|_| site.value() == Value::Known)
+        self.model().tape.node_at(layer.node, site).filter(|_| site.value() == ValueKind::Known)
     }
 
     /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.

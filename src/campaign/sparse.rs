@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::experiment::Experiment;
 use super::setup::Campaign;
-use super::tail::Tail;
-use super::tasks::{Listener, Task};
+use super::tail::TailBatch;
+use super::tasks::{ImageTask, Listener};
 use super::trial::{InjectionId, Trial};
 use crate::fault::FaultEntry;
 use crate::models::Network;
@@ -32,7 +32,7 @@ const WAITING: usize = 64;
 /// Memory for one image's golden run and its replays.
 struct Worker {
     execution: Execution,
-    tail: Option<Tail>,
+    tail: Option<TailBatch>,
     /// Golden values of a node, as far as they were asked for.
     values: Vec<f32>,
     undo: Undo,
@@ -40,7 +40,7 @@ struct Worker {
 }
 
 /// The effect of a trial, or where it will come from.
-enum Answer {
+enum TrialEffect {
     Known(Effect),
     /// Its number in the next pass through the tail.
     InTail(usize),
@@ -67,7 +67,7 @@ impl<'c, 'a> Pool<'c, 'a> {
     }
 
     /// Runs the tasks in parallel.
-    pub fn run(&self, tasks: Vec<Task>, listener: &Listener<'_>) -> Result<()> {
+    pub fn run(&self, tasks: Vec<ImageTask>, listener: &Listener<'_>) -> Result<()> {
         tasks.into_par_iter().with_max_len(1).try_for_each(|task| {
             if listener.is_stopped() {
                 return Ok(());
@@ -89,7 +89,7 @@ impl<'c, 'a> Pool<'c, 'a> {
 
     fn worker(&self) -> Result<Worker> {
         let network = self.campaign.experiment.network;
-        let tail = Tail::new(self.campaign)?;
+        let tail = TailBatch::new(self.campaign)?;
         // What the tail comes from is asked for, too.
         let outputs: Vec<NodeId> =
             tail.iter().map(|tail| tail.input).chain([network.model.logits]).collect();
@@ -103,7 +103,12 @@ impl<'c, 'a> Pool<'c, 'a> {
         Ok(Worker { execution, tail, values: Vec::new(), undo: Undo::default(), pixels })
     }
 
-    fn run_task(&self, worker: &mut Worker, task: &Task, listener: &Listener<'_>) -> Result<()> {
+    fn run_task(
+        &self,
+        worker: &mut Worker,
+        task: &ImageTask,
+        listener: &Listener<'_>,
+    ) -> Result<()> {
         let campaign = self.campaign;
         let Experiment { network, images, goldens, .. } = campaign.experiment;
         let golden = &goldens[task.image];
@@ -112,7 +117,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         let logits = worker.execution.image_values(network.model.logits, 0);
         campaign.check_golden(task.image, logits)?;
 
-        let mut waiting: Vec<Vec<(Trial, Answer)>> = Vec::new();
+        let mut waiting: Vec<Vec<(Trial, TrialEffect)>> = Vec::new();
         let mut records: Vec<Record> = Vec::new();
         for injection in &task.injections {
             if listener.is_stopped() {
@@ -159,16 +164,21 @@ impl<'c, 'a> Pool<'c, 'a> {
     }
 
     /// Runs a trial as far as it goes alone: to the network's tail, or to the end of what it reaches.
-    fn run_trial(&self, worker: &mut Worker, golden: &Golden, trial: &Trial) -> Result<Answer> {
+    fn run_trial(
+        &self,
+        worker: &mut Worker,
+        golden: &Golden,
+        trial: &Trial,
+    ) -> Result<TrialEffect> {
         let campaign = self.campaign;
         let Worker { execution, tail, undo, .. } = worker;
         if trial.entries.is_empty() {
-            return Ok(Answer::Known(campaign.unchanged(golden)));
+            return Ok(TrialEffect::Known(campaign.unchanged(golden)));
         }
         let layer = &campaign.layers()[trial.injection.layer];
         if let Some(tail) = tail.as_mut().filter(|tail| tail.takes(campaign, trial)) {
             let input = execution.image_values(tail.input, 0);
-            return Ok(Answer::InTail(tail.add(input, layer.node, &trial.entries)));
+            return Ok(TrialEffect::InTail(tail.add(input, layer.node, &trial.entries)));
         }
         let Network { model, weights } = campaign.experiment.network;
         let logits = model.logits;
@@ -178,9 +188,9 @@ impl<'c, 'a> Pool<'c, 'a> {
         let replay = execution.replay_image(weights, layer.node, 0, &[end], undo)?;
         let values = execution.image_values(end, 0);
         let answer = match before {
-            _ if !replay.reached_output => Answer::Known(campaign.unchanged(golden)),
-            Some(tail) => Answer::InTail(tail.add(values, layer.node, &[])),
-            None => Answer::Known(campaign.effect(golden, values)),
+            _ if !replay.reached_output => TrialEffect::Known(campaign.unchanged(golden)),
+            Some(tail) => TrialEffect::InTail(tail.add(values, layer.node, &[])),
+            None => TrialEffect::Known(campaign.effect(golden, values)),
         };
         execution.restore(undo);
         execution.disarm();
@@ -192,7 +202,7 @@ impl<'c, 'a> Pool<'c, 'a> {
         &self,
         worker: &mut Worker,
         golden: &Golden,
-        waiting: &mut Vec<Vec<(Trial, Answer)>>,
+        waiting: &mut Vec<Vec<(Trial, TrialEffect)>>,
         records: &mut Vec<Record>,
     ) -> Result<()> {
         let logits = match &mut worker.tail {
@@ -202,8 +212,8 @@ impl<'c, 'a> Pool<'c, 'a> {
         let detectors = &self.campaign.plan().detectors;
         for (trial, answer) in waiting.drain(..).flatten() {
             let effect = match answer {
-                Answer::Known(effect) => effect,
-                Answer::InTail(number) => {
+                TrialEffect::Known(effect) => effect,
+                TrialEffect::InTail(number) => {
                     let classes = golden.logits.len();
                     self.campaign.effect(golden, &logits[number * classes..(number + 1) * classes])
                 }

@@ -15,7 +15,7 @@ use crate::tape::{Execution, NodeId};
 const TRIALS: usize = 32;
 
 /// Memory for a pass through the tail, and the trials that wait for it.
-pub(super) struct Tail {
+pub(super) struct TailBatch {
     execution: Execution,
     /// The value that the tail comes from.
     pub input: NodeId,
@@ -26,15 +26,21 @@ pub(super) struct Tail {
     faults: BTreeMap<NodeId, Vec<(usize, FaultEntry)>>,
 }
 
-impl Tail {
+impl TailBatch {
     /// `None` where the network has no tail.
-    pub fn new(campaign: &Campaign<'_>) -> Result<Option<Tail>> {
+    pub fn new(campaign: &Campaign<'_>) -> Result<Option<TailBatch>> {
         let network = campaign.experiment.network;
         let (tape, outputs) = (&network.model.tape, [network.model.logits]);
         let Some(input) = tape.tail_input(&outputs) else { return Ok(None) };
         let mut execution = Execution::behind(tape, network.device(), TRIALS, &outputs, input)?;
         execution.parallel = false;
-        Ok(Some(Tail { execution, input, values: Vec::new(), trials: 0, faults: BTreeMap::new() }))
+        Ok(Some(TailBatch {
+            execution,
+            input,
+            values: Vec::new(),
+            trials: 0,
+            faults: BTreeMap::new(),
+        }))
     }
 
     /// Whether the next pass has room for so many trials more.
@@ -67,7 +73,7 @@ impl Tail {
         if self.trials == 0 {
             return Ok(Vec::new());
         }
-        let Tail { execution, input, values, trials, faults } = self;
+        let TailBatch { execution, input, values, trials, faults } = self;
         execution.begin(std::mem::take(trials))?;
         execution.write(*input, values)?;
         values.clear();

@@ -19,7 +19,7 @@ pub enum Ending {
 }
 
 /// Injections into one image.
-pub(super) struct Task {
+pub(super) struct ImageTask {
     /// Place in the image list.
     pub image: usize,
     /// In the order of layers.

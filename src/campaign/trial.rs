@@ -3,7 +3,7 @@
 use crate::detector::Detector;
 use crate::fault::{BitMasks, FaultEntry, Site, canonical};
 use crate::logits::Score;
-use crate::results::{Effect, Place, Record, Values};
+use crate::results::{Effect, HitElement, Record, Values};
 
 /// Names an injection of the campaign.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,12 @@ pub(super) struct InjectionId {
 }
 
 /// What an entry hits: `before` are its canonical bits, where they are known.
-pub(super) fn hit(entry: &FaultEntry, before: Option<u32>, detector: Detector, max: f32) -> Place {
+pub(super) fn hit(
+    entry: &FaultEntry,
+    before: Option<u32>,
+    detector: Detector,
+    max: f32,
+) -> HitElement {
     let masks = entry.masks();
     let values = before.map(|before| {
         let after = masks.apply(before);
@@ -26,7 +31,7 @@ pub(super) fn hit(entry: &FaultEntry, before: Option<u32>, detector: Detector, m
         Values { before, after, seen }
     });
     let mask = if masks.and == u32::MAX && masks.or == 0 { masks.xor } else { 0 };
-    Place { element: entry.element, k: entry.k, mask, values }
+    HitElement { element: entry.element, k: entry.k, mask, values }
 }
 
 /// What an injection puts into one image.
@@ -44,7 +49,7 @@ pub(super) struct Trial {
     pub site: Site,
     /// What to arm.
     pub entries: Vec<FaultEntry>,
-    place: Option<Place>,
+    place: Option<HitElement>,
     flips: u32,
     /// Which of the plan's detectors, one bit each.
     detectors: u32,

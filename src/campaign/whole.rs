@@ -4,7 +4,7 @@
 use super::experiment::Experiment;
 use super::images::load_batch;
 use super::setup::Campaign;
-use super::tasks::{Listener, Task};
+use super::tasks::{ImageTask, Listener};
 use super::trial::{InjectionId, Trial};
 use crate::Result;
 use crate::models::Network;
@@ -14,7 +14,7 @@ use crate::tape::{Execution, PlanKind};
 /// Runs the tasks (one an image), `batch` images at a time.
 pub(super) fn run(
     campaign: &Campaign<'_>,
-    tasks: Vec<Task>,
+    tasks: Vec<ImageTask>,
     batch: usize,
     listener: &Listener<'_>,
 ) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn run(
 fn run_batch(
     campaign: &Campaign<'_>,
     execution: &mut Execution,
-    tasks: &[Task],
+    tasks: &[ImageTask],
     listener: &Listener<'_>,
 ) -> Result<()> {
     if listener.is_stopped() {
@@ -57,7 +57,7 @@ fn run_batch(
             break;
         }
         run_layer(campaign, execution, tasks, index, &mut records)?;
-        let of_layer = |task: &Task| {
+        let of_layer = |task: &ImageTask| {
             task.injections.iter().filter(|injection| injection.layer == index).count()
         };
         let done: usize = tasks.iter().map(of_layer).sum();
@@ -70,14 +70,14 @@ fn run_batch(
 fn run_layer(
     campaign: &Campaign<'_>,
     execution: &mut Execution,
-    tasks: &[Task],
+    tasks: &[ImageTask],
     index: usize,
     records: &mut Vec<Record>,
 ) -> Result<()> {
     let Experiment { network: Network { model, weights }, goldens, .. } = campaign.experiment;
     let layer = &campaign.layers()[index];
     let detectors = &campaign.plan().detectors;
-    let injections = |task: &Task| -> Vec<InjectionId> {
+    let injections = |task: &ImageTask| -> Vec<InjectionId> {
         task.injections.iter().filter(|injection| injection.layer == index).copied().collect()
     };
     let injections: Vec<Vec<InjectionId>> = tasks.iter().map(injections).collect();

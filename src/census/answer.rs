@@ -28,7 +28,7 @@ const FIRST: usize = 6;
 
 /// The fault-free answer to one image, see the module.
 #[derive(Clone, Debug)]
-pub struct Answer<'a> {
+pub struct GoldenAnswer<'a> {
     golden: &'a Golden,
     /// 1/T, by which differences of logits are multiplied.
     inverse: f64,
@@ -55,20 +55,20 @@ struct Others {
     label_share: f64,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> GoldenAnswer<'a> {
     /// Prepares an answer: two exponentials a class.
-    pub fn new(golden: &'a Golden) -> Answer<'a> {
-        Answer::prepared(golden, 1.0, golden.score)
+    pub fn new(golden: &'a Golden) -> GoldenAnswer<'a> {
+        GoldenAnswer::prepared(golden, 1.0, golden.score)
     }
 
-    /// As [`Answer::new`], with all logits divided by a temperature.
-    pub fn at(golden: &'a Golden, temperature: f64) -> Answer<'a> {
-        let answer = Answer::prepared(golden, 1.0 / temperature, golden.score);
+    /// As [`GoldenAnswer::new`], with all logits divided by a temperature.
+    pub fn at(golden: &'a Golden, temperature: f64) -> GoldenAnswer<'a> {
+        let answer = GoldenAnswer::prepared(golden, 1.0 / temperature, golden.score);
         let score = if golden.is_finite { answer.of(&golden.logits).score } else { golden.score };
-        Answer { score, ..answer }
+        GoldenAnswer { score, ..answer }
     }
 
-    fn prepared(golden: &'a Golden, inverse: f64, score: Score) -> Answer<'a> {
+    fn prepared(golden: &'a Golden, inverse: f64, score: Score) -> GoldenAnswer<'a> {
         let logits = &golden.logits;
         let mut order: Vec<usize> = Vec::with_capacity(FIRST + 1);
         for (k, z) in logits.iter().enumerate() {
@@ -90,7 +90,7 @@ impl<'a> Answer<'a> {
                 label_share: share(golden.label as usize),
             }
         });
-        Answer {
+        GoldenAnswer {
             golden,
             nonfinite: logits.iter().filter(|z| !z.is_finite()).count(),
             rest: sums_without(logits, &order, &others, inverse),

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::answer::Answer;
+use super::answer::GoldenAnswer;
 use super::histogram::{BITS, Histogram};
 use super::tail::Clean;
-use super::verify::{Drawn, Expected};
+use super::verify::{Expected, PopulationFault};
 use super::{CensusRunner, answers, flipped};
 use crate::detector::Detector;
 use crate::device::Device;
@@ -31,7 +31,7 @@ pub(super) struct Features {
 }
 
 /// A row of a pass.
-struct Trial {
+struct PassRow {
     /// Place in the list of images.
     image: usize,
     bit: usize,
@@ -85,7 +85,7 @@ impl Features {
                             rows.extend_from_slice(input);
                             let at = rows.len() - input.len() + unit;
                             rows[at] = seen;
-                            trials.push(Trial { image, bit, detectors });
+                            trials.push(PassRow { image, bit, detectors });
                         }
                     }
                 }
@@ -112,7 +112,7 @@ impl Features {
         &mut self,
         census: &CensusRunner<'_>,
         clean: &Clean<'_>,
-        fault: &Drawn,
+        fault: &PopulationFault,
     ) -> Result<Expected> {
         let Features { tape, weights, logits, idle, .. } = self;
         let idle = idle.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -127,7 +127,7 @@ impl Features {
         row[fault.unit] = seen;
         let found = run(&mut execution, weights, *logits, &row)?;
         idle.push(execution);
-        Ok(Expected { before, seen, faulty: Answer::new(clean.golden).of(&found) })
+        Ok(Expected { before, seen, faulty: GoldenAnswer::new(clean.golden).of(&found) })
     }
 }
 

@@ -46,7 +46,7 @@ fn octave_of(bin: usize) -> usize {
     (bin + (1 << PARTS_LOG2) - 1) >> PARTS_LOG2
 }
 
-/// Which faults [`Cell::sdc5`] counts.
+/// Which faults [`FaultCounts::sdc5`] counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sdc5 {
@@ -60,7 +60,7 @@ pub enum Sdc5 {
 
 /// Faults of one kind, counted.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Cell {
+pub struct FaultCounts {
     /// In the order of [`Outcome`].
     pub outcomes: [u64; 4],
     /// Golden top-1 not among the faulty top-5; of which faults, [`Sdc5`] says.
@@ -76,7 +76,7 @@ pub struct Cell {
     pub octaves: Vec<(u8, u64)>,
 }
 
-/// Where an octave of [`Cell::octaves`] starts and ends, in nats.
+/// Where an octave of [`FaultCounts::octaves`] starts and ends, in nats.
 pub fn octave_edges(octave: u8) -> [f64; 2] {
     match usize::from(octave) {
         0 => edges_of(0),
@@ -87,7 +87,7 @@ pub fn octave_edges(octave: u8) -> [f64; 2] {
     }
 }
 
-impl Cell {
+impl FaultCounts {
     /// Faults.
     pub fn faults(&self) -> u64 {
         self.outcomes.iter().sum()
@@ -113,7 +113,7 @@ impl Cell {
     }
 
     /// Adds counts and sums; octaves are left alone.
-    fn add(&mut self, other: &Cell) {
+    fn add(&mut self, other: &FaultCounts) {
         for (sum, count) in self.outcomes.iter_mut().zip(other.outcomes) {
             *sum += count;
         }
@@ -139,7 +139,7 @@ impl Cell {
 
 /// Some faults as figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub struct FaultSummary {
     pub faults: u64,
     pub nonfinite: u64,
     pub masked: u64,
@@ -159,12 +159,12 @@ pub struct Summary {
     pub quantiles: [f64; 4],
 }
 
-impl Summary {
-    fn new(cell: &Cell, counted: Sdc5, detector: Detector, bins: &[u64]) -> Summary {
+impl FaultSummary {
+    fn new(cell: &FaultCounts, counted: Sdc5, detector: Detector, bins: &[u64]) -> FaultSummary {
         let mean = |sum: f64| sum / cell.measured as f64;
         let (faults, nonfinite) = (cell.faults(), cell.count(Outcome::Nonfinite));
         let is_of_sdc = counted == Sdc5::OfSdc || nonfinite == 0;
-        Summary {
+        FaultSummary {
             faults,
             nonfinite,
             masked: cell.count(Outcome::Masked),
@@ -222,7 +222,7 @@ pub struct Histogram {
     /// What cells have of SDC-5.
     pub sdc5: Sdc5,
     /// Units × detectors × bits.
-    cells: Vec<Cell>,
+    cells: Vec<FaultCounts>,
     /// Detectors × bits × [`BINS`].
     bins: Vec<u64>,
 }
@@ -235,30 +235,30 @@ impl Histogram {
             units,
             detectors: detectors.to_vec(),
             sdc5: Sdc5::OfSdc,
-            cells: vec![Cell::default(); units * detectors.len() * BITS],
+            cells: vec![FaultCounts::default(); units * detectors.len() * BITS],
             bins: vec![0; detectors.len() * BITS * BINS],
         }
     }
 
     /// The faults of one bit of a unit; `detector` is a place in [`Histogram::detectors`].
-    pub fn cell(&self, unit: usize, detector: usize, bit: usize) -> &Cell {
+    pub fn cell(&self, unit: usize, detector: usize, bit: usize) -> &FaultCounts {
         &self.cells[(unit * self.detectors.len() + detector) * BITS + bit]
     }
 
     /// All faults of some bits.
-    pub fn of_bits(&self, detector: usize, bits: Range<usize>) -> Summary {
-        let (mut sum, mut bins) = (Cell::default(), vec![0u64; BINS]);
+    pub fn of_bits(&self, detector: usize, bits: Range<usize>) -> FaultSummary {
+        let (mut sum, mut bins) = (FaultCounts::default(), vec![0u64; BINS]);
         for bit in bits {
             (0..self.units).for_each(|unit| sum.add(self.cell(unit, detector, bit)));
             for (bin, count, _) in self.numbered_bins(detector, bit) {
                 bins[bin] += count;
             }
         }
-        Summary::new(&sum, self.sdc5, self.detectors[detector], &bins)
+        FaultSummary::new(&sum, self.sdc5, self.detectors[detector], &bins)
     }
 
     /// All faults: the population that a campaign draws from.
-    pub fn total(&self, detector: usize) -> Summary {
+    pub fn total(&self, detector: usize) -> FaultSummary {
         self.of_bits(detector, 0..BITS)
     }
 
@@ -278,7 +278,11 @@ impl Histogram {
     }
 
     /// Puts a cell in its place, with the octaves that it has; `None` where there is no such place.
-    pub(super) fn put_cell(&mut self, [unit, detector, bit]: [usize; 3], cell: Cell) -> Option<()> {
+    pub(super) fn put_cell(
+        &mut self,
+        [unit, detector, bit]: [usize; 3],
+        cell: FaultCounts,
+    ) -> Option<()> {
         *self.cell_mut([unit, detector, bit])? = cell;
         Some(())
     }
@@ -296,7 +300,7 @@ impl Histogram {
         Some(())
     }
 
-    fn cell_mut(&mut self, [unit, detector, bit]: [usize; 3]) -> Option<&mut Cell> {
+    fn cell_mut(&mut self, [unit, detector, bit]: [usize; 3]) -> Option<&mut FaultCounts> {
         let is_there = unit < self.units && detector < self.detectors.len() && bit < BITS;
         is_there.then(|| &mut self.cells[(unit * self.detectors.len() + detector) * BITS + bit])
     }
@@ -320,13 +324,13 @@ impl Histogram {
     /// The first of the tasks' errors.
     pub(super) fn add(
         &mut self,
-        task: impl Fn(usize, &mut Tally<'_>) -> Result<()> + Sync,
+        task: impl Fn(usize, &mut UnitTally<'_>) -> Result<()> + Sync,
     ) -> Result<()> {
         let stride = self.detectors.len() * BITS;
-        let empty = || Scratch { unit: vec![0; stride * BINS], total: vec![0; stride * BINS] };
-        let one = |mut scratch: Scratch, (unit, cells): (usize, &mut [Cell])| {
+        let empty = || ThreadBins { unit: vec![0; stride * BINS], total: vec![0; stride * BINS] };
+        let one = |mut scratch: ThreadBins, (unit, cells): (usize, &mut [FaultCounts])| {
             scratch.unit.fill(0);
-            task(unit, &mut Tally { cells, bins: &mut scratch.unit })?;
+            task(unit, &mut UnitTally { cells, bins: &mut scratch.unit })?;
             for (cell, bins) in cells.iter_mut().zip(scratch.unit.chunks_exact(BINS)) {
                 cell.add_octaves(bins);
             }
@@ -339,7 +343,7 @@ impl Histogram {
             .par_chunks_mut(stride)
             .enumerate()
             .try_fold(empty, one)
-            .map(|scratch| scratch.map(|scratch: Scratch| scratch.total))
+            .map(|scratch| scratch.map(|scratch: ThreadBins| scratch.total))
             .try_reduce_with(|mut sums, counts| {
                 sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
                 Ok(sums)
@@ -352,19 +356,19 @@ impl Histogram {
 }
 
 /// A thread's bins, detectors × bits × [`BINS`]: of the unit at hand, and of all that it has done.
-struct Scratch {
+struct ThreadBins {
     unit: Vec<u32>,
     total: Vec<u64>,
 }
 
 /// Where a task counts the faults of its unit.
-pub(super) struct Tally<'a> {
+pub(super) struct UnitTally<'a> {
     /// Detectors × bits.
-    cells: &'a mut [Cell],
+    cells: &'a mut [FaultCounts],
     bins: &'a mut [u32],
 }
 
-impl Tally<'_> {
+impl UnitTally<'_> {
     /// Counts a fault; `detector` is a place in the histogram's list.
     #[inline]
     pub fn count(&mut self, detector: usize, bit: usize, golden: &Score, faulty: &Faulty) {

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::answer::Answer;
+use super::answer::GoldenAnswer;
 use super::histogram::{BITS, Histogram};
 use super::tail::Clean;
-use super::verify::{Drawn, Expected};
+use super::verify::{Expected, PopulationFault};
 use super::{CensusRunner, Exchange, answers, flipped};
 use crate::Result;
 use crate::campaign::layers::Layer;
@@ -54,8 +54,8 @@ pub(super) fn means(
 ) -> Vec<f64> {
     let of_image = |clean: &Clean<'_>| {
         let answer = match temperature {
-            1.0 => Answer::new(clean.golden),
-            _ => Answer::at(clean.golden, temperature),
+            1.0 => GoldenAnswer::new(clean.golden),
+            _ => GoldenAnswer::at(clean.golden, temperature),
         };
         let golden = *answer.score();
         let (mut sum, mut measured) = (0.0, 0u32);
@@ -94,10 +94,14 @@ fn logit(census: &CensusRunner<'_>, place: usize, value: f32) -> f32 {
 }
 
 /// One fault.
-pub(super) fn expect(census: &CensusRunner<'_>, clean: &Clean<'_>, fault: &Drawn) -> Expected {
-    let Drawn { place, unit, bit, detector, .. } = *fault;
+pub(super) fn expect(
+    census: &CensusRunner<'_>,
+    clean: &Clean<'_>,
+    fault: &PopulationFault,
+) -> Expected {
+    let PopulationFault { place, unit, bit, detector, .. } = *fault;
     let before = value(clean, place, unit);
     let seen = seen(census, place, detector, flipped(before, bit));
-    let faulty = Answer::new(clean.golden).with(unit, logit(census, place, seen));
+    let faulty = GoldenAnswer::new(clean.golden).with(unit, logit(census, place, seen));
     Expected { before, seen, faulty }
 }

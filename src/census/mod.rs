@@ -1,7 +1,7 @@
 //! The census: every fault of the last layer is tried, instead of a sample of them.
 //!
 //! - [`Mode::Logits`]: every class × bit × image, before the scale and after it (one place in a
-//!   baseline). A fault changes one logit, and [`Answer::with`] says in constant time what comes of it.
+//!   baseline). A fault changes one logit, and [`GoldenAnswer::with`] says in constant time what comes of it.
 //! - [`Mode::Weights`]: every entry of the last layer's parameters × bit × image. It changes one logit,
 //!   whose sum is run again in f32, a chain of fused multiply-adds with the layer's own bits, always: a
 //!   closed form would be quicker by half, but would have to ask the chain for `masked` and for every
@@ -28,11 +28,11 @@ mod tail;
 mod verify;
 mod weights;
 
-pub use answer::{Answer, Faulty};
+pub use answer::{Faulty, GoldenAnswer};
 pub use counted::{count_last_layer, finish};
-pub use histogram::{BITS, Cell, Histogram, Sdc5, Summary, octave_edges};
+pub use histogram::{BITS, FaultCounts, FaultSummary, Histogram, Sdc5, octave_edges};
 pub use store::CensusManifest;
-pub use verify::Verification;
+pub use verify::CensusVerification;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,9 +40,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-use self::histogram::Tally;
+use self::histogram::UnitTally;
 use self::tail::{Clean, Tail};
-use self::verify::{Drawn, Expected};
+use self::verify::{Expected, PopulationFault};
 use crate::campaign::Experiment;
 use crate::campaign::layers::Layer;
 use crate::detector::Detector;
@@ -351,7 +351,7 @@ impl Counter {
         &mut self,
         census: &CensusRunner<'_>,
         clean: &Clean<'_>,
-        fault: &Drawn,
+        fault: &PopulationFault,
     ) -> Result<Expected> {
         match self {
             Counter::Logits(_) => Ok(logits::expect(census, clean, fault)),
@@ -371,9 +371,9 @@ impl Counter {
 }
 
 /// Answers of some images, prepared on every core.
-fn answers<'a>(clean: &[Clean<'a>]) -> Vec<Answer<'a>> {
+fn answers<'a>(clean: &[Clean<'a>]) -> Vec<GoldenAnswer<'a>> {
     use rayon::prelude::*;
-    clean.par_iter().map(|clean| Answer::new(clean.golden)).collect()
+    clean.par_iter().map(|clean| GoldenAnswer::new(clean.golden)).collect()
 }
 
 /// A number with a bit flipped.
@@ -383,7 +383,7 @@ fn flipped(number: f32, bit: usize) -> f32 {
 
 /// A logit that faults change.
 struct Exchange<'e> {
-    answer: &'e Answer<'e>,
+    answer: &'e GoldenAnswer<'e>,
     class: usize,
     /// How many.
     detectors: usize,
@@ -393,7 +393,7 @@ impl Exchange<'_> {
     /// Counts a fault of `bit` under every detector; `logit(place)` is what the logit becomes under that
     /// of this place in the list. Logits that neighbours agree on are judged once.
     #[inline]
-    fn count(&self, tally: &mut Tally<'_>, bit: usize, logit: impl Fn(usize) -> f32) {
+    fn count(&self, tally: &mut UnitTally<'_>, bit: usize, logit: impl Fn(usize) -> f32) {
         let mut known: Option<(u32, Faulty)> = None;
         for place in 0..self.detectors {
             let logit = logit(place);

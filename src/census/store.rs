@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use strum::IntoEnumIterator;
 
-use super::histogram::{BITS, Cell, Histogram, Sdc5, octave_edges};
+use super::histogram::{BITS, FaultCounts, Histogram, Sdc5, octave_edges};
 use super::{Census, CensusRunner, Mode};
 use crate::campaign::Experiment;
 use crate::detector::Detector;
@@ -360,7 +360,7 @@ fn read_histogram(
                    top2diff";
     let cells = rows(columns, "cells", &mut |row| {
         let key = [count(row, 0)? as usize, detector(row, 1)?, count(row, 2)? as usize];
-        let cell = Cell {
+        let cell = FaultCounts {
             outcomes: [count(row, 3)?, count(row, 4)?, count(row, 5)?, count(row, 6)?],
             sdc5: count(row, 7)?,
             measured: count(row, 8)?,

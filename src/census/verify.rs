@@ -16,7 +16,7 @@ const TOLERANCE: f64 = 1e-6;
 
 /// A fault of the population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Drawn {
+pub(super) struct PopulationFault {
     /// Place in the list of images.
     pub image: usize,
     /// Which histogram, and the unit.
@@ -40,7 +40,7 @@ pub(super) struct Expected {
 
 /// What [`CensusRunner::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Verification {
+pub struct CensusVerification {
     /// Faults that were run again.
     pub checked: usize,
     /// Those whose answer isn't the one that the census counted, in words.
@@ -55,7 +55,12 @@ impl CensusRunner<'_> {
     ///
     /// # Errors
     /// What loading or running says.
-    pub fn verify(&self, seed: u64, count: usize, progress: &dyn Progress) -> Result<Verification> {
+    pub fn verify(
+        &self,
+        seed: u64,
+        count: usize,
+        progress: &dyn Progress,
+    ) -> Result<CensusVerification> {
         let Experiment { network, images, goldens, .. } = self.experiment;
         let model = &network.model;
         let mut counter = Counter::new(self)?;
@@ -70,7 +75,7 @@ impl CensusRunner<'_> {
         let capacity = most.clamp(1, count.max(1));
         let mut execution = network.execution(kind, capacity, &[model.logits])?;
         let elements = model.image_elements();
-        let mut verification = Verification::default();
+        let mut verification = CensusVerification::default();
         progress.begin("verify", "faults", 0, count as u64);
         for part in drawn.chunks(capacity) {
             // Sorted by image: faults of one are neighbours.
@@ -107,7 +112,7 @@ impl CensusRunner<'_> {
     }
 
     /// Fault n owns block n of the stream; sorted by image.
-    fn drawn(&self, seed: u64, count: usize) -> Vec<Drawn> {
+    fn drawn(&self, seed: u64, count: usize) -> Vec<PopulationFault> {
         let stream = rng::stream(seed, &format!("verify {}", self.mode.name()));
         let entries = self.entries();
         let all: usize = entries.iter().map(|[units, each]| units * each).sum();
@@ -123,9 +128,9 @@ impl CensusRunner<'_> {
                 place += 1;
             }
             let each = entries[place][1].max(1);
-            Drawn { image, place, unit: index / each, entry: index % each, bit, detector }
+            PopulationFault { image, place, unit: index / each, entry: index % each, bit, detector }
         };
-        let mut drawn: Vec<Drawn> = (0..count).map(draw).collect();
+        let mut drawn: Vec<PopulationFault> = (0..count).map(draw).collect();
         drawn.sort_by_key(|fault| fault.image);
         drawn
     }
@@ -136,7 +141,7 @@ impl CensusRunner<'_> {
     }
 
     /// The fault as it is armed, in image `slot` of the batch: a flip where readers see one.
-    fn spec(&self, fault: &Drawn, expected: &Expected, slot: usize) -> FaultSpec {
+    fn spec(&self, fault: &PopulationFault, expected: &Expected, slot: usize) -> FaultSpec {
         let (tail, unit) = (&self.tail, fault.unit);
         let (layer, site) = match (self.mode, fault.place) {
             (Mode::Logits, 1) => (tail.after.as_ref().unwrap_or(&tail.last), Site::Output),
@@ -167,11 +172,11 @@ impl CensusRunner<'_> {
     }
 }
 
-impl Verification {
+impl CensusVerification {
     fn compare(
         &mut self,
         census: &CensusRunner<'_>,
-        fault: &Drawn,
+        fault: &PopulationFault,
         expected: &Faulty,
         effect: &Effect,
     ) {

@@ -1,9 +1,9 @@
 //! Every entry of the last layer's parameters × bit × image.
 
-use super::answer::Answer;
+use super::answer::GoldenAnswer;
 use super::histogram::{BITS, Histogram};
 use super::tail::{Clean, Tail};
-use super::verify::{Drawn, Expected};
+use super::verify::{Expected, PopulationFault};
 use super::{CensusRunner, Exchange, answers, flipped};
 use crate::detector::Detector;
 use crate::models::{Model, Network};
@@ -151,9 +151,9 @@ impl LastWeights {
         &self,
         census: &CensusRunner<'_>,
         clean: &Clean<'_>,
-        fault: &Drawn,
+        fault: &PopulationFault,
     ) -> Result<Expected> {
-        let Drawn { place, unit, entry, bit, detector, .. } = *fault;
+        let PopulationFault { place, unit, entry, bit, detector, .. } = *fault;
         let CensusRunner { detectors, tail, max, .. } = census;
         let (row, bias) = (self.row(unit), self.bias.get(unit).copied());
         let before = if place == 0 { row[entry] } else { bias.unwrap_or_default() };
@@ -169,7 +169,7 @@ impl LastWeights {
             bias = Some(seen);
         }
         let logit = tail.logit(bias.map_or(sum, |bias| sum + bias));
-        Ok(Expected { before, seen, faulty: Answer::new(clean.golden).with(unit, logit) })
+        Ok(Expected { before, seen, faulty: GoldenAnswer::new(clean.golden).with(unit, logit) })
     }
 }
 

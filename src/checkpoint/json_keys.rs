@@ -9,14 +9,14 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 /// The first key that stands twice in one object of `text`, at any depth; none where there is no
 /// such key, or `text` isn't JSON.
 pub(super) fn repeated(text: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Repeated>(text).ok()?.0
+    serde_json::from_slice::<RepeatedKey>(text).ok()?.0
 }
 
-struct Repeated(Option<String>);
+struct RepeatedKey(Option<String>);
 
-impl<'de> Deserialize<'de> for Repeated {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Repeated, D::Error> {
-        deserializer.deserialize_any(AnyValue).map(Repeated)
+impl<'de> Deserialize<'de> for RepeatedKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RepeatedKey, D::Error> {
+        deserializer.deserialize_any(AnyValue).map(RepeatedKey)
     }
 }
 
@@ -32,7 +32,7 @@ impl<'de> Visitor<'de> for AnyValue {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut keys, mut found) = (HashSet::new(), None);
         while let Some(key) = map.next_key::<String>()? {
-            let Repeated(inside) = map.next_value()?;
+            let RepeatedKey(inside) = map.next_value()?;
             found = found.or(inside);
             if found.is_none() && keys.contains(&key) {
                 found = Some(key);
@@ -45,7 +45,7 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(Repeated(inside)) = items.next_element()? {
+        while let Some(RepeatedKey(inside)) = items.next_element()? {
             found = found.or(inside);
         }
         Ok(found)

@@ -33,7 +33,7 @@ use crate::{Error, Result};
 pub use self::safetensors::write_safetensors;
 pub(crate) use self::tensor::f16_to_f32;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
-pub use self::wanted::{Fit, Wanted, WeightsKind};
+pub use self::wanted::{ModelFit, Wanted, WeightsKind};
 
 /// What parsing gives, or half a sentence about the file that says what is wrong.
 type Parsed<T> = std::result::Result<T, String>;

@@ -34,7 +34,7 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
     let header = len.and_then(|len| bytes.get(start..start.checked_add(len)?));
     let header = header.ok_or_else(|| broken("its header is cut off"))?;
     let text = std::str::from_utf8(header).map_err(|_| broken("its header isn't text"))?;
-    let Header { descr, fortran_order, shape } =
+    let NpyHeader { descr, fortran_order, shape } =
         Parser { rest: text }.header().map_err(|e| broken(&e))?;
     let (dtype, big_endian) = element_type(&descr)?;
     let data = start + header.len()..bytes.len();
@@ -89,7 +89,7 @@ fn element_type(descr: &str) -> Parsed<(Dtype, bool)> {
 }
 
 /// The fields of a header.
-struct Header {
+struct NpyHeader {
     descr: String,
     fortran_order: bool,
     shape: Vec<usize>,
@@ -101,7 +101,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn header(mut self) -> Parsed<Header> {
+    fn header(mut self) -> Parsed<NpyHeader> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.expect('{')?;
         while !self.take('}') {
@@ -129,7 +129,7 @@ impl<'a> Parser<'a> {
         }
         match (descr, fortran_order, shape) {
             (Some(descr), Some(fortran_order), Some(shape)) => {
-                Ok(Header { descr, fortran_order, shape })
+                Ok(NpyHeader { descr, fortran_order, shape })
             }
             _ => Err("its header lacks descr, fortran_order or shape".into()),
         }

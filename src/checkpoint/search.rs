@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::wanted::{Fit, Wanted, WeightsKind};
+use super::wanted::{ModelFit, Wanted, WeightsKind};
 use super::{Parsed, quote};
 
 /// The usual entries of a training checkpoint under which weights stand, in this order, whatever stands
@@ -39,7 +39,7 @@ pub(super) struct Candidate<'n> {
     pub group: usize,
     pub path: Vec<&'n str>,
     pub kind: WeightsKind,
-    fit: Fit,
+    fit: ModelFit,
     entries: Vec<usize>,
     /// Bytes of a name that lead to the bare one.
     offset: usize,
@@ -117,7 +117,7 @@ impl<'n, T> Search<'_, 'n, T> {
         let rests: Vec<&str> = own.iter().map(|&entry| self.rest(entry, offset)).collect();
         let fit = (self.wanted.fit)(&rests);
         let mut left = Vec::new();
-        if fit == Fit::No {
+        if fit == ModelFit::No {
             left = self.look_inside(Here { entries: own, offset, path: path.clone(), kind }, depth);
         } else {
             let (group, path) = (self.group, path.clone());
@@ -239,9 +239,9 @@ pub(super) fn pick<'f, 'n, T: Copy + PartialEq>(
         let mut shared =
             taken.iter().filter_map(|(name, tensor)| Some((tensor, theirs.get(name)?))).peekable();
         let is_the_same = shared.peek().is_some() && shared.all(|(ours, theirs)| ours == theirs);
-        if !is_the_same && (other.fit == Fit::WithOthers || is_likelier(other, first)) {
+        if !is_the_same && (other.fit == ModelFit::WithOthers || is_likelier(other, first)) {
             let what = match other.fit {
-                Fit::WithOthers => "has all of the model's tensors and others",
+                ModelFit::WithOthers => "has all of the model's tensors and others",
                 _ => "has some of the model's tensors",
             };
             return Err(format!(

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 
 use super::Parsed;
-use super::pickle::{Arena, Budget, NodeId, Pickle, StorageRef, TensorRef, Value};
+use super::pickle::{Arena, Budget, Pickle, PickleNodeId, StorageRef, TensorRef, Value};
 use super::search;
 use super::search::MOST_DEEP;
 use super::select::{self, Chosen, Group};
@@ -99,7 +99,7 @@ fn groups<'b, 'a>(
     budget: &mut Budget,
 ) -> Parsed<Vec<Group<'a, Named<'b, 'a>>>> {
     let mut groups = Vec::new();
-    let mut visits: HashMap<NodeId, u8> = HashMap::new();
+    let mut visits: HashMap<PickleNodeId, u8> = HashMap::new();
     let mut queue = VecDeque::from([(root, Vec::new())]);
     while let Some((value, path)) = queue.pop_front() {
         let (Some(pairs), Value::Node(id)) = (arena.dict(value), value) else { continue };

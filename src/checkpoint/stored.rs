@@ -30,7 +30,7 @@ impl Deref for Bytes {
 pub(super) struct Stored {
     dtype: Dtype,
     shape: Vec<usize>,
-    layout: Layout,
+    layout: ElementOrder,
     /// The bytes from the first element to the end of the last.
     span: Range<usize>,
     big_endian: bool,
@@ -40,7 +40,7 @@ pub(super) struct Stored {
 
 /// How the elements follow each other.
 #[derive(Clone, Debug)]
-enum Layout {
+enum ElementOrder {
     RowMajor,
     /// Elements between neighbours along each dimension.
     Strided(Vec<usize>),
@@ -50,7 +50,7 @@ impl Stored {
     /// A tensor whose elements fill `bytes` in row-major order; none when they don't.
     pub fn packed(dtype: Dtype, shape: Vec<usize>, bytes: Range<usize>) -> Option<Stored> {
         let len = element_count(&shape)?.checked_mul(dtype.size())?;
-        let layout = Layout::RowMajor;
+        let layout = ElementOrder::RowMajor;
         (len == bytes.len()).then_some(Stored {
             dtype,
             shape,
@@ -73,11 +73,11 @@ impl Stored {
     ) -> Option<Stored> {
         let count = element_count(shape)?;
         let (reach, layout) = if count == 0 {
-            (0, Layout::RowMajor)
+            (0, ElementOrder::RowMajor)
         } else if is_row_major(shape, strides) {
-            (count, Layout::RowMajor)
+            (count, ElementOrder::RowMajor)
         } else {
-            (last_element(shape, strides)?.checked_add(1)?, Layout::Strided(strides.to_vec()))
+            (last_element(shape, strides)?.checked_add(1)?, ElementOrder::Strided(strides.to_vec()))
         };
         let start = storage.start.checked_add(offset.checked_mul(dtype.size())?)?;
         let end = start.checked_add(reach.checked_mul(dtype.size())?)?;
@@ -117,12 +117,12 @@ impl Stored {
     pub fn read(&self, file: &[u8]) -> HostTensor {
         let bytes = &file[self.span.clone()];
         let mut data = match (&self.layout, self.big_endian) {
-            (Layout::RowMajor, false) => TensorData::from_bytes(self.dtype, bytes),
-            (Layout::RowMajor, true) => {
+            (ElementOrder::RowMajor, false) => TensorData::from_bytes(self.dtype, bytes),
+            (ElementOrder::RowMajor, true) => {
                 let places = 0..bytes.len() / self.dtype.size();
                 TensorData::gather(self.dtype, bytes, true, places)
             }
-            (Layout::Strided(strides), big_endian) => {
+            (ElementOrder::Strided(strides), big_endian) => {
                 let places = Places::new(&self.shape, strides);
                 TensorData::gather(self.dtype, bytes, big_endian, places)
             }

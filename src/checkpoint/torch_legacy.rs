@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::Contents;
 use super::Parsed;
-use super::pickle::{self, Budget, Node, StorageRef, Value};
+use super::pickle::{self, Budget, PickleNode, StorageRef, Value};
 use super::quote;
 use super::state_dict::{self, Storages};
 use super::tensor::Dtype;
@@ -30,7 +30,7 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents
     let machine = pickle::read(bytes, version.end, budget)?;
     let object = pickle::read(bytes, machine.end, budget)?;
     let keys = pickle::read(bytes, object.end, budget)?;
-    let Some(Node::List(items)) = keys.arena.get(keys.root) else {
+    let Some(PickleNode::List(items)) = keys.arena.get(keys.root) else {
         return Err("its list of storages is missing".into());
     };
 
@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents
 /// The element type of each storage that the object refers to.
 fn element_types<'a>(object: &pickle::Pickle<'a>) -> HashMap<&'a str, Dtype> {
     let storages = object.arena.nodes().filter_map(|node| match node {
-        Node::Storage(storage) => Some((storage.key, storage.dtype)),
+        PickleNode::Storage(storage) => Some((storage.key, storage.dtype)),
         _ => None,
     });
     storages.collect()

@@ -29,7 +29,7 @@ fn unknown(word: &str) -> Error {
 
 /// How well tensors of some names fit a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fit {
+pub enum ModelFit {
     No,
     /// Most of the model's names are there.
     Partly,
@@ -44,5 +44,5 @@ pub struct Wanted<'w> {
     /// Which weights, of a file with both; absent, the plain ones where there are any.
     pub kind: Option<WeightsKind>,
     /// How well tensors of such names fit.
-    pub fit: &'w dyn Fn(&[&str]) -> Fit,
+    pub fit: &'w dyn Fn(&[&str]) -> ModelFit,
 }

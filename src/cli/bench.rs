@@ -17,11 +17,11 @@ use crate::{Error, Result};
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
-    command: Command,
+    command: Benchmark,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Benchmark {
     Kernels(KernelsArgs),
     Overhead(OverheadArgs),
     Inject(InjectArgs),
@@ -168,9 +168,9 @@ fn record(name: &str, size: Option<u16>, is_small: bool) -> Result<(String, Mode
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
-        Command::Kernels(args) => kernels(args),
-        Command::Overhead(args) => whole(args),
-        Command::Inject(args) => inject(args),
+        Benchmark::Kernels(args) => kernels(args),
+        Benchmark::Overhead(args) => whole(args),
+        Benchmark::Inject(args) => inject(args),
     }
 }
 

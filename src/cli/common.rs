@@ -119,7 +119,7 @@ impl IntervalArgs {
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     Text,
     Markdown,
     Json,
@@ -131,7 +131,7 @@ pub struct FormatArgs {
     /// text, markdown or json; text is fitted to the width of a terminal, and complete in a pipe; markdown is
     /// complete everywhere
     #[arg(long, default_value = "text", value_name = "FORMAT")]
-    format: Format,
+    format: ReportFormat,
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -142,9 +142,9 @@ impl FormatArgs {
     pub fn view(&self) -> Option<View> {
         match self.format {
             _ if self.json => None,
-            Format::Text => Some(view(View::Text)),
-            Format::Markdown => Some(View::Markdown),
-            Format::Json => None,
+            ReportFormat::Text => Some(view(View::Text)),
+            ReportFormat::Markdown => Some(View::Markdown),
+            ReportFormat::Json => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::common::{FormatArgs, IntervalArgs, print, print_json, refuse_idle};
 use crate::analysis::compare::{
-    BitsCompared, Pairing, Question, Reading, compare_asked, compare_bits,
+    BitsCompared, Pairing, PlannedReading, Reading, compare_asked, compare_bits,
 };
 use crate::report::{
     compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
@@ -39,7 +39,7 @@ pub struct Args {
     /// Print a table of the layers that both models have instead, or of the bits that faults flipped, each over all
     /// layers alike: layer or bit
     #[arg(long, value_name = "WHAT")]
-    by: Option<By>,
+    by: Option<CompareBy>,
     /// The primary reading, named in advance: delta-loss, delta-loss-neurons, delta-loss-macs,
     /// delta-loss-last-layer, delta-loss-last-layer-before-scale, sdc, nonfinite, sdc-range or nonfinite-range
     #[arg(long, default_value = "delta-loss", value_name = "READING")]
@@ -56,7 +56,7 @@ pub struct Args {
 
 /// What a comparison is taken apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum By {
+enum CompareBy {
     Layer,
     Bit,
 }
@@ -75,13 +75,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
     let intervals = args.intervals.intervals();
-    let question = Question::new(args.primary, args.margin)?;
+    let question = PlannedReading::new(args.primary, args.margin)?;
     let has_primary = args.primary != Reading::default();
     refuse_idle([
         ("--margin", args.by.is_some() && args.margin.is_some(), "beside --by"),
         (
             "--primary",
-            args.by == Some(By::Bit) && has_primary,
+            args.by == Some(CompareBy::Bit) && has_primary,
             "beside --by bit, whose family is the bits",
         ),
     ])?;
@@ -93,9 +93,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match (args.by, args.format.view()) {
         (None, None) => print_json(&comparisons),
         (None, Some(view)) => print(&comparison_text(&comparisons, view)),
-        (Some(By::Layer), None) => print_json(&compared_layers_json(&comparisons)),
-        (Some(By::Layer), Some(view)) => print(&compared_layers_text(&comparisons, view)),
-        (Some(By::Bit), None) => print_json(&compared_bits_json(&comparisons, &bits()?)),
-        (Some(By::Bit), Some(view)) => print(&compared_bits_text(&comparisons, &bits()?, view)),
+        (Some(CompareBy::Layer), None) => print_json(&compared_layers_json(&comparisons)),
+        (Some(CompareBy::Layer), Some(view)) => print(&compared_layers_text(&comparisons, view)),
+        (Some(CompareBy::Bit), None) => print_json(&compared_bits_json(&comparisons, &bits()?)),
+        (Some(CompareBy::Bit), Some(view)) => {
+            print(&compared_bits_text(&comparisons, &bits()?, view))
+        }
     }
 }

@@ -24,7 +24,7 @@ pub type Given = BTreeMap<String, Vec<String>>;
 
 /// What a key's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum KeyKind {
     Switch,
     Whole,
     Real,
@@ -33,64 +33,64 @@ enum Kind {
     Text,
 }
 
-impl Kind {
-    fn of(arg: &Arg) -> Kind {
+impl KeyKind {
+    fn of(arg: &Arg) -> KeyKind {
         if !arg.get_action().takes_values() {
-            return Kind::Switch;
+            return KeyKind::Switch;
         }
         let parser = arg.get_value_parser().type_id();
         let is_one = |types: &[TypeId]| types.iter().any(|of| parser == *of);
         let whole =
             [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
         match () {
-            () if is_one(&whole) => Kind::Whole,
-            () if is_one(&[TypeId::of::<f64>(), TypeId::of::<Confidence>()]) => Kind::Real,
-            () if is_one(&[TypeId::of::<Temperature>()]) => Kind::Either,
-            () => Kind::Text,
+            () if is_one(&whole) => KeyKind::Whole,
+            () if is_one(&[TypeId::of::<f64>(), TypeId::of::<Confidence>()]) => KeyKind::Real,
+            () if is_one(&[TypeId::of::<Temperature>()]) => KeyKind::Either,
+            () => KeyKind::Text,
         }
     }
 
     /// What it takes, in words.
     fn words(self, is_list: bool) -> &'static str {
         match (self, is_list) {
-            (Kind::Switch, _) => "true or false",
-            (Kind::Whole, false) => "a whole number",
-            (Kind::Real, false) => "a number",
-            (Kind::Either, false) => "a number or text in quotes",
-            (Kind::Text, false) => "text in quotes",
-            (Kind::Whole | Kind::Real, true) => "an array of numbers, as in [1, 2]",
-            (Kind::Either, true) => {
+            (KeyKind::Switch, _) => "true or false",
+            (KeyKind::Whole, false) => "a whole number",
+            (KeyKind::Real, false) => "a number",
+            (KeyKind::Either, false) => "a number or text in quotes",
+            (KeyKind::Text, false) => "text in quotes",
+            (KeyKind::Whole | KeyKind::Real, true) => "an array of numbers, as in [1, 2]",
+            (KeyKind::Either, true) => {
                 "an array of numbers and of texts in quotes, as in [1.5, \"fit\"]"
             }
-            (Kind::Text, true) => "an array of texts in quotes, as in [\"a\", \"b\"]",
+            (KeyKind::Text, true) => "an array of texts in quotes, as in [\"a\", \"b\"]",
         }
     }
 
     /// One value as a word of the command line; `None` where it is of another type.
     fn read(self, value: &Value) -> Option<String> {
         match (self, value) {
-            (Kind::Whole | Kind::Real | Kind::Either, Value::Integer(number)) => {
+            (KeyKind::Whole | KeyKind::Real | KeyKind::Either, Value::Integer(number)) => {
                 Some(number.to_string())
             }
-            (Kind::Real | Kind::Either, Value::Float(number)) => Some(number.to_string()),
-            (Kind::Text | Kind::Either, Value::String(text)) => Some(text.clone()),
+            (KeyKind::Real | KeyKind::Either, Value::Float(number)) => Some(number.to_string()),
+            (KeyKind::Text | KeyKind::Either, Value::String(text)) => Some(text.clone()),
             // TOML's numbers end where an i64 does.
-            (Kind::Whole, Value::String(text)) if is_large(text) => Some(text.clone()),
+            (KeyKind::Whole, Value::String(text)) if is_large(text) => Some(text.clone()),
             _ => None,
         }
     }
 
-    /// The reverse of [`Kind::read`].
+    /// The reverse of [`KeyKind::read`].
     fn write(self, word: &str) -> Value {
         let text = || Value::String(word.into());
         let whole = || word.parse().ok().map(Value::Integer);
         let real = || word.parse().ok().map(Value::Float);
         match self {
-            Kind::Switch => Value::Boolean(true),
-            Kind::Whole => whole().unwrap_or_else(text),
-            Kind::Real => real().unwrap_or_else(text),
-            Kind::Either => whole().or_else(real).unwrap_or_else(text),
-            Kind::Text => text(),
+            KeyKind::Switch => Value::Boolean(true),
+            KeyKind::Whole => whole().unwrap_or_else(text),
+            KeyKind::Real => real().unwrap_or_else(text),
+            KeyKind::Either => whole().or_else(real).unwrap_or_else(text),
+            KeyKind::Text => text(),
         }
     }
 }
@@ -149,7 +149,7 @@ impl Flags {
                 continue;
             }
             let mut values = Vec::new();
-            if Kind::of(arg) != Kind::Switch {
+            if KeyKind::of(arg) != KeyKind::Switch {
                 for value in matches.get_raw(id).into_iter().flatten() {
                     let value = value.to_str().ok_or_else(|| {
                         let shown = value.to_string_lossy();
@@ -200,15 +200,15 @@ impl Flags {
         let mut given = Given::new();
         for (key, value) in &table {
             let Some(arg) = self.arg(key) else { return refuse(self.unknown(key)) };
-            let (kind, is_list) = (Kind::of(arg), is_list(arg));
+            let (kind, is_list) = (KeyKind::of(arg), is_list(arg));
             let values = match value {
                 Value::Array(items) if is_list && items.is_empty() => {
                     return refuse(format!(
                         "'{key}' has nothing in it: leave it out, or name some"
                     ));
                 }
-                Value::Boolean(false) if kind == Kind::Switch => continue,
-                Value::Boolean(true) if kind == Kind::Switch => Some(Vec::new()),
+                Value::Boolean(false) if kind == KeyKind::Switch => continue,
+                Value::Boolean(true) if kind == KeyKind::Switch => Some(Vec::new()),
                 Value::Array(items) if is_list => {
                     items.iter().map(|item| kind.read(item)).collect()
                 }
@@ -289,8 +289,8 @@ impl Flags {
     /// The line of a flag that wasn't given: its default, or what its value is called.
     fn absent(&self, key: &str, arg: &Arg) -> String {
         let default = arg.get_default_values().first().and_then(|value| value.to_str());
-        match (Kind::of(arg), default) {
-            (Kind::Switch, _) => format!("{key} = false\n"),
+        match (KeyKind::of(arg), default) {
+            (KeyKind::Switch, _) => format!("{key} = false\n"),
             (_, Some(default)) => line(key, arg, &[default.into()]),
             (_, None) => {
                 let name = arg.get_value_names().and_then(|names| names.first());
@@ -310,7 +310,7 @@ fn is_list(arg: &Arg) -> bool {
 
 /// `key = value`.
 fn line(key: &str, arg: &Arg, values: &[String]) -> String {
-    let kind = Kind::of(arg);
+    let kind = KeyKind::of(arg);
     let value = match values {
         _ if is_list(arg) => Value::Array(values.iter().map(|value| kind.write(value)).collect()),
         [value, ..] => kind.write(value),

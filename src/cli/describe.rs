@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::common::{print_json, say, stop_flag};
 use crate::progress::{Progress, Silent, for_stderr};
-use crate::text::describe::{self, Key, Options, Outcome, SYSTEM, Settings};
+use crate::text::describe::{self, DescribeOptions, DescribeOutcome, Key, SYSTEM, Settings};
 use crate::text::questions::Question;
 use crate::{Error, Result};
 
@@ -56,7 +56,7 @@ pub struct Args {
     timeout: f64,
     /// Sampling temperature; none leaves it to the server
     #[arg(long, default_value = "0", value_parser = parse_temperature)]
-    temperature: Temperature,
+    temperature: SentTemperature,
     /// Maximum number of tokens per answer; 0 leaves it to the server. CLIP reads 77 of its own tokens
     #[arg(long, default_value_t = 100)]
     max_tokens: u32,
@@ -79,12 +79,12 @@ pub struct Args {
 
 /// A temperature, if one is to be sent: an `Option` itself would make the flag optional to clap.
 #[derive(Clone, Copy)]
-struct Temperature(Option<f64>);
+struct SentTemperature(Option<f64>);
 
-fn parse_temperature(text: &str) -> std::result::Result<Temperature, String> {
+fn parse_temperature(text: &str) -> std::result::Result<SentTemperature, String> {
     match (text, text.parse()) {
-        ("none", _) => Ok(Temperature(None)),
-        (_, Ok(number)) => Ok(Temperature(Some(number))),
+        ("none", _) => Ok(SentTemperature(None)),
+        (_, Ok(number)) => Ok(SentTemperature(Some(number))),
         _ => Err("is a number, or none".into()),
     }
 }
@@ -116,7 +116,7 @@ fn key(name: Option<&str>) -> Result<Option<Key>> {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let questions = Question::open(&args.questions)?;
-    let options = Options {
+    let options = DescribeOptions {
         base_url: args.base_url.clone(),
         key: key(args.key_env.as_deref())?,
         settings: Settings {
@@ -134,7 +134,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let progress: Box<dyn Progress> = if args.quiet { Box::new(Silent) } else { for_stderr() };
     let outcome = describe::run(&questions, &args.out, &options, stop_flag()?, progress.as_ref())?;
-    let Outcome { before, answered, cut_off, left, interrupted, refused } = &outcome;
+    let DescribeOutcome { before, answered, cut_off, left, interrupted, refused } = &outcome;
     if args.json {
         print_json(&serde_json::json!({
             "out": args.out, "questions": questions.len(), "answered_before": before,

@@ -19,7 +19,7 @@ use crate::report::{View, similarity_text};
 use crate::text::average::{Averaging, class_features};
 use crate::text::descriptions::Descriptions;
 use crate::text::hashing::NgramHasher;
-use crate::text::similarity::{Pair, Similarity};
+use crate::text::similarity::{ClassPair, Similarity};
 use crate::text::tokenizer::CONTEXT;
 use crate::text::{TextEncoder, TextFeatures, Tokenizer, Tokens, file};
 use crate::{Error, Result};
@@ -255,7 +255,7 @@ fn look(args: &Args, path: &Path, classes: Option<&ClassList>) -> anyhow::Result
         return print(&similarity_text(&features, &similarity, view(View::Markdown)));
     }
     let names = &features.names;
-    let pairs = |pairs: &[Pair]| -> Vec<serde_json::Value> {
+    let pairs = |pairs: &[ClassPair]| -> Vec<serde_json::Value> {
         pairs
             .iter()
             .map(|pair| {

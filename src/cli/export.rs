@@ -20,17 +20,17 @@ pub struct Args {
 }
 
 /// What a file is written as.
-enum Format {
+enum FileFormat {
     Csv,
     Parquet,
 }
 
-impl Format {
-    fn of(path: &Path) -> Result<Format> {
+impl FileFormat {
+    fn of(path: &Path) -> Result<FileFormat> {
         let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
         match extension.as_ref().and_then(|extension| extension.to_str()) {
-            Some("csv") => Ok(Format::Csv),
-            Some("parquet") => Ok(Format::Parquet),
+            Some("csv") => Ok(FileFormat::Csv),
+            Some("parquet") => Ok(FileFormat::Parquet),
             _ => Err(Error::usage(format!(
                 "{}: the name of the file says what is written, and should end in .csv or .parquet",
                 path.display()
@@ -40,11 +40,11 @@ impl Format {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let format = Format::of(&args.out)?;
+    let format = FileFormat::of(&args.out)?;
     let run = Run::open(&args.run)?;
     atomic::write(&args.out, |out| match format {
-        Format::Csv => write_csv(&run, out),
-        Format::Parquet => write_parquet(&run, out),
+        FileFormat::Csv => write_csv(&run, out),
+        FileFormat::Parquet => write_parquet(&run, out),
     })?;
     say(&format!("{}: {} records", args.out.display(), run.records.len()))
 }

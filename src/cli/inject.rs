@@ -383,10 +383,14 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     match args.exhaustive {
         Some(mode) => exhaustive::run(args, mode, &plan, experiment, ranging.as_ref(), &*progress),
         None => {
-            let to = path.as_deref().map(|path| sampled::Place { path, shard, resumed });
+            let to = path.as_deref().map(|path| sampled::StorePlace { path, shard, resumed });
             let names = loaded.class_names(classes.as_ref())?;
-            let data =
-                sampled::Inputs { list: list.as_ref(), ranging: ranging.as_ref(), names, root };
+            let data = sampled::CampaignInputs {
+                list: list.as_ref(),
+                ranging: ranging.as_ref(),
+                names,
+                root,
+            };
             sampled::run(args, plan, experiment, &data, to, &*progress)
         }
     }

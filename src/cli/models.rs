@@ -3,7 +3,7 @@
 use super::common::{print, print_json, view};
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
-use crate::report::{LayerRow, ModelRow, View, layers_text, models_text};
+use crate::report::{ModelLayer, ModelRow, View, layers_text, models_text};
 
 /// List the models, or the layers of one
 ///
@@ -46,7 +46,7 @@ impl Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(name) = &args.model {
         let (name, model) = args.record(name)?;
-        let (row, layers) = (ModelRow::of(&name, &model), LayerRow::of(&model));
+        let (row, layers) = (ModelRow::of(&name, &model), ModelLayer::of(&model));
         if args.json {
             return print_json(&serde_json::json!({ "model": row, "layers": layers }));
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::common::{FormatArgs, print, print_json, refuse_idle};
-use crate::analysis::compare::{Needed, Pairing, Pilot, Wish, seeds_for};
+use crate::analysis::compare::{Needed, Pairing, PilotForecast, Wish, seeds_for};
 use crate::report::{Planned, plan_text};
 use crate::results::Run;
 use crate::statistics::{Confidence, Unit};
@@ -83,7 +83,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let baseline = Run::open(&args.run)?;
     let other = args.other.as_deref().map(Run::open).transpose()?;
     let pairing = if args.unpaired { Pairing::Unpaired } else { Pairing::Paired };
-    let pilot = Pilot::of(&baseline, other.as_ref(), pairing, args.unit.unwrap_or_default())?;
+    let pilot =
+        PilotForecast::of(&baseline, other.as_ref(), pairing, args.unit.unwrap_or_default())?;
     let no_mean = match pilot.all_counted {
         true => {
             "on a pilot whose layers are all counted: their mean ΔLoss doesn't depend on the number of injections"

@@ -10,7 +10,7 @@ use self::worst::PictureArgs;
 use super::common::{FormatArgs, IntervalArgs, print, print_json, progress, refuse_idle};
 use crate::analysis::breakdown::{By, breakdown};
 use crate::analysis::compare::Pairing;
-use crate::analysis::{Arrangement, Column, Decision, Requirement, check};
+use crate::analysis::{Arrangement, Decision, ReportColumn, Requirement, check};
 use crate::campaign::Partial;
 use crate::census::{Census, Mode};
 use crate::checkpoint::atomic;
@@ -58,7 +58,7 @@ pub struct Args {
     /// Sort the rows by this figure; the largest comes first, under each detector on its own: sdc, sdc5, nonfinite,
     /// sdc-or-nonfinite, masked, benign, delta-p or delta-loss (without a detector its last quantile)
     #[arg(long, value_name = "FIGURE")]
-    sort: Option<Column>,
+    sort: Option<ReportColumn>,
     /// Print only the first N rows; under each detector, and how many are left out
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "on figures of a single run: it is of means, and they are of rates",
         )])?;
         let pictures = args.pictures.pictures(&args.runs[0], &*progress(false))?;
-        let wanted = page::Wanted {
+        let wanted = page::PageRequest {
             html: args.html.as_deref(),
             figures: args.figures.as_deref(),
             pictures: pictures.as_ref(),

@@ -171,12 +171,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// The head that the flags ask for, with the rows that it starts from.
-struct Asked {
+struct AskedHead {
     head: Head,
     rows: Option<TextFeatures>,
 }
 
-fn head(args: &Args, classes: Option<&ClassList>, train: &Source) -> Result<Asked> {
+fn head(args: &Args, classes: Option<&ClassList>, train: &Source) -> Result<AskedHead> {
     let (head, rows) = match (&args.text_features, args.random_rows) {
         (Some(path), _) => {
             let rows = text::file::open_for(path, classes, train.dataset.classes())?;
@@ -188,7 +188,7 @@ fn head(args: &Args, classes: Option<&ClassList>, train: &Source) -> Result<Aske
         }
         (None, None) => (Head::Baseline, None),
     };
-    Ok(Asked { head, rows })
+    Ok(AskedHead { head, rows })
 }
 
 /// What the weights start from, as snapshots keep it.

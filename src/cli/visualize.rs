@@ -6,15 +6,15 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use self::asked::Asked;
-pub(super) use self::member::Subject;
+use self::asked::AskedFault;
+pub(super) use self::member::VisualizedNetwork;
 pub(super) use self::source::of_campaign;
 use self::source::of_images;
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;
 use crate::fault::FaultSpec;
-use crate::saliency::{Member, Method, Saliency, Seen, Strip, Target};
+use crate::saliency::{MapTarget, Method, Saliency, Seen, Strip, StripNetwork};
 use crate::{Error, Result};
 
 /// Show where networks look in an image, with and without an error
@@ -54,7 +54,7 @@ pub struct Args {
     /// folder the image lies in), or a class's number. With cosine: before it, as in cosine:label, a text-guided
     /// network's target is the cosine to the class's row, the logit before the scale
     #[arg(long, default_value = "predicted")]
-    target: Target,
+    target: MapTarget,
     /// Layer whose output maps are made of; the model file's if absent
     #[arg(long, value_name = "NAME")]
     layer: Option<String>,
@@ -99,14 +99,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut subjects = Vec::new();
     for flags in &flags {
         let loaded = flags.load(&device, progress.as_ref())?;
-        subjects.push(Subject::new(
+        subjects.push(VisualizedNetwork::new(
             loaded,
             &flags.checkpoint,
             list.as_ref(),
             args.layer.as_deref(),
         )?);
     }
-    if args.target.cosine && !subjects.iter().any(Subject::is_text_guided) {
+    if args.target.cosine && !subjects.iter().any(VisualizedNetwork::is_text_guided) {
         return Err(Error::usage(
             "--target cosine: takes a text-guided checkpoint, and there is none",
         )
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     create_folder(&args.out)?;
     let mut told = Vec::new();
     for (number, asked) in (1..).zip(&asked) {
-        let members: Vec<Member<'_>> = subjects
+        let members: Vec<StripNetwork<'_>> = subjects
             .iter()
             .map(|subject| subject.member(asked, args.method, args.target))
             .collect::<Result<_>>()?;
@@ -155,8 +155,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// How the maps were made.
-fn about(method: Method, subjects: &[Subject]) -> String {
-    let mut layers: Vec<String> = subjects.iter().map(Subject::layer_words).collect();
+fn about(method: Method, subjects: &[VisualizedNetwork]) -> String {
+    let mut layers: Vec<String> = subjects.iter().map(VisualizedNetwork::layer_words).collect();
     layers.dedup();
     format!("{} of {}", method.title(), layers.join(" and of "))
 }
@@ -199,9 +199,9 @@ fn text(file: &Path, strip: &Strip<'_>) -> String {
 
 fn json(
     files: &[PathBuf; 2],
-    asked: &Asked,
+    asked: &AskedFault,
     strip: &Strip<'_>,
-    subjects: &[Subject],
+    subjects: &[VisualizedNetwork],
 ) -> serde_json::Value {
     let networks = strip.members.iter().zip(subjects).map(|(member, subject)| {
         let pair = &member.pair;

@@ -27,7 +27,7 @@ impl ClassEntry {
 pub struct ClassList {
     entries: Vec<ClassEntry>,
     /// Made when it is first asked for.
-    places: OnceLock<Places>,
+    places: OnceLock<ClassPlaces>,
 }
 
 impl PartialEq for ClassList {
@@ -141,7 +141,7 @@ impl ClassList {
     /// The index of the class that a folder of this name holds: the one with that id, else the only
     /// one with that name (spaces and underscores being equal).
     pub fn index_of(&self, folder: &str) -> Option<usize> {
-        let places = self.places.get_or_init(|| Places::of(&self.entries));
+        let places = self.places.get_or_init(|| ClassPlaces::of(&self.entries));
         places.by_id.get(folder).copied().or_else(|| *places.by_name.get(&spaced(folder))?)
     }
 
@@ -162,15 +162,15 @@ impl ClassList {
 
 /// Where classes stand in a list.
 #[derive(Clone, Debug)]
-struct Places {
+struct ClassPlaces {
     by_id: HashMap<String, usize>,
     /// `None` of a name that several have.
     by_name: HashMap<String, Option<usize>>,
 }
 
-impl Places {
-    fn of(entries: &[ClassEntry]) -> Places {
-        let mut places = Places { by_id: HashMap::new(), by_name: HashMap::new() };
+impl ClassPlaces {
+    fn of(entries: &[ClassEntry]) -> ClassPlaces {
+        let mut places = ClassPlaces { by_id: HashMap::new(), by_name: HashMap::new() };
         for (index, entry) in entries.iter().enumerate() {
             places.by_id.entry(entry.id.clone()).or_insert(index);
             let name = places.by_name.entry(spaced(&entry.name));

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// A file of an [`ImageFolder`].
-struct Entry {
+struct ImageFile {
     /// File name inside the class folder.
     name: String,
     /// The folder, by its place among them.
@@ -26,7 +26,7 @@ pub struct ImageFolder {
     /// The class of each folder.
     labels: Vec<usize>,
     classes: Vec<ClassEntry>,
-    entries: Vec<Entry>,
+    entries: Vec<ImageFile>,
     passed_over: PassedOver,
 }
 
@@ -59,7 +59,7 @@ impl ImageFolder {
             for item in list(&path)? {
                 match item.kind {
                     ItemKind::Image(state) => {
-                        entries.push(Entry { name: item.name, folder: folder as u32, state });
+                        entries.push(ImageFile { name: item.name, folder: folder as u32, state });
                     }
                     _ => passed_over.add(Some(&id), &item),
                 }

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 const STAGING_BYTES: usize = 1 << 20;
 
 /// A stream, with what belongs to it alone.
-pub(super) struct Stream {
+pub(super) struct StreamState {
     gpu: &'static Gpu,
     stream: Arc<CudaStream>,
     staging: Mutex<Staging>,
@@ -35,15 +35,15 @@ struct Staging {
 /// A captured graph of one GPU, ready to be launched.
 pub(super) struct CudaGraph(cudarc::driver::CudaGraph);
 
-// SAFETY: the driver's graphs may be used from any thread, by one at a time; `Stream::replay` wants it
+// SAFETY: the driver's graphs may be used from any thread, by one at a time; `StreamState::replay` wants it
 // mutable, and nothing looks at it otherwise.
 unsafe impl Send for CudaGraph {}
 // SAFETY: as above.
 unsafe impl Sync for CudaGraph {}
 
-impl Stream {
+impl StreamState {
     /// A new stream of GPU number `index`.
-    pub(super) fn new(index: usize) -> Result<Stream> {
+    pub(super) fn new(index: usize) -> Result<StreamState> {
         let gpu = Gpu::open(index)?;
         let failed = |error: DriverError| Error::Device {
             device: format!("cuda:{index}"),
@@ -53,7 +53,7 @@ impl Stream {
         // SAFETY: the context is bound to this thread; the memory is freed in `drop`.
         let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(failed)? as u64;
         let staging = Mutex::new(Staging { memory, ring: Ring::new(STAGING_BYTES) });
-        Ok(Stream { gpu, stream, staging, cublas: Mutex::default() })
+        Ok(StreamState { gpu, stream, staging, cublas: Mutex::default() })
     }
 
     pub(super) fn index(&self) -> usize {
@@ -243,7 +243,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for StreamState {
     fn drop(&mut self) {
         let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
         let freed = self.gpu.context.bind_to_thread().and_then(|()| {

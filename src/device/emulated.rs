@@ -71,9 +71,9 @@ unsafe extern "C" {
 }
 
 /// The stacks and the shared memory of one OS thread.
-struct Worker(NonNull<c_void>);
+struct ThreadStacks(NonNull<c_void>);
 
-impl Drop for Worker {
+impl Drop for ThreadStacks {
     fn drop(&mut self) {
         // SAFETY: made by `worker_new`, freed once, not running.
         unsafe { flipside_emulator_worker_free(self.0.as_ptr()) }
@@ -81,7 +81,7 @@ impl Drop for Worker {
 }
 
 thread_local! {
-    static WORKER: OnceCell<Worker> = const { OnceCell::new() };
+    static WORKER: OnceCell<ThreadStacks> = const { OnceCell::new() };
 }
 
 /// Runs one block on this OS thread.
@@ -91,7 +91,7 @@ fn run_block(launch: &Launch, index: [u32; 3]) -> std::result::Result<(), String
             // SAFETY: no precondition; null says that there is no memory.
             let worker = unsafe { flipside_emulator_worker_new(STACK_BYTES) };
             let worker = NonNull::new(worker).ok_or("there is no memory for a worker")?;
-            let _ = cell.set(Worker(worker));
+            let _ = cell.set(ThreadStacks(worker));
         }
         let worker = cell.get().ok_or("the worker is gone")?;
         let mut message = [0u8; 1024];

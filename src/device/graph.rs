@@ -137,10 +137,10 @@ impl Drop for Capturing<'_> {
 pub struct Graph {
     device: Device,
     launches: usize,
-    work: Work,
+    work: LaunchedWork,
 }
 
-enum Work {
+enum LaunchedWork {
     Emulated(Vec<GraphStep>),
     Cuda(CudaGraph),
 }
@@ -168,8 +168,8 @@ impl Device {
             return Err(failed(self, detail));
         }
         let work = match graph? {
-            Some(graph) => Work::Cuda(graph),
-            None => Work::Emulated(recording.steps),
+            Some(graph) => LaunchedWork::Cuda(graph),
+            None => LaunchedWork::Emulated(recording.steps),
         };
         Ok(Graph { device: self.clone(), launches: recording.launches, work })
     }
@@ -191,8 +191,8 @@ impl Graph {
         device.0.capture.refuse(device, "replaying another graph")?;
         device.0.counters.replays.count();
         match (&mut self.work, &device.0.backend) {
-            (Work::Cuda(graph), Backend::Cuda(cuda)) => cuda.replay(graph),
-            (Work::Emulated(steps), Backend::Emulated(options)) => {
+            (LaunchedWork::Cuda(graph), Backend::Cuda(cuda)) => cuda.replay(graph),
+            (LaunchedWork::Emulated(steps), Backend::Emulated(options)) => {
                 steps.iter().try_for_each(|step| run(step, options))
             }
             // A graph is made by the backend of its own device.

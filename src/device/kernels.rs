@@ -93,7 +93,7 @@ impl Eq for Mutant {}
 
 include!(concat!(env!("OUT_DIR"), "/kernel_files.rs"));
 
-struct Table {
+struct KernelTable {
     kernels: Vec<KernelInfo>,
     run: Vec<RunKernel>,
     file: Vec<usize>,
@@ -110,10 +110,10 @@ fn processor_is_wide() -> bool {
     false
 }
 
-fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+fn table() -> &'static KernelTable {
+    static TABLE: OnceLock<KernelTable> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let mut table = Table {
+        let mut table = KernelTable {
             kernels: Vec::new(),
             run: Vec::new(),
             file: Vec::new(),

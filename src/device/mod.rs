@@ -73,7 +73,7 @@ struct Inner {
 enum Backend {
     Cpu,
     Emulated(EmulatorOptions),
-    Cuda(cuda::Stream),
+    Cuda(cuda::StreamState),
 }
 
 impl fmt::Debug for Device {
@@ -156,7 +156,7 @@ impl Device {
     /// [`Error::Device`] when there is no such GPU, no driver or one that is too old, a GPU that the
     /// kernels weren't compiled for, or the program was built without nvcc; the text says what to do.
     pub fn cuda(index: usize) -> Result<Device> {
-        Ok(Device::new(Backend::Cuda(cuda::Stream::new(index)?)))
+        Ok(Device::new(Backend::Cuda(cuda::StreamState::new(index)?)))
     }
 
     /// The same device, where convolutions and linear layers multiply as `compute` says.

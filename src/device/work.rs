@@ -24,19 +24,19 @@ pub struct WorkDone {
 /// The counters behind [`WorkDone`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub launches: Counter,
-    pub replays: Counter,
-    pub allocations: Counter,
-    pub uploads: Counter,
-    pub downloads: Counter,
-    pub moves: Counter,
-    pub waits: Counter,
+    pub launches: WorkCounter,
+    pub replays: WorkCounter,
+    pub allocations: WorkCounter,
+    pub uploads: WorkCounter,
+    pub downloads: WorkCounter,
+    pub moves: WorkCounter,
+    pub waits: WorkCounter,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(super) struct WorkCounter(AtomicU64);
 
-impl Counter {
+impl WorkCounter {
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -14,6 +14,6 @@ pub(crate) use model::parse_bits;
 pub use model::{BitMasks, FaultModel, canonical};
 pub use place::Place;
 pub use shape::Shape;
-pub use site::{Addressed, Format, Site, SiteClass, SiteSpace, Value};
+pub use site::{Addressed, Format, Site, SiteClass, SiteSpace, ValueKind};
 pub use spec::FaultSpec;
 pub use table::{FaultEntry, FaultTable};

@@ -33,7 +33,7 @@ pub enum Addressed {
 
 /// What is known of the value that a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum ValueKind {
     /// An f32 in memory, whose fault-free bits can be read.
     Known,
     /// An f32 inside of a kernel.
@@ -75,8 +75,8 @@ macro_rules! sites {
             }
 
             /// What is known of the value that a fault hits.
-            pub const fn value(self) -> Value {
-                match self { $(Site::$site => Value::$value),+ }
+            pub const fn value(self) -> ValueKind {
+                match self { $(Site::$site => ValueKind::$value),+ }
             }
 
             /// Whether a term κ or a number of terms k belongs to its address.

@@ -116,7 +116,7 @@ impl FaultSpec {
     pub fn of_pairs<'t>(
         pairs: impl IntoIterator<Item = (&'t str, &'t str)>,
     ) -> std::result::Result<FaultSpec, String> {
-        let mut given = Given(Vec::new());
+        let mut given = KeyValues(Vec::new());
         for (key, value) in pairs {
             given.add(key, value)?;
         }
@@ -171,9 +171,9 @@ impl FaultSpec {
 }
 
 /// Keys, none of them twice, and what they are given.
-struct Given<'t>(Vec<(&'static str, &'t str)>);
+struct KeyValues<'t>(Vec<(&'static str, &'t str)>);
 
-impl<'t> Given<'t> {
+impl<'t> KeyValues<'t> {
     fn add(&mut self, key: &str, value: &'t str) -> std::result::Result<(), String> {
         let Some(key) = FaultSpec::KEYS.into_iter().find(|known| *known == key) else {
             return Err(format!("unknown key '{key}'; known: {}", FaultSpec::KEYS.join(", ")));

@@ -51,7 +51,7 @@ pub(super) struct MaxVit {
 
 /// Where a layer's attention looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Axis {
+enum MaxVitAxis {
     Window,
     Grid,
 }
@@ -81,10 +81,10 @@ impl MaxVit {
                     depth,
                     x,
                 )?;
-                for axis in [Axis::Window, Axis::Grid] {
+                for axis in [MaxVitAxis::Window, MaxVitAxis::Grid] {
                     let part = match axis {
-                        Axis::Window => "window_attention",
-                        Axis::Grid => "grid_attention",
+                        MaxVitAxis::Window => "window_attention",
+                        MaxVitAxis::Grid => "grid_attention",
                     };
                     x = self.record_attention(b, &format!("{name}.{part}"), axis, depth, x)?;
                 }
@@ -176,7 +176,7 @@ impl MaxVit {
         &self,
         b: &mut Builder<'_>,
         name: &str,
-        axis: Axis,
+        axis: MaxVitAxis,
         depth: f32,
         x: NodeId,
     ) -> Result<NodeId> {
@@ -209,8 +209,8 @@ impl MaxVit {
             // All channels, not a head's.
             form: Form::Dot { scale: (channels as f64).powf(-0.5) as f32 },
             partition: match axis {
-                Axis::Window => Partition::Windows { size, shift: [0, 0] },
-                Axis::Grid => Partition::Grid { size },
+                MaxVitAxis::Window => Partition::Windows { size, shift: [0, 0] },
+                MaxVitAxis::Grid => Partition::Grid { size },
             },
             bias: Some(Bias::Plain),
         };

@@ -91,7 +91,7 @@ impl Pretrained {
         let sources = problems.sources(params(), checkpoint, counts_batches, find, fits)?;
         let known: HashSet<String> =
             params().map(|param| self.in_file(model.head, &param.name)).collect();
-        let is_of_head = |key: &str| self.part(self.head, key) != Part::Backbone;
+        let is_of_head = |key: &str| self.part(self.head, key) != TensorPart::Backbone;
         problems.find_unexpected(checkpoint, &keys, |key| known.contains(key) || is_of_head(key));
         problems.check(checkpoint, model)?;
         let is_left = |key: &str| is_of_head(key) && !known.contains(key);
@@ -127,14 +127,14 @@ impl Pretrained {
     }
 
     /// Which part of a network of `head` a tensor belongs to.
-    fn part(&self, head: Head, name: &str) -> Part {
+    fn part(&self, head: Head, name: &str) -> TensorPart {
         let is_guided = head != Head::Baseline;
         let bare = name.strip_prefix(head.backbone_prefix()).unwrap_or(name);
         match name {
-            HEAD_ROWS if is_guided => Part::Rows,
-            LOGIT_SCALE if is_guided => Part::Head,
-            _ if bare.starts_with(&self.last_layer) => Part::Head,
-            _ => Part::Backbone,
+            HEAD_ROWS if is_guided => TensorPart::Rows,
+            LOGIT_SCALE if is_guided => TensorPart::Head,
+            _ if bare.starts_with(&self.last_layer) => TensorPart::Head,
+            _ => TensorPart::Backbone,
         }
     }
 
@@ -150,7 +150,7 @@ impl Pretrained {
 
 /// What a tensor belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum TensorPart {
     Backbone,
     /// The backbone's last layer, and the scale of logits.
     Head,
@@ -167,11 +167,11 @@ enum Skipped {
 }
 
 impl Skipped {
-    fn has(self, part: &Part) -> bool {
+    fn has(self, part: &TensorPart) -> bool {
         match self {
             Skipped::Nothing => false,
-            Skipped::Rows => *part == Part::Rows,
-            Skipped::Head => *part != Part::Backbone,
+            Skipped::Rows => *part == TensorPart::Rows,
+            Skipped::Head => *part != TensorPart::Backbone,
         }
     }
 }

@@ -66,13 +66,17 @@ pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoin
 }
 
 /// Where a parameter's values come from.
-pub(super) enum Source<'c> {
+pub(super) enum ParameterSource<'c> {
     /// The tensor of this name.
     Tensor(&'c str),
     Count(u32),
 }
 
-fn set_all(weights: &mut Weights, checkpoint: &Checkpoint, sources: Vec<Source>) -> Result<()> {
+fn set_all(
+    weights: &mut Weights,
+    checkpoint: &Checkpoint,
+    sources: Vec<ParameterSource>,
+) -> Result<()> {
     sources
         .into_iter()
         .enumerate()
@@ -84,11 +88,11 @@ pub(super) fn set(
     weights: &mut Weights,
     id: ParamId,
     checkpoint: &Checkpoint,
-    source: Source,
+    source: ParameterSource,
 ) -> Result<()> {
     match source {
-        Source::Tensor(key) => weights.set(id, &checkpoint.get(key)?.data.into_f32()),
-        Source::Count(count) => weights.set_counter(id, count),
+        ParameterSource::Tensor(key) => weights.set(id, &checkpoint.get(key)?.data.into_f32()),
+        ParameterSource::Count(count) => weights.set_counter(id, count),
     }
 }
 
@@ -147,12 +151,12 @@ impl Problems {
         counts_batches: bool,
         find: impl Fn(&str) -> Option<&'c str>,
         fits: impl Fn(&[usize], &[usize]) -> bool,
-    ) -> Result<Vec<Source<'c>>> {
+    ) -> Result<Vec<ParameterSource<'c>>> {
         let mut sources = Vec::new();
         for param in params {
             let is_counter = param.spec.role == Role::Counter;
             // Stands for those that are missing, too, which no model is loaded with.
-            let mut source = Source::Count(0);
+            let mut source = ParameterSource::Count(0);
             let Some(key) = find(&param.name) else {
                 if !is_counter || counts_batches {
                     self.missing.push(param.name.clone());
@@ -165,7 +169,7 @@ impl Problems {
                 self.misshapen.push(format!("{key} (expected {expected:?}, found {found:?})"));
             } else if is_counter {
                 match count(&checkpoint.get(key)?.data) {
-                    Some(count) => source = Source::Count(count),
+                    Some(count) => source = ParameterSource::Count(count),
                     None => self
                         .mistyped
                         .push(format!("{key} (expected a whole number from 0 to {})", u32::MAX)),
@@ -180,7 +184,7 @@ impl Problems {
                 let dtype = checkpoint.dtype(key)?;
                 self.mistyped.push(format!("{key} (expected floats, found {dtype:?})"));
             } else {
-                source = Source::Tensor(key);
+                source = ParameterSource::Tensor(key);
             }
             sources.push(source);
         }

@@ -47,7 +47,7 @@ pub(super) struct SwinV2 {
 }
 
 /// One block's numbers.
-struct Block {
+struct BlockSizes {
     name: String,
     heads: usize,
     shifted: bool,
@@ -70,7 +70,7 @@ impl SwinV2 {
             }
             for block in 0..*blocks {
                 let share = number as f32 / last_block.max(1) as f32;
-                let block = Block {
+                let block = BlockSizes {
                     name: format!("features.{}.{block}", 2 * stage + 1),
                     heads: *heads,
                     shifted: block % 2 == 1,
@@ -108,7 +108,7 @@ impl SwinV2 {
     }
 
     /// x + norm1(attention(x)), then the same with the perceptron.
-    fn record_block(&self, b: &mut Builder<'_>, block: &Block, x: NodeId) -> Result<NodeId> {
+    fn record_block(&self, b: &mut Builder<'_>, block: &BlockSizes, x: NodeId) -> Result<NodeId> {
         let at = |part: &str| format!("{}.{part}", block.name);
         let channels = b.map(x).channels;
         let branch = self.record_attention(b, &at("attn"), block, x)?;
@@ -130,7 +130,7 @@ impl SwinV2 {
         &self,
         b: &mut Builder<'_>,
         name: &str,
-        block: &Block,
+        block: &BlockSizes,
         x: NodeId,
     ) -> Result<NodeId> {
         let at = |part: &str| format!("{name}.{part}");

@@ -9,7 +9,7 @@ use super::Model;
 use super::dialect::{BACKBONE, Dialect, Keys};
 use super::file::{ModelFile, names};
 use crate::Result;
-use crate::checkpoint::{Checkpoint, Fit, Wanted, WeightsKind};
+use crate::checkpoint::{Checkpoint, ModelFit, Wanted, WeightsKind};
 use crate::nn::{HEAD_ROWS, Head, LOGIT_SCALE};
 use crate::ops::Role;
 
@@ -25,12 +25,12 @@ pub fn open_checkpoint(
     file: &ModelFile,
     kind: Option<WeightsKind>,
 ) -> Result<Checkpoint> {
-    let expected = Expected::of(file)?;
+    let expected = BaselineTensors::of(file)?;
     Checkpoint::open_fitting(path, &Wanted { kind, fit: &|names| expected.fit(names) })
 }
 
 /// What a baseline's file has: names and shapes, those of the last layer for one class.
-struct Expected {
+struct BaselineTensors {
     shapes: HashMap<String, Vec<usize>>,
     /// Names without those of counters, which old files lack.
     count: usize,
@@ -38,11 +38,11 @@ struct Expected {
     dialect: Option<&'static Dialect>,
 }
 
-impl Expected {
-    fn of(file: &ModelFile) -> Result<Expected> {
+impl BaselineTensors {
+    fn of(file: &ModelFile) -> Result<BaselineTensors> {
         let model = Model::new(file, Head::Baseline, 1, file.input.size, 0.0)?;
         let params = model.tape.params();
-        Ok(Expected {
+        Ok(BaselineTensors {
             shapes: params.iter().map(|p| (p.name.clone(), p.spec.shape.clone())).collect(),
             count: params.iter().filter(|param| param.spec.role != Role::Counter).count(),
             last_layer: format!("{}.", model.tape.node(model.last_layer).name),
@@ -70,7 +70,7 @@ impl Expected {
     }
 
     /// How well tensors of such names fit either head.
-    fn fit(&self, names: &[&str]) -> Fit {
+    fn fit(&self, names: &[&str]) -> ModelFit {
         let prefix = backbone_prefix(|name| names.contains(&name));
         let sign = self.dialect.map(|dialect| (format!("{prefix}{}", dialect.sign), dialect));
         let spoken = sign.filter(|(sign, _)| names.contains(&sign.as_str()));
@@ -90,10 +90,10 @@ impl Expected {
             }
         }
         match found {
-            found if found == self.count && others == 0 => Fit::Wholly,
-            found if found == self.count => Fit::WithOthers,
-            found if 2 * found >= self.count => Fit::Partly,
-            _ => Fit::No,
+            found if found == self.count && others == 0 => ModelFit::Wholly,
+            found if found == self.count => ModelFit::WithOthers,
+            found if 2 * found >= self.count => ModelFit::Partly,
+            _ => ModelFit::No,
         }
     }
 
@@ -127,8 +127,9 @@ fn backbone_prefix(has: impl Fn(&str) -> bool) -> &'static str {
 /// it isn't `asked`: the end of a sentence; empty where no model shares nine tenths of them.
 pub(super) fn looks_like(checkpoint: &Checkpoint, asked: &Model) -> String {
     // What comes with the program are models.
-    static KNOWN: LazyLock<Vec<(&str, Expected)>> = LazyLock::new(|| {
-        let expected = |name| ModelFile::open(name).and_then(|file| Expected::of(&file)).ok();
+    static KNOWN: LazyLock<Vec<(&str, BaselineTensors)>> = LazyLock::new(|| {
+        let expected =
+            |name| ModelFile::open(name).and_then(|file| BaselineTensors::of(&file)).ok();
         names().filter_map(|name| Some((name, expected(name)?))).collect()
     });
     let mut best = (0.9, None);

@@ -8,7 +8,7 @@ use super::simd::{InstructionSet, compiled};
 pub(crate) const LANES: usize = 16;
 
 /// A tile of values.
-pub(crate) type Tile = [f32; LANES];
+pub(crate) type LaneValues = [f32; LANES];
 
 /// Runs `task`, compiled for AVX2 and FMA where the machine has them. Bits don't change:
 /// [`f32::mul_add`] is one rounding everywhere, but a slow library call without the instruction.
@@ -101,7 +101,7 @@ pub(crate) unsafe fn store<T: Copy>(to: *mut T, tile: &[T; LANES], lanes: usize)
 /// # Safety
 /// As [`store`]; the elements are initialised where they are added to.
 #[inline(always)]
-pub(crate) unsafe fn store_or_add(to: *mut f32, tile: &Tile, lanes: usize, add: bool) {
+pub(crate) unsafe fn store_or_add(to: *mut f32, tile: &LaneValues, lanes: usize, add: bool) {
     let mut tile = *tile;
     if add {
         // SAFETY: the caller's.

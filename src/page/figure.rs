@@ -42,7 +42,7 @@ impl Figure {
 
 /// What the numbers of a column are, and so how they are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum NumberForm {
     /// Words.
     Text,
     /// Whole numbers.
@@ -64,7 +64,7 @@ pub struct Column {
     pub name: String,
     /// The unit of what is shown; empty where there is none.
     pub unit: &'static str,
-    pub form: Form,
+    pub form: NumberForm,
     /// Whether files have the ends of intervals, too.
     pub has_interval: bool,
 }
@@ -74,34 +74,34 @@ impl Column {
         key: impl Into<String>,
         name: impl Into<String>,
         unit: &'static str,
-        form: Form,
+        form: NumberForm,
     ) -> Column {
         Column { key: key.into(), name: name.into(), unit, form, has_interval: false }
     }
 
     /// Words.
     pub fn text(key: impl Into<String>, name: impl Into<String>) -> Column {
-        Column::new(key, name, "", Form::Text)
+        Column::new(key, name, "", NumberForm::Text)
     }
 
     /// Whole numbers.
     pub fn count(key: impl Into<String>, name: impl Into<String>) -> Column {
-        Column::new(key, name, "", Form::Count)
+        Column::new(key, name, "", NumberForm::Count)
     }
 
     /// Shares with intervals, shown in percent.
     pub fn rate(key: impl Into<String>, name: impl Into<String>) -> Column {
-        Column { has_interval: true, ..Column::new(key, name, "%", Form::Rate) }
+        Column { has_interval: true, ..Column::new(key, name, "%", NumberForm::Rate) }
     }
 
     /// Numbers with intervals in `unit`, shown with two decimals.
     pub fn plain(key: impl Into<String>, name: impl Into<String>, unit: &'static str) -> Column {
-        Column { has_interval: true, ..Column::new(key, name, unit, Form::Plain) }
+        Column { has_interval: true, ..Column::new(key, name, unit, NumberForm::Plain) }
     }
 
     /// Numbers with intervals in `unit` that may be tiny.
     pub fn amount(key: impl Into<String>, name: impl Into<String>, unit: &'static str) -> Column {
-        Column { has_interval: true, ..Column::new(key, name, unit, Form::Amount) }
+        Column { has_interval: true, ..Column::new(key, name, unit, NumberForm::Amount) }
     }
 
     /// The same column of numbers that never have an interval.
@@ -167,16 +167,16 @@ impl<C: Into<Cell>> From<Option<C>> for Cell {
 
 impl Cell {
     /// What people see.
-    pub fn shown(&self, form: Form) -> String {
+    pub fn shown(&self, form: NumberForm) -> String {
         match (self, form) {
             (Cell::Text(text), _) => text.clone(),
             (Cell::Count(count), _) => count.to_string(),
             (Cell::Number(estimate), _) if estimate.value.is_infinite() => "∞".into(),
-            (Cell::Number(estimate), Form::Rate) => percent(estimate),
-            (Cell::Number(estimate), Form::Amount) if estimate.value.abs() >= 1e6 => {
+            (Cell::Number(estimate), NumberForm::Rate) => percent(estimate),
+            (Cell::Number(estimate), NumberForm::Amount) if estimate.value.abs() >= 1e6 => {
                 format!("{:.2e}", estimate.value)
             }
-            (Cell::Number(estimate), Form::Amount) => any_size(estimate),
+            (Cell::Number(estimate), NumberForm::Amount) => any_size(estimate),
             (Cell::Number(estimate), _) => interval(estimate, 2),
             (Cell::Nothing, _) => "–".into(),
         }
@@ -195,7 +195,7 @@ impl Cell {
 
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct TableRow {
     /// The layer that it is about, by its number in [`Subject::layers`](super::Subject); `None`: it always shows.
     pub layer: Option<usize>,
     pub cells: Vec<Cell>,
@@ -205,7 +205,7 @@ pub struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
     pub columns: Vec<Column>,
-    pub rows: Vec<Row>,
+    pub rows: Vec<TableRow>,
 }
 
 impl Table {
@@ -217,13 +217,13 @@ impl Table {
     /// Adds a row of as many cells as there are columns.
     pub fn push(&mut self, layer: Option<usize>, cells: Vec<Cell>) {
         debug_assert_eq!(cells.len(), self.columns.len());
-        self.rows.push(Row { layer, cells });
+        self.rows.push(TableRow { layer, cells });
     }
 
     /// Columns and rows, exact: a number, or one with the ends of its interval.
     pub fn to_json(&self) -> Value {
         let columns: Vec<&str> = self.columns.iter().map(|column| column.key.as_str()).collect();
-        let row = |row: &Row| row.cells.iter().map(Cell::to_json).collect::<Vec<Value>>();
+        let row = |row: &TableRow| row.cells.iter().map(Cell::to_json).collect::<Vec<Value>>();
         json!({ "columns": columns, "rows": self.rows.iter().map(row).collect::<Vec<_>>() })
     }
 }

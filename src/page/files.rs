@@ -1,6 +1,6 @@
 //! A figure as files: drawings for screens and for print, its numbers as CSV, its table as LaTeX.
 
-use super::figure::{Cell, Column, Figure, Form, Table};
+use super::figure::{Cell, Column, Figure, NumberForm, Table};
 use super::palette;
 
 impl Figure {
@@ -39,16 +39,16 @@ impl Table {
 
     /// A table for LaTeX with the package booktabs, as it is shown on a page.
     pub fn to_latex(&self, title: &str) -> String {
-        let kind = |column: &Column| if column.form == Form::Text { 'l' } else { 'r' };
+        let kind = |column: &Column| if column.form == NumberForm::Text { 'l' } else { 'r' };
         let kinds: String = self.columns.iter().map(kind).collect();
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let head = line(self.columns.iter().map(|column| latex(&column.heading())).collect());
-        let row = |row: &super::Row| {
+        let row = |row: &super::TableRow| {
             let cells = row.cells.iter().zip(&self.columns);
             line(
                 cells
                     .map(|(cell, column)| match column.form {
-                        Form::Text => latex(&cell.shown(column.form)),
+                        NumberForm::Text => latex(&cell.shown(column.form)),
                         _ => latex_numbers(&cell.shown(column.form)),
                     })
                     .collect(),

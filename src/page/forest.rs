@@ -2,7 +2,7 @@
 
 use super::figures::short;
 use super::outcomes::few_rates;
-use super::{Anchor, Axis, Cell, Column, Figure, Mark, Place, Subject, Svg, Table};
+use super::{Anchor, Axis, Cell, Column, Figure, Mark, PageLayer, Subject, Svg, Table};
 use crate::analysis::Rates;
 use crate::analysis::compare::LayerChange;
 use crate::report::{interval, percent};
@@ -22,7 +22,7 @@ const TOP: f64 = 46.0;
 const LONGEST: usize = 24;
 
 /// What a comparison has of a layer.
-fn change<'s>(subject: &'s Subject, place: &Place, other: usize) -> Option<&'s LayerChange> {
+fn change<'s>(subject: &'s Subject, place: &PageLayer, other: usize) -> Option<&'s LayerChange> {
     place.indices[0]?;
     let comparison = subject.comparisons.as_ref()?.rows.get(other - 1)?;
     comparison.by_layer.iter().find(|change| change.layer == place.name)
@@ -32,20 +32,20 @@ fn change<'s>(subject: &'s Subject, place: &Place, other: usize) -> Option<&'s L
 pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     subject.most_vulnerable()?;
     let runs = subject.sides.len();
-    let rates = |place: &Place, side: usize| -> Option<Rates> {
+    let rates = |place: &PageLayer, side: usize| -> Option<Rates> {
         few_rates(subject.sides[side].of_layer(place.indices[side]?, subject.detector)?)
     };
-    let ratio = |place: &Place, other: usize| -> Option<Estimate> {
+    let ratio = |place: &PageLayer, other: usize| -> Option<Estimate> {
         Some(change(subject, place, other)?.delta_loss.as_ref()?.ratio)
     };
-    let difference = |place: &Place, other: usize| -> Option<Estimate> {
+    let difference = |place: &PageLayer, other: usize| -> Option<Estimate> {
         Some(change(subject, place, other)?.sdc.as_ref()?.difference)
     };
     let pairs =
         || subject.layers.iter().flat_map(|place| (1..runs).map(move |other| (place, other)));
     let has_ratios =
         pairs().any(|(place, other)| ratio(place, other).is_some_and(|of| of.value.is_finite()));
-    let compared = |place: &Place, other: usize| {
+    let compared = |place: &PageLayer, other: usize| {
         if has_ratios { ratio(place, other) } else { difference(place, other) }
     };
 

@@ -98,7 +98,7 @@ fn island(subject: &Subject, figures: &[Figure]) -> String {
         json!({ "name": side.name, "verified": side.verified, "report": report })
     };
     let figures = figures.iter().map(|figure| (figure.id.to_string(), figure.data.clone()));
-    let rate = |place: &super::Place| {
+    let rate = |place: &super::PageLayer| {
         let row = subject.first().of_layer(place.indices[0]?, subject.detector)?;
         (row.rates.records > 0).then_some(row.rates.sdc.value)
     };

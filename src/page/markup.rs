@@ -2,7 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
-use super::figure::{Figure, Form, Table};
+use super::figure::{Figure, NumberForm, Table};
 
 /// Tables of more rows aren't printed.
 const MOST_PRINTED: usize = 80;
@@ -31,7 +31,7 @@ pub(super) fn figure_html(figure: &Figure) -> Markup {
 
 /// A table.
 pub(super) fn table_html(table: &Table) -> Markup {
-    let class = |form: Form| if form == Form::Text { "words" } else { "number" };
+    let class = |form: NumberForm| if form == NumberForm::Text { "words" } else { "number" };
     html! {
         table {
             thead { tr { @for column in &table.columns {

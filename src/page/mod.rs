@@ -24,10 +24,10 @@ mod worst;
 
 pub use axis::Axis;
 pub use cosines::cosines_svg;
-pub use figure::{Cell, Column, Figure, Form, Row, Table};
+pub use figure::{Cell, Column, Figure, NumberForm, Table, TableRow};
 pub use html::page as html;
 pub use study::study_page;
-pub use subject::{MOST_RUNS, Place, Side, Subject};
+pub use subject::{MOST_RUNS, PageLayer, Side, Subject};
 pub use svg::{Anchor, Mark, Svg};
 pub use worst::{FaultPictures, MOST_FAULTS, Pictures};
 

@@ -4,7 +4,7 @@ use super::figures::short;
 use super::outcomes::few_rates;
 use super::palette::step;
 use super::svg::number;
-use super::{Anchor, Cell, Column, Figure, Mark, Place, Subject, Svg, Table};
+use super::{Anchor, Cell, Column, Figure, Mark, PageLayer, Subject, Svg, Table};
 use crate::analysis::Rates;
 use crate::report::percent;
 use crate::results::LayerRow;
@@ -20,7 +20,7 @@ const LONGEST: usize = 26;
 /// The figure; nothing where no layer has a record.
 pub(super) fn figure(subject: &Subject) -> Option<Figure> {
     subject.most_vulnerable()?;
-    let rates = |place: &Place, side: usize| -> Option<Rates> {
+    let rates = |place: &PageLayer, side: usize| -> Option<Rates> {
         let row = subject.sides[side].of_layer(place.indices[side]?, subject.detector)?;
         few_rates(row)
     };

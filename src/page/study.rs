@@ -204,7 +204,7 @@ fn models(study: &Study) -> Table {
         Column::plain("top2diff", "Top2Diff", "%"),
     ]);
     for row in &study.rows {
-        let study::Row { seed, start, common_images, sdc, nonfinite, .. } = row;
+        let study::StudyRow { seed, start, common_images, sdc, nonfinite, .. } = row;
         let cells: Vec<Cell> = vec![
             start.slug().replace('-', " ").into(),
             (*seed).into(),

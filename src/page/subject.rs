@@ -1,6 +1,6 @@
 //! What a page is about: runs side by side, their layers, and the figures that tables have of them.
 
-use crate::analysis::breakdown::{By, Figures, Part, breakdown};
+use crate::analysis::breakdown::{By, Figures, RunPart, breakdown};
 use crate::analysis::compare::{Comparisons, Pairing, compare_all, is_one_place};
 use crate::analysis::{Intervals, Scope, Weighting};
 use crate::detector::Detector;
@@ -16,7 +16,7 @@ pub struct Subject<'r> {
     pub sides: Vec<Side<'r>>,
     /// The layers of all runs, in the baseline's order; those that it hasn't follow. Their numbers here are what the
     /// page calls them by in attributes.
-    pub layers: Vec<Place>,
+    pub layers: Vec<PageLayer>,
     /// Each other run against the baseline, in order.
     pub comparisons: Option<Comparisons>,
     pub how: Intervals,
@@ -38,7 +38,7 @@ pub struct Side<'r> {
 }
 
 /// A layer, in every run that has it.
-pub struct Place {
+pub struct PageLayer {
     pub name: String,
     /// Its name in drawings: without `backbone.`, unless another one is called so.
     pub label: String,
@@ -109,7 +109,7 @@ impl<'r> Subject<'r> {
     }
 
     /// What manifests say of a layer: the first that has it.
-    pub fn row(&self, place: &Place) -> Option<&LayerRow> {
+    pub fn row(&self, place: &PageLayer) -> Option<&LayerRow> {
         let known = self.sides.iter().zip(&place.indices);
         known.filter_map(|(side, index)| side.run.manifest.layers.get((*index)?)).next()
     }
@@ -137,14 +137,14 @@ impl Side<'_> {
         let name = &self.run.manifest.layers.get(index)?.name;
         self.figures.iter().find(|row| {
             row.detector == detector
-                && row.part == Part::Layer {}
+                && row.part == RunPart::Layer {}
                 && row.layer.as_ref() == Some(name)
         })
     }
 
     /// The figures of the network.
     pub fn of_network(&self, weighting: Weighting, detector: Detector) -> Option<&Figures> {
-        let part = Part::Network { weighting };
+        let part = RunPart::Network { weighting };
         self.figures.iter().find(|row| row.detector == detector && row.part == part)
     }
 }
@@ -177,14 +177,14 @@ fn told_apart(names: Vec<String>, what: impl Fn(usize) -> String) -> Vec<String>
 }
 
 /// The layers of all runs.
-fn layers(runs: &[&Run]) -> Vec<Place> {
+fn layers(runs: &[&Run]) -> Vec<PageLayer> {
     let first = &runs[0].manifest;
-    let own = |(index, layer): (usize, &LayerRow)| Place {
+    let own = |(index, layer): (usize, &LayerRow)| PageLayer {
         name: layer.name.clone(),
         label: pair_name(&layer.name).into(),
         indices: [Some(index)].into_iter().chain(runs[1..].iter().map(|_| None)).collect(),
     };
-    let mut places: Vec<Place> = first.layers.iter().enumerate().map(own).collect();
+    let mut places: Vec<PageLayer> = first.layers.iter().enumerate().map(own).collect();
     for (side, run) in runs.iter().enumerate().skip(1) {
         let manifests = [first, &run.manifest];
         // After the scale comes before it, as where runs are compared.
@@ -210,7 +210,7 @@ fn layers(runs: &[&Run]) -> Vec<Place> {
                     let mut indices = vec![None; runs.len()];
                     indices[side] = Some(index);
                     let label = pair_name(name).into();
-                    places.push(Place { name: name.clone(), label, indices });
+                    places.push(PageLayer { name: name.clone(), label, indices });
                 }
             }
         }

@@ -128,7 +128,7 @@ fn goldeneye_table(run: &Run) -> Table {
         Column::amount("delta_loss", "mean ΔLoss", "nats"),
         Column::rate("mismatches", "mismatches"),
     ]);
-    let estimate = |of: goldeneye::Figure| Estimate {
+    let estimate = |of: goldeneye::GoldenEyeFigure| Estimate {
         value: of.value,
         low: of.value - of.half_width,
         high: of.value + of.half_width,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{NONFINITE, OUTCOMES, delta_loss_heading, quantiles, ranges_words, shell_word};
-use crate::census::{BITS, Census, Histogram, Mode, Summary};
+use crate::census::{BITS, Census, FaultSummary, Histogram, Mode};
 use crate::detector::Detector;
 use crate::fault::{Field, Format};
 use crate::results::{Outcome, RangesOver};
@@ -104,7 +104,7 @@ fn name(bit: usize) -> String {
     format!("{bit} ({field})")
 }
 
-fn row(name: String, summary: &Summary) -> Vec<String> {
+fn row(name: String, summary: &FaultSummary) -> Vec<String> {
     let share = |count: u64| format!("{:.3}", 100.0 * count as f64 / summary.faults as f64);
     let percent = |outcome| share(summary.count(outcome));
     let delta_loss = match summary.delta_loss {

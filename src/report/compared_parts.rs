@@ -65,12 +65,12 @@ fn machine(
 }
 
 /// A layer or a bit of a pair: its name, and its figures.
-type Part<'a> = (String, Option<&'a Improvement>, Option<&'a RateChange>);
+type NamedChange<'a> = (String, Option<&'a Improvement>, Option<&'a RateChange>);
 
 fn written<'a>(
     comparisons: &'a Comparisons,
     by: &str,
-    parts: impl Fn((usize, &'a Comparison)) -> Vec<Part<'a>>,
+    parts: impl Fn((usize, &'a Comparison)) -> Vec<NamedChange<'a>>,
     family: &str,
     view: View,
 ) -> String {
@@ -118,16 +118,16 @@ fn written<'a>(
     sheet.finish(BY_PIPE)
 }
 
-fn layer(row: &LayerChange) -> Part<'_> {
+fn layer(row: &LayerChange) -> NamedChange<'_> {
     (row.layer.clone(), row.delta_loss.as_ref(), row.sdc.as_ref())
 }
 
-fn bit(row: &BitChange) -> Part<'_> {
+fn bit(row: &BitChange) -> NamedChange<'_> {
     let field = row.field.map_or_else(String::new, |field| format!(" {}", field.name()));
     (format!("{}{field}", row.bit), row.delta_loss.as_ref(), row.sdc.as_ref())
 }
 
-fn figures((name, delta_loss, sdc): Part<'_>) -> Vec<String> {
+fn figures((name, delta_loss, sdc): NamedChange<'_>) -> Vec<String> {
     let dash = || String::from("–");
     let mut cells = vec![name];
     match delta_loss {

@@ -1,7 +1,7 @@
 //! What `compare` says of many readings at once: p-values, the family, and equivalence.
 
 use super::interval;
-use crate::analysis::compare::{Comparison, Comparisons, Equivalence, Shown, Verdict};
+use crate::analysis::compare::{Comparison, Comparisons, Equivalence, MarginFinding, Verdict};
 
 /// A p-value.
 pub(super) fn p_value(p: f64) -> String {
@@ -51,14 +51,14 @@ pub(super) fn equivalence(row: &Comparison, of: &Equivalence) -> String {
         false => format!("{} points", of.margin),
     };
     let shown = match of.shown {
-        Shown::Equivalent => format!("the two are equivalent within {margin}"),
-        Shown::NotWorse => format!("the other is not worse by {margin} or more"),
-        Shown::Neither => {
+        MarginFinding::Equivalent => format!("the two are equivalent within {margin}"),
+        MarginFinding::NotWorse => format!("the other is not worse by {margin} or more"),
+        MarginFinding::Neither => {
             format!(
                 "neither equivalence within {margin} nor that the other is not worse by {margin} is shown"
             )
         }
-        Shown::None(reason) => return format!("Margin: {}.", reason.words()),
+        MarginFinding::None(reason) => return format!("Margin: {}.", reason.words()),
     };
     let figure = of.estimate.map_or_else(String::new, |estimate| {
         format!(" ({}, at {})", interval(&estimate, 2), of.confidence)

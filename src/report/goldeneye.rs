@@ -3,7 +3,7 @@
 use super::MOST_LAYERS;
 use super::bars::Bars;
 use super::sheet::{Fit, Sheet};
-use crate::analysis::goldeneye::{Figure, LayerFigures, figures};
+use crate::analysis::goldeneye::{GoldenEyeFigure, LayerFigures, figures};
 use crate::results::{LayerRow, Run};
 
 /// The columns that a narrow screen has first.
@@ -79,7 +79,7 @@ fn footer(sheet: &mut Sheet, run: &Run) {
 }
 
 /// `0.012 ± 0.003`.
-fn plus_minus(figure: Figure, times: f64, digits: usize) -> String {
+fn plus_minus(figure: GoldenEyeFigure, times: f64, digits: usize) -> String {
     format!("{:.digits$} ± {:.digits$}", times * figure.value, times * figure.half_width)
 }
 

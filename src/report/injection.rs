@@ -30,7 +30,7 @@ pub struct HitBy {
 
 /// An answer to the image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct FaultyAnswer {
     /// The detector that saw the faulty value.
     pub detector: Detector,
     pub logits: Vec<f32>,
@@ -58,7 +58,7 @@ pub struct Injection {
     pub logits: Vec<f32>,
     pub loss: f64,
     /// With it, under each detector.
-    pub faulty: Vec<Answer>,
+    pub faulty: Vec<FaultyAnswer>,
 }
 
 /// What injections are told by.

@@ -26,10 +26,10 @@ pub use compared_parts::{
 pub use comparison::comparison_text;
 pub(crate) use comparison::verdict as comparison_verdict;
 pub use injection::{
-    Answer, HitBy, HitValue, Injection, Telling, injection_json, injections_table, injections_text,
-    top_json,
+    FaultyAnswer, HitBy, HitValue, Injection, Telling, injection_json, injections_table,
+    injections_text, top_json,
 };
-pub use models::{LayerRow, ModelRow, layers_text, models_text};
+pub use models::{ModelLayer, ModelRow, layers_text, models_text};
 pub use partial::{partial_json, partial_text};
 pub use plan::{Planned, plan_text};
 pub use requirements::{requirements_text, write_junit};

@@ -26,7 +26,7 @@ pub struct ModelRow {
 
 /// A convolution or linear layer in figures. Sites are of one image; each has 32 bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LayerRow {
+pub struct ModelLayer {
     /// State-dict name.
     pub layer: String,
     /// `conv2d` or `linear`.
@@ -53,7 +53,7 @@ pub struct LayerRow {
 impl ModelRow {
     /// The figures of `model`, called `name`.
     pub fn of(name: &str, model: &Model) -> ModelRow {
-        let layers = LayerRow::of(model);
+        let layers = ModelLayer::of(model);
         let strict = || layers.iter().filter(|layer| layer.strict);
         ModelRow {
             model: name.into(),
@@ -67,15 +67,15 @@ impl ModelRow {
     }
 }
 
-impl LayerRow {
+impl ModelLayer {
     /// The convolutions and linear layers of `model`, in order.
-    pub fn of(model: &Model) -> Vec<LayerRow> {
+    pub fn of(model: &Model) -> Vec<ModelLayer> {
         let tape = &model.tape;
         let row = |layer: Injectable| {
             let node = tape.node(layer.node);
             let map = node.spec.map;
             let elements = |id: &ParamId| tape.params()[id.0].spec.elements();
-            LayerRow {
+            ModelLayer {
                 layer: layer.name,
                 kind: layer.kind,
                 shape: [map.channels, map.height, map.width],
@@ -113,7 +113,7 @@ pub fn models_text(rows: &[ModelRow], view: View) -> String {
 }
 
 /// One model's layers as a table, and what it comes to.
-pub fn layers_text(model: &ModelRow, layers: &[LayerRow], view: View) -> String {
+pub fn layers_text(model: &ModelRow, layers: &[ModelLayer], view: View) -> String {
     let header = [
         "layer",
         "kind",

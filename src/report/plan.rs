@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
-use crate::analysis::compare::{Needed, Pilot, Seeds, Wish};
+use crate::analysis::compare::{Needed, PilotForecast, Seeds, Wish};
 
 /// A plan, for ratios, for differences of rates and for training seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Planned {
-    pub pilot: Pilot,
+    pub pilot: PilotForecast,
     #[serde(flatten)]
     pub wish: Wish,
     /// Of the ratios, the one that was asked for.
@@ -93,7 +93,7 @@ fn many() -> String {
 }
 
 /// What numbers of injections a layer are, beside what they are.
-fn on_average(pilot: &Pilot) -> &'static str {
+fn on_average(pilot: &PilotForecast) -> &'static str {
     if pilot.fewest_allocated.is_some() { " on average" } else { "" }
 }
 
@@ -102,8 +102,8 @@ fn effect(effect: f64, asked: Option<f64>) -> String {
     format!("{effect}{}", if asked == Some(effect) { " (asked)" } else { "" })
 }
 
-fn introduction(pilot: &Pilot) -> String {
-    let Pilot { models, injections, layers, images, .. } = pilot;
+fn introduction(pilot: &PilotForecast) -> String {
+    let PilotForecast { models, injections, layers, images, .. } = pilot;
     let which = match &models[..] {
         [one] => format!(
             "{one}, whose other model is taken to have the same spread and faults of its own"
@@ -121,7 +121,7 @@ fn introduction(pilot: &Pilot) -> String {
     )
 }
 
-fn row(pilot: &Pilot, needed: &Needed, asked: Option<f64>) -> Vec<String> {
+fn row(pilot: &PilotForecast, needed: &Needed, asked: Option<f64>) -> Vec<String> {
     let layers: usize = pilot.layers.iter().sum();
     let total = |n: u64| n.saturating_mul(layers as u64);
     vec![

@@ -6,13 +6,13 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::sheet::{BY_FORMAT, Sheet, View};
 use super::{any_size, interval};
-use crate::analysis::breakdown::Part;
+use crate::analysis::breakdown::RunPart;
 use crate::analysis::{Checked, Decision};
 
 /// What a requirement was held against.
 fn row(checked: &Checked) -> String {
     let part = match checked.part {
-        Part::Network { weighting } => format!("network, {}", weighting.words()),
+        RunPart::Network { weighting } => format!("network, {}", weighting.words()),
         _ => checked.layer.clone().unwrap_or_default(),
     };
     format!("{part}, detector {}", checked.detector.name())

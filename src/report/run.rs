@@ -11,8 +11,10 @@ use super::{
     MOST_LAYERS, NO_INTERVAL, NONFINITE, OUTCOMES, any_size, counted_words, delta_loss_heading,
     flipped_bits, percent, quantiles, ranges_words, scale, shell_word,
 };
-use crate::analysis::breakdown::{DeltaLoss, Figures, Part};
-use crate::analysis::{Arranged, Column, Intervals, Stopped, Weighting, stopped, stopped_words};
+use crate::analysis::breakdown::{DeltaLoss, Figures, RunPart};
+use crate::analysis::{
+    Arranged, Intervals, ReportColumn, Stopped, Weighting, stopped, stopped_words,
+};
 use crate::detector::Detector;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Allocation, Flips, Plan, Protocol, Stratify};
@@ -39,7 +41,7 @@ pub fn run_text(run: &Run, figures: &[Figures], how: &Intervals, view: View) -> 
 pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View) -> String {
     let Arranged { figures, sort, left_out } = arranged;
     let mut sheet = Sheet::new(view);
-    let is_by_layer = figures.iter().any(|row| matches!(row.part, Part::Layer {}));
+    let is_by_layer = figures.iter().any(|row| matches!(row.part, RunPart::Layer {}));
     if run.manifest.plan.protocol == Protocol::Goldeneye && is_by_layer {
         let named: Vec<String> = figures.iter().filter_map(|row| row.layer.clone()).collect();
         goldeneye_sheet(&mut sheet, run, &named);
@@ -65,7 +67,7 @@ pub fn arranged_text(run: &Run, arranged: &Arranged, how: &Intervals, view: View
     }
     if let Some(column) = sort {
         let is_quantile = |row: &Figures| matches!(row.delta_loss, DeltaLoss::Quantiles(_));
-        let which = match column == &Column::DeltaLoss && figures.iter().any(is_quantile) {
+        let which = match column == &ReportColumn::DeltaLoss && figures.iter().any(is_quantile) {
             true => ", where it has quantiles by the last of them, then by the one before",
             false => "",
         };
@@ -98,7 +100,7 @@ pub fn summary_text(
         for detector in &run.manifest.plan.detectors {
             let of_detector = figures.iter().filter(|row| row.detector == *detector);
             let (mut layers, mut rows): (Vec<&Figures>, Vec<&Figures>) =
-                of_detector.partition(|row| matches!(row.part, Part::Layer {}));
+                of_detector.partition(|row| matches!(row.part, RunPart::Layer {}));
             let all = layers.len();
             // A part of a campaign may have no record of a layer, and so no rate.
             layers.retain(|row| row.rates.records > 0);
@@ -184,15 +186,16 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
     let line = |row: &&Figures| (row.rates.sdc.value, line(run, row));
     let mut lines: Vec<(f64, Vec<String>)> = rows.iter().map(line).collect();
     if let Some(bars) = bars {
-        let is_layer = |row: &&Figures| matches!(row.part, Part::Layer {});
+        let is_layer = |row: &&Figures| matches!(row.part, RunPart::Layer {});
         let has_shapes = rows.iter().any(is_layer);
         for ((_, line), row) in lines.iter_mut().zip(rows) {
             let shape = shape(run, row);
             if let Some(layer) = line[0].strip_suffix(&format!(" {shape}")) {
                 line[0] = layer.into();
             }
-            if let Part::Network { weighting: weighting @ (Weighting::Neurons | Weighting::Macs) } =
-                row.part
+            if let RunPart::Network {
+                weighting: weighting @ (Weighting::Neurons | Weighting::Macs),
+            } = row.part
             {
                 line[0] = weighting.words().into();
             }
@@ -203,7 +206,7 @@ fn table(sheet: &mut Sheet, run: &Run, detector: Detector, rows: &[&Figures], ba
             header.push("shape");
         }
         // The network stands apart from its layers.
-        let is_network = |row: &&Figures| matches!(row.part, Part::Network { .. });
+        let is_network = |row: &&Figures| matches!(row.part, RunPart::Network { .. });
         let mut pairs = rows.windows(2);
         if let Some(border) = pairs.position(|pair| is_network(&pair[0]) != is_network(&pair[1])) {
             lines.insert(border + 1, (0.0, vec![String::new(); header.len()]));
@@ -221,12 +224,12 @@ fn few_carriers(sheet: &mut Sheet, figures: &[Figures]) {
     let names = figures.iter().filter_map(|row| {
         let count = row.carriers.filter(|count| (1..FEW_CARRIERS).contains(count))?;
         let name = match row.part {
-            Part::Network { weighting } => format!("the network, {}", weighting.words()),
-            Part::Layer {} => row.layer.clone()?,
-            Part::Bit { bit } => format!("bit {bit}"),
-            Part::Direction { direction } => direction.name().into(),
-            Part::Channel { channel } => format!("channel {channel}"),
-            Part::Position { row, column } => format!("row {row}, column {column}"),
+            RunPart::Network { weighting } => format!("the network, {}", weighting.words()),
+            RunPart::Layer {} => row.layer.clone()?,
+            RunPart::Bit { bit } => format!("bit {bit}"),
+            RunPart::Direction { direction } => direction.name().into(),
+            RunPart::Channel { channel } => format!("channel {channel}"),
+            RunPart::Position { row, column } => format!("row {row}, column {column}"),
         };
         Some(format!("{name} ({count})"))
     });
@@ -257,7 +260,7 @@ fn footer(sheet: &mut Sheet, run: &Run, figures: &[Figures], how: &Intervals) {
         sheet.prose(&words);
     }
     // Parts of layers are of drawn faults.
-    let is_whole = |row: &Figures| matches!(row.part, Part::Layer {} | Part::Network { .. });
+    let is_whole = |row: &Figures| matches!(row.part, RunPart::Layer {} | RunPart::Network { .. });
     if !run.counted.is_empty() && figures.iter().any(is_whole) {
         sheet.prose(&counted_words(run));
     }
@@ -334,7 +337,7 @@ fn stopped_table(sheet: &mut Sheet, run: &Run) {
 
 /// The sizes of a layer's value, where the figures are of a layer.
 fn shape(run: &Run, figures: &Figures) -> String {
-    let Part::Layer {} = figures.part else { return String::new() };
+    let RunPart::Layer {} = figures.part else { return String::new() };
     let mut layers = run.manifest.layers.iter();
     let layer = layers.find(|row| Some(&row.name) == figures.layer.as_ref());
     let sizes = layer.into_iter().flat_map(|row| &row.shape).map(usize::to_string);
@@ -344,12 +347,12 @@ fn shape(run: &Run, figures: &Figures) -> String {
 fn line(run: &Run, figures: &Figures) -> Vec<String> {
     let layer = figures.layer.as_deref().unwrap_or("all layers alike");
     let part = match figures.part {
-        Part::Layer {} => format!("{layer} {}", shape(run, figures)),
-        Part::Network { weighting } => format!("network, {}", weighting.words()),
-        Part::Bit { bit } => format!("{layer}, bit {bit}"),
-        Part::Direction { direction } => format!("{layer}, {}", direction.name()),
-        Part::Channel { channel } => format!("{layer}, channel {channel}"),
-        Part::Position { row, column } => format!("{layer}, row {row}, column {column}"),
+        RunPart::Layer {} => format!("{layer} {}", shape(run, figures)),
+        RunPart::Network { weighting } => format!("network, {}", weighting.words()),
+        RunPart::Bit { bit } => format!("{layer}, bit {bit}"),
+        RunPart::Direction { direction } => format!("{layer}, {}", direction.name()),
+        RunPart::Channel { channel } => format!("{layer}, channel {channel}"),
+        RunPart::Position { row, column } => format!("{layer}, row {row}, column {column}"),
     };
     let rates = &figures.rates;
     vec![

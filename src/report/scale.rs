@@ -71,7 +71,7 @@ pub(super) fn run_words(run: &Run, how: &Intervals) -> Vec<String> {
 }
 
 /// Which of the ratios at a temperature.
-type Reading = fn(&AtScale) -> Option<Improvement>;
+type RatioAtScale = fn(&AtScale) -> Option<Improvement>;
 
 /// Lines of a table of readings for every temperature that some row has.
 pub(super) fn readings(
@@ -86,7 +86,7 @@ pub(super) fn readings(
     }
     let mut lines = Vec::new();
     for label in known {
-        let kinds: [(&str, Reading); 3] = [
+        let kinds: [(&str, RatioAtScale); 3] = [
             ("last layer, after the scale", |at| at.last_layer),
             ("overall, layers alike", |at| at.all_layers),
             ("overall without the extra Linear, layers alike", |at| {

@@ -85,7 +85,7 @@ impl Sheet {
             View::Text => whole(NOTHING, header, rows),
             View::Markdown => whole(ASCII_MARKDOWN, header, rows),
             View::Screen(screen) => {
-                let mut grid = Grid::new(screen, header, rows);
+                let mut grid = FittedTable::new(screen, header, rows);
                 match fit {
                     Fit::Blocks => grid.blocks(),
                     Fit::Keep(most) => {
@@ -149,7 +149,7 @@ fn align(table: &mut Table) {
 }
 
 /// A table to be fitted to a screen.
-struct Grid<'a> {
+struct FittedTable<'a> {
     screen: Screen,
     header: &'a [&'a str],
     rows: Vec<Vec<String>>,
@@ -159,8 +159,8 @@ struct Grid<'a> {
     least: Vec<usize>,
 }
 
-impl<'a> Grid<'a> {
-    fn new(screen: Screen, header: &'a [&'a str], rows: Vec<Vec<String>>) -> Grid<'a> {
+impl<'a> FittedTable<'a> {
+    fn new(screen: Screen, header: &'a [&'a str], rows: Vec<Vec<String>>) -> FittedTable<'a> {
         let mut table = Table::new();
         table.add_rows(&rows);
         let mut cells: Vec<usize> =
@@ -173,7 +173,7 @@ impl<'a> Grid<'a> {
             0 => rows.iter().map(|row| word(&row[0])).max().unwrap_or(0).max(word(header[0])),
             _ => at(column).0.max(word(at(column).1)),
         };
-        Grid {
+        FittedTable {
             screen,
             header,
             full: (0..header.len()).map(full).collect(),

@@ -2,7 +2,7 @@
 
 use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use crate::text::TextFeatures;
-use crate::text::similarity::{NEAR_DUPLICATE, Pair, Similarity};
+use crate::text::similarity::{ClassPair, NEAR_DUPLICATE, Similarity};
 
 /// Rows of the table of closest pairs.
 const PAIRS: usize = 10;
@@ -22,7 +22,7 @@ pub fn similarity_text(features: &TextFeatures, similarity: &Similarity, view: V
     });
     let name = |class: usize| format!("{} ({class})", features.names[class]);
     let row =
-        |pair: &Pair| vec![name(pair.first), name(pair.second), format!("{:.3}", pair.cosine)];
+        |pair: &ClassPair| vec![name(pair.first), name(pair.second), format!("{:.3}", pair.cosine)];
     let rows = similarity.closest(PAIRS).iter().map(row).collect();
     sheet.gap();
     sheet.table(Fit::Blocks, &["class", "nearest class", "cosine"], rows);

@@ -7,7 +7,7 @@ use crate::analysis::Intervals;
 use crate::analysis::compare::RULES;
 use crate::results::FaultFree;
 use crate::statistics::Estimate;
-use crate::study::{Contrast, Figure, FigureOverSeeds, OverSeeds, Row, Study};
+use crate::study::{Contrast, ContrastFigure, FigureOverSeeds, OverSeeds, Study, StudyRow};
 
 /// The study as text: the contrasts over training seeds, the models, the footer.
 pub fn study_text(study: &Study, view: View) -> String {
@@ -82,17 +82,17 @@ pub(crate) fn verdict(contrast: &OverSeeds) -> String {
 }
 
 /// What a figure is called.
-pub(crate) fn name(figure: Figure) -> &'static str {
+pub(crate) fn name(figure: ContrastFigure) -> &'static str {
     match figure {
-        Figure::LastLayerBeforeScale => "ΔLoss ratio, last layer before scale",
-        Figure::LastLayer => "ΔLoss ratio, last layer after scale",
-        Figure::AllLayers => "ΔLoss ratio, all layers",
-        Figure::AllLayersWithoutEmbedding => "ΔLoss ratio, all layers but the extra Linear",
-        Figure::AllLayersFitted => "ΔLoss ratio, all layers, at fitted temperature",
-        Figure::AllLayersEqualRange => "ΔLoss ratio, all layers, at equal range",
-        Figure::Sdc => "SDC rate, difference in points",
-        Figure::Top1 => "top-1, difference in points",
-        Figure::Top2Diff => "Top2Diff, difference in points",
+        ContrastFigure::LastLayerBeforeScale => "ΔLoss ratio, last layer before scale",
+        ContrastFigure::LastLayer => "ΔLoss ratio, last layer after scale",
+        ContrastFigure::AllLayers => "ΔLoss ratio, all layers",
+        ContrastFigure::AllLayersWithoutEmbedding => "ΔLoss ratio, all layers but the extra Linear",
+        ContrastFigure::AllLayersFitted => "ΔLoss ratio, all layers, at fitted temperature",
+        ContrastFigure::AllLayersEqualRange => "ΔLoss ratio, all layers, at equal range",
+        ContrastFigure::Sdc => "SDC rate, difference in points",
+        ContrastFigure::Top1 => "top-1, difference in points",
+        ContrastFigure::Top2Diff => "Top2Diff, difference in points",
     }
 }
 
@@ -128,7 +128,7 @@ fn ends(estimate: &Estimate) -> String {
     }
 }
 
-fn model_row(row: &Row) -> Vec<String> {
+fn model_row(row: &StudyRow) -> Vec<String> {
     vec![
         format!("{}, seed {}", row.start.name(), row.seed),
         interval(&row.top1_percent, 1),
@@ -146,7 +146,7 @@ fn model_row(row: &Row) -> Vec<String> {
 fn decomposition(study: &Study) -> Option<String> {
     let ratio = |wanted: Contrast| {
         let contrast = study.contrasts.iter().find(|contrast| contrast.contrast == wanted)?;
-        let figure = contrast.figure(Figure::LastLayer)?;
+        let figure = contrast.figure(ContrastFigure::LastLayer)?;
         let shown = match &figure.seeds[..] {
             [seed] => seed,
             _ => &figure.over_seeds.mean,
@@ -234,7 +234,7 @@ pub(crate) fn footer(study: &Study) -> Vec<String> {
 
 /// At which temperatures contrasts are printed, and how often ranges are left without a fault.
 fn scales(study: &Study) -> Option<String> {
-    let known: Vec<(&Row, FaultFree)> =
+    let known: Vec<(&StudyRow, FaultFree)> =
         study.rows.iter().filter_map(|row| Some((row, row.fault_free?))).collect();
     let words = known
         .iter()

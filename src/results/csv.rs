@@ -5,7 +5,7 @@ use std::io::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::rows::{self, Cell, columns};
+use super::rows::{self, RowValue, columns};
 use super::run::Run;
 use crate::hex;
 
@@ -29,11 +29,11 @@ pub(super) fn write_columns(
     writer.write_record(wanted.iter().map(|(name, ..)| name.as_ref()))?;
     for row in run.rows() {
         writer.write_record(wanted.iter().map(|(_, _, cell)| match cell(&row) {
-            Cell::Text(text) => text,
-            Cell::Int(value) => value.to_string(),
-            Cell::Float(value) => format!("{value:?}"),
-            Cell::Bool(value) => value.to_string(),
-            Cell::None => String::new(),
+            RowValue::Text(text) => text,
+            RowValue::Int(value) => value.to_string(),
+            RowValue::Float(value) => format!("{value:?}"),
+            RowValue::Bool(value) => value.to_string(),
+            RowValue::None => String::new(),
         }))?;
     }
     writer.flush()

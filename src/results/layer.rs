@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Addressed, Format, Site, Value};
+use crate::fault::{Addressed, Format, Site, ValueKind};
 use crate::ops::KernelVariant;
 use crate::tensor::Map;
 
@@ -67,8 +67,8 @@ impl LayerRow {
     /// The format of the values that faults at a site hit; operands have the kernel's.
     pub fn format_at(&self, site: Site) -> Format {
         match site.value() {
-            Value::Operand => KernelVariant::operands_of(&self.variant),
-            Value::Known | Value::Hidden => Format::Fp32,
+            ValueKind::Operand => KernelVariant::operands_of(&self.variant),
+            ValueKind::Known | ValueKind::Hidden => Format::Fp32,
         }
     }
 

@@ -27,7 +27,7 @@ pub use manifest::{GoldenRow, Manifest, Provenance, RangesOver, Setting};
 pub use measure::{Measure, unit_of};
 pub use outcome::{Effect, Outcome};
 pub use parquet::write as write_parquet;
-pub use record::{Direction, Place, Record, Values};
+pub use record::{Direction, HitElement, Record, Values};
 pub(crate) use rows::{COLUMNS, is_rescaled};
 pub use run::Run;
 pub use store::{Store, is_store, merge, note_verified, verified};

@@ -11,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
-use super::rows::{Cell, Kind, columns};
+use super::rows::{Kind, RowValue, columns};
 use super::run::Run;
 
 /// Rows of a row group, of which one is in memory at a time. Readers take groups in parallel.
@@ -45,8 +45,8 @@ fn write_groups(
     let wanted = columns(&run.manifest.plan);
     let mut rows = run.rows().peekable();
     while rows.peek().is_some() {
-        let mut columns: Vec<Column> =
-            wanted.iter().map(|(_, kind, _)| Column::new(*kind)).collect();
+        let mut columns: Vec<ColumnBuffer> =
+            wanted.iter().map(|(_, kind, _)| ColumnBuffer::new(*kind)).collect();
         for row in rows.by_ref().take(group) {
             for (column, (_, _, cell)) in columns.iter_mut().zip(&wanted) {
                 column.push(cell(&row))?;
@@ -82,41 +82,41 @@ fn schema(run: &Run) -> parquet::errors::Result<TypePtr> {
 }
 
 /// A column of a row group.
-struct Column {
+struct ColumnBuffer {
     /// Of the rows that have one.
-    values: Values,
+    values: ColumnValues,
     /// A row: 1 where it has a value, else 0. Parquet's definition levels.
     levels: Vec<i16>,
 }
 
-enum Values {
+enum ColumnValues {
     Text(Vec<ByteArray>),
     Int(Vec<i64>),
     Float(Vec<f64>),
     Bool(Vec<bool>),
 }
 
-impl Column {
-    fn new(kind: Kind) -> Column {
+impl ColumnBuffer {
+    fn new(kind: Kind) -> ColumnBuffer {
         let values = match kind {
-            Kind::Text => Values::Text(Vec::new()),
-            Kind::Int => Values::Int(Vec::new()),
-            Kind::Float => Values::Float(Vec::new()),
-            Kind::Bool => Values::Bool(Vec::new()),
+            Kind::Text => ColumnValues::Text(Vec::new()),
+            Kind::Int => ColumnValues::Int(Vec::new()),
+            Kind::Float => ColumnValues::Float(Vec::new()),
+            Kind::Bool => ColumnValues::Bool(Vec::new()),
         };
-        Column { values, levels: Vec::new() }
+        ColumnBuffer { values, levels: Vec::new() }
     }
 
-    fn push(&mut self, cell: Cell) -> parquet::errors::Result<()> {
-        self.levels.push(i16::from(cell != Cell::None));
+    fn push(&mut self, cell: RowValue) -> parquet::errors::Result<()> {
+        self.levels.push(i16::from(cell != RowValue::None));
         match (&mut self.values, cell) {
-            (_, Cell::None) => {}
-            (Values::Text(values), Cell::Text(text)) => {
+            (_, RowValue::None) => {}
+            (ColumnValues::Text(values), RowValue::Text(text)) => {
                 values.push(ByteArray::from(text.into_bytes()))
             }
-            (Values::Int(values), Cell::Int(value)) => values.push(value as i64),
-            (Values::Float(values), Cell::Float(value)) => values.push(value),
-            (Values::Bool(values), Cell::Bool(value)) => values.push(value),
+            (ColumnValues::Int(values), RowValue::Int(value)) => values.push(value as i64),
+            (ColumnValues::Float(values), RowValue::Float(value)) => values.push(value),
+            (ColumnValues::Bool(values), RowValue::Bool(value)) => values.push(value),
             (_, cell) => {
                 return Err(ParquetError::General(format!("{cell:?} is of another kind")));
             }
@@ -129,10 +129,10 @@ impl Column {
         group: &mut SerializedRowGroupWriter<'_, W>,
     ) -> parquet::errors::Result<()> {
         match &self.values {
-            Values::Text(values) => self.write_as::<ByteArrayType, W>(group, values),
-            Values::Int(values) => self.write_as::<Int64Type, W>(group, values),
-            Values::Float(values) => self.write_as::<DoubleType, W>(group, values),
-            Values::Bool(values) => self.write_as::<BoolType, W>(group, values),
+            ColumnValues::Text(values) => self.write_as::<ByteArrayType, W>(group, values),
+            ColumnValues::Int(values) => self.write_as::<Int64Type, W>(group, values),
+            ColumnValues::Float(values) => self.write_as::<DoubleType, W>(group, values),
+            ColumnValues::Bool(values) => self.write_as::<BoolType, W>(group, values),
         }
     }
 

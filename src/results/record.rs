@@ -22,14 +22,14 @@ pub struct Record {
     /// Values that were hit.
     pub flips: u32,
     /// Where, if it was one value.
-    pub place: Option<Place>,
+    pub place: Option<HitElement>,
     pub golden: Score,
     pub effect: Effect,
 }
 
 /// The one value that was hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HitElement {
     /// Index in PyTorch's order: within the image's output, input, or the parameter; see
     /// [`crate::fault::FaultEntry::element`].
     pub element: u64,
@@ -136,7 +136,7 @@ mod tests {
     fn directions_follow_from_the_bits_that_were_there() {
         let golden = Golden::new(0, 0, vec![1.0, 0.0]);
         let direction = |mask: u32, values: Option<Values>, is_one: bool| {
-            let place = Place { element: 0, k: 0, mask, values };
+            let place = HitElement { element: 0, k: 0, mask, values };
             let record = Record {
                 layer: 0,
                 n: 0,

@@ -22,7 +22,7 @@ pub enum Kind {
 
 /// What stands in a row of a column.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Cell {
+pub enum RowValue {
     Text(String),
     Int(u64),
     Float(f64),
@@ -31,39 +31,39 @@ pub enum Cell {
     None,
 }
 
-impl From<&str> for Cell {
-    fn from(text: &str) -> Cell {
-        Cell::Text(text.to_string())
+impl From<&str> for RowValue {
+    fn from(text: &str) -> RowValue {
+        RowValue::Text(text.to_string())
     }
 }
 
-impl From<String> for Cell {
-    fn from(text: String) -> Cell {
-        Cell::Text(text)
+impl From<String> for RowValue {
+    fn from(text: String) -> RowValue {
+        RowValue::Text(text)
     }
 }
 
-impl From<u64> for Cell {
-    fn from(value: u64) -> Cell {
-        Cell::Int(value)
+impl From<u64> for RowValue {
+    fn from(value: u64) -> RowValue {
+        RowValue::Int(value)
     }
 }
 
-impl From<f64> for Cell {
-    fn from(value: f64) -> Cell {
-        Cell::Float(value)
+impl From<f64> for RowValue {
+    fn from(value: f64) -> RowValue {
+        RowValue::Float(value)
     }
 }
 
-impl From<bool> for Cell {
-    fn from(value: bool) -> Cell {
-        Cell::Bool(value)
+impl From<bool> for RowValue {
+    fn from(value: bool) -> RowValue {
+        RowValue::Bool(value)
     }
 }
 
-impl<T: Into<Cell>> From<Option<T>> for Cell {
-    fn from(value: Option<T>) -> Cell {
-        value.map_or(Cell::None, Into::into)
+impl<T: Into<RowValue>> From<Option<T>> for RowValue {
+    fn from(value: Option<T>) -> RowValue {
+        value.map_or(RowValue::None, Into::into)
     }
 }
 
@@ -76,10 +76,10 @@ pub struct Row<'r> {
 }
 
 /// A column's name, what it holds, and what stands in it.
-pub type Column<Name = &'static str> = (Name, Kind, fn(&Row<'_>) -> Cell);
+pub type ExportColumn<Name = &'static str> = (Name, Kind, fn(&Row<'_>) -> RowValue);
 
 /// The columns of any campaign, in order: where, what, and what came of it. `docs/reading-results.md` explains each.
-pub const COLUMNS: [Column; 39] = [
+pub const COLUMNS: [ExportColumn; 39] = [
     ("layer", Kind::Text, |row| row.layer.name.as_str().into()),
     ("layer_type", Kind::Text, |row| row.layer.kind.as_str().into()),
     ("injection", Kind::Int, |row| row.record.n.into()),
@@ -125,11 +125,11 @@ pub const COLUMNS: [Column; 39] = [
 const RESCALED: &str = "delta_loss_at_";
 
 /// The value at each temperature.
-const RESCALED_CELLS: [fn(&Row<'_>) -> Cell; MOST_TEMPERATURES] =
+const RESCALED_CELLS: [fn(&Row<'_>) -> RowValue; MOST_TEMPERATURES] =
     [|row| row.record.effect.rescaled[0].into(), |row| row.record.effect.rescaled[1].into()];
 
 /// The columns of a campaign: those of any, and before [`PAIR_KEY`] one for ΔLoss at each of its temperatures.
-pub fn columns(plan: &Plan) -> Vec<Column<Cow<'static, str>>> {
+pub fn columns(plan: &Plan) -> Vec<ExportColumn<Cow<'static, str>>> {
     let mut columns: Vec<_> =
         COLUMNS.into_iter().map(|(name, kind, cell)| (Cow::Borrowed(name), kind, cell)).collect();
     let last = columns.iter().position(|(name, ..)| name == PAIR_KEY).unwrap_or(columns.len());

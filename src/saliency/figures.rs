@@ -7,7 +7,7 @@ pub const SHARE: f64 = 0.2;
 
 /// Numbers of two maps of one image, both as large as the image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Figures {
+pub struct MapFigures {
     /// Pearson's correlation of their pixels; `None` where one of them has the same value everywhere.
     pub correlation: Option<f64>,
     /// Intersection over union of the fifth of the pixels that is most salient in each ([`SHARE`]): those above 0 that
@@ -17,16 +17,16 @@ pub struct Figures {
     pub shift: Option<f64>,
 }
 
-impl Figures {
+impl MapFigures {
     /// Of maps of an image of `height` × `width`.
-    pub fn of(clean: &Saliency, faulty: &Saliency, height: usize, width: usize) -> Figures {
+    pub fn of(clean: &Saliency, faulty: &Saliency, height: usize, width: usize) -> MapFigures {
         let [clean, faulty] = [clean, faulty].map(|map| map.upsampled(height, width));
         let centres = [&clean, &faulty].map(|map| centre(map, width));
         let shift = match centres {
             [Some([y0, x0]), Some([y1, x1])] => Some((y1 - y0).hypot(x1 - x0)),
             _ => None,
         };
-        Figures {
+        MapFigures {
             correlation: correlation(&clean, &faulty),
             overlap: overlap(&clean, &faulty),
             shift,
@@ -99,12 +99,12 @@ mod tests {
     fn figures_are_those_of_scipy() {
         let a = map(&[0.0, 1.0, 2.0, 0.0, 0.5, 3.0, 0.25, 4.0, 1.5, 0.0, 0.0, 2.5, 1.0, 0.75, 0.1]);
         let b = map(&[1.0, 0.0, 2.5, 0.5, 0.0, 0.0, 5.0, 4.5, 0.2, 0.3, 2.0, 0.0, 0.0, 1.0, 0.6]);
-        let found = Figures::of(&a, &b, 3, 5);
+        let found = MapFigures::of(&a, &b, 3, 5);
         assert!((found.correlation.unwrap() - CORRELATION).abs() < 1e-12, "{found:?}");
         assert!((found.shift.unwrap() - SHIFT).abs() < 1e-12, "{found:?}");
         // Three of fifteen: 4, 3, 2.5 in a, of which 4 alone is among b's 5, 4.5, 2.5.
         assert_eq!(found.overlap, Some(1.0 / 5.0));
-        let same = Figures::of(&a, &a, 30, 50);
+        let same = MapFigures::of(&a, &a, 30, 50);
         assert_eq!((same.overlap, same.shift), (Some(1.0), Some(0.0)));
         assert!((same.correlation.unwrap() - 1.0).abs() < 1e-12);
     }
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn maps_of_nothing_have_no_figures_and_huge_ones_have() {
         let (zero, some) = (map(&[0.0; 15]), map(&[1.0; 15]));
-        let none = Figures { correlation: None, overlap: None, shift: None };
-        assert_eq!(Figures::of(&zero, &zero, 6, 10), none);
+        let none = MapFigures { correlation: None, overlap: None, shift: None };
+        assert_eq!(MapFigures::of(&zero, &zero, 6, 10), none);
         // Of one value everywhere all pixels are the most salient ones.
-        let found = Figures::of(&zero, &some, 6, 10);
-        assert_eq!(found, Figures { overlap: Some(0.0), ..none });
+        let found = MapFigures::of(&zero, &some, 6, 10);
+        assert_eq!(found, MapFigures { overlap: Some(0.0), ..none });
         let values: Vec<f64> = (0..15).map(|i| f64::from(i) * 1e300).collect();
-        let found = Figures::of(&map(&values), &map(&values), 6, 10);
+        let found = MapFigures::of(&map(&values), &map(&values), 6, 10);
         assert!((found.correlation.unwrap() - 1.0).abs() < 1e-12 && found.shift == Some(0.0));
     }
 }

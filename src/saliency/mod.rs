@@ -17,8 +17,8 @@ mod probe;
 mod strip;
 
 pub use cam::{Method, Saliency};
-pub use figures::{Figures, SHARE};
-pub use pair::{Class, Pair, Question, Seen, Target, pair};
+pub use figures::{MapFigures, SHARE};
+pub use pair::{Class, MapPair, MapRequest, MapTarget, Seen, pair};
 pub use panel::{Panels, magnified};
 pub use probe::{Aim, Probe, layer};
-pub use strip::{Member, Strip};
+pub use strip::{Strip, StripNetwork};

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use super::cam::{Method, Saliency};
-use super::figures::Figures;
+use super::figures::MapFigures;
 use super::probe::{Aim, Probe};
 use crate::fault::FaultSpec;
 use crate::logits::{argmax, probabilities};
@@ -25,17 +25,17 @@ pub enum Class {
 
 /// What a map is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct MapTarget {
     pub class: Class,
     /// Of a text-guided network the cosine to the class's row, not the logit; of a baseline its logit.
     pub cosine: bool,
 }
 
-impl FromStr for Target {
+impl FromStr for MapTarget {
     type Err = Error;
 
     /// `predicted`, `label` or the class's number, `cosine:` before it for the cosine.
-    fn from_str(text: &str) -> Result<Target> {
+    fn from_str(text: &str) -> Result<MapTarget> {
         let (cosine, class) = match text.strip_prefix("cosine:") {
             Some(class) => (true, class),
             None => (false, text),
@@ -49,17 +49,17 @@ impl FromStr for Target {
                 ))
             })?),
         };
-        Ok(Target { class, cosine })
+        Ok(MapTarget { class, cosine })
     }
 }
 
 /// Which maps are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct MapRequest {
     /// See [`super::layer`].
     pub layer: NodeId,
     pub method: Method,
-    pub target: Target,
+    pub target: MapTarget,
 }
 
 /// What one pass showed.
@@ -85,13 +85,13 @@ impl Seen {
 
 /// The maps of an image without and with a fault, for one target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pair {
+pub struct MapPair {
     pub clean: Seen,
     pub faulty: Seen,
     pub aim: Aim,
 }
 
-impl Pair {
+impl MapPair {
     /// The largest value of the two maps: the end of their common scale.
     pub fn largest(&self) -> f64 {
         let of = |seen: &Seen| seen.map.as_ref().map_or(0.0, Saliency::largest);
@@ -99,9 +99,9 @@ impl Pair {
     }
 
     /// Figures of the two maps of an image of `height` × `width`; `None` where one of them isn't there.
-    pub fn figures(&self, height: usize, width: usize) -> Option<Figures> {
+    pub fn figures(&self, height: usize, width: usize) -> Option<MapFigures> {
         match (&self.clean.map, &self.faulty.map) {
-            (Ok(clean), Ok(faulty)) => Some(Figures::of(clean, faulty, height, width)),
+            (Ok(clean), Ok(faulty)) => Some(MapFigures::of(clean, faulty, height, width)),
             _ => None,
         }
     }
@@ -121,12 +121,12 @@ impl Pair {
 /// finite; those of [`Probe`].
 pub fn pair(
     network: &Network,
-    question: &Question,
+    question: &MapRequest,
     pixels: &[f32],
     label: Option<usize>,
     fault: &FaultSpec,
-) -> Result<Pair> {
-    let Question { layer, method, target } = *question;
+) -> Result<MapPair> {
+    let MapRequest { layer, method, target } = *question;
     let fault = FaultSpec { image: 0, ..fault.clone() };
     let faults = std::slice::from_ref(&fault);
     let mut probe = Probe::new(network, layer, faults)?;
@@ -146,7 +146,7 @@ pub fn pair(
     let clean = Seen { map: probe.map(method, aim)?, logits: clean };
     let faulty = probe.answer(pixels, faults)?;
     let faulty = Seen { map: probe.map(method, aim)?, logits: faulty };
-    Ok(Pair { clean, faulty, aim })
+    Ok(MapPair { clean, faulty, aim })
 }
 
 #[cfg(test)]
@@ -155,12 +155,12 @@ mod tests {
 
     #[test]
     fn targets_are_read() {
-        let read = |text: &str| text.parse::<Target>().unwrap();
-        assert_eq!(read("predicted"), Target { class: Class::Predicted, cosine: false });
-        assert_eq!(read("cosine:label"), Target { class: Class::Label, cosine: true });
-        assert_eq!(read("cosine:12"), Target { class: Class::Row(12), cosine: true });
+        let read = |text: &str| text.parse::<MapTarget>().unwrap();
+        assert_eq!(read("predicted"), MapTarget { class: Class::Predicted, cosine: false });
+        assert_eq!(read("cosine:label"), MapTarget { class: Class::Label, cosine: true });
+        assert_eq!(read("cosine:12"), MapTarget { class: Class::Row(12), cosine: true });
         for text in ["", "-1", "cosine:", "top", "1.5"] {
-            let said = text.parse::<Target>().unwrap_err().to_string();
+            let said = text.parse::<MapTarget>().unwrap_err().to_string();
             assert!(said.contains("predicted, label or a class's number"), "{said}");
         }
     }

@@ -1,7 +1,7 @@
 //! Maps as pictures.
 
 use super::cam::Saliency;
-use super::pair::{Pair, Seen};
+use super::pair::{MapPair, Seen};
 use crate::data::Image8;
 
 /// Colours from nothing to the end of the scale, evenly spaced: dark blue, purple, orange, pale yellow, each lighter than
@@ -35,7 +35,7 @@ pub struct Panels {
 
 impl Panels {
     /// The pictures of a pair over `image`, whose size they get. What has no map is hatched.
-    pub fn of(pair: &Pair, image: &Image8) -> Panels {
+    pub fn of(pair: &MapPair, image: &Image8) -> Panels {
         let largest = pair.largest();
         let over = |seen: &Seen| match &seen.map {
             Ok(map) => heat(map, image, largest),
@@ -121,9 +121,9 @@ mod tests {
         Seen { logits: vec![0.0, 1.0], map }
     }
 
-    fn pair(clean: &[f64], faulty: std::result::Result<Vec<f64>, String>) -> Pair {
+    fn pair(clean: &[f64], faulty: std::result::Result<Vec<f64>, String>) -> MapPair {
         let (clean, faulty) = (seen(Ok(clean.to_vec())), seen(faulty));
-        Pair { clean, faulty, aim: Aim { class: 1, cosine: false } }
+        MapPair { clean, faulty, aim: Aim { class: 1, cosine: false } }
     }
 
     #[test]

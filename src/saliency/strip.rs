@@ -6,8 +6,8 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::figures::Figures;
-use super::pair::{Pair, Seen};
+use super::figures::MapFigures;
+use super::pair::{MapPair, Seen};
 use super::panel::{Panels, magnified};
 use crate::data::{Image8, rgb_png};
 use crate::error::shorten;
@@ -16,12 +16,12 @@ use crate::{Error, Result};
 
 /// A network of a strip.
 #[derive(Clone, Debug)]
-pub struct Member<'s> {
+pub struct StripNetwork<'s> {
     /// What stands above its panels.
     pub name: String,
     /// The image as it takes it, before normalisation.
     pub picture: Image8,
-    pub pair: Pair,
+    pub pair: MapPair,
     /// Names of its classes, by row.
     pub classes: &'s [String],
 }
@@ -36,7 +36,7 @@ pub struct Strip<'s> {
     /// What the image is called.
     pub image: String,
     /// At least one.
-    pub members: Vec<Member<'s>>,
+    pub members: Vec<StripNetwork<'s>>,
 }
 
 /// Small images are magnified until a panel has so many pixels a side.
@@ -67,7 +67,7 @@ const KEY: [&str; 2] = [
 ];
 
 /// A panel with the texts around it.
-struct Column {
+struct LabelledPanel {
     heading: &'static str,
     picture: Image8,
     lines: Vec<String>,
@@ -91,10 +91,10 @@ impl Strip<'_> {
     }
 
     /// The columns of the image and of each network.
-    fn columns(&self) -> Result<Vec<Vec<Column>>> {
+    fn columns(&self) -> Result<Vec<Vec<LabelledPanel>>> {
         let [height, width] = self.side()?;
-        let picture = |member: &Member<'_>| magnified(&member.picture, height, width);
-        let first = Column {
+        let picture = |member: &StripNetwork<'_>| magnified(&member.picture, height, width);
+        let first = LabelledPanel {
             heading: "image",
             picture: picture(&self.members[0]),
             lines: self.image_lines(),
@@ -102,19 +102,19 @@ impl Strip<'_> {
         let mut groups = vec![vec![first]];
         for member in &self.members {
             let panels = Panels::of(&member.pair, &picture(member));
-            let Pair { clean, faulty, .. } = &member.pair;
+            let MapPair { clean, faulty, .. } = &member.pair;
             groups.push(vec![
-                Column {
+                LabelledPanel {
                     heading: "without error",
                     picture: panels.clean,
                     lines: member.answer(clean),
                 },
-                Column {
+                LabelledPanel {
                     heading: "with error",
                     picture: panels.faulty,
                     lines: member.answer(faulty),
                 },
-                Column {
+                LabelledPanel {
                     heading: "difference",
                     picture: panels.difference,
                     lines: member.figures(),
@@ -129,7 +129,7 @@ impl Strip<'_> {
     /// # Errors
     /// [`Error::Usage`] for a strip of no network.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let columns: Vec<Column> = self.columns()?.into_iter().flatten().collect();
+        let columns: Vec<LabelledPanel> = self.columns()?.into_iter().flatten().collect();
         let [height, width] = self.side()?;
         let whole = columns.len() * (width + GAP) - GAP;
         let mut pixels = vec![255u8; 3 * height * whole];
@@ -195,7 +195,7 @@ impl Strip<'_> {
     }
 }
 
-impl Member<'_> {
+impl StripNetwork<'_> {
     fn class(&self, class: usize) -> String {
         shorten(self.classes.get(class).map_or("", String::as_str), LETTERS - 10)
     }
@@ -239,7 +239,7 @@ impl Member<'_> {
             Some(value) => format!("{value:.digits$}{unit}"),
             None => "–".into(),
         };
-        let of = |figure: fn(Figures) -> Option<f64>| figures.and_then(figure);
+        let of = |figure: fn(MapFigures) -> Option<f64>| figures.and_then(figure);
         let delta_p = self.pair.delta_p().map(|delta| format!("{delta:+.3}"));
         vec![
             format!("correlation {}", word(of(|f| f.correlation), 3, "")),
@@ -269,13 +269,13 @@ mod tests {
     fn strip(names: &[String], faulty: std::result::Result<Saliency, String>) -> Strip<'_> {
         let map = Saliency { height: 1, width: 1, values: vec![2.0] };
         let nan = if faulty.is_ok() { 1.0 } else { f32::NAN };
-        let pair = Pair {
+        let pair = MapPair {
             clean: Seen { logits: vec![0.0, 1.0], map: Ok(map) },
             faulty: Seen { logits: vec![3.0, nan], map: faulty },
             aim: Aim { class: 1, cosine: false },
         };
         let picture = Image8::new(8, 4, vec![50; 96]).unwrap();
-        let member = Member { name: "<b>".into(), picture, pair, classes: names };
+        let member = StripNetwork { name: "<b>".into(), picture, pair, classes: names };
         Strip {
             title: "layer=<script>alert(1)</script>\u{7}".into(),
             about: "Grad-CAM".into(),

@@ -167,7 +167,7 @@ impl Stratum {
 
 /// A figure of the weighted means of two models, Σ w·mean / Σ w over the strata that hold anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Figure {
+pub enum MeanFigure {
     /// The mean of side 0.
     Mean,
     /// Side 0 divided by side 1.
@@ -206,7 +206,7 @@ fn shares(totals: &[Sides], weights: &[[f64; 2]], side: usize) -> Vec<f64> {
 /// ends are NaN where no interval is known: of fewer than [`FEWEST_CLUSTERS`], and where all observations are equal,
 /// which is no certainty. Two sides with the same observations differ for certain by nothing.
 pub fn estimate(
-    figure: Figure,
+    figure: MeanFigure,
     strata: &[&Stratum],
     weights: &[[f64; 2]],
     confidence: Confidence,
@@ -220,28 +220,28 @@ pub fn plain_mean(values: impl IntoIterator<Item = f64>, confidence: Confidence)
     for (at, value) in values.into_iter().enumerate() {
         stratum.push(0, 0, at as u64, value, 1.0);
     }
-    estimate(Figure::Mean, &[&stratum], &[[1.0, 0.0]], confidence)
+    estimate(MeanFigure::Mean, &[&stratum], &[[1.0, 0.0]], confidence)
 }
 
 /// The figure of [`estimate`] with its standard error.
-pub fn linearize(figure: Figure, strata: &[&Stratum], weights: &[[f64; 2]]) -> Linearized {
+pub fn linearize(figure: MeanFigure, strata: &[&Stratum], weights: &[[f64; 2]]) -> Linearized {
     let [a, b] = weighted_means(strata, weights);
     let value = match figure {
-        Figure::Mean => a,
-        Figure::Ratio if b > 0.0 && a >= 0.0 => a / b,
-        Figure::Ratio => f64::NAN,
-        Figure::Difference => b - a,
+        MeanFigure::Mean => a,
+        MeanFigure::Ratio if b > 0.0 && a >= 0.0 => a / b,
+        MeanFigure::Ratio => f64::NAN,
+        MeanFigure::Difference => b - a,
     };
     // On the scale of the logarithm what adds to a mean is a share of it.
-    let is_log = figure != Figure::Difference && value > 0.0;
+    let is_log = figure != MeanFigure::Difference && value > 0.0;
     let scale = match (figure, is_log) {
-        (Figure::Mean, true) => [1.0 / a, 0.0],
-        (Figure::Mean, false) => [1.0, 0.0],
-        (Figure::Ratio, _) => [1.0 / a, -1.0 / b],
-        (Figure::Difference, _) => [-1.0, 1.0],
+        (MeanFigure::Mean, true) => [1.0 / a, 0.0],
+        (MeanFigure::Mean, false) => [1.0, 0.0],
+        (MeanFigure::Ratio, _) => [1.0 / a, -1.0 / b],
+        (MeanFigure::Difference, _) => [-1.0, 1.0],
     };
     let is_same = || strata.iter().all(|s| s.clusters.values().all(|[a, b]| a == b));
-    if figure != Figure::Mean && a == b && value.is_finite() && is_same() {
+    if figure != MeanFigure::Mean && a == b && value.is_finite() && is_same() {
         return Linearized::certain(value);
     }
     let unknown = Linearized::unknown(value);
@@ -310,7 +310,7 @@ mod tests {
         stratum
     }
 
-    fn of(figure: Figure, strata: &[Stratum]) -> Estimate {
+    fn of(figure: MeanFigure, strata: &[Stratum]) -> Estimate {
         let weights = vec![[1.0, 1.0]; strata.len()];
         estimate(figure, &strata.iter().collect::<Vec<_>>(), &weights, Confidence::P95)
     }
@@ -324,9 +324,9 @@ mod tests {
     fn figures_are_those_of_the_formulas() {
         let strata = [stratum(0, [&A, &B])];
         for (figure, value, low, high) in [
-            (Figure::Mean, 0.65625, 0.07544502039338494, 5.708316602665548),
-            (Figure::Ratio, 1.5671641791044775, 0.43416693572441517, 5.656818523433447),
-            (Figure::Difference, -0.2375, -1.3449572519076818, 0.8699572519076817),
+            (MeanFigure::Mean, 0.65625, 0.07544502039338494, 5.708316602665548),
+            (MeanFigure::Ratio, 1.5671641791044775, 0.43416693572441517, 5.656818523433447),
+            (MeanFigure::Difference, -0.2375, -1.3449572519076818, 0.8699572519076817),
         ] {
             let found = of(figure, &strata);
             let off =
@@ -339,9 +339,9 @@ mod tests {
     #[test]
     fn clusters_of_a_group_go_together() {
         let strata = |groups: [u64; 2]| groups.map(|group| stratum(group, [&A, &[]]));
-        let together = width(of(Figure::Mean, &strata([0, 0])));
-        let apart = width(of(Figure::Mean, &strata([0, 1])));
-        assert_eq!(together, width(of(Figure::Mean, &[stratum(0, [&A, &[]])])));
+        let together = width(of(MeanFigure::Mean, &strata([0, 0])));
+        let apart = width(of(MeanFigure::Mean, &strata([0, 1])));
+        assert_eq!(together, width(of(MeanFigure::Mean, &[stratum(0, [&A, &[]])])));
         assert!(apart < 0.6 * together, "{apart} and {together}");
     }
 
@@ -350,22 +350,22 @@ mod tests {
     fn nothing_seen_is_no_certainty() {
         let has_none = |estimate: Estimate| estimate.low.is_nan() && estimate.high.is_nan();
         let zeros = [0.0; 6];
-        assert!(has_none(of(Figure::Mean, &[stratum(0, [&zeros, &[]])])));
-        let nothing = of(Figure::Ratio, &[stratum(0, [&zeros, &zeros])]);
+        assert!(has_none(of(MeanFigure::Mean, &[stratum(0, [&zeros, &[]])])));
+        let nothing = of(MeanFigure::Ratio, &[stratum(0, [&zeros, &zeros])]);
         assert!(nothing.value.is_nan() && has_none(nothing));
-        let no_divisor = of(Figure::Ratio, &[stratum(0, [&A, &zeros])]);
+        let no_divisor = of(MeanFigure::Ratio, &[stratum(0, [&A, &zeros])]);
         assert!(no_divisor.value.is_nan() && has_none(no_divisor));
-        assert!(has_none(of(Figure::Mean, &[stratum(0, [&A[..1], &[]])])));
-        assert!(has_none(of(Figure::Mean, &[stratum(0, [&[], &[]])])));
+        assert!(has_none(of(MeanFigure::Mean, &[stratum(0, [&A[..1], &[]])])));
+        assert!(has_none(of(MeanFigure::Mean, &[stratum(0, [&[], &[]])])));
         // Nor does a layer with a single image stand for certainty beside one with many.
         let beside = [stratum(0, [&A, &B]), stratum(1, [&A[..1], &B[..1]])];
-        for figure in [Figure::Mean, Figure::Ratio, Figure::Difference] {
+        for figure in [MeanFigure::Mean, MeanFigure::Ratio, MeanFigure::Difference] {
             let found = of(figure, &beside);
             assert!(found.value.is_finite() && has_none(found), "{figure:?}: {found:?}");
         }
-        let one = of(Figure::Ratio, &[stratum(0, [&A[..1], &A[..1]])]);
+        let one = of(MeanFigure::Ratio, &[stratum(0, [&A[..1], &A[..1]])]);
         assert_eq!([one.value, one.low, one.high], [1.0; 3]);
-        let itself = of(Figure::Ratio, &[stratum(0, [&A, &A])]);
+        let itself = of(MeanFigure::Ratio, &[stratum(0, [&A, &A])]);
         assert_eq!([itself.value, itself.low, itself.high], [1.0; 3]);
     }
 
@@ -381,7 +381,7 @@ mod tests {
                 let value = f64::from(bit) / 16.0 * draws.unit() * 2.0;
                 stratum.push(0, bit, n, value, if n % 32 < 8 { 0.625 } else { 1.25 });
             }
-            let found = of(Figure::Mean, &[stratum]);
+            let found = of(MeanFigure::Mean, &[stratum]);
             assert!(found.low < found.value && found.value < found.high, "{found:?}");
             found.holds(31.0 / 32.0)
         });
@@ -407,7 +407,7 @@ mod tests {
             }
             let weights = [[3.0, 0.0], [1.0, 0.0]];
             let strata = strata.each_ref();
-            estimate(Figure::Mean, &strata, &weights, Confidence::P95).holds(1.5)
+            estimate(MeanFigure::Mean, &strata, &weights, Confidence::P95).holds(1.5)
         };
         (0..400).filter(trial).count()
     }

@@ -26,13 +26,13 @@ pub use interval::{
 };
 pub use linearized::Linearized;
 pub use mean::{
-    FEWEST_CLUSTERS, Figure, Stratum, Tally, Unit, carriers, estimate, linearize, plain_mean,
+    FEWEST_CLUSTERS, MeanFigure, Stratum, Tally, Unit, carriers, estimate, linearize, plain_mean,
     weighted_means,
 };
 pub use multiple::holm;
 pub use power::{detectable, detectable_normal, fewest, measurements, noncentral_t_cdf, power};
 pub use proportions::{mcnemar_exact, two_proportions};
-pub use random_effects::{Effect, RandomEffect, random_effect};
+pub use random_effects::{MeasuredEffect, RandomEffect, random_effect};
 pub use rate_difference::{PairedCell, RateDifference, discordance};
 pub use sequence::{Look, Sequence, StoppingRule, Target};
 pub use stopped_rate::Boundary;

@@ -17,7 +17,7 @@ use super::interval::{Confidence, Estimate, two_sided_student};
 
 /// An effect as it was measured, and the standard error of measuring it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Effect {
+pub struct MeasuredEffect {
     pub value: f64,
     /// Infinite or NaN where it isn't known.
     pub standard_error: f64,
@@ -36,7 +36,7 @@ pub struct RandomEffect {
 }
 
 /// Effects, each measured on a draw of its own; NaN of none.
-pub fn random_effect(effects: &[Effect], confidence: Confidence) -> RandomEffect {
+pub fn random_effect(effects: &[MeasuredEffect], confidence: Confidence) -> RandomEffect {
     let count = effects.len() as f64;
     let mean = effects.iter().map(|effect| effect.value).sum::<f64>() / count;
     let squares: f64 = effects.iter().map(|effect| (effect.value - mean).powi(2)).sum();
@@ -59,13 +59,13 @@ pub fn random_effect(effects: &[Effect], confidence: Confidence) -> RandomEffect
 }
 
 /// max(0, (Q − (K − 1)) / Q), Q being Cochran's sum of squares about the mean weighted by precision.
-fn i_squared(effects: &[Effect]) -> f64 {
+fn i_squared(effects: &[MeasuredEffect]) -> f64 {
     let is_known =
-        |effect: &Effect| effect.standard_error > 0.0 && effect.standard_error.is_finite();
+        |effect: &MeasuredEffect| effect.standard_error > 0.0 && effect.standard_error.is_finite();
     if effects.len() < 2 || !effects.iter().all(is_known) {
         return f64::NAN;
     }
-    let weight = |effect: &Effect| effect.standard_error.powi(-2);
+    let weight = |effect: &MeasuredEffect| effect.standard_error.powi(-2);
     let total: f64 = effects.iter().map(weight).sum();
     let mean = effects.iter().map(|effect| weight(effect) * effect.value).sum::<f64>() / total;
     let q: f64 = effects.iter().map(|effect| weight(effect) * (effect.value - mean).powi(2)).sum();
@@ -83,9 +83,11 @@ mod tests {
 
     const VALUES: [f64; 4] = [1.10, 0.82, 1.41, 0.95];
 
-    fn effects(variances: [f64; 4]) -> Vec<Effect> {
-        let effect =
-            |(value, variance): (f64, f64)| Effect { value, standard_error: variance.sqrt() };
+    fn effects(variances: [f64; 4]) -> Vec<MeasuredEffect> {
+        let effect = |(value, variance): (f64, f64)| MeasuredEffect {
+            value,
+            standard_error: variance.sqrt(),
+        };
         VALUES.into_iter().zip(variances).map(effect).collect()
     }
 
@@ -117,7 +119,7 @@ mod tests {
     /// Three measurements that lie closer together than their errors of 0.1: Student's t of two degrees times 0.1/√3.
     #[test]
     fn an_interval_is_no_narrower_than_errors_make_it() {
-        let close = [0.07, 0.08, 0.05].map(|value| Effect { value, standard_error: 0.1 });
+        let close = [0.07, 0.08, 0.05].map(|value| MeasuredEffect { value, standard_error: 0.1 });
         let found = random_effect(&close, Confidence::P95);
         near(found.mean.high - found.mean.value, 4.302652729749462 * 0.1 / 3f64.sqrt());
         near(
@@ -145,7 +147,7 @@ mod tests {
         let (mut means, mut fourths) = (0, 0);
         for _ in 0..2000 {
             let measured =
-                [0; 3].map(|_| Effect { value: 0.7 + 0.3 * normal(), standard_error: 0.1 });
+                [0; 3].map(|_| MeasuredEffect { value: 0.7 + 0.3 * normal(), standard_error: 0.1 });
             let found = random_effect(&measured, Confidence::P95);
             means += usize::from(found.mean.holds(0.7));
             fourths += usize::from(found.prediction.holds(0.7 + 0.3 * normal()));

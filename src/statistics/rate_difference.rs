@@ -22,13 +22,13 @@ use super::effective_rate::{EffectiveRate, RateCell};
 use super::interval::{Confidence, Estimate, RateInterval};
 
 /// A part of a rate: its weight, and how closely it is known.
-type Part = (f64, EffectiveRate);
+type WeightedRate = (f64, EffectiveRate);
 
 /// A difference of rates as it is put together, stratum by stratum (a layer each).
 #[derive(Clone, Debug, Default)]
 pub struct RateDifference {
-    gains: Vec<Part>,
-    losses: Vec<Part>,
+    gains: Vec<WeightedRate>,
+    losses: Vec<WeightedRate>,
     covariance: f64,
 }
 
@@ -149,14 +149,15 @@ impl RateDifference {
 pub const LEAST_P: f64 = 1e-12;
 
 /// Weighted parts as one rate, and their weight; `None` where they weigh nothing.
-fn mixture(parts: &[Part]) -> Option<(f64, EffectiveRate)> {
+fn mixture(parts: &[WeightedRate]) -> Option<(f64, EffectiveRate)> {
     let weight: f64 = parts.iter().map(|(weight, _)| weight).sum();
-    let shares = || parts.iter().map(|(of, rate)| (of / weight, *rate)).collect::<Vec<Part>>();
+    let shares =
+        || parts.iter().map(|(of, rate)| (of / weight, *rate)).collect::<Vec<WeightedRate>>();
     (weight > 0.0).then(|| (weight, EffectiveRate::of_layers(&shares())))
 }
 
 /// The sum of weighted parts.
-fn total(parts: &[Part], interval: RateInterval, confidence: Confidence) -> Estimate {
+fn total(parts: &[WeightedRate], interval: RateInterval, confidence: Confidence) -> Estimate {
     match mixture(parts) {
         Some((weight, of)) => of.estimate(interval, confidence).times(weight),
         None => Estimate { value: 0.0, low: 0.0, high: 0.0 },

@@ -99,7 +99,7 @@ impl Boundary {
             return seen.iter().map(|events| moments(*events, first).effective(first)).collect();
         }
         let estimate = |sequence: usize| {
-            let mean = |of: &dyn Fn(Moments) -> f64| {
+            let mean = |of: &dyn Fn(RateMoments) -> f64| {
                 let at = |look: Option<usize>, events: &[u64]| {
                     of(moments(events[sequence], look.map_or(n, |look| self.looks[look].0)))
                 };
@@ -108,7 +108,8 @@ impl Boundary {
             // About the plain share, so that the variance isn't a difference of large numbers.
             let centre = moments(whole[sequence], n).rate;
             let off = mean(&|moments| moments.rate - centre);
-            let square = mean(&|Moments { rate, square }| square - centre * (2.0 * rate - centre));
+            let square =
+                mean(&|RateMoments { rate, square }| square - centre * (2.0 * rate - centre));
             let rate = (centre + off).clamp(0.0, 1.0);
             effective(rate, off * off - square, n)
         };
@@ -122,9 +123,9 @@ impl Boundary {
         looks: usize,
         counts: &Counts,
         draws: &mut impl Draw,
-    ) -> Order {
+    ) -> ObservationOrder {
         let mut left = counts.to_vec();
-        let mut order = Order { is_kept: true, events: Vec::with_capacity(looks) };
+        let mut order = ObservationOrder { is_kept: true, events: Vec::with_capacity(looks) };
         for look in (0..looks).rev() {
             let (mut wanted, mut population) = (self.looks[look].0, left.iter().sum::<u64>());
             for count in &mut left {
@@ -145,7 +146,7 @@ impl Boundary {
 }
 
 /// An order of a layer's observations.
-struct Order {
+struct ObservationOrder {
     /// Whether no look would have stopped it.
     is_kept: bool,
     /// The events of each sequence at the looks, from the last one back to that which stops it.
@@ -156,12 +157,13 @@ struct Order {
 /// the end. Its steps have mean 0 over all orders (0 where an order doesn't come as far), and are control
 /// variates, by regression: where looks stop no order, the mean is `whole` exactly.
 fn mean_of_kept(
-    orders: &[Order],
+    orders: &[ObservationOrder],
     looks: usize,
     whole: f64,
     at: &dyn Fn(Option<usize>, &[u64]) -> f64,
 ) -> f64 {
-    let value = |order: &Order, step: usize| at(Some(looks - 1 - step), &order.events[step]);
+    let value =
+        |order: &ObservationOrder, step: usize| at(Some(looks - 1 - step), &order.events[step]);
     let (all, kept) = (orders.len() as f64, orders.iter().filter(|order| order.is_kept));
     let count = kept.clone().count() as f64;
     let plain = kept.map(|order| value(order, looks - 1)).sum::<f64>() / count;
@@ -173,7 +175,7 @@ fn mean_of_kept(
     // Steps less their means and what earlier ones explain, with what is left of those means.
     let mut steps: Vec<(Vec<f64>, f64)> = Vec::new();
     for step in 0..looks {
-        let moved = |order: &Order| match step {
+        let moved = |order: &ObservationOrder| match step {
             _ if order.events.len() <= step => 0.0,
             0 => value(order, 0) - whole,
             _ => value(order, step) - value(order, step - 1),
@@ -214,18 +216,21 @@ fn events(sequences: usize, counts: &Counts) -> Vec<u64> {
 
 /// Unbiased estimates of a rate and of its square.
 #[derive(Clone, Copy, Debug, Default)]
-struct Moments {
+struct RateMoments {
     rate: f64,
     square: f64,
 }
 
 /// Those of a plain sample.
-fn moments(events: u64, n: u64) -> Moments {
+fn moments(events: u64, n: u64) -> RateMoments {
     let (x, n) = (events as f64, n as f64);
-    Moments { rate: x / n, square: if n > 1.0 { x * (x - 1.0) / (n * (n - 1.0)) } else { x / n } }
+    RateMoments {
+        rate: x / n,
+        square: if n > 1.0 { x * (x - 1.0) / (n * (n - 1.0)) } else { x / n },
+    }
 }
 
-impl Moments {
+impl RateMoments {
     fn effective(self, n: u64) -> EffectiveRate {
         effective(self.rate, self.rate * self.rate - self.square, n)
     }

@@ -7,11 +7,11 @@
 use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator};
 
-use super::{Row, Start};
+use super::{ModelStart, StudyRow};
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Improvement, Refusal, Reliability};
 use crate::plan::Temperature;
-use crate::statistics::{Confidence, Effect, Estimate, RandomEffect, random_effect};
+use crate::statistics::{Confidence, Estimate, MeasuredEffect, RandomEffect, random_effect};
 
 /// Two models beside each other, the second against the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -28,20 +28,20 @@ pub enum Contrast {
 
 impl Contrast {
     /// The two models, the one that is held against first.
-    pub const fn models(self) -> [Start; 2] {
+    pub const fn models(self) -> [ModelStart; 2] {
         match self {
-            Contrast::Text => [Start::RandomRows, Start::TextRows],
-            Contrast::Form => [Start::Baseline, Start::RandomRows],
-            Contrast::Both => [Start::Baseline, Start::TextRows],
+            Contrast::Text => [ModelStart::RandomRows, ModelStart::TextRows],
+            Contrast::Form => [ModelStart::Baseline, ModelStart::RandomRows],
+            Contrast::Both => [ModelStart::Baseline, ModelStart::TextRows],
         }
     }
 
     /// That of a seed whose rows these are.
-    pub fn of(self, rows: &[Row]) -> Option<&Comparison> {
+    pub fn of(self, rows: &[StudyRow]) -> Option<&Comparison> {
         let [from, to] = self.models();
         let row = rows.iter().find(|row| row.start == to)?;
         match from {
-            Start::Baseline => row.comparison.as_ref(),
+            ModelStart::Baseline => row.comparison.as_ref(),
             _ => row.against_random_rows.as_ref(),
         }
     }
@@ -51,7 +51,7 @@ impl Contrast {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[derive(EnumIter)]
-pub enum Figure {
+pub enum ContrastFigure {
     /// Ratios of mean ΔLoss under the range detector, first ÷ second.
     LastLayerBeforeScale,
     LastLayer,
@@ -69,10 +69,10 @@ pub enum Figure {
     Top2Diff,
 }
 
-impl Figure {
+impl ContrastFigure {
     /// Whether it is a ratio, and no difference.
     pub const fn is_ratio(self) -> bool {
-        !matches!(self, Figure::Sdc | Figure::Top1 | Figure::Top2Diff)
+        !matches!(self, ContrastFigure::Sdc | ContrastFigure::Top1 | ContrastFigure::Top2Diff)
     }
 
     /// That of one seed; `None` where it isn't measured.
@@ -80,32 +80,39 @@ impl Figure {
         let ratio = |improvement: &Improvement| improvement.ratio;
         let without_embedding = comparison.overall_of(Weighting::Uniform, false);
         match self {
-            Figure::LastLayerBeforeScale => comparison.last_layer_before_scale.as_ref().map(ratio),
-            Figure::LastLayer => comparison.last_layer.as_ref().map(ratio),
-            Figure::AllLayers => comparison.all_layers().map(ratio),
-            Figure::AllLayersWithoutEmbedding => without_embedding.map(ratio),
-            Figure::AllLayersFitted => comparison.at_scale(|at| *at == Temperature::Fit).map(ratio),
-            Figure::AllLayersEqualRange => {
+            ContrastFigure::LastLayerBeforeScale => {
+                comparison.last_layer_before_scale.as_ref().map(ratio)
+            }
+            ContrastFigure::LastLayer => comparison.last_layer.as_ref().map(ratio),
+            ContrastFigure::AllLayers => comparison.all_layers().map(ratio),
+            ContrastFigure::AllLayersWithoutEmbedding => without_embedding.map(ratio),
+            ContrastFigure::AllLayersFitted => {
+                comparison.at_scale(|at| *at == Temperature::Fit).map(ratio)
+            }
+            ContrastFigure::AllLayersEqualRange => {
                 comparison.at_scale(|at| matches!(at, Temperature::Range(_))).map(ratio)
             }
-            Figure::Sdc => comparison.sdc_difference().copied(),
-            Figure::Top2Diff => Some(comparison.top2diff.injected),
-            Figure::Top1 => comparison.accuracy.map(|accuracy| accuracy.difference),
+            ContrastFigure::Sdc => comparison.sdc_difference().copied(),
+            ContrastFigure::Top2Diff => Some(comparison.top2diff.injected),
+            ContrastFigure::Top1 => comparison.accuracy.map(|accuracy| accuracy.difference),
         }
     }
 
     /// As it adds up: ratios by their logarithms, with the standard error that the interval is wide for.
-    fn effect(self, estimate: &Estimate) -> Effect {
+    fn effect(self, estimate: &Estimate) -> MeasuredEffect {
         let of = |value: f64| if self.is_ratio() { value.ln() } else { value };
         let width = of(estimate.high) - of(estimate.low);
-        Effect { value: of(estimate.value), standard_error: width / (2.0 * Confidence::P95.z()) }
+        MeasuredEffect {
+            value: of(estimate.value),
+            standard_error: width / (2.0 * Confidence::P95.z()),
+        }
     }
 }
 
 /// A figure over training seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FigureOverSeeds {
-    pub figure: Figure,
+    pub figure: ContrastFigure,
     /// Ratios as ratios: the geometric mean.
     #[serde(flatten)]
     pub over_seeds: RandomEffect,
@@ -127,16 +134,16 @@ pub struct OverSeeds {
 
 impl OverSeeds {
     /// That of the seeds that the rows are of; without one, there is nothing.
-    pub fn new(contrast: Contrast, rows: &[Row]) -> OverSeeds {
+    pub fn new(contrast: Contrast, rows: &[StudyRow]) -> OverSeeds {
         let seeds = rows.chunk_by(|a, b| a.seed == b.seed);
         let comparisons: Vec<(u64, &Comparison)> =
             seeds.filter_map(|rows| Some((rows[0].seed, contrast.of(rows)?))).collect();
-        let figure = |figure: Figure| {
+        let figure = |figure: ContrastFigure| {
             let of = |(_, comparison): &(u64, &Comparison)| figure.of(comparison);
             let seeds: Vec<Estimate> = comparisons.iter().map(of).collect::<Option<_>>()?;
             Some(FigureOverSeeds { figure, over_seeds: over_seeds(figure, &seeds), seeds })
         };
-        let figures: Vec<FigureOverSeeds> = Figure::iter().filter_map(figure).collect();
+        let figures: Vec<FigureOverSeeds> = ContrastFigure::iter().filter_map(figure).collect();
         let refusals: Vec<Refusal> = comparisons
             .iter()
             .flat_map(|(seed, comparison)| {
@@ -146,7 +153,7 @@ impl OverSeeds {
                 })
             })
             .collect();
-        let mean = |wanted: Figure| {
+        let mean = |wanted: ContrastFigure| {
             let mut figures = figures.iter();
             figures.find(|figure| figure.figure == wanted).map(|figure| &figure.over_seeds.mean)
         };
@@ -154,8 +161,8 @@ impl OverSeeds {
             (Some(refusal), _) => Reliability::refused(refusal.reason),
             (None, [(_, comparison)]) => comparison.reliability,
             (None, _) => {
-                let scales = [Figure::AllLayersFitted, Figure::AllLayersEqualRange];
-                Reliability::of(mean(Figure::AllLayers), mean(Figure::Sdc))
+                let scales = [ContrastFigure::AllLayersFitted, ContrastFigure::AllLayersEqualRange];
+                Reliability::of(mean(ContrastFigure::AllLayers), mean(ContrastFigure::Sdc))
                     .at_all_scales(scales.into_iter().filter_map(mean))
             }
         };
@@ -163,14 +170,15 @@ impl OverSeeds {
     }
 
     /// One of the figures.
-    pub fn figure(&self, wanted: Figure) -> Option<&FigureOverSeeds> {
+    pub fn figure(&self, wanted: ContrastFigure) -> Option<&FigureOverSeeds> {
         self.figures.iter().find(|figure| figure.figure == wanted)
     }
 }
 
 /// A figure as a random effect; ratios come back as ratios.
-fn over_seeds(figure: Figure, seeds: &[Estimate]) -> RandomEffect {
-    let effects: Vec<Effect> = seeds.iter().map(|estimate| figure.effect(estimate)).collect();
+fn over_seeds(figure: ContrastFigure, seeds: &[Estimate]) -> RandomEffect {
+    let effects: Vec<MeasuredEffect> =
+        seeds.iter().map(|estimate| figure.effect(estimate)).collect();
     let found = random_effect(&effects, Confidence::P95);
     let back = |Estimate { value, low, high }: Estimate| match figure.is_ratio() {
         true => Estimate { value: value.exp(), low: low.exp(), high: high.exp() },
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn ratios_of_seeds_are_averaged_by_their_logarithms() {
         let seeds = [estimate(2.0, 1.1), estimate(8.0, 1.1)];
-        let found = over_seeds(Figure::AllLayers, &seeds);
+        let found = over_seeds(ContrastFigure::AllLayers, &seeds);
         assert!((found.mean.value - 4.0).abs() < 1e-12, "{found:?}");
         // Student's t of one degree at 97.5 % is 12.7062; the standard error of two is half their distance.
         let half = 12.706204736174694 * 2f64.ln();
@@ -205,7 +213,7 @@ mod tests {
     #[test]
     fn differences_of_seeds_are_averaged_as_they_are() {
         let at = |value| Estimate { value, low: value - 1.0, high: value + 1.0 };
-        let found = over_seeds(Figure::Sdc, &[at(-1.0), at(2.0), at(-4.0)]);
+        let found = over_seeds(ContrastFigure::Sdc, &[at(-1.0), at(2.0), at(-4.0)]);
         assert_eq!(found.mean.value, -1.0);
         // A spread of 3: 4.302653·3/√3 about it, and 4.302653·3·√(4/3) for a further seed.
         assert!((found.mean.high - (-1.0 + 4.302652729749462 * 3f64.sqrt())).abs() < 1e-9);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Options, RUN, Start};
+use super::{ModelStart, Options, RUN};
 use crate::train::Output;
 use crate::{Error, Result};
 
@@ -67,7 +67,7 @@ pub fn take(folder: &Path, options: &Options) -> Result<File> {
 
 /// Refuses a folder that holds files of these seeds, before hours of training.
 fn check_new(options: &Options) -> Result<()> {
-    let models = options.seeds.iter().flat_map(|seed| Start::ALL.map(|start| (*seed, start)));
+    let models = options.seeds.iter().flat_map(|seed| ModelStart::ALL.map(|start| (*seed, start)));
     for folder in models.filter_map(|(seed, start)| options.place(seed, start)) {
         let output = Output::at(folder.clone());
         let files = [output.snapshot(), output.model(), folder.join(RUN)];

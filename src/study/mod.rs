@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use strum::IntoEnumIterator;
 
-pub use contrast::{Contrast, Figure, FigureOverSeeds, OverSeeds};
+pub use contrast::{Contrast, ContrastFigure, FigureOverSeeds, OverSeeds};
 pub use inputs::{BUILTIN_SEED, Inputs, folder_sources};
 
 use crate::analysis::compare::Comparison;
@@ -54,14 +54,14 @@ pub struct Options {
 
 impl Options {
     /// Where the files of a model go.
-    fn place(&self, seed: u64, start: Start) -> Option<PathBuf> {
+    fn place(&self, seed: u64, start: ModelStart) -> Option<PathBuf> {
         Some(self.folder.as_ref()?.join(format!("seed-{seed}")).join(start.slug()))
     }
 
     /// The stores of a seed's campaigns, the baseline's first; none without a folder.
-    pub fn stores(&self, seed: u64) -> Vec<(Start, PathBuf)> {
+    pub fn stores(&self, seed: u64) -> Vec<(ModelStart, PathBuf)> {
         let store = |start| Some((start, self.place(seed, start)?.join(RUN)));
-        Start::ALL.into_iter().filter_map(store).collect()
+        ModelStart::ALL.into_iter().filter_map(store).collect()
     }
 }
 
@@ -82,7 +82,7 @@ pub fn seeds(first: u64, count: u64) -> Result<Vec<u64>> {
 /// What a model of the study starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Start {
+pub enum ModelStart {
     /// The backbone with its ordinary last layer.
     Baseline,
     /// The text-guided head's form, rows at random.
@@ -91,24 +91,25 @@ pub enum Start {
     TextRows,
 }
 
-impl Start {
-    const ALL: [Start; 3] = [Start::Baseline, Start::RandomRows, Start::TextRows];
+impl ModelStart {
+    const ALL: [ModelStart; 3] =
+        [ModelStart::Baseline, ModelStart::RandomRows, ModelStart::TextRows];
 
     /// What the table calls it.
     pub const fn name(self) -> &'static str {
         match self {
-            Start::Baseline => "baseline",
-            Start::RandomRows => "text-guided, random rows",
-            Start::TextRows => "text-guided, text rows",
+            ModelStart::Baseline => "baseline",
+            ModelStart::RandomRows => "text-guided, random rows",
+            ModelStart::TextRows => "text-guided, text rows",
         }
     }
 
     /// The folder of its files.
     pub const fn slug(self) -> &'static str {
         match self {
-            Start::Baseline => "baseline",
-            Start::RandomRows => "random-rows",
-            Start::TextRows => "text-rows",
+            ModelStart::Baseline => "baseline",
+            ModelStart::RandomRows => "random-rows",
+            ModelStart::TextRows => "text-rows",
         }
     }
 }
@@ -116,9 +117,9 @@ impl Start {
 /// A model of a training seed. Rates and ΔLoss are layer-uniform over all layers unless a layer is
 /// named; intervals hold 95 % and cover the sampling of faults.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct StudyRow {
     pub seed: u64,
-    pub start: Start,
+    pub start: ModelStart,
     /// Test images that all models of the seed get right: those that faults hit.
     pub common_images: usize,
     /// Percent of the test images.
@@ -164,7 +165,7 @@ pub struct Study {
     pub synthetic: bool,
     pub text: String,
     /// Three a seed.
-    pub rows: Vec<Row>,
+    pub rows: Vec<StudyRow>,
     /// The contrasts, the main one first.
     pub contrasts: Vec<OverSeeds>,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use strum::IntoEnumIterator;
 
-use super::{Contrast, Inputs, Options, RUN, Row, Start, Timing};
+use super::{Contrast, Inputs, ModelStart, Options, RUN, StudyRow, Timing};
 use crate::analysis::compare::{Comparison, Measured, compare_measured};
 use crate::analysis::{Intervals, Scope, last_layer, select};
 use crate::campaign::{Campaign, Experiment, layers};
@@ -25,7 +25,7 @@ use crate::{Error, Result};
 
 /// A trained model of the study.
 struct Trained {
-    start: Start,
+    start: ModelStart,
     network: Network,
     checkpoint: String,
 }
@@ -53,7 +53,7 @@ impl Trained {
 
 /// A model's campaign, and which test images it gets right.
 struct Injected {
-    start: Start,
+    start: ModelStart,
     run: Run,
     right: Vec<bool>,
 }
@@ -73,10 +73,10 @@ pub(super) fn run(
     device: &Device,
     progress: &dyn Progress,
     timing: &mut Timing,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<StudyRow>> {
     let began = Instant::now();
     let mut trained = Vec::new();
-    for start in Start::ALL {
+    for start in ModelStart::ALL {
         trained.push(train(options, seed, inputs, device, start, progress)?);
     }
     let mut experiments: Vec<Experiment<'_>> = trained
@@ -114,11 +114,11 @@ fn train(
     seed: u64,
     inputs: &Inputs,
     device: &Device,
-    start: Start,
+    start: ModelStart,
     progress: &dyn Progress,
 ) -> Result<Trained> {
     let head = match start {
-        Start::Baseline => Head::Baseline,
+        ModelStart::Baseline => Head::Baseline,
         _ => Head::TextGuided { width: inputs.features.width },
     };
     let output = options.place(seed, start).map(Output::at);
@@ -128,7 +128,7 @@ fn train(
         recipe: options.recipe.clone(),
         seed,
         start: match start {
-            Start::TextRows => format!("text features {}", inputs.features.sha256()),
+            ModelStart::TextRows => format!("text features {}", inputs.features.sha256()),
             _ => "random".into(),
         },
         train: inputs.train.clone(),
@@ -137,7 +137,7 @@ fn train(
         output: output.clone(),
     };
     let mut trainer = Trainer::new(job, device)?;
-    if start == Start::TextRows {
+    if start == ModelStart::TextRows {
         let rows = inputs.features.normalized_rows();
         set_head_rows(trainer.weights_mut(), &rows, inputs.features.width)?;
     }
@@ -189,7 +189,7 @@ fn temperatures(
 /// Injects into a model, or reads what the store has; how many records were there already is said, too.
 fn inject(
     options: &Options,
-    (seed, start, temperatures): (u64, Start, Vec<Temperature>),
+    (seed, start, temperatures): (u64, ModelStart, Vec<Temperature>),
     inputs: &Inputs,
     mut experiment: Experiment<'_>,
     progress: &dyn Progress,
@@ -227,7 +227,7 @@ fn inject(
     Ok((Run { manifest, records, counted }, found))
 }
 
-fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
+fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<StudyRow> {
     let (start, run) = (model.start, &model.run);
     let Manifest { setting: Setting { provenance, .. }, images, .. } = &run.manifest;
     // Of images that are right by a margin: it is known.
@@ -241,7 +241,7 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
             .ok_or_else(|| Error::usage("the campaign left the last layer out"))?;
         mean(vec![layer], Detector::Range, Measure::DeltaLoss)
     };
-    Ok(Row {
+    Ok(StudyRow {
         seed,
         start,
         common_images: images.len(),
@@ -255,15 +255,15 @@ fn row(seed: u64, model: &Injected, all: &[Injected]) -> Result<Row> {
         delta_loss_before_scale: last(false)?,
         delta_loss_after_scale: last(true)?,
         delta_loss_all_layers: over_layers(Detector::Range, Measure::DeltaLoss)?,
-        comparison: against(Start::Baseline, model, all)?,
-        against_random_rows: against(Start::RandomRows, model, all)?,
+        comparison: against(ModelStart::Baseline, model, all)?,
+        against_random_rows: against(ModelStart::RandomRows, model, all)?,
         fault_free: run.manifest.fault_free,
         checkpoint: provenance.checkpoint.clone(),
     })
 }
 
 /// A model against the one that started as `from`, where that is a contrast of the study.
-fn against(from: Start, model: &Injected, all: &[Injected]) -> Result<Option<Comparison>> {
+fn against(from: ModelStart, model: &Injected, all: &[Injected]) -> Result<Option<Comparison>> {
     let is_contrast = |contrast: Contrast| contrast.models() == [from, model.start];
     let Some(other) = all.iter().find(|other| other.start == from) else { return Ok(None) };
     if !Contrast::iter().any(is_contrast) {

@@ -7,7 +7,7 @@ use super::armed::{Armed, FaultMemory, Patch};
 use super::graph::Graphs;
 use super::lowering::Lowering;
 use super::packed::PackedWeights;
-use super::plan::Plan;
+use super::plan::MemoryPlan;
 use super::timings::{Clocks, KindTime, Way};
 use super::{NodeId, ParamId, PlanKind, Slot, Tape};
 use crate::device::{Buffer, Compute, Device};
@@ -19,11 +19,11 @@ use crate::{Error, Result};
 pub(super) enum Memory {
     Arena(Buffer),
     /// By slot offset and node: an allocation each, so that a sanitizer sees their ends.
-    Scattered(HashMap<(Area, usize), Buffer>),
+    Scattered(HashMap<(SlotKind, usize), Buffer>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Area {
+pub(super) enum SlotKind {
     Value,
     Saved,
     Gradient,
@@ -38,7 +38,7 @@ pub struct Execution {
     pub(super) tape: Arc<Tape>,
     pub(super) device: Device,
     pub(super) lowering: Lowering,
-    pub(super) plan: Plan,
+    pub(super) plan: MemoryPlan,
     pub(super) memory: Memory,
     pub(super) capacity: usize,
     pub(super) needed: Vec<bool>,
@@ -114,13 +114,14 @@ impl Execution {
         if let Some(fed) = fed {
             planned[fed.0] = true;
         }
-        let plan = Plan::new(tape, kind, capacity, &planned, outputs, &gradient_flows, &lowering);
-        let memory = if Plan::is_scattered(device) {
+        let plan =
+            MemoryPlan::new(tape, kind, capacity, &planned, outputs, &gradient_flows, &lowering);
+        let memory = if MemoryPlan::is_scattered(device) {
             let mut buffers = HashMap::new();
             let areas = [
-                (Area::Value, &plan.values),
-                (Area::Saved, &plan.saved),
-                (Area::Gradient, &plan.gradients),
+                (SlotKind::Value, &plan.values),
+                (SlotKind::Saved, &plan.saved),
+                (SlotKind::Gradient, &plan.gradients),
             ];
             for (area, slots) in areas {
                 for (index, slot) in slots.iter().enumerate() {
@@ -129,7 +130,7 @@ impl Execution {
                     }
                 }
             }
-            buffers.insert((Area::Workspace, 0), device.alloc(plan.workspace.bytes)?);
+            buffers.insert((SlotKind::Workspace, 0), device.alloc(plan.workspace.bytes)?);
             Memory::Scattered(buffers)
         } else {
             Memory::Arena(device.alloc(plan.bytes)?)
@@ -205,7 +206,7 @@ impl Execution {
     }
 
     /// The memory plan.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> &MemoryPlan {
         &self.plan
     }
 
@@ -315,25 +316,25 @@ impl Execution {
     /// A value's memory.
     pub(super) fn value(&self, id: NodeId) -> Tensor {
         let owner = self.tape.owner(id).0;
-        let address = self.address(Area::Value, owner, self.plan.values[owner]);
+        let address = self.address(SlotKind::Value, owner, self.plan.values[owner]);
         let spec = self.tape.node(id).spec;
         Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
     pub(super) fn gradient(&self, id: NodeId) -> Tensor {
-        let address = self.address(Area::Gradient, id.0, self.plan.gradients[id.0]);
+        let address = self.address(SlotKind::Gradient, id.0, self.plan.gradients[id.0]);
         let spec = self.tape.node(id).spec;
         Tensor { address, spec, images: spec.maps(self.capacity) }
     }
 
-    pub(super) fn bytes_view(&self, area: Area, node: usize, slot: Slot) -> Tensor {
+    pub(super) fn bytes_view(&self, area: SlotKind, node: usize, slot: Slot) -> Tensor {
         let spec = Spec::f32(Map::vector(slot.bytes / 4));
         // An empty slot still needs a valid, aligned address for an empty slice.
         let address = if slot.bytes == 0 { 256 } else { self.address(area, node, slot) };
         Tensor { address, spec, images: 1 }
     }
 
-    pub(super) fn address(&self, area: Area, node: usize, slot: Slot) -> u64 {
+    pub(super) fn address(&self, area: SlotKind, node: usize, slot: Slot) -> u64 {
         match &self.memory {
             Memory::Arena(buffer) => buffer.address() + slot.offset as u64,
             Memory::Scattered(buffers) => buffers.get(&(area, node)).map_or(0, Buffer::address),

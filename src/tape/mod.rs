@@ -22,7 +22,7 @@ pub use faults::{entries, format_at, weight_entry};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
 pub(crate) use packed::PackedWeights;
-pub use plan::{Plan, PlanKind, Slot};
+pub use plan::{MemoryPlan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use timings::KindTime;
 pub use weights::Weights;

@@ -1,6 +1,6 @@
 //! Passes of an execution: forward over nodes or boxes of them, backward, and the optimiser's step.
 
-use super::execution::{Area, Execution};
+use super::execution::{Execution, SlotKind};
 use super::graph::Sweep;
 use super::timings::Way;
 use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
@@ -145,8 +145,8 @@ impl Execution {
             inputs: &inputs,
             params: &params,
             output,
-            saved: self.bytes_view(Area::Saved, id.0, self.plan.saved[id.0]),
-            workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
+            saved: self.bytes_view(SlotKind::Saved, id.0, self.plan.saved[id.0]),
+            workspace: self.bytes_view(SlotKind::Workspace, 0, self.plan.workspace),
         };
         let macs = || {
             let whole = op.cost(&self.tape.input_specs(id)).macs * self.maps(node.spec) as u64;
@@ -296,8 +296,8 @@ impl Execution {
                 inputs: &inputs,
                 params: &params,
                 output: self.value(NodeId(index)),
-                saved: self.bytes_view(Area::Saved, index, self.plan.saved[index]),
-                workspace: self.bytes_view(Area::Workspace, 0, self.plan.workspace),
+                saved: self.bytes_view(SlotKind::Saved, index, self.plan.saved[index]),
+                workspace: self.bytes_view(SlotKind::Workspace, 0, self.plan.workspace),
                 output_gradient: self.gradient(NodeId(index)),
                 input_gradients: &input_gradients,
                 param_gradients: &param_gradients,

@@ -30,7 +30,7 @@ pub struct Slot {
 
 /// Slots for a capacity of images. Nodes that aren't run have empty slots.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct MemoryPlan {
     pub kind: PlanKind,
     /// One a node; views share their owner's.
     pub values: Vec<Slot>,
@@ -56,7 +56,7 @@ struct Life {
 /// Slots start at multiples of this, so that vectors of every instruction set are aligned.
 const ALIGNMENT: usize = 256;
 
-impl Plan {
+impl MemoryPlan {
     /// Plans the nodes of `needed` (see [`Tape::needed_for`]) for `capacity` images; `outputs`
     /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one. Values
     /// inside a launch of `lowering` have no memory.
@@ -68,7 +68,7 @@ impl Plan {
         outputs: &[NodeId],
         gradient_flows: &[bool],
         lowering: &Lowering,
-    ) -> Plan {
+    ) -> MemoryPlan {
         let count = tape.nodes().len();
         let end = if kind == PlanKind::Train { 2 * count } else { count };
         let back = |index: usize| 2 * count - 1 - index;
@@ -145,7 +145,7 @@ impl Plan {
 
         let (slots, bytes) = assign(&lives);
         let slot = |life: &Option<usize>| life.map_or(Slot::default(), |l| slots[l]);
-        Plan {
+        MemoryPlan {
             kind,
             values: value_life.iter().map(slot).collect(),
             saved: saved_life.iter().map(slot).collect(),

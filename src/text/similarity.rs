@@ -11,7 +11,7 @@ pub const NEAR_DUPLICATE: f64 = 0.99;
 
 /// Two classes, by row, and the cosine of the angle between them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Pair {
+pub struct ClassPair {
     pub first: usize,
     pub second: usize,
     pub cosine: f64,
@@ -27,9 +27,9 @@ pub struct Similarity {
     /// The mean over all pairs of classes; none for a single class.
     pub mean_cosine: Option<f64>,
     /// For each class its nearest other one, the first of equals; empty for a single class.
-    pub nearest: Vec<Pair>,
+    pub nearest: Vec<ClassPair>,
     /// Pairs of [`NEAR_DUPLICATE`] and above, the closest first.
-    pub near_duplicates: Vec<Pair>,
+    pub near_duplicates: Vec<ClassPair>,
 }
 
 impl Similarity {
@@ -38,11 +38,11 @@ impl Similarity {
         let (classes, width) = (features.len(), features.width);
         let norms: Vec<f64> =
             (0..classes).map(|i| dot(features.row(i), features.row(i)).sqrt()).collect();
-        let rows: Vec<Row> =
-            (0..classes).into_par_iter().map(|i| Row::of(features, &norms, i)).collect();
+        let rows: Vec<ClassRow> =
+            (0..classes).into_par_iter().map(|i| ClassRow::of(features, &norms, i)).collect();
         let pairs = (classes * (classes - 1) / 2) as f64;
         let sum: f64 = rows.iter().map(|row| row.sum_behind).sum();
-        let mut near_duplicates: Vec<Pair> =
+        let mut near_duplicates: Vec<ClassPair> =
             rows.iter().flat_map(|row| row.near_behind.iter().copied()).collect();
         near_duplicates.sort_by(closest_first);
         Similarity {
@@ -60,13 +60,13 @@ impl Similarity {
     }
 
     /// The closest pairs of a class and its nearest, each pair once, at most `most` of them.
-    pub fn closest(&self, most: usize) -> Vec<Pair> {
-        let ordered = |pair: &Pair| Pair {
+    pub fn closest(&self, most: usize) -> Vec<ClassPair> {
+        let ordered = |pair: &ClassPair| ClassPair {
             first: pair.first.min(pair.second),
             second: pair.first.max(pair.second),
             ..*pair
         };
-        let mut pairs: Vec<Pair> = self.nearest.iter().map(ordered).collect();
+        let mut pairs: Vec<ClassPair> = self.nearest.iter().map(ordered).collect();
         pairs.sort_by(closest_first);
         pairs.dedup_by_key(|pair| (pair.first, pair.second));
         pairs.truncate(most);
@@ -74,26 +74,26 @@ impl Similarity {
     }
 }
 
-fn closest_first(a: &Pair, b: &Pair) -> std::cmp::Ordering {
+fn closest_first(a: &ClassPair, b: &ClassPair) -> std::cmp::Ordering {
     b.cosine.total_cmp(&a.cosine).then((a.first, a.second).cmp(&(b.first, b.second)))
 }
 
 /// A class beside all others.
-struct Row {
-    nearest: Option<Pair>,
+struct ClassRow {
+    nearest: Option<ClassPair>,
     /// Over the classes behind this one, so that each pair counts once.
     sum_behind: f64,
-    near_behind: Vec<Pair>,
+    near_behind: Vec<ClassPair>,
 }
 
-impl Row {
-    fn of(features: &TextFeatures, norms: &[f64], first: usize) -> Row {
-        let mut row = Row { nearest: None, sum_behind: 0.0, near_behind: Vec::new() };
+impl ClassRow {
+    fn of(features: &TextFeatures, norms: &[f64], first: usize) -> ClassRow {
+        let mut row = ClassRow { nearest: None, sum_behind: 0.0, near_behind: Vec::new() };
         for second in (0..features.len()).filter(|&second| second != first) {
             // Lower row first: a pair's cosine has the same bits from both sides.
             let (low, high) = (first.min(second), first.max(second));
             let cosine = dot(features.row(low), features.row(high)) / (norms[low] * norms[high]);
-            let pair = Pair { first, second, cosine };
+            let pair = ClassPair { first, second, cosine };
             if row.nearest.is_none_or(|nearest| cosine > nearest.cosine) {
                 row.nearest = Some(pair);
             }

@@ -1,7 +1,7 @@
 //! Rows of a report as they are asked for: of some layers, sorted, and the first of them.
 
-use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
-use flipside::analysis::{Arrangement, Column};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
+use flipside::analysis::{Arrangement, ReportColumn};
 use flipside::report::{View, arranged_text};
 
 use super::*;
@@ -71,15 +71,20 @@ fn rows_are_sorted_and_cut_off() {
     let run = Bench::new(GUIDED).run(Plan::new(8, 60));
     let figures = apart(&run, By::Layer, None);
     let layers = run.manifest.layers.len();
-    let sorted =
-        |sort: Column| Arrangement { sort: Some(sort), top: None }.of(figures.clone()).figures;
-    let value = |row: &Figures, column: Column| match (&row.delta_loss, column) {
-        (DeltaLoss::Quantiles(of), Column::DeltaLoss) => of.values[3],
+    let sorted = |sort: ReportColumn| {
+        Arrangement { sort: Some(sort), top: None }.of(figures.clone()).figures
+    };
+    let value = |row: &Figures, column: ReportColumn| match (&row.delta_loss, column) {
+        (DeltaLoss::Quantiles(of), ReportColumn::DeltaLoss) => of.values[3],
         _ => column.of(row).unwrap().value,
     };
-    for column in
-        [Column::Sdc, Column::Masked, Column::Nonfinite, Column::DeltaP, Column::DeltaLoss]
-    {
+    for column in [
+        ReportColumn::Sdc,
+        ReportColumn::Masked,
+        ReportColumn::Nonfinite,
+        ReportColumn::DeltaP,
+        ReportColumn::DeltaLoss,
+    ] {
         let rows = sorted(column);
         assert_eq!(rows.len(), figures.len());
         for of_detector in rows.chunks(figures.len() / 2) {
@@ -91,7 +96,7 @@ fn rows_are_sorted_and_cut_off() {
         }
     }
     let how = Intervals::default();
-    let arrangement = Arrangement { sort: Some(Column::Sdc), top: Some(2) };
+    let arrangement = Arrangement { sort: Some(ReportColumn::Sdc), top: Some(2) };
     let arranged = arrangement.of(figures.clone());
     let (rows, left_out) = (&arranged.figures, &arranged.left_out);
     assert_eq!(names(rows, Detector::Range).len(), 2);
@@ -111,9 +116,9 @@ fn rows_are_sorted_and_cut_off() {
     assert_eq!((format!("{:?}", same.figures), same.left_out), (format!("{figures:?}"), vec![]));
     let mut odd = figures.clone();
     odd[0].rates.sdc.value = f64::NAN;
-    let sort = Arrangement { sort: Some(Column::Sdc), top: None };
+    let sort = Arrangement { sort: Some(ReportColumn::Sdc), top: None };
     assert!(sort.of(odd).figures[layers - 1].rates.sdc.value.is_nan());
     let bits = apart(&run, By::Bit, Some(&["conv1"]));
-    let arrangement = Arrangement { sort: Some(Column::Sdc5), top: Some(3) };
+    let arrangement = Arrangement { sort: Some(ReportColumn::Sdc5), top: Some(3) };
     assert_eq!(arrangement.of(bits).figures.len(), 6);
 }

@@ -1,6 +1,6 @@
 //! A run's figures taken apart, and several runs compared at once.
 
-use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
 use flipside::analysis::compare::{Comparisons, Pairing, compare_all};
 use flipside::plan::{Flips, Stratify};
 use flipside::report::{View, comparison_text, run_json, run_text};

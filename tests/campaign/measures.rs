@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use strum::IntoEnumIterator;
 
 use flipside::analysis::Selection;
-use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
 use flipside::device::Compute;
 use flipside::fault::Site;
 use flipside::plan::{Flips, Stratify};

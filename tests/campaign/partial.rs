@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use flipside::analysis::breakdown::{By, Part as Row, breakdown};
+use flipside::analysis::breakdown::{By, RunPart as Row, breakdown};
 use flipside::campaign::Partial;
 use flipside::plan::{Shard, Stratify};
 use flipside::results::Store;

@@ -1,10 +1,10 @@
 //! What figures of a run are drawn from agrees with what `report` says of it.
 
 use super::*;
-use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
 use flipside::analysis::compare::Pairing;
 use flipside::analysis::picture::{
-    Cell, Outcomes, bits, distribution, outcomes, places, precision, values,
+    Outcomes, PlaceGroup, bits, distribution, outcomes, places, precision, values,
 };
 use flipside::analysis::quantile;
 use flipside::campaign::FaultList;
@@ -84,7 +84,7 @@ fn places_are_those_of_report() {
         for map in &maps.layers {
             let layer = &run.manifest.layers[map.layer];
             assert_eq!(map.channel_axis.size, layer.shape[0]);
-            let compare = |by: By, cells: &[Cell], group: &dyn Fn(Piece) -> usize| {
+            let compare = |by: By, cells: &[PlaceGroup], group: &dyn Fn(Piece) -> usize| {
                 let rows = apart(&run, by, Some(&layer.name));
                 for cell in cells {
                     let rows: Vec<&Figures> =

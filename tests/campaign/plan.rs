@@ -1,6 +1,6 @@
 //! What a plan says of the injections that a comparison takes.
 
-use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, seeds_for};
+use flipside::analysis::compare::{Pairing, PilotForecast, Wish, compare_all, seeds_for};
 use flipside::report::{Planned, View, plan_text};
 use flipside::results::Run;
 use flipside::statistics::{Confidence, StoppingRule, Target, Unit};
@@ -23,7 +23,7 @@ fn wish() -> Wish {
 fn a_pilot_has_the_errors_of_its_comparison() {
     let [a, b] = runs(1000);
     for pairing in [Pairing::Paired, Pairing::Unpaired] {
-        let pilot = Pilot::of(&a, Some(&b), pairing, Unit::Images).unwrap();
+        let pilot = PilotForecast::of(&a, Some(&b), pairing, Unit::Images).unwrap();
         let row = compare_all(&[[&a, &b]], pairing, &Intervals::default()).unwrap().rows.remove(0);
         let spread = pilot.delta_loss.unwrap();
         assert!(spread.of_injections > 0.0 && spread.freedom >= 1.0);
@@ -43,8 +43,8 @@ fn a_pilot_has_the_errors_of_its_comparison() {
             pilot.sdc_standard_error_points
         );
     }
-    let paired = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
-    let alone = Pilot::of(&a, None, Pairing::Paired, Unit::Images).unwrap();
+    let paired = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let alone = PilotForecast::of(&a, None, Pairing::Paired, Unit::Images).unwrap();
     assert_eq!((paired.models.len(), alone.models.len()), (2, 1));
     assert_eq!(
         (paired.layers, paired.injections, paired.images, paired.fewest),
@@ -65,7 +65,7 @@ fn a_pilot_has_the_errors_of_its_comparison() {
 #[test]
 fn injections_are_found_that_show_an_effect() {
     let [a, b] = runs(1000);
-    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Injections).unwrap();
+    let pilot = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Injections).unwrap();
     assert_eq!(pilot.delta_loss.unwrap().of_images, 0.0);
     let needed = |ratio| pilot.for_ratio(ratio, &wish()).unwrap().injections.unwrap();
     assert!(needed(1.05) > needed(1.1) && needed(1.1) > needed(1.5));
@@ -89,13 +89,13 @@ fn injections_are_found_that_show_an_effect() {
 #[test]
 fn pilots_that_do_not_say_are_told() {
     let [a, b] = runs(50);
-    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let pilot = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
     assert!(pilot.delta_loss.is_none() && pilot.sdc_standard_error_points.is_some());
     assert!(pilot.for_ratio(1.2, &wish()).is_none() && pilot.least_ratio(&wish()).is_none());
     let mut stopped = a.clone();
     stopped.manifest.plan.until =
         Some(StoppingRule::new(Target::Sdc, 0.1, Confidence::P95).unwrap());
-    let error = Pilot::of(&stopped, None, Pairing::Paired, Unit::Images).unwrap_err();
+    let error = PilotForecast::of(&stopped, None, Pairing::Paired, Unit::Images).unwrap_err();
     assert!(error.to_string().contains("a rule stopped the layers"), "{error}");
     for power in [0.0, 0.05, 1.0, f64::NAN] {
         let error = Wish::new(power, Confidence::P95).unwrap_err().to_string();
@@ -105,7 +105,7 @@ fn pilots_that_do_not_say_are_told() {
     assert_eq!(seeds_for(1.2, 0.3, &wish()).seeds, Some(24));
 }
 
-fn text(pilot: &Pilot, asked: Option<f64>) -> String {
+fn text(pilot: &PilotForecast, asked: Option<f64>) -> String {
     let (ratios, points) = ([1.1, 1.2], [0.5, 90.0]);
     let planned = Planned {
         pilot: pilot.clone(),
@@ -127,7 +127,7 @@ fn text(pilot: &Pilot, asked: Option<f64>) -> String {
 fn pilots_of_unlike_numbers_are_refused() {
     let bench = Bench::new(Head::Baseline);
     let run = |seed, injections| bench.run(Plan::new(seed, injections));
-    let of = |a: &Run, b: Option<&Run>| Pilot::of(a, b, Pairing::Unpaired, Unit::Images);
+    let of = |a: &Run, b: Option<&Run>| PilotForecast::of(a, b, Pairing::Unpaired, Unit::Images);
     let (a, b) = (run(8, 500), run(9, 100));
     for runs in [[&a, &b], [&b, &a]] {
         let error = of(runs[0], Some(runs[1])).unwrap_err().to_string();
@@ -148,12 +148,13 @@ fn allocated_pilots_plan_for_allocated_campaigns() {
     let run = bench.run(allocated(&bench, Plan::new(8, 500)));
     let (fewest, most) = run.injections();
     assert!(fewest < 500 && most > 500, "{fewest} {most}");
-    let pilot = Pilot::of(&run, None, Pairing::Paired, Unit::Images).unwrap();
+    let pilot = PilotForecast::of(&run, None, Pairing::Paired, Unit::Images).unwrap();
     assert_eq!((pilot.injections, pilot.fewest_allocated), (500, Some(384)));
     let even = bench.run(Plan::new(8, 500));
-    let plain = Pilot::of(&even, None, Pairing::Paired, Unit::Images).unwrap();
-    let needed =
-        |pilot: &Pilot, points| pilot.for_points(points, &wish()).unwrap().injections.unwrap();
+    let plain = PilotForecast::of(&even, None, Pairing::Paired, Unit::Images).unwrap();
+    let needed = |pilot: &PilotForecast, points| {
+        pilot.for_points(points, &wish()).unwrap().injections.unwrap()
+    };
     assert_eq!(needed(&pilot, 90.0), 384);
     assert!(needed(&plain, 90.0) < 384 && plain.fewest_allocated.is_none());
     assert_eq!(pilot.for_ratio(1e9, &wish()).unwrap().injections, Some(384));
@@ -167,7 +168,7 @@ fn allocated_pilots_plan_for_allocated_campaigns() {
     }
     assert!(!unsaid.contains("on average") && !unsaid.contains("allocate"), "{unsaid}");
     for runs in [[&run, &even], [&even, &run]] {
-        let error = Pilot::of(runs[0], Some(runs[1]), Pairing::Unpaired, Unit::Images);
+        let error = PilotForecast::of(runs[0], Some(runs[1]), Pairing::Unpaired, Unit::Images);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("drawn alike") && error.contains("--allocate"), "{error}");
     }
@@ -178,7 +179,7 @@ fn allocated_pilots_plan_for_allocated_campaigns() {
 fn counted_layers_are_of_the_images() {
     let runs = [Head::Baseline, GUIDED].map(|head| counted(&Bench::new(head), Plan::new(8, 1000)));
     let [a, b] = &runs;
-    let pilot = |unit| Pilot::of(a, Some(b), Pairing::Paired, unit).unwrap();
+    let pilot = |unit| PilotForecast::of(a, Some(b), Pairing::Paired, unit).unwrap();
     let spread = [Unit::Images, Unit::Injections].map(|unit| {
         let spread = pilot(unit).delta_loss.unwrap();
         let how = Intervals { unit, ..Intervals::default() };
@@ -196,7 +197,7 @@ fn counted_layers_are_of_the_images() {
     let bench = Bench::new(Head::Baseline);
     let alone = counted(&bench, Plan { layers: Some(vec!["fc".into()]), ..Plan::new(8, 1000) });
     for unit in [Unit::Images, Unit::Injections] {
-        let pilot = Pilot::of(&alone, None, Pairing::Paired, unit).unwrap();
+        let pilot = PilotForecast::of(&alone, None, Pairing::Paired, unit).unwrap();
         assert!(pilot.all_counted && pilot.delta_loss.is_none());
         assert!(pilot.for_ratio(1.2, &wish()).is_none() && pilot.least_ratio(&wish()).is_none());
         let said = text(&pilot, None);
@@ -208,7 +209,7 @@ fn counted_layers_are_of_the_images() {
 #[test]
 fn what_was_asked_for_is_marked() {
     let [a, b] = runs(1000);
-    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let pilot = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
     let said = text(&pilot, Some(1.2));
     assert_eq!(said.matches("(asked)").count(), 1, "{said}");
     assert!(said.contains("1.2 (asked)"), "{said}");

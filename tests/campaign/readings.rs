@@ -1,7 +1,8 @@
 //! Many readings of a comparison at once: the primary one, the family of the others, layers, and equivalence.
 
 use flipside::analysis::compare::{
-    Comparison, Improvement, Pairing, Question, Reading, Shown, Verdict, compare_all, compare_asked,
+    Comparison, Improvement, MarginFinding, Pairing, PlannedReading, Reading, Verdict, compare_all,
+    compare_asked,
 };
 use flipside::report::{View, compared_layers_text, comparison_text};
 use flipside::statistics::{Confidence, holm};
@@ -16,7 +17,7 @@ fn runs() -> [Run; 2] {
 }
 
 fn asked(runs: &[Run; 2], primary: Reading, margin: Option<f64>) -> Comparison {
-    let question = Question::new(primary, margin).unwrap();
+    let question = PlannedReading::new(primary, margin).unwrap();
     let how = Intervals::default();
     let compared = compare_asked(&[[&runs[0], &runs[1]]], Pairing::Paired, &how, &question);
     compared.unwrap().rows.remove(0)
@@ -115,7 +116,7 @@ fn readings_that_are_not_measured_are_refused() {
     let runs = [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(plan.clone()));
     let how = Intervals::default();
     let of = |primary, margin| {
-        let question = Question::new(primary, margin)?;
+        let question = PlannedReading::new(primary, margin)?;
         compare_asked(&[[&runs[0], &runs[1]]], Pairing::Paired, &how, &question)
     };
     let error = of(Reading::SdcRange, None).unwrap_err().to_string();
@@ -123,7 +124,7 @@ fn readings_that_are_not_measured_are_refused() {
     // The default one may be missing: everything else is the family.
     let row = of(Reading::DeltaLoss, Some(1.1)).unwrap().rows.remove(0);
     assert_eq!(row.family, 2 + row.by_layer.len());
-    assert!(matches!(row.equivalence.unwrap().shown, Shown::None(_)));
+    assert!(matches!(row.equivalence.unwrap().shown, MarginFinding::None(_)));
     for (primary, margin, part) in [
         (Reading::DeltaLoss, 1.0, "a factor above 1"),
         (Reading::DeltaLoss, f64::INFINITY, "a factor above 1"),
@@ -139,19 +140,19 @@ fn readings_that_are_not_measured_are_refused() {
 fn equivalence_is_of_the_primary_reading() {
     let [a, b] = runs();
     let itself = asked(&[a.clone(), a.clone()], Reading::DeltaLoss, Some(1.1));
-    assert_eq!(itself.equivalence.unwrap().shown, Shown::Equivalent);
+    assert_eq!(itself.equivalence.unwrap().shown, MarginFinding::Equivalent);
     // The interval of both tests is narrower than that of 95 %, and the margin decides.
     let runs = [a, b];
     let row = asked(&runs, Reading::Sdc, Some(0.01));
     let (of, wide) = (row.equivalence.unwrap(), *row.sdc_difference().unwrap());
     let narrow = of.estimate.unwrap();
     assert!(narrow.low > wide.low && narrow.high < wide.high, "{narrow:?} {wide:?}");
-    assert_eq!((of.shown, of.confidence.share()), (Shown::Neither, 0.9));
+    assert_eq!((of.shown, of.confidence.share()), (MarginFinding::Neither, 0.9));
     let margin = narrow.high.max(-narrow.low) + 0.01;
     let of = asked(&runs, Reading::Sdc, Some(margin)).equivalence.unwrap();
-    assert_eq!(of.shown, Shown::Equivalent);
+    assert_eq!(of.shown, MarginFinding::Equivalent);
     let how = Intervals::default();
-    let question = Question::new(Reading::Sdc, Some(margin)).unwrap();
+    let question = PlannedReading::new(Reading::Sdc, Some(margin)).unwrap();
     let pair = [[&runs[0], &runs[1]]];
     let compared = compare_asked(&pair, Pairing::Paired, &how, &question).unwrap();
     let text = comparison_text(&compared, View::Text);

@@ -1,6 +1,6 @@
 //! Campaigns whose layers stop when a figure is known closely enough.
 
-use flipside::analysis::breakdown::{By, DeltaLoss, Figures, Part as Piece, breakdown};
+use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
 use flipside::analysis::compare::{Pairing, compare_all};
 use flipside::analysis::{Rates, stopped};
 use flipside::campaign::Ending;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use flipside::analysis::breakdown::{By, breakdown};
 use flipside::analysis::compare::{Comparison, Pairing, compare_all};
 use flipside::campaign::FaultList;
-use flipside::census::{Answer, CensusRunner, Mode};
+use flipside::census::{CensusRunner, GoldenAnswer, Mode};
 use flipside::logits::loss_at;
 use flipside::plan::{Protocol, Shard, Temperature};
 use flipside::report::{View, comparison_text, run_json, run_text};
@@ -184,7 +184,7 @@ fn the_census_works_at_a_temperature() {
                 let flipped = f32::from_bits(logits[class].to_bits() ^ 1 << bit);
                 logits[class] = Detector::Range.see(flipped, max);
                 sum += (loss(&golden.logits) - loss(&logits)).abs();
-                let found = Answer::at(golden, temperature).with(class, logits[class]);
+                let found = GoldenAnswer::at(golden, temperature).with(class, logits[class]);
                 assert!((found.score.loss - loss(&logits)).abs() < 1e-12 * (1.0 + loss(&logits)));
             }
             assert!((mean - sum / (7.0 * 32.0)).abs() < 1e-12, "{mean} {sum}");

@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flipside::analysis::breakdown::{By, Figures, breakdown};
-use flipside::analysis::compare::{Pairing, Pilot, Wish, compare_all, compare_bits, seeds_for};
+use flipside::analysis::compare::{
+    Pairing, PilotForecast, Wish, compare_all, compare_bits, seeds_for,
+};
 use flipside::fault::Format;
 use flipside::report::{
-    Answer, HitBy, HitValue, Injection, LayerRow, ModelRow, Planned, Summary, Telling, View,
-    compared_bits_text, compared_layers_text, comparison_text, injections_table, injections_text,
-    layers_text, models_text, plan_text, run_text, study_text, summary_text,
+    FaultyAnswer, HitBy, HitValue, Injection, ModelLayer, ModelRow, Planned, Summary, Telling,
+    View, compared_bits_text, compared_layers_text, comparison_text, injections_table,
+    injections_text, layers_text, models_text, plan_text, run_text, study_text, summary_text,
 };
 use flipside::results::{Effect, FalseAlarms, FaultFree, Golden, Values};
 use flipside::screen::Screen;
 use flipside::statistics::{Confidence, Unit};
-use flipside::study::{Contrast, OverSeeds, Row, Start, Study};
+use flipside::study::{Contrast, ModelStart, OverSeeds, Study, StudyRow};
 use strum::IntoEnumIterator;
 
 use super::*;
@@ -67,7 +69,7 @@ fn deep(run: &Run) -> Run {
 pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
     let estimate = |value: f64| Estimate { value, low: value / 2.0, high: value * 2.0 };
     let compared = compare(&runs[0], &runs[1]).unwrap();
-    let row = |seed, start| Row {
+    let row = |seed, start| StudyRow {
         seed,
         start,
         common_images: 868,
@@ -78,8 +80,8 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
         delta_loss_before_scale: estimate(0.5261),
         delta_loss_after_scale: estimate(0.5262),
         delta_loss_all_layers: estimate(0.0528),
-        comparison: (start != Start::Baseline).then(|| compared.clone()),
-        against_random_rows: (start == Start::TextRows).then(|| compared.clone()),
+        comparison: (start != ModelStart::Baseline).then(|| compared.clone()),
+        against_random_rows: (start == ModelStart::TextRows).then(|| compared.clone()),
         fault_free: Some(FaultFree {
             logit_range: Some(20.5),
             fitted_temperature: Some(1.42),
@@ -87,8 +89,8 @@ pub(super) fn study_of(runs: &[Run; 2], seeds: &[u64]) -> Study {
         }),
         checkpoint: "dafa5851f02e0123".into(),
     };
-    let starts = [Start::Baseline, Start::RandomRows, Start::TextRows];
-    let rows: Vec<Row> =
+    let starts = [ModelStart::Baseline, ModelStart::RandomRows, ModelStart::TextRows];
+    let rows: Vec<StudyRow> =
         seeds.iter().flat_map(|seed| starts.map(|start| row(*seed, start))).collect();
     Study {
         model: "resnet_small".into(),
@@ -128,7 +130,7 @@ fn figures(run: &Run) -> Vec<Figures> {
 /// A plan with all that there may be in one.
 fn planned() -> Planned {
     let [a, b] = [Head::Baseline, GUIDED].map(|head| Bench::new(head).run(Plan::new(8, 400)));
-    let pilot = Pilot::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
+    let pilot = PilotForecast::of(&a, Some(&b), Pairing::Paired, Unit::Images).unwrap();
     let wish = Wish::new(0.8, Confidence::P95).unwrap();
     let effects = [1.0001, 1.2, 3.0];
     Planned {
@@ -193,7 +195,7 @@ fn injection() -> Injection {
     let golden = Golden::new(3, 0, vec![2.0, 1.0, 0.5]);
     let faulty = |detector, logits: Vec<f32>| {
         let effect = Effect::of(&golden, &logits);
-        Answer { detector, logits, effect }
+        FaultyAnswer { detector, logits, effect }
     };
     let after = 1.5f32.to_bits() ^ 1 << 30;
     let values = Some(Values { before: 1.5f32.to_bits(), after, seen: 6.25f32.to_bits() });
@@ -287,7 +289,7 @@ fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
 fn models_fit_the_screen() {
     let file = ModelFile::open("mobilenet_v2").unwrap();
     let model = Model::new(&file, Head::TextGuided { width: 512 }, 1000, 224, 0.0).unwrap();
-    let (row, layers) = (ModelRow::of("mobilenet_v2", &model), LayerRow::of(&model));
+    let (row, layers) = (ModelRow::of("mobilenet_v2", &model), ModelLayer::of(&model));
     for width in WIDTHS {
         let view = View::Screen(screen(width));
         fits(&models_text(&[row.clone(), row.clone()], view), width);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flipside::checkpoint::{Checkpoint, Fit, Wanted};
+use flipside::checkpoint::{Checkpoint, ModelFit, Wanted};
 
 use super::forge::{self, text};
 
@@ -14,7 +14,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 fn read(file: &[u8]) -> [Result<Checkpoint, String>; 2] {
     let start = Instant::now();
     let path = Path::new("forged.pth");
-    let wanted = Wanted { kind: None, fit: &|_| Fit::No };
+    let wanted = Wanted { kind: None, fit: &|_| ModelFit::No };
     let results = [Checkpoint::parse(path, file), Checkpoint::parse_fitting(path, file, &wanted)];
     assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
     results.map(|result| result.map_err(|error| error.to_string()))

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use flipside::checkpoint::{Checkpoint, Fit, Wanted};
+use flipside::checkpoint::{Checkpoint, ModelFit, Wanted};
 use flipside::models::{Model, ModelFile, detect_head};
 use flipside::nn::Head;
 use rand_chacha::ChaCha8Rng;
@@ -179,8 +179,8 @@ impl Tally {
 }
 
 /// Whether the oracle's tiny model is among names.
-fn fit(names: &[&str]) -> Fit {
-    if names.contains(&"conv.weight") { Fit::Partly } else { Fit::No }
+fn fit(names: &[&str]) -> ModelFit {
+    if names.contains(&"conv.weight") { ModelFit::Partly } else { ModelFit::No }
 }
 
 #[test]

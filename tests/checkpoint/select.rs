@@ -3,20 +3,22 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use flipside::checkpoint::{Checkpoint, Fit, TensorView, Wanted, WeightsKind, write_safetensors};
+use flipside::checkpoint::{
+    Checkpoint, ModelFit, TensorView, Wanted, WeightsKind, write_safetensors,
+};
 
 use super::forge::{Entry, checkpoint, dict, together, values};
 use super::{TINY, fixture};
 
 const NAMES: [&str; 3] = ["conv.weight", "fc.weight", "fc.bias"];
 
-fn fit(names: &[&str]) -> Fit {
+fn fit(names: &[&str]) -> ModelFit {
     let found = names.iter().filter(|name| NAMES.contains(name)).count();
     match found {
-        3 if names.len() == 3 => Fit::Wholly,
-        3 => Fit::WithOthers,
-        2.. => Fit::Partly,
-        _ => Fit::No,
+        3 if names.len() == 3 => ModelFit::Wholly,
+        3 => ModelFit::WithOthers,
+        2.. => ModelFit::Partly,
+        _ => ModelFit::No,
     }
 }
 
@@ -127,8 +129,8 @@ fn the_average_is_read_where_it_is_asked_for_or_alone() {
 fn both_kinds_come_out_of_training_checkpoints() {
     let names = TINY.map(|(name, _)| name);
     let fit = |found: &[&str]| match found.iter().filter(|name| names.contains(name)).count() {
-        8 => Fit::Wholly,
-        _ => Fit::No,
+        8 => ModelFit::Wholly,
+        _ => ModelFit::No,
     };
     let path = fixture("torchvision_training.pth");
     let read = |kind| Checkpoint::open_fitting(&path, &Wanted { kind, fit: &fit }).unwrap();

@@ -10,7 +10,7 @@ use flipside::detector::Detector;
 use flipside::fault::Site;
 use flipside::plan::Plan;
 use flipside::progress::Silent;
-use flipside::results::{Effect, Golden, Measure, Place, Record, Run, Values};
+use flipside::results::{Effect, Golden, HitElement, Measure, Record, Run, Values};
 
 const BITS: usize = 32;
 
@@ -101,7 +101,7 @@ impl Lab {
             site: Site::Output,
             image: golden.image,
             flips: 1,
-            place: Some(Place { element, k: 0, mask, values: Some(values) }),
+            place: Some(HitElement { element, k: 0, mask, values: Some(values) }),
             golden: golden.score,
             effect,
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flipside::Result;
 use flipside::progress::{Progress, Silent};
-use flipside::text::describe::{self, Key, Options, Outcome, Settings};
+use flipside::text::describe::{self, DescribeOptions, DescribeOutcome, Key, Settings};
 use flipside::text::questions::Question;
 use serde_json::{Map, Value, json};
 
@@ -28,8 +28,8 @@ fn questions(count: usize) -> Vec<Question> {
     (0..count).map(question).collect()
 }
 
-fn options(url: &str) -> Options {
-    Options {
+fn options(url: &str) -> DescribeOptions {
+    DescribeOptions {
         base_url: url.into(),
         key: None,
         settings: Settings {
@@ -60,7 +60,7 @@ impl Place {
         self.folder.path().join("answers.jsonl")
     }
 
-    fn run(&self, questions: &[Question], options: &Options) -> Result<Outcome> {
+    fn run(&self, questions: &[Question], options: &DescribeOptions) -> Result<DescribeOutcome> {
         describe::run(questions, &self.out(), options, &AtomicBool::new(false), &Silent)
     }
 
@@ -122,9 +122,9 @@ fn asks_each_question_once_and_records_how() {
     let (place, server) = (Place::new(), Server::echo(Duration::ZERO));
     let questions = questions(12);
     let key = "sk-secret-0123456789";
-    let options = Options { key: Some(Key::new(key).unwrap()), ..options(&server.url()) };
+    let options = DescribeOptions { key: Some(Key::new(key).unwrap()), ..options(&server.url()) };
     let outcome = place.run(&questions, &options).unwrap();
-    assert_eq!(outcome, Outcome { answered: 12, ..Outcome::default() });
+    assert_eq!(outcome, DescribeOutcome { answered: 12, ..DescribeOutcome::default() });
     assert_eq!(sorted(server.asked()), all(&questions));
     assert_eq!(answered(&place.lines()), all(&questions));
 
@@ -225,9 +225,9 @@ fn what_may_pass_is_asked_again() {
         wrong.get(number).map_or_else(|| Reply::Say("At last.".into()), |reply| reply())
     });
     let timeout = Duration::from_millis(1000);
-    let options = Options { tries: 10, timeout, ..options(&server.url()) };
+    let options = DescribeOptions { tries: 10, timeout, ..options(&server.url()) };
     let outcome = place.run(&questions, &options).unwrap();
-    assert_eq!(outcome, Outcome { answered: 6, ..Outcome::default() });
+    assert_eq!(outcome, DescribeOutcome { answered: 6, ..DescribeOutcome::default() });
     let times = |i: usize| server.asked().iter().filter(|&q| *q == questions[i].question).count();
     assert_eq!((0..6).map(times).collect::<Vec<_>>(), [10, 1, 1, 1, 1, 1]);
     assert_eq!(answered(&place.lines()), all(&questions));
@@ -242,7 +242,7 @@ fn waits_as_long_as_the_server_asks() {
         2 => Reply::Status(429, "Retry-After: 1\r\n", "slow down".into()),
         _ => Reply::Say("Fine.".into()),
     });
-    let options = Options { concurrency: 1, ..options(&server.url()) };
+    let options = DescribeOptions { concurrency: 1, ..options(&server.url()) };
     assert_eq!(place.run(&questions, &options).unwrap().answered, 8);
     let log = server.log();
     assert_eq!(log.len(), 9);
@@ -252,7 +252,8 @@ fn waits_as_long_as_the_server_asks() {
     let server =
         Server::new(|_, _| Reply::Status(503, "Retry-After: 86400\r\n", "tomorrow".into()));
     let place = Place::new();
-    let outcome = place.run(&questions, &Options { base_url: server.url(), ..options }).unwrap();
+    let outcome =
+        place.run(&questions, &DescribeOptions { base_url: server.url(), ..options }).unwrap();
     let refused = outcome.refused.unwrap();
     assert!(refused.contains("tomorrow") && refused.contains("1440 minutes"), "{refused}");
 }
@@ -262,7 +263,7 @@ fn backs_off_ever_more_slowly() {
     let place = Place::new();
     let server = Server::new(|_, _| Reply::Status(500, "", "".into()));
     let backoff = Duration::from_millis(80);
-    let options = Options { concurrency: 1, tries: 4, backoff, ..options(&server.url()) };
+    let options = DescribeOptions { concurrency: 1, tries: 4, backoff, ..options(&server.url()) };
     let outcome = place.run(&questions(1), &options).unwrap();
     assert_eq!((outcome.answered, outcome.left, outcome.refused), (0, 1, None));
     let log = server.log();
@@ -283,7 +284,7 @@ fn one_hopeless_question_leaves_the_rest_alone() {
     let options = options(&server.url());
     let outcome =
         describe::run(&questions, &place.out(), &options, &progress.stop, &progress).unwrap();
-    assert_eq!(outcome, Outcome { answered: 9, left: 1, ..Outcome::default() });
+    assert_eq!(outcome, DescribeOutcome { answered: 9, left: 1, ..DescribeOutcome::default() });
     assert_eq!(server.log().len(), 9 + 4);
     let lines = progress.lines.lock().unwrap();
     assert!(lines.len() == 1 && lines[0].contains(&questions[4].question), "{lines:?}");
@@ -300,7 +301,7 @@ fn a_refusal_ends_the_run_in_the_servers_words_without_the_key() {
             Reply::Status(status, "Location: http://127.0.0.1:1/\r\n", body)
         });
         let key = Some(Key::new(key).unwrap());
-        let options = Options { key, concurrency: 1, ..options(&server.url()) };
+        let options = DescribeOptions { key, concurrency: 1, ..options(&server.url()) };
         let outcome = place.run(&questions(30), &options).unwrap();
         let refused = outcome.refused.unwrap();
         assert!(refused.contains(parts) && refused.contains(&status.to_string()), "{refused}");
@@ -314,7 +315,8 @@ fn a_refusal_ends_the_run_in_the_servers_words_without_the_key() {
 fn gives_up_on_a_server_that_is_not_there() {
     let place = Place::new();
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let options = Options { tries: 2, concurrency: 1, ..options(&format!("http://{gone}/v1")) };
+    let options =
+        DescribeOptions { tries: 2, concurrency: 1, ..options(&format!("http://{gone}/v1")) };
     let progress = StopAfter::new(100);
     let outcome =
         describe::run(&questions(100), &place.out(), &options, &progress.stop, &progress).unwrap();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::pair::{Compared, Name, Pair};
+use super::pair::{Compared, ImprovementName, RunPair};
 use super::{Comparison, Improvement, Pairing, RateChange, family, layers};
 use crate::Result;
-use crate::analysis::breakdown::{By, Part, bit};
+use crate::analysis::breakdown::{By, RunPart, bit};
 use crate::analysis::rates::Intervals;
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
@@ -58,9 +58,9 @@ pub fn compare_bits(
     }
     let mut bits = Vec::new();
     for part in all {
-        let Part::Bit { bit } = part else { continue };
+        let RunPart::Bit { bit } = part else { continue };
         let of_bit = runs.map(|run| only(run, part));
-        let pair = Pair::new(of_bit.each_ref(), pairing, how);
+        let pair = RunPair::new(of_bit.each_ref(), pairing, how);
         let (delta_loss, sdc) = pair.of_bit()?;
         bits.push(BitChange { bit, field: field(runs[0], bit), delta_loss, sdc });
     }
@@ -70,7 +70,7 @@ pub fn compare_bits(
 }
 
 /// A run with the faults of one bit alone.
-fn only(run: &Run, part: Part) -> Run {
+fn only(run: &Run, part: RunPart) -> Run {
     let is_meant = |record: &&Record| bit(record) == Some(part);
     Run {
         manifest: run.manifest.clone(),
@@ -86,7 +86,7 @@ fn field(run: &Run, bit: u32) -> Option<Field> {
     formats.all(|format| format == first).then(|| first.field_of(bit)).flatten()
 }
 
-impl Pair<'_> {
+impl RunPair<'_> {
     /// The figures of runs that hold the faults of one bit, over the layers that have any.
     fn of_bit(&self) -> Result<(Option<Improvement>, Option<RateChange>)> {
         let detectors = &self.runs[0].manifest.plan.detectors;
@@ -104,7 +104,7 @@ impl Pair<'_> {
         let has_range = detectors.contains(&Detector::Range);
         let mut delta_loss = has_range.then(|| layers(Detector::Range)).and_then(|layers| {
             let scope = Compared {
-                name: Name::Overall { embedding: true },
+                name: ImprovementName::Overall { embedding: true },
                 layers,
                 weighting: Weighting::Uniform,
             };

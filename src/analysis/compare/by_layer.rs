@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::layers::is_one_place;
-use super::pair::{Compared, Name, Pair};
+use super::pair::{Compared, ImprovementName, RunPair};
 use super::{Improvement, RateChange};
 use crate::Result;
 use crate::analysis::scope::{Scope, Weighting};
@@ -21,7 +21,7 @@ pub struct LayerChange {
     pub sdc: Option<RateChange>,
 }
 
-impl Pair<'_> {
+impl RunPair<'_> {
     /// The layers that both models have, in the baseline's order; the last one after the scale.
     pub(super) fn by_layer(&self) -> Result<Vec<LayerChange>> {
         let [ours, theirs] = self.each(|run| Scope::ALL.layers(run));
@@ -41,7 +41,8 @@ impl Pair<'_> {
                 true => self.rate(&layers, Detector::None, Outcome::Sdc)?,
                 false => None,
             };
-            let scope = Compared { name: Name::Layer, layers, weighting: Weighting::Uniform };
+            let scope =
+                Compared { name: ImprovementName::Layer, layers, weighting: Weighting::Uniform };
             let delta_loss =
                 has_range.then(|| self.improvement_of(&scope, [Measure::DeltaLoss; 2])).flatten();
             rows.push(LayerChange { layer: layer.name.clone(), delta_loss, sdc });

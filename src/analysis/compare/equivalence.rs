@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// What is shown of a margin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shown {
+pub enum MarginFinding {
     /// The two differ by less than the margin.
     Equivalent,
     /// The other isn't worse than the baseline by the margin or more.
@@ -29,7 +29,7 @@ pub enum Shown {
 pub struct Equivalence {
     /// A factor of a ratio, percentage points of a difference.
     pub margin: f64,
-    pub shown: Shown,
+    pub shown: MarginFinding,
     /// The primary reading with the interval of the two tests, and its confidence.
     pub estimate: Option<Estimate>,
     pub confidence: Confidence,
@@ -63,12 +63,14 @@ impl Equivalence {
             (false, Some(difference)) => (margin - difference.high, margin + difference.low),
         };
         let shown = match (refused, estimate) {
-            (Some(reason), _) => Shown::None(reason),
-            (None, None) => Shown::None(Reason::NotMeasured),
-            (None, Some(_)) if worse.is_nan() || better.is_nan() => Shown::None(Reason::NoInterval),
-            (None, Some(_)) if worse > 0.0 && better > 0.0 => Shown::Equivalent,
-            (None, Some(_)) if worse > 0.0 => Shown::NotWorse,
-            (None, Some(_)) => Shown::Neither,
+            (Some(reason), _) => MarginFinding::None(reason),
+            (None, None) => MarginFinding::None(Reason::NotMeasured),
+            (None, Some(_)) if worse.is_nan() || better.is_nan() => {
+                MarginFinding::None(Reason::NoInterval)
+            }
+            (None, Some(_)) if worse > 0.0 && better > 0.0 => MarginFinding::Equivalent,
+            (None, Some(_)) if worse > 0.0 => MarginFinding::NotWorse,
+            (None, Some(_)) => MarginFinding::Neither,
         };
         Equivalence { margin, shown, estimate, confidence }
     }
@@ -86,25 +88,25 @@ mod tests {
             Equivalence::of(reading, margin, Some(estimate), Confidence::P95, None).shown
         };
         for (low, high, expected) in [
-            (0.92, 1.09, Shown::Equivalent),
-            (0.90, 1.09, Shown::Neither), // 1/1.1 = 0.909
-            (0.92, 1.11, Shown::NotWorse),
-            (1.50, 2.00, Shown::NotWorse),
-            (0.50, 0.60, Shown::Neither),
-            (f64::NAN, f64::NAN, Shown::None(Reason::NoInterval)),
+            (0.92, 1.09, MarginFinding::Equivalent),
+            (0.90, 1.09, MarginFinding::Neither), // 1/1.1 = 0.909
+            (0.92, 1.11, MarginFinding::NotWorse),
+            (1.50, 2.00, MarginFinding::NotWorse),
+            (0.50, 0.60, MarginFinding::Neither),
+            (f64::NAN, f64::NAN, MarginFinding::None(Reason::NoInterval)),
         ] {
             assert_eq!(of(Reading::DeltaLoss, 1.1, low, high), expected, "{low} {high}");
         }
         for (low, high, expected) in [
-            (-0.4, 0.4, Shown::Equivalent),
-            (-0.6, 0.4, Shown::NotWorse),
-            (-0.4, 0.6, Shown::Neither),
+            (-0.4, 0.4, MarginFinding::Equivalent),
+            (-0.6, 0.4, MarginFinding::NotWorse),
+            (-0.4, 0.6, MarginFinding::Neither),
         ] {
             assert_eq!(of(Reading::Sdc, 0.5, low, high), expected, "{low} {high}");
         }
         let refused = Some(Reason::NearChance);
         let of = Equivalence::of(Reading::Sdc, 0.5, None, Confidence::P95, refused);
-        assert_eq!(of.shown, Shown::None(Reason::NearChance));
+        assert_eq!(of.shown, MarginFinding::None(Reason::NearChance));
     }
 
     #[test]

@@ -12,7 +12,7 @@ const IMAGES: &str = "lists of images";
 
 /// What happens where a field differs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rule {
+enum FieldRule {
     /// Refused.
     Equal,
     /// Refused of paired runs; said of others.
@@ -26,8 +26,8 @@ enum Rule {
 }
 
 /// A field of a manifest, as it is compared and as it is told.
-struct Field {
-    rule: Rule,
+struct ManifestField {
+    rule: FieldRule,
     /// What an error calls it.
     name: &'static str,
     value: String,
@@ -39,7 +39,7 @@ const UNKNOWN: &str = "unknown";
 
 /// The fields, with their rules. What has no rule here is taken up elsewhere, or can't matter; the table in
 /// the comparison's documentation says which is which. A field that is new has to be decided on here.
-fn fields(manifest: &Manifest) -> Vec<Field> {
+fn fields(manifest: &Manifest) -> Vec<ManifestField> {
     let Manifest {
         setting,
         has_scale: _,
@@ -82,7 +82,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
     } = plan;
     let field = |rule, name, value: &dyn ToString| {
         let value = value.to_string();
-        Field { rule, name, words: value.clone(), value }
+        ManifestField { rule, name, words: value.clone(), value }
     };
     let mut sorted = detectors.clone();
     sorted.sort();
@@ -96,7 +96,7 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
     };
     let ranged = of_ranges(&|over| Some(over.images.to_string()));
     let ranged_data = of_ranges(&|over| over.data.clone());
-    use Rule::{Equal, EqualIfKnown, EqualIfPaired, EqualIfPairedShown, Said};
+    use FieldRule::{Equal, EqualIfKnown, EqualIfPaired, EqualIfPairedShown, Said};
     vec![
         field(Equal, "data", data),
         field(Equal, "numbers of classes", classes),
@@ -107,11 +107,11 @@ fn fields(manifest: &Manifest) -> Vec<Field> {
         field(Equal, "flips an inference", &format!("{flips:?}")),
         field(Equal, "labels", &format!("{labels:?}")),
         field(Equal, "detectors", &detectors),
-        Field { words: images, ..field(EqualIfPairedShown, IMAGES, image_list) },
+        ManifestField { words: images, ..field(EqualIfPairedShown, IMAGES, image_list) },
         field(EqualIfPairedShown, "seeds", seed),
         field(EqualIfPairedShown, "injections a layer", &format!("{injections:?}")),
         field(EqualIfPaired, "rules to stop at", &until),
-        Field {
+        ManifestField {
             words: stratify.words(),
             ..field(EqualIfPaired, "strata", &format!("{stratify:?}"))
         },
@@ -165,15 +165,17 @@ pub(super) fn check(a: &Manifest, b: &Manifest, pairing: Pairing) -> Result<Vec<
             continue;
         }
         let hint = match (a.rule, pairing) {
-            (Rule::Equal, _) => "",
-            (Rule::EqualIfPaired | Rule::EqualIfPairedShown, Pairing::Paired) => {
+            (FieldRule::Equal, _) => "",
+            (FieldRule::EqualIfPaired | FieldRule::EqualIfPairedShown, Pairing::Paired) => {
                 "; --unpaired compares runs whose faults aren't the same"
             }
-            (Rule::EqualIfKnown, Pairing::Paired) if a.value != UNKNOWN && b.value != UNKNOWN => {
+            (FieldRule::EqualIfKnown, Pairing::Paired)
+                if a.value != UNKNOWN && b.value != UNKNOWN =>
+            {
                 ", which decide what the detector lets through; --unpaired compares them all the same"
             }
-            (Rule::EqualIfPairedShown, Pairing::Unpaired) => continue,
-            (Rule::EqualIfPaired | Rule::EqualIfKnown | Rule::Said, _) => {
+            (FieldRule::EqualIfPairedShown, Pairing::Unpaired) => continue,
+            (FieldRule::EqualIfPaired | FieldRule::EqualIfKnown | FieldRule::Said, _) => {
                 said.push(format!("{} {} and {}", a.name, a.words, b.words));
                 continue;
             }

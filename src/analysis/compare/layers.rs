@@ -195,13 +195,13 @@ pub(super) fn check_faults(baseline: &Run, other: &Run) -> Result<()> {
     let Some(detector) = baseline.manifest.plan.detectors.first().copied() else { return Ok(()) };
     let site = baseline.manifest.plan.site;
     for (i, a) in baseline.manifest.layers.iter().enumerate() {
-        let of_baseline: HashMap<u64, Fault> = faults(baseline, i, detector).collect();
+        let of_baseline: HashMap<u64, FaultKey> = faults(baseline, i, detector).collect();
         for (j, b) in other.manifest.layers.iter().enumerate() {
             if !have_the_same_faults(a, b, site) {
                 continue;
             }
             let differs =
-                |(n, fault): &(u64, Fault)| of_baseline.get(n).is_some_and(|of| of != fault);
+                |(n, fault): &(u64, FaultKey)| of_baseline.get(n).is_some_and(|of| of != fault);
             if let Some((n, _)) = faults(other, j, detector).find(differs) {
                 return Err(Error::usage(format!(
                     "the runs can't be compared: injection {n} into layer '{}' is another fault in each \
@@ -215,9 +215,9 @@ pub(super) fn check_faults(baseline: &Run, other: &Run) -> Result<()> {
 }
 
 /// Image, number of hit values, and where one value alone was hit its element, k and mask.
-type Fault = (usize, u32, Option<(u64, u32, u32)>);
+type FaultKey = (usize, u32, Option<(u64, u32, u32)>);
 
-fn faults(run: &Run, layer: usize, detector: Detector) -> impl Iterator<Item = (u64, Fault)> {
+fn faults(run: &Run, layer: usize, detector: Detector) -> impl Iterator<Item = (u64, FaultKey)> {
     run.of(layer, detector).map(|record| {
         let place = record.place.map(|place| (place.element, place.k, place.mask));
         (record.n, (record.image, record.flips, place))

@@ -48,10 +48,10 @@ use serde::Serialize;
 pub use accuracy::Accuracy;
 pub use by_bit::{BitChange, BitsCompared, compare_bits};
 pub use by_layer::LayerChange;
-pub use equivalence::{Equivalence, Shown};
+pub use equivalence::{Equivalence, MarginFinding};
 pub use layers::{LayersCompared, RANGES_APART, RangesCompared, SameFaults, is_one_place};
-pub use pilot::{Needed, Pilot, Seeds, Spread, Wish, seeds_for};
-pub use reading::{Question, Reading};
+pub use pilot::{Needed, PilotForecast, Seeds, VarianceParts, Wish, seeds_for};
+pub use reading::{PlannedReading, Reading};
 pub use scale::AtScale;
 pub use verdict::{Evidence, RULES, Reason, Refusal, Reliability, Verdict};
 
@@ -291,7 +291,7 @@ pub fn compare_all(
     pairing: Pairing,
     intervals: &Intervals,
 ) -> Result<Comparisons> {
-    compare_asked(pairs, pairing, intervals, &Question::default())
+    compare_asked(pairs, pairing, intervals, &PlannedReading::default())
 }
 
 /// Compares pairs of runs, a row each, by a reading that was named in advance.
@@ -302,7 +302,7 @@ pub fn compare_asked(
     pairs: &[[&Run; 2]],
     pairing: Pairing,
     intervals: &Intervals,
-    question: &Question,
+    question: &PlannedReading,
 ) -> Result<Comparisons> {
     let Some([first, _]) = pairs.first() else {
         return Err(Error::usage("a comparison takes a baseline and another run at least"));

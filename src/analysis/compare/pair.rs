@@ -16,7 +16,7 @@ use crate::error::{MOST_NAMED, some_of};
 use crate::models::ModelFile;
 use crate::results::{Measure, Part, Run};
 use crate::statistics::{
-    Estimate, Figure, Linearized, Stratum, estimate, linearize, weighted_means,
+    Estimate, Linearized, MeanFigure, Stratum, estimate, linearize, weighted_means,
 };
 use crate::{Error, Result};
 
@@ -32,21 +32,21 @@ pub(super) fn compare(
     if pairing == Pairing::Paired {
         layers::check_faults(baseline, other)?;
     }
-    let whole = Pair::new([baseline, other], pairing, how);
+    let whole = RunPair::new([baseline, other], pairing, how);
     let Some((reduced, layers)) = layers::in_common(baseline, other) else {
         let layers = layers::of_whole_networks(baseline, other);
         let comparison = Comparison { layers, differences, primary, ..whole.comparison()? };
         return Ok(settled(comparison, baseline, other, how));
     };
     // A reading across names, which the layers in common don't hold.
-    let backbone_last_layer = whole.improvement(Name::BackboneLast);
+    let backbone_last_layer = whole.improvement(ImprovementName::BackboneLast);
     if layers.common.is_empty() && backbone_last_layer.is_none() {
         let [a, b] = layers.left_out.each_ref().map(|names| some_of(names, MOST_NAMED));
         return Err(Error::usage(format!(
             "the runs can't be compared: they have no layer in common ({a} of the one, {b} of the other)"
         )));
     }
-    let pair = Pair::new(reduced.each_ref(), pairing, how);
+    let pair = RunPair::new(reduced.each_ref(), pairing, how);
     let comparison = pair.comparison()?;
     // What was published is of all layers.
     let (layers, published) = (Some(layers), None);
@@ -64,7 +64,7 @@ fn settled(comparison: Comparison, baseline: &Run, other: &Run, how: &Intervals)
 
 /// Which improvement.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Name {
+pub(super) enum ImprovementName {
     LastLayer,
     BeforeScale,
     BackboneLast,
@@ -77,7 +77,7 @@ pub(super) enum Name {
 
 /// The layers of either run that an improvement is of, as indices, and how they are weighted.
 pub(super) struct Compared {
-    pub name: Name,
+    pub name: ImprovementName,
     pub layers: [Vec<usize>; 2],
     pub weighting: Weighting,
 }
@@ -85,7 +85,7 @@ pub(super) struct Compared {
 /// A layer of one model beside that of the other, where they are the same layer.
 pub(super) type Beside = [Option<usize>; 2];
 
-pub(super) struct Pair<'r> {
+pub(super) struct RunPair<'r> {
     pub runs: [&'r Run; 2],
     pub pairing: Pairing,
     pub how: &'r Intervals,
@@ -93,18 +93,18 @@ pub(super) struct Pair<'r> {
     pub is_of_itself: bool,
 }
 
-impl<'r> Pair<'r> {
-    pub(super) fn new(runs: [&'r Run; 2], pairing: Pairing, how: &'r Intervals) -> Pair<'r> {
+impl<'r> RunPair<'r> {
+    pub(super) fn new(runs: [&'r Run; 2], pairing: Pairing, how: &'r Intervals) -> RunPair<'r> {
         let [a, b] = runs.map(|run| {
             let mut manifest = run.manifest.clone();
             manifest.plan.layers = None;
             manifest
         });
-        Pair { runs, pairing, how, is_of_itself: a == b }
+        RunPair { runs, pairing, how, is_of_itself: a == b }
     }
 }
 
-impl Pair<'_> {
+impl RunPair<'_> {
     pub(super) fn each<T>(&self, of: impl Fn(&Run) -> T) -> [T; 2] {
         self.runs.map(of)
     }
@@ -114,12 +114,12 @@ impl Pair<'_> {
         let [baseline, other] = self.runs;
         let scopes = self.scopes();
         let improvements = self.improvements(&scopes);
-        let find = |name: Name| {
+        let find = |name: ImprovementName| {
             let at = scopes.iter().position(|scope| scope.name == name)?;
             improvements[at]
         };
         let overall = scopes.iter().zip(&improvements).filter_map(|(scope, improvement)| {
-            let Name::Overall { embedding } = scope.name else { return None };
+            let ImprovementName::Overall { embedding } = scope.name else { return None };
             let weighting = scope.weighting;
             improvement.map(|improvement| Overall { weighting, embedding, improvement })
         });
@@ -136,9 +136,9 @@ impl Pair<'_> {
             checkpoints: self.each(|run| run.manifest.setting.provenance.checkpoint.clone()),
             accuracy: Accuracy::of_counts(self.runs, self.how.rates, self.how.confidence)
                 .filter(|_| a == b),
-            last_layer: find(Name::LastLayer),
-            last_layer_before_scale: find(Name::BeforeScale),
-            backbone_last_layer: find(Name::BackboneLast),
+            last_layer: find(ImprovementName::LastLayer),
+            last_layer_before_scale: find(ImprovementName::BeforeScale),
+            backbone_last_layer: find(ImprovementName::BackboneLast),
             overall: overall.collect(),
             temperatures: self.each(|run| run.manifest.plan.temperatures.clone()),
             scales: self.scales(&scopes),
@@ -171,7 +171,7 @@ impl Pair<'_> {
     }
 
     /// One improvement alone.
-    fn improvement(&self, name: Name) -> Option<Improvement> {
+    fn improvement(&self, name: ImprovementName) -> Option<Improvement> {
         let scopes: Vec<Compared> =
             self.scopes().into_iter().filter(|scope| scope.name == name).collect();
         self.improvements(&scopes).first().copied().flatten()
@@ -190,9 +190,9 @@ impl Pair<'_> {
         let embedding =
             self.runs[1].manifest.layers.iter().position(|layer| layer.part == Part::Embedding);
         let mut scopes: Vec<Compared> = [
-            one(Name::LastLayer, self.each(|run| last_layer(run, true))),
-            one(Name::BeforeScale, self.each(|run| last_layer(run, false))),
-            one(Name::BackboneLast, [last_layer(self.runs[0], false), embedding]),
+            one(ImprovementName::LastLayer, self.each(|run| last_layer(run, true))),
+            one(ImprovementName::BeforeScale, self.each(|run| last_layer(run, false))),
+            one(ImprovementName::BackboneLast, [last_layer(self.runs[0], false), embedding]),
         ]
         .into_iter()
         .flatten()
@@ -202,7 +202,11 @@ impl Pair<'_> {
             for weighting in Weighting::iter().filter(|w| *w != Weighting::Macs || has_macs) {
                 let scope = Scope { embedding, ..Scope::ALL };
                 let layers = self.each(|run| scope.layers(run));
-                scopes.push(Compared { name: Name::Overall { embedding }, layers, weighting });
+                scopes.push(Compared {
+                    name: ImprovementName::Overall { embedding },
+                    layers,
+                    weighting,
+                });
             }
         }
         scopes
@@ -279,7 +283,7 @@ impl Pair<'_> {
             matched.iter().map(|beside| self.weights(*beside, scope.weighting)).collect();
         let strata: Vec<&Stratum> = strata.iter().collect();
         let means = weighted_means(&strata, &weights);
-        let found = linearize(Figure::Ratio, &strata, &weights);
+        let found = linearize(MeanFigure::Ratio, &strata, &weights);
         let is_known = self.is_of_itself || self.has_enough(scope, measures);
         (if is_known { found } else { Linearized::unknown(found.value) }, means)
     }
@@ -332,6 +336,6 @@ impl Pair<'_> {
         }
         let strata: Vec<&Stratum> = strata.iter().collect();
         let weights = vec![[1.0, 1.0]; strata.len()];
-        estimate(Figure::Difference, &strata, &weights, self.how.confidence)
+        estimate(MeanFigure::Difference, &strata, &weights, self.how.confidence)
     }
 }

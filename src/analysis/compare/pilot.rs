@@ -16,7 +16,7 @@
 
 use serde::Serialize;
 
-use super::pair::{Compared, Name, Pair};
+use super::pair::{Compared, ImprovementName, RunPair};
 use super::{Pairing, fields, layers};
 use crate::analysis::allocate::fewest_to_allocate;
 use crate::analysis::rates::{FEWEST_OF_A_BIT, Intervals, counted};
@@ -38,7 +38,7 @@ const MOST_SEEDS: u64 = 100_000;
 
 /// What a pilot says of the comparison that is planned.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Pilot {
+pub struct PilotForecast {
     /// Its model, or both.
     pub models: Vec<String>,
     pub pairing: Pairing,
@@ -50,7 +50,7 @@ pub struct Pilot {
     pub layers: [usize; 2],
     pub images: usize,
     /// Of the logarithm of the ratio of mean ΔLoss, all layers alike; `None` where its interval isn't known.
-    pub delta_loss: Option<Spread>,
+    pub delta_loss: Option<VarianceParts>,
     /// Whether mean ΔLoss of every layer was counted, so that it has nothing to do with the number of injections.
     pub all_counted: bool,
     /// Injections a layer below which a mean has no interval.
@@ -61,7 +61,7 @@ pub struct Pilot {
 
 /// The parts of a variance, at the pilot's number of injections.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub struct VarianceParts {
     pub of_injections: f64,
     pub of_images: f64,
     pub freedom: f64,
@@ -70,7 +70,7 @@ pub struct Spread {
     most: f64,
 }
 
-impl Spread {
+impl VarianceParts {
     /// The standard error with so many times the pilot's injections.
     pub fn standard_error(&self, times: f64) -> f64 {
         (self.of_images + self.of_injections / times).sqrt()
@@ -120,12 +120,17 @@ pub struct Seeds {
     pub seeds: Option<u64>,
 }
 
-impl Pilot {
+impl PilotForecast {
     /// From one run, as if another model had the same spread and faults of its own, or from two.
     ///
     /// # Errors
     /// Runs that don't belong together; layers that a rule stopped; unlike numbers of injections.
-    pub fn of(baseline: &Run, other: Option<&Run>, pairing: Pairing, unit: Unit) -> Result<Pilot> {
+    pub fn of(
+        baseline: &Run,
+        other: Option<&Run>,
+        pairing: Pairing,
+        unit: Unit,
+    ) -> Result<PilotForecast> {
         let pairing = if other.is_some() { pairing } else { Pairing::Unpaired };
         let runs = [baseline, other.unwrap_or(baseline)];
         if runs.iter().any(|run| run.manifest.plan.until.is_some()) {
@@ -156,8 +161,8 @@ impl Pilot {
         let of_unit = |unit| {
             let how = Intervals { unit, ..Intervals::default() };
             // Another model's run is meant, not this one itself.
-            let pair = Pair::new(runs, pairing, &how);
-            log_ratio(&Pair { is_of_itself: false, ..pair }, &all)
+            let pair = RunPair::new(runs, pairing, &how);
+            log_ratio(&RunPair { is_of_itself: false, ..pair }, &all)
         };
         let images = runs[0].manifest.images.len().min(runs[1].manifest.images.len());
         let delta_loss = match (of_unit(Unit::Injections), of_unit(unit)) {
@@ -167,7 +172,7 @@ impl Pilot {
                     Unit::Images => images as f64 - 1.0,
                     Unit::Injections => MOST_FREEDOM,
                 };
-                Some(Spread {
+                Some(VarianceParts {
                     of_injections: least,
                     of_images: (found.standard_error.powi(2) - least).max(0.0),
                     freedom: found.freedom,
@@ -177,7 +182,7 @@ impl Pilot {
             _ => None,
         };
         let how = Intervals::default();
-        let pair = Pair::new(runs, pairing, &how);
+        let pair = RunPair::new(runs, pairing, &how);
         let has_sdc = runs.iter().all(|run| run.manifest.plan.detectors.contains(&Detector::None));
         let sdc = match has_sdc {
             true => {
@@ -190,7 +195,7 @@ impl Pilot {
         let name = |run: &Run| {
             format!("{} {}", run.manifest.setting.provenance.model, run.manifest.setting.head)
         };
-        Ok(Pilot {
+        Ok(PilotForecast {
             models: std::iter::once(baseline).chain(other).map(name).collect(),
             pairing,
             injections,
@@ -307,13 +312,13 @@ pub fn seeds_for(ratio: f64, spread: f64, wish: &Wish) -> Seeds {
 }
 
 /// The ratio of mean ΔLoss of all layers; `None` where its error isn't known.
-fn log_ratio(pair: &Pair<'_>, layers: &[Vec<usize>; 2]) -> Option<Linearized> {
+fn log_ratio(pair: &RunPair<'_>, layers: &[Vec<usize>; 2]) -> Option<Linearized> {
     let has_range = |run: &&Run| run.manifest.plan.detectors.contains(&Detector::Range);
     if !pair.runs.iter().all(has_range) {
         return None;
     }
     let scope = Compared {
-        name: Name::Overall { embedding: true },
+        name: ImprovementName::Overall { embedding: true },
         layers: layers.clone(),
         weighting: Weighting::Uniform,
     };

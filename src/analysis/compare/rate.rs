@@ -1,6 +1,6 @@
 //! The change of a rate from one run to the other.
 
-use super::pair::{Beside, Pair};
+use super::pair::{Beside, RunPair};
 use super::{Discordant, RateChange, Verdict};
 use crate::analysis::rates::{only, rate_cells, select};
 use crate::analysis::scope::{Scope, Weighting};
@@ -10,7 +10,7 @@ use crate::results::{Measure, Outcome, Record};
 use crate::statistics::{Estimate, RateDifference, discordance, mcnemar_exact};
 use crate::{Error, Result};
 
-impl Pair<'_> {
+impl RunPair<'_> {
     /// SDC and nonfinite under each detector.
     pub(super) fn rates(&self) -> Result<Vec<RateChange>> {
         let mut rates = Vec::new();

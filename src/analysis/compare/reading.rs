@@ -116,16 +116,16 @@ impl Reading {
 
 /// What a comparison is to answer: which reading was named in advance, and how large a difference of it matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Question {
+pub struct PlannedReading {
     pub primary: Reading,
     /// A factor above 1 of a ratio, percentage points of a rate.
     pub margin: Option<f64>,
 }
 
-impl Question {
+impl PlannedReading {
     /// # Errors
     /// [`Error::Usage`] where the margin isn't one of the primary reading.
-    pub fn new(primary: Reading, margin: Option<f64>) -> Result<Question> {
+    pub fn new(primary: Reading, margin: Option<f64>) -> Result<PlannedReading> {
         let (is_right, what) = match primary.is_ratio() {
             true => {
                 (margin.is_none_or(|m| m > 1.0 && m.is_finite()), "a factor above 1, as 1.1 is")
@@ -142,6 +142,6 @@ impl Question {
                 margin.unwrap_or_default()
             )));
         }
-        Ok(Question { primary, margin })
+        Ok(PlannedReading { primary, margin })
     }
 }

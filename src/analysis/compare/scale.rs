@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::pair::{Compared, Name, Pair};
+use super::pair::{Compared, ImprovementName, RunPair};
 use super::{Comparison, Improvement, Reason, Reliability, Verdict};
 use crate::analysis::scope::Weighting;
 use crate::plan::Temperature;
@@ -42,14 +42,14 @@ impl Comparison {
     }
 }
 
-impl Pair<'_> {
+impl RunPair<'_> {
     /// The comparison at each temperature that both runs have, in the baseline's order.
     pub(super) fn scales(&self, scopes: &[Compared]) -> Vec<AtScale> {
         let [baseline, other] = self.runs.map(|run| &run.manifest);
         let at = |(place, label): (usize, &Temperature)| {
             let theirs = other.plan.temperatures.iter().position(|their| their == label)?;
             let places = [place, theirs];
-            let of = |name: Name| {
+            let of = |name: ImprovementName| {
                 let is_wanted =
                     |scope: &&Compared| scope.name == name && scope.weighting == Weighting::Uniform;
                 let scope = scopes.iter().find(is_wanted)?;
@@ -58,9 +58,9 @@ impl Pair<'_> {
             Some(AtScale {
                 temperature: *label,
                 values: [*baseline.temperatures.get(place)?, *other.temperatures.get(theirs)?],
-                last_layer: of(Name::LastLayer),
-                all_layers: of(Name::Overall { embedding: true }),
-                all_layers_without_embedding: of(Name::Overall { embedding: false }),
+                last_layer: of(ImprovementName::LastLayer),
+                all_layers: of(ImprovementName::Overall { embedding: true }),
+                all_layers_without_embedding: of(ImprovementName::Overall { embedding: false }),
             })
         };
         baseline.plan.temperatures.iter().enumerate().filter_map(at).collect()

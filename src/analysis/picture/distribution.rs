@@ -13,7 +13,7 @@ const MOST_POINTS: usize = 64;
 
 /// An empirical distribution function of ΔLoss.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Curve {
+pub struct LossCurve {
     /// Index into the run's layers; `None` of the network, layers alike.
     pub layer: Option<usize>,
     pub n: u64,
@@ -32,8 +32,8 @@ pub struct Curve {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Distribution {
     pub detector: Detector,
-    pub network: Curve,
-    pub layers: Vec<Curve>,
+    pub network: LossCurve,
+    pub layers: Vec<LossCurve>,
 }
 
 /// The distribution of ΔLoss in a run, weighted as quantiles are.
@@ -52,7 +52,7 @@ pub fn distribution(run: &Run, detector: Detector) -> Shown<Distribution> {
 }
 
 /// `None` where no record has a ΔLoss.
-fn curve(layer: Option<usize>, selection: &Selection) -> Option<Curve> {
+fn curve(layer: Option<usize>, selection: &Selection) -> Option<LossCurve> {
     let mut values = selection.weighted_values(Record::worst_delta_loss);
     values.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let total: f64 = values.iter().map(|(_, weight)| weight).sum();
@@ -65,7 +65,7 @@ fn curve(layer: Option<usize>, selection: &Selection) -> Option<Curve> {
     };
     let zeros = share(|value| value == 0.0);
     let nonfinite = share(f64::is_infinite);
-    Some(Curve {
+    Some(LossCurve {
         layer,
         n: values.len() as u64,
         zeros,

@@ -9,10 +9,10 @@ mod precision;
 mod values;
 
 pub use bits::{BitCell, BitLayer, BitTable, NetworkBit, bits};
-pub use distribution::{Curve, Distribution, distribution};
-pub use places::{Binned, Cell, LayerPlaces, PlaceMaps, places};
+pub use distribution::{Distribution, LossCurve, distribution};
+pub use places::{Binned, LayerPlaces, PlaceGroup, PlaceMaps, places};
 pub use precision::{AtInjections, LayerShare, Precision, WeightedPrecision, precision};
-pub use values::{Axis, ValueBins, ValueCell, ValueMaps, values};
+pub use values::{SymlogAxis, ValueBins, ValueCell, ValueMaps, values};
 
 use serde::{Serialize, Serializer};
 

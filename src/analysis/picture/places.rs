@@ -41,7 +41,7 @@ impl Binned {
 
 /// The injections into a group of places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Cell {
+pub struct PlaceGroup {
     /// Number of the group; of positions row group · column groups + column group.
     pub group: usize,
     pub n: u64,
@@ -59,8 +59,8 @@ pub struct LayerPlaces {
     pub channel_axis: Binned,
     pub row_axis: Binned,
     pub column_axis: Binned,
-    pub channels: Vec<Cell>,
-    pub positions: Vec<Cell>,
+    pub channels: Vec<PlaceGroup>,
+    pub positions: Vec<PlaceGroup>,
 }
 
 /// SDC by place.
@@ -92,9 +92,13 @@ impl Sum {
     }
 }
 
-fn cells(sums: BTreeMap<usize, Sum>) -> Vec<Cell> {
-    let cell =
-        |(group, Sum { n, sdc, weight, events })| Cell { group, n, sdc, rate: events / weight };
+fn cells(sums: BTreeMap<usize, Sum>) -> Vec<PlaceGroup> {
+    let cell = |(group, Sum { n, sdc, weight, events })| PlaceGroup {
+        group,
+        n,
+        sdc,
+        rate: events / weight,
+    };
     sums.into_iter().map(cell).collect()
 }
 

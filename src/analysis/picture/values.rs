@@ -15,10 +15,10 @@ const BINS: usize = 24;
 /// Numbers that are smaller than this lie close to 0 on the axes, which are linear there.
 const LINEAR: f64 = 1e-3;
 
-/// An axis on which x lies at sign(x)·log₁₀(1 + |x|/[`Axis::linear`]) (Webber, 2013, *A bi-symmetric log transformation
+/// An axis on which x lies at sign(x)·log₁₀(1 + |x|/[`SymlogAxis::linear`]) (Webber, 2013, *A bi-symmetric log transformation
 /// for wide-range data*), in bins of equal width.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Axis {
+pub struct SymlogAxis {
     /// Where the axis goes over from linear to logarithmic.
     pub linear: f64,
     /// The largest number on it; the smallest is its negative.
@@ -27,9 +27,9 @@ pub struct Axis {
     pub bins: usize,
 }
 
-impl Axis {
-    fn new(most: f64) -> Axis {
-        Axis { linear: LINEAR, most, bins: BINS }
+impl SymlogAxis {
+    fn new(most: f64) -> SymlogAxis {
+        SymlogAxis { linear: LINEAR, most, bins: BINS }
     }
 
     /// How far from the axis's middle a number lies, −1 to 1 at its ends.
@@ -38,7 +38,7 @@ impl Axis {
         (far(value.abs()) / far(self.most)).min(1.0).copysign(value)
     }
 
-    /// The bin of a number; [`Axis::bins`] of one that isn't finite.
+    /// The bin of a number; [`SymlogAxis::bins`] of one that isn't finite.
     pub fn bin(&self, value: f64) -> usize {
         if !value.is_finite() {
             return self.bins;
@@ -74,8 +74,8 @@ pub struct ValueBins {
 /// Values before and after faults. Counts are of injections as they were run, without weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueMaps {
-    pub before: Axis,
-    pub after: Axis,
+    pub before: SymlogAxis,
+    pub after: SymlogAxis,
     pub network: ValueBins,
     pub layers: Vec<ValueBins>,
 }
@@ -99,7 +99,7 @@ pub fn values(run: &Run, detector: Detector) -> Shown<ValueMaps> {
     let most = |which: usize| {
         let values = run.records.iter().filter_map(|record| record.values());
         let most = values.map(|values| finite(numbers(values)[which])).fold(LINEAR, f64::max);
-        Axis::new(10f64.powi(most.log10().ceil() as i32))
+        SymlogAxis::new(10f64.powi(most.log10().ceil() as i32))
     };
     let (before, after) = (most(0), most(1));
     let counts = Scope::ALL.layers(run);
@@ -134,7 +134,7 @@ mod tests {
     /// As numpy's `sign(x) * log10(1 + abs(x) / 1e-3)` for x = −5, −1e-4, 0, 2e-3, 1e30, over that of 1e38.
     #[test]
     fn axes_are_symmetric() {
-        let axis = Axis::new(1e38);
+        let axis = SymlogAxis::new(1e38);
         for (value, expected) in [
             (-5.0, -3.699_056_854_547_668 / 41.0),
             (-1e-4, -0.041_392_685_158_225_06 / 41.0),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::layers::{self, Layer};
-use crate::campaign::list::table::{Row, Table};
+use crate::campaign::list::table::{FaultFile, ListRow};
 use crate::campaign::trial::Fault;
 use crate::device::Compute;
 use crate::fault::{FaultEntry, FaultSpec, Format, Site};
@@ -26,7 +26,7 @@ use crate::{Error, Result, hex};
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultList {
     path: PathBuf,
-    rows: Vec<Row>,
+    rows: Vec<ListRow>,
     notes: Vec<String>,
     /// SHA-256 of the file.
     pub sha256: String,
@@ -49,7 +49,7 @@ impl FaultList {
     /// The file and line of what can't be read as a fault; a list without faults.
     pub fn open(path: &Path) -> Result<FaultList> {
         let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-        let Table { rows, notes } = Table::read(path, &bytes)?;
+        let FaultFile { rows, notes } = FaultFile::read(path, &bytes)?;
         let sha256 = hex(&Sha256::digest(&bytes));
         Ok(FaultList { path: path.into(), rows, notes, sha256 })
     }
@@ -75,7 +75,7 @@ impl FaultList {
     /// # Errors
     /// The file and line of the first.
     pub fn check_images(&self, count: usize, path: impl Fn(usize) -> String) -> Result<()> {
-        for Row { line, spec, image_path, .. } in &self.rows {
+        for ListRow { line, spec, image_path, .. } in &self.rows {
             let wrong = |detail| Err(Error::file(&self.path, format!("line {line}: {detail}")));
             let image = spec.image;
             if image >= count {
@@ -114,7 +114,7 @@ impl FaultList {
         let (outputs, parameters) = (layers::layers(model), layers::parameters(model));
         let mut placed: Vec<(Layer, Vec<Listed>)> = Vec::new();
         for (n, row) in self.rows.iter().enumerate() {
-            let Row { line, spec, .. } = row;
+            let ListRow { line, spec, .. } = row;
             let bad = |error: Error| Error::file(&self.path, format!("line {line}: {error}"));
             let (layer, entries) = if spec.site == Site::Weight {
                 weight(model, &parameters, spec).map_err(bad)?
@@ -139,7 +139,7 @@ impl FaultList {
 
 /// Refuses a row whose coordinates aren't those of the element, or whose sizes aren't the layer's, as an export
 /// has them: it is of another model.
-fn check_export(model: &Model, row: &Row, layer: &Layer, entries: &[FaultEntry]) -> Result<()> {
+fn check_export(model: &Model, row: &ListRow, layer: &Layer, entries: &[FaultEntry]) -> Result<()> {
     if let (Some(element), [entry]) = (row.element, entries)
         && element != entry.element
     {

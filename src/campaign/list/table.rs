@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// A fault of a list.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(super) struct ListRow {
     /// Of the file, from 1.
     pub line: u64,
     pub spec: FaultSpec,
@@ -20,14 +20,14 @@ pub(super) struct Row {
 }
 
 /// The faults of a file, and what of it was passed over, in sentences.
-pub(super) struct Table {
-    pub rows: Vec<Row>,
+pub(super) struct FaultFile {
+    pub rows: Vec<ListRow>,
     pub notes: Vec<String>,
 }
 
 /// What a column is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Column<'h> {
+enum ListColumn<'h> {
     /// A key of a fault.
     Key(&'static str),
     /// What an export has for the place and the bits, or to tell rows apart.
@@ -48,14 +48,14 @@ const READ: [&str; 7] =
 const NUMBERS: [&str; 7] = ["image", "channel", "row", "column", "head", "key", "seed"];
 
 /// A row's cells, as far as they aren't empty.
-struct Cells<'r>(Vec<(Column<'r>, &'r str)>);
+struct Cells<'r>(Vec<(ListColumn<'r>, &'r str)>);
 
-impl Table {
+impl FaultFile {
     /// Reads the table of a file that holds `bytes`.
     ///
     /// # Errors
     /// The file and line of what can't be read as a fault, the column that isn't understood.
-    pub fn read(path: &Path, bytes: &[u8]) -> Result<Table> {
+    pub fn read(path: &Path, bytes: &[u8]) -> Result<FaultFile> {
         let refuse = |detail: String| Err(Error::file(path, detail));
         let bad = |error: csv::Error| Error::file(path, format!("isn't a list of faults: {error}"));
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
@@ -78,8 +78,8 @@ impl Table {
             return refuse("holds no fault".into());
         }
         let columns = columns(&heading, &records).map_err(|detail| Error::file(path, detail))?;
-        let mut table = Table { rows: Vec::new(), notes: notes(&columns) };
-        let mut seen = Seen::default();
+        let mut table = FaultFile { rows: Vec::new(), notes: notes(&columns) };
+        let mut seen = SeenRows::default();
         for record in &records {
             let line = record.position().map_or(0, csv::Position::line);
             let filled = columns.iter().copied().zip(record).filter(|(_, cell)| !cell.is_empty());
@@ -136,25 +136,25 @@ fn delimiter(bytes: &[u8]) -> std::result::Result<u8, String> {
 fn columns<'h>(
     heading: &'h csv::StringRecord,
     records: &[csv::StringRecord],
-) -> std::result::Result<Vec<Column<'h>>, String> {
-    let mut columns: Vec<Column<'h>> = Vec::with_capacity(heading.len());
+) -> std::result::Result<Vec<ListColumn<'h>>, String> {
+    let mut columns: Vec<ListColumn<'h>> = Vec::with_capacity(heading.len());
     for (at, name) in heading.iter().enumerate() {
         let mut cells = records.iter().filter_map(|record| record.get(at));
         let is_unnamed = name.is_empty() || name.starts_with("Unnamed: ");
-        let is_first = columns.iter().all(|column| *column == Column::Index);
+        let is_first = columns.iter().all(|column| *column == ListColumn::Index);
         let known = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
         let column = if let Some(key) = known(&FaultSpec::KEYS) {
-            Column::Key(key)
+            ListColumn::Key(key)
         } else if let Some(name) = known(&READ) {
-            Column::Export(name)
+            ListColumn::Export(name)
         } else if let Some((name, ..)) = COLUMNS.into_iter().find(|(known, ..)| *known == name) {
-            Column::Outcome(name)
+            ListColumn::Outcome(name)
         } else if is_rescaled(name) {
-            Column::Outcome(name)
+            ListColumn::Outcome(name)
         } else if is_unnamed && is_first && cells.clone().all(|cell| cell.parse::<u64>().is_ok()) {
-            Column::Index
+            ListColumn::Index
         } else if is_unnamed && cells.all(str::is_empty) {
-            Column::Empty
+            ListColumn::Empty
         } else if is_unnamed {
             return Err(format!("column {} has cells but no name", at + 1));
         } else {
@@ -164,13 +164,13 @@ fn columns<'h>(
                 FaultSpec::KEYS.join(", ")
             ));
         };
-        if !matches!(column, Column::Index | Column::Empty) && columns.contains(&column) {
+        if !matches!(column, ListColumn::Index | ListColumn::Empty) && columns.contains(&column) {
             return Err(format!("the column '{name}' is there twice"));
         }
         columns.push(column);
     }
     for name in ["layer", "image"] {
-        if !columns.contains(&Column::Key(name)) {
+        if !columns.contains(&ListColumn::Key(name)) {
             return Err(format!("has no column '{name}'; a list of faults needs layer and image"));
         }
     }
@@ -178,13 +178,13 @@ fn columns<'h>(
 }
 
 /// What is passed over.
-fn notes(columns: &[Column<'_>]) -> Vec<String> {
+fn notes(columns: &[ListColumn<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
-    if columns.contains(&Column::Index) {
+    if columns.contains(&ListColumn::Index) {
         notes.push("the first column has no name: an index, passed over".to_string());
     }
     let outcome = columns.iter().filter_map(|column| match column {
-        Column::Outcome(name) => Some(*name),
+        ListColumn::Outcome(name) => Some(*name),
         _ => None,
     });
     let outcome: Vec<&str> = outcome.collect();
@@ -198,16 +198,16 @@ fn notes(columns: &[Column<'_>]) -> Vec<String> {
 }
 
 impl Cells<'_> {
-    fn get(&self, column: Column<'_>) -> Option<&str> {
+    fn get(&self, column: ListColumn<'_>) -> Option<&str> {
         self.0.iter().find(|(known, _)| *known == column).map(|(_, cell)| *cell)
     }
 
     fn export(&self, name: &'static str) -> Option<&str> {
-        self.get(Column::Export(name))
+        self.get(ListColumn::Export(name))
     }
 
     /// The fault.
-    fn row(&self, line: u64, columns: &[Column<'_>]) -> std::result::Result<Row, String> {
+    fn row(&self, line: u64, columns: &[ListColumn<'_>]) -> std::result::Result<ListRow, String> {
         if let Some(flips) = self.export("flips").map(whole)
             && flips != "1"
         {
@@ -220,11 +220,11 @@ impl Cells<'_> {
         let mut sizes = None;
         for (column, cell) in &self.0 {
             match column {
-                Column::Key("shape") => match sizes_of(cell) {
+                ListColumn::Key("shape") => match sizes_of(cell) {
                     Some(found) => sizes = Some(found),
                     None => pairs.push(("shape", cell.to_string())),
                 },
-                Column::Key(key) => pairs.push((key, whole(cell).to_string())),
+                ListColumn::Key(key) => pairs.push((key, whole(cell).to_string())),
                 _ => {}
             }
         }
@@ -242,14 +242,14 @@ impl Cells<'_> {
         let spec = FaultSpec::of_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())))?;
         let is_given = |key: &str| pairs.iter().any(|(known, _)| *known == key);
         let is_empty = |key: &&'static str| {
-            columns.contains(&Column::Key(key)) && !is_given(key) && takes(&spec, key)
+            columns.contains(&ListColumn::Key(key)) && !is_given(key) && takes(&spec, key)
         };
         let is_elsewhere = |key: &str| is_given("index") && is_place(key);
         if let Some(key) = NUMBERS.into_iter().find(|key| is_empty(key) && !is_elsewhere(key)) {
             return Err(format!("the cell of {key} is empty, which isn't 0"));
         }
         let image_path = self.export("image_path").map(String::from);
-        Ok(Row { line, spec, element, sizes, image_path })
+        Ok(ListRow { line, spec, element, sizes, image_path })
     }
 
     /// Model and bits, where an export has them in its own words.
@@ -341,11 +341,11 @@ fn sizes_of(cell: &str) -> Option<Vec<usize>> {
 
 /// Rows of an export that tell the same injection under several detectors.
 #[derive(Default)]
-struct Seen(HashMap<String, HashMap<String, usize>>);
+struct SeenRows(HashMap<String, HashMap<String, usize>>);
 
-impl Seen {
+impl SeenRows {
     /// Whether the row is a fault of its own: of equal rows there are as many as under the detector that has most.
-    fn is_new(&mut self, cells: &Cells<'_>, row: &Row) -> bool {
+    fn is_new(&mut self, cells: &Cells<'_>, row: &ListRow) -> bool {
         let (Some(injection), Some(detector)) =
             (cells.export("injection"), cells.export("detector"))
         else {

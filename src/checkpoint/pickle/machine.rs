@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::Parsed;
-use super::value::{Arena, Global, Node, Value};
+use super::value::{Arena, Global, PickleNode, Value};
 use super::{Budget, Pickle, rebuild};
 
 /// Bytes of a value on the stack. Vectors double as they grow, and the old one may stand beside the
@@ -121,13 +121,13 @@ impl<'a, 'b> Machine<'a, 'b> {
             0x85..=0x87 => self.push_tuple(usize::from(opcode - 0x84))?,
             b't' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::Tuple(items))?;
+                self.push_node(PickleNode::Tuple(items))?;
             }
             // EMPTY_LIST, LIST, APPEND, APPENDS
-            b']' => self.push_node(Node::List(Vec::new()))?,
+            b']' => self.push_node(PickleNode::List(Vec::new()))?,
             b'l' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::List(items))?;
+                self.push_node(PickleNode::List(items))?;
             }
             b'a' => {
                 let item = self.pop()?;
@@ -138,10 +138,10 @@ impl<'a, 'b> Machine<'a, 'b> {
                 self.extend(items)?;
             }
             // EMPTY_DICT, DICT, SETITEM, SETITEMS
-            b'}' => self.push_node(Node::Dict(Vec::new()))?,
+            b'}' => self.push_node(PickleNode::Dict(Vec::new()))?,
             b'd' => {
                 let items = self.pop_mark()?;
-                self.push_node(Node::Dict(Vec::new()))?;
+                self.push_node(PickleNode::Dict(Vec::new()))?;
                 self.set_items(&items)?;
             }
             b's' => {
@@ -211,7 +211,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 let storage = rebuild::storage(&self.arena, id)?;
                 // Looked up for each storage, while one key may be the key of many.
                 self.charge(storage.key.len())?;
-                self.push_node(Node::Storage(Box::new(storage)))?;
+                self.push_node(PickleNode::Storage(Box::new(storage)))?;
             }
             // INST names a class as GLOBAL does and makes an object of it; no writer in use does.
             b'i' => {
@@ -315,7 +315,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn push_node(&mut self, node: Node<'a>) -> Parsed<()> {
+    fn push_node(&mut self, node: PickleNode<'a>) -> Parsed<()> {
         let value = self.arena.add(node, self.budget)?;
         self.stack.push(value);
         Ok(())
@@ -326,14 +326,14 @@ impl<'a, 'b> Machine<'a, 'b> {
         for item in items.iter_mut().rev() {
             *item = self.pop()?;
         }
-        self.push_node(Node::Tuple(items))
+        self.push_node(PickleNode::Tuple(items))
     }
 
     fn extend(&mut self, items: Vec<Value<'a>>) -> Parsed<()> {
         self.charge(VALUE * items.len().max(LEAST_ROOM))?;
         let top = self.top()?;
         match (top, self.arena.get_mut(top)) {
-            (_, Some(Node::List(list))) => list.extend(items),
+            (_, Some(PickleNode::List(list))) => list.extend(items),
             (Value::Inert, _) => {}
             _ => return Err("its pickle appends to something that isn't a list".into()),
         }
@@ -347,7 +347,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         self.charge(VALUE * items.len().max(2 * LEAST_ROOM))?;
         let top = self.top()?;
         match (top, self.arena.get_mut(top)) {
-            (_, Some(Node::Dict(pairs))) => {
+            (_, Some(PickleNode::Dict(pairs))) => {
                 pairs.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
             }
             (Value::Inert, _) => {}

@@ -5,7 +5,7 @@ mod machine;
 mod rebuild;
 mod value;
 
-pub(super) use value::{Arena, Node, NodeId, StorageRef, TensorRef, Value};
+pub(super) use value::{Arena, PickleNode, PickleNodeId, StorageRef, TensorRef, Value};
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -61,7 +61,7 @@ pub(super) fn read<'a>(input: &'a [u8], start: usize, budget: &mut Budget) -> Pa
 fn check_storages(arena: &Arena<'_>, budget: &mut Budget) -> Parsed<()> {
     let mut known = HashMap::new();
     for node in arena.nodes() {
-        let Node::Storage(storage) = node else { continue };
+        let PickleNode::Storage(storage) = node else { continue };
         let about = (storage.dtype, storage.len);
         match known.entry(storage.key) {
             Entry::Vacant(free) => {

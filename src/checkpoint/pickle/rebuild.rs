@@ -16,7 +16,7 @@
 use super::super::tensor::Dtype;
 use super::super::{Parsed, quote};
 use super::Budget;
-use super::value::{Arena, Global, Node, StorageRef, TensorRef, Value};
+use super::value::{Arena, Global, PickleNode, StorageRef, TensorRef, Value};
 
 /// PyTorch's own limit on the number of dimensions.
 const MOST_DIMS: usize = 64;
@@ -42,11 +42,13 @@ pub(super) fn call<'a>(
                 [items] => pairs_of(arena, *items)?,
                 _ => return Err("its pickle makes a dict in an unknown way".into()),
             };
-            arena.add(Node::Dict(pairs), budget)
+            arena.add(PickleNode::Dict(pairs), budget)
         }
         // What it makes of absent keys is a class or None; its items follow.
         Global::DefaultDict => match args {
-            [] | [Value::None | Value::Global(_)] => arena.add(Node::Dict(Vec::new()), budget),
+            [] | [Value::None | Value::Global(_)] => {
+                arena.add(PickleNode::Dict(Vec::new()), budget)
+            }
             _ => Err("its pickle makes a dict in an unknown way".into()),
         },
         Global::Size => match args {
@@ -69,7 +71,7 @@ pub(super) fn call<'a>(
         Global::RebuildTensor => match args {
             [storage, offset, shape, strides] => {
                 let tensor = tensor(arena, *storage, *offset, *shape, *strides)?;
-                arena.add(Node::Tensor(Box::new(tensor)), budget)
+                arena.add(PickleNode::Tensor(Box::new(tensor)), budget)
             }
             _ => Err(wrong_arguments("tensor")),
         },
@@ -82,7 +84,7 @@ pub(super) fn call<'a>(
                     [metadata] => is_negated(arena, *metadata, tensor.storage.dtype)?,
                     _ => return Err(wrong_arguments("tensor")),
                 };
-                arena.add(Node::Tensor(Box::new(tensor)), budget)
+                arena.add(PickleNode::Tensor(Box::new(tensor)), budget)
             }
             _ => Err(wrong_arguments("tensor")),
         },
@@ -168,11 +170,13 @@ fn is_negated<'a>(arena: &Arena<'a>, metadata: Value<'a>, dtype: Dtype) -> Parse
 }
 
 fn pairs_of<'a>(arena: &Arena<'a>, items: Value<'a>) -> Parsed<Vec<(Value<'a>, Value<'a>)>> {
-    let Some(Node::List(items) | Node::Tuple(items)) = arena.get(items) else {
+    let Some(PickleNode::List(items) | PickleNode::Tuple(items)) = arena.get(items) else {
         return Err("its pickle makes a dict of something that isn't a list".into());
     };
     let pair = |item: &Value<'a>| match arena.get(*item) {
-        Some(Node::List(pair) | Node::Tuple(pair)) if pair.len() == 2 => Some((pair[0], pair[1])),
+        Some(PickleNode::List(pair) | PickleNode::Tuple(pair)) if pair.len() == 2 => {
+            Some((pair[0], pair[1]))
+        }
         _ => None,
     };
     let pairs: Option<Vec<_>> = items.iter().map(pair).collect();
@@ -187,7 +191,7 @@ fn tensor<'a>(
     shape: Value<'a>,
     strides: Value<'a>,
 ) -> Parsed<TensorRef<'a>> {
-    let Some(Node::Storage(storage)) = arena.get(storage) else {
+    let Some(PickleNode::Storage(storage)) = arena.get(storage) else {
         return Err("its pickle rebuilds a tensor without a storage".into());
     };
     let dims = |value: Value<'a>| -> Option<Vec<usize>> {

@@ -7,7 +7,7 @@ use super::Budget;
 
 /// Bytes of a container's place in the arena. A vector doubles as it grows, and the old one may stand beside
 /// the new one for a moment: three times its elements is what it may take.
-const NODE: usize = 3 * size_of::<Node<'_>>();
+const NODE: usize = 3 * size_of::<PickleNode<'_>>();
 
 /// A pickled value. It is small and copied freely: containers stand in an [`Arena`], so that
 /// shared and even cyclic values need no recursion anywhere.
@@ -24,16 +24,16 @@ pub(in super::super) enum Value<'a> {
     Global(Global),
     /// An object of an allowed class that holds nothing of interest to a checkpoint.
     Inert,
-    Node(NodeId),
+    Node(PickleNodeId),
 }
 
 /// The place of a container in its [`Arena`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in super::super) struct NodeId(u32);
+pub(in super::super) struct PickleNodeId(u32);
 
 /// A container, or what was rebuilt from one.
 #[derive(Debug)]
-pub(in super::super) enum Node<'a> {
+pub(in super::super) enum PickleNode<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
     /// Pairs in the order of insertion, a key perhaps more than once.
@@ -42,14 +42,14 @@ pub(in super::super) enum Node<'a> {
     Tensor(Box<TensorRef<'a>>),
 }
 
-impl Node<'_> {
+impl PickleNode<'_> {
     /// Bytes of memory behind it.
     pub fn bytes(&self) -> usize {
         match self {
-            Node::Tuple(items) | Node::List(items) => size_of_val(items.as_slice()),
-            Node::Dict(pairs) => size_of_val(pairs.as_slice()),
-            Node::Storage(storage) => size_of_val(&**storage),
-            Node::Tensor(tensor) => size_of_val(&**tensor) + 16 * tensor.shape.len(),
+            PickleNode::Tuple(items) | PickleNode::List(items) => size_of_val(items.as_slice()),
+            PickleNode::Dict(pairs) => size_of_val(pairs.as_slice()),
+            PickleNode::Storage(storage) => size_of_val(&**storage),
+            PickleNode::Tensor(tensor) => size_of_val(&**tensor) + 16 * tensor.shape.len(),
         }
     }
 }
@@ -77,53 +77,53 @@ pub(in super::super) struct TensorRef<'a> {
 
 /// The containers of one pickle.
 #[derive(Debug, Default)]
-pub(in super::super) struct Arena<'a>(Vec<Node<'a>>);
+pub(in super::super) struct Arena<'a>(Vec<PickleNode<'a>>);
 
 impl<'a> Arena<'a> {
     /// Adds a container, paid for with what it holds already.
-    pub fn add(&mut self, node: Node<'a>, budget: &mut Budget) -> Parsed<Value<'a>> {
+    pub fn add(&mut self, node: PickleNode<'a>, budget: &mut Budget) -> Parsed<Value<'a>> {
         budget.charge(NODE + node.bytes())?;
-        let id = NodeId(self.0.len() as u32);
+        let id = PickleNodeId(self.0.len() as u32);
         self.0.push(node);
         Ok(Value::Node(id))
     }
 
-    pub fn get(&self, value: Value<'a>) -> Option<&Node<'a>> {
+    pub fn get(&self, value: Value<'a>) -> Option<&PickleNode<'a>> {
         match value {
-            Value::Node(NodeId(id)) => self.0.get(id as usize),
+            Value::Node(PickleNodeId(id)) => self.0.get(id as usize),
             _ => None,
         }
     }
 
-    pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut Node<'a>> {
+    pub fn get_mut(&mut self, value: Value<'a>) -> Option<&mut PickleNode<'a>> {
         match value {
-            Value::Node(NodeId(id)) => self.0.get_mut(id as usize),
+            Value::Node(PickleNodeId(id)) => self.0.get_mut(id as usize),
             _ => None,
         }
     }
 
     /// Every container, in the order of their making.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node<'a>> {
+    pub fn nodes(&self) -> impl Iterator<Item = &PickleNode<'a>> {
         self.0.iter()
     }
 
     pub fn tuple(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
         match self.get(value)? {
-            Node::Tuple(items) => Some(items),
+            PickleNode::Tuple(items) => Some(items),
             _ => None,
         }
     }
 
     pub fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
         match self.get(value)? {
-            Node::Dict(pairs) => Some(pairs),
+            PickleNode::Dict(pairs) => Some(pairs),
             _ => None,
         }
     }
 
     pub fn tensor(&self, value: Value<'a>) -> Option<&TensorRef<'a>> {
         match self.get(value)? {
-            Node::Tensor(tensor) => Some(tensor),
+            PickleNode::Tensor(tensor) => Some(tensor),
             _ => None,
         }
     }
@@ -140,11 +140,11 @@ impl<'a> Arena<'a> {
             Value::Global(_) => "a class or function",
             Value::Inert => "an object",
             Value::Node(_) => match self.get(value) {
-                Some(Node::Tuple(_)) => "a tuple",
-                Some(Node::List(_)) => "a list",
-                Some(Node::Dict(_)) => "a dict",
-                Some(Node::Storage(_)) => "a bare storage",
-                Some(Node::Tensor(_)) => "a tensor",
+                Some(PickleNode::Tuple(_)) => "a tuple",
+                Some(PickleNode::List(_)) => "a list",
+                Some(PickleNode::Dict(_)) => "a dict",
+                Some(PickleNode::Storage(_)) => "a bare storage",
+                Some(PickleNode::Tensor(_)) => "a tensor",
                 None => "nothing",
             },
         }

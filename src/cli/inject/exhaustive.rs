@@ -7,7 +7,9 @@ use super::super::common::{create_folder_of, print, print_json, stop_flag, view}
 use super::Args;
 use super::ranges::Ranging;
 use crate::campaign::Experiment;
-use crate::census::{Census, CensusManifest, CensusRunner, Mode, Verification, ranged_layers};
+use crate::census::{
+    Census, CensusManifest, CensusRunner, CensusVerification, Mode, ranged_layers,
+};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::{View, census_json, census_resumed, census_text};
@@ -94,7 +96,7 @@ fn verify(
     seed: u64,
     count: usize,
     progress: &dyn Progress,
-) -> Result<Verification> {
+) -> Result<CensusVerification> {
     let found = runner.verify(seed, count, progress)?;
     if let Some(first) = found.different.first() {
         return Err(Error::Device {

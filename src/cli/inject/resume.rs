@@ -138,7 +138,7 @@ impl Resumed {
         // What doesn't decide on which fault an injection is.
         let asked = Plan {
             injections: there.injections.clone(),
-            until: there.until.clone(),
+            until: there.until,
             layers: there.layers.clone(),
             detectors: there.detectors.clone(),
             temperatures: there.temperatures.clone(),

@@ -24,7 +24,7 @@ use crate::{Error, Result};
 const TOLD: usize = 5;
 
 /// What a campaign takes beside its plan and its experiment.
-pub(super) struct Inputs<'a> {
+pub(super) struct CampaignInputs<'a> {
     /// The faults of a list.
     pub list: Option<&'a FaultList>,
     /// What ranges are taken by, where a detector asks for them.
@@ -36,7 +36,7 @@ pub(super) struct Inputs<'a> {
 }
 
 /// Where a campaign is kept.
-pub(super) struct Place<'p> {
+pub(super) struct StorePlace<'p> {
     pub path: &'p Path,
     /// The part that it is to hold.
     pub shard: Shard,
@@ -49,8 +49,8 @@ pub(super) fn run(
     args: &Args,
     plan: Plan,
     mut experiment: Experiment<'_>,
-    &Inputs { list, ranging, ref names, ref root }: &Inputs<'_>,
-    to: Option<Place<'_>>,
+    &CampaignInputs { list, ranging, ref names, ref root }: &CampaignInputs<'_>,
+    to: Option<StorePlace<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
     if let Some(ranging) = ranging {
@@ -156,13 +156,13 @@ fn inject(
     args: &Args,
     campaign: &Campaign<'_>,
     manifest: &Manifest,
-    to: Option<&Place<'_>>,
+    to: Option<&StorePlace<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<(Vec<Record>, Counted)> {
     let strategy = strategy(args)(campaign);
     // From here on there is something to keep; before, ctrl-C ends the program at once.
     let stop = stop_flag()?;
-    let Some(&Place { path, shard, ref resumed }) = to else {
+    let Some(&StorePlace { path, shard, ref resumed }) = to else {
         let (records, ending) = campaign.run_until(strategy, progress, stop)?;
         anyhow::ensure!(
             ending == Ending::Complete,

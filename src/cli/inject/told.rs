@@ -7,8 +7,8 @@ use crate::analysis::worst::fault_of;
 use crate::campaign::Campaign;
 use crate::detector::Detector;
 use crate::plan::Labels;
-use crate::report::{Answer, HitBy, HitValue, Injection};
-use crate::results::{Place, Record, Run};
+use crate::report::{FaultyAnswer, HitBy, HitValue, Injection};
+use crate::results::{HitElement, Record, Run};
 
 /// The injections of a run, in the order of their layers; images' paths are in `root`; `in_full`: with every logit, for
 /// which each is run again.
@@ -44,11 +44,11 @@ fn injection(
             let rerun = campaign.rerun(record)?;
             (logits, places) = (rerun.logits, rerun.places);
         }
-        faulty.push(Answer { detector: record.detector, logits, effect: record.effect });
+        faulty.push(FaultyAnswer { detector: record.detector, logits, effect: record.effect });
     }
     // Those under the last detector, the range, where it is there: `seen` is what it made of a value.
     let layer = &manifest.layers[record.layer];
-    let hit = |place: &Place| {
+    let hit = |place: &HitElement| {
         let alone = Record { place: Some(*place), ..*record };
         HitBy {
             fault: fault_of(layer, &alone).map_or_else(String::new, |fault| fault.to_string()),

@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::detector::Detector;
-use crate::fault::{FaultEntry, FaultSpec, Format, Site, Value, canonical};
+use crate::fault::{FaultEntry, FaultSpec, Format, Site, ValueKind, canonical};
 use crate::models::Network;
-use crate::report::{Answer, HitBy, HitValue, Injection};
+use crate::report::{FaultyAnswer, HitBy, HitValue, Injection};
 use crate::results::{Effect, Golden, Values};
 use crate::tape::{Execution, PlanKind, entries, format_at, pair_name, weight_entry};
 
@@ -47,7 +47,7 @@ pub(super) fn injection(
         range: None,
         loss: golden.score.loss,
         logits: golden.logits,
-        faulty: vec![Answer { detector: Detector::None, logits: faulty.to_vec(), effect }],
+        faulty: vec![FaultyAnswer { detector: Detector::None, logits: faulty.to_vec(), effect }],
     }))
 }
 
@@ -67,7 +67,7 @@ fn hit(network: &Network, clean: &Execution, fault: &FaultSpec) -> Result<HitBy>
         let op = tape.node(node).op.as_deref();
         let inputs = tape.input_specs(node);
         let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, fault.site, compute));
-        let at = tape.node_at(node, fault.site).filter(|_| fault.site.value() == Value::Known);
+        let at = tape.node_at(node, fault.site).filter(|_| fault.site.value() == ValueKind::Known);
         let known = at.map(|at| Ok((tape.node(at).spec.map, clean.read(at)?))).transpose()?;
         let values = entries(tape, node, fault, 0, compute)?.into_iter().map(|entry| {
             let before = known.as_ref().and_then(|(map, values): &(_, Vec<f32>)| {

@@ -11,7 +11,7 @@ use crate::results::{Run, verified};
 use crate::{Error, Result};
 
 /// What is written.
-pub(super) struct Wanted<'a> {
+pub(super) struct PageRequest<'a> {
     pub html: Option<&'a Path>,
     pub figures: Option<&'a Path>,
     /// Of the page's worst faults.
@@ -23,7 +23,7 @@ pub(super) fn write(
     runs: &[PathBuf],
     pairing: Pairing,
     how: &Intervals,
-    wanted: &Wanted,
+    wanted: &PageRequest,
 ) -> anyhow::Result<()> {
     if pairing == Pairing::Unpaired && runs.len() == 1 {
         return Err(Error::usage("--unpaired has no effect on a single run").into());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::common::class_list;
 use super::super::model::ModelArgs;
-use super::super::visualize::{Subject, of_campaign};
+use super::super::visualize::{VisualizedNetwork, of_campaign};
 use crate::analysis::worst::worst;
 use crate::data::rgb_png;
 use crate::data::transform::{Filter, resize};
@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::page::{FaultPictures, MOST_FAULTS, Pictures};
 use crate::progress::Progress;
 use crate::results::Run;
-use crate::saliency::{Class, Method, Panels, Target};
+use crate::saliency::{Class, MapTarget, Method, Panels};
 use crate::{Error, Result};
 
 /// Where the network and the images are.
@@ -68,10 +68,10 @@ impl PictureArgs {
             )));
         }
         let list = class_list(self.class_list.as_deref())?;
-        let subject = Subject::new(loaded, checkpoint, list.as_ref(), None)?;
+        let subject = VisualizedNetwork::new(loaded, checkpoint, list.as_ref(), None)?;
         let subjects = std::slice::from_ref(&subject);
         let asked = of_campaign(store, MOST_FAULTS, self.data.as_deref(), subjects, progress)?;
-        let target = Target { class: Class::Predicted, cosine: false };
+        let target = MapTarget { class: Class::Predicted, cosine: false };
         let mut faults = Vec::new();
         for asked in &asked {
             let member = subject.member(asked, Method::GradCam, target)?;

@@ -7,7 +7,7 @@ use crate::fault::FaultSpec;
 use crate::{Error, Result};
 
 /// A fault in an image.
-pub(in crate::cli) struct Asked {
+pub(in crate::cli) struct AskedFault {
     pub fault: FaultSpec,
     /// What the image is called.
     pub name: String,

@@ -3,19 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use super::super::model::Loaded;
-use super::asked::Asked;
+use super::asked::AskedFault;
 use crate::data::transform::EvalTransform;
 use crate::data::{ClassList, Image8};
 use crate::fault::{FaultSpec, Site};
 use crate::models::Network;
 use crate::nn::Head;
 use crate::rng::stream;
-use crate::saliency::{self, Class, Member, Method, Question, Target};
+use crate::saliency::{self, Class, MapRequest, MapTarget, Method, StripNetwork};
 use crate::tape::{NodeId, pair_name, weight_entry};
 use crate::{Error, Result, logits};
 
 /// A network out of a checkpoint's file, and what is known of its layer and classes.
-pub(in crate::cli) struct Subject {
+pub(in crate::cli) struct VisualizedNetwork {
     pub checkpoint: PathBuf,
     pub loaded: Loaded,
     /// SHA-256 by which campaigns name it: its file's, and in studies its weights'.
@@ -27,14 +27,14 @@ pub(in crate::cli) struct Subject {
     folders: Option<ClassList>,
 }
 
-impl Subject {
+impl VisualizedNetwork {
     /// `given` is the user's class list, `layer` the layer that the user names.
     pub fn new(
         loaded: Loaded,
         checkpoint: &Path,
         given: Option<&ClassList>,
         layer: Option<&str>,
-    ) -> Result<Subject> {
+    ) -> Result<VisualizedNetwork> {
         let model = &loaded.network.model;
         let own = loaded.file.saliency.as_ref().map(|at| at.layer.as_str());
         let name = layer.or(own).ok_or_else(|| {
@@ -52,7 +52,7 @@ impl Subject {
         };
         let sha256 = [loaded.sha256.clone(), loaded.network.weights.sha256()?];
         let checkpoint = checkpoint.into();
-        Ok(Subject { checkpoint, loaded, sha256, layer, classes, folders })
+        Ok(VisualizedNetwork { checkpoint, loaded, sha256, layer, classes, folders })
     }
 
     /// Whether a campaign that names its checkpoint so is of it.
@@ -104,7 +104,7 @@ impl Subject {
     }
 
     /// The row of the class whose folder an image lies in.
-    fn label(&self, asked: &Asked) -> Option<usize> {
+    fn label(&self, asked: &AskedFault) -> Option<usize> {
         let of_campaign = asked.label.as_ref().filter(|(sha256, _)| self.is(sha256));
         let by_folder = || self.folders.as_ref()?.index_of(&asked.folder);
         of_campaign.map(|(_, label)| *label).or_else(by_folder)
@@ -117,7 +117,12 @@ impl Subject {
     }
 
     /// The maps of what is asked.
-    pub fn member(&self, asked: &Asked, method: Method, target: Target) -> Result<Member<'_>> {
+    pub fn member(
+        &self,
+        asked: &AskedFault,
+        method: Method,
+        target: MapTarget,
+    ) -> Result<StripNetwork<'_>> {
         let Network { model, .. } = &self.loaded.network;
         let in_file = |error: Error| match error {
             Error::Usage { detail } => {
@@ -141,7 +146,7 @@ impl Subject {
             &mut stream(0, "none").block(0),
             &mut pixels,
         )?;
-        let question = Question { layer: self.layer, method, target };
+        let question = MapRequest { layer: self.layer, method, target };
         let network = &self.loaded.network;
         let pair =
             saliency::pair(network, &question, &pixels, label, &asked.fault).map_err(in_file)?;
@@ -152,7 +157,7 @@ impl Subject {
                 logits::hash(&pair.faulty.logits),
             )?;
         }
-        Ok(Member {
+        Ok(StripNetwork {
             name: self.loaded.network.model.head.name().into(),
             picture: self.picture(&asked.image),
             pair,

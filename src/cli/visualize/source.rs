@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::asked::{Asked, Known};
-use super::member::Subject;
+use super::asked::{AskedFault, Known};
+use super::member::VisualizedNetwork;
 use crate::analysis::worst::{fault_of, worst};
 use crate::data::builtin::{Shapes, Split};
 use crate::data::{Dataset, Image8, decode_file, open_held_out};
@@ -28,8 +28,8 @@ fn folder_of(path: &Path) -> String {
 pub(super) fn of_images(
     images: &[PathBuf],
     faults: &[FaultSpec],
-    subjects: &[Subject],
-) -> Result<Vec<Asked>> {
+    subjects: &[VisualizedNetwork],
+) -> Result<Vec<AskedFault>> {
     for fault in faults {
         if fault.image >= images.len() {
             let (image, count) = (fault.image, images.len());
@@ -51,7 +51,7 @@ pub(super) fn of_images(
         images.iter().map(|path| decode_file(path)).collect::<Result<_>>()?;
     Ok(faults
         .iter()
-        .map(|fault| Asked {
+        .map(|fault| AskedFault {
             name: images[fault.image].display().to_string(),
             image: decoded[fault.image].clone(),
             folder: folder_of(&images[fault.image]),
@@ -64,7 +64,7 @@ pub(super) fn of_images(
 }
 
 /// Refuses a fault of a layer that one of the networks lacks, or has in another size.
-fn same_in_all(fault: &FaultSpec, subjects: &[Subject]) -> Result<()> {
+fn same_in_all(fault: &FaultSpec, subjects: &[VisualizedNetwork]) -> Result<()> {
     let sizes: Vec<Vec<usize>> =
         subjects.iter().map(|subject| subject.sizes(fault)).collect::<Result<_>>()?;
     match sizes.windows(2).find(|pair| pair[0] != pair[1]) {
@@ -111,9 +111,9 @@ pub(in crate::cli) fn of_campaign(
     store: &Path,
     count: usize,
     data: Option<&Path>,
-    subjects: &[Subject],
+    subjects: &[VisualizedNetwork],
     progress: &dyn Progress,
-) -> Result<Vec<Asked>> {
+) -> Result<Vec<AskedFault>> {
     let run = Run::open(store)?;
     let manifest = &run.manifest;
     let checkpoint = &manifest.setting.provenance.checkpoint;
@@ -171,7 +171,7 @@ pub(in crate::cli) fn of_campaign(
             let detail = format!("has no image {}, which {} names", row.path, store.display());
             return Err(Error::file(data.unwrap_or(store), detail));
         };
-        asked.push(Asked {
+        asked.push(AskedFault {
             fault,
             name: row.path.clone(),
             image: images.image(place)?,

@@ -88,7 +88,7 @@ fn in_star(x: f64, y: f64) -> bool {
 
 /// A figure and where it lies on the canvas.
 #[derive(Clone, Copy, Debug)]
-pub struct Figure {
+pub struct PlacedShape {
     pub outline: Outline,
     /// A second outline that some samples follow instead; see `mix`.
     pub other: Outline,
@@ -136,7 +136,12 @@ impl Canvas {
     }
 
     /// Draws a figure with the given opacity; `fill` gives the colour at a column and a row.
-    pub fn draw(&mut self, figure: &Figure, opacity: f64, fill: impl Fn(usize, usize) -> Colour) {
+    pub fn draw(
+        &mut self,
+        figure: &PlacedShape,
+        opacity: f64,
+        fill: impl Fn(usize, usize) -> Colour,
+    ) {
         let (sine, cosine) = figure.rotation;
         // No outline reaches beyond 1.21 (the corner of a square patch).
         let reach = figure.radius * 1.25 * figure.stretch.max(1.0) + 1.0;

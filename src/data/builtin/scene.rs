@@ -1,7 +1,7 @@
 //! One picture of the built-in set: background, clutter, distractors, the figure, occlusion, noise.
 
 use super::SIDE;
-use super::draw::{Canvas, Colour, Figure, Outline};
+use super::draw::{Canvas, Colour, Outline, PlacedShape};
 use crate::data::portable::sin_cos_turns;
 use crate::rng::Draw;
 
@@ -84,11 +84,11 @@ fn turn_of(outline: Outline, draws: &mut impl Draw) -> f64 {
     draws.between(-range, range)
 }
 
-fn figure<D: Draw>(class: usize, draws: &mut D, radius: f64) -> Figure {
+fn figure<D: Draw>(class: usize, draws: &mut D, radius: f64) -> PlacedShape {
     let outline = OUTLINES[class];
     let margin = radius * 0.95;
     let place = |draws: &mut D| draws.between(margin, SIDE as f64 - margin);
-    Figure {
+    PlacedShape {
         outline,
         other: outline,
         mix: 0.0,

@@ -13,7 +13,7 @@ mod scan;
 use super::Image8;
 use bits::{Bits, Huffman};
 use pixels::Plane;
-use scan::{Band, Block, Codes, State};
+use scan::{Band, Codes, Coefficients, State};
 
 /// Scans that are decoded before a file counts as hostile; encoders make about ten.
 const MAX_SCANS: usize = 500;
@@ -22,7 +22,7 @@ type Decoded<T> = std::result::Result<T, String>;
 
 /// How pixels are coded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Colour {
+enum ColourSpace {
     Grey,
     Rgb,
     Ycc,
@@ -45,7 +45,7 @@ struct Component {
     height: usize,
     /// Blocks, whole MCUs.
     blocks_across: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<Coefficients>,
 }
 
 struct Frame {
@@ -200,15 +200,15 @@ impl Tables {
     }
 
     /// How libjpeg tells.
-    fn colour(&self, components: &[Component]) -> Colour {
+    fn colour(&self, components: &[Component]) -> ColourSpace {
         let ids: Vec<u8> = components.iter().map(|component| component.id).collect();
         match (ids.as_slice(), self.adobe) {
-            ([_], _) => Colour::Grey,
-            ([_, _, _], Some(0)) if !self.jfif => Colour::Rgb,
-            (b"RGB", None) if !self.jfif => Colour::Rgb,
-            ([_, _, _], _) => Colour::Ycc,
-            (_, None | Some(0)) => Colour::Cmyk,
-            _ => Colour::Ycck,
+            ([_], _) => ColourSpace::Grey,
+            ([_, _, _], Some(0)) if !self.jfif => ColourSpace::Rgb,
+            (b"RGB", None) if !self.jfif => ColourSpace::Rgb,
+            ([_, _, _], _) => ColourSpace::Ycc,
+            (_, None | Some(0)) => ColourSpace::Cmyk,
+            _ => ColourSpace::Ycck,
         }
     }
 }
@@ -364,7 +364,7 @@ impl Frame {
                 [a, b, c] => {
                     for (((pixel, &a), &b), &c) in pixels.zip(a).zip(b).zip(c) {
                         let values = [a, b, c];
-                        let is_rgb = colour == Colour::Rgb;
+                        let is_rgb = colour == ColourSpace::Rgb;
                         let values = if is_rgb { values } else { pixels::ycc_to_rgb(values) };
                         pixel.copy_from_slice(&values);
                     }
@@ -374,7 +374,7 @@ impl Frame {
                         let [a, b, c, k] = std::array::from_fn(|i| rows[i][x]);
                         // Files hold inverted ink; YCCK holds it inverted once more.
                         let ink = match colour {
-                            Colour::Ycck => pixels::ycc_to_rgb([a, b, c]),
+                            ColourSpace::Ycck => pixels::ycc_to_rgb([a, b, c]),
                             _ => [255 - a, 255 - b, 255 - c],
                         };
                         let [c, m, y] = ink;

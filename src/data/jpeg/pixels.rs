@@ -2,7 +2,7 @@
 //!
 //! Each step rounds as libjpeg's default does ("islow", "fancy"), so that pixels are its.
 
-use super::scan::Block;
+use super::scan::Coefficients;
 use std::num::Wrapping;
 
 /// Samples of one component, before upsampling.
@@ -57,7 +57,12 @@ fn inverse_dct(x: [Wrapping<i32>; 8]) -> [Wrapping<i32>; 8] {
 }
 
 /// Dequantises and transforms a block into 8 rows of 8 samples, `stride` apart.
-pub(super) fn samples(block: &Block, quantisation: &[u16; 64], out: &mut [u8], stride: usize) {
+pub(super) fn samples(
+    block: &Coefficients,
+    quantisation: &[u16; 64],
+    out: &mut [u8],
+    stride: usize,
+) {
     let value = |k: usize| Wrapping(i32::from(block[k]) * i32::from(quantisation[k]));
     if block[1..].iter().all(|&coefficient| coefficient == 0) {
         let level = to_sample(value(0), 3);

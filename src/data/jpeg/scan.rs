@@ -15,7 +15,7 @@ pub(super) fn place(k: usize) -> usize {
 }
 
 /// 64 coefficients, rows from the top.
-pub(super) type Block = [i16; 64];
+pub(super) type Coefficients = [i16; 64];
 
 /// What a scan holds of each block.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ pub(super) fn block(
     codes: Codes<'_>,
     state: &mut State,
     component: usize,
-    block: &mut Block,
+    block: &mut Coefficients,
 ) -> Result<(), &'static str> {
     if !band.progressive {
         dc_first(bits, band, codes, &mut state.predictions[component], block)?;
@@ -77,7 +77,7 @@ fn dc_first(
     band: Band,
     codes: Codes<'_>,
     prediction: &mut i32,
-    block: &mut Block,
+    block: &mut Coefficients,
 ) -> Result<(), &'static str> {
     let size = u32::from(bits.symbol(codes.dc.ok_or(NO_TABLE)?)?);
     if size > 15 {
@@ -89,7 +89,11 @@ fn dc_first(
     Ok(())
 }
 
-fn sequential(bits: &mut Bits<'_>, code: &Huffman, block: &mut Block) -> Result<(), &'static str> {
+fn sequential(
+    bits: &mut Bits<'_>,
+    code: &Huffman,
+    block: &mut Coefficients,
+) -> Result<(), &'static str> {
     let mut k = 1;
     while k < 64 {
         let symbol = bits.symbol(code)?;
@@ -121,7 +125,7 @@ fn ac_first(
     band: Band,
     code: &Huffman,
     empty_blocks: &mut u32,
-    block: &mut Block,
+    block: &mut Coefficients,
 ) -> Result<(), &'static str> {
     if *empty_blocks > 0 {
         *empty_blocks -= 1;
@@ -155,7 +159,7 @@ fn ac_refined(
     band: Band,
     code: &Huffman,
     empty_blocks: &mut u32,
-    block: &mut Block,
+    block: &mut Coefficients,
 ) -> Result<(), &'static str> {
     let one = 1i16 << band.low;
     let mut k = band.first;

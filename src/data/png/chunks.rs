@@ -15,7 +15,7 @@ pub(super) struct Header {
 }
 
 /// Where in the image its first frame lies.
-pub(super) struct Area {
+pub(super) struct FrameArea {
     pub left: usize,
     pub top: usize,
     pub width: usize,
@@ -27,7 +27,7 @@ pub(super) struct Chunks<'a> {
     pub header: Header,
     /// RGB entries; empty without indices.
     pub palette: &'a [u8],
-    pub area: Area,
+    pub area: FrameArea,
     /// Compressed image data, piece by piece.
     data: Vec<&'a [u8]>,
 }
@@ -42,9 +42,9 @@ impl<'a> Chunks<'a> {
         if rest.get(4..8) != Some(b"IHDR") {
             return corrupt("it doesn't begin with a header");
         }
-        let mut stream = Stream { rest };
+        let mut stream = ChunkReader { rest };
         let mut header = None;
-        let mut seen = Seen::default();
+        let mut seen = SeenChunks::default();
         loop {
             let Some((name, length)) = stream.next() else {
                 return Err("is a truncated or corrupt PNG: no image data were found".into());
@@ -126,16 +126,16 @@ impl Header {
 
 /// What chunks beside the header and the image data leave behind.
 #[derive(Default)]
-struct Seen<'a> {
+struct SeenChunks<'a> {
     palette: Option<&'a [u8]>,
-    area: Option<Area>,
+    area: Option<FrameArea>,
     /// Frames that acTL announces.
     frames: Option<u32>,
     /// Number of the last fcTL or fdAT.
     sequence: Option<u32>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> SeenChunks<'a> {
     /// Takes a chunk in, or refuses it where PIL does.
     fn chunk(&mut self, name: [u8; 4], data: &'a [u8], header: Option<&Header>) -> Decoded<()> {
         let colour = header.map(|header| header.colour);
@@ -206,14 +206,14 @@ impl<'a> Seen<'a> {
         mut self,
         header: Header,
         first: &'a [u8],
-        mut stream: Stream<'a>,
+        mut stream: ChunkReader<'a>,
     ) -> Decoded<Chunks<'a>> {
         let palette = match (header.colour, self.palette) {
             (ColorType::Indexed, None) => return corrupt("it has indices, but no palette"),
             (ColorType::Indexed, Some(palette)) => palette,
             _ => &[],
         };
-        let whole = Area { left: 0, top: 0, width: header.width, height: header.height };
+        let whole = FrameArea { left: 0, top: 0, width: header.width, height: header.height };
         // An fcTL before the image data makes them the first frame; without one they are an image apart.
         let (apart, area) = (self.area.is_none(), self.area.take().unwrap_or(whole));
         let is_part = (area.width, area.height) != (header.width, header.height);
@@ -244,7 +244,7 @@ impl<'a> Seen<'a> {
 }
 
 /// The place of a frame by its fcTL.
-fn area(data: &[u8], header: &Header) -> Decoded<Area> {
+fn area(data: &[u8], header: &Header) -> Decoded<FrameArea> {
     let [width, height, left, top] = [4, 8, 12, 16].map(|at| word(data, at) as usize);
     let within = |start: usize, size: usize, whole: usize| {
         start.checked_add(size).is_some_and(|end| end <= whole)
@@ -252,15 +252,15 @@ fn area(data: &[u8], header: &Header) -> Decoded<Area> {
     if !within(left, width, header.width) || !within(top, height, header.height) {
         return corrupt("a frame of its animation lies outside the image");
     }
-    Ok(Area { left, top, width, height })
+    Ok(FrameArea { left, top, width, height })
 }
 
 /// The rest of a file.
-struct Stream<'a> {
+struct ChunkReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Stream<'a> {
+impl<'a> ChunkReader<'a> {
     /// A chunk's name and length; `None` where there is none.
     fn next(&mut self) -> Option<([u8; 4], usize)> {
         let (head, rest) = self.rest.split_first_chunk::<8>()?;

@@ -12,7 +12,7 @@ pub use resize::{resize, resize_shorter_side};
 use super::Image8;
 use crate::models::Input;
 pub use crate::recipe::Filter;
-use crate::rng::{Block, Draw, Stream};
+use crate::rng::{Draw, DrawBlock, Stream};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -216,7 +216,7 @@ impl Transform {
     ///
     /// # Errors
     /// [`Error::Shape`] if `out` has another length or the image is too small for the crop.
-    pub fn apply(&self, image: &Image8, augment: &mut Block, out: &mut [f32]) -> Result<()> {
+    pub fn apply(&self, image: &Image8, augment: &mut DrawBlock, out: &mut [f32]) -> Result<()> {
         let (picture, mean, std) = match self {
             Transform::Train(train) => (train.picture(image, augment)?, train.mean, train.std),
             Transform::Eval(eval) => (eval.picture(image), eval.mean, eval.std),

@@ -35,19 +35,19 @@ fn weight(filter: Filter, x: f64) -> f64 {
 }
 
 /// The weights of one axis: output position o sums inputs `start[o]..start[o] + taps(o)`.
-struct Axis {
+struct AxisWeights {
     start: Vec<usize>,
     /// Where the weights of each output begin; one more entry than outputs.
     offset: Vec<usize>,
     weights: Vec<i32>,
 }
 
-impl Axis {
+impl AxisWeights {
     fn new(filter: Filter, input: usize, output: usize) -> Self {
         let scale = input as f64 / output as f64;
         let widening = scale.max(1.0);
         let support = radius(filter) * widening;
-        let mut axis = Axis { start: Vec::new(), offset: vec![0], weights: Vec::new() };
+        let mut axis = AxisWeights { start: Vec::new(), offset: vec![0], weights: Vec::new() };
         let mut exact = Vec::new();
         for o in 0..output {
             let centre = (o as f64 + 0.5) * scale;
@@ -90,7 +90,7 @@ pub fn resize(image: &Image8, height: usize, width: usize, filter: Filter) -> Im
     if height == source.height {
         return narrow.unwrap_or_else(|| image.clone());
     }
-    let axis = Axis::new(filter, source.height, height);
+    let axis = AxisWeights::new(filter, source.height, height);
     let row_values = width * 3;
     let mut out = Image8::black(height, width);
     let mut sums = vec![0i32; row_values];
@@ -112,7 +112,7 @@ pub fn resize(image: &Image8, height: usize, width: usize, filter: Filter) -> Im
 
 /// The horizontal pass.
 fn rows_resized(image: &Image8, width: usize, filter: Filter) -> Image8 {
-    let axis = Axis::new(filter, image.width, width);
+    let axis = AxisWeights::new(filter, image.width, width);
     let mut out = Image8::black(image.height, width);
     let rows = image.pixels.chunks_exact(image.width * 3);
     for (input, row) in rows.zip(out.pixels.chunks_exact_mut(width * 3)) {

@@ -21,17 +21,19 @@ const CHANNELS: [usize; 2] = [32, 64];
 
 /// Kernels of one pass: for heads of up to 32 channels, and of up to 64. The first one for gradients of
 /// queries takes parts of one tile only; the second one takes any.
-type Pass = [&'static str; 2];
+type HeadKernels = [&'static str; 2];
 
-const FORWARD: Pass = ["attention_forward_f32", "attention_forward_f32_wide"];
-const FORWARD_ARMED: Pass = ["attention_forward_f32_armed", "attention_forward_f32_wide_armed"];
-const QUERY_GRADIENTS: Pass =
+const FORWARD: HeadKernels = ["attention_forward_f32", "attention_forward_f32_wide"];
+const FORWARD_ARMED: HeadKernels =
+    ["attention_forward_f32_armed", "attention_forward_f32_wide_armed"];
+const QUERY_GRADIENTS: HeadKernels =
     ["attention_query_gradients_f32", "attention_query_gradients_f32_wide"];
-const KEY_GRADIENTS: Pass = ["attention_key_gradients_f32", "attention_key_gradients_f32_wide"];
+const KEY_GRADIENTS: HeadKernels =
+    ["attention_key_gradients_f32", "attention_key_gradients_f32_wide"];
 
 /// Sizes that follow from the shape of the input and the batch's capacity.
 #[derive(Clone, Copy)]
-struct Sizes {
+struct LaunchSizes {
     heads: usize,
     dim: usize,
     tokens: usize,
@@ -58,12 +60,12 @@ struct Workspace {
     bytes: usize,
 }
 
-impl Sizes {
-    fn new(attention: &Attention, map: Map, batch: usize) -> Sizes {
+impl LaunchSizes {
+    fn new(attention: &Attention, map: Map, batch: usize) -> LaunchSizes {
         let (heads, partition) = (attention.heads, attention.partition);
         let (tokens, parts) = (partition.tokens(map), partition.parts(map));
         let (tiles, units) = (tokens.div_ceil(TILE), batch * parts);
-        Sizes {
+        LaunchSizes {
             heads,
             dim: map.channels / 3 / heads,
             tokens,
@@ -97,7 +99,7 @@ impl Sizes {
     }
 
     /// The kernel of a pass for these heads.
-    fn kernel(&self, pass: Pass, device: &dyn std::fmt::Display) -> Result<&'static str> {
+    fn kernel(&self, pass: HeadKernels, device: &dyn std::fmt::Display) -> Result<&'static str> {
         let mut channels = CHANNELS.into_iter().zip(pass);
         let fits = channels.find(|(channels, name)| {
             self.dim <= *channels && (self.tiles == 1 || *name != QUERY_GRADIENTS[0])
@@ -115,13 +117,13 @@ impl Sizes {
 }
 
 pub fn workspace_bytes(attention: &Attention, map: Map, batch: usize, training: bool) -> usize {
-    Sizes::new(attention, map, batch).workspace(attention, training).bytes
+    LaunchSizes::new(attention, map, batch).workspace(attention, training).bytes
 }
 
 fn problem(
     attention: &Attention,
     (x, params, state): (Tensor, &[Tensor], u64),
-    sizes: &Sizes,
+    sizes: &LaunchSizes,
     bias: u64,
 ) -> AttentionProblem {
     let [rows, columns] = attention.partition.axes(x.map()).map(|axis| AttentionAxis {
@@ -154,7 +156,7 @@ fn problem(
 fn bias_args(
     bias: Bias,
     (table, index): (Tensor, Tensor),
-    sizes: &Sizes,
+    sizes: &LaunchSizes,
     to: u64,
 ) -> (AttentionBiasArgs, [u32; 3]) {
     let args = AttentionBiasArgs {
@@ -171,7 +173,7 @@ fn bias_args(
 
 pub fn forward(attention: &Attention, ctx: &KernelForward<'_>) -> Result<()> {
     let x = ctx.inputs[0];
-    let sizes = Sizes::new(attention, x.map(), x.images);
+    let sizes = LaunchSizes::new(attention, x.map(), x.images);
     let pass = if ctx.faults.is_some() { FORWARD_ARMED } else { FORWARD };
     let kernel = sizes.kernel(pass, &ctx.device.kind())?;
     ctx.require_whole(kernel)?;
@@ -191,7 +193,7 @@ pub fn forward(attention: &Attention, ctx: &KernelForward<'_>) -> Result<()> {
 /// over parts.
 pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
     let x = ctx.inputs[0];
-    let sizes = Sizes::new(attention, x.map(), x.images);
+    let sizes = LaunchSizes::new(attention, x.map(), x.images);
     let at = sizes.workspace(attention, true);
     let workspace = |offset: usize| ctx.workspace.address + offset as u64;
     let bias = match attention.bias {

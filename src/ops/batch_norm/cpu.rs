@@ -3,7 +3,7 @@
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add};
+use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
@@ -112,7 +112,7 @@ impl Pieces for OutputRows<'_> {
                 for column in region.columns.range() {
                     let at = image * map.elements() + map.index(row, column, channel);
                     let x = load(self.x, at, lanes);
-                    let mut tile: Tile = [0.0; LANES];
+                    let mut tile: LaneValues = [0.0; LANES];
                     for lane in 0..LANES {
                         tile[lane] = (x[lane] - center[lane]).mul_add(scale[lane], shift[lane]);
                     }

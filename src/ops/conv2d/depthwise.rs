@@ -3,7 +3,7 @@
 //! the taps pass by. Chains are those of the general path: taps in order, padding as zeros.
 
 use super::Conv2d;
-use super::depthwise_tiles::{Block, Kernels, SUMS, Sums, Tap};
+use super::depthwise_tiles::{Kernels, ResultBlock, SUMS, Sums, Tap};
 use super::scan::Scan;
 use crate::ops::gemm::{AsIs, Finish, SendPtr, for_each_task};
 use crate::ops::wide::wide;
@@ -90,7 +90,7 @@ unsafe fn scan(
                     let vectors = part.div_ceil(kernels.lanes);
                     // SAFETY: a row of the region.
                     let y = unsafe { base.get().add(offset + channel) };
-                    let block = Block {
+                    let block = ResultBlock {
                         taps: &list,
                         skip: first - run.start,
                         weight: weight[channel..].as_ptr(),

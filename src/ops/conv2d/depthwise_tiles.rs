@@ -16,7 +16,7 @@ pub(super) struct Tap {
 }
 
 /// A few columns of results by a few vectors of channels.
-pub(super) struct Block<'a> {
+pub(super) struct ResultBlock<'a> {
     pub taps: &'a [Tap],
     /// Columns between the taps' first and the block's.
     pub skip: usize,
@@ -47,7 +47,7 @@ pub(super) struct Sums<'a> {
     pub dw: *mut f32,
 }
 
-type BlockFn = unsafe fn(&Block<'_>);
+type BlockFn = unsafe fn(&ResultBlock<'_>);
 type SumsFn = unsafe fn(&Sums<'_>);
 
 /// Columns of a block at most.
@@ -72,10 +72,10 @@ pub(super) struct Kernels {
 macro_rules! blocks {
     ($set:expr, $($columns:literal)+) => {
         [$([
-            compiled!($set, block::<S, $columns, 1>(of: &Block<'_>)),
-            compiled!($set, block::<S, $columns, 2>(of: &Block<'_>)),
-            compiled!($set, block::<S, $columns, 3>(of: &Block<'_>)),
-            compiled!($set, block::<S, $columns, 4>(of: &Block<'_>)),
+            compiled!($set, block::<S, $columns, 1>(of: &ResultBlock<'_>)),
+            compiled!($set, block::<S, $columns, 2>(of: &ResultBlock<'_>)),
+            compiled!($set, block::<S, $columns, 3>(of: &ResultBlock<'_>)),
+            compiled!($set, block::<S, $columns, 4>(of: &ResultBlock<'_>)),
         ]),+]
     };
 }
@@ -131,9 +131,9 @@ unsafe fn load_lanes<S: Simd>(from: *const f32, lanes: usize) -> S::V {
 /// y\[column, c\] = Σ_tap x\[tap of column, c\] · w\[tap, c\].
 ///
 /// # Safety
-/// The instruction set of `S` is there, and the pointers are as [`Block`] says, for `C` columns and `V` vectors.
+/// The instruction set of `S` is there, and the pointers are as [`ResultBlock`] says, for `C` columns and `V` vectors.
 #[inline(always)]
-unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &Block<'_>) {
+unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &ResultBlock<'_>) {
     unsafe {
         let mut acc = [[S::zero(); V]; C];
         if block.load {

@@ -115,7 +115,7 @@ unsafe fn gather_with<P, O, F>(
             scratch.locate(&product.pointers, first..end, product.b_rows.len());
             scratch.rows.clear();
             scratch.rows.extend((first..end).map(&output));
-            let task = Task {
+            let task = PanelTask {
                 kernels,
                 product,
                 blocks: &blocks,
@@ -150,7 +150,7 @@ fn split(rows: usize, panels: usize, threads: usize) -> (usize, usize) {
 }
 
 /// A task's part of a product: some rows by some panels of columns.
-struct Task<'a, P> {
+struct PanelTask<'a, P> {
     kernels: &'a ProductKernels,
     product: &'a ImplicitGemm<'a, P>,
     blocks: &'a Blocks,
@@ -159,7 +159,7 @@ struct Task<'a, P> {
     first: usize,
 }
 
-impl<P> Task<'_, P> {
+impl<P> PanelTask<'_, P> {
     /// Panel by panel, block by block: the block's columns of B are packed and stay in the cache
     /// while the rows pass by.
     ///

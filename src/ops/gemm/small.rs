@@ -8,11 +8,11 @@ const LINE: usize = 16;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; LINE]);
+struct CacheLine([f32; LINE]);
 
 /// A row-major matrix whose rows are padded to whole cache lines.
 pub(crate) struct Matrix {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     stride: usize,
 }
 
@@ -20,7 +20,7 @@ impl Matrix {
     /// Zeros.
     pub fn zeros(rows: usize, columns: usize) -> Self {
         let per_row = columns.div_ceil(LINE);
-        Matrix { lines: vec![Line([0.0; LINE]); rows * per_row], stride: per_row * LINE }
+        Matrix { lines: vec![CacheLine([0.0; LINE]); rows * per_row], stride: per_row * LINE }
     }
 
     /// Floats from row to row: the columns and their padding.

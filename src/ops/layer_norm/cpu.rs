@@ -3,7 +3,7 @@
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
+use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
@@ -122,7 +122,7 @@ struct PixelChunks<'a> {
 impl PixelChunks<'_> {
     /// x̂ and dy of a tile; 0 past the last channel.
     #[inline(always)]
-    fn tile(&self, pixel: usize, channel: usize, lanes: usize) -> (Tile, Tile) {
+    fn tile(&self, pixel: usize, channel: usize, lanes: usize) -> (LaneValues, LaneValues) {
         let at = pixel * self.channels + channel;
         let [mean, invstd] = self.saved[pixel];
         let mut x = load(self.x, at, lanes);
@@ -136,7 +136,7 @@ impl PixelChunks<'_> {
     #[inline(always)]
     fn write_dx(&self, dx: *mut f32, pixel: usize) {
         let channels = self.channels;
-        let (mut sum, mut dot): (Tile, Tile) = ([0.0; LANES], [0.0; LANES]);
+        let (mut sum, mut dot): (LaneValues, LaneValues) = ([0.0; LANES], [0.0; LANES]);
         for channel in (0..channels).step_by(LANES) {
             let lanes = LANES.min(channels - channel);
             let (x, dy) = self.tile(pixel, channel, lanes);

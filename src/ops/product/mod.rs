@@ -4,7 +4,7 @@
 pub(crate) mod cuda;
 
 use super::gemm::SendPtr;
-use super::wide::{LANES, Pieces, Tile, for_each_piece, load, store_or_add, total};
+use super::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
 use crate::tensor::{Map, Region, Span};
 
 /// How a factor's elements meet those of an output of height × width × channels.
@@ -99,7 +99,7 @@ impl Factor<'_> {
 
     /// Its elements for `lanes` channels of an output's pixel.
     #[inline(always)]
-    fn tile(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> Tile {
+    fn tile(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> LaneValues {
         let at = self.place.at(image, pixel, channel);
         match self.place.spread {
             Spread::OverChannels => [self.values[at]; LANES],
@@ -124,7 +124,13 @@ struct FactorGradient<'a> {
 
 impl FactorGradient<'_> {
     #[inline(always)]
-    fn term(&self, image: usize, pixel: usize, channel: usize, lanes: usize) -> (Tile, Tile) {
+    fn term(
+        &self,
+        image: usize,
+        pixel: usize,
+        channel: usize,
+        lanes: usize,
+    ) -> (LaneValues, LaneValues) {
         let at = image * self.output.elements() + pixel * self.output.channels + channel;
         (load(self.dy, at, lanes), self.other.tile(image, pixel, channel, lanes))
     }
@@ -154,7 +160,7 @@ impl FactorGradient<'_> {
     #[inline(always)]
     fn sum_over_channels(&self, image: usize, pixel: usize) -> f32 {
         let channels = self.output.channels;
-        let mut sum: Tile = [0.0; LANES];
+        let mut sum: LaneValues = [0.0; LANES];
         for channel in (0..channels).step_by(LANES) {
             let lanes = LANES.min(channels - channel);
             let (dy, other) = self.term(image, pixel, channel, lanes);

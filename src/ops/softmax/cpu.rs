@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::ops::exponential::exp_minus;
 use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, Pieces, Tile, for_each_piece, load, store, store_or_add, total};
+use crate::ops::wide::{
+    LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add, total,
+};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 
@@ -11,7 +13,7 @@ use crate::tensor::{Map, Region};
 #[inline(always)]
 fn largest(x: &[f32]) -> f32 {
     let (tiles, rest) = x.as_chunks::<LANES>();
-    let mut most: Tile = [f32::NEG_INFINITY; LANES];
+    let mut most: LaneValues = [f32::NEG_INFINITY; LANES];
     for tile in tiles {
         for lane in 0..LANES {
             most[lane] = if tile[lane] > most[lane] { tile[lane] } else { most[lane] };
@@ -40,11 +42,11 @@ impl Pieces for OutputRows<'_> {
             let pixel = image * self.map.elements() + self.map.index(row, column, 0);
             let x = &self.x[pixel..pixel + channels];
             let most = largest(x);
-            let mut sum: Tile = [0.0; LANES];
+            let mut sum: LaneValues = [0.0; LANES];
             for channel in (0..channels).step_by(LANES) {
                 let lanes = LANES.min(channels - channel);
                 let tile = load(x, channel, lanes);
-                let mut e: Tile = [0.0; LANES];
+                let mut e: LaneValues = [0.0; LANES];
                 for lane in 0..LANES {
                     e[lane] = exp_minus(most - tile[lane]);
                 }
@@ -88,7 +90,7 @@ impl Pieces for InputRows<'_> {
     fn run(&self, piece: usize) {
         let Map { width, channels, .. } = self.map;
         for pixel in piece * width..(piece + 1) * width {
-            let mut dot: Tile = [0.0; LANES];
+            let mut dot: LaneValues = [0.0; LANES];
             for channel in (0..channels).step_by(LANES) {
                 let (at, lanes) = (pixel * channels + channel, LANES.min(channels - channel));
                 let (y, dy) = (load(self.y, at, lanes), load(self.dy, at, lanes));

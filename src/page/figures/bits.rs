@@ -6,7 +6,7 @@ use super::{of_sides, reasons, short};
 use crate::analysis::picture::{self, BitTable, FEWEST_OF_A_CELL, Outcomes, Shown};
 use crate::page::figure::{Cell, Column, Figure, Table};
 use crate::page::grid::{Grid, Shade, legend};
-use crate::page::subject::{Place, Subject};
+use crate::page::subject::{PageLayer, Subject};
 use crate::page::svg::{Anchor, Mark, Svg};
 use crate::results::Direction;
 
@@ -223,7 +223,7 @@ fn data(subject: &Subject, tables: &[Shown<BitTable>]) -> Value {
     let of_table = |(side, table): (usize, &Shown<BitTable>)| match table {
         Err(why) => json!({ "not_shown": why }),
         Ok(table) => {
-            let of_layer = |place: &Place| {
+            let of_layer = |place: &PageLayer| {
                 let layer = &table.layers[place.indices[side]?];
                 let of_way = |way: &Option<Direction>| -> Vec<Outcomes> {
                     table.bits().map(|bit| layer.outcomes(bit, *way)).collect()

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{of_sides, reasons, rounded};
-use crate::analysis::picture::{self, Curve, Distribution, Shown};
+use crate::analysis::picture::{self, Distribution, LossCurve, Shown};
 use crate::detector::Detector;
 use crate::page::axis::Axis;
 use crate::page::figure::{Cell, Column, Figure, Table};
@@ -68,7 +68,7 @@ pub(in crate::page) fn figure(subject: &Subject) -> Option<Figure> {
 }
 
 /// All curves, the network's last.
-fn curves(shown: &[Shown<Distribution>]) -> impl Iterator<Item = &Curve> {
+fn curves(shown: &[Shown<Distribution>]) -> impl Iterator<Item = &LossCurve> {
     shown.iter().flatten().flat_map(|of| of.layers.iter().chain([&of.network]))
 }
 
@@ -97,7 +97,7 @@ fn draw(
     }
     svg.text([LEFT, top - 10.0], Anchor::Start, "share of faults", Mark::new("head"));
     svg.text([RIGHT, bottom + 32.0], Anchor::End, "ΔLoss, nats", Mark::new("head"));
-    let trace = |curve: &Curve| -> Vec<[f64; 2]> {
+    let trace = |curve: &LossCurve| -> Vec<[f64; 2]> {
         let place = |(value, share): &(f64, f64)| [across.at(*value), up.at(*share)];
         let left = curve.points.iter().take_while(|(value, _)| across.at(*value) < LEFT).last();
         let is_inside = |value: f64| across.at(value) >= LEFT && across.at(value) <= RIGHT;
@@ -173,7 +173,7 @@ fn table(
         Column::rate("nonfinite", "nonfinite").without_interval(),
     ];
     let mut table = Table::new(fixed.into_iter().chain(columns));
-    let row = |name: &str, side: usize, detector: Detector, curve: &Curve| -> Vec<Cell> {
+    let row = |name: &str, side: usize, detector: Detector, curve: &LossCurve| -> Vec<Cell> {
         let fixed: [Cell; 6] = [
             name.into(),
             subject.sides[side].name.as_str().into(),
@@ -204,7 +204,7 @@ fn table(
 
 /// Of each run and detector the points of the network's curve: [ΔLoss, share].
 fn data(shown: &[Shown<Distribution>], guarded: &[Shown<Distribution>]) -> Value {
-    let curve = |curve: &Curve| {
+    let curve = |curve: &LossCurve| {
         let points = curve.points.iter().map(|(value, share)| [rounded(*value), rounded(*share)]);
         json!({
             "n": curve.n,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{of_sides, reasons, sentences, short};
 use crate::analysis::picture::{
-    self, Binned, Cell as Group, FEWEST_OF_A_CELL, LayerPlaces, PlaceMaps, Shown,
+    self, Binned, FEWEST_OF_A_CELL, LayerPlaces, PlaceGroup, PlaceMaps, Shown,
 };
 use crate::page::figure::{Cell, Column, Figure, Table};
 use crate::page::grid::{Grid, Shade, legend};
@@ -87,7 +87,7 @@ fn tiles(
 fn channels(svg: &mut Svg, origin: [f64; 2], layer: &LayerPlaces, most: f64) {
     let columns = (layer.channel_axis.groups as f64).sqrt().ceil().max(1.0) as usize;
     let cell = [MAP / columns as f64; 2];
-    let shade = |group: &Group| {
+    let shade = |group: &PlaceGroup| {
         Shade::rate([group.group / columns, group.group % columns], group.rate, group.n, most)
     };
     Grid { origin, cell }.draw(svg, layer.channels.iter().map(shade));
@@ -101,7 +101,7 @@ fn positions(svg: &mut Svg, origin: [f64; 2], layer: &LayerPlaces, most: f64) {
     }
     // Cells are square, whatever the map's sides.
     let side = MAP / rows.max(columns) as f64;
-    let shade = |group: &Group| {
+    let shade = |group: &PlaceGroup| {
         Shade::rate([group.group / columns, group.group % columns], group.rate, group.n, most)
     };
     Grid { origin, cell: [side; 2] }.draw(svg, layer.positions.iter().map(shade));
@@ -126,7 +126,7 @@ fn without(svg: &mut Svg, y: f64, side: &Side, maps: &PlaceMaps) -> f64 {
 }
 
 /// The group with the highest rate, the first of equals.
-fn worst(groups: &[Group]) -> Option<&Group> {
+fn worst(groups: &[PlaceGroup]) -> Option<&PlaceGroup> {
     let known = groups.iter().rev().filter(|group| group.n >= FEWEST_OF_A_CELL);
     known.max_by(|a, b| a.rate.total_cmp(&b.rate)).filter(|group| group.sdc > 0)
 }
@@ -137,12 +137,12 @@ fn places((first, last): (usize, usize)) -> String {
 }
 
 /// Channels of a group.
-fn channel_words(layer: &LayerPlaces, group: &Group) -> String {
+fn channel_words(layer: &LayerPlaces, group: &PlaceGroup) -> String {
     places(layer.channel_axis.places(group.group))
 }
 
 /// Rows and columns of a group.
-fn position_words(layer: &LayerPlaces, group: &Group) -> String {
+fn position_words(layer: &LayerPlaces, group: &PlaceGroup) -> String {
     let columns = layer.column_axis.groups;
     let row = places(layer.row_axis.places(group.group / columns));
     let column = places(layer.column_axis.places(group.group % columns));
@@ -150,7 +150,7 @@ fn position_words(layer: &LayerPlaces, group: &Group) -> String {
 }
 
 fn hint(name: &str, layer: &LayerPlaces) -> String {
-    let rate = |group: &Group| {
+    let rate = |group: &PlaceGroup| {
         format!("{} % SDC, {} of {}", number(100.0 * group.rate), group.sdc, group.n)
     };
     let channels = worst(&layer.channels)
@@ -207,7 +207,7 @@ fn table(subject: &Subject, maps: &[Shown<PlaceMaps>]) -> Table {
 
 /// Of each run and layer, by group: injections, and those with SDC. Groups are those of the table, in reading order.
 fn data(maps: &[Shown<PlaceMaps>]) -> Value {
-    let of_groups = |groups: &[Group], count: usize| {
+    let of_groups = |groups: &[PlaceGroup], count: usize| {
         let mut all = vec![[0, 0]; count];
         groups.iter().for_each(|group| all[group.group] = [group.n, group.sdc]);
         let [n, sdc] = [0, 1].map(|which| all.iter().map(|of| of[which]).collect::<Vec<u64>>());

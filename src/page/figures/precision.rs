@@ -8,7 +8,7 @@ use crate::analysis::picture::{self, AtInjections, Precision, Shown};
 use crate::page::axis::Axis;
 use crate::page::figure::{Cell, Column, Figure, Table};
 use crate::page::outcomes::words;
-use crate::page::subject::{Place, Side, Subject};
+use crate::page::subject::{PageLayer, Side, Subject};
 use crate::page::svg::{Anchor, Mark, Svg, number};
 
 /// Where the curves lie, and the bars.
@@ -145,7 +145,7 @@ fn bars(svg: &mut Svg, top: f64, subject: &Subject, shown: &[Shown<Precision>]) 
         let shares = &shown[side].as_ref().ok()?.weightings.first()?.shares;
         shares.iter().find(|share| Some(share.layer) == index).map(|share| share.variance)
     };
-    let of_place = |place: &Place| -> Vec<f64> {
+    let of_place = |place: &PageLayer| -> Vec<f64> {
         let sides = 0..subject.sides.len();
         sides.map(|side| share(side, place.indices[side]).unwrap_or(0.0)).collect()
     };

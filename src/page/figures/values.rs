@@ -90,7 +90,8 @@ fn draw(svg: &mut Svg, y: f64, subject: &Subject, side: usize, maps: &ValueMaps,
     // Values that aren't finite have a line of their own, above the others.
     let (top, above) = (y + 24.0 + BIN + 4.0, y + 24.0);
     let bottom = top + side_of;
-    let axis = |of: &picture::Axis, places| Axis::symlog(of.linear, [-of.most, of.most], places);
+    let axis =
+        |of: &picture::SymlogAxis, places| Axis::symlog(of.linear, [-of.most, of.most], places);
     let up = axis(&maps.after, [bottom, top]);
     for (map, (_, word)) in OUTCOMES.into_iter().enumerate() {
         let x = left(map);
@@ -165,7 +166,7 @@ fn table(subject: &Subject, maps: &[Shown<ValueMaps>]) -> Table {
     for (side, maps) in subject.sides.iter().zip(maps) {
         let Ok(maps) = maps else { continue };
         for cell in &maps.network.cells {
-            let between = |axis: &picture::Axis, bin: usize| match bin < axis.bins {
+            let between = |axis: &picture::SymlogAxis, bin: usize| match bin < axis.bins {
                 true => [bin, bin + 1].map(|edge| Cell::from(edge_words(axis.edge(edge)))),
                 false => [Cell::from("∞, NaN"), Cell::Nothing],
             };
@@ -186,7 +187,7 @@ fn edge_words(edge: f64) -> String {
 
 /// Of each run the edges of bins, and of the network its cells: bins before and after, then outcomes.
 fn data(maps: &[Shown<ValueMaps>]) -> Value {
-    let edges = |axis: &picture::Axis| {
+    let edges = |axis: &picture::SymlogAxis| {
         (0..=axis.bins).map(|bin| rounded(axis.edge(bin))).collect::<Vec<f64>>()
     };
     let bins = |of: &ValueBins| {

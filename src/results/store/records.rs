@@ -12,16 +12,16 @@ use crate::logits::Score;
 use crate::plan::MOST_TEMPERATURES;
 use crate::results::manifest::Manifest;
 use crate::results::outcome::Effect;
-use crate::results::record::{Place, Record, Values};
+use crate::results::record::{HitElement, Record, Values};
 use crate::results::store::file::failed;
 use crate::results::store::schema::rescaled;
 use crate::{Error, Result};
 
 /// A column of `injections`: its name, and what stands in it of a record.
-type Column = (&'static str, fn(&Record) -> ToSqlOutput<'static>);
+type StoredColumn = (&'static str, fn(&Record) -> ToSqlOutput<'static>);
 
 /// The columns of `injections`. [`super::schema`] has their types.
-const COLUMNS: [Column; 19] = [
+const COLUMNS: [StoredColumn; 19] = [
     ("layer", |record| int(record.layer as u64)),
     ("n", |record| int(record.n)),
     ("detector", |record| int(record.detector as u64)),
@@ -124,7 +124,7 @@ pub(super) fn read_records(
         let element: Option<i64> = row.get(place_of("element")).map_err(failed)?;
         let place = match (element, bits("k")?, bits("mask")?) {
             (Some(element), Some(k), Some(mask)) => {
-                Some(Place { element: element as u64, k, mask, values })
+                Some(HitElement { element: element as u64, k, mask, values })
             }
             _ => None,
         };

@@ -8,7 +8,7 @@ use ureq::Agent;
 use ureq::http::HeaderMap;
 
 use super::Settings;
-use super::journal::Answer;
+use super::journal::ModelAnswer;
 use crate::error::shorten;
 use crate::{Error, Result};
 
@@ -99,7 +99,11 @@ impl<'a> Endpoint<'a> {
     }
 
     /// Asks once.
-    pub fn ask(&self, settings: &Settings, question: &str) -> std::result::Result<Answer, Failure> {
+    pub fn ask(
+        &self,
+        settings: &Settings,
+        question: &str,
+    ) -> std::result::Result<ModelAnswer, Failure> {
         let body = settings.request(question).to_string();
         let mut request = self.agent.post(&self.url).header("content-type", "application/json");
         if let Some(key) = self.key {
@@ -155,7 +159,7 @@ fn is_here(host: &str) -> bool {
 }
 
 /// The answer in a completion.
-fn answer(body: &str) -> std::result::Result<Answer, String> {
+fn answer(body: &str) -> std::result::Result<ModelAnswer, String> {
     let value: Value = serde_json::from_str(body).map_err(|error| {
         format!("the answer isn't JSON: {}", shorten(&error.to_string(), SHOWN))
     })?;
@@ -170,7 +174,7 @@ fn answer(body: &str) -> std::result::Result<Answer, String> {
         let finish = finish.map(|why| format!(" (finish_reason {})", shorten(&why, 40)));
         return Err(format!("the answer is empty{}", finish.unwrap_or_default()));
     }
-    Ok(Answer { text: text.to_string(), finish })
+    Ok(ModelAnswer { text: text.to_string(), finish })
 }
 
 /// What a server said beside a status that isn't success.

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A line: the question, its answer, how it was asked and how it ended.
 #[derive(Serialize)]
-struct Line<'a> {
+struct JournalLine<'a> {
     class: &'a str,
     name: &'a str,
     template: usize,
@@ -41,7 +41,7 @@ struct Line<'a> {
 
 /// What a model said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct ModelAnswer {
     pub text: String,
     pub finish: Option<String>,
 }
@@ -163,10 +163,10 @@ impl Journal {
     pub fn write(
         &mut self,
         question: &Question,
-        answer: &Answer,
+        answer: &ModelAnswer,
         settings: &Settings,
     ) -> Result<()> {
-        let line = lines::line(&Line {
+        let line = lines::line(&JournalLine {
             class: &question.class,
             name: &question.name,
             template: question.template,

@@ -17,7 +17,7 @@ pub use endpoint::Key;
 pub use settings::{SYSTEM, Settings};
 
 use self::endpoint::{Endpoint, Failure};
-use self::journal::{Answer, Journal};
+use self::journal::{Journal, ModelAnswer};
 use super::questions::Question;
 use crate::progress::Progress;
 use crate::rng::{Draw, Stream, stream};
@@ -36,7 +36,7 @@ const SILENT_QUESTIONS: usize = 3;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Whom to ask and how patiently.
-pub struct Options {
+pub struct DescribeOptions {
     /// The server, up to and without `/chat/completions`.
     pub base_url: String,
     pub key: Option<Key>,
@@ -54,7 +54,7 @@ pub struct Options {
 
 /// How a run ended that didn't fail as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DescribeOutcome {
     /// Questions that earlier runs had answered.
     pub before: usize,
     /// Questions that this run answered.
@@ -70,8 +70,8 @@ pub struct Outcome {
 }
 
 /// What became of a question.
-enum Asked {
-    Answered(Answer),
+enum AskResult {
+    Answered(ModelAnswer),
     /// Given up after all tries; whether the server never answered at all.
     GivenUp {
         why: String,
@@ -90,11 +90,11 @@ enum Asked {
 pub fn run(
     questions: &[Question],
     out: &Path,
-    options: &Options,
+    options: &DescribeOptions,
     stop: &AtomicBool,
     progress: &dyn Progress,
-) -> Result<Outcome> {
-    let Options { settings, concurrency, tries, .. } = options;
+) -> Result<DescribeOutcome> {
+    let DescribeOptions { settings, concurrency, tries, .. } = options;
     settings.check()?;
     if *concurrency == 0 || *tries == 0 {
         return Err(Error::usage("concurrency and tries are at least 1"));
@@ -106,7 +106,7 @@ pub fn run(
     }
     let open: Vec<usize> = (0..questions.len()).filter(|&i| !journal.answered[i]).collect();
     let before = questions.len() - open.len();
-    let mut outcome = Outcome { before, ..Outcome::default() };
+    let mut outcome = DescribeOutcome { before, ..DescribeOutcome::default() };
     progress.begin("describe", "questions", before as u64, questions.len() as u64);
     let desk = Desk {
         endpoint: &endpoint,
@@ -129,7 +129,7 @@ pub fn run(
         for (place, asked) in receiver {
             let question: &Question = &questions[place];
             match asked {
-                Asked::Answered(answer) => {
+                AskResult::Answered(answer) => {
                     silent_questions = 0;
                     if !writable {
                         continue;
@@ -146,7 +146,7 @@ pub fn run(
                         if retries > 0 { format!("{retries} retries") } else { String::new() };
                     progress.advance(1, &note);
                 }
-                Asked::GivenUp { why, silent } => {
+                AskResult::GivenUp { why, silent } => {
                     let Question { class, question, .. } = question;
                     progress.line(&format!("no answer for {class}, \"{question}\": {why}"));
                     silent_questions = if silent { silent_questions + 1 } else { 0 };
@@ -156,8 +156,8 @@ pub fn run(
                         desk.end(&mut outcome, detail);
                     }
                 }
-                Asked::Refused(why) => desk.end(&mut outcome, why),
-                Asked::Interrupted => {}
+                AskResult::Refused(why) => desk.end(&mut outcome, why),
+                AskResult::Interrupted => {}
             }
         }
     });
@@ -170,7 +170,7 @@ pub fn run(
 /// What workers share.
 struct Desk<'a> {
     endpoint: &'a Endpoint<'a>,
-    options: &'a Options,
+    options: &'a DescribeOptions,
     /// Set by the user.
     stop: &'a AtomicBool,
     /// Set by the run itself.
@@ -187,7 +187,7 @@ impl Desk<'_> {
     }
 
     /// Ends the run for a reason, of which the first is told.
-    fn end(&self, outcome: &mut Outcome, why: String) {
+    fn end(&self, outcome: &mut DescribeOutcome, why: String) {
         outcome.refused.get_or_insert(why);
         self.halt.store(true, Ordering::Relaxed);
     }
@@ -198,7 +198,7 @@ impl Desk<'_> {
         worker: usize,
         questions: &[Question],
         open: &[usize],
-        results: &mpsc::SyncSender<(usize, Asked)>,
+        results: &mpsc::SyncSender<(usize, AskResult)>,
     ) {
         // Two runs against one server should not wait in step: their jitter is no matter of a seed.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -206,7 +206,7 @@ impl Desk<'_> {
         while !self.stopped() {
             let Some(&place) = open.get(self.next.fetch_add(1, Ordering::Relaxed)) else { return };
             let asked = self.ask(&questions[place].question, &mut jitter);
-            if let Asked::Refused(_) = asked {
+            if let AskResult::Refused(_) = asked {
                 self.halt.store(true, Ordering::Relaxed); // before anyone asks again
             }
             if results.send((place, asked)).is_err() {
@@ -216,23 +216,23 @@ impl Desk<'_> {
     }
 
     /// Asks one question until it is answered or given up.
-    fn ask(&self, question: &str, jitter: &mut Stream) -> Asked {
-        let Options { settings, tries, backoff, .. } = self.options;
+    fn ask(&self, question: &str, jitter: &mut Stream) -> AskResult {
+        let DescribeOptions { settings, tries, backoff, .. } = self.options;
         let (mut wait, mut number) = (*backoff, 0);
         loop {
             if !self.wait_until_open() {
-                return Asked::Interrupted;
+                return AskResult::Interrupted;
             }
             let (why, silent, after) = match self.endpoint.ask(settings, question) {
-                Ok(answer) => return Asked::Answered(answer),
-                Err(Failure::Final(why)) => return Asked::Refused(why),
+                Ok(answer) => return AskResult::Answered(answer),
+                Err(Failure::Final(why)) => return AskResult::Refused(why),
                 Err(Failure::Unusable(why)) => (why, false, None),
                 Err(Failure::Passing { why, after }) => (why, true, after),
             };
             if let Some(after) = after {
                 if after > MOST_WAIT {
                     let minutes = after.as_secs() / 60;
-                    return Asked::Refused(format!(
+                    return AskResult::Refused(format!(
                         "{why}; to be asked again in {minutes} minutes"
                     ));
                 }
@@ -240,11 +240,11 @@ impl Desk<'_> {
             }
             number += 1;
             if number == *tries {
-                return Asked::GivenUp { why, silent };
+                return AskResult::GivenUp { why, silent };
             }
             self.retries.fetch_add(1, Ordering::Relaxed);
             if !self.sleep_until(Instant::now() + wait.mul_f64(jitter.between(0.5, 1.0))) {
-                return Asked::Interrupted;
+                return AskResult::Interrupted;
             }
             wait = (wait * 2).min(MOST_BACKOFF);
         }

@@ -46,7 +46,7 @@ impl TowerConfig {
         activation: Option<Activation>,
     ) -> Result<TowerConfig> {
         let sizes = Sizes::read(checkpoint, names)?;
-        let beside = Beside::read(checkpoint.path(), names.scheme)?;
+        let beside = SideConfig::read(checkpoint.path(), names.scheme)?;
         let heads = match beside.heads {
             Some(heads) => heads,
             None if sizes.width.is_multiple_of(HEAD) => sizes.width / HEAD,
@@ -150,31 +150,31 @@ impl Sizes {
 
 /// What a configuration beside the file says.
 #[derive(Default)]
-struct Beside {
+struct SideConfig {
     heads: Option<usize>,
     activation: Option<Activation>,
     eps: Option<f32>,
     end_token: Option<u32>,
 }
 
-impl Beside {
-    fn read(checkpoint: &Path, scheme: Scheme) -> Result<Beside> {
+impl SideConfig {
+    fn read(checkpoint: &Path, scheme: Scheme) -> Result<SideConfig> {
         let path = checkpoint.with_file_name(scheme.config());
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Beside::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(SideConfig::default()),
             Err(e) => return Err(Error::io(path, e)),
         };
         let config: Value = serde_json::from_str(&text)
             .map_err(|e| Error::file(&path, format!("isn't JSON: {e}")))?;
         match scheme {
-            Scheme::HuggingFace => Beside::hugging_face(&path, &config),
-            Scheme::OpenAi => Beside::open_clip(&config),
+            Scheme::HuggingFace => SideConfig::hugging_face(&path, &config),
+            Scheme::OpenAi => SideConfig::open_clip(&config),
         }
     }
 
     /// The text model's part is under `text_config`, or all of the file.
-    fn hugging_face(path: &Path, config: &Value) -> Result<Beside> {
+    fn hugging_face(path: &Path, config: &Value) -> Result<SideConfig> {
         let text = config.get("text_config").unwrap_or(config);
         let activation = match text.get("hidden_act").and_then(Value::as_str) {
             None => None,
@@ -188,7 +188,7 @@ impl Beside {
         };
         // 2 is what configurations had by mistake; transformers takes the largest id then, too.
         let end_token = number(text, "eos_token_id").and_then(|id| u32::try_from(id).ok());
-        Ok(Beside {
+        Ok(SideConfig {
             heads: number(text, "num_attention_heads"),
             activation,
             eps: text.get("layer_norm_eps").and_then(Value::as_f64).map(|eps| eps as f32),
@@ -196,12 +196,12 @@ impl Beside {
         })
     }
 
-    fn open_clip(config: &Value) -> Result<Beside> {
+    fn open_clip(config: &Value) -> Result<SideConfig> {
         let model = config.get("model_cfg").unwrap_or(config);
         let quick = model.get("quick_gelu").and_then(Value::as_bool).unwrap_or(false);
         let activation = Some(if quick { Activation::QuickGelu } else { Activation::Gelu });
         let heads = model.get("text_cfg").and_then(|text| number(text, "heads"));
-        Ok(Beside { heads, activation, ..Beside::default() })
+        Ok(SideConfig { heads, activation, ..SideConfig::default() })
     }
 }
 

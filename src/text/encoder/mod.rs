@@ -39,11 +39,11 @@ pub struct TextEncoder {
     scheme: Scheme,
     weights: Weights,
     /// What ran last: texts of one length.
-    running: Option<Running>,
+    running: Option<RunningTower>,
 }
 
 /// A tower of one length, with memory to run it.
-struct Running {
+struct RunningTower {
     length: usize,
     tower: Tower,
     execution: Execution,
@@ -174,14 +174,14 @@ impl TextEncoder {
     /// The embeddings of a batch, whose last text is its longest.
     fn run(&mut self, texts: &[Tokens], ends: &[u32], batch: &[usize]) -> Result<Vec<f32>> {
         let length = batch.last().map_or(0, |number| texts[*number].length);
-        let fits = |running: &Running| {
+        let fits = |running: &RunningTower| {
             running.length == length && running.execution.capacity() >= batch.len()
         };
         let running = match self.running.take().filter(fits) {
             Some(running) => running,
-            None => Running::new(&self.config, self.weights.device(), length, batch.len())?,
+            None => RunningTower::new(&self.config, self.weights.device(), length, batch.len())?,
         };
-        let Running { tower, execution, .. } = self.running.insert(running);
+        let RunningTower { tower, execution, .. } = self.running.insert(running);
         let ids: Vec<u32> =
             batch.iter().flat_map(|number| &texts[*number].ids[..length]).copied().collect();
         let places: Vec<u32> = batch.iter().flat_map(|_| 0..length as u32).collect();
@@ -195,11 +195,16 @@ impl TextEncoder {
     }
 }
 
-impl Running {
-    fn new(config: &TowerConfig, device: &Device, length: usize, texts: usize) -> Result<Running> {
+impl RunningTower {
+    fn new(
+        config: &TowerConfig,
+        device: &Device,
+        length: usize,
+        texts: usize,
+    ) -> Result<RunningTower> {
         let tower = Tower::record(config, length)?;
         let outputs = [tower.output];
         let execution = Execution::new(&tower.tape, device, PlanKind::Infer, texts, &outputs)?;
-        Ok(Running { length, tower, execution })
+        Ok(RunningTower { length, tower, execution })
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
-use flipside::text::describe::{Options, Outcome, Settings};
+use flipside::text::describe::{DescribeOptions, DescribeOutcome, Settings};
 use serde_json::json;
 
 use super::server::Server;
@@ -15,7 +15,7 @@ use super::{Place, all, answered, options, questions};
 fn a_torn_last_line_is_cut_off_wherever_it_is_torn() {
     let (place, server) = (Place::new(), Server::echo(Duration::ZERO));
     let questions = questions(4);
-    let options = Options { concurrency: 1, ..options(&server.url()) };
+    let options = DescribeOptions { concurrency: 1, ..options(&server.url()) };
     place.run(&questions, &options).unwrap();
     let whole = fs::read(place.out()).unwrap();
     let last = whole[..whole.len() - 1].iter().rposition(|&byte| byte == b'\n').unwrap() + 1;
@@ -79,7 +79,7 @@ fn answers_by_hand_count() {
     // The last line without its end, as editors leave it.
     fs::write(place.out(), format!("\n{hand}")).unwrap();
     let outcome = place.run(&questions, &options(&server.url())).unwrap();
-    assert_eq!(outcome, Outcome { before: 1, answered: 3, ..Outcome::default() });
+    assert_eq!(outcome, DescribeOutcome { before: 1, answered: 3, ..DescribeOutcome::default() });
     assert!(!server.asked().contains(&questions[0].question));
     let text = fs::read_to_string(place.out()).unwrap();
     let rest = text.strip_prefix(&format!("\n{hand}\n")).unwrap();
@@ -111,7 +111,7 @@ fn settings_survive_the_file() {
         extra,
         ..options("").settings
     };
-    let options = Options { settings, ..options(&server.url()) };
+    let options = DescribeOptions { settings, ..options(&server.url()) };
     place.run(&questions(2), &options).unwrap();
     assert_eq!(place.run(&questions(2), &options).unwrap().before, 2);
 }

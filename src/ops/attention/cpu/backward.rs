@@ -3,7 +3,7 @@
 //! With p = e / Σ e and D\[i\] = Σ_j p\[i, j\]·dp\[i, j\]: dv = pᵀ·dy, dp = dy·vᵀ, ds = p ∘ (dp − D),
 //! dq = ds·k, dk = dsᵀ·q. The gradient of biases is the sum of ds over images and parts.
 
-use super::gather::{Head, copy};
+use super::gather::{HeadRows, copy};
 use super::softmax::{dot, exponentials};
 use super::{Added, Factors, Problem};
 use crate::ops::HostBackward;
@@ -102,7 +102,7 @@ impl Pieces for PartChunks<'_> {
             (chunk * self.units / self.chunks, (chunk + 1) * self.units / self.chunks);
         let factors = problem.factors(number);
         let added = Added::new(problem, number);
-        let mut head = Head::new(problem);
+        let mut head = HeadRows::new(problem);
         let all: Vec<usize> = (0..tokens).collect();
         let vectors = || Matrix::zeros(tokens, dim);
         let (mut dy, mut dq, mut dk, mut dv) = (vectors(), vectors(), vectors(), vectors());
@@ -159,7 +159,7 @@ impl Pieces for PartChunks<'_> {
 /// From gradients of scaled queries and keys to those of the input's; returns the gradient of
 /// `logit_scale`.
 #[inline(always)]
-fn unscale(factors: Factors, head: &Head, dq: &mut Matrix, dk: &mut Matrix) -> f64 {
+fn unscale(factors: Factors, head: &HeadRows, dq: &mut Matrix, dk: &mut Matrix) -> f64 {
     match factors {
         Factors::Dot { key } => {
             dk.values_mut().iter_mut().for_each(|dk| *dk *= key);
@@ -199,7 +199,7 @@ fn unnormalize(u: &[f32], length: f32, scale: f32, g: &mut [f32]) -> f32 {
 impl PartChunks<'_> {
     /// Writes the gradients of one head of one part's queries, keys and values.
     #[inline(always)]
-    fn write(&self, image: usize, number: usize, head: &Head, gradients: [&Matrix; 3]) {
+    fn write(&self, image: usize, number: usize, head: &HeadRows, gradients: [&Matrix; 3]) {
         let Some((dx, add)) = self.dx else { return };
         let Problem { map, dim, .. } = self.problem;
         let channels = self.problem.channels();

@@ -1,6 +1,6 @@
 //! HostForward: over a box, only its queries and heads.
 
-use super::gather::{Head, prefetch};
+use super::gather::{HeadRows, prefetch};
 use super::softmax::exponentials;
 use super::{Added, Problem};
 use crate::ops::HostForward;
@@ -71,7 +71,7 @@ impl Pieces for QueryChunks<'_> {
         let units = region.images.len() * self.parts.len();
         let factors = problem.factors(number);
         let added = Added::new(problem, number);
-        let mut head = Head::new(problem);
+        let mut head = HeadRows::new(problem);
         let mut wanted = Vec::with_capacity(tokens);
         let mut scores = Matrix::zeros(BLOCK, tokens);
         let mut outputs = Matrix::zeros(BLOCK, dim);
@@ -118,7 +118,7 @@ impl Pieces for QueryChunks<'_> {
 impl QueryChunks<'_> {
     /// Where one token's output of a head starts.
     #[inline(always)]
-    fn output(&self, image: usize, number: usize, head: &Head, query: usize) -> *mut f32 {
+    fn output(&self, image: usize, number: usize, head: &HeadRows, query: usize) -> *mut f32 {
         let Problem { map, dim, .. } = self.problem;
         let token = &head.tokens[query];
         let pixel = (image * map.height + token.row) * map.width + token.column;
@@ -131,7 +131,7 @@ impl QueryChunks<'_> {
         &self,
         image: usize,
         number: usize,
-        head: &Head,
+        head: &HeadRows,
         query: usize,
         row: &[f32],
         factor: f32,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::softmax::{Labels, dot};
+use super::softmax::{RowLabels, dot};
 use super::{Factors, Problem};
 use crate::ops::attention::partition::Token;
 use crate::ops::gemm::small::Matrix;
@@ -12,7 +12,7 @@ use crate::ops::wide::LANES;
 pub(super) const SHORTEST: f32 = 1e-12;
 
 /// Queries, keys and values of one head of one part, a row a token, scaled as the form says.
-pub(super) struct Head {
+pub(super) struct HeadRows {
     pub tokens: Vec<Token>,
     /// Those of the part to come.
     next: Vec<Token>,
@@ -29,11 +29,11 @@ pub(super) struct Head {
     pub k_lengths: Vec<f32>,
 }
 
-impl Head {
+impl HeadRows {
     pub fn new(problem: &Problem<'_>) -> Self {
         let (tokens, dim) = (problem.tokens, problem.dim);
         let rows = || Matrix::zeros(tokens, dim);
-        Head {
+        HeadRows {
             tokens: Vec::with_capacity(tokens),
             next: Vec::with_capacity(tokens),
             labels: Vec::new(),
@@ -77,7 +77,7 @@ impl Head {
 
     /// How a query sees the keys' labels.
     #[inline(always)]
-    pub fn labels(&self, query: usize) -> Labels<'_> {
+    pub fn labels(&self, query: usize) -> RowLabels<'_> {
         let own = self.tokens[query].label;
         (!self.labels.is_empty()).then_some((&self.labels[..], own))
     }

@@ -2,13 +2,13 @@
 
 use crate::ops::attention::partition::MASK;
 use crate::ops::exponential::exp_minus;
-use crate::ops::wide::{LANES, Tile, total};
+use crate::ops::wide::{LANES, LaneValues, total};
 
 /// The sum of a tile's lanes.
 ///
 /// Not inlined: the compiler would shape the loops before it after the sum's tree, pair by pair.
 #[inline(never)]
-fn sum_lanes(tile: &Tile) -> f32 {
+fn sum_lanes(tile: &LaneValues) -> f32 {
     total(tile)
 }
 
@@ -25,11 +25,11 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// A row of a window in which not all tokens were neighbours: every key's label, and the query's.
-pub(super) type Labels<'a> = Option<(&'a [u32], u32)>;
+pub(super) type RowLabels<'a> = Option<(&'a [u32], u32)>;
 
 /// Adds bias and mask to a row of scores; returns the largest.
 #[inline(always)]
-fn add_bias_and_mask(row: &mut [f32], bias: &[f32], labels: Labels<'_>) -> f32 {
+fn add_bias_and_mask(row: &mut [f32], bias: &[f32], labels: RowLabels<'_>) -> f32 {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let tiles = row.as_chunks_mut::<LANES>().0.iter_mut().zip(bias.as_chunks::<LANES>().0);
     for (index, (row, bias)) in tiles.enumerate() {
@@ -53,7 +53,7 @@ fn add_bias_and_mask(row: &mut [f32], bias: &[f32], labels: Labels<'_>) -> f32 {
 
 /// The largest of a tile's lanes. Not inlined, as [`sum_lanes`].
 #[inline(never)]
-fn largest_lane(tile: &Tile) -> f32 {
+fn largest_lane(tile: &LaneValues) -> f32 {
     let mut tile = *tile;
     let mut half = LANES / 2;
     while half > 0 {
@@ -74,7 +74,7 @@ fn larger(a: f32, b: f32) -> f32 {
 /// Turns a row of scores into exp(s − max) and returns their sum. The padding of `bias` is −∞, so
 /// that of the row becomes 0.
 #[inline(always)]
-pub(super) fn exponentials(row: &mut [f32], bias: &[f32], labels: Labels<'_>) -> f32 {
+pub(super) fn exponentials(row: &mut [f32], bias: &[f32], labels: RowLabels<'_>) -> f32 {
     let largest = add_bias_and_mask(row, bias, labels);
     let mut sums = [0.0; LANES];
     for row in row.as_chunks_mut::<LANES>().0 {
