@@ -183,6 +183,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and all of it safe")]
     fn integers_and_reals_stay_in_range_and_spread() {
         let mut source = stream(3, "range");
         let mut seen = [0u32; 7];

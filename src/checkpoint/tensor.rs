@@ -209,7 +209,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let fraction = u32::from(bits) & 0x3ff;
     match (exponent, fraction) {
         // Zero and subnormals: fraction × 2⁻²⁴, which f32 has as a normal number.
-        (0, _) => f32::from_bits(sign | (fraction as f32 * 2f32.powi(-24)).to_bits()),
+        (0, _) => f32::from_bits(sign | (fraction as f32 * 1.0 / 16_777_216.0).to_bits()),
         (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
         // The exponent's bias goes from 15 to 127.
         _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
@@ -292,9 +292,9 @@ mod tests {
         // Bits and values from the tables of IEEE 754 binary16.
         for (bits, value) in [
             (0x0000, 0.0),
-            (0x0001, 2f32.powi(-24)),
-            (0x03ff, 1023.0 * 2f32.powi(-24)),
-            (0x0400, 2f32.powi(-14)),
+            (0x0001, 1.0 / 16_777_216.0),
+            (0x03ff, 1023.0 / 16_777_216.0),
+            (0x0400, 1.0 / 16384.0),
             (0x3555, 0.333_251_95),
             (0x3c00, 1.0),
             (0xc000, -2.0),
