@@ -209,7 +209,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     let fraction = u32::from(bits) & 0x3ff;
     match (exponent, fraction) {
         // Zero and subnormals: fraction × 2⁻²⁴, which f32 has as a normal number.
-        (0, _) => f32::from_bits(sign | (fraction as f32 * 1.0 / 16_777_216.0).to_bits()),
+        (0, _) => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
         (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
         // The exponent's bias goes from 15 to 127.
         _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
