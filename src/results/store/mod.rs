@@ -36,21 +36,30 @@ use super::work::{Sink, Watched, Work};
 use crate::plan::Shard;
 use crate::{Error, Result};
 
-/// How long written records may wait for their transaction to end.
-const COMMIT: Duration = Duration::from_millis(200);
+/// How long records wait in memory. Between the transactions that write them the file is at rest, so that others can
+/// read it.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// A store that is being written to.
 pub struct Store {
     path: PathBuf,
+    waiting: Mutex<Waiting>,
     writer: Mutex<Writer>,
+}
+
+/// Records that are to be written, and since when there are any.
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Record>,
+    since: Option<Instant>,
 }
 
 struct Writer {
     connection: Connection,
     /// At how many ΔLoss is kept beside as trained.
     temperatures: usize,
-    /// When the transaction that is open began.
-    open: Option<Instant>,
+    /// Whether a transaction is open.
+    is_open: bool,
     /// What the first write that failed said. Nothing is written after it: half of a batch may hold half of
     /// an injection.
     broken: Option<String>,
@@ -117,8 +126,8 @@ impl Store {
 
     fn of(path: &Path, connection: Connection, manifest: &Manifest) -> Store {
         let temperatures = manifest.temperatures.len();
-        let writer = Writer { connection, temperatures, open: None, broken: None };
-        Store { path: path.into(), writer: Mutex::new(writer) }
+        let writer = Writer { connection, temperatures, is_open: false, broken: None };
+        Store { path: path.into(), waiting: Mutex::default(), writer: Mutex::new(writer) }
     }
 
     /// A new store for a part of a campaign, or with `resume` the one that is there; says what of it is done.
@@ -200,6 +209,7 @@ impl Store {
     /// # Errors
     /// What the disk says.
     pub fn finish(self, complete: bool) -> Result<()> {
+        self.flush()?;
         self.write(|writer| {
             writer.connection.execute("UPDATE shards SET complete = ?1", [complete])?;
             writer.commit()
@@ -211,7 +221,7 @@ impl Store {
     /// # Errors
     /// What the file says.
     pub fn records(&self, manifest: &Manifest) -> Result<Vec<Record>> {
-        self.write(Writer::commit)?;
+        self.flush()?;
         read_records(&self.path, &self.writer().connection, manifest)
     }
 
@@ -242,13 +252,30 @@ impl Store {
             Err(error) => Err(error),
         };
         written.map_err(|error| {
-            writer.open = None;
+            writer.is_open = false;
             // SQLite may have done so by itself; if not even this is possible, closing the file does it.
             let _ = writer.connection.execute_batch("ROLLBACK");
             let detail = failure(&error);
             writer.broken = Some(detail.clone());
             Error::file(&self.path, detail)
         })
+    }
+
+    /// Writes what waits, and ends the transaction that is open.
+    fn flush(&self) -> Result<()> {
+        // Other threads go on adding to what waits next.
+        let Waiting { records, .. } = std::mem::take(&mut *self.waiting());
+        if records.is_empty() && !self.writer().is_open {
+            return Ok(());
+        }
+        self.write(|writer| {
+            insert(&writer.connection, writer.temperatures, &records)?;
+            writer.commit()
+        })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -258,34 +285,33 @@ impl Store {
 
 impl Sink for Store {
     fn take(&self, records: &[Record]) -> Result<()> {
-        self.write(|writer| {
-            insert(&writer.connection, writer.temperatures, records)?;
-            match writer.open {
-                Some(began) if began.elapsed() > COMMIT => writer.commit(),
-                _ => Ok(()),
-            }
-        })
+        let is_due = {
+            let mut waiting = self.waiting();
+            waiting.records.extend_from_slice(records);
+            waiting.since.get_or_insert_with(Instant::now).elapsed() > WAIT
+        };
+        if is_due { self.flush() } else { Ok(()) }
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // What can't be written now is run again by a later run.
-        let _ = self.writer().commit();
+        let _ = self.flush();
     }
 }
 
 impl Writer {
     fn begin(&mut self) -> rusqlite::Result<()> {
-        if self.open.is_none() {
+        if !self.is_open {
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.open = Some(Instant::now());
+            self.is_open = true;
         }
         Ok(())
     }
 
     fn commit(&mut self) -> rusqlite::Result<()> {
-        if self.open.take().is_some() {
+        if std::mem::take(&mut self.is_open) {
             self.connection.execute_batch("COMMIT")?;
         }
         Ok(())

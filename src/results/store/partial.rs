@@ -29,7 +29,14 @@ impl Run {
     /// # Errors
     /// A file that isn't a store, or is damaged; one that is written to without a pause.
     pub fn open_partial(path: &Path) -> Result<(Run, Vec<(Shard, bool)>)> {
-        let connection = if file::is_locked(path) { copy(path)? } else { file::open(path)? };
+        let connection = match file::is_locked(path) {
+            true => copy(path)?,
+            // Meanwhile somebody may have begun to write.
+            false => file::open(path).or_else(|error| match file::is_locked(path) {
+                true => copy(path),
+                false => Err(error),
+            })?,
+        };
         let shards = read_shards(path, &connection)?;
         let manifest = read_manifest(path, &connection)?;
         let records = read_records(path, &connection, &manifest)?;
