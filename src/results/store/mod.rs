@@ -244,9 +244,7 @@ impl Store {
     /// Writes inside a transaction. After a write that failed every other one says the same.
     fn write(&self, write: impl FnOnce(&mut Writer) -> rusqlite::Result<()>) -> Result<()> {
         let mut writer = self.writer();
-        if let Some(detail) = &writer.broken {
-            return Err(Error::file(&self.path, detail.clone()));
-        }
+        self.require_whole(&writer)?;
         let written = match writer.begin() {
             Ok(()) => write(&mut writer),
             Err(error) => Err(error),
@@ -259,6 +257,12 @@ impl Store {
             writer.broken = Some(detail.clone());
             Error::file(&self.path, detail)
         })
+    }
+
+    /// Refuses to go on where a write failed.
+    fn require_whole(&self, writer: &Writer) -> Result<()> {
+        let broken = writer.broken.as_ref();
+        broken.map_or(Ok(()), |detail| Err(Error::file(&self.path, detail.clone())))
     }
 
     /// Writes what waits, and ends the transaction that is open.
@@ -284,7 +288,13 @@ impl Store {
 }
 
 impl Sink for Store {
+    /// Keeps records in memory for a moment. What can't be written then is an error of whoever comes next, and of all
+    /// after them.
     fn take(&self, records: &[Record]) -> Result<()> {
+        // Who writes now will say so.
+        if let Ok(writer) = self.writer.try_lock() {
+            self.require_whole(&writer)?;
+        }
         let is_due = {
             let mut waiting = self.waiting();
             waiting.records.extend_from_slice(records);
