@@ -35,7 +35,7 @@ pub(super) fn results(place: &Place, words: &str) -> String {
 #[test]
 fn killed_twenty_times_a_campaign_loses_nothing() {
     let place = place();
-    let inject = format!("{INJECT} --injections 12000");
+    let inject = format!("{INJECT} --injections 18000");
     let began = Instant::now();
     let expected = results(&place, &inject);
     let whole = began.elapsed();

@@ -38,7 +38,7 @@ use crate::{Error, Result};
 
 /// How long records wait in memory. Between the transactions that write them the file is at rest, so that others can
 /// read it.
-const WAIT: Duration = Duration::from_millis(200);
+const WAIT: Duration = Duration::from_millis(100);
 
 /// A store that is being written to.
 pub struct Store {
