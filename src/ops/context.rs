@@ -265,18 +265,23 @@ impl<'a> HostForward<'a> {
         unsafe { read(self.params[index]) }
     }
 
-    /// State (running statistics) to be updated while training: two parameters.
+    /// State (running statistics) to be updated: two parameters.
     ///
     /// # Panics
-    /// For one parameter twice.
+    /// For one parameter twice, and in eval mode, where others read them.
     pub fn two_params_mut(&mut self, [a, b]: [usize; 2]) -> [&mut [f32]; 2] {
+        assert!(self.training(), "{}: parameters are shared in eval mode", self.node);
         assert_ne!(a, b, "a parameter is asked for twice");
         // SAFETY: that of `new`; `self` is borrowed as long, and they are two.
         [a, b].map(|index| unsafe { self.params[index].slice_mut() })
     }
 
     /// State of u32.
+    ///
+    /// # Panics
+    /// In eval mode.
     pub fn param_u32_mut(&mut self, index: usize) -> &mut [u32] {
+        assert!(self.training(), "{}: parameters are shared in eval mode", self.node);
         // SAFETY: that of `new`; `self` is borrowed as long.
         unsafe { self.params[index].slice_mut() }
     }

@@ -212,6 +212,34 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     }
 }
 
+/// The passes of an operation, by the functions `forward` and `backward` of its modules `cpu` and `cuda`, which take the
+/// operation as `op => …` says, if they take it, and the context.
+macro_rules! passes {
+    ($($op:ident => $value:expr)?) => {
+        fn forward(&self, ctx: &mut $crate::ops::HostForward<'_>) -> $crate::Result<()> {
+            $(let $op = self;)?
+            cpu::forward($($value,)? ctx)
+        }
+
+        fn backward(&self, ctx: &mut $crate::ops::HostBackward<'_>) -> $crate::Result<()> {
+            $(let $op = self;)?
+            cpu::backward($($value,)? ctx)
+        }
+
+        fn launch_forward(&self, ctx: &$crate::ops::KernelForward<'_>) -> $crate::Result<()> {
+            $(let $op = self;)?
+            cuda::forward($($value,)? ctx)
+        }
+
+        fn launch_backward(&self, ctx: &$crate::ops::KernelBackward<'_>) -> $crate::Result<()> {
+            $(let $op = self;)?
+            cuda::backward($($value,)? ctx)
+        }
+    };
+}
+
+use passes;
+
 fn without_kernels(op: &str, device: &Device) -> Error {
     Error::Unsupported { op: op.into(), device: device.kind().to_string() }
 }

@@ -6,10 +6,7 @@ mod cuda;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward,
-    Step, StepKind,
-};
+use super::{DeviceStep, Op, SavedForBackward, Step, StepKind, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec, Tensor};
 
@@ -98,19 +95,5 @@ impl Op for Activation {
         Some(DeviceStep::Activate(*self))
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(*self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(*self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(*self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(*self, ctx)
-    }
+    passes!(op => *op);
 }

@@ -4,7 +4,7 @@
 mod cpu;
 mod cuda;
 
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Op, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -67,21 +67,7 @@ impl Op for AdaptiveAvgPool {
         })
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(ctx)
-    }
+    passes!();
 }
 
 #[cfg(test)]

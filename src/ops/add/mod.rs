@@ -9,10 +9,7 @@
 mod cpu;
 mod cuda;
 
-use super::{
-    DeviceStep, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward,
-    Step, StepKind, mask,
-};
+use super::{DeviceStep, Op, SavedForBackward, Step, StepKind, mask, passes};
 use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -80,19 +77,5 @@ impl Op for Add {
         other.map(|values| DeviceStep::Add { values: values.address })
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::window::Window;
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Op, SavedForBackward, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -61,19 +61,5 @@ impl Op for AvgPool {
         })
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

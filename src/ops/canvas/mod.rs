@@ -6,7 +6,7 @@ mod cuda;
 
 use std::fmt;
 
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Cost, Op, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -58,19 +58,5 @@ impl Op for PadCrop {
         }
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(ctx)
-    }
+    passes!();
 }

@@ -17,8 +17,8 @@ mod tensor_core;
 use std::borrow::Cow;
 
 use super::{
-    Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
-    Layout, Op, ParamSpec, Role, SavedForBackward, Start, gemm_sites,
+    Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, Role, SavedForBackward, Start,
+    gemm_sites, passes,
 };
 use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
@@ -250,19 +250,5 @@ impl Op for Conv2d {
         })
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

@@ -7,7 +7,7 @@
 mod cpu;
 mod cuda;
 
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Op, SavedForBackward, passes};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -52,19 +52,5 @@ impl Op for CrossEntropy {
         Region { images: region.images, ..Region::full(0, output.map) }
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

@@ -11,7 +11,7 @@
 mod cpu;
 mod cuda;
 
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward, mask};
+use super::{Op, SavedForBackward, mask, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -39,19 +39,5 @@ impl Op for Dropout {
         region
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

@@ -7,7 +7,7 @@ mod cpu;
 mod cuda;
 
 use super::product::{self, FactorPlace, Spread};
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Cost, Op, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -116,19 +116,5 @@ impl Op for GatedSum {
         reached.reduce(Region::hull).unwrap_or(region)
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

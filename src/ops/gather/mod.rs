@@ -6,10 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{
-    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec,
-    Role, SavedForBackward,
-};
+use super::{Cost, Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -99,19 +96,5 @@ impl Op for Gather {
         Region { images: region.images, channels, ..Region::full(0, output.map) }
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

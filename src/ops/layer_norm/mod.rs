@@ -8,10 +8,7 @@
 mod cpu;
 mod cuda;
 
-use super::{
-    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec, Role,
-    SavedForBackward,
-};
+use super::{Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -76,19 +73,5 @@ impl Op for LayerNorm {
         region.all_channels(output.map.channels)
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

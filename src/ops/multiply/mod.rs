@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::product::{self, FactorPlace, Spread};
-use super::{Cost, HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Cost, Op, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -85,21 +85,7 @@ impl Op for Multiply {
         places[input].reach(region, output.map)
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }
 
 /// The tape has checked shapes, so that nobody sees this.

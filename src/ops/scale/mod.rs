@@ -6,10 +6,7 @@ mod cuda;
 
 use std::fmt;
 
-use super::{
-    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec, Role,
-    SavedForBackward,
-};
+use super::{Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
 use crate::Result;
 use crate::fault::{Site, SiteClass, SiteSpace};
 use crate::tensor::{Region, Spec};
@@ -70,19 +67,5 @@ impl Op for LogitScale {
         (site.class() == SiteClass::Epilogue).then_some(SiteSpace { elements, k: [0, 1] })
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(ctx)
-    }
+    passes!();
 }

@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use super::{HostBackward, HostForward, KernelBackward, KernelForward, Op, SavedForBackward};
+use super::{Op, SavedForBackward, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -28,19 +28,5 @@ impl Op for Softmax {
         region.all_channels(output.map.channels)
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(ctx)
-    }
+    passes!();
 }

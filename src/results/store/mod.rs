@@ -36,8 +36,8 @@ use super::work::{Sink, Watched, Work};
 use crate::plan::Shard;
 use crate::{Error, Result};
 
-/// How long records wait in memory. Between the transactions that write them the file is at rest, so that others can
-/// read it.
+/// How long records wait in memory where they come fast. Between the transactions that write them the file is at rest, so
+/// that others can read it.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// A store that is being written to.
@@ -47,11 +47,10 @@ pub struct Store {
     writer: Mutex<Writer>,
 }
 
-/// Records that are to be written, and since when there are any.
-#[derive(Default)]
+/// Records that are to be written, and when others were last.
 struct Waiting {
     records: Vec<Record>,
-    since: Option<Instant>,
+    written: Instant,
 }
 
 struct Writer {
@@ -127,7 +126,8 @@ impl Store {
     fn of(path: &Path, connection: Connection, manifest: &Manifest) -> Store {
         let temperatures = manifest.temperatures.len();
         let writer = Writer { connection, temperatures, is_open: false, broken: None };
-        Store { path: path.into(), waiting: Mutex::default(), writer: Mutex::new(writer) }
+        let waiting = Waiting { records: Vec::new(), written: Instant::now() };
+        Store { path: path.into(), waiting: Mutex::new(waiting), writer: Mutex::new(writer) }
     }
 
     /// A new store for a part of a campaign, or with `resume` the one that is there; says what of it is done.
@@ -268,7 +268,8 @@ impl Store {
     /// Writes what waits, and ends the transaction that is open.
     fn flush(&self) -> Result<()> {
         // Other threads go on adding to what waits next.
-        let Waiting { records, .. } = std::mem::take(&mut *self.waiting());
+        let next = Waiting { records: Vec::new(), written: Instant::now() };
+        let Waiting { records, .. } = std::mem::replace(&mut *self.waiting(), next);
         if records.is_empty() && !self.writer().is_open {
             return Ok(());
         }
@@ -298,7 +299,7 @@ impl Sink for Store {
         let is_due = {
             let mut waiting = self.waiting();
             waiting.records.extend_from_slice(records);
-            waiting.since.get_or_insert_with(Instant::now).elapsed() > WAIT
+            waiting.written.elapsed() > WAIT
         };
         if is_due { self.flush() } else { Ok(()) }
     }
