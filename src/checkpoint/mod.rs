@@ -114,6 +114,33 @@ impl Checkpoint {
         Checkpoint::over(path, Bytes::InMemory(bytes.into()), Some(wanted))
     }
 
+    /// Tensors that another reader has found; `path` is the file that they are of.
+    ///
+    /// # Errors
+    /// A name that stands there twice.
+    pub fn of_tensors(path: &Path, tensors: &[(String, HostTensor)]) -> Result<Checkpoint> {
+        let mut bytes = Vec::with_capacity(tensors.iter().map(|(_, t)| t.data.as_bytes().len()).sum());
+        let mut stored = Vec::with_capacity(tensors.len());
+        let mut places = HashMap::new();
+        for (at, (name, tensor)) in tensors.iter().enumerate() {
+            let start = bytes.len();
+            bytes.extend_from_slice(tensor.data.as_bytes());
+            let packed = Stored::packed(tensor.dtype(), tensor.shape.clone(), start..bytes.len());
+            let packed = packed.filter(|_| places.insert(name.clone(), at).is_none());
+            let wrong = || Error::file(path, format!("the tensor {} stands there twice", quote(name)));
+            stored.push((name.clone(), packed.ok_or_else(wrong)?));
+        }
+        Ok(Checkpoint {
+            path: path.to_path_buf(),
+            bytes: Arc::new(Bytes::InMemory(bytes)),
+            tensors: stored,
+            places,
+            metadata: BTreeMap::new(),
+            wrappers: Vec::new(),
+            choice: None,
+        })
+    }
+
     fn over(path: &Path, bytes: Bytes, wanted: Option<&Wanted<'_>>) -> Result<Checkpoint> {
         if bytes.is_empty() {
             return Err(Error::file(path, "the file is empty"));

@@ -8,19 +8,27 @@ use crate::data::transform::{EvalTransform, Transform};
 use crate::data::{ClassList, Numbering};
 use crate::device::Device;
 use crate::error::shorten;
-use crate::models::{Facts, Model, ModelFile, Network, detect_head, names, open_checkpoint};
+use crate::models::onnx::is_onnx;
+use crate::models::{
+    Facts, Input, Model, ModelFile, Network, detect_head, names, open_checkpoint,
+};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Which model, with which weights.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// Model name or .toml file; see `flipside models`. Needed unless the checkpoint names its model
+    /// Model name, .toml file or .onnx file; see `flipside models`. Needed unless the checkpoint names its model
     #[arg(long)]
     model: Option<String>,
-    /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys
+    /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys. Needed unless the
+    /// model is an .onnx file, which holds its own
     #[arg(long)]
-    pub checkpoint: PathBuf,
+    checkpoint: Option<PathBuf>,
+    /// How images become inputs, as a .toml file with the table [input] of a model file: for .onnx files, which
+    /// don't say. If absent, they are prepared as for torchvision's classifiers, and a line says so
+    #[arg(long, value_name = "FILE")]
+    preprocess: Option<PathBuf>,
     /// Which weights to read from a checkpoint that holds both plain weights and their moving average: plain
     /// or ema. If absent, the plain ones where there are any, and a line says so
     #[arg(long, value_name = "KIND")]
@@ -91,12 +99,25 @@ impl Loaded {
 impl ModelArgs {
     /// No more than these two.
     pub fn of(model: Option<String>, checkpoint: PathBuf) -> ModelArgs {
-        ModelArgs { model, checkpoint, weights: None, image_size: None }
+        let checkpoint = Some(checkpoint);
+        ModelArgs { model, checkpoint, preprocess: None, weights: None, image_size: None }
     }
 
     /// The same flags for another checkpoint.
     pub fn with(&self, checkpoint: &Path) -> ModelArgs {
-        ModelArgs { checkpoint: checkpoint.into(), ..self.clone() }
+        ModelArgs { checkpoint: Some(checkpoint.into()), ..self.clone() }
+    }
+
+    /// The file that the weights are read from: the checkpoint, else an .onnx model itself; empty where
+    /// neither is named, which [`ModelArgs::load`] refuses.
+    pub fn weights_file(&self) -> &Path {
+        let model = || self.model.as_deref().map(Path::new).filter(|path| is_onnx(path));
+        self.checkpoint.as_deref().or_else(model).unwrap_or(Path::new(""))
+    }
+
+    /// The checkpoint, where it is named.
+    pub fn checkpoint(&self) -> Option<&PathBuf> {
+        self.checkpoint.as_ref()
     }
 
     /// Opens the checkpoint, reads the head off it and loads the weights onto `device`. What the checkpoint
@@ -106,12 +127,25 @@ impl ModelArgs {
     /// Those of reading; a checkpoint that contradicts itself or the model file; no model where the checkpoint
     /// names none.
     pub fn load(&self, device: &Device, progress: &dyn Progress) -> Result<Loaded> {
-        let path = &self.checkpoint;
+        let path = self.weights_file();
+        if path.as_os_str().is_empty() {
+            return Err(Error::usage(
+                "name the weights with --checkpoint FILE; only an .onnx file as --model brings its own",
+            ));
+        }
         let facts = Facts::open(path)?;
         let overruled = |what: String| progress.line(&format!("{}: {what}", path.display()));
         let mut file = self.model_file(&facts, &overruled)?;
-        self.settle_input(&facts, &mut file, &overruled);
-        let checkpoint = open_checkpoint(path, &file, self.weights)?;
+        self.settle_input(&facts, &mut file, &overruled)?;
+        let own = file.onnx().filter(|_| is_onnx(path));
+        let checkpoint = match own {
+            Some(network) => {
+                let (checkpoint, note) = network.checkpoint(self.size_of(&file))?;
+                note.iter().for_each(|note| progress.line(note));
+                checkpoint
+            }
+            None => open_checkpoint(path, &file, self.weights)?,
+        };
         if let Some(note) = checkpoint.note() {
             progress.line(&note);
         }
@@ -132,7 +166,11 @@ impl ModelArgs {
         let classes = classes.map_err(|detail| {
             Error::file(path, format!("the list of classes in its metadata {detail}"))
         })?;
-        let mut sha256 = file_sha256(path)?;
+        let mut sha256 = match (own, file.onnx()) {
+            (Some(network), _) => network.sha256().to_string(),
+            (None, Some(network)) => format!("{}:{}", file_sha256(path)?, network.sha256()),
+            (None, None) => file_sha256(path)?,
+        };
         if checkpoint.chosen_of_both() == Some(WeightsKind::Ema) {
             sha256.push_str(":ema");
         }
@@ -141,14 +179,15 @@ impl ModelArgs {
 
     /// The model file that the flag names, else the checkpoint.
     fn model_file(&self, facts: &Facts, overruled: &dyn Fn(String)) -> Result<ModelFile> {
-        let path = &self.checkpoint;
+        let path = self.weights_file();
         let file = match (&self.model, &facts.model) {
             (Some(flag), _) => ModelFile::open(flag)?,
+            (None, _) if is_onnx(path) => ModelFile::open(&path.to_string_lossy())?,
             // A name, never a path: a file that comes from elsewhere opens no other.
             (None, Some(own)) if names().any(|known| known == own) => ModelFile::open(own)?,
             (None, Some(own)) => {
                 let known =
-                    "a model that doesn't come with the program; name its .toml file with --model";
+                    "a model that doesn't come with the program; name its .toml or .onnx file with --model";
                 return Err(Error::file(path, format!("is of {}, {known}", told(own))));
             }
             (None, None) => {
@@ -172,10 +211,36 @@ impl ModelArgs {
         Ok(file)
     }
 
-    /// The checkpoint's own preprocessing holds, unless the user names a .toml file that has another.
-    fn settle_input(&self, facts: &Facts, file: &mut ModelFile, overruled: &dyn Fn(String)) {
+    /// Height and width of the images where no checkpoint says: the flag's, else the model file's.
+    fn size_of(&self, file: &ModelFile) -> usize {
+        self.image_size.unwrap_or(file.input.size)
+    }
+
+    /// The checkpoint's own preprocessing holds, unless the user names a .toml file that has another, or one with
+    /// --preprocess.
+    fn settle_input(
+        &self,
+        facts: &Facts,
+        file: &mut ModelFile,
+        overruled: &dyn Fn(String),
+    ) -> Result<()> {
+        if let Some(path) = &self.preprocess {
+            if file.onnx().is_none() {
+                return Err(Error::usage(
+                    "--preprocess is for .onnx files; other models have the [input] of their .toml file",
+                ));
+            }
+            file.input = Input::open(path)?;
+            return Ok(());
+        }
         let Some(own) = facts.input.as_ref().filter(|own| **own != file.input) else {
-            return;
+            if file.onnx().is_some() && facts.input.is_none() {
+                overruled(format!(
+                    "images: {} (an .onnx file doesn't say; --preprocess does)",
+                    EvalTransform::of(&file.input, self.size_of(file))
+                ));
+            }
+            return Ok(());
         };
         match self.model.as_deref().filter(|flag| Path::new(flag).extension().is_some()) {
             Some(flag) => overruled(format!(
@@ -189,6 +254,7 @@ impl ModelArgs {
                 file.input = own.clone();
             }
         }
+        Ok(())
     }
 }
 

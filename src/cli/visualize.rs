@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let loaded = flags.load(&device, progress.as_ref())?;
         subjects.push(VisualizedNetwork::new(
             loaded,
-            &flags.checkpoint,
+            flags.weights_file(),
             list.as_ref(),
             args.layer.as_deref(),
         )?);

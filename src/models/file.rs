@@ -10,6 +10,7 @@ use super::focalnet::FocalNet;
 use super::focalnet_names;
 use super::maxvit::MaxVit;
 use super::mobilenet::MobileNetV2;
+use super::onnx::{OnnxNetwork, is_onnx};
 use super::resnet::ResNet;
 use super::swin_v2::SwinV2;
 use super::vgg::Vgg;
@@ -68,6 +69,24 @@ pub struct Input {
 }
 
 impl Input {
+    /// Reads the table `[input]` of a .toml file that has nothing else.
+    ///
+    /// # Errors
+    /// A file that isn't such a table, or has more in it.
+    pub fn open(path: &Path) -> Result<Input> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct File {
+            input: Input,
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+        let file: File = toml::from_str(&text).map_err(|error| {
+            Error::file(path, format!("isn't a table [input]: {}", shorten(error.message(), 400)))
+        })?;
+        file.input.check().map_err(|error| Error::file(path, error.to_string()))?;
+        Ok(file.input)
+    }
+
     /// Refuses sizes that no network takes, and numbers that spoil every pixel.
     ///
     /// # Errors
@@ -126,6 +145,9 @@ enum Family {
     SwinV2(SwinV2),
     #[serde(rename = "focalnet")]
     FocalNet(FocalNet),
+    /// A network out of an ONNX file; in no .toml file.
+    #[serde(skip_deserializing)]
+    Onnx(OnnxNetwork),
 }
 
 /// A backbone: its numbers, its input, its training recipe, the published figures.
@@ -146,7 +168,7 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// The model called `name`, or the file at that path.
+    /// The model called `name`, or the .toml or .onnx file at that path.
     ///
     /// # Errors
     /// A name that doesn't exist, with those that do; a file that isn't a model, with the cause.
@@ -155,16 +177,52 @@ impl ModelFile {
             return Self::parse(name, text, Path::new(&format!("models/{name}.toml")));
         }
         let path = Path::new(name);
+        if is_onnx(path) {
+            return Self::of_onnx(path);
+        }
         if path.extension().is_none_or(|extension| extension != "toml") {
             let known: Vec<&str> = names().collect();
             return Err(Error::usage(format!(
-                "unknown model '{name}'; known: {}, or the path of a .toml file",
+                "unknown model '{name}'; known: {}, or the path of an .onnx or .toml file",
                 known.join(", ")
             )));
         }
         let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         Self::parse(&stem.unwrap_or_default(), &text, path)
+    }
+
+    /// The network in the ONNX file at `path`, its images prepared as torchvision's classifiers take them:
+    /// what the file doesn't say.
+    fn of_onnx(path: &Path) -> Result<ModelFile> {
+        let network = OnnxNetwork::open(path)?;
+        let size = network.image_size()?.unwrap_or(224);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let input = Input {
+            size,
+            // 256 for 224, as there.
+            resize: Some(size * 8 / 7),
+            interpolation: Filter::default(),
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+        };
+        Ok(ModelFile {
+            name: name.unwrap_or_default(),
+            smooth: false,
+            family: Family::Onnx(network),
+            input,
+            saliency: None,
+            recipe: None,
+            published: None,
+        })
+    }
+
+    /// The network of an ONNX file, where it is one.
+    pub fn onnx(&self) -> Option<&OnnxNetwork> {
+        match &self.family {
+            Family::Onnx(network) => Some(network),
+            _ => None,
+        }
     }
 
     /// The model that `text` describes, called `name`; `path` is what errors call the text.
@@ -232,6 +290,7 @@ impl ModelFile {
             Family::MaxVit(maxvit) => maxvit.record(builder, image),
             Family::SwinV2(swin) => swin.record(builder, image),
             Family::FocalNet(focalnet) => focalnet.record(builder, image),
+            Family::Onnx(network) => network.record_backbone(builder, image),
         };
         last.map_err(|error| match error {
             Error::Usage { detail } => Error::usage(format!("model '{}': {detail}", self.name)),

@@ -11,6 +11,7 @@ pub mod focalnet_names;
 mod maxvit;
 mod mobilenet;
 mod network;
+pub(crate) mod onnx;
 mod pretrained;
 mod resnet;
 pub mod state;
@@ -28,7 +29,7 @@ pub use pretrained::{Pretrained, Taken};
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
 pub use whose::open_checkpoint;
 
-use crate::nn::{Builder, Head, LastLayer};
+use crate::nn::{Builder, Head, HeadNodes, LastLayer};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{Map, Spec};
@@ -60,7 +61,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Records the model of `file` for `classes` classes and square images of `image_size`.
+    /// Records the model of `file` for `classes` classes and square images of `image_size`. A network out of
+    /// an ONNX file that doesn't end in a linear layer has the classes that it has.
     ///
     /// # Errors
     /// Where the architecture can't take images of that size, or its numbers don't fit.
@@ -72,9 +74,15 @@ impl Model {
         label_smoothing: f32,
     ) -> Result<Model> {
         let image = Map::new(image_size, image_size, 3);
-        let model = Model::record(head, classes, image, label_smoothing, |builder, image| {
+        let model = Model::record_all(head, image, label_smoothing, |builder, image| {
             builder.smooth = file.is_smooth();
-            file.record_backbone(builder, image)
+            match file.onnx() {
+                Some(network) => network.record(builder, image, classes, head),
+                None => {
+                    let last = file.record_backbone(builder, image)?;
+                    builder.head(&last, classes, head)
+                }
+            }
         })?;
         Ok(Model { dialect: file.dialect(), ..model })
     }
@@ -94,6 +102,19 @@ impl Model {
         label_smoothing: f32,
         backbone: impl FnOnce(&mut Builder<'_>, NodeId) -> Result<LastLayer>,
     ) -> Result<Model> {
+        Model::record_all(head, image, label_smoothing, |builder, image| {
+            let last = backbone(builder, image)?;
+            builder.head(&last, classes, head)
+        })
+    }
+
+    /// As [`Model::record`], where `network` records the head, too.
+    fn record_all(
+        head: Head,
+        image: Map,
+        label_smoothing: f32,
+        network: impl FnOnce(&mut Builder<'_>, NodeId) -> Result<HeadNodes>,
+    ) -> Result<Model> {
         let Map { height, width, channels } = image;
         let sizes = 1..=MAX_IMAGE_SIZE;
         if !sizes.contains(&height) || !sizes.contains(&width) || !sizes.contains(&channels) {
@@ -106,8 +127,8 @@ impl Model {
         let labels = tape.input("labels", Spec::u32(Map::vector(1)));
         let mut builder =
             Builder { tape: &mut tape, prefix: head.backbone_prefix().into(), smooth: false };
-        let last = backbone(&mut builder, image)?;
-        let nodes = builder.head(&last, classes, head)?;
+        let nodes = network(&mut builder, image)?;
+        let classes = tape.node(nodes.logits).spec.map.channels;
         let loss =
             tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
         Ok(Model {

@@ -339,6 +339,10 @@ pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, u
         return Ok((Head::TextGuided { width }, classes));
     }
     let probe = Model::new(file, Head::Baseline, 1, file.input.size, 0.0)?;
+    if probe.classes != 1 {
+        // A network out of an ONNX file, whose end stays as it is.
+        return Ok((Head::Baseline, probe.classes));
+    }
     let key = format!("{}.weight", probe.tape.node(probe.last_layer).name);
     if let Some(theirs) = Keys::of(checkpoint, file.dialect()).find(&key) {
         return Ok((Head::Baseline, rows(theirs)?.0));

@@ -37,7 +37,7 @@ pub(super) fn run<'a>(
         "{} of {} images are classified correctly",
         provenance.right, provenance.evaluated
     ));
-    check_finite(&args.model.checkpoint, goldens, progress)?;
+    check_finite(args.model.weights_file(), goldens, progress)?;
     if args.temperature.contains(&Temperature::Fit) {
         experiment.fit_temperature()?;
     }

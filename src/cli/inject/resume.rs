@@ -41,7 +41,7 @@ impl Args {
     pub(super) fn check_paths(&self) -> Result<()> {
         let check = |key: &str, path: &PathBuf| self.gathered.check_path(key, path);
         check("data", &self.data)?;
-        check("checkpoint", &self.model.checkpoint)?;
+        self.model.checkpoint().iter().try_for_each(|path| check("checkpoint", path))?;
         self.right_in.iter().try_for_each(|path| check("right-in", path))?;
         self.class_list.iter().try_for_each(|path| check("class-list", path))?;
         self.faults.iter().try_for_each(|path| check("faults", path))

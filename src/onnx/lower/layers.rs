@@ -1,0 +1,324 @@
+//! Layers with weights, and pools.
+
+use super::view::{View, is_run, size_of};
+use super::{Binary, Ending, Lowering, NOT_REORDERED, NOT_YET, Op, Operand};
+use crate::nn::{HEAD_ROWS, LOGIT_SCALE};
+use crate::onnx::array::{Array, Folded};
+use crate::onnx::graph::{Node, Reduction, Sliding, ValueId};
+use crate::ops::Start;
+use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
+use crate::ops::avg_pool::AvgPool;
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::canvas::PadCrop;
+use crate::ops::conv2d::Conv2d;
+use crate::ops::layer_norm::LayerNorm;
+use crate::ops::linear::Linear;
+use crate::ops::max_pool::MaxPool;
+use crate::ops::softmax::Softmax;
+use crate::ops::window::Window;
+use crate::tape::NodeId;
+use crate::tensor::{Map, Span};
+
+/// PyTorch's weight of a batch in the running statistics, which no file says.
+const MOMENTUM: f32 = 0.1;
+
+impl Lowering<'_, '_, '_> {
+    /// A constant input.
+    fn constant(&self, node: &Node, at: usize) -> Folded<Array> {
+        let constant = node.inputs.get(at).and_then(Operand::constant);
+        constant.map(|c| c.array.clone()).ok_or_else(|| format!("its input {at} isn't a constant"))
+    }
+
+    /// Gives padding that is larger behind than before to the map itself, as zeros.
+    fn evened(&mut self, node: &Node, x: NodeId, window: &Sliding) -> Folded<NodeId> {
+        if window.before == window.after {
+            return Ok(x);
+        }
+        let more = |axis: usize| window.after[axis].checked_sub(window.before[axis]);
+        let (Some(rows), Some(columns)) = (more(0), more(1)) else {
+            return Err(format!("is padded more before than behind, which {NOT_YET}"));
+        };
+        let map = self.b.map(x);
+        let pad = PadCrop { height: map.height + rows, width: map.width + columns };
+        let name = format!("{}.pad", self.names.step(node));
+        self.recorded(&name, pad, &[x])
+    }
+
+    pub(super) fn conv(&mut self, node: &Node, window: &Sliding, groups: usize) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let x = self.as_map(&view)?;
+        let x = self.evened(node, x, window)?;
+        let weight = self.constant(node, 1)?;
+        let bias = self.constant(node, 2).ok();
+        let conv = Conv2d {
+            in_channels: self.b.map(x).channels,
+            out_channels: weight.dims()[0],
+            kernel: window.kernel,
+            stride: window.stride,
+            padding: window.before,
+            dilation: window.dilation,
+            groups,
+            bias: bias.is_some(),
+            silent_bias: Span::new(0, 0),
+            start: Start::PyTorch,
+        };
+        let name = self.names.layer(node);
+        let y = self.recorded(&name, conv, &[x])?;
+        self.weigh(&name, "weight", weight);
+        if let Some(bias) = bias {
+            self.weigh(&name, "bias", bias);
+        }
+        Ok(View::of_map(y, self.b.map(y)))
+    }
+
+    /// The addition of a constant, one number an output, that alone reads the product at `at`.
+    fn bias_of(&self, at: usize) -> Option<(&Node, Array)> {
+        let product = self.graph.nodes.get(at)?;
+        let outputs = *self.graph.shapes[product.output.0].last()?;
+        if self.readers.get(&product.output) != Some(&1) {
+            return None;
+        }
+        let reads = |node: &&Node| node.inputs.iter().any(|i| i.value() == Some(product.output));
+        let next = self.graph.nodes[at..].iter().find(reads)?;
+        if next.op != Op::Binary(Binary::Add) {
+            return None;
+        }
+        let constant = &next.inputs.iter().find_map(Operand::constant)?.array;
+        let is_vector = constant.dims().last() == Some(&outputs) && constant.len() == outputs;
+        let bias = constant.reshaped(vec![outputs]).ok().filter(|_| is_vector)?;
+        let same = self.graph.shapes[next.output.0] == self.graph.shapes[product.output.0];
+        same.then_some((next, bias))
+    }
+
+    /// What the linear layer at `at` makes, its bias added; `None` for other nodes.
+    pub(super) fn linear_output(&self, at: usize) -> Option<ValueId> {
+        let node = &self.graph.nodes[at];
+        let is_linear = node.op == Op::MatMul && node.inputs[1].constant().is_some();
+        is_linear.then(|| self.bias_of(at).map_or(node.output, |(add, _)| add.output))
+    }
+
+    /// The weight of a linear layer as PyTorch has it: outputs × inputs.
+    fn rows(&self, node: &Node) -> Folded<Array> {
+        let matrix = self.constant(node, 1)?;
+        match matrix.dims().len() {
+            2 => matrix.transposed(&[1, 0]),
+            _ => Err(format!("multiplies by {:?}, which {NOT_YET}", matrix.dims())),
+        }
+    }
+
+    /// A product with a constant matrix, and what is added to it.
+    pub(super) fn linear(&mut self, node: &Node, at: usize) -> Folded<()> {
+        if node.inputs[1].constant().is_none() {
+            return Err(NOT_YET.into());
+        }
+        let weight = self.rows(node)?;
+        let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
+        let bias = self.bias_of(at).map(|(add, bias)| (add.output, bias));
+        let view = self.view(node, 0)?;
+        let dims = view.sizes();
+        let axis = dims.len().checked_sub(1).ok_or("takes a vector")?;
+        let name = self.names.layer(node);
+        let map = self.b.map(view.node);
+        // All of a map in PyTorch's order, as after `flatten`.
+        let is_flat = map.pixels() > 1
+            && dims[axis] == map.elements()
+            && view.reshaped(&[1, map.channels, map.height, map.width])
+                == Some(View::of_map(view.node, map));
+        let made = if is_flat {
+            let op = Linear::flattened(map, outputs, bias.is_some()).starting(Start::PyTorch);
+            let y = self.recorded(&name, op, &[view.node])?;
+            let mut sizes = dims.clone();
+            sizes[axis] = outputs;
+            View::row_major(y, &sizes)
+        } else {
+            let (x, from) = self.with_channels(&view, axis)?;
+            let y = self.recorded(&name, Linear::new(inputs, outputs, bias.is_some()), &[x])?;
+            with_new_channels(&from, y, axis, outputs)
+        };
+        self.weigh(&name, "weight", weight);
+        if let Some((output, bias)) = bias {
+            self.weigh(&name, "bias", bias);
+            self.views.insert(output, made.clone());
+        }
+        self.views.insert(node.output, made);
+        Ok(())
+    }
+
+    /// The linear layer that a network ends in, which is left to its head.
+    pub(super) fn last_linear(&mut self, node: &Node, at: usize) -> Folded<Ending> {
+        let weight = self.rows(node)?;
+        let bias = self.bias_of(at).map(|(_, bias)| bias);
+        let view = self.view(node, 0)?;
+        let axis = view.sizes().len() - 1;
+        if size_of(&view.dims[axis]) != size_of(&view.atoms()) {
+            return Err(format!("gives logits of {:?} of one image", self.dims(node, 0)));
+        }
+        let map = self.b.map(view.node);
+        if map.pixels() > 1 && view.is_whole(map) && !is_run(&view.dims[axis], map.elements()) {
+            // As `linear`: the layer reads a flattened map, which a head can't.
+            let name = self.names.layer(node);
+            let op = Linear::flattened(map, weight.dims()[0], bias.is_some());
+            let logits = self.recorded(&name, op, &[view.node])?;
+            self.weigh(&name, "weight", weight);
+            bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));
+            return Ok(Ending::Logits(logits));
+        }
+        let feature = self.packed(&view, Map::vector(weight.dims()[1]))?;
+        let name = self.names.layer(node);
+        if [HEAD_ROWS, LOGIT_SCALE].contains(&format!("{name}.weight").as_str()) {
+            return Err(format!("is called {name}, which is the text-guided head's name"));
+        }
+        self.weigh(&name, "weight", weight);
+        let has_bias = bias.is_some();
+        bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));
+        Ok(Ending::Linear { name, feature, bias: has_bias })
+    }
+
+    pub(super) fn batch_norm(&mut self, node: &Node, eps: f32) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let (x, view) = self.with_channels(&view, 1)?;
+        let channels = self.b.map(x).channels;
+        let name = self.names.layer(node);
+        let y = self.recorded(&name, BatchNorm { channels, eps, momentum: MOMENTUM }, &[x])?;
+        for (at, param) in ["weight", "bias", "running_mean", "running_var"].iter().enumerate() {
+            let values = self.constant(node, at + 1)?.reshaped(vec![channels])?;
+            self.weigh(&name, param, values);
+        }
+        Ok(View { node: y, ..view })
+    }
+
+    pub(super) fn layer_norm(&mut self, node: &Node, axis: usize, eps: f32) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        if axis + 1 != view.dims.len() {
+            return Err(format!("is over several dimensions, which {NOT_YET}"));
+        }
+        let (x, view) = self.with_channels(&view, axis)?;
+        let channels = self.b.map(x).channels;
+        let weight = self.constant(node, 1)?;
+        let zeros = || Array::floats(vec![channels], vec![0.0; channels]);
+        let bias = self.constant(node, 2).or_else(|_| zeros())?;
+        let name = self.names.layer(node);
+        let y = self.recorded(&name, LayerNorm { channels, eps }, &[x])?;
+        self.weigh(&name, "weight", weight);
+        self.weigh(&name, "bias", bias);
+        Ok(View { node: y, ..view })
+    }
+
+    /// The window of a pool, which is padded evenly and doesn't begin behind the map.
+    fn window_of(&self, node: &Node, window: &Sliding) -> Folded<Window> {
+        let dims = self.dims(node, 0);
+        let floor = Sliding { ceil: false, ..*window };
+        for axis in 0..2 {
+            let size = dims[2 + axis];
+            if floor.outputs(axis, size)? != window.outputs(axis, size)? {
+                return Err(format!("has windows that end behind the map (ceil_mode), which {NOT_YET}"));
+            }
+        }
+        if window.before != window.after {
+            return Err(format!("is padded unevenly, which {NOT_YET}"));
+        }
+        let Sliding { kernel, stride, dilation, before: padding, .. } = *window;
+        Ok(Window { kernel, stride, padding, dilation })
+    }
+
+    pub(super) fn max_pool(&mut self, node: &Node, window: &Sliding) -> Folded<View> {
+        let window = self.window_of(node, window)?;
+        let view = self.view(node, 0)?;
+        let x = self.as_map(&view)?;
+        let name = self.names.step(node);
+        let y = self.recorded(&name, MaxPool { window }, &[x])?;
+        Ok(View::of_map(y, self.b.map(y)))
+    }
+
+    pub(super) fn avg_pool(
+        &mut self,
+        node: &Node,
+        window: &Sliding,
+        count_include_pad: bool,
+    ) -> Folded<View> {
+        let Window { kernel, stride, padding, dilation } = self.window_of(node, window)?;
+        if dilation != [1; 2] {
+            return Err(format!("is dilated, which {NOT_YET}"));
+        }
+        let view = self.view(node, 0)?;
+        let x = self.as_map(&view)?;
+        let name = self.names.step(node);
+        let pool = AvgPool { kernel, stride, padding, count_include_pad };
+        let y = self.recorded(&name, pool, &[x])?;
+        Ok(View::of_map(y, self.b.map(y)))
+    }
+
+    /// The mean over all pixels; its dimensions are channels alone.
+    pub(super) fn reduce(
+        &mut self,
+        node: &Node,
+        reduction: Reduction,
+        axes: &[usize],
+    ) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let kept: Vec<usize> = (0..view.dims.len())
+            .filter(|axis| !axes.contains(axis) && size_of(&view.dims[*axis]) > 1)
+            .collect();
+        let ([channels], Reduction::Mean) = (&kept[..], reduction) else {
+            return Err(NOT_YET.into());
+        };
+        let (x, _) = self.with_channels(&view, *channels)?;
+        let name = self.names.step(node);
+        let map = self.b.map(x);
+        if map.pixels() == 1 {
+            return Ok(View::row_major(x, &[map.channels]));
+        }
+        let y = self.recorded(&name, AdaptiveAvgPool::GLOBAL, &[x])?;
+        Ok(View::row_major(y, &[map.channels]))
+    }
+
+    pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let (x, view) = self.with_channels(&view, axis)?;
+        let name = self.names.step(node);
+        let y = self.recorded(&name, Softmax, &[x])?;
+        Ok(View { node: y, ..view })
+    }
+
+    pub(super) fn pad(
+        &mut self,
+        node: &Node,
+        before: &[usize],
+        after: &[usize],
+        value: f32,
+    ) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let [0, 0, rows, columns] = after[..] else { return Err(NOT_YET.into()) };
+        if before.iter().any(|amount| *amount > 0) || value != 0.0 {
+            return Err(NOT_YET.into());
+        }
+        let x = self.as_map(&view)?;
+        let map = self.b.map(x);
+        let name = self.names.step(node);
+        let pad = PadCrop { height: map.height + rows, width: map.width + columns };
+        let y = self.recorded(&name, pad, &[x])?;
+        Ok(View::of_map(y, self.b.map(y)))
+    }
+}
+
+/// The view of a node with the same pixels and other channels.
+fn with_new_channels(view: &View, node: NodeId, axis: usize, channels: usize) -> View {
+    let old = size_of(&view.dims[axis]) as isize;
+    let mut dims = view.dims.clone();
+    for atom in dims.iter_mut().flatten() {
+        atom.stride = atom.stride / old.max(1) * channels as isize;
+    }
+    dims[axis] = match channels {
+        1 => vec![],
+        size => vec![super::view::Atom { size, stride: 1 }],
+    };
+    View { node, start: 0, dims }
+}
+
+/// Whether two views have their elements at the same places of maps of one shape.
+pub(super) fn is_alike(a: &View, b: &View) -> Folded<bool> {
+    match a.sizes() == b.sizes() {
+        true => Ok(a.dims == b.dims && a.start == b.start),
+        false => Err(NOT_REORDERED.into()),
+    }
+}

@@ -1,0 +1,218 @@
+//! Operators with weights: convolutions, products, normalisations.
+
+use super::call::{Call, Made, axis_of, sizes_of};
+use super::maps::sliding;
+use crate::onnx::array::Folded;
+use crate::onnx::graph::{Binary, Op, Operand};
+
+/// `Conv`, along one or two axes.
+pub fn conv(call: &mut Call<'_>) -> Made {
+    call.takes(3)?;
+    let weight = call.constant(1)?.ok_or("has no weight")?;
+    let bias = call.constant(2)?.map_or(Operand::Absent, Operand::Constant);
+    let [groups] = sizes_of(&[call.attributes.int("group")?.unwrap_or(1)])?;
+    let dims = weight.array.dims().to_vec();
+    let [outputs, inputs, kernel @ ..] = &dims[..] else {
+        return Err(format!("has a weight of {dims:?}"));
+    };
+    let from = call.dims(0);
+    if from.len() != dims.len() {
+        return Err(format!("its weight of {dims:?} doesn't fit {from:?}"));
+    }
+    match *kernel {
+        [rows, columns] => {
+            let window = sliding(call, [rows, columns])?;
+            let x = call.wanted(0)?;
+            let conv = Op::Conv { window, groups };
+            Ok(vec![call.push(conv, vec![x, Operand::Constant(weight), bias])?])
+        }
+        // One axis: a map of one row.
+        [size] => {
+            let window = sliding(call, [1, size])?;
+            let x = call.wanted(0)?;
+            let x = call.reshape(x, vec![from[0], from[1], 1, from[2]])?;
+            let flat = vec![*outputs, *inputs, 1, size];
+            let weight = call.reshape(Operand::Constant(weight), flat)?;
+            let y = call.push(Op::Conv { window, groups }, vec![x, weight, bias])?;
+            let made = call.graph.dims(&y);
+            let dims = vec![made[0], made[1], made[3]];
+            Ok(vec![call.reshape(y, dims)?])
+        }
+        _ => Err(format!("has a weight of {dims:?}: only one or two axes are taken")),
+    }
+}
+
+/// `Gemm`: α · A · B + β · C, either factor transposed.
+pub fn gemm(call: &mut Call<'_>) -> Made {
+    call.takes(3)?;
+    let (alpha, beta) =
+        (call.attributes.float("alpha", 1.0)?, call.attributes.float("beta", 1.0)?);
+    let (turn_a, turn_b) = (call.attributes.flag("transA")?, call.attributes.flag("transB")?);
+    call.attributes.ignore(&["broadcast"]);
+    if call.dims(0).len() != 2 || call.dims(1).len() != 2 {
+        return Err("takes matrices".into());
+    }
+    let turned = |call: &mut Call<'_>, x: Operand, turn: bool| match turn {
+        true => call.push(Op::Transpose { order: vec![1, 0] }, vec![x]),
+        false => Ok(x),
+    };
+    let (a, b, c) = (call.wanted(0)?, call.wanted(1)?, call.input(2));
+    let (a, b) = (turned(call, a, turn_a)?, turned(call, b, turn_b)?);
+    let mut y = call.push(Op::MatMul, vec![a, b])?;
+    let scaled = |call: &mut Call<'_>, x: Operand, factor: f32| match factor {
+        1.0 => Ok(x),
+        factor => call.push(Op::Binary(Binary::Mul), vec![x, Call::scalar(factor)]),
+    };
+    y = scaled(call, y, alpha)?;
+    if c.is_present() && beta != 0.0 {
+        let c = scaled(call, c, beta)?;
+        y = call.push(Op::Binary(Binary::Add), vec![y, c])?;
+    }
+    Ok(vec![y])
+}
+
+/// `MatMul`.
+pub fn matmul(call: &mut Call<'_>) -> Made {
+    call.takes(2)?;
+    let (a, b) = (call.wanted(0)?, call.wanted(1)?);
+    Ok(vec![call.push(Op::MatMul, vec![a, b])?])
+}
+
+/// A constant input, one number a channel.
+fn numbers(call: &Call<'_>, at: usize) -> Folded<Operand> {
+    call.constant(at)?.map(Operand::Constant).ok_or_else(|| format!("its input {at} is missing"))
+}
+
+/// `BatchNormalization` by running statistics.
+pub fn batch_norm(call: &mut Call<'_>) -> Made {
+    call.takes(5)?;
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    call.attributes.ignore(&["momentum", "is_test", "consumed_inputs"]);
+    let is_training = call.attributes.flag("training_mode")?;
+    let spatial = call.attributes.int("spatial")?.unwrap_or(1);
+    if is_training || spatial != 1 {
+        return Err("takes the batch's statistics: export the network in evaluation mode".into());
+    }
+    let mut inputs = vec![call.wanted(0)?];
+    for at in 1..5 {
+        inputs.push(numbers(call, at)?);
+    }
+    Ok(vec![call.push(Op::BatchNorm { eps }, inputs)?])
+}
+
+/// `LayerNormalization` over the dimensions from `axis` on.
+pub fn layer_norm(call: &mut Call<'_>) -> Made {
+    call.takes(3)?;
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    let axis = axis_of(call.attributes.int("axis")?.unwrap_or(-1), call.dims(0).len())?;
+    check_stash(call)?;
+    let bias = call.constant(2)?.map_or(Operand::Absent, Operand::Constant);
+    let inputs = vec![call.wanted(0)?, numbers(call, 1)?, bias];
+    let wanted = &call.dims(0)[axis..];
+    let fits = |operand: &Operand| {
+        !operand.is_present() || call.graph.dims(operand) == wanted
+    };
+    if !inputs[1..].iter().all(fits) {
+        return Err(format!("its numbers aren't {wanted:?}"));
+    }
+    Ok(vec![call.push(Op::LayerNorm { axis, eps }, inputs)?])
+}
+
+/// Statistics are computed in float32.
+fn check_stash(call: &Call<'_>) -> Folded<()> {
+    match call.attributes.int("stash_type")?.unwrap_or(1) {
+        1 => Ok(()),
+        other => Err(format!("computes its statistics in {}", crate::onnx::array::type_name(other as i32))),
+    }
+}
+
+/// `GroupNormalization`: until version 20 its scales are one a group.
+pub fn group_norm(call: &mut Call<'_>) -> Made {
+    call.takes(3)?;
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    let [groups] = sizes_of(&[call.attributes.int("num_groups")?.unwrap_or(0)])?;
+    check_stash(call)?;
+    let channels = call.dims(0).get(1).copied().unwrap_or(0);
+    if groups == 0 || channels == 0 || !channels.is_multiple_of(groups) {
+        return Err(format!("{groups} groups don't part {channels} channels"));
+    }
+    let mut inputs = vec![call.wanted(0)?];
+    for at in 1..3 {
+        let one = numbers(call, at)?;
+        let count = call.graph.dims(&one).iter().product::<usize>();
+        inputs.push(match count == groups && groups != channels {
+            true => {
+                let column = call.reshape(one, vec![groups, 1])?;
+                let dims = vec![groups, channels / groups];
+                let spread = call.push(Op::Expand { dims }, vec![column])?;
+                call.reshape(spread, vec![channels])?
+            }
+            false => one,
+        });
+    }
+    Ok(vec![call.push(Op::GroupNorm { groups, eps }, inputs)?])
+}
+
+/// `InstanceNormalization`: a group a channel.
+pub fn instance_norm(call: &mut Call<'_>) -> Made {
+    call.takes(3)?;
+    let eps = call.attributes.float("epsilon", 1e-5)?;
+    call.attributes.ignore(&["consumed_inputs"]);
+    let groups = call.dims(0).get(1).copied().unwrap_or(0);
+    let inputs = vec![call.wanted(0)?, numbers(call, 1)?, numbers(call, 2)?];
+    Ok(vec![call.push(Op::GroupNorm { groups, eps }, inputs)?])
+}
+
+/// `Einsum`: products of two inputs that a matrix product can do.
+pub fn einsum(call: &mut Call<'_>) -> Made {
+    call.takes(2)?;
+    let equation: String =
+        call.attributes.word("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
+    let unknown = || format!("has the equation {equation:?}, which isn't a matrix product");
+    let (left, out) = equation.split_once("->").ok_or_else(unknown)?;
+    let (a, b) = left.split_once(',').ok_or_else(unknown)?;
+    let (a, b, out) = (a.as_bytes(), b.as_bytes(), out.as_bytes());
+    let has = |word: &[u8], letter: &u8| word.contains(letter);
+    let is_plain = |word: &[u8], dims: &[usize]| {
+        word.len() == dims.len()
+            && word.iter().all(u8::is_ascii_alphabetic)
+            && (0..word.len()).all(|at| !word[..at].contains(&word[at]))
+    };
+    let (a_dims, b_dims) = (call.dims(0), call.dims(1));
+    if !is_plain(a, &a_dims) || !is_plain(b, &b_dims) || out.iter().any(|l| !has(a, l) && !has(b, l)) {
+        return Err(unknown());
+    }
+    let pick = |word: &[u8], test: &dyn Fn(&u8) -> bool| -> Vec<u8> {
+        word.iter().copied().filter(|letter| test(letter)).collect()
+    };
+    let batch = pick(a, &|l| has(b, l) && has(out, l));
+    let sum = pick(a, &|l| has(b, l) && !has(out, l));
+    let rows = pick(a, &|l| !has(b, l) && has(out, l));
+    let columns = pick(b, &|l| !has(a, l) && has(out, l));
+    if batch.len() + sum.len() + rows.len() != a.len()
+        || batch.len() + sum.len() + columns.len() != b.len()
+        || batch.len() + rows.len() + columns.len() != out.len()
+    {
+        return Err(unknown());
+    }
+    let size = |letter: &u8| {
+        let at = |word: &[u8]| word.iter().position(|other| other == letter);
+        at(a).map(|at| a_dims[at]).or_else(|| at(b).map(|at| b_dims[at])).unwrap_or(1)
+    };
+    let arranged = |call: &mut Call<'_>, at: usize, word: &[u8], parts: [&[u8]; 3]| {
+        let letters: Vec<u8> = parts.concat();
+        let order = letters.iter().filter_map(|l| word.iter().position(|other| other == l));
+        let x = call.wanted(at)?;
+        let x = call.push(Op::Transpose { order: order.collect() }, vec![x])?;
+        let dims: Vec<usize> = parts.iter().map(|part| part.iter().map(size).product()).collect();
+        call.reshape(x, dims)
+    };
+    let x = arranged(call, 0, a, [&batch, &rows, &sum])?;
+    let y = arranged(call, 1, b, [&batch, &sum, &columns])?;
+    let product = call.push(Op::MatMul, vec![x, y])?;
+    let letters: Vec<u8> = [&batch[..], &rows, &columns].concat();
+    let product = call.reshape(product, letters.iter().map(size).collect())?;
+    let order: Vec<usize> =
+        out.iter().filter_map(|l| letters.iter().position(|other| other == l)).collect();
+    Ok(vec![call.push(Op::Transpose { order }, vec![product])?])
+}

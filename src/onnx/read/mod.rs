@@ -1,0 +1,435 @@
+//! From the file's nodes to the graph: each operator of any version in the form of [`Op`](super::graph::Op).
+
+mod arithmetic;
+mod call;
+mod constants;
+mod layers;
+mod maps;
+mod shapes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use self::call::{Call, Made};
+use super::array::{Array, FLOAT, Folded, type_name};
+use super::attributes::Attributes;
+use super::external::External;
+use super::graph::{Binary, Constant, Function, Graph, Node, Op, Operand, Origin, ValueId};
+use super::proto;
+use super::refusals::Refusals;
+use super::simplify::simplify;
+use crate::error::shorten;
+
+/// A network as its file has it, for images of one size.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub graph: Graph,
+    /// The images, 1 × channels × height × width.
+    pub image: ValueId,
+    /// The logits.
+    pub output: Operand,
+    /// Whether a softmax of them, which is left out, was the file's output.
+    pub has_softmax: bool,
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+enum Named {
+    Operand(Operand),
+    /// What a node makes that isn't understood, or that reads such a value.
+    Unknown,
+}
+
+struct Reader<'m> {
+    graph: Graph,
+    names: HashMap<&'m str, Named>,
+    external: &'m External,
+    opset: i64,
+    refused: Refusals,
+    image: ValueId,
+}
+
+/// The newest version of ONNX's operators that is known.
+const MOST_OPSET: i64 = 28;
+/// The domains of ONNX's own operators.
+const OWN_DOMAINS: [&str; 2] = ["", "ai.onnx"];
+
+/// The version of ONNX's operators that a model is made of.
+fn opset(model: &proto::Model) -> Folded<i64> {
+    let own = model.opset_import.iter().find(|set| OWN_DOMAINS.contains(&set.domain.as_str()));
+    let own = own.ok_or("doesn't say which version of ONNX's operators it is made of")?;
+    match own.version {
+        1..=MOST_OPSET => Ok(own.version),
+        other => Err(format!("is made of version {other} of ONNX's operators; 1 to {MOST_OPSET} are known")),
+    }
+}
+
+/// Decodes the constants of a model, by their names.
+///
+/// # Errors
+/// Which one is damaged, or of a type that isn't computed with.
+pub fn constants(model: &proto::Model, external: &External) -> Folded<HashMap<String, Constant>> {
+    let graph = model.graph.as_ref().ok_or("holds no graph")?;
+    if !graph.sparse_initializer.is_empty() {
+        return Err("has sparse constants, which aren't read".into());
+    }
+    let mut constants = HashMap::new();
+    for tensor in &graph.initializer {
+        let of_it = |problem| format!("its constant {} {problem}", shorten(&tensor.name, 80));
+        let array = Array::read(tensor, external).map_err(of_it)?;
+        let constant = Constant { array, name: Some(Arc::from(tensor.name.as_str())) };
+        if constants.insert(tensor.name.clone(), constant).is_some() {
+            return Err(of_it("stands there twice".into()));
+        }
+    }
+    Ok(constants)
+}
+
+/// The input that isn't a constant: the images. Files of version 3 and before name their constants as
+/// inputs, too.
+///
+/// # Errors
+/// None, or several.
+pub fn image<'m>(
+    model: &'m proto::Model,
+    constants: &HashMap<String, Constant>,
+) -> Folded<&'m proto::ValueInfo> {
+    let graph = model.graph.as_ref().ok_or("holds no graph")?;
+    let images: Vec<&proto::ValueInfo> =
+        graph.input.iter().filter(|input| !constants.contains_key(&input.name)).collect();
+    match images[..] {
+        [image] => Ok(image),
+        _ => Err(format!("has {} inputs; a network of one, the images, is taken", images.len())),
+    }
+}
+
+/// Reads a model for images that are `size` high and wide.
+///
+/// # Errors
+/// Each node that isn't understood, with its name, operator and reason.
+pub fn read(
+    model: &proto::Model,
+    constants: &HashMap<String, Constant>,
+    external: &External,
+    size: [usize; 2],
+) -> Folded<Source> {
+    Reader::of(model, constants, external, size)?.read(model)
+}
+
+impl<'m> Reader<'m> {
+    fn of(
+        model: &'m proto::Model,
+        constants: &HashMap<String, Constant>,
+        external: &'m External,
+        size: [usize; 2],
+    ) -> Folded<Reader<'m>> {
+        let graph = model.graph.as_ref().ok_or("holds no graph")?;
+        let opset = opset(model)?;
+        let mut names = HashMap::new();
+        for tensor in &graph.initializer {
+            if let Some(constant) = constants.get(&tensor.name) {
+                let operand = Operand::Constant(constant.clone());
+                names.insert(tensor.name.as_str(), Named::Operand(operand));
+            }
+        }
+        let image = image(model, constants)?;
+        let mut made = Graph::default();
+        let id = made.input(image_dims(image, size)?);
+        names.insert(image.name.as_str(), Named::Operand(Operand::Value(id)));
+        let refused = Refusals::default();
+        Ok(Reader { graph: made, names, external, opset, refused, image: id })
+    }
+
+    fn read(mut self, model: &'m proto::Model) -> Folded<Source> {
+        let graph = model.graph.as_ref().ok_or("holds no graph")?;
+        for (at, node) in graph.node.iter().enumerate() {
+            self.node(at, node);
+        }
+        let [output] = &graph.output[..] else {
+            let count = graph.output.len();
+            return Err(format!("has {count} outputs; a network of one, the logits, is taken"));
+        };
+        self.refused.check(graph.node.len())?;
+        let output = match self.names.get(output.name.as_str()) {
+            Some(Named::Operand(operand)) => operand.clone(),
+            _ => return Err(format!("no node makes its output {}", shorten(&output.name, 80))),
+        };
+        let (output, has_softmax) = before_softmax(&self.graph, output);
+        simplify(&mut self.graph, &output);
+        Ok(Source { graph: self.graph, image: self.image, output, has_softmax })
+    }
+
+    fn node(&mut self, at: usize, node: &'m proto::Node) {
+        let made = match self.inputs(node) {
+            Some(Ok(inputs)) => self.call(node, inputs),
+            Some(Err(why)) => Err(why),
+            None => {
+                self.refused.behind += 1;
+                node.output.iter().for_each(|name| {
+                    self.names.insert(name, Named::Unknown);
+                });
+                return;
+            }
+        };
+        let made = made.and_then(|made| {
+            // Outputs that nobody asks for have empty names.
+            let asked = node.output.iter().skip(made.len()).any(|name| !name.is_empty());
+            if asked { Err(format!("has {} outputs", node.output.len())) } else { Ok(made) }
+        });
+        if let Err(why) = &made {
+            let name = if node.name.is_empty() { format!("node {at}") } else { node.name.clone() };
+            self.refused.push(&name, &node.op_type, why);
+        }
+        for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let operand = made.as_ref().ok().and_then(|made| made.get(at)).cloned();
+            self.names.insert(name, operand.map_or(Named::Unknown, Named::Operand));
+        }
+    }
+
+    /// What a node reads; `None` where some of it isn't understood.
+    fn inputs(&self, node: &proto::Node) -> Option<Folded<Vec<Operand>>> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            inputs.push(match self.names.get(name.as_str()) {
+                _ if name.is_empty() => Operand::Absent,
+                Some(Named::Operand(operand)) => operand.clone(),
+                Some(Named::Unknown) => return None,
+                None => {
+                    let name = shorten(name, 80);
+                    return Some(Err(format!("reads {name}, which no node before it makes")));
+                }
+            });
+        }
+        Some(Ok(inputs))
+    }
+
+    fn call(&mut self, node: &'m proto::Node, inputs: Vec<Operand>) -> Made {
+        if !OWN_DOMAINS.contains(&node.domain.as_str()) {
+            return Err(format!("is an operator of {}", shorten(&node.domain, 60)));
+        }
+        let mut call = Call {
+            operator: &node.op_type,
+            inputs,
+            outputs: node.output.len(),
+            attributes: Attributes::of(node)?,
+            opset: self.opset,
+            origin: Origin { name: name_of(node), scope: scope_of(node) },
+            graph: &mut self.graph,
+            external: self.external,
+        };
+        let made = operator(&mut call)?;
+        call.attributes.finish()?;
+        Ok(made)
+    }
+}
+
+/// Batch, channels, height and width of the images, as far as the file says.
+///
+/// # Errors
+/// Images that aren't four dimensions of float32; a batch other than one.
+pub fn image_sizes(image: &proto::ValueInfo) -> Folded<[Option<usize>; 3]> {
+    let tensor = image.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
+    let tensor = tensor.ok_or("has an input that isn't a tensor")?;
+    if tensor.elem_type != FLOAT {
+        let name = type_name(tensor.elem_type);
+        return Err(format!("takes images of {name}: export the network in float32"));
+    }
+    let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
+    let size = |dim: &proto::Dimension| dim.value.and_then(|value| usize::try_from(value).ok());
+    let sizes: Vec<Option<usize>> = dims.iter().map(|dim| size(dim).filter(|s| *s > 0)).collect();
+    let [batch, channels, height, width] = sizes[..] else {
+        return Err(format!(
+            "takes an input of {} dimensions, not images × channels × height × width",
+            dims.len()
+        ));
+    };
+    match batch {
+        None | Some(1) => Ok([channels, height, width]),
+        Some(batch) => Err(format!(
+            "was exported for batches of {batch}: export it for one image, or with an open batch dimension"
+        )),
+    }
+}
+
+/// The shape of the images: a batch of one.
+fn image_dims(image: &proto::ValueInfo, [rows, columns]: [usize; 2]) -> Folded<Vec<usize>> {
+    let [channels, height, width] = image_sizes(image)?;
+    let channels = channels.ok_or("leaves the number of its images' channels open")?;
+    let fixed = |own: Option<usize>, asked: usize| own.is_none_or(|own| own == asked);
+    if !fixed(height, rows) || !fixed(width, columns) {
+        let told = |size: Option<usize>| size.map_or("any".into(), |size| size.to_string());
+        return Err(format!(
+            "was exported for images of {}×{}, not {rows}×{columns}",
+            told(height),
+            told(width)
+        ));
+    }
+    Ok(vec![1, channels, rows, columns])
+}
+
+/// What stands before a softmax over the classes, which is the output's maker.
+fn before_softmax(graph: &Graph, output: Operand) -> (Operand, bool) {
+    let Some(value) = output.value() else { return (output, false) };
+    let dims = &graph.shapes[value.0];
+    match graph.nodes.iter().find(|node| node.output == value) {
+        Some(Node { op: Op::Softmax { axis, .. }, inputs, .. }) if dims.len() == axis + 1 => {
+            (inputs[0].clone(), true)
+        }
+        _ => (output, false),
+    }
+}
+
+/// What a node is called.
+fn name_of(node: &proto::Node) -> String {
+    let first = || node.output.first().cloned().unwrap_or_default();
+    if node.name.is_empty() { first() } else { node.name.clone() }
+}
+
+/// The path of the module that a node stands in, where the exporter kept it.
+fn scope_of(node: &proto::Node) -> Option<String> {
+    // PyTorch's newer exporter: a list of the modules from outside in, and the node's own name last.
+    let key = "pkg.torch.onnx.name_scopes";
+    if let Some(pair) = node.metadata_props.iter().find(|pair| pair.key == key) {
+        let scopes: Vec<&str> = pair.value.split('\'').skip(1).step_by(2).collect();
+        let modules = scopes.split_last().map_or(&[][..], |(_, modules)| modules);
+        return modules.last().filter(|path| !path.is_empty()).map(|path| path.to_string());
+    }
+    // The older one: /layer1/layer1.0/conv1/Conv, where what stands in a list repeats the list's name.
+    let mut parts: Vec<&str> = Vec::new();
+    let (modules, _) = node.name.strip_prefix('/')?.rsplit_once('/')?;
+    for part in modules.split('/') {
+        let is_in = |list: &&mut &str| part.strip_prefix(**list).is_some_and(|rest| rest.starts_with('.'));
+        match parts.last_mut().filter(is_in) {
+            Some(last) => *last = part,
+            None => parts.push(part),
+        }
+    }
+    Some(parts.join("."))
+}
+
+/// Runs the rule of an operator.
+fn operator(call: &mut Call<'_>) -> Made {
+    match call.operator {
+        "Constant" => constants::constant(call),
+        "ConstantOfShape" => constants::constant_of_shape(call),
+        "Shape" => constants::shape(call),
+        "Size" => constants::size(call),
+        "Range" => constants::range(call),
+        "Cast" | "CastLike" => constants::cast(call),
+        "ScatterND" => constants::scatter_nd(call),
+        "Trilu" => constants::trilu(call),
+        "Identity" => Ok(vec![call.wanted(0)?]),
+        "Dropout" => dropout(call),
+        "Conv" => layers::conv(call),
+        "Gemm" => layers::gemm(call),
+        "MatMul" => layers::matmul(call),
+        "Einsum" => layers::einsum(call),
+        "BatchNormalization" => layers::batch_norm(call),
+        "LayerNormalization" => layers::layer_norm(call),
+        "GroupNormalization" => layers::group_norm(call),
+        "InstanceNormalization" => layers::instance_norm(call),
+        "LpNormalization" => arithmetic::lp_normalization(call),
+        "Softmax" | "LogSoftmax" => arithmetic::softmax(call),
+        "MaxPool" | "AveragePool" => maps::pool(call),
+        "GlobalAveragePool" | "GlobalMaxPool" => maps::global_pool(call),
+        "Pad" => maps::pad(call),
+        "Resize" | "Upsample" => maps::resize(call),
+        "Reshape" => shapes::reshape(call),
+        "Flatten" => shapes::flatten(call),
+        "Squeeze" => shapes::squeeze(call),
+        "Unsqueeze" => shapes::unsqueeze(call),
+        "Transpose" => shapes::transpose(call),
+        "Expand" => shapes::expand(call),
+        "Tile" => shapes::tile(call),
+        "Concat" => shapes::concat(call),
+        "Split" => shapes::split(call),
+        "Slice" => shapes::slice(call),
+        "Gather" => shapes::gather(call),
+        "DepthToSpace" | "SpaceToDepth" => shapes::blocks(call),
+        "Relu" => arithmetic::unary(call, Function::Relu),
+        "Sigmoid" => arithmetic::unary(call, Function::Sigmoid),
+        "Tanh" => arithmetic::unary(call, Function::Tanh),
+        "HardSwish" => arithmetic::unary(call, Function::HardSwish),
+        "Mish" => arithmetic::unary(call, Function::Mish),
+        "Softplus" => arithmetic::unary(call, Function::Softplus),
+        "Softsign" => arithmetic::unary(call, Function::Softsign),
+        "Erf" => arithmetic::unary(call, Function::Erf),
+        "Sqrt" => arithmetic::unary(call, Function::Sqrt),
+        "Exp" => arithmetic::unary(call, Function::Exp),
+        "Log" => arithmetic::unary(call, Function::Log),
+        "Neg" => arithmetic::unary(call, Function::Neg),
+        "Reciprocal" => arithmetic::unary(call, Function::Reciprocal),
+        "Abs" => arithmetic::unary(call, Function::Abs),
+        "Floor" => arithmetic::unary(call, Function::Floor),
+        "Ceil" => arithmetic::unary(call, Function::Ceil),
+        "Round" => arithmetic::unary(call, Function::Round),
+        "Not" => arithmetic::unary(call, Function::Not),
+        "LeakyRelu" | "Elu" | "HardSigmoid" | "Selu" | "Swish" | "Gelu" => {
+            arithmetic::with_attributes(call)
+        }
+        "Clip" => arithmetic::clip(call),
+        "PRelu" => arithmetic::prelu(call),
+        "Add" => arithmetic::binary(call, Binary::Add),
+        "Sub" => arithmetic::binary(call, Binary::Sub),
+        "Mul" => arithmetic::binary(call, Binary::Mul),
+        "Div" => arithmetic::binary(call, Binary::Div),
+        "Pow" => arithmetic::binary(call, Binary::Pow),
+        "Mod" => arithmetic::modulo(call),
+        "Equal" => arithmetic::binary(call, Binary::Equal),
+        "Less" => arithmetic::binary(call, Binary::Less),
+        "Greater" => arithmetic::binary(call, Binary::Greater),
+        "LessOrEqual" => arithmetic::binary(call, Binary::LessOrEqual),
+        "GreaterOrEqual" => arithmetic::binary(call, Binary::GreaterOrEqual),
+        "And" => arithmetic::binary(call, Binary::And),
+        "Or" => arithmetic::binary(call, Binary::Or),
+        "Sum" | "Mean" => arithmetic::variadic(call, Binary::Add),
+        "Max" => arithmetic::variadic(call, Binary::Max),
+        "Min" => arithmetic::variadic(call, Binary::Min),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
+        | "ReduceL2" | "ReduceSumSquare" => arithmetic::reduce(call),
+        "Where" => arithmetic::choose(call),
+        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
+        | "MatMulInteger" | "DynamicQuantizeLinear" => {
+            Err("is a quantised operator; export the network in float32".into())
+        }
+        _ => Err("isn't an operator that this program knows".into()),
+    }
+}
+
+/// `Dropout`, which leaves everything as it is in evaluation.
+fn dropout(call: &mut Call<'_>) -> Made {
+    call.attributes.ignore(&["ratio", "seed", "is_test"]);
+    let trains = match call.constant(2)? {
+        Some(flag) => flag.array.as_bools()?.contains(&true),
+        None => false,
+    };
+    match trains {
+        true => Err("drops values at random: export the network in evaluation mode".into()),
+        false => Ok(vec![call.wanted(0)?]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_in_both_exporters_names() {
+        let named = |name: &str| proto::Node { name: name.into(), ..proto::Node::default() };
+        let cases = [
+            ("/conv1/Conv", Some("conv1")),
+            ("/layer1/layer1.0/conv1/Conv", Some("layer1.0.conv1")),
+            ("/encoder/layers/encoder_layer_0/mlp/mlp.0/Gemm", Some("encoder.layers.encoder_layer_0.mlp.0")),
+            ("/features/features.1/features.1.0/block/block.2/LayerNormalization", Some("features.1.0.block.2")),
+            ("/Add", None),
+            ("Conv_0", None),
+        ];
+        for (name, path) in cases {
+            assert_eq!(scope_of(&named(name)).as_deref(), path, "{name}");
+        }
+        let value = "['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d_1']".to_string();
+        let pair = proto::Pair { key: "pkg.torch.onnx.name_scopes".into(), value };
+        let node = proto::Node { metadata_props: vec![pair], ..proto::Node::default() };
+        assert_eq!(scope_of(&node).as_deref(), Some("layer1.0.conv1"));
+    }
+}
