@@ -209,9 +209,9 @@ fn filled(records: &[Record], batch: usize) -> f64 {
 fn elements(model: &Model) -> Vec<u64> {
     let needed = model.tape.needed_for(&[model.logits]);
     (model.tape.nodes().iter().zip(needed))
-        .map(|(node, needed)| match &node.op {
-            Some(op) if needed && !op.is_view() => node.spec.map.elements() as u64,
-            _ => 0,
+        .map(|(node, needed)| match needed && node.op.is_some() {
+            true => node.spec.map.elements() as u64,
+            false => 0,
         })
         .collect()
 }

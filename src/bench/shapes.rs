@@ -36,7 +36,7 @@ pub fn shapes(models: &[(String, Model)]) -> Vec<OpShape> {
     for (name, model) in models {
         let needed = model.tape.needed_for(&[model.logits]);
         for (index, node) in model.tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
-            let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { continue };
+            let Some(op) = &node.op else { continue };
             let inputs = model.tape.input_specs(NodeId(index));
             let id = id(op.as_ref(), &inputs);
             let place = *places.entry(id).or_insert_with(|| {

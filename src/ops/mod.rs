@@ -121,11 +121,6 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// Whether the output is the input's memory under another shape; nothing is run then.
-    fn is_view(&self) -> bool {
-        false
-    }
-
     /// What one image costs, less the parameters' bytes, which the tape adds.
     fn cost(&self, inputs: &[Spec]) -> Cost {
         let read: usize = inputs.iter().map(Spec::image_bytes).sum();

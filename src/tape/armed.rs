@@ -90,7 +90,7 @@ impl Execution {
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
         let (inputs, astray) = (table.count(Site::Input), table.count(Site::StoreAstray));
         // Elsewhere the input's memory may be another value's by the time that it is put right.
-        let stays = |id: NodeId| self.plan.survives[self.tape.owner(id).0];
+        let stays = |id: NodeId| self.plan.survives[id.0];
         let is_kept = match self.plan.kind {
             PlanKind::Golden => true,
             PlanKind::Train => inputs == 0 || stays(self.tape.node(id).inputs[0]),

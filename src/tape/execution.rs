@@ -125,7 +125,7 @@ impl Execution {
             ];
             for (area, slots) in areas {
                 for (index, slot) in slots.iter().enumerate() {
-                    if slot.bytes > 0 && tape.owner(NodeId(index)).0 == index {
+                    if slot.bytes > 0 {
                         buffers.insert((area, index), device.alloc(slot.bytes)?);
                     }
                 }
@@ -273,7 +273,7 @@ impl Execution {
 
     /// Values inside a launch are never in memory.
     pub(super) fn require_kept(&self, id: NodeId) -> Result<()> {
-        if self.lowering.keeps(self.tape.owner(id).0) {
+        if self.lowering.keeps(id.0) {
             return Ok(());
         }
         let name = &self.tape.node(id).name;
@@ -315,8 +315,7 @@ impl Execution {
 
     /// A value's memory.
     pub(super) fn value(&self, id: NodeId) -> Tensor {
-        let owner = self.tape.owner(id).0;
-        let address = self.address(SlotKind::Value, owner, self.plan.values[owner]);
+        let address = self.address(SlotKind::Value, id.0, self.plan.values[id.0]);
         let spec = self.tape.node(id).spec;
         Tensor { address, spec, images: spec.maps(self.capacity) }
     }

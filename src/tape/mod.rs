@@ -229,14 +229,6 @@ impl Tape {
         needs
     }
 
-    /// The node whose memory a value lies in: itself, or the source of its chain of views.
-    pub fn owner(&self, mut id: NodeId) -> NodeId {
-        while self.node(id).op.as_ref().is_some_and(|op| op.is_view()) {
-            id = self.node(id).inputs[0];
-        }
-        id
-    }
-
     /// Which nodes have to run for `outputs`, one flag a node.
     pub fn needed_for(&self, outputs: &[NodeId]) -> Vec<bool> {
         let mut needed = vec![false; self.nodes.len()];

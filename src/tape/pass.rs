@@ -106,7 +106,7 @@ impl Execution {
         let id = *id;
         let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
         let node = self.tape.node(id);
-        let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
+        let Some(op) = &node.op else { return Ok(()) };
         if region.is_empty() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     pub kind: PlanKind,
-    /// One a node; views share their owner's.
+    /// One a node.
     pub values: Vec<Slot>,
     pub saved: Vec<Slot>,
     /// One a node; empty where no gradient flows.
@@ -87,8 +87,7 @@ impl MemoryPlan {
                 workspace_bytes =
                     workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
             }
-            let owner = tape.owner(id).0;
-            if owner == index && lowering.keeps(index) {
+            if lowering.keeps(index) {
                 // Inputs are fed before the first step.
                 let first = if node.op.is_some() { index } else { 0 };
                 let kept = matches!(kind, PlanKind::Golden | PlanKind::Replay);
@@ -96,8 +95,6 @@ impl MemoryPlan {
                 value_life[index] = Some(lives.len());
                 let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
                 lives.push(Life { bytes, first, last });
-            } else if owner != index {
-                value_life[index] = value_life[owner];
             }
             for input in &node.inputs {
                 extend(&mut lives, value_life[input.0], lowering.runs_at(index));

@@ -58,10 +58,10 @@ impl Execution {
     pub(crate) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
-        let hit = self.hit_input(from).map(|input| self.tape.owner(input));
+        let hit = self.hit_input(from);
         for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
             // Whoever reads the input behind this node reads the fault.
-            let reads_hit = |input: &NodeId| Some(self.tape.owner(*input)) == hit;
+            let reads_hit = |input: &NodeId| Some(*input) == hit;
             changed[index] = node.inputs.iter().any(|input| changed[input.0] || reads_hit(input));
         }
         changed
@@ -109,24 +109,13 @@ impl Execution {
             Region { images: Span::one(faulty), ..self.whole(from) }
         };
         if let Some(input) = self.hit_input(from) {
-            // Everybody's values behind this node, whichever view of them they read.
-            let owner = tape.owner(input);
-            let map = tape.node(owner).spec.map;
-            let image = image_of(&tape.node(owner).spec);
-            let region = Region { images: Span::one(image), ..Region::full(1, map) };
-            undo.saved.push((owner, region, undo.bits.len()));
-            self.copy_out(owner, region, &mut undo.bits);
+            // Every later reader of it sees the fault, too.
+            let image = image_of(&tape.node(input).spec);
+            let region = Region { images: Span::one(image), ..self.whole(input) };
+            undo.saved.push((input, region, undo.bits.len()));
+            self.copy_out(input, region, &mut undo.bits);
             self.fault_input(from, Pass::Hit)?;
-            let golden = std::mem::take(&mut undo.bits);
-            let changed = self.changed(owner, region, &golden);
-            undo.bits = golden;
-            for (index, dirty) in undo.dirty.iter_mut().enumerate() {
-                if tape.owner(NodeId(index)) == owner && index < from.0 {
-                    let map = tape.node(NodeId(index)).spec.map;
-                    let all = Region { images: Span::one(image), ..Region::full(1, map) };
-                    *dirty = if NodeId(index) == owner { changed } else { all };
-                }
-            }
+            undo.dirty[input.0] = self.changed(input, region, &undo.bits);
         }
         let start = self.lowering.runs_at(from.0);
         let end = outputs.iter().map(|output| output.0 + 1).max().unwrap_or(tape.nodes().len());
@@ -135,7 +124,9 @@ impl Execution {
             let node = tape.node(id);
             // Nodes inside a launch are computed with its last one.
             let Some(head) = self.lowering.launch(index).first() else { continue };
-            let Some(op) = node.op.as_ref() else { continue };
+            if node.op.is_none() {
+                continue;
+            }
             let mut region = if index == start { first } else { Region::EMPTY };
             if index != start || self.hit_input(from).is_some() {
                 region = region.hull(self.reached(id, &undo.dirty));
@@ -145,10 +136,6 @@ impl Execution {
             }
             // What follows from a value for all images is asked for in this image alone.
             let region = Region { images: Span::one(image_of(&node.spec)), ..region };
-            if op.is_view() {
-                undo.dirty[index] = region;
-                continue;
-            }
             let start = undo.bits.len();
             undo.saved.push((id, region, start));
             self.copy_out(id, region, &mut undo.bits);
@@ -257,7 +244,7 @@ impl Execution {
     /// The values of one image as they are now, on a device whose memory is the host's.
     pub fn image_values(&self, id: NodeId, image: usize) -> &[f32] {
         assert!(self.device.is_cpu(), "only the CPU's memory can be looked at");
-        assert!(self.lowering.keeps(self.tape.owner(id).0), "a value inside a launch");
+        assert!(self.lowering.keeps(id.0), "a value inside a launch");
         let tensor = self.value(id);
         let elements = tensor.map().elements();
         // SAFETY: host memory of this execution, borrowed with it.
