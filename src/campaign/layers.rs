@@ -1,10 +1,9 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
 use crate::Result;
-use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
-use crate::ops::Role;
+use crate::ops::{Role, Sites};
 use crate::results::{Part, choice};
 use crate::tape::{NodeId, ParamId, Tape, pair_name};
 use crate::tensor::Map;
@@ -135,12 +134,11 @@ fn operations(tape: &Tape, id: NodeId, role: Role) -> u64 {
     let node = tape.node(id);
     let elements = node.spec.map.elements() as u64;
     let Some(op) = &node.op else { return elements };
-    let inputs = tape.input_specs(id);
-    if let Some(scores) = op.site_space(Site::Scores, &inputs) {
-        return scores.elements;
-    }
-    if op.gemm_view(&inputs).is_some() {
-        return if role == Role::Bias { elements } else { op.cost(&inputs).macs };
+    match tape.sites(id) {
+        Sites::Scores { heads, queries, keys } => return (heads * queries.pixels() * keys) as u64,
+        Sites::Product { .. } if role != Role::Bias => return op.cost(&tape.input_specs(id)).macs,
+        Sites::Product { .. } => return elements,
+        Sites::None | Sites::Output { .. } => {}
     }
     // A table has no input: what counts is what its readers do.
     let readers = tape.nodes().iter().enumerate().filter(|(_, node)| node.inputs.contains(&id));

@@ -31,7 +31,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::fault::{Addressed, Site};
-use crate::ops::{GemmView, Op, ParamSpec, SavedForBackward};
+use crate::ops::{GemmView, Op, ParamSpec, SavedForBackward, Sites};
 use crate::tensor::Spec;
 use crate::{Error, Result};
 
@@ -212,6 +212,12 @@ impl Tape {
         self.node(id).inputs.iter().map(|input| self.node(*input).spec).collect()
     }
 
+    /// Where faults can hit a node.
+    pub fn sites(&self, id: NodeId) -> Sites {
+        let op = self.node(id).op.as_ref();
+        op.map_or(Sites::None, |op| op.sites(&self.input_specs(id)))
+    }
+
     /// The node whose elements faults at a site of a node are numbered by; `None` where they lie in no map.
     pub fn node_at(&self, id: NodeId, site: Site) -> Option<NodeId> {
         match site.addressed() {
@@ -251,15 +257,15 @@ impl Tape {
         for (index, node) in self.nodes.iter().enumerate() {
             let specs = self.input_specs(NodeId(index));
             let Some(op) = &node.op else { continue };
-            if let Some(gemm) = op.gemm_view(&specs) {
+            if let Sites::Product { view, is_hooked, .. } = op.sites(&specs) {
                 layers.push(Injectable {
                     node: NodeId(index),
                     name: node.name.clone(),
                     kind: op.kind(),
-                    gemm,
+                    gemm: view,
                     macs: op.cost(&specs).macs,
                     shared: node.spec.shared,
-                    hooked: op.is_hooked(),
+                    hooked: is_hooked,
                 });
             }
         }

@@ -6,8 +6,8 @@ use super::timings::Way;
 use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{
-    ArmedFaults, BackwardPass, DeviceStep, ForwardPass, Gradient, HostBackward, HostForward,
-    KernelBackward, KernelForward, Step,
+    ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
+    KernelForward, StepPass,
 };
 use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
@@ -102,9 +102,8 @@ impl Execution {
         region: Region,
         alone: Option<usize>,
     ) -> Result<()> {
-        let Some((id, behind)) = members.split_first() else { return Ok(()) };
-        let id = *id;
-        let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
+        let Some(&id) = members.first() else { return Ok(()) };
+        let steps = self.steps(weights, members, alone)?;
         let node = self.tape.node(id);
         let Some(op) = &node.op else { return Ok(()) };
         if region.is_empty() {
@@ -135,7 +134,6 @@ impl Execution {
                 .filter(|armed| armed.has_kernel_faults())
                 .map(|armed| ArmedFaults { table: &armed.table, address: armed.address() }),
             steps: &steps,
-            device_steps: &device_steps,
             parallel: self.parallel,
             packed: self
                 .packed
@@ -162,45 +160,25 @@ impl Execution {
         })
     }
 
-    /// The nodes of a launch behind its head, as steps: the CPU's, or those of kernels.
-    fn steps<'a>(
-        &'a self,
-        weights: &'a Weights,
-        head: NodeId,
-        behind: &[NodeId],
+    /// The nodes of a launch behind its head, as steps.
+    fn steps(
+        &self,
+        weights: &Weights,
+        members: &[NodeId],
         alone: Option<usize>,
-    ) -> Result<(Vec<Step<'a>>, Vec<DeviceStep>)> {
-        let (mut steps, mut device_steps) = (Vec::new(), Vec::new());
-        if self.state.training != 0 && !behind.is_empty() {
+    ) -> Result<Vec<StepPass>> {
+        if self.state.training != 0 && members.len() > 1 {
             return Err(Error::usage("a training pass needs the train plan"));
         }
-        let mut before = head;
-        for id in behind {
-            let node = self.tape.node(*id);
-            let params: Vec<Tensor> =
-                node.params.iter().map(|param| self.param_for(weights, *param, alone)).collect();
-            let other = node.inputs.iter().find(|input| **input != before);
-            let other = other.map(|input| self.value_for(*input, alone));
-            let op = node.op.as_ref();
-            let known = if self.device.is_cpu() {
-                // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
-                let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
-                let params: Vec<&[f32]> = params.into_iter().map(host).collect();
-                let step = op.and_then(|op| op.step(&params, other.map(host)));
-                step.map(|step| steps.push(step))
-            } else {
-                let step = op.and_then(|op| op.device_step(&params, other));
-                step.map(|step| device_steps.push(step))
-            };
-            if known.is_none() {
-                return Err(Error::Unsupported {
-                    op: format!("{} behind {}", node.name, self.tape.node(head).name),
-                    device: self.device.kind().to_string(),
-                });
-            }
-            before = *id;
-        }
-        Ok((steps, device_steps))
+        let step = |pair: &[NodeId]| {
+            let node = self.tape.node(pair[1]);
+            let params = node.params.iter().map(|id| self.param_for(weights, *id, alone));
+            let others = node.inputs.iter().filter(|input| **input != pair[0]);
+            let others = others.map(|input| self.value_for(*input, alone));
+            let operands = params.chain(others).collect();
+            Some(StepPass { step: node.op.as_ref()?.step()?, operands })
+        };
+        Ok(members.windows(2).filter_map(step).collect())
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for

@@ -6,6 +6,7 @@
 
 use super::{Lowering, NodeId, Tape};
 use crate::device::Device;
+use crate::ops::PassBytes;
 
 /// What a plan keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +84,9 @@ impl MemoryPlan {
             let id = NodeId(index);
             let node = tape.node(id);
             let specs = tape.input_specs(id);
-            if let Some(op) = &node.op {
-                workspace_bytes =
-                    workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
-            }
+            let bytes = node.op.as_ref().map(|op| op.bytes(&specs, capacity, training));
+            let PassBytes { saved, workspace } = bytes.unwrap_or_default();
+            workspace_bytes = workspace_bytes.max(workspace);
             if lowering.keeps(index) {
                 // Inputs are fed before the first step.
                 let first = if node.op.is_some() { index } else { 0 };
@@ -99,10 +99,7 @@ impl MemoryPlan {
             for input in &node.inputs {
                 extend(&mut lives, value_life[input.0], lowering.runs_at(index));
             }
-            if let Some(op) = &node.op
-                && kind == PlanKind::Train
-            {
-                let saved = op.saved_bytes(&specs, capacity);
+            if node.op.is_some() && training {
                 if saved > 0 {
                     saved_life[index] = Some(lives.len());
                     lives.push(Life { bytes: saved, first: index, last: back(index) });
