@@ -9,25 +9,26 @@ use crate::ops::{Sites, Step};
 /// node; the values of the others are never in memory.
 #[derive(Clone, Debug)]
 pub struct Lowering {
-    /// By node: the members of the launch that ends with it; empty for nodes inside a launch.
+    /// By node: the members of the launch that ends with it; empty for nodes inside a launch or that don't run.
     launches: Vec<Vec<NodeId>>,
     /// By node: the last node of its launch.
     last: Vec<usize>,
 }
 
 impl Lowering {
-    /// Every node alone.
-    pub fn alone(tape: &Tape) -> Lowering {
-        let count = tape.nodes().len();
-        let launches = (0..count).map(|index| vec![NodeId(index)]).collect();
-        Lowering { launches, last: (0..count).collect() }
+    /// Every node of `needed` alone.
+    pub fn alone(needed: &[bool]) -> Lowering {
+        let launch =
+            |(index, runs): (usize, &bool)| runs.then_some(NodeId(index)).into_iter().collect();
+        let launches = needed.iter().enumerate().map(launch).collect();
+        Lowering { launches, last: (0..needed.len()).collect() }
     }
 
     /// Joins each head with the steps behind it, as far as nobody else reads what lies between.
     /// `needed` are the nodes that run, `outputs` those whose values are asked for; `ordered`: steps
     /// come in the order that kernels take them in ([`Step::place`]), each at most once.
     pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId], ordered: bool) -> Lowering {
-        let mut lowering = Lowering::alone(tape);
+        let mut lowering = Lowering::alone(needed);
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes().len()];
         for (index, node) in tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
             for input in &node.inputs {
@@ -63,7 +64,7 @@ impl Lowering {
         lowering
     }
 
-    /// The members of the launch that ends with a node, its head first; none for a node inside one.
+    /// The members of the launch that ends with a node, its head first; none for a node inside one, or that doesn't run.
     pub fn launch(&self, index: usize) -> &[NodeId] {
         &self.launches[index]
     }

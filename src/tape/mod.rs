@@ -3,10 +3,12 @@
 //! and replay from any node.
 
 mod armed;
+mod batch;
 mod execution;
 mod faults;
 mod graph;
 mod lowering;
+mod memory;
 mod optimizer;
 mod packed;
 mod pass;
@@ -17,7 +19,7 @@ mod tail;
 mod timings;
 mod weights;
 
-pub use execution::Execution;
+pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};

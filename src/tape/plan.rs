@@ -4,8 +4,7 @@
 //! Time runs over the forward steps 0..n (step i runs node i) and, for training, over the
 //! backward steps n..2n (step 2n − 1 − i runs node i back).
 
-use super::{Lowering, NodeId, Tape};
-use crate::device::Device;
+use super::{Lowering, NodeId, ParamId, Tape};
 use crate::ops::PassBytes;
 
 /// What a plan keeps.
@@ -59,15 +58,13 @@ const ALIGNMENT: usize = 256;
 
 impl MemoryPlan {
     /// Plans the nodes of `needed` (see [`Tape::needed_for`]) for `capacity` images; `outputs`
-    /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one. Values
-    /// inside a launch of `lowering` have no memory.
+    /// are there after the pass. Values inside a launch of `lowering` have no memory.
     pub fn new(
         tape: &Tape,
         kind: PlanKind,
         capacity: usize,
         needed: &[bool],
         outputs: &[NodeId],
-        gradient_flows: &[bool],
         lowering: &Lowering,
     ) -> MemoryPlan {
         let count = tape.nodes().len();
@@ -78,6 +75,7 @@ impl MemoryPlan {
         let mut saved_life = vec![None; count];
         let mut gradient_life = vec![None; count];
         let training = kind == PlanKind::Train;
+        let gradient_flows = if training { gradient_flows(tape) } else { vec![false; count] };
         let mut workspace_bytes = 0;
 
         for index in (0..count).filter(|i| needed[*i]) {
@@ -150,12 +148,19 @@ impl MemoryPlan {
             largest_live_set: largest_live_set(&lives, end),
         }
     }
+}
 
-    /// Whether a device wants every slot as an allocation of its own, so that a sanitizer sees
-    /// their ends, rather than one arena.
-    pub(super) fn is_scattered(device: &Device) -> bool {
-        device.host_memory() && !device.is_cpu()
+/// Whether the gradient of each node's value is needed for that of anything trained.
+fn gradient_flows(tape: &Tape) -> Vec<bool> {
+    let mut flows: Vec<bool> = Vec::with_capacity(tape.nodes().len());
+    for node in tape.nodes() {
+        let trained = |id: &ParamId| tape.params()[id.0].spec.role.is_trained();
+        let flows_here = node.wants_gradient
+            || node.params.iter().any(trained)
+            || node.inputs.iter().any(|input| flows[input.0]);
+        flows.push(flows_here);
     }
+    flows
 }
 
 fn extend(lives: &mut [Life], life: Option<usize>, step: usize) {
