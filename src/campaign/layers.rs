@@ -1,9 +1,10 @@
 //! The injectable layers of a model, and under which key each is paired with another model's.
 
 use crate::Result;
+use crate::fault::Site;
 use crate::models::Model;
 use crate::nn::Head;
-use crate::ops::{Role, Sites};
+use crate::ops::Role;
 use crate::results::{Part, choice};
 use crate::tape::{NodeId, ParamId, Tape, pair_name};
 use crate::tensor::Map;
@@ -134,11 +135,12 @@ fn operations(tape: &Tape, id: NodeId, role: Role) -> u64 {
     let node = tape.node(id);
     let elements = node.spec.map.elements() as u64;
     let Some(op) = &node.op else { return elements };
-    match tape.sites(id) {
-        Sites::Scores { heads, queries, keys } => return (heads * queries.pixels() * keys) as u64,
-        Sites::Product { .. } if role != Role::Bias => return op.cost(&tape.input_specs(id)).macs,
-        Sites::Product { .. } => return elements,
-        Sites::None | Sites::Output { .. } => {}
+    let sites = tape.sites(id);
+    if let Some(scores) = sites.space(Site::Scores) {
+        return scores.elements;
+    }
+    if sites.gemm_view().is_some() {
+        return if role == Role::Bias { elements } else { op.cost(&tape.input_specs(id)).macs };
     }
     // A table has no input: what counts is what its readers do.
     let readers = tape.nodes().iter().enumerate().filter(|(_, node)| node.inputs.contains(&id));

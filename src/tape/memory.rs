@@ -45,11 +45,6 @@ impl Memory {
         Ok(Memory { plan, capacity, _buffers: buffers, values, saved, gradients, workspace })
     }
 
-    /// Whether a node's value has a place: not where it isn't run, or lies inside a launch.
-    pub fn has_value(&self, id: NodeId) -> bool {
-        self.values[id.0] != 0
-    }
-
     /// Whether a gradient flows to a node's value.
     pub fn has_gradient(&self, id: NodeId) -> bool {
         self.gradients[id.0] != 0
@@ -96,9 +91,9 @@ impl Execution {
                 format!("takes {expected} values ({images} images), got {found}"),
             ));
         }
-        self.require_kept(id)?;
+        let tensor = self.kept(id, "value", self.value(id))?;
         // SAFETY: the slot holds `capacity` ≥ `images` maps.
-        unsafe { self.device.write(self.value(id).address, bytemuck::cast_slice(values)) }
+        unsafe { self.device.write(tensor.address, bytemuck::cast_slice(values)) }
     }
 
     /// Reads the valid images of a value, channels-last: an output, or any value of a `golden`
@@ -107,17 +102,7 @@ impl Execution {
     /// # Errors
     /// [`Error::Usage`] for a value inside a launch; those of the device.
     pub fn read(&self, id: NodeId) -> Result<Vec<f32>> {
-        self.require_kept(id)?;
-        self.read_tensor(self.value(id))
-    }
-
-    /// Values inside a launch are never in memory.
-    fn require_kept(&self, id: NodeId) -> Result<()> {
-        if self.memory.has_value(id) {
-            return Ok(());
-        }
-        let name = &self.tape.node(id).name;
-        Err(Error::usage(format!("the value of {name} isn't kept in this plan")))
+        self.read_tensor(self.kept(id, "value", self.value(id))?)
     }
 
     /// Reads a value's gradient right after backward; only the inputs' and those that nothing
@@ -126,11 +111,16 @@ impl Execution {
     /// # Errors
     /// [`Error::Usage`] for a value that no gradient flows to; those of the device.
     pub fn read_gradient(&self, id: NodeId) -> Result<Vec<f32>> {
-        if !self.memory.has_gradient(id) {
-            let name = &self.tape.node(id).name;
-            return Err(Error::usage(format!("the gradient of {name} isn't kept in this plan")));
+        self.read_tensor(self.kept(id, "gradient", self.gradient(id))?)
+    }
+
+    /// A tensor that has a place; a value inside a launch never has.
+    fn kept(&self, id: NodeId, what: &str, tensor: Tensor) -> Result<Tensor> {
+        if tensor.address != 0 {
+            return Ok(tensor);
         }
-        self.read_tensor(self.gradient(id))
+        let name = &self.tape.node(id).name;
+        Err(Error::usage(format!("the {what} of {name} isn't kept in this plan")))
     }
 
     fn read_tensor(&self, tensor: Tensor) -> Result<Vec<f32>> {

@@ -68,13 +68,13 @@ impl MemoryPlan {
         lowering: &Lowering,
     ) -> MemoryPlan {
         let count = tape.nodes().len();
-        let end = if kind == PlanKind::Train { 2 * count } else { count };
+        let training = kind == PlanKind::Train;
+        let end = if training { 2 * count } else { count };
         let back = |index: usize| 2 * count - 1 - index;
         let mut lives: Vec<Life> = Vec::new();
         let mut value_life = vec![None; count];
         let mut saved_life = vec![None; count];
         let mut gradient_life = vec![None; count];
-        let training = kind == PlanKind::Train;
         let gradient_flows = if training { gradient_flows(tape) } else { vec![false; count] };
         let mut workspace_bytes = 0;
 
@@ -90,50 +90,41 @@ impl MemoryPlan {
                 let first = if node.op.is_some() { index } else { 0 };
                 let kept = matches!(kind, PlanKind::Golden | PlanKind::Replay);
                 let last = if kept { end } else { index };
-                value_life[index] = Some(lives.len());
                 let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
-                lives.push(Life { bytes, first, last });
+                value_life[index] = begin(&mut lives, Life { bytes, first, last });
             }
             for input in &node.inputs {
                 extend(&mut lives, value_life[input.0], lowering.runs_at(index));
             }
-            if node.op.is_some() && training {
-                if saved > 0 {
-                    saved_life[index] = Some(lives.len());
-                    lives.push(Life { bytes: saved, first: index, last: back(index) });
+            if training {
+                let life = Life { bytes: saved, first: index, last: back(index) };
+                saved_life[index] = begin(&mut lives, life);
+            }
+            if gradient_flows[index] {
+                let needs = tape.needs(id);
+                if needs.output {
+                    extend(&mut lives, value_life[index], back(index));
                 }
-                if gradient_flows[index] {
-                    let needs = tape.needs(id);
-                    if needs.output {
-                        extend(&mut lives, value_life[index], back(index));
-                    }
-                    for (input, _) in
-                        node.inputs.iter().zip(&needs.inputs).filter(|(_, needed)| **needed)
-                    {
-                        extend(&mut lives, value_life[input.0], back(index));
-                    }
+                for (input, _) in node.inputs.iter().zip(needs.inputs).filter(|(_, needed)| *needed)
+                {
+                    extend(&mut lives, value_life[input.0], back(index));
                 }
             }
         }
         for output in outputs {
             extend(&mut lives, value_life[output.0], end);
         }
-        if kind == PlanKind::Train {
-            // A gradient is born at the backward step of its value's last reader.
-            for index in (0..count).filter(|i| needed[*i] && gradient_flows[*i]) {
-                let id = NodeId(index);
-                let reader =
-                    (0..count).rev().find(|r| needed[*r] && tape.nodes()[*r].inputs.contains(&id));
-                // The end of the chain (the loss) gets its gradient before backward begins.
-                let first = reader.map_or(count, back);
-                gradient_life[index] = Some(lives.len());
-                let spec = tape.node(id).spec;
-                let bytes = spec.maps(capacity) * spec.image_bytes();
-                lives.push(Life { bytes, first, last: back(index) });
-            }
+        // A gradient is born at the backward step of its value's last reader.
+        for index in (0..count).filter(|i| needed[*i] && gradient_flows[*i]) {
+            let (id, spec) = (NodeId(index), tape.nodes()[index].spec);
+            let reader =
+                (0..count).rev().find(|r| needed[*r] && tape.nodes()[*r].inputs.contains(&id));
+            // The end of the chain (the loss) gets its gradient before backward begins.
+            let first = reader.map_or(count, back);
+            let bytes = spec.maps(capacity) * spec.image_bytes();
+            gradient_life[index] = begin(&mut lives, Life { bytes, first, last: back(index) });
         }
-        let workspace_life = lives.len();
-        lives.push(Life { bytes: workspace_bytes, first: 0, last: end });
+        let workspace = begin(&mut lives, Life { bytes: workspace_bytes, first: 0, last: end });
 
         let (slots, bytes) = assign(&lives);
         let slot = |life: &Option<usize>| life.map_or(Slot::default(), |l| slots[l]);
@@ -142,7 +133,7 @@ impl MemoryPlan {
             values: value_life.iter().map(slot).collect(),
             saved: saved_life.iter().map(slot).collect(),
             gradients: gradient_life.iter().map(slot).collect(),
-            workspace: slots[workspace_life],
+            workspace: slot(&workspace),
             survives: value_life.iter().map(|l| l.is_some_and(|l| lives[l].last >= end)).collect(),
             bytes,
             largest_live_set: largest_live_set(&lives, end),
@@ -161,6 +152,11 @@ fn gradient_flows(tape: &Tape) -> Vec<bool> {
         flows.push(flows_here);
     }
     flows
+}
+
+fn begin(lives: &mut Vec<Life>, life: Life) -> Option<usize> {
+    lives.push(life);
+    Some(lives.len() - 1)
 }
 
 fn extend(lives: &mut [Life], life: Option<usize>, step: usize) {
