@@ -269,7 +269,7 @@ fn changes_stay_within_reach() {
         let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Golden);
         let mut run = |words: &[Vec<u32>], parallel: bool| {
             bench.feed(&case, words);
-            bench.exec.parallel = parallel;
+            bench.exec.options.parallel = parallel;
             bench.exec.forward_training(&mut bench.weights).unwrap();
             bench.exec.read(bench.node).unwrap()
         };

@@ -84,7 +84,7 @@ pub fn kernels_change_what_the_definition_with_the_same_faults_changes() {
         let table = words.get(1).map(|words| floats(words)).unwrap_or_default();
         let specs: Vec<_> = case.inputs.iter().map(|input| input.spec()).collect();
         let pixels = height * width;
-        let space = |site| case.op.site_space(site, &specs);
+        let space = |site| case.op.sites(&specs).space(site);
         let keys = space(Site::Scores).unwrap().elements as usize / (op.heads * pixels);
         let mut benches: Vec<(String, Bench)> = kernel_devices()
             .into_iter()
@@ -168,7 +168,7 @@ fn attention_says_where_it_can_be_hit() {
     let case = case_of(op, [height, width], dim);
     let specs: Vec<_> = case.inputs.iter().map(|input| input.spec()).collect();
     for site in Site::ALL {
-        let space = case.op.site_space(site, &specs).map(|space| (space.elements, space.k));
+        let space = case.op.sites(&specs).space(site).map(|space| (space.elements, space.k));
         let expected = SITES.contains(&site).then_some((2 * 8 * 12 * 16, [0, 1]));
         assert_eq!(space, expected, "{site:?}");
     }

@@ -5,7 +5,7 @@ use flipside::Error;
 use flipside::cases::{CaseInput, OpCase};
 use flipside::device::{Compute, Device, Gemm, GemmCall};
 use flipside::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
-use flipside::ops::linear::Linear;
+use flipside::ops::linear::{Linear, as_conv2d};
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, ParamId, PlanKind, Weights};
@@ -54,7 +54,7 @@ const IMAGES: usize = 3;
 
 fn check(op: impl Op + 'static, map: Map) {
     let case = OpCase::new("product", op, vec![CaseInput::uniform(map)], IMAGES);
-    let conv = *case.op.as_conv2d().unwrap();
+    let conv = *as_conv2d(case.op.as_ref()).unwrap();
     let (tape, inputs, node) = case.tape().unwrap();
     let cpu = Device::cpu();
     let mut weights = Weights::new(&tape, &cpu, true).unwrap();

@@ -84,7 +84,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
             let node = bench.tape.node(bench.node);
             let (map, op) = (node.spec.map, node.op.clone().unwrap());
             let inputs = [case.inputs[0].spec()];
-            let view: GemmView = op.gemm_view(&inputs).unwrap();
+            let view: GemmView = op.sites(&inputs).gemm_view().unwrap();
             let variant = op.variant(&inputs, Compute::Exact).unwrap();
             let chains = Chains {
                 conv,
@@ -105,7 +105,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
                     let element = (n * view.m + m) as u64;
                     let entry =
                         FaultEntry::at(site, element, k as u32, BitMasks::flip(1 << bit), 0);
-                    let space = |site| op.site_space(site, &inputs);
+                    let space = |site| op.sites(&inputs).space(site);
                     let table =
                         FaultTable::of_sites("op", BATCH, space, &[(image, entry)]).unwrap();
                     bench.exec.arm(bench.node, table).unwrap();
@@ -157,7 +157,7 @@ fn depthwise_layers_have_no_shared_tiles() {
     let case = OpCase::new("sites", conv, vec![CaseInput::uniform(Map::new(4, 4, 8))], 1);
     let inputs = [case.inputs[0].spec()];
     for site in [Site::SharedA, Site::SharedB] {
-        assert!(case.op.site_space(site, &inputs).is_none());
+        assert!(case.op.sites(&inputs).space(site).is_none());
     }
-    assert!(case.op.site_space(Site::OperandB, &inputs).is_some());
+    assert!(case.op.sites(&inputs).space(Site::OperandB).is_some());
 }

@@ -148,9 +148,9 @@ impl Bench {
         each: usize,
         draws: &mut impl Draw,
     ) -> FaultTable {
-        let inputs = self.model.tape.input_specs(node);
+        let sites = self.model.tape.sites(node);
         let node = self.model.tape.node(node);
-        let space = |site| node.op.as_ref().unwrap().site_space(site, &inputs);
+        let space = |site| sites.space(site);
         let faults: Vec<(usize, FaultEntry)> = (0..each * node.spec.maps(images))
             .map(|fault| {
                 let element = draws.below(space(site).unwrap().elements);

@@ -9,7 +9,7 @@ use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::dropout::Dropout;
-use flipside::ops::{HostBackward, HostForward, Op, RunState, SavedForBackward};
+use flipside::ops::{HostBackward, HostForward, Op, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
 use flipside::{Error, Result};
@@ -72,14 +72,6 @@ struct Native;
 impl Op for Native {
     fn kind(&self) -> &'static str {
         "native"
-    }
-
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        Ok(inputs[0])
-    }
-
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

@@ -182,7 +182,7 @@ fn table(case: &Case, faults: &[Inside]) -> FaultTable {
         })
         .collect();
     let inputs = [Spec::f32(case.map)];
-    let space = |site| case.conv.site_space(site, &inputs);
+    let space = |site| case.conv.sites(&inputs).space(site);
     FaultTable::of_sites("op", case.images, space, &entries).unwrap()
 }
 

@@ -17,7 +17,7 @@ use crate::plan::{Labels, Plan};
 use crate::progress::{Progress, Silent};
 use crate::results::Record;
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, PackedWeights, PlanKind, Undo};
+use crate::tape::{Execution, PackedWeights, PassOptions, PlanKind, Undo};
 use crate::{Error, Result};
 
 /// How much is injected, where and how.
@@ -209,9 +209,9 @@ fn filled(records: &[Record], batch: usize) -> f64 {
 fn elements(model: &Model) -> Vec<u64> {
     let needed = model.tape.needed_for(&[model.logits]);
     (model.tape.nodes().iter().zip(needed))
-        .map(|(node, needed)| match &node.op {
-            Some(op) if needed && !op.is_view() => node.spec.map.elements() as u64,
-            _ => 0,
+        .map(|(node, needed)| match needed && node.op.is_some() {
+            true => node.spec.map.elements() as u64,
+            false => 0,
         })
         .collect()
 }
@@ -235,10 +235,9 @@ fn by_boxes(
     let outputs = [model.logits];
     let kind = if campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
     let mut exec = network.execution(kind, 1, &outputs)?;
-    exec.parallel = false;
-    exec.keep_patches = true;
     let last = model.tape.tail_input(&outputs).unwrap_or(model.logits);
-    exec.packed = Some(Arc::new(PackedWeights::new(&model.tape, weights, last)));
+    let packed = Some(Arc::new(PackedWeights::new(&model.tape, weights, last)));
+    exec.options = PassOptions { parallel: false, keep_patches: true, packed };
     let clean_ms = clean_ms(&mut exec, network, &images.pixels[..model.image_elements()])?;
     let all: u64 = elements(model).iter().sum();
     let mut undo = Undo::default();
@@ -279,7 +278,7 @@ fn by_rounds(
     let Network { model, weights } = network;
     let mut exec = network.execution(PlanKind::Golden, batch, &[model.logits])?;
     exec.use_graphs(campaign.graphs);
-    exec.keep_patches = true;
+    exec.options.keep_patches = true;
     let pixels = &images.pixels[..batch * model.image_elements()];
     let clean_ms = clean_ms(&mut exec, network, pixels)?;
     let golden = exec.read(model.logits)?;

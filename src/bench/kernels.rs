@@ -11,6 +11,7 @@ use crate::cases::{CaseInput, OpCase};
 use crate::device::{Buffer, Compute, Device, Gemm};
 use crate::ops::ceiling::{self, Ceilings};
 use crate::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
+use crate::ops::linear::as_conv2d;
 use crate::progress::Progress;
 use crate::tensor::{DType, Map, Spec};
 use crate::{Error, Result};
@@ -306,7 +307,7 @@ fn check(shape: &OpShape, device: &Device, with_backward: bool) -> Result<f32> {
     let (expected, found) = (results(&Device::cpu())?, results(device)?);
     let mut largest = 0f32;
     for (index, ((what, expected), (_, found))) in expected.iter().zip(&found).enumerate() {
-        let rounding = shape.op.as_conv2d().map_or(0.0, |_| rounding(device.compute()));
+        let rounding = as_conv2d(shape.op.as_ref()).map_or(0.0, |_| rounding(device.compute()));
         let bound = rounding + if index == 0 { OUTPUT_BOUND } else { GRADIENT_BOUND };
         let difference = difference(expected, found);
         // A NaN isn't within any bound.
@@ -350,7 +351,7 @@ struct CublasProduct<'s> {
 impl<'s> CublasProduct<'s> {
     /// With the same random values in each image, as ours has them; `None` for layers that aren't plain ones.
     fn of(shape: &'s OpShape, device: &Device, batch: usize) -> Result<Option<CublasProduct<'s>>> {
-        let Some(conv) = shape.op.as_conv2d() else { return Ok(None) };
+        let Some(conv) = as_conv2d(shape.op.as_ref()) else { return Ok(None) };
         let input = shape.inputs[0].map;
         let images = shape.inputs[0].maps(batch);
         let Some([m, n, k]) = conv.plain_product(input, images) else { return Ok(None) };

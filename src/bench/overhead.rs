@@ -13,7 +13,7 @@ use crate::fault::{
     BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace, ValueKind,
 };
 use crate::models::Model;
-use crate::ops::Op;
+use crate::ops::{Op, Sites};
 use crate::progress::Progress;
 use crate::rng::{self, Draw};
 use crate::tape::{Execution, NodeId, PlanKind, Weights};
@@ -122,8 +122,7 @@ impl Arming {
             let entry = FaultEntry::at(site, element, k as u32, masks, 0).of_format(format);
             faults.push((image, entry));
         }
-        let space_of = |site| layer.op.site_space(site, &layer.inputs);
-        FaultTable::of_sites(layer.name, images, space_of, &faults).map(Some)
+        FaultTable::of_sites(layer.name, images, |site| layer.sites.space(site), &faults).map(Some)
     }
 }
 
@@ -133,6 +132,7 @@ struct FaultableLayer<'a> {
     name: &'a str,
     op: &'a Arc<dyn Op>,
     inputs: Vec<Spec>,
+    sites: Sites,
     output: Spec,
 }
 
@@ -151,7 +151,8 @@ impl<'a> FaultableLayer<'a> {
         let recorded = model.tape.node(node);
         let (name, op) = (recorded.name.as_str(), recorded.op.as_ref()?);
         let inputs = model.tape.input_specs(node);
-        Some(FaultableLayer { node, name, op, inputs, output: recorded.spec })
+        let sites = op.sites(&inputs);
+        Some(FaultableLayer { node, name, op, inputs, sites, output: recorded.spec })
     }
 
     /// Its sites within the launch that computes it, as far as `device` has them.
@@ -164,7 +165,7 @@ impl<'a> FaultableLayer<'a> {
         };
         let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
         let place = |site: Site| {
-            let space = self.op.site_space(site, &self.inputs)?;
+            let space = self.sites.space(site)?;
             let is_operand = site.value() == ValueKind::Operand;
             let format = if is_operand { operands } else { Format::Fp32 };
             Some(LayerSite { site, space, format })
@@ -291,10 +292,9 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<FaultableLayer<'
         nodes.extend([layers.first(), most, layers.last()].into_iter().flatten().map(|l| l.node));
         // The first layer with sites that those don't have: an attention.
         let all = (0..model.tape.nodes().len()).map(NodeId);
-        nodes.extend(all.into_iter().find(|node| {
-            let layer = FaultableLayer::of(model, *node);
-            layer.is_some_and(|layer| layer.op.site_space(Site::Scores, &layer.inputs).is_some())
-        }));
+        nodes.extend(
+            all.into_iter().find(|node| matches!(model.tape.sites(*node), Sites::Scores { .. })),
+        );
         nodes.sort_unstable();
         nodes.dedup();
     }
@@ -302,14 +302,10 @@ fn choose<'a>(model: &'a Model, names: &[String]) -> Result<Vec<FaultableLayer<'
         .into_iter()
         .map(|node| {
             let layer = FaultableLayer::of(model, node);
-            layer
-                .filter(|layer| {
-                    Site::ALL.iter().any(|site| layer.op.site_space(*site, &layer.inputs).is_some())
-                })
-                .ok_or_else(|| {
-                    let name = &model.tape.node(node).name;
-                    Error::usage(format!("'{name}' has no fault sites"))
-                })
+            layer.filter(|layer| layer.sites != Sites::None).ok_or_else(|| {
+                let name = &model.tape.node(node).name;
+                Error::usage(format!("'{name}' has no fault sites"))
+            })
         })
         .collect()
 }

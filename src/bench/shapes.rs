@@ -1,15 +1,22 @@
 //! The distinct operations of networks, by what they compute on which shapes.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::cases::{CaseInput, Fill, OpCase};
 use crate::hex;
 use crate::models::Model;
 use crate::ops::Op;
+use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
+use crate::ops::add::Add;
+use crate::ops::avg_pool::AvgPool;
+use crate::ops::linear::as_conv2d;
+use crate::ops::max_pool::MaxPool;
 use crate::tape::NodeId;
 use crate::tensor::{DType, Map, Spec};
 
@@ -36,7 +43,7 @@ pub fn shapes(models: &[(String, Model)]) -> Vec<OpShape> {
     for (name, model) in models {
         let needed = model.tape.needed_for(&[model.logits]);
         for (index, node) in model.tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
-            let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { continue };
+            let Some(op) = &node.op else { continue };
             let inputs = model.tape.input_specs(NodeId(index));
             let id = id(op.as_ref(), &inputs);
             let place = *places.entry(id).or_insert_with(|| {
@@ -53,9 +60,46 @@ pub fn shapes(models: &[(String, Model)]) -> Vec<OpShape> {
     shapes
 }
 
+/// The numbers of an operation, under PyTorch's names, that its shapes don't tell; for whoever has a peer do the same.
+/// Two operations of a kind with the same numbers and shapes compute the same. Null where it isn't told here.
+fn settings(op: &dyn Op) -> serde_json::Value {
+    let any: &dyn Any = op;
+    if let Some(conv) = as_conv2d(op) {
+        json!({
+            "kernel_size": conv.kernel,
+            "stride": conv.stride,
+            "padding": conv.padding,
+            "dilation": conv.dilation,
+            "groups": conv.groups,
+            "bias": conv.bias,
+        })
+    } else if let Some(MaxPool { window }) = any.downcast_ref() {
+        json!({
+            "kernel_size": window.kernel,
+            "stride": window.stride,
+            "padding": window.padding,
+            "dilation": window.dilation,
+        })
+    } else if let Some(pool) = any.downcast_ref::<AvgPool>() {
+        json!({
+            "kernel_size": pool.kernel,
+            "stride": pool.stride,
+            "padding": pool.padding,
+            "count_include_pad": pool.count_include_pad,
+        })
+    } else if let Some(AdaptiveAvgPool { output }) = any.downcast_ref() {
+        json!({ "output_size": output })
+    } else if let Some(Add { depth }) = any.downcast_ref() {
+        // Which share is dropped changes no cost.
+        json!({ "drops_branches": *depth > 0.0 })
+    } else {
+        serde_json::Value::Null
+    }
+}
+
 /// A digest of all that decides what is computed.
 fn id(op: &dyn Op, inputs: &[Spec]) -> String {
-    let settings = op.settings();
+    let settings = settings(op);
     // Those who don't give their numbers show them.
     let numbers = if settings.is_null() { format!("{op:?}") } else { settings.to_string() };
     let digest = Sha256::digest(format!("{} {numbers} {inputs:?}", op.kind()));
@@ -65,7 +109,7 @@ fn id(op: &dyn Op, inputs: &[Spec]) -> String {
 fn describe(op: &dyn Op, inputs: &[Spec], output: Spec) -> String {
     let maps: Vec<String> = inputs.iter().map(|spec| spec.map.to_string()).collect();
     let mut name = format!("{} {} → {}", op.kind(), maps.join(", "), output.map);
-    if let Some(conv) = op.as_conv2d() {
+    if let Some(conv) = as_conv2d(op) {
         let pair = |[a, b]: [usize; 2]| if a == b { a.to_string() } else { format!("{a}×{b}") };
         name += &format!(", {}×{}", conv.kernel[0], conv.kernel[1]);
         if conv.stride != [1, 1] {
@@ -108,7 +152,7 @@ impl OpShape {
             id: &self.id,
             name: &self.name,
             kind: self.op.kind(),
-            settings: self.op.settings(),
+            settings: settings(self.op.as_ref()),
             inputs: self.inputs.iter().map(|spec| sizes(spec.map)).collect(),
             output: sizes(self.output.map),
             models: &self.models,

@@ -135,12 +135,12 @@ fn operations(tape: &Tape, id: NodeId, role: Role) -> u64 {
     let node = tape.node(id);
     let elements = node.spec.map.elements() as u64;
     let Some(op) = &node.op else { return elements };
-    let inputs = tape.input_specs(id);
-    if let Some(scores) = op.site_space(Site::Scores, &inputs) {
+    let sites = tape.sites(id);
+    if let Some(scores) = sites.space(Site::Scores) {
         return scores.elements;
     }
-    if op.gemm_view(&inputs).is_some() {
-        return if role == Role::Bias { elements } else { op.cost(&inputs).macs };
+    if sites.gemm_view().is_some() {
+        return if role == Role::Bias { elements } else { op.cost(&tape.input_specs(id)).macs };
     }
     // A table has no input: what counts is what its readers do.
     let readers = tape.nodes().iter().enumerate().filter(|(_, node)| node.inputs.contains(&id));

@@ -11,7 +11,6 @@ use crate::detector::Detector;
 use crate::device::Compute;
 use crate::fault::{BitMasks, FaultEntry, Format, Site, ValueKind};
 use crate::models::{Model, Network};
-use crate::ops::Op;
 use crate::plan::{Plan, Protocol, Stratify};
 use crate::results::{Effect, Golden, Part};
 use crate::tape::{Execution, NodeId, format_at};
@@ -335,7 +334,7 @@ fn space_of(
     let map = tape.node_at(layer.node, site).map_or(layer.map, |id| tape.node(id).spec.map);
     let op = tape.node(layer.node).op.as_deref();
     let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, site, compute));
-    let space = match op.and_then(|op| op.site_space(site, &inputs)) {
+    let space = match tape.sites(layer.node).space(site) {
         Some(space) => Space::of_site(space, map, allowed(format)?),
         None => Space { bits: allowed(format)?, ..Space::of_map(map) },
     };
@@ -402,10 +401,7 @@ pub fn layers_of(model: &Model, plan: &Plan) -> Vec<Layer> {
     }
     let mut layers = layers::layers(model);
     layers.retain(|layer| {
-        let node = model.tape.node(layer.node);
-        let inputs = model.tape.input_specs(layer.node);
-        let has_site = |op: &dyn Op| op.site_space(plan.site, &inputs).is_some();
-        plan.site == Site::Output || node.op.as_deref().is_some_and(has_site)
+        plan.site == Site::Output || model.tape.sites(layer.node).space(plan.site).is_some()
     });
     layers
 }

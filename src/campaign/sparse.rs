@@ -13,7 +13,7 @@ use super::trial::{InjectionId, Trial};
 use crate::fault::FaultEntry;
 use crate::models::Network;
 use crate::results::{Effect, Golden, Record};
-use crate::tape::{Execution, NodeId, PackedWeights, PlanKind, Undo};
+use crate::tape::{Execution, NodeId, PackedWeights, PassOptions, PlanKind, Undo};
 use crate::tensor::Region;
 use crate::{Error, Result};
 
@@ -96,9 +96,8 @@ impl<'c, 'a> Pool<'c, 'a> {
         let kind =
             if self.campaign.needs_every_value() { PlanKind::Golden } else { PlanKind::Replay };
         let mut execution = network.execution(kind, 1, &outputs)?;
-        execution.packed = Some(self.packed.clone());
-        execution.parallel = false;
-        execution.keep_patches = true;
+        let packed = Some(self.packed.clone());
+        execution.options = PassOptions { parallel: false, keep_patches: true, packed };
         let pixels = vec![0f32; network.model.image_elements()];
         Ok(Worker { execution, tail, values: Vec::new(), undo: Undo::default(), pixels })
     }

@@ -33,7 +33,7 @@ impl TailBatch {
         let (tape, outputs) = (&network.model.tape, [network.model.logits]);
         let Some(input) = tape.tail_input(&outputs) else { return Ok(None) };
         let mut execution = Execution::behind(tape, network.device(), TRIALS, &outputs, input)?;
-        execution.parallel = false;
+        execution.options.parallel = false;
         Ok(Some(TailBatch {
             execution,
             input,

@@ -23,7 +23,7 @@ pub(super) fn run(
     let outputs = [network.model.logits];
     let mut execution = network.execution(PlanKind::Golden, capacity, &outputs)?;
     execution.use_graphs(campaign.graphs);
-    execution.keep_patches = true;
+    execution.options.keep_patches = true;
     for tasks in tasks.chunks(capacity) {
         run_batch(campaign, &mut execution, tasks, listener)?;
     }

@@ -147,7 +147,7 @@ fn seen(detectors: &[Detector], after: f32, max: f32) -> Vec<(Range<usize>, f32)
 fn execution_of(tape: &Arc<Tape>, logits: NodeId) -> Result<Execution> {
     let mut execution = Execution::new(tape, &Device::cpu(), PlanKind::Infer, ROWS, &[logits])?;
     // Tasks run side by side.
-    execution.parallel = false;
+    execution.options.parallel = false;
     Ok(execution)
 }
 

@@ -115,7 +115,7 @@ impl FaultTable {
     }
 
     /// The table of `faults` (image of the batch, entry) for a batch of `images`; `space` says how
-    /// many places each site has in the layer ([`crate::ops::Op::site_space`]).
+    /// many places each site has in the layer ([`crate::ops::Sites::space`]).
     ///
     /// # Errors
     /// [`Error::Usage`] for an image outside the batch, a place outside the site's, a site that the

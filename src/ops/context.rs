@@ -6,7 +6,8 @@
 
 use std::ops::Deref;
 
-use super::{DeviceStep, RunState, SavedForBackward, Step};
+use super::epilogue::HostStep;
+use super::{RunState, SavedForBackward, StepPass};
 use crate::device::{Device, KernelArgs};
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Region, Tensor};
@@ -41,13 +42,11 @@ pub struct ForwardPass<'a> {
     pub samples: &'a [u64],
     pub samples_address: u64,
     pub faults: Option<ArmedFaults<'a>>,
-    /// Nodes that run with this one, on the CPU; the output is the last one's.
-    pub steps: &'a [Step<'a>],
-    /// The same on other devices.
-    pub device_steps: &'a [DeviceStep],
+    /// Nodes that run with this one; the output is the last one's.
+    pub steps: &'a [StepPass],
     /// Whether the CPU may use every core for this one pass.
     pub parallel: bool,
-    /// The first parameter as the CPU's matrix products like it best (`ops::pack_weight`), if there is
+    /// The first parameter as the CPU's matrix products like it best (`gemm::pack`), if there is
     /// such a copy.
     pub packed: Option<&'a [f32]>,
     pub inputs: &'a [Tensor],
@@ -265,6 +264,12 @@ impl<'a> HostForward<'a> {
         unsafe { read(self.params[index]) }
     }
 
+    /// The nodes that run with this one.
+    pub(crate) fn steps(&self) -> Vec<HostStep<'a>> {
+        // SAFETY: that of `new`, of parameters and inputs in eval mode, where nobody writes to them.
+        self.steps.iter().map(|step| unsafe { HostStep::of(step) }).collect()
+    }
+
     /// State (running statistics) to be updated: two parameters.
     ///
     /// # Panics
@@ -412,7 +417,6 @@ mod tests {
             samples_address: 0,
             faults: None,
             steps: &[],
-            device_steps: &[],
             parallel: false,
             packed: None,
             inputs: &[x, nothing],

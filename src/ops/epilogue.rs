@@ -6,16 +6,45 @@
 //! Each step gives the bits that its own node would.
 
 use super::activation::{self, Activation};
+use super::batch_norm::{self, BatchNorm};
 use super::gemm::{Finish, SendPtr};
 use super::simd::{InstructionSet, compiled};
 use crate::device::args::EpilogueArgs;
 use crate::fault::FaultTable;
-use crate::tensor::Map;
+use crate::tensor::{Map, Tensor};
 
-/// A node that runs with the convolution or linear layer before it.
+/// What a node that runs with the convolution or linear layer before it does to each element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// Batch norm in eval mode.
+    Norm(BatchNorm),
+    /// The addition of a value of the output's shape.
+    Add,
+    Activate(Activation),
+}
+
+impl Step {
+    /// Its place in the order in which kernels take steps, each at most once.
+    pub const fn place(self) -> usize {
+        match self {
+            Step::Norm(_) => 0,
+            Step::Add => 1,
+            Step::Activate(_) => 2,
+        }
+    }
+}
+
+/// A step of one pass.
 #[derive(Clone, Debug)]
-pub enum Step<'a> {
-    /// y = fmaf(x, scale, shift), one of each a channel: batch norm in eval mode.
+pub struct StepPass {
+    pub step: Step,
+    /// The node's parameters, then the values of inputs from outside of the launch.
+    pub operands: Vec<Tensor>,
+}
+
+/// A step as the CPU takes it.
+pub enum HostStep<'a> {
+    /// y = fmaf(x, scale, shift), one of each a channel.
     Affine { scale: Vec<f32>, shift: Vec<f32> },
     /// y = x + values, a batch of maps of the output's shape.
     Add { values: &'a [f32] },
@@ -23,47 +52,37 @@ pub enum Step<'a> {
     Activate(Activation),
 }
 
-/// What a step does. Kernels take steps in this order, each at most once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StepKind {
-    Affine,
-    Add,
-    Activate,
-}
-
-/// A step as kernels take it: addresses on the device.
-#[derive(Clone, Copy, Debug)]
-pub enum DeviceStep {
-    /// Batch norm in eval mode: one of each a channel.
-    Affine {
-        weight: u64,
-        bias: u64,
-        mean: u64,
-        var: u64,
-        eps: f32,
-    },
-    /// y = x + values, a batch of maps of the output's shape.
-    Add {
-        values: u64,
-    },
-    Activate(Activation),
+impl<'a> HostStep<'a> {
+    /// # Safety
+    /// The operands are memory of the host that lives for `'a` and isn't written meanwhile.
+    pub unsafe fn of(pass: &StepPass) -> HostStep<'a> {
+        // SAFETY: the caller's.
+        let operand = |index: usize| -> &'a [f32] { unsafe { pass.operands[index].slice() } };
+        match pass.step {
+            Step::Norm(norm) => {
+                let (scale, shift) = norm.scale_and_shift(batch_norm::EVAL_PARAMS.map(operand));
+                HostStep::Affine { scale, shift }
+            }
+            Step::Add => HostStep::Add { values: operand(0) },
+            Step::Activate(activation) => HostStep::Activate(activation),
+        }
+    }
 }
 
 impl EpilogueArgs {
     /// Those of `steps`, which the tape has put in the kernels' order, without a bias.
-    pub fn of(steps: &[DeviceStep]) -> EpilogueArgs {
+    pub fn of(steps: &[StepPass]) -> EpilogueArgs {
         let mut args = EpilogueArgs::default();
-        for step in steps {
+        for StepPass { step, operands } in steps {
+            let address = |index: usize| operands[index].address;
             match *step {
-                DeviceStep::Affine { weight, bias, mean, var, eps } => {
-                    args.norm_weight = weight;
-                    args.norm_bias = bias;
-                    args.norm_mean = mean;
-                    args.norm_var = var;
-                    args.norm_eps = eps;
+                Step::Norm(norm) => {
+                    [args.norm_weight, args.norm_bias, args.norm_mean, args.norm_var] =
+                        batch_norm::EVAL_PARAMS.map(address);
+                    args.norm_eps = norm.eps;
                 }
-                DeviceStep::Add { values } => args.residual = values,
-                DeviceStep::Activate(activation) => args.activation = activation_code(activation),
+                Step::Add => args.residual = address(0),
+                Step::Activate(activation) => args.activation = activation_code(activation),
             }
         }
         args
@@ -92,7 +111,7 @@ pub(crate) struct Epilogue<'a> {
     /// One a channel.
     pub bias: Option<&'a [f32]>,
     pub faults: Option<&'a FaultTable>,
-    pub steps: &'a [Step<'a>],
+    pub steps: &'a [HostStep<'a>],
     /// Where the batch's output begins, and its map.
     pub output: SendPtr<f32>,
     pub map: Map,
@@ -139,8 +158,8 @@ impl Epilogue<'_> {
             match (step, rest) {
                 // The pairs and triples of residual networks, in one go over the sums.
                 (
-                    Step::Affine { scale, shift },
-                    [Step::Add { values }, Step::Activate(Activation::Relu), rest @ ..],
+                    HostStep::Affine { scale, shift },
+                    [HostStep::Add { values }, HostStep::Activate(Activation::Relu), rest @ ..],
                 ) => {
                     steps = rest;
                     let (scale, shift) =
@@ -151,7 +170,10 @@ impl Epilogue<'_> {
                         sums[at] = if sum < 0.0 { 0.0 } else { sum };
                     }
                 }
-                (Step::Affine { scale, shift }, [Step::Activate(Activation::Relu), rest @ ..]) => {
+                (
+                    HostStep::Affine { scale, shift },
+                    [HostStep::Activate(Activation::Relu), rest @ ..],
+                ) => {
                     steps = rest;
                     let (scale, shift) =
                         (&scale[channel..channel + count], &shift[channel..channel + count]);
@@ -160,19 +182,19 @@ impl Epilogue<'_> {
                         sums[at] = if sum < 0.0 { 0.0 } else { sum };
                     }
                 }
-                (Step::Affine { scale, shift }, _) => {
+                (HostStep::Affine { scale, shift }, _) => {
                     let (scale, shift) =
                         (&scale[channel..channel + count], &shift[channel..channel + count]);
                     for at in 0..count {
                         sums[at] = sums[at].mul_add(scale[at], shift[at]);
                     }
                 }
-                (Step::Add { values }, _) => {
+                (HostStep::Add { values }, _) => {
                     for (sum, value) in sums.iter_mut().zip(&values[offset..offset + count]) {
                         *sum += value;
                     }
                 }
-                (Step::Activate(kind), _) => activation::apply(*kind, sums),
+                (HostStep::Activate(kind), _) => activation::apply(*kind, sums),
             }
         }
     }

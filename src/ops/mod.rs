@@ -39,6 +39,7 @@ mod run_state;
 pub mod scale;
 pub mod sgd;
 pub(crate) mod simd;
+mod sites;
 pub mod slice;
 pub mod softmax;
 mod variant;
@@ -50,14 +51,16 @@ pub use context::{
     ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
     KernelForward,
 };
-pub use epilogue::{DeviceStep, Step, StepKind};
+pub use epilogue::{Step, StepPass};
 pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
+pub use sites::{GemmView, Sites};
 pub use variant::{KernelVariant, Sharing};
 
+use std::any::Any;
+
 use crate::device::{Compute, Device};
-use crate::fault::{Site, SiteSpace};
-use crate::tensor::{Region, Spec, Tensor};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
@@ -79,15 +82,13 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-/// The GEMM view of one image of an injectable layer: y\[m, n\] = bias\[n\] + Σ_κ A\[m, κ\]·B\[κ, n\].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GemmView {
-    /// Output pixels.
-    pub m: usize,
-    /// Output channels.
-    pub n: usize,
-    /// Terms a sum, padding taps counted (a group's, for grouped convolutions).
-    pub k: usize,
+/// Bytes of memory that an operation's passes need for a batch, besides values, parameters and gradients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassBytes {
+    /// Of values that forward saves for backward.
+    pub saved: usize,
+    /// Of scratch memory.
+    pub workspace: usize,
 }
 
 /// An operation of the tape: its declarations, and its passes on every device.
@@ -96,12 +97,14 @@ pub struct GemmView {
 /// `batch` is given. A node whose inputs are all shared (or that has none) has a shared value
 /// itself and is run as a batch of one; an operation that reads a shared value beside others says
 /// so, and adds up over the images the gradient that it sends there.
-pub trait Op: Send + Sync + std::fmt::Debug {
+pub trait Op: Any + Send + Sync + std::fmt::Debug {
     /// The name of its folder and kernels: `conv2d`.
     fn kind(&self) -> &'static str;
 
-    /// The output's shape, or what is wrong with the inputs.
-    fn output(&self, inputs: &[Spec]) -> Result<Spec>;
+    /// The output's shape, at first the first input's, or what is wrong with the inputs.
+    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
+        Ok(inputs[0])
+    }
 
     /// Parameters and state, in the order in which the passes see them.
     fn params(&self) -> Vec<ParamSpec> {
@@ -109,21 +112,13 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     }
 
     /// What backward reads.
-    fn needs(&self) -> SavedForBackward;
-
-    /// Bytes of values that forward saves for backward, for a batch.
-    fn saved_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {
-        0
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward::default()
     }
 
-    /// Bytes of scratch memory that forward may use for a batch and, while `training`, backward.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, _training: bool) -> usize {
-        0
-    }
-
-    /// Whether the output is the input's memory under another shape; nothing is run then.
-    fn is_view(&self) -> bool {
-        false
+    /// Memory for the passes of a batch: forward's alone or, while `training`, that of both.
+    fn bytes(&self, _inputs: &[Spec], _batch: usize, _training: bool) -> PassBytes {
+        PassBytes::default()
     }
 
     /// What one image costs, less the parameters' bytes, which the tape adds.
@@ -137,31 +132,9 @@ pub trait Op: Send + Sync + std::fmt::Debug {
     /// eval mode, where images don't touch each other).
     fn reach(&self, input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region;
 
-    /// The GEMM view of layers that faults can be injected into.
-    fn gemm_view(&self, _inputs: &[Spec]) -> Option<GemmView> {
-        None
-    }
-
-    /// The convolution that it is, if it is one; a linear layer is.
-    fn as_conv2d(&self) -> Option<&conv2d::Conv2d> {
-        None
-    }
-
-    /// The numbers of it, under PyTorch's names, that its shapes don't tell; for whoever has a peer do
-    /// the same. Two operations of a kind with the same numbers and shapes compute the same.
-    fn settings(&self) -> serde_json::Value {
-        serde_json::Value::Null
-    }
-
-    /// How many places a fault site has in one image; `None` where the operation doesn't have it.
-    /// Layers with a GEMM view have all but attention's two and `weight`.
-    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        gemm_sites(self.gemm_view(inputs)?, site, inputs)
-    }
-
-    /// Heads of attention; 0 for everything else.
-    fn heads(&self) -> usize {
-        0
+    /// Where faults can hit it.
+    fn sites(&self, _inputs: &[Spec]) -> Sites {
+        Sites::None
     }
 
     /// The kernel that computes it on devices other than the CPU, for layers with a GEMM view, where a
@@ -170,28 +143,8 @@ pub trait Op: Send + Sync + std::fmt::Debug {
         None
     }
 
-    /// Whether PyTorch's forward hooks see it: not a layer that is called as a bare function.
-    fn is_hooked(&self) -> bool {
-        true
-    }
-
-    /// Whether forward, in eval mode, also runs the steps of the nodes behind it.
-    fn takes_steps(&self) -> bool {
-        false
-    }
-
-    /// The kind of step that it can be, element by element on its first or second input.
-    fn step_kind(&self) -> Option<StepKind> {
-        None
-    }
-
-    /// It as a step: `params` as in the passes, `other` the values of its other input if it has two.
-    fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
-        None
-    }
-
-    /// The same for kernels.
-    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
+    /// The step that it is in eval mode, where it treats its first or second input element by element.
+    fn step(&self) -> Option<Step> {
         None
     }
 
@@ -242,27 +195,4 @@ use passes;
 
 fn without_kernels(op: &str, device: &Device) -> Error {
     Error::Unsupported { op: op.into(), device: device.kind().to_string() }
-}
-
-/// A copy of the weight of a convolution or linear layer for [`Forward::packed`]; `None` where products
-/// of the CPU would have no use for it.
-pub(crate) fn pack_weight(op: &dyn Op, weight: &[f32]) -> Option<Vec<f32>> {
-    let conv = op.as_conv2d().filter(|conv| conv.groups == 1)?;
-    Some(gemm::pack(weight, conv.out_channels))
-}
-
-/// How many places a fault site has in a layer of this GEMM view; see [`Op::site_space`].
-fn gemm_sites(view: GemmView, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-    let elements = (view.m * view.n) as u64;
-    let terms = view.k as u32;
-    let (elements, k) = match site {
-        Site::Output | Site::StoreLost => (elements, [0, 1]),
-        Site::Accumulator => (elements, [1, terms + 1]),
-        Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => (elements, [0, terms]),
-        // The bits of a byte offset that move whole elements; outside the output all are alike.
-        Site::StoreAstray => (elements, [2, 48]),
-        Site::Input => (inputs[0].map.elements() as u64, [0, 1]),
-        Site::Weight | Site::Scores | Site::Probabilities => return None,
-    };
-    Some(SiteSpace { elements, k })
 }

@@ -1,9 +1,11 @@
 //! What is armed on an execution: faults in kernels, in memory, and in parameters as single images see
 //! them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::faults::weight_entry;
 use super::{Execution, Node, NodeId, ParamId, PlanKind, Weights};
-use crate::device::Buffer;
+use crate::device::{Buffer, Device};
 use crate::fault::{BitMasks, FaultSpec, FaultTable, Format, Site, SiteClass};
 use crate::ops::Role;
 use crate::ops::memory_fault::{self, MemoryFaults, Pass};
@@ -11,20 +13,59 @@ use crate::tensor::{Span, Tensor};
 use crate::{Error, Result};
 
 /// Faults of one node, on the host and on the device.
-pub(super) struct Armed {
+pub(super) struct NodeFaults {
     pub table: FaultTable,
     memory: FaultMemory,
 }
 
 /// What a node's faults take up on the device.
-pub(super) struct FaultMemory {
+struct FaultMemory {
     /// The table's bytes; nothing on the CPU.
     table: Buffer,
     /// What inputs were before they were hit, an f32 a fault.
     saved: Buffer,
 }
 
-impl Armed {
+impl NodeFaults {
+    /// Puts a table into memory that is kept from an earlier one, or into new memory with room for `room`
+    /// faults at least.
+    fn new(
+        device: &Device,
+        table: FaultTable,
+        kept: Option<FaultMemory>,
+        room: usize,
+    ) -> Result<NodeFaults> {
+        let inputs = table.count(Site::Input);
+        // Nothing is saved for most tables.
+        let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
+        if device.is_cpu() {
+            if let Some(site) = table.inner_site() {
+                return Err(Error::Unsupported {
+                    op: format!(
+                        "the fault site {}, which is inside kernels (say --device cuda or emulated),",
+                        site.name()
+                    ),
+                    device: "cpu".into(),
+                });
+            }
+            let (table_memory, saved) = (device.alloc(0)?, device.alloc(saved_bytes(0))?);
+            return Ok(NodeFaults { table, memory: FaultMemory { table: table_memory, saved } });
+        }
+        let bytes = table.to_bytes();
+        let holds = |memory: &FaultMemory| {
+            memory.table.bytes() >= bytes.len() && memory.saved.bytes() >= saved_bytes(0)
+        };
+        let mut memory = match kept.filter(holds) {
+            Some(memory) => memory,
+            None => FaultMemory {
+                table: device.alloc(bytes.len().max(FaultTable::byte_len(room, room)))?,
+                saved: device.alloc(saved_bytes(room))?,
+            },
+        };
+        memory.table.write(0, &bytes)?;
+        Ok(NodeFaults { table, memory })
+    }
+
     /// Where kernels read the table; nothing lies there on the CPU.
     pub fn address(&self) -> u64 {
         self.memory.table.address()
@@ -32,15 +73,14 @@ impl Armed {
 
     /// What of it a captured launch holds; the rest is read from memory.
     pub fn frozen(&self) -> FrozenFaults {
-        let count = |site| self.table.count(site) > 0;
         FrozenFaults {
             addresses: [self.memory.table.address(), self.memory.saved.address()],
             images: self.table.images(),
             launches: [
                 self.has_kernel_faults(),
                 self.table.has_inner(),
-                count(Site::Input),
-                count(Site::StoreAstray),
+                self.has(Site::Input),
+                self.has(Site::StoreAstray),
             ],
         }
     }
@@ -49,6 +89,10 @@ impl Armed {
     /// through like any other.
     pub fn has_kernel_faults(&self) -> bool {
         self.table.is_empty() || !self.table.is_only(SiteClass::Memory)
+    }
+
+    fn has(&self, site: Site) -> bool {
+        self.table.count(site) > 0
     }
 
     fn in_memory(&self) -> MemoryFaults<'_> {
@@ -69,7 +113,7 @@ pub(super) struct FrozenFaults {
 }
 
 /// A parameter as one image sees it: a copy with faults.
-pub(super) struct Patch {
+struct Patch {
     param: ParamId,
     image: usize,
     values: Buffer,
@@ -79,6 +123,35 @@ pub(super) struct Patch {
 
 /// Bytes of copies without faults that are kept for faults to come.
 const IDLE_PATCH_BYTES: usize = 1 << 30;
+
+/// Everything that is armed.
+#[derive(Default)]
+pub(super) struct Armed {
+    nodes: BTreeMap<usize, NodeFaults>,
+    /// By node: of faults that were taken away.
+    idle_memory: BTreeMap<usize, FaultMemory>,
+    /// Parameters as single images see them.
+    patches: Vec<Patch>,
+    /// Copies without faults.
+    idle_patches: Vec<Patch>,
+}
+
+impl Armed {
+    /// The faults of a node.
+    pub fn node(&self, id: NodeId) -> Option<&NodeFaults> {
+        self.nodes.get(&id.0)
+    }
+
+    /// The armed nodes, in order.
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (usize, &NodeFaults)> {
+        self.nodes.iter().map(|(index, faults)| (*index, faults))
+    }
+
+    /// Whether an image sees parameters of its own.
+    pub fn has_patches(&self) -> bool {
+        !self.patches.is_empty()
+    }
+}
 
 impl Execution {
     /// Arms a node with faults for the passes to come; its kernel's armed symbol is launched. The node
@@ -90,59 +163,20 @@ impl Execution {
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
         let (inputs, astray) = (table.count(Site::Input), table.count(Site::StoreAstray));
         // Elsewhere the input's memory may be another value's by the time that it is put right.
-        let stays = |id: NodeId| self.plan.survives[self.tape.owner(id).0];
-        let is_kept = match self.plan.kind {
+        let is_kept = match self.plan().kind {
             PlanKind::Golden => true,
-            PlanKind::Train => inputs == 0 || stays(self.tape.node(id).inputs[0]),
+            PlanKind::Train => inputs == 0 || self.plan().survives[self.tape.node(id).inputs[0].0],
             PlanKind::Infer | PlanKind::Replay => false,
         };
         if inputs + astray > 0 && !is_kept {
             return Err(Error::usage("faults in memory need a plan that keeps every value"));
         }
-        let kept = self.armed.remove(&id.0).map(|armed| armed.memory);
-        let kept = kept.or_else(|| self.fault_memory.remove(&id.0));
-        let armed = self.armed_with(table, kept, self.capacity)?;
-        self.armed.insert(id.0, armed);
+        let Armed { nodes, idle_memory, .. } = &mut self.armed;
+        let kept = nodes.remove(&id.0).map(|faults| faults.memory);
+        let kept = kept.or_else(|| idle_memory.remove(&id.0));
+        let faults = NodeFaults::new(&self.device, table, kept, self.capacity())?;
+        self.armed.nodes.insert(id.0, faults);
         Ok(())
-    }
-
-    /// Puts a table into memory that is kept from an earlier one, or into new memory with room for `room`
-    /// faults at least.
-    fn armed_with(
-        &self,
-        table: FaultTable,
-        kept: Option<FaultMemory>,
-        room: usize,
-    ) -> Result<Armed> {
-        let inputs = table.count(Site::Input);
-        // Nothing is saved for most tables.
-        let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
-        if self.device.is_cpu() {
-            if let Some(site) = table.inner_site() {
-                return Err(Error::Unsupported {
-                    op: format!(
-                        "the fault site {}, which is inside kernels (say --device cuda or emulated),",
-                        site.name()
-                    ),
-                    device: "cpu".into(),
-                });
-            }
-            let (table_memory, saved) = (self.device.alloc(0)?, self.device.alloc(saved_bytes(0))?);
-            return Ok(Armed { table, memory: FaultMemory { table: table_memory, saved } });
-        }
-        let bytes = table.to_bytes();
-        let holds = |memory: &FaultMemory| {
-            memory.table.bytes() >= bytes.len() && memory.saved.bytes() >= saved_bytes(0)
-        };
-        let mut memory = match kept.filter(holds) {
-            Some(memory) => memory,
-            None => FaultMemory {
-                table: self.device.alloc(bytes.len().max(FaultTable::byte_len(room, room)))?,
-                saved: self.device.alloc(saved_bytes(room))?,
-            },
-        };
-        memory.table.write(0, &bytes)?;
-        Ok(Armed { table, memory })
     }
 
     /// Hits an entry of a parameter or buffer as one image sees it, in its whole inference.
@@ -197,26 +231,24 @@ impl Execution {
             )));
         }
         let at = 4 * param.spec.layout.stored_index(&param.spec.shape, index);
-        let known = self.patches.iter().position(|p| (p.param, p.image) == (id, image));
-        let known = match (known, self.idle_patches.iter().position(|p| p.param == id)) {
+        let Armed { patches, idle_patches, .. } = &mut self.armed;
+        let known = patches.iter().position(|p| (p.param, p.image) == (id, image));
+        let known = match (known, idle_patches.iter().position(|p| p.param == id)) {
             (Some(known), _) => known,
             (None, Some(idle)) => {
-                let idle = self.idle_patches.swap_remove(idle);
-                self.patches.push(Patch { image, ..idle });
-                self.patches.len() - 1
+                patches.push(Patch { image, ..idle_patches.swap_remove(idle) });
+                patches.len() - 1
             }
             (None, None) => {
-                let whole = weights.tensor(id);
-                let values = self.device.alloc(4 * whole.elements())?;
+                let (whole, bytes) = (weights.tensor(id), 4 * param.spec.elements());
+                let values = self.device.alloc(bytes)?;
                 // SAFETY: two allocations of this device, of the parameter's size.
-                unsafe {
-                    self.device.copy(whole.address, values.address(), 4 * whole.elements())?;
-                }
-                self.patches.push(Patch { param: id, image, values, hits: Vec::new() });
-                self.patches.len() - 1
+                unsafe { self.device.copy(whole.address, values.address(), bytes)? };
+                patches.push(Patch { param: id, image, values, hits: Vec::new() });
+                patches.len() - 1
             }
         };
-        let patch = &mut self.patches[known];
+        let patch = &mut patches[known];
         let mut bits = [0u32];
         patch.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
         patch.values.write(at, bytemuck::bytes_of(&masks.apply(bits[0])))?;
@@ -226,83 +258,58 @@ impl Execution {
 
     /// Takes all faults away.
     pub fn disarm(&mut self) {
-        let memory = self.armed.drain().map(|(node, armed)| (node, armed.memory));
-        self.fault_memory.extend(memory);
-        let mut patches = std::mem::take(&mut self.patches);
-        if !self.keep_patches {
-            return;
-        }
+        let Armed { nodes, idle_memory, patches, idle_patches } = &mut self.armed;
+        let nodes = std::mem::take(nodes).into_iter();
+        idle_memory.extend(nodes.map(|(index, faults)| (index, faults.memory)));
+        // A copy that can't be put right isn't used again.
+        patches.retain_mut(|Patch { values, hits, .. }| {
+            let mut undone = hits.drain(..).rev();
+            self.options.keep_patches
+                && undone.all(|(at, bits)| values.write(at, bytemuck::bytes_of(&bits)).is_ok())
+        });
+        idle_patches.append(patches);
         let bytes = |patches: &[Patch]| patches.iter().map(|p| p.values.bytes()).sum::<usize>();
-        for patch in &mut patches {
-            let undone = patch
-                .hits
-                .drain(..)
-                .rev()
-                .try_for_each(|(at, bits)| patch.values.write(at, bytemuck::bytes_of(&bits)));
-            // A copy that can't be put right isn't used again.
-            if undone.is_err() {
-                patch.hits.push((0, 0));
-            }
+        while bytes(idle_patches) > IDLE_PATCH_BYTES {
+            idle_patches.remove(0);
         }
-        self.idle_patches.extend(patches.into_iter().filter(|patch| patch.hits.is_empty()));
-        while bytes(&self.idle_patches) > IDLE_PATCH_BYTES {
-            self.idle_patches.remove(0);
-        }
-    }
-
-    /// The faults of a node.
-    pub(super) fn faults(&self, id: NodeId) -> Option<&FaultTable> {
-        self.armed.get(&id.0).map(|armed| &armed.table)
     }
 
     /// The value that faults of the site `input` of a node hit.
     pub(super) fn hit_input(&self, id: NodeId) -> Option<NodeId> {
-        let armed = self.armed.get(&id.0).filter(|armed| armed.table.count(Site::Input) > 0);
-        armed.map(|_| self.tape.node(id).inputs[0])
+        self.armed.node(id).filter(|faults| faults.has(Site::Input))?;
+        Some(self.tape.node(id).inputs[0])
     }
 
     /// Hits the faults of the site `input` in what a node reads, or takes them back.
     pub(super) fn fault_input(&self, id: NodeId, pass: Pass) -> Result<()> {
-        let Some(armed) = self.armed.get(&id.0) else { return Ok(()) };
-        if armed.table.count(Site::Input) == 0 {
-            return Ok(());
-        }
-        let input = self.value(self.tape.node(id).inputs[0]);
+        let hit = self.armed.node(id).zip(self.hit_input(id));
+        let Some((faults, input)) = hit else { return Ok(()) };
         // SAFETY: a value of this execution, which nothing else uses now.
-        unsafe { memory_fault::run(&self.device, armed.in_memory(), input, pass) }
+        unsafe { memory_fault::run(&self.device, faults.in_memory(), self.value(input), pass) }
     }
 
     /// Sends the stores of a node astray that are to go there. `output` is its value.
     pub(super) fn send_astray(&self, id: NodeId, output: Tensor) -> Result<()> {
-        let Some(armed) = self.armed.get(&id.0) else { return Ok(()) };
-        if armed.table.count(Site::StoreAstray) == 0 {
-            return Ok(());
-        }
+        let astray = self.armed.node(id).filter(|faults| faults.has(Site::StoreAstray));
+        let Some(faults) = astray else { return Ok(()) };
         // SAFETY: as above.
-        unsafe { memory_fault::run(&self.device, armed.in_memory(), output, Pass::Astray) }
+        unsafe { memory_fault::run(&self.device, faults.in_memory(), output, Pass::Astray) }
     }
 
     /// The images among `images` that see other parameters of these nodes.
-    pub(super) fn patched_images(&self, nodes: &[NodeId], images: Span) -> Vec<usize> {
-        if self.patches.is_empty() {
-            return Vec::new();
-        }
-        let reads = |patch: &Patch| {
+    pub(super) fn patched_images(&self, nodes: &[NodeId], images: Span) -> BTreeSet<usize> {
+        let reads = |patch: &&Patch| {
             nodes.iter().any(|id| self.tape.node(*id).params.contains(&patch.param))
         };
-        let patched = self.patches.iter().filter(|patch| reads(patch)).map(|patch| patch.image);
-        let mut patched: Vec<usize> =
-            patched.filter(|image| images.range().contains(image)).collect();
-        patched.sort_unstable();
-        patched.dedup();
-        patched
+        let patched = self.armed.patches.iter().filter(reads).map(|patch| patch.image);
+        patched.filter(|image| images.range().contains(image)).collect()
     }
 
     /// A parameter as an image sees it, or all of them.
     pub(super) fn param_for(&self, weights: &Weights, id: ParamId, alone: Option<usize>) -> Tensor {
         let tensor = weights.tensor(id);
         let of_image = |patch: &&Patch| patch.param == id && Some(patch.image) == alone;
-        match self.patches.iter().find(of_image) {
+        match self.armed.patches.iter().find(of_image) {
             Some(patch) => Tensor { address: patch.values.address(), ..tensor },
             None => tensor,
         }
@@ -322,8 +329,10 @@ impl Execution {
     }
 
     /// The faults of one image of a node, as those of a batch of one.
-    pub(super) fn faults_alone(&self, id: NodeId, image: usize) -> Result<Option<Armed>> {
-        let armed = self.armed.get(&id.0).filter(|armed| armed.has_kernel_faults());
-        armed.map(|armed| self.armed_with(armed.table.alone(image), None, 0)).transpose()
+    pub(super) fn faults_alone(&self, id: NodeId, image: usize) -> Result<Option<NodeFaults>> {
+        let armed = self.armed.node(id).filter(|armed| armed.has_kernel_faults());
+        armed
+            .map(|armed| NodeFaults::new(&self.device, armed.table.alone(image), None, 0))
+            .transpose()
     }
 }

@@ -4,8 +4,8 @@ use super::{Execution, NodeId, ParamId, Tape, Weights, pair_name};
 use crate::device::Compute;
 use crate::fault::place::{Dimension, of_parameter, ravel};
 use crate::fault::{Addressed, FaultEntry, FaultSpec, FaultTable, Format, Shape, Site, ValueKind};
-use crate::ops::{Op, Role};
-use crate::tensor::Spec;
+use crate::ops::{KernelVariant, Op, Role, Sites};
+use crate::tensor::{Map, Spec};
 use crate::{Error, Result};
 
 impl Execution {
@@ -54,11 +54,10 @@ impl Execution {
     /// Those of [`FaultTable::of_sites`].
     pub fn table_of(&self, id: NodeId, faults: &[(usize, FaultEntry)]) -> Result<FaultTable> {
         let node = self.tape().node(id);
-        let inputs = self.tape().input_specs(id);
+        let sites = self.tape().sites(id);
         // A layer that all images share has one map, image 0's.
         let images = node.spec.maps(self.images());
-        let space = |site| node.op.as_ref().and_then(|op| op.site_space(site, &inputs));
-        FaultTable::of_sites(&node.name, images, space, faults)
+        FaultTable::of_sites(&node.name, images, |site| sites.space(site), faults)
     }
 }
 
@@ -72,15 +71,13 @@ pub fn entries(
     compute: Compute,
 ) -> Result<Vec<FaultEntry>> {
     let node = tape.node(id);
-    let inputs = tape.input_specs(id);
-    let op = node.op.as_deref();
-    let has = |site| op.and_then(|op| op.site_space(site, &inputs));
-    let Some(op) = op.filter(|_| has(fault.site).is_some()) else {
-        let sites = Site::ALL.into_iter().filter(|site| has(*site).is_some()).map(Site::name);
-        let sites = sites.collect::<Vec<_>>().join(", ");
-        let known = match sites.as_str() {
+    let (inputs, sites) = (tape.input_specs(id), tape.sites(id));
+    let has = |site: &Site| sites.space(*site).is_some();
+    let Some(op) = node.op.as_deref().filter(|_| has(&fault.site)) else {
+        let names: Vec<&str> = Site::ALL.into_iter().filter(has).map(Site::name).collect();
+        let known = match names.join(", ").as_str() {
             "" => "faults can't be put into it".to_string(),
-            sites => format!("it has {sites}"),
+            names => format!("it has {names}"),
         };
         return Err(Error::usage(format!(
             "layer '{}' has no fault site {}: {known}",
@@ -93,7 +90,8 @@ pub fn entries(
         Site::StoreAstray => fault.offset_bit,
         _ => fault.k,
     };
-    elements(op, node.spec, &inputs, fault, compute)?
+    let variant = op.variant(&inputs, compute);
+    elements(sites, variant, node.spec.map, fault)?
         .into_iter()
         .map(|element| {
             let masks = fault.masks(&fault.layer, element, format)?;
@@ -112,13 +110,12 @@ pub fn format_at(op: &dyn Op, inputs: &[Spec], site: Site, compute: Compute) -> 
 
 /// The elements that a fault hits, see [`FaultEntry::element`].
 fn elements(
-    op: &dyn Op,
-    output: Spec,
-    inputs: &[Spec],
+    sites: Sites,
+    variant: Option<KernelVariant>,
+    map: Map,
     fault: &FaultSpec,
-    compute: Compute,
 ) -> Result<Vec<u64>> {
-    let dimensions = dimensions(op, output, inputs, fault.site);
+    let dimensions = dimensions(sites, map, fault.site);
     let within = |dimensions: &[Dimension]| {
         let bad = |detail| {
             let site = fault.site.name();
@@ -126,7 +123,6 @@ fn elements(
         };
         fault.place.within(dimensions).map_err(bad)
     };
-    let map = output.map;
     let element = |m: usize, n: usize| map.element_at(m * map.channels + n) as u64;
     Ok(match fault.shape {
         Shape::Element => vec![ravel(&within(&dimensions)?, &dimensions) as u64],
@@ -139,8 +135,7 @@ fn elements(
             (0..map.pixels()).map(|m| element(m, channel)).collect()
         }
         Shape::Tile => {
-            let tile = op.gemm_view(inputs).zip(op.variant(inputs, compute));
-            let Some((view, variant)) = tile else {
+            let Some((view, variant)) = sites.gemm_view().zip(variant) else {
                 return Err(Error::usage(format!("layer '{}' has no tiles", fault.layer)));
             };
             let at = within(&dimensions)?;
@@ -152,22 +147,13 @@ fn elements(
 
 /// What a site of a layer numbers its elements by: channel, row and column of a map, or head, the query's
 /// row and column, and key.
-fn dimensions(op: &dyn Op, output: Spec, inputs: &[Spec], site: Site) -> Vec<Dimension> {
-    let map = match site.addressed() {
-        Addressed::Input => inputs[0].map,
-        Addressed::Output | Addressed::Parameter => output.map,
-        Addressed::Score => {
-            let map = inputs[0].map;
-            let space = op.site_space(site, inputs).map_or(0, |space| space.elements);
-            let heads = op.heads().max(1);
-            let keys = space as usize / (heads * map.pixels()).max(1);
-            return vec![
-                ("head", heads),
-                ("row", map.height),
-                ("column", map.width),
-                ("key", keys),
-            ];
+fn dimensions(sites: Sites, output: Map, site: Site) -> Vec<Dimension> {
+    let map = match sites {
+        Sites::Scores { heads, queries: Map { height, width, .. }, keys } => {
+            return vec![("head", heads), ("row", height), ("column", width), ("key", keys)];
         }
+        Sites::Product { input, .. } if site.addressed() == Addressed::Input => input,
+        _ => output,
     };
     vec![("channel", map.channels), ("row", map.height), ("column", map.width)]
 }

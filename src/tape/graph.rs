@@ -60,9 +60,9 @@ impl Execution {
         let as_graph = self.graphs.enabled
             && !self.device.is_cpu()
             && self.clocks.is_none()
-            && self.patches.is_empty()
-            && self.state.training == 0
-            && self.state.images > 0;
+            && !self.armed.has_patches()
+            && !self.batch.is_training()
+            && self.images() > 0;
         if !as_graph {
             return self.launch_sweep(weights, sweep);
         }
@@ -85,21 +85,16 @@ impl Execution {
             Sweep::Forward => vec![true; self.tape.nodes().len()],
             Sweep::From(node) => self.dependents(node),
         };
-        for index in (0..runs.len()).filter(|index| runs[*index] && self.needed[*index]) {
-            if self.lowering.keeps(index) {
-                self.run_whole(weights, NodeId(index))?;
-            }
+        for index in (0..runs.len()).filter(|index| runs[*index]) {
+            self.run_whole(weights, NodeId(index))?;
         }
         // Later nodes have read what was hit; kept values are to be golden. The last hit goes first.
-        let mut hit: Vec<usize> = self.armed.keys().copied().filter(|index| runs[*index]).collect();
-        hit.sort_unstable();
-        hit.into_iter().rev().try_for_each(|index| self.fault_input(NodeId(index), Pass::Undo))
+        let mut hit = self.armed.nodes().rev().filter(|(index, _)| runs[*index]);
+        hit.try_for_each(|(index, _)| self.fault_input(NodeId(index), Pass::Undo))
     }
 
     fn frozen(&self, weights: &Weights) -> Frozen {
-        let mut armed: Vec<(usize, FrozenFaults)> =
-            self.armed.iter().map(|(node, armed)| (*node, armed.frozen())).collect();
-        armed.sort_unstable_by_key(|(node, _)| *node);
+        let armed = self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect();
         Frozen { weights: weights.address(), compute: self.device.compute(), armed }
     }
 }

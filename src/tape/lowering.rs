@@ -3,31 +3,32 @@
 //! nodes keep their names, and the bits are those of nodes that run alone.
 
 use super::{NodeId, Tape};
-use crate::ops::StepKind;
+use crate::ops::{Sites, Step};
 
 /// The launches of a pass: each runs a head and the steps behind it, and makes the value of its last
 /// node; the values of the others are never in memory.
 #[derive(Clone, Debug)]
 pub struct Lowering {
-    /// By node: the members of the launch that ends with it; empty for nodes inside a launch.
+    /// By node: the members of the launch that ends with it; empty for nodes inside a launch or that don't run.
     launches: Vec<Vec<NodeId>>,
     /// By node: the last node of its launch.
     last: Vec<usize>,
 }
 
 impl Lowering {
-    /// Every node alone.
-    pub fn alone(tape: &Tape) -> Lowering {
-        let count = tape.nodes().len();
-        let launches = (0..count).map(|index| vec![NodeId(index)]).collect();
-        Lowering { launches, last: (0..count).collect() }
+    /// Every node of `needed` alone.
+    pub fn alone(needed: &[bool]) -> Lowering {
+        let launch =
+            |(index, runs): (usize, &bool)| runs.then_some(NodeId(index)).into_iter().collect();
+        let launches = needed.iter().enumerate().map(launch).collect();
+        Lowering { launches, last: (0..needed.len()).collect() }
     }
 
     /// Joins each head with the steps behind it, as far as nobody else reads what lies between.
     /// `needed` are the nodes that run, `outputs` those whose values are asked for; `ordered`: steps
-    /// come in the order that kernels take them in ([`StepKind`]), each at most once.
+    /// come in the order that kernels take them in ([`Step::place`]), each at most once.
     pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId], ordered: bool) -> Lowering {
-        let mut lowering = Lowering::alone(tape);
+        let mut lowering = Lowering::alone(needed);
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); tape.nodes().len()];
         for (index, node) in tape.nodes().iter().enumerate().filter(|(i, _)| needed[*i]) {
             for input in &node.inputs {
@@ -35,16 +36,16 @@ impl Lowering {
             }
         }
         for head in (0..tape.nodes().len()).filter(|i| needed[*i]) {
-            if !tape.nodes()[head].op.as_ref().is_some_and(|op| op.takes_steps()) {
+            if !matches!(tape.sites(NodeId(head)), Sites::Product { .. }) {
                 continue;
             }
             let map = tape.nodes()[head].spec.map;
             let mut last = head;
-            let mut before: Option<StepKind> = None;
+            let mut before: Option<usize> = None;
             while let [reader] = readers[last][..] {
                 let node = &tape.nodes()[reader];
-                let kind = node.op.as_ref().and_then(|op| op.step_kind());
-                let is_step = kind.is_some() && !(ordered && before >= kind);
+                let place = node.op.as_ref().and_then(|op| op.step()).map(Step::place);
+                let is_step = place.is_some() && !(ordered && before >= place);
                 // A node that is another launch's already has more members than itself.
                 let free = lowering.launches[reader].len() == 1;
                 if outputs.contains(&NodeId(last)) || !is_step || !free || node.spec.map != map {
@@ -54,7 +55,7 @@ impl Lowering {
                 members.push(NodeId(reader));
                 lowering.launches[reader] = members;
                 last = reader;
-                before = kind;
+                before = place;
             }
             for member in lowering.launches[last].clone() {
                 lowering.last[member.0] = last;
@@ -63,7 +64,7 @@ impl Lowering {
         lowering
     }
 
-    /// The members of the launch that ends with a node, its head first; none for a node inside one.
+    /// The members of the launch that ends with a node, its head first; none for a node inside one, or that doesn't run.
     pub fn launch(&self, index: usize) -> &[NodeId] {
         &self.launches[index]
     }

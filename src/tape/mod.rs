@@ -3,10 +3,12 @@
 //! and replay from any node.
 
 mod armed;
+mod batch;
 mod execution;
 mod faults;
 mod graph;
 mod lowering;
+mod memory;
 mod optimizer;
 mod packed;
 mod pass;
@@ -17,7 +19,7 @@ mod tail;
 mod timings;
 mod weights;
 
-pub use execution::Execution;
+pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
@@ -31,7 +33,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::fault::{Addressed, Site};
-use crate::ops::{GemmView, Op, ParamSpec, SavedForBackward};
+use crate::ops::{GemmView, Op, ParamSpec, SavedForBackward, Sites};
 use crate::tensor::Spec;
 use crate::{Error, Result};
 
@@ -212,6 +214,12 @@ impl Tape {
         self.node(id).inputs.iter().map(|input| self.node(*input).spec).collect()
     }
 
+    /// Where faults can hit a node.
+    pub fn sites(&self, id: NodeId) -> Sites {
+        let op = self.node(id).op.as_ref();
+        op.map_or(Sites::None, |op| op.sites(&self.input_specs(id)))
+    }
+
     /// The node whose elements faults at a site of a node are numbered by; `None` where they lie in no map.
     pub fn node_at(&self, id: NodeId, site: Site) -> Option<NodeId> {
         match site.addressed() {
@@ -227,14 +235,6 @@ impl Tape {
         let mut needs = node.op.as_ref().map(|op| op.needs()).unwrap_or_default();
         needs.inputs.resize(node.inputs.len(), false);
         needs
-    }
-
-    /// The node whose memory a value lies in: itself, or the source of its chain of views.
-    pub fn owner(&self, mut id: NodeId) -> NodeId {
-        while self.node(id).op.as_ref().is_some_and(|op| op.is_view()) {
-            id = self.node(id).inputs[0];
-        }
-        id
     }
 
     /// Which nodes have to run for `outputs`, one flag a node.
@@ -259,15 +259,15 @@ impl Tape {
         for (index, node) in self.nodes.iter().enumerate() {
             let specs = self.input_specs(NodeId(index));
             let Some(op) = &node.op else { continue };
-            if let Some(gemm) = op.gemm_view(&specs) {
+            if let Sites::Product { view, is_hooked, .. } = op.sites(&specs) {
                 layers.push(Injectable {
                     node: NodeId(index),
                     name: node.name.clone(),
                     kind: op.kind(),
-                    gemm,
+                    gemm: view,
                     macs: op.cost(&specs).macs,
                     shared: node.spec.shared,
-                    hooked: op.is_hooked(),
+                    hooked: is_hooked,
                 });
             }
         }

@@ -2,7 +2,8 @@
 //! pixels, so that bringing them into order each time would take as long as multiplying.
 
 use super::{NodeId, Tape, Weights};
-use crate::ops::pack_weight;
+use crate::ops::gemm;
+use crate::ops::linear::as_conv2d;
 
 /// The weights of convolutions and linear layers in the order of the CPU's matrix products.
 pub(crate) struct PackedWeights {
@@ -21,7 +22,9 @@ impl PackedWeights {
             let (op, param) = (node.op.as_ref()?, node.params.first()?);
             // SAFETY: host memory of the weights, borrowed with them.
             let weight: &[f32] = unsafe { weights.tensor(*param).slice() };
-            pack_weight(op.as_ref(), weight)
+            // Products by groups have no use for a copy.
+            let conv = as_conv2d(op.as_ref()).filter(|conv| conv.groups == 1)?;
+            Some(gemm::pack(weight, conv.out_channels))
         };
         PackedWeights { address: weights.address(), of_node: (0..=last.0).map(pack).collect() }
     }

@@ -1,13 +1,13 @@
 //! Passes of an execution: forward over nodes or boxes of them, backward, and the optimiser's step.
 
-use super::execution::{Execution, SlotKind};
+use super::execution::Execution;
 use super::graph::Sweep;
 use super::timings::Way;
 use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{
-    ArmedFaults, BackwardPass, DeviceStep, ForwardPass, Gradient, HostBackward, HostForward,
-    KernelBackward, KernelForward, Step,
+    ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
+    KernelForward, StepPass,
 };
 use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
@@ -32,17 +32,17 @@ impl Execution {
 
     /// Refuses to run with weights that others may use.
     pub(super) fn require_eval(&self) -> Result<()> {
-        match self.state.training {
-            0 => Ok(()),
-            _ => Err(Error::usage(
-                "a pass in training mode updates running statistics: it needs forward_training",
-            )),
+        if !self.batch.is_training() {
+            return Ok(());
         }
+        Err(Error::usage(
+            "a pass in training mode updates running statistics: it needs forward_training",
+        ))
     }
 
     fn forward_all(&mut self, weights: &Weights) -> Result<()> {
         weights.require_on(&self.device)?;
-        self.stale.fill(false);
+        self.stale.clear();
         self.sweep(weights, Sweep::Forward)
     }
 
@@ -69,28 +69,18 @@ impl Execution {
     /// again.
     pub(super) fn run(&self, weights: &Weights, last: NodeId, region: Region) -> Result<()> {
         let patched = self.patched_images(self.lowering.launch(last.0), region.images);
-        if !patched.is_empty() && self.state.training != 0 {
+        if !patched.is_empty() && self.batch.is_training() {
             return Err(Error::usage("one image's parameters are a matter of eval mode"));
         }
+        let run = |region, alone| {
+            let output = self.value_for(last, alone);
+            self.run_members(weights, self.lowering.launch(last.0), output, region, alone)
+        };
         if patched.len() < region.images.len() {
-            self.run_for(weights, last, region, None)?;
+            run(region, None)?;
         }
-        patched.into_iter().try_for_each(|image| {
-            let region = Region { images: Span::one(0), ..region };
-            self.run_for(weights, last, region, Some(image))
-        })
-    }
-
-    /// The launch that ends with a node; `alone`: one image's, as a batch of one with its parameters.
-    fn run_for(
-        &self,
-        weights: &Weights,
-        last: NodeId,
-        region: Region,
-        alone: Option<usize>,
-    ) -> Result<()> {
-        let members = self.lowering.launch(last.0);
-        self.run_members(weights, members, self.value_for(last, alone), region, alone)
+        let one = Region { images: Span::one(0), ..region };
+        patched.into_iter().try_for_each(|image| run(one, Some(image)))
     }
 
     /// A head and steps behind it, to `output`.
@@ -102,11 +92,10 @@ impl Execution {
         region: Region,
         alone: Option<usize>,
     ) -> Result<()> {
-        let Some((id, behind)) = members.split_first() else { return Ok(()) };
-        let id = *id;
-        let (steps, device_steps) = self.steps(weights, id, behind, alone)?;
+        let Some(&id) = members.first() else { return Ok(()) };
+        let steps = self.steps(weights, members, alone)?;
         let node = self.tape.node(id);
-        let Some(op) = node.op.as_ref().filter(|op| !op.is_view()) else { return Ok(()) };
+        let Some(op) = &node.op else { return Ok(()) };
         if region.is_empty() {
             return Ok(());
         }
@@ -114,39 +103,33 @@ impl Execution {
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
         let param = |param: &ParamId| self.param_for(weights, *param, alone);
         let params: Vec<Tensor> = node.params.iter().map(param).collect();
-        let (state, state_address) = match alone {
-            Some(_) => self.state_of(node.spec.shared()),
-            None => self.state_of(node.spec),
-        };
+        let (state, state_address) = self.batch.state(alone.is_some() || node.spec.shared);
+        let (samples, samples_address) = self.batch.samples();
         let faults_alone = alone.map(|image| self.faults_alone(id, image)).transpose()?.flatten();
         let armed = match alone {
             Some(_) => faults_alone.as_ref(),
-            None => self.armed.get(&id.0),
+            None => self.armed.node(id),
         };
+        let packed = self.options.packed.as_ref();
         let pass = ForwardPass {
             device: &self.device,
             node: &node.name,
             region,
             state,
             state_address,
-            samples: &self.samples,
-            samples_address: self.samples_buffer.address(),
+            samples,
+            samples_address,
             faults: armed
                 .filter(|armed| armed.has_kernel_faults())
                 .map(|armed| ArmedFaults { table: &armed.table, address: armed.address() }),
             steps: &steps,
-            device_steps: &device_steps,
-            parallel: self.parallel,
-            packed: self
-                .packed
-                .as_ref()
-                .filter(|_| alone.is_none())
-                .and_then(|p| p.of(weights, id)),
+            parallel: self.options.parallel,
+            packed: packed.filter(|_| alone.is_none()).and_then(|packed| packed.of(weights, id)),
             inputs: &inputs,
             params: &params,
             output,
-            saved: self.bytes_view(SlotKind::Saved, id.0, self.plan.saved[id.0]),
-            workspace: self.bytes_view(SlotKind::Workspace, 0, self.plan.workspace),
+            saved: self.memory.saved(id),
+            workspace: self.memory.workspace(),
         };
         let macs = || {
             let whole = op.cost(&self.tape.input_specs(id)).macs * self.maps(node.spec) as u64;
@@ -162,45 +145,25 @@ impl Execution {
         })
     }
 
-    /// The nodes of a launch behind its head, as steps: the CPU's, or those of kernels.
-    fn steps<'a>(
-        &'a self,
-        weights: &'a Weights,
-        head: NodeId,
-        behind: &[NodeId],
+    /// The nodes of a launch behind its head, as steps.
+    fn steps(
+        &self,
+        weights: &Weights,
+        members: &[NodeId],
         alone: Option<usize>,
-    ) -> Result<(Vec<Step<'a>>, Vec<DeviceStep>)> {
-        let (mut steps, mut device_steps) = (Vec::new(), Vec::new());
-        if self.state.training != 0 && !behind.is_empty() {
+    ) -> Result<Vec<StepPass>> {
+        if self.batch.is_training() && members.len() > 1 {
             return Err(Error::usage("a training pass needs the train plan"));
         }
-        let mut before = head;
-        for id in behind {
-            let node = self.tape.node(*id);
-            let params: Vec<Tensor> =
-                node.params.iter().map(|param| self.param_for(weights, *param, alone)).collect();
-            let other = node.inputs.iter().find(|input| **input != before);
-            let other = other.map(|input| self.value_for(*input, alone));
-            let op = node.op.as_ref();
-            let known = if self.device.is_cpu() {
-                // SAFETY: parameters and values of a pass on the CPU, which this launch only reads.
-                let host = |tensor: Tensor| -> &'a [f32] { unsafe { tensor.slice() } };
-                let params: Vec<&[f32]> = params.into_iter().map(host).collect();
-                let step = op.and_then(|op| op.step(&params, other.map(host)));
-                step.map(|step| steps.push(step))
-            } else {
-                let step = op.and_then(|op| op.device_step(&params, other));
-                step.map(|step| device_steps.push(step))
-            };
-            if known.is_none() {
-                return Err(Error::Unsupported {
-                    op: format!("{} behind {}", node.name, self.tape.node(head).name),
-                    device: self.device.kind().to_string(),
-                });
-            }
-            before = *id;
-        }
-        Ok((steps, device_steps))
+        let step = |pair: &[NodeId]| {
+            let node = self.tape.node(pair[1]);
+            let params = node.params.iter().map(|id| self.param_for(weights, *id, alone));
+            let others = node.inputs.iter().filter(|input| **input != pair[0]);
+            let others = others.map(|input| self.value_for(*input, alone));
+            let operands = params.chain(others).collect();
+            Some(StepPass { step: node.op.as_ref()?.step()?, operands })
+        };
+        Ok(members.windows(2).filter_map(step).collect())
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
@@ -217,7 +180,7 @@ impl Execution {
         gradient: &[f32],
         mut on_final: impl FnMut(ParamId),
     ) -> Result<()> {
-        if self.plan.kind != PlanKind::Train {
+        if self.plan().kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
         weights.require_on(&self.device)?;
@@ -236,7 +199,7 @@ impl Execution {
             let detail = format!("its gradient has {expected} values, got {found}");
             return Err(Error::shape(&node.name, detail));
         }
-        if !self.gradient_flows[output.0] {
+        if !self.memory.has_gradient(output) {
             // Nothing that is trained lies behind it, and its gradient has no memory.
             return Ok(false);
         }
@@ -261,7 +224,7 @@ impl Execution {
         written[output.0] = true;
         let (first, alone) = (stop.map_or(0, |node| node.0 + 1), stop.map(|_| 0));
         for index in (first..=output.0).rev() {
-            if !(self.needed[index] && self.gradient_flows[index] && written[index]) {
+            if !(written[index] && self.memory.has_gradient(NodeId(index))) {
                 continue;
             }
             let tape = self.tape.clone();
@@ -269,7 +232,7 @@ impl Execution {
             let Some(op) = &node.op else { continue };
             let mut input_gradients = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {
-                input_gradients.push(self.gradient_flows[input.0].then(|| Gradient {
+                input_gradients.push(self.memory.has_gradient(*input).then(|| Gradient {
                     tensor: self.gradient(*input),
                     accumulate: std::mem::replace(&mut written[input.0], true),
                 }));
@@ -285,19 +248,20 @@ impl Execution {
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let param = |param: &ParamId| self.param_for(weights, *param, alone);
             let params: Vec<Tensor> = node.params.iter().map(param).collect();
-            let (state, state_address) = self.state_of(node.spec);
+            let (state, state_address) = self.batch.state(node.spec.shared);
+            let (samples, samples_address) = self.batch.samples();
             let pass = BackwardPass {
                 device: &self.device,
                 node: &node.name,
                 state,
                 state_address,
-                samples: &self.samples,
-                samples_address: self.samples_buffer.address(),
+                samples,
+                samples_address,
                 inputs: &inputs,
                 params: &params,
                 output: self.value(NodeId(index)),
-                saved: self.bytes_view(SlotKind::Saved, index, self.plan.saved[index]),
-                workspace: self.bytes_view(SlotKind::Workspace, 0, self.plan.workspace),
+                saved: self.memory.saved(NodeId(index)),
+                workspace: self.memory.workspace(),
                 output_gradient: self.gradient(NodeId(index)),
                 input_gradients: &input_gradients,
                 param_gradients: &param_gradients,
@@ -324,6 +288,7 @@ impl Execution {
     /// [`Error::Usage`] for weights without gradients or on another device, [`Error::Shape`] for an
     /// optimiser of other weights; those of the device.
     pub fn update(&self, weights: &mut Weights, optimizer: &mut Optimizer) -> Result<()> {
-        optimizer.step(&self.device, weights, &self.state, self.state_buffer.address())
+        let (state, state_address) = self.batch.state(false);
+        optimizer.step(&self.device, weights, &state, state_address)
     }
 }

@@ -4,8 +4,8 @@
 //! Time runs over the forward steps 0..n (step i runs node i) and, for training, over the
 //! backward steps n..2n (step 2n − 1 − i runs node i back).
 
-use super::{Lowering, NodeId, Tape};
-use crate::device::Device;
+use super::{Lowering, NodeId, ParamId, Tape};
+use crate::ops::PassBytes;
 
 /// What a plan keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Slot {
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     pub kind: PlanKind,
-    /// One a node; views share their owner's.
+    /// One a node.
     pub values: Vec<Slot>,
     pub saved: Vec<Slot>,
     /// One a node; empty where no gradient flows.
@@ -58,90 +58,73 @@ const ALIGNMENT: usize = 256;
 
 impl MemoryPlan {
     /// Plans the nodes of `needed` (see [`Tape::needed_for`]) for `capacity` images; `outputs`
-    /// are there after the pass. `gradient_flows[i]` says whether node i's value needs one. Values
-    /// inside a launch of `lowering` have no memory.
+    /// are there after the pass. Values inside a launch of `lowering` have no memory.
     pub fn new(
         tape: &Tape,
         kind: PlanKind,
         capacity: usize,
         needed: &[bool],
         outputs: &[NodeId],
-        gradient_flows: &[bool],
         lowering: &Lowering,
     ) -> MemoryPlan {
         let count = tape.nodes().len();
-        let end = if kind == PlanKind::Train { 2 * count } else { count };
+        let training = kind == PlanKind::Train;
+        let end = if training { 2 * count } else { count };
         let back = |index: usize| 2 * count - 1 - index;
         let mut lives: Vec<Life> = Vec::new();
         let mut value_life = vec![None; count];
         let mut saved_life = vec![None; count];
         let mut gradient_life = vec![None; count];
-        let training = kind == PlanKind::Train;
+        let gradient_flows = if training { gradient_flows(tape) } else { vec![false; count] };
         let mut workspace_bytes = 0;
 
         for index in (0..count).filter(|i| needed[*i]) {
             let id = NodeId(index);
             let node = tape.node(id);
             let specs = tape.input_specs(id);
-            if let Some(op) = &node.op {
-                workspace_bytes =
-                    workspace_bytes.max(op.workspace_bytes(&specs, capacity, training));
-            }
-            let owner = tape.owner(id).0;
-            if owner == index && lowering.keeps(index) {
+            let bytes = node.op.as_ref().map(|op| op.bytes(&specs, capacity, training));
+            let PassBytes { saved, workspace } = bytes.unwrap_or_default();
+            workspace_bytes = workspace_bytes.max(workspace);
+            if lowering.keeps(index) {
                 // Inputs are fed before the first step.
                 let first = if node.op.is_some() { index } else { 0 };
                 let kept = matches!(kind, PlanKind::Golden | PlanKind::Replay);
                 let last = if kept { end } else { index };
-                value_life[index] = Some(lives.len());
                 let bytes = node.spec.maps(capacity) * node.spec.image_bytes();
-                lives.push(Life { bytes, first, last });
-            } else if owner != index {
-                value_life[index] = value_life[owner];
+                value_life[index] = begin(&mut lives, Life { bytes, first, last });
             }
             for input in &node.inputs {
                 extend(&mut lives, value_life[input.0], lowering.runs_at(index));
             }
-            if let Some(op) = &node.op
-                && kind == PlanKind::Train
-            {
-                let saved = op.saved_bytes(&specs, capacity);
-                if saved > 0 {
-                    saved_life[index] = Some(lives.len());
-                    lives.push(Life { bytes: saved, first: index, last: back(index) });
+            if training {
+                let life = Life { bytes: saved, first: index, last: back(index) };
+                saved_life[index] = begin(&mut lives, life);
+            }
+            if gradient_flows[index] {
+                let needs = tape.needs(id);
+                if needs.output {
+                    extend(&mut lives, value_life[index], back(index));
                 }
-                if gradient_flows[index] {
-                    let needs = tape.needs(id);
-                    if needs.output {
-                        extend(&mut lives, value_life[index], back(index));
-                    }
-                    for (input, _) in
-                        node.inputs.iter().zip(&needs.inputs).filter(|(_, needed)| **needed)
-                    {
-                        extend(&mut lives, value_life[input.0], back(index));
-                    }
+                for (input, _) in node.inputs.iter().zip(needs.inputs).filter(|(_, needed)| *needed)
+                {
+                    extend(&mut lives, value_life[input.0], back(index));
                 }
             }
         }
         for output in outputs {
             extend(&mut lives, value_life[output.0], end);
         }
-        if kind == PlanKind::Train {
-            // A gradient is born at the backward step of its value's last reader.
-            for index in (0..count).filter(|i| needed[*i] && gradient_flows[*i]) {
-                let id = NodeId(index);
-                let reader =
-                    (0..count).rev().find(|r| needed[*r] && tape.nodes()[*r].inputs.contains(&id));
-                // The end of the chain (the loss) gets its gradient before backward begins.
-                let first = reader.map_or(count, back);
-                gradient_life[index] = Some(lives.len());
-                let spec = tape.node(id).spec;
-                let bytes = spec.maps(capacity) * spec.image_bytes();
-                lives.push(Life { bytes, first, last: back(index) });
-            }
+        // A gradient is born at the backward step of its value's last reader.
+        for index in (0..count).filter(|i| needed[*i] && gradient_flows[*i]) {
+            let (id, spec) = (NodeId(index), tape.nodes()[index].spec);
+            let reader =
+                (0..count).rev().find(|r| needed[*r] && tape.nodes()[*r].inputs.contains(&id));
+            // The end of the chain (the loss) gets its gradient before backward begins.
+            let first = reader.map_or(count, back);
+            let bytes = spec.maps(capacity) * spec.image_bytes();
+            gradient_life[index] = begin(&mut lives, Life { bytes, first, last: back(index) });
         }
-        let workspace_life = lives.len();
-        lives.push(Life { bytes: workspace_bytes, first: 0, last: end });
+        let workspace = begin(&mut lives, Life { bytes: workspace_bytes, first: 0, last: end });
 
         let (slots, bytes) = assign(&lives);
         let slot = |life: &Option<usize>| life.map_or(Slot::default(), |l| slots[l]);
@@ -150,18 +133,30 @@ impl MemoryPlan {
             values: value_life.iter().map(slot).collect(),
             saved: saved_life.iter().map(slot).collect(),
             gradients: gradient_life.iter().map(slot).collect(),
-            workspace: slots[workspace_life],
+            workspace: slot(&workspace),
             survives: value_life.iter().map(|l| l.is_some_and(|l| lives[l].last >= end)).collect(),
             bytes,
             largest_live_set: largest_live_set(&lives, end),
         }
     }
+}
 
-    /// Whether a device wants every slot as an allocation of its own, so that a sanitizer sees
-    /// their ends, rather than one arena.
-    pub(super) fn is_scattered(device: &Device) -> bool {
-        device.host_memory() && !device.is_cpu()
+/// Whether the gradient of each node's value is needed for that of anything trained.
+fn gradient_flows(tape: &Tape) -> Vec<bool> {
+    let mut flows: Vec<bool> = Vec::with_capacity(tape.nodes().len());
+    for node in tape.nodes() {
+        let trained = |id: &ParamId| tape.params()[id.0].spec.role.is_trained();
+        let flows_here = node.wants_gradient
+            || node.params.iter().any(trained)
+            || node.inputs.iter().any(|input| flows[input.0]);
+        flows.push(flows_here);
     }
+    flows
+}
+
+fn begin(lives: &mut Vec<Life>, life: Life) -> Option<usize> {
+    lives.push(life);
+    Some(lives.len() - 1)
 }
 
 fn extend(lives: &mut [Life], life: Option<usize>, step: usize) {

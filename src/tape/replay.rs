@@ -21,6 +21,17 @@ pub struct Undo {
     dirty: Vec<Region>,
 }
 
+/// Nodes whose values a replay of whole nodes has changed since the last forward pass, one flag a node; none where
+/// all are golden.
+#[derive(Default)]
+pub(super) struct Stale(Vec<bool>);
+
+impl Stale {
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
@@ -40,17 +51,14 @@ impl Execution {
     /// [`Error::Usage`] for a plan without golden values and for weights on another device; those of the
     /// device.
     pub fn replay_from(&mut self, weights: &Weights, from: NodeId) -> Result<()> {
-        self.require_plan(&[PlanKind::Golden])?;
-        self.require_eval()?;
-        weights.require_on(&self.device)?;
+        self.require_golden(weights, &[PlanKind::Golden])?;
         let dependents = self.dependents(from);
         // None of these depends on `from`, so that their inputs are golden or among them.
-        for index in (0..dependents.len()).filter(|index| !dependents[*index]) {
-            if std::mem::take(&mut self.stale[index]) && self.needed[index] {
-                self.run_whole(weights, NodeId(index))?;
-            }
+        let stale = self.stale.0.iter().enumerate().filter(|(_, is_stale)| **is_stale);
+        for (index, _) in stale.filter(|(index, _)| !dependents[*index]) {
+            self.run_whole(weights, NodeId(index))?;
         }
-        self.stale = dependents;
+        self.stale.0 = dependents;
         self.sweep(weights, Sweep::From(from))
     }
 
@@ -58,10 +66,10 @@ impl Execution {
     pub(crate) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
-        let hit = self.hit_input(from).map(|input| self.tape.owner(input));
+        let hit = self.hit_input(from);
         for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
             // Whoever reads the input behind this node reads the fault.
-            let reads_hit = |input: &NodeId| Some(self.tape.owner(*input)) == hit;
+            let reads_hit = |input: &NodeId| Some(*input) == hit;
             changed[index] = node.inputs.iter().any(|input| changed[input.0] || reads_hit(input));
         }
         changed
@@ -81,10 +89,8 @@ impl Execution {
         outputs: &[NodeId],
         undo: &mut Undo,
     ) -> Result<Replay> {
-        self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
-        self.require_eval()?;
-        weights.require_on(&self.device)?;
-        if self.stale.contains(&true) {
+        self.require_golden(weights, &[PlanKind::Golden, PlanKind::Replay])?;
+        if self.stale.0.contains(&true) {
             return Err(Error::usage("a replay of boxes needs a clean run before it"));
         }
         if !self.device.is_cpu() {
@@ -97,7 +103,8 @@ impl Execution {
         let map = tape.node(from).spec.map;
         let image_of = |spec: &Spec| if spec.shared { 0 } else { image };
         let faulty = image_of(&tape.node(from).spec);
-        let first = self.faults(from).map_or(Region::EMPTY, |table| table.hull(faulty, map));
+        let first = self.armed.node(from);
+        let first = first.map_or(Region::EMPTY, |faults| faults.table.hull(faulty, map));
         undo.saved.clear();
         undo.bits.clear();
         undo.dirty.clear();
@@ -109,33 +116,24 @@ impl Execution {
             Region { images: Span::one(faulty), ..self.whole(from) }
         };
         if let Some(input) = self.hit_input(from) {
-            // Everybody's values behind this node, whichever view of them they read.
-            let owner = tape.owner(input);
-            let map = tape.node(owner).spec.map;
-            let image = image_of(&tape.node(owner).spec);
-            let region = Region { images: Span::one(image), ..Region::full(1, map) };
-            undo.saved.push((owner, region, undo.bits.len()));
-            self.copy_out(owner, region, &mut undo.bits);
+            // Every later reader of it sees the fault, too.
+            let image = image_of(&tape.node(input).spec);
+            let region = Region { images: Span::one(image), ..self.whole(input) };
+            undo.saved.push((input, region, undo.bits.len()));
+            self.copy_out(input, region, &mut undo.bits);
             self.fault_input(from, Pass::Hit)?;
-            let golden = std::mem::take(&mut undo.bits);
-            let changed = self.changed(owner, region, &golden);
-            undo.bits = golden;
-            for (index, dirty) in undo.dirty.iter_mut().enumerate() {
-                if tape.owner(NodeId(index)) == owner && index < from.0 {
-                    let map = tape.node(NodeId(index)).spec.map;
-                    let all = Region { images: Span::one(image), ..Region::full(1, map) };
-                    *dirty = if NodeId(index) == owner { changed } else { all };
-                }
-            }
+            undo.dirty[input.0] = self.changed(input, region, &undo.bits);
         }
         let start = self.lowering.runs_at(from.0);
         let end = outputs.iter().map(|output| output.0 + 1).max().unwrap_or(tape.nodes().len());
-        for index in (start..end).filter(|index| self.needed[*index]) {
+        for index in start..end {
             let id = NodeId(index);
             let node = tape.node(id);
-            // Nodes inside a launch are computed with its last one.
+            // Nodes inside a launch are computed with its last one; others may not run at all.
             let Some(head) = self.lowering.launch(index).first() else { continue };
-            let Some(op) = node.op.as_ref() else { continue };
+            if node.op.is_none() {
+                continue;
+            }
             let mut region = if index == start { first } else { Region::EMPTY };
             if index != start || self.hit_input(from).is_some() {
                 region = region.hull(self.reached(id, &undo.dirty));
@@ -145,10 +143,6 @@ impl Execution {
             }
             // What follows from a value for all images is asked for in this image alone.
             let region = Region { images: Span::one(image_of(&node.spec)), ..region };
-            if op.is_view() {
-                undo.dirty[index] = region;
-                continue;
-            }
             let start = undo.bits.len();
             undo.saved.push((id, region, start));
             self.copy_out(id, region, &mut undo.bits);
@@ -199,9 +193,7 @@ impl Execution {
         region: Region,
         values: &mut Vec<f32>,
     ) -> Result<()> {
-        self.require_plan(&[PlanKind::Golden, PlanKind::Replay])?;
-        self.require_eval()?;
-        weights.require_on(&self.device)?;
+        self.require_golden(weights, &[PlanKind::Golden, PlanKind::Replay])?;
         let node = self.tape.node(id);
         let map = node.spec.map;
         values.resize(map.elements(), 0.0);
@@ -257,8 +249,8 @@ impl Execution {
     /// The values of one image as they are now, on a device whose memory is the host's.
     pub fn image_values(&self, id: NodeId, image: usize) -> &[f32] {
         assert!(self.device.is_cpu(), "only the CPU's memory can be looked at");
-        assert!(self.lowering.keeps(self.tape.owner(id).0), "a value inside a launch");
         let tensor = self.value(id);
+        assert_ne!(tensor.address, 0, "a value inside a launch");
         let elements = tensor.map().elements();
         // SAFETY: host memory of this execution, borrowed with it.
         let values: &[f32] = unsafe { tensor.slice() };
@@ -305,10 +297,12 @@ impl Execution {
         changed
     }
 
-    fn require_plan(&self, kinds: &[PlanKind]) -> Result<()> {
-        if kinds.contains(&self.plan().kind) {
-            return Ok(());
+    /// A replay is one of a pass in eval mode, by a plan of one of `kinds`.
+    fn require_golden(&self, weights: &Weights, kinds: &[PlanKind]) -> Result<()> {
+        if !kinds.contains(&self.plan().kind) {
+            return Err(Error::usage("replay needs a plan that keeps golden values"));
         }
-        Err(Error::usage("replay needs a plan that keeps golden values"))
+        self.require_eval()?;
+        weights.require_on(&self.device)
     }
 }

@@ -22,19 +22,19 @@ impl Execution {
         seed: &[f32],
         at: NodeId,
     ) -> Result<Vec<f32>> {
-        if self.plan.kind != PlanKind::Train || self.state.training != 0 {
+        if self.plan().kind != PlanKind::Train || self.batch.is_training() {
             return Err(Error::usage(
                 "a gradient inside the network is taken in eval mode, on the train plan",
             ));
         }
         weights.require_on(&self.device)?;
-        if !self.patches.is_empty() && self.images() != 1 {
+        if self.armed.has_patches() && self.images() != 1 {
             return Err(Error::usage(
                 "gradients through one image's parameters need a batch of that image alone",
             ));
         }
         let name = &self.tape.node(at).name;
-        if !self.gradient_flows[at.0] {
+        if !self.memory.has_gradient(at) {
             return Err(Error::shape(
                 name,
                 "no parameter comes before it, so that it has no gradient",

@@ -22,7 +22,7 @@ impl Tape {
                 break;
             }
             inputs.retain(|input| *input != index);
-            inputs.extend(node.inputs.iter().map(|input| self.owner(*input).0));
+            inputs.extend(node.inputs.iter().map(|input| input.0));
             inputs.sort_unstable();
             inputs.dedup();
             if let [input] = inputs[..]

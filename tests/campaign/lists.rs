@@ -8,6 +8,7 @@ use flipside::device::Compute;
 use flipside::fault::Site;
 use flipside::plan::Stratify;
 use flipside::results::write_csv;
+use flipside::tape::Node;
 
 use super::*;
 
@@ -151,8 +152,8 @@ schedule = { kind = "cosine" }
 fn an_export_of_attention_repeats_its_list() {
     let bench = Bench::of(SWIN, Head::Baseline, &device());
     let nodes = bench.network.model.tape.nodes();
-    let is_attention = |op: &dyn flipside::ops::Op| op.heads() > 0;
-    let node = nodes.iter().find(|node| node.op.as_deref().is_some_and(is_attention)).unwrap();
+    let is_attention = |node: &&Node| node.op.as_ref().is_some_and(|op| op.kind() == "attention");
+    let node = nodes.iter().find(is_attention).unwrap();
     let mut text = "layer,site,image,head,row,column,key,bit\n".to_string();
     for (n, site) in ["scores", "probabilities", "scores"].iter().enumerate() {
         let name = &node.name;

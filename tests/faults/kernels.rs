@@ -63,7 +63,7 @@ impl Layer {
     }
 
     fn view(&self) -> GemmView {
-        self.conv.gemm_view(&[Spec::f32(self.input)]).unwrap()
+        self.conv.sites(&[Spec::f32(self.input)]).gemm_view().unwrap()
     }
 
     fn variant(&self) -> KernelVariant {

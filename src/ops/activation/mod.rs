@@ -6,9 +6,8 @@ mod cuda;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceStep, Op, SavedForBackward, Step, StepKind, passes};
-use crate::Result;
-use crate::tensor::{Region, Spec, Tensor};
+use super::{Op, SavedForBackward, Step, passes};
+use crate::tensor::{Region, Spec};
 
 pub use cpu::apply;
 
@@ -71,10 +70,6 @@ impl Op for Activation {
         }
     }
 
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        Ok(inputs[0])
-    }
-
     fn needs(&self) -> SavedForBackward {
         SavedForBackward { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
     }
@@ -83,16 +78,8 @@ impl Op for Activation {
         region
     }
 
-    fn step_kind(&self) -> Option<StepKind> {
-        Some(StepKind::Activate)
-    }
-
-    fn step<'a>(&self, _params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
+    fn step(&self) -> Option<Step> {
         Some(Step::Activate(*self))
-    }
-
-    fn device_step(&self, _params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
-        Some(DeviceStep::Activate(*self))
     }
 
     passes!(op => *op);

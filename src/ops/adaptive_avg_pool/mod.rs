@@ -4,7 +4,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Op, SavedForBackward, passes};
+use super::{Op, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -48,10 +48,6 @@ impl Op for AdaptiveAvgPool {
         Ok(Spec::f32(Map::new(self.output[0], self.output[1], map.channels)))
     }
 
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
-    }
-
     fn reach(&self, _input: usize, region: Region, inputs: &[Spec], output: &Spec) -> Region {
         let (from, to) = (inputs[0].map, output.map);
         Region {
@@ -59,12 +55,6 @@ impl Op for AdaptiveAvgPool {
             columns: Self::readers(region.columns, from.width, to.width),
             ..region
         }
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({
-            "output_size": self.output,
-        })
     }
 
     passes!();

@@ -9,15 +9,15 @@
 mod cpu;
 mod cuda;
 
-use super::{DeviceStep, Op, SavedForBackward, Step, StepKind, mask, passes};
-use crate::tensor::{Region, Spec, Tensor};
+use super::{Op, Step, mask, passes};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 /// The sum of two values.
 #[derive(Clone, Copy, Debug)]
 pub struct Add {
     /// The probability of dropping the second.
-    depth: f32,
+    pub depth: f32,
 }
 
 impl Add {
@@ -52,29 +52,12 @@ impl Op for Add {
         Ok(inputs[0])
     }
 
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
-    }
-
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
 
-    fn step_kind(&self) -> Option<StepKind> {
-        Some(StepKind::Add)
-    }
-
-    fn step<'a>(&self, _params: &[&'a [f32]], other: Option<&'a [f32]>) -> Option<Step<'a>> {
-        other.map(|values| Step::Add { values })
-    }
-
-    /// Which share is dropped changes no cost.
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({ "drops_branches": self.depth > 0.0 })
-    }
-
-    fn device_step(&self, _params: &[Tensor], other: Option<Tensor>) -> Option<DeviceStep> {
-        other.map(|values| DeviceStep::Add { values: values.address })
+    fn step(&self) -> Option<Step> {
+        Some(Step::Add)
     }
 
     passes!(op => op);

@@ -20,11 +20,7 @@ mod cuda;
 mod partition;
 mod position;
 
-use super::{
-    Cost, HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec,
-    Role, SavedForBackward,
-};
-use crate::fault::{Addressed, Site, SiteSpace};
+use super::{Cost, Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -82,18 +78,9 @@ impl Op for Attention {
         "attention"
     }
 
-    /// A score, or a probability, for each head, query and key of the query's part.
-    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        if site.addressed() != Addressed::Score {
-            return None;
-        }
-        let map = inputs[0].map;
-        let elements = self.heads * map.pixels() * self.partition.tokens(map);
-        Some(SiteSpace { elements: elements as u64, k: [0, 1] })
-    }
-
-    fn heads(&self) -> usize {
-        self.heads
+    fn sites(&self, inputs: &[Spec]) -> Sites {
+        let queries = inputs[0].map;
+        Sites::Scores { heads: self.heads, queries, keys: self.partition.tokens(queries) }
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
@@ -147,8 +134,9 @@ impl Op for Attention {
     }
 
     /// Kernels keep biases by pairs of tokens there, and sums.
-    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
-        cuda::workspace_bytes(self, inputs[0].map, batch, training)
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
+        let workspace = cuda::workspace_bytes(self, inputs[0].map, batch, training);
+        PassBytes { saved: 0, workspace }
     }
 
     /// The two products, as PyTorch's counters of operations have them.
@@ -192,21 +180,5 @@ impl Op for Attention {
         queries.hull(keys).hull(values)
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx);
-        Ok(())
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx);
-        Ok(())
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

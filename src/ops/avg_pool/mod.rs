@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::window::Window;
-use super::{Op, SavedForBackward, passes};
+use super::{Op, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -44,21 +44,8 @@ impl Op for AvgPool {
         self.window().output_map("avg_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
-    }
-
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         self.window().reach(region, output.map)
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({
-            "kernel_size": self.kernel,
-            "stride": self.stride,
-            "padding": self.padding,
-            "count_include_pad": self.count_include_pad,
-        })
     }
 
     passes!(op => op);

@@ -1,6 +1,6 @@
 //! Batch normalisation on the CPU: one pass over the data for the sums, one to write.
 
-use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
+use super::{BIAS, BatchNorm, EVAL_PARAMS, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::Result;
 use crate::ops::gemm::SendPtr;
 use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add};
@@ -143,21 +143,14 @@ fn write_box(ctx: &HostForward<'_>, y: SendPtr<f32>, [center, scale, shift]: [&[
     for_each_piece(ctx.parallel, region.row_count(), &rows);
 }
 
-/// Eval mode's scale and shift.
-pub(super) fn scale_and_shift(eps: f32, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
-    let [weight, bias, mean, var] = params;
-    let scale: Vec<f32> = weight.iter().zip(var).map(|(w, var)| w / (var + eps).sqrt()).collect();
-    let shift = (0..scale.len()).map(|c| bias[c] - mean[c] * scale[c]).collect();
-    (scale, shift)
-}
-
 pub fn forward(norm: &BatchNorm, ctx: &mut HostForward<'_>) -> Result<()> {
+    norm.require_several(ctx)?;
     if ctx.training() {
         train(norm, ctx);
     } else {
         let y = SendPtr(ctx.output().as_mut_ptr());
-        let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| ctx.param(index));
-        let (scale, shift) = scale_and_shift(norm.eps, params);
+        let params = EVAL_PARAMS.map(|index| ctx.param(index));
+        let (scale, shift) = norm.scale_and_shift(params);
         write_box(ctx, y, [&vec![0.0; norm.channels], &scale, &shift]);
     }
     Ok(())
@@ -228,8 +221,8 @@ pub fn backward(norm: &BatchNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
             slope[c] = (sums.second[c] / sums.count * invstd * invstd) as f32;
         }
     } else {
-        let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| ctx.param(index));
-        scale = scale_and_shift(norm.eps, params).0;
+        let params = EVAL_PARAMS.map(|index| ctx.param(index));
+        scale = norm.scale_and_shift(params).0;
     }
     let chunks = GradientChunks {
         pixels,

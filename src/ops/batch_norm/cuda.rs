@@ -47,6 +47,7 @@ fn sum_grid(channels: usize) -> [u32; 3] {
 }
 
 pub fn forward(norm: &BatchNorm, ctx: &KernelForward<'_>) -> Result<()> {
+    norm.require_several(ctx)?;
     ctx.require_whole("batch_norm")?;
     let (y, channels) = (ctx.output, norm.channels);
     let partial = ctx.workspace.address;

@@ -15,10 +15,9 @@ mod cpu;
 mod cuda;
 
 use super::{
-    DeviceStep, ForwardPass, HostBackward, HostForward, Init, KernelBackward, KernelForward,
-    Layout, Op, ParamSpec, Role, SavedForBackward, Step, StepKind,
+    ForwardPass, Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Step, passes,
 };
-use crate::tensor::{Region, Spec, Tensor};
+use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
 /// Batch normalisation over `channels`. Parameters: weight, bias; state: running_mean,
@@ -39,10 +38,22 @@ const RUNNING_MEAN: usize = 2;
 const RUNNING_VAR: usize = 3;
 const NUM_BATCHES_TRACKED: usize = 4;
 
+/// Those that eval mode reads.
+pub(super) const EVAL_PARAMS: [usize; 4] = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR];
+
 impl BatchNorm {
     /// PyTorch's defaults: eps 1e-5, momentum 0.1.
     pub const fn new(channels: usize) -> Self {
         BatchNorm { channels, eps: 1e-5, momentum: 0.1 }
+    }
+
+    /// Eval mode's scale and shift, from [`EVAL_PARAMS`].
+    pub(super) fn scale_and_shift(&self, params: [&[f32]; 4]) -> (Vec<f32>, Vec<f32>) {
+        let [weight, bias, mean, var] = params;
+        let scale = weight.iter().zip(var).map(|(w, var)| w / (var + self.eps).sqrt());
+        let scale: Vec<f32> = scale.collect();
+        let shift = (0..scale.len()).map(|c| bias[c] - mean[c] * scale[c]).collect();
+        (scale, shift)
     }
 
     /// The variance of one value is undefined, as PyTorch says, too.
@@ -91,51 +102,20 @@ impl Op for BatchNorm {
         SavedForBackward { inputs: vec![true], output: false }
     }
 
-    /// Mean and 1/sqrt(var + eps) of each channel.
-    fn saved_bytes(&self, _inputs: &[Spec], _batch: usize) -> usize {
-        8 * self.channels
-    }
-
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { cuda::workspace_bytes(self.channels) } else { 0 }
+    /// Mean and 1/sqrt(var + eps) of each channel are saved.
+    fn bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> PassBytes {
+        let workspace = if training { cuda::workspace_bytes(self.channels) } else { 0 };
+        PassBytes { saved: 8 * self.channels, workspace }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
 
-    /// In eval mode, where it is a multiplication and an addition.
-    fn step_kind(&self) -> Option<StepKind> {
-        Some(StepKind::Affine)
+    /// A multiplication and an addition.
+    fn step(&self) -> Option<Step> {
+        Some(Step::Norm(*self))
     }
 
-    fn step<'a>(&self, params: &[&'a [f32]], _other: Option<&'a [f32]>) -> Option<Step<'a>> {
-        let params = [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| params[index]);
-        let (scale, shift) = cpu::scale_and_shift(self.eps, params);
-        Some(Step::Affine { scale, shift })
-    }
-
-    fn device_step(&self, params: &[Tensor], _other: Option<Tensor>) -> Option<DeviceStep> {
-        let [weight, bias, mean, var] =
-            [WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR].map(|index| params[index].address);
-        Some(DeviceStep::Affine { weight, bias, mean, var, eps: self.eps })
-    }
-
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        self.require_several(ctx)?;
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(self, ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        self.require_several(ctx)?;
-        cuda::forward(self, ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(self, ctx)
-    }
+    passes!(op => op);
 }

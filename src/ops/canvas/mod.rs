@@ -6,7 +6,7 @@ mod cuda;
 
 use std::fmt;
 
-use super::{Cost, Op, SavedForBackward, passes};
+use super::{Cost, Op, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -36,10 +36,6 @@ impl Op for PadCrop {
             return Err(Error::shape("canvas", "no map has a side of 0"));
         }
         Ok(Spec { map: Map { height, width, ..inputs[0].map }, ..inputs[0] })
-    }
-
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {

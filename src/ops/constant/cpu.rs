@@ -1,13 +1,12 @@
 //! A table as a value on the CPU.
 
-use super::Constant;
 use crate::Result;
 use crate::ops::{HostBackward, HostForward};
 
-pub fn forward(op: &Constant, ctx: &mut HostForward<'_>) -> Result<()> {
-    let to = ctx.output();
+pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
+    let (map, to) = (ctx.output_map(), ctx.output());
     let from = ctx.param(0);
-    ctx.region.for_each_run(op.map, |at| {
+    ctx.region.for_each_run(map, |at| {
         let run = at..at + ctx.region.channels.len();
         to[run.clone()].copy_from_slice(&from[run]);
     });

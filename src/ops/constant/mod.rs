@@ -5,10 +5,7 @@ mod cuda;
 
 use std::sync::Arc;
 
-use super::{
-    HostBackward, HostForward, Init, KernelBackward, KernelForward, Layout, Op, ParamSpec, Role,
-    SavedForBackward,
-};
+use super::{Init, Layout, Op, ParamSpec, Role, passes};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -78,28 +75,10 @@ impl Op for Constant {
         vec![self.param.clone()]
     }
 
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
-    }
-
     /// Never asked: there is no input.
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
 
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        cpu::forward(self, ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        cpu::backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        cuda::forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        cuda::backward(ctx)
-    }
+    passes!();
 }

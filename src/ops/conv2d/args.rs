@@ -47,7 +47,7 @@ pub(super) fn epilogue(conv: &Conv2d, ctx: &KernelForward<'_>) -> EpilogueArgs {
     EpilogueArgs {
         bias: if conv.bias { ctx.params[1].address } else { 0 },
         silent_bias: pair([conv.silent_bias.start, conv.silent_bias.end]),
-        ..EpilogueArgs::of(ctx.device_steps)
+        ..EpilogueArgs::of(ctx.steps)
     }
 }
 

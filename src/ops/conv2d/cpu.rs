@@ -13,10 +13,11 @@ use crate::tensor::{Map, Region, Span};
 pub fn forward(conv: &Conv2d, ctx: &mut HostForward<'_>) -> Result<()> {
     let y = SendPtr(ctx.output().as_mut_ptr());
     let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
+    let steps = ctx.steps();
     let epilogue = Epilogue {
         bias: bias.as_deref(),
         faults: ctx.faults.map(|faults| faults.table),
-        steps: ctx.steps,
+        steps: &steps,
         output: y,
         map: ctx.output_map(),
         run: Epilogue::compiled(),

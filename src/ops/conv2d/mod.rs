@@ -5,8 +5,8 @@
 
 mod args;
 pub mod check;
-mod cpu;
-mod cuda;
+pub(super) mod cpu;
+pub(super) mod cuda;
 mod depthwise;
 mod depthwise_cuda;
 mod depthwise_tiles;
@@ -17,11 +17,10 @@ mod tensor_core;
 use std::borrow::Cow;
 
 use super::{
-    Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, Role, SavedForBackward, Start,
-    gemm_sites, passes,
+    Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites,
+    Start, passes,
 };
 use crate::device::Compute;
-use crate::fault::{Site, SiteSpace};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -42,6 +41,8 @@ pub struct Conv2d {
     /// Outputs whose bias counts as zero, and gets no gradient.
     pub silent_bias: Span,
     pub start: Start,
+    /// Whether it is called as a bare function in PyTorch, where forward hooks don't see it.
+    pub functional: bool,
 }
 
 impl Conv2d {
@@ -64,6 +65,7 @@ impl Conv2d {
             bias: false,
             silent_bias: Span::new(0, 0),
             start: Start::HeNormal,
+            functional: false,
         }
     }
 
@@ -170,14 +172,15 @@ impl Op for Conv2d {
 
     /// The transposed weights, for the gradient of the input (CPU), or parts of the parameters'
     /// gradients (kernels).
-    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
         if !training {
-            return 0;
+            return PassBytes::default();
         }
         let pixels = self.output_map(inputs[0].map).map_or(0, |map| batch * map.pixels());
         let transposed = 4 * self.terms() * self.out_channels;
         let parts = tensor_core::workspace_bytes(self, pixels);
-        transposed.max(cuda::workspace_bytes(self, pixels)).max(parts)
+        let workspace = transposed.max(cuda::workspace_bytes(self, pixels)).max(parts);
+        PassBytes { saved: 0, workspace }
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -209,18 +212,15 @@ impl Op for Conv2d {
         }
     }
 
-    fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
-        let map = self.output_map(inputs[0].map).ok()?;
-        Some(GemmView { m: map.pixels(), n: map.channels, k: self.terms() })
-    }
-
-    /// The kernels of depthwise convolutions keep nothing in shared memory.
-    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        let is_shared = matches!(site, Site::SharedA | Site::SharedB);
-        if is_shared && depthwise_cuda::applies(self) {
-            return None;
+    fn sites(&self, inputs: &[Spec]) -> Sites {
+        let input = inputs[0].map;
+        let Ok(map) = self.output_map(input) else { return Sites::None };
+        Sites::Product {
+            view: GemmView { m: map.pixels(), n: map.channels, k: self.terms() },
+            input,
+            shares_operands: !depthwise_cuda::applies(self),
+            is_hooked: !self.functional,
         }
-        gemm_sites(self.gemm_view(inputs)?, site, inputs)
     }
 
     fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
@@ -228,25 +228,6 @@ impl Op for Conv2d {
         Some(match Operands::of(self, compute) {
             Some(operands) => operands.variant(self, output),
             None => cuda::variant(self, output),
-        })
-    }
-
-    fn takes_steps(&self) -> bool {
-        true
-    }
-
-    fn as_conv2d(&self) -> Option<&Conv2d> {
-        Some(self)
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({
-            "kernel_size": self.kernel,
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "bias": self.bias,
         })
     }
 

@@ -11,7 +11,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Op, SavedForBackward, mask, passes};
+use super::{Op, mask, passes};
 use crate::Result;
 use crate::tensor::{Region, Spec};
 
@@ -29,10 +29,6 @@ impl Op for Dropout {
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         mask::check("dropout", self.p)?;
         Ok(inputs[0])
-    }
-
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {

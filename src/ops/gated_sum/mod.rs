@@ -7,7 +7,7 @@ mod cpu;
 mod cuda;
 
 use super::product::{self, FactorPlace, Spread};
-use super::{Cost, Op, SavedForBackward, passes};
+use super::{Cost, Op, PassBytes, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Spec, Tensor};
 use crate::{Error, Result};
 
@@ -90,9 +90,10 @@ impl Op for GatedSum {
     }
 
     /// Partial sums of the global context's gradient.
-    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
         let output = self.output(inputs).map_or(Map::vector(0), |spec| spec.map);
-        if training { product::cuda::workspace_bytes(output, batch) } else { 0 }
+        let workspace = if training { product::cuda::workspace_bytes(output, batch) } else { 0 };
+        PassBytes { saved: 0, workspace }
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {

@@ -8,7 +8,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
+use super::{Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, passes};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -59,14 +59,12 @@ impl Op for LayerNorm {
         SavedForBackward { inputs: vec![true], output: false }
     }
 
-    /// Mean and 1/√(var + eps) of each pixel.
-    fn saved_bytes(&self, inputs: &[Spec], batch: usize) -> usize {
-        inputs[0].maps(batch) * inputs[0].map.pixels() * 2 * size_of::<f32>()
-    }
-
-    /// Partial sums of the parameters' gradients.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { cuda::workspace_bytes(self.channels) } else { 0 }
+    /// Mean and 1/√(var + eps) of each pixel are saved; partial sums of the parameters' gradients are scratch.
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
+        PassBytes {
+            saved: inputs[0].maps(batch) * inputs[0].map.pixels() * 2 * size_of::<f32>(),
+            workspace: if training { cuda::workspace_bytes(self.channels) } else { 0 },
+        }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {

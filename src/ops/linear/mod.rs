@@ -7,10 +7,11 @@
 //! after PyTorch's `flatten`, and 2×2 patches, as Swin's patch merging. Each is a convolution whose
 //! kernel is the patch; the weight's columns are permuted on their way in and out.
 
-use super::conv2d::Conv2d;
+use std::any::Any;
+
+use super::conv2d::{Conv2d, cpu, cuda};
 use super::{
-    Cost, GemmView, HostBackward, HostForward, KernelBackward, KernelForward, KernelVariant,
-    Layout, Op, ParamSpec, SavedForBackward, Start,
+    Cost, KernelVariant, Layout, Op, ParamSpec, PassBytes, SavedForBackward, Sites, Start, passes,
 };
 use crate::Result;
 use crate::device::Compute;
@@ -21,8 +22,6 @@ use crate::tensor::{Map, Region, Span, Spec};
 pub struct Linear {
     conv: Conv2d,
     layout: Layout,
-    /// Whether it is called as a bare function in PyTorch.
-    functional: bool,
 }
 
 impl Linear {
@@ -30,7 +29,7 @@ impl Linear {
     pub const fn new(inputs: usize, outputs: usize, bias: bool) -> Self {
         let conv =
             Conv2d { bias, start: Start::PyTorch, ..Conv2d::square(inputs, outputs, 1, 1, 0) };
-        Linear { conv, layout: Layout::GemmB, functional: false }
+        Linear { conv, layout: Layout::GemmB }
     }
 
     /// A layer that reads all of a map: PyTorch's `flatten(1)` and a `Linear`.
@@ -43,13 +42,13 @@ impl Linear {
             start: Start::PyTorch,
             ..Conv2d::square(channels, outputs, 1, 1, 0)
         };
-        Linear { conv, layout: Layout::Flattened { pixels: map.pixels() }, functional: false }
+        Linear { conv, layout: Layout::Flattened { pixels: map.pixels() } }
     }
 
     /// A layer that reads 2×2 patches of a map of even sizes: Swin's patch merging.
     pub const fn patch_merging(channels: usize, outputs: usize) -> Self {
         let conv = Conv2d { start: Start::PyTorch, ..Conv2d::square(channels, outputs, 2, 2, 0) };
-        Linear { conv, layout: Layout::Merged, functional: false }
+        Linear { conv, layout: Layout::Merged }
     }
 
     /// The same, starting otherwise than PyTorch's `nn.Linear`.
@@ -59,7 +58,7 @@ impl Linear {
 
     /// The same, called as a bare function in PyTorch, where forward hooks don't see it.
     pub const fn functional(self) -> Self {
-        Linear { functional: true, ..self }
+        Linear { conv: Conv2d { functional: true, ..self.conv }, ..self }
     }
 
     /// The same with outputs `from..to` whose bias is there but counts as zero: the keys of Swin
@@ -67,6 +66,12 @@ impl Linear {
     pub const fn silence_bias(self, from: usize, to: usize) -> Self {
         Linear { conv: Conv2d { silent_bias: Span::new(from, to), ..self.conv }, ..self }
     }
+}
+
+/// The convolution that an operation is, if it is one; a linear layer is.
+pub fn as_conv2d(op: &dyn Op) -> Option<&Conv2d> {
+    let op: &dyn Any = op;
+    op.downcast_ref::<Linear>().map(|linear| &linear.conv).or_else(|| op.downcast_ref())
 }
 
 impl Op for Linear {
@@ -85,16 +90,12 @@ impl Op for Linear {
         params
     }
 
-    fn is_hooked(&self) -> bool {
-        !self.functional
-    }
-
     fn needs(&self) -> SavedForBackward {
         self.conv.needs()
     }
 
-    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
-        self.conv.workspace_bytes(inputs, batch, training)
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
+        self.conv.bytes(inputs, batch, training)
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {
@@ -105,40 +106,13 @@ impl Op for Linear {
         self.conv.reach(input, region, inputs, output)
     }
 
-    fn gemm_view(&self, inputs: &[Spec]) -> Option<GemmView> {
-        self.conv.gemm_view(inputs)
+    fn sites(&self, inputs: &[Spec]) -> Sites {
+        self.conv.sites(inputs)
     }
 
     fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
         self.conv.variant(inputs, compute)
     }
 
-    fn takes_steps(&self) -> bool {
-        true
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        self.conv.settings()
-    }
-
-    /// The convolution that it is.
-    fn as_conv2d(&self) -> Option<&Conv2d> {
-        Some(&self.conv)
-    }
-
-    fn forward(&self, ctx: &mut HostForward<'_>) -> Result<()> {
-        self.conv.forward(ctx)
-    }
-
-    fn backward(&self, ctx: &mut HostBackward<'_>) -> Result<()> {
-        self.conv.backward(ctx)
-    }
-
-    fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        self.conv.launch_forward(ctx)
-    }
-
-    fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        self.conv.launch_backward(ctx)
-    }
+    passes!(op => &op.conv);
 }

@@ -13,7 +13,7 @@ mod cpu;
 mod cuda;
 
 use super::window::Window;
-use super::{Op, SavedForBackward, passes};
+use super::{Op, PassBytes, passes};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -44,27 +44,14 @@ impl Op for MaxPool {
         self.window.output_map("max_pool", inputs[0].map).map(Spec::f32)
     }
 
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
-    }
-
     /// The tap that won, a byte an output.
-    fn saved_bytes(&self, inputs: &[Spec], batch: usize) -> usize {
+    fn bytes(&self, inputs: &[Spec], batch: usize, _training: bool) -> PassBytes {
         let outputs = self.output(inputs).map_or(0, |spec| spec.map.elements());
-        (batch * outputs).next_multiple_of(4)
+        PassBytes { saved: (batch * outputs).next_multiple_of(4), workspace: 0 }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         self.window.reach(region, output.map)
-    }
-
-    fn settings(&self) -> serde_json::Value {
-        serde_json::json!({
-            "kernel_size": self.window.kernel,
-            "stride": self.window.stride,
-            "padding": self.window.padding,
-            "dilation": self.window.dilation,
-        })
     }
 
     passes!(op => op);

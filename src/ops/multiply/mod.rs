@@ -5,7 +5,7 @@ mod cpu;
 mod cuda;
 
 use super::product::{self, FactorPlace, Spread};
-use super::{Cost, Op, SavedForBackward, passes};
+use super::{Cost, Op, PassBytes, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -66,13 +66,14 @@ impl Op for Multiply {
     }
 
     /// Partial sums of the gradient of one value a channel.
-    fn workspace_bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> usize {
-        match self.places(inputs[0].map, inputs[1].map) {
+    fn bytes(&self, inputs: &[Spec], batch: usize, training: bool) -> PassBytes {
+        let workspace = match self.places(inputs[0].map, inputs[1].map) {
             Some((output, [_, b])) if training && b.spread == Spread::OverPixels => {
                 product::cuda::workspace_bytes(output, batch)
             }
             _ => 0,
-        }
+        };
+        PassBytes { saved: 0, workspace }
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {

@@ -6,9 +6,7 @@ mod cuda;
 
 use std::fmt;
 
-use super::{Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
-use crate::Result;
-use crate::fault::{Site, SiteClass, SiteSpace};
+use super::{Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
 use crate::tensor::{Region, Spec};
 
 /// The logit scale.
@@ -35,10 +33,6 @@ impl Op for LogitScale {
         "scale"
     }
 
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        Ok(inputs[0])
-    }
-
     fn params(&self) -> Vec<ParamSpec> {
         vec![ParamSpec {
             name: "logit_scale",
@@ -54,17 +48,16 @@ impl Op for LogitScale {
     }
 
     /// Partial sums of the scalar's gradient.
-    fn workspace_bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> usize {
-        if training { cuda::WORKSPACE_BYTES } else { 0 }
+    fn bytes(&self, _inputs: &[Spec], _batch: usize, training: bool) -> PassBytes {
+        PassBytes { saved: 0, workspace: if training { cuda::WORKSPACE_BYTES } else { 0 } }
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
 
-    fn site_space(&self, site: Site, inputs: &[Spec]) -> Option<SiteSpace> {
-        let elements = inputs[0].map.elements() as u64;
-        (site.class() == SiteClass::Epilogue).then_some(SiteSpace { elements, k: [0, 1] })
+    fn sites(&self, inputs: &[Spec]) -> Sites {
+        Sites::Output { map: inputs[0].map }
     }
 
     passes!();

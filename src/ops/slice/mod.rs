@@ -3,7 +3,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Cost, Op, SavedForBackward, passes};
+use super::{Cost, Op, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -24,10 +24,6 @@ impl Op for Slice {
             return Err(Error::shape("slice", format!("{map} has no channels {start}..{end}")));
         }
         Ok(Spec { map: Map { channels: self.channels.len(), ..map }, ..inputs[0] })
-    }
-
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward::default()
     }
 
     fn cost(&self, inputs: &[Spec]) -> Cost {

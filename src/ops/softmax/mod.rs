@@ -4,7 +4,6 @@ mod cpu;
 mod cuda;
 
 use super::{Op, SavedForBackward, passes};
-use crate::Result;
 use crate::tensor::{Region, Spec};
 
 /// Softmax over channels.
@@ -14,10 +13,6 @@ pub struct Softmax;
 impl Op for Softmax {
     fn kind(&self) -> &'static str {
         "softmax"
-    }
-
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        Ok(inputs[0])
     }
 
     fn needs(&self) -> SavedForBackward {

@@ -6,6 +6,7 @@
 use super::gather::{HeadRows, copy};
 use super::softmax::{dot, exponentials};
 use super::{Added, Factors, Problem};
+use crate::Result;
 use crate::ops::HostBackward;
 use crate::ops::attention::Attention;
 use crate::ops::gemm::small::{Matrix, Size, product, transposed_product};
@@ -34,7 +35,7 @@ fn stride(tokens: usize) -> usize {
     tokens.next_multiple_of(LANES)
 }
 
-pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) {
+pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) -> Result<()> {
     let problem = Problem::new(
         attention,
         ctx.inputs,
@@ -87,6 +88,7 @@ pub fn backward(attention: &Attention, ctx: &mut HostBackward<'_>) {
             *gradient = if add { *gradient + sum } else { sum };
         }
     }
+    Ok(())
 }
 
 impl Pieces for PartChunks<'_> {

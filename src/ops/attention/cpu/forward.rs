@@ -3,6 +3,7 @@
 use super::gather::{HeadRows, prefetch};
 use super::softmax::exponentials;
 use super::{Added, Problem};
+use crate::Result;
 use crate::ops::HostForward;
 use crate::ops::attention::Attention;
 use crate::ops::gemm::SendPtr;
@@ -29,7 +30,7 @@ struct QueryChunks<'a> {
     y: SendPtr<f32>,
 }
 
-pub fn forward(attention: &Attention, ctx: &mut HostForward<'_>) {
+pub fn forward(attention: &Attention, ctx: &mut HostForward<'_>) -> Result<()> {
     let y = SendPtr(ctx.output().as_mut_ptr());
     let ctx = &*ctx;
     let problem = Problem::new(
@@ -53,6 +54,7 @@ pub fn forward(attention: &Attention, ctx: &mut HostForward<'_>) {
     let chunks = units.div_ceil(chunk);
     let work = QueryChunks { problem, region, heads, parts, chunk, chunks, y };
     for_each_piece(ctx.parallel, heads.len() * chunks, &work);
+    Ok(())
 }
 
 fn within(region: Region, row: usize, column: usize) -> bool {
