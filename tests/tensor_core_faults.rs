@@ -1,6 +1,7 @@
 //! Faults inside products on tensor cores: what they reach, and that armed kernels are the clean ones.
 
-use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use flipside::fault::{FaultEntry, FaultTable, Site};
+use flipside::number::BitMasks;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::{KernelVariant, Op};
 use flipside::rng::{self, Draw};

@@ -55,8 +55,9 @@ pub use param::{Init, Layout, ParamSpec, Role, Start};
 pub use run_state::RunState;
 pub use variant::{KernelVariant, Sharing};
 
-use crate::device::{Compute, Device};
+use crate::device::Device;
 use crate::fault::{Site, SiteSpace};
+use crate::number::Compute;
 use crate::tensor::{Region, Spec, Tensor};
 use crate::{Error, Result};
 

@@ -6,7 +6,7 @@ use super::tensor_core::{self, Operands};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::device::args::{Conv2dArgs, Conv2dBiasArgs};
-use crate::fault::Format;
+use crate::number::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
@@ -102,7 +102,7 @@ pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
         rows: Sharing { tile: tile.rows, period: tile.rows / 2, run: 4 },
         columns: Sharing { tile: tile.columns, period: column_hop, run: 4 },
         step: 1,
-        operands: Format::Fp32,
+        operands: Format::F32,
         group_columns: conv.group_outputs(),
     }
 }

@@ -20,8 +20,8 @@ use super::{
     Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, Role, SavedForBackward, Start,
     gemm_sites, passes,
 };
-use crate::device::Compute;
 use crate::fault::{Site, SiteSpace};
+use crate::number::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 

@@ -3,9 +3,8 @@
 use super::Conv2d;
 use super::args::{forward_args, weight_parts, weight_total};
 use crate::Result;
-use crate::device::Compute;
 use crate::device::args::Conv2dArgs;
-use crate::fault::Format;
+use crate::number::{Compute, Format};
 use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
@@ -114,7 +113,7 @@ impl Operands {
         let (step, operands) = match self {
             Operands::Tf32 => (8, Format::Tf32),
             Operands::Bf16 => (16, Format::Bf16),
-            Operands::F16 => (16, Format::Fp16),
+            Operands::F16 => (16, Format::F16),
         };
         let sharing = |tile, run| Sharing { tile, period: tile, run };
         KernelVariant {

@@ -13,7 +13,7 @@ use super::{
     Layout, Op, ParamSpec, SavedForBackward, Start,
 };
 use crate::Result;
-use crate::device::Compute;
+use crate::number::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 
 /// A linear layer.
