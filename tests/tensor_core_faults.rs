@@ -207,8 +207,8 @@ fn fault_cases() -> Vec<Case> {
 #[test]
 pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
     for case in fault_cases() {
-        for (compute, operands, format) in TYPES {
-            let variant = operands.variant(&case.conv, case.output_map());
+        for (compute, format) in TYPES {
+            let variant = case.variant(compute);
             let model = Model { case: &case, variant, format };
             let expected_clean = model.outputs(&[], None);
             let mut sets: Vec<Vec<Inside>> =
@@ -256,10 +256,10 @@ pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
 fn armed_tensor_core_kernels_have_the_clean_bits() {
     let device = device();
     for case in cases().into_iter().take(10).chain(fault_cases()) {
-        for (compute, operands, format) in TYPES {
+        for (compute, format) in TYPES {
             let mut run = Run::new(&case, &device, compute, PlanKind::Golden, 0);
             let clean = run.forward(&case.x, case.images);
-            let variant = operands.variant(&case.conv, case.output_map());
+            let variant = case.variant(compute);
             let model = Model { case: &case, variant, format };
             let mut faults = draw_faults(&model, &SITES, 12);
             faults.iter_mut().for_each(|fault| fault.mask = 0);
