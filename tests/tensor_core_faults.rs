@@ -9,7 +9,7 @@ use flipside::tape::PlanKind;
 use flipside::tensor::{Map, Spec};
 
 use crate::devices::{device, kernel_devices};
-use crate::formats::{BF16, Format, TF32};
+use crate::formats::{Format, TF32};
 use crate::kernels::bits;
 use crate::tensor_cores::{Case, Run, TYPES, cases};
 
@@ -153,8 +153,7 @@ fn draw_faults(model: &Model<'_>, sites: &[Site], count: usize) -> Vec<Inside> {
         let accumulator = site == Site::Accumulator;
         let top = match *format {
             _ if accumulator || *format == TF32 => 22,
-            BF16 => 6,
-            _ => 9,
+            _ => format.precision - 2,
         };
         let fault = Inside {
             image: below(case.images),
