@@ -25,6 +25,7 @@ pub mod fault;
 pub mod logits;
 pub mod models;
 pub mod nn;
+pub mod number;
 pub mod ops;
 pub mod page;
 pub mod plan;
