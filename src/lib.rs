@@ -25,6 +25,7 @@ pub mod fault;
 pub mod logits;
 pub mod models;
 pub mod nn;
+pub mod number;
 pub mod onnx;
 pub mod ops;
 pub mod page;

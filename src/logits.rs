@@ -2,12 +2,12 @@
 //!
 //! The greatest logit stands first, a NaN before everything, as in PyTorch's `topk`; the lower index wins ties.
 
+use crate::number::canonical;
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::fault::canonical;
 pub use crate::ops::cross_entropy::{loss, probabilities};
 
 /// Whether class `i` with logit `a` stands before class `j` with logit `b`.

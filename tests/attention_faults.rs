@@ -3,7 +3,8 @@
 
 use flipside::Error;
 use flipside::device::Device;
-use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use flipside::fault::{FaultEntry, FaultTable, Site};
+use flipside::number::BitMasks;
 use flipside::rng::{self, Draw};
 use flipside::tape::PlanKind;
 

@@ -55,6 +55,8 @@ fn shapes_cover_every_network_once() {
     let listed = find("conv2d 3×224×224 → 64×112×112, 7×7, stride 2").listed();
     assert_eq!(listed["settings"]["kernel_size"], serde_json::json!([7, 7]));
     assert_eq!(listed["inputs"], serde_json::json!([[3, 224, 224]]));
+    // Files of peers' times go by it.
+    assert_eq!(listed["id"], "2090fbf50b52");
 }
 
 #[test]

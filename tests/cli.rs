@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Deref;
 
 use flipside::checkpoint::{Checkpoint, HostTensor, TensorData, TensorView, write_safetensors};
-use flipside::device::Compute;
+use flipside::number::Compute;
 use flipside::results::Run;
 
 use crate::program::{Folder, MODEL, write_square};

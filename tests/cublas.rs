@@ -3,7 +3,8 @@
 
 use flipside::Error;
 use flipside::cases::{CaseInput, OpCase};
-use flipside::device::{Compute, Device, Gemm, GemmCall};
+use flipside::device::{Device, Gemm, GemmCall};
+use flipside::number::Compute;
 use flipside::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use flipside::ops::linear::{Linear, as_conv2d};
 use flipside::ops::{Op, RunState};

@@ -1,8 +1,8 @@
 //! Faults inside the chains of depthwise convolutions: kernels against scalar chains.
 
 use flipside::cases::{CaseInput, OpCase};
-use flipside::device::Compute;
-use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use flipside::fault::{FaultEntry, FaultTable, Site};
+use flipside::number::{BitMasks, Compute};
 use flipside::ops::GemmView;
 use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};

@@ -12,10 +12,11 @@ use flipside::census::{
 };
 use flipside::detector::Detector;
 use flipside::device::Device;
-use flipside::fault::{FaultModel, FaultSpec};
+use flipside::fault::FaultSpec;
 use flipside::logits::Score;
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
+use flipside::number::FaultModel;
 use flipside::plan::Labels;
 use flipside::progress::Silent;
 use flipside::results::{Effect, Golden, Outcome, Provenance, Run};

@@ -1,10 +1,11 @@
 //! Graphs: what a device records and replays, and passes that run as graphs, to the same bits.
 
 use flipside::Error;
-use flipside::device::{Buffer, Compute, Device, WorkDone};
-use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use flipside::device::{Buffer, Device, WorkDone};
+use flipside::fault::{FaultEntry, FaultTable, Site};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::number::{BitMasks, Compute};
 use flipside::ops::ema;
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Weights};

@@ -2,9 +2,9 @@
 
 use flipside::Error;
 use flipside::device::Device;
-use flipside::fault::BitMasks;
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
+use flipside::number::BitMasks;
 use flipside::ops::RunState;
 use flipside::ops::sgd::Sgd;
 use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Undo, Weights};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use flipside::cases::{self, CaseInput, OpCase};
 use flipside::device::Device;
-use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::fault::{FaultEntry, FaultTable};
+use flipside::number::BitMasks;
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};

@@ -3,9 +3,10 @@
 use std::fs;
 
 use flipside::device::Device;
-use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::fault::{FaultEntry, FaultTable};
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
+use flipside::number::BitMasks;
 use flipside::tape::{Execution, PlanKind, Undo};
 
 use crate::formula;

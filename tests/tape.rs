@@ -1,9 +1,10 @@
 //! The tape on whole networks: plans, batches, threads, replay.
 
 use flipside::device::Device;
-use flipside::fault::{BitMasks, FaultEntry, FaultTable};
+use flipside::fault::{FaultEntry, FaultTable};
 use flipside::models::{Model, ModelFile, Network};
 use flipside::nn::Head;
+use flipside::number::BitMasks;
 use flipside::ops::{Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Undo, Weights};
 

@@ -1,6 +1,7 @@
 //! Faults inside products on tensor cores: what they reach, and that armed kernels are the clean ones.
 
-use flipside::fault::{BitMasks, FaultEntry, FaultTable, Site};
+use flipside::fault::{FaultEntry, FaultTable, Site};
+use flipside::number::BitMasks;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::{KernelVariant, Op};
 use flipside::rng::{self, Draw};
@@ -8,7 +9,7 @@ use flipside::tape::PlanKind;
 use flipside::tensor::{Map, Spec};
 
 use crate::devices::{device, kernel_devices};
-use crate::formats::{BF16, Format, TF32};
+use crate::formats::{Format, TF32};
 use crate::kernels::bits;
 use crate::tensor_cores::{Case, Run, TYPES, cases};
 
@@ -152,8 +153,7 @@ fn draw_faults(model: &Model<'_>, sites: &[Site], count: usize) -> Vec<Inside> {
         let accumulator = site == Site::Accumulator;
         let top = match *format {
             _ if accumulator || *format == TF32 => 22,
-            BF16 => 6,
-            _ => 9,
+            _ => format.precision - 2,
         };
         let fault = Inside {
             image: below(case.images),
@@ -206,8 +206,8 @@ fn fault_cases() -> Vec<Case> {
 #[test]
 pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
     for case in fault_cases() {
-        for (compute, operands, format) in TYPES {
-            let variant = operands.variant(&case.conv, case.output_map());
+        for (compute, format) in TYPES {
+            let variant = case.variant(compute);
             let model = Model { case: &case, variant, format };
             let expected_clean = model.outputs(&[], None);
             let mut sets: Vec<Vec<Inside>> =
@@ -255,10 +255,10 @@ pub fn faults_inside_tensor_core_products_reach_exactly_their_set() {
 fn armed_tensor_core_kernels_have_the_clean_bits() {
     let device = device();
     for case in cases().into_iter().take(10).chain(fault_cases()) {
-        for (compute, operands, format) in TYPES {
+        for (compute, format) in TYPES {
             let mut run = Run::new(&case, &device, compute, PlanKind::Golden, 0);
             let clean = run.forward(&case.x, case.images);
-            let variant = operands.variant(&case.conv, case.output_map());
+            let variant = case.variant(compute);
             let model = Model { case: &case, variant, format };
             let mut faults = draw_faults(&model, &SITES, 12);
             faults.iter_mut().for_each(|fault| fault.mask = 0);

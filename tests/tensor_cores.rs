@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Compute, Device};
+use flipside::device::Device;
+use flipside::number::Compute;
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::batch_norm::BatchNorm;
-use flipside::ops::conv2d::{Conv2d, Operands};
-use flipside::ops::{Op, RunState};
+use flipside::ops::conv2d::Conv2d;
+use flipside::ops::{KernelVariant, Op, RunState};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Spec};
@@ -16,11 +17,8 @@ use crate::devices::{device, kernel_devices};
 use crate::formats::{BF16, F16, Format, TF32};
 use crate::kernels::bits;
 
-pub const TYPES: [(Compute, Operands, Format); 3] = [
-    (Compute::Tf32, Operands::Tf32, TF32),
-    (Compute::Bf16, Operands::Bf16, BF16),
-    (Compute::F16, Operands::F16, F16),
-];
+pub const TYPES: [(Compute, Format); 3] =
+    [(Compute::Tf32, TF32), (Compute::Bf16, BF16), (Compute::F16, F16)];
 
 /// A convolution with data: numbers of [0.05, 0.95) and either sign, so that no product underflows.
 pub struct Case {
@@ -61,6 +59,11 @@ impl Case {
 
     pub fn output_map(&self) -> Map {
         output_map(&self.conv, self.map)
+    }
+
+    /// The kernel that computes it.
+    pub fn variant(&self, compute: Compute) -> KernelVariant {
+        self.conv.variant(&[Spec::f32(self.map)], compute).unwrap()
     }
 
     /// Terms of a group.
@@ -241,7 +244,7 @@ pub fn tensor_cores_are_within_their_formats_bounds() {
         let adds = [case.terms(), case.terms() / case.conv.in_channels * map.channels, {
             map.pixels() * case.images
         }];
-        for (compute, _, format) in TYPES {
+        for (compute, format) in TYPES {
             let rounded = case.exact(|x| format.round(x));
             let mut first: Option<[Vec<f32>; 3]> = None;
             for (order, device) in kernel_devices() {
@@ -286,7 +289,7 @@ pub fn tensor_cores_are_within_their_formats_bounds() {
 fn an_image_on_tensor_cores_does_not_depend_on_its_batch() {
     let device = device();
     for case in cases().into_iter().filter(|case| case.images > 1) {
-        for (compute, _, _) in TYPES {
+        for (compute, _) in TYPES {
             let together = Run::new(&case, &device, compute, PlanKind::Golden, 1)
                 .forward(&case.x, case.images);
             let (elements, outputs) = (case.map.elements(), case.output_map().elements());
@@ -306,7 +309,7 @@ fn padding_on_tensor_cores_multiplies_by_zero() {
     let mut case = Case::new(Conv2d::square(4, 8, 3, 1, 1), Map::new(3, 3, 4), 1);
     // Output 5, channel 0, the tap above to the left.
     case.w[5 * 4 * 9] = f32::INFINITY;
-    for (compute, _, _) in TYPES {
+    for (compute, _) in TYPES {
         let y = Run::new(&case, &device, compute, PlanKind::Golden, 0).forward(&case.x, 1);
         for (at, y) in y.iter().enumerate() {
             let (pixel, channel) = (at / 8, at % 8);
@@ -359,7 +362,7 @@ fn fused_epilogues_of_tensor_cores_have_the_bits_of_their_nodes() {
         let y = tape.record("sum", Add::new(), &[y, x]).unwrap();
         let y = tape.record("act", activation, &[y]).unwrap();
         let tape = Arc::new(tape);
-        for (compute, _, _) in TYPES {
+        for (compute, _) in TYPES {
             let device = device.clone().with_compute(compute).unwrap();
             let mut weights = Weights::new(&tape, &device, false).unwrap();
             for index in 0..tape.params().len() {

@@ -1,7 +1,8 @@
 //! The faults of a campaign that changed answers most, as faults that can be run again.
 
 use crate::detector::Detector;
-use crate::fault::{FaultModel, FaultSpec, Place, Shape, Site};
+use crate::fault::{FaultSpec, Place, Shape, Site};
+use crate::number::FaultModel;
 use crate::results::{LayerRow, Record, Run};
 
 /// The records without a detector of the largest finite ΔLoss, the largest first, among those that `counts` says yes to and

@@ -8,7 +8,8 @@ use super::attempts::Attempts;
 use super::run::{OpRun, Times};
 use super::{Effort, OpShape, PeerTime, Peers};
 use crate::cases::{CaseInput, OpCase};
-use crate::device::{Buffer, Compute, Device, Gemm};
+use crate::device::{Buffer, Device, Gemm};
+use crate::number::{Compute, Format};
 use crate::ops::ceiling::{self, Ceilings};
 use crate::ops::conv2d::{Conv2d, LayerPass, ProductOperands};
 use crate::ops::linear::as_conv2d;
@@ -22,12 +23,12 @@ const OUTPUT_BOUND: f32 = 1e-5;
 /// The same of gradients, whose sums run over more and cancel.
 const GRADIENT_BOUND: f32 = 1e-4;
 
-/// What rounding the factors of a product may add to that: about half a unit in the last place of each.
-const fn rounding(compute: Compute) -> f32 {
-    match compute {
-        Compute::Exact => 0.0,
-        Compute::Tf32 | Compute::F16 => 2e-3,
-        Compute::Bf16 => 1.6e-2,
+/// What rounding the factors of a product may add to that: about half a unit in the last place of each, 2e-3 where
+/// mantissas have 10 bits.
+fn rounding(compute: Compute) -> f32 {
+    match compute.operands() {
+        Format::F32 => 0.0,
+        operands => 2.048 / (1 << operands.mantissa_bits()) as f32,
     }
 }
 
@@ -229,7 +230,7 @@ fn peer_ms(peer: Option<&PeerTime>, compute: Compute) -> [Option<f64>; 2] {
     match compute {
         Compute::Exact => [Some(peer.forward_ms), peer.backward_ms],
         Compute::Tf32 => [peer.forward_tf32_ms, None],
-        Compute::Bf16 | Compute::F16 => [None, None],
+        _ => [None, None],
     }
 }
 

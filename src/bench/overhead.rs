@@ -8,11 +8,10 @@ use serde::Serialize;
 use super::attempts::Attempts;
 use super::run::OpRun;
 use super::{Effort, OpShape, median};
-use crate::device::{Compute, Device};
-use crate::fault::{
-    BitMasks, FaultEntry, FaultTable, Format, Site, SiteClass, SiteSpace, ValueKind,
-};
+use crate::device::Device;
+use crate::fault::{FaultEntry, FaultTable, Site, SiteClass, SiteSpace, ValueKind};
 use crate::models::Model;
+use crate::number::{BitMasks, Compute, Format};
 use crate::ops::{Op, Sites};
 use crate::progress::Progress;
 use crate::rng::{self, Draw};
@@ -163,11 +162,11 @@ impl<'a> FaultableLayer<'a> {
             SiteClass::Inner => !device.is_cpu() && (variant.is_some() || !site.has_term()),
             _ => true,
         };
-        let operands = variant.map_or(Format::Fp32, |variant| variant.operands);
+        let operands = variant.map_or(Format::F32, |variant| variant.operands);
         let place = |site: Site| {
             let space = self.sites.space(site)?;
             let is_operand = site.value() == ValueKind::Operand;
-            let format = if is_operand { operands } else { Format::Fp32 };
+            let format = if is_operand { operands } else { Format::F32 };
             Some(LayerSite { site, space, format })
         };
         Site::ALL.into_iter().filter(has).filter_map(place).collect()

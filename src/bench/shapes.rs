@@ -102,7 +102,14 @@ fn id(op: &dyn Op, inputs: &[Spec]) -> String {
     let settings = settings(op);
     // Those who don't give their numbers show them.
     let numbers = if settings.is_null() { format!("{op:?}") } else { settings.to_string() };
-    let digest = Sha256::digest(format!("{} {numbers} {inputs:?}", op.kind()));
+    // Peers' files have ids of texts that say twice how elements are stored.
+    let input = |Spec { map, shared, storage }: &Spec| {
+        format!(
+            "Spec {{ map: {map:?}, shared: {shared}, storage: {storage:?}, compute: {storage:?} }}"
+        )
+    };
+    let inputs = inputs.iter().map(input).collect::<Vec<_>>().join(", ");
+    let digest = Sha256::digest(format!("{} {numbers} [{inputs}]", op.kind()));
     hex(&digest)[..12].to_string()
 }
 

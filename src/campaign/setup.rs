@@ -8,9 +8,9 @@ use super::list::{FaultList, Listed};
 use super::ranges::greatest;
 use super::trial::{Fault, InjectionId, Trial};
 use crate::detector::Detector;
-use crate::device::Compute;
-use crate::fault::{BitMasks, FaultEntry, Format, Site, ValueKind};
+use crate::fault::{FaultEntry, Site, ValueKind};
 use crate::models::{Model, Network};
+use crate::number::{BitMasks, Compute, Format};
 use crate::plan::{Plan, Protocol, Stratify};
 use crate::results::{Effect, Golden, Part};
 use crate::tape::{Execution, NodeId, format_at};
@@ -326,14 +326,14 @@ fn space_of(
         Ok(mask >> format.shift())
     };
     if let Some(parameter) = &layer.parameter {
-        let bits = allowed(Format::Fp32)?;
-        return Ok((Space { bits, ..Space::of_parameter(parameter.elements()) }, Format::Fp32));
+        let bits = allowed(Format::F32)?;
+        return Ok((Space { bits, ..Space::of_parameter(parameter.elements()) }, Format::F32));
     }
     let tape = &model.tape;
     let inputs = tape.input_specs(layer.node);
     let map = tape.node_at(layer.node, site).map_or(layer.map, |id| tape.node(id).spec.map);
     let op = tape.node(layer.node).op.as_deref();
-    let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, site, compute));
+    let format = op.map_or(Format::F32, |op| format_at(op, &inputs, site, compute));
     let space = match tape.sites(layer.node).space(site) {
         Some(space) => Space::of_site(space, map, allowed(format)?),
         None => Space { bits: allowed(format)?, ..Space::of_map(map) },

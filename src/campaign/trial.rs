@@ -1,8 +1,9 @@
 //! The runs that records come from.
 
 use crate::detector::Detector;
-use crate::fault::{BitMasks, FaultEntry, Site, canonical};
+use crate::fault::{FaultEntry, Site};
 use crate::logits::Score;
+use crate::number::{BitMasks, canonical};
 use crate::results::{Effect, HitElement, Record, Values};
 
 /// Names an injection of the campaign.

@@ -31,7 +31,6 @@ use crate::error::shorten;
 use crate::{Error, Result};
 
 pub use self::safetensors::write_safetensors;
-pub(crate) use self::tensor::f16_to_f32;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
 pub use self::wanted::{ModelFit, Wanted, WeightsKind};
 

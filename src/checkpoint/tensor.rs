@@ -1,5 +1,6 @@
 //! Tensors in host memory as checkpoints hold them: a shape, an element type, row-major values.
 
+use crate::number::Format;
 use crate::{Error, Result};
 
 // Elements are viewed as bytes and written as they lie in memory; the formats are little-endian.
@@ -182,8 +183,8 @@ impl TensorData {
         match self {
             TensorData::F64(v) => v.iter().map(|&x| x as f32).collect(),
             TensorData::F32(v) => v.clone(),
-            TensorData::F16(v) => v.iter().map(|&x| f16_to_f32(x)).collect(),
-            TensorData::BF16(v) => v.iter().map(|&x| f32::from_bits(u32::from(x) << 16)).collect(),
+            TensorData::F16(v) => widened(Format::F16, v),
+            TensorData::BF16(v) => widened(Format::Bf16, v),
             TensorData::I64(v) => v.iter().map(|&x| x as f32).collect(),
             TensorData::I32(v) => v.iter().map(|&x| x as f32).collect(),
             TensorData::I16(v) => v.iter().map(|&x| f32::from(x)).collect(),
@@ -202,18 +203,8 @@ impl TensorData {
     }
 }
 
-/// Widens an IEEE 754 binary16 value, given as its bits; every one of them is exact in f32.
-pub fn f16_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits & 0x8000) << 16;
-    let exponent = u32::from(bits >> 10) & 0x1f;
-    let fraction = u32::from(bits) & 0x3ff;
-    match (exponent, fraction) {
-        // Zero and subnormals: fraction × 2⁻²⁴, which f32 has as a normal number.
-        (0, _) => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
-        (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
-        // The exponent's bias goes from 15 to 127.
-        _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
-    }
+fn widened(format: Format, values: &[u16]) -> Vec<f32> {
+    values.iter().map(|bits| format.decode(u32::from(*bits))).collect()
 }
 
 /// A tensor in host memory: row-major and contiguous, dimensions in PyTorch's order.
@@ -281,30 +272,4 @@ impl<'a> From<&'a HostTensor> for TensorView<'a> {
 /// The product of `shape`, or none where it overflows.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |count, &n| count.checked_mul(n))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::f16_to_f32;
-
-    #[test]
-    fn half_precision_widens_exactly() {
-        // Bits and values from the tables of IEEE 754 binary16.
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x0001, 1.0 / 16_777_216.0),
-            (0x03ff, 1023.0 / 16_777_216.0),
-            (0x0400, 1.0 / 16384.0),
-            (0x3555, 0.333_251_95),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x7c00, f32::INFINITY),
-            (0xfc00, f32::NEG_INFINITY),
-        ] {
-            assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
-        }
-        assert!(f16_to_f32(0x7e00).is_nan());
-        assert!(f16_to_f32(0x8000).is_sign_negative());
-    }
 }

@@ -6,10 +6,11 @@ use clap::Subcommand;
 
 use super::common::{RunArgs, print, print_json, refuse_idle, say, view};
 use crate::bench::{Effort, InjectLoad, Peers, inject_times, kernel_times, overhead, shapes};
-use crate::device::{Compute, Device, Name};
+use crate::device::{Device, Name};
 use crate::fault::Site;
 use crate::models::{Model, ModelFile, Network, names};
 use crate::nn::Head;
+use crate::number::Compute;
 use crate::report::{View, inject_times_text, kernels_text, overhead_text};
 use crate::{Error, Result};
 

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::analysis::Intervals;
 use crate::data::{ClassList, class_folders};
-use crate::device::{Compute, Device};
+use crate::device::Device;
 use crate::fault::Site;
 use crate::models::Model;
+use crate::number::Compute;
 use crate::ops::Role;
 use crate::plan::MAX_BITS;
 use crate::progress::{Progress, Silent, for_stderr};

@@ -1,6 +1,9 @@
 //! `flipside help TOPIC`: words that many commands use, explained once.
 
+use strum::IntoEnumIterator;
+
 use super::common::print;
+use crate::number::Format;
 
 /// The topics, at the end of `flipside help`.
 pub const LIST: &str = "Topics: flipside help outcomes, flipside help sites. Version: flipside -V";
@@ -12,15 +15,15 @@ pub enum Topic {
     #[command(hide = true, long_about = OUTCOMES, help_template = "{about}\n")]
     Outcomes,
     /// Where in a layer a fault can hit, and on which devices
-    #[command(hide = true, long_about = SITES, help_template = "{about}\n")]
+    #[command(hide = true, long_about = sites(), help_template = "{about}\n")]
     Sites,
 }
 
 impl Topic {
     pub fn run(self) -> anyhow::Result<()> {
-        print(match self {
-            Topic::Outcomes => OUTCOMES,
-            Topic::Sites => SITES,
+        print(&match self {
+            Topic::Outcomes => OUTCOMES.into(),
+            Topic::Sites => sites(),
         })
     }
 }
@@ -120,10 +123,24 @@ index=N (the number in PyTorch's order) stands for all coordinates.
 
 Bits are numbered from 0, the least significant:
 
-  f32   31 sign, 30 to 23 exponent, 22 to 0 mantissa
-  tf32  31 sign, 30 to 23 exponent, 22 to 13 mantissa
-  bf16  15 sign, 14 to 7 exponent, 6 to 0 mantissa
-  f16   15 sign, 14 to 10 exponent, 9 to 0 mantissa
-
-Operands (operand-*, shared-*) have the format of --compute; all others are f32.
 ";
+
+/// [`SITES`], with the bits of each format.
+fn sites() -> String {
+    let bits = |format: Format| {
+        let lowest = format.shift();
+        let exponent = lowest + format.mantissa_bits();
+        let sign = exponent + format.exponent_bits();
+        format!(
+            "  {:4}  {sign} sign, {} to {exponent} exponent, {} to {lowest} mantissa\n",
+            format.name(),
+            sign - 1,
+            exponent - 1
+        )
+    };
+    let formats: String = Format::iter().map(bits).collect();
+    format!(
+        "{SITES}{formats}\n\
+         Operands (operand-*, shared-*) have the format of --compute; all others are f32.\n"
+    )
+}

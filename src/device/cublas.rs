@@ -12,7 +12,8 @@ use cudarc::cublas::sys::{
 };
 use cudarc::driver;
 
-use super::{Backend, Compute, Device};
+use super::{Backend, Device};
+use crate::number::Compute;
 use crate::{Error, Result};
 
 /// C = op(A)·op(B), or C += op(A)·op(B): row-major f32 without gaps, C of m × n, sums of k terms.

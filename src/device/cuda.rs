@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaStream, DriverError, result, sys};
 
-use super::Compute;
 use super::cublas::{Cublas, GemmCall};
 use super::driver::reason;
 use super::gpu::Gpu;
 use super::kernels::{self, KernelInfo};
 use super::staging::Ring;
+use crate::number::Compute;
 use crate::{Error, Result};
 
 /// Pinned memory for copies to the GPU; larger ones wait for the stream instead.

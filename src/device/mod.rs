@@ -7,7 +7,6 @@
 
 pub mod args;
 mod buffer;
-mod compute;
 mod cublas;
 mod cuda;
 mod driver;
@@ -24,7 +23,6 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use buffer::Buffer;
-pub use compute::Compute;
 pub use cublas::{Gemm, GemmCall};
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
@@ -32,6 +30,7 @@ pub use kernels::{KernelArgs, KernelInfo, kernels};
 pub use report::{DeviceReport, report};
 pub use work::WorkDone;
 
+use crate::number::Compute;
 use crate::{Error, Result};
 
 /// The most shared memory that a block may have, in bytes: what every GPU since sm_80 grants.

@@ -1,4 +1,4 @@
-//! Where in a layer's computation a fault can sit, and in which number format.
+//! Where in a layer's computation a fault can sit.
 //!
 //! The GEMM view of one image of a convolution or linear layer: y\[m, n\] = bias\[n\] +
 //! Σ_κ A\[m, κ\]·B\[κ, n\]; m = row · width + column of the output map, n = output channel, κ = (kernel
@@ -163,96 +163,6 @@ pub struct SiteSpace {
     pub k: [u32; 2],
 }
 
-/// The format of the number that is hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(u16)]
-pub enum Format {
-    #[default]
-    Fp32 = 0,
-    /// 19 bits, at the top of 32.
-    Tf32 = 1,
-    Bf16 = 2,
-    Fp16 = 3,
-}
-
-impl Format {
-    /// The number in a [`super::FaultEntry`].
-    pub const fn code(self) -> u16 {
-        self as u16
-    }
-
-    /// Bits of a value.
-    pub const fn bits(self) -> u32 {
-        match self {
-            Format::Fp32 => 32,
-            Format::Tf32 => 19,
-            Format::Bf16 | Format::Fp16 => 16,
-        }
-    }
-
-    /// What a number of it is called.
-    pub const fn what(self) -> &'static str {
-        match self {
-            Format::Fp32 => "an f32",
-            Format::Tf32 => "a tf32 number",
-            Format::Bf16 => "a bf16 number",
-            Format::Fp16 => "an f16 number",
-        }
-    }
-
-    /// Bits of its fraction: those of the exponent lie above them, and the sign above these.
-    pub const fn fraction_bits(self) -> u32 {
-        match self {
-            Format::Fp32 => 23,
-            Format::Tf32 | Format::Fp16 => 10,
-            Format::Bf16 => 7,
-        }
-    }
-
-    /// Where its lowest bit lies in the word that a kernel holds.
-    pub const fn shift(self) -> u32 {
-        if matches!(self, Format::Tf32) { 13 } else { 0 }
-    }
-
-    /// `value` in this format, rounded to nearest, ties to even, as its own bits.
-    pub fn encode(self, value: f32) -> u32 {
-        let bits = value.to_bits();
-        match self {
-            Format::Fp32 => bits,
-            Format::Tf32 => round_off(bits, 13),
-            Format::Bf16 => round_off(bits, 16),
-            Format::Fp16 => encode_fp16(value),
-        }
-    }
-}
-
-/// The upper bits of an f32 less its `off` lowest, rounded to nearest even; a NaN stays one.
-fn round_off(bits: u32, off: u32) -> u32 {
-    if bits & 0x7fff_ffff > 0x7f80_0000 {
-        return (bits | 0x0040_0000) >> off;
-    }
-    let half = (1u32 << (off - 1)) - 1 + (bits >> off & 1);
-    bits.wrapping_add(half) >> off
-}
-
-fn encode_fp16(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let sign = bits >> 16 & 0x8000;
-    let magnitude = bits & 0x7fff_ffff;
-    if magnitude > 0x7f80_0000 {
-        return sign | 0x7e00;
-    }
-    // From halfway between the largest number and the next power of two on.
-    if magnitude >= 0x477f_f000 {
-        return sign | 0x7c00;
-    }
-    if magnitude >= 0x3880_0000 {
-        return sign | (round_off(magnitude, 13) - (112 << 10));
-    }
-    // Subnormal: units of 2^-24, which the addition of 0.5 rounds to.
-    sign | ((f32::from_bits(magnitude) + 0.5).to_bits() - 0.5f32.to_bits())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,37 +175,5 @@ mod tests {
         }
         assert!(Site::of_code(12).is_none());
         assert!(Site::parse("register").unwrap_err().to_string().contains("operand-a"));
-    }
-
-    #[test]
-    fn formats_round_to_nearest_even() {
-        for (value, bits) in [
-            (1.0f32, 0x3c00),
-            (-2.0, 0xc000),
-            (65504.0, 0x7bff),
-            (65519.9, 0x7bff),
-            (65520.0, 0x7c00),
-            (f32::INFINITY, 0x7c00),
-            (1.0 + 1.0 / 2048.0, 0x3c00),
-            (1.0 + 3.0 / 2048.0, 0x3c02),
-            (5.960_464_5e-8, 0x0001),
-            (2.980_232_2e-8, 0x0000),
-            (6.097_555e-5, 0x03ff),
-            (-0.0, 0x8000),
-        ] {
-            assert_eq!(Format::Fp16.encode(value), bits, "{value}");
-        }
-        assert_eq!(Format::Bf16.encode(1.0 + 1.0 / 256.0), 0x3f80);
-        assert_eq!(Format::Bf16.encode(1.0 + 3.0 / 256.0), 0x3f82);
-        assert_eq!(Format::Bf16.encode(f32::MAX), 0x7f80);
-        assert_eq!(Format::Tf32.encode(1.0), 0x3f80_0000 >> 13);
-        for format in [Format::Fp32, Format::Tf32, Format::Bf16, Format::Fp16] {
-            let nan = format.encode(f32::NAN);
-            let exponent = if format == Format::Fp16 { 5 } else { 8 };
-            let fraction = format.bits() - 1 - exponent;
-            assert_eq!(nan >> fraction & ((1 << exponent) - 1), (1 << exponent) - 1);
-            assert_ne!(nan & ((1 << fraction) - 1), 0);
-            assert_eq!(format.fraction_bits(), fraction);
-        }
     }
 }

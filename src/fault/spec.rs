@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::model::parse_bits;
-use super::{Addressed, BitMasks, FaultModel, Format, Place, Shape, Site, place};
+use super::{Addressed, Place, Shape, Site, place};
+use crate::number::{BitMasks, FaultModel, Format, parse_bits};
 use crate::rng::{self, Draw};
 use crate::{Error, Result};
 

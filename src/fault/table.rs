@@ -6,7 +6,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BitMasks, Format, Site, SiteClass, SiteSpace};
+use super::{Site, SiteClass, SiteSpace};
+use crate::number::{BitMasks, Format};
 use crate::tensor::{Map, Region};
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ impl FaultEntry {
             element,
             k,
             site: site.code(),
-            format: Format::Fp32.code(),
+            format: Format::F32.code(),
             and_mask: masks.and,
             or_mask: masks.or,
             xor_mask: masks.xor,

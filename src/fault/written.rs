@@ -1,14 +1,9 @@
 //! A fault as text that [`FaultSpec`] reads again.
 
+use crate::number::{FaultModel, bits_text};
 use std::fmt;
 
-use super::{FaultModel, FaultSpec, Place, Shape, Site};
-
-/// The bits of a mask, joined by `+`.
-fn bits(mask: u32) -> String {
-    let bits = (0..32).filter(|bit| mask >> bit & 1 == 1).map(|bit: u32| bit.to_string());
-    bits.collect::<Vec<_>>().join("+")
-}
+use super::{FaultSpec, Place, Shape, Site};
 
 impl fmt::Display for FaultSpec {
     /// As `--fault` takes it; what is as if it were absent is left out.
@@ -43,9 +38,9 @@ impl fmt::Display for FaultSpec {
         }
         match self.model {
             _ if self.site.is_store() => Ok(()),
-            FaultModel::Flip(mask) => write!(f, ",bit={}", bits(mask)),
-            FaultModel::StuckAt0(mask) => write!(f, ",model=stuck-at-0,bit={}", bits(mask)),
-            FaultModel::StuckAt1(mask) => write!(f, ",model=stuck-at-1,bit={}", bits(mask)),
+            FaultModel::Flip(mask) => write!(f, ",bit={}", bits_text(mask)),
+            FaultModel::StuckAt0(mask) => write!(f, ",model=stuck-at-0,bit={}", bits_text(mask)),
+            FaultModel::StuckAt1(mask) => write!(f, ",model=stuck-at-1,bit={}", bits_text(mask)),
             FaultModel::Set(value) => write!(f, ",model=set,value=0x{:08x}", value.to_bits()),
             FaultModel::Random => write!(f, ",model=random,seed={}", self.seed),
         }

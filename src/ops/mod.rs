@@ -59,7 +59,8 @@ pub use variant::{KernelVariant, Sharing};
 
 use std::any::Any;
 
-use crate::device::{Compute, Device};
+use crate::device::Device;
+use crate::number::Compute;
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Which kernel computes a layer, and what of it shares a value: how far an error inside it spreads.
 
 use super::GemmView;
-use crate::fault::Format;
+use crate::number::Format;
 
 /// How the rows (or columns) of a tile are dealt out to those who compute them: threads, or the warps
 /// that reuse a fragment.
@@ -53,13 +53,7 @@ impl KernelVariant {
     /// it names the format, where it isn't f32.
     pub fn operands_of(name: &str) -> Format {
         let symbol = name.rsplit(' ').next().unwrap_or_default();
-        let named = symbol.split('_').find_map(|part| match part {
-            "tf32" => Some(Format::Tf32),
-            "bf16" => Some(Format::Bf16),
-            "f16" => Some(Format::Fp16),
-            _ => None,
-        });
-        named.unwrap_or_default()
+        symbol.split('_').find_map(|part| part.parse().ok()).unwrap_or_default()
     }
 
     /// Whether columns (channels) lie in one tile of one group.

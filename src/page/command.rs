@@ -1,8 +1,8 @@
 //! The command that repeats a campaign, as far as its manifest knows it.
 
 use crate::detector::Detector;
-use crate::device::Compute;
 use crate::fault::Site;
+use crate::number::Compute;
 use crate::plan::{Flips, Labels, Plan, Protocol, Stratify};
 use crate::report::shell_word;
 use crate::results::Manifest;

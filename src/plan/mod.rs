@@ -18,7 +18,8 @@ pub use shard::Shard;
 pub use temperature::{MOST_TEMPERATURES, Temperature};
 
 use crate::detector::Detector;
-use crate::fault::{Format, Site};
+use crate::fault::Site;
+use crate::number::Format;
 use crate::statistics::StoppingRule;
 use crate::{Error, Result};
 

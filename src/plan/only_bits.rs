@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 
-use crate::fault::{FaultModel, Field, Format, parse_bits};
+use crate::number::{FaultModel, Field, Format, parse_bits};
 use crate::{Error, Result};
 
 /// Bits by number, as exports number them, and by field; none: every bit of a value.
@@ -130,14 +130,14 @@ mod tests {
     #[test]
     fn words_follow_the_format_and_numbers_don_t() {
         for (text, format, mask) in [
-            ("23..30", Format::Fp32, 0x7f80_0000),
-            ("exponent", Format::Fp32, 0x7f80_0000),
+            ("23..30", Format::F32, 0x7f80_0000),
+            ("exponent", Format::F32, 0x7f80_0000),
             ("exponent", Format::Tf32, 0x7f80_0000),
-            ("exponent", Format::Fp16, 0x7c00),
+            ("exponent", Format::F16, 0x7c00),
             ("sign", Format::Bf16, 0x8000),
-            ("31", Format::Fp32, 1 << 31),
-            ("20..22, 30", Format::Fp32, 0x4070_0000),
-            ("mantissa,sign,30", Format::Fp32, 0xc07f_ffff),
+            ("31", Format::F32, 1 << 31),
+            ("20..22, 30", Format::F32, 0x4070_0000),
+            ("mantissa,sign,30", Format::F32, 0xc07f_ffff),
         ] {
             assert_eq!(bits(text).checked(format, 1).unwrap(), mask, "{text}");
         }
@@ -152,7 +152,7 @@ mod tests {
         };
         assert!(said("12", Format::Tf32, 1).contains("a tf32 number has bits 13 to 31"));
         assert!(said("14..16", Format::Bf16, 1).contains("names bit 16"));
-        assert!(said("sign", Format::Fp32, 2).contains("2 distinct bits"));
+        assert!(said("sign", Format::F32, 2).contains("2 distinct bits"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::sheet::{BY_PIPE, Fit, Sheet, View};
 use super::{NONFINITE, OUTCOMES, delta_loss_heading, quantiles, ranges_words, shell_word};
 use crate::census::{BITS, Census, FaultSummary, Histogram, Mode};
 use crate::detector::Detector;
-use crate::fault::{Field, Format};
+use crate::number::{Field, Format};
 use crate::results::{Outcome, RangesOver};
 
 /// Low bits of the mantissa share a row: they hardly differ.
@@ -100,7 +100,7 @@ pub fn census_json(census: &Census, over: Option<&RangesOver>) -> Value {
 
 /// `30 (exponent)`.
 fn name(bit: usize) -> String {
-    let field = Format::Fp32.field_of(bit as u32).map_or("none", Field::name);
+    let field = Format::F32.field_of(bit as u32).map_or("none", Field::name);
     format!("{bit} ({field})")
 }
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::sheet::{BY_FORMAT, Fit, Sheet, View};
 use crate::detector::Detector;
-use crate::fault::{Field, Format};
 use crate::logits::{order, probabilities};
+use crate::number::{Field, Format};
 use crate::results::{Effect, Outcome, Values};
 
 /// A number that was hit.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Addressed, Format, Site, ValueKind};
+use crate::fault::{Addressed, Site, ValueKind};
+use crate::number::Format;
 use crate::ops::KernelVariant;
 use crate::tensor::Map;
 
@@ -68,7 +69,7 @@ impl LayerRow {
     pub fn format_at(&self, site: Site) -> Format {
         match site.value() {
             ValueKind::Operand => KernelVariant::operands_of(&self.variant),
-            ValueKind::Known | ValueKind::Hidden => Format::Fp32,
+            ValueKind::Known | ValueKind::Hidden => Format::F32,
         }
     }
 

@@ -9,11 +9,12 @@ use super::golden::Golden;
 use super::layer::{LayerRow, Part};
 use super::record::Record;
 use crate::detector::Detector;
-use crate::device::{Compute, Device};
+use crate::device::Device;
 use crate::fault::Site;
 use crate::hex;
 use crate::logits::Score;
 use crate::models::Model;
+use crate::number::Compute;
 use crate::ops::gemm;
 use crate::plan::{Flips, Plan, Protocol, Stratify};
 

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::faults::weight_entry;
 use super::{Execution, Node, NodeId, ParamId, PlanKind, Weights};
 use crate::device::{Buffer, Device};
-use crate::fault::{BitMasks, FaultSpec, FaultTable, Format, Site, SiteClass};
+use crate::fault::{FaultSpec, FaultTable, Site, SiteClass};
+use crate::number::{BitMasks, Format};
 use crate::ops::Role;
 use crate::ops::memory_fault::{self, MemoryFaults, Pass};
 use crate::tensor::{Span, Tensor};
@@ -186,7 +187,7 @@ impl Execution {
     /// an image outside the batch; for one that all images' values follow from, beside other images.
     pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
         let (id, index) = weight_entry(&self.tape, fault)?;
-        let masks = fault.masks(&self.tape.params()[id.0].name, index as u64, Format::Fp32)?;
+        let masks = fault.masks(&self.tape.params()[id.0].name, index as u64, Format::F32)?;
         self.arm_parameter(weights, id, fault.image, index, masks)
     }
 

@@ -13,7 +13,8 @@ use super::replay::Stale;
 use super::timings::{Clocks, KindTime, Way};
 use super::{MemoryPlan, NodeId, PlanKind, Tape};
 use crate::Result;
-use crate::device::{Compute, Device};
+use crate::device::Device;
+use crate::number::Compute;
 
 /// A tape with memory to run it on one device, for up to `capacity` images at a time.
 ///

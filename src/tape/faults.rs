@@ -1,9 +1,9 @@
 //! Faults as users name them, put where they belong on a tape.
 
 use super::{Execution, NodeId, ParamId, Tape, Weights, pair_name};
-use crate::device::Compute;
 use crate::fault::place::{Dimension, of_parameter, ravel};
-use crate::fault::{Addressed, FaultEntry, FaultSpec, FaultTable, Format, Shape, Site, ValueKind};
+use crate::fault::{Addressed, FaultEntry, FaultSpec, FaultTable, Shape, Site, ValueKind};
+use crate::number::{Compute, Format};
 use crate::ops::{KernelVariant, Op, Role, Sites};
 use crate::tensor::{Map, Spec};
 use crate::{Error, Result};
@@ -103,8 +103,8 @@ pub fn entries(
 /// The format of the numbers that faults at a site of a layer hit.
 pub fn format_at(op: &dyn Op, inputs: &[Spec], site: Site, compute: Compute) -> Format {
     match site.value() {
-        ValueKind::Operand => op.variant(inputs, compute).map_or(Format::Fp32, |of| of.operands),
-        ValueKind::Known | ValueKind::Hidden => Format::Fp32,
+        ValueKind::Operand => op.variant(inputs, compute).map_or(Format::F32, |of| of.operands),
+        ValueKind::Known | ValueKind::Hidden => Format::F32,
     }
 }
 

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::armed::FrozenFaults;
 use super::{Execution, NodeId, Weights};
 use crate::Result;
-use crate::device::{Compute, Graph};
+use crate::device::Graph;
+use crate::number::Compute;
 use crate::ops::memory_fault::Pass;
 
 /// A pass in eval mode over whole nodes.

@@ -271,7 +271,7 @@ impl Weights {
         let param = &self.tape.params()[id.0];
         let map = Map::vector(param.spec.elements());
         let dtype = param.spec.dtype();
-        let spec = Spec { map, shared: true, storage: dtype, compute: dtype };
+        let spec = Spec { map, shared: true, storage: dtype };
         Tensor { address: buffer.address() + self.slots[id.0].offset as u64, spec, images: 1 }
     }
 }

@@ -87,7 +87,7 @@ impl DType {
     }
 }
 
-/// Shape, storage type and compute type of a value.
+/// Shape and storage type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spec {
     pub map: Map,
@@ -95,19 +95,17 @@ pub struct Spec {
     pub shared: bool,
     /// How the elements lie in memory.
     pub storage: DType,
-    /// In what the operation that makes the value computes.
-    pub compute: DType,
 }
 
 impl Spec {
-    /// A value of f32, computed in f32.
+    /// A value of f32.
     pub const fn f32(map: Map) -> Self {
-        Spec { map, shared: false, storage: DType::F32, compute: DType::F32 }
+        Spec { map, shared: false, storage: DType::F32 }
     }
 
     /// A value of u32 (labels, say).
     pub const fn u32(map: Map) -> Self {
-        Spec { map, shared: false, storage: DType::U32, compute: DType::U32 }
+        Spec { map, shared: false, storage: DType::U32 }
     }
 
     /// The same value, one for all images.

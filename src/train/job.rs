@@ -9,9 +9,9 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::data::transform::Transform;
 use crate::data::{ClassList, Dataset};
-use crate::device::Compute;
 use crate::models::ModelFile;
 use crate::nn::Head;
+use crate::number::Compute;
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 

@@ -6,8 +6,8 @@ use flipside::analysis::compare::{
     BitsCompared, Comparison, Pairing, Verdict, compare_all, compare_bits,
 };
 use flipside::analysis::{allocate, breakdown};
-use flipside::device::Compute;
-use flipside::fault::{Field, Site};
+use flipside::fault::Site;
+use flipside::number::{Compute, Field};
 use flipside::plan::{Flips, OnlyBits, Protocol, Stratify};
 use flipside::report::{View, compared_bits_json, compared_bits_text, run_text};
 use flipside::statistics::holm;

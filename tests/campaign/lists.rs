@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use flipside::campaign::FaultList;
-use flipside::device::Compute;
 use flipside::fault::Site;
+use flipside::number::Compute;
 use flipside::plan::Stratify;
 use flipside::results::write_csv;
 use flipside::tape::Node;

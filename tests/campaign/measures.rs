@@ -6,8 +6,8 @@ use strum::IntoEnumIterator;
 
 use flipside::analysis::Selection;
 use flipside::analysis::breakdown::{By, DeltaLoss, Figures, RunPart as Piece, breakdown};
-use flipside::device::Compute;
 use flipside::fault::Site;
+use flipside::number::Compute;
 use flipside::plan::{Flips, Stratify};
 use flipside::report::{View, run_text};
 use flipside::statistics::FEWEST_CLUSTERS;

@@ -7,7 +7,7 @@ use flipside::analysis::breakdown::{By, Figures, breakdown};
 use flipside::analysis::compare::{
     Pairing, PilotForecast, Wish, compare_all, compare_bits, seeds_for,
 };
-use flipside::fault::Format;
+use flipside::number::Format;
 use flipside::report::{
     FaultyAnswer, HitBy, HitValue, Injection, ModelLayer, ModelRow, Planned, Summary, Telling,
     View, compared_bits_text, compared_layers_text, comparison_text, injections_table,
@@ -210,7 +210,7 @@ fn injection() -> Injection {
             fault: "layer=features.12.conv.0.0,channel=3,row=4,column=5,bit=30".into(),
             layer: "features.12.conv.0.0".into(),
             site: "output",
-            values: vec![HitValue { mask: 1 << 30, format: Format::Fp32, values }],
+            values: vec![HitValue { mask: 1 << 30, format: Format::F32, values }],
         }],
         range: Some(6.25),
         logits: golden.logits.clone(),

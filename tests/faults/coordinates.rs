@@ -2,8 +2,8 @@
 //! other one is refused by name.
 
 use flipside::Result;
-use flipside::device::Compute;
-use flipside::fault::{FaultEntry, FaultSpec, Format, Site};
+use flipside::fault::{FaultEntry, FaultSpec, Site};
+use flipside::number::{Compute, Format};
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{self, Tape};
@@ -34,7 +34,7 @@ type Hit = (usize, usize, Vec<FaultEntry>);
 fn hit(tape: &Tape, spec: &FaultSpec, compute: Compute) -> Result<Hit> {
     if spec.site == Site::Weight {
         let (id, index) = tape::weight_entry(tape, spec)?;
-        let masks = spec.masks(&spec.layer, index as u64, Format::Fp32)?;
+        let masks = spec.masks(&spec.layer, index as u64, Format::F32)?;
         let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks, 0);
         return Ok((id.0, spec.image, vec![entry]));
     }

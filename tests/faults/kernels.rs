@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Compute, Device};
-use flipside::fault::{BitMasks, FaultEntry, Site};
+use flipside::device::Device;
+use flipside::fault::{FaultEntry, Site};
+use flipside::number::{BitMasks, Compute};
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::{GemmView, KernelVariant, Op};
 use flipside::rng::{self, Draw};

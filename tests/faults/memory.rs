@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use flipside::device::{Compute, Device};
+use flipside::device::Device;
 use flipside::fault::FaultSpec;
+use flipside::number::Compute;
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::batch_norm::BatchNorm;

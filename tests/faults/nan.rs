@@ -1,8 +1,9 @@
 //! Faults of values that are NaN: every device finds the same one, whatever its arithmetic makes.
 
 use flipside::cases::{CaseInput, OpCase};
-use flipside::device::{Compute, Device};
-use flipside::fault::{BitMasks, FaultEntry, Format, Site, SiteClass};
+use flipside::device::Device;
+use flipside::fault::{FaultEntry, Site, SiteClass};
+use flipside::number::{BitMasks, Compute, Format};
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::conv2d::Conv2d;
 use flipside::tape::{ParamId, PlanKind};
@@ -86,7 +87,7 @@ fn agree(a: &[u32], b: &[u32]) -> bool {
 }
 
 /// A linear layer of 37 terms and 70 outputs. Term 5 of output 66 is NaN.
-fn of_linear(compute: Compute, format: Format, site: Site) -> Subject {
+fn of_linear(compute: Compute, site: Site) -> Subject {
     let conv = Conv2d { bias: true, ..Conv2d::square(37, 70, 1, 1, 0) };
     let case = OpCase::new("nan", conv, vec![CaseInput::uniform(Map::vector(37))], 2).eval();
     let (term, output) = (5, 66);
@@ -96,7 +97,7 @@ fn of_linear(compute: Compute, format: Format, site: Site) -> Subject {
     Subject {
         case,
         compute,
-        format: if is_operand { format } else { Format::Fp32 },
+        format: if is_operand { compute.operands() } else { Format::F32 },
         nan: if of_weight { output * 37 + term } else { IMAGE * 37 + term },
         site,
         element: match site {
@@ -122,7 +123,7 @@ fn of_depthwise(site: Site) -> Subject {
     Subject {
         case,
         compute: Compute::Exact,
-        format: Format::Fp32,
+        format: Format::F32,
         nan: if site == Site::OperandB { channel * 9 + 4 } else { of_pixel },
         site,
         element: channel * 20 + pixel,
@@ -146,7 +147,7 @@ fn of_attention() -> Subject {
     Subject {
         case: OpCase::new("nan", op, vec![input], 2).eval(),
         compute: Compute::Exact,
-        format: Format::Fp32,
+        format: Format::F32,
         nan: (IMAGE * pixels + 4) * 6 * dim + 2 * dim + dim,
         site: Site::Scores,
         element: (pixels + 9) * pixels + 4,
@@ -161,13 +162,11 @@ fn subjects() -> Vec<Subject> {
     let mut subjects: Vec<Subject> = [Output, Input, Weight]
         .into_iter()
         .chain(inner)
-        .map(|site| of_linear(Compute::Exact, Format::Fp32, site))
+        .map(|site| of_linear(Compute::Exact, site))
         .collect();
-    for (compute, format) in
-        [(Compute::Tf32, Format::Tf32), (Compute::Bf16, Format::Bf16), (Compute::F16, Format::Fp16)]
-    {
+    for compute in [Compute::Tf32, Compute::Bf16, Compute::F16] {
         let sites = [Output].into_iter().chain(inner);
-        subjects.extend(sites.map(|site| of_linear(compute, format, site)));
+        subjects.extend(sites.map(|site| of_linear(compute, site)));
     }
     subjects.extend([Output, Input, Accumulator, OperandA, OperandB].map(of_depthwise));
     subjects.push(of_attention());
@@ -190,7 +189,7 @@ fn devices(subject: &Subject) -> Vec<(String, Device)> {
 #[test]
 pub fn every_device_hits_the_same_nan() {
     for subject in subjects() {
-        let halves = matches!(subject.format, Format::Bf16 | Format::Fp16);
+        let halves = subject.format.word_bits() == 16;
         let (quiet, top) = if halves { (0x7fff, 1 << 14) } else { (0x7fc0_0000, 1 << 30) };
         let number = BitMasks::set(quiet ^ top);
         // A NaN in any of the formats, negative.

@@ -11,7 +11,7 @@ use crate::analysis::breakdown::{By, RunPart, bit};
 use crate::analysis::rates::Intervals;
 use crate::analysis::scope::{Scope, Weighting};
 use crate::detector::Detector;
-use crate::fault::Field;
+use crate::number::Field;
 use crate::results::{Counted, Measure, Outcome, Record, Run};
 
 /// A bit of the values that faults hit, over all layers alike.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Outcomes, Shown, check, faults_words};
 use crate::analysis::scope::Scope;
 use crate::detector::Detector;
-use crate::fault::Format;
+use crate::number::Format;
 use crate::results::{Direction, Record, Run};
 
 /// Faults into one bit of a layer's values that flipped one way.
@@ -112,8 +112,8 @@ pub fn bits(run: &Run, detector: Detector) -> Shown<BitTable> {
     let format = format.unwrap_or_default();
     let mut table = BitTable {
         lowest: format.shift(),
-        fraction: format.fraction_bits(),
-        exponent: format.bits() - format.fraction_bits() - 1,
+        fraction: format.mantissa_bits(),
+        exponent: format.exponent_bits(),
         has_directions,
         layers,
         network: Vec::new(),

@@ -20,9 +20,8 @@ mod python_random;
 pub use python_random::PythonRandom;
 
 use crate::campaign::layers::{self, Layer};
-use crate::checkpoint::f16_to_f32;
-use crate::fault::Format;
 use crate::models::Model;
+use crate::number::Format;
 use crate::{Error, Result};
 
 /// What its script seeds Python's generator with.
@@ -66,7 +65,7 @@ pub(super) fn check_layers(model: &Model, given: &[Layer]) -> Result<()> {
 
 /// A layer's greatest |output| as f16 keeps it; infinite where no f16 is as large.
 pub fn range(max: f32) -> f32 {
-    f16_to_f32(Format::Fp16.encode(max) as u16)
+    Format::F16.decode(Format::F16.encode(max))
 }
 
 /// The loss of an answer as f32 arithmetic gives it: NaN where a logit is NaN or +∞, +∞ where the

@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use crate::campaign::layers::{self, Layer};
 use crate::campaign::list::table::{FaultFile, ListRow};
 use crate::campaign::trial::Fault;
-use crate::device::Compute;
-use crate::fault::{FaultEntry, FaultSpec, Format, Site};
+use crate::fault::{FaultEntry, FaultSpec, Site};
 use crate::models::Model;
+use crate::number::{Compute, Format};
 use crate::results::{Golden, Part};
 use crate::tape::{self, NodeId};
 use crate::{Error, Result, hex};
@@ -177,7 +177,7 @@ fn weight(
         let name = &model.tape.params()[id.0].name;
         return Err(Error::usage(format!("nothing on the way to the logits reads '{name}'")));
     };
-    let masks = spec.masks(&layer.name, index as u64, Format::Fp32)?;
+    let masks = spec.masks(&layer.name, index as u64, Format::F32)?;
     Ok((layer.clone(), vec![FaultEntry::at(Site::Weight, index as u64, 0, masks, 0)]))
 }
 

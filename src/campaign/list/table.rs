@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::fault::{Addressed, FaultModel, FaultSpec, Site};
+use crate::fault::{Addressed, FaultSpec, Site};
+use crate::number::FaultModel;
 use crate::results::{COLUMNS, is_rescaled};
 use crate::{Error, Result};
 

@@ -2,8 +2,9 @@
 
 use crate::Result;
 use crate::detector::Detector;
-use crate::fault::{FaultEntry, FaultSpec, Format, Site, ValueKind, canonical};
+use crate::fault::{FaultEntry, FaultSpec, Site, ValueKind};
 use crate::models::Network;
+use crate::number::{Format, canonical};
 use crate::report::{FaultyAnswer, HitBy, HitValue, Injection};
 use crate::results::{Effect, Golden, Values};
 use crate::tape::{Execution, PlanKind, entries, format_at, pair_name, weight_entry};
@@ -58,15 +59,15 @@ fn hit(network: &Network, clean: &Execution, fault: &FaultSpec) -> Result<HitBy>
     let (layer, values) = if fault.site == Site::Weight {
         let (id, index) = weight_entry(tape, fault)?;
         let name = &tape.params()[id.0].name;
-        let masks = fault.masks(name, index as u64, Format::Fp32)?;
+        let masks = fault.masks(name, index as u64, Format::F32)?;
         let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks, 0);
-        (name, vec![value(&entry, Format::Fp32, Some(weights.bits(id, index)?))])
+        (name, vec![value(&entry, Format::F32, Some(weights.bits(id, index)?))])
     } else {
         let node = tape.find(&fault.layer)?;
         let compute = network.device().compute();
         let op = tape.node(node).op.as_deref();
         let inputs = tape.input_specs(node);
-        let format = op.map_or(Format::Fp32, |op| format_at(op, &inputs, fault.site, compute));
+        let format = op.map_or(Format::F32, |op| format_at(op, &inputs, fault.site, compute));
         let at = tape.node_at(node, fault.site).filter(|_| fault.site.value() == ValueKind::Known);
         let known = at.map(|at| Ok((tape.node(at).spec.map, clean.read(at)?))).transpose()?;
         let values = entries(tape, node, fault, 0, compute)?.into_iter().map(|entry| {

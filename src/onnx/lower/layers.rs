@@ -61,6 +61,7 @@ impl Lowering<'_, '_, '_> {
             bias: bias.is_some(),
             silent_bias: Span::new(0, 0),
             start: Start::PyTorch,
+            functional: false,
         };
         let name = self.names.layer(node);
         let y = self.recorded(&name, conv, &[x])?;

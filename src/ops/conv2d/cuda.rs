@@ -2,11 +2,12 @@
 //! a layer takes.
 
 use super::args::{WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total};
-use super::tensor_core::{self, Operands};
+use super::symbols::{Symbols, symbols};
+use super::tensor_core::{self, TensorCores};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
 use crate::device::args::{Conv2dArgs, Conv2dBiasArgs};
-use crate::fault::Format;
+use crate::number::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
@@ -15,52 +16,14 @@ use crate::tensor::Map;
 struct Tile {
     rows: usize,
     columns: usize,
-    /// Clean, with faults at its end, with faults in its loop too.
-    forward: [&'static str; 3],
-    input_gradient: &'static str,
+    symbols: Symbols,
 }
 
 impl Tile {
-    const LARGE: Tile = Tile {
-        rows: 128,
-        columns: 128,
-        forward: [
-            "conv2d_forward_f32_128x128",
-            "conv2d_forward_f32_128x128_armed",
-            "conv2d_forward_f32_128x128_armed_inner",
-        ],
-        input_gradient: "conv2d_input_gradient_f32_128x128",
-    };
-    const MEDIUM: Tile = Tile {
-        rows: 128,
-        columns: 64,
-        forward: [
-            "conv2d_forward_f32_128x64",
-            "conv2d_forward_f32_128x64_armed",
-            "conv2d_forward_f32_128x64_armed_inner",
-        ],
-        input_gradient: "conv2d_input_gradient_f32_128x64",
-    };
-    const SMALL: Tile = Tile {
-        rows: 64,
-        columns: 64,
-        forward: [
-            "conv2d_forward_f32_64x64",
-            "conv2d_forward_f32_64x64_armed",
-            "conv2d_forward_f32_64x64_armed_inner",
-        ],
-        input_gradient: "conv2d_input_gradient_f32_64x64",
-    };
-    const NARROW: Tile = Tile {
-        rows: 128,
-        columns: 32,
-        forward: [
-            "conv2d_forward_f32_128x32",
-            "conv2d_forward_f32_128x32_armed",
-            "conv2d_forward_f32_128x32_armed_inner",
-        ],
-        input_gradient: "conv2d_input_gradient_f32_128x32",
-    };
+    const LARGE: Tile = Tile { rows: 128, columns: 128, symbols: symbols!("f32_128x128") };
+    const MEDIUM: Tile = Tile { rows: 128, columns: 64, symbols: symbols!("f32_128x64") };
+    const SMALL: Tile = Tile { rows: 64, columns: 64, symbols: symbols!("f32_64x64") };
+    const NARROW: Tile = Tile { rows: 128, columns: 32, symbols: symbols!("f32_128x32") };
 
     /// The tile for `columns` channels of a group and `pixels` of an image: as large as leaves little
     /// of it empty, and small where maps are, since there are few blocks then. It follows from the shape
@@ -98,26 +61,22 @@ pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
     // Quads of 4, half a tile apart where a thread has two of them.
     let column_hop = if tile.columns >= 128 { tile.columns / 2 } else { tile.columns };
     KernelVariant {
-        symbol: tile.forward[0],
+        symbol: tile.symbols.forward[0],
         rows: Sharing { tile: tile.rows, period: tile.rows / 2, run: 4 },
         columns: Sharing { tile: tile.columns, period: column_hop, run: 4 },
         step: 1,
-        operands: Format::Fp32,
+        operands: Format::F32,
         group_columns: conv.group_outputs(),
     }
 }
 
 /// Tile and parts of the weight gradient for so many pixels of a whole batch: enough blocks to fill a
 /// GPU. Follows from sizes alone.
-fn weight_tile(conv: &Conv2d, pixels: usize) -> (&'static str, Tile, usize) {
+fn weight_tile(conv: &Conv2d, pixels: usize) -> (Tile, usize) {
     let (rows, columns) = (conv.terms(), conv.group_outputs());
-    let (kernel, tile) = if rows >= 128 && columns >= 128 {
-        ("conv2d_weight_gradient_f32_128x128", Tile::LARGE)
-    } else {
-        ("conv2d_weight_gradient_f32_64x64", Tile::SMALL)
-    };
+    let tile = if rows >= 128 && columns >= 128 { Tile::LARGE } else { Tile::SMALL };
     let blocks: usize = tile.grid(rows, columns, conv.groups).iter().map(|n| *n as usize).product();
-    (kernel, tile, weight_parts(conv, blocks, pixels))
+    (tile, weight_parts(conv, blocks, pixels))
 }
 
 /// Parts of a bias gradient.
@@ -127,7 +86,7 @@ fn bias_parts(channels: usize) -> usize {
 
 /// Bytes for the parts of both, in backward.
 pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
-    let (_, _, splits) = weight_tile(conv, pixels);
+    let (_, splits) = weight_tile(conv, pixels);
     let weights = match splits {
         _ if depthwise_cuda::applies(conv) => depthwise_cuda::workspace_bytes(conv),
         1 => 0,
@@ -140,11 +99,11 @@ pub fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
     if depthwise_cuda::applies(conv) {
         return depthwise_cuda::forward(conv, ctx);
     }
-    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
-        return tensor_core::forward(conv, operands, ctx);
+    if let Some(cores) = TensorCores::of(conv, ctx.device.compute()) {
+        return tensor_core::forward(conv, &cores, ctx);
     }
     let tile = Tile::of(conv.group_outputs(), ctx.output_map().pixels());
-    let [clean, armed, armed_inner] = tile.forward;
+    let [clean, armed, armed_inner] = tile.symbols.forward;
     let kernel = match ctx.faults {
         None => clean,
         Some(faults) if faults.table.has_inner() => armed_inner,
@@ -191,12 +150,12 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         }
         return Ok(());
     }
-    if let Some(operands) = Operands::of(conv, ctx.device.compute()) {
-        return tensor_core::backward(conv, operands, ctx, base);
+    if let Some(cores) = TensorCores::of(conv, ctx.device.compute()) {
+        return tensor_core::backward(conv, &cores, ctx, base);
     }
     if let Some(gradient) = ctx.param_gradients[0] {
         let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
-        let (kernel, tile, splits) = weight_tile(conv, pixels);
+        let (tile, splits) = weight_tile(conv, pixels);
         let args = Conv2dArgs {
             result: gradient.tensor.address,
             partial: ctx.workspace.address,
@@ -205,7 +164,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
             ..base
         };
         let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
-        unsafe { ctx.launch(kernel, grid, tile.block(), &args) }?;
+        unsafe { ctx.launch(tile.symbols.weight_gradient, grid, tile.block(), &args) }?;
         if splits > 1 {
             weight_total(conv, ctx, gradient, splits)?;
         }
@@ -220,7 +179,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         let tile = Tile::of(conv.group_inputs(), map.pixels());
         let rows = ctx.output.images * map.pixels();
         let grid = tile.grid(rows, conv.group_inputs(), conv.groups);
-        unsafe { ctx.launch(tile.input_gradient, grid, tile.block(), &args) }?;
+        unsafe { ctx.launch(tile.symbols.input_gradient, grid, tile.block(), &args) }?;
     }
     Ok(())
 }

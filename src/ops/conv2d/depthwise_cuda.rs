@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::args::{
     DepthwiseArgs, DepthwiseWeightArgs, DepthwiseWeightTotalArgs, EpilogueArgs,
 };
-use crate::fault::Format;
+use crate::number::Format;
 use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::{Map, Tensor};
 
@@ -65,7 +65,7 @@ pub(super) fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
         rows: Sharing { tile: output.width, period: output.width, run: kernels.width },
         columns: Sharing::ALONE,
         step: 1,
-        operands: Format::Fp32,
+        operands: Format::F32,
         group_columns: 1,
     }
 }

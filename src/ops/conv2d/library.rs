@@ -2,7 +2,8 @@
 //! kernels. No pass of a network uses it.
 
 use super::Conv2d;
-use crate::device::{Compute, Gemm};
+use crate::device::Gemm;
+use crate::number::Compute;
 use crate::tensor::Map;
 
 /// A pass of a layer.

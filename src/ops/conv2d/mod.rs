@@ -12,6 +12,7 @@ mod depthwise_cuda;
 mod depthwise_tiles;
 mod library;
 mod scan;
+mod symbols;
 mod tensor_core;
 
 use std::borrow::Cow;
@@ -20,12 +21,12 @@ use super::{
     Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites,
     Start, passes,
 };
-use crate::device::Compute;
+use crate::number::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
 pub use library::{LayerPass, ProductOperands};
-pub use tensor_core::Operands;
+use tensor_core::TensorCores;
 
 /// A convolution's numbers. Pairs are (rows, columns).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -225,8 +226,8 @@ impl Op for Conv2d {
 
     fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
         let output = self.output_map(inputs[0].map).ok()?;
-        Some(match Operands::of(self, compute) {
-            Some(operands) => operands.variant(self, output),
+        Some(match TensorCores::of(self, compute) {
+            Some(cores) => cores.variant(self, output),
             None => cuda::variant(self, output),
         })
     }

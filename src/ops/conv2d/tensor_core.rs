@@ -2,10 +2,10 @@
 
 use super::Conv2d;
 use super::args::{forward_args, weight_parts, weight_total};
+use super::symbols::{Symbols, symbols};
 use crate::Result;
-use crate::device::Compute;
 use crate::device::args::Conv2dArgs;
-use crate::fault::Format;
+use crate::number::{Compute, Format};
 use crate::ops::{Gradient, KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
@@ -50,79 +50,55 @@ impl MmaTile {
     }
 }
 
-/// The kernels of one type and tile.
-struct Symbols {
-    forward: &'static str,
-    armed: &'static str,
-    armed_inner: &'static str,
-    input_gradient: &'static str,
-    weight_gradient: &'static str,
+/// The kernels that multiply factors of one format on tensor cores.
+pub struct TensorCores {
+    operands: Format,
+    /// Of large, tall and small tiles.
+    symbols: &'static [Symbols; 3],
 }
 
-macro_rules! symbols {
-    ($variant:literal) => {
-        &Symbols {
-            forward: concat!("conv2d_forward_", $variant),
-            armed: concat!("conv2d_forward_", $variant, "_armed"),
-            armed_inner: concat!("conv2d_forward_", $variant, "_armed_inner"),
-            input_gradient: concat!("conv2d_input_gradient_", $variant),
-            weight_gradient: concat!("conv2d_weight_gradient_", $variant),
-        }
-    };
-}
-
-/// A way to multiply on tensor cores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operands {
-    Tf32,
-    Bf16,
-    F16,
-}
-
-impl Operands {
+impl TensorCores {
     /// What `compute` asks of `conv`; `None` for exact arithmetic. Depthwise layers have one product a
     /// tap and no use for a tensor core: they are always exact.
-    pub fn of(conv: &Conv2d, compute: Compute) -> Option<Operands> {
-        if conv.groups > 1 && conv.group_inputs() == 1 {
-            return None;
+    pub fn of(conv: &Conv2d, compute: Compute) -> Option<TensorCores> {
+        macro_rules! tiles {
+            ($format:literal) => {
+                &[
+                    symbols!($format, "_128x128"),
+                    symbols!($format, "_128x64"),
+                    symbols!($format, "_64x64"),
+                ]
+            };
         }
-        match compute {
-            Compute::Exact => None,
-            Compute::Tf32 => Some(Operands::Tf32),
-            Compute::Bf16 => Some(Operands::Bf16),
-            Compute::F16 => Some(Operands::F16),
-        }
+        let symbols = match compute {
+            Compute::Exact => return None,
+            Compute::Tf32 => tiles!("tf32"),
+            Compute::Bf16 => tiles!("bf16"),
+            Compute::F16 => tiles!("f16"),
+        };
+        let is_depthwise = conv.groups > 1 && conv.group_inputs() == 1;
+        (!is_depthwise).then(|| TensorCores { operands: compute.operands(), symbols })
     }
 
-    fn symbols(self, tile: MmaTile) -> &'static Symbols {
-        match (self, tile) {
-            (Operands::Tf32, MmaTile::LARGE) => symbols!("tf32_128x128"),
-            (Operands::Tf32, MmaTile::TALL) => symbols!("tf32_128x64"),
-            (Operands::Tf32, _) => symbols!("tf32_64x64"),
-            (Operands::Bf16, MmaTile::LARGE) => symbols!("bf16_128x128"),
-            (Operands::Bf16, MmaTile::TALL) => symbols!("bf16_128x64"),
-            (Operands::Bf16, _) => symbols!("bf16_64x64"),
-            (Operands::F16, MmaTile::LARGE) => symbols!("f16_128x128"),
-            (Operands::F16, MmaTile::TALL) => symbols!("f16_128x64"),
-            (Operands::F16, _) => symbols!("f16_64x64"),
+    fn symbols(&self, tile: MmaTile) -> &'static Symbols {
+        let [large, tall, small] = self.symbols;
+        match tile {
+            MmaTile::LARGE => large,
+            MmaTile::TALL => tall,
+            _ => small,
         }
     }
 
     /// The kernel that computes `conv` with outputs of `map`.
-    pub fn variant(self, conv: &Conv2d, map: Map) -> KernelVariant {
+    pub fn variant(&self, conv: &Conv2d, map: Map) -> KernelVariant {
         let tile = MmaTile::of(map.pixels(), conv.group_outputs());
-        let (step, operands) = match self {
-            Operands::Tf32 => (8, Format::Tf32),
-            Operands::Bf16 => (16, Format::Bf16),
-            Operands::F16 => (16, Format::Fp16),
-        };
         let sharing = |tile, run| Sharing { tile, period: tile, run };
         KernelVariant {
-            symbol: self.symbols(tile).forward,
+            symbol: self.symbols(tile).forward[0],
             rows: sharing(tile.rows, tile.warp_rows),
             columns: sharing(tile.columns, tile.warp_columns),
-            step,
-            operands,
+            step: 256 / self.operands.word_bits() as usize,
+            operands: self.operands,
             group_columns: conv.group_outputs(),
         }
     }
@@ -145,16 +121,17 @@ pub fn workspace_bytes(conv: &Conv2d, pixels: usize) -> usize {
     }
 }
 
-pub fn forward(conv: &Conv2d, operands: Operands, ctx: &KernelForward<'_>) -> Result<()> {
+pub fn forward(conv: &Conv2d, cores: &TensorCores, ctx: &KernelForward<'_>) -> Result<()> {
     let map = ctx.output_map();
     let tile = MmaTile::of(map.pixels(), conv.group_outputs());
-    let symbols = operands.symbols(tile);
-    ctx.require_whole(symbols.forward)?;
+    let symbols = cores.symbols(tile);
+    let [clean, armed, armed_inner] = symbols.forward;
+    ctx.require_whole(clean)?;
     let args = forward_args(conv, ctx);
     let kernel = match ctx.faults {
-        None => symbols.forward,
-        Some(faults) if faults.table.has_inner() => symbols.armed_inner,
-        Some(_) => symbols.armed,
+        None => clean,
+        Some(faults) if faults.table.has_inner() => armed_inner,
+        Some(_) => armed,
     };
     let rows = ctx.output.images * map.pixels();
     let grid = tile.grid(rows, conv.group_outputs(), conv.groups, 1);
@@ -165,12 +142,12 @@ pub fn forward(conv: &Conv2d, operands: Operands, ctx: &KernelForward<'_>) -> Re
 /// Gradients of the weights and of the input; the bias' is the exact kernels' matter.
 pub fn backward(
     conv: &Conv2d,
-    operands: Operands,
+    cores: &TensorCores,
     ctx: &KernelBackward<'_>,
     base: Conv2dArgs,
 ) -> Result<()> {
     if let Some(gradient) = ctx.param_gradients[0] {
-        weight_gradient(conv, operands, ctx, base, gradient)?;
+        weight_gradient(conv, cores, ctx, base, gradient)?;
     }
     if let Some(gradient) = ctx.input_gradients[0] {
         let args = Conv2dArgs {
@@ -181,7 +158,7 @@ pub fn backward(
         let pixels = ctx.input_map(0).pixels();
         let tile = MmaTile::of(pixels, conv.group_inputs());
         let grid = tile.grid(ctx.output.images * pixels, conv.group_inputs(), conv.groups, 1);
-        let kernel = operands.symbols(tile).input_gradient;
+        let kernel = cores.symbols(tile).input_gradient;
         // SAFETY: the arguments are views of `ctx`.
         unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
     }
@@ -190,7 +167,7 @@ pub fn backward(
 
 fn weight_gradient(
     conv: &Conv2d,
-    operands: Operands,
+    cores: &TensorCores,
     ctx: &KernelBackward<'_>,
     base: Conv2dArgs,
     gradient: Gradient,
@@ -205,7 +182,7 @@ fn weight_gradient(
         ..base
     };
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
-    let kernel = operands.symbols(tile).weight_gradient;
+    let kernel = cores.symbols(tile).weight_gradient;
     // SAFETY: the arguments are views of `ctx`.
     unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
     if splits > 1 { weight_total(conv, ctx, gradient, splits) } else { Ok(()) }

@@ -14,7 +14,7 @@ use super::{
     Cost, KernelVariant, Layout, Op, ParamSpec, PassBytes, SavedForBackward, Sites, Start, passes,
 };
 use crate::Result;
-use crate::device::Compute;
+use crate::number::Compute;
 use crate::tensor::{Map, Region, Span, Spec};
 
 /// A linear layer.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 
+use super::Format;
 use crate::Error;
 
 /// The arithmetic of convolutions and linear layers. Values lie in memory as f32 whichever it is, and
@@ -27,6 +28,16 @@ impl Compute {
     /// The name on the command line and in records.
     pub fn name(self) -> &'static str {
         self.into()
+    }
+
+    /// The format of the factors.
+    pub const fn operands(self) -> Format {
+        match self {
+            Compute::Exact => Format::F32,
+            Compute::Tf32 => Format::Tf32,
+            Compute::Bf16 => Format::Bf16,
+            Compute::F16 => Format::F16,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Format {
     /// The bits of a field, in that word.
     pub const fn field_mask(self, field: Field) -> u32 {
         let sign = 1 << (self.bits() - 1);
-        let mantissa = (1 << self.fraction_bits()) - 1;
+        let mantissa = (1 << self.mantissa_bits()) - 1;
         let own = match field {
             Field::Sign => sign,
             Field::Exponent => (sign - 1) & !mantissa,
@@ -61,10 +61,10 @@ mod tests {
     #[test]
     fn fields_are_those_of_the_formats() {
         for (format, sign, exponent, mantissa) in [
-            (Format::Fp32, 0x8000_0000, 0x7f80_0000, 0x007f_ffff),
+            (Format::F32, 0x8000_0000, 0x7f80_0000, 0x007f_ffff),
             (Format::Tf32, 0x8000_0000, 0x7f80_0000, 0x007f_e000),
             (Format::Bf16, 0x8000, 0x7f80, 0x007f),
-            (Format::Fp16, 0x8000, 0x7c00, 0x03ff),
+            (Format::F16, 0x8000, 0x7c00, 0x03ff),
         ] {
             let masks = [Field::Sign, Field::Exponent, Field::Mantissa];
             assert_eq!(masks.map(|field| format.field_mask(field)), [sign, exponent, mantissa]);

@@ -97,7 +97,7 @@ impl FaultModel {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn parse_bits(text: &str) -> std::result::Result<u32, String> {
+pub fn parse_bits(text: &str) -> std::result::Result<u32, String> {
     let number = |text: &str| {
         let bit: Option<u32> = text.parse().ok().filter(|bit| *bit < 32);
         bit.ok_or_else(|| format!("bit takes numbers from 0 to 31, not '{text}'"))
@@ -121,6 +121,12 @@ pub(crate) fn parse_bits(text: &str) -> std::result::Result<u32, String> {
     Ok(mask)
 }
 
+/// The bits of a mask, joined by `+`.
+pub fn bits_text(mask: u32) -> String {
+    let bits = (0..32).filter(|bit| mask >> bit & 1 == 1).map(|bit: u32| bit.to_string());
+    bits.collect::<Vec<_>>().join("+")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,11 +135,11 @@ mod tests {
     fn models_do_what_they_say() {
         let apply =
             |model: FaultModel, format, bits| model.masks(format, 0x5555_5555).unwrap().apply(bits);
-        assert_eq!(apply(FaultModel::Flip(0b101), Format::Fp32, 0b110), 0b011);
-        assert_eq!(apply(FaultModel::StuckAt0(0b101), Format::Fp32, 0b111), 0b010);
-        assert_eq!(apply(FaultModel::StuckAt1(0b101), Format::Fp32, 0b010), 0b111);
-        assert_eq!(apply(FaultModel::Set(1.0), Format::Fp32, 7), 1.0f32.to_bits());
-        assert_eq!(apply(FaultModel::Set(1.0), Format::Fp16, 7), 0x3c00);
+        assert_eq!(apply(FaultModel::Flip(0b101), Format::F32, 0b110), 0b011);
+        assert_eq!(apply(FaultModel::StuckAt0(0b101), Format::F32, 0b111), 0b010);
+        assert_eq!(apply(FaultModel::StuckAt1(0b101), Format::F32, 0b010), 0b111);
+        assert_eq!(apply(FaultModel::Set(1.0), Format::F32, 7), 1.0f32.to_bits());
+        assert_eq!(apply(FaultModel::Set(1.0), Format::F16, 7), 0x3c00);
         assert_eq!(apply(FaultModel::Random, Format::Bf16, 7), 0x5555);
         // The bits of tf32 are an f32's, as exports number them: 31 is the sign, 13 the last of the fraction.
         assert_eq!(apply(FaultModel::Flip(1 << 31), Format::Tf32, 0), 1 << 31);
@@ -143,7 +149,7 @@ mod tests {
             (12, Format::Tf32, "names bit 12, but a tf32 number has bits 13 to 31"),
             (0, Format::Tf32, "bits 13 to 31"),
             (16, Format::Bf16, "names bit 16, but a bf16 number has bits 0 to 15"),
-            (16, Format::Fp16, "an f16 number has bits 0 to 15"),
+            (16, Format::F16, "an f16 number has bits 0 to 15"),
         ] {
             let said = FaultModel::Flip(1 << 31 >> (31 - bit)).masks(format, 0).unwrap_err();
             assert!(said.to_string().contains(word), "{said}");
@@ -177,6 +183,7 @@ mod tests {
         assert_eq!(parse_bits("30+2"), Ok(1 << 30 | 1 << 2));
         assert_eq!(parse_bits("20..23"), Ok(0xf << 20));
         assert_eq!(parse_bits("0..31"), Ok(u32::MAX));
+        assert_eq!(bits_text(1 << 30 | 0xf << 2), "2+3+4+5+30");
         for bad in ["", "32", "5..3", "1+1", "2..4+3", "-1", "x"] {
             assert!(parse_bits(bad).is_err(), "{bad}");
         }
