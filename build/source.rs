@@ -16,7 +16,7 @@ pub struct Kernel {
 /// One `.cu` file.
 pub struct KernelFile {
     pub path: PathBuf,
-    /// `relu.cu`
+    /// Its path below `kernels/`: `pointwise/relu.cu`
     pub name: String,
     /// `relu`
     pub stem: String,
@@ -36,21 +36,30 @@ impl KernelFile {
     }
 }
 
-/// The `.cu` files of a folder, in order of their names; none if the folder isn't there.
-pub fn scan(folder: &Path, testing: bool) -> Result<Vec<KernelFile>, String> {
-    let mut paths: Vec<PathBuf> = match std::fs::read_dir(folder) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(_) => Vec::new(),
-    };
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+/// The `.cu` files of `kernels/` and its folders, in order of their paths.
+pub fn scan(kernels: &Path) -> Result<Vec<KernelFile>, String> {
+    let mut folders = vec![kernels.to_path_buf()];
+    let mut paths = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()));
+        for path in entries?.filter_map(|entry| Some(entry.ok()?.path())) {
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "cu" => paths.push(path),
+                _ => {}
+            }
+        }
+    }
     paths.sort();
-    paths.into_iter().map(|path| read(path, folder, testing)).collect()
+    paths.into_iter().map(|path| read(path, kernels)).collect()
 }
 
-fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, String> {
+fn read(path: PathBuf, kernels: &Path) -> Result<KernelFile, String> {
     let at = |detail: String| format!("{}: {detail}", path.display());
     let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let inside = path.strip_prefix(kernels).unwrap_or(&path);
+    let testing = inside.starts_with("emulator/testing");
+    let name = inside.to_string_lossy().into_owned();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if !stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(at("a kernel file's name is letters, digits and underscores".into()));
@@ -61,14 +70,15 @@ fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, Strin
         .and_then(|line| line.strip_prefix("// arch:"))
         .map(|list| list.split([',', ' ']).filter(|s| !s.is_empty()).map(String::from).collect())
         .unwrap_or_default();
-    let kernels = kernels(&text).map_err(at)?;
+    let announced = announced(&text).map_err(at)?;
     let mut sources = Vec::new();
-    for path in closure(&path, &[folder.to_path_buf()]) {
+    for path in closure(&path, &[kernels.to_path_buf()]) {
         let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
         sources.push(Source { path, text });
     }
-    let taken = kernels.iter().map(|kernel| kernel.args.as_str());
+    let taken = announced.iter().map(|kernel| kernel.args.as_str());
     let structures = arguments::read(&sources, taken)?;
+    let kernels = announced;
     Ok(KernelFile { name, stem, testing, architectures, kernels, structures, path })
 }
 
@@ -91,7 +101,7 @@ pub fn check_unique(files: &[KernelFile]) -> Result<(), String> {
     Ok(())
 }
 
-fn kernels(text: &str) -> Result<Vec<Kernel>, String> {
+fn announced(text: &str) -> Result<Vec<Kernel>, String> {
     let mut found = Vec::new();
     for line in text.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
         let inside = line.split_once(')').map(|(inside, _)| inside).unwrap_or_default();

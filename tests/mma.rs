@@ -1,4 +1,4 @@
-//! Tensor-core instructions under emulation: each wrapper of `kernels/mma.cuh` by itself.
+//! Tensor-core instructions under emulation: each wrapper of `kernels/gemm/mma.cuh` by itself.
 
 use flipside::Error;
 use flipside::device::Device;

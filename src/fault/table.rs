@@ -2,7 +2,7 @@
 //!
 //! Layout, in bytes, little-endian: `count` (u32), `images` (u32), `images + 1` offsets (u32;
 //! image i owns the entries offsets\[i\]..offsets\[i + 1\]), zeros up to a multiple of 32, then
-//! `count` entries of 32 bytes, sorted by (image, element). `kernels/fault.cuh` reads the same.
+//! `count` entries of 32 bytes, sorted by (image, element). `kernels/fault/fault.cuh` reads the same.
 
 use bytemuck::{Pod, Zeroable};
 

@@ -1,5 +1,5 @@
 // The wrappers of mma.cuh, each by itself.
-#include "mma.cuh"
+#include "gemm/mma.cuh"
 
 struct TestMmaArgs {
     u64 a; // (16, K) f32
