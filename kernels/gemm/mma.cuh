@@ -52,16 +52,8 @@ static __device__ __forceinline__ u32 shared_address(const void* shared) {
     return (u32)__cvta_generic_to_shared(shared);
 }
 
-// Loads 1, 2 or 4 matrices of 8 rows of 16 bytes: lane 8·j + i gives the address of row i of matrix j
-// (a multiple of 16), out[j] is word t of row g of matrix j.
-static __device__ __forceinline__ void load_matrices(u32 (&out)[1], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
-                 : "=r"(out[0]) : "r"(shared_address(row)) : "memory");
-}
-static __device__ __forceinline__ void load_matrices(u32 (&out)[2], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(out[0]), "=r"(out[1]) : "r"(shared_address(row)) : "memory");
-}
+// Loads four matrices of 8 rows of 16 bytes: lane 8·j + i gives the address of row i of matrix j (a multiple of
+// 16), out[j] is word t of row g of matrix j.
 static __device__ __forceinline__ void load_matrices(u32 (&out)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -70,14 +62,6 @@ static __device__ __forceinline__ void load_matrices(u32 (&out)[4], const void* 
 
 // The same of matrices of 8 × 8 16-bit elements, transposed: out[j] holds elements (2t, g) and
 // (2t + 1, g) of matrix j.
-static __device__ __forceinline__ void load_transposed(u32 (&out)[1], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
-                 : "=r"(out[0]) : "r"(shared_address(row)) : "memory");
-}
-static __device__ __forceinline__ void load_transposed(u32 (&out)[2], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(out[0]), "=r"(out[1]) : "r"(shared_address(row)) : "memory");
-}
 static __device__ __forceinline__ void load_transposed(u32 (&out)[4], const void* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -132,18 +116,6 @@ static __device__ __forceinline__ u32 to_f16x2(f32 low, f32 high) {
     u32 out;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
     return out;
-}
-
-// The value of an IEEE half, exactly; NaN becomes 0x7fffffff.
-static __device__ __forceinline__ f32 from_f16(u16 bits) {
-    f32 out;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(bits));
-    return out;
-}
-
-// The value of a bfloat16, exactly.
-static __device__ __forceinline__ f32 from_bf16(u16 bits) {
-    return __uint_as_float((u32)bits << 16);
 }
 
 #else
