@@ -5,7 +5,7 @@
 // f(table[index[i, j], head]), f(x) = x or 16·sigmoid(x). Deterministic: sums are of f64, chunk by chunk
 // and then over the pairs of tokens of an entry, in an order that follows from sizes.
 #include "common/exponential.cuh"
-#include "common/run_state.cuh"
+#include "common/wide.cuh"
 
 struct AttentionBiasArgs {
     u64 table, index;
@@ -66,7 +66,7 @@ KERNEL(attention_table_gradient_f32, AttentionTableArgs, NoShared, 256) {
     f64 sum = 0.0;
     for (u32 pair = lane; pair < args.pairs; pair += 32)
         if (ptr<const u32>(args.index)[pair] == entry) sum += totals[pair];
-    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    sum = total<32>(sum);
     if (lane != 0) return;
     const u64 place = u64(entry) * args.heads + head;
     if (args.sigmoid) {

@@ -6,7 +6,7 @@
 constexpr u32 LANES = 16; // of a tile: half a warp has a pixel
 
 // Σ over COUNT neighbouring lanes, halves on halves, in all of them. All lanes of the warp take part.
-template <u32 COUNT> __device__ __forceinline__ f32 total(f32 sum) {
+template <u32 COUNT, class Real> __device__ __forceinline__ Real total(Real sum) {
     UNROLL
     for (u32 step = COUNT / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
     return sum;

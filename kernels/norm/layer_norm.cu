@@ -38,17 +38,28 @@ struct LayerNormBackwardArgs {
     u32 accumulate; // bits: 1 dx, 2 dweight, 4 dbias
 };
 
-// What the sums of the differences from `center`, and of their squares, say of a pixel. The mean is
-// corrected by what the differences add up to.
+// A pixel's moments, from its row `x`, kept if backward looks for them: sums of the differences from about the
+// mean, and of their squares. The mean is corrected by what the differences add up to.
 struct Moments {
     f32 mean, invstd;
 
-    __device__ __forceinline__ Moments(f32 center, f32 rest, f32 squares, f32 count, f32 eps) {
-        const f32 correction = rest / count;
-        f32 var = fmaf(-correction, correction, squares / count);
+    __device__ __forceinline__ Moments(const LayerNormForwardArgs& args, const LanePixel& at, const f32* x) {
+        const f32 count = f32(args.channels);
+        f32 sum = 0.0f;
+        for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES) sum += x[c];
+        const f32 center = total<STATISTICS_LANES>(sum) / count;
+        f32 rest = 0.0f, squares = 0.0f;
+        for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES) {
+            const f32 difference = x[c] - center;
+            rest += difference;
+            squares = fmaf(difference, difference, squares);
+        }
+        const f32 correction = total<STATISTICS_LANES>(rest) / count;
+        f32 var = fmaf(-correction, correction, total<STATISTICS_LANES>(squares) / count);
         var = var < 0.0f ? 0.0f : var; // NaN stays NaN
         mean = center + correction;
-        invstd = 1.0f / sqrtf(var + eps);
+        invstd = 1.0f / sqrtf(var + args.eps);
+        if (args.saved && at.lane == 0) ptr<float2>(args.saved)[at.pixel] = make_float2(mean, invstd);
     }
 };
 
@@ -56,21 +67,8 @@ struct Moments {
 KERNEL(layer_norm_forward_f32, LayerNormForwardArgs, NoShared, 256) {
     const LanePixel at = lane_pixel<STATISTICS_LANES>(args.state, args.pixels);
     if (!at.valid) return; // the whole warp
-    const f32 count = f32(args.channels);
     const f32* x = ptr<const f32>(args.x) + at.pixel * args.channels;
-    f32 sum = 0.0f;
-    for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES) sum += x[c];
-    const f32 center = total<STATISTICS_LANES>(sum) / count;
-    f32 rest = 0.0f, squares = 0.0f;
-    for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES) {
-        const f32 difference = x[c] - center;
-        rest += difference;
-        squares = fmaf(difference, difference, squares);
-    }
-    const Moments m = {center, total<STATISTICS_LANES>(rest), total<STATISTICS_LANES>(squares), count,
-                       args.eps};
-    if (args.saved && at.lane == 0)
-        ptr<float2>(args.saved)[at.pixel] = make_float2(m.mean, m.invstd);
+    const Moments m(args, at, x);
     const f32 *weight = ptr<const f32>(args.weight), *bias = ptr<const f32>(args.bias);
     f32* y = ptr<f32>(args.y) + at.pixel * args.channels;
     for (u32 c = at.lane; c < args.channels; c += STATISTICS_LANES)
@@ -82,26 +80,13 @@ KERNEL(layer_norm_forward_f32_row, LayerNormForwardArgs, Rows, 128) {
     const LanePixel at = lane_pixel<STATISTICS_LANES>(args.state, args.pixels);
     if (!at.valid) return; // the whole warp
     const u32 channels = args.channels;
-    const f32 count = f32(channels);
     const f32* x = ptr<const f32>(args.x) + at.pixel * channels;
     f32* row = shared.own();
     RowQuads own;
     each_quad(channels, [&](u32 k, u32 c) { own.quad[k] = load_four(x + c); });
     each_quad(channels, [&](u32 k, u32 c) { store_four(row + c, own.quad[k]); });
     __syncwarp();
-    f32 sum = 0.0f;
-    for (u32 c = at.lane; c < channels; c += STATISTICS_LANES) sum += row[c];
-    const f32 center = total<STATISTICS_LANES>(sum) / count;
-    f32 rest = 0.0f, squares = 0.0f;
-    for (u32 c = at.lane; c < channels; c += STATISTICS_LANES) {
-        const f32 difference = row[c] - center;
-        rest += difference;
-        squares = fmaf(difference, difference, squares);
-    }
-    const Moments m = {center, total<STATISTICS_LANES>(rest), total<STATISTICS_LANES>(squares), count,
-                       args.eps};
-    if (args.saved && at.lane == 0)
-        ptr<float2>(args.saved)[at.pixel] = make_float2(m.mean, m.invstd);
+    const Moments m(args, at, row);
     const f32 *weight = ptr<const f32>(args.weight), *bias = ptr<const f32>(args.bias);
     f32* y = ptr<f32>(args.y) + at.pixel * channels;
     each_quad(channels, [&](u32 k, u32 c) {

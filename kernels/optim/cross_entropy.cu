@@ -4,7 +4,7 @@
 // Logits are (images, classes) f32, targets (images) u32 or (images, classes) f32. A warp an image,
 // blocks of 4 warps, grid ceil(images / 4). Deterministic: lane l adds classes l, l + 32, …, then
 // comes a tree over the lanes. A label that is no class gives NaN, in the loss and in the gradient.
-#include "common/run_state.cuh"
+#include "common/wide.cuh"
 
 struct CrossEntropyForwardArgs {
     u64 logits, targets;
@@ -29,11 +29,6 @@ struct CrossEntropyBackwardArgs {
 
 constexpr u32 CROSS_ENTROPY_WARPS = 4;
 
-__device__ __forceinline__ f64 warp_sum(f64 value) {
-    for (u32 step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-    return value;
-}
-
 // One image as its warp sees it.
 struct Softmax {
     const f32* z;
@@ -53,7 +48,7 @@ __device__ __forceinline__ Softmax softmax(const f32* z, u32 classes) {
         largest = fmax(largest, __shfl_xor_sync(0xffffffffu, largest, step));
     f64 sum = 0.0;
     for (u32 c = lane; c < classes; c += 32) sum += exp(f64(z[c]) - largest);
-    return {z, largest, log(warp_sum(sum))};
+    return {z, largest, log(total<32>(sum))};
 }
 
 // The targets of one image.
@@ -91,7 +86,7 @@ KERNEL(cross_entropy_forward_f32, CrossEntropyForwardArgs, NoShared, 128) {
         if (!args.soft && t.at(c) == 0.0) continue;
         loss += t.at(c) * (p.log_sum - (f64(z[c]) - p.largest));
     }
-    loss = warp_sum(loss);
+    loss = total<32>(loss);
     if (threadIdx.x % 32 == 0) ptr<f32>(args.losses)[image] = t.valid ? f32(loss) : NAN;
 }
 
@@ -102,13 +97,13 @@ KERNEL(cross_entropy_backward_f32, CrossEntropyBackwardArgs, NoShared, 128) {
     const u64 first = u64(image) * args.classes;
     const Softmax p = softmax(ptr<const f32>(args.logits) + first, args.classes);
     const Targets t = targets_of(args, image);
-    f64 total = 0.0;
-    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) total += t.at(c);
-    total = warp_sum(total);
+    f64 all = 0.0;
+    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) all += t.at(c);
+    all = total<32>(all);
     const f64 dloss = f64(ptr<const f32>(args.dlosses)[image]);
     f32* dz = ptr<f32>(args.dlogits) + first;
     for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {
-        const f64 gradient = dloss * (exp(p.log_probability(c)) * total - t.at(c));
+        const f64 gradient = dloss * (exp(p.log_probability(c)) * all - t.at(c));
         const f32 value = t.valid ? f32(gradient) : NAN;
         dz[c] = args.accumulate ? dz[c] + value : value;
     }

@@ -4,7 +4,7 @@
 // Gradients are (count) f32. Deterministic: every sum is taken in an order that follows from `count`
 // alone, which the CPU follows, too. A block's sum: thread t adds its elements t, t + 256, …, then come
 // a tree over the lanes of each warp and the warps in order.
-#include "common/flipside.cuh"
+#include "common/block_sum.cuh"
 
 struct GradNormPartialsArgs {
     u64 gradients;
@@ -28,23 +28,8 @@ struct GradNormResult {
 constexpr u32 GRAD_NORM_THREADS = 256;
 constexpr u64 GRAD_NORM_TILE = 16384; // gradients of a block
 
-struct GradNormShared {
-    f64 warps[GRAD_NORM_THREADS / 32];
-};
-
-// Σ over the block, in its first thread.
-__device__ __forceinline__ f64 grad_norm_sum(f64 sum, GradNormShared& shared) {
-    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    if (threadIdx.x % 32 == 0) shared.warps[threadIdx.x / 32] = sum;
-    __syncthreads();
-    f64 total = 0.0;
-    if (threadIdx.x == 0)
-        for (u32 warp = 0; warp < GRAD_NORM_THREADS / 32; ++warp) total += shared.warps[warp];
-    return total;
-}
-
 // partials[b] = Σ g² over tile b. Blocks of 256, grid ceil(count / 16384). Reads 4 bytes an element.
-KERNEL(grad_norm_partials_f64, GradNormPartialsArgs, GradNormShared, 256) {
+KERNEL(grad_norm_partials_f64, GradNormPartialsArgs, BlockSum, 256) {
     const f32* gradients = ptr<const f32>(args.gradients);
     const u64 start = blockIdx.x * GRAD_NORM_TILE;
     const u64 end = min(args.count, start + GRAD_NORM_TILE);
@@ -53,16 +38,16 @@ KERNEL(grad_norm_partials_f64, GradNormPartialsArgs, GradNormShared, 256) {
         const f64 g = f64(gradients[at]);
         sum += g * g;
     }
-    sum = grad_norm_sum(sum, shared);
+    sum = block_sum(sum, shared);
     if (threadIdx.x == 0) ptr<f64>(args.partials)[blockIdx.x] = sum;
 }
 
 // The norm and the factor from the partial sums. One block of 256.
-KERNEL(grad_norm_total_f64, GradNormTotalArgs, GradNormShared, 256) {
+KERNEL(grad_norm_total_f64, GradNormTotalArgs, BlockSum, 256) {
     const f64* partials = ptr<const f64>(args.partials);
     f64 sum = 0.0;
     for (u32 part = threadIdx.x; part < args.parts; part += GRAD_NORM_THREADS) sum += partials[part];
-    sum = grad_norm_sum(sum, shared);
+    sum = block_sum(sum, shared);
     if (threadIdx.x != 0) return;
     const f64 norm = sqrt(sum);
     GradNormResult* result = ptr<GradNormResult>(args.result);

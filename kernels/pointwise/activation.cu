@@ -3,8 +3,8 @@
 // Arrays are f32 in any layout. Four elements a thread, blocks of 256, grid ceil(elements / 1024).
 // Forward reads x and writes y: 8 bytes an element; backward reads x or y, and dy (and dx), and writes
 // dx: 12 bytes. Deterministic: an element is one thread's; the bits are those of the CPU.
-#include "pointwise/activation.cuh"
 #include "common/elementwise.cuh"
+#include "pointwise/activation.cuh"
 
 struct ActivationForwardArgs {
     u64 x, y;

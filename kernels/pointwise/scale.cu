@@ -2,9 +2,10 @@
 //
 // Maps are (images, pixels, channels) f32, s is one f32. Deterministic: an element is one thread's,
 // and Σ dy·y is added, in two stages, in an order that follows from the number of elements.
+#include "common/block_sum.cuh"
 #include "common/elementwise.cuh"
-#include "fault/fault.cuh"
 #include "common/place.cuh"
+#include "fault/fault.cuh"
 
 struct ScaleForwardArgs {
     u64 x, y;
@@ -32,17 +33,6 @@ struct ScaleTotalArgs {
 };
 
 constexpr u32 SCALE_PARTS = 64; // blocks that sum
-constexpr u32 SCALE_SUM_THREADS = 256;
-
-struct ScaleSum {
-    f64 warps[SCALE_SUM_THREADS / 32];
-};
-
-// Σ over the lanes of a warp, in all of them.
-__device__ __forceinline__ f64 scale_warp_sum(f64 sum) {
-    for (u32 step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
-    return sum;
-}
 
 __device__ __forceinline__ f32 scale_factor(u64 s) { return f32(exp(f64(*ptr<const f32>(s)))); }
 
@@ -61,7 +51,7 @@ KERNEL(scale_forward_f32_armed, ScaleForwardArgs, NoShared, 256) {
     if (!p.valid) return;
     const f32 value = ptr<const f32>(args.x)[p.at] * scale_factor(args.s);
     const u64 element = u64(p.channel) * args.pixels + p.column;
-    ptr<f32>(args.y)[p.at] = apply_faults(args.faults, p.image, element, value);
+    ptr<f32>(args.y)[p.at] = apply_faults(faults_of(args.faults, p.image), element, value);
 }
 
 // dx (+)= dy · exp(s). Block and grid as forward. Reads dy (and dx), writes dx.
@@ -76,9 +66,9 @@ KERNEL(scale_backward_f32, ScaleBackwardArgs, NoShared, 256) {
 // partial[b] = Σ dy·y over the quads of block b, in f64, where the products are exact. 64 blocks of 256
 // go over the batch together; in each come a tree over the lanes of a warp and a sum over the warps in
 // order. Reads y and dy: 8 bytes an element.
-KERNEL(scale_factor_partials_f64, ScaleBackwardArgs, ScaleSum, 256) {
+KERNEL(scale_factor_partials_f64, ScaleBackwardArgs, BlockSum, 256) {
     const u64 count = u64(ptr<const RunState>(args.state)->images) * args.elements;
-    const u64 stride = u64(SCALE_PARTS) * SCALE_SUM_THREADS * 4;
+    const u64 stride = u64(SCALE_PARTS) * 256 * 4;
     f64 sum = 0.0;
     for (u64 at = quad_of(count).at; at < count; at += stride) {
         const Quad quad = {at, u32(min(u64(4), count - at))};
@@ -86,13 +76,8 @@ KERNEL(scale_factor_partials_f64, ScaleBackwardArgs, ScaleSum, 256) {
         UNROLL
         for (u32 i = 0; i < 4; ++i) sum += f64(dy.v[i]) * f64(y.v[i]);
     }
-    sum = scale_warp_sum(sum);
-    if (threadIdx.x % 32 == 0) shared.warps[threadIdx.x / 32] = sum;
-    __syncthreads();
-    if (threadIdx.x != 0) return;
-    f64 total = 0.0;
-    for (u32 warp = 0; warp < SCALE_SUM_THREADS / 32; ++warp) total += shared.warps[warp];
-    ptr<f64>(args.result)[blockIdx.x] = total;
+    sum = block_sum(sum, shared);
+    if (threadIdx.x == 0) ptr<f64>(args.result)[blockIdx.x] = sum;
 }
 
 // ds (+)= Σ partial. One warp.
@@ -100,7 +85,7 @@ KERNEL(scale_factor_gradient_f32, ScaleTotalArgs, NoShared, 32) {
     const f64* partial = ptr<const f64>(args.partial);
     f64 sum = 0.0;
     for (u32 part = threadIdx.x; part < SCALE_PARTS; part += 32) sum += partial[part];
-    sum = scale_warp_sum(sum);
+    sum = total<32>(sum);
     if (threadIdx.x != 0) return;
     f32* ds = ptr<f32>(args.ds);
     *ds = f32(sum) + (args.accumulate ? *ds : 0.0f);
