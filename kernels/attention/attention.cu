@@ -28,6 +28,8 @@ struct AttentionForwardArgs {
 
 // The faults that may concern a block: those of its image and head.
 template <u32 CHANNELS> struct HeadFaults {
+    static constexpr bool NONE = false;
+
     const AttentionHead<CHANNELS>& head;
     Faults faults;
     u64 start; // the head's first element
@@ -60,15 +62,8 @@ template <u32 CHANNELS> struct HeadFaults {
     }
 };
 
-// What clean symbols have instead.
-template <u32 CHANNELS> struct NoFaults {
-    __device__ __forceinline__ NoFaults(const AttentionHead<CHANNELS>&, u64) {}
-    __device__ __forceinline__ void apply(Site, u32, u32,
-                                          typename AttentionHead<CHANNELS>::Scores&) const {}
-};
-
 // Grid: tiles × heads × units of the capacity, in this order in one dimension.
-template <u32 CHANNELS, template <u32> class FaultsOf>
+template <u32 CHANNELS, class FaultsOf>
 __device__ __forceinline__ void attend(const AttentionForwardArgs& args,
                                        AttentionShared<CHANNELS>& shared) {
     typedef AttentionHead<CHANNELS> Head;
@@ -78,7 +73,7 @@ __device__ __forceinline__ void attend(const AttentionForwardArgs& args,
     if (unit >= problem.units()) return; // the whole block
     Head head(problem, shared, blockIdx.x / tiles % problem.heads);
     head.enter(unit);
-    const FaultsOf<CHANNELS> faults(head, args.faults);
+    const FaultsOf faults(head, args.faults);
     typename Head::Scores s;
     typename Head::Vectors y;
     typename Head::Rows most, sum;
@@ -92,13 +87,13 @@ __device__ __forceinline__ void attend(const AttentionForwardArgs& args,
             head.find(first_query, first_key);
             if (round == 1) head.load_input_rows(VALUES, first_key);
             head.products(first_query, first_key, s);
-            faults.apply(SITE_SCORES, first_query, first_key, s);
+            if constexpr (!FaultsOf::NONE) faults.apply(SITE_SCORES, first_query, first_key, s);
             head.add_bias_and_mask(first_query, first_key, s);
             if (round == 0 || single) Head::raise(most, s);
             if (round == 0) continue;
             Head::exponentials(most, s);
             Head::add_rows(sum, s);
-            faults.apply(SITE_PROBABILITIES, first_query, first_key, s);
+            if constexpr (!FaultsOf::NONE) faults.apply(SITE_PROBABILITIES, first_query, first_key, s);
             __syncthreads();
             head.keep_by_keys(s);
             __syncthreads();
@@ -125,7 +120,7 @@ KERNEL(attention_forward_f32, AttentionForwardArgs, AttentionShared<32>, 128) {
 }
 
 KERNEL(attention_forward_f32_armed, AttentionForwardArgs, AttentionShared<32>, 128) {
-    attend<32, HeadFaults>(args, shared);
+    attend<32, HeadFaults<32>>(args, shared);
 }
 
 KERNEL(attention_forward_f32_wide, AttentionForwardArgs, AttentionShared<64>, 128) {
@@ -133,5 +128,5 @@ KERNEL(attention_forward_f32_wide, AttentionForwardArgs, AttentionShared<64>, 12
 }
 
 KERNEL(attention_forward_f32_wide_armed, AttentionForwardArgs, AttentionShared<64>, 128) {
-    attend<64, HeadFaults>(args, shared);
+    attend<64, HeadFaults<64>>(args, shared);
 }

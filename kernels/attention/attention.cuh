@@ -11,8 +11,9 @@
 #pragma once
 #include "attention/attention_problem.cuh"
 #include "common/exponential.cuh"
-#include "fault/fault.cuh"
+#include "common/four.cuh"
 #include "common/wide.cuh"
+#include "fault/fault.cuh"
 
 constexpr u32 ATTENTION_THREADS = 128;
 constexpr u32 PITCH = TILE + 4; // floats from row to row of tokens: rows shift by 4 banks
@@ -130,13 +131,14 @@ template <u32 CHANNELS> struct AttentionHead {
     }
 
     // Four channels of a vector; 0 past the last.
-    __device__ __forceinline__ float4 read(const f32* vector, u32 channel) const {
-        if (problem.dim % 4 == 0) // then every vector begins at a multiple of 16 bytes
-            return channel < problem.dim ? *reinterpret_cast<const float4*>(vector + channel)
-                                         : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    __device__ __forceinline__ Four read(const f32* vector, u32 channel) const {
+        if (in_fours()) return channel < problem.dim ? load_four(vector + channel) : Four{};
         const auto one = [&](u32 i) { return channel + i < problem.dim ? vector[channel + i] : 0.0f; };
-        return make_float4(one(0), one(1), one(2), one(3));
+        return {{one(0), one(1), one(2), one(3)}};
     }
+
+    // Whether every vector begins at a multiple of 16 bytes.
+    __device__ __forceinline__ bool in_fours() const { return problem.dim % 4 == 0; }
 
     // Brings the vectors of a tile of tokens to shared memory as factors of scores, times `factor`;
     // past the last, zeros. `lengths`: vectors become unit ones first, and their lengths go there. Four
@@ -151,17 +153,16 @@ template <u32 CHANNELS> struct AttentionHead {
         for (u32 turn = 0; turn < TILE / (ATTENTION_THREADS / 4); ++turn) {
             const u32 position = threadIdx.x / 4 + ATTENTION_THREADS / 4 * turn;
             const u32 token = OF_KEYS ? key_at(position) : position;
-            f32 v[CHANNELS / LANES][4], squares[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+            Four v[CHANNELS / LANES] = {};
+            f32 squares[4] = {};
             UNROLL
             for (u32 c = 0; c < CHANNELS / LANES; ++c) {
-                float4 four = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
                 if (token < count) {
                     const u32 pixel = shared.pixel[OF_KEYS ? KEYS : QUERIES][token];
-                    four = read(vectors + u64(pixel) * stride, LANES * c + 4 * quarter);
+                    v[c] = read(vectors + u64(pixel) * stride, LANES * c + 4 * quarter);
                 }
-                v[c][0] = four.x, v[c][1] = four.y, v[c][2] = four.z, v[c][3] = four.w;
                 UNROLL
-                for (u32 j = 0; j < 4; ++j) squares[j] = fmaf(v[c][j], v[c][j], squares[j]);
+                for (u32 j = 0; j < 4; ++j) squares[j] = fmaf(v[c].v[j], v[c].v[j], squares[j]);
             }
             f32 inverse = 1.0f;
             if (lengths) {
@@ -174,7 +175,7 @@ template <u32 CHANNELS> struct AttentionHead {
             for (u32 c = 0; c < CHANNELS / LANES; ++c) {
                 UNROLL
                 for (u32 j = 0; j < 4; ++j) {
-                    const f32 value = (turned ? v[c][j ^ 2] : v[c][j]) * inverse * factor;
+                    const f32 value = (turned ? v[c].v[j ^ 2] : v[c].v[j]) * inverse * factor;
                     to[(LANES * c + 4 * quarter + (turned ? j ^ 2 : j)) * PITCH + position] = value;
                 }
             }
@@ -190,13 +191,10 @@ template <u32 CHANNELS> struct AttentionHead {
         for (u32 turn = 0; turn < TILE / TOKENS; ++turn) {
             const u32 token = threadIdx.x / VECTOR_LANES + TOKENS * turn;
             if (token >= count) continue; // no term of a product
-            float4 v = read(vectors + u64(shared.pixel[side][token]) * stride, channel());
+            const Four v = read(vectors + u64(shared.pixel[side][token]) * stride, channel());
             const f32 inverse = lengths ? 1.0f / lengths[token] : 1.0f;
-            v.x = v.x * inverse * factor;
-            v.y = v.y * inverse * factor;
-            v.z = v.z * inverse * factor;
-            v.w = v.w * inverse * factor;
-            *reinterpret_cast<float4*>(&shared.vectors[token * CHANNELS + channel()]) = v;
+            store_four(&shared.vectors[token * CHANNELS + channel()],
+                       map_four(v, [=](f32 x) { return x * inverse * factor; }));
         }
     }
 
@@ -222,18 +220,12 @@ template <u32 CHANNELS> struct AttentionHead {
                                                     f32 (&acc)[ROWS][4]) {
         TWICE for (u32 term = 0; term < terms; ++term, a += PITCH, b += b_pitch) {
             f32 rows[ROWS];
-            UNROLL
-            for (u32 i = 0; i < ROWS; i += 4) {
-                const float4 four = *reinterpret_cast<const float4*>(a + i);
-                rows[i] = four.x, rows[i + 1] = four.y, rows[i + 2] = four.z, rows[i + 3] = four.w;
-            }
-            const float4 four = *reinterpret_cast<const float4*>(b);
+            load_fours(rows, a, 4);
+            const Four columns = load_four(b);
             UNROLL
             for (u32 i = 0; i < ROWS; ++i) {
-                acc[i][0] = fmaf(rows[i], four.x, acc[i][0]);
-                acc[i][1] = fmaf(rows[i], four.y, acc[i][1]);
-                acc[i][2] = fmaf(rows[i], four.z, acc[i][2]);
-                acc[i][3] = fmaf(rows[i], four.w, acc[i][3]);
+                UNROLL
+                for (u32 j = 0; j < 4; ++j) acc[i][j] = fmaf(rows[i], columns.v[j], acc[i][j]);
             }
         }
     }
@@ -327,8 +319,8 @@ template <u32 CHANNELS> struct AttentionHead {
         for (u32 j = 0; j < KEY_COLUMNS; ++j) {
             UNROLL
             for (u32 i = 0; i < QUERY_ROWS; i += 4)
-                *reinterpret_cast<float4*>(&shared.inner[key(j) * PITCH + query(i)]) =
-                    make_float4(s[i][j], s[i + 1][j], s[i + 2][j], s[i + 3][j]);
+                store_four(&shared.inner[key(j) * PITCH + query(i)],
+                           {{s[i][j], s[i + 1][j], s[i + 2][j], s[i + 3][j]}});
         }
     }
 
@@ -336,8 +328,8 @@ template <u32 CHANNELS> struct AttentionHead {
     __device__ __forceinline__ void keep_by_queries(const Scores& s) const {
         UNROLL
         for (u32 i = 0; i < QUERY_ROWS; ++i)
-            *reinterpret_cast<float4*>(&shared.inner[query(i) * PITCH + KEY_COLUMNS * lane()]) =
-                make_float4(s[i][0], s[i][1], s[i][2], s[i][3]);
+            store_four(&shared.inner[query(i) * PITCH + KEY_COLUMNS * lane()],
+                       {{s[i][0], s[i][1], s[i][2], s[i][3]}});
     }
 
     // The token of the tile that row i of a tile of vectors belongs to.
@@ -354,19 +346,15 @@ template <u32 CHANNELS> struct AttentionHead {
             const u32 token = AttentionHead::token<OF_KEYS>(i);
             if (first + token >= problem.tokens || channel() >= problem.dim) continue;
             f32* at = to + u64(shared.pixel[OF_KEYS ? KEYS : QUERIES][token]) * stride;
-            f32 values[4];
-            const float4 old = accumulate ? read(at, channel()) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            const f32 before[4] = {old.x, old.y, old.z, old.w};
-            UNROLL
-            for (u32 j = 0; j < 4; ++j)
-                values[j] = accumulate ? before[j] + vectors[i][j] : vectors[i][j];
-            if (problem.dim % 4 == 0) {
-                *reinterpret_cast<float4*>(at + channel()) =
-                    make_float4(values[0], values[1], values[2], values[3]);
+            Four value = {{vectors[i][0], vectors[i][1], vectors[i][2], vectors[i][3]}};
+            if (accumulate)
+                value = map_four(read(at, channel()), value, [](f32 old, f32 v) { return old + v; });
+            if (in_fours()) {
+                store_four(at + channel(), value);
             } else {
                 UNROLL
                 for (u32 j = 0; j < 4; ++j)
-                    if (channel() + j < problem.dim) at[channel() + j] = values[j];
+                    if (channel() + j < problem.dim) at[channel() + j] = value.v[j];
             }
         }
     }

@@ -83,11 +83,9 @@ __device__ __forceinline__ f64 unnormalize(const AttentionHead<CHANNELS>& head, 
             length = head.shared.length[which][token];
             inverse = 1.0f / length;
             const u64 at = u64(head.shared.pixel[which][token]) * head.stride();
-            const float4 four = head.read(x + at, Head::channel());
-            u[0] = four.x * inverse * factor;
-            u[1] = four.y * inverse * factor;
-            u[2] = four.z * inverse * factor;
-            u[3] = four.w * inverse * factor;
+            const Four four = head.read(x + at, Head::channel());
+            UNROLL
+            for (u32 j = 0; j < 4; ++j) u[j] = four.v[j] * inverse * factor;
         }
         const f32 along = dot<CHANNELS>(u, g[i]);
         if (valid) sum += f64(along);

@@ -1,5 +1,6 @@
 // Kernels that treat every element alike: four consecutive elements a thread, blocks of 256.
 #pragma once
+#include "common/four.cuh"
 #include "common/run_state.cuh"
 
 constexpr u32 QUAD_THREADS = 256;
@@ -12,23 +13,6 @@ __device__ __forceinline__ u64 of_any_alignment(u64 address) {
     asm("" : "+r"(address));
 #endif
     return address;
-}
-
-// Up to four f32.
-struct Four {
-    f32 v[4];
-};
-
-// From an address that is a multiple of 16.
-__device__ __forceinline__ Four load_four(const f32* from) {
-    const float4 v = *reinterpret_cast<const float4*>(from);
-    return {{v.x, v.y, v.z, v.w}};
-}
-
-// sum = a·b + sum.
-__device__ __forceinline__ void fma_four(Four& sum, const Four& a, const Four& b) {
-    UNROLL
-    for (u32 i = 0; i < 4; ++i) sum.v[i] = fmaf(a.v[i], b.v[i], sum.v[i]);
 }
 
 // The elements that a thread owns: `lanes` of them from index `at`.
@@ -54,7 +38,7 @@ struct Quad {
     __device__ __forceinline__ void store(u64 array, const Four& value) const {
         const u64 address = array + 4 * at;
         if (lanes == 4 && address % 16 == 0) {
-            *ptr<float4>(address) = make_float4(value.v[0], value.v[1], value.v[2], value.v[3]);
+            store_four(ptr<f32>(address), value);
         } else {
             f32* to = ptr<f32>(of_any_alignment(address));
             UNROLL
@@ -84,19 +68,4 @@ __device__ __forceinline__ Quad quad_of(u64 count) {
 // The elements of this thread out of those of all valid images, `elements` each.
 __device__ __forceinline__ Quad quad_of_batch(u64 state, u32 elements) {
     return quad_of(u64(ptr<const RunState>(state)->images) * elements);
-}
-
-// f of each of the values.
-template <class F> __device__ __forceinline__ Four map_four(const Four& a, F f) {
-    Four out;
-    UNROLL
-    for (u32 i = 0; i < 4; ++i) out.v[i] = f(a.v[i]);
-    return out;
-}
-
-template <class F> __device__ __forceinline__ Four map_four(const Four& a, const Four& b, F f) {
-    Four out;
-    UNROLL
-    for (u32 i = 0; i < 4; ++i) out.v[i] = f(a.v[i], b.v[i]);
-    return out;
 }

@@ -25,7 +25,8 @@ struct NoShared {};
 // Defines the kernel `name`. The body sees `args`, a `const Args&`, and `shared`, a `Shared&` (one
 // for the block, uninitialised; poisoned with NaN under emulation). A block has at most
 // `max_threads` threads; `resident` blocks of so many are to fit a multiprocessor's registers. It must
-// start a line: build.rs reads the kernel list from these lines.
+// start a line, of a file or of a macro that is used on a line of its own: build.rs reads the kernel list from
+// these lines.
 #ifdef __CUDACC__
 
 extern __shared__ __align__(128) unsigned char flipside_shared[];

@@ -33,8 +33,3 @@ template <class F> __device__ __forceinline__ void each_quad(u32 channels, F f) 
         if (c < channels) f(k, c);
     }
 }
-
-__device__ __forceinline__ void store_four(f32* to, const Four& value) {
-    *reinterpret_cast<float4*>(to) =
-        make_float4(value.v[0], value.v[1], value.v[2], value.v[3]);
-}

@@ -2,8 +2,9 @@
 //
 // Shapes: x is (N, H, W, C), w is (R, S, C/G, O), y is (N, P, Q, O). Pairs are (rows, columns).
 #pragma once
-#include "conv2d/epilogue.cuh"
 #include "common/run_state.cuh"
+#include "conv2d/epilogue.cuh"
+#include "gemm/gemm.cuh"
 
 // One convolution, or a gradient of it.
 struct Conv2dArgs {
@@ -29,8 +30,20 @@ struct Conv2dArgs {
     EpilogueArgs epilogue; // forward
 };
 
+// A pixel of all images, walked without division.
 struct Pixel {
     u32 image, row, column;
+
+    __device__ __forceinline__ void advance(u32 pixels, const u32 size[2]) {
+        column += pixels;
+        while (column >= size[1]) {
+            column -= size[1];
+            if (++row == size[0]) {
+                row = 0;
+                ++image;
+            }
+        }
+    }
 };
 
 // Pixel number m of maps of `size`.
@@ -75,38 +88,84 @@ static __device__ __forceinline__ u32 tap_output(const Conv2dArgs& args, u32 axi
     return (i32)at < 0 || at % args.stride[axis] != 0 ? ~0u : at / args.stride[axis];
 }
 
-static __device__ __forceinline__ float4 zeros() { return make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
+// Rows of A, in which terms lie side by side: the inputs under the taps of output pixels or, going back, the
+// output gradients whose taps read input pixels. Taps in the padding, and those that no output reads, multiply by
+// zero.
+template <class T, bool BACK> struct TapRows {
+    typedef AlongTerms<T, T::M> Carry;
+    const Conv2dArgs& args;
+    const u32 depth;  // channels of a group
+    const bool whole; // quads lie in one tap, aligned
+    TermWalk walk;
+    const f32* image[Carry::SLOTS]; // its first pixel, this group's channels; null beyond the rows
+    u32 row[Carry::SLOTS], column[Carry::SLOTS]; // under the first tap; going back, of the input
 
-// Four values from `at` on, those below `count` of them; a vector where `whole` quads are aligned.
-static __device__ __forceinline__ float4 load_quad(const f32* at, u32 count, bool whole) {
-    if (count == 0) return zeros();
-    if (whole) return *reinterpret_cast<const float4*>(at);
-    float4 four = zeros();
-    four.x = at[0];
-    if (count > 1) four.y = at[1];
-    if (count > 2) four.z = at[2];
-    if (count > 3) four.w = at[3];
-    return four;
-}
+    __device__ __forceinline__ u32 channels() const { return BACK ? args.out_channels : args.in_channels; }
+    __device__ __forceinline__ const u32* size() const { return BACK ? args.out_size : args.in_size; }
 
-// Four terms of a row from its walk on: a vector where they are `whole`, that is in one tap and aligned.
-// `rows.at(slot, walk)` says where a term's factor lies; null where it is zero.
-template <class Rows>
-static __device__ __forceinline__ float4 quad_of_taps(const Rows& rows, u32 slot) {
-    if (rows.whole) {
-        const f32* from = rows.at(slot, rows.walk);
-        return from ? *reinterpret_cast<const float4*>(from) : zeros();
+    __device__ __forceinline__ TapRows(const Conv2dArgs& args, u32 group, u32 first_row, u32 rows)
+        : args(args), depth(channels() / args.groups), whole(depth % QUAD == 0),
+          walk(Carry::term(), args.kernel, depth) {
+        UNROLL for (u32 slot = 0; slot < Carry::SLOTS; ++slot) {
+            const u32 m = first_row + Carry::line(slot);
+            const Pixel pixel = pixel_of(m, BACK ? args.in_size : args.out_size);
+            const u64 pixels = (u64)size()[0] * size()[1];
+            image[slot] = m < rows ? ptr<const f32>(BACK ? args.y : args.x) +
+                                         pixel.image * pixels * channels() + group * depth
+                                   : nullptr;
+            row[slot] = BACK ? pixel.row : tap_input(args, 0, pixel.row, 0);
+            column[slot] = BACK ? pixel.column : tap_input(args, 1, pixel.column, 0);
+        }
     }
-    TermWalk walk = rows.walk;
-    const auto one = [&]() {
-        const f32* from = rows.at(slot, walk);
-        walk.advance(1, rows.args.kernel[1], rows.depth);
-        return from ? *from : 0.0f;
-    };
-    float4 four;
-    four.x = one();
-    four.y = one();
-    four.z = one();
-    four.w = one();
-    return four;
-}
+
+    // Where this slot's factor under the walk's tap lies; null where it is zero and past the last tap.
+    __device__ __forceinline__ const f32* at(u32 slot, const TermWalk& walk) const {
+        const u32 h = BACK ? tap_output(args, 0, row[slot], walk.row)
+                           : row[slot] + walk.row * args.dilation[0];
+        const u32 v = BACK ? tap_output(args, 1, column[slot], walk.column)
+                           : column[slot] + walk.column * args.dilation[1];
+        const bool inside = walk.row < args.kernel[0] && h < size()[0] && v < size()[1];
+        if (!inside || !image[slot]) return nullptr;
+        return image[slot] + (h * size()[1] + v) * channels() + walk.channel;
+    }
+    __device__ __forceinline__ Four quad(u32 slot) const {
+        if (whole) {
+            const f32* from = at(slot, walk);
+            return from ? load_four(from) : Four{};
+        }
+        TermWalk each = walk;
+        Four four;
+        UNROLL for (u32 e = 0; e < QUAD; ++e) {
+            const f32* from = at(slot, each);
+            each.advance(1, args.kernel[1], depth);
+            four.v[e] = from ? *from : 0.0f;
+        }
+        return four;
+    }
+    __device__ __forceinline__ void next() { walk.advance(SLICE, args.kernel[1], depth); }
+};
+
+// Columns of B: a group's output channels of `matrix`, the weights or the output's gradient, from term `start`
+// up to `end`.
+template <class T> struct OutputColumns {
+    typedef AlongLines<T, T::N> Carry;
+    const f32* from; // of term 0
+    u32 stride, end, count, first;
+    bool whole;
+
+    __device__ __forceinline__ OutputColumns(const Conv2dArgs& args, u64 matrix, u32 group,
+                                             u32 first_column, u32 start, u32 end)
+        : stride(args.out_channels), end(end), first(start) {
+        const u32 columns = args.out_channels / args.groups;
+        const u32 column = first_column + Carry::line();
+        from = ptr<const f32>(matrix) + group * columns + column;
+        count = column < columns ? min(QUAD, columns - column) : 0;
+        whole = count == QUAD && args.out_channels % QUAD == 0 && columns % QUAD == 0;
+    }
+    __device__ __forceinline__ Four quad(u32 slot) const {
+        const u32 term = first + Carry::term(slot);
+        if (term >= end || count == 0) return {};
+        return load_four(from + (u64)term * stride, count, whole);
+    }
+    __device__ __forceinline__ void next() { first += SLICE; }
+};

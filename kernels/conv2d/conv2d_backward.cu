@@ -9,43 +9,6 @@
 
 // ---- dx[q, c] (+)= Σ_{tap, o} dy[p(q, tap), o]·w[tap, c, o] ----
 
-// Rows of A: the output gradients whose taps read input pixels. Taps that no output reads multiply by
-// zero.
-template <class T> struct OutputRows {
-    typedef AlongTerms<T, T::M> Carry;
-    const Conv2dArgs& args;
-    const u32 depth; // output channels of a group
-    const bool whole;
-    TermWalk walk;
-    const f32* image[Carry::SLOTS];
-    u32 row[Carry::SLOTS], column[Carry::SLOTS];
-
-    __device__ __forceinline__ OutputRows(const Conv2dArgs& args, u32 group, u32 first_row, u32 rows)
-        : args(args), depth(args.out_channels / args.groups), whole(depth % QUAD == 0),
-          walk(Carry::term(), args.kernel, depth) {
-        UNROLL for (u32 slot = 0; slot < Carry::SLOTS; ++slot) {
-            const u32 q = first_row + Carry::line(slot);
-            const Pixel pixel = pixel_of(q, args.in_size);
-            const u64 pixels = (u64)args.out_size[0] * args.out_size[1];
-            image[slot] = q < rows ? ptr<const f32>(args.y) +
-                                         pixel.image * pixels * args.out_channels + group * depth
-                                   : nullptr;
-            row[slot] = pixel.row;
-            column[slot] = pixel.column;
-        }
-    }
-
-    __device__ __forceinline__ const f32* at(u32 slot, const TermWalk& walk) const {
-        const u32 p = tap_output(args, 0, row[slot], walk.row);
-        const u32 q = tap_output(args, 1, column[slot], walk.column);
-        const bool inside = walk.row < args.kernel[0] && p < args.out_size[0] && q < args.out_size[1];
-        if (!inside || !image[slot]) return nullptr;
-        return image[slot] + (p * args.out_size[1] + q) * args.out_channels + walk.channel;
-    }
-    __device__ __forceinline__ float4 quad(u32 slot) const { return quad_of_taps(*this, slot); }
-    __device__ __forceinline__ void next() { walk.advance(SLICE, args.kernel[1], depth); }
-};
-
 // Columns of B: the weights of a group's input channels, along the outputs.
 template <class T> struct WeightRows {
     typedef AlongTerms<T, T::N> Carry;
@@ -63,24 +26,21 @@ template <class T> struct WeightRows {
           whole(depth % QUAD == 0 && args.out_channels % QUAD == 0), tap(Carry::term() / depth),
           channel(Carry::term() % depth), term(Carry::term()) {}
 
-    __device__ __forceinline__ float4 quad(u32 slot) const {
+    __device__ __forceinline__ Four quad(u32 slot) const {
         const u32 column = first_column + Carry::line(slot);
-        if (column >= inputs || term >= terms) return zeros();
-        if (whole) {
-            return *reinterpret_cast<const float4*>(
-                from + ((u64)tap * inputs + column) * args.out_channels + channel);
-        }
-        f32 four[QUAD];
+        Four four = {};
+        if (column >= inputs || term >= terms) return four;
+        if (whole) return load_four(from + ((u64)tap * inputs + column) * args.out_channels + channel);
         u32 at_tap = tap, at_channel = channel;
         UNROLL for (u32 e = 0; e < QUAD; ++e) {
             const u64 at = ((u64)at_tap * inputs + column) * args.out_channels + at_channel;
-            four[e] = term + e < terms ? from[at] : 0.0f;
+            four.v[e] = term + e < terms ? from[at] : 0.0f;
             if (++at_channel == depth) {
                 at_channel = 0;
                 ++at_tap;
             }
         }
-        return make_float4(four[0], four[1], four[2], four[3]);
+        return four;
     }
     __device__ __forceinline__ void next() {
         term += SLICE;
@@ -125,15 +85,9 @@ static __device__ __forceinline__ void end(const f32 (&acc)[T::ROWS][T::COLUMNS]
             const u32 row = T::row(i), column = T::column(quad * QUAD);
             f32* to = target.element(row, column);
             if (!to) continue;
-            if (aligned) {
-                *reinterpret_cast<float4*>(to) =
-                    make_float4(acc[i][quad * QUAD], acc[i][quad * QUAD + 1],
-                                acc[i][quad * QUAD + 2], acc[i][quad * QUAD + 3]);
-                continue;
-            }
-            UNROLL for (u32 e = 0; e < QUAD; ++e) {
-                if (target.element(row, column + e)) to[e] = acc[i][quad * QUAD + e];
-            }
+            Four values;
+            UNROLL for (u32 e = 0; e < QUAD; ++e) values.v[e] = acc[i][quad * QUAD + e];
+            store_four(to, values, target.columns - target.first_column - column, aligned);
         }
     }
 }
@@ -150,10 +104,8 @@ static __device__ __forceinline__ void input_gradient(const Conv2dArgs& args,
     const u32 terms = args.out_channels / args.groups * args.kernel[0] * args.kernel[1];
     f32 acc[T::ROWS][T::COLUMNS];
     begin<T>(acc, target, args.accumulate);
-    OutputRows<T> a(args, group, first_row, rows);
-    WeightRows<T> b(args, group, first_column, terms);
-    multiply<T, typename OutputRows<T>::Carry, OutputRows<T>, typename WeightRows<T>::Carry,
-             WeightRows<T>, NoInnerFaults<T>>(shared, terms, acc, a, b, NoInnerFaults<T>{});
+    multiply(shared, terms, acc, TapRows<T, true>(args, group, first_row, rows),
+             WeightRows<T>(args, group, first_column, terms), NoFaults{});
     end<T>(acc, target);
 }
 
@@ -173,24 +125,8 @@ KERNEL(conv2d_input_gradient_f32_128x32, Conv2dArgs, GemmShared<Narrow>, 128) {
 
 // ---- dw[κ, o] (+)= Σ_pixels x[tap(pixel, κ)]·dy[pixel, o]; rows are κ = tap·C/G + c ----
 
-// An output pixel of all images, walked without division.
-struct PixelWalk {
-    u32 image, row, column;
-
-    __device__ __forceinline__ void advance(u32 pixels, const u32 size[2]) {
-        column += pixels;
-        while (column >= size[1]) {
-            column -= size[1];
-            if (++row == size[0]) {
-                row = 0;
-                ++image;
-            }
-        }
-    }
-};
-
 // Rows of A: the inputs that weights are multiplied with, side by side along the channels.
-template <class T> struct TapRows {
+template <class T> struct ShiftedInputs {
     typedef AlongLines<T, T::M> Carry;
     const Conv2dArgs& args;
     const u32 depth, terms; // channels of a group; pixels up to the end of this part
@@ -198,10 +134,10 @@ template <class T> struct TapRows {
     bool whole;
     u32 count;    // rows of the quad that there are
     TermWalk tap; // of the quad's first row
-    PixelWalk pixel[Carry::SLOTS];
+    Pixel pixel[Carry::SLOTS];
     u32 first; // pixel of the slice
 
-    __device__ __forceinline__ TapRows(const Conv2dArgs& args, u32 group, u32 first_row, u32 rows,
+    __device__ __forceinline__ ShiftedInputs(const Conv2dArgs& args, u32 group, u32 first_row, u32 rows,
                                        u32 start, u32 terms)
         : args(args), depth(args.in_channels / args.groups), terms(terms),
           x(ptr<const f32>(args.x) + group * depth), whole(depth % QUAD == 0), count(0),
@@ -209,32 +145,31 @@ template <class T> struct TapRows {
         const u32 row = first_row + Carry::line();
         if (row < rows) count = min(QUAD, rows - row);
         UNROLL for (u32 slot = 0; slot < Carry::SLOTS; ++slot) {
-            const Pixel at = pixel_of(start + Carry::term(slot), args.out_size);
-            pixel[slot] = {at.image, at.row, at.column};
+            pixel[slot] = pixel_of(start + Carry::term(slot), args.out_size);
         }
     }
 
-    __device__ __forceinline__ const f32* at(const PixelWalk& pixel, const TermWalk& tap) const {
+    __device__ __forceinline__ const f32* at(const Pixel& pixel, const TermWalk& tap) const {
         const u32 h = tap_input(args, 0, pixel.row, tap.row);
         const u32 v = tap_input(args, 1, pixel.column, tap.column);
         if (h >= args.in_size[0] || v >= args.in_size[1]) return nullptr;
         const u64 at = ((u64)pixel.image * args.in_size[0] + h) * args.in_size[1] + v;
         return x + at * args.in_channels + tap.channel;
     }
-    __device__ __forceinline__ float4 quad(u32 slot) const {
-        if (first + Carry::term(slot) >= terms || count == 0) return zeros();
+    __device__ __forceinline__ Four quad(u32 slot) const {
+        Four four = {};
+        if (first + Carry::term(slot) >= terms || count == 0) return four;
         if (whole) {
             const f32* from = at(pixel[slot], tap);
-            return from ? *reinterpret_cast<const float4*>(from) : zeros();
+            return from ? load_four(from) : four;
         }
-        f32 four[QUAD];
         TermWalk each = tap;
         UNROLL for (u32 e = 0; e < QUAD; ++e) {
             const f32* from = e < count ? at(pixel[slot], each) : nullptr;
-            four[e] = from ? *from : 0.0f;
+            four.v[e] = from ? *from : 0.0f;
             each.advance(1, args.kernel[1], depth);
         }
-        return make_float4(four[0], four[1], four[2], four[3]);
+        return four;
     }
     __device__ __forceinline__ void next() {
         first += SLICE;
@@ -242,29 +177,6 @@ template <class T> struct TapRows {
             pixel[slot].advance(SLICE, args.out_size);
         }
     }
-};
-
-// Columns of B: the output gradients of a group.
-template <class T> struct GradientColumns {
-    typedef AlongLines<T, T::N> Carry;
-    const f32* from;
-    u32 stride, terms, count, first;
-    bool whole;
-
-    __device__ __forceinline__ GradientColumns(const Conv2dArgs& args, u32 group, u32 first_column,
-                                               u32 start, u32 terms)
-        : stride(args.out_channels), terms(terms), first(start) {
-        const u32 columns = args.out_channels / args.groups;
-        const u32 column = first_column + Carry::line();
-        from = ptr<const f32>(args.y) + group * columns + column;
-        count = column < columns ? min(QUAD, columns - column) : 0;
-        whole = count == QUAD && args.out_channels % QUAD == 0 && columns % QUAD == 0;
-    }
-    __device__ __forceinline__ float4 quad(u32 slot) const {
-        const u32 term = first + Carry::term(slot);
-        return load_quad(from + (u64)term * stride, term < terms ? count : 0, whole);
-    }
-    __device__ __forceinline__ void next() { first += SLICE; }
 };
 
 template <class T>
@@ -285,11 +197,9 @@ static __device__ __forceinline__ void weight_gradient(const Conv2dArgs& args,
     f32 acc[T::ROWS][T::COLUMNS];
     begin<T>(acc, target, args.accumulate && !partial);
     const u32 start = u32(part.start), end_pixel = u32(part.end);
-    TapRows<T> a(args, group, first_row, rows, start, end_pixel);
-    GradientColumns<T> b(args, group, first_column, start, end_pixel);
-    multiply<T, typename TapRows<T>::Carry, TapRows<T>, typename GradientColumns<T>::Carry,
-             GradientColumns<T>, NoInnerFaults<T>>(shared, end_pixel - start, acc, a, b,
-                                                   NoInnerFaults<T>{});
+    multiply(shared, end_pixel - start, acc,
+             ShiftedInputs<T>(args, group, first_row, rows, start, end_pixel),
+             OutputColumns<T>(args, args.y, group, first_column, start, end_pixel), NoFaults{});
     end<T>(acc, target);
 }
 

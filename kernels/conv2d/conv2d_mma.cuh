@@ -12,16 +12,6 @@
 #include "gemm/gemm_mma.cuh"
 #include "gemm/gemm_mma_fault.cuh"
 
-// Threads of a block that need not share its multiprocessor: kernels with faults inside the product would
-// rather have registers than company.
-#ifdef __CUDACC__
-#define ALONE_256 256, 1
-#define ALONE_128 128, 1
-#else
-#define ALONE_256 256
-#define ALONE_128 128
-#endif
-
 // ---- where operands lie ----
 
 // A tap and a channel: κ, counted up. `offset` is where it lies from its pixel (or from the weights).
@@ -236,11 +226,12 @@ struct NothingToPrepare {
     __device__ __forceinline__ void operator()(u32) const {}
 };
 
-// Stores the sums of a tile through the epilogue. `fault_of(image)` gives what hits that image's outputs.
-template <class T, class FaultOf>
+// Stores the sums of a tile through the epilogue. `faults_of_image(image)` gives what hits that image's
+// outputs.
+template <class T, class FaultsOf>
 static __device__ __forceinline__ void store_outputs(const Conv2dArgs& args, const MmaSums<T>& sums,
                                                      u32 first_row, u32 rows, u32 first_column,
-                                                     const FaultOf& fault_of) {
+                                                     const FaultsOf& faults_of_image) {
     struct Pair {
         ChannelEpilogue first, second;
     };
@@ -265,16 +256,17 @@ static __device__ __forceinline__ void store_outputs(const Conv2dArgs& args, con
         const u32 channel = first_channel + column;
         const u64 at = (u64)row * args.out_channels + channel;
         const u64 element = (u64)channel * pixels + row % pixels;
-        const auto fault = fault_of(row / pixels);
+        const auto faults = faults_of_image(row / pixels);
         float2 add = make_float2(0.0f, 0.0f);
         if (epilogue.residual) {
             add.x = residual[at];
             if (both) add.y = residual[at + 1];
         }
-        first = fault(element, pair.first.output(epilogue, first));
+        first = apply_faults(faults, element, pair.first.output(epilogue, first));
         first = pair.first.finish(epilogue, first, add.x);
         if (both) {
-            second = fault(element + pixels, pair.second.output(epilogue, second));
+            second = pair.second.output(epilogue, second);
+            second = apply_faults(faults, element + pixels, second);
             second = pair.second.finish(epilogue, second, add.y);
         }
         if (aligned) {
@@ -296,11 +288,8 @@ static __device__ __forceinline__ void store_outputs(const Conv2dArgs& args, con
     }
 }
 
-// Which faults a kernel looks for.
-enum MmaArmed { MMA_CLEAN, MMA_ARMED, MMA_ARMED_INNER };
-
 // y[m, n] = Σ_κ x[tap(m, κ)]·w[κ, n], then the epilogue.
-template <class T, MmaArmed ARMED>
+template <class T, Armed ARMED>
 static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args,
                                                           MmaShared<T>& shared) {
     const u32 pixels = args.out_size[0] * args.out_size[1];
@@ -322,27 +311,25 @@ static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args
                     args.out_channels, in_fours(args.out_channels, args.groups)};
     f32 sums[T::DOWN][T::OVER][4] = {};
     const u32 slices = (terms + MMA_SLICE - 1) / MMA_SLICE;
-    if constexpr (ARMED == MMA_ARMED_INNER) {
+    if constexpr (ARMED == ARMED_INNER) {
         MmaFaults<T> inner(args.faults, shared.marked, first_row, rows, first_channel,
                            columns - first_column, pixels);
         inner.mark();
         __syncthreads();
         multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
     } else {
-        NoMmaFaults inner;
         __syncthreads();
-        multiply_tile<T, true, false>(shared, a, b, slices, sums, inner, NothingToPrepare{});
+        multiply_tile<T, true, false>(shared, a, b, slices, sums, NoFaults{}, NothingToPrepare{});
     }
-    if constexpr (ARMED != MMA_CLEAN) {
+    if constexpr (ARMED != CLEAN) {
         const u32 last = min(first_row + T::ROWS, rows) - 1;
         if (!faults_between(args.faults, first_row / pixels, last / pixels + 1).none()) {
-            store_outputs<T>(args, sums, first_row, rows, first_column, [&](u32 image) {
-                return OutputFaults{faults_of(args.faults, image)};
-            });
+            store_outputs<T>(args, sums, first_row, rows, first_column,
+                             [&](u32 image) { return faults_of(args.faults, image); });
             return;
         }
     }
-    store_outputs<T>(args, sums, first_row, rows, first_column, [](u32) { return NoFault{}; });
+    store_outputs<T>(args, sums, first_row, rows, first_column, [](u32) { return NoFaults{}; });
 }
 
 // Stores the sums of a gradient's tile: a matrix of rows × columns, rows `pitch` apart.
@@ -392,9 +379,8 @@ static __device__ __forceinline__ void conv2d_input_gradient_mma(const Conv2dArg
     WeightSource b = {w + (u64)first_column * args.out_channels, output_walk(args), terms,
                       columns - first_column, args.out_channels, vector};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoMmaFaults inner;
     __syncthreads();
-    multiply_tile<T, true, true>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
+    multiply_tile<T, true, true>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, NoFaults{},
                                  NothingToPrepare{});
     store_gradient<T>(sums, ptr<f32>(args.result) + group * columns, args.in_channels, first_row,
                       rows, first_column, columns, args.accumulate);
@@ -429,9 +415,8 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
     LineSource b = {dy + (group * columns + first_column), terms, columns - first_column,
                     args.out_channels, in_fours(args.out_channels, args.groups)};
     f32 sums[T::DOWN][T::OVER][4] = {};
-    NoMmaFaults inner;
     __syncthreads();
-    multiply_tile<T, false, false>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, inner,
+    multiply_tile<T, false, false>(shared, a, b, (terms + MMA_SLICE - 1) / MMA_SLICE, sums, NoFaults{},
                                    prepare);
     const bool partial = args.splits > 1;
     f32* dw = partial ? ptr<f32>(args.partial) + (u64)blockIdx.z * rows * args.out_channels
@@ -439,3 +424,26 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
     store_gradient<T>(sums, dw + group * columns, args.out_channels, first_row, rows, first_column,
                       columns, args.accumulate && !partial);
 }
+
+// ---- the kernels of a tile ----
+
+// `_armed` looks finished sums up in the fault table, `_armed_inner` also looks for faults inside the product; it
+// would rather have registers than company on its multiprocessor. The last arguments are the bounds of `_armed`.
+#define FORWARD_TILE(name, Tile, threads, ...)                                                     \
+    KERNEL(conv2d_forward_##name, Conv2dArgs, MmaShared<Tile>, threads) {                          \
+        conv2d_forward_mma<Tile, CLEAN>(args, shared);                                         \
+    }                                                                                              \
+    KERNEL(conv2d_forward_##name##_armed, Conv2dArgs, MmaShared<Tile>, __VA_ARGS__) {              \
+        conv2d_forward_mma<Tile, ARMED_OUTPUT>(args, shared);                                         \
+    }                                                                                              \
+    KERNEL(conv2d_forward_##name##_armed_inner, Conv2dArgs, MmaShared<Tile>, threads, 1) {         \
+        conv2d_forward_mma<Tile, ARMED_INNER>(args, shared);                                   \
+    }
+
+#define GRADIENT_TILE(name, Tile, threads)                                                         \
+    KERNEL(conv2d_input_gradient_##name, Conv2dArgs, MmaShared<Tile>, threads) {                   \
+        conv2d_input_gradient_mma<Tile>(args, shared);                                             \
+    }                                                                                              \
+    KERNEL(conv2d_weight_gradient_##name, Conv2dArgs, MmaShared<Tile>, threads) {                  \
+        conv2d_weight_gradient_mma<Tile>(args, shared);                                            \
+    }

@@ -1,41 +1,6 @@
 // Forward convolution on tensor cores with bfloat16 operands: conv2d_mma.cuh says what it computes and how.
-// One kernel a tile (rows × columns of a block); `_armed` looks finished sums up in the fault table,
-// `_armed_inner` also looks for faults inside the product.
 #include "conv2d/conv2d_mma.cuh"
 
-typedef MmaTile<ComputeBf16, 128, 128, 64, 32> Bf16Tile128x128;
-typedef MmaShared<Bf16Tile128x128> Bf16Shared128x128;
-typedef MmaTile<ComputeBf16, 128, 64, 32, 32> Bf16Tile128x64;
-typedef MmaShared<Bf16Tile128x64> Bf16Shared128x64;
-typedef MmaTile<ComputeBf16, 64, 64, 32, 32> Bf16Tile64x64;
-typedef MmaShared<Bf16Tile64x64> Bf16Shared64x64;
-
-KERNEL(conv2d_forward_bf16_128x128, Conv2dArgs, Bf16Shared128x128, 256) {
-    conv2d_forward_mma<Bf16Tile128x128, MMA_CLEAN>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_128x128_armed, Conv2dArgs, Bf16Shared128x128, 256) {
-    conv2d_forward_mma<Bf16Tile128x128, MMA_ARMED>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_128x128_armed_inner, Conv2dArgs, Bf16Shared128x128, ALONE_256) {
-    conv2d_forward_mma<Bf16Tile128x128, MMA_ARMED_INNER>(args, shared);
-}
-
-KERNEL(conv2d_forward_bf16_128x64, Conv2dArgs, Bf16Shared128x64, 256) {
-    conv2d_forward_mma<Bf16Tile128x64, MMA_CLEAN>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_128x64_armed, Conv2dArgs, Bf16Shared128x64, 256) {
-    conv2d_forward_mma<Bf16Tile128x64, MMA_ARMED>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_128x64_armed_inner, Conv2dArgs, Bf16Shared128x64, ALONE_256) {
-    conv2d_forward_mma<Bf16Tile128x64, MMA_ARMED_INNER>(args, shared);
-}
-
-KERNEL(conv2d_forward_bf16_64x64, Conv2dArgs, Bf16Shared64x64, 128) {
-    conv2d_forward_mma<Bf16Tile64x64, MMA_CLEAN>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_64x64_armed, Conv2dArgs, Bf16Shared64x64, 128, 4) {
-    conv2d_forward_mma<Bf16Tile64x64, MMA_ARMED>(args, shared);
-}
-KERNEL(conv2d_forward_bf16_64x64_armed_inner, Conv2dArgs, Bf16Shared64x64, ALONE_128) {
-    conv2d_forward_mma<Bf16Tile64x64, MMA_ARMED_INNER>(args, shared);
-}
+FORWARD_TILE(bf16_128x128, MmaLarge<ComputeBf16>, 256, 256)
+FORWARD_TILE(bf16_128x64, MmaTall<ComputeBf16>, 256, 256)
+FORWARD_TILE(bf16_64x64, MmaSmall<ComputeBf16>, 128, 128, 4)

@@ -2,8 +2,8 @@
 // order: bias, fault, batch norm of eval mode, residual, activation. Each step gives the bits of the
 // node that it stands for (batch_norm.cu, add.cu, activation.cu), fused or alone.
 #pragma once
-#include "pointwise/activation.cuh"
 #include "fault/fault.cuh"
+#include "pointwise/activation.cuh"
 
 // Numbers of src/ops/epilogue.rs.
 enum ActivationCode : u32 {
@@ -31,7 +31,7 @@ struct EpilogueArgs {
 };
 
 // The curves that cost a comparison or two are part of the unrolled store; the others run over what was
-// stored, in a loop (`activate_stored`), so that their code is there once.
+// stored, in a loop, so that their code is there once.
 static __device__ __forceinline__ bool is_light(u32 code) { return code <= RELU6; }
 
 static __device__ __forceinline__ f32 lightly_activated(u32 code, f32 x) {
@@ -77,19 +77,5 @@ struct ChannelEpilogue {
         if (args.norm_var) value = fmaf(value, scale, shift);
         if (args.residual) value = value + residual;
         return lightly_activated(args.activation, value);
-    }
-};
-
-// Faults at the end of a kernel: none, or those of a table.
-struct NoFault {
-    __device__ __forceinline__ f32 operator()(u64, f32 value) const { return value; }
-};
-
-// Of one image.
-struct OutputFaults {
-    Faults faults;
-    // `element` is PyTorch's index within the image.
-    __device__ __forceinline__ f32 operator()(u64 element, f32 value) const {
-        return apply_faults(faults, element, value);
     }
 };

@@ -38,6 +38,15 @@ struct Faults {
     __device__ __forceinline__ bool none() const { return first == last; }
 };
 
+// Which faults a kernel looks for: none, those of its outputs, or those inside its products, too.
+enum Armed { CLEAN, ARMED_OUTPUT, ARMED_INNER };
+
+// What kernels have instead that look for none.
+struct NoFaults {
+    static constexpr bool NONE = true;
+    template <class... Any> __device__ __forceinline__ explicit NoFaults(const Any&...) {}
+};
+
 // The faults of images `image` up to, not including, `end`.
 static __device__ __forceinline__ Faults faults_between(u64 table, u32 image, u32 end) {
     const u32* header = ptr<const u32>(table);
@@ -89,6 +98,4 @@ static __device__ __forceinline__ f32 apply_faults(Faults faults, u64 element, f
     }
     return value;
 }
-static __device__ __forceinline__ f32 apply_faults(u64 table, u32 image, u64 element, f32 value) {
-    return apply_faults(faults_of(table, image), element, value);
-}
+static __device__ __forceinline__ f32 apply_faults(NoFaults, u64, f32 value) { return value; }

@@ -8,6 +8,7 @@
 // For each term a thread reads 8 + 8 floats of shared memory for 64 multiply-adds (128 × 128), and a
 // block M + N floats of memory for M·N: 64, 43 or 32 multiply-adds a float.
 #pragma once
+#include "common/four.cuh"
 #include "fault/fault.cuh"
 
 constexpr u32 SLICE = 16; // terms that pass through shared memory at a time
@@ -53,7 +54,7 @@ template <class T> struct GemmShared {
 // rows line(slot), terms from `term()` on.
 template <class T, u32 LINES> struct AlongTerms {
     static constexpr u32 SLOTS = LINES * SLICE / QUAD / T::THREADS;
-    float4 stage[SLOTS];
+    Four stage[SLOTS];
 
     static __device__ __forceinline__ u32 line(u32 slot) {
         return threadIdx.x / (SLICE / QUAD) + slot * (T::THREADS / (SLICE / QUAD));
@@ -66,10 +67,7 @@ template <class T, u32 LINES> struct AlongTerms {
     }
     __device__ __forceinline__ void put(f32 (&to)[SLICE][LINES + QUAD]) const {
         UNROLL for (u32 slot = 0; slot < SLOTS; ++slot) {
-            to[term() + 0][line(slot)] = stage[slot].x;
-            to[term() + 1][line(slot)] = stage[slot].y;
-            to[term() + 2][line(slot)] = stage[slot].z;
-            to[term() + 3][line(slot)] = stage[slot].w;
+            UNROLL for (u32 e = 0; e < QUAD; ++e) to[term() + e][line(slot)] = stage[slot].v[e];
         }
     }
 };
@@ -78,7 +76,7 @@ template <class T, u32 LINES> struct AlongTerms {
 template <class T, u32 LINES> struct AlongLines {
     static constexpr u32 SLOTS = LINES * SLICE / QUAD / T::THREADS;
     static constexpr u32 HOP = T::THREADS / (LINES / QUAD); // terms from slot to slot
-    float4 stage[SLOTS];
+    Four stage[SLOTS];
 
     static __device__ __forceinline__ u32 line() { return threadIdx.x % (LINES / QUAD) * QUAD; }
     static __device__ __forceinline__ u32 term(u32 slot) {
@@ -91,42 +89,23 @@ template <class T, u32 LINES> struct AlongLines {
     }
     __device__ __forceinline__ void put(f32 (&to)[SLICE][LINES + QUAD]) const {
         UNROLL for (u32 slot = 0; slot < SLOTS; ++slot) {
-            *reinterpret_cast<float4*>(&to[term(slot)][line()]) = stage[slot];
+            store_four(&to[term(slot)][line()], stage[slot]);
         }
     }
 };
 
-// No faults in the loop.
-template <class T> struct NoInnerFaults {
-    static constexpr bool ARMED = false;
-    __device__ __forceinline__ bool marked(u32) const { return false; }
-    __device__ __forceinline__ void multiply(u32, f32 (&)[T::ROWS], const f32 (&)[T::COLUMNS],
-                                             f32 (&)[T::ROWS][T::COLUMNS]) const {}
-};
-
-template <u32 COUNT>
-static __device__ __forceinline__ void load_quads(f32 (&to)[COUNT], const f32* from, u32 hop) {
-    UNROLL for (u32 quad = 0; quad < COUNT / QUAD; ++quad) {
-        const float4 four = *reinterpret_cast<const float4*>(from + quad * hop);
-        to[QUAD * quad + 0] = four.x;
-        to[QUAD * quad + 1] = four.y;
-        to[QUAD * quad + 2] = four.z;
-        to[QUAD * quad + 3] = four.w;
-    }
-}
-
-// acc[i][j] = Σ A(row i, term)·B(term, column j) over `terms` terms. The carriers bring slices from
-// their sources; `faults` is asked once a slice whether one of its terms is hit.
-template <class T, class CarryA, class SourceA, class CarryB, class SourceB, class Inner>
+// acc[i][j] = Σ A(row i, term)·B(term, column j) over `terms` terms. Slices come from the sources by their
+// carriers; `faults` is asked once a slice whether one of its terms is hit.
+template <class T, class SourceA, class SourceB, class Inner>
 static __device__ __forceinline__ void multiply(GemmShared<T>& shared, u32 terms,
-                                                f32 (&acc)[T::ROWS][T::COLUMNS], SourceA& source_a,
-                                                SourceB& source_b, const Inner& faults) {
-    CarryA carry_a;
-    CarryB carry_b;
+                                                f32 (&acc)[T::ROWS][T::COLUMNS], SourceA source_a,
+                                                SourceB source_b, const Inner& faults) {
+    typename SourceA::Carry carry_a;
+    typename SourceB::Carry carry_b;
     const u32 row = T::row(0), column = T::column(0);
     const auto step = [&](u32 buffer, u32 term, f32 (&a)[T::ROWS], f32 (&b)[T::COLUMNS]) {
-        load_quads(a, &shared.a[buffer][term][row], T::ROW_HOP);
-        load_quads(b, &shared.b[buffer][term][column], T::COLUMN_HOP);
+        load_fours(a, &shared.a[buffer][term][row], T::ROW_HOP);
+        load_fours(b, &shared.b[buffer][term][column], T::COLUMN_HOP);
     };
     const auto multiply_step = [&](u32 buffer, u32 term) {
         f32 a[T::ROWS], b[T::COLUMNS];
@@ -149,17 +128,24 @@ static __device__ __forceinline__ void multiply(GemmShared<T>& shared, u32 terms
             carry_b.fetch(source_b);
         }
         const u32 depth = min(SLICE, terms - first);
-        if (Inner::ARMED && faults.marked(slice)) {
+        const auto multiply_slice = [&] {
+            if (depth == SLICE) {
+                UNROLL for (u32 term = 0; term < SLICE; ++term) multiply_step(buffer, term);
+            } else {
+                // No term more than there is: fmaf(0, 0, −0) would be +0.
+                ROLLED for (u32 term = 0; term < depth; ++term) multiply_step(buffer, term);
+            }
+        };
+        if constexpr (Inner::NONE) {
+            multiply_slice();
+        } else if (!faults.is_marked(slice)) {
+            multiply_slice();
+        } else {
             ROLLED for (u32 term = 0; term < depth; ++term) {
                 f32 a[T::ROWS], b[T::COLUMNS];
                 step(buffer, term, a, b);
                 faults.multiply(first + term, a, b, acc);
             }
-        } else if (depth == SLICE) {
-            UNROLL for (u32 term = 0; term < SLICE; ++term) multiply_step(buffer, term);
-        } else {
-            // No term more than there is: fmaf(0, 0, −0) would be +0.
-            ROLLED for (u32 term = 0; term < depth; ++term) multiply_step(buffer, term);
         }
         if (more) {
             carry_a.put(shared.a[buffer ^ 1]);

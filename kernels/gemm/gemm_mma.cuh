@@ -12,6 +12,7 @@
 // Bytes of a slice: 128·(ROWS + COLUMNS) for 64·ROWS·COLUMNS operations: 32 a byte for 128 × 128.
 // Deterministic: an element is added up by one warp, slice by slice.
 #pragma once
+#include "fault/fault.cuh"
 #include "gemm/mma.cuh"
 
 // Inlined on the GPU, where arrays have to stay in registers; a call under emulation, which compiles in a
@@ -37,26 +38,26 @@ struct ComputeTf32 {
     }
 };
 
-struct ComputeBf16 {
+// What types of 16 bits share; they are rounded on their way into a stage.
+struct Compute16 {
     typedef u16 Element;
-    static constexpr u32 INFINITE = 0x7f80; // the bits of +Inf
     static constexpr u32 STEP = 16, STAGES = 2;
     static constexpr bool ASYNC = false;
-    static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_bf16x2(low, high); }
     static __device__ __forceinline__ u32 operand(u32 raw) { return raw; }
+};
+
+struct ComputeBf16 : Compute16 {
+    static constexpr u32 INFINITE = 0x7f80; // the bits of +Inf
+    static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_bf16x2(low, high); }
     static __device__ __forceinline__ void multiply(f32 (&d)[4], const u32 (&a)[4],
                                                     const u32 (&b)[2]) {
         mma_bf16(d, a, b);
     }
 };
 
-struct ComputeF16 {
-    typedef u16 Element;
+struct ComputeF16 : Compute16 {
     static constexpr u32 INFINITE = 0x7c00;
-    static constexpr u32 STEP = 16, STAGES = 2;
-    static constexpr bool ASYNC = false;
     static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_f16x2(low, high); }
-    static __device__ __forceinline__ u32 operand(u32 raw) { return raw; }
     static __device__ __forceinline__ void multiply(f32 (&d)[4], const u32 (&a)[4],
                                                     const u32 (&b)[2]) {
         mma_f16(d, a, b);
@@ -78,6 +79,11 @@ template <class Type, u32 ROWS_, u32 COLUMNS_, u32 WARP_ROWS_, u32 WARP_COLUMNS_
     static constexpr u32 DOWN = WARP_ROWS / 16, OVER = WARP_COLUMNS / 8;
     static_assert(OVER % 2 == 0, "fragments of B are loaded in pairs");
 };
+
+// src/ops/conv2d/tensor_core.rs says which layer takes which.
+template <class Type> using MmaLarge = MmaTile<Type, 128, 128, 64, 32>;
+template <class Type> using MmaTall = MmaTile<Type, 128, 64, 32, 32>;
+template <class Type> using MmaSmall = MmaTile<Type, 64, 64, 32, 32>;
 
 // Where a pixel lies in a tensor: `base` is its first element there (or that of the corner of its
 // window, which may lie outside), `h` and `w` the same as coordinates.
@@ -187,13 +193,11 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     }
 
     // Rounds them into a stage.
-    __device__ MMA_INLINE void store(typename T::Element* stage,
-                                          const float4 (&values)[PASSES]) const {
+    __device__ MMA_INLINE void store(typename T::Element* stage, const float4 (&values)[PASSES]) const {
         UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
             const float4 v = values[pass];
-            const uint2 packed =
+            *reinterpret_cast<uint2*>(stage + place(pass)) =
                 make_uint2(T::Compute::pack(v.x, v.y), T::Compute::pack(v.z, v.w));
-            *reinterpret_cast<uint2*>(stage + place(pass)) = packed;
         }
     }
 };
@@ -249,11 +253,6 @@ static __device__ MMA_INLINE void load_b(u32 (&b)[2][2], const typename T::Eleme
 
 template <class T> using MmaSums = f32[T::DOWN][T::OVER][4];
 
-// What inner faults do where there are none.
-struct NoMmaFaults {
-    static constexpr bool NONE = true;
-};
-
 // Where this warp's part of the tile begins.
 template <class T> static __device__ __forceinline__ u32 warp_row() {
     return threadIdx.x / 32 / T::ACROSS * T::WARP_ROWS;
@@ -299,7 +298,7 @@ static __device__ __forceinline__ void multiply_slice(const typename T::Element*
 // about to be filled, all of the block's threads together; what it writes is there when that happens.
 template <class T, bool A_BY_TERM, bool B_BY_TERM, class A, class B, class Inner, class Prepare>
 static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& source_a, B& source_b,
-                                                     u32 slices, MmaSums<T>& sums, Inner& inner,
+                                                     u32 slices, MmaSums<T>& sums, const Inner& inner,
                                                      const Prepare& prepare) {
     MmaLoader<T, T::ROWS, A_BY_TERM, A> a(source_a);
     MmaLoader<T, T::COLUMNS, B_BY_TERM, B> b(source_b);

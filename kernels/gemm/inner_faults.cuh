@@ -17,7 +17,7 @@ struct Marks {
 };
 
 template <class T> struct InnerFaults {
-    static constexpr bool ARMED = true;
+    static constexpr bool NONE = false;
 
     u64 table;
     u32 rows, pixels;       // of all images, of one
@@ -54,7 +54,7 @@ template <class T> struct InnerFaults {
         __syncthreads();
     }
 
-    __device__ __forceinline__ bool marked(u32 slice) const {
+    __device__ __forceinline__ bool is_marked(u32 slice) const {
         const u32 mark = slice % MARKS;
         return marks.words[mark / 32] >> mark % 32 & 1;
     }
