@@ -24,10 +24,9 @@ enum Site : u16 {
 struct FaultEntry {
     u64 element; // within the image, in PyTorch's order: src/fault/table.rs
     u32 k;
-    u16 site;
-    u16 format;
+    u16 site, unused;
     u32 and_mask, or_mask, xor_mask;
-    u32 id;
+    u32 unused_end;
 };
 static_assert(sizeof(FaultEntry) == 32, "src/fault/table.rs has 32 bytes");
 
