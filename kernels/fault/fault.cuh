@@ -61,7 +61,7 @@ static __device__ __forceinline__ Faults faults_of(u64 table, u32 image) {
 
 // The bits, and the f32, after a fault. Devices differ in the NaN that arithmetic makes (0x7fffffff here,
 // 0xffc00000 on x86), so the masks find any NaN as QUIET, whatever its sign and payload: each fault anew,
-// what an earlier one made included. f32 and tf32 are the words of the default, as src/fault/model.rs
+// what an earlier one made included. f32 and tf32 are the words of the default, as src/number/model.rs
 // has them.
 template <u32 MAGNITUDE = 0x7fffffff, u32 INFINITE = 0x7f800000, u32 QUIET = 0x7fc00000>
 static __device__ __forceinline__ u32 hit_bits(const FaultEntry& fault, u32 bits) {
