@@ -1,4 +1,4 @@
-//! Compiles `kernels/*.cu` twice: with the C++ compiler for the emulator, and with nvcc, where there
+//! Compiles the `.cu` files of `kernels/` twice: with the C++ compiler for the emulator, and with nvcc, where there
 //! is one, for GPUs. What comes out is linked, embedded, and listed in `OUT_DIR/kernel_files.rs`. The
 //! structs that kernels take are written as Rust, `OUT_DIR/kernel_args.rs`.
 //!
@@ -46,8 +46,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
     let cache = cache::directory(&out)?;
     let kernels = root.join("kernels");
-    let mut files = source::scan(&kernels, false)?;
-    files.extend(source::scan(&kernels.join("emulator/testing"), true)?);
+    let files = source::scan(&kernels)?;
     source::check_unique(&files)?;
 
     cache::write(&out.join("kernel_args.rs"), &rust_structs(&files))?;
@@ -101,7 +100,8 @@ fn rust_table(
     let mut entries = String::new();
     let mut images = images.iter();
     for file in files {
-        let fatbin = match images.next().filter(|_| !file.testing && nvcc.is_some()) {
+        let image = if file.testing { None } else { images.next() };
+        let fatbin = match image {
             Some(image) => format!("include_bytes!({:?})", image.output),
             None => "&[]".into(),
         };

@@ -65,8 +65,8 @@ pub fn read<'a>(
 }
 
 /// A word, a string, a comment or another character.
-struct Token<'a> {
-    text: &'a str,
+pub struct Token<'a> {
+    pub text: &'a str,
     line: usize,
     /// Whether nothing stands before it on its line.
     first: bool,
@@ -92,7 +92,7 @@ fn in_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-fn tokens(text: &str) -> Vec<Token<'_>> {
+pub fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     let (mut rest, mut line) = (text, 1);
     while let Some(first) = rest.chars().next() {

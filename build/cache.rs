@@ -105,7 +105,7 @@ impl Job {
 pub fn root() -> Result<PathBuf, String> {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets no root")?;
     let mut folders = Path::new(&package).ancestors();
-    let root = folders.find(|folder| folder.join("kernels/flipside.cuh").is_file());
+    let root = folders.find(|folder| folder.join("kernels/common/flipside.cuh").is_file());
     root.map(Path::to_path_buf).ok_or_else(|| format!("no folder of {package:?} has kernels/"))
 }
 

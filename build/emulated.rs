@@ -120,24 +120,27 @@ impl Compiler {
             let stem = format!("{}_{}", file.stem, variant.suffix);
             let text = self.unit(file, &variant.symbol(file), None);
             let (unit, flags) = ((stem.as_str(), text.as_str()), variant.flags);
-            jobs.push(self.unit_job(&file.name, unit, &file.path, flags, out, cache)?);
+            let place = (self.kernels.as_path(), file.name.as_str());
+            jobs.push(self.unit_job(&file.name, unit, place, flags, out, cache)?);
         }
         Ok(jobs)
     }
 
-    /// The object of the unit `(stem, text)`, which includes the kernel file at `path`.
+    /// The object of the unit `(stem, text)`, which includes the kernel file `name` of `folder`, and from there
+    /// what stands there before what stands in `kernels/`.
     pub fn unit_job(
         &self,
         what: &str,
         (stem, text): (&str, &str),
-        path: &Path,
+        (folder, name): (&Path, &str),
         flags: &[&str],
         out: &Path,
         cache: &Path,
     ) -> Result<Job, String> {
         let unit = out.join(format!("{stem}.cpp"));
         cache::write(&unit, text)?;
-        let mut inputs = source::closure(path, std::slice::from_ref(&self.kernels));
+        let folders = [folder.to_path_buf(), self.kernels.clone()];
+        let mut inputs = source::closure(&folder.join(name), &folders);
         inputs.push(unit);
         inputs.push(self.kernels.join("emulator/runtime.h"));
         // The unit's own path differs between build folders, so it comes by its content.
@@ -188,8 +191,7 @@ impl Compiler {
         let is_in = |name: &str| changed.is_none_or(|changed| changed(name));
         let kernels: Vec<_> = file.kernels.iter().filter(|k| is_in(&k.symbol)).collect();
         let mut text = String::from("#include \"emulator/runtime.h\"\n\nnamespace {\n");
-        let path = file.path.strip_prefix(&self.kernels).unwrap_or(&file.path);
-        let _ = writeln!(text, "#include \"flipside.cuh\"\n#include {:?}", path);
+        let _ = writeln!(text, "#include \"common/flipside.cuh\"\n#include {:?}", file.name);
         text.push_str(
             "\ntemplate <class T> constexpr uint32_t shared_bytes() {\n    \
              return __is_empty(T) ? 0 : sizeof(T);\n}\n\n\

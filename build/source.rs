@@ -1,9 +1,10 @@
-//! Reads kernel files: their `KERNEL(` lines, their argument structs, what they include.
+//! Reads kernel files: their `KERNEL(` lines, also those of macros, their argument structs, what they include.
 
 use std::collections::BTreeMap;
+use std::mem::replace;
 use std::path::{Path, PathBuf};
 
-use crate::arguments::{self, Source, Structure};
+use crate::arguments::{self, Source, Structure, tokens};
 
 /// One `KERNEL(name, Args, Shared, max_threads)` line.
 pub struct Kernel {
@@ -16,7 +17,7 @@ pub struct Kernel {
 /// One `.cu` file.
 pub struct KernelFile {
     pub path: PathBuf,
-    /// `relu.cu`
+    /// Its path below `kernels/`: `pointwise/relu.cu`
     pub name: String,
     /// `relu`
     pub stem: String,
@@ -36,21 +37,30 @@ impl KernelFile {
     }
 }
 
-/// The `.cu` files of a folder, in order of their names; none if the folder isn't there.
-pub fn scan(folder: &Path, testing: bool) -> Result<Vec<KernelFile>, String> {
-    let mut paths: Vec<PathBuf> = match std::fs::read_dir(folder) {
-        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
-        Err(_) => Vec::new(),
-    };
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+/// The `.cu` files of `kernels/` and its folders, in order of their paths.
+pub fn scan(kernels: &Path) -> Result<Vec<KernelFile>, String> {
+    let mut folders = vec![kernels.to_path_buf()];
+    let mut paths = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()));
+        for path in entries?.filter_map(|entry| Some(entry.ok()?.path())) {
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(extension) if extension == "cu" => paths.push(path),
+                _ => {}
+            }
+        }
+    }
     paths.sort();
-    paths.into_iter().map(|path| read(path, folder, testing)).collect()
+    paths.into_iter().map(|path| read(path, kernels)).collect()
 }
 
-fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, String> {
+fn read(path: PathBuf, kernels: &Path) -> Result<KernelFile, String> {
     let at = |detail: String| format!("{}: {detail}", path.display());
     let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let inside = path.strip_prefix(kernels).unwrap_or(&path);
+    let testing = inside.starts_with("emulator/testing");
+    let name = inside.to_string_lossy().into_owned();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     if !stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(at("a kernel file's name is letters, digits and underscores".into()));
@@ -61,14 +71,13 @@ fn read(path: PathBuf, folder: &Path, testing: bool) -> Result<KernelFile, Strin
         .and_then(|line| line.strip_prefix("// arch:"))
         .map(|list| list.split([',', ' ']).filter(|s| !s.is_empty()).map(String::from).collect())
         .unwrap_or_default();
-    let kernels = kernels(&text).map_err(at)?;
     let mut sources = Vec::new();
-    for path in closure(&path, &[folder.to_path_buf()]) {
+    for path in closure(&path, &[kernels.to_path_buf()]) {
         let text = std::fs::read_to_string(&path).map_err(|error| at(error.to_string()))?;
         sources.push(Source { path, text });
     }
-    let taken = kernels.iter().map(|kernel| kernel.args.as_str());
-    let structures = arguments::read(&sources, taken)?;
+    let kernels = announced(&sources).map_err(at)?;
+    let structures = arguments::read(&sources, kernels.iter().map(|kernel| kernel.args.as_str()))?;
     Ok(KernelFile { name, stem, testing, architectures, kernels, structures, path })
 }
 
@@ -91,26 +100,81 @@ pub fn check_unique(files: &[KernelFile]) -> Result<(), String> {
     Ok(())
 }
 
-fn kernels(text: &str) -> Result<Vec<Kernel>, String> {
-    let mut found = Vec::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix("KERNEL(")) {
-        let inside = line.split_once(')').map(|(inside, _)| inside).unwrap_or_default();
-        let parts: Vec<String> = inside.split(',').map(|part| part.trim().to_string()).collect();
-        let ([symbol, args, shared, max_threads] | [symbol, args, shared, max_threads, _]) =
-            &parts[..]
-        else {
-            return Err(format!(
-                "`KERNEL({line}`: expected KERNEL(name, Args, Shared, max_threads) {{ on one line"
-            ));
+/// A macro of `KERNEL(` lines, a use of which is a line of its own.
+struct Tile<'a> {
+    name: &'a str,
+    /// The last may be `...`.
+    parameters: Vec<&'a str>,
+    /// What stands in each of its `KERNEL(…)`.
+    kernels: Vec<&'a str>,
+}
+
+/// Words between commas.
+fn words(list: &str) -> Vec<&str> {
+    list.split(',').map(str::trim).collect()
+}
+
+/// The macros of `KERNEL(` lines that a text defines.
+fn tiles(text: &str) -> impl Iterator<Item = Tile<'_>> {
+    text.split("#define ").skip(1).filter_map(|definition| {
+        let (name, rest) = definition.split_once('(')?;
+        let (parameters, body) = rest.split_once(')')?;
+        let mut goes_on = true;
+        let body = body.lines().take_while(|line| replace(&mut goes_on, line.ends_with('\\')));
+        let kernels: Vec<_> = body.filter_map(|line| inside(line.trim_start(), "KERNEL")).collect();
+        let parameters = words(parameters);
+        (!kernels.is_empty()).then_some(Tile { name, parameters, kernels })
+    })
+}
+
+/// What stands in the brackets of a line that begins with `name(`.
+fn inside<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (inside, _) = line.strip_prefix(name)?.strip_prefix('(')?.split_once(')')?;
+    Some(inside)
+}
+
+impl Tile<'_> {
+    /// What stands in each `KERNEL(…)` where the macro is used with these arguments.
+    fn expand(&self, arguments: &[&str]) -> Vec<String> {
+        let value = |word: &str| match self.parameters.iter().position(|name| *name == word) {
+            Some(at) => arguments.get(at).copied().unwrap_or_default().to_string(),
+            None if word == "__VA_ARGS__" => {
+                arguments.get(self.parameters.len() - 1..).unwrap_or_default().join(",")
+            }
+            None if word == "#" => String::new(),
+            None => word.to_string(),
         };
-        found.push(Kernel {
-            symbol: symbol.clone(),
-            args: args.clone(),
-            shared: shared.clone(),
-            max_threads: max_threads.clone(),
-        });
+        let expand = |text: &&str| tokens(text).iter().map(|token| value(token.text)).collect();
+        self.kernels.iter().map(expand).collect()
     }
-    Ok(found)
+}
+
+/// The kernels of the first source, a file, in whose lines macros of the others may stand.
+fn announced(sources: &[Source]) -> Result<Vec<Kernel>, String> {
+    let tiles: Vec<_> = sources.iter().flat_map(|source| tiles(&source.text)).collect();
+    let lines = sources.first().map_or("", |file| file.text.as_str()).lines();
+    let texts = lines.flat_map(|line| {
+        let used = |tile: &Tile<'_>| Some(tile.expand(&words(inside(line, tile.name)?)));
+        let plain = || {
+            line.starts_with("KERNEL(")
+                .then(|| vec![inside(line, "KERNEL").unwrap_or_default().into()])
+        };
+        tiles.iter().find_map(used).or_else(plain).unwrap_or_default()
+    });
+    let kernel = |text: String| match words(&text)[..] {
+        [symbol, args, shared, max_threads] | [symbol, args, shared, max_threads, _] => {
+            Ok(Kernel {
+                symbol: symbol.into(),
+                args: args.into(),
+                shared: shared.into(),
+                max_threads: max_threads.into(),
+            })
+        }
+        _ => Err(format!(
+            "`KERNEL({text})`: expected KERNEL(name, Args, Shared, max_threads) {{ on one line"
+        )),
+    };
+    texts.map(kernel).collect()
 }
 
 /// A file and every file of ours that it includes, each once.

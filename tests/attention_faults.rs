@@ -44,7 +44,7 @@ impl Fault {
     fn entry(&self, pixels: usize, keys: usize) -> (usize, FaultEntry) {
         let [head, query, key] = self.place;
         let element = ((head * pixels + query) * keys + key) as u64;
-        (self.image, FaultEntry::at(self.site, element, 0, self.masks, 0))
+        (self.image, FaultEntry::at(self.site, element, 0, self.masks))
     }
 }
 
@@ -177,7 +177,7 @@ fn attention_says_where_it_can_be_hit() {
     let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Infer);
     bench.feed(&case, &input_words(&case));
     let table = |element| {
-        let entry = FaultEntry::at(Site::Scores, element, 0, BitMasks::flip(1), 0);
+        let entry = FaultEntry::at(Site::Scores, element, 0, BitMasks::flip(1));
         bench.exec.table_of(bench.node, &[(0, entry)])
     };
     assert!(table(last + 1).is_err());

@@ -382,7 +382,7 @@ fn replays_equal_whole_runs() {
                 let faults: Vec<(usize, FaultEntry)> = (0..3)
                     .map(|image| {
                         let at = draws.below(layer.neurons()) as usize;
-                        (image, FaultEntry::output(at, BitMasks::flip(1 << bit), 0))
+                        (image, FaultEntry::output(at, BitMasks::flip(1 << bit)))
                     })
                     .collect();
                 let table = FaultTable::new(&layer.name, 3, layer.map, &faults).unwrap();

@@ -103,8 +103,7 @@ fn faults_inside_depthwise_chains_reach_what_their_thread_computes() {
                 for site in [Site::Accumulator, Site::OperandA, Site::OperandB] {
                     let k = if site == Site::Accumulator { term + 1 } else { term };
                     let element = (n * view.m + m) as u64;
-                    let entry =
-                        FaultEntry::at(site, element, k as u32, BitMasks::flip(1 << bit), 0);
+                    let entry = FaultEntry::at(site, element, k as u32, BitMasks::flip(1 << bit));
                     let space = |site| op.sites(&inputs).space(site);
                     let table =
                         FaultTable::of_sites("op", BATCH, space, &[(image, entry)]).unwrap();

@@ -158,7 +158,7 @@ impl Bench {
                 // A stray store moves by a few elements.
                 let k = if site == Site::StoreAstray { 2 + draws.below(5) as u32 } else { 0 };
                 let masks = BitMasks::flip(1 << (20 + draws.below(12)));
-                (fault / each, FaultEntry::at(site, element, k, masks, 0))
+                (fault / each, FaultEntry::at(site, element, k, masks))
             })
             .collect();
         FaultTable::of_sites(&node.name, node.spec.maps(images), space, &faults).unwrap()

@@ -277,9 +277,9 @@ pub fn changes_exactly_the_faulted_elements(case: &OpCase, place: &str, device: 
     for image in 1..case.batch {
         let element = (image * 31) % map.elements();
         let flip = BitMasks::flip(1 << (image % 32) | 1 << 30);
-        faults.push((image, FaultEntry::output(element, flip, 0)));
+        faults.push((image, FaultEntry::output(element, flip)));
     }
-    let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1), 1);
+    let last = FaultEntry::output(map.elements() - 1, BitMasks::flip(1));
     if faults.iter().all(|(image, f)| *image + 1 < case.batch || f.element != last.element) {
         faults.push((case.batch - 1, last));
     }

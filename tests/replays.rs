@@ -87,7 +87,7 @@ fn check(name: &str) {
         let map = model.tape.node(layer.node).spec.map;
         let faults = [31, 23 + number % 8, number * 5 % 23].map(|bit| {
             let element = (number * 7919 + bit * 104_729) % map.elements();
-            FaultEntry::output(element, BitMasks::flip(1 << bit), 0)
+            FaultEntry::output(element, BitMasks::flip(1 << bit))
         });
         let table =
             |faults: &[(usize, FaultEntry)]| FaultTable::new(&layer.name, 3, map, faults).unwrap();

@@ -84,7 +84,7 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
         let map = model.tape.node(layer.node).spec.map;
         for (image, bit) in [(0, 31), (1, 30), (1, 26), (0, 18), (1, 0)] {
             let element = (index * 7919 + bit * 104_729) % map.elements();
-            let fault = FaultEntry::output(element, BitMasks::flip(1 << bit), 0);
+            let fault = FaultEntry::output(element, BitMasks::flip(1 << bit));
             let table = || FaultTable::new(&layer.name, 2, map, &[(image, fault)]).unwrap();
             whole.arm(layer.node, table()).unwrap();
             let expected = logits(&network, &mut whole, &images);
@@ -109,7 +109,7 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
     let layers: Vec<_> = layers.into_iter().filter(|layer| !layer.shared).collect();
     for layer in layers.iter().rev().chain(&layers[..3]).step_by(every) {
         let map = model.tape.node(layer.node).spec.map;
-        let flip = |bit: u32| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit), 0);
+        let flip = |bit: u32| FaultEntry::output(map.elements() / 3, BitMasks::flip(1 << bit));
         let faults = [(0, flip(29)), (1, flip(22))];
         let table = || FaultTable::new(&layer.name, 2, map, &faults).unwrap();
         whole.arm(layer.node, table()).unwrap();
@@ -196,7 +196,7 @@ fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {
     assert_eq!(shared.len(), 24, "two layers a block");
     for layer in [&shared[1], &shared[6], &shared[23]] {
         let map = model.tape.node(layer.node).spec.map;
-        let fault = FaultEntry::output(map.elements() / 2, BitMasks::flip(1 << 29), 0);
+        let fault = FaultEntry::output(map.elements() / 2, BitMasks::flip(1 << 29));
         let table = || FaultTable::new(&layer.name, 1, map, &[(0, fault)]).unwrap();
         whole.arm(layer.node, table()).unwrap();
         let expected = logits(&network, &mut whole, &images);

@@ -174,11 +174,10 @@ fn table(case: &Case, faults: &[Inside]) -> FaultTable {
     let map = case.output_map();
     let entries: Vec<(usize, FaultEntry)> = faults
         .iter()
-        .zip(0..)
-        .map(|(fault, id)| {
+        .map(|fault| {
             let element = (fault.n * map.pixels() + fault.m) as u64;
             let masks = BitMasks::flip(fault.mask);
-            (fault.image, FaultEntry::at(fault.site, element, fault.k as u32, masks, id))
+            (fault.image, FaultEntry::at(fault.site, element, fault.k as u32, masks))
         })
         .collect();
     let inputs = [Spec::f32(case.map)];

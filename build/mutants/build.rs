@@ -43,7 +43,7 @@ fn build() -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
     let cache = cache::directory(&out)?;
     let kernels = root.join("kernels");
-    let files = source::scan(&kernels, false)?;
+    let files = source::scan(&kernels)?;
     let compiler = Compiler::find(&kernels)?;
     // An error that leaves memory would end the run of a sanitizer.
     let mutants = match compiler.sanitizes() {
@@ -69,13 +69,13 @@ fn job(
     out: &Path,
     cache: &Path,
 ) -> Result<Job, String> {
-    let copy = mutant.copy(file, &compiler.kernels, out)?;
+    let copies = mutant.copy(file, &compiler.kernels, out)?;
     let unit = compiler.unit(file, &mutant.symbol(), Some(&|kernel| mutant.changes(kernel)));
     let stem = format!("mutant_{}", mutant.name);
     // The copy's folder before that of the right ones; quickly, since they run a few cases only.
     let flags = ["-iquote", &mutant.folder(), "-O1"];
     let what = format!("mutant {}", mutant.name);
-    compiler.unit_job(&what, (&stem, &unit), &copy, &flags, out, cache)
+    compiler.unit_job(&what, (&stem, &unit), (&copies, &file.name), &flags, out, cache)
 }
 
 /// What lib.rs includes.

@@ -10,8 +10,8 @@ use crate::source::{self, KernelFile};
 /// One `.mutant` file:
 ///
 /// ```text
-/// file: conv2d.cu
-/// source: fault.cuh
+/// file: conv2d/conv2d.cu
+/// source: fault/fault.cuh
 /// kernels: conv2d_forward_f32_armed
 /// cases: conv2d linear
 /// test: kernels::armed_kernels_change_exactly_the_faulted_elements
@@ -106,8 +106,8 @@ impl Mutant {
         format!("mutants/{}", self.name)
     }
 
-    /// Copies the kernel file and all that it includes to `out`, with the error in it; returns where
-    /// the file is now.
+    /// Copies the kernel file and all that it includes to its folder of `out`, with the error in it; returns
+    /// that folder.
     pub fn copy(&self, file: &KernelFile, kernels: &Path, out: &Path) -> Result<PathBuf, String> {
         let at = |detail: String| format!("mutant {}: {detail}", self.name);
         let mut replaced = false;
@@ -137,7 +137,6 @@ impl Mutant {
         if !replaced {
             return Err(at(format!("{} doesn't include {}", self.file, self.source)));
         }
-        let inside = file.path.strip_prefix(kernels).unwrap_or(&file.path);
-        Ok(out.join(self.folder()).join(inside))
+        Ok(out.join(self.folder()))
     }
 }

@@ -32,6 +32,7 @@ static inline u16 to_f16(f32 x) {
 }
 static inline u32 to_f16x2(f32 low, f32 high) { return u32(to_f16(high)) << 16 | to_f16(low); }
 
+// The value of an IEEE half, exactly; NaN becomes 0x7fffffff.
 static inline f32 from_f16(u16 bits) {
     const u32 sign = u32(bits & 0x8000u) << 16, rest = bits & 0x7fffu;
     if (rest > 0x7c00u) return __uint_as_float(0x7fffffffu);
@@ -40,6 +41,7 @@ static inline f32 from_f16(u16 bits) {
     return __uint_as_float(sign | ((rest << 13) + (112u << 23)));
 }
 
+// The value of a bfloat16, exactly.
 static inline f32 from_bf16(u16 bits) { return __uint_as_float(u32(bits) << 16); }
 
 // ---- products ----
@@ -102,20 +104,18 @@ __noinline__ inline void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[
 // ---- loads ----
 
 // Each lane posts the row that it gives the address of; the map says which elements come back.
-template <u32 COUNT, bool TRANSPOSED>
-__noinline__ inline void meet_matrices(u32 (&out)[COUNT], const void* row, emulator::Place place) {
+template <bool TRANSPOSED>
+__noinline__ inline void meet_matrices(u32 (&out)[4], const void* row, emulator::Place place) {
     u16 post[8] = {};
     const u32 lane = emulator::lane_id(), g = lane / 4, t = lane % 4;
-    if (lane < 8 * COUNT) {
-        if (reinterpret_cast<size_t>(row) % 16 != 0)
-            emulator::fail(place, "the address of a row isn't a multiple of 16");
-        if (!emulator::is_shared(row, 16)) emulator::fail(place, "a row lies outside shared memory");
-        __builtin_memcpy(post, row, sizeof post);
-    }
+    if (reinterpret_cast<size_t>(row) % 16 != 0)
+        emulator::fail(place, "the address of a row isn't a multiple of 16");
+    if (!emulator::is_shared(row, 16)) emulator::fail(place, "a row lies outside shared memory");
+    __builtin_memcpy(post, row, sizeof post);
     const emulator::Meeting* meeting =
         emulator::meet_warp(0xffffffffu, post, sizeof post, place);
     if (meeting->arrived != 0xffffffffu) emulator::fail(place, "needs all 32 lanes of the warp");
-    for (u32 matrix = 0; matrix < COUNT; ++matrix) {
+    for (u32 matrix = 0; matrix < 4; ++matrix) {
         u16 pair[2];
         for (u32 half = 0; half < 2; ++half) {
             const u32 from = TRANSPOSED ? 2 * t + half : g, element = TRANSPOSED ? g : 2 * t + half;
@@ -125,15 +125,11 @@ __noinline__ inline void meet_matrices(u32 (&out)[COUNT], const void* row, emula
     }
     emulator::leave(meeting);
 }
-template <u32 COUNT>
-inline void load_matrices(u32 (&out)[COUNT], const void* row, FLIPSIDE_CALLER) {
-    static_assert(COUNT == 1 || COUNT == 2 || COUNT == 4, "ldmatrix loads 1, 2 or 4 matrices");
-    meet_matrices<COUNT, false>(out, row, {"ldmatrix", file, line});
+inline void load_matrices(u32 (&out)[4], const void* row, FLIPSIDE_CALLER) {
+    meet_matrices<false>(out, row, {"ldmatrix", file, line});
 }
-template <u32 COUNT>
-inline void load_transposed(u32 (&out)[COUNT], const void* row, FLIPSIDE_CALLER) {
-    static_assert(COUNT == 1 || COUNT == 2 || COUNT == 4, "ldmatrix loads 1, 2 or 4 matrices");
-    meet_matrices<COUNT, true>(out, row, {"ldmatrix.trans", file, line});
+inline void load_transposed(u32 (&out)[4], const void* row, FLIPSIDE_CALLER) {
+    meet_matrices<true>(out, row, {"ldmatrix.trans", file, line});
 }
 
 // ---- copies ----

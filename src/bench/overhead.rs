@@ -118,7 +118,7 @@ impl Arming {
             let element = draws.below(space.elements);
             let [first, end] = space.k.map(u64::from);
             let k = first + draws.below(end.saturating_sub(first).max(1));
-            let entry = FaultEntry::at(site, element, k as u32, masks, 0).of_format(format);
+            let entry = FaultEntry::at(site, element, k as u32, masks);
             faults.push((image, entry));
         }
         FaultTable::of_sites(layer.name, images, |site| layer.sites.space(site), &faults).map(Some)

@@ -181,7 +181,7 @@ impl<'a> Campaign<'a> {
                 let site = self.plan.site;
                 let entry = |hit: super::draw::Hit| {
                     let masks = BitMasks::flip(hit.mask << format.shift());
-                    FaultEntry::at(site, hit.element, hit.k, masks, 0).of_format(*format)
+                    FaultEntry::at(site, hit.element, hit.k, masks)
                 };
                 let entries = draws.get(injection.n).hits.into_iter().map(entry).collect();
                 Ok(Fault { site, entries })

@@ -1,4 +1,4 @@
-//! The table of all kernels: what the C++ compiler says about `kernels/*.cu`. Names and sizes come from the
+//! The table of all kernels: what the C++ compiler says about `kernels/`. Names and sizes come from the
 //! compiled files, so that launches are held against them and not against a second copy.
 
 use std::collections::HashMap;

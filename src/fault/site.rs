@@ -87,8 +87,8 @@ macro_rules! sites {
     };
 }
 
-// Name, code (`Site` of `kernels/fault.cuh`), word, class, what is addressed, the value that is hit, whether
-// there is a term.
+// Name, code (`Site` of `kernels/fault/fault.cuh`), word, class, what is addressed, the value that is hit,
+// whether there is a term.
 sites! {
     /// The finished sum y\[m, n\], bias included, before batch norm and activation.
     Output = 0, "output", Epilogue, Output, Known, false;

@@ -2,12 +2,12 @@
 //!
 //! Layout, in bytes, little-endian: `count` (u32), `images` (u32), `images + 1` offsets (u32;
 //! image i owns the entries offsets\[i\]..offsets\[i + 1\]), zeros up to a multiple of 32, then
-//! `count` entries of 32 bytes, sorted by (image, element). `kernels/fault.cuh` reads the same.
+//! `count` entries of 32 bytes, sorted by (image, element). `kernels/fault/fault.cuh` reads the same.
 
 use bytemuck::{Pod, Zeroable};
 
 use super::{Site, SiteClass, SiteSpace};
-use crate::number::{BitMasks, Format};
+use crate::number::BitMasks;
 use crate::tensor::{Map, Region};
 use crate::{Error, Result};
 
@@ -24,33 +24,32 @@ pub struct FaultEntry {
     pub k: u32,
     /// [`Site::code`].
     pub site: u16,
-    /// [`super::Format::code`] of the value that is hit; the masks are those of its container.
-    pub format: u16,
+    unused: u16,
+    /// Of the container of the value that is hit, as the other two.
     pub and_mask: u32,
     pub or_mask: u32,
     pub xor_mask: u32,
-    /// What the caller calls this fault.
-    pub id: u32,
+    unused_end: u32,
 }
 
 impl FaultEntry {
     /// A fault at the site `output`, at `element` (PyTorch's order) of an image.
-    pub fn output(element: usize, masks: BitMasks, id: u32) -> Self {
-        FaultEntry::at(Site::Output, element as u64, 0, masks, id)
+    pub fn output(element: usize, masks: BitMasks) -> Self {
+        FaultEntry::at(Site::Output, element as u64, 0, masks)
     }
 
-    /// A fault of an fp32 value at any site. `store-lost` takes no masks: the value becomes +0.
-    pub fn at(site: Site, element: u64, k: u32, masks: BitMasks, id: u32) -> Self {
+    /// A fault at any site, by the masks of its value's container. `store-lost` takes no masks: the value becomes +0.
+    pub fn at(site: Site, element: u64, k: u32, masks: BitMasks) -> Self {
         let masks = if site == Site::StoreLost { BitMasks::set(0) } else { masks };
         FaultEntry {
             element,
             k,
             site: site.code(),
-            format: Format::F32.code(),
+            unused: 0,
             and_mask: masks.and,
             or_mask: masks.or,
             xor_mask: masks.xor,
-            id,
+            unused_end: 0,
         }
     }
 
@@ -71,11 +70,6 @@ impl FaultEntry {
     /// Whether the end of a kernel handles it.
     fn is_epilogue(&self) -> bool {
         self.site().is_some_and(|site| site.class() == SiteClass::Epilogue)
-    }
-
-    /// The same fault of a value in another format.
-    pub fn of_format(self, format: Format) -> Self {
-        FaultEntry { format: format.code(), ..self }
     }
 
     /// The same place with other masks.

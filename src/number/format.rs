@@ -5,17 +5,16 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 /// The format of a number: a sign, above an exponent, above a mantissa.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
-#[repr(u16)]
 pub enum Format {
     /// IEEE 754's binary32.
     #[default]
-    F32 = 0,
+    F32,
     /// f32 less 13 bits of its mantissa: 19 bits, at the top of 32.
-    Tf32 = 1,
+    Tf32,
     /// f32 less 16 bits of its mantissa.
-    Bf16 = 2,
+    Bf16,
     /// IEEE 754's binary16.
-    F16 = 3,
+    F16,
 }
 
 /// The bits of f32's infinity: larger ones are NaN, but for the sign.
@@ -56,11 +55,6 @@ impl Format {
     /// Where its lowest bit lies in the word that a kernel holds.
     pub const fn shift(self) -> u32 {
         self.row().1[2]
-    }
-
-    /// The number in a [`crate::fault::FaultEntry`].
-    pub const fn code(self) -> u16 {
-        self as u16
     }
 
     /// Bits of a value.

@@ -3,7 +3,7 @@
 use super::gemm::SendPtr;
 
 /// Elements that share a weight decay: parameters begin at multiples of this many, so that a block
-/// is one parameter's. `kernels/step.cuh` has the same number.
+/// is one parameter's. `kernels/optim/step.cuh` has the same number.
 pub const DECAY_BLOCK: usize = 16;
 
 /// Elements of a task on the CPU: whole blocks.

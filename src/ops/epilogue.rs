@@ -1,7 +1,7 @@
 //! What happens to the finished sums of a convolution or linear layer before they are in memory: bias,
 //! fault, and the steps of the nodes that run with it. The CPU takes them through while they are in the
 //! first-level cache, in the order of the nodes; kernels while they are in registers
-//! (`kernels/epilogue.cuh`), in one order: batch norm, addition, activation.
+//! (`kernels/conv2d/epilogue.cuh`), in one order: batch norm, addition, activation.
 //!
 //! Each step gives the bits that its own node would.
 
@@ -89,7 +89,7 @@ impl EpilogueArgs {
     }
 }
 
-/// `ActivationCode` of `kernels/epilogue.cuh`.
+/// `ActivationCode` of `kernels/conv2d/epilogue.cuh`.
 const fn activation_code(activation: Activation) -> u32 {
     match activation {
         Activation::Relu => 1,

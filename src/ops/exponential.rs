@@ -1,6 +1,6 @@
 //! Exponentials for activations and softmax: fused multiply-adds and additions only, with no table and
 //! no branch, so that loops over them become vectors and an element's bits are the same in every
-//! instruction set, at every place of a vector, and in kernels (`kernels/exponential.cuh`).
+//! instruction set, at every place of a vector, and in kernels (`kernels/common/exponential.cuh`).
 
 /// 1.5 · 2²³: adding it rounds a small number to a whole one, which stands in the low bits.
 const MAGIC: f32 = 12_582_912.0;

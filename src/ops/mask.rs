@@ -1,5 +1,5 @@
 //! Random masks: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011),
-//! keyed by seed and node, counted by what is masked, sample and epoch. `kernels/philox.cuh` has the
+//! keyed by seed and node, counted by what is masked, sample and epoch. `kernels/common/philox.cuh` has the
 //! same words.
 
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
-//! The grids of kernels that treat every element alike: the host's side of `kernels/place.cuh` (one
-//! thread an element), `kernels/elementwise.cuh` (four elements), `kernels/channels.cuh` (four channels
-//! of a pixel), `kernels/wide.cuh` (the lanes of a pixel) and `kernels/rows.cuh` (a warp a pixel).
+//! The grids of kernels that treat every element alike: the host's side of `kernels/common/place.cuh` (one
+//! thread an element), `kernels/common/elementwise.cuh` (four elements), `kernels/common/channels.cuh` (four channels
+//! of a pixel), `kernels/common/wide.cuh` (the lanes of a pixel) and `kernels/common/rows.cuh` (a warp a pixel).
 
 use crate::tensor::{Map, Tensor};
 
@@ -49,7 +49,7 @@ pub(crate) fn pixels(batch: Tensor, lanes: usize) -> [u32; 3] {
 /// Warps of a block whose rows pass through shared memory.
 const ROW_WARPS: usize = 4;
 
-/// The block of `kernels/rows.cuh`.
+/// The block of `kernels/common/rows.cuh`.
 pub(crate) const ROW_BLOCK: [u32; 3] = [32 * ROW_WARPS as u32, 1, 1];
 
 /// Whether those kernels take rows of so many channels; fewer would leave most of a warp idle.

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// Kernels read these from device memory, since arguments by value are frozen when a CUDA graph
-/// is captured. `kernels/run_state.cuh` has the same struct.
+/// is captured. `kernels/common/run_state.cuh` has the same struct.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct RunState {

@@ -17,13 +17,13 @@ impl Execution {
     pub fn arm_all(&mut self, weights: &Weights, specs: &[FaultSpec]) -> Result<()> {
         let tape = self.tape().clone();
         let mut layers: Vec<(NodeId, Vec<(usize, FaultEntry)>)> = Vec::new();
-        for (id, spec) in specs.iter().enumerate() {
+        for spec in specs {
             if spec.site == Site::Weight {
                 self.arm_weight(weights, spec)?;
                 continue;
             }
             let node = tape.find(&spec.layer)?;
-            let entries = entries(&tape, node, spec, id as u32, self.device.compute())?;
+            let entries = entries(&tape, node, spec, self.device.compute())?;
             let map = tape.node(node).spec.map;
             let lost = |entry: &FaultEntry| {
                 entry.site() == Some(Site::StoreAstray) && entry.lands_at(map).is_none()
@@ -67,7 +67,6 @@ pub fn entries(
     tape: &Tape,
     id: NodeId,
     fault: &FaultSpec,
-    number: u32,
     compute: Compute,
 ) -> Result<Vec<FaultEntry>> {
     let node = tape.node(id);
@@ -95,7 +94,7 @@ pub fn entries(
         .into_iter()
         .map(|element| {
             let masks = fault.masks(&fault.layer, element, format)?;
-            Ok(FaultEntry::at(fault.site, element, k, masks, number).of_format(format))
+            Ok(FaultEntry::at(fault.site, element, k, masks))
         })
         .collect()
 }

@@ -35,11 +35,11 @@ fn hit(tape: &Tape, spec: &FaultSpec, compute: Compute) -> Result<Hit> {
     if spec.site == Site::Weight {
         let (id, index) = tape::weight_entry(tape, spec)?;
         let masks = spec.masks(&spec.layer, index as u64, Format::F32)?;
-        let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks, 0);
+        let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks);
         return Ok((id.0, spec.image, vec![entry]));
     }
     let node = tape.find(&spec.layer)?;
-    Ok((node.0, spec.image, tape::entries(tape, node, spec, 0, compute)?))
+    Ok((node.0, spec.image, tape::entries(tape, node, spec, compute)?))
 }
 
 /// Two values of a key that mean different places, bits or values to the network, in either tile.

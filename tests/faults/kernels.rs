@@ -169,7 +169,7 @@ impl Layer {
     fn entry(&self, fault: &Fault) -> FaultEntry {
         let element = (fault.n * self.output.pixels() + fault.m) as u64;
         let k = if fault.site.has_term() { fault.k as u32 } else { 0 };
-        FaultEntry::at(fault.site, element, k, fault.masks, 0)
+        FaultEntry::at(fault.site, element, k, fault.masks)
     }
 }
 

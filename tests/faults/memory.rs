@@ -208,7 +208,7 @@ fn where_a_stray_store_lands_is_known_before_it_is_run() {
     let mut exec = network.execution(&Device::cpu(), PlanKind::Golden);
     let lands = |text: &str| {
         let entries =
-            flipside::tape::entries(&network.tape, network.late, &fault(text), 0, Compute::Exact)
+            flipside::tape::entries(&network.tape, network.late, &fault(text), Compute::Exact)
                 .unwrap();
         entries[0].lands_at(MAP)
     };

@@ -52,8 +52,7 @@ impl Subject {
         }
         bench.feed(&self.case, &words);
         let entry = |masks: &BitMasks| {
-            let entry = FaultEntry::at(self.site, self.element as u64, self.k as u32, *masks, 0);
-            (IMAGE, FaultEntry { format: self.format.code(), ..entry })
+            (IMAGE, FaultEntry::at(self.site, self.element as u64, self.k as u32, *masks))
         };
         if self.site == Site::Weight {
             for masks in masks {

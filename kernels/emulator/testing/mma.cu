@@ -1,5 +1,5 @@
 // The wrappers of mma.cuh, each by itself.
-#include "mma.cuh"
+#include "gemm/mma.cuh"
 
 struct TestMmaArgs {
     u64 a; // (16, K) f32
@@ -47,7 +47,7 @@ KERNEL(test_mma_f16, TestMmaArgs, NoShared, 32) {
 
 struct TestMatricesArgs {
     u64 x; // (32, 8) u16: the rows of four matrices
-    u64 y; // (32 lanes, 14) u32: x1, x2, x4, then the same transposed
+    u64 y; // (32 lanes, 8) u32: as they are, then transposed
 };
 
 struct TestMatricesShared {
@@ -58,21 +58,14 @@ KERNEL(test_matrices, TestMatricesArgs, TestMatricesShared, 32) {
     const u32 lane = threadIdx.x;
     for (u32 i = 0; i < 8; ++i) shared.rows[lane][i] = ptr<const u16>(args.x)[lane * 8 + i];
     __syncthreads();
-    // Lanes beyond the matrices that are loaded need no address.
-    u32 one[1], two[2], four[4];
-    u32* y = ptr<u32>(args.y) + lane * 14;
-    load_matrices(one, shared.rows[lane % 8]);
-    load_matrices(two, lane < 16 ? shared.rows[lane] : nullptr);
-    load_matrices(four, shared.rows[lane]);
-    y[0] = one[0];
-    for (u32 i = 0; i < 2; ++i) y[1 + i] = two[i];
-    for (u32 i = 0; i < 4; ++i) y[3 + i] = four[i];
-    load_transposed(one, lane < 8 ? shared.rows[lane] : nullptr);
-    load_transposed(two, shared.rows[lane % 16]);
-    load_transposed(four, shared.rows[lane]);
-    y[7] = one[0];
-    for (u32 i = 0; i < 2; ++i) y[8 + i] = two[i];
-    for (u32 i = 0; i < 4; ++i) y[10 + i] = four[i];
+    u32 plain[4], transposed[4];
+    load_matrices(plain, shared.rows[lane]);
+    load_transposed(transposed, shared.rows[lane]);
+    u32* y = ptr<u32>(args.y) + lane * 8;
+    for (u32 i = 0; i < 4; ++i) {
+        y[i] = plain[i];
+        y[4 + i] = transposed[i];
+    }
 }
 
 struct TestCopyArgs {

@@ -1,5 +1,5 @@
 // Kernels that are right, to hold the emulator against.
-#include "flipside.cuh"
+#include "common/flipside.cuh"
 
 struct TestReduceArgs {
     u64 x;     // (count,) f32

@@ -1,5 +1,5 @@
 // A register-blocked matrix product, the shape of kernel that the emulator must be fast at.
-#include "flipside.cuh"
+#include "common/flipside.cuh"
 
 struct TestSgemmArgs {
     u64 a; // (m, k) f32

@@ -1,5 +1,5 @@
 // Kernels with deliberate errors: each has to be caught.
-#include "flipside.cuh"
+#include "common/flipside.cuh"
 
 struct TestWrongArgs {
     u64 y;

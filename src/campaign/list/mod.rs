@@ -178,7 +178,7 @@ fn weight(
         return Err(Error::usage(format!("nothing on the way to the logits reads '{name}'")));
     };
     let masks = spec.masks(&layer.name, index as u64, Format::F32)?;
-    Ok((layer.clone(), vec![FaultEntry::at(Site::Weight, index as u64, 0, masks, 0)]))
+    Ok((layer.clone(), vec![FaultEntry::at(Site::Weight, index as u64, 0, masks)]))
 }
 
 /// The elements of a layer that a fault hits.
@@ -194,7 +194,7 @@ fn value(
         ));
     }
     let node = model.tape.find(&spec.layer)?;
-    let entries = tape::entries(&model.tape, node, spec, 0, compute)?;
+    let entries = tape::entries(&model.tape, node, spec, compute)?;
     let known = outputs.iter().find(|layer| layer.node == node).cloned();
     Ok((known.unwrap_or_else(|| other(model, node)), entries))
 }

@@ -60,7 +60,7 @@ fn hit(network: &Network, clean: &Execution, fault: &FaultSpec) -> Result<HitBy>
         let (id, index) = weight_entry(tape, fault)?;
         let name = &tape.params()[id.0].name;
         let masks = fault.masks(name, index as u64, Format::F32)?;
-        let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks, 0);
+        let entry = FaultEntry::at(Site::Weight, index as u64, 0, masks);
         (name, vec![value(&entry, Format::F32, Some(weights.bits(id, index)?))])
     } else {
         let node = tape.find(&fault.layer)?;
@@ -70,7 +70,7 @@ fn hit(network: &Network, clean: &Execution, fault: &FaultSpec) -> Result<HitBy>
         let format = op.map_or(Format::F32, |op| format_at(op, &inputs, fault.site, compute));
         let at = tape.node_at(node, fault.site).filter(|_| fault.site.value() == ValueKind::Known);
         let known = at.map(|at| Ok((tape.node(at).spec.map, clean.read(at)?))).transpose()?;
-        let values = entries(tape, node, fault, 0, compute)?.into_iter().map(|entry| {
+        let values = entries(tape, node, fault, compute)?.into_iter().map(|entry| {
             let before = known.as_ref().and_then(|(map, values): &(_, Vec<f32>)| {
                 let map: &crate::tensor::Map = map;
                 values.get(map.memory_index(entry.element as usize)).map(|value| value.to_bits())

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/activation.cu`.
+//! Arguments and grids of `kernels/pointwise/activation.cu`.
 
 use super::Activation;
 use crate::Result;

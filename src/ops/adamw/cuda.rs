@@ -1,4 +1,4 @@
-//! Arguments and grid of `kernels/adamw.cu`.
+//! Arguments and grid of `kernels/optim/adamw.cu`.
 
 use super::{AdamW, Arenas};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/adaptive_avg_pool.cu`.
+//! Arguments and grids of `kernels/pool/adaptive_avg_pool.cu`.
 
 use crate::device::args::AdaptiveAvgPoolArgs;
 use crate::ops::{KernelBackward, KernelForward, place};

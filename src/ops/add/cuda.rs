@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/add.cu`.
+//! Arguments and grids of `kernels/pointwise/add.cu`.
 
 use super::Add;
 use crate::Result;

@@ -1,5 +1,5 @@
-//! Arguments and grids of `kernels/attention.cu`, `kernels/attention_gradients.cu` and
-//! `kernels/attention_position.cu`.
+//! Arguments and grids of `attention.cu`, `attention_gradients.cu` and `attention_position.cu` in
+//! `kernels/attention/`.
 
 use super::{Attention, Bias, Form};
 use crate::device::args::{

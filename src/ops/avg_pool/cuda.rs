@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/avg_pool.cu`.
+//! Arguments and grids of `kernels/pool/avg_pool.cu`.
 
 use super::AvgPool;
 use crate::device::args::AvgPoolArgs;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/batch_norm.cu`.
+//! Arguments and grids of `kernels/norm/batch_norm.cu`.
 
 use super::{BIAS, BatchNorm, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::device::args::{BatchNormBackwardArgs, BatchNormCombineArgs, BatchNormForwardArgs};

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/canvas.cu`.
+//! Arguments and grids of `kernels/pointwise/canvas.cu`.
 
 use crate::Result;
 use crate::device::args::CanvasArgs;

@@ -1,4 +1,4 @@
-//! Arguments and grid of `kernels/ceiling.cu`.
+//! Arguments and grid of `kernels/gemm/ceiling.cu`.
 
 use crate::Result;
 use crate::device::args::CeilingFmaArgs;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/constant.cu`.
+//! Arguments and grids of `kernels/pointwise/constant.cu`.
 
 use crate::Result;
 use crate::device::args::ConstantArgs;

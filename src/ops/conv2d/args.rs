@@ -1,4 +1,4 @@
-//! Arguments of `kernels/conv2d.cu`, `kernels/conv2d_backward.cu` and `kernels/conv2d_mma*.cu`, and the parts that
+//! Arguments of `conv2d.cu`, `conv2d_backward.cu` and `conv2d_mma*.cu` in `kernels/conv2d/`, and the parts that
 //! a weight gradient is computed in.
 
 use super::Conv2d;

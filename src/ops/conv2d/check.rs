@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/conv2d_check.cu`: the slow kernels that the others are held against.
+//! Arguments and grids of `kernels/conv2d/conv2d_check.cu`: the slow kernels that the others are held against.
 
 use super::Conv2d;
 use crate::device::args::Conv2dCheckArgs;

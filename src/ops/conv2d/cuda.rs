@@ -1,4 +1,4 @@
-//! Grids of `kernels/conv2d.cu` and `kernels/conv2d_backward.cu`, and which of their tiles
+//! Grids of `kernels/conv2d/conv2d.cu` and `kernels/conv2d/conv2d_backward.cu`, and which of their tiles
 //! a layer takes.
 
 use super::args::{WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total};
@@ -11,7 +11,7 @@ use crate::number::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
 
-/// A tile of the exact kernels (`kernels/gemm.cuh`): rows × columns of a block, and its kernels.
+/// A tile of the exact kernels (`kernels/gemm/gemm.cuh`): rows × columns of a block, and its kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tile {
     rows: usize,

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/depthwise.cu` and `kernels/depthwise_weight.cu`.
+//! Arguments and grids of `kernels/conv2d/depthwise.cu` and `kernels/conv2d/depthwise_weight.cu`.
 
 use super::args::{epilogue, pair, size};
 use super::{Conv2d, depthwise};

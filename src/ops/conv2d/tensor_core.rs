@@ -1,4 +1,4 @@
-//! Grids of the tensor-core kernels (`kernels/conv2d_mma*.cu`).
+//! Grids of the tensor-core kernels (`kernels/conv2d/conv2d_mma*.cu`).
 
 use super::Conv2d;
 use super::args::{forward_args, weight_parts, weight_total};

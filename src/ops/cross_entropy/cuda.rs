@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/cross_entropy.cu`.
+//! Arguments and grids of `kernels/optim/cross_entropy.cu`.
 
 use super::CrossEntropy;
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/dropout.cu`.
+//! Arguments and grids of `kernels/pointwise/dropout.cu`.
 
 use super::Dropout;
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Arguments and grid of `kernels/ema.cu`.
+//! Arguments and grid of `kernels/optim/ema.cu`.
 
 use crate::Result;
 use crate::device::Device;

@@ -1,4 +1,4 @@
-//! The gated sum by `kernels/product.cu`.
+//! The gated sum by `kernels/pointwise/product.cu`.
 
 use super::GatedSum;
 use crate::Result;

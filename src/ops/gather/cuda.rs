@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/gather.cu`.
+//! Arguments and grids of `kernels/pointwise/gather.cu`.
 
 use super::Gather;
 use crate::Result;

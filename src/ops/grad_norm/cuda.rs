@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/grad_norm.cu`.
+//! Arguments and grids of `kernels/optim/grad_norm.cu`.
 
 use super::{GradNorm, LANES, TILE};
 use crate::Result;

@@ -19,7 +19,7 @@ const TILE: usize = 1 << 14;
 /// Sums that a tile is dealt out to.
 const LANES: usize = 256;
 
-/// What lies at the front of the workspace. `kernels/grad_norm.cu` has the same struct.
+/// What lies at the front of the workspace. `kernels/optim/grad_norm.cu` has the same struct.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct GradNorm {

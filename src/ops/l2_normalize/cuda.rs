@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/l2_normalize.cu`.
+//! Arguments and grids of `kernels/norm/l2_normalize.cu`.
 
 use crate::Result;
 use crate::device::args::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/layer_norm.cu`.
+//! Arguments and grids of `kernels/norm/layer_norm.cu`.
 
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;

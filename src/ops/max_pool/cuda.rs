@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/max_pool.cu`.
+//! Arguments and grids of `kernels/pool/max_pool.cu`.
 
 use super::MaxPool;
 use crate::device::args::MaxPoolArgs;

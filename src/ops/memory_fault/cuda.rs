@@ -1,4 +1,4 @@
-//! Arguments and grid of `kernels/memory_fault.cu`.
+//! Arguments and grid of `kernels/fault/memory_fault.cu`.
 
 use super::{MemoryFaults, Pass};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Multiplication by `kernels/product.cu`.
+//! Multiplication by `kernels/pointwise/product.cu`.
 
 use super::{Multiply, misfit};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/product.cu`.
+//! Arguments and grids of `kernels/pointwise/product.cu`.
 
 use super::{FactorPlace, Spread};
 use crate::Result;

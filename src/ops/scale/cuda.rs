@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/scale.cu`.
+//! Arguments and grids of `kernels/pointwise/scale.cu`.
 
 use crate::Result;
 use crate::device::args::{ScaleBackwardArgs, ScaleForwardArgs, ScaleTotalArgs};

@@ -1,4 +1,4 @@
-//! Arguments and grid of `kernels/sgd.cu`.
+//! Arguments and grid of `kernels/optim/sgd.cu`.
 
 use super::{Arenas, Sgd};
 use crate::Result;

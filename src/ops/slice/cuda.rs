@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/slice.cu`.
+//! Arguments and grids of `kernels/pointwise/slice.cu`.
 
 use super::Slice;
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Arguments and grids of `kernels/softmax.cu`.
+//! Arguments and grids of `kernels/norm/softmax.cu`.
 
 use crate::Result;
 use crate::device::args::SoftmaxArgs;
