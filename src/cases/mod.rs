@@ -158,6 +158,7 @@ pub fn all() -> Vec<OpCase> {
         places::gather(),
         places::slice(),
         places::canvas(),
+        places::rearrange(),
         norms::layer_norm(),
         heads::softmax(),
         heads::scale(),

@@ -4,6 +4,7 @@ use super::{CaseInput, Fill, OpCase};
 use crate::ops::canvas::PadCrop;
 use crate::ops::constant::Constant;
 use crate::ops::gather::Gather;
+use crate::ops::rearrange::{Piece, Rearrange, Step};
 use crate::ops::slice::Slice;
 use crate::tensor::{Map, Span};
 
@@ -47,6 +48,56 @@ pub(super) fn canvas() -> Vec<OpCase> {
             OpCase::new(name, PadCrop { height, width }, vec![input], 2)
         })
         .into()
+}
+
+/// Bits are equal but where a place has several terms, as in [`gather`].
+pub(super) fn rearrange() -> Vec<OpCase> {
+    let step = |size, from, to| Step { size, from, to };
+    let piece = |input, from, to, steps: &[Step]| Piece { input, from, to, steps: steps.to_vec() };
+    let case = |name, map, pieces, fill, inputs| {
+        // The pieces are written down here.
+        let op = Rearrange::new(map, pieces, fill).expect("pieces of one map");
+        OpCase::new(name, op, inputs, 3)
+    };
+    let map = Map::new(3, 4, 10);
+    let one = || vec![CaseInput::uniform(map)];
+    let shuffle = [step(12, 10, 10), step(5, 1, 2), step(2, 5, 1)];
+    let turn = [step(10, 1, 12), step(4, 10, 3), step(3, 40, 1)];
+    let mirrored = [step(3, 40, 40), step(4, -10, 10), step(10, 1, 1)];
+    let repeated = [step(3, 40, 80), step(2, 0, 40), step(40, 1, 1)];
+    vec![
+        case("shuffled channels", map, vec![piece(0, 0, 0, &shuffle)], 0.0, one()),
+        case("transposed", Map::new(10, 4, 3), vec![piece(0, 0, 0, &turn)], 0.0, one()),
+        case("mirrored", map, vec![piece(0, 30, 0, &mirrored)], 0.0, one()),
+        OpCase {
+            tolerance: 2e-6,
+            ..case("repeated", Map::new(6, 4, 10), vec![piece(0, 0, 0, &repeated)], 0.0, one())
+        },
+        case(
+            "rolled",
+            map,
+            vec![
+                piece(0, 40, 0, &[step(2, 40, 40), step(40, 1, 1)]),
+                piece(0, 0, 80, &[step(1, 40, 40), step(40, 1, 1)]),
+            ],
+            0.0,
+            one(),
+        ),
+        case(
+            "within a border",
+            Map::new(5, 6, 10),
+            vec![piece(0, 0, 70, &[step(3, 40, 60), step(40, 1, 1)])],
+            -1.5,
+            one(),
+        ),
+        case(
+            "side by side, one for all images",
+            Map::new(1, 13, 10),
+            vec![piece(1, 0, 0, &[step(10, 1, 1)]), piece(0, 0, 10, &[step(120, 1, 1)])],
+            0.0,
+            vec![CaseInput::uniform(map), CaseInput::shared(Map::vector(10))],
+        ),
+    ]
 }
 
 pub(super) fn constant() -> Vec<OpCase> {

@@ -35,6 +35,7 @@ pub mod multiply;
 mod param;
 mod place;
 mod product;
+pub mod rearrange;
 mod run_state;
 pub mod scale;
 pub mod sgd;
