@@ -32,6 +32,8 @@ ACTIVATIONS = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
+    "hard_sigmoid": F.hardsigmoid,
+    "hard_swish": F.hardswish,
 }
 
 

@@ -108,6 +108,8 @@ fn activations_of_nonfinite_numbers() {
             (GeluTanh, [nan, nan, -0.0, -0.0, inf]),
             (QuickGelu, [nan, nan, -0.0, -0.0, inf]),
             (Sigmoid, [nan, 0.0, 0.0, 0.5, 1.0]),
+            (HardSigmoid, [nan, 0.0, 0.0, 0.5, 1.0]),
+            (HardSwish, [nan, nan, -0.0, -0.0, inf]),
         ] {
             let y = One::new(activation, &[spec], &[0], &device).eval(1, &[&words(&x)]).unwrap();
             assert_eq!(bits(&y), bits(&expected), "{activation:?}: {y:?}");

@@ -16,6 +16,8 @@ enum ActivationCode : u32 {
     SIGMOID,
     QUICK_GELU,
     TANH,
+    HARD_SIGMOID,
+    HARD_SWISH,
 };
 
 struct EpilogueArgs {
@@ -46,6 +48,8 @@ static __device__ __forceinline__ f32 heavily_activated(u32 code, f32 x) {
         case SIGMOID: return Sigmoid::value(x);
         case QUICK_GELU: return QuickGelu::value(x);
         case TANH: return Tanh::value(x);
+        case HARD_SIGMOID: return HardSigmoid::value(x);
+        case HARD_SWISH: return HardSwish::value(x);
         default: return x;
     }
 }

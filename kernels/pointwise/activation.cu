@@ -65,3 +65,15 @@ KERNEL(quick_gelu_backward_f32, ActivationBackwardArgs, NoShared, 256) {
 
 KERNEL(tanh_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Tanh>(args); }
 KERNEL(tanh_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Tanh>(args); }
+
+KERNEL(hard_sigmoid_forward_f32, ActivationForwardArgs, NoShared, 256) {
+    activate<HardSigmoid>(args);
+}
+KERNEL(hard_sigmoid_backward_f32, ActivationBackwardArgs, NoShared, 256) {
+    activate_backward<HardSigmoid>(args);
+}
+
+KERNEL(hard_swish_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<HardSwish>(args); }
+KERNEL(hard_swish_backward_f32, ActivationBackwardArgs, NoShared, 256) {
+    activate_backward<HardSwish>(args);
+}

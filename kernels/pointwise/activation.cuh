@@ -61,6 +61,24 @@ struct QuickGelu {
     }
 };
 
+// min(max(x + 3, 0), 6); NaN stays NaN.
+static __device__ __forceinline__ f32 ramp(f32 x) { return Relu6::value(x + 3.0f); }
+
+struct HardSigmoid {
+    static __device__ __forceinline__ f32 value(f32 x) { return ramp(x) / 6.0f; }
+    static __device__ __forceinline__ f32 gradient(f32 x, f32 dy) {
+        return x <= -3.0f || x >= 3.0f ? 0.0f : dy / 6.0f;
+    }
+};
+
+struct HardSwish {
+    static __device__ __forceinline__ f32 value(f32 x) { return x * ramp(x) / 6.0f; }
+    static __device__ __forceinline__ f32 gradient(f32 x, f32 dy) {
+        if (x <= -3.0f) return 0.0f;
+        return x >= 3.0f ? dy : dy * (x / 3.0f + 0.5f);
+    }
+};
+
 // Backward keeps y.
 struct Tanh {
     static __device__ __forceinline__ f32 value(f32 x) { return tanh_of(x); }

@@ -118,7 +118,8 @@ impl Checkpoint {
     /// # Errors
     /// A name that stands there twice.
     pub fn of_tensors(path: &Path, tensors: &[(String, HostTensor)]) -> Result<Checkpoint> {
-        let mut bytes = Vec::with_capacity(tensors.iter().map(|(_, t)| t.data.as_bytes().len()).sum());
+        let mut bytes =
+            Vec::with_capacity(tensors.iter().map(|(_, t)| t.data.as_bytes().len()).sum());
         let mut stored = Vec::with_capacity(tensors.len());
         let mut places = HashMap::new();
         for (at, (name, tensor)) in tensors.iter().enumerate() {
@@ -126,7 +127,8 @@ impl Checkpoint {
             bytes.extend_from_slice(tensor.data.as_bytes());
             let packed = Stored::packed(tensor.dtype(), tensor.shape.clone(), start..bytes.len());
             let packed = packed.filter(|_| places.insert(name.clone(), at).is_none());
-            let wrong = || Error::file(path, format!("the tensor {} stands there twice", quote(name)));
+            let wrong =
+                || Error::file(path, format!("the tensor {} stands there twice", quote(name)));
             stored.push((name.clone(), packed.ok_or_else(wrong)?));
         }
         Ok(Checkpoint {

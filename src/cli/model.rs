@@ -9,9 +9,7 @@ use crate::data::{ClassList, Numbering};
 use crate::device::Device;
 use crate::error::shorten;
 use crate::models::onnx::is_onnx;
-use crate::models::{
-    Facts, Input, Model, ModelFile, Network, detect_head, names, open_checkpoint,
-};
+use crate::models::{Facts, Input, Model, ModelFile, Network, detect_head, names, open_checkpoint};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
@@ -186,8 +184,7 @@ impl ModelArgs {
             // A name, never a path: a file that comes from elsewhere opens no other.
             (None, Some(own)) if names().any(|known| known == own) => ModelFile::open(own)?,
             (None, Some(own)) => {
-                let known =
-                    "a model that doesn't come with the program; name its .toml or .onnx file with --model";
+                let known = "a model that doesn't come with the program; name its .toml or .onnx file with --model";
                 return Err(Error::file(path, format!("is of {}, {known}", told(own))));
             }
             (None, None) => {

@@ -132,7 +132,10 @@ impl OnnxNetwork {
         let recorded = self.recorded(&mut builder, image)?;
         let path = self.file.path();
         let note = recorded.has_softmax.then(|| {
-            format!("{}: its last operator is a softmax; the logits are what it reads", path.display())
+            format!(
+                "{}: its last operator is a softmax; the logits are what it reads",
+                path.display()
+            )
         });
         Ok((Checkpoint::of_tensors(path, &recorded.weights)?, note))
     }

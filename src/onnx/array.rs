@@ -306,10 +306,30 @@ const UINT32: i32 = 12;
 /// The name of a `TensorProto.DataType`, less "tensor of".
 pub fn type_name(data_type: i32) -> String {
     let names = [
-        "an undefined type", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64",
-        "strings", "bool", "float16", "float64", "uint32", "uint64", "complex64", "complex128",
-        "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz", "uint4",
-        "int4", "float4e2m1",
+        "an undefined type",
+        "float32",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "int64",
+        "strings",
+        "bool",
+        "float16",
+        "float64",
+        "uint32",
+        "uint64",
+        "complex64",
+        "complex128",
+        "bfloat16",
+        "float8e4m3fn",
+        "float8e4m3fnuz",
+        "float8e5m2",
+        "float8e5m2fnuz",
+        "uint4",
+        "int4",
+        "float4e2m1",
     ];
     let name = usize::try_from(data_type).ok().and_then(|at| names.get(at));
     name.map_or_else(|| format!("the unknown type {data_type}"), |name| (*name).into())

@@ -57,10 +57,16 @@ pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
             let condition = condition.as_bools()?.iter();
             let elements = match (a.elements(), b.elements()) {
                 (Elements::Floats(a), Elements::Floats(b)) => Elements::Floats(
-                    condition.zip(a.iter().zip(&b[..])).map(|(c, (a, b))| if *c { *a } else { *b }).collect(),
+                    condition
+                        .zip(a.iter().zip(&b[..]))
+                        .map(|(c, (a, b))| if *c { *a } else { *b })
+                        .collect(),
                 ),
                 (Elements::Ints(a), Elements::Ints(b)) => Elements::Ints(
-                    condition.zip(a.iter().zip(&b[..])).map(|(c, (a, b))| if *c { *a } else { *b }).collect(),
+                    condition
+                        .zip(a.iter().zip(&b[..]))
+                        .map(|(c, (a, b))| if *c { *a } else { *b })
+                        .collect(),
                 ),
                 (a, b) => return Err(format!("{} and {} don't go together", a.kind(), b.kind())),
             };
@@ -106,10 +112,30 @@ impl Function {
     pub fn wide(self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let softplus = |x: f64| if x > 30.0 { x } else { x.exp().ln_1p() };
-        let clip = |x: f64, low: f64, high: f64| if x < low { low } else if x > high { high } else { x };
+        let clip = |x: f64, low: f64, high: f64| {
+            if x < low {
+                low
+            } else if x > high {
+                high
+            } else {
+                x
+            }
+        };
         match self {
-            Function::Relu => if x < 0.0 { 0.0 } else { x },
-            Function::LeakyRelu { slope } => if x < 0.0 { x * f64::from(slope) } else { x },
+            Function::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Function::LeakyRelu { slope } => {
+                if x < 0.0 {
+                    x * f64::from(slope)
+                } else {
+                    x
+                }
+            }
             Function::Clip { low, high } => clip(x, low.into(), high.into()),
             Function::Neg => -x,
             Function::Abs => x.abs(),
@@ -123,7 +149,13 @@ impl Function {
                 clip(f64::from(slope) * x + f64::from(shift), 0.0, 1.0)
             }
             Function::HardSwish => x * clip(x / 6.0 + 0.5, 0.0, 1.0),
-            Function::Elu { alpha } => if x < 0.0 { f64::from(alpha) * x.exp_m1() } else { x },
+            Function::Elu { alpha } => {
+                if x < 0.0 {
+                    f64::from(alpha) * x.exp_m1()
+                } else {
+                    x
+                }
+            }
             Function::Selu { alpha, gamma } if x <= 0.0 => {
                 f64::from(gamma) * f64::from(alpha) * x.exp_m1()
             }
@@ -186,7 +218,8 @@ fn binary(function: Binary, a: &Array, b: &Array) -> Folded<Array> {
                 _ => {
                     let of = |(a, b)| function.of_ints(a, b);
                     let values: Option<Vec<i64>> = pairs.map(of).collect();
-                    let values = values.ok_or("a whole number can't be held, or is divided by 0")?;
+                    let values =
+                        values.ok_or("a whole number can't be held, or is divided by 0")?;
                     Elements::Ints(values.into())
                 }
             }
@@ -282,7 +315,8 @@ fn product(a: &Array, b: &Array) -> Folded<Array> {
     for (i, j) in places(&outer, &x_strides, 0).zip(places(&outer, &y_strides, 0)) {
         for row in 0..m {
             for column in 0..n {
-                let term = |t: usize| f64::from(x[i + row * k + t]) * f64::from(y[j + t * n + column]);
+                let term =
+                    |t: usize| f64::from(x[i + row * k + t]) * f64::from(y[j + t * n + column]);
                 values.push((0..k).map(term).sum::<f64>() as f32);
             }
         }
@@ -347,8 +381,12 @@ fn reduce(reduction: Reduction, axes: &[usize], dims: Vec<usize>, x: &Array) -> 
             Reduction::Mean => terms.sum::<f64>() / count,
             Reduction::Product => terms.product(),
             Reduction::L2 => terms.map(|term| term * term).sum::<f64>().sqrt(),
-            Reduction::Max => terms.fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a }),
-            Reduction::Min => terms.fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a }),
+            Reduction::Max => {
+                terms.fold(f64::NEG_INFINITY, |a, b| if b > a || b.is_nan() { b } else { a })
+            }
+            Reduction::Min => {
+                terms.fold(f64::INFINITY, |a, b| if b < a || b.is_nan() { b } else { a })
+            }
         };
         reduced as f32
     };

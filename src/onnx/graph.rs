@@ -62,14 +62,27 @@ impl Operand {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
     Relu,
-    LeakyRelu { slope: f32 },
-    Clip { low: f32, high: f32 },
+    LeakyRelu {
+        slope: f32,
+    },
+    Clip {
+        low: f32,
+        high: f32,
+    },
     Sigmoid,
     Tanh,
-    HardSigmoid { slope: f32, shift: f32 },
+    HardSigmoid {
+        slope: f32,
+        shift: f32,
+    },
     HardSwish,
-    Elu { alpha: f32 },
-    Selu { alpha: f32, gamma: f32 },
+    Elu {
+        alpha: f32,
+    },
+    Selu {
+        alpha: f32,
+        gamma: f32,
+    },
     Softplus,
     Softsign,
     Mish,
@@ -79,7 +92,10 @@ pub enum Function {
     QuickGelu,
     Silu,
     /// scale · x + shift
-    Affine { scale: f32, shift: f32 },
+    Affine {
+        scale: f32,
+        shift: f32,
+    },
     Erf,
     Sqrt,
     Exp,

@@ -121,9 +121,8 @@ fn function_at(graph: &Graph, at: usize) -> Option<(Function, ValueId)> {
 fn makers_near(graph: &Graph, at: usize) -> HashMap<ValueId, usize> {
     let mut near = HashMap::new();
     let mut open = vec![at];
-    let by_value = |value: ValueId| {
-        graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok()
-    };
+    let by_value =
+        |value: ValueId| graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok();
     while let Some(at) = open.pop() {
         let node = &graph.nodes[at];
         if near.len() > MOST_NODES || !matches!(node.op, Op::Unary(_) | Op::Binary(_)) {
@@ -218,8 +217,7 @@ fn layer_norm_at(graph: &mut Graph, at: usize) {
     let (mut last, mut weight, mut bias) = (at, Operand::from(ones), Operand::from(zeros));
     for function in [Binary::Mul, Binary::Add] {
         let value = graph.nodes[last].output;
-        let mut readers =
-            (0..graph.nodes.len()).filter(|at| reads(&graph.nodes[*at], value));
+        let mut readers = (0..graph.nodes.len()).filter(|at| reads(&graph.nodes[*at], value));
         let (Some(next), None) = (readers.next(), readers.next()) else { break };
         let Some((_, array)) = beside_constant(&graph.nodes[next], function) else { break };
         let own = array.dims().iter().copied().skip_while(|size| *size == 1).collect::<Vec<_>>();

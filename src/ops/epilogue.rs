@@ -100,6 +100,8 @@ const fn activation_code(activation: Activation) -> u32 {
         Activation::Sigmoid => 6,
         Activation::QuickGelu => 7,
         Activation::Tanh => 8,
+        Activation::HardSigmoid => 9,
+        Activation::HardSwish => 10,
     }
 }
 

@@ -122,6 +122,7 @@ def activations():
         "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "gelu": F.gelu, "sigmoid": torch.sigmoid,
         "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
         "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+        "hard_sigmoid": F.hardsigmoid, "hard_swish": F.hardswish,
     }
     cases = []
     for op, call in calls.items():

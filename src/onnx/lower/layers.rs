@@ -1,7 +1,7 @@
 //! Layers with weights, and pools.
 
 use super::view::{View, is_run, size_of};
-use super::{Binary, Ending, Lowering, NOT_REORDERED, NOT_YET, Op, Operand};
+use super::{Binary, Ending, Lowering, NOT_YET, Op, Operand};
 use crate::nn::{HEAD_ROWS, LOGIT_SCALE};
 use crate::onnx::array::{Array, Folded};
 use crate::onnx::graph::{Node, Reduction, Sliding, ValueId};
@@ -9,7 +9,6 @@ use crate::ops::Start;
 use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use crate::ops::avg_pool::AvgPool;
 use crate::ops::batch_norm::BatchNorm;
-use crate::ops::canvas::PadCrop;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
@@ -29,25 +28,10 @@ impl Lowering<'_, '_, '_> {
         constant.map(|c| c.array.clone()).ok_or_else(|| format!("its input {at} isn't a constant"))
     }
 
-    /// Gives padding that is larger behind than before to the map itself, as zeros.
-    fn evened(&mut self, node: &Node, x: NodeId, window: &Sliding) -> Folded<NodeId> {
-        if window.before == window.after {
-            return Ok(x);
-        }
-        let more = |axis: usize| window.after[axis].checked_sub(window.before[axis]);
-        let (Some(rows), Some(columns)) = (more(0), more(1)) else {
-            return Err(format!("is padded more before than behind, which {NOT_YET}"));
-        };
-        let map = self.b.map(x);
-        let pad = PadCrop { height: map.height + rows, width: map.width + columns };
-        let name = format!("{}.pad", self.names.step(node));
-        self.recorded(&name, pad, &[x])
-    }
-
     pub(super) fn conv(&mut self, node: &Node, window: &Sliding, groups: usize) -> Folded<View> {
         let view = self.view(node, 0)?;
+        let (view, padding) = self.evenly(node, view, window, 0.0)?;
         let x = self.as_map(&view)?;
-        let x = self.evened(node, x, window)?;
         let weight = self.constant(node, 1)?;
         let bias = self.constant(node, 2).ok();
         let conv = Conv2d {
@@ -55,7 +39,7 @@ impl Lowering<'_, '_, '_> {
             out_channels: weight.dims()[0],
             kernel: window.kernel,
             stride: window.stride,
-            padding: window.before,
+            padding,
             dilation: window.dilation,
             groups,
             bias: bias.is_some(),
@@ -205,29 +189,44 @@ impl Lowering<'_, '_, '_> {
         Ok(View { node: y, ..view })
     }
 
-    /// The window of a pool, which is padded evenly and doesn't begin behind the map.
-    fn window_of(&self, node: &Node, window: &Sliding) -> Folded<Window> {
-        let dims = self.dims(node, 0);
-        let floor = Sliding { ceil: false, ..*window };
+    /// The map and the padding for a window that is padded alike on both sides; otherwise the map has a border
+    /// of `value` instead.
+    fn evenly(
+        &mut self,
+        node: &Node,
+        view: View,
+        window: &Sliding,
+        value: f32,
+    ) -> Folded<(View, [usize; 2])> {
+        let sizes = view.sizes();
+        let mut after = window.after;
         for axis in 0..2 {
-            let size = dims[2 + axis];
-            if floor.outputs(axis, size)? != window.outputs(axis, size)? {
-                return Err(format!("has windows that end behind the map (ceil_mode), which {NOT_YET}"));
+            let outputs = window.outputs(axis, sizes[2 + axis])?;
+            let extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+            let end = (outputs - 1) * window.stride[axis] + extent;
+            let padded = sizes[2 + axis] + window.before[axis];
+            // As far as the last window goes, beyond what is said (ceil_mode).
+            if end > padded + after[axis] {
+                after[axis] = end - padded;
             }
         }
-        if window.before != window.after {
-            return Err(format!("is padded unevenly, which {NOT_YET}"));
+        if window.before == after {
+            return Ok((view, window.before));
         }
-        let Sliding { kernel, stride, dilation, before: padding, .. } = *window;
-        Ok(Window { kernel, stride, padding, dilation })
+        Ok((self.bordered(node, view, [window.before, after], value)?, [0; 2]))
     }
 
     pub(super) fn max_pool(&mut self, node: &Node, window: &Sliding) -> Folded<View> {
-        let window = self.window_of(node, window)?;
         let view = self.view(node, 0)?;
+        let (view, padding) = self.evenly(node, view, window, f32::NEG_INFINITY)?;
         let x = self.as_map(&view)?;
         let name = self.names.step(node);
-        let y = self.recorded(&name, MaxPool { window }, &[x])?;
+        let Sliding { kernel, stride, dilation, .. } = *window;
+        let y = self.recorded(
+            &name,
+            MaxPool { window: Window { kernel, stride, padding, dilation } },
+            &[x],
+        )?;
         Ok(View::of_map(y, self.b.map(y)))
     }
 
@@ -237,16 +236,75 @@ impl Lowering<'_, '_, '_> {
         window: &Sliding,
         count_include_pad: bool,
     ) -> Folded<View> {
-        let Window { kernel, stride, padding, dilation } = self.window_of(node, window)?;
-        if dilation != [1; 2] {
+        if window.dilation != [1; 2] {
             return Err(format!("is dilated, which {NOT_YET}"));
         }
+        let dims = self.dims(node, 0);
+        let floor = Sliding { ceil: false, ..*window };
+        for axis in 0..2 {
+            let size = dims[2 + axis];
+            if floor.outputs(axis, size)? != window.outputs(axis, size)? {
+                // What lies behind the map isn't counted there, whatever is said of padding.
+                return Err(format!(
+                    "has windows that end behind the map (ceil_mode), which {NOT_YET}"
+                ));
+            }
+        }
+        if window.before != window.after && !count_include_pad {
+            return Err(format!("is padded unevenly, which {NOT_YET}"));
+        }
         let view = self.view(node, 0)?;
+        let (view, padding) = self.evenly(node, view, &floor, 0.0)?;
         let x = self.as_map(&view)?;
         let name = self.names.step(node);
+        let Sliding { kernel, stride, .. } = *window;
         let pool = AvgPool { kernel, stride, padding, count_include_pad };
         let y = self.recorded(&name, pool, &[x])?;
         Ok(View::of_map(y, self.b.map(y)))
+    }
+
+    /// Mean and variance over a group of channels and all behind them, as a layer norm of rows that hold a
+    /// group each; then scale and shift of each channel.
+    pub(super) fn group_norm(&mut self, node: &Node, groups: usize, eps: f32) -> Folded<View> {
+        let view = self.view(node, 0)?;
+        let sizes = view.sizes();
+        let elements: usize = sizes.iter().product();
+        let channels = elements / groups;
+        let rows = view.reshaped(&[groups, channels]);
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.in_order(&view)?.reshaped(&[groups, channels]).ok_or("isn't of groups")?,
+        };
+        let x = self.packed(&rows, Map::new(1, groups, channels))?;
+        let name = self.names.layer(node);
+        let norm = format!("{name}.groups");
+        let y = self.recorded(&norm, LayerNorm { channels, eps }, &[x])?;
+        for (param, value) in [("weight", 1.0), ("bias", 0.0)] {
+            self.weigh(&norm, param, Array::floats(vec![channels], vec![value; channels])?);
+        }
+        let normal = View::row_major(y, &sizes);
+        let (weight, bias) = (self.constant(node, 1)?, self.constant(node, 2)?);
+        self.affine(&name, &normal, 1, weight, bias)
+    }
+
+    /// x · scale + shift, of a number each along an axis: a batch norm that has seen mean 0 and variance 1.
+    pub(super) fn affine(
+        &mut self,
+        name: &str,
+        view: &View,
+        axis: usize,
+        scale: Array,
+        shift: Array,
+    ) -> Folded<View> {
+        let (x, view) = self.with_channels(view, axis)?;
+        let channels = self.b.map(x).channels;
+        let y = self.recorded(name, BatchNorm { channels, eps: 0.0, momentum: MOMENTUM }, &[x])?;
+        let fixed = |value: f32| Array::floats(vec![channels], vec![value; channels]);
+        self.weigh(name, "weight", scale.reshaped(vec![channels])?);
+        self.weigh(name, "bias", shift.reshaped(vec![channels])?);
+        self.weigh(name, "running_mean", fixed(0.0)?);
+        self.weigh(name, "running_var", fixed(1.0)?);
+        Ok(View { node: y, ..view })
     }
 
     /// The mean over all pixels; its dimensions are channels alone.
@@ -280,26 +338,6 @@ impl Lowering<'_, '_, '_> {
         let y = self.recorded(&name, Softmax, &[x])?;
         Ok(View { node: y, ..view })
     }
-
-    pub(super) fn pad(
-        &mut self,
-        node: &Node,
-        before: &[usize],
-        after: &[usize],
-        value: f32,
-    ) -> Folded<View> {
-        let view = self.view(node, 0)?;
-        let [0, 0, rows, columns] = after[..] else { return Err(NOT_YET.into()) };
-        if before.iter().any(|amount| *amount > 0) || value != 0.0 {
-            return Err(NOT_YET.into());
-        }
-        let x = self.as_map(&view)?;
-        let map = self.b.map(x);
-        let name = self.names.step(node);
-        let pad = PadCrop { height: map.height + rows, width: map.width + columns };
-        let y = self.recorded(&name, pad, &[x])?;
-        Ok(View::of_map(y, self.b.map(y)))
-    }
 }
 
 /// The view of a node with the same pixels and other channels.
@@ -314,12 +352,4 @@ fn with_new_channels(view: &View, node: NodeId, axis: usize, channels: usize) ->
         size => vec![super::view::Atom { size, stride: 1 }],
     };
     View { node, start: 0, dims }
-}
-
-/// Whether two views have their elements at the same places of maps of one shape.
-pub(super) fn is_alike(a: &View, b: &View) -> Folded<bool> {
-    match a.sizes() == b.sizes() {
-        true => Ok(a.dims == b.dims && a.start == b.start),
-        false => Err(NOT_REORDERED.into()),
-    }
 }

@@ -1,5 +1,6 @@
 //! From the graph to a tape: each node as the engine's own operations.
 
+mod arrange;
 mod layers;
 mod names;
 mod pointwise;
@@ -124,23 +125,31 @@ impl Lowering<'_, '_, '_> {
                 view.reshaped(&dims).ok_or("can't be of its shape")?
             }
             Op::Softmax { axis, log: false } => self.softmax(node, *axis)?,
-            Op::Reshape { .. } => self
-                .view(node, 0)?
-                .reshaped(&dims)
-                .ok_or_else(|| reordered(&self.graph.shapes, node))?,
+            Op::Reshape { .. } => {
+                let view = self.view(node, 0)?;
+                match view.reshaped(&dims) {
+                    Some(view) => view,
+                    None => self.in_order(&view)?.reshaped(&dims).ok_or("can't be of its shape")?,
+                }
+            }
             Op::Transpose { order } => self.view(node, 0)?.transposed(order),
             Op::Slice { cuts } => {
-                self.view(node, 0)?.cut(cuts).ok_or_else(|| reordered(&self.graph.shapes, node))?
+                let view = self.view(node, 0)?;
+                match view.cut(cuts) {
+                    Some(view) => view,
+                    None => self.in_order(&view)?.cut(cuts).ok_or("can't be cut so")?,
+                }
             }
             Op::Expand { dims } => self.view(node, 0)?.spread(dims),
-            Op::Pad { before, after, value } => self.pad(node, before, after, *value)?,
-            Op::Softmax { log: true, .. }
-            | Op::GroupNorm { .. }
-            | Op::Concat { .. }
-            | Op::Take { .. }
-            | Op::PadFrom { .. }
-            | Op::Resize { .. }
-            | Op::Where => return Err(NOT_YET.into()),
+            Op::Pad { before, value, .. } => self.pad(node, before, *value)?,
+            Op::Concat { axis } => self.concat(node, *axis)?,
+            Op::Take { axis, indices } | Op::PadFrom { axis, indices } => {
+                self.take(node, *axis, indices)?
+            }
+            Op::GroupNorm { groups, eps } => self.group_norm(node, *groups, *eps)?,
+            Op::Softmax { log: true, .. } | Op::Resize { .. } | Op::Where => {
+                return Err(NOT_YET.into());
+            }
         };
         self.views.insert(node.output, view);
         Ok(())
@@ -168,9 +177,15 @@ impl Lowering<'_, '_, '_> {
         // A range of the channels.
         let rows = [own.height, own.width] == [map.height, map.width];
         let strided = map.pixels() == 1
-            || atoms.first().is_some_and(|a| a.size == map.pixels() && a.stride == own.channels as isize);
+            || atoms
+                .first()
+                .is_some_and(|a| a.size == map.pixels() && a.stride == own.channels as isize);
         let inner = if map.pixels() == 1 { &atoms[..] } else { atoms.get(1..).unwrap_or_default() };
-        if rows && strided && is_run(inner, map.channels) && view.start + map.channels <= own.channels {
+        if rows
+            && strided
+            && is_run(inner, map.channels)
+            && view.start + map.channels <= own.channels
+        {
             let channels = Span::new(view.start, view.start + map.channels);
             let name = format!("{}.{}", self.b.tape.node(view.node).name, channels_name(channels));
             if let Some(known) = self.b.tape.nodes().iter().position(|node| node.name == name) {
@@ -178,7 +193,7 @@ impl Lowering<'_, '_, '_> {
             }
             return self.recorded(&name, Slice { channels }, &[view.node]);
         }
-        Err(NOT_REORDERED.into())
+        self.gathered(view, map)
     }
 
     /// The view, 1 × channels × rows × columns, as a node's map.
@@ -235,12 +250,5 @@ fn channels_name(channels: Span) -> String {
     format!("channels{}to{}", channels.start, channels.end)
 }
 
-/// Why a node is refused that is understood, but that the engine can't run.
+/// Why a node is refused that is understood.
 const NOT_YET: &str = "is understood, but the engine has no operation for it yet";
-const NOT_REORDERED: &str =
-    "needs its elements in another order, for which the engine has no operation yet";
-
-fn reordered(shapes: &[Vec<usize>], node: &Node) -> String {
-    let from = node.inputs.first().and_then(Operand::value).map(|value| &shapes[value.0]);
-    format!("{NOT_REORDERED}: {:?} to {:?}", from.unwrap_or(&Vec::new()), shapes[node.output.0])
-}

@@ -40,7 +40,11 @@ impl Names {
     pub fn step(&mut self, node: &Node) -> String {
         let is_module = matches!(
             node.op,
-            Op::Unary(_) | Op::MaxPool { .. } | Op::AvgPool { .. } | Op::Reduce { .. } | Op::Softmax { .. }
+            Op::Unary(_)
+                | Op::MaxPool { .. }
+                | Op::AvgPool { .. }
+                | Op::Reduce { .. }
+                | Op::Softmax { .. }
         );
         let kind = kind_of(&node.op);
         self.unique(match &node.scope {
@@ -48,6 +52,11 @@ impl Names {
             Some(scope) => format!("{scope}.{kind}"),
             None => kind.into(),
         })
+    }
+
+    /// `name`, or one like it that isn't taken.
+    pub fn free(&mut self, name: &str) -> String {
+        self.unique(name.into())
     }
 
     fn unique(&mut self, name: String) -> String {

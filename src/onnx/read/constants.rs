@@ -155,7 +155,8 @@ pub fn cast(call: &mut Call<'_>) -> Made {
         }
         _ => return refused(),
     };
-    let is_same = matches!((array.elements(), &elements), (Elements::Floats(_), Elements::Floats(_)));
+    let is_same =
+        matches!((array.elements(), &elements), (Elements::Floats(_), Elements::Floats(_)));
     let array = Array::new(array.dims().to_vec(), elements)?;
     let name = constant.name.filter(|_| is_same);
     Ok(vec![Operand::Constant(crate::onnx::graph::Constant { array, name })])

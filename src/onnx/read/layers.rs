@@ -45,8 +45,7 @@ pub fn conv(call: &mut Call<'_>) -> Made {
 /// `Gemm`: α · A · B + β · C, either factor transposed.
 pub fn gemm(call: &mut Call<'_>) -> Made {
     call.takes(3)?;
-    let (alpha, beta) =
-        (call.attributes.float("alpha", 1.0)?, call.attributes.float("beta", 1.0)?);
+    let (alpha, beta) = (call.attributes.float("alpha", 1.0)?, call.attributes.float("beta", 1.0)?);
     let (turn_a, turn_b) = (call.attributes.flag("transA")?, call.attributes.flag("transB")?);
     call.attributes.ignore(&["broadcast"]);
     if call.dims(0).len() != 2 || call.dims(1).len() != 2 {
@@ -109,9 +108,7 @@ pub fn layer_norm(call: &mut Call<'_>) -> Made {
     let bias = call.constant(2)?.map_or(Operand::Absent, Operand::Constant);
     let inputs = vec![call.wanted(0)?, numbers(call, 1)?, bias];
     let wanted = &call.dims(0)[axis..];
-    let fits = |operand: &Operand| {
-        !operand.is_present() || call.graph.dims(operand) == wanted
-    };
+    let fits = |operand: &Operand| !operand.is_present() || call.graph.dims(operand) == wanted;
     if !inputs[1..].iter().all(fits) {
         return Err(format!("its numbers aren't {wanted:?}"));
     }
@@ -122,7 +119,10 @@ pub fn layer_norm(call: &mut Call<'_>) -> Made {
 fn check_stash(call: &Call<'_>) -> Folded<()> {
     match call.attributes.int("stash_type")?.unwrap_or(1) {
         1 => Ok(()),
-        other => Err(format!("computes its statistics in {}", crate::onnx::array::type_name(other as i32))),
+        other => Err(format!(
+            "computes its statistics in {}",
+            crate::onnx::array::type_name(other as i32)
+        )),
     }
 }
 
@@ -179,7 +179,10 @@ pub fn einsum(call: &mut Call<'_>) -> Made {
             && (0..word.len()).all(|at| !word[..at].contains(&word[at]))
     };
     let (a_dims, b_dims) = (call.dims(0), call.dims(1));
-    if !is_plain(a, &a_dims) || !is_plain(b, &b_dims) || out.iter().any(|l| !has(a, l) && !has(b, l)) {
+    if !is_plain(a, &a_dims)
+        || !is_plain(b, &b_dims)
+        || out.iter().any(|l| !has(a, l) && !has(b, l))
+    {
         return Err(unknown());
     }
     let pick = |word: &[u8], test: &dyn Fn(&u8) -> bool| -> Vec<u8> {

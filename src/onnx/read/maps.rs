@@ -29,7 +29,9 @@ pub fn sliding(call: &Call<'_>, kernel: [usize; 2]) -> Folded<Sliding> {
     }
     let [before, after] = match (attributes.ints("pads")?, rank) {
         (None, _) => [[0; 2]; 2],
-        (Some(pads), 1) => sizes_of(pads).map(|[left, right]: [usize; 2]| [[0, left], [0, right]])?,
+        (Some(pads), 1) => {
+            sizes_of(pads).map(|[left, right]: [usize; 2]| [[0, left], [0, right]])?
+        }
         (Some(pads), _) => sizes_of(pads)
             .map(|[top, left, bottom, right]: [usize; 4]| [[top, left], [bottom, right]])?,
     };
@@ -195,8 +197,8 @@ pub fn resize(call: &mut Call<'_>) -> Made {
     };
     let place = attributes
         .word("coordinate_transformation_mode", if is_old { "asymmetric" } else { "half_pixel" })?;
-    let rounding = attributes
-        .word("nearest_mode", if is_old { "floor" } else { "round_prefer_floor" })?;
+    let rounding =
+        attributes.word("nearest_mode", if is_old { "floor" } else { "round_prefer_floor" })?;
     if attributes.flag("antialias")? || attributes.flag("exclude_outside")? {
         return Err("smooths while it resizes".into());
     }
@@ -237,7 +239,10 @@ pub fn resize(call: &mut Call<'_>) -> Made {
         }
         _ => return Err("has neither scales nor sizes of each dimension".into()),
     }
-    if outputs[..rank - 2] != dims[..rank - 2] || outputs.contains(&0) || outputs[rank - 2..].iter().any(|s| *s > 1 << 16) {
+    if outputs[..rank - 2] != dims[..rank - 2]
+        || outputs.contains(&0)
+        || outputs[rank - 2..].iter().any(|s| *s > 1 << 16)
+    {
         return Err(format!("makes {outputs:?} of {dims:?}; only rows and columns can be resized"));
     }
     let coordinates = |axis: usize| -> Folded<Vec<f32>> {

@@ -60,7 +60,9 @@ fn opset(model: &proto::Model) -> Folded<i64> {
     let own = own.ok_or("doesn't say which version of ONNX's operators it is made of")?;
     match own.version {
         1..=MOST_OPSET => Ok(own.version),
-        other => Err(format!("is made of version {other} of ONNX's operators; 1 to {MOST_OPSET} are known")),
+        other => Err(format!(
+            "is made of version {other} of ONNX's operators; 1 to {MOST_OPSET} are known"
+        )),
     }
 }
 
@@ -298,7 +300,8 @@ fn scope_of(node: &proto::Node) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     let (modules, _) = node.name.strip_prefix('/')?.rsplit_once('/')?;
     for part in modules.split('/') {
-        let is_in = |list: &&mut &str| part.strip_prefix(**list).is_some_and(|rest| rest.starts_with('.'));
+        let is_in =
+            |list: &&mut &str| part.strip_prefix(**list).is_some_and(|rest| rest.starts_with('.'));
         match parts.last_mut().filter(is_in) {
             Some(last) => *last = part,
             None => parts.push(part),
@@ -388,8 +391,13 @@ fn operator(call: &mut Call<'_>) -> Made {
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
         | "ReduceL2" | "ReduceSumSquare" => arithmetic::reduce(call),
         "Where" => arithmetic::choose(call),
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "QLinearMatMul" | "ConvInteger"
-        | "MatMulInteger" | "DynamicQuantizeLinear" => {
+        "QuantizeLinear"
+        | "DequantizeLinear"
+        | "QLinearConv"
+        | "QLinearMatMul"
+        | "ConvInteger"
+        | "MatMulInteger"
+        | "DynamicQuantizeLinear" => {
             Err("is a quantised operator; export the network in float32".into())
         }
         _ => Err("isn't an operator that this program knows".into()),
@@ -419,8 +427,14 @@ mod tests {
         let cases = [
             ("/conv1/Conv", Some("conv1")),
             ("/layer1/layer1.0/conv1/Conv", Some("layer1.0.conv1")),
-            ("/encoder/layers/encoder_layer_0/mlp/mlp.0/Gemm", Some("encoder.layers.encoder_layer_0.mlp.0")),
-            ("/features/features.1/features.1.0/block/block.2/LayerNormalization", Some("features.1.0.block.2")),
+            (
+                "/encoder/layers/encoder_layer_0/mlp/mlp.0/Gemm",
+                Some("encoder.layers.encoder_layer_0.mlp.0"),
+            ),
+            (
+                "/features/features.1/features.1.0/block/block.2/LayerNormalization",
+                Some("features.1.0.block.2"),
+            ),
             ("/Add", None),
             ("Conv_0", None),
         ];

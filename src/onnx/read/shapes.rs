@@ -144,7 +144,13 @@ pub fn concat(call: &mut Call<'_>) -> Made {
 }
 
 /// The part of `x` from `start` on along an axis.
-fn part(call: &mut Call<'_>, x: &Operand, axis: usize, start: usize, size: usize) -> Folded<Operand> {
+fn part(
+    call: &mut Call<'_>,
+    x: &Operand,
+    axis: usize,
+    start: usize,
+    size: usize,
+) -> Folded<Operand> {
     let mut cuts: Vec<Cut> = whole(call.graph.dims(x));
     cuts[axis] = Cut { start, step: 1, size };
     cut(call, x.clone(), cuts)

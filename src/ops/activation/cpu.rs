@@ -150,6 +150,46 @@ impl Curve for Tanh {
     }
 }
 
+/// min(max(x + 3, 0), 6); a NaN stays.
+#[inline(always)]
+fn ramp(x: f32) -> f32 {
+    Relu6.value(x + 3.0)
+}
+
+#[derive(Clone, Copy)]
+struct HardSigmoid;
+
+impl Curve for HardSigmoid {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        ramp(x) / 6.0
+    }
+    #[inline(always)]
+    fn gradient(self, x: f32, dy: f32) -> f32 {
+        if x <= -3.0 || x >= 3.0 { 0.0 } else { dy / 6.0 }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct HardSwish;
+
+impl Curve for HardSwish {
+    #[inline(always)]
+    fn value(self, x: f32) -> f32 {
+        x * ramp(x) / 6.0
+    }
+    #[inline(always)]
+    fn gradient(self, x: f32, dy: f32) -> f32 {
+        if x <= -3.0 {
+            0.0
+        } else if x >= 3.0 {
+            dy
+        } else {
+            dy * (x / 3.0 + 0.5)
+        }
+    }
+}
+
 /// What is done to every element: of an input, or of a kept value and dy.
 struct CurveValue<C>(C);
 struct CurveGradient<C>(C);
@@ -171,7 +211,8 @@ impl<C: Curve> Each for CurveGradient<C> {
 /// `$body` with `$curve` standing for the activation's curve.
 macro_rules! with_curve {
     ($activation:expr, $curve:ident => $body:expr) => {
-        with_curve!(@of $activation, $curve => $body, Relu Relu6 Silu Gelu GeluTanh Sigmoid QuickGelu Tanh)
+        with_curve!(@of $activation, $curve => $body, Relu Relu6 Silu Gelu GeluTanh Sigmoid QuickGelu Tanh
+            HardSigmoid HardSwish)
     };
     (@of $activation:expr, $curve:ident => $body:expr, $($name:ident)+) => {
         match $activation {

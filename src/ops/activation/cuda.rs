@@ -16,6 +16,8 @@ const fn kernels(activation: Activation) -> [&'static str; 2] {
         Activation::Sigmoid => ["sigmoid_forward_f32", "sigmoid_backward_f32"],
         Activation::QuickGelu => ["quick_gelu_forward_f32", "quick_gelu_backward_f32"],
         Activation::Tanh => ["tanh_forward_f32", "tanh_backward_f32"],
+        Activation::HardSigmoid => ["hard_sigmoid_forward_f32", "hard_sigmoid_backward_f32"],
+        Activation::HardSwish => ["hard_swish_forward_f32", "hard_swish_backward_f32"],
     }
 }
 

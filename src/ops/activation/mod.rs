@@ -32,11 +32,15 @@ pub enum Activation {
     QuickGelu,
     /// tanh(x)
     Tanh,
+    /// min(max(x + 3, 0), 6) / 6 (Courbariaux et al., 2015), PyTorch's `Hardsigmoid`
+    HardSigmoid,
+    /// x · min(max(x + 3, 0), 6) / 6 (Howard et al., 2019), PyTorch's `Hardswish`
+    HardSwish,
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Activation; 8] = [
+    pub const ALL: [Activation; 10] = [
         Activation::Relu,
         Activation::Relu6,
         Activation::Silu,
@@ -45,6 +49,8 @@ impl Activation {
         Activation::Sigmoid,
         Activation::QuickGelu,
         Activation::Tanh,
+        Activation::HardSigmoid,
+        Activation::HardSwish,
     ];
 
     /// Whether backward reads the output, otherwise the input.
@@ -67,6 +73,8 @@ impl Op for Activation {
             Activation::Sigmoid => "sigmoid",
             Activation::QuickGelu => "quick_gelu",
             Activation::Tanh => "tanh",
+            Activation::HardSigmoid => "hard_sigmoid",
+            Activation::HardSwish => "hard_swish",
         }
     }
 

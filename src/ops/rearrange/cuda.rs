@@ -20,7 +20,8 @@ fn piece_args(
         steps[at] =
             RearrangeStep { size: step.size as u32, from: step.from as i32, to: step.to as u32 };
     }
-    let image = |tensor: Tensor| if tensor.spec.shared { 0 } else { tensor.map().elements() as u32 };
+    let image =
+        |tensor: Tensor| if tensor.spec.shared { 0 } else { tensor.map().elements() as u32 };
     RearrangeArgs {
         x: read.address,
         y: written.address,
@@ -53,9 +54,7 @@ pub fn forward(op: &Rearrange, ctx: &KernelForward<'_>) -> Result<()> {
             value: op.fill,
         };
         // SAFETY: the arguments are views of `ctx`.
-        unsafe {
-            ctx.launch("rearrange_fill_f32", place::quads(ctx.output), place::BLOCK, &args)
-        }?;
+        unsafe { ctx.launch("rearrange_fill_f32", place::quads(ctx.output), place::BLOCK, &args) }?;
     }
     for piece in &op.pieces {
         let views = (ctx.inputs[piece.input], ctx.output);
