@@ -29,6 +29,7 @@ mod mma;
 mod models;
 mod mutants;
 mod norms_and_pools;
+mod onnx;
 mod ops;
 mod optimizers;
 mod pages;

@@ -38,7 +38,7 @@ enum Benchmark {
 struct KernelsArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Model names or .toml files; every model of the published table if absent
+    /// Model names, .toml or .onnx files; every model of the published table if absent
     #[arg(long)]
     model: Vec<String>,
     /// Only operations whose name contains this text, such as `conv2d`, `3×3` or `depthwise`
@@ -66,7 +66,7 @@ struct KernelsArgs {
 struct OverheadArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Model name or .toml file
+    /// Model name, .toml file or .onnx file
     #[arg(long, default_value = "resnet50")]
     model: String,
     /// Layers to time alone, at each site; if absent the first, the last, the one with the most
@@ -88,7 +88,7 @@ struct OverheadArgs {
 struct InjectArgs {
     #[command(flatten)]
     run: RunArgs,
-    /// Model name or .toml file
+    /// Model name, .toml file or .onnx file
     #[arg(long, default_value = "resnet50")]
     model: String,
     /// Fault site: output, weight (where each parameter counts as a layer), input or, on cuda and emulated, a

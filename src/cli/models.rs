@@ -8,12 +8,12 @@ use crate::report::{ModelLayer, ModelRow, View, layers_text, models_text};
 /// List the models, or the layers of one
 ///
 /// Without a name: every model with its parameters, multiply-accumulates per image, injectable layers and
-/// neurons. With a name or a .toml file: its layers with their shapes, fault sites and multiply-accumulates,
+/// neurons. With a name, a .toml or an .onnx file: its layers with their shapes, fault sites and multiply-accumulates,
 /// and which of them the two protocols inject into: strict (every Conv2d and Linear, by what it computes) and
 /// goldeneye (what PyTorch's forward hooks would see).
 #[derive(clap::Args)]
 pub struct Args {
-    /// Model name or .toml file
+    /// Model name, .toml file or .onnx file
     model: Option<String>,
     /// Height and width of the images; the model file's if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]

@@ -250,10 +250,16 @@ impl ModelFile {
     /// A file that doesn't say.
     pub fn recipe(&self) -> Result<&Recipe> {
         let missing = || {
-            Error::usage(format!(
-                "the file of model '{}' has no [recipe], which training takes: copy that of a model like it",
-                self.name
-            ))
+            Error::usage(match self.onnx() {
+                Some(_) => format!(
+                    "{} says no recipe: training takes a model that `flipside models` lists, or a .toml file",
+                    self.name
+                ),
+                None => format!(
+                    "the file of model '{}' has no [recipe], which training takes: copy that of a model like it",
+                    self.name
+                ),
+            })
         };
         self.recipe.as_ref().ok_or_else(missing)
     }

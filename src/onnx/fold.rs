@@ -4,7 +4,7 @@ use super::array::{
     Array, Elements, Folded, MOST_ELEMENTS, elements_of, places, spread_of, spread_strides,
     strides_of,
 };
-use super::graph::{Binary, Function, Op, Reduction, product_dims};
+use super::op::{Binary, Function, Op, Reduction, product_dims};
 
 /// What an operator makes of constants.
 ///

@@ -11,6 +11,7 @@ mod external;
 mod fold;
 mod graph;
 mod lower;
+mod op;
 mod proto;
 mod read;
 mod refusals;

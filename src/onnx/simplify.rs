@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::array::Array;
-use super::graph::{Binary, Function, Graph, Node, Op, Operand, Reduction, ValueId};
+use super::graph::{Graph, Node, Operand, ValueId};
+use super::op::{Binary, Function, Op, Reduction};
 
 /// Nodes that a function of one number may be written in.
 const MOST_NODES: usize = 16;

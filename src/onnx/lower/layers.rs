@@ -2,9 +2,9 @@
 
 use super::view::{View, is_run, size_of};
 use super::{Binary, Ending, Lowering, NOT_YET, Op, Operand};
-use crate::nn::{HEAD_ROWS, LOGIT_SCALE};
 use crate::onnx::array::{Array, Folded};
-use crate::onnx::graph::{Node, Reduction, Sliding, ValueId};
+use crate::onnx::graph::{Node, ValueId};
+use crate::onnx::op::{Reduction, Sliding};
 use crate::ops::Start;
 use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use crate::ops::avg_pool::AvgPool;
@@ -150,9 +150,6 @@ impl Lowering<'_, '_, '_> {
         }
         let feature = self.packed(&view, Map::vector(weight.dims()[1]))?;
         let name = self.names.layer(node);
-        if [HEAD_ROWS, LOGIT_SCALE].contains(&format!("{name}.weight").as_str()) {
-            return Err(format!("is called {name}, which is the text-guided head's name"));
-        }
         self.weigh(&name, "weight", weight);
         let has_bias = bias.is_some();
         bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));

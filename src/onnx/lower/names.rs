@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use crate::error::shorten;
-use crate::onnx::graph::{Graph, Node, Op};
+use crate::onnx::graph::{Graph, Node};
+use crate::onnx::op::Op;
 
 /// Gives each node a name of its own.
 pub struct Names {

@@ -3,7 +3,8 @@
 use super::view::{Atom, View, is_run};
 use super::{Binary, Lowering, NOT_YET};
 use crate::onnx::array::{Array, Folded};
-use crate::onnx::graph::{Function, Node};
+use crate::onnx::graph::Node;
+use crate::onnx::op::Function;
 use crate::ops::activation::Activation;
 use crate::ops::add::Add;
 use crate::ops::multiply::Multiply;

@@ -4,7 +4,7 @@
 //! channels. Shapes and orders of dimensions are kept as arithmetic of places, so that reshaping and
 //! transposing move nothing.
 
-use crate::onnx::graph::Cut;
+use crate::onnx::op::Cut;
 use crate::tape::NodeId;
 use crate::tensor::Map;
 

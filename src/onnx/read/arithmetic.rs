@@ -2,7 +2,8 @@
 
 use super::call::{Call, Made, axes_of, axis_of};
 use crate::onnx::array::{Array, Folded};
-use crate::onnx::graph::{Binary, Function, Op, Operand, Reduction};
+use crate::onnx::graph::Operand;
+use crate::onnx::op::{Binary, Function, Op, Reduction};
 
 /// A function without attributes.
 pub fn unary(call: &mut Call<'_>, function: Function) -> Made {

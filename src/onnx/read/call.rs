@@ -3,7 +3,8 @@
 use crate::onnx::array::{Array, Folded, elements_of};
 use crate::onnx::attributes::Attributes;
 use crate::onnx::external::External;
-use crate::onnx::graph::{Constant, Graph, Op, Operand, Origin};
+use crate::onnx::graph::{Constant, Graph, Operand, Origin};
+use crate::onnx::op::Op;
 
 /// A node with its inputs, and the graph that it is added to.
 pub struct Call<'c> {

@@ -5,7 +5,8 @@ use crate::onnx::array::{
     Array, BOOL, DOUBLE, Elements, FLOAT, Folded, INT32, INT64, MOST_ELEMENTS, elements_of,
     strides_of, type_name,
 };
-use crate::onnx::graph::{Op, Operand};
+use crate::onnx::graph::Operand;
+use crate::onnx::op::Op;
 
 /// `Constant`: one of six attributes.
 pub fn constant(call: &mut Call<'_>) -> Made {

@@ -3,7 +3,8 @@
 use super::call::{Call, Made, axis_of, sizes_of};
 use super::maps::sliding;
 use crate::onnx::array::Folded;
-use crate::onnx::graph::{Binary, Op, Operand};
+use crate::onnx::graph::Operand;
+use crate::onnx::op::{Binary, Op};
 
 /// `Conv`, along one or two axes.
 pub fn conv(call: &mut Call<'_>) -> Made {

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Made, axis_of, sizes, sizes_of};
 use crate::onnx::array::Folded;
-use crate::onnx::graph::{Op, Reduction, Sampling, Sliding};
+use crate::onnx::op::{Op, Reduction, Sampling, Sliding};
 
 /// The window of a convolution or pool, of which one of one axis has the last; `kernel` is what the weight
 /// says.
@@ -140,7 +140,7 @@ pub fn pad(call: &mut Call<'_>) -> Made {
                 let (start, end) = (cut(*before), cut(*after));
                 let size = size.checked_sub(start).and_then(|size| size.checked_sub(end));
                 let size = size.ok_or("cuts off more than there is")?;
-                cuts.push(crate::onnx::graph::Cut { start, step: 1, size });
+                cuts.push(crate::onnx::op::Cut { start, step: 1, size });
             }
             x = call.push(Op::Slice { cuts }, vec![x])?;
         }

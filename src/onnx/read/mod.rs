@@ -1,4 +1,4 @@
-//! From the file's nodes to the graph: each operator of any version in the form of [`Op`](super::graph::Op).
+//! From the file's nodes to the graph: each operator of any version in the form of [`Op`](super::op::Op).
 
 mod arithmetic;
 mod call;
@@ -14,7 +14,8 @@ use self::call::{Call, Made};
 use super::array::{Array, FLOAT, Folded, type_name};
 use super::attributes::Attributes;
 use super::external::External;
-use super::graph::{Binary, Constant, Function, Graph, Node, Op, Operand, Origin, ValueId};
+use super::graph::{Constant, Graph, Node, Operand, Origin, ValueId};
+use super::op::{Binary, Function, Op};
 use super::proto;
 use super::refusals::Refusals;
 use super::simplify::simplify;

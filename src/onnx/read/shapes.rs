@@ -2,7 +2,8 @@
 
 use super::call::{Call, Made, axes_of, axis_of, sizes, sizes_of};
 use crate::onnx::array::{Folded, elements_of, spread_of};
-use crate::onnx::graph::{Cut, Op, Operand};
+use crate::onnx::graph::Operand;
+use crate::onnx::op::{Cut, Op};
 
 /// `Reshape`: −1 is what is left, 0 the input's size.
 pub fn reshape(call: &mut Call<'_>) -> Made {

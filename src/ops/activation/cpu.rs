@@ -295,20 +295,22 @@ mod tests {
             Activation::Sigmoid => sigmoid(x),
             Activation::QuickGelu => x * sigmoid(1.702 * x),
             Activation::Tanh => x.tanh(),
+            Activation::HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
+            Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
         };
         for activation in Activation::ALL {
             let (mut worst, mut worst_slope) = (0f64, 0f64);
             for x in numbers().into_iter().step_by(3).filter(|x| (-9.0..9.0).contains(x)) {
                 let found = with_curve!(activation, curve => curve.value(x));
                 let exactly = exact(activation, f64::from(x));
-                let unit = if activation == Activation::Sigmoid {
+                let unit = if matches!(activation, Activation::Sigmoid | Activation::HardSigmoid) {
                     1.0
                 } else {
                     f64::from(x).abs().max(1e-30)
                 };
                 worst = worst.max((f64::from(found) - exactly).abs() / unit);
-                // The difference is good to 1e-9 or so; at the kinks of ReLU there is none.
-                if [0.0, 6.0].iter().any(|kink| (x - kink).abs() < 1e-3) {
+                // The difference is good to 1e-9 or so; at the kinks of ReLU and its like there is none.
+                if [-3.0, 0.0, 3.0, 6.0].iter().any(|kink| (x - kink).abs() < 1e-3) {
                     continue;
                 }
                 let kept = if activation.keeps_output() { found } else { x };
