@@ -288,6 +288,7 @@ pages! {
     library: "docs/library.md",
     measuring: "docs/measuring.md",
     models: "docs/models.md",
+    onnx: "docs/onnx.md",
     reading_results: "docs/reading-results.md",
     saliency: "docs/saliency.md",
     study: "docs/study.md",

@@ -20,6 +20,7 @@ mod simplify;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use self::external::External;
@@ -62,7 +63,19 @@ impl OnnxFile {
     /// [`Error::Io`]; [`Error::File`] for what isn't an ONNX model of one image input and one output, or is
     /// damaged.
     pub fn open(path: &Path) -> Result<OnnxFile> {
-        let bytes = external::map(path)?;
+        OnnxFile::over(path, external::map(path)?)
+    }
+
+    /// Reads a file that is in memory already; `path` is what errors call it, and beside it other files are
+    /// looked for.
+    ///
+    /// # Errors
+    /// As [`OnnxFile::open`].
+    pub fn parse(path: &Path, bytes: impl Into<Vec<u8>>) -> Result<OnnxFile> {
+        OnnxFile::over(path, Bytes::from(bytes.into()))
+    }
+
+    fn over(path: &Path, bytes: Bytes) -> Result<OnnxFile> {
         let wrong = |detail: String| Error::file(path, detail);
         if bytes.is_empty() {
             return Err(wrong("the file is empty".into()));

@@ -8,6 +8,8 @@ use crate::ops::rearrange::{MOST_STEPS, Piece, Rearrange, Step};
 use crate::tape::NodeId;
 use crate::tensor::Map;
 
+/// Elements that are moved at once; networks have some millions.
+const MOST_ELEMENTS: usize = 1 << 26;
 /// Pieces that a value may be put together of.
 const MOST_PIECES: usize = 4096;
 
@@ -44,6 +46,12 @@ impl Lowering<'_, '_, '_> {
         fill: f32,
         inputs: &[NodeId],
     ) -> Folded<NodeId> {
+        if map.elements() > MOST_ELEMENTS {
+            return Err(format!(
+                "moves {} elements of one image, which are too many",
+                map.elements()
+            ));
+        }
         if pieces.iter().any(|piece| piece.steps.len() > MOST_STEPS) {
             return Err(format!("moves elements in more than {MOST_STEPS} steps"));
         }
