@@ -211,11 +211,6 @@ fn commands_take_the_file_as_a_model() {
             1,
             ["tiny.toml", "[input]"],
         ),
-        (
-            "eval --model tiny.toml --checkpoint weights.safetensors --data data/val --preprocess input.toml",
-            2,
-            ["--preprocess", ".onnx"],
-        ),
     ] {
         place.fails(command, code, &parts);
     }

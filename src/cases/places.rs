@@ -4,7 +4,7 @@ use super::{CaseInput, Fill, OpCase};
 use crate::ops::canvas::PadCrop;
 use crate::ops::constant::Constant;
 use crate::ops::gather::Gather;
-use crate::ops::rearrange::{Piece, Rearrange, Step};
+use crate::ops::rearrange::{MoveStep, Piece, Rearrange};
 use crate::ops::slice::Slice;
 use crate::tensor::{Map, Span};
 
@@ -52,8 +52,9 @@ pub(super) fn canvas() -> Vec<OpCase> {
 
 /// Bits are equal but where a place has several terms, as in [`gather`].
 pub(super) fn rearrange() -> Vec<OpCase> {
-    let step = |size, from, to| Step { size, from, to };
-    let piece = |input, from, to, steps: &[Step]| Piece { input, from, to, steps: steps.to_vec() };
+    let step = |size, from, to| MoveStep { size, from, to };
+    let piece =
+        |input, from, to, steps: &[MoveStep]| Piece { input, from, to, steps: steps.to_vec() };
     let case = |name, map, pieces, fill, inputs| {
         // The pieces are written down here.
         let op = Rearrange::new(map, pieces, fill).expect("pieces of one map");

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::checkpoint::Checkpoint;
 use crate::nn::{Builder, Head, HeadNodes, LastLayer};
-use crate::onnx::{Ending, OnnxFile, RecordedNetwork};
+use crate::onnx::{NetworkEnd, OnnxFile, RecordedNetwork};
 use crate::ops::Start;
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{Map, Spec};
@@ -78,15 +78,15 @@ impl OnnxNetwork {
     }
 
     /// The linear layer at the end of a recorded network.
-    fn last_layer(&self, ending: &Ending) -> Result<LastLayer> {
+    fn last_layer(&self, ending: &NetworkEnd) -> Result<LastLayer> {
         match ending {
-            Ending::Linear { name, feature, bias } => Ok(LastLayer {
+            NetworkEnd::Linear { name, feature, bias } => Ok(LastLayer {
                 name: name.clone(),
                 bias: *bias,
                 start: Start::PyTorch,
                 feature: *feature,
             }),
-            Ending::Logits(_) => Err(Error::file(
+            NetworkEnd::Logits(_) => Err(Error::file(
                 self.file.path(),
                 "doesn't end in a linear layer of one vector, which a head of other classes, or a \
                  text-guided one, takes the place of",
@@ -110,7 +110,7 @@ impl OnnxNetwork {
     ) -> Result<HeadNodes> {
         let recorded = self.recorded(b, image)?;
         match (recorded.ending, head) {
-            (Ending::Logits(logits), Head::Baseline) => {
+            (NetworkEnd::Logits(logits), Head::Baseline) => {
                 let last = b.tape.injectable().pop().ok_or_else(|| {
                     Error::file(self.file.path(), "has neither a convolution nor a linear layer")
                 })?;

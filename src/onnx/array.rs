@@ -10,10 +10,8 @@ pub const MOST_ELEMENTS: usize = 1 << 26;
 /// Dimensions that an array may have.
 pub const MOST_DIMS: usize = 16;
 
-/// What is wrong, as half a sentence.
-pub type Problem = String;
 /// What is computed, or half a sentence on why it can't be.
-pub type Folded<T> = Result<T, Problem>;
+pub type Folded<T> = Result<T, String>;
 
 /// The elements of an [`Array`].
 #[derive(Clone, Debug, PartialEq)]
@@ -209,7 +207,7 @@ impl Array {
     }
 
     /// A tensor of the file.
-    pub fn read(tensor: &proto::Tensor, external: &External) -> Folded<Array> {
+    pub fn read(tensor: &proto::TensorProto, external: &External) -> Folded<Array> {
         let dims = tensor.dims.iter().map(|dim| usize::try_from(*dim).ok());
         let dims: Option<Vec<usize>> = dims.collect();
         let dims = dims.ok_or_else(|| format!("has a shape of {:?}", tensor.dims))?;
@@ -335,7 +333,7 @@ pub fn type_name(data_type: i32) -> String {
     name.map_or_else(|| format!("the unknown type {data_type}"), |name| (*name).into())
 }
 
-fn small(tensor: &proto::Tensor) -> impl Iterator<Item = i64> + '_ {
+fn small(tensor: &proto::TensorProto) -> impl Iterator<Item = i64> + '_ {
     tensor.int32_data.iter().map(|value| i64::from(*value))
 }
 

@@ -10,7 +10,7 @@ use crate::error::shorten;
 
 /// The attributes of a node.
 pub struct Attributes<'n> {
-    unread: RefCell<BTreeMap<&'n str, &'n proto::Attribute>>,
+    unread: RefCell<BTreeMap<&'n str, &'n proto::AttributeProto>>,
 }
 
 // AttributeProto.AttributeType.
@@ -23,7 +23,7 @@ const INTS: i32 = 7;
 
 impl<'n> Attributes<'n> {
     /// Those of a node.
-    pub fn of(node: &'n proto::Node) -> Folded<Attributes<'n>> {
+    pub fn of(node: &'n proto::NodeProto) -> Folded<Attributes<'n>> {
         let mut unread = BTreeMap::new();
         for attribute in &node.attribute {
             let name = attribute.name.as_str();
@@ -38,7 +38,7 @@ impl<'n> Attributes<'n> {
     }
 
     /// The attribute, if it is there and of this type.
-    fn take(&self, name: &str, kind: i32) -> Folded<Option<&'n proto::Attribute>> {
+    fn take(&self, name: &str, kind: i32) -> Folded<Option<&'n proto::AttributeProto>> {
         let Some(attribute) = self.unread.borrow_mut().remove(name) else { return Ok(None) };
         // Files before version 2 of the representation don't say.
         if attribute.kind != kind && attribute.kind != 0 {

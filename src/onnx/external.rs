@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prost::bytes::Bytes;
 
-use super::proto::Pair;
+use super::proto::StringStringEntry;
 use crate::{Error, Result};
 
 /// The files beside a model, mapped into memory as they are asked for.
@@ -26,9 +26,9 @@ impl External {
 
     /// The bytes that a tensor's `external_data` names: a file within the model's folder, where they
     /// begin and how many there are.
-    pub fn bytes(&self, data: &[Pair]) -> std::result::Result<Bytes, String> {
+    pub fn bytes(&self, data: &[StringStringEntry]) -> std::result::Result<Bytes, String> {
         let (mut location, mut offset, mut length) = (None, 0, None);
-        for Pair { key, value } in data {
+        for StringStringEntry { key, value } in data {
             let number = || {
                 let wrong = || format!("has external data whose {key} is {value:?}");
                 value.parse::<usize>().map_err(|_| wrong())

@@ -4,13 +4,13 @@ use super::array::{
     Array, Elements, Folded, MOST_ELEMENTS, elements_of, places, spread_of, spread_strides,
     strides_of,
 };
-use super::op::{Binary, Function, Op, Reduction, product_dims};
+use super::op::{Binary, Function, Operator, Reduction, product_dims};
 
 /// What an operator makes of constants.
 ///
 /// # Errors
 /// Why that can't be said before the network runs.
-pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
+pub fn compute(op: &Operator, inputs: &[Option<&Array>]) -> Folded<Array> {
     let input = |at: usize| -> Folded<&Array> {
         inputs.get(at).copied().flatten().ok_or_else(|| "an input is missing".into())
     };
@@ -25,13 +25,13 @@ pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
     }
     let strides = || strides_of(x.dims());
     match op {
-        Op::Reshape { .. } => x.reshaped(dims),
-        Op::Transpose { order } => x.transposed(order),
-        Op::Expand { .. } => x.spread(&dims),
-        Op::Unary(function) => unary(*function, x),
-        Op::Binary(function) => binary(*function, x, input(1)?),
-        Op::MatMul => product(x, input(1)?),
-        Op::Slice { cuts } => {
+        Operator::Reshape { .. } => x.reshaped(dims),
+        Operator::Transpose { order } => x.transposed(order),
+        Operator::Expand { .. } => x.spread(&dims),
+        Operator::Unary(function) => unary(*function, x),
+        Operator::Binary(function) => binary(*function, x, input(1)?),
+        Operator::MatMul => product(x, input(1)?),
+        Operator::Slice { cuts } => {
             let strides = strides();
             let cuts = || cuts.iter().zip(&strides);
             let start = cuts().map(|(cut, stride)| cut.start * stride).sum();
@@ -39,7 +39,7 @@ pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
                 cuts().map(|(cut, stride)| cut.step * *stride as isize).collect();
             x.picked(dims.clone(), places(&dims, &steps, start))
         }
-        Op::Take { axis, indices } | Op::PadFrom { axis, indices } => {
+        Operator::Take { axis, indices } | Operator::PadFrom { axis, indices } => {
             let mut strides: Vec<isize> = strides().iter().map(|stride| *stride as isize).collect();
             let along = strides[*axis] as usize;
             strides[*axis] = 0;
@@ -49,9 +49,9 @@ pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
             let at = at.map(|(i, place)| place + indices[i / inner.max(1) % size] * along);
             x.picked(dims.clone(), at)
         }
-        Op::Concat { axis } => concat(*axis, dims, inputs),
-        Op::Reduce { reduction, axes, .. } => reduce(*reduction, axes, dims, x),
-        Op::Where => {
+        Operator::Concat { axis } => concat(*axis, dims, inputs),
+        Operator::Reduce { reduction, axes, .. } => reduce(*reduction, axes, dims, x),
+        Operator::Where => {
             let (a, b) = (input(1)?.spread(&dims)?, input(2)?.spread(&dims)?);
             let condition = x.spread(&dims)?;
             let condition = condition.as_bools()?.iter();
@@ -72,15 +72,15 @@ pub fn compute(op: &Op, inputs: &[Option<&Array>]) -> Folded<Array> {
             };
             Array::new(dims, elements)
         }
-        Op::Pad { before, value, .. } => pad(x, before, *value, dims),
-        Op::Softmax { .. }
-        | Op::Conv { .. }
-        | Op::BatchNorm { .. }
-        | Op::LayerNorm { .. }
-        | Op::GroupNorm { .. }
-        | Op::MaxPool { .. }
-        | Op::AvgPool { .. }
-        | Op::Resize { .. } => Err("reads constants alone".into()),
+        Operator::Pad { before, value, .. } => pad(x, before, *value, dims),
+        Operator::Softmax { .. }
+        | Operator::Conv { .. }
+        | Operator::BatchNorm { .. }
+        | Operator::LayerNorm { .. }
+        | Operator::GroupNorm { .. }
+        | Operator::MaxPool { .. }
+        | Operator::AvgPool { .. }
+        | Operator::Resize { .. } => Err("reads constants alone".into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::array::{Array, Folded, elements_of};
 use super::fold;
-use super::op::Op;
+use super::op::Operator;
 
 /// Elements that a value may have for one image.
 const MOST_VALUES: usize = 1 << 30;
@@ -16,7 +16,7 @@ pub struct ValueId(pub usize);
 
 /// A constant, with the name that it has in the file.
 #[derive(Clone, Debug)]
-pub struct Constant {
+pub struct NamedArray {
     pub array: Array,
     pub name: Option<Arc<str>>,
 }
@@ -26,19 +26,19 @@ pub struct Constant {
 pub enum Operand {
     /// Left out.
     Absent,
-    Constant(Constant),
+    Constant(NamedArray),
     Value(ValueId),
 }
 
 impl From<Array> for Operand {
     fn from(array: Array) -> Operand {
-        Operand::Constant(Constant { array, name: None })
+        Operand::Constant(NamedArray { array, name: None })
     }
 }
 
 impl Operand {
     /// The constant that it is.
-    pub fn constant(&self) -> Option<&Constant> {
+    pub fn constant(&self) -> Option<&NamedArray> {
         match self {
             Operand::Constant(constant) => Some(constant),
             _ => None,
@@ -61,20 +61,20 @@ impl Operand {
 
 /// An operator in its place.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct OperatorNode {
     /// The name in the file, or where there is none, that of its output.
     pub name: String,
     /// The module's path, where the exporter kept it: `layer1.0.conv1`.
     pub scope: Option<String>,
-    pub op: Op,
+    pub op: Operator,
     pub inputs: Vec<Operand>,
     pub output: ValueId,
 }
 
 /// Nodes in an order in which they can be run.
 #[derive(Clone, Debug, Default)]
-pub struct Graph {
-    pub nodes: Vec<Node>,
+pub struct OperatorGraph {
+    pub nodes: Vec<OperatorNode>,
     /// The shape of each value, for one image.
     pub shapes: Vec<Vec<usize>>,
 }
@@ -86,7 +86,7 @@ pub struct Origin {
     pub scope: Option<String>,
 }
 
-impl Graph {
+impl OperatorGraph {
     /// A value that comes from outside.
     pub fn input(&mut self, dims: Vec<usize>) -> ValueId {
         self.shapes.push(dims);
@@ -106,15 +106,15 @@ impl Graph {
     ///
     /// # Errors
     /// Why it can't be.
-    pub fn push(&mut self, origin: &Origin, op: Op, inputs: Vec<Operand>) -> Folded<Operand> {
+    pub fn push(&mut self, origin: &Origin, op: Operator, inputs: Vec<Operand>) -> Folded<Operand> {
         if inputs.iter().all(|input| input.value().is_none()) {
             let arrays: Vec<Option<&Array>> =
                 inputs.iter().map(|input| Some(&input.constant()?.array)).collect();
             let array = fold::compute(&op, &arrays)?;
             // Other forms of a weight keep its name.
-            let is_form = matches!(op, Op::Reshape { .. } | Op::Transpose { .. });
+            let is_form = matches!(op, Operator::Reshape { .. } | Operator::Transpose { .. });
             let name = inputs.first().and_then(Operand::constant).and_then(|c| c.name.clone());
-            return Ok(Operand::Constant(Constant { array, name: name.filter(|_| is_form) }));
+            return Ok(Operand::Constant(NamedArray { array, name: name.filter(|_| is_form) }));
         }
         let dims: Vec<&[usize]> = inputs.iter().map(|input| self.dims(input)).collect();
         let dims = op.dims(&dims)?;
@@ -124,7 +124,7 @@ impl Graph {
         self.shapes.push(dims);
         let output = ValueId(self.shapes.len() - 1);
         let Origin { name, scope } = origin.clone();
-        self.nodes.push(Node { name, scope, op, inputs, output });
+        self.nodes.push(OperatorNode { name, scope, op, inputs, output });
         Ok(Operand::Value(output))
     }
 }

@@ -24,21 +24,21 @@ use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use self::external::External;
-use self::graph::Constant;
-use self::read::Source;
+use self::graph::NamedArray;
+use self::read::ReadNetwork;
 use crate::checkpoint::{HostTensor, TensorData};
 use crate::nn::Builder;
 use crate::tape::NodeId;
 use crate::{Error, Result};
 
-pub use self::lower::Ending;
+pub use self::lower::NetworkEnd;
 
 /// A network as its file has it.
 #[derive(Debug)]
 pub struct OnnxFile {
     path: PathBuf,
-    model: proto::Model,
-    constants: HashMap<String, Constant>,
+    model: proto::ModelProto,
+    constants: HashMap<String, NamedArray>,
     external: External,
     sha256: String,
     /// Channels, height and width of its images, as far as it says.
@@ -48,7 +48,7 @@ pub struct OnnxFile {
 /// What stands on the tape of a network.
 #[derive(Debug)]
 pub struct RecordedNetwork {
-    pub ending: Ending,
+    pub ending: NetworkEnd,
     /// The parameters' values by their names on the tape, in PyTorch's shapes. A linear layer at the end, which
     /// isn't recorded, is among them.
     pub weights: Vec<(String, HostTensor)>,
@@ -121,7 +121,7 @@ impl OnnxFile {
         let wrong = |detail: String| Error::file(&self.path, detail);
         let map = b.map(image);
         let size = [map.height, map.width];
-        let source: Source =
+        let source: ReadNetwork =
             read::read(&self.model, &self.constants, &self.external, size).map_err(wrong)?;
         let lowered = lower::record(&source, b, image).map_err(wrong)?;
         let tensor = |(name, array): (String, array::Array)| {

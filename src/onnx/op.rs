@@ -127,7 +127,7 @@ impl Sliding {
 
 /// A range of an axis, `step` apart; steps may be negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct AxisCut {
     pub start: usize,
     pub step: isize,
     pub size: usize,
@@ -143,7 +143,7 @@ pub enum Sampling {
 
 /// What an operator does. Names of inputs are ONNX's.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Op {
+pub enum Operator {
     /// X, W (constant, outputs × inputs a group × rows × columns), B.
     Conv { window: Sliding, groups: usize },
     /// A, B: the last two dimensions are multiplied, the others spread.
@@ -169,7 +169,7 @@ pub enum Op {
     /// Any number of inputs.
     Concat { axis: usize },
     /// X: a cut of each dimension.
-    Slice { cuts: Vec<Cut> },
+    Slice { cuts: Vec<AxisCut> },
     /// X: entries of an axis by number.
     Take { axis: usize, indices: Vec<usize> },
     /// X: `value` before and behind each dimension.
@@ -188,7 +188,7 @@ pub enum Op {
     Where,
 }
 
-impl Op {
+impl Operator {
     /// The output's shape.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl Op {
             Ok(vec![images, channels, window.outputs(0, height)?, window.outputs(1, width)?])
         };
         match self {
-            Op::Conv { window, groups } => {
+            Operator::Conv { window, groups } => {
                 let [outputs, group_inputs, ..] = *inputs[1] else {
                     return Err(format!("a weight of {:?} isn't a convolution's", inputs[1]));
                 };
@@ -215,20 +215,22 @@ impl Op {
                 }
                 with_map(outputs, window)
             }
-            Op::MatMul => product_dims(x, inputs[1]),
-            Op::BatchNorm { .. } | Op::GroupNorm { .. } => {
+            Operator::MatMul => product_dims(x, inputs[1]),
+            Operator::BatchNorm { .. } | Operator::GroupNorm { .. } => {
                 let channels = *x.get(1).ok_or("has no channels")?;
                 match inputs[1..].iter().all(|dims| dims.is_empty() || **dims == [channels]) {
                     true => Ok(x.to_vec()),
                     false => Err(format!("its numbers don't fit {x:?}")),
                 }
             }
-            Op::LayerNorm { .. } | Op::Unary(_) | Op::Softmax { .. } => Ok(x.to_vec()),
-            Op::Binary(_) => spread_of(x, inputs[1]),
-            Op::MaxPool { window } | Op::AvgPool { window, .. } => {
+            Operator::LayerNorm { .. } | Operator::Unary(_) | Operator::Softmax { .. } => {
+                Ok(x.to_vec())
+            }
+            Operator::Binary(_) => spread_of(x, inputs[1]),
+            Operator::MaxPool { window } | Operator::AvgPool { window, .. } => {
                 with_map(x.get(1).copied().unwrap_or(0), window)
             }
-            Op::Reduce { axes, keep, .. } => Ok(x
+            Operator::Reduce { axes, keep, .. } => Ok(x
                 .iter()
                 .enumerate()
                 .filter_map(|(axis, size)| match axes.contains(&axis) {
@@ -236,7 +238,7 @@ impl Op {
                     false => Some(*size),
                 })
                 .collect()),
-            Op::Concat { axis } => {
+            Operator::Concat { axis } => {
                 let mut dims = x.to_vec();
                 dims[*axis] = 0;
                 for input in inputs {
@@ -248,28 +250,28 @@ impl Op {
                 }
                 Ok(dims)
             }
-            Op::Slice { cuts } => Ok(cuts.iter().map(|cut| cut.size).collect()),
-            Op::Take { axis, indices } | Op::PadFrom { axis, indices } => {
+            Operator::Slice { cuts } => Ok(cuts.iter().map(|cut| cut.size).collect()),
+            Operator::Take { axis, indices } | Operator::PadFrom { axis, indices } => {
                 let mut dims = x.to_vec();
                 dims[*axis] = indices.len();
                 Ok(dims)
             }
-            Op::Pad { before, after, .. } => {
+            Operator::Pad { before, after, .. } => {
                 let sizes = x.iter().zip(before).zip(after);
                 let sums = sizes.map(|((size, before), after)| {
                     size.checked_add(*before).and_then(|size| size.checked_add(*after))
                 });
                 sums.collect::<Option<_>>().ok_or_else(|| "its padding is too large".into())
             }
-            Op::Resize { rows, columns, .. } => {
+            Operator::Resize { rows, columns, .. } => {
                 let mut dims = x.to_vec();
                 let rank = dims.len();
                 (dims[rank - 2], dims[rank - 1]) = (rows.len(), columns.len());
                 Ok(dims)
             }
-            Op::Reshape { dims } | Op::Expand { dims } => Ok(dims.clone()),
-            Op::Transpose { order } => Ok(order.iter().map(|dim| x[*dim]).collect()),
-            Op::Where => spread_of(&spread_of(x, inputs[1])?, inputs[2]),
+            Operator::Reshape { dims } | Operator::Expand { dims } => Ok(dims.clone()),
+            Operator::Transpose { order } => Ok(order.iter().map(|dim| x[*dim]).collect()),
+            Operator::Where => spread_of(&spread_of(x, inputs[1])?, inputs[2]),
         }
     }
 }

@@ -7,7 +7,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 /// A model: the graph, and the versions of the operators in it.
 #[derive(Clone, PartialEq, Message)]
-pub struct Model {
+pub struct ModelProto {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
     #[prost(string, tag = "2")]
@@ -15,9 +15,9 @@ pub struct Model {
     #[prost(string, tag = "3")]
     pub producer_version: String,
     #[prost(message, optional, tag = "7")]
-    pub graph: Option<Graph>,
+    pub graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
-    pub opset_import: Vec<OperatorSet>,
+    pub opset_import: Vec<OperatorSetProto>,
     /// Operators that the file defines itself; only whether there are any is read.
     #[prost(bytes = "bytes", repeated, tag = "25")]
     pub functions: Vec<Bytes>,
@@ -25,7 +25,7 @@ pub struct Model {
 
 /// The version of a domain's operators.
 #[derive(Clone, PartialEq, Message)]
-pub struct OperatorSet {
+pub struct OperatorSetProto {
     #[prost(string, tag = "1")]
     pub domain: String,
     #[prost(int64, tag = "2")]
@@ -34,22 +34,22 @@ pub struct OperatorSet {
 
 /// Nodes in an order in which they can be run, and what they read.
 #[derive(Clone, PartialEq, Message)]
-pub struct Graph {
+pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
-    pub node: Vec<Node>,
+    pub node: Vec<NodeProto>,
     #[prost(message, repeated, tag = "5")]
-    pub initializer: Vec<Tensor>,
+    pub initializer: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
-    pub input: Vec<ValueInfo>,
+    pub input: Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "12")]
-    pub output: Vec<ValueInfo>,
+    pub output: Vec<ValueInfoProto>,
     #[prost(bytes = "bytes", repeated, tag = "15")]
     pub sparse_initializer: Vec<Bytes>,
 }
 
 /// A call of an operator. An empty name stands for an input that is left out.
 #[derive(Clone, PartialEq, Message)]
-pub struct Node {
+pub struct NodeProto {
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
@@ -59,16 +59,16 @@ pub struct Node {
     #[prost(string, tag = "4")]
     pub op_type: String,
     #[prost(message, repeated, tag = "5")]
-    pub attribute: Vec<Attribute>,
+    pub attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
     pub domain: String,
     #[prost(message, repeated, tag = "9")]
-    pub metadata_props: Vec<Pair>,
+    pub metadata_props: Vec<StringStringEntry>,
 }
 
 /// A named argument of a node.
 #[derive(Clone, PartialEq, Message)]
-pub struct Attribute {
+pub struct AttributeProto {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(float, tag = "2")]
@@ -78,7 +78,7 @@ pub struct Attribute {
     #[prost(bytes = "bytes", tag = "4")]
     pub s: Bytes,
     #[prost(message, optional, boxed, tag = "5")]
-    pub t: Option<Box<Tensor>>,
+    pub t: Option<Box<TensorProto>>,
     /// A graph within; only that there is one is read.
     #[prost(bytes = "bytes", tag = "6")]
     pub g: Bytes,
@@ -95,7 +95,7 @@ pub struct Attribute {
 
 /// A constant. Its values lie in one of the fields, or in another file.
 #[derive(Clone, PartialEq, Message)]
-pub struct Tensor {
+pub struct TensorProto {
     #[prost(int64, repeated, tag = "1")]
     pub dims: Vec<i64>,
     /// Of `TensorProto.DataType`.
@@ -119,7 +119,7 @@ pub struct Tensor {
     #[prost(uint64, repeated, tag = "11")]
     pub uint64_data: Vec<u64>,
     #[prost(message, repeated, tag = "13")]
-    pub external_data: Vec<Pair>,
+    pub external_data: Vec<StringStringEntry>,
     /// 1 where the values lie in another file.
     #[prost(int32, tag = "14")]
     pub data_location: i32,
@@ -127,7 +127,7 @@ pub struct Tensor {
 
 /// A key and its value.
 #[derive(Clone, PartialEq, Message)]
-pub struct Pair {
+pub struct StringStringEntry {
     #[prost(string, tag = "1")]
     pub key: String,
     #[prost(string, tag = "2")]
@@ -136,39 +136,39 @@ pub struct Pair {
 
 /// Name and type of an input or output.
 #[derive(Clone, PartialEq, Message)]
-pub struct ValueInfo {
+pub struct ValueInfoProto {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(message, optional, tag = "2")]
-    pub kind: Option<Type>,
+    pub kind: Option<TypeProto>,
 }
 
 /// A type; only tensors are read.
 #[derive(Clone, PartialEq, Message)]
-pub struct Type {
+pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
-    pub tensor: Option<TensorType>,
+    pub tensor: Option<TensorTypeProto>,
 }
 
 /// Element type and shape.
 #[derive(Clone, PartialEq, Message)]
-pub struct TensorType {
+pub struct TensorTypeProto {
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
     #[prost(message, optional, tag = "2")]
-    pub shape: Option<Shape>,
+    pub shape: Option<TensorShapeProto>,
 }
 
 /// A shape.
 #[derive(Clone, PartialEq, Message)]
-pub struct Shape {
+pub struct TensorShapeProto {
     #[prost(message, repeated, tag = "1")]
-    pub dim: Vec<Dimension>,
+    pub dim: Vec<DimensionProto>,
 }
 
 /// A dimension: a number, or a name for one that is open.
 #[derive(Clone, PartialEq, Message)]
-pub struct Dimension {
+pub struct DimensionProto {
     #[prost(int64, optional, tag = "1")]
     pub value: Option<i64>,
     #[prost(string, optional, tag = "2")]
@@ -180,34 +180,35 @@ const MOST_PARTS: usize = 1 << 20;
 
 /// Messages of a kind within which others are counted: fields by number, with the kind of what lies in
 /// them.
-struct Kind(&'static [(u32, &'static Kind)]);
+struct PartKind(&'static [(u32, &'static PartKind)]);
 
-const LEAF: Kind = Kind(&[]);
-const TENSOR: Kind = Kind(&[(13, &LEAF)]);
-const ATTRIBUTE: Kind = Kind(&[(5, &TENSOR)]);
-const NODE: Kind = Kind(&[(1, &LEAF), (2, &LEAF), (5, &ATTRIBUTE), (9, &LEAF)]);
-const SHAPE: Kind = Kind(&[(1, &LEAF)]);
-const TENSOR_TYPE: Kind = Kind(&[(2, &SHAPE)]);
-const TYPE: Kind = Kind(&[(1, &TENSOR_TYPE)]);
-const VALUE_INFO: Kind = Kind(&[(2, &TYPE)]);
-const GRAPH: Kind =
-    Kind(&[(1, &NODE), (5, &TENSOR), (11, &VALUE_INFO), (12, &VALUE_INFO), (15, &LEAF)]);
-const MODEL: Kind = Kind(&[(7, &GRAPH), (8, &LEAF), (25, &LEAF)]);
+const LEAF: PartKind = PartKind(&[]);
+const TENSOR: PartKind = PartKind(&[(13, &LEAF)]);
+const ATTRIBUTE: PartKind = PartKind(&[(5, &TENSOR)]);
+const NODE: PartKind = PartKind(&[(1, &LEAF), (2, &LEAF), (5, &ATTRIBUTE), (9, &LEAF)]);
+const SHAPE: PartKind = PartKind(&[(1, &LEAF)]);
+const TENSOR_TYPE: PartKind = PartKind(&[(2, &SHAPE)]);
+const TYPE: PartKind = PartKind(&[(1, &TENSOR_TYPE)]);
+const VALUE_INFO: PartKind = PartKind(&[(2, &TYPE)]);
+const GRAPH: PartKind =
+    PartKind(&[(1, &NODE), (5, &TENSOR), (11, &VALUE_INFO), (12, &VALUE_INFO), (15, &LEAF)]);
+const MODEL: PartKind = PartKind(&[(7, &GRAPH), (8, &LEAF), (25, &LEAF)]);
 
 /// Reads a model.
 ///
 /// # Errors
 /// Half a sentence on what is wrong with `bytes`: not a model, cut off, or of so many parts that they
 /// would take far more memory than the file.
-pub fn read(bytes: Bytes) -> Result<Model, String> {
+pub fn read(bytes: Bytes) -> Result<ModelProto, String> {
     let mut left = MOST_PARTS.min(bytes.len() / 3 + 64);
     count(&bytes, &MODEL, &mut left)?;
-    Model::decode(bytes).map_err(|error| format!("isn't an ONNX model, or is damaged: {error}"))
+    ModelProto::decode(bytes)
+        .map_err(|error| format!("isn't an ONNX model, or is damaged: {error}"))
 }
 
 /// Takes the parts of a message from those that are `left`: a part of two bytes may take hundreds once
 /// it is read.
-fn count(message: &[u8], kind: &Kind, left: &mut usize) -> Result<(), String> {
+fn count(message: &[u8], kind: &PartKind, left: &mut usize) -> Result<(), String> {
     let damaged = |error| format!("isn't an ONNX model, or is damaged: {error}");
     let mut rest = message;
     while !rest.is_empty() {
@@ -250,9 +251,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_refused() {
-        let node = Node { op_type: "Relu".into(), ..Node::default() };
-        let graph = Graph { node: vec![node], ..Graph::default() };
-        let model = Model { ir_version: 8, graph: Some(graph), ..Model::default() };
+        let node = NodeProto { op_type: "Relu".into(), ..NodeProto::default() };
+        let graph = GraphProto { node: vec![node], ..GraphProto::default() };
+        let model = ModelProto { ir_version: 8, graph: Some(graph), ..ModelProto::default() };
         let bytes = model.encode_to_vec();
         assert_eq!(read(Bytes::from(bytes.clone())).unwrap(), model);
         for end in 3..bytes.len() {

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use super::array::Array;
-use super::graph::{Graph, Node, Operand, ValueId};
-use super::op::{Binary, Function, Op, Reduction};
+use super::graph::{Operand, OperatorGraph, OperatorNode, ValueId};
+use super::op::{Binary, Function, Operator, Reduction};
 
 /// Nodes that a function of one number may be written in.
 const MOST_NODES: usize = 16;
 
 /// The graph with functions and normalisations in one node each, and without what nobody reads.
-pub fn simplify(graph: &mut Graph, output: &Operand) {
+pub fn simplify(graph: &mut OperatorGraph, output: &Operand) {
     for at in 0..graph.nodes.len() {
         if let Some((function, root)) = function_at(graph, at) {
-            graph.nodes[at].op = Op::Unary(function);
+            graph.nodes[at].op = Operator::Unary(function);
             graph.nodes[at].inputs = vec![Operand::Value(root)];
         }
     }
@@ -24,7 +24,7 @@ pub fn simplify(graph: &mut Graph, output: &Operand) {
 }
 
 /// Takes nodes away that the output doesn't need.
-fn drop_unread(graph: &mut Graph, output: &Operand) {
+fn drop_unread(graph: &mut OperatorGraph, output: &Operand) {
     let mut read = vec![false; graph.shapes.len()];
     let mut mark = |operand: &Operand| {
         let Some(value) = operand.value() else { return false };
@@ -52,7 +52,7 @@ fn points() -> Vec<f64> {
 
 /// What makes up a function of one number.
 struct Expression<'g> {
-    graph: &'g Graph,
+    graph: &'g OperatorGraph,
     makers: &'g HashMap<ValueId, usize>,
     points: &'g [f64],
 }
@@ -85,8 +85,8 @@ impl Expression<'_> {
             }
         };
         let values: Vec<f64> = match node.op {
-            Op::Unary(function) => input(0)?.into_iter().map(|x| function.wide(x)).collect(),
-            Op::Binary(function) => {
+            Operator::Unary(function) => input(0)?.into_iter().map(|x| function.wide(x)).collect(),
+            Operator::Binary(function) => {
                 let (a, b) = (input(0)?, input(1)?);
                 let of = |(a, b)| function.wide(a, b);
                 a.into_iter().zip(b).map(of).collect::<Option<_>>()?
@@ -99,7 +99,7 @@ impl Expression<'_> {
 }
 
 /// The function of a value before it that the node at `at` computes, where several nodes do it.
-fn function_at(graph: &Graph, at: usize) -> Option<(Function, ValueId)> {
+fn function_at(graph: &OperatorGraph, at: usize) -> Option<(Function, ValueId)> {
     let makers = makers_near(graph, at);
     let points = points();
     let expression = Expression { graph, makers: &makers, points: &points };
@@ -119,14 +119,14 @@ fn function_at(graph: &Graph, at: usize) -> Option<(Function, ValueId)> {
 }
 
 /// Which nodes make the values that one node can be a function of.
-fn makers_near(graph: &Graph, at: usize) -> HashMap<ValueId, usize> {
+fn makers_near(graph: &OperatorGraph, at: usize) -> HashMap<ValueId, usize> {
     let mut near = HashMap::new();
     let mut open = vec![at];
     let by_value =
         |value: ValueId| graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok();
     while let Some(at) = open.pop() {
         let node = &graph.nodes[at];
-        if near.len() > MOST_NODES || !matches!(node.op, Op::Unary(_) | Op::Binary(_)) {
+        if near.len() > MOST_NODES || !matches!(node.op, Operator::Unary(_) | Operator::Binary(_)) {
             continue;
         }
         if near.insert(node.output, at).is_none() {
@@ -137,7 +137,7 @@ fn makers_near(graph: &Graph, at: usize) -> HashMap<ValueId, usize> {
 }
 
 /// The values that `output` may be a function of, the nearest first.
-fn roots(graph: &Graph, makers: &HashMap<ValueId, usize>, output: ValueId) -> Vec<ValueId> {
+fn roots(graph: &OperatorGraph, makers: &HashMap<ValueId, usize>, output: ValueId) -> Vec<ValueId> {
     let mut roots: Vec<ValueId> = Vec::new();
     for at in makers.values() {
         for input in graph.nodes[*at].inputs.iter().filter_map(Operand::value) {
@@ -197,8 +197,8 @@ fn named(points: &[f64], values: &[f64]) -> Option<Function> {
 }
 
 /// The only value among a node's two inputs, and the constant beside it.
-fn beside_constant(node: &Node, function: Binary) -> Option<(ValueId, &Array)> {
-    if node.op != Op::Binary(function) {
+fn beside_constant(node: &OperatorNode, function: Binary) -> Option<(ValueId, &Array)> {
+    if node.op != Operator::Binary(function) {
         return None;
     }
     match (&node.inputs[0], &node.inputs[1]) {
@@ -210,7 +210,7 @@ fn beside_constant(node: &Node, function: Binary) -> Option<(ValueId, &Array)> {
 
 /// Mean and variance over the last dimensions, taken apart:
 /// d = x − mean(x), d / √(mean(d²) + eps), · weight, + bias.
-fn layer_norm_at(graph: &mut Graph, at: usize) {
+fn layer_norm_at(graph: &mut OperatorGraph, at: usize) {
     let Some((x, axis, eps)) = normalized_at(graph, at) else { return };
     let wanted = graph.shapes[x.0][axis..].to_vec();
     let one = |value: f32| Array::floats(wanted.clone(), vec![value; wanted.iter().product()]);
@@ -227,7 +227,7 @@ fn layer_norm_at(graph: &mut Graph, at: usize) {
         }
         let Ok(array) = array.reshaped(wanted.clone()) else { break };
         let name = graph.nodes[next].inputs.iter().find_map(|i| i.constant()?.name.clone());
-        let constant = Operand::Constant(super::graph::Constant { array, name });
+        let constant = Operand::Constant(super::graph::NamedArray { array, name });
         match function {
             Binary::Mul => weight = constant,
             _ => bias = constant,
@@ -235,30 +235,30 @@ fn layer_norm_at(graph: &mut Graph, at: usize) {
         last = next;
     }
     let node = &mut graph.nodes[last];
-    node.op = Op::LayerNorm { axis, eps };
+    node.op = Operator::LayerNorm { axis, eps };
     node.inputs = vec![Operand::Value(x), weight, bias];
 }
 
-fn reads(node: &Node, value: ValueId) -> bool {
+fn reads(node: &OperatorNode, value: ValueId) -> bool {
     node.inputs.iter().any(|input| input.value() == Some(value))
 }
 
 /// What is normalised by the division, or product with a reciprocal, at `at`; from which dimension on, with
 /// which eps.
-fn normalized_at(graph: &Graph, at: usize) -> Option<(ValueId, usize, f32)> {
+fn normalized_at(graph: &OperatorGraph, at: usize) -> Option<(ValueId, usize, f32)> {
     let node = &graph.nodes[at];
-    let makers = |value: ValueId| -> Option<&Node> {
+    let makers = |value: ValueId| -> Option<&OperatorNode> {
         let found = graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok()?;
         Some(&graph.nodes[found])
     };
-    let value = |node: &Node, at: usize| node.inputs.get(at).and_then(Operand::value);
+    let value = |node: &OperatorNode, at: usize| node.inputs.get(at).and_then(Operand::value);
     // √(variance + eps), and what it divides.
     let (difference, root) = match node.op {
-        Op::Binary(Binary::Div) => (value(node, 0)?, value(node, 1)?),
-        Op::Binary(Binary::Mul) => {
+        Operator::Binary(Binary::Div) => (value(node, 0)?, value(node, 1)?),
+        Operator::Binary(Binary::Mul) => {
             let inverse = |at: usize| {
                 let maker = makers(value(node, at)?)?;
-                (maker.op == Op::Unary(Function::Reciprocal)).then(|| value(maker, 0))?
+                (maker.op == Operator::Unary(Function::Reciprocal)).then(|| value(maker, 0))?
             };
             match (inverse(0), inverse(1)) {
                 (Some(root), _) => (value(node, 1)?, root),
@@ -268,10 +268,10 @@ fn normalized_at(graph: &Graph, at: usize) -> Option<(ValueId, usize, f32)> {
         }
         _ => return None,
     };
-    let root = makers(root).filter(|root| root.op == Op::Unary(Function::Sqrt))?;
+    let root = makers(root).filter(|root| root.op == Operator::Unary(Function::Sqrt))?;
     let inner = makers(value(root, 0)?)?;
     let (variance, eps) = match &inner.op {
-        Op::Unary(Function::Affine { scale: 1.0, shift }) => (value(inner, 0)?, *shift),
+        Operator::Unary(Function::Affine { scale: 1.0, shift }) => (value(inner, 0)?, *shift),
         _ => {
             let (variance, eps) = beside_constant(inner, Binary::Add)?;
             (variance, eps.as_float()?)
@@ -280,7 +280,7 @@ fn normalized_at(graph: &Graph, at: usize) -> Option<(ValueId, usize, f32)> {
     let mean_of = |id: ValueId| -> Option<(ValueId, &[usize])> {
         let maker = makers(id)?;
         match &maker.op {
-            Op::Reduce { reduction: Reduction::Mean, axes, keep: true } => {
+            Operator::Reduce { reduction: Reduction::Mean, axes, keep: true } => {
                 Some((value(maker, 0)?, axes))
             }
             _ => None,
@@ -289,8 +289,8 @@ fn normalized_at(graph: &Graph, at: usize) -> Option<(ValueId, usize, f32)> {
     let (square, axes) = mean_of(variance)?;
     let square = makers(square)?;
     let is_square = match square.op {
-        Op::Binary(Binary::Mul) => value(square, 1) == Some(difference),
-        Op::Binary(Binary::Pow) => {
+        Operator::Binary(Binary::Mul) => value(square, 1) == Some(difference),
+        Operator::Binary(Binary::Pow) => {
             square.inputs[1].constant().and_then(|two| two.array.as_float()) == Some(2.0)
         }
         _ => false,
@@ -298,7 +298,7 @@ fn normalized_at(graph: &Graph, at: usize) -> Option<(ValueId, usize, f32)> {
     if !is_square || value(square, 0) != Some(difference) {
         return None;
     }
-    let minus = makers(difference).filter(|node| node.op == Op::Binary(Binary::Sub))?;
+    let minus = makers(difference).filter(|node| node.op == Operator::Binary(Binary::Sub))?;
     let x = value(minus, 0)?;
     let (averaged, other) = mean_of(value(minus, 1)?)?;
     let rank = graph.shapes[x.0].len();

@@ -1,10 +1,10 @@
 //! Values whose elements have to move.
 
-use super::view::{Atom, View, simplified, size_of};
-use super::{Lowering, NOT_YET, Operand};
+use super::view::{Atom, StridedView, simplified, size_of};
+use super::{NOT_YET, Operand, Recorder};
 use crate::onnx::array::{Folded, strides_of};
-use crate::onnx::graph::Node;
-use crate::ops::rearrange::{MOST_STEPS, Piece, Rearrange, Step};
+use crate::onnx::graph::OperatorNode;
+use crate::ops::rearrange::{MOST_STEPS, MoveStep, Piece, Rearrange};
 use crate::tape::NodeId;
 use crate::tensor::Map;
 
@@ -27,9 +27,9 @@ fn map_of(sizes: &[usize]) -> Map {
     }
 }
 
-impl Lowering<'_, '_, '_> {
+impl Recorder<'_, '_, '_> {
     /// A node that holds the view's elements, row-major, as `map`.
-    pub(super) fn gathered(&mut self, view: &View, map: Map) -> Folded<NodeId> {
+    pub(super) fn gathered(&mut self, view: &StridedView, map: Map) -> Folded<NodeId> {
         let atoms = simplified(view.atoms());
         let steps = steps_of(&atoms, &to_strides(&atoms));
         let piece = Piece { input: 0, from: view.start, to: 0, steps };
@@ -60,14 +60,14 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// The view, its elements row-major in a node of their own.
-    pub(super) fn in_order(&mut self, view: &View) -> Folded<View> {
+    pub(super) fn in_order(&mut self, view: &StridedView) -> Folded<StridedView> {
         let sizes = view.sizes();
         let node = self.packed(view, map_of(&sizes))?;
-        Ok(View::row_major(node, &sizes))
+        Ok(StridedView::row_major(node, &sizes))
     }
 
     /// Values along an axis, each behind the other.
-    pub(super) fn concat(&mut self, node: &Node, axis: usize) -> Folded<View> {
+    pub(super) fn concat(&mut self, node: &OperatorNode, axis: usize) -> Folded<StridedView> {
         let dims = self.graph.shapes[node.output.0].clone();
         let mut parts = Vec::new();
         let mut start = 0;
@@ -92,11 +92,11 @@ impl Lowering<'_, '_, '_> {
     /// A value of `dims` with views at places of it, `fill` elsewhere.
     fn joined(
         &mut self,
-        node: &Node,
+        node: &OperatorNode,
         dims: &[usize],
-        parts: Vec<(Vec<usize>, View)>,
+        parts: Vec<(Vec<usize>, StridedView)>,
         fill: f32,
-    ) -> Folded<View> {
+    ) -> Folded<StridedView> {
         let order = memory_order(dims.len());
         let sizes: Vec<usize> = order.iter().map(|dim| dims[*dim]).collect();
         let strides = strides_of(&sizes);
@@ -127,24 +127,29 @@ impl Lowering<'_, '_, '_> {
         let made = self.rearranged(&name, map_of(&sizes), pieces, fill, &inputs)?;
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(at, dim)| back[*dim] = at);
-        Ok(View::row_major(made, &sizes).transposed(&back))
+        Ok(StridedView::row_major(made, &sizes).transposed(&back))
     }
 
     /// `value` around a value.
-    pub(super) fn pad(&mut self, node: &Node, before: &[usize], value: f32) -> Folded<View> {
+    pub(super) fn pad(
+        &mut self,
+        node: &OperatorNode,
+        before: &[usize],
+        value: f32,
+    ) -> Folded<StridedView> {
         let dims = self.graph.shapes[node.output.0].clone();
         let view = self.view(node, 0)?;
         self.joined(node, &dims, vec![(before.to_vec(), view)], value)
     }
 
-    /// As [`Lowering::pad`], of rows and columns of a map; `node` names it.
+    /// As [`Recorder::pad`], of rows and columns of a map; `node` names it.
     pub(super) fn bordered(
         &mut self,
-        node: &Node,
-        view: View,
+        node: &OperatorNode,
+        view: StridedView,
         [before, after]: [[usize; 2]; 2],
         value: f32,
-    ) -> Folded<View> {
+    ) -> Folded<StridedView> {
         if before == [0; 2] && after == [0; 2] {
             return Ok(view);
         }
@@ -156,7 +161,12 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// Entries of an axis by number: runs of evenly spaced ones are a piece each.
-    pub(super) fn take(&mut self, node: &Node, axis: usize, indices: &[usize]) -> Folded<View> {
+    pub(super) fn take(
+        &mut self,
+        node: &OperatorNode,
+        axis: usize,
+        indices: &[usize],
+    ) -> Folded<StridedView> {
         let dims = self.graph.shapes[node.output.0].clone();
         let mut view = self.view(node, 0)?;
         if view.dims[axis].len() > 1 {
@@ -192,16 +202,16 @@ fn to_strides(atoms: &[Atom]) -> Vec<usize> {
 }
 
 /// Atoms with their distances in the output, neighbours that are evenly spaced in both in one.
-fn steps_of(from: &[Atom], to: &[usize]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+fn steps_of(from: &[Atom], to: &[usize]) -> Vec<MoveStep> {
+    let mut steps: Vec<MoveStep> = Vec::new();
     for (atom, to) in from.iter().zip(to).filter(|(atom, _)| atom.size != 1) {
         match steps.last_mut() {
             Some(last)
                 if last.from == atom.stride * atom.size as isize && last.to == to * atom.size =>
             {
-                *last = Step { size: last.size * atom.size, from: atom.stride, to: *to };
+                *last = MoveStep { size: last.size * atom.size, from: atom.stride, to: *to };
             }
-            _ => steps.push(Step { size: atom.size, from: atom.stride, to: *to }),
+            _ => steps.push(MoveStep { size: atom.size, from: atom.stride, to: *to }),
         }
     }
     steps

@@ -1,9 +1,9 @@
 //! Layers with weights, and pools.
 
-use super::view::{View, is_run, size_of};
-use super::{Binary, Ending, Lowering, NOT_YET, Op, Operand};
+use super::view::{StridedView, is_run, size_of};
+use super::{Binary, NOT_YET, NetworkEnd, Operand, Operator, Recorder};
 use crate::onnx::array::{Array, Folded};
-use crate::onnx::graph::{Node, ValueId};
+use crate::onnx::graph::{OperatorNode, ValueId};
 use crate::onnx::op::{Reduction, Sliding};
 use crate::ops::Start;
 use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
@@ -21,14 +21,19 @@ use crate::tensor::{Map, Span};
 /// PyTorch's weight of a batch in the running statistics, which no file says.
 const MOMENTUM: f32 = 0.1;
 
-impl Lowering<'_, '_, '_> {
+impl Recorder<'_, '_, '_> {
     /// A constant input.
-    fn constant(&self, node: &Node, at: usize) -> Folded<Array> {
+    fn constant(&self, node: &OperatorNode, at: usize) -> Folded<Array> {
         let constant = node.inputs.get(at).and_then(Operand::constant);
         constant.map(|c| c.array.clone()).ok_or_else(|| format!("its input {at} isn't a constant"))
     }
 
-    pub(super) fn conv(&mut self, node: &Node, window: &Sliding, groups: usize) -> Folded<View> {
+    pub(super) fn conv(
+        &mut self,
+        node: &OperatorNode,
+        window: &Sliding,
+        groups: usize,
+    ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let (view, padding) = self.evenly(node, view, window, 0.0)?;
         let x = self.as_map(&view)?;
@@ -53,19 +58,20 @@ impl Lowering<'_, '_, '_> {
         if let Some(bias) = bias {
             self.weigh(&name, "bias", bias);
         }
-        Ok(View::of_map(y, self.b.map(y)))
+        Ok(StridedView::of_map(y, self.b.map(y)))
     }
 
     /// The addition of a constant, one number an output, that alone reads the product at `at`.
-    fn bias_of(&self, at: usize) -> Option<(&Node, Array)> {
+    fn bias_of(&self, at: usize) -> Option<(&OperatorNode, Array)> {
         let product = self.graph.nodes.get(at)?;
         let outputs = *self.graph.shapes[product.output.0].last()?;
         if self.readers.get(&product.output) != Some(&1) {
             return None;
         }
-        let reads = |node: &&Node| node.inputs.iter().any(|i| i.value() == Some(product.output));
+        let reads =
+            |node: &&OperatorNode| node.inputs.iter().any(|i| i.value() == Some(product.output));
         let next = self.graph.nodes[at..].iter().find(reads)?;
-        if next.op != Op::Binary(Binary::Add) {
+        if next.op != Operator::Binary(Binary::Add) {
             return None;
         }
         let constant = &next.inputs.iter().find_map(Operand::constant)?.array;
@@ -78,12 +84,12 @@ impl Lowering<'_, '_, '_> {
     /// What the linear layer at `at` makes, its bias added; `None` for other nodes.
     pub(super) fn linear_output(&self, at: usize) -> Option<ValueId> {
         let node = &self.graph.nodes[at];
-        let is_linear = node.op == Op::MatMul && node.inputs[1].constant().is_some();
+        let is_linear = node.op == Operator::MatMul && node.inputs[1].constant().is_some();
         is_linear.then(|| self.bias_of(at).map_or(node.output, |(add, _)| add.output))
     }
 
     /// The weight of a linear layer as PyTorch has it: outputs × inputs.
-    fn rows(&self, node: &Node) -> Folded<Array> {
+    fn rows(&self, node: &OperatorNode) -> Folded<Array> {
         let matrix = self.constant(node, 1)?;
         match matrix.dims().len() {
             2 => matrix.transposed(&[1, 0]),
@@ -92,7 +98,7 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// A product with a constant matrix, and what is added to it.
-    pub(super) fn linear(&mut self, node: &Node, at: usize) -> Folded<()> {
+    pub(super) fn linear(&mut self, node: &OperatorNode, at: usize) -> Folded<()> {
         if node.inputs[1].constant().is_none() {
             return Err(NOT_YET.into());
         }
@@ -108,13 +114,13 @@ impl Lowering<'_, '_, '_> {
         let is_flat = map.pixels() > 1
             && dims[axis] == map.elements()
             && view.reshaped(&[1, map.channels, map.height, map.width])
-                == Some(View::of_map(view.node, map));
+                == Some(StridedView::of_map(view.node, map));
         let made = if is_flat {
             let op = Linear::flattened(map, outputs, bias.is_some()).starting(Start::PyTorch);
             let y = self.recorded(&name, op, &[view.node])?;
             let mut sizes = dims.clone();
             sizes[axis] = outputs;
-            View::row_major(y, &sizes)
+            StridedView::row_major(y, &sizes)
         } else {
             let (x, from) = self.with_channels(&view, axis)?;
             let y = self.recorded(&name, Linear::new(inputs, outputs, bias.is_some()), &[x])?;
@@ -130,7 +136,7 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// The linear layer that a network ends in, which is left to its head.
-    pub(super) fn last_linear(&mut self, node: &Node, at: usize) -> Folded<Ending> {
+    pub(super) fn last_linear(&mut self, node: &OperatorNode, at: usize) -> Folded<NetworkEnd> {
         let weight = self.rows(node)?;
         let bias = self.bias_of(at).map(|(_, bias)| bias);
         let view = self.view(node, 0)?;
@@ -146,17 +152,17 @@ impl Lowering<'_, '_, '_> {
             let logits = self.recorded(&name, op, &[view.node])?;
             self.weigh(&name, "weight", weight);
             bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));
-            return Ok(Ending::Logits(logits));
+            return Ok(NetworkEnd::Logits(logits));
         }
         let feature = self.packed(&view, Map::vector(weight.dims()[1]))?;
         let name = self.names.layer(node);
         self.weigh(&name, "weight", weight);
         let has_bias = bias.is_some();
         bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));
-        Ok(Ending::Linear { name, feature, bias: has_bias })
+        Ok(NetworkEnd::Linear { name, feature, bias: has_bias })
     }
 
-    pub(super) fn batch_norm(&mut self, node: &Node, eps: f32) -> Folded<View> {
+    pub(super) fn batch_norm(&mut self, node: &OperatorNode, eps: f32) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let (x, view) = self.with_channels(&view, 1)?;
         let channels = self.b.map(x).channels;
@@ -166,10 +172,15 @@ impl Lowering<'_, '_, '_> {
             let values = self.constant(node, at + 1)?.reshaped(vec![channels])?;
             self.weigh(&name, param, values);
         }
-        Ok(View { node: y, ..view })
+        Ok(StridedView { node: y, ..view })
     }
 
-    pub(super) fn layer_norm(&mut self, node: &Node, axis: usize, eps: f32) -> Folded<View> {
+    pub(super) fn layer_norm(
+        &mut self,
+        node: &OperatorNode,
+        axis: usize,
+        eps: f32,
+    ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         if axis + 1 != view.dims.len() {
             return Err(format!("is over several dimensions, which {NOT_YET}"));
@@ -183,18 +194,18 @@ impl Lowering<'_, '_, '_> {
         let y = self.recorded(&name, LayerNorm { channels, eps }, &[x])?;
         self.weigh(&name, "weight", weight);
         self.weigh(&name, "bias", bias);
-        Ok(View { node: y, ..view })
+        Ok(StridedView { node: y, ..view })
     }
 
     /// The map and the padding for a window that is padded alike on both sides; otherwise the map has a border
     /// of `value` instead.
     fn evenly(
         &mut self,
-        node: &Node,
-        view: View,
+        node: &OperatorNode,
+        view: StridedView,
         window: &Sliding,
         value: f32,
-    ) -> Folded<(View, [usize; 2])> {
+    ) -> Folded<(StridedView, [usize; 2])> {
         let sizes = view.sizes();
         let mut after = window.after;
         for axis in 0..2 {
@@ -213,7 +224,11 @@ impl Lowering<'_, '_, '_> {
         Ok((self.bordered(node, view, [window.before, after], value)?, [0; 2]))
     }
 
-    pub(super) fn max_pool(&mut self, node: &Node, window: &Sliding) -> Folded<View> {
+    pub(super) fn max_pool(
+        &mut self,
+        node: &OperatorNode,
+        window: &Sliding,
+    ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let (view, padding) = self.evenly(node, view, window, f32::NEG_INFINITY)?;
         let x = self.as_map(&view)?;
@@ -224,15 +239,15 @@ impl Lowering<'_, '_, '_> {
             MaxPool { window: Window { kernel, stride, padding, dilation } },
             &[x],
         )?;
-        Ok(View::of_map(y, self.b.map(y)))
+        Ok(StridedView::of_map(y, self.b.map(y)))
     }
 
     pub(super) fn avg_pool(
         &mut self,
-        node: &Node,
+        node: &OperatorNode,
         window: &Sliding,
         count_include_pad: bool,
-    ) -> Folded<View> {
+    ) -> Folded<StridedView> {
         if window.dilation != [1; 2] {
             return Err(format!("is dilated, which {NOT_YET}"));
         }
@@ -257,12 +272,17 @@ impl Lowering<'_, '_, '_> {
         let Sliding { kernel, stride, .. } = *window;
         let pool = AvgPool { kernel, stride, padding, count_include_pad };
         let y = self.recorded(&name, pool, &[x])?;
-        Ok(View::of_map(y, self.b.map(y)))
+        Ok(StridedView::of_map(y, self.b.map(y)))
     }
 
     /// Mean and variance over a group of channels and all behind them, as a layer norm of rows that hold a
     /// group each; then scale and shift of each channel.
-    pub(super) fn group_norm(&mut self, node: &Node, groups: usize, eps: f32) -> Folded<View> {
+    pub(super) fn group_norm(
+        &mut self,
+        node: &OperatorNode,
+        groups: usize,
+        eps: f32,
+    ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let sizes = view.sizes();
         let elements: usize = sizes.iter().product();
@@ -279,7 +299,7 @@ impl Lowering<'_, '_, '_> {
         for (param, value) in [("weight", 1.0), ("bias", 0.0)] {
             self.weigh(&norm, param, Array::floats(vec![channels], vec![value; channels])?);
         }
-        let normal = View::row_major(y, &sizes);
+        let normal = StridedView::row_major(y, &sizes);
         let (weight, bias) = (self.constant(node, 1)?, self.constant(node, 2)?);
         self.affine(&name, &normal, 1, weight, bias)
     }
@@ -288,11 +308,11 @@ impl Lowering<'_, '_, '_> {
     pub(super) fn affine(
         &mut self,
         name: &str,
-        view: &View,
+        view: &StridedView,
         axis: usize,
         scale: Array,
         shift: Array,
-    ) -> Folded<View> {
+    ) -> Folded<StridedView> {
         let (x, view) = self.with_channels(view, axis)?;
         let channels = self.b.map(x).channels;
         let y = self.recorded(name, BatchNorm { channels, eps: 0.0, momentum: MOMENTUM }, &[x])?;
@@ -301,16 +321,16 @@ impl Lowering<'_, '_, '_> {
         self.weigh(name, "bias", shift.reshaped(vec![channels])?);
         self.weigh(name, "running_mean", fixed(0.0)?);
         self.weigh(name, "running_var", fixed(1.0)?);
-        Ok(View { node: y, ..view })
+        Ok(StridedView { node: y, ..view })
     }
 
     /// The mean over all pixels; its dimensions are channels alone.
     pub(super) fn reduce(
         &mut self,
-        node: &Node,
+        node: &OperatorNode,
         reduction: Reduction,
         axes: &[usize],
-    ) -> Folded<View> {
+    ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let kept: Vec<usize> = (0..view.dims.len())
             .filter(|axis| !axes.contains(axis) && size_of(&view.dims[*axis]) > 1)
@@ -322,23 +342,28 @@ impl Lowering<'_, '_, '_> {
         let name = self.names.step(node);
         let map = self.b.map(x);
         if map.pixels() == 1 {
-            return Ok(View::row_major(x, &[map.channels]));
+            return Ok(StridedView::row_major(x, &[map.channels]));
         }
         let y = self.recorded(&name, AdaptiveAvgPool::GLOBAL, &[x])?;
-        Ok(View::row_major(y, &[map.channels]))
+        Ok(StridedView::row_major(y, &[map.channels]))
     }
 
-    pub(super) fn softmax(&mut self, node: &Node, axis: usize) -> Folded<View> {
+    pub(super) fn softmax(&mut self, node: &OperatorNode, axis: usize) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let (x, view) = self.with_channels(&view, axis)?;
         let name = self.names.step(node);
         let y = self.recorded(&name, Softmax, &[x])?;
-        Ok(View { node: y, ..view })
+        Ok(StridedView { node: y, ..view })
     }
 }
 
 /// The view of a node with the same pixels and other channels.
-fn with_new_channels(view: &View, node: NodeId, axis: usize, channels: usize) -> View {
+fn with_new_channels(
+    view: &StridedView,
+    node: NodeId,
+    axis: usize,
+    channels: usize,
+) -> StridedView {
     let old = size_of(&view.dims[axis]) as isize;
     let mut dims = view.dims.clone();
     for atom in dims.iter_mut().flatten() {
@@ -348,5 +373,5 @@ fn with_new_channels(view: &View, node: NodeId, axis: usize, channels: usize) ->
         1 => vec![],
         size => vec![super::view::Atom { size, stride: 1 }],
     };
-    View { node, start: 0, dims }
+    StridedView { node, start: 0, dims }
 }

@@ -8,12 +8,12 @@ mod view;
 
 use std::collections::HashMap;
 
-use self::names::{Names, kind_of};
-use self::view::{View, is_run};
+use self::names::{LayerNames, kind_of};
+use self::view::{StridedView, is_run};
 use super::array::{Array, Folded};
-use super::graph::{Graph, Node, Operand, ValueId};
-use super::op::{Binary, Op};
-use super::read::Source;
+use super::graph::{Operand, OperatorGraph, OperatorNode, ValueId};
+use super::op::{Binary, Operator};
+use super::read::ReadNetwork;
 use super::refusals::Refusals;
 use crate::nn::Builder;
 use crate::ops::slice::Slice;
@@ -22,15 +22,15 @@ use crate::tensor::{Map, Span};
 
 /// A recorded network.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct LoweredNetwork {
     /// The values of parameters, in PyTorch's order, by their names on the tape.
     pub weights: Vec<(String, Array)>,
-    pub ending: Ending,
+    pub ending: NetworkEnd,
 }
 
 /// How a network ends.
 #[derive(Clone, Debug)]
-pub enum Ending {
+pub enum NetworkEnd {
     /// In a linear layer of this name, which isn't recorded: a head can stand in its place.
     Linear { name: String, feature: NodeId, bias: bool },
     /// Otherwise: in these logits.
@@ -41,12 +41,12 @@ pub enum Ending {
 ///
 /// # Errors
 /// Each node that is none of the engine's operations, with the reason.
-pub fn record(source: &Source, b: &mut Builder<'_>, image: NodeId) -> Folded<Recorded> {
-    let mut lowering = Lowering {
+pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folded<LoweredNetwork> {
+    let mut lowering = Recorder {
         graph: &source.graph,
         readers: readers(&source.graph),
-        views: HashMap::from([(source.image, View::of_map(image, b.map(image)))]),
-        names: Names::of(&source.graph),
+        views: HashMap::from([(source.image, StridedView::of_map(image, b.map(image)))]),
+        names: LayerNames::of(&source.graph),
         weights: Vec::new(),
         b,
     };
@@ -81,14 +81,14 @@ pub fn record(source: &Source, b: &mut Builder<'_>, image: NodeId) -> Folded<Rec
         None => {
             let view = lowering.views.get(&output).cloned().ok_or("nothing makes its output")?;
             let classes = source.graph.shapes[output.0].last().copied().unwrap_or(0);
-            Ending::Logits(lowering.packed(&view, Map::vector(classes))?)
+            NetworkEnd::Logits(lowering.packed(&view, Map::vector(classes))?)
         }
     };
-    Ok(Recorded { weights: lowering.weights, ending })
+    Ok(LoweredNetwork { weights: lowering.weights, ending })
 }
 
 /// How many inputs read a value.
-fn readers(graph: &Graph) -> HashMap<ValueId, usize> {
+fn readers(graph: &OperatorGraph) -> HashMap<ValueId, usize> {
     let mut readers = HashMap::new();
     for value in graph.nodes.iter().flat_map(|node| node.inputs.iter().filter_map(Operand::value)) {
         *readers.entry(value).or_default() += 1;
@@ -96,59 +96,59 @@ fn readers(graph: &Graph) -> HashMap<ValueId, usize> {
     readers
 }
 
-struct Lowering<'g, 'b, 't> {
-    graph: &'g Graph,
+struct Recorder<'g, 'b, 't> {
+    graph: &'g OperatorGraph,
     readers: HashMap<ValueId, usize>,
     /// Where each value lies.
-    views: HashMap<ValueId, View>,
-    names: Names,
+    views: HashMap<ValueId, StridedView>,
+    names: LayerNames,
     weights: Vec<(String, Array)>,
     b: &'b mut Builder<'t>,
 }
 
-impl Lowering<'_, '_, '_> {
+impl Recorder<'_, '_, '_> {
     /// Records a node.
-    fn node(&mut self, node: &Node, at: usize) -> Folded<()> {
+    fn node(&mut self, node: &OperatorNode, at: usize) -> Folded<()> {
         let dims = self.graph.shapes[node.output.0].clone();
         let view = match &node.op {
-            Op::Conv { window, groups } => self.conv(node, window, *groups)?,
-            Op::MatMul => return self.linear(node, at),
-            Op::BatchNorm { eps } => self.batch_norm(node, *eps)?,
-            Op::LayerNorm { axis, eps } => self.layer_norm(node, *axis, *eps)?,
-            Op::Unary(function) => self.unary(node, *function)?,
-            Op::Binary(function) => self.binary(node, *function)?,
-            Op::MaxPool { window } => self.max_pool(node, window)?,
-            Op::AvgPool { window, count_include_pad } => {
+            Operator::Conv { window, groups } => self.conv(node, window, *groups)?,
+            Operator::MatMul => return self.linear(node, at),
+            Operator::BatchNorm { eps } => self.batch_norm(node, *eps)?,
+            Operator::LayerNorm { axis, eps } => self.layer_norm(node, *axis, *eps)?,
+            Operator::Unary(function) => self.unary(node, *function)?,
+            Operator::Binary(function) => self.binary(node, *function)?,
+            Operator::MaxPool { window } => self.max_pool(node, window)?,
+            Operator::AvgPool { window, count_include_pad } => {
                 self.avg_pool(node, window, *count_include_pad)?
             }
-            Op::Reduce { reduction, axes, .. } => {
+            Operator::Reduce { reduction, axes, .. } => {
                 let view = self.reduce(node, *reduction, axes)?;
                 view.reshaped(&dims).ok_or("can't be of its shape")?
             }
-            Op::Softmax { axis, log: false } => self.softmax(node, *axis)?,
-            Op::Reshape { .. } => {
+            Operator::Softmax { axis, log: false } => self.softmax(node, *axis)?,
+            Operator::Reshape { .. } => {
                 let view = self.view(node, 0)?;
                 match view.reshaped(&dims) {
                     Some(view) => view,
                     None => self.in_order(&view)?.reshaped(&dims).ok_or("can't be of its shape")?,
                 }
             }
-            Op::Transpose { order } => self.view(node, 0)?.transposed(order),
-            Op::Slice { cuts } => {
+            Operator::Transpose { order } => self.view(node, 0)?.transposed(order),
+            Operator::Slice { cuts } => {
                 let view = self.view(node, 0)?;
                 match view.cut(cuts) {
                     Some(view) => view,
                     None => self.in_order(&view)?.cut(cuts).ok_or("can't be cut so")?,
                 }
             }
-            Op::Expand { dims } => self.view(node, 0)?.spread(dims),
-            Op::Pad { before, value, .. } => self.pad(node, before, *value)?,
-            Op::Concat { axis } => self.concat(node, *axis)?,
-            Op::Take { axis, indices } | Op::PadFrom { axis, indices } => {
+            Operator::Expand { dims } => self.view(node, 0)?.spread(dims),
+            Operator::Pad { before, value, .. } => self.pad(node, before, *value)?,
+            Operator::Concat { axis } => self.concat(node, *axis)?,
+            Operator::Take { axis, indices } | Operator::PadFrom { axis, indices } => {
                 self.take(node, *axis, indices)?
             }
-            Op::GroupNorm { groups, eps } => self.group_norm(node, *groups, *eps)?,
-            Op::Softmax { log: true, .. } | Op::Resize { .. } | Op::Where => {
+            Operator::GroupNorm { groups, eps } => self.group_norm(node, *groups, *eps)?,
+            Operator::Softmax { log: true, .. } | Operator::Resize { .. } | Operator::Where => {
                 return Err(NOT_YET.into());
             }
         };
@@ -157,19 +157,19 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// Where input number `at` of a node lies.
-    fn view(&self, node: &Node, at: usize) -> Folded<View> {
+    fn view(&self, node: &OperatorNode, at: usize) -> Folded<StridedView> {
         let value = node.inputs.get(at).and_then(Operand::value);
         let value = value.ok_or_else(|| format!("its input {at} doesn't depend on the image"))?;
         self.views.get(&value).cloned().ok_or_else(|| format!("its input {at} isn't known"))
     }
 
     /// The shape of input number `at` of a node.
-    fn dims(&self, node: &Node, at: usize) -> Vec<usize> {
+    fn dims(&self, node: &OperatorNode, at: usize) -> Vec<usize> {
         node.inputs.get(at).map_or(Vec::new(), |input| self.graph.dims(input).to_vec())
     }
 
     /// A node that holds exactly the view's elements, row-major, as `map`.
-    fn packed(&mut self, view: &View, map: Map) -> Folded<NodeId> {
+    fn packed(&mut self, view: &StridedView, map: Map) -> Folded<NodeId> {
         let own = self.b.map(view.node);
         let atoms = view::simplified(view.atoms());
         if view.start == 0 && own == map && is_run(&atoms, map.elements()) {
@@ -198,7 +198,7 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// The view, 1 × channels × rows × columns, as a node's map.
-    fn as_map(&mut self, view: &View) -> Folded<NodeId> {
+    fn as_map(&mut self, view: &StridedView) -> Folded<NodeId> {
         let [1, channels, height, width] = view.sizes()[..] else {
             return Err(format!("takes maps with rows and columns, not {:?}", view.sizes()));
         };
@@ -207,7 +207,7 @@ impl Lowering<'_, '_, '_> {
 
     /// A node whose channels are dimension `axis` of the view, whatever the order of its pixels; its other
     /// dimensions are those of the view that comes with it.
-    fn with_channels(&mut self, view: &View, axis: usize) -> Folded<(NodeId, View)> {
+    fn with_channels(&mut self, view: &StridedView, axis: usize) -> Folded<(NodeId, StridedView)> {
         let map = self.b.map(view.node);
         let size = view.sizes()[axis];
         if map.channels == size && is_run(&view.dims[axis], size) && view.is_whole(map) {
@@ -227,7 +227,7 @@ impl Lowering<'_, '_, '_> {
         let mut back: Vec<usize> = (0..axis).collect();
         back.push(sizes.len() - 1);
         back.extend(axis..sizes.len() - 1);
-        Ok((node, View::row_major(node, &moved.sizes()).transposed(&back)))
+        Ok((node, StridedView::row_major(node, &moved.sizes()).transposed(&back)))
     }
 
     /// Records an operation.

@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 
 use crate::error::shorten;
-use crate::onnx::graph::{Graph, Node};
-use crate::onnx::op::Op;
+use crate::onnx::graph::{OperatorGraph, OperatorNode};
+use crate::onnx::op::Operator;
 
 /// Gives each node a name of its own.
-pub struct Names {
+pub struct LayerNames {
     taken: HashSet<String>,
     /// Modules in which others stand.
     containers: HashSet<String>,
 }
 
-impl Names {
+impl LayerNames {
     /// For the nodes of a graph.
-    pub fn of(graph: &Graph) -> Names {
+    pub fn of(graph: &OperatorGraph) -> LayerNames {
         let mut containers = HashSet::new();
         for scope in graph.nodes.iter().filter_map(|node| node.scope.as_deref()) {
             let mut path = scope;
@@ -24,12 +24,12 @@ impl Names {
                 path = outer;
             }
         }
-        Names { taken: HashSet::new(), containers }
+        LayerNames { taken: HashSet::new(), containers }
     }
 
     /// The name of a layer: its weight's, `layer1.0.conv1.weight` say, less its last part; else its module's;
     /// else its node's.
-    pub fn layer(&mut self, node: &Node) -> String {
+    pub fn layer(&mut self, node: &OperatorNode) -> String {
         let weight = node.inputs.get(1).and_then(|input| input.constant()?.name.as_deref());
         let path = weight.and_then(|name| name.strip_suffix(".weight"));
         let path = path.or(node.scope.as_deref()).map(str::to_string);
@@ -38,14 +38,14 @@ impl Names {
 
     /// The name of what has no weights: its module's if nothing else stands in that, else the operator in its
     /// module.
-    pub fn step(&mut self, node: &Node) -> String {
+    pub fn step(&mut self, node: &OperatorNode) -> String {
         let is_module = matches!(
             node.op,
-            Op::Unary(_)
-                | Op::MaxPool { .. }
-                | Op::AvgPool { .. }
-                | Op::Reduce { .. }
-                | Op::Softmax { .. }
+            Operator::Unary(_)
+                | Operator::MaxPool { .. }
+                | Operator::AvgPool { .. }
+                | Operator::Reduce { .. }
+                | Operator::Softmax { .. }
         );
         let kind = kind_of(&node.op);
         self.unique(match &node.scope {
@@ -78,31 +78,31 @@ fn plain(name: &str) -> String {
 }
 
 /// A short word for an operator.
-pub fn kind_of(op: &Op) -> &'static str {
+pub fn kind_of(op: &Operator) -> &'static str {
     match op {
-        Op::Conv { .. } => "conv",
-        Op::MatMul => "matmul",
-        Op::BatchNorm { .. } => "batch_norm",
-        Op::LayerNorm { .. } => "layer_norm",
-        Op::GroupNorm { .. } => "group_norm",
-        Op::Unary(_) => "activation",
-        Op::Binary(super::Binary::Add) => "add",
-        Op::Binary(super::Binary::Sub) => "sub",
-        Op::Binary(super::Binary::Mul) => "mul",
-        Op::Binary(super::Binary::Div) => "div",
-        Op::Binary(_) => "binary",
-        Op::MaxPool { .. } => "max_pool",
-        Op::AvgPool { .. } => "avg_pool",
-        Op::Reduce { .. } => "reduce",
-        Op::Softmax { .. } => "softmax",
-        Op::Concat { .. } => "concat",
-        Op::Slice { .. } => "slice",
-        Op::Take { .. } => "take",
-        Op::Pad { .. } | Op::PadFrom { .. } => "pad",
-        Op::Resize { .. } => "resize",
-        Op::Reshape { .. } => "reshape",
-        Op::Transpose { .. } => "transpose",
-        Op::Expand { .. } => "expand",
-        Op::Where => "where",
+        Operator::Conv { .. } => "conv",
+        Operator::MatMul => "matmul",
+        Operator::BatchNorm { .. } => "batch_norm",
+        Operator::LayerNorm { .. } => "layer_norm",
+        Operator::GroupNorm { .. } => "group_norm",
+        Operator::Unary(_) => "activation",
+        Operator::Binary(super::Binary::Add) => "add",
+        Operator::Binary(super::Binary::Sub) => "sub",
+        Operator::Binary(super::Binary::Mul) => "mul",
+        Operator::Binary(super::Binary::Div) => "div",
+        Operator::Binary(_) => "binary",
+        Operator::MaxPool { .. } => "max_pool",
+        Operator::AvgPool { .. } => "avg_pool",
+        Operator::Reduce { .. } => "reduce",
+        Operator::Softmax { .. } => "softmax",
+        Operator::Concat { .. } => "concat",
+        Operator::Slice { .. } => "slice",
+        Operator::Take { .. } => "take",
+        Operator::Pad { .. } | Operator::PadFrom { .. } => "pad",
+        Operator::Resize { .. } => "resize",
+        Operator::Reshape { .. } => "reshape",
+        Operator::Transpose { .. } => "transpose",
+        Operator::Expand { .. } => "expand",
+        Operator::Where => "where",
     }
 }

@@ -1,17 +1,17 @@
 //! Functions of one value, and of two.
 
-use super::view::{Atom, View, is_run};
-use super::{Binary, Lowering, NOT_YET};
+use super::view::{Atom, StridedView, is_run};
+use super::{Binary, NOT_YET, Recorder};
 use crate::onnx::array::{Array, Folded};
-use crate::onnx::graph::Node;
+use crate::onnx::graph::OperatorNode;
 use crate::onnx::op::Function;
 use crate::ops::activation::Activation;
 use crate::ops::add::Add;
 use crate::ops::multiply::Multiply;
 use crate::tensor::Map;
 
-impl Lowering<'_, '_, '_> {
-    pub(super) fn unary(&mut self, node: &Node, function: Function) -> Folded<View> {
+impl Recorder<'_, '_, '_> {
+    pub(super) fn unary(&mut self, node: &OperatorNode, function: Function) -> Folded<StridedView> {
         let activation = match function {
             Function::Relu => Activation::Relu,
             Function::Clip { low: 0.0, high: 6.0 } => Activation::Relu6,
@@ -38,23 +38,35 @@ impl Lowering<'_, '_, '_> {
         let view = self.whole(view)?;
         let name = self.names.step(node);
         let y = self.recorded(&name, activation, &[view.node])?;
-        Ok(View { node: y, ..view })
+        Ok(StridedView { node: y, ..view })
     }
 
     /// The view, of which each element of its node is there once.
-    fn whole(&mut self, view: View) -> Folded<View> {
+    fn whole(&mut self, view: StridedView) -> Folded<StridedView> {
         if view.is_whole(self.b.map(view.node)) { Ok(view) } else { self.in_order(&view) }
     }
 
     /// scale · x + shift of input number `at`.
-    fn line(&mut self, node: &Node, at: usize, scale: f32, shift: f32) -> Folded<View> {
+    fn line(
+        &mut self,
+        node: &OperatorNode,
+        at: usize,
+        scale: f32,
+        shift: f32,
+    ) -> Folded<StridedView> {
         let view = self.view(node, at)?;
         let name = self.names.step(node);
         self.line_of(&name, &view, scale, shift)
     }
 
     /// scale · x + shift of a view, along whichever dimension the channels are.
-    fn line_of(&mut self, name: &str, view: &View, scale: f32, shift: f32) -> Folded<View> {
+    fn line_of(
+        &mut self,
+        name: &str,
+        view: &StridedView,
+        scale: f32,
+        shift: f32,
+    ) -> Folded<StridedView> {
         let channels = self.b.map(view.node).channels;
         let axis = (0..view.dims.len()).find(|axis| is_run(&view.dims[*axis], channels));
         let axis = axis.or_else(|| view.dims.len().checked_sub(1)).ok_or("takes a vector")?;
@@ -64,7 +76,7 @@ impl Lowering<'_, '_, '_> {
     }
 
     /// A value and a constant: one number for all, or one along an axis.
-    fn with_constant(&mut self, node: &Node, function: Binary) -> Folded<View> {
+    fn with_constant(&mut self, node: &OperatorNode, function: Binary) -> Folded<StridedView> {
         let is_first = node.inputs[0].constant().is_some();
         let at = usize::from(is_first);
         let constant = node.inputs[1 - at].constant().ok_or("has no constant")?.array.clone();
@@ -105,7 +117,7 @@ impl Lowering<'_, '_, '_> {
         self.affine(&name, &view, missing + axis, side(0)?, side(1)?)
     }
 
-    pub(super) fn binary(&mut self, node: &Node, function: Binary) -> Folded<View> {
+    pub(super) fn binary(&mut self, node: &OperatorNode, function: Binary) -> Folded<StridedView> {
         if node.inputs.iter().any(|input| input.constant().is_some()) {
             return self.with_constant(node, function);
         }
@@ -126,7 +138,8 @@ impl Lowering<'_, '_, '_> {
         let whole = self.whole(whole)?;
         let map = self.b.map(whole.node);
         if part.sizes() == dims {
-            let is_alike = |a: &View, b: &View| a.dims == b.dims && a.start == b.start;
+            let is_alike =
+                |a: &StridedView, b: &StridedView| a.dims == b.dims && a.start == b.start;
             let mut views = [whole, part];
             if !is_alike(&views[0], &views[1]) || self.b.map(views[1].node) != map {
                 let [a, b] = views;
@@ -140,7 +153,7 @@ impl Lowering<'_, '_, '_> {
                 _ => return Err(NOT_YET.into()),
             };
             let [view, _] = views;
-            return Ok(View { node: y, ..view });
+            return Ok(StridedView { node: y, ..view });
         }
         if function != Binary::Mul {
             return Err(NOT_YET.into());
@@ -165,17 +178,17 @@ impl Lowering<'_, '_, '_> {
         }
         let name = self.names.step(node);
         let y = self.recorded(&name, Multiply::new(), &[whole.node, part.node])?;
-        Ok(View { node: y, ..whole })
+        Ok(StridedView { node: y, ..whole })
     }
 
     /// The view with its elements in the order that maps have: as they are if they are, else moved.
-    fn ordered(&mut self, view: &View) -> Folded<View> {
+    fn ordered(&mut self, view: &StridedView) -> Folded<StridedView> {
         let sizes = view.sizes();
         match sizes[..] {
             [1, channels, height, width] => {
                 let map = Map::new(height, width, channels);
                 let node = self.packed(&view.transposed(&[0, 2, 3, 1]), map)?;
-                Ok(View::of_map(node, map))
+                Ok(StridedView::of_map(node, map))
             }
             _ => self.in_order(view),
         }

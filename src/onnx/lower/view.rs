@@ -4,7 +4,7 @@
 //! channels. Shapes and orders of dimensions are kept as arithmetic of places, so that reshaping and
 //! transposing move nothing.
 
-use crate::onnx::op::Cut;
+use crate::onnx::op::AxisCut;
 use crate::tape::NodeId;
 use crate::tensor::Map;
 
@@ -17,7 +17,7 @@ pub struct Atom {
 
 /// A tensor as places in a node's memory, for one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View {
+pub struct StridedView {
     pub node: NodeId,
     /// The place of the first element.
     pub start: usize,
@@ -25,23 +25,23 @@ pub struct View {
     pub dims: Vec<Vec<Atom>>,
 }
 
-impl View {
+impl StridedView {
     /// 1 × channels × rows × columns, over a node of that map.
-    pub fn of_map(node: NodeId, map: Map) -> View {
+    pub fn of_map(node: NodeId, map: Map) -> StridedView {
         let Map { height, width, channels } = map;
         let dim = |size, stride: usize| simplified(vec![Atom { size, stride: stride as isize }]);
         let dims =
             vec![vec![], dim(channels, 1), dim(height, width * channels), dim(width, channels)];
-        View { node, start: 0, dims }
+        StridedView { node, start: 0, dims }
     }
 
     /// A tensor of `sizes` that lies row-major in a node's memory.
-    pub fn row_major(node: NodeId, sizes: &[usize]) -> View {
+    pub fn row_major(node: NodeId, sizes: &[usize]) -> StridedView {
         let strides = crate::onnx::array::strides_of(sizes);
         let atom = |(size, stride): (&usize, usize)| {
             simplified(vec![Atom { size: *size, stride: stride as isize }])
         };
-        View { node, start: 0, dims: sizes.iter().zip(strides).map(atom).collect() }
+        StridedView { node, start: 0, dims: sizes.iter().zip(strides).map(atom).collect() }
     }
 
     /// The size of each dimension.
@@ -55,12 +55,15 @@ impl View {
     }
 
     /// With its dimensions in another order.
-    pub fn transposed(&self, order: &[usize]) -> View {
-        View { dims: order.iter().map(|dim| self.dims[*dim].clone()).collect(), ..self.clone() }
+    pub fn transposed(&self, order: &[usize]) -> StridedView {
+        StridedView {
+            dims: order.iter().map(|dim| self.dims[*dim].clone()).collect(),
+            ..self.clone()
+        }
     }
 
     /// Under another shape of as many elements; `None` where a part of it isn't evenly spaced.
-    pub fn reshaped(&self, sizes: &[usize]) -> Option<View> {
+    pub fn reshaped(&self, sizes: &[usize]) -> Option<StridedView> {
         let mut rest = simplified(self.atoms());
         rest.reverse();
         let mut dims = Vec::with_capacity(sizes.len());
@@ -83,11 +86,11 @@ impl View {
             }
             dims.push(simplified(dim));
         }
-        rest.is_empty().then_some(View { dims, ..self.clone() })
+        rest.is_empty().then_some(StridedView { dims, ..self.clone() })
     }
 
     /// A part of it; `None` where a dimension that is cut isn't evenly spaced.
-    pub fn cut(&self, cuts: &[Cut]) -> Option<View> {
+    pub fn cut(&self, cuts: &[AxisCut]) -> Option<StridedView> {
         let mut view = self.clone();
         for (dim, cut) in view.dims.iter_mut().zip(cuts) {
             if cut.start == 0 && cut.step == 1 && cut.size == size_of(dim) {
@@ -105,7 +108,7 @@ impl View {
     }
 
     /// Spread to `sizes`: dimensions of 1 are repeated, missing ones stand in front.
-    pub fn spread(&self, sizes: &[usize]) -> View {
+    pub fn spread(&self, sizes: &[usize]) -> StridedView {
         let missing = sizes.len() - self.dims.len();
         let dims = sizes.iter().enumerate().map(|(at, size)| {
             let own = at.checked_sub(missing).map_or(&[][..], |at| &self.dims[at]);
@@ -114,7 +117,7 @@ impl View {
                 false => vec![Atom { size: *size, stride: 0 }],
             }
         });
-        View { dims: dims.collect(), ..self.clone() }
+        StridedView { dims: dims.collect(), ..self.clone() }
     }
 
     /// Whether each element of a node of `map` is there exactly once.
@@ -168,7 +171,7 @@ mod tests {
     const MAP: Map = Map { height: 4, width: 6, channels: 8 };
 
     /// The places of a view's elements, in order.
-    fn places(view: &View) -> Vec<usize> {
+    fn places(view: &StridedView) -> Vec<usize> {
         let atoms = view.atoms();
         let (sizes, strides): (Vec<usize>, Vec<isize>) =
             atoms.iter().map(|atom| (atom.size, atom.stride)).unzip();
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn reshaping_keeps_the_order_of_elements() {
-        let view = View::of_map(NodeId(0), MAP);
+        let view = StridedView::of_map(NodeId(0), MAP);
         for sizes in [vec![1, 8, 24], vec![2, 4, 2, 2, 6], vec![192], vec![8, 2, 12]] {
             let reshaped = view.reshaped(&sizes).unwrap();
             assert_eq!(reshaped.sizes(), sizes);
@@ -191,11 +194,11 @@ mod tests {
 
     #[test]
     fn transposing_and_cutting_find_the_elements() {
-        let view = View::of_map(NodeId(0), MAP);
+        let view = StridedView::of_map(NodeId(0), MAP);
         let last = view.transposed(&[0, 2, 3, 1]);
         assert_eq!(places(&last), (0..192).collect::<Vec<_>>());
         assert!(last.is_whole(MAP) && view.is_whole(MAP));
-        let cut = |start, step, size| Cut { start, step, size };
+        let cut = |start, step, size| AxisCut { start, step, size };
         let cuts = [cut(0, 1, 1), cut(1, 2, 2), cut(1, 3, 2), cut(7, -7, 2)];
         let part = last.cut(&cuts).unwrap();
         let mut wanted = Vec::new();

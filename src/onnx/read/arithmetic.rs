@@ -3,12 +3,12 @@
 use super::call::{Call, Made, axes_of, axis_of};
 use crate::onnx::array::{Array, Folded};
 use crate::onnx::graph::Operand;
-use crate::onnx::op::{Binary, Function, Op, Reduction};
+use crate::onnx::op::{Binary, Function, Operator, Reduction};
 
 /// A function without attributes.
 pub fn unary(call: &mut Call<'_>, function: Function) -> Made {
     call.takes(1)?;
-    call.push_first(Op::Unary(function))
+    call.push_first(Operator::Unary(function))
 }
 
 /// A function with attributes.
@@ -51,17 +51,17 @@ pub fn clip(call: &mut Call<'_>) -> Made {
         }
     };
     let (low, high) = (bound("min", 1, f32::NEG_INFINITY)?, bound("max", 2, f32::INFINITY)?);
-    call.push_first(Op::Unary(Function::Clip { low, high }))
+    call.push_first(Operator::Unary(Function::Clip { low, high }))
 }
 
 /// `PRelu`: max(x, 0) + slope · min(x, 0), as relu(x) − slope · relu(−x).
 pub fn prelu(call: &mut Call<'_>) -> Made {
     let (x, slope) = (call.wanted(0)?, call.wanted(1)?);
-    let above = call.push(Op::Unary(Function::Relu), vec![x.clone()])?;
-    let negative = call.push(Op::Unary(Function::Neg), vec![x])?;
-    let below = call.push(Op::Unary(Function::Relu), vec![negative])?;
-    let below = call.push(Op::Binary(Binary::Mul), vec![below, slope])?;
-    Ok(vec![call.push(Op::Binary(Binary::Sub), vec![above, below])?])
+    let above = call.push(Operator::Unary(Function::Relu), vec![x.clone()])?;
+    let negative = call.push(Operator::Unary(Function::Neg), vec![x])?;
+    let below = call.push(Operator::Unary(Function::Relu), vec![negative])?;
+    let below = call.push(Operator::Binary(Binary::Mul), vec![below, slope])?;
+    Ok(vec![call.push(Operator::Binary(Binary::Sub), vec![above, below])?])
 }
 
 /// A function of two inputs. Operators before version 7 spread from `axis` on.
@@ -79,7 +79,7 @@ pub fn binary(call: &mut Call<'_>, function: Binary) -> Made {
             b = call.reshape(b, dims)?;
         }
     }
-    Ok(vec![call.push(Op::Binary(function), vec![a, b])?])
+    Ok(vec![call.push(Operator::Binary(function), vec![a, b])?])
 }
 
 /// `Mod`, of which there are two.
@@ -93,11 +93,11 @@ pub fn variadic(call: &mut Call<'_>, function: Binary) -> Made {
     let mut all = call.wanted(0)?;
     for at in 1..call.inputs.len() {
         let next = call.wanted(at)?;
-        all = call.push(Op::Binary(function), vec![all, next])?;
+        all = call.push(Operator::Binary(function), vec![all, next])?;
     }
     if call.operator == "Mean" {
         let count = Call::scalar(call.inputs.len() as f32);
-        all = call.push(Op::Binary(Binary::Div), vec![all, count])?;
+        all = call.push(Operator::Binary(Binary::Div), vec![all, count])?;
     }
     Ok(vec![all])
 }
@@ -122,16 +122,16 @@ pub fn reduce(call: &mut Call<'_>) -> Made {
         "ReduceProd" => Reduction::Product,
         "ReduceL2" => Reduction::L2,
         "ReduceL1" => {
-            x = call.push(Op::Unary(Function::Abs), vec![x])?;
+            x = call.push(Operator::Unary(Function::Abs), vec![x])?;
             Reduction::Sum
         }
         "ReduceSumSquare" => {
-            x = call.push(Op::Binary(Binary::Mul), vec![x.clone(), x])?;
+            x = call.push(Operator::Binary(Binary::Mul), vec![x.clone(), x])?;
             Reduction::Sum
         }
         other => return Err(format!("{other} isn't a reduction that is known")),
     };
-    Ok(vec![call.push(Op::Reduce { reduction, axes, keep }, vec![x])?])
+    Ok(vec![call.push(Operator::Reduce { reduction, axes, keep }, vec![x])?])
 }
 
 /// `LpNormalization`: x over its length along an axis.
@@ -141,14 +141,15 @@ pub fn lp_normalization(call: &mut Call<'_>) -> Made {
     let whole = x.clone();
     let reduction = match call.attributes.int("p")?.unwrap_or(2) {
         1 => {
-            x = call.push(Op::Unary(Function::Abs), vec![x])?;
+            x = call.push(Operator::Unary(Function::Abs), vec![x])?;
             Reduction::Sum
         }
         2 => Reduction::L2,
         other => return Err(format!("has a p of {other}; 1 and 2 are known")),
     };
-    let length = call.push(Op::Reduce { reduction, axes: vec![axis], keep: true }, vec![x])?;
-    Ok(vec![call.push(Op::Binary(Binary::Div), vec![whole, length])?])
+    let length =
+        call.push(Operator::Reduce { reduction, axes: vec![axis], keep: true }, vec![x])?;
+    Ok(vec![call.push(Operator::Binary(Binary::Div), vec![whole, length])?])
 }
 
 /// `Softmax` and `LogSoftmax`: before version 13 over all dimensions from `axis` on.
@@ -158,12 +159,12 @@ pub fn softmax(call: &mut Call<'_>) -> Made {
     let axis = call.attributes.int("axis")?.unwrap_or(if call.opset < 13 { 1 } else { -1 });
     let axis = axis_of(axis, dims.len())?;
     if call.opset >= 13 || axis + 1 == dims.len() {
-        return call.push_first(Op::Softmax { axis, log });
+        return call.push_first(Operator::Softmax { axis, log });
     }
     let x = call.wanted(0)?;
     let flat = vec![dims[..axis].iter().product(), dims[axis..].iter().product()];
     let x = call.reshape(x, flat)?;
-    let x = call.push(Op::Softmax { axis: 1, log }, vec![x])?;
+    let x = call.push(Operator::Softmax { axis: 1, log }, vec![x])?;
     Ok(vec![call.reshape(x, dims)?])
 }
 
@@ -182,5 +183,5 @@ pub fn choose(call: &mut Call<'_>) -> Made {
         }
     }
     let condition = Array::new(condition.dims().to_vec(), condition.elements().clone())?;
-    Ok(vec![call.push(Op::Where, vec![condition.into(), x, y])?])
+    Ok(vec![call.push(Operator::Where, vec![condition.into(), x, y])?])
 }

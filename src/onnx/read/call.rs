@@ -3,8 +3,8 @@
 use crate::onnx::array::{Array, Folded, elements_of};
 use crate::onnx::attributes::Attributes;
 use crate::onnx::external::External;
-use crate::onnx::graph::{Constant, Graph, Operand, Origin};
-use crate::onnx::op::Op;
+use crate::onnx::graph::{NamedArray, Operand, OperatorGraph, Origin};
+use crate::onnx::op::Operator;
 
 /// A node with its inputs, and the graph that it is added to.
 pub struct Call<'c> {
@@ -16,7 +16,7 @@ pub struct Call<'c> {
     /// The version of the operators.
     pub opset: i64,
     pub origin: Origin,
-    pub graph: &'c mut Graph,
+    pub graph: &'c mut OperatorGraph,
     pub external: &'c External,
 }
 
@@ -43,7 +43,7 @@ impl Call<'_> {
     }
 
     /// Input number `at` as a constant; `None` where it is left out.
-    pub fn constant(&self, at: usize) -> Folded<Option<Constant>> {
+    pub fn constant(&self, at: usize) -> Folded<Option<NamedArray>> {
         match self.input(at) {
             Operand::Absent => Ok(None),
             Operand::Constant(constant) => Ok(Some(constant)),
@@ -68,12 +68,12 @@ impl Call<'_> {
     }
 
     /// Adds an operator.
-    pub fn push(&mut self, op: Op, inputs: Vec<Operand>) -> Folded<Operand> {
+    pub fn push(&mut self, op: Operator, inputs: Vec<Operand>) -> Folded<Operand> {
         self.graph.push(&self.origin, op, inputs)
     }
 
     /// Adds an operator of the first input, whose output is the node's.
-    pub fn push_first(&mut self, op: Op) -> Made {
+    pub fn push_first(&mut self, op: Operator) -> Made {
         let x = self.wanted(0)?;
         Ok(vec![self.push(op, vec![x])?])
     }
@@ -85,7 +85,7 @@ impl Call<'_> {
         }
         match self.graph.dims(&x) == dims {
             true => Ok(x),
-            false => self.push(Op::Reshape { dims }, vec![x]),
+            false => self.push(Operator::Reshape { dims }, vec![x]),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::onnx::array::{
     strides_of, type_name,
 };
 use crate::onnx::graph::Operand;
-use crate::onnx::op::Op;
+use crate::onnx::op::Operator;
 
 /// `Constant`: one of six attributes.
 pub fn constant(call: &mut Call<'_>) -> Made {
@@ -160,7 +160,7 @@ pub fn cast(call: &mut Call<'_>) -> Made {
         matches!((array.elements(), &elements), (Elements::Floats(_), Elements::Floats(_)));
     let array = Array::new(array.dims().to_vec(), elements)?;
     let name = constant.name.filter(|_| is_same);
-    Ok(vec![Operand::Constant(crate::onnx::graph::Constant { array, name })])
+    Ok(vec![Operand::Constant(crate::onnx::graph::NamedArray { array, name })])
 }
 
 /// `ScatterND` on constants: slices at indices are replaced.
@@ -231,5 +231,5 @@ pub fn trilu(call: &mut Call<'_>) -> Made {
             return Ok(vec![Array::new(x.dims().to_vec(), elements)?.into()]);
         }
     };
-    Ok(vec![call.push(Op::Where, vec![mask.into(), x.into(), zero.into()])?])
+    Ok(vec![call.push(Operator::Where, vec![mask.into(), x.into(), zero.into()])?])
 }

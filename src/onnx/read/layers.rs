@@ -4,7 +4,7 @@ use super::call::{Call, Made, axis_of, sizes_of};
 use super::maps::sliding;
 use crate::onnx::array::Folded;
 use crate::onnx::graph::Operand;
-use crate::onnx::op::{Binary, Op};
+use crate::onnx::op::{Binary, Operator};
 
 /// `Conv`, along one or two axes.
 pub fn conv(call: &mut Call<'_>) -> Made {
@@ -24,7 +24,7 @@ pub fn conv(call: &mut Call<'_>) -> Made {
         [rows, columns] => {
             let window = sliding(call, [rows, columns])?;
             let x = call.wanted(0)?;
-            let conv = Op::Conv { window, groups };
+            let conv = Operator::Conv { window, groups };
             Ok(vec![call.push(conv, vec![x, Operand::Constant(weight), bias])?])
         }
         // One axis: a map of one row.
@@ -34,7 +34,7 @@ pub fn conv(call: &mut Call<'_>) -> Made {
             let x = call.reshape(x, vec![from[0], from[1], 1, from[2]])?;
             let flat = vec![*outputs, *inputs, 1, size];
             let weight = call.reshape(Operand::Constant(weight), flat)?;
-            let y = call.push(Op::Conv { window, groups }, vec![x, weight, bias])?;
+            let y = call.push(Operator::Conv { window, groups }, vec![x, weight, bias])?;
             let made = call.graph.dims(&y);
             let dims = vec![made[0], made[1], made[3]];
             Ok(vec![call.reshape(y, dims)?])
@@ -53,20 +53,20 @@ pub fn gemm(call: &mut Call<'_>) -> Made {
         return Err("takes matrices".into());
     }
     let turned = |call: &mut Call<'_>, x: Operand, turn: bool| match turn {
-        true => call.push(Op::Transpose { order: vec![1, 0] }, vec![x]),
+        true => call.push(Operator::Transpose { order: vec![1, 0] }, vec![x]),
         false => Ok(x),
     };
     let (a, b, c) = (call.wanted(0)?, call.wanted(1)?, call.input(2));
     let (a, b) = (turned(call, a, turn_a)?, turned(call, b, turn_b)?);
-    let mut y = call.push(Op::MatMul, vec![a, b])?;
+    let mut y = call.push(Operator::MatMul, vec![a, b])?;
     let scaled = |call: &mut Call<'_>, x: Operand, factor: f32| match factor {
         1.0 => Ok(x),
-        factor => call.push(Op::Binary(Binary::Mul), vec![x, Call::scalar(factor)]),
+        factor => call.push(Operator::Binary(Binary::Mul), vec![x, Call::scalar(factor)]),
     };
     y = scaled(call, y, alpha)?;
     if c.is_present() && beta != 0.0 {
         let c = scaled(call, c, beta)?;
-        y = call.push(Op::Binary(Binary::Add), vec![y, c])?;
+        y = call.push(Operator::Binary(Binary::Add), vec![y, c])?;
     }
     Ok(vec![y])
 }
@@ -75,7 +75,7 @@ pub fn gemm(call: &mut Call<'_>) -> Made {
 pub fn matmul(call: &mut Call<'_>) -> Made {
     call.takes(2)?;
     let (a, b) = (call.wanted(0)?, call.wanted(1)?);
-    Ok(vec![call.push(Op::MatMul, vec![a, b])?])
+    Ok(vec![call.push(Operator::MatMul, vec![a, b])?])
 }
 
 /// A constant input, one number a channel.
@@ -97,7 +97,7 @@ pub fn batch_norm(call: &mut Call<'_>) -> Made {
     for at in 1..5 {
         inputs.push(numbers(call, at)?);
     }
-    Ok(vec![call.push(Op::BatchNorm { eps }, inputs)?])
+    Ok(vec![call.push(Operator::BatchNorm { eps }, inputs)?])
 }
 
 /// `LayerNormalization` over the dimensions from `axis` on.
@@ -113,7 +113,7 @@ pub fn layer_norm(call: &mut Call<'_>) -> Made {
     if !inputs[1..].iter().all(fits) {
         return Err(format!("its numbers aren't {wanted:?}"));
     }
-    Ok(vec![call.push(Op::LayerNorm { axis, eps }, inputs)?])
+    Ok(vec![call.push(Operator::LayerNorm { axis, eps }, inputs)?])
 }
 
 /// Statistics are computed in float32.
@@ -145,13 +145,13 @@ pub fn group_norm(call: &mut Call<'_>) -> Made {
             true => {
                 let column = call.reshape(one, vec![groups, 1])?;
                 let dims = vec![groups, channels / groups];
-                let spread = call.push(Op::Expand { dims }, vec![column])?;
+                let spread = call.push(Operator::Expand { dims }, vec![column])?;
                 call.reshape(spread, vec![channels])?
             }
             false => one,
         });
     }
-    Ok(vec![call.push(Op::GroupNorm { groups, eps }, inputs)?])
+    Ok(vec![call.push(Operator::GroupNorm { groups, eps }, inputs)?])
 }
 
 /// `InstanceNormalization`: a group a channel.
@@ -161,7 +161,7 @@ pub fn instance_norm(call: &mut Call<'_>) -> Made {
     call.attributes.ignore(&["consumed_inputs"]);
     let groups = call.dims(0).get(1).copied().unwrap_or(0);
     let inputs = vec![call.wanted(0)?, numbers(call, 1)?, numbers(call, 2)?];
-    Ok(vec![call.push(Op::GroupNorm { groups, eps }, inputs)?])
+    Ok(vec![call.push(Operator::GroupNorm { groups, eps }, inputs)?])
 }
 
 /// `Einsum`: products of two inputs that a matrix product can do.
@@ -207,16 +207,16 @@ pub fn einsum(call: &mut Call<'_>) -> Made {
         let letters: Vec<u8> = parts.concat();
         let order = letters.iter().filter_map(|l| word.iter().position(|other| other == l));
         let x = call.wanted(at)?;
-        let x = call.push(Op::Transpose { order: order.collect() }, vec![x])?;
+        let x = call.push(Operator::Transpose { order: order.collect() }, vec![x])?;
         let dims: Vec<usize> = parts.iter().map(|part| part.iter().map(size).product()).collect();
         call.reshape(x, dims)
     };
     let x = arranged(call, 0, a, [&batch, &rows, &sum])?;
     let y = arranged(call, 1, b, [&batch, &sum, &columns])?;
-    let product = call.push(Op::MatMul, vec![x, y])?;
+    let product = call.push(Operator::MatMul, vec![x, y])?;
     let letters: Vec<u8> = [&batch[..], &rows, &columns].concat();
     let product = call.reshape(product, letters.iter().map(size).collect())?;
     let order: Vec<usize> =
         out.iter().filter_map(|l| letters.iter().position(|other| other == l)).collect();
-    Ok(vec![call.push(Op::Transpose { order }, vec![product])?])
+    Ok(vec![call.push(Operator::Transpose { order }, vec![product])?])
 }

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Made, axis_of, sizes, sizes_of};
 use crate::onnx::array::Folded;
-use crate::onnx::op::{Op, Reduction, Sampling, Sliding};
+use crate::onnx::op::{Operator, Reduction, Sampling, Sliding};
 
 /// The window of a convolution or pool, of which one of one axis has the last; `kernel` is what the weight
 /// says.
@@ -79,8 +79,8 @@ pub fn pool(call: &mut Call<'_>) -> Made {
     };
     let window = sliding(call, kernel)?;
     let op = match call.operator {
-        "MaxPool" => Op::MaxPool { window },
-        _ => Op::AvgPool { window, count_include_pad },
+        "MaxPool" => Operator::MaxPool { window },
+        _ => Operator::AvgPool { window, count_include_pad },
     };
     let x = call.wanted(0)?;
     if rank == 2 {
@@ -105,7 +105,7 @@ pub fn global_pool(call: &mut Call<'_>) -> Made {
         "GlobalMaxPool" => Reduction::Max,
         _ => Reduction::Mean,
     };
-    call.push_first(Op::Reduce { reduction, axes, keep: true })
+    call.push_first(Operator::Reduce { reduction, axes, keep: true })
 }
 
 /// `Pad`: its amounts and value were attributes once. Negative amounts cut.
@@ -140,9 +140,9 @@ pub fn pad(call: &mut Call<'_>) -> Made {
                 let (start, end) = (cut(*before), cut(*after));
                 let size = size.checked_sub(start).and_then(|size| size.checked_sub(end));
                 let size = size.ok_or("cuts off more than there is")?;
-                cuts.push(crate::onnx::op::Cut { start, step: 1, size });
+                cuts.push(crate::onnx::op::AxisCut { start, step: 1, size });
             }
-            x = call.push(Op::Slice { cuts }, vec![x])?;
+            x = call.push(Operator::Slice { cuts }, vec![x])?;
         }
         let side = |at: usize| -> Vec<usize> {
             all.iter().map(|pair| usize::try_from(pair[at]).unwrap_or(0)).collect()
@@ -151,7 +151,7 @@ pub fn pad(call: &mut Call<'_>) -> Made {
         if before.iter().chain(&after).all(|amount| *amount == 0) {
             return Ok(vec![x]);
         }
-        return Ok(vec![call.push(Op::Pad { before, after, value }, vec![x])?]);
+        return Ok(vec![call.push(Operator::Pad { before, after, value }, vec![x])?]);
     }
     for (axis, [before, after]) in all.into_iter().enumerate() {
         if before == 0 && after == 0 {
@@ -174,7 +174,7 @@ pub fn pad(call: &mut Call<'_>) -> Made {
         let indices = (-before..size + after).map(|at| Some(place(at)? as usize));
         let indices = if fits { indices.collect::<Option<Vec<usize>>>() } else { None };
         let indices = indices.ok_or_else(|| format!("can't pad {size} so in mode {mode:?}"))?;
-        x = call.push(Op::PadFrom { axis, indices }, vec![x])?;
+        x = call.push(Operator::PadFrom { axis, indices }, vec![x])?;
     }
     Ok(vec![x])
 }
@@ -274,5 +274,5 @@ pub fn resize(call: &mut Call<'_>) -> Made {
         places.collect()
     };
     let (rows, columns) = (coordinates(rank - 2)?, coordinates(rank - 1)?);
-    call.push_first(Op::Resize { sampling, rows, columns })
+    call.push_first(Operator::Resize { sampling, rows, columns })
 }

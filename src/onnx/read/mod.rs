@@ -1,4 +1,4 @@
-//! From the file's nodes to the graph: each operator of any version in the form of [`Op`](super::op::Op).
+//! From the file's nodes to the graph: each operator of any version in the form of [`Operator`](super::op::Operator).
 
 mod arithmetic;
 mod call;
@@ -14,8 +14,8 @@ use self::call::{Call, Made};
 use super::array::{Array, FLOAT, Folded, type_name};
 use super::attributes::Attributes;
 use super::external::External;
-use super::graph::{Constant, Graph, Node, Operand, Origin, ValueId};
-use super::op::{Binary, Function, Op};
+use super::graph::{NamedArray, Operand, OperatorGraph, OperatorNode, Origin, ValueId};
+use super::op::{Binary, Function, Operator};
 use super::proto;
 use super::refusals::Refusals;
 use super::simplify::simplify;
@@ -23,8 +23,8 @@ use crate::error::shorten;
 
 /// A network as its file has it, for images of one size.
 #[derive(Clone, Debug)]
-pub struct Source {
-    pub graph: Graph,
+pub struct ReadNetwork {
+    pub graph: OperatorGraph,
     /// The images, 1 × channels × height × width.
     pub image: ValueId,
     /// The logits.
@@ -35,15 +35,15 @@ pub struct Source {
 
 /// What a name stands for.
 #[derive(Clone)]
-enum Named {
+enum NamedValue {
     Operand(Operand),
     /// What a node makes that isn't understood, or that reads such a value.
     Unknown,
 }
 
 struct Reader<'m> {
-    graph: Graph,
-    names: HashMap<&'m str, Named>,
+    graph: OperatorGraph,
+    names: HashMap<&'m str, NamedValue>,
     external: &'m External,
     opset: i64,
     refused: Refusals,
@@ -56,7 +56,7 @@ const MOST_OPSET: i64 = 28;
 const OWN_DOMAINS: [&str; 2] = ["", "ai.onnx"];
 
 /// The version of ONNX's operators that a model is made of.
-fn opset(model: &proto::Model) -> Folded<i64> {
+fn opset(model: &proto::ModelProto) -> Folded<i64> {
     let own = model.opset_import.iter().find(|set| OWN_DOMAINS.contains(&set.domain.as_str()));
     let own = own.ok_or("doesn't say which version of ONNX's operators it is made of")?;
     match own.version {
@@ -71,7 +71,10 @@ fn opset(model: &proto::Model) -> Folded<i64> {
 ///
 /// # Errors
 /// Which one is damaged, or of a type that isn't computed with.
-pub fn constants(model: &proto::Model, external: &External) -> Folded<HashMap<String, Constant>> {
+pub fn constants(
+    model: &proto::ModelProto,
+    external: &External,
+) -> Folded<HashMap<String, NamedArray>> {
     let graph = model.graph.as_ref().ok_or("holds no graph")?;
     if !graph.sparse_initializer.is_empty() {
         return Err("has sparse constants, which aren't read".into());
@@ -80,7 +83,7 @@ pub fn constants(model: &proto::Model, external: &External) -> Folded<HashMap<St
     for tensor in &graph.initializer {
         let of_it = |problem| format!("its constant {} {problem}", shorten(&tensor.name, 80));
         let array = Array::read(tensor, external).map_err(of_it)?;
-        let constant = Constant { array, name: Some(Arc::from(tensor.name.as_str())) };
+        let constant = NamedArray { array, name: Some(Arc::from(tensor.name.as_str())) };
         if constants.insert(tensor.name.clone(), constant).is_some() {
             return Err(of_it("stands there twice".into()));
         }
@@ -94,11 +97,11 @@ pub fn constants(model: &proto::Model, external: &External) -> Folded<HashMap<St
 /// # Errors
 /// None, or several.
 pub fn image<'m>(
-    model: &'m proto::Model,
-    constants: &HashMap<String, Constant>,
-) -> Folded<&'m proto::ValueInfo> {
+    model: &'m proto::ModelProto,
+    constants: &HashMap<String, NamedArray>,
+) -> Folded<&'m proto::ValueInfoProto> {
     let graph = model.graph.as_ref().ok_or("holds no graph")?;
-    let images: Vec<&proto::ValueInfo> =
+    let images: Vec<&proto::ValueInfoProto> =
         graph.input.iter().filter(|input| !constants.contains_key(&input.name)).collect();
     match images[..] {
         [image] => Ok(image),
@@ -111,18 +114,18 @@ pub fn image<'m>(
 /// # Errors
 /// Each node that isn't understood, with its name, operator and reason.
 pub fn read(
-    model: &proto::Model,
-    constants: &HashMap<String, Constant>,
+    model: &proto::ModelProto,
+    constants: &HashMap<String, NamedArray>,
     external: &External,
     size: [usize; 2],
-) -> Folded<Source> {
+) -> Folded<ReadNetwork> {
     Reader::of(model, constants, external, size)?.read(model)
 }
 
 impl<'m> Reader<'m> {
     fn of(
-        model: &'m proto::Model,
-        constants: &HashMap<String, Constant>,
+        model: &'m proto::ModelProto,
+        constants: &HashMap<String, NamedArray>,
         external: &'m External,
         size: [usize; 2],
     ) -> Folded<Reader<'m>> {
@@ -132,18 +135,18 @@ impl<'m> Reader<'m> {
         for tensor in &graph.initializer {
             if let Some(constant) = constants.get(&tensor.name) {
                 let operand = Operand::Constant(constant.clone());
-                names.insert(tensor.name.as_str(), Named::Operand(operand));
+                names.insert(tensor.name.as_str(), NamedValue::Operand(operand));
             }
         }
         let image = image(model, constants)?;
-        let mut made = Graph::default();
+        let mut made = OperatorGraph::default();
         let id = made.input(image_dims(image, size)?);
-        names.insert(image.name.as_str(), Named::Operand(Operand::Value(id)));
+        names.insert(image.name.as_str(), NamedValue::Operand(Operand::Value(id)));
         let refused = Refusals::default();
         Ok(Reader { graph: made, names, external, opset, refused, image: id })
     }
 
-    fn read(mut self, model: &'m proto::Model) -> Folded<Source> {
+    fn read(mut self, model: &'m proto::ModelProto) -> Folded<ReadNetwork> {
         let graph = model.graph.as_ref().ok_or("holds no graph")?;
         for (at, node) in graph.node.iter().enumerate() {
             self.node(at, node);
@@ -154,22 +157,22 @@ impl<'m> Reader<'m> {
         };
         self.refused.check(graph.node.len())?;
         let output = match self.names.get(output.name.as_str()) {
-            Some(Named::Operand(operand)) => operand.clone(),
+            Some(NamedValue::Operand(operand)) => operand.clone(),
             _ => return Err(format!("no node makes its output {}", shorten(&output.name, 80))),
         };
         let (output, has_softmax) = before_softmax(&self.graph, output);
         simplify(&mut self.graph, &output);
-        Ok(Source { graph: self.graph, image: self.image, output, has_softmax })
+        Ok(ReadNetwork { graph: self.graph, image: self.image, output, has_softmax })
     }
 
-    fn node(&mut self, at: usize, node: &'m proto::Node) {
+    fn node(&mut self, at: usize, node: &'m proto::NodeProto) {
         let made = match self.inputs(node) {
             Some(Ok(inputs)) => self.call(node, inputs),
             Some(Err(why)) => Err(why),
             None => {
                 self.refused.behind += 1;
                 node.output.iter().for_each(|name| {
-                    self.names.insert(name, Named::Unknown);
+                    self.names.insert(name, NamedValue::Unknown);
                 });
                 return;
             }
@@ -185,18 +188,18 @@ impl<'m> Reader<'m> {
         }
         for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let operand = made.as_ref().ok().and_then(|made| made.get(at)).cloned();
-            self.names.insert(name, operand.map_or(Named::Unknown, Named::Operand));
+            self.names.insert(name, operand.map_or(NamedValue::Unknown, NamedValue::Operand));
         }
     }
 
     /// What a node reads; `None` where some of it isn't understood.
-    fn inputs(&self, node: &proto::Node) -> Option<Folded<Vec<Operand>>> {
+    fn inputs(&self, node: &proto::NodeProto) -> Option<Folded<Vec<Operand>>> {
         let mut inputs = Vec::with_capacity(node.input.len());
         for name in &node.input {
             inputs.push(match self.names.get(name.as_str()) {
                 _ if name.is_empty() => Operand::Absent,
-                Some(Named::Operand(operand)) => operand.clone(),
-                Some(Named::Unknown) => return None,
+                Some(NamedValue::Operand(operand)) => operand.clone(),
+                Some(NamedValue::Unknown) => return None,
                 None => {
                     let name = shorten(name, 80);
                     return Some(Err(format!("reads {name}, which no node before it makes")));
@@ -206,7 +209,7 @@ impl<'m> Reader<'m> {
         Some(Ok(inputs))
     }
 
-    fn call(&mut self, node: &'m proto::Node, inputs: Vec<Operand>) -> Made {
+    fn call(&mut self, node: &'m proto::NodeProto, inputs: Vec<Operand>) -> Made {
         if !OWN_DOMAINS.contains(&node.domain.as_str()) {
             return Err(format!("is an operator of {}", shorten(&node.domain, 60)));
         }
@@ -230,7 +233,7 @@ impl<'m> Reader<'m> {
 ///
 /// # Errors
 /// Images that aren't four dimensions of float32; a batch other than one.
-pub fn image_sizes(image: &proto::ValueInfo) -> Folded<[Option<usize>; 3]> {
+pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<[Option<usize>; 3]> {
     let tensor = image.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let tensor = tensor.ok_or("has an input that isn't a tensor")?;
     if tensor.elem_type != FLOAT {
@@ -238,7 +241,8 @@ pub fn image_sizes(image: &proto::ValueInfo) -> Folded<[Option<usize>; 3]> {
         return Err(format!("takes images of {name}: export the network in float32"));
     }
     let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-    let size = |dim: &proto::Dimension| dim.value.and_then(|value| usize::try_from(value).ok());
+    let size =
+        |dim: &proto::DimensionProto| dim.value.and_then(|value| usize::try_from(value).ok());
     let sizes: Vec<Option<usize>> = dims.iter().map(|dim| size(dim).filter(|s| *s > 0)).collect();
     let [batch, channels, height, width] = sizes[..] else {
         return Err(format!(
@@ -255,7 +259,7 @@ pub fn image_sizes(image: &proto::ValueInfo) -> Folded<[Option<usize>; 3]> {
 }
 
 /// The shape of the images: a batch of one.
-fn image_dims(image: &proto::ValueInfo, [rows, columns]: [usize; 2]) -> Folded<Vec<usize>> {
+fn image_dims(image: &proto::ValueInfoProto, [rows, columns]: [usize; 2]) -> Folded<Vec<usize>> {
     let [channels, height, width] = image_sizes(image)?;
     let channels = channels.ok_or("leaves the number of its images' channels open")?;
     let fixed = |own: Option<usize>, asked: usize| own.is_none_or(|own| own == asked);
@@ -271,11 +275,13 @@ fn image_dims(image: &proto::ValueInfo, [rows, columns]: [usize; 2]) -> Folded<V
 }
 
 /// What stands before a softmax over the classes, which is the output's maker.
-fn before_softmax(graph: &Graph, output: Operand) -> (Operand, bool) {
+fn before_softmax(graph: &OperatorGraph, output: Operand) -> (Operand, bool) {
     let Some(value) = output.value() else { return (output, false) };
     let dims = &graph.shapes[value.0];
     match graph.nodes.iter().find(|node| node.output == value) {
-        Some(Node { op: Op::Softmax { axis, .. }, inputs, .. }) if dims.len() == axis + 1 => {
+        Some(OperatorNode { op: Operator::Softmax { axis, .. }, inputs, .. })
+            if dims.len() == axis + 1 =>
+        {
             (inputs[0].clone(), true)
         }
         _ => (output, false),
@@ -283,13 +289,13 @@ fn before_softmax(graph: &Graph, output: Operand) -> (Operand, bool) {
 }
 
 /// What a node is called.
-fn name_of(node: &proto::Node) -> String {
+fn name_of(node: &proto::NodeProto) -> String {
     let first = || node.output.first().cloned().unwrap_or_default();
     if node.name.is_empty() { first() } else { node.name.clone() }
 }
 
 /// The path of the module that a node stands in, where the exporter kept it.
-fn scope_of(node: &proto::Node) -> Option<String> {
+fn scope_of(node: &proto::NodeProto) -> Option<String> {
     // PyTorch's newer exporter: a list of the modules from outside in, and the node's own name last.
     let key = "pkg.torch.onnx.name_scopes";
     if let Some(pair) = node.metadata_props.iter().find(|pair| pair.key == key) {
@@ -424,7 +430,8 @@ mod tests {
 
     #[test]
     fn modules_are_found_in_both_exporters_names() {
-        let named = |name: &str| proto::Node { name: name.into(), ..proto::Node::default() };
+        let named =
+            |name: &str| proto::NodeProto { name: name.into(), ..proto::NodeProto::default() };
         let cases = [
             ("/conv1/Conv", Some("conv1")),
             ("/layer1/layer1.0/conv1/Conv", Some("layer1.0.conv1")),
@@ -443,8 +450,8 @@ mod tests {
             assert_eq!(scope_of(&named(name)).as_deref(), path, "{name}");
         }
         let value = "['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d_1']".to_string();
-        let pair = proto::Pair { key: "pkg.torch.onnx.name_scopes".into(), value };
-        let node = proto::Node { metadata_props: vec![pair], ..proto::Node::default() };
+        let pair = proto::StringStringEntry { key: "pkg.torch.onnx.name_scopes".into(), value };
+        let node = proto::NodeProto { metadata_props: vec![pair], ..proto::NodeProto::default() };
         assert_eq!(scope_of(&node).as_deref(), Some("layer1.0.conv1"));
     }
 }

@@ -3,7 +3,7 @@
 use super::call::{Call, Made, axes_of, axis_of, sizes, sizes_of};
 use crate::onnx::array::{Folded, elements_of, spread_of};
 use crate::onnx::graph::Operand;
-use crate::onnx::op::{Cut, Op};
+use crate::onnx::op::{AxisCut, Operator};
 
 /// `Reshape`: −1 is what is left, 0 the input's size.
 pub fn reshape(call: &mut Call<'_>) -> Made {
@@ -93,7 +93,7 @@ pub fn transpose(call: &mut Call<'_>) -> Made {
     if order.iter().enumerate().all(|(at, dim)| at == *dim) {
         return Ok(vec![call.wanted(0)?]);
     }
-    call.push_first(Op::Transpose { order })
+    call.push_first(Operator::Transpose { order })
 }
 
 /// `Expand`: spread as NumPy broadcasts.
@@ -104,7 +104,7 @@ pub fn expand(call: &mut Call<'_>) -> Made {
     if dims == from {
         return Ok(vec![call.wanted(0)?]);
     }
-    call.push_first(Op::Expand { dims })
+    call.push_first(Operator::Expand { dims })
 }
 
 /// `Tile`: each dimension so many times.
@@ -124,7 +124,7 @@ pub fn tile(call: &mut Call<'_>) -> Made {
         if *count == 0 || *count > 1 << 16 {
             return Err(format!("{count} repeats aren't taken"));
         }
-        x = call.push(Op::Concat { axis }, inputs)?;
+        x = call.push(Operator::Concat { axis }, inputs)?;
     }
     Ok(vec![x])
 }
@@ -141,7 +141,7 @@ pub fn concat(call: &mut Call<'_>) -> Made {
     if let [only] = &inputs[..] {
         return Ok(vec![only.clone()]);
     }
-    Ok(vec![call.push(Op::Concat { axis }, inputs)?])
+    Ok(vec![call.push(Operator::Concat { axis }, inputs)?])
 }
 
 /// The part of `x` from `start` on along an axis.
@@ -152,20 +152,20 @@ fn part(
     start: usize,
     size: usize,
 ) -> Folded<Operand> {
-    let mut cuts: Vec<Cut> = whole(call.graph.dims(x));
-    cuts[axis] = Cut { start, step: 1, size };
+    let mut cuts: Vec<AxisCut> = whole(call.graph.dims(x));
+    cuts[axis] = AxisCut { start, step: 1, size };
     cut(call, x.clone(), cuts)
 }
 
-fn whole(dims: &[usize]) -> Vec<Cut> {
-    dims.iter().map(|size| Cut { start: 0, step: 1, size: *size }).collect()
+fn whole(dims: &[usize]) -> Vec<AxisCut> {
+    dims.iter().map(|size| AxisCut { start: 0, step: 1, size: *size }).collect()
 }
 
-fn cut(call: &mut Call<'_>, x: Operand, cuts: Vec<Cut>) -> Folded<Operand> {
+fn cut(call: &mut Call<'_>, x: Operand, cuts: Vec<AxisCut>) -> Folded<Operand> {
     if cuts == whole(call.graph.dims(&x)) {
         return Ok(x);
     }
-    call.push(Op::Slice { cuts }, vec![x])
+    call.push(Operator::Slice { cuts }, vec![x])
 }
 
 /// `Split`: parts of given or equal sizes along an axis.
@@ -224,7 +224,7 @@ pub fn slice(call: &mut Call<'_>) -> Made {
         let distance = if step > 0 { end - start } else { start - end };
         let count = distance.max(0) as u64;
         let count = count.div_ceil(step.unsigned_abs()) as usize;
-        cuts[axis] = Cut { start: start as usize, step: step as isize, size: count };
+        cuts[axis] = AxisCut { start: start as usize, step: step as isize, size: count };
     }
     let x = call.wanted(0)?;
     Ok(vec![cut(call, x, cuts)?])
@@ -242,7 +242,7 @@ pub fn gather(call: &mut Call<'_>) -> Made {
     let (first, count) = (indices.first().copied().unwrap_or(0), indices.len());
     let taken = match is_range && count > 0 {
         true => part(call, &x, axis, first, count)?,
-        false => call.push(Op::Take { axis, indices }, vec![x])?,
+        false => call.push(Operator::Take { axis, indices }, vec![x])?,
     };
     let mut shape = dims[..axis].to_vec();
     shape.extend(chosen.dims());
@@ -278,6 +278,6 @@ pub fn blocks(call: &mut Call<'_>) -> Made {
     };
     let x = call.wanted(0)?;
     let x = call.reshape(x, split.to_vec())?;
-    let x = call.push(Op::Transpose { order: order.to_vec() }, vec![x])?;
+    let x = call.push(Operator::Transpose { order: order.to_vec() }, vec![x])?;
     Ok(vec![call.reshape(x, dims.to_vec())?])
 }

@@ -1,6 +1,6 @@
 //! Moving elements on the CPU.
 
-use super::{Rearrange, Step, for_each_place};
+use super::{MoveStep, Rearrange, for_each_place};
 use crate::Result;
 use crate::ops::gemm::{SendPtr, for_each_task};
 use crate::ops::product::start_from_zero;
@@ -36,11 +36,11 @@ pub fn forward(op: &Rearrange, ctx: &mut HostForward<'_>) -> Result<()> {
     };
     for piece in &op.pieces {
         let (values, image_elements) = inputs[piece.input];
-        let outer = piece.steps.first().copied().unwrap_or(Step { size: 1, from: 0, to: 0 });
+        let outer = piece.steps.first().copied().unwrap_or(MoveStep { size: 1, from: 0, to: 0 });
         let inner = piece.steps.get(1..).unwrap_or_default();
         // Neighbours that stay neighbours are moved together.
         let (inner, run) = match inner.split_last() {
-            Some((Step { size, from: 1, to: 1 }, rest)) if whole => (rest, *size),
+            Some((MoveStep { size, from: 1, to: 1 }, rest)) if whole => (rest, *size),
             _ => (inner, 1),
         };
         for_each_task(parallel, images.len() * outer.size, |task| {
@@ -62,7 +62,7 @@ pub fn forward(op: &Rearrange, ctx: &mut HostForward<'_>) -> Result<()> {
 }
 
 /// Steps that read different places, and those that repeat one.
-pub(super) fn split(steps: &[Step]) -> (Vec<Step>, Vec<Step>) {
+pub(super) fn split(steps: &[MoveStep]) -> (Vec<MoveStep>, Vec<MoveStep>) {
     steps.iter().partition(|step| step.from != 0)
 }
 

@@ -1,6 +1,6 @@
 //! Arguments and grids of `kernels/pointwise/rearrange.cu`.
 
-use super::{MOST_STEPS, Piece, Rearrange, Step, cpu};
+use super::{MOST_STEPS, MoveStep, Piece, Rearrange, cpu};
 use crate::Result;
 use crate::device::args::{RearrangeArgs, RearrangeFillArgs, RearrangeStep};
 use crate::ops::{KernelBackward, KernelForward, place};
@@ -9,8 +9,8 @@ use crate::tensor::{Map, Tensor};
 /// The arguments of a piece whose first `kept.len()` steps are threads' own; the others are repeats.
 fn piece_args(
     piece: &Piece,
-    kept: &[Step],
-    repeated: &[Step],
+    kept: &[MoveStep],
+    repeated: &[MoveStep],
     (read, written): (Tensor, Tensor),
     state: u64,
 ) -> RearrangeArgs {

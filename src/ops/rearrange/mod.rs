@@ -13,7 +13,7 @@ pub const MOST_STEPS: usize = 8;
 
 /// A row of neighbours in a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct MoveStep {
     /// How many there are.
     pub size: usize,
     /// How far apart they lie in what is read; 0 where one is repeated.
@@ -33,7 +33,7 @@ pub struct Piece {
     /// The first place written.
     pub to: usize,
     /// The outermost first.
-    pub steps: Vec<Step>,
+    pub steps: Vec<MoveStep>,
 }
 
 impl Piece {
@@ -65,7 +65,7 @@ impl Piece {
 
 /// Runs `each` for the places of every element of `steps`, in order.
 pub(super) fn for_each_place(
-    steps: &[Step],
+    steps: &[MoveStep],
     from: usize,
     to: usize,
     each: &mut impl FnMut(usize, usize),
@@ -180,8 +180,8 @@ impl Op for Rearrange {
 mod tests {
     use super::*;
 
-    fn step(size: usize, from: isize, to: usize) -> Step {
-        Step { size, from, to }
+    fn step(size: usize, from: isize, to: usize) -> MoveStep {
+        MoveStep { size, from, to }
     }
 
     #[test]
