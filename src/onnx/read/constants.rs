@@ -96,7 +96,7 @@ pub fn range(call: &mut Call<'_>) -> Made {
                 return Err("has a bound that isn't one number".into());
             };
             let count = ((f64::from(limit) - f64::from(start)) / f64::from(step)).ceil().max(0.0);
-            if !(count <= MOST_ELEMENTS as f64) {
+            if count.is_nan() || count > MOST_ELEMENTS as f64 {
                 return Err(too_long());
             }
             let values: Vec<f32> = (0..count as usize).map(|at| start + at as f32 * step).collect();
