@@ -1,6 +1,6 @@
 //! Networks out of ONNX files: what other programs export becomes a tape of the engine's own operations.
 //!
-//! A file is read in three steps. [`proto`] parses it. `read` brings its operators, of whatever version, into one
+//! A file is read in three steps. `proto` parses it. `read` brings its operators, of whatever version, into one
 //! form, computes what constants make, and follows the shapes for one image; `simplify` puts together what
 //! exporters take apart. `lower` records the rest on a tape, where reshaping and transposing are arithmetic
 //! of places. What isn't understood is refused, every node of it in one error.

@@ -44,7 +44,7 @@ pub struct HitElement {
 /// Bits of an f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Values {
-    /// The golden value; a NaN as the masks find it ([`crate::fault::canonical`]).
+    /// The golden value; a NaN as the masks find it ([`crate::number::canonical`]).
     pub before: u32,
     /// What the fault made of it.
     pub after: u32,

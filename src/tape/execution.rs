@@ -121,7 +121,7 @@ impl Execution {
     /// that this was made for ([`Device::with_compute`]).
     ///
     /// # Errors
-    /// [`Error::Usage`] for tensor cores on the CPU.
+    /// [`crate::Error::Usage`] for tensor cores on the CPU.
     pub fn set_compute(&mut self, compute: Compute) -> Result<()> {
         self.device = self.device.clone().with_compute(compute)?;
         Ok(())
