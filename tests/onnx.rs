@@ -180,6 +180,8 @@ fn commands_take_the_file_as_a_model() {
     let place = Place::new();
     let model = place.at("net.onnx");
     fs::copy(path("residual", "torchscript"), &model).unwrap();
+    fs::copy(path("branches", "torchscript"), place.at("other.onnx")).unwrap();
+    assert_eq!(place.json("models net.onnx")["model"]["classes"], 7);
     fs::write(
         place.at("input.toml"),
         "[input]\nsize = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\n",
@@ -202,10 +204,26 @@ fn commands_take_the_file_as_a_model() {
     let other = place
         .done("predict --model net.onnx --checkpoint weights.safetensors data/val/n0/0.png --json");
     assert_eq!(answers(&alone), answers(&other));
+    // A network that doesn't end in a linear layer, another one right beside it.
+    let campaign =
+        "--preprocess input.toml --data data --labels golden --detector none --injections 5";
+    place.done(&format!("inject --model other.onnx {campaign} --out other.sqlite"));
+    place.done(&format!(
+        "inject --model net.onnx {campaign} --right-in other.onnx --out net.sqlite"
+    ));
+    place.done("report other.sqlite --html other.html");
+    let page = fs::read_to_string(place.at("other.html")).unwrap();
+    assert!(page.contains("--model other.onnx") && !page.contains("CHECKPOINT"));
     for (command, code, parts) in [
         ("predict data/val/n0/0.png", 2, ["--checkpoint", ".onnx"]),
         ("predict --model tiny.toml data/val/n0/0.png", 2, ["--checkpoint", ".onnx"]),
         ("train --model net.onnx --data data --out run", 2, ["net.onnx", "recipe"]),
+        (
+            "predict --model net.onnx --checkpoint other.onnx data/val/n0/0.png",
+            2,
+            ["other.onnx", "a network of its own"],
+        ),
+        ("models other.onnx --classes 9", 2, ["other.onnx has 7 classes", "linear layer"]),
         (
             "eval --model net.onnx --data data/val --preprocess tiny.toml",
             1,

@@ -285,10 +285,15 @@ impl Checkpoint {
 
 /// The bytes of a file.
 fn map(path: &Path) -> Result<Bytes> {
+    map_file(path).map(Bytes::Mapped)
+}
+
+/// A file, mapped into memory.
+pub(crate) fn map_file(path: &Path) -> Result<memmap2::Mmap> {
     // Asked before opening: opening a pipe would wait for its writer.
     let about = fs::metadata(path).map_err(|e| Error::io(path, e))?;
     if about.is_dir() {
-        return Err(Error::file(path, "is a directory, not a checkpoint file"));
+        return Err(Error::file(path, "is a directory, not a file"));
     }
     if !about.is_file() {
         return Err(Error::file(path, "isn't a regular file"));
@@ -297,8 +302,7 @@ fn map(path: &Path) -> Result<Bytes> {
     // SAFETY: the mapping is private to this process and only read. What no reader of mapped
     // files can rule out is another process that rewrites this one meanwhile; writers here
     // rename whole files into place, which leaves a mapped one as it was.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-    Ok(Bytes::Mapped(map))
+    unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))
 }
 
 /// The strings that a safetensors file carries beside its tensors; none in files of other kinds, which aren't

@@ -103,7 +103,9 @@ impl ModelArgs {
 
     /// The same flags for another checkpoint.
     pub fn with(&self, checkpoint: &Path) -> ModelArgs {
-        ModelArgs { checkpoint: Some(checkpoint.into()), ..self.clone() }
+        // An .onnx file is a network of its own.
+        let model = self.model.clone().filter(|_| !is_onnx(checkpoint));
+        ModelArgs { model, checkpoint: Some(checkpoint.into()), ..self.clone() }
     }
 
     /// The file that the weights are read from: the checkpoint, else an .onnx model itself; empty where
@@ -131,6 +133,15 @@ impl ModelArgs {
                 "name the weights with --checkpoint FILE; only an .onnx file as --model brings its own",
             ));
         }
+        if let (Some(model), true) = (&self.model, self.checkpoint.is_some() && is_onnx(path))
+            && Path::new(model) != path
+        {
+            return Err(Error::usage(format!(
+                "{} is a network of its own, not weights for {model}: name it with --model, or write its weights \
+                 with `flipside convert`",
+                path.display()
+            )));
+        }
         let facts = Facts::open(path)?;
         let overruled = |what: String| progress.line(&format!("{}: {what}", path.display()));
         let mut file = self.model_file(&facts, &overruled)?;
@@ -138,8 +149,8 @@ impl ModelArgs {
         let own = file.onnx().filter(|_| is_onnx(path));
         let checkpoint = match own {
             Some(network) => {
-                let (checkpoint, note) = network.checkpoint(self.size_of(&file))?;
-                note.iter().for_each(|note| progress.line(note));
+                let (checkpoint, notes) = network.checkpoint(self.size_of(&file))?;
+                notes.iter().for_each(|note| progress.line(note));
                 checkpoint
             }
             None => open_checkpoint(path, &file, self.weights)?,
@@ -239,7 +250,8 @@ impl ModelArgs {
             }
             return Ok(());
         };
-        match self.model.as_deref().filter(|flag| Path::new(flag).extension().is_some()) {
+        let is_toml = |flag: &&str| Path::new(flag).extension().is_some() && file.onnx().is_none();
+        match self.model.as_deref().filter(is_toml) {
             Some(flag) => overruled(format!(
                 "made with another preprocessing than {flag} has, whose [input] is taken (--model)"
             )),

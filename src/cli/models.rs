@@ -18,9 +18,9 @@ pub struct Args {
     /// Height and width of the images; the model file's if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     image_size: Option<u16>,
-    /// Number of classes
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    classes: u32,
+    /// Number of classes; 1000 if absent, of an .onnx file its own
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    classes: Option<u32>,
     /// Use the text-guided head, for text features of this width
     #[arg(long, value_name = "WIDTH", num_args = 0..=1, default_missing_value = "512",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -38,7 +38,18 @@ impl Args {
             None => Head::Baseline,
         };
         let size = self.image_size.map_or(file.input.size, usize::from);
-        let model = Model::new(&file, head, self.classes as usize, size, 0.0)?;
+        let classes = match (self.classes, file.onnx()) {
+            (Some(classes), _) => classes as usize,
+            (None, Some(network)) => network.classes(size)?,
+            (None, None) => 1000,
+        };
+        let model = Model::new(&file, head, classes, size, 0.0)?;
+        if model.classes != classes {
+            return Err(crate::Error::usage(format!(
+                "{} has {} classes: it doesn't end in a linear layer that others could take the place of",
+                file.name, model.classes
+            )));
+        }
         Ok((file.name, model))
     }
 }

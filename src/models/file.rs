@@ -197,7 +197,7 @@ impl ModelFile {
     fn of_onnx(path: &Path) -> Result<ModelFile> {
         let network = OnnxNetwork::open(path)?;
         let size = network.image_size()?.unwrap_or(224);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = path.file_name().map(|name| shorten(&name.to_string_lossy(), 200));
         let input = Input {
             size,
             // 256 for 224, as there.

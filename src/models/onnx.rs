@@ -54,6 +54,22 @@ impl OnnxNetwork {
         }
     }
 
+    /// How many classes its logits are of.
+    ///
+    /// # Errors
+    /// Those of recording.
+    pub fn classes(&self, image_size: usize) -> Result<usize> {
+        Ok(self.alone(image_size)?.classes)
+    }
+
+    /// The network by itself.
+    fn alone(&self, image_size: usize) -> Result<RecordedNetwork> {
+        let mut tape = Tape::new();
+        let image = tape.input("image", Spec::f32(Map::new(image_size, image_size, 3)));
+        let mut builder = Builder { tape: &mut tape, prefix: String::new(), smooth: false };
+        self.file.record(&mut builder, image)
+    }
+
     /// The SHA-256 of the file and of what its constants lie in.
     pub fn sha256(&self) -> &str {
         self.file.sha256()
@@ -71,10 +87,6 @@ impl OnnxNetwork {
             }
             [height, width] => Ok(height.or(width)),
         }
-    }
-
-    fn recorded(&self, b: &mut Builder<'_>, image: NodeId) -> Result<RecordedNetwork> {
-        self.file.record(b, image)
     }
 
     /// The linear layer at the end of a recorded network.
@@ -96,7 +108,7 @@ impl OnnxNetwork {
 
     /// Records everything before the last layer.
     pub(super) fn record_backbone(&self, b: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
-        let recorded = self.recorded(b, image)?;
+        let recorded = self.file.record(b, image)?;
         self.last_layer(&recorded.ending)
     }
 
@@ -108,35 +120,24 @@ impl OnnxNetwork {
         classes: usize,
         head: Head,
     ) -> Result<HeadNodes> {
-        let recorded = self.recorded(b, image)?;
+        let recorded = self.file.record(b, image)?;
         match (recorded.ending, head) {
+            // No layer of it gives the logits themselves.
             (NetworkEnd::Logits(logits), Head::Baseline) => {
-                let last = b.tape.injectable().pop().ok_or_else(|| {
-                    Error::file(self.file.path(), "has neither a convolution nor a linear layer")
-                })?;
-                Ok(HeadNodes { last_layer: last.node, logits })
+                Ok(HeadNodes { last_layer: logits, logits })
             }
             (ending, _) => b.head(&self.last_layer(&ending)?, classes, head),
         }
     }
 
-    /// The file's own weights, as a checkpoint of the baseline, and a sentence about its end if there is
-    /// something to say.
+    /// The file's own weights, as a checkpoint of the baseline, and what there is to say of them.
     ///
     /// # Errors
     /// Those of recording.
-    pub fn checkpoint(&self, image_size: usize) -> Result<(Checkpoint, Option<String>)> {
-        let mut tape = Tape::new();
-        let image = tape.input("image", Spec::f32(Map::new(image_size, image_size, 3)));
-        let mut builder = Builder { tape: &mut tape, prefix: String::new(), smooth: false };
-        let recorded = self.recorded(&mut builder, image)?;
+    pub fn checkpoint(&self, image_size: usize) -> Result<(Checkpoint, Vec<String>)> {
+        let recorded = self.alone(image_size)?;
         let path = self.file.path();
-        let note = recorded.has_softmax.then(|| {
-            format!(
-                "{}: its last operator is a softmax; the logits are what it reads",
-                path.display()
-            )
-        });
-        Ok((Checkpoint::of_tensors(path, &recorded.weights)?, note))
+        let notes = recorded.notes.iter().map(|note| format!("{}: {note}", path.display()));
+        Ok((Checkpoint::of_tensors(path, &recorded.weights)?, notes.collect()))
     }
 }

@@ -6,7 +6,7 @@ use super::external::External;
 use super::proto;
 
 /// Elements that a constant may have that isn't in the file but computed from others.
-pub const MOST_ELEMENTS: usize = 1 << 26;
+pub const MOST_ELEMENTS: usize = 1 << 24;
 /// Dimensions that an array may have.
 pub const MOST_DIMS: usize = 16;
 

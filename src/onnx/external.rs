@@ -1,14 +1,14 @@
 //! Values of constants that lie in files beside the model's.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use prost::bytes::Bytes;
 
 use super::proto::StringStringEntry;
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::map_file;
 
 /// The files beside a model, mapped into memory as they are asked for.
 #[derive(Debug, Default)]
@@ -80,17 +80,5 @@ impl External {
 /// # Errors
 /// A file that can't be read, or isn't a regular one.
 pub fn map(path: &Path) -> Result<Bytes> {
-    // Asked before opening: opening a pipe would wait for its writer.
-    let about = fs::metadata(path).map_err(|error| Error::io(path, error))?;
-    if !about.is_file() {
-        return Err(Error::file(path, "isn't a regular file"));
-    }
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    if about.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    // SAFETY: the mapping is private to this process and only read. Another process that rewrites the
-    // file meanwhile can't be ruled out, as with every file that is read so.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|error| Error::io(path, error))?;
-    Ok(Bytes::from_owner(map))
+    Ok(Bytes::from_owner(map_file(path)?))
 }

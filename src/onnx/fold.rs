@@ -196,31 +196,25 @@ fn binary(function: Binary, a: &Array, b: &Array) -> Folded<Array> {
     let elements = match (a.elements(), b.elements()) {
         (Elements::Floats(a), Elements::Floats(b)) => {
             let pairs = pairs(&dims, (a, a_strides), (b, b_strides));
-            match function {
-                Binary::Equal => Elements::Bools(pairs.map(|(a, b)| a == b).collect()),
-                Binary::Less => Elements::Bools(pairs.map(|(a, b)| a < b).collect()),
-                Binary::Greater => Elements::Bools(pairs.map(|(a, b)| a > b).collect()),
-                Binary::LessOrEqual => Elements::Bools(pairs.map(|(a, b)| a <= b).collect()),
-                Binary::GreaterOrEqual => Elements::Bools(pairs.map(|(a, b)| a >= b).collect()),
-                Binary::And | Binary::Or => return Err("truth values are wanted".into()),
-                _ => Elements::Floats(pairs.map(|(a, b)| function.of_floats(a, b)).collect()),
+            match comparison(function) {
+                Some(compare) => Elements::Bools(pairs.map(|(a, b)| compare(&a, &b)).collect()),
+                None => Elements::Floats(
+                    pairs
+                        .map(|(a, b)| function.of_floats(a, b))
+                        .collect::<Option<_>>()
+                        .ok_or(MISFIT)?,
+                ),
             }
         }
         (Elements::Ints(a), Elements::Ints(b)) => {
             let pairs = pairs(&dims, (a, a_strides), (b, b_strides));
-            match function {
-                Binary::Equal => Elements::Bools(pairs.map(|(a, b)| a == b).collect()),
-                Binary::Less => Elements::Bools(pairs.map(|(a, b)| a < b).collect()),
-                Binary::Greater => Elements::Bools(pairs.map(|(a, b)| a > b).collect()),
-                Binary::LessOrEqual => Elements::Bools(pairs.map(|(a, b)| a <= b).collect()),
-                Binary::GreaterOrEqual => Elements::Bools(pairs.map(|(a, b)| a >= b).collect()),
-                Binary::And | Binary::Or => return Err("truth values are wanted".into()),
-                _ => {
-                    let of = |(a, b)| function.of_ints(a, b);
-                    let values: Option<Vec<i64>> = pairs.map(of).collect();
-                    let values =
-                        values.ok_or("a whole number can't be held, or is divided by 0")?;
-                    Elements::Ints(values.into())
+            match comparison(function) {
+                Some(compare) => Elements::Bools(pairs.map(|(a, b)| compare(&a, &b)).collect()),
+                None => {
+                    let values = pairs.map(|(a, b)| function.of_ints(a, b)).collect::<Option<_>>();
+                    Elements::Ints(
+                        values.ok_or("a whole number can't be held, or is divided by 0")?,
+                    )
                 }
             }
         }
@@ -238,6 +232,21 @@ fn binary(function: Binary, a: &Array, b: &Array) -> Folded<Array> {
     Array::new(dims, elements)
 }
 
+/// Why two kinds of elements and a function don't go together.
+const MISFIT: &str = "truth values are wanted";
+
+/// The comparison that a function is.
+fn comparison<T: PartialOrd>(function: Binary) -> Option<fn(&T, &T) -> bool> {
+    match function {
+        Binary::Equal => Some(T::eq),
+        Binary::Less => Some(T::lt),
+        Binary::Greater => Some(T::gt),
+        Binary::LessOrEqual => Some(T::le),
+        Binary::GreaterOrEqual => Some(T::ge),
+        _ => None,
+    }
+}
+
 impl Binary {
     /// Its value in f64, where it is a number.
     pub fn wide(self, a: f64, b: f64) -> Option<f64> {
@@ -253,8 +262,8 @@ impl Binary {
         })
     }
 
-    fn of_floats(self, a: f32, b: f32) -> f32 {
-        match self {
+    fn of_floats(self, a: f32, b: f32) -> Option<f32> {
+        Some(match self {
             Binary::Add => a + b,
             Binary::Sub => a - b,
             Binary::Mul => a * b,
@@ -265,8 +274,8 @@ impl Binary {
             Binary::Max | Binary::Min => b,
             Binary::Mod => a - b * (a / b).floor(),
             Binary::Fmod => a % b,
-            _ => f32::NAN,
-        }
+            _ => return None,
+        })
     }
 
     fn of_ints(self, a: i64, b: i64) -> Option<i64> {

@@ -52,8 +52,10 @@ pub struct RecordedNetwork {
     /// The parameters' values by their names on the tape, in PyTorch's shapes. A linear layer at the end, which
     /// isn't recorded, is among them.
     pub weights: Vec<(String, HostTensor)>,
-    /// Whether a softmax of the logits was the file's output.
-    pub has_softmax: bool,
+    /// The classes of its logits.
+    pub classes: usize,
+    /// What a user should know of it, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl OnnxFile {
@@ -129,6 +131,125 @@ impl OnnxFile {
             Ok((name, HostTensor::new(array.dims().to_vec(), TensorData::F32(values.to_vec()))?))
         };
         let weights = lowered.weights.into_iter().map(tensor).collect::<Result<_>>()?;
-        Ok(RecordedNetwork { ending: lowered.ending, weights, has_softmax: source.has_softmax })
+        let mut notes = lowered.notes;
+        if source.has_softmax {
+            notes.push("its last operator is a softmax; the logits are what it reads".into());
+        }
+        Ok(RecordedNetwork { ending: lowered.ending, weights, classes: lowered.classes, notes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::proto::{
+        AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetProto,
+        TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    };
+    use super::*;
+    use crate::tape::Tape;
+    use crate::tensor::{Map, Spec};
+
+    fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+        let dim = |size: &i64| DimensionProto { value: Some(*size), param: None };
+        let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+        let tensor = Some(TensorTypeProto { elem_type: 1, shape });
+        ValueInfoProto { name: name.into(), kind: Some(TypeProto { tensor }) }
+    }
+
+    fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            op_type: operator.into(),
+            input: inputs.iter().map(|name| name.to_string()).collect(),
+            output: vec![output.into()],
+            ..NodeProto::default()
+        }
+    }
+
+    fn floats(name: &str, dims: &[i64]) -> TensorProto {
+        let count = dims.iter().product::<i64>() as usize;
+        let float_data = (0..count).map(|at| at as f32 / 8.0 - 1.0).collect();
+        let dims = dims.to_vec();
+        TensorProto { name: name.into(), dims, data_type: 1, float_data, ..TensorProto::default() }
+    }
+
+    /// A network of these nodes from `x`, images of 3×4×4, to `y`.
+    fn recorded(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Result<RecordedNetwork> {
+        let graph = GraphProto {
+            node: nodes,
+            initializer,
+            input: vec![value("x", &[1, 3, 4, 4])],
+            output: vec![value("y", &[])],
+            ..GraphProto::default()
+        };
+        let opset_import = vec![OperatorSetProto { domain: String::new(), version: 17 }];
+        let model =
+            ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() };
+        let file = OnnxFile::parse(Path::new("made.onnx"), model.encode_to_vec())?;
+        let mut tape = Tape::new();
+        let image = tape.input("image", Spec::f32(Map::new(4, 4, 3)));
+        let mut b = Builder { tape: &mut tape, prefix: String::new(), smooth: false };
+        file.record(&mut b, image)
+    }
+
+    fn refused(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, parts: &[&str]) {
+        let error = recorded(nodes, initializer).unwrap_err().to_string();
+        for part in parts.iter().chain(&["made.onnx"]) {
+            assert!(error.contains(part), "no {part} in: {error}");
+        }
+    }
+
+    #[test]
+    fn what_cant_be_logits_or_is_made_twice_is_refused() {
+        let weight = || vec![floats("w", &[2, 3, 1, 1])];
+        refused(vec![node("Conv", &["x", "w"], "y")], weight(), &["[1, 2, 4, 4]", "logits"]);
+        refused(
+            vec![
+                node("Conv", &["x", "w"], "c"),
+                node("Relu", &["x"], "c"),
+                node("GlobalAveragePool", &["c"], "y"),
+            ],
+            weight(),
+            &["(Relu)", "makes c, which is there already"],
+        );
+        refused(vec![node("Relu", &["later"], "y")], vec![], &["reads later"]);
+        refused(
+            vec![node("Conv", &["x", "w", "b"], "y")],
+            vec![floats("w", &[2, 3, 1, 1]), floats("b", &[3])],
+            &["a bias of [3]"],
+        );
+        refused(vec![node("Frobnicate", &["x"], "y")], vec![], &["(Frobnicate)"]);
+        let mut other = node("Relu", &["x"], "y");
+        other.attribute.push(AttributeProto { name: "slope".into(), ..AttributeProto::default() });
+        refused(vec![other], vec![], &["attribute slope"]);
+    }
+
+    #[test]
+    fn a_weight_of_two_layers_is_told() {
+        let nodes = vec![
+            node("Conv", &["x", "w"], "a"),
+            node("Conv", &["a", "w"], "b"),
+            node("GlobalAveragePool", &["b"], "y"),
+        ];
+        let network = recorded(nodes, vec![floats("w", &[3, 3, 1, 1])]).unwrap();
+        assert_eq!((network.classes, network.weights.len()), (3, 2));
+        assert!(network.notes[0].contains("w is the weight of several layers"), "{network:?}");
+    }
+
+    /// A few bytes that ask for gigabytes.
+    #[test]
+    fn computed_constants_are_bounded_together() {
+        let side = TensorProto {
+            name: "side".into(),
+            dims: vec![2],
+            data_type: 7,
+            int64_data: vec![1 << 12, 1 << 11],
+            ..TensorProto::default()
+        };
+        let mut nodes: Vec<NodeProto> =
+            (0..8).map(|at| node("ConstantOfShape", &["side"], &format!("c{at}"))).collect();
+        nodes.push(node("GlobalAveragePool", &["x"], "y"));
+        refused(nodes, vec![side], &["too large together"]);
     }
 }

@@ -213,7 +213,12 @@ impl Operator {
                 if !fits {
                     return Err(format!("a weight of {:?} doesn't fit {x:?}", inputs[1]));
                 }
-                with_map(outputs, window)
+                match inputs.get(2) {
+                    Some(bias) if !bias.is_empty() && **bias != [outputs] => {
+                        Err(format!("a bias of {bias:?} doesn't fit {outputs} outputs"))
+                    }
+                    _ => with_map(outputs, window),
+                }
             }
             Operator::MatMul => product_dims(x, inputs[1]),
             Operator::BatchNorm { .. } | Operator::GroupNorm { .. } => {

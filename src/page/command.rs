@@ -5,12 +5,12 @@ use crate::fault::Site;
 use crate::number::Compute;
 use crate::plan::{Flips, Labels, Plan, Protocol, Stratify};
 use crate::report::shell_word;
-use crate::results::Manifest;
+use crate::results::{Manifest, Provenance};
 
 /// What a page doesn't say.
 pub(super) const UNKNOWN: &str = "Words in capitals are files of yours: the manifest below says what they held, not where they lay, nor which \
      other checkpoints had to be right about the images, too (--right-in), nor in which order of classes they were read \
-     (--class-list). `flipside inject --resume STORE --print-config` prints the flags that a store was begun with, where it keeps them.";
+     (--class-list), nor how the images of an .onnx file were prepared (--preprocess). `flipside inject --resume STORE --print-config` prints the flags that a store was begun with, where it keeps them.";
 
 /// The detectors of a plan that names none.
 fn usual(plan: &Plan) -> Vec<Detector> {
@@ -19,6 +19,11 @@ fn usual(plan: &Plan) -> Vec<Detector> {
         Protocol::Strict if plan.site.has_range() => vec![Detector::None, Detector::Range],
         Protocol::Strict => vec![Detector::None],
     }
+}
+
+/// Whether the weights were another file than the model: an .onnx file holds its own.
+pub(super) fn has_checkpoint(of: &Provenance) -> bool {
+    !of.model.ends_with(".onnx") || of.checkpoint.contains(':')
 }
 
 /// A command: the program, and each flag with its value. What is in capitals is for the user to fill in.
@@ -43,7 +48,9 @@ pub(super) fn command(manifest: &Manifest) -> Vec<String> {
     let mut words = vec!["flipside inject".to_string()];
     let mut flag = |name: &str, value: &str| words.push(format!("--{name} {value}"));
     flag("model", &shell_word(&manifest.setting.provenance.model));
-    flag("checkpoint", "CHECKPOINT");
+    if has_checkpoint(&manifest.setting.provenance) {
+        flag("checkpoint", "CHECKPOINT");
+    }
     flag("data", "DATA");
     flag("image-size", &manifest.setting.image_size.to_string());
     if let Stratify::Allocated(_) = stratify {

@@ -5,11 +5,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
+use super::command::has_checkpoint;
 use super::subject::Subject;
 use crate::analysis::worst::{fault_of, worst};
 use crate::fault::FaultSpec;
 use crate::report::shell_word;
-use crate::results::{GoldenRow, Outcome, Record};
+use crate::results::{GoldenRow, Outcome, Provenance, Record};
 
 /// How many of them a page has.
 pub const MOST_FAULTS: usize = 20;
@@ -136,10 +137,16 @@ fn others(subject: &Subject, record: &Record) -> String {
 
 /// The command that shows the faults in the program's own images.
 fn visualize(subject: &Subject) -> String {
-    let model = shell_word(&subject.first().run.manifest.setting.provenance.model);
+    let of = &subject.first().run.manifest.setting.provenance;
+    let (model, checkpoint) = (shell_word(&of.model), checkpoint(of));
     format!(
-        "flipside visualize --model {model} --checkpoint CHECKPOINT --campaign STORE --worst {MOST_FAULTS} --out FOLDER"
+        "flipside visualize --model {model}{checkpoint} --campaign STORE --worst {MOST_FAULTS} --out FOLDER"
     )
+}
+
+/// The flag that names the weights, where they are another file than the model.
+fn checkpoint(of: &Provenance) -> &'static str {
+    if has_checkpoint(of) { " --checkpoint CHECKPOINT" } else { "" }
 }
 
 /// The command that runs a fault again.
@@ -150,8 +157,9 @@ fn command(subject: &Subject, fault: &FaultSpec, image: &GoldenRow) -> String {
         device => format!(" --device {}", shell_word(device)),
     };
     format!(
-        "flipside predict --model {} --checkpoint CHECKPOINT --image-size {} {} --fault {}{device}",
+        "flipside predict --model {}{} --image-size {} {} --fault {}{device}",
         shell_word(&setting.provenance.model),
+        checkpoint(&setting.provenance),
         setting.image_size,
         shell_word(&format!("IMAGES/{}", image.path)),
         shell_word(&fault.to_string())

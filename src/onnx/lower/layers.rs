@@ -2,6 +2,7 @@
 
 use super::view::{StridedView, is_run, size_of};
 use super::{Binary, NOT_YET, NetworkEnd, Operand, Operator, Recorder};
+use crate::error::shorten;
 use crate::onnx::array::{Array, Folded};
 use crate::onnx::graph::{OperatorNode, ValueId};
 use crate::onnx::op::{Reduction, Sliding};
@@ -52,13 +53,26 @@ impl Recorder<'_, '_, '_> {
             start: Start::PyTorch,
             functional: false,
         };
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         let y = self.recorded(&name, conv, &[x])?;
         self.weigh(&name, "weight", weight);
         if let Some(bias) = bias {
             self.weigh(&name, "bias", bias);
         }
         Ok(StridedView::of_map(y, self.b.map(y)))
+    }
+
+    /// The name of a layer with weights.
+    fn layer(&mut self, node: &OperatorNode) -> String {
+        let name = self.names.layer(node);
+        let weight = node.inputs.get(1).and_then(|input| input.constant()?.name.clone());
+        if let Some(weight) = weight.filter(|weight| !self.weighed.insert(weight.clone())) {
+            let weight = shorten(&weight, 80);
+            self.notes.push(format!(
+                "{weight} is the weight of several layers; {name} has a copy of its own here, which faults hit apart"
+            ));
+        }
+        name
     }
 
     /// The addition of a constant, one number an output, that alone reads the product at `at`.
@@ -108,7 +122,7 @@ impl Recorder<'_, '_, '_> {
         let view = self.view(node, 0)?;
         let dims = view.sizes();
         let axis = dims.len().checked_sub(1).ok_or("takes a vector")?;
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         let map = self.b.map(view.node);
         // All of a map in PyTorch's order, as after `flatten`.
         let is_flat = map.pixels() > 1
@@ -147,7 +161,7 @@ impl Recorder<'_, '_, '_> {
         let map = self.b.map(view.node);
         if map.pixels() > 1 && view.is_whole(map) && !is_run(&view.dims[axis], map.elements()) {
             // As `linear`: the layer reads a flattened map, which a head can't.
-            let name = self.names.layer(node);
+            let name = self.layer(node);
             let op = Linear::flattened(map, weight.dims()[0], bias.is_some());
             let logits = self.recorded(&name, op, &[view.node])?;
             self.weigh(&name, "weight", weight);
@@ -155,7 +169,7 @@ impl Recorder<'_, '_, '_> {
             return Ok(NetworkEnd::Logits(logits));
         }
         let feature = self.packed(&view, Map::vector(weight.dims()[1]))?;
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         self.weigh(&name, "weight", weight);
         let has_bias = bias.is_some();
         bias.into_iter().for_each(|bias| self.weigh(&name, "bias", bias));
@@ -166,7 +180,7 @@ impl Recorder<'_, '_, '_> {
         let view = self.view(node, 0)?;
         let (x, view) = self.with_channels(&view, 1)?;
         let channels = self.b.map(x).channels;
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         let y = self.recorded(&name, BatchNorm { channels, eps, momentum: MOMENTUM }, &[x])?;
         for (at, param) in ["weight", "bias", "running_mean", "running_var"].iter().enumerate() {
             let values = self.constant(node, at + 1)?.reshaped(vec![channels])?;
@@ -190,7 +204,7 @@ impl Recorder<'_, '_, '_> {
         let weight = self.constant(node, 1)?;
         let zeros = || Array::floats(vec![channels], vec![0.0; channels]);
         let bias = self.constant(node, 2).or_else(|_| zeros())?;
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         let y = self.recorded(&name, LayerNorm { channels, eps }, &[x])?;
         self.weigh(&name, "weight", weight);
         self.weigh(&name, "bias", bias);
@@ -293,7 +307,7 @@ impl Recorder<'_, '_, '_> {
             None => self.in_order(&view)?.reshaped(&[groups, channels]).ok_or("isn't of groups")?,
         };
         let x = self.packed(&rows, Map::new(1, groups, channels))?;
-        let name = self.names.layer(node);
+        let name = self.layer(node);
         let norm = format!("{name}.groups");
         let y = self.recorded(&norm, LayerNorm { channels, eps }, &[x])?;
         for (param, value) in [("weight", 1.0), ("bias", 0.0)] {

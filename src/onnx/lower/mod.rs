@@ -6,7 +6,8 @@ mod names;
 mod pointwise;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use self::names::{LayerNames, kind_of};
 use self::view::{StridedView, is_run};
@@ -26,6 +27,9 @@ pub struct LoweredNetwork {
     /// The values of parameters, in PyTorch's order, by their names on the tape.
     pub weights: Vec<(String, Array)>,
     pub ending: NetworkEnd,
+    /// The classes of its logits.
+    pub classes: usize,
+    pub notes: Vec<String>,
 }
 
 /// How a network ends.
@@ -48,11 +52,18 @@ pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folde
         views: HashMap::from([(source.image, StridedView::of_map(image, b.map(image)))]),
         names: LayerNames::of(&source.graph),
         weights: Vec::new(),
+        weighed: HashSet::new(),
+        notes: Vec::new(),
         b,
     };
     let Some(output) = source.output.value() else {
         return Err("its output doesn't depend on the image".into());
     };
+    let shape = &source.graph.shapes[output.0];
+    let classes = shape.iter().product();
+    if shape.iter().any(|size| *size != 1 && *size != classes) {
+        return Err(format!("gives {shape:?} of one image; logits of images × classes are taken"));
+    }
     let mut refused = Refusals::default();
     let mut last = None;
     let nodes = &source.graph.nodes;
@@ -80,11 +91,10 @@ pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folde
         Some(ending) => ending,
         None => {
             let view = lowering.views.get(&output).cloned().ok_or("nothing makes its output")?;
-            let classes = source.graph.shapes[output.0].last().copied().unwrap_or(0);
             NetworkEnd::Logits(lowering.packed(&view, Map::vector(classes))?)
         }
     };
-    Ok(LoweredNetwork { weights: lowering.weights, ending })
+    Ok(LoweredNetwork { weights: lowering.weights, ending, classes, notes: lowering.notes })
 }
 
 /// How many inputs read a value.
@@ -103,6 +113,9 @@ struct Recorder<'g, 'b, 't> {
     views: HashMap<ValueId, StridedView>,
     names: LayerNames,
     weights: Vec<(String, Array)>,
+    /// Names of the file's constants that are layers' weights.
+    weighed: HashSet<Arc<str>>,
+    notes: Vec<String>,
     b: &'b mut Builder<'t>,
 }
 

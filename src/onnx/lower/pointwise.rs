@@ -13,7 +13,9 @@ use crate::tensor::Map;
 impl Recorder<'_, '_, '_> {
     pub(super) fn unary(&mut self, node: &OperatorNode, function: Function) -> Folded<StridedView> {
         let activation = match function {
-            Function::Relu => Activation::Relu,
+            Function::Relu
+            | Function::Clip { low: 0.0, high: f32::INFINITY }
+            | Function::LeakyRelu { slope: 0.0 } => Activation::Relu,
             Function::Clip { low: 0.0, high: 6.0 } => Activation::Relu6,
             Function::Silu => Activation::Silu,
             Function::Gelu => Activation::Gelu,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::call::{Call, Made};
-use super::array::{Array, FLOAT, Folded, type_name};
+use super::array::{Array, FLOAT, Folded, MOST_ELEMENTS, type_name};
 use super::attributes::Attributes;
 use super::external::External;
 use super::graph::{NamedArray, Operand, OperatorGraph, OperatorNode, Origin, ValueId};
@@ -47,6 +47,9 @@ struct Reader<'m> {
     external: &'m External,
     opset: i64,
     refused: Refusals,
+    /// Elements of constants that nodes have made, and how many they may be.
+    computed: usize,
+    most_computed: usize,
     image: ValueId,
 }
 
@@ -142,8 +145,18 @@ impl<'m> Reader<'m> {
         let mut made = OperatorGraph::default();
         let id = made.input(image_dims(image, size)?);
         names.insert(image.name.as_str(), NamedValue::Operand(Operand::Value(id)));
-        let refused = Refusals::default();
-        Ok(Reader { graph: made, names, external, opset, refused, image: id })
+        let held: usize = constants.values().map(|constant| constant.array.len()).sum();
+        Ok(Reader {
+            graph: made,
+            names,
+            external,
+            opset,
+            refused: Refusals::default(),
+            computed: 0,
+            // Forms of weights, several times over, and tables of positions and masks.
+            most_computed: 8 * held + MOST_ELEMENTS,
+            image: id,
+        })
     }
 
     fn read(mut self, model: &'m proto::ModelProto) -> Folded<ReadNetwork> {
@@ -178,6 +191,15 @@ impl<'m> Reader<'m> {
             }
         };
         let made = made.and_then(|made| {
+            let again = |name: &&String| !name.is_empty() && self.names.contains_key(name.as_str());
+            if let Some(name) = node.output.iter().find(again) {
+                return Err(format!("makes {}, which is there already", shorten(name, 80)));
+            }
+            self.computed +=
+                made.iter().filter_map(Operand::constant).map(|c| c.array.len()).sum::<usize>();
+            if self.computed > self.most_computed {
+                return Err("the constants that are computed are too large together".into());
+            }
             // Outputs that nobody asks for have empty names.
             let asked = node.output.iter().skip(made.len()).any(|name| !name.is_empty());
             if asked { Err(format!("has {} outputs", node.output.len())) } else { Ok(made) }
