@@ -229,7 +229,7 @@ fn checkpoints_say_what_they_are() {
     place.fails(
         &format!("{eval} {TRAINED} --quiet"),
         1,
-        &["is of tiny", "name its .toml file with --model"],
+        &["is of tiny", "name its .toml or .onnx file with --model"],
     );
     rewrite(&place, "run/model.safetensors", "bare.safetensors", std::array::from_fn(|i| i), &[]);
     let bare = "--checkpoint bare.safetensors --quiet";

@@ -181,7 +181,10 @@ fn commands_take_the_file_as_a_model() {
     let model = place.at("net.onnx");
     fs::copy(path("residual", "torchscript"), &model).unwrap();
     fs::copy(path("branches", "torchscript"), place.at("other.onnx")).unwrap();
-    assert_eq!(place.json("models net.onnx")["model"]["classes"], 7);
+    assert_eq!(
+        place.json("models net.onnx")["layers"].as_array().unwrap().last().unwrap()["shape"],
+        serde_json::json!([7, 1, 1])
+    );
     fs::write(
         place.at("input.toml"),
         "[input]\nsize = 32\nmean = [0.5, 0.5, 0.5]\nstd = [0.2, 0.2, 0.2]\n",

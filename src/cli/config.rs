@@ -15,12 +15,16 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::Value;
 
 use crate::error::shorten;
+use crate::models::onnx::is_onnx;
 use crate::plan::Temperature;
 use crate::statistics::Confidence;
 use crate::{Error, Result};
 
 /// Flags that were given, by their long names, with their values; one that takes no value has none.
 pub type Given = BTreeMap<String, Vec<String>>;
+
+/// The flag that only an .onnx model can do without.
+const CHECKPOINT: &str = "checkpoint";
 
 /// What a key's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +180,13 @@ impl Flags {
 
     /// Flags that the command can't do without and that aren't among `given`.
     pub fn missing(&self, given: &Given) -> Vec<String> {
-        let missing =
-            self.keys().filter(|(key, arg)| arg.is_required_set() && !given.contains_key(*key));
+        let words = |key: &str| given.get(key).into_iter().flatten();
+        // Such a model brings its own weights.
+        let is_onnx = words("model").any(|model| is_onnx(Path::new(model)));
+        let missing = self.keys().filter(|(key, arg)| {
+            let is_needed = arg.is_required_set() || *key == CHECKPOINT && !is_onnx;
+            is_needed && !given.contains_key(*key)
+        });
         missing.map(|(key, _)| format!("--{key}")).collect()
     }
 
@@ -296,7 +305,11 @@ impl Flags {
                 let name = arg.get_value_names().and_then(|names| names.first());
                 let name = name.map_or("VALUE", |name| name.as_str());
                 let value = if is_list(arg) { format!("[{name}]") } else { name.into() };
-                let needed = if arg.is_required_set() { "  # needed" } else { "" };
+                let needed = match key {
+                    _ if arg.is_required_set() => "  # needed",
+                    CHECKPOINT => "  # needed unless the model is an .onnx file",
+                    _ => "",
+                };
                 format!("{key} = {value}{needed}\n")
             }
         }

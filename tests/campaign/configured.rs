@@ -171,10 +171,7 @@ fn files_of_flags_are_refused_in_one_sentence() {
     let output = place.run("inject --config plan.toml");
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        error.contains("--checkpoint <CHECKPOINT>") && !error.contains("--data <DATA>\n"),
-        "{error}"
-    );
+    assert!(error.contains("--checkpoint FILE") && !error.contains("--data <DATA>\n"), "{error}");
 }
 
 /// TOML has no form for them, and nothing else needs one.
