@@ -207,13 +207,10 @@ fn commands_take_the_file_as_a_model() {
     let other = place
         .done("predict --model net.onnx --checkpoint weights.safetensors data/val/n0/0.png --json");
     assert_eq!(answers(&alone), answers(&other));
-    // A network that doesn't end in a linear layer, another one right beside it.
+    // A network that doesn't end in a linear layer.
     let campaign =
         "--preprocess input.toml --data data --labels golden --detector none --injections 5";
     place.done(&format!("inject --model other.onnx {campaign} --out other.sqlite"));
-    place.done(&format!(
-        "inject --model net.onnx {campaign} --right-in other.onnx --out net.sqlite"
-    ));
     place.done("report other.sqlite --html other.html");
     let page = fs::read_to_string(place.at("other.html")).unwrap();
     assert!(page.contains("--model other.onnx") && !page.contains("CHECKPOINT"));
