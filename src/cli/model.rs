@@ -148,6 +148,11 @@ impl ModelArgs {
         self.settle_input(&facts, &mut file, &overruled)?;
         let own = file.onnx().filter(|_| is_onnx(path));
         let checkpoint = match own {
+            Some(_) if self.weights.is_some() => {
+                return Err(Error::usage(
+                    "--weights has no effect: an .onnx file holds one set of weights",
+                ));
+            }
             Some(network) => {
                 let (checkpoint, notes) = network.checkpoint(self.size_of(&file))?;
                 notes.iter().for_each(|note| progress.line(note));

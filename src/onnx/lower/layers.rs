@@ -1,6 +1,6 @@
 //! Layers with weights, and pools.
 
-use super::view::{StridedView, is_run, size_of};
+use super::view::{StridedView, size_of};
 use super::{Binary, NOT_YET, NetworkEnd, Operand, Operator, Recorder};
 use crate::error::shorten;
 use crate::onnx::array::{Array, Folded};
@@ -124,12 +124,7 @@ impl Recorder<'_, '_, '_> {
         let axis = dims.len().checked_sub(1).ok_or("takes a vector")?;
         let name = self.layer(node);
         let map = self.b.map(view.node);
-        // All of a map in PyTorch's order, as after `flatten`.
-        let is_flat = map.pixels() > 1
-            && dims[axis] == map.elements()
-            && view.reshaped(&[1, map.channels, map.height, map.width])
-                == Some(StridedView::of_map(view.node, map));
-        let made = if is_flat {
+        let made = if is_flattened(&view, map) && dims[axis] == map.elements() {
             let op = Linear::flattened(map, outputs, bias.is_some()).starting(Start::PyTorch);
             let y = self.recorded(&name, op, &[view.node])?;
             let mut sizes = dims.clone();
@@ -159,7 +154,7 @@ impl Recorder<'_, '_, '_> {
             return Err(format!("gives logits of {:?} of one image", self.dims(node, 0)));
         }
         let map = self.b.map(view.node);
-        if map.pixels() > 1 && view.is_whole(map) && !is_run(&view.dims[axis], map.elements()) {
+        if is_flattened(&view, map) {
             // As `linear`: the layer reads a flattened map, which a head can't.
             let name = self.layer(node);
             let op = Linear::flattened(map, weight.dims()[0], bias.is_some());
@@ -369,6 +364,12 @@ impl Recorder<'_, '_, '_> {
         let y = self.recorded(&name, Softmax, &[x])?;
         Ok(StridedView { node: y, ..view })
     }
+}
+
+/// Whether a view is all of a map of several pixels in PyTorch's order, as after `flatten`.
+fn is_flattened(view: &StridedView, map: Map) -> bool {
+    let all = view.reshaped(&[1, map.channels, map.height, map.width]);
+    map.pixels() > 1 && all == Some(StridedView::of_map(view.node, map))
 }
 
 /// The view of a node with the same pixels and other channels.
