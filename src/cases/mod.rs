@@ -154,6 +154,7 @@ pub fn all() -> Vec<OpCase> {
         pointwise::activation(),
         pointwise::add(),
         pointwise::multiply(),
+        pointwise::broadcast(),
         pointwise::gated_sum(),
         places::gather(),
         places::slice(),

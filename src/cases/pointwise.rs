@@ -3,6 +3,7 @@
 use super::{CaseInput, OpCase};
 use crate::ops::activation::Activation;
 use crate::ops::add::Add;
+use crate::ops::broadcast::{Broadcast, BroadcastBy};
 use crate::ops::dropout::Dropout;
 use crate::ops::gated_sum::GatedSum;
 use crate::ops::multiply::Multiply;
@@ -45,6 +46,26 @@ pub(super) fn multiply() -> Vec<OpCase> {
         OpCase::new(name, op, vec![CaseInput::uniform(a), CaseInput::uniform(b)], 3)
     })
     .collect()
+}
+
+pub(super) fn broadcast() -> Vec<OpCase> {
+    let map = Map::new(6, 5, 7);
+    let case = |name, by, table: Map, each| {
+        let shape = vec![table.height, table.width, table.channels];
+        let op = Broadcast { by, table, each, shape };
+        OpCase::new(name, op, vec![CaseInput::uniform(map)], 3)
+    };
+    use BroadcastBy::{Add, Multiply};
+    vec![
+        case("an element each", Add, map, [1; 3]),
+        case("a factor an element", Multiply, map, [1; 3]),
+        case("rows again and again", Add, Map::new(3, 5, 7), [1; 3]),
+        case("two rows alike", Multiply, Map::new(3, 5, 7), [2, 1, 1]),
+        case("a number a channel", Multiply, Map::vector(7), [1; 3]),
+        case("a number a pixel", Add, Map::new(6, 5, 1), [1; 3]),
+        // Of the seventh channel there is half a pair.
+        case("pairs of channels, pixel by pixel", Multiply, Map::new(2, 2, 2), [2, 1, 2]),
+    ]
 }
 
 pub(super) fn gated_sum() -> Vec<OpCase> {

@@ -10,6 +10,7 @@ pub mod attention;
 mod averaging;
 pub mod avg_pool;
 pub mod batch_norm;
+pub mod broadcast;
 pub mod canvas;
 pub mod ceiling;
 pub mod constant;
