@@ -16,6 +16,7 @@ pub mod constant;
 mod context;
 pub mod conv2d;
 pub mod cross_entropy;
+mod curve;
 pub mod dropout;
 mod elementwise;
 pub mod ema;
