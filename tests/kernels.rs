@@ -215,6 +215,10 @@ pub fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
     kernels_have_the_bits_of_the_cpu(&pools, |_| true);
     let kinds = Activation::ALL.map(|activation| activation.kind());
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let kinds = ["leaky_relu", "clip", "elu", "selu", "hard_sigmoid", "softplus", "softsign"];
+    kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let kinds = ["mish", "erf", "sqrt", "exp", "log", "reciprocal", "abs"];
+    kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
 }
 
 /// These sum over a row in the CPU's order, but over pixels in two stages.

@@ -44,6 +44,7 @@ pub(crate) mod simd;
 mod sites;
 pub mod slice;
 pub mod softmax;
+pub mod unary;
 mod variant;
 mod wide;
 pub mod window;
