@@ -166,6 +166,7 @@ pub fn all() -> Vec<OpCase> {
         places::canvas(),
         places::rearrange(),
         norms::layer_norm(),
+        norms::reduce(),
         heads::softmax(),
         heads::scale(),
         heads::l2_normalize(),

@@ -37,6 +37,7 @@ mod param;
 mod place;
 mod product;
 pub mod rearrange;
+pub mod reduce;
 mod run_state;
 pub mod scale;
 pub mod sgd;
