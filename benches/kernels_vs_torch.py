@@ -24,7 +24,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-ACTIVATIONS = {
+OF_ONE_MAP = {
     "relu": F.relu,
     "relu6": F.relu6,
     "silu": F.silu,
@@ -34,6 +34,22 @@ ACTIVATIONS = {
     "tanh": torch.tanh,
     "hard_sigmoid": F.hardsigmoid,
     "hard_swish": F.hardswish,
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "selu": F.selu,
+    "softplus": F.softplus,
+    "softsign": F.softsign,
+    "mish": F.mish,
+    "erf": torch.erf,
+    "sqrt": torch.sqrt,
+    "exp": torch.exp,
+    "log": torch.log,
+    "reciprocal": torch.reciprocal,
+    "abs": torch.abs,
+    "reduce_mean": lambda x: x.mean(1, keepdim=True),
+    "reduce_sum": lambda x: x.sum(1, keepdim=True),
+    "reduce_max": lambda x: x.amax(1, keepdim=True),
+    "reduce_l2": lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True),
 }
 
 
@@ -73,8 +89,8 @@ def ways(shape, batch, device):
     x = images(inputs[0], batch, device)
     channels = inputs[0][0]
     ones, zeros = torch.ones(channels, device=device), torch.zeros(channels, device=device)
-    if kind in ACTIVATIONS:
-        return [(ACTIVATIONS[kind], [x])]
+    if kind in OF_ONE_MAP:
+        return [(OF_ONE_MAP[kind], [x])]
     if kind == "batch_norm":
         return [(lambda x: F.batch_norm(x, zeros, ones, ones, zeros, x.requires_grad), [x])]
     if kind == "layer_norm":

@@ -10,6 +10,7 @@ use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::dropout::Dropout;
+use flipside::ops::reduce::Reduce;
 use flipside::ops::{HostBackward, HostForward, Op, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Region, Spec};
@@ -214,6 +215,12 @@ pub fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
     let pools = ["max_pool", "avg_pool", "adaptive_avg_pool"];
     kernels_have_the_bits_of_the_cpu(&pools, |_| true);
     let kinds = Activation::ALL.map(|activation| activation.kind());
+    kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let kinds = ["leaky_relu", "clip", "elu", "selu", "hard_sigmoid", "softplus", "softsign"];
+    kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let kinds = ["mish", "erf", "sqrt", "exp", "log", "reciprocal", "abs"];
+    kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    let kinds = Reduce::ALL.map(|reduce| reduce.kind());
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
 }
 

@@ -7,6 +7,7 @@ use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::max_pool::MaxPool;
+use flipside::ops::reduce::Reduce;
 use flipside::ops::softmax::Softmax;
 use flipside::ops::{Op, RunState};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
@@ -55,6 +56,43 @@ impl One {
     fn backward(&mut self, dy: &[f32]) -> Vec<f32> {
         self.exec.backward(&mut self.weights, self.node, dy, |_| {}).unwrap();
         self.exec.read_gradient(self.input).unwrap()
+    }
+}
+
+/// torch.amax, mean, sum and linalg.vector_norm of rows of three, and the gradients that they give back for
+/// ones.
+#[test]
+pub fn reductions_pass_nan_on_and_share_gradients_among_ties() {
+    let x =
+        [[NAN, 1.0, 2.0], [INF, INF, 1.0], [0.0, 0.0, 0.0], [-INF, -INF, -INF], [-5.0, 3.0, 3.0]];
+    let third = 1.0 / 3.0;
+    for (_, device) in devices() {
+        for (op, values, gradients) in [
+            (
+                Reduce::Max,
+                [NAN, INF, 0.0, -INF, 3.0],
+                [[NAN; 3], [0.5, 0.5, 0.0], [third; 3], [third; 3], [0.0, 0.5, 0.5]],
+            ),
+            (Reduce::Mean, [NAN, INF, 0.0, -INF, third], [[third; 3]; 5]),
+            (Reduce::Sum, [NAN, INF, 0.0, -INF, 1.0], [[1.0; 3]; 5]),
+            (
+                Reduce::L2,
+                [NAN, INF, 0.0, INF, 43f32.sqrt()],
+                [
+                    [NAN; 3],
+                    [NAN, NAN, 0.0],
+                    [0.0; 3],
+                    [NAN; 3],
+                    [-5.0, 3.0, 3.0].map(|x: f32| x / 43f32.sqrt()),
+                ],
+            ),
+        ] {
+            let mut one = One::new(op, Map::new(1, 5, 3), 1, &device);
+            let y = one.forward(x.as_flattened(), 1, false).unwrap();
+            assert_eq!(bits(&y), bits(&values), "{op:?}: {y:?}");
+            let dx = one.backward(&[1.0; 5]);
+            assert_eq!(bits(&dx), bits(gradients.as_flattened()), "{op:?}: {dx:?}");
+        }
     }
 }
 

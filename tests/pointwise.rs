@@ -1,5 +1,6 @@
 //! Pointwise operations and the loss at their edges, on the CPU and in kernels.
 
+use std::f32::consts::{FRAC_2_SQRT_PI, LN_2};
 use std::sync::Arc;
 
 use flipside::device::Device;
@@ -8,14 +9,16 @@ use flipside::ops::add::Add;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
 use flipside::ops::dropout::Dropout;
 use flipside::ops::l2_normalize::L2Normalize;
+use flipside::ops::unary::Unary;
 use flipside::ops::{Op, RunState};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, PlanKind, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 use flipside::{Error, Result};
 
-use crate::devices::{device, devices};
+use crate::devices::{device, devices, kernel_devices};
 use crate::kernels::bits;
+use crate::mutants;
 
 /// A tape of one operation over `inputs`, each listed as often as it is used, with a capacity.
 struct One {
@@ -113,6 +116,95 @@ fn activations_of_nonfinite_numbers() {
         ] {
             let y = One::new(activation, &[spec], &[0], &device).eval(1, &[&words(&x)]).unwrap();
             assert_eq!(bits(&y), bits(&expected), "{activation:?}: {y:?}");
+        }
+    }
+}
+
+/// Values and derivatives at the edges, as PyTorch's functions on a CPU have them (those of Softsign at
+/// infinity are NaN there, a difference of two terms; here they are their limit, 0).
+#[test]
+fn functions_of_one_number_at_the_edges() {
+    use Unary::*;
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let x = [nan, -inf, inf, 0.0, -0.0];
+    let slope = 0.125;
+    for (_, device) in devices() {
+        for (unary, values, derivatives) in [
+            (LeakyRelu { slope }, [nan, -inf, inf, 0.0, -0.0], [slope, slope, 1.0, slope, slope]),
+            (Clip { low: -1.0, high: 0.0 }, [nan, -1.0, 0.0, 0.0, -0.0], [0.0, 0.0, 0.0, 1.0, 1.0]),
+            (Elu { alpha: 1.5 }, [nan, -1.5, inf, 0.0, -0.0], [1.0, 0.0, 1.0, 1.5, 1.5]),
+            (
+                Selu { alpha: 1.5, gamma: 2.0 },
+                [nan, -3.0, inf, 0.0, -0.0],
+                [2.0, 0.0, 2.0, 3.0, 3.0],
+            ),
+            (
+                HardSigmoid { slope, shift: 0.5 },
+                [nan, 0.0, 1.0, 0.5, 0.5],
+                [0.0, 0.0, 0.0, slope, slope],
+            ),
+            (HardSigmoid { slope, shift: 0.0 }, [nan, 0.0, 1.0, 0.0, 0.0], [0.0; 5]),
+            (Softplus, [nan, 0.0, inf, LN_2, LN_2], [nan, 0.0, 1.0, 0.5, 0.5]),
+            (Softsign, [nan, nan, nan, 0.0, -0.0], [nan, 0.0, 0.0, 1.0, 1.0]),
+            (Mish, [nan, nan, inf, 0.0, -0.0], [nan, nan, nan, 0.6, 0.6]),
+            (Erf, [nan, -1.0, 1.0, 0.0, -0.0], [nan, 0.0, 0.0, FRAC_2_SQRT_PI, FRAC_2_SQRT_PI]),
+            (Sqrt, [nan, nan, inf, 0.0, -0.0], [nan, nan, 0.0, inf, -inf]),
+            (Exp, [nan, 0.0, inf, 1.0, 1.0], [nan, 0.0, inf, 1.0, 1.0]),
+            (Log, [nan, nan, inf, -inf, -inf], [nan, -0.0, 0.0, inf, -inf]),
+            (Reciprocal, [nan, -0.0, 0.0, inf, -inf], [nan, -0.0, -0.0, -inf, -inf]),
+            (Abs, [nan, inf, inf, 0.0, 0.0], [0.0, -1.0, 1.0, 0.0, 0.0]),
+        ] {
+            let mut one = One::new(unary, &[Spec::f32(Map::vector(5))], &[0], &device);
+            let [y, dx] = one.train(RunState::default(), &[1], &x, &[1.0; 5]);
+            assert_eq!(bits(&y), bits(&values), "{unary:?}: {y:?}");
+            // In Clip, HardSigmoid and Abs a zero is a zero.
+            let plus = |values: &[f32]| values.iter().map(|v| v + 0.0).collect::<Vec<f32>>();
+            assert_eq!(bits(&plus(&dx)), bits(&plus(&derivatives)), "{unary:?}: {dx:?}");
+        }
+    }
+}
+
+/// Numbers of every size, and some that are none: kernels have the CPU's bits of values and derivatives.
+#[test]
+pub fn functions_of_any_number_have_the_bits_of_the_cpu() {
+    use Unary::*;
+    let mut draws = rng::stream(12, "any numbers");
+    let mut any = |count: usize| -> Vec<f32> {
+        (0..count).map(|_| f32::from_bits(draws.below(1 << 32) as u32)).collect()
+    };
+    let (mut x, dy) = (any(4000), numbers(8000, "their gradients"));
+    x.extend((0..4000).map(|i| (i as f32 - 2000.0) / 19.0));
+    for unary in [
+        LeakyRelu { slope: 0.3 },
+        Clip { low: -3.0, high: 20.0 },
+        Elu { alpha: 0.7 },
+        Selu { alpha: 1.7, gamma: 1.1 },
+        HardSigmoid { slope: 0.2, shift: 0.5 },
+        Softplus,
+        Softsign,
+        Mish,
+        Erf,
+        Sqrt,
+        Exp,
+        Log,
+        Reciprocal,
+        Abs,
+    ] {
+        if !mutants::concerns(unary.kind()) {
+            continue;
+        }
+        let run = |device: &Device| {
+            let mut one = One::new(unary, &[Spec::f32(Map::vector(8000))], &[0], device);
+            one.train(RunState::default(), &[1], &x, &dy).map(|values| bits(&values))
+        };
+        let expected = run(&Device::cpu());
+        for (order, device) in kernel_devices() {
+            let found = run(&device);
+            for (expected, found) in expected.iter().zip(&found) {
+                for (at, (e, f)) in expected.iter().zip(found).enumerate() {
+                    assert_eq!(e, f, "{unary:?} of {} on {order}", x[at]);
+                }
+            }
         }
     }
 }

@@ -17,8 +17,10 @@ use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::multiply::Multiply;
+use flipside::ops::reduce::Reduce;
 use flipside::ops::sgd::Sgd;
 use flipside::ops::softmax::Softmax;
+use flipside::ops::unary::Unary;
 use flipside::ops::{Op, Role, RunState};
 use flipside::tape::{Execution, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
@@ -75,10 +77,39 @@ impl Case<'_> {
             "multiply" => Arc::new(Multiply::new()),
             "l2_normalize" => Arc::new(L2Normalize),
             "cross_entropy" => Arc::new(CrossEntropy::new(self.number("label_smoothing") as f32)),
+            "unary" => Arc::new(self.unary()),
+            "reduce" => {
+                let reduce = Reduce::ALL.into_iter().find(|op| op.kind() == self.text("name"));
+                Arc::new(reduce.unwrap())
+            }
             other => {
                 let activation = Activation::ALL.into_iter().find(|op| op.kind() == other);
                 Arc::new(activation.unwrap_or_else(|| panic!("no operation is called {other}")))
             }
+        }
+    }
+
+    /// The function by the case's name, with attributes as its numbers.
+    fn unary(&self) -> Unary {
+        let number = |key| self.number(key) as f32;
+        match self.text("name") {
+            "leaky_relu" => Unary::LeakyRelu { slope: number("slope") },
+            "clip" => Unary::Clip { low: number("low"), high: number("high") },
+            "elu" => Unary::Elu { alpha: number("alpha") },
+            "selu" => Unary::Selu { alpha: number("alpha"), gamma: number("gamma") },
+            "hard_sigmoid_of_onnx" => {
+                Unary::HardSigmoid { slope: number("slope"), shift: number("shift") }
+            }
+            "softplus" => Unary::Softplus,
+            "softsign" => Unary::Softsign,
+            "mish" => Unary::Mish,
+            "erf" => Unary::Erf,
+            "sqrt" => Unary::Sqrt,
+            "exp" => Unary::Exp,
+            "log" => Unary::Log,
+            "reciprocal" => Unary::Reciprocal,
+            "abs" => Unary::Abs,
+            other => panic!("no function is called {other}"),
         }
     }
 

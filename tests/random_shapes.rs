@@ -19,6 +19,7 @@ use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::linear::Linear;
 use flipside::ops::max_pool::MaxPool;
+use flipside::ops::reduce::Reduce;
 use flipside::ops::softmax::Softmax;
 use flipside::rng::{self, Draw, Stream};
 use flipside::tape::PlanKind;
@@ -257,6 +258,8 @@ pub fn random_norms_and_softmax() {
         );
         kernels::equals_the_cpu(&uniform(number, L2Normalize, map, batch), |_| true);
         kernels::equals_the_cpu(&uniform(number, Softmax, map, batch), |_| true);
+        let reduce = pick(draws, &Reduce::ALL);
+        kernels::equals_the_cpu(&uniform(number, reduce, map, batch), |_| true);
         // Of few values a channel the input's gradient is a difference of nearly equal numbers, and its
         // size no measure of its rounding.
         let batch = batch.max(12usize.div_ceil(map.pixels()));

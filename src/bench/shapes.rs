@@ -17,6 +17,7 @@ use crate::ops::add::Add;
 use crate::ops::avg_pool::AvgPool;
 use crate::ops::linear::as_conv2d;
 use crate::ops::max_pool::MaxPool;
+use crate::ops::unary::Unary;
 use crate::tape::NodeId;
 use crate::tensor::{DType, Map, Spec};
 
@@ -97,6 +98,11 @@ fn settings(op: &dyn Op) -> serde_json::Value {
     }
 }
 
+/// Whether it has no value, or none that could be compared, of numbers below 0.
+fn is_of_positive_numbers(op: &dyn Op) -> bool {
+    matches!((op as &dyn Any).downcast_ref(), Some(Unary::Sqrt | Unary::Log))
+}
+
 /// A digest of all that decides what is computed.
 fn id(op: &dyn Op, inputs: &[Spec]) -> String {
     let settings = settings(op);
@@ -173,6 +179,7 @@ impl OpShape {
         let fill = |spec: &Spec| match spec {
             Spec { storage: DType::U32, .. } => Fill::Labels(classes),
             Spec { shared: true, .. } => Fill::Shared,
+            _ if is_of_positive_numbers(self.op.as_ref()) => Fill::Positive,
             _ => Fill::Uniform,
         };
         let inputs =

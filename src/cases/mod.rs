@@ -26,6 +26,8 @@ pub enum Fill {
     Uniform,
     /// The same, and one map for all images.
     Shared,
+    /// Uniform in (0.25, 2), where roots and logarithms are smooth.
+    Positive,
     /// Distinct values in random order, at least 0.01 apart, so that a maximum is no tie.
     Distinct,
     /// Whole numbers below this.
@@ -76,6 +78,9 @@ impl CaseInput {
                 })
                 .map(f32::to_bits)
                 .collect(),
+            Fill::Positive => {
+                (0..count).map(|_| (draws.between(0.25, 2.0) as f32).to_bits()).collect()
+            }
             Fill::Distinct => draws
                 .permutation(count)
                 .into_iter()
@@ -152,6 +157,7 @@ pub fn all() -> Vec<OpCase> {
         pools::avg_pool(),
         pools::adaptive_avg_pool(),
         pointwise::activation(),
+        pointwise::unary(),
         pointwise::add(),
         pointwise::multiply(),
         pointwise::broadcast(),
@@ -161,6 +167,7 @@ pub fn all() -> Vec<OpCase> {
         places::canvas(),
         places::rearrange(),
         norms::layer_norm(),
+        norms::reduce(),
         heads::softmax(),
         heads::scale(),
         heads::l2_normalize(),

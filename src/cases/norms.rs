@@ -1,8 +1,9 @@
-//! Batch norm and layer norm.
+//! Batch norm, layer norm, and what is one number of a pixel's channels.
 
-use super::{CaseInput, OpCase};
+use super::{CaseInput, Fill, OpCase};
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::layer_norm::LayerNorm;
+use crate::ops::reduce::Reduce;
 use crate::tensor::Map;
 
 pub(super) fn batch_norm() -> Vec<OpCase> {
@@ -32,4 +33,25 @@ pub(super) fn layer_norm() -> Vec<OpCase> {
     .into_iter()
     .map(|(name, op, map, batch)| OpCase::new(name, op, vec![CaseInput::uniform(map)], batch))
     .collect()
+}
+
+/// Sums are in one order, so that no tolerance is needed.
+pub(super) fn reduce() -> Vec<OpCase> {
+    let case = |name, op, map, batch| {
+        let fill = if op == Reduce::Max { Fill::Distinct } else { Fill::Uniform };
+        let case = OpCase::new(name, op, vec![CaseInput { map, fill }], batch);
+        OpCase { tolerance: 0.0, ..case }
+    };
+    Reduce::ALL
+        .into_iter()
+        .flat_map(|op| {
+            [
+                case("map", op, Map::new(5, 3, 37), 3),
+                case("whole tiles", op, Map::new(2, 9, 32), 2),
+                case("few channels", op, Map::new(3, 4, 5), 2),
+                case("one channel", op, Map::new(2, 3, 1), 2),
+                case("vector", op, Map::vector(131), 4),
+            ]
+        })
+        .collect()
 }

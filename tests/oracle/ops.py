@@ -131,6 +131,43 @@ def activations():
     return cases
 
 
+def functions():
+    """Functions of one number; those that aren't of every number have positive inputs."""
+    wide, small, positive = (0.0, 8.0), (0.0, 2.0), (4.0, 3.5)
+    selu = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
+    calls = [
+        ("leaky_relu", wide, {"slope": 0.01}, lambda x: F.leaky_relu(x, 0.01)),
+        ("clip", wide, {"low": -1.0, "high": 3.0}, lambda x: x.clamp(-1.0, 3.0)),
+        ("elu", small, {"alpha": 1.5}, lambda x: F.elu(x, 1.5)),
+        ("selu", small, selu, F.selu),
+        ("hard_sigmoid_of_onnx", wide, {"slope": 0.25, "shift": 0.5},
+         lambda x: (0.25 * x + 0.5).clamp(0.0, 1.0)),
+        ("softplus", wide, {}, F.softplus), ("softsign", wide, {}, F.softsign), ("mish", wide, {}, F.mish),
+        ("erf", small, {}, torch.erf), ("sqrt", positive, {}, torch.sqrt), ("exp", small, {}, torch.exp),
+        ("log", positive, {}, torch.log), ("reciprocal", positive, {}, torch.reciprocal),
+        ("abs", wide, {}, torch.abs),
+    ]
+    cases = []
+    for name, (centre, bound), numbers, call in calls:
+        case = Case("unary", name, **numbers)
+        cases.append(case.finish(call(case.operand("x", (2, 20), centre, bound))))
+    return cases
+
+
+def reductions():
+    """Over the channels of each pixel."""
+    calls = {
+        "reduce_mean": lambda x: x.mean(1, keepdim=True), "reduce_sum": lambda x: x.sum(1, keepdim=True),
+        "reduce_max": lambda x: x.amax(1, keepdim=True),
+        "reduce_l2": lambda x: torch.linalg.vector_norm(x, dim=1, keepdim=True),
+    }
+    cases = []
+    for name, call in calls.items():
+        case = Case("reduce", name)
+        cases.append(case.finish(call(case.operand("x", (2, 19, 2, 3)))))
+    return cases
+
+
 def softmax():
     case = Case("softmax", "softmax")
     return case.finish(F.softmax(case.operand("x", (3, 19), 0.0, 5.0), 1))
@@ -206,7 +243,7 @@ def cases():
     return [
         *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
         *activations(), softmax(), layer_norm("layer_norm", (2, 5, 3, 4)),
-        layer_norm("layer_norm_vector", (3, 10)), multiply(),
+        layer_norm("layer_norm_vector", (3, 10)), multiply(), *functions(), *reductions(),
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),

@@ -2,16 +2,9 @@
 
 use super::Activation;
 use crate::Result;
-use crate::ops::elementwise::{self, Each};
+use crate::ops::curve::{self, Curve};
 use crate::ops::exponential::{normal, sigmoid, sigmoid_and_slope, tanh};
 use crate::ops::{HostBackward, HostForward};
-
-/// A function and its derivative; everything is inlined into the loops.
-trait Curve: Copy + Sync {
-    fn value(self, x: f32) -> f32;
-    /// dx of the kept input or output, and dy.
-    fn gradient(self, kept: f32, dy: f32) -> f32;
-}
 
 #[derive(Clone, Copy)]
 struct Relu;
@@ -190,24 +183,6 @@ impl Curve for HardSwish {
     }
 }
 
-/// What is done to every element: of an input, or of a kept value and dy.
-struct CurveValue<C>(C);
-struct CurveGradient<C>(C);
-
-impl<C: Curve> Each for CurveValue<C> {
-    #[inline(always)]
-    fn of(&self, x: f32, _: f32) -> f32 {
-        self.0.value(x)
-    }
-}
-
-impl<C: Curve> Each for CurveGradient<C> {
-    #[inline(always)]
-    fn of(&self, kept: f32, dy: f32) -> f32 {
-        self.0.gradient(kept, dy)
-    }
-}
-
 /// `$body` with `$curve` standing for the activation's curve.
 macro_rules! with_curve {
     ($activation:expr, $curve:ident => $body:expr) => {
@@ -227,17 +202,16 @@ macro_rules! with_curve {
 /// The values of an operation's output in place of those of its input: the bits that the operation
 /// gives, for layers that end in an activation.
 pub fn apply(activation: Activation, values: &mut [f32]) {
-    with_curve!(activation, curve => elementwise::in_place(values, CurveValue(curve)));
+    with_curve!(activation, curve => curve::in_place(values, curve));
 }
 
 pub fn forward(activation: Activation, ctx: &mut HostForward<'_>) -> Result<()> {
-    with_curve!(activation, curve => elementwise::forward(ctx, CurveValue(curve)));
+    with_curve!(activation, curve => curve::forward(ctx, curve));
     Ok(())
 }
 
 pub fn backward(activation: Activation, ctx: &mut HostBackward<'_>) -> Result<()> {
-    let kept = if activation.keeps_output() { ctx.output() } else { ctx.input(0) };
-    with_curve!(activation, curve => elementwise::backward(ctx, 0, kept, CurveGradient(curve)));
+    with_curve!(activation, curve => curve::backward(ctx, activation.keeps_output(), curve));
     Ok(())
 }
 

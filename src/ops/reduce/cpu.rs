@@ -1,0 +1,165 @@
+//! Reductions over channels on the CPU.
+
+use super::Reduce;
+use crate::Result;
+use crate::ops::gemm::SendPtr;
+use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, total};
+use crate::ops::{HostBackward, HostForward};
+use crate::tensor::{Map, Region};
+
+/// Every number of `x` into the value of its lane, which is `start` at first.
+#[inline(always)]
+fn by_lanes(x: &[f32], start: f32, into: impl Fn(f32, f32) -> f32) -> LaneValues {
+    let (tiles, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [start; LANES];
+    for tile in tiles {
+        for lane in 0..LANES {
+            lanes[lane] = into(lanes[lane], tile[lane]);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = into(*lane, *x);
+    }
+    lanes
+}
+
+/// The larger of two, or the NaN among them.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b || a.is_nan() { a } else { b }
+}
+
+/// The largest over the lanes: halves on halves, as [`total`].
+#[inline(always)]
+fn largest(mut lanes: LaneValues) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = larger(lanes[lane + half], lanes[lane]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// What a pixel becomes.
+#[inline(always)]
+fn reduced(op: Reduce, x: &[f32]) -> f32 {
+    let sum = |x| total(&by_lanes(x, 0.0, |sum, x| sum + x));
+    match op {
+        Reduce::Mean => sum(x) / x.len() as f32,
+        Reduce::Sum => sum(x),
+        Reduce::Max => largest(by_lanes(x, f32::NEG_INFINITY, |most, x| larger(x, most))),
+        Reduce::L2 => total(&by_lanes(x, 0.0, |sum, x| x.mul_add(x, sum))).sqrt(),
+    }
+}
+
+/// The rows of a box.
+struct OutputRows<'a> {
+    op: Reduce,
+    input: Map,
+    region: Region,
+    x: &'a [f32],
+    y: SendPtr<f32>,
+}
+
+impl Pieces for OutputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let Map { height, width, channels } = self.input;
+        let (image, row) = self.region.row(piece);
+        for column in self.region.columns.range() {
+            let pixel = (image * height + row) * width + column;
+            let y = reduced(self.op, &self.x[pixel * channels..(pixel + 1) * channels]);
+            // SAFETY: a pixel of this piece's row; the output has one number a pixel.
+            unsafe { *self.y.get().add(pixel) = y };
+        }
+    }
+}
+
+pub fn forward(op: Reduce, ctx: &mut HostForward<'_>) -> Result<()> {
+    let region = ctx.region;
+    if region.is_empty() {
+        return Ok(());
+    }
+    let y = SendPtr(ctx.output().as_mut_ptr());
+    let work = OutputRows { op, input: ctx.input_map(0), region, x: ctx.input(0), y };
+    for_each_piece(ctx.parallel, region.row_count(), &work);
+    Ok(())
+}
+
+/// Rows of the input's gradient.
+struct InputRows<'a> {
+    op: Reduce,
+    input: Map,
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: SendPtr<f32>,
+    accumulate: bool,
+}
+
+impl InputRows<'_> {
+    /// dx (+)= f(number of the channel) of a pixel.
+    #[inline(always)]
+    fn write(&self, pixel: usize, f: impl Fn(usize) -> f32) {
+        let channels = self.input.channels;
+        // SAFETY: this pixel's part of the gradient, which is this piece's.
+        let dx = unsafe {
+            std::slice::from_raw_parts_mut(self.dx.get().add(pixel * channels), channels)
+        };
+        for (channel, dx) in dx.iter_mut().enumerate() {
+            let value = f(channel);
+            *dx = if self.accumulate { *dx + value } else { value };
+        }
+    }
+
+    fn pixel(&self, pixel: usize) -> (&[f32], f32) {
+        let channels = self.input.channels;
+        (&self.x[pixel * channels..(pixel + 1) * channels], self.y[pixel])
+    }
+}
+
+impl Pieces for InputRows<'_> {
+    #[inline(always)]
+    fn run(&self, piece: usize) {
+        let Map { width, channels, .. } = self.input;
+        for pixel in piece * width..(piece + 1) * width {
+            let dy = self.dy[pixel];
+            match self.op {
+                Reduce::Mean => {
+                    let share = dy / channels as f32;
+                    self.write(pixel, |_| share);
+                }
+                Reduce::Sum => self.write(pixel, |_| dy),
+                Reduce::Max => {
+                    let (x, y) = self.pixel(pixel);
+                    // Of NaN none is the largest, and 0 / 0 is NaN.
+                    let count = x.iter().filter(|x| **x == y).count() as f32;
+                    let [share, nothing] = [dy / count, dy * 0.0 / count];
+                    self.write(pixel, |channel| if x[channel] == y { share } else { nothing });
+                }
+                Reduce::L2 => {
+                    let (x, y) = self.pixel(pixel);
+                    self.write(pixel, |channel| {
+                        let direction = if y == 0.0 { 0.0 } else { x[channel] / y };
+                        dy * direction
+                    });
+                }
+            }
+        }
+    }
+}
+
+pub fn backward(op: Reduce, ctx: &mut HostBackward<'_>) -> Result<()> {
+    let input = ctx.input_map(0);
+    let pieces = ctx.images() * input.height;
+    let dy = ctx.output_gradient();
+    let needs_values = matches!(op, Reduce::Max | Reduce::L2);
+    let (x, y): (&[f32], &[f32]) =
+        if needs_values { (ctx.input(0), ctx.output()) } else { (&[], &[]) };
+    let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
+    let dx = SendPtr(dx.as_mut_ptr());
+    for_each_piece(true, pieces, &InputRows { op, input, x, y, dy, dx, accumulate });
+    Ok(())
+}

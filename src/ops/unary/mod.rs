@@ -1,0 +1,80 @@
+//! Functions of one number that have numbers of their own, or are rarer than activations. They have one
+//! kernel for each pass, which is told which function to compute, and are no step of an epilogue. NaN stays
+//! NaN, and derivatives at kinks are PyTorch's. CPU and kernels agree to the bit.
+
+mod cpu;
+mod cuda;
+
+use super::{Op, SavedForBackward, passes};
+use crate::tensor::{Region, Spec};
+
+/// A function of one number, element by element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// x where x ≥ 0, slope · x elsewhere
+    LeakyRelu { slope: f32 },
+    /// min(max(x, low), high)
+    Clip { low: f32, high: f32 },
+    /// x where x > 0, alpha · (e^x − 1) elsewhere (Clevert et al., 2015)
+    Elu { alpha: f32 },
+    /// gamma · ELU: gamma · x where x > 0, gamma · alpha · (e^x − 1) elsewhere (Klambauer et al., 2017)
+    Selu { alpha: f32, gamma: f32 },
+    /// min(max(slope · x + shift, 0), 1), ONNX's `HardSigmoid`
+    HardSigmoid { slope: f32, shift: f32 },
+    /// ln(1 + e^x)
+    Softplus,
+    /// x / (1 + |x|)
+    Softsign,
+    /// x · tanh(ln(1 + e^x)) (Misra, 2019)
+    Mish,
+    /// 2/√π · ∫ e^(−t²) from 0 to x
+    Erf,
+    /// √x, NaN below 0
+    Sqrt,
+    /// e^x
+    Exp,
+    /// ln(x), −∞ of 0 and NaN below
+    Log,
+    /// 1 / x
+    Reciprocal,
+    /// |x|
+    Abs,
+}
+
+impl Unary {
+    /// Whether backward reads the output, otherwise the input.
+    const fn keeps_output(self) -> bool {
+        matches!(self, Unary::Sqrt | Unary::Exp | Unary::Reciprocal)
+    }
+}
+
+impl Op for Unary {
+    fn kind(&self) -> &'static str {
+        match self {
+            Unary::LeakyRelu { .. } => "leaky_relu",
+            Unary::Clip { .. } => "clip",
+            Unary::Elu { .. } => "elu",
+            Unary::Selu { .. } => "selu",
+            Unary::HardSigmoid { .. } => "hard_sigmoid",
+            Unary::Softplus => "softplus",
+            Unary::Softsign => "softsign",
+            Unary::Mish => "mish",
+            Unary::Erf => "erf",
+            Unary::Sqrt => "sqrt",
+            Unary::Exp => "exp",
+            Unary::Log => "log",
+            Unary::Reciprocal => "reciprocal",
+            Unary::Abs => "abs",
+        }
+    }
+
+    fn needs(&self) -> SavedForBackward {
+        SavedForBackward { inputs: vec![!self.keeps_output()], output: self.keeps_output() }
+    }
+
+    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
+        region
+    }
+
+    passes!(op => *op);
+}
