@@ -212,6 +212,7 @@ pub fn emulated_convolutions_have_the_bits_of_the_cpu() {
 pub fn emulated_kernels_of_single_chains_have_the_bits_of_the_cpu() {
     let kinds = ["add", "l2_normalize", "dropout", "constant", "slice", "canvas", "softmax"];
     kernels_have_the_bits_of_the_cpu(&kinds, |_| true);
+    kernels_have_the_bits_of_the_cpu(&["matmul"], |_| true);
     let pools = ["max_pool", "avg_pool", "adaptive_avg_pool"];
     kernels_have_the_bits_of_the_cpu(&pools, |_| true);
     let kinds = Activation::ALL.map(|activation| activation.kind());
@@ -253,7 +254,7 @@ fn kernels_have_the_bits_of_the_cpu(kinds: &[&str], promised: impl Fn(&str) -> b
 #[test]
 pub fn armed_kernels_change_exactly_the_faulted_elements() {
     for case in cases() {
-        if ["conv2d", "linear", "scale"].contains(&case.op.kind()) {
+        if ["conv2d", "linear", "matmul", "scale"].contains(&case.op.kind()) {
             for (place, device) in &devices() {
                 changes_exactly_the_faulted_elements(&case, place, device);
             }

@@ -15,6 +15,7 @@ use flipside::ops::cross_entropy::CrossEntropy;
 use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::linear::Linear;
+use flipside::ops::matmul::MatMul;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::multiply::Multiply;
 use flipside::ops::reduce::Reduce;
@@ -75,6 +76,8 @@ impl Case<'_> {
                 Arc::new(LayerNorm { eps: self.number("eps") as f32, ..LayerNorm::new(x[1]) })
             }
             "multiply" => Arc::new(Multiply::new()),
+            "matmul" if self.flag("transposed") => Arc::new(MatMul::transposed()),
+            "matmul" => Arc::new(MatMul::new()),
             "l2_normalize" => Arc::new(L2Normalize),
             "cross_entropy" => Arc::new(CrossEntropy::new(self.number("label_smoothing") as f32)),
             "unary" => Arc::new(self.unary()),
@@ -129,10 +132,11 @@ impl Case<'_> {
             inputs.push(tape.input("targets", spec));
         }
         let factor = self.find("s").map(|(shape, s)| {
-            let input = tape.input("s", Spec::f32(map_of(&shape)));
+            let map = map_of(&shape);
+            let input = tape.input("s", Spec::f32(map));
             tape.want_gradient(input);
             inputs.push(input);
-            (input, s)
+            (input, map, s)
         });
         let node = tape.record_shared("op", op, &inputs, None).unwrap();
         let tape = Arc::new(tape);
@@ -150,9 +154,8 @@ impl Case<'_> {
             exec.begin(images).unwrap();
         }
         exec.write(input, &channels_last(map, &x)).unwrap();
-        if let Some((input, s)) = &factor {
-            // A value a channel: one order in all layouts.
-            exec.write(*input, s).unwrap();
+        if let Some((input, map, s)) = &factor {
+            exec.write(*input, &channels_last(*map, s)).unwrap();
         }
         if is_loss && self.flag("soft") {
             exec.write(inputs[1], &softmax(map.channels, &self.operand("target").1)).unwrap();
@@ -175,8 +178,9 @@ impl Case<'_> {
         found.insert("y".to_string(), y);
         let dx = channels_first(map, &exec.read_gradient(input).unwrap());
         found.insert("gradient of x".to_string(), dx);
-        if let Some((input, _)) = factor {
-            found.insert("gradient of s".to_string(), exec.read_gradient(input).unwrap());
+        if let Some((input, map, _)) = factor {
+            let ds = channels_first(map, &exec.read_gradient(input).unwrap());
+            found.insert("gradient of s".to_string(), ds);
         }
         for (index, param) in tape.params().iter().enumerate() {
             let (id, name) = (ParamId(index), param.spec.name);

@@ -18,6 +18,7 @@ use flipside::ops::conv2d::check::Check;
 use flipside::ops::l2_normalize::L2Normalize;
 use flipside::ops::layer_norm::LayerNorm;
 use flipside::ops::linear::Linear;
+use flipside::ops::matmul::MatMul;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::reduce::Reduce;
 use flipside::ops::softmax::Softmax;
@@ -213,6 +214,30 @@ pub fn random_linear_layers() {
         let (place, device) = &kernel_devices()[0];
         kernels::changes_exactly_the_faulted_elements(&case, place, device);
     }
+}
+
+#[test]
+pub fn random_matrix_products() {
+    let mut tiled = 0;
+    for number in numbers(24) {
+        let mut draws = draws("matmul", number);
+        let draws = &mut draws;
+        let sizes = [1, 2, 3, 4, 7, 16, 33, 64, 70, 130];
+        let [rows, terms, columns] = [(); 3].map(|()| pick(draws, &sizes));
+        let (batches, batch) = (from_to(draws, 1, 3), from_to(draws, 1, 2));
+        let (op, b) = match draws.chance(0.5) {
+            true => (MatMul::transposed(), Map::new(batches, columns, terms)),
+            false => (MatMul::new(), Map::new(batches, terms, columns)),
+        };
+        tiled += usize::from(rows > 64 && columns > 64);
+        let inputs =
+            vec![CaseInput::uniform(Map::new(batches, rows, terms)), CaseInput::uniform(b)];
+        let case = case(number, op, inputs, batch);
+        kernels::equals_the_cpu(&case, |_| true);
+        let (place, device) = &kernel_devices()[0];
+        kernels::changes_exactly_the_faulted_elements(&case, place, device);
+    }
+    assert!(tiled > 0, "no case of several tiles: draw other numbers");
 }
 
 #[test]

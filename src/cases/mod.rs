@@ -152,6 +152,7 @@ pub fn all() -> Vec<OpCase> {
     [
         products::conv2d(),
         products::linear(),
+        products::matmul(),
         norms::batch_norm(),
         pools::max_pool(),
         pools::avg_pool(),

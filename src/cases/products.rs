@@ -1,8 +1,9 @@
-//! Convolutions and linear layers.
+//! Convolutions, linear layers, and products of two values.
 
 use super::{CaseInput, OpCase};
 use crate::ops::conv2d::Conv2d;
 use crate::ops::linear::Linear;
+use crate::ops::matmul::MatMul;
 use crate::tensor::{Map, Span};
 
 pub(super) fn conv2d() -> Vec<OpCase> {
@@ -99,5 +100,35 @@ pub(super) fn linear() -> Vec<OpCase> {
     ]
     .into_iter()
     .map(|(name, op, map)| OpCase::new(name, op, vec![CaseInput::uniform(map)], 5))
+    .collect()
+}
+
+/// Every sum is one chain, so that bits are equal; but adding one to what is there isn't going on from it.
+pub(super) fn matmul() -> Vec<OpCase> {
+    let case = |name: &str, sizes: [usize; 4], input: fn(Map) -> CaseInput, batch| {
+        let [batches, rows, terms, columns] = sizes;
+        let a = input(Map::new(batches, rows, terms));
+        let of = |name: &str, op, b| OpCase::new(name, op, vec![a, input(b)], batch);
+        [
+            of(name, MatMul::new(), Map::new(batches, terms, columns)),
+            of(
+                &format!("{name}, transposed"),
+                MatMul::transposed(),
+                Map::new(batches, columns, terms),
+            ),
+        ]
+    };
+    let uniform = CaseInput::uniform;
+    [
+        case("vectors", [1, 1, 5, 3], uniform, 4),
+        case("heads", [3, 20, 16, 24], uniform, 2),
+        case("rows of odd sizes", [2, 67, 33, 70], uniform, 2),
+        // Both large tiles and small ones, forward and backward.
+        case("a large tile", [1, 70, 68, 125], uniform, 2),
+        case("many terms", [2, 5, 401, 6], uniform, 2),
+        case("one for all images", [2, 9, 8, 7], CaseInput::shared, 1),
+    ]
+    .into_iter()
+    .flatten()
     .collect()
 }

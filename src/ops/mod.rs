@@ -31,6 +31,7 @@ pub mod l2_normalize;
 pub mod layer_norm;
 pub mod linear;
 mod mask;
+pub mod matmul;
 pub mod max_pool;
 pub mod memory_fault;
 pub mod multiply;

@@ -187,6 +187,13 @@ def multiply():
     return case.finish(case.operand("x", (2, 3, 4, 5)) * case.operand("s", (2, 3, 1, 1)))
 
 
+def matmul(name, transposed, a, b):
+    """N x C x H x W maps whose rows are matrices of W x C: products over the first one's C."""
+    case = Case("matmul", name, transposed=transposed)
+    a, b = (case.operand(key, shape).permute(0, 2, 3, 1) for key, shape in (("x", a), ("s", b)))
+    return case.finish((a @ (b.mT if transposed else b)).permute(0, 3, 1, 2))
+
+
 def cross_entropy(name, smoothing, soft):
     """The mean over the batch. A soft target row is the softmax of "<case>.target"."""
     case = Case("cross_entropy", name, label_smoothing=smoothing, soft=soft)
@@ -244,6 +251,8 @@ def cases():
         *convolutions(), linear(), batch_norm(True), batch_norm(False), *pools(),
         *activations(), softmax(), layer_norm("layer_norm", (2, 5, 3, 4)),
         layer_norm("layer_norm_vector", (3, 10)), multiply(), *functions(), *reductions(),
+        matmul("matmul", False, (2, 5, 3, 4), (2, 6, 3, 5)),
+        matmul("matmul_transposed", True, (2, 5, 3, 4), (2, 5, 3, 6)),
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),

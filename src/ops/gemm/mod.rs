@@ -10,6 +10,7 @@
 
 mod exchanged;
 mod gather;
+pub(crate) mod in_place;
 mod micro;
 mod outer;
 pub(crate) mod small;

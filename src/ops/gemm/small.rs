@@ -1,7 +1,9 @@
 //! Products of small matrices that lie close together: one attention head's, say. Sums are chains
 //! as in [`super::gather()`], with the same bits.
 
-use super::micro::{ProductKernels, ProductTile, ROWS, Segment, kernels};
+pub(crate) use super::in_place::Size;
+use super::in_place::{RowMajor, SumsAt, product_into, transposed_product_into};
+use super::micro::kernels;
 
 /// Floats of a cache line: rows begin at lines.
 const LINE: usize = 16;
@@ -51,100 +53,62 @@ impl Matrix {
         &mut self.values_mut()[row * stride..][..stride]
     }
 
+    /// The rows and their padding.
+    pub fn rows(&self) -> RowMajor<'_> {
+        RowMajor { values: self.values(), stride: self.stride }
+    }
+
     /// Becomes the transpose of the first `columns` columns of the first `rows` rows of `from`.
     pub fn transpose(&mut self, from: &Matrix, rows: usize, columns: usize) {
-        let (stride, from_stride) = (self.stride, from.stride);
-        assert!(rows <= stride && columns <= from_stride);
-        let (to, from) = (self.values_mut(), from.values());
-        for row in 0..rows {
-            let source = &from[row * from_stride..][..columns];
-            for (value, to) in source.iter().zip(to[row..].iter_mut().step_by(stride)) {
-                *to = *value;
+        assert!(columns <= from.stride);
+        self.transpose_rows(from.rows(), rows, columns);
+    }
+
+    /// The same of a matrix that lies anywhere.
+    pub fn transpose_rows(&mut self, from: RowMajor<'_>, rows: usize, columns: usize) {
+        let stride = self.stride;
+        assert!(rows <= stride);
+        let to = self.values_mut();
+        // A line of what is written at a time, however far lines lie apart.
+        for first in (0..rows).step_by(LINE) {
+            let lines = LINE.min(rows - first);
+            let mut sources = [&from.values[..0]; LINE];
+            for (line, source) in sources.iter_mut().enumerate().take(lines) {
+                *source = &from.values[(first + line) * from.stride..][..columns];
+            }
+            for column in 0..columns {
+                let to = &mut to[column * stride + first..][..lines];
+                for (to, source) in to.iter_mut().zip(sources) {
+                    *to = source[column];
+                }
             }
         }
     }
-}
-
-/// Sizes of a product: `rows` × `depth` times `depth` × `columns`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
-    pub rows: usize,
-    pub depth: usize,
-    pub columns: usize,
 }
 
 /// C\[m, n\] = Σ_k A\[first + m, k\] · B\[k, n\], in the order of k. C's padding may be overwritten.
 pub(crate) fn product(size: Size, a: &Matrix, first: usize, b: &Matrix, c: &mut Matrix) {
-    let Size { rows, depth, columns } = size;
-    assert!((first + rows) * a.stride <= a.values().len() && depth <= a.stride);
-    assert!(depth * b.stride <= b.values().len() && columns <= b.stride);
-    assert!(rows * c.stride <= c.values().len() && columns <= c.stride);
-    let kernels = kernels();
-    let segments = [Segment { tap: 0, start: 0, length: depth, b_row: 0 }];
-    for_each_tile(kernels, size, b, c, |row, height, vectors, tile| {
-        let mut pointers = [std::ptr::null(); ROWS];
-        for (r, pointer) in pointers.iter_mut().enumerate().take(height) {
-            *pointer = a.values()[(first + row + r) * a.stride..].as_ptr();
-        }
-        let tile = ProductTile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
-        // SAFETY: rows, depth and whole vectors of columns lie within the matrices, as asserted;
-        // the kernel fits the machine.
-        unsafe { kernels.gather[height - 1][vectors - 1](&tile) };
-    });
+    assert!(size.depth <= a.stride && size.columns <= b.stride);
+    let (size, c) = sums_of(size, c);
+    let a = RowMajor { values: &a.values()[first * a.stride..], stride: a.stride };
+    // SAFETY: C is borrowed, and holds the sums, as `sums_of` asserts.
+    unsafe { product_into(size, a, b.rows(), c) };
 }
 
 /// C\[m, n\] = Σ_k A\[k, m\] · B\[k, n\], in the order of k. C's padding may be overwritten.
 pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Matrix) {
-    let Size { rows, depth, columns } = size;
-    assert!(depth * a.stride <= a.values().len() && rows <= a.stride);
-    assert!(depth * b.stride <= b.values().len() && columns <= b.stride);
-    assert!(rows * c.stride <= c.values().len() && columns <= c.stride);
-    let kernels = kernels();
-    let pointers: Vec<*const f32> =
-        a.values().chunks_exact(a.stride).take(depth).map(<[f32]>::as_ptr).collect();
-    for_each_tile(kernels, size, b, c, |row, height, vectors, tile| {
-        let segments = [Segment { tap: 0, start: row, length: depth, b_row: 0 }];
-        let tile = ProductTile { segments: &segments, pointers: pointers.as_ptr(), ..tile };
-        // SAFETY: as in `product`.
-        unsafe { kernels.outer[height - 1][vectors - 1](&tile) };
-    });
+    assert!(size.rows <= a.stride && size.columns <= b.stride);
+    let (size, c) = sums_of(size, c);
+    // SAFETY: as in `product`.
+    unsafe { transposed_product_into(size, a.rows(), b.rows(), c) };
 }
 
-/// Calls `run(first row, rows, vectors, tile)` for the tiles of a product; segments and pointers
-/// are the caller's to set.
-fn for_each_tile(
-    kernels: &ProductKernels,
-    size: Size,
-    b: &Matrix,
-    c: &mut Matrix,
-    run: impl Fn(usize, usize, usize, ProductTile<'_>),
-) {
-    let panel = kernels.vectors * kernels.lanes;
-    let stride = c.stride;
-    let c = c.values_mut().as_mut_ptr();
-    for column in (0..size.columns).step_by(panel) {
-        let vectors = panel.min(size.columns - column).div_ceil(kernels.lanes);
-        for row in (0..size.rows).step_by(ROWS) {
-            let height = ROWS.min(size.rows - row);
-            let mut rows = [std::ptr::null_mut(); ROWS];
-            for (r, pointer) in rows.iter_mut().enumerate().take(height) {
-                *pointer = c.wrapping_add((row + r) * stride + column);
-            }
-            let tile = ProductTile {
-                segments: &[],
-                pointers: std::ptr::null(),
-                taps: 1,
-                b: b.values()[column..].as_ptr(),
-                ldb: b.stride,
-                packed: true,
-                c: rows,
-                // Rows are padded to whole vectors.
-                last: kernels.lanes,
-                load: false,
-            };
-            run(row, height, vectors, tile);
-        }
-    }
+/// The size with whole vectors of columns, and where its sums go.
+fn sums_of(size: Size, c: &mut Matrix) -> (Size, SumsAt) {
+    assert!(size.rows * c.stride <= c.values().len() && size.columns <= c.stride);
+    let (stride, to) = (c.stride, c.values_mut().as_mut_ptr());
+    let columns = size.columns.next_multiple_of(kernels().lanes);
+    (Size { columns, ..size }, SumsAt { to, stride, accumulate: false })
 }
 
 #[cfg(test)]
