@@ -17,8 +17,16 @@ use serde_json::Value;
 use crate::cli::Place;
 use crate::formula;
 
-const NETWORKS: [&str; 6] =
-    ["residual", "mobile", "shuffle", "channels_last", "branches", "arithmetic"];
+const NETWORKS: [&str; 8] = [
+    "residual",
+    "mobile",
+    "shuffle",
+    "channels_last",
+    "branches",
+    "arithmetic",
+    "transformer",
+    "numbers",
+];
 const EXPORTERS: [&str; 2] = ["torchscript", "dynamo"];
 
 fn folder() -> PathBuf {

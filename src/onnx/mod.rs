@@ -6,6 +6,7 @@
 //! of places. What isn't understood is refused, every node of it in one error.
 
 mod array;
+mod attention;
 mod attributes;
 mod external;
 mod fold;
@@ -15,6 +16,7 @@ mod op;
 mod proto;
 mod read;
 mod refusals;
+mod resample;
 mod simplify;
 
 use std::collections::HashMap;
@@ -127,8 +129,15 @@ impl OnnxFile {
             read::read(&self.model, &self.constants, &self.external, size).map_err(wrong)?;
         let lowered = lower::record(&source, b, image).map_err(wrong)?;
         let tensor = |(name, array): (String, array::Array)| {
-            let values = array.as_floats().map_err(|detail| wrong(format!("{name}: {detail}")))?;
-            Ok((name, HostTensor::new(array.dims().to_vec(), TensorData::F32(values.to_vec()))?))
+            let data = match array.as_ints() {
+                Ok(values) => TensorData::I64(values.to_vec()),
+                Err(_) => {
+                    let values = array.as_floats();
+                    let values = values.map_err(|detail| wrong(format!("{name}: {detail}")))?;
+                    TensorData::F32(values.to_vec())
+                }
+            };
+            Ok((name, HostTensor::new(array.dims().to_vec(), data)?))
         };
         let weights = lowered.weights.into_iter().map(tensor).collect::<Result<_>>()?;
         let mut notes = lowered.notes;

@@ -44,6 +44,8 @@ pub enum Function {
     Sqrt,
     Exp,
     Log,
+    Sin,
+    Cos,
     Neg,
     Reciprocal,
     Abs,
@@ -168,6 +170,8 @@ pub enum Operator {
     Softmax { axis: usize, log: bool },
     /// Any number of inputs.
     Concat { axis: usize },
+    /// Q, K, V, bias (constant): softmax(scale · Q · K + bias) · V, over the last two dimensions.
+    Attention { scale: f32 },
     /// X: a cut of each dimension.
     Slice { cuts: Vec<AxisCut> },
     /// X: entries of an axis by number.
@@ -221,6 +225,7 @@ impl Operator {
                 }
             }
             Operator::MatMul => product_dims(x, inputs[1]),
+            Operator::Attention { .. } => product_dims(&product_dims(x, inputs[1])?, inputs[2]),
             Operator::BatchNorm { .. } | Operator::GroupNorm { .. } => {
                 let channels = *x.get(1).ok_or("has no channels")?;
                 match inputs[1..].iter().all(|dims| dims.is_empty() || **dims == [channels]) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::array::Array;
+use super::attention::attention_at;
 use super::graph::{Operand, OperatorGraph, OperatorNode, ValueId};
 use super::op::{Binary, Function, Operator, Reduction};
 
@@ -19,6 +20,7 @@ pub fn simplify(graph: &mut OperatorGraph, output: &Operand) {
     }
     for at in 0..graph.nodes.len() {
         layer_norm_at(graph, at);
+        attention_at(graph, at);
     }
     drop_unread(graph, output);
 }

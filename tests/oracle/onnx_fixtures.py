@@ -141,6 +141,85 @@ class Arithmetic(nn.Module):
         return self.fc((y.flip(3)[:, :, :, 2:] + y[:, :, :, :-2]).mean((2, 3)))
 
 
+class Transformer(nn.Module):
+    """A class token, positions, attention of all tokens; then cosines in shifted windows, with biases and a mask."""
+
+    WIDTH, HEADS, OPSET = 16, 2, 17
+
+    def __init__(self):
+        super().__init__()
+        width = self.WIDTH
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position = nn.Parameter(torch.zeros(1, 17, width))
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 24), nn.Linear(24, width)
+        self.window_qkv = nn.Linear(width, 3 * width)
+        self.scale = nn.Parameter(torch.zeros(self.HEADS, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(9, self.HEADS))
+        offsets = torch.tensor([(i // 2 - j // 2 + 1) * 3 + i % 2 - j % 2 + 1 for i in range(4) for j in range(4)])
+        self.register_buffer("index", offsets)
+        self.register_buffer("mask", torch.zeros(4, 4, 4))
+        self.head = nn.Linear(2 * width, CLASSES)
+
+    def heads(self, qkv, x):
+        n, tokens, width = x.shape
+        return qkv(x).reshape(n, tokens, 3, self.HEADS, width // self.HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def attention(self, x):
+        n, tokens, width = x.shape
+        q, k, v = self.heads(self.qkv, x)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width))
+
+    def windows(self, x):
+        n, width = x.shape[0], self.WIDTH
+        x = torch.roll(x.reshape(n, 4, 4, width), (-1, -1), (1, 2))
+        x = x.view(n, 2, 2, 2, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(n * 4, 4, width)
+        q, k, v = self.heads(self.window_qkv, x)
+        scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)
+        scores = scores * self.scale.clamp(max=4.0).exp()
+        scores = scores + self.bias[self.index].view(4, 4, self.HEADS).permute(2, 0, 1).unsqueeze(0)
+        scores = scores.view(n, 4, self.HEADS, 4, 4) + self.mask[None, :, None]
+        x = scores.view(n * 4, self.HEADS, 4, 4).softmax(-1) @ v
+        x = x.transpose(1, 2).reshape(n, 2, 2, 2, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(n, 4, 4, width)
+        return torch.roll(x, (1, 1), (1, 2)).reshape(n, 16, width)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.token.expand(x.shape[0], -1, -1), x), 1) + self.position
+        x = x + self.attention(self.norm1(x))
+        x = x + self.down(F.gelu(self.up(self.norm2(x))))
+        token, x = x[:, 0], x[:, 1:]
+        x = x + self.windows(x)
+        return self.head(torch.cat((token, x.mean(1)), 1))
+
+
+class Numbers(nn.Module):
+    """Functions with numbers of their own, sums and maxima along channels and pixels, maps made smaller and larger."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 3, 2, 1)
+        self.position = nn.Parameter(torch.zeros(1, 6, 16, 16))
+        self.grn_weight = nn.Parameter(torch.zeros(1, 6, 1, 1))
+        self.gate = nn.Conv2d(2, 1, 3, 1, 1)
+        self.fc = nn.Linear(6 * 4 * 4, CLASSES)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.conv1(x) + self.position, 0.1)
+        small = F.avg_pool2d(F.elu(x, 0.7), 3, 2, ceil_mode=True)
+        large = F.interpolate(small, size=(16, 16), mode="bilinear", align_corners=False)
+        x = F.softplus(large) / (1.5 + x * x) + F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="nearest")
+        lengths = x.norm(p=2, dim=(2, 3), keepdim=True)
+        x = x + self.grn_weight * (x * (lengths / (lengths.mean(1, keepdim=True) + 1e-6)))
+        gates = torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
+        x = F.mish(x * torch.sigmoid(self.gate(gates)))
+        x = 0.8 * F.relu(x) ** 2 - 0.3 + x.clamp(-0.5, 0.75) + torch.exp(-x.abs())
+        # Channels last: not the order that a flattened map has elsewhere.
+        return self.fc(F.avg_pool2d(x, 4).permute(0, 2, 3, 1).flatten(1))
+
+
 NETWORKS = {
     "residual": Residual,
     "mobile": Mobile,
@@ -148,6 +227,8 @@ NETWORKS = {
     "channels_last": ChannelsLast,
     "branches": Branches,
     "arithmetic": Arithmetic,
+    "transformer": Transformer,
+    "numbers": Numbers,
 }
 
 
@@ -189,7 +270,7 @@ def main():
         names = {"input_names": ["input"], "output_names": ["output"]}
         axes = {"input": {0: "N"}, "output": {0: "N"}}
         torch.onnx.export(
-            net, example, FOLDER / f"{name}.torchscript.onnx", dynamo=False, opset_version=13,
+            net, example, FOLDER / f"{name}.torchscript.onnx", dynamo=False, opset_version=getattr(kind, "OPSET", 13),
             do_constant_folding=False, training=torch.onnx.TrainingMode.PRESERVE, dynamic_axes=axes, **names,
         )
         torch.onnx.export(

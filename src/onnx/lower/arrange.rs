@@ -1,7 +1,7 @@
 //! Values whose elements have to move.
 
 use super::view::{Atom, StridedView, simplified, size_of};
-use super::{NOT_YET, Operand, Recorder};
+use super::{Operand, Recorder};
 use crate::onnx::array::{Folded, strides_of};
 use crate::onnx::graph::OperatorNode;
 use crate::ops::rearrange::{MOST_STEPS, MoveStep, Piece, Rearrange};
@@ -14,12 +14,12 @@ const MOST_ELEMENTS: usize = 1 << 26;
 const MOST_PIECES: usize = 4096;
 
 /// The order of dimensions in memory: channels last for maps, else as they are.
-fn memory_order(rank: usize) -> Vec<usize> {
+pub(super) fn memory_order(rank: usize) -> Vec<usize> {
     if rank == 4 { vec![0, 2, 3, 1] } else { (0..rank).collect() }
 }
 
 /// The map of a tensor in memory order: its last dimension are the channels, the one before it the columns.
-fn map_of(sizes: &[usize]) -> Map {
+pub(super) fn map_of(sizes: &[usize]) -> Map {
     match *sizes {
         [] => Map::vector(1),
         [channels] => Map::vector(channels),
@@ -72,10 +72,10 @@ impl Recorder<'_, '_, '_> {
         let mut parts = Vec::new();
         let mut start = 0;
         for (at, input) in node.inputs.iter().enumerate() {
-            if !matches!(input, Operand::Value(_)) {
-                return Err(format!("joins a constant, which {NOT_YET}"));
-            }
-            let view = self.view(node, at)?;
+            let view = match input {
+                Operand::Constant(constant) => self.constant_view(node, constant)?,
+                _ => self.view(node, at)?,
+            };
             let size = view.sizes()[axis];
             parts.push((start, view));
             start += size;
@@ -104,21 +104,7 @@ impl Recorder<'_, '_, '_> {
         let mut pieces = Vec::new();
         for (place, view) in parts {
             let at: usize = order.iter().zip(&strides).map(|(dim, s)| place[*dim] * s).sum();
-            let view = view.transposed(&order);
-            let input = inputs.iter().position(|node| *node == view.node).unwrap_or_else(|| {
-                inputs.push(view.node);
-                inputs.len() - 1
-            });
-            let (mut from, mut to) = (Vec::new(), Vec::new());
-            for (dim, stride) in view.dims.iter().zip(&strides) {
-                let mut inner = size_of(dim);
-                for atom in dim {
-                    inner /= atom.size;
-                    from.push(*atom);
-                    to.push(inner * stride);
-                }
-            }
-            pieces.push(Piece { input, from: view.start, to: at, steps: steps_of(&from, &to) });
+            pieces.push(piece_of(&mut inputs, &view.transposed(&order), at, &strides));
         }
         if pieces.len() > MOST_PIECES {
             return Err(format!("is put together of {} pieces, which are too many", pieces.len()));
@@ -128,6 +114,24 @@ impl Recorder<'_, '_, '_> {
         let mut back = vec![0; order.len()];
         order.iter().enumerate().for_each(|(at, dim)| back[*dim] = at);
         Ok(StridedView::row_major(made, &sizes).transposed(&back))
+    }
+
+    /// Views in a new map, each from its place on; `strides` apart along their dimensions.
+    pub(super) fn placed(
+        &mut self,
+        name: &str,
+        map: Map,
+        views: &[(usize, &StridedView)],
+        strides: &[usize],
+    ) -> Folded<NodeId> {
+        let (mut inputs, mut pieces) = (Vec::new(), Vec::new());
+        for (to, view) in views {
+            let is_one_move = piece_of(&mut vec![], view, *to, strides).steps.len() <= MOST_STEPS;
+            // In two moves: first in order.
+            let view = if is_one_move { (*view).clone() } else { self.in_order(view)? };
+            pieces.push(piece_of(&mut inputs, &view, *to, strides));
+        }
+        self.rearranged(name, map, pieces, 0.0, &inputs)
     }
 
     /// `value` around a value.
@@ -160,15 +164,16 @@ impl Recorder<'_, '_, '_> {
         self.joined(node, &dims, vec![(vec![0, 0, before[0], before[1]], view)], value)
     }
 
-    /// Entries of an axis by number: runs of evenly spaced ones are a piece each.
+    /// Entries of an axis by number: runs of evenly spaced ones are a piece each. `node` names it.
     pub(super) fn take(
         &mut self,
         node: &OperatorNode,
+        mut view: StridedView,
         axis: usize,
         indices: &[usize],
     ) -> Folded<StridedView> {
-        let dims = self.graph.shapes[node.output.0].clone();
-        let mut view = self.view(node, 0)?;
+        let mut dims = view.sizes();
+        dims[axis] = indices.len();
         if view.dims[axis].len() > 1 {
             view = self.in_order(&view)?;
         }
@@ -194,6 +199,25 @@ impl Recorder<'_, '_, '_> {
         }
         self.joined(node, &dims, parts, 0.0)
     }
+}
+
+/// A view, from place `to` on, its neighbours `strides` apart along each dimension. Its node is one of `inputs`,
+/// added if it is none.
+fn piece_of(inputs: &mut Vec<NodeId>, view: &StridedView, to: usize, strides: &[usize]) -> Piece {
+    let input = inputs.iter().position(|node| *node == view.node).unwrap_or_else(|| {
+        inputs.push(view.node);
+        inputs.len() - 1
+    });
+    let (mut from, mut apart) = (Vec::new(), Vec::new());
+    for (dim, stride) in view.dims.iter().zip(strides) {
+        let mut inner = size_of(dim);
+        for atom in dim {
+            inner /= atom.size;
+            from.push(*atom);
+            apart.push(inner * stride);
+        }
+    }
+    Piece { input, from: view.start, to, steps: steps_of(&from, &apart) }
 }
 
 /// The distances of neighbours in a row-major output.

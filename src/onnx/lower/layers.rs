@@ -1,21 +1,17 @@
-//! Layers with weights, and pools.
+//! Layers with weights.
 
 use super::view::{StridedView, size_of};
 use super::{Binary, NOT_YET, NetworkEnd, Operand, Operator, Recorder};
 use crate::error::shorten;
 use crate::onnx::array::{Array, Folded};
 use crate::onnx::graph::{OperatorNode, ValueId};
-use crate::onnx::op::{Reduction, Sliding};
+use crate::onnx::op::Sliding;
 use crate::ops::Start;
-use crate::ops::adaptive_avg_pool::AdaptiveAvgPool;
-use crate::ops::avg_pool::AvgPool;
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::layer_norm::LayerNorm;
 use crate::ops::linear::Linear;
-use crate::ops::max_pool::MaxPool;
 use crate::ops::softmax::Softmax;
-use crate::ops::window::Window;
 use crate::tape::NodeId;
 use crate::tensor::{Map, Span};
 
@@ -113,9 +109,6 @@ impl Recorder<'_, '_, '_> {
 
     /// A product with a constant matrix, and what is added to it.
     pub(super) fn linear(&mut self, node: &OperatorNode, at: usize) -> Folded<()> {
-        if node.inputs[1].constant().is_none() {
-            return Err(NOT_YET.into());
-        }
         let weight = self.rows(node)?;
         let (outputs, inputs) = (weight.dims()[0], weight.dims()[1]);
         let bias = self.bias_of(at).map(|(add, bias)| (add.output, bias));
@@ -191,97 +184,26 @@ impl Recorder<'_, '_, '_> {
         eps: f32,
     ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
-        if axis + 1 != view.dims.len() {
-            return Err(format!("is over several dimensions, which {NOT_YET}"));
-        }
+        let (view, axis) = match axis + 1 == view.dims.len() {
+            true => (view, axis),
+            // Several dimensions as one.
+            false => {
+                let sizes = view.sizes();
+                let (outer, inner) = sizes.split_at(axis);
+                let flat = [outer.iter().product(), inner.iter().product()];
+                (self.in_order(&view)?.reshaped(&flat).ok_or("isn't of rows")?, 1)
+            }
+        };
         let (x, view) = self.with_channels(&view, axis)?;
         let channels = self.b.map(x).channels;
-        let weight = self.constant(node, 1)?;
+        let weight = self.constant(node, 1)?.reshaped(vec![channels])?;
         let zeros = || Array::floats(vec![channels], vec![0.0; channels]);
-        let bias = self.constant(node, 2).or_else(|_| zeros())?;
+        let bias = self.constant(node, 2).or_else(|_| zeros())?.reshaped(vec![channels])?;
         let name = self.layer(node);
         let y = self.recorded(&name, LayerNorm { channels, eps }, &[x])?;
         self.weigh(&name, "weight", weight);
         self.weigh(&name, "bias", bias);
         Ok(StridedView { node: y, ..view })
-    }
-
-    /// The map and the padding for a window that is padded alike on both sides; otherwise the map has a border
-    /// of `value` instead.
-    fn evenly(
-        &mut self,
-        node: &OperatorNode,
-        view: StridedView,
-        window: &Sliding,
-        value: f32,
-    ) -> Folded<(StridedView, [usize; 2])> {
-        let sizes = view.sizes();
-        let mut after = window.after;
-        for axis in 0..2 {
-            let outputs = window.outputs(axis, sizes[2 + axis])?;
-            let extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
-            let end = (outputs - 1) * window.stride[axis] + extent;
-            let padded = sizes[2 + axis] + window.before[axis];
-            // As far as the last window goes, beyond what is said (ceil_mode).
-            if end > padded + after[axis] {
-                after[axis] = end - padded;
-            }
-        }
-        if window.before == after {
-            return Ok((view, window.before));
-        }
-        Ok((self.bordered(node, view, [window.before, after], value)?, [0; 2]))
-    }
-
-    pub(super) fn max_pool(
-        &mut self,
-        node: &OperatorNode,
-        window: &Sliding,
-    ) -> Folded<StridedView> {
-        let view = self.view(node, 0)?;
-        let (view, padding) = self.evenly(node, view, window, f32::NEG_INFINITY)?;
-        let x = self.as_map(&view)?;
-        let name = self.names.step(node);
-        let Sliding { kernel, stride, dilation, .. } = *window;
-        let y = self.recorded(
-            &name,
-            MaxPool { window: Window { kernel, stride, padding, dilation } },
-            &[x],
-        )?;
-        Ok(StridedView::of_map(y, self.b.map(y)))
-    }
-
-    pub(super) fn avg_pool(
-        &mut self,
-        node: &OperatorNode,
-        window: &Sliding,
-        count_include_pad: bool,
-    ) -> Folded<StridedView> {
-        if window.dilation != [1; 2] {
-            return Err(format!("is dilated, which {NOT_YET}"));
-        }
-        let dims = self.dims(node, 0);
-        let floor = Sliding { ceil: false, ..*window };
-        for axis in 0..2 {
-            let size = dims[2 + axis];
-            if floor.outputs(axis, size)? != window.outputs(axis, size)? {
-                // What lies behind the map isn't counted there, whatever is said of padding.
-                return Err(format!(
-                    "has windows that end behind the map (ceil_mode), which {NOT_YET}"
-                ));
-            }
-        }
-        if window.before != window.after && !count_include_pad {
-            return Err(format!("is padded unevenly, which {NOT_YET}"));
-        }
-        let view = self.view(node, 0)?;
-        let (view, padding) = self.evenly(node, view, &floor, 0.0)?;
-        let x = self.as_map(&view)?;
-        let name = self.names.step(node);
-        let Sliding { kernel, stride, .. } = *window;
-        let pool = AvgPool { kernel, stride, padding, count_include_pad };
-        let y = self.recorded(&name, pool, &[x])?;
-        Ok(StridedView::of_map(y, self.b.map(y)))
     }
 
     /// Mean and variance over a group of channels and all behind them, as a layer norm of rows that hold a
@@ -295,6 +217,8 @@ impl Recorder<'_, '_, '_> {
         let view = self.view(node, 0)?;
         let sizes = view.sizes();
         let elements: usize = sizes.iter().product();
+        // The first dimension counts images, or windows.
+        let groups = groups * sizes[0];
         let channels = elements / groups;
         let rows = view.reshaped(&[groups, channels]);
         let rows = match rows {
@@ -333,30 +257,6 @@ impl Recorder<'_, '_, '_> {
         Ok(StridedView { node: y, ..view })
     }
 
-    /// The mean over all pixels; its dimensions are channels alone.
-    pub(super) fn reduce(
-        &mut self,
-        node: &OperatorNode,
-        reduction: Reduction,
-        axes: &[usize],
-    ) -> Folded<StridedView> {
-        let view = self.view(node, 0)?;
-        let kept: Vec<usize> = (0..view.dims.len())
-            .filter(|axis| !axes.contains(axis) && size_of(&view.dims[*axis]) > 1)
-            .collect();
-        let ([channels], Reduction::Mean) = (&kept[..], reduction) else {
-            return Err(NOT_YET.into());
-        };
-        let (x, _) = self.with_channels(&view, *channels)?;
-        let name = self.names.step(node);
-        let map = self.b.map(x);
-        if map.pixels() == 1 {
-            return Ok(StridedView::row_major(x, &[map.channels]));
-        }
-        let y = self.recorded(&name, AdaptiveAvgPool::GLOBAL, &[x])?;
-        Ok(StridedView::row_major(y, &[map.channels]))
-    }
-
     pub(super) fn softmax(&mut self, node: &OperatorNode, axis: usize) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
         let (x, view) = self.with_channels(&view, axis)?;
@@ -373,7 +273,7 @@ fn is_flattened(view: &StridedView, map: Map) -> bool {
 }
 
 /// The view of a node with the same pixels and other channels.
-fn with_new_channels(
+pub(super) fn with_new_channels(
     view: &StridedView,
     node: NodeId,
     axis: usize,

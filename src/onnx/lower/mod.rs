@@ -1,9 +1,15 @@
 //! From the graph to a tape: each node as the engine's own operations.
 
 mod arrange;
+mod attention;
+mod constants;
 mod layers;
 mod names;
 mod pointwise;
+mod pools;
+mod products;
+mod reductions;
+mod resize;
 mod view;
 
 use std::collections::{HashMap, HashSet};
@@ -125,7 +131,11 @@ impl Recorder<'_, '_, '_> {
         let dims = self.graph.shapes[node.output.0].clone();
         let view = match &node.op {
             Operator::Conv { window, groups } => self.conv(node, window, *groups)?,
-            Operator::MatMul => return self.linear(node, at),
+            Operator::MatMul if node.inputs[1].constant().is_some() => {
+                return self.linear(node, at);
+            }
+            Operator::MatMul => self.product(node)?,
+            Operator::Attention { scale } => self.attention(node, *scale)?,
             Operator::BatchNorm { eps } => self.batch_norm(node, *eps)?,
             Operator::LayerNorm { axis, eps } => self.layer_norm(node, *axis, *eps)?,
             Operator::Unary(function) => self.unary(node, *function)?,
@@ -158,12 +168,14 @@ impl Recorder<'_, '_, '_> {
             Operator::Pad { before, value, .. } => self.pad(node, before, *value)?,
             Operator::Concat { axis } => self.concat(node, *axis)?,
             Operator::Take { axis, indices } | Operator::PadFrom { axis, indices } => {
-                self.take(node, *axis, indices)?
+                let view = self.view(node, 0)?;
+                self.take(node, view, *axis, indices)?
             }
             Operator::GroupNorm { groups, eps } => self.group_norm(node, *groups, *eps)?,
-            Operator::Softmax { log: true, .. } | Operator::Resize { .. } | Operator::Where => {
-                return Err(NOT_YET.into());
+            Operator::Resize { sampling, rows, columns } => {
+                self.resize(node, *sampling, [rows, columns])?
             }
+            Operator::Softmax { log: true, .. } | Operator::Where => return Err(NOT_YET.into()),
         };
         self.views.insert(node.output, view);
         Ok(())

@@ -82,6 +82,7 @@ pub fn kind_of(op: &Operator) -> &'static str {
     match op {
         Operator::Conv { .. } => "conv",
         Operator::MatMul => "matmul",
+        Operator::Attention { .. } => "attention",
         Operator::BatchNorm { .. } => "batch_norm",
         Operator::LayerNorm { .. } => "layer_norm",
         Operator::GroupNorm { .. } => "group_norm",

@@ -1,13 +1,18 @@
 //! Functions of one value, and of two.
 
-use super::view::{Atom, StridedView, is_run};
+use super::arrange::memory_order;
+use super::view::{StridedView, is_run, size_of};
 use super::{Binary, NOT_YET, Recorder};
-use crate::onnx::array::{Array, Folded};
+use crate::onnx::array::{Array, Folded, spread_of};
 use crate::onnx::graph::OperatorNode;
 use crate::onnx::op::Function;
+use crate::ops::Op;
 use crate::ops::activation::Activation;
 use crate::ops::add::Add;
+use crate::ops::broadcast::BroadcastBy;
 use crate::ops::multiply::Multiply;
+use crate::ops::unary::Unary;
+use crate::tape::NodeId;
 use crate::tensor::Map;
 
 impl Recorder<'_, '_, '_> {
@@ -31,20 +36,32 @@ impl Recorder<'_, '_, '_> {
             Function::Affine { scale, shift } => return self.line(node, 0, scale, shift),
             Function::Neg => return self.line(node, 0, -1.0, 0.0),
             other => {
-                return Err(format!(
-                    "is the function {other:?}, for which the engine has no operation yet"
-                ));
+                let unary = unary_of(other).ok_or_else(|| {
+                    format!("is the function {other:?}, for which the engine has no operation yet")
+                })?;
+                let view = self.view(node, 0)?;
+                return self.each(node, view, unary);
             }
         };
         let view = self.view(node, 0)?;
+        self.each(node, view, activation)
+    }
+
+    /// A function of each element.
+    fn each(
+        &mut self,
+        node: &OperatorNode,
+        view: StridedView,
+        op: impl Op + 'static,
+    ) -> Folded<StridedView> {
         let view = self.whole(view)?;
         let name = self.names.step(node);
-        let y = self.recorded(&name, activation, &[view.node])?;
+        let y = self.recorded(&name, op, &[view.node])?;
         Ok(StridedView { node: y, ..view })
     }
 
     /// The view, of which each element of its node is there once.
-    fn whole(&mut self, view: StridedView) -> Folded<StridedView> {
+    pub(super) fn whole(&mut self, view: StridedView) -> Folded<StridedView> {
         if view.is_whole(self.b.map(view.node)) { Ok(view) } else { self.in_order(&view) }
     }
 
@@ -62,7 +79,7 @@ impl Recorder<'_, '_, '_> {
     }
 
     /// scale · x + shift of a view, along whichever dimension the channels are.
-    fn line_of(
+    pub(super) fn line_of(
         &mut self,
         name: &str,
         view: &StridedView,
@@ -77,15 +94,14 @@ impl Recorder<'_, '_, '_> {
         self.affine(name, view, axis, same(scale)?, same(shift)?)
     }
 
-    /// A value and a constant: one number for all, or one along an axis.
+    /// A value and a constant that is spread to its shape, or to which it is.
     fn with_constant(&mut self, node: &OperatorNode, function: Binary) -> Folded<StridedView> {
         let is_first = node.inputs[0].constant().is_some();
         let at = usize::from(is_first);
-        let constant = node.inputs[1 - at].constant().ok_or("has no constant")?.array.clone();
-        let dims = &self.graph.shapes[node.output.0];
-        if self.dims(node, at) != *dims {
-            return Err(format!("spreads a value over a constant, which {NOT_YET}"));
-        }
+        let named = node.inputs[1 - at].constant().ok_or("has no constant")?.clone();
+        let constant = named.array;
+        let dims = self.graph.shapes[node.output.0].clone();
+        let mut view = self.view(node, at)?.spread(&dims);
         // [scale, shift] for a number of the constant.
         let line = |c: f32| match (function, is_first) {
             (Binary::Add, _) => Some([1.0, c]),
@@ -93,94 +109,188 @@ impl Recorder<'_, '_, '_> {
             (Binary::Sub, false) => Some([1.0, -c]),
             (Binary::Sub, true) => Some([-1.0, c]),
             (Binary::Div, false) => Some([1.0 / c, 0.0]),
+            (Binary::Div, true) => Some([c, 0.0]),
             _ => None,
         };
+        if (function, is_first) == (Binary::Div, true) {
+            view = self.each(node, view, Unary::Reciprocal)?;
+        }
         let values = constant.as_floats()?;
         let lines: Option<Vec<[f32; 2]>> = values.iter().map(|c| line(*c)).collect();
-        let lines = lines.ok_or(NOT_YET)?;
+        let Some(lines) = lines else {
+            return self.by_number(node, function, is_first, view, &constant);
+        };
+        let name = self.names.step(node);
         if let [[scale, shift]] = lines[..] {
-            return self.line(node, at, scale, shift);
+            return self.line_of(&name, &view, scale, shift);
         }
-        // Where the constant isn't 1, counted from the end.
+        let side = |which: usize, dims: &[usize]| {
+            Array::floats(dims.to_vec(), lines.iter().map(|line| line[which]).collect())
+        };
+        // One number a channel runs in the layer before it.
         let missing = dims.len() - constant.dims().len();
         let own: Vec<usize> =
             (0..constant.dims().len()).filter(|d| constant.dims()[*d] > 1).collect();
-        let [axis] = own[..] else {
-            return Err(format!(
-                "computes with a constant of {:?}, which {NOT_YET}",
-                constant.dims()
-            ));
+        if let [axis] = own[..]
+            && self.channel_axis(&view) == Some(missing + axis)
+        {
+            let dims = [lines.len()];
+            return self.affine(&name, &view, missing + axis, side(0, &dims)?, side(1, &dims)?);
+        }
+        if (function, is_first) == (Binary::Sub, true) {
+            let name = self.names.free(&format!("{name}.negative"));
+            view = self.line_of(&name, &view, -1.0, 0.0)?;
+        }
+        let (by, which) = match function {
+            Binary::Add | Binary::Sub => (BroadcastBy::Add, 1),
+            _ => (BroadcastBy::Multiply, 0),
         };
-        let side = |which: usize| {
-            Array::floats(vec![lines.len()], lines.iter().map(|line| line[which]).collect())
-        };
-        let view = self.view(node, at)?;
-        let name = self.names.step(node);
-        self.affine(&name, &view, missing + axis, side(0)?, side(1)?)
+        let is_files = matches!(function, Binary::Add | Binary::Mul);
+        let file_name = named.name.as_deref().filter(|_| is_files);
+        self.broadcast(node, &view, by, &side(which, constant.dims())?, file_name)
+    }
+
+    /// Powers, maxima and minima with one number.
+    fn by_number(
+        &mut self,
+        node: &OperatorNode,
+        function: Binary,
+        is_first: bool,
+        view: StridedView,
+        constant: &Array,
+    ) -> Folded<StridedView> {
+        let wrong =
+            || format!("computes with a constant of {:?}, which {NOT_YET}", constant.dims());
+        let number = constant.as_float().ok_or_else(wrong)?;
+        let bounds = |low: f32, high: f32| Unary::Clip { low, high };
+        match (function, is_first) {
+            (Binary::Max, _) => self.each(node, view, bounds(number, f32::INFINITY)),
+            (Binary::Min, _) => self.each(node, view, bounds(f32::NEG_INFINITY, number)),
+            (Binary::Pow, false) if number == 1.0 => Ok(view),
+            (Binary::Pow, false) if number == 0.5 => self.each(node, view, Unary::Sqrt),
+            (Binary::Pow, false) if number == -1.0 => self.each(node, view, Unary::Reciprocal),
+            (Binary::Pow, false) if number == -0.5 => {
+                let root = self.each(node, view, Unary::Sqrt)?;
+                self.each(node, root, Unary::Reciprocal)
+            }
+            (Binary::Pow, false) if number == 2.0 => self.multiplied(node, view.clone(), view),
+            (Binary::Pow, false) if number == 3.0 => {
+                let square = self.multiplied(node, view.clone(), view.clone())?;
+                self.multiplied(node, square, view)
+            }
+            (Binary::Pow, false) => Err(format!("takes the power of {number}, which {NOT_YET}")),
+            _ => Err(wrong()),
+        }
     }
 
     pub(super) fn binary(&mut self, node: &OperatorNode, function: Binary) -> Folded<StridedView> {
         if node.inputs.iter().any(|input| input.constant().is_some()) {
             return self.with_constant(node, function);
         }
-        let dims = self.graph.shapes[node.output.0].clone();
         let (a, mut b) = (self.view(node, 0)?, self.view(node, 1)?);
-        let function = match function {
+        match function {
+            Binary::Add => self.added(node, a, b),
             Binary::Sub => {
                 let name = format!("{}.negative", self.names.step(node));
                 b = self.line_of(&name, &b, -1.0, 0.0)?;
-                Binary::Add
+                self.added(node, a, b)
             }
-            other => other,
-        };
-        let (whole, part) = if a.sizes() == dims { (a, b) } else { (b, a) };
-        if whole.sizes() != dims {
-            return Err(format!("spreads both of its inputs, which {NOT_YET}"));
-        }
-        let whole = self.whole(whole)?;
-        let map = self.b.map(whole.node);
-        if part.sizes() == dims {
-            let is_alike =
-                |a: &StridedView, b: &StridedView| a.dims == b.dims && a.start == b.start;
-            let mut views = [whole, part];
-            if !is_alike(&views[0], &views[1]) || self.b.map(views[1].node) != map {
-                let [a, b] = views;
-                views = [self.ordered(&a)?, self.ordered(&b)?];
+            Binary::Mul => self.multiplied(node, a, b),
+            Binary::Div => {
+                b = self.each(node, b, Unary::Reciprocal)?;
+                self.multiplied(node, a, b)
             }
-            let inputs = [views[0].node, views[1].node];
-            let name = self.names.step(node);
-            let y = match function {
-                Binary::Add => self.recorded(&name, Add::new(), &inputs)?,
-                Binary::Mul => self.recorded(&name, Multiply::new(), &inputs)?,
-                _ => return Err(NOT_YET.into()),
-            };
-            let [view, _] = views;
-            return Ok(StridedView { node: y, ..view });
+            _ => Err(NOT_YET.into()),
         }
-        if function != Binary::Mul {
-            return Err(NOT_YET.into());
-        }
-        // One number a channel, or one a pixel.
-        let spread = part.spread(&dims);
-        let own = self.b.map(part.node);
-        let over_pixels = own == Map::vector(map.channels);
-        let over_channels = own == Map::new(map.height, map.width, 1);
-        let wanted = |atom: &Atom| match atom.stride < map.channels as isize {
-            true if over_pixels => atom.stride,
-            false if over_channels => atom.stride / map.channels as isize,
-            _ => 0,
-        };
-        let fits = |(ours, theirs): (&Vec<Atom>, &Vec<Atom>)| {
-            let expected = ours.iter().map(|atom| Atom { stride: wanted(atom), ..*atom });
-            super::view::simplified(expected.collect()) == *theirs
-        };
-        let all = whole.dims.iter().zip(&spread.dims).all(fits);
-        if !(over_pixels || over_channels) || part.start != 0 || !all {
-            return Err(format!("spreads a value of {:?}, which {NOT_YET}", part.sizes()));
-        }
+    }
+
+    /// a + b, spread to each other.
+    pub(super) fn added(
+        &mut self,
+        node: &OperatorNode,
+        a: StridedView,
+        b: StridedView,
+    ) -> Folded<StridedView> {
+        let dims = spread_of(&a.sizes(), &b.sizes())?;
+        let [a, b] = self.side_by_side(a.spread(&dims), b.spread(&dims))?;
         let name = self.names.step(node);
-        let y = self.recorded(&name, Multiply::new(), &[whole.node, part.node])?;
-        Ok(StridedView { node: y, ..whole })
+        let y = self.recorded(&name, Add::new(), &[a.node, b.node])?;
+        Ok(StridedView { node: y, ..a })
+    }
+
+    /// a · b, spread to each other: one number a channel or pixel isn't copied.
+    fn multiplied(
+        &mut self,
+        node: &OperatorNode,
+        a: StridedView,
+        b: StridedView,
+    ) -> Folded<StridedView> {
+        let dims = spread_of(&a.sizes(), &b.sizes())?;
+        let (whole, part) = if a.sizes() == dims { (a, b) } else { (b, a) };
+        let (whole, factor) = match whole.sizes() == dims && part.sizes() != dims {
+            true => self.with_factor(whole, &part)?,
+            false => (whole, None),
+        };
+        let name = self.names.step(node);
+        if let Some(factor) = factor {
+            let y = self.recorded(&name, Multiply::new(), &[whole.node, factor])?;
+            return Ok(StridedView { node: y, ..whole });
+        }
+        let [a, b] = self.side_by_side(whole.spread(&dims), part.spread(&dims))?;
+        let y = self.recorded(&name, Multiply::new(), &[a.node, b.node])?;
+        Ok(StridedView { node: y, ..a })
+    }
+
+    /// `whole`, and a node with one number of `part` for each of its channels or each of its pixels, if it is spread
+    /// like that.
+    fn with_factor(
+        &mut self,
+        whole: StridedView,
+        part: &StridedView,
+    ) -> Folded<(StridedView, Option<NodeId>)> {
+        let rank = whole.dims.len();
+        let mut sizes = vec![1; rank - part.dims.len()];
+        sizes.extend(part.sizes());
+        // An order in which the view is its node's memory.
+        let in_memory = |view: &StridedView, map: Map| {
+            [memory_order(rank), (0..rank).collect()].into_iter().find(|order| {
+                let turned = view.transposed(order);
+                is_run(&turned.atoms(), map.elements())
+                    && turned.dims.last().is_some_and(|dim| size_of(dim) == map.channels)
+            })
+        };
+        let map = self.b.map(whole.node);
+        let (whole, map, order) = match in_memory(&whole, map) {
+            Some(order) if whole.start == 0 => (whole, map, order),
+            _ => {
+                let whole = self.ordered(&whole)?;
+                let map = self.b.map(whole.node);
+                let Some(order) = in_memory(&whole, map) else { return Ok((whole, None)) };
+                (whole, map, order)
+            }
+        };
+        let dims = whole.sizes();
+        let (last, pixels) = order.split_last().ok_or("is a single number")?;
+        let is_full = |axis: &usize| sizes[*axis] == dims[*axis];
+        let is_one = |axis: &usize| sizes[*axis] == 1;
+        let target = match (is_full(last), is_one(last)) {
+            (true, _) if pixels.iter().all(is_one) => Map::vector(map.channels),
+            (_, true) if pixels.iter().all(is_full) => Map { channels: 1, ..map },
+            _ => return Ok((whole, None)),
+        };
+        let part = part.spread(&sizes).transposed(&order);
+        let factor = self.packed(&part, target)?;
+        Ok((whole, Some(factor)))
+    }
+
+    /// Two views of one shape in one order of memory.
+    fn side_by_side(&mut self, a: StridedView, b: StridedView) -> Folded<[StridedView; 2]> {
+        let same = a.dims == b.dims && a.start == b.start;
+        let maps = [&a, &b].map(|view| self.b.map(view.node));
+        if same && maps[0] == maps[1] && a.is_whole(maps[0]) {
+            return Ok([a, b]);
+        }
+        Ok([self.ordered(&a)?, self.ordered(&b)?])
     }
 
     /// The view with its elements in the order that maps have: as they are if they are, else moved.
@@ -195,6 +305,27 @@ impl Recorder<'_, '_, '_> {
             _ => self.in_order(view),
         }
     }
+}
+
+/// The operation that a function is, if it is none of the common ones.
+fn unary_of(function: Function) -> Option<Unary> {
+    Some(match function {
+        Function::LeakyRelu { slope } => Unary::LeakyRelu { slope },
+        Function::Clip { low, high } => Unary::Clip { low, high },
+        Function::Elu { alpha } => Unary::Elu { alpha },
+        Function::Selu { alpha, gamma } => Unary::Selu { alpha, gamma },
+        Function::HardSigmoid { slope, shift } => Unary::HardSigmoid { slope, shift },
+        Function::Softplus => Unary::Softplus,
+        Function::Softsign => Unary::Softsign,
+        Function::Mish => Unary::Mish,
+        Function::Erf => Unary::Erf,
+        Function::Sqrt => Unary::Sqrt,
+        Function::Exp => Unary::Exp,
+        Function::Log => Unary::Log,
+        Function::Reciprocal => Unary::Reciprocal,
+        Function::Abs => Unary::Abs,
+        _ => return None,
+    })
 }
 
 /// Whether it is x/6 + 1/2, as the exporters round that.

@@ -149,6 +149,9 @@ pub fn lp_normalization(call: &mut Call<'_>) -> Made {
     };
     let length =
         call.push(Operator::Reduce { reduction, axes: vec![axis], keep: true }, vec![x])?;
+    // Zeros stay zeros.
+    let above = Function::Clip { low: f32::MIN_POSITIVE, high: f32::INFINITY };
+    let length = call.push(Operator::Unary(above), vec![length])?;
     Ok(vec![call.push(Operator::Binary(Binary::Div), vec![whole, length])?])
 }
 

@@ -1,6 +1,6 @@
 //! Operators that are computed before the network runs.
 
-use super::call::{Call, Made, axis_of, sizes};
+use super::call::{Call, Made, axis_of, sizes, sizes_of};
 use crate::onnx::array::{
     Array, BOOL, DOUBLE, Elements, FLOAT, Folded, INT32, INT64, MOST_ELEMENTS, elements_of,
     strides_of, type_name,
@@ -170,25 +170,8 @@ pub fn scatter_nd(call: &mut Call<'_>) -> Made {
     }
     let wanted = |at: usize| call.constant(at)?.ok_or_else(|| format!("its input {at} is missing"));
     let (data, indices, updates) = (wanted(0)?.array, wanted(1)?.array, wanted(2)?.array);
-    let Some((width, outer)) = indices.dims().split_last() else {
-        return Err("has no indices".into());
-    };
-    if *width > data.dims().len() {
-        return Err(format!("{width} indices are too many for {:?}", data.dims()));
-    }
-    let (indexed, slice) = data.dims().split_at(*width);
-    let strides = strides_of(data.dims());
-    let run: usize = slice.iter().product();
-    let count: usize = outer.iter().product();
-    let numbers = indices.as_ints()?;
-    let mut starts = Vec::with_capacity(count);
-    for at in 0..count {
-        let mut start = 0;
-        for dim in 0..*width {
-            start += axis_of(numbers[at * width + dim], indexed[dim])? * strides[dim];
-        }
-        starts.push(start);
-    }
+    let (starts, slice) = slice_starts(&data, &indices)?;
+    let (count, run) = (starts.len(), slice.iter().product::<usize>());
     if updates.len() != count * run {
         return Err(format!("{:?} can't be put at {:?}", updates.dims(), indices.dims()));
     }
@@ -207,6 +190,108 @@ pub fn scatter_nd(call: &mut Call<'_>) -> Made {
         Elements::Bools(_) => scattered!(as_bools, Elements::Bools),
     };
     Ok(vec![Array::new(data.dims().to_vec(), elements)?.into()])
+}
+
+/// Where the slices that indices name begin in an array, and their shape.
+fn slice_starts<'a>(data: &'a Array, indices: &Array) -> Folded<(Vec<usize>, &'a [usize])> {
+    let Some((width, outer)) = indices.dims().split_last() else {
+        return Err("has no indices".into());
+    };
+    if *width > data.dims().len() {
+        return Err(format!("{width} indices are too many for {:?}", data.dims()));
+    }
+    let (indexed, slice) = data.dims().split_at(*width);
+    let strides = strides_of(data.dims());
+    let count: usize = outer.iter().product();
+    let numbers = indices.as_ints()?;
+    let mut starts = Vec::with_capacity(count);
+    for at in 0..count {
+        let mut start = 0;
+        for dim in 0..*width {
+            start += axis_of(numbers[at * width + dim], indexed[dim])? * strides[dim];
+        }
+        starts.push(start);
+    }
+    Ok((starts, slice))
+}
+
+/// `GatherND` on constants: slices at indices.
+pub fn gather_nd(call: &mut Call<'_>) -> Made {
+    if call.attributes.int("batch_dims")?.unwrap_or(0) != 0 {
+        return Err("gathers along a batch".into());
+    }
+    let wanted = |at: usize| call.constant(at)?.ok_or_else(|| format!("its input {at} is missing"));
+    let (data, indices) = (wanted(0)?.array, wanted(1)?.array);
+    let (starts, slice) = slice_starts(&data, &indices)?;
+    let run: usize = slice.iter().product();
+    let mut dims = indices.dims()[..indices.dims().len() - 1].to_vec();
+    dims.extend(slice);
+    let places = starts.iter().flat_map(|start| *start..start + run);
+    Ok(vec![data.picked(dims, places)?.into()])
+}
+
+/// `CumSum` on constants.
+pub fn cumulated(call: &mut Call<'_>) -> Made {
+    let (exclusive, reverse) =
+        (call.attributes.flag("exclusive")?, call.attributes.flag("reverse")?);
+    let x = call.constant(0)?.ok_or("has no input")?.array;
+    let axis = call.ints(1)?.and_then(|axis| axis.first().copied()).ok_or("has no axis")?;
+    let axis = axis_of(axis, x.dims().len())?;
+    let (size, inner) = (x.dims()[axis], x.dims()[axis + 1..].iter().product::<usize>());
+    macro_rules! cumulated {
+        ($values:expr, $zero:expr, $kind:path, $add:expr) => {{
+            let mut all = $values.to_vec();
+            for row in 0..all.len() / size.max(1) {
+                let first = row / inner * size * inner + row % inner;
+                let mut sum = $zero;
+                for step in 0..size {
+                    let step = if reverse { size - 1 - step } else { step };
+                    let at = first + step * inner;
+                    let next = $add(sum, all[at]);
+                    all[at] = if exclusive { sum } else { next };
+                    sum = next;
+                }
+            }
+            $kind(all.into())
+        }};
+    }
+    let elements = match x.elements() {
+        Elements::Floats(values) => cumulated!(values, 0.0, Elements::Floats, |a, b| a + b),
+        Elements::Ints(values) => cumulated!(values, 0, Elements::Ints, i64::wrapping_add),
+        Elements::Bools(_) => return Err("sums truth values".into()),
+    };
+    Ok(vec![Array::new(x.dims().to_vec(), elements)?.into()])
+}
+
+/// `OneHot` on constants: along a new dimension one of two values, the second where the index says.
+pub fn one_hot(call: &mut Call<'_>) -> Made {
+    let wanted = |at: usize| call.constant(at)?.ok_or_else(|| format!("its input {at} is missing"));
+    let (indices, depth, values) = (wanted(0)?.array, wanted(1)?.array, wanted(2)?.array);
+    let depth = match depth.elements() {
+        Elements::Ints(depth) => depth.first().copied(),
+        _ => depth.as_float().map(|depth| depth as i64),
+    };
+    let [depth] = sizes_of(&[depth.ok_or("has no depth")?])?;
+    let rank = indices.dims().len() + 1;
+    let axis = axis_of(call.attributes.int("axis")?.unwrap_or(-1), rank)?;
+    if values.len() != 2 {
+        return Err(format!("{:?} aren't two values", values.dims()));
+    }
+    let mut dims = indices.dims().to_vec();
+    dims.insert(axis, depth);
+    let inner: usize = dims[axis + 1..].iter().product();
+    let numbers = indices.as_ints()?.to_vec();
+    let count = elements_of(&dims)?;
+    if count > MOST_ELEMENTS {
+        return Err(format!("a constant of {dims:?} is too large"));
+    }
+    let places = (0..count).map(|at| {
+        let (outer, class, rest) = (at / inner / depth, at / inner % depth, at % inner);
+        let number = numbers[outer * inner + rest];
+        let number = if number < 0 { number + depth as i64 } else { number };
+        usize::from(number == class as i64)
+    });
+    Ok(vec![values.picked(dims.clone(), places)?.into()])
 }
 
 /// `Trilu` on constants: one triangle of matrices, zeros elsewhere.

@@ -4,7 +4,7 @@ use super::call::{Call, Made, axis_of, sizes_of};
 use super::maps::sliding;
 use crate::onnx::array::Folded;
 use crate::onnx::graph::Operand;
-use crate::onnx::op::{Binary, Operator};
+use crate::onnx::op::{Binary, Function, Operator, Reduction};
 
 /// `Conv`, along one or two axes.
 pub fn conv(call: &mut Call<'_>) -> Made {
@@ -58,7 +58,7 @@ pub fn gemm(call: &mut Call<'_>) -> Made {
     };
     let (a, b, c) = (call.wanted(0)?, call.wanted(1)?, call.input(2));
     let (a, b) = (turned(call, a, turn_a)?, turned(call, b, turn_b)?);
-    let mut y = call.push(Operator::MatMul, vec![a, b])?;
+    let mut y = product(call, a, b)?;
     let scaled = |call: &mut Call<'_>, x: Operand, factor: f32| match factor {
         1.0 => Ok(x),
         factor => call.push(Operator::Binary(Binary::Mul), vec![x, Call::scalar(factor)]),
@@ -75,7 +75,24 @@ pub fn gemm(call: &mut Call<'_>) -> Made {
 pub fn matmul(call: &mut Call<'_>) -> Made {
     call.takes(2)?;
     let (a, b) = (call.wanted(0)?, call.wanted(1)?);
-    Ok(vec![call.push(Operator::MatMul, vec![a, b])?])
+    Ok(vec![product(call, a, b)?])
+}
+
+/// A · B. A constant matrix on the left is multiplied from the right: (Bᵀ · Aᵀ)ᵀ.
+fn product(call: &mut Call<'_>, a: Operand, b: Operand) -> Folded<Operand> {
+    let rank = call.graph.dims(&b).len();
+    if a.constant().is_none() || b.value().is_none() || call.graph.dims(&a).len() != 2 || rank < 2 {
+        return call.push(Operator::MatMul, vec![a, b]);
+    }
+    let mut order: Vec<usize> = (0..rank).collect();
+    order.swap(rank - 2, rank - 1);
+    let turn = |call: &mut Call<'_>, x: Operand| {
+        call.push(Operator::Transpose { order: order.clone() }, vec![x])
+    };
+    let weight = call.push(Operator::Transpose { order: vec![1, 0] }, vec![a])?;
+    let turned = turn(call, b)?;
+    let y = call.push(Operator::MatMul, vec![turned, weight])?;
+    turn(call, y)
 }
 
 /// A constant input, one number a channel.
@@ -90,14 +107,43 @@ pub fn batch_norm(call: &mut Call<'_>) -> Made {
     call.attributes.ignore(&["momentum", "is_test", "consumed_inputs"]);
     let is_training = call.attributes.flag("training_mode")?;
     let spatial = call.attributes.int("spatial")?.unwrap_or(1);
-    if is_training || spatial != 1 {
+    let is_constant = call.wanted(0)?.constant().is_some();
+    if spatial != 1 || is_training && !is_constant {
         return Err("takes the batch's statistics: export the network in evaluation mode".into());
+    }
+    if is_training {
+        return standardized(call, eps);
     }
     let mut inputs = vec![call.wanted(0)?];
     for at in 1..5 {
         inputs.push(numbers(call, at)?);
     }
     Ok(vec![call.push(Operator::BatchNorm { eps }, inputs)?])
+}
+
+/// A constant by its own statistics, as weights are standardised (Qiao et al., 2019). The running ones that
+/// come out, too, aren't those that PyTorch would keep, and nothing reads them.
+fn standardized(call: &mut Call<'_>, eps: f32) -> Made {
+    let dims = call.dims(0);
+    let axes: Vec<usize> = (0..dims.len()).filter(|axis| *axis != 1).collect();
+    let mean = Operator::Reduce { reduction: Reduction::Mean, axes, keep: true };
+    let x = call.wanted(0)?;
+    let mean_of = call.push(mean.clone(), vec![x.clone()])?;
+    let apart = call.push(Operator::Binary(Binary::Sub), vec![x, mean_of.clone()])?;
+    let square = call.push(Operator::Binary(Binary::Mul), vec![apart.clone(), apart.clone()])?;
+    let variance = call.push(mean, vec![square])?;
+    let wide =
+        call.push(Operator::Binary(Binary::Add), vec![variance.clone(), Call::scalar(eps)])?;
+    let root = call.push(Operator::Unary(Function::Sqrt), vec![wide])?;
+    let mut y = call.push(Operator::Binary(Binary::Div), vec![apart, root])?;
+    let mut along = vec![1; dims.len()];
+    along[1] = dims[1];
+    for (at, function) in [(1, Binary::Mul), (2, Binary::Add)] {
+        let numbers = numbers(call, at)?;
+        let numbers = call.reshape(numbers, along.clone())?;
+        y = call.push(Operator::Binary(function), vec![y, numbers])?;
+    }
+    Ok(vec![y, mean_of, variance])
 }
 
 /// `LayerNormalization` over the dimensions from `axis` on.
@@ -213,7 +259,7 @@ pub fn einsum(call: &mut Call<'_>) -> Made {
     };
     let x = arranged(call, 0, a, [&batch, &rows, &sum])?;
     let y = arranged(call, 1, b, [&batch, &sum, &columns])?;
-    let product = call.push(Operator::MatMul, vec![x, y])?;
+    let product = product(call, x, y)?;
     let letters: Vec<u8> = [&batch[..], &rows, &columns].concat();
     let product = call.reshape(product, letters.iter().map(size).collect())?;
     let order: Vec<usize> =

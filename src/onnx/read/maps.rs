@@ -221,10 +221,12 @@ pub fn resize(call: &mut Call<'_>) -> Made {
     let new = if sizes_at == usize::MAX { None } else { call.ints(sizes_at)? };
     let mut scale = vec![1.0f32; rank];
     let mut outputs = dims.clone();
+    // As long as the scale makes it, which needn't be a whole number.
+    let mut lengths: Vec<f32> = dims.iter().map(|size| *size as f32).collect();
     match (scales, new) {
         (_, Some(new)) if new.len() == axes.len() => {
             for (axis, size) in axes.iter().zip(sizes(&new)?) {
-                outputs[*axis] = size;
+                (outputs[*axis], lengths[*axis]) = (size, size as f32);
                 scale[*axis] = size as f32 / dims[*axis] as f32;
             }
         }
@@ -235,6 +237,7 @@ pub fn resize(call: &mut Call<'_>) -> Made {
                     return Err(format!("can't make {} {factor} times as large", dims[*axis]));
                 }
                 (outputs[*axis], scale[*axis]) = (size as usize, factor);
+                lengths[*axis] *= factor;
             }
         }
         _ => return Err("has neither scales nor sizes of each dimension".into()),
@@ -254,7 +257,7 @@ pub fn resize(call: &mut Call<'_>) -> Made {
                 "pytorch_half_pixel" if count == 1 => 0.0,
                 "pytorch_half_pixel" => (output + 0.5) / scale[axis] - 0.5,
                 "align_corners" if count == 1 => 0.0,
-                "align_corners" => output * (size - 1) as f32 / (count - 1) as f32,
+                "align_corners" => output * (size - 1) as f32 / (lengths[axis] - 1.0),
                 "asymmetric" => output / scale[axis],
                 other => return Err(format!("has the coordinates {other:?}")),
             })

@@ -274,7 +274,12 @@ pub fn blocks(call: &mut Call<'_>) -> Made {
         let (rows, columns) = (height / block, width / block);
         let split = [images, channels, rows, block, columns, block];
         let outputs = channels.saturating_mul(block * block);
-        (split, [0, 3, 5, 1, 2, 4], [images, outputs, rows, columns])
+        let order = match mode {
+            "DCR" => [0, 3, 5, 1, 2, 4],
+            "CRD" => [0, 1, 3, 5, 2, 4],
+            other => return Err(format!("has the unknown mode {other:?}")),
+        };
+        (split, order, [images, outputs, rows, columns])
     };
     let x = call.wanted(0)?;
     let x = call.reshape(x, split.to_vec())?;
