@@ -188,7 +188,7 @@ pub enum Operator {
     Transpose { order: Vec<usize> },
     /// X
     Expand { dims: Vec<usize> },
-    /// Condition (constant), X, Y
+    /// Condition, X, Y
     Where,
 }
 

@@ -93,6 +93,12 @@ impl Expression<'_> {
                 let of = |(a, b)| function.wide(a, b);
                 a.into_iter().zip(b).map(of).collect::<Option<_>>()?
             }
+            Operator::Where => {
+                let (condition, a, b) = (input(0)?, input(1)?, input(2)?);
+                let pairs = a.into_iter().zip(b);
+                let one = |(condition, (a, b))| if condition != 0.0 { a } else { b };
+                condition.into_iter().zip(pairs).map(one).collect()
+            }
             _ => return None,
         };
         known.insert(value, values.clone());
@@ -128,7 +134,8 @@ fn makers_near(graph: &OperatorGraph, at: usize) -> HashMap<ValueId, usize> {
         |value: ValueId| graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok();
     while let Some(at) = open.pop() {
         let node = &graph.nodes[at];
-        if near.len() > MOST_NODES || !matches!(node.op, Operator::Unary(_) | Operator::Binary(_)) {
+        let is_part = matches!(node.op, Operator::Unary(_) | Operator::Binary(_) | Operator::Where);
+        if near.len() > MOST_NODES || !is_part {
             continue;
         }
         if near.insert(node.output, at).is_none() {

@@ -169,7 +169,7 @@ fn comparison<T: PartialOrd>(function: Binary) -> Option<fn(&T, &T) -> bool> {
 }
 
 impl Binary {
-    /// Its value in f64, where it is a number.
+    /// Its value in f64, 1 and 0 for true and false.
     pub fn wide(self, a: f64, b: f64) -> Option<f64> {
         Some(match self {
             Binary::Add => a + b,
@@ -179,7 +179,7 @@ impl Binary {
             Binary::Pow => a.powf(b),
             Binary::Max => a.max(b),
             Binary::Min => a.min(b),
-            _ => return None,
+            _ => f64::from(u8::from(comparison(self)?(&a, &b))),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Operators that compute element by element, and those that reduce.
 
 use super::call::{Call, Made, axes_of, axis_of};
-use crate::onnx::array::{Array, Folded};
+use crate::onnx::array::Folded;
 use crate::onnx::graph::Operand;
 use crate::onnx::op::{Binary, Function, Operator, Reduction};
 
@@ -171,10 +171,13 @@ pub fn softmax(call: &mut Call<'_>) -> Made {
     Ok(vec![call.reshape(x, dims)?])
 }
 
-/// `Where`, whose condition has to be known before the network runs.
+/// `Where`. A condition that depends on the image is known only as a part of a function of one number.
 pub fn choose(call: &mut Call<'_>) -> Made {
-    let condition = call.constant(0)?.ok_or("has no condition")?.array;
     let (x, y) = (call.wanted(1)?, call.wanted(2)?);
+    let condition = match call.wanted(0)? {
+        Operand::Constant(condition) => condition.array,
+        condition => return Ok(vec![call.push(Operator::Where, vec![condition, x, y])?]),
+    };
     // One answer for all elements needs no operator.
     let flags = condition.as_bools()?;
     let chosen: [&Operand; 2] = [&x, &y];
@@ -185,6 +188,5 @@ pub fn choose(call: &mut Call<'_>) -> Made {
             return Ok(vec![operand.clone()]);
         }
     }
-    let condition = Array::new(condition.dims().to_vec(), condition.elements().clone())?;
     Ok(vec![call.push(Operator::Where, vec![condition.into(), x, y])?])
 }
