@@ -17,6 +17,7 @@ pub mod census;
 pub mod checkpoint;
 pub mod cli;
 pub mod commit;
+mod cpu;
 pub mod data;
 pub mod detector;
 pub mod device;

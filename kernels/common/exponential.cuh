@@ -1,4 +1,4 @@
-// Exponentials, logarithms and the error function: src/ops/exponential.rs, to the bit. Fused
+// Exponentials, logarithms and the error function: src/cpu/exponential.rs, to the bit. Fused
 // multiply-adds, additions and divisions only, so that a value's bits are the same on every device; bounds
 // of errors stand and are tested there.
 #pragma once

@@ -1,4 +1,4 @@
-// Sums and maxima over the channels of a pixel in the CPU's order (src/ops/wide.rs): a thread a lane,
+// Sums and maxima over the channels of a pixel in the CPU's order (src/cpu/wide.rs): a thread a lane,
 // lane by lane, then the lanes in a tree.
 #pragma once
 #include "common/run_state.cuh"

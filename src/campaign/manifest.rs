@@ -43,7 +43,7 @@ fn layer_row(layer: &Layer, range: Option<f32>, tape: &Tape, device: &Device) ->
     let op = tape.node(layer.node).op.as_ref();
     let kernel = op.and_then(|op| op.variant(&inputs, device.compute()));
     let variant = match (kernel, layer.kind) {
-        (Some(_), _) if device.is_cpu() => format!("cpu {}", crate::ops::gemm::variant()),
+        (Some(_), _) if device.is_cpu() => format!("cpu {}", crate::cpu::gemm::variant()),
         (Some(kernel), _) => format!("{} {}", device.kind(), kernel.symbol),
         (None, kind) => format!("{} {kind}", device.kind()),
     };

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use super::layers::Layer;
 use super::ranges::Ranges;
 use crate::checkpoint::atomic;
+use crate::cpu::gemm;
 use crate::models::Network;
-use crate::ops::gemm;
 use crate::results::RangesOver;
 use crate::{Error, Result, hex};
 

@@ -5,9 +5,10 @@ use super::histogram::{BITS, Histogram};
 use super::tail::{Clean, Tail};
 use super::verify::{Expected, PopulationFault};
 use super::{CensusRunner, Exchange, answers, flipped};
+use crate::cpu::gemm;
 use crate::detector::Detector;
 use crate::models::{Model, Network};
-use crate::ops::{Layout, Role, gemm};
+use crate::ops::{Layout, Role};
 use crate::tape::ParamId;
 use crate::{Error, Result};
 

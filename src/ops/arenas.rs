@@ -1,6 +1,6 @@
 //! What a step of an optimiser goes over, whatever its rule.
 
-use super::gemm::SendPtr;
+use crate::cpu::gemm::SendPtr;
 
 /// Elements that share a weight decay: parameters begin at multiples of this many, so that a block
 /// is one parameter's. `kernels/optim/step.cuh` has the same number.

@@ -1,9 +1,9 @@
 //! Means over rectangles of pixels, what average pooling and adaptive average pooling share: a
 //! rectangle is one span of rows times one span of columns.
 
-use super::gemm::SendPtr;
-use super::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 use super::{HostBackward, HostForward};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 use crate::tensor::{Map, Region, Span};
 
 /// One axis of the rectangles.

@@ -1,16 +1,16 @@
 //! Loops of operations that treat every element alike: over a box of the output going forward,
 //! over all valid images going back.
 
-use super::gemm::SendPtr;
-use super::wide::{Pieces, for_each_piece};
 use super::{HostBackward, HostForward};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{Pieces, for_each_piece};
 use crate::tensor::{Map, Region};
 
 /// Elements of a piece of a pass over whole batches.
 const CHUNK: usize = 1 << 14;
 
 /// A function of two numbers. Short closures are; longer ones have their `of` declared
-/// `#[inline(always)]`, without which they would not become vectors (see [`super::wide::wide`]).
+/// `#[inline(always)]`, without which they would not become vectors (see [`crate::cpu::wide::wide`]).
 pub(crate) trait Each: Sync {
     fn of(&self, a: f32, b: f32) -> f32;
 }

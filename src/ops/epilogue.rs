@@ -7,8 +7,8 @@
 
 use super::activation::{self, Activation};
 use super::batch_norm::{self, BatchNorm};
-use super::gemm::{Finish, SendPtr};
-use super::simd::{InstructionSet, compiled};
+use crate::cpu::gemm::{Finish, SendPtr};
+use crate::cpu::simd::{InstructionSet, compiled};
 use crate::device::args::EpilogueArgs;
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Tensor};

@@ -8,6 +8,7 @@ use super::fault_free::FaultFree;
 use super::golden::Golden;
 use super::layer::{LayerRow, Part};
 use super::record::Record;
+use crate::cpu::gemm;
 use crate::detector::Detector;
 use crate::device::Device;
 use crate::fault::Site;
@@ -15,7 +16,6 @@ use crate::hex;
 use crate::logits::Score;
 use crate::models::Model;
 use crate::number::Compute;
-use crate::ops::gemm;
 use crate::plan::{Flips, Plan, Protocol, Stratify};
 
 /// Where a model and its data come from; the caller knows.

@@ -2,7 +2,7 @@
 //! pixels, so that bringing them into order each time would take as long as multiplying.
 
 use super::{NodeId, Tape, Weights};
-use crate::ops::gemm;
+use crate::cpu::gemm;
 use crate::ops::linear::as_conv2d;
 
 /// The weights of convolutions and linear layers in the order of the CPU's matrix products.

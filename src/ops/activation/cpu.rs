@@ -2,8 +2,8 @@
 
 use super::Activation;
 use crate::Result;
+use crate::cpu::exponential::{normal, sigmoid, sigmoid_and_slope, tanh};
 use crate::ops::curve::{self, Curve};
-use crate::ops::exponential::{normal, sigmoid, sigmoid_and_slope, tanh};
 use crate::ops::{HostBackward, HostForward};
 
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
 //! AdamW on the CPU.
 
 use super::{AdamW, Arenas};
+use crate::cpu::wide::{Pieces, for_each_piece};
 use crate::ops::RunState;
 use crate::ops::arenas::DECAY_BLOCK;
-use crate::ops::wide::{Pieces, for_each_piece};
 
 struct AdamWStep<'a> {
     arenas: &'a Arenas,

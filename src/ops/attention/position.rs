@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ops::exponential::sigmoid;
+use crate::cpu::exponential::sigmoid;
 use crate::ops::{Init, Layout, ParamSpec, Role};
 
 /// How the table becomes what is added to scores.

@@ -2,8 +2,8 @@
 
 use super::{BIAS, BatchNorm, EVAL_PARAMS, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUNNING_VAR, WEIGHT};
 use crate::Result;
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 

@@ -2,8 +2,8 @@
 
 use super::{Broadcast, BroadcastBy, SpreadAxis};
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::{Pieces, for_each_piece};
+use crate::cpu::gemm::{SendPtr, for_each_task};
+use crate::cpu::wide::{Pieces, for_each_piece};
 use crate::ops::{HostBackward, HostForward, elementwise};
 use crate::tensor::{Map, Region};
 

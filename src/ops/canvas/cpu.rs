@@ -1,7 +1,7 @@
 //! Another size of map on the CPU.
 
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::{HostBackward, HostForward};
 
 pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use crate::cpu::simd::{InstructionSet, Simd, compiled};
 use crate::device::Buffer;
-use crate::ops::simd::{InstructionSet, Simd, compiled};
 
 /// Copies one buffer into another of the same size, a part a thread.
 pub fn copy(from: &Buffer, to: &Buffer) {

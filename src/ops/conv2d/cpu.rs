@@ -3,10 +3,10 @@
 use super::scan::{PixelTaps, RowTaps, Scan, pixel};
 use super::{Conv2d, depthwise, depthwise_tiles};
 use crate::Result;
-use crate::ops::epilogue::Epilogue;
-use crate::ops::gemm::{
+use crate::cpu::gemm::{
     AsIs, Finish, ImplicitGemm, SendPtr, Taps, WeightGradGemm, for_each_task, gather, outer,
 };
+use crate::ops::epilogue::Epilogue;
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};
 

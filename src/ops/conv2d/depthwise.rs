@@ -5,8 +5,8 @@
 use super::Conv2d;
 use super::depthwise_tiles::{Kernels, ResultBlock, SUMS, Sums, Tap};
 use super::scan::Scan;
-use crate::ops::gemm::{AsIs, Finish, SendPtr, for_each_task};
-use crate::ops::wide::wide;
+use crate::cpu::gemm::{AsIs, Finish, SendPtr, for_each_task};
+use crate::cpu::wide::wide;
 use crate::tensor::{Map, Region, Span};
 
 /// Whether `conv` is depthwise with as many outputs as inputs.
@@ -225,7 +225,7 @@ pub(super) fn weight_gradient(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::simd::InstructionSet;
+    use crate::cpu::simd::InstructionSet;
     use crate::rng::{self, Draw};
 
     fn numbers(count: usize, label: &str) -> Vec<f32> {

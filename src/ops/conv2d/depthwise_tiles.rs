@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::ops::simd::{InstructionSet, Simd, compiled};
+use crate::cpu::simd::{InstructionSet, Simd, compiled};
 
 /// Where a tap of a row's first column lies, channel 0, and how many floats on the next column's.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::Conv2d;
-use crate::ops::gemm::Taps;
+use crate::cpu::gemm::Taps;
 use crate::tensor::{Map, Region, Span};
 
 /// One axis of a scan.

@@ -2,7 +2,7 @@
 
 use super::Dropout;
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::mask::{Masks, name_key};
 use crate::ops::{HostBackward, HostForward, elementwise};
 

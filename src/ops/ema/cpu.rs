@@ -1,7 +1,7 @@
 //! The average on the CPU.
 
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::wide;
+use crate::cpu::gemm::{SendPtr, for_each_task};
+use crate::cpu::wide::wide;
 
 /// Elements of a task.
 const CHUNK: usize = 1 << 14;

@@ -2,9 +2,9 @@
 
 use super::GatedSum;
 use crate::Result;
-use crate::ops::gemm::SendPtr;
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::for_each_piece;
 use crate::ops::product::{Factor, Products, gradient, start_from_zero};
-use crate::ops::wide::for_each_piece;
 use crate::ops::{HostBackward, HostForward};
 
 pub fn forward(op: &GatedSum, ctx: &mut HostForward<'_>) -> Result<()> {

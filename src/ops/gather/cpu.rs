@@ -1,8 +1,8 @@
 //! Rows by their number on the CPU.
 
 use super::Gather;
-use crate::ops::gemm::SendPtr;
-use crate::ops::gemm::for_each_task;
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::gemm::for_each_task;
 use crate::ops::product::start_from_zero;
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;

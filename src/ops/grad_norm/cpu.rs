@@ -1,8 +1,8 @@
 //! The norm on the CPU: a task a tile, in the order that the kernel's threads have.
 
 use super::{GradNorm, LANES, TILE};
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{Pieces, for_each_piece};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{Pieces, for_each_piece};
 
 /// Lanes of a warp.
 const WARP: usize = 32;

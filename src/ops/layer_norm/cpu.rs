@@ -2,8 +2,8 @@
 
 use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 

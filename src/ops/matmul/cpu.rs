@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::{BatchedProduct, FactorForm, GradientFactor, MatMul, misfit};
 use crate::Result;
-use crate::ops::gemm::in_place::{RowMajor, Size, SumsAt, product_into, transposed_product_into};
-use crate::ops::gemm::small::Matrix;
-use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::cpu::gemm::in_place::{RowMajor, Size, SumsAt, product_into, transposed_product_into};
+use crate::cpu::gemm::small::Matrix;
+use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Region;
 

@@ -2,8 +2,8 @@
 
 use super::MaxPool;
 use crate::Result;
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, Pieces, for_each_piece, load, store, store_or_add};
 use crate::ops::window::Window;
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region, Span};

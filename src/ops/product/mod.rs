@@ -3,8 +3,8 @@
 
 pub(crate) mod cuda;
 
-use super::gemm::SendPtr;
-use super::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
 use crate::tensor::{Map, Region, Span};
 
 /// How a factor's elements meet those of an output of height × width × channels.

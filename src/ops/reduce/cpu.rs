@@ -2,8 +2,8 @@
 
 use super::Reduce;
 use crate::Result;
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{LANES, LaneValues, Pieces, for_each_piece, total};
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, total};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Region};
 

@@ -1,9 +1,9 @@
 //! SGD on the CPU.
 
 use super::{Arenas, Sgd};
+use crate::cpu::wide::{Pieces, for_each_piece};
 use crate::ops::RunState;
 use crate::ops::arenas::DECAY_BLOCK;
-use crate::ops::wide::{Pieces, for_each_piece};
 
 struct SgdStep<'a> {
     arenas: &'a Arenas,

@@ -2,7 +2,7 @@
 
 use super::Slice;
 use crate::Result;
-use crate::ops::gemm::{SendPtr, for_each_task};
+use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::product::start_from_zero;
 use crate::ops::{HostBackward, HostForward};
 

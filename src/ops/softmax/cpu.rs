@@ -1,9 +1,9 @@
 //! Softmax on the CPU.
 
 use crate::Result;
-use crate::ops::exponential::exp_minus;
-use crate::ops::gemm::SendPtr;
-use crate::ops::wide::{
+use crate::cpu::exponential::exp_minus;
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::wide::{
     LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add, total,
 };
 use crate::ops::{HostBackward, HostForward};

@@ -2,8 +2,8 @@
 
 use super::Unary;
 use crate::Result;
+use crate::cpu::exponential::{bell, erf, exp, exp_less_1, exp_minus, log, sigmoid, softplus};
 use crate::ops::curve::{self, Curve};
-use crate::ops::exponential::{bell, erf, exp, exp_less_1, exp_minus, log, sigmoid, softplus};
 use crate::ops::{HostBackward, HostForward};
 
 /// `x`, but at least `low`, and then at most `high`; NaN stays NaN.

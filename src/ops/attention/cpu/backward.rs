@@ -7,11 +7,11 @@ use super::gather::{HeadRows, copy};
 use super::softmax::{dot, exponentials};
 use super::{Added, Factors, Problem};
 use crate::Result;
+use crate::cpu::gemm::small::{Matrix, Size, product, transposed_product};
+use crate::cpu::gemm::{SendPtr, for_each_task};
+use crate::cpu::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 use crate::ops::HostBackward;
 use crate::ops::attention::Attention;
-use crate::ops::gemm::small::{Matrix, Size, product, transposed_product};
-use crate::ops::gemm::{SendPtr, for_each_task};
-use crate::ops::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
 
 /// Sums over images and parts are taken in at most this many chunks, then over the chunks.
 const CHUNKS: usize = 16;

@@ -4,11 +4,11 @@ use super::gather::{HeadRows, prefetch};
 use super::softmax::exponentials;
 use super::{Added, Problem};
 use crate::Result;
+use crate::cpu::gemm::SendPtr;
+use crate::cpu::gemm::small::{Matrix, Size, product};
+use crate::cpu::wide::{LANES, Pieces, for_each_piece, store};
 use crate::ops::HostForward;
 use crate::ops::attention::Attention;
-use crate::ops::gemm::SendPtr;
-use crate::ops::gemm::small::{Matrix, Size, product};
-use crate::ops::wide::{LANES, Pieces, for_each_piece, store};
 use crate::tensor::{Region, Span};
 
 /// Queries that are taken from scores to outputs together: two tiles of the product.

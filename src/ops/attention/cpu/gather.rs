@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::softmax::{RowLabels, dot};
 use super::{Factors, Problem};
+use crate::cpu::gemm::small::Matrix;
+use crate::cpu::wide::LANES;
 use crate::ops::attention::partition::Token;
-use crate::ops::gemm::small::Matrix;
-use crate::ops::wide::LANES;
 
 /// Lengths of vectors count as at least this (as in PyTorch's `normalize`).
 pub(super) const SHORTEST: f32 = 1e-12;

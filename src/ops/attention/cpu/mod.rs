@@ -10,7 +10,7 @@ pub use forward::forward;
 
 use super::position::Positions;
 use super::{Attention, Form};
-use crate::ops::gemm::small::Matrix;
+use crate::cpu::gemm::small::Matrix;
 use crate::tensor::{Map, Tensor};
 
 /// A `logit_scale` beyond this counts as this, and has no gradient.

@@ -1,8 +1,8 @@
 //! Rows of scores: exponentials and their sums.
 
+use crate::cpu::exponential::exp_minus;
+use crate::cpu::wide::{LANES, LaneValues, total};
 use crate::ops::attention::partition::MASK;
-use crate::ops::exponential::exp_minus;
-use crate::ops::wide::{LANES, LaneValues, total};
 
 /// The sum of a tile's lanes.
 ///

@@ -62,15 +62,15 @@ impl InstructionSet {
 /// are large, so a function is what is taken here.
 macro_rules! compiled {
     ($set:expr, $body:ident::<S $(, $generic:literal)*>$arguments:tt $(-> $output:ty)?) => {
-        $crate::ops::simd::compiled!(
+        $crate::cpu::simd::compiled!(
             @ $set, $arguments $(-> $output)?,
-            Portable: $body::<$crate::ops::simd::Portable $(, $generic)*>,
-            Avx2: $body::<$crate::ops::simd::Avx2 $(, $generic)*>,
-            Avx512: $body::<$crate::ops::simd::Avx512 $(, $generic)*>
+            Portable: $body::<$crate::cpu::simd::Portable $(, $generic)*>,
+            Avx2: $body::<$crate::cpu::simd::Avx2 $(, $generic)*>,
+            Avx512: $body::<$crate::cpu::simd::Avx512 $(, $generic)*>
         )
     };
     ($set:expr, $of:ident::$method:ident $arguments:tt $(-> $output:ty)?) => {
-        $crate::ops::simd::compiled!(
+        $crate::cpu::simd::compiled!(
             @ $set, $arguments $(-> $output)?,
             Portable: $of::$method, Avx2: $of::$method, Avx512: $of::$method
         )
@@ -81,7 +81,7 @@ macro_rules! compiled {
     ) => {
         match $set {
             #[cfg(target_arch = "x86_64")]
-            $crate::ops::simd::InstructionSet::Avx512 => {
+            $crate::cpu::simd::InstructionSet::Avx512 => {
                 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
                 #[allow(unused_unsafe)]
                 unsafe fn avx512($($name: $type),*) $(-> $output)? {
@@ -91,7 +91,7 @@ macro_rules! compiled {
                 avx512
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::ops::simd::InstructionSet::Avx2 => {
+            $crate::cpu::simd::InstructionSet::Avx2 => {
                 #[target_feature(enable = "avx2,fma")]
                 #[allow(unused_unsafe)]
                 unsafe fn avx2($($name: $type),*) $(-> $output)? {
@@ -116,7 +116,7 @@ pub(crate) use compiled;
 
 /// Asks for the cache line at `at`, which may be anywhere.
 #[inline(always)]
-pub(super) fn prefetch(at: *const f32) {
+pub(crate) fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it reads nothing.
     unsafe {
@@ -127,7 +127,7 @@ pub(super) fn prefetch(at: *const f32) {
 }
 
 /// Vector operations; every function must be called where the instruction set is there.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Elements of a vector.
     const LANES: usize;
@@ -159,7 +159,7 @@ pub(super) trait Simd: Copy {
 
 /// Plain Rust; fast where the target has vectors and a fused multiply-add by default (aarch64).
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 impl Simd for Portable {
     type V = [f32; 4];
@@ -198,7 +198,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {

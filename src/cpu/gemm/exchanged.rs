@@ -7,8 +7,8 @@
 // Rows and vectors index several arrays at once; counted loops are what unrolls into registers.
 #![allow(clippy::needless_range_loop)]
 
-use crate::ops::simd::{InstructionSet, Simd, compiled};
-use crate::ops::wide::wide;
+use crate::cpu::simd::{InstructionSet, Simd, compiled};
+use crate::cpu::wide::wide;
 
 /// Numbers that a factor is exchanged for.
 pub(crate) const LANES: usize = 32;

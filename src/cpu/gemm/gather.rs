@@ -5,8 +5,8 @@ use std::ops::Range;
 use super::for_each_task;
 use super::micro::{ProductKernels, ProductTile, ROWS, Segment, kernels};
 use super::taps::{Scratch, Taps};
-use crate::ops::simd::prefetch;
-use crate::ops::wide::wide;
+use crate::cpu::simd::prefetch;
+use crate::cpu::wide::wide;
 
 /// One product. Rows m are output pixels; `taps` of them feed each sum, in order.
 pub struct ImplicitGemm<'a, P> {
@@ -363,7 +363,7 @@ fn pack_b(
 mod tests {
     use super::super::SendPtr;
     use super::*;
-    use crate::ops::simd::InstructionSet;
+    use crate::cpu::simd::InstructionSet;
 
     /// Small integers over odd sizes would hide rounding, so these are fractions.
     fn numbers(count: usize, seed: u32) -> Vec<f32> {

@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use crate::ops::simd::{InstructionSet, Simd, compiled};
+use crate::cpu::simd::{InstructionSet, Simd, compiled};
 
 /// Rows of a tile at most.
 pub(super) const ROWS: usize = 6;
