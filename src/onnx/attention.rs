@@ -49,7 +49,9 @@ fn written_out(graph: &OperatorGraph, at: usize) -> Option<(f32, Vec<Operand>)> 
     }
     let dims = [q, k, v].map(|value| &graph.shapes[value.0]);
     let outer = |dims: &[usize]| dims[..dims.len() - 2].to_vec();
-    let is_plain = dims.iter().all(|own| own.len() == rank && outer(own) == outer(dims[0]));
+    let is_spread = graph.shapes[scores.output.0] != graph.shapes[softmax.output.0];
+    let is_plain =
+        !is_spread && dims.iter().all(|own| own.len() == rank && outer(own) == outer(dims[0]));
     let inputs = [q, k, v].map(Operand::Value).into_iter().chain([bias]).collect();
     is_plain.then_some((scale, inputs))
 }

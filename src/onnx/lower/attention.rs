@@ -71,7 +71,13 @@ impl Recorder<'_, '_, '_> {
         let heads = simplified(heads);
         let heads = match heads[..] {
             [] if channels == third => 1,
-            [Atom { size, stride }] if stride == channels as isize && size * channels == third => {
+            // The last dimension before the tokens, as a bias has it.
+            [Atom { size, stride }]
+                if stride == channels as isize
+                    && size * channels == third
+                    && size_of(&q.dims[rank - 3]) == size
+                    && q.dims[rank - 3].iter().all(|atom| atom.stride < map.channels as isize) =>
+            {
                 size
             }
             _ => return None,

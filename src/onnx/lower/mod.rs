@@ -177,6 +177,9 @@ impl Recorder<'_, '_, '_> {
             }
             Operator::Softmax { log: true, .. } | Operator::Where => return Err(NOT_YET.into()),
         };
+        if view.sizes() != dims {
+            return Err(format!("became {:?} instead of {dims:?}", view.sizes()));
+        }
         self.views.insert(node.output, view);
         Ok(())
     }
