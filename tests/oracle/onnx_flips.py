@@ -4,9 +4,9 @@
 
 Exports each network with its batch norms kept apart. Flips bits of outputs of convolutions and linear layers, a flip an
 image, and compares the logits with those that PyTorch makes of the same flip in a forward hook: infinities and NaN in the
-same places, other logits within 1e-4 of the largest. Prints a line for each network. A neuron whose flipped values in the
-two programs aren't alike, since the fault-free ones lie on two sides of a power of two, isn't taken. It wants what
-`onnx_networks.py` wants.
+same places, other logits within 1e-4 of the largest. Prints a line for each network. A neuron that is small beside its
+layer's others, or lies beside a power of two, so that the two programs' flipped values may not be alike, isn't taken. It
+wants what `onnx_networks.py` wants.
 """
 
 import argparse
@@ -34,6 +34,8 @@ ALIKE = 1e-3
 # PyTorch's GELU doubles a value before it halves it, so that larger ones overflow there.
 LARGEST = 2.0**126
 BITS = range(22, 32)
+# Of a layer's largest output: what is less may be all rounding, which a flip makes as large as itself.
+SHARE = 0.1
 
 
 def flipped(value, bit):
@@ -86,8 +88,9 @@ def place_in(output, shape, place):
 def flips_of(net, layers, image, count):
     """Flips at different layers and bits, with the value that PyTorch's neuron gets."""
     draw = random.Random(11)
-    layers = draw.sample(layers, len(layers))
     outputs = outputs_of(net, [name for name, _ in layers], image)
+    # Not those that PyTorch calls as bare functions, where hooks see nothing.
+    layers = [layer for layer in draw.sample(layers, len(layers)) if layer[0] in outputs]
     flips = []
     while len(flips) < count:
         name, shape = layers[len(flips) % len(layers)]
@@ -96,7 +99,8 @@ def flips_of(net, layers, image, count):
         value, bit = outputs[name][index].item(), draw.choice(BITS)
         near = [flipped(value * (1 + by), bit) for by in (-1e-5, 1e-5)]
         after = flipped(value, bit)
-        if value != 0.0 and abs(after) < LARGEST and all(abs(other - after) <= ALIKE * abs(after) for other in near):
+        is_firm = abs(value) > SHARE * outputs[name].abs().max().item()
+        if is_firm and abs(after) < LARGEST and all(abs(other - after) <= ALIKE * abs(after) for other in near):
             flips.append({"layer": name, "place": place, "index": index, "bit": bit, "value": after})
     return flips
 
