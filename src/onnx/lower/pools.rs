@@ -103,12 +103,12 @@ impl WindowCounts {
     fn of(window: &Sliding, with_padding: bool, size: [usize; 2]) -> Folded<WindowCounts> {
         let mut counts =
             WindowCounts { along: [vec![], vec![]], kernel: window.kernel, ends_behind: false };
-        for axis in 0..2 {
+        for (axis, size) in size.into_iter().enumerate() {
             let (before, after) = (window.before[axis], window.after[axis]);
-            let end = before + size[axis];
+            let end = before + size;
             // What lies behind the padding isn't counted, whatever is said of that.
             let (first, last) = if with_padding { (0, end + after) } else { (before, end) };
-            for output in 0..window.outputs(axis, size[axis])? {
+            for output in 0..window.outputs(axis, size)? {
                 let start = output * window.stride[axis];
                 let stop = start + window.kernel[axis];
                 counts.ends_behind |= stop > end + after;
