@@ -104,15 +104,16 @@ fn numbers(call: &Call<'_>, at: usize) -> Folded<Operand> {
 pub fn batch_norm(call: &mut Call<'_>) -> Made {
     call.takes(5)?;
     let eps = call.attributes.float("epsilon", 1e-5)?;
-    call.attributes.ignore(&["momentum", "is_test", "consumed_inputs"]);
+    let momentum = call.attributes.float("momentum", 0.9)?;
+    call.attributes.ignore(&["is_test", "consumed_inputs"]);
     let is_training = call.attributes.flag("training_mode")?;
     let spatial = call.attributes.int("spatial")?.unwrap_or(1);
     let is_constant = call.wanted(0)?.constant().is_some();
     if spatial != 1 || is_training && !is_constant {
         return Err("takes the batch's statistics: export the network in evaluation mode".into());
     }
-    if is_training {
-        return standardized(call, eps);
+    if is_constant {
+        return normalized(call, eps, is_training.then_some(momentum));
     }
     let mut inputs = vec![call.wanted(0)?];
     for at in 1..5 {
@@ -121,29 +122,47 @@ pub fn batch_norm(call: &mut Call<'_>) -> Made {
     Ok(vec![call.push(Operator::BatchNorm { eps }, inputs)?])
 }
 
-/// A constant by its own statistics, as weights are standardised (Qiao et al., 2019). The running ones that
-/// come out, too, aren't those that PyTorch would keep, and nothing reads them.
-fn standardized(call: &mut Call<'_>, eps: f32) -> Made {
+/// A constant by the statistics that are given or, with a momentum, by its own, as weights are standardised (Qiao et al.,
+/// 2019); then the running ones come out, too.
+fn normalized(call: &mut Call<'_>, eps: f32, momentum: Option<f32>) -> Made {
     let dims = call.dims(0);
-    let axes: Vec<usize> = (0..dims.len()).filter(|axis| *axis != 1).collect();
-    let mean = Operator::Reduce { reduction: Reduction::Mean, axes, keep: true };
-    let x = call.wanted(0)?;
-    let mean_of = call.push(mean.clone(), vec![x.clone()])?;
-    let apart = call.push(Operator::Binary(Binary::Sub), vec![x, mean_of.clone()])?;
-    let square = call.push(Operator::Binary(Binary::Mul), vec![apart.clone(), apart.clone()])?;
-    let variance = call.push(mean, vec![square])?;
-    let wide =
-        call.push(Operator::Binary(Binary::Add), vec![variance.clone(), Call::scalar(eps)])?;
-    let root = call.push(Operator::Unary(Function::Sqrt), vec![wide])?;
-    let mut y = call.push(Operator::Binary(Binary::Div), vec![apart, root])?;
+    let channels = *dims.get(1).ok_or("has no channels")?;
     let mut along = vec![1; dims.len()];
-    along[1] = dims[1];
-    for (at, function) in [(1, Binary::Mul), (2, Binary::Add)] {
-        let numbers = numbers(call, at)?;
-        let numbers = call.reshape(numbers, along.clone())?;
-        y = call.push(Operator::Binary(function), vec![y, numbers])?;
+    along[1] = channels;
+    let binary = |call: &mut Call<'_>, function: Binary, a: &Operand, b: &Operand| {
+        call.push(Operator::Binary(function), vec![a.clone(), b.clone()])
+    };
+    let given: Vec<Operand> = (1..5).map(|at| numbers(call, at)).collect::<Folded<_>>()?;
+    let given: Vec<Operand> =
+        given.into_iter().map(|one| call.reshape(one, along.clone())).collect::<Folded<_>>()?;
+    let [scale, bias, mean, variance] = &given[..] else { return Err("lacks numbers".into()) };
+    let x = call.wanted(0)?;
+    let axes: Vec<usize> = (0..dims.len()).filter(|axis| *axis != 1).collect();
+    let mean_of = Operator::Reduce { reduction: Reduction::Mean, axes, keep: true };
+    let own = match momentum {
+        None => [mean.clone(), variance.clone()],
+        Some(_) => {
+            let mean = call.push(mean_of.clone(), vec![x.clone()])?;
+            let apart = binary(call, Binary::Sub, &x, &mean)?;
+            let square = binary(call, Binary::Mul, &apart, &apart)?;
+            [mean, call.push(mean_of, vec![square])?]
+        }
+    };
+    let apart = binary(call, Binary::Sub, &x, &own[0])?;
+    let wide = binary(call, Binary::Add, &own[1], &Call::scalar(eps))?;
+    let root = call.push(Operator::Unary(Function::Sqrt), vec![wide])?;
+    let y = binary(call, Binary::Div, &apart, &root)?;
+    let y = binary(call, Binary::Mul, &y, scale)?;
+    let mut made = vec![binary(call, Binary::Add, &y, bias)?];
+    if let Some(momentum) = momentum {
+        for (running, own) in [mean, variance].into_iter().zip(&own) {
+            let kept = binary(call, Binary::Mul, running, &Call::scalar(momentum))?;
+            let new = binary(call, Binary::Mul, own, &Call::scalar(1.0 - momentum))?;
+            let sum = binary(call, Binary::Add, &kept, &new)?;
+            made.push(call.reshape(sum, vec![channels])?);
+        }
     }
-    Ok(vec![y, mean_of, variance])
+    Ok(made)
 }
 
 /// `LayerNormalization` over the dimensions from `axis` on.
