@@ -73,6 +73,7 @@ impl Recorder<'_, '_, '_> {
         let mut start = 0;
         for (at, input) in node.inputs.iter().enumerate() {
             let view = match input {
+                Operand::Constant(constant) if constant.array.len() == 0 => continue,
                 Operand::Constant(constant) => self.constant_view(node, constant)?,
                 _ => self.view(node, at)?,
             };

@@ -109,6 +109,11 @@ pub fn reduce(call: &mut Call<'_>) -> Made {
     let does_nothing = call.attributes.flag("noop_with_empty_axes")?;
     let axes = call.ints_of("axes", 1)?.unwrap_or_default();
     let axes = match axes.is_empty() {
+        true if does_nothing
+            && matches!(call.operator, "ReduceL1" | "ReduceL2" | "ReduceSumSquare") =>
+        {
+            return Err("reduces nothing, which programs understand differently".into());
+        }
         true if does_nothing => return Ok(vec![call.wanted(0)?]),
         true => (0..rank).collect(),
         false => axes_of(&axes, rank)?,

@@ -1,6 +1,6 @@
 //! Operators on maps: windows that slide, padding, other sizes.
 
-use super::call::{Call, Made, axis_of, sizes, sizes_of};
+use super::call::{Call, Made, axes_of, axis_of, sizes, sizes_of};
 use crate::onnx::array::Folded;
 use crate::onnx::op::{Operator, Reduction, Sampling, Sliding};
 
@@ -124,6 +124,7 @@ pub fn pad(call: &mut Call<'_>) -> Made {
     let axes = call.ints(3)?.unwrap_or_else(|| (0..dims.len() as i64).collect());
     let axes: Vec<usize> =
         axes.iter().map(|axis| axis_of(*axis, dims.len())).collect::<Folded<_>>()?;
+    axes_of(&axes.iter().map(|axis| *axis as i64).collect::<Vec<_>>(), dims.len())?;
     if amounts.len() != 2 * axes.len() {
         return Err(format!("{amounts:?} aren't two amounts a dimension"));
     }
@@ -221,23 +222,34 @@ pub fn resize(call: &mut Call<'_>) -> Made {
     let new = if sizes_at == usize::MAX { None } else { call.ints(sizes_at)? };
     let mut scale = vec![1.0f32; rank];
     let mut outputs = dims.clone();
-    // As long as the scale makes it, which needn't be a whole number.
-    let mut lengths: Vec<f32> = dims.iter().map(|size| *size as f32).collect();
+    axes_of(&axes.iter().map(|axis| *axis as i64).collect::<Vec<_>>(), rank)?;
     match (scales, new) {
-        (_, Some(new)) if new.len() == axes.len() => {
+        (None, Some(new)) if new.len() == axes.len() => {
             for (axis, size) in axes.iter().zip(sizes(&new)?) {
-                (outputs[*axis], lengths[*axis]) = (size, size as f32);
+                outputs[*axis] = size;
                 scale[*axis] = size as f32 / dims[*axis] as f32;
             }
         }
         (Some(scales), None) if scales.len() == axes.len() => {
             for (axis, factor) in axes.iter().zip(scales) {
-                let size = (dims[*axis] as f64 * f64::from(factor)).floor();
+                // In f32, as other programs round it.
+                let size = (dims[*axis] as f32 * factor).floor();
                 if !(1.0..=1e6).contains(&size) {
                     return Err(format!("can't make {} {factor} times as large", dims[*axis]));
                 }
                 (outputs[*axis], scale[*axis]) = (size as usize, factor);
-                lengths[*axis] *= factor;
+                let length = dims[*axis] as f32 * factor;
+                if place == "align_corners" && length != size {
+                    return Err(format!(
+                        "aligns corners at a length of {length}, which programs understand differently"
+                    ));
+                }
+                if is_old && sampling == Sampling::Nearest && factor < 1.0 {
+                    return Err(format!(
+                        "makes a map smaller by the nearest pixels as version {} of ONNX leaves open",
+                        call.opset
+                    ));
+                }
             }
         }
         _ => return Err("has neither scales nor sizes of each dimension".into()),
@@ -257,7 +269,7 @@ pub fn resize(call: &mut Call<'_>) -> Made {
                 "pytorch_half_pixel" if count == 1 => 0.0,
                 "pytorch_half_pixel" => (output + 0.5) / scale[axis] - 0.5,
                 "align_corners" if count == 1 => 0.0,
-                "align_corners" => output * (size - 1) as f32 / (lengths[axis] - 1.0),
+                "align_corners" => output * (size - 1) as f32 / (count - 1) as f32,
                 "asymmetric" => output / scale[axis],
                 other => return Err(format!("has the coordinates {other:?}")),
             })

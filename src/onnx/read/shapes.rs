@@ -114,18 +114,20 @@ pub fn tile(call: &mut Call<'_>) -> Made {
     if repeats.len() != from.len() {
         return Err(format!("{repeats:?} repeats don't fit {from:?}"));
     }
-    let mut x = call.wanted(0)?;
-    for (axis, count) in repeats.iter().enumerate().filter(|(_, count)| **count != 1) {
-        elements_of(&[from[axis], *count])?;
-        let mut dims = call.graph.dims(&x).to_vec();
-        dims[axis] *= count;
-        elements_of(&dims)?;
-        let inputs = vec![x.clone(); *count];
-        if *count == 0 || *count > 1 << 16 {
-            return Err(format!("{count} repeats aren't taken"));
-        }
-        x = call.push(Operator::Concat { axis }, inputs)?;
+    // Each dimension behind one of its repeats: 1 × size, spread to repeats × size.
+    let (mut apart, mut spread, mut dims) = (Vec::new(), Vec::new(), Vec::new());
+    for (size, count) in from.iter().zip(&repeats) {
+        apart.extend([1, *size]);
+        spread.extend([*count, *size]);
+        dims.push(elements_of(&[*size, *count])?);
     }
+    let x = call.wanted(0)?;
+    if repeats.iter().all(|count| *count == 1) {
+        return Ok(vec![x]);
+    }
+    let x = call.reshape(x, apart)?;
+    let x = call.push(Operator::Expand { dims: spread }, vec![x])?;
+    let x = call.reshape(x, dims)?;
     Ok(vec![x])
 }
 
@@ -136,7 +138,6 @@ pub fn concat(call: &mut Call<'_>) -> Made {
     if call.inputs.iter().any(|input| !input.is_present()) {
         return Err("an input is missing".into());
     }
-    // Parts without elements are there in chains of shapes.
     let inputs: Vec<Operand> = call.inputs.clone();
     if let [only] = &inputs[..] {
         return Ok(vec![only.clone()]);
