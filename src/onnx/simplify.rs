@@ -46,10 +46,70 @@ fn drop_unread(graph: &mut OperatorGraph, output: &Operand) {
     graph.nodes = kept;
 }
 
-/// The numbers at which functions are compared: around their kinks, and far from them.
+/// The numbers at which functions are compared: around their kinks, and at nearly every power of ten that f32 has.
+/// Beyond 1e38 even those that are alike may overflow at other steps.
 fn points() -> Vec<f64> {
     let near = (-80..=80).map(|at| f64::from(at) * 0.125 + 0.0107);
-    near.chain([-1e4, -333.0, -25.0, 25.0, 333.0, 1e4]).collect()
+    let far = (-37..=37).flat_map(|power| {
+        let size = 3.0 * 10f64.powi(power);
+        [-size, size]
+    });
+    let some = [0.0, -25.0, 25.0, -333.0, 333.0, f64::INFINITY, f64::NEG_INFINITY];
+    near.chain(far).chain(some).chain([f64::NAN]).collect()
+}
+
+/// Some of them, by which most functions are told apart.
+const FEW: [f64; 7] = [-3e37, -1.2393, -0.1143, 3e-12, 0.1357, 2.0107, 3e37];
+
+/// A value, and how far f32 may be from it at the end of the same operations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rounded {
+    value: f64,
+    error: f64,
+}
+
+/// Half of the distance of 1 from the next f32.
+const UNIT: f64 = 1.0 / (1u32 << 24) as f64;
+
+impl Rounded {
+    fn exact(value: f64) -> Rounded {
+        Rounded { value, error: 0.0 }
+    }
+
+    /// A constant of the file, which has been rounded.
+    fn constant(value: f64) -> Rounded {
+        Rounded { value, error: UNIT * value.abs() }
+    }
+
+    /// f(a, b): moved by what both may be off, and rounded.
+    fn of([a, b]: [Rounded; 2], f: impl Fn(f64, f64) -> f64) -> Rounded {
+        let f = |a, b| overflowing(f(a, b));
+        let value = f(a.value, b.value);
+        let mut error: f64 = 0.0;
+        for (x, y) in [(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)] {
+            let moved = (f(a.value + x * a.error, b.value + y * b.error) - value).abs();
+            // Where it leaps, nothing is known to be near.
+            if moved.is_finite() {
+                error += moved;
+            }
+        }
+        Rounded { value, error: error + UNIT * value.abs() }
+    }
+
+    /// Whether f32 may have this value for `wanted`: a number that isn't finite is only like itself.
+    fn is_like(self, wanted: f64) -> bool {
+        let wanted = overflowing(wanted);
+        if !self.value.is_finite() || !wanted.is_finite() {
+            return self.value == wanted || self.value.is_nan() && wanted.is_nan();
+        }
+        let small = f64::from(f32::MIN_POSITIVE);
+        (wanted - self.value).abs() <= 4.0 * self.error + 8.0 * UNIT * wanted.abs() + small
+    }
+}
+
+/// A number that f32 can't hold is infinite.
+fn overflowing(x: f64) -> f64 {
+    if x.abs() > f64::from(f32::MAX) { f64::INFINITY.copysign(x) } else { x }
 }
 
 /// What makes up a function of one number.
@@ -65,10 +125,10 @@ impl Expression<'_> {
         &self,
         value: ValueId,
         root: ValueId,
-        known: &mut HashMap<ValueId, Vec<f64>>,
-    ) -> Option<Vec<f64>> {
+        known: &mut HashMap<ValueId, Vec<Rounded>>,
+    ) -> Option<Vec<Rounded>> {
         if value == root {
-            return Some(self.points.to_vec());
+            return Some(self.points.iter().copied().map(Rounded::exact).collect());
         }
         if let Some(values) = known.get(&value) {
             return Some(values.clone());
@@ -77,26 +137,34 @@ impl Expression<'_> {
             return None;
         }
         let node = &self.graph.nodes[*self.makers.get(&value)?];
-        let mut input = |at: usize| -> Option<Vec<f64>> {
+        let mut input = |at: usize| -> Option<Vec<Rounded>> {
             match node.inputs.get(at)? {
                 Operand::Value(value) => self.values(*value, root, known),
                 Operand::Constant(constant) => {
-                    Some(vec![constant.array.as_float()?.into(); self.points.len()])
+                    let constant = Rounded::constant(constant.array.as_float()?.into());
+                    Some(vec![constant; self.points.len()])
                 }
                 Operand::Absent => None,
             }
         };
-        let values: Vec<f64> = match node.op {
-            Operator::Unary(function) => input(0)?.into_iter().map(|x| function.wide(x)).collect(),
+        let values: Vec<Rounded> = match node.op {
+            Operator::Unary(function) => {
+                let of = |x| Rounded::of([x, Rounded::exact(0.0)], |x, _| function.wide(x));
+                input(0)?.into_iter().map(of).collect()
+            }
             Operator::Binary(function) => {
                 let (a, b) = (input(0)?, input(1)?);
-                let of = |(a, b)| function.wide(a, b);
-                a.into_iter().zip(b).map(of).collect::<Option<_>>()?
+                // All of these are functions of numbers, or none is.
+                function.wide(1.0, 1.0)?;
+                let of =
+                    |(a, b)| Rounded::of([a, b], |a, b| function.wide(a, b).unwrap_or(f64::NAN));
+                a.into_iter().zip(b).map(of).collect()
             }
             Operator::Where => {
                 let (condition, a, b) = (input(0)?, input(1)?, input(2)?);
                 let pairs = a.into_iter().zip(b);
-                let one = |(condition, (a, b))| if condition != 0.0 { a } else { b };
+                let one =
+                    |(condition, (a, b)): (Rounded, _)| if condition.value != 0.0 { a } else { b };
                 condition.into_iter().zip(pairs).map(one).collect()
             }
             _ => return None,
@@ -110,14 +178,17 @@ impl Expression<'_> {
 fn function_at(graph: &OperatorGraph, at: usize) -> Option<(Function, ValueId)> {
     let makers = makers_near(graph, at);
     let points = points();
-    let expression = Expression { graph, makers: &makers, points: &points };
     let output = graph.nodes[at].output;
     let mut found = None;
     for root in roots(graph, &makers, output) {
-        let mut known = HashMap::new();
-        let Some(values) = expression.values(output, root, &mut known) else { continue };
-        if known.len() > 1
-            && let Some(function) = named(&points, &values)
+        let function_of = |points: &[f64]| {
+            let expression = Expression { graph, makers: &makers, points };
+            let mut known = HashMap::new();
+            let values = expression.values(output, root, &mut known)?;
+            if known.len() > 1 { named(points, &values) } else { None }
+        };
+        if function_of(&FEW).is_some()
+            && let Some(function) = function_of(&points)
         {
             // The farthest one: the most nodes.
             found = Some((function, root));
@@ -161,19 +232,14 @@ fn roots(graph: &OperatorGraph, makers: &HashMap<ValueId, usize>, output: ValueI
 }
 
 /// The function that has these values.
-fn named(points: &[f64], values: &[f64]) -> Option<Function> {
-    let at = |x: f64| {
-        let nearest = |(a, b): &(usize, usize)| (points[*a] - x).abs() < (points[*b] - x).abs();
-        let mut best = 0;
-        for place in 1..points.len() {
-            if nearest(&(place, best)) {
-                best = place;
-            }
-        }
-        (points[best], values[best])
+fn named(points: &[f64], values: &[Rounded]) -> Option<Function> {
+    let finite = || (0..points.len()).filter(|at| points[*at].is_finite());
+    let by = |key: &dyn Fn(f64) -> f64| {
+        let best = finite().min_by(|a, b| key(points[*a]).total_cmp(&key(points[*b])))?;
+        Some((points[best], values[best].value))
     };
-    let (low, high) = (at(-1e4).1 as f32, at(1e4).1 as f32);
-    let (x, y) = at(-1.0);
+    let (low, high) = (by(&|x| x)?.1 as f32, by(&|x| -x)?.1 as f32);
+    let (x, y) = by(&|x| (x + 1.0).abs())?;
     let mut known = vec![
         Function::Relu,
         Function::Sigmoid,
@@ -194,14 +260,11 @@ fn named(points: &[f64], values: &[f64]) -> Option<Function> {
     if low.is_finite() && high.is_finite() && low < high {
         known.push(Function::Clip { low, high });
     }
-    let (a, b) = ((points[0], values[0]), (points[150], values[150]));
+    let (a, b) = ((x, y), by(&|x| (x - 2.0).abs())?);
     let scale = (b.1 - a.1) / (b.0 - a.0);
     known.push(Function::Affine { scale: scale as f32, shift: (a.1 - scale * a.0) as f32 });
     known.into_iter().find(|function| {
-        points.iter().zip(values).all(|(x, y)| {
-            let wanted = function.wide(*x);
-            (wanted - y).abs() <= 1e-6 * wanted.abs().max(y.abs()).max(1e-3)
-        })
+        points.iter().zip(values).all(|(x, value)| value.is_like(function.wide(*x)))
     })
 }
 
@@ -313,4 +376,111 @@ fn normalized_at(graph: &OperatorGraph, at: usize) -> Option<(ValueId, usize, f3
     let rank = graph.shapes[x.0].len();
     let is_last = !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank);
     (averaged == x && other == axes && is_last).then_some((x, rank - axes.len(), eps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::graph::Origin;
+
+    fn value(graph: &mut OperatorGraph, op: Operator, inputs: Vec<Operand>) -> Operand {
+        graph.push(&Origin::default(), op, inputs).unwrap()
+    }
+
+    fn number(value: f32) -> Operand {
+        Array::float(value).into()
+    }
+
+    /// The functions that are left of a graph of one, written by `write`.
+    fn left(write: impl Fn(&mut OperatorGraph, Operand) -> Operand) -> Vec<Operator> {
+        let mut graph = OperatorGraph::default();
+        let x = Operand::Value(graph.input(vec![1, 4]));
+        let y = write(&mut graph, x);
+        simplify(&mut graph, &y);
+        graph.nodes.into_iter().map(|node| node.op).collect()
+    }
+
+    fn unary(graph: &mut OperatorGraph, function: Function, x: Operand) -> Operand {
+        value(graph, Operator::Unary(function), vec![x])
+    }
+
+    fn binary(graph: &mut OperatorGraph, function: Binary, a: Operand, b: Operand) -> Operand {
+        value(graph, Operator::Binary(function), vec![a, b])
+    }
+
+    #[test]
+    fn functions_that_are_written_out_are_one() {
+        let gelu = left(|graph, x| {
+            let inner = binary(graph, Binary::Div, x.clone(), number(std::f32::consts::SQRT_2));
+            let inner = unary(graph, Function::Erf, inner);
+            let inner = binary(graph, Binary::Add, inner, number(1.0));
+            let half = binary(graph, Binary::Mul, x, number(0.5));
+            binary(graph, Binary::Mul, half, inner)
+        });
+        assert_eq!(gelu, [Operator::Unary(Function::Gelu)]);
+        let silu = left(|graph, x| {
+            let gate = unary(graph, Function::Sigmoid, x.clone());
+            binary(graph, Binary::Mul, x, gate)
+        });
+        assert_eq!(silu, [Operator::Unary(Function::Silu)]);
+        let elu = left(|graph, x| {
+            let above = binary(graph, Binary::Greater, x.clone(), number(0.0));
+            let below = unary(graph, Function::Exp, x.clone());
+            let below = binary(graph, Binary::Sub, below, number(1.0));
+            let below = binary(graph, Binary::Mul, below, number(0.7));
+            value(graph, Operator::Where, vec![above, x, below])
+        });
+        let [Operator::Unary(Function::Elu { alpha })] = elu[..] else { panic!("{elu:?}") };
+        assert!((alpha - 0.7).abs() < 1e-6, "{alpha}");
+        let limited = left(|graph, x| {
+            let above = unary(graph, Function::Relu, x);
+            binary(graph, Binary::Min, above, number(1e6))
+        });
+        assert_eq!(limited, [Operator::Unary(Function::Clip { low: 0.0, high: 1e6 })]);
+    }
+
+    /// What a fault makes infinite or NaN must not come out of a limit that is nowhere left, and an epsilon is what
+    /// keeps a reciprocal finite.
+    #[test]
+    fn limits_and_epsilons_are_kept() {
+        let clipped = |function: Function| {
+            left(move |graph, x| {
+                let y = unary(graph, function, x);
+                unary(graph, Function::Clip { low: f32::NEG_INFINITY, high: 1e4 }, y)
+            })
+        };
+        for function in [Function::Silu, Function::Softplus, Function::HardSwish, Function::Gelu] {
+            assert_eq!(clipped(function).len(), 2, "{function:?}");
+        }
+        for (function, last) in [
+            (Function::Relu, Function::Reciprocal),
+            (Function::Relu, Function::Log),
+            (Function::Sigmoid, Function::Log),
+        ] {
+            let kept = left(|graph, x| {
+                let y = unary(graph, function, x);
+                let y = binary(graph, Binary::Add, y, number(1e-10));
+                unary(graph, last, y)
+            });
+            assert_eq!(kept.len(), 3, "{function:?} {last:?}: {kept:?}");
+        }
+        let none = left(|graph, x| {
+            let zero = binary(graph, Binary::Mul, x, number(0.0));
+            unary(graph, Function::Reciprocal, zero)
+        });
+        assert_eq!(none.len(), 2, "{none:?}");
+        let root = left(|graph, x| {
+            let square = binary(graph, Binary::Mul, x.clone(), x);
+            let above = binary(graph, Binary::Add, square, number(1e-12));
+            unary(graph, Function::Sqrt, above)
+        });
+        assert!(root.len() > 1, "{root:?}");
+        // f32 overflows where e^x does.
+        let softplus = left(|graph, x| {
+            let e = unary(graph, Function::Exp, x);
+            let sum = binary(graph, Binary::Add, e, number(1.0));
+            unary(graph, Function::Log, sum)
+        });
+        assert_eq!(softplus.len(), 3, "{softplus:?}");
+    }
 }

@@ -184,11 +184,11 @@ impl Recorder<'_, '_, '_> {
         eps: f32,
     ) -> Folded<StridedView> {
         let view = self.view(node, 0)?;
+        let sizes = view.sizes();
         let (view, axis) = match axis + 1 == view.dims.len() {
             true => (view, axis),
             // Several dimensions as one.
             false => {
-                let sizes = view.sizes();
                 let (outer, inner) = sizes.split_at(axis);
                 let flat = [outer.iter().product(), inner.iter().product()];
                 (self.in_order(&view)?.reshaped(&flat).ok_or("isn't of rows")?, 1)
@@ -203,7 +203,7 @@ impl Recorder<'_, '_, '_> {
         let y = self.recorded(&name, LayerNorm { channels, eps }, &[x])?;
         self.weigh(&name, "weight", weight);
         self.weigh(&name, "bias", bias);
-        Ok(StridedView { node: y, ..view })
+        StridedView { node: y, ..view }.reshaped(&sizes).ok_or_else(|| "isn't of its shape".into())
     }
 
     /// Mean and variance over a group of channels and all behind them, as a layer norm of rows that hold a

@@ -38,11 +38,12 @@ impl Recorder<'_, '_, '_> {
         view: &StridedView,
         axes: &[usize],
     ) -> Folded<StridedView> {
-        let name = format!("{}.negative", self.names.step(node));
-        let negative = self.line_of(&name, view, -1.0, 0.0)?;
+        let name = self.names.step(node);
+        let first = self.names.free(&format!("{name}.negative"));
+        let negative = self.line_of(&first, view, -1.0, 0.0)?;
         let largest = self.reduced(node, &negative, Reduce::Max, axes)?;
-        let name = self.names.free(&name);
-        self.line_of(&name, &largest, -1.0, 0.0)
+        let last = self.names.free(&format!("{name}.negative"));
+        self.line_of(&last, &largest, -1.0, 0.0)
     }
 
     fn reduced(
