@@ -43,8 +43,8 @@ pub struct OnnxFile {
     constants: HashMap<String, NamedArray>,
     external: External,
     sha256: String,
-    /// Channels, height and width of its images, as far as it says.
-    sizes: [Option<usize>; 3],
+    /// What it says of its images.
+    sizes: read::ImageSizes,
 }
 
 /// What stands on the tape of a network.
@@ -108,12 +108,12 @@ impl OnnxFile {
 
     /// Height and width of its images, where it was exported for one size.
     pub fn image_size(&self) -> [Option<usize>; 2] {
-        [self.sizes[1], self.sizes[2]]
+        self.sizes.size
     }
 
     /// Channels of its images.
     pub fn channels(&self) -> Option<usize> {
-        self.sizes[0]
+        self.sizes.channels
     }
 
     /// Records the network behind `image`, but for a linear layer at its end.
@@ -185,10 +185,19 @@ mod tests {
 
     /// A network of these nodes from `x`, images of 3×4×4, to `y`.
     fn recorded(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Result<RecordedNetwork> {
+        Ok(recorded_of(&[1, 3, 4, 4], nodes, initializer)?.0)
+    }
+
+    /// The same of images of `dims`, with the kinds of the tape's operations.
+    fn recorded_of(
+        dims: &[i64],
+        nodes: Vec<NodeProto>,
+        initializer: Vec<TensorProto>,
+    ) -> Result<(RecordedNetwork, Vec<&'static str>)> {
         let graph = GraphProto {
             node: nodes,
             initializer,
-            input: vec![value("x", &[1, 3, 4, 4])],
+            input: vec![value("x", dims)],
             output: vec![value("y", &[])],
             ..GraphProto::default()
         };
@@ -199,7 +208,9 @@ mod tests {
         let mut tape = Tape::new();
         let image = tape.input("image", Spec::f32(Map::new(4, 4, 3)));
         let mut b = Builder { tape: &mut tape, prefix: String::new(), smooth: false };
-        file.record(&mut b, image)
+        let network = file.record(&mut b, image)?;
+        let kinds = tape.nodes().iter().filter_map(|node| Some(node.op.as_ref()?.kind())).collect();
+        Ok((network, kinds))
     }
 
     fn refused(nodes: Vec<NodeProto>, initializer: Vec<TensorProto>, parts: &[&str]) {
@@ -232,6 +243,33 @@ mod tests {
         let mut other = node("Relu", &["x"], "y");
         other.attribute.push(AttributeProto { name: "slope".into(), ..AttributeProto::default() });
         refused(vec![other], vec![], &["attribute slope"]);
+    }
+
+    /// TensorFlow's converters leave images as they are and turn them before the first layer: nothing moves.
+    #[test]
+    fn images_may_have_their_channels_last() {
+        let weight = || vec![floats("w", &[5, 3, 3, 3])];
+        let layers = |input: &str| {
+            vec![
+                node("Conv", &[input, "w"], "c"),
+                node("Relu", &["c"], "r"),
+                node("GlobalAveragePool", &["r"], "y"),
+            ]
+        };
+        let mut turn = node("Transpose", &["x"], "t");
+        let ints = vec![0, 3, 1, 2];
+        turn.attribute.push(AttributeProto {
+            name: "perm".into(),
+            kind: 7,
+            ints,
+            ..AttributeProto::default()
+        });
+        let mut turned = vec![turn];
+        turned.extend(layers("t"));
+        let (network, kinds) = recorded_of(&[1, 4, 4, 3], turned, weight()).unwrap();
+        let (_, plain) = recorded_of(&[1, 3, 4, 4], layers("x"), weight()).unwrap();
+        assert_eq!((network.classes, &kinds), (5, &plain));
+        assert_eq!(plain, ["conv2d", "relu", "adaptive_avg_pool"]);
     }
 
     #[test]

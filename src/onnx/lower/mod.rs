@@ -52,10 +52,12 @@ pub enum NetworkEnd {
 /// # Errors
 /// Each node that is none of the engine's operations, with the reason.
 pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folded<LoweredNetwork> {
+    let view = StridedView::of_map(image, b.map(image));
+    let view = if source.channels_last { view.transposed(&[0, 2, 3, 1]) } else { view };
     let mut lowering = Recorder {
         graph: &source.graph,
         readers: readers(&source.graph),
-        views: HashMap::from([(source.image, StridedView::of_map(image, b.map(image)))]),
+        views: HashMap::from([(source.image, view)]),
         names: LayerNames::of(&source.graph),
         weights: Vec::new(),
         weighed: HashSet::new(),

@@ -78,8 +78,8 @@ pub fn pool(call: &mut Call<'_>) -> Made {
         _ => return Err(format!("takes maps of one or two axes, not {dims:?}")),
     };
     let window = sliding(call, kernel)?;
-    for axis in 0..2 {
-        let extent = (kernel[axis] - 1).saturating_mul(window.dilation[axis]) + 1;
+    for (axis, size) in kernel.into_iter().enumerate() {
+        let extent = (size - 1).saturating_mul(window.dilation[axis]) + 1;
         if window.before[axis] >= extent || window.after[axis] >= extent {
             return Err("has windows that hold nothing but padding".into());
         }

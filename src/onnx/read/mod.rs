@@ -25,8 +25,9 @@ use crate::error::shorten;
 #[derive(Clone, Debug)]
 pub struct ReadNetwork {
     pub graph: OperatorGraph,
-    /// The images, 1 × channels × height × width.
+    /// The images, 1 × channels × height × width, or with their channels last.
     pub image: ValueId,
+    pub channels_last: bool,
     /// The logits.
     pub output: Operand,
     /// Whether a softmax of them, which is left out, was the file's output.
@@ -51,6 +52,7 @@ struct Reader<'m> {
     computed: usize,
     most_computed: usize,
     image: ValueId,
+    channels_last: bool,
 }
 
 /// The newest version of ONNX's operators that is known.
@@ -156,6 +158,7 @@ impl<'m> Reader<'m> {
             // Forms of weights, several times over, and tables of positions and masks.
             most_computed: 8 * held + MOST_ELEMENTS,
             image: id,
+            channels_last: image_sizes(image)?.channels_last,
         })
     }
 
@@ -175,7 +178,8 @@ impl<'m> Reader<'m> {
         };
         let (output, has_softmax) = before_softmax(&self.graph, output);
         simplify(&mut self.graph, &output);
-        Ok(ReadNetwork { graph: self.graph, image: self.image, output, has_softmax })
+        let Reader { graph, image, channels_last, .. } = self;
+        Ok(ReadNetwork { graph, image, channels_last, output, has_softmax })
     }
 
     fn node(&mut self, at: usize, node: &'m proto::NodeProto) {
@@ -251,11 +255,21 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// Batch, channels, height and width of the images, as far as the file says.
+/// What a file says of its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSizes {
+    pub channels: Option<usize>,
+    /// Height and width.
+    pub size: [Option<usize>; 2],
+    /// Whether they are images × height × width × channels, as TensorFlow's converters leave them.
+    pub channels_last: bool,
+}
+
+/// The sizes of the images, as far as the file says.
 ///
 /// # Errors
 /// Images that aren't four dimensions of float32; a batch other than one.
-pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<[Option<usize>; 3]> {
+pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<ImageSizes> {
     let tensor = image.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let tensor = tensor.ok_or("has an input that isn't a tensor")?;
     if tensor.elem_type != FLOAT {
@@ -266,14 +280,18 @@ pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<[Option<usize>; 3]> 
     let size =
         |dim: &proto::DimensionProto| dim.value.and_then(|value| usize::try_from(value).ok());
     let sizes: Vec<Option<usize>> = dims.iter().map(|dim| size(dim).filter(|s| *s > 0)).collect();
-    let [batch, channels, height, width] = sizes[..] else {
+    let [batch, first, second, third] = sizes[..] else {
         return Err(format!(
             "takes an input of {} dimensions, not images × channels × height × width",
             dims.len()
         ));
     };
+    let channels_last = third == Some(3) && first != Some(3);
     match batch {
-        None | Some(1) => Ok([channels, height, width]),
+        None | Some(1) if channels_last => {
+            Ok(ImageSizes { channels: third, size: [first, second], channels_last })
+        }
+        None | Some(1) => Ok(ImageSizes { channels: first, size: [second, third], channels_last }),
         Some(batch) => Err(format!(
             "was exported for batches of {batch}: export it for one image, or with an open batch dimension"
         )),
@@ -282,7 +300,7 @@ pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<[Option<usize>; 3]> 
 
 /// The shape of the images: a batch of one.
 fn image_dims(image: &proto::ValueInfoProto, [rows, columns]: [usize; 2]) -> Folded<Vec<usize>> {
-    let [channels, height, width] = image_sizes(image)?;
+    let ImageSizes { channels, size: [height, width], channels_last } = image_sizes(image)?;
     let channels = channels.ok_or("leaves the number of its images' channels open")?;
     let fixed = |own: Option<usize>, asked: usize| own.is_none_or(|own| own == asked);
     if !fixed(height, rows) || !fixed(width, columns) {
@@ -293,7 +311,10 @@ fn image_dims(image: &proto::ValueInfoProto, [rows, columns]: [usize; 2]) -> Fol
             told(width)
         ));
     }
-    Ok(vec![1, channels, rows, columns])
+    Ok(match channels_last {
+        true => vec![1, rows, columns, channels],
+        false => vec![1, channels, rows, columns],
+    })
 }
 
 /// What stands before a softmax over the classes, which is the output's maker.
