@@ -10,6 +10,7 @@ mod attention;
 mod attributes;
 mod external;
 mod fold;
+mod function;
 mod graph;
 mod lower;
 mod op;

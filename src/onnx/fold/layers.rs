@@ -69,7 +69,7 @@ pub fn conv(
     else {
         return Err("isn't a convolution of maps".into());
     };
-    let terms = weight.len() / outputs;
+    let terms = of_group * window.kernel[0] * window.kernel[1];
     let work = elements_of(&dims)?.checked_mul(terms);
     if work.is_none_or(|work| work > 1 << 32) {
         return Err("is too large a convolution of constants".into());

@@ -35,15 +35,19 @@ impl Recorder<'_, '_, '_> {
         let is_one = q.sizes() == k.sizes()
             && k.sizes() == v.sizes()
             && size_of(&q.dims[rank - 1]) <= MOST_CHANNELS;
-        if is_one {
-            let projected = match self.projected(&q, &k, &v) {
-                Some(projected) => projected,
-                None => self.brought_together(&name, [&q, &k, &v])?,
-            };
-            let table = bias.as_ref().map(|bias| position_table(bias, &projected));
-            if !matches!(table, Some(None)) {
-                return self.attended(&name, scale, projected, table.flatten());
+        let projected = if is_one { self.projected(&q, &k, &v) } else { None };
+        match (projected, &bias) {
+            (Some(projected), None) => return self.attended(&name, scale, projected, None),
+            (Some(projected), Some(bias)) => {
+                if let Some(table) = position_table(bias, &projected) {
+                    return self.attended(&name, scale, projected, Some(table));
+                }
             }
+            (None, None) if is_one => {
+                let projected = self.brought_together(&name, [&q, &k, &v])?;
+                return self.attended(&name, scale, projected, None);
+            }
+            (None, _) => {}
         }
         self.written_out(node, &name, scale, [q, k, v], bias)
     }

@@ -63,9 +63,15 @@ impl Recorder<'_, '_, '_> {
         constant: &Array,
         named: Option<&str>,
     ) -> Folded<StridedView> {
-        let view = self.whole(view.clone())?;
-        let map = self.b.map(view.node);
-        let axes = axes_of(&spread_atoms(&view, constant.dims()), map);
+        let mut view = self.whole(view.clone())?;
+        let axes_in = |view: &StridedView, map| axes_of(&spread_atoms(view, constant.dims()), map);
+        let axes = match axes_in(&view, self.b.map(view.node)) {
+            Some(axes) => axes,
+            None => {
+                view = self.in_order(&view)?;
+                axes_in(&view, self.b.map(view.node)).ok_or("isn't of rows and columns")?
+            }
+        };
         let (mut sizes, mut strides, mut table, mut each) = (vec![], vec![], [1; 3], [1; 3]);
         for (axis, atoms) in axes.iter().enumerate() {
             let kept = kept(atoms);
@@ -123,8 +129,8 @@ fn spread_atoms(view: &StridedView, dims: &[usize]) -> Vec<SpreadAtom> {
 }
 
 /// Those of rows, columns and channels of `map`, the outermost first. An atom that reaches over several axes is
-/// parted; one that can't be is all of the map, element by element.
-fn axes_of(atoms: &[SpreadAtom], map: Map) -> [Vec<SpreadAtom>; 3] {
+/// parted; `None` where one doesn't fall into whole rows or pixels.
+fn axes_of(atoms: &[SpreadAtom], map: Map) -> Option<[Vec<SpreadAtom>; 3]> {
     let starts = [map.width * map.channels, map.channels, 1];
     let mut axes = [vec![], vec![], vec![]];
     for atom in atoms {
@@ -140,12 +146,15 @@ fn axes_of(atoms: &[SpreadAtom], map: Map) -> [Vec<SpreadAtom>; 3] {
             }
             // Its part beyond the border.
             let inner = start / left.stride;
+            if !start.is_multiple_of(left.stride) || !left.size.is_multiple_of(inner) {
+                return None;
+            }
             let of_constant = left.of_constant * inner;
             axes[axis].push(SpreadAtom { size: left.size / inner, stride: start, of_constant });
             left.size = inner;
         }
     }
-    axes
+    Some(axes)
 }
 
 /// The atoms between the outermost and the innermost that the constant doesn't share.
@@ -154,5 +163,23 @@ fn kept(atoms: &[SpreadAtom]) -> std::ops::Range<usize> {
     match (atoms.iter().position(own), atoms.iter().rposition(own)) {
         (Some(first), Some(last)) => first..last + 1,
         _ => atoms.len()..atoms.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atoms_are_parted_at_rows_and_pixels_or_not_at_all() {
+        let map = Map::new(4, 6, 8);
+        let atom = |size, stride, of_constant| SpreadAtom { size, stride, of_constant };
+        // Twelve times sixteen: half a row's thirds, each of two pixels.
+        let axes = axes_of(&[atom(12, 16, 16), atom(16, 1, 1)], map).unwrap();
+        assert_eq!(axes[0], [atom(4, 48, 48)]);
+        assert_eq!(axes[1], [atom(3, 16, 16), atom(2, 8, 8)]);
+        assert_eq!(axes[2], [atom(8, 1, 1)]);
+        // Eight times fifteen of pixels of six channels: fifteen aren't whole pixels.
+        assert_eq!(axes_of(&[atom(8, 15, 15), atom(15, 1, 1)], Map::new(4, 5, 6)), None);
     }
 }

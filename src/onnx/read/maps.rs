@@ -190,7 +190,7 @@ pub fn pad(call: &mut Call<'_>) -> Made {
 pub fn resize(call: &mut Call<'_>) -> Made {
     let dims = call.dims(0);
     let rank = dims.len();
-    if rank < 2 {
+    if rank < 2 || dims.contains(&0) {
         return Err(format!("takes maps with rows and columns, not {dims:?}"));
     }
     let attributes = &call.attributes;

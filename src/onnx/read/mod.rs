@@ -3,15 +3,19 @@
 mod arithmetic;
 mod call;
 mod constants;
+mod images;
 mod layers;
 mod maps;
+mod names;
 mod shapes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::call::{Call, Made};
-use super::array::{Array, FLOAT, Folded, MOST_ELEMENTS, type_name};
+use self::images::image_dims;
+use self::names::{name_of, scope_of};
+use super::array::{Array, Folded, MOST_ELEMENTS};
 use super::attributes::Attributes;
 use super::external::External;
 use super::graph::{NamedArray, Operand, OperatorGraph, OperatorNode, Origin, ValueId};
@@ -20,6 +24,8 @@ use super::proto;
 use super::refusals::Refusals;
 use super::simplify::simplify;
 use crate::error::shorten;
+
+pub use self::images::{ImageSizes, image, image_sizes};
 
 /// A network as its file has it, for images of one size.
 #[derive(Clone, Debug)]
@@ -94,24 +100,6 @@ pub fn constants(
         }
     }
     Ok(constants)
-}
-
-/// The input that isn't a constant: the images. Files of version 3 and before name their constants as
-/// inputs, too.
-///
-/// # Errors
-/// None, or several.
-pub fn image<'m>(
-    model: &'m proto::ModelProto,
-    constants: &HashMap<String, NamedArray>,
-) -> Folded<&'m proto::ValueInfoProto> {
-    let graph = model.graph.as_ref().ok_or("holds no graph")?;
-    let images: Vec<&proto::ValueInfoProto> =
-        graph.input.iter().filter(|input| !constants.contains_key(&input.name)).collect();
-    match images[..] {
-        [image] => Ok(image),
-        _ => Err(format!("has {} inputs; a network of one, the images, is taken", images.len())),
-    }
 }
 
 /// Reads a model for images that are `size` high and wide.
@@ -255,68 +243,6 @@ impl<'m> Reader<'m> {
     }
 }
 
-/// What a file says of its images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageSizes {
-    pub channels: Option<usize>,
-    /// Height and width.
-    pub size: [Option<usize>; 2],
-    /// Whether they are images × height × width × channels, as TensorFlow's converters leave them.
-    pub channels_last: bool,
-}
-
-/// The sizes of the images, as far as the file says.
-///
-/// # Errors
-/// Images that aren't four dimensions of float32; a batch other than one.
-pub fn image_sizes(image: &proto::ValueInfoProto) -> Folded<ImageSizes> {
-    let tensor = image.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
-    let tensor = tensor.ok_or("has an input that isn't a tensor")?;
-    if tensor.elem_type != FLOAT {
-        let name = type_name(tensor.elem_type);
-        return Err(format!("takes images of {name}: export the network in float32"));
-    }
-    let dims = tensor.shape.as_ref().map_or(&[][..], |shape| &shape.dim);
-    let size =
-        |dim: &proto::DimensionProto| dim.value.and_then(|value| usize::try_from(value).ok());
-    let sizes: Vec<Option<usize>> = dims.iter().map(|dim| size(dim).filter(|s| *s > 0)).collect();
-    let [batch, first, second, third] = sizes[..] else {
-        return Err(format!(
-            "takes an input of {} dimensions, not images × channels × height × width",
-            dims.len()
-        ));
-    };
-    let channels_last = third == Some(3) && first != Some(3);
-    match batch {
-        None | Some(1) if channels_last => {
-            Ok(ImageSizes { channels: third, size: [first, second], channels_last })
-        }
-        None | Some(1) => Ok(ImageSizes { channels: first, size: [second, third], channels_last }),
-        Some(batch) => Err(format!(
-            "was exported for batches of {batch}: export it for one image, or with an open batch dimension"
-        )),
-    }
-}
-
-/// The shape of the images: a batch of one.
-fn image_dims(image: &proto::ValueInfoProto, [rows, columns]: [usize; 2]) -> Folded<Vec<usize>> {
-    let ImageSizes { channels, size: [height, width], channels_last } = image_sizes(image)?;
-    let channels = channels.ok_or("leaves the number of its images' channels open")?;
-    let fixed = |own: Option<usize>, asked: usize| own.is_none_or(|own| own == asked);
-    if !fixed(height, rows) || !fixed(width, columns) {
-        let told = |size: Option<usize>| size.map_or("any".into(), |size| size.to_string());
-        return Err(format!(
-            "was exported for images of {}×{}, not {rows}×{columns}",
-            told(height),
-            told(width)
-        ));
-    }
-    Ok(match channels_last {
-        true => vec![1, rows, columns, channels],
-        false => vec![1, channels, rows, columns],
-    })
-}
-
 /// What stands before a softmax over the classes, which is the output's maker.
 fn before_softmax(graph: &OperatorGraph, output: Operand) -> (Operand, bool) {
     let Some(value) = output.value() else { return (output, false) };
@@ -329,35 +255,6 @@ fn before_softmax(graph: &OperatorGraph, output: Operand) -> (Operand, bool) {
         }
         _ => (output, false),
     }
-}
-
-/// What a node is called.
-fn name_of(node: &proto::NodeProto) -> String {
-    let first = || node.output.first().cloned().unwrap_or_default();
-    if node.name.is_empty() { first() } else { node.name.clone() }
-}
-
-/// The path of the module that a node stands in, where the exporter kept it.
-fn scope_of(node: &proto::NodeProto) -> Option<String> {
-    // PyTorch's newer exporter: a list of the modules from outside in, and the node's own name last.
-    let key = "pkg.torch.onnx.name_scopes";
-    if let Some(pair) = node.metadata_props.iter().find(|pair| pair.key == key) {
-        let scopes: Vec<&str> = pair.value.split('\'').skip(1).step_by(2).collect();
-        let modules = scopes.split_last().map_or(&[][..], |(_, modules)| modules);
-        return modules.last().filter(|path| !path.is_empty()).map(|path| path.to_string());
-    }
-    // The older one: /layer1/layer1.0/conv1/Conv, where what stands in a list repeats the list's name.
-    let mut parts: Vec<&str> = Vec::new();
-    let (modules, _) = node.name.strip_prefix('/')?.rsplit_once('/')?;
-    for part in modules.split('/') {
-        let is_in =
-            |list: &&mut &str| part.strip_prefix(**list).is_some_and(|rest| rest.starts_with('.'));
-        match parts.last_mut().filter(is_in) {
-            Some(last) => *last = part,
-            None => parts.push(part),
-        }
-    }
-    Some(parts.join("."))
 }
 
 /// Runs the rule of an operator.
@@ -469,37 +366,5 @@ fn dropout(call: &mut Call<'_>) -> Made {
     match trains {
         true => Err("drops values at random: export the network in evaluation mode".into()),
         false => Ok(vec![call.wanted(0)?]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modules_are_found_in_both_exporters_names() {
-        let named =
-            |name: &str| proto::NodeProto { name: name.into(), ..proto::NodeProto::default() };
-        let cases = [
-            ("/conv1/Conv", Some("conv1")),
-            ("/layer1/layer1.0/conv1/Conv", Some("layer1.0.conv1")),
-            (
-                "/encoder/layers/encoder_layer_0/mlp/mlp.0/Gemm",
-                Some("encoder.layers.encoder_layer_0.mlp.0"),
-            ),
-            (
-                "/features/features.1/features.1.0/block/block.2/LayerNormalization",
-                Some("features.1.0.block.2"),
-            ),
-            ("/Add", None),
-            ("Conv_0", None),
-        ];
-        for (name, path) in cases {
-            assert_eq!(scope_of(&named(name)).as_deref(), path, "{name}");
-        }
-        let value = "['', 'layer1', 'layer1.0', 'layer1.0.conv1', 'conv2d_1']".to_string();
-        let pair = proto::StringStringEntry { key: "pkg.torch.onnx.name_scopes".into(), value };
-        let node = proto::NodeProto { metadata_props: vec![pair], ..proto::NodeProto::default() };
-        assert_eq!(scope_of(&node).as_deref(), Some("layer1.0.conv1"));
     }
 }
