@@ -6,8 +6,8 @@ mod preprocessing;
 use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::data::{
-    Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, Numbering,
-    epoch_order, open_split,
+    Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, ImageSet,
+    Numbering, Splits, epoch_order,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -134,7 +134,7 @@ fn a_broken_image_is_an_error_that_names_it() {
         write_image(dir.path(), "cat", &format!("{i}.png"), 40, 30);
     }
     std::fs::write(dir.path().join("cat/2b.jpg"), "this is no picture\n").unwrap();
-    let set: Arc<dyn Dataset> = Arc::new(ImageFolder::open(dir.path(), None).unwrap());
+    let set: Arc<dyn Dataset> = Arc::new(ImageFolder::open(dir.path()).unwrap());
     let mut batches = Batches::new(set, small_eval(), EpochPlan::eval(2)).unwrap();
     assert!(batches.next().unwrap().is_ok());
     let error = message(batches.next().unwrap());
@@ -228,7 +228,8 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     std::fs::write(dir.path().join("LICENSE"), "").unwrap();
     let list = dir.path().join("classes.tsv");
     std::fs::write(&list, "1\ta\tfirst letter\n0\tzz\tother\n2\tq\tb\n").unwrap();
-    let set = ImageFolder::open(dir.path(), Some(&ClassList::open(&list).unwrap())).unwrap();
+    let set =
+        ImageSet::folder(dir.path()).unwrap().named(&ClassList::open(&list).unwrap()).unwrap();
     let paths: Vec<String> = (0..set.len()).map(|i| set.path(i)).collect();
     assert_eq!(paths, ["a/w.jpg", "a/x.JPEG", "b/10.jpeg", "b/2.PNG"]);
     assert_eq!((0..4).map(|i| set.label(i)).collect::<Vec<_>>(), [0, 0, 1, 1]);
@@ -237,9 +238,9 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
     assert_eq!((set.image(3).unwrap().height, set.image(3).unwrap().width), (8, 9));
 
     let fingerprint = set.fingerprint();
-    assert_eq!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+    assert_eq!(fingerprint, ImageFolder::open(dir.path()).unwrap().fingerprint());
     write_image(dir.path(), "a", "new.png", 8, 9);
-    assert_ne!(fingerprint, ImageFolder::open(dir.path(), None).unwrap().fingerprint());
+    assert_ne!(fingerprint, ImageFolder::open(dir.path()).unwrap().fingerprint());
 }
 
 /// What isn't read is counted, by kind, with the first of each; and nothing is said where there is nothing.
@@ -247,7 +248,7 @@ fn folders_are_read_in_order_with_any_spelling_of_the_ending() {
 fn what_is_passed_over_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    let passed_over = || ImageFolder::open(root, None).unwrap().passed_over();
+    let passed_over = || ImageFolder::open(root).unwrap().passed_over();
     for class in ["a", "b"] {
         write_image(root, class, "1.png", 8, 9);
     }
@@ -265,7 +266,7 @@ fn what_is_passed_over_is_said() {
         std::fs::write(root.join(name), "").unwrap();
     }
     write_image(root, "b/more.png", "4.png", 8, 9);
-    let set = ImageFolder::open(root, None).unwrap();
+    let set = ImageFolder::open(root).unwrap();
     assert_eq!(set.len(), 2);
     assert_eq!(
         set.passed_over().unwrap(),
@@ -279,14 +280,14 @@ fn what_is_passed_over_is_said() {
     // It goes along where a list names the classes.
     let entry = |id: &str| ClassEntry { id: id.into(), name: id.into() };
     let list = ClassList::from_entries(["a", "b", "c"].map(entry).to_vec());
-    let named = ImageFolder::open(root, Some(&list)).unwrap();
+    let named = ImageSet::folder(root).unwrap().named(&list).unwrap();
     assert_eq!(named.passed_over(), set.passed_over());
     // Kinds without end are counted together.
     (0..30).for_each(|i| std::fs::write(root.join(format!("b/scan.{i:04}")), "").unwrap());
     let line = passed_over().unwrap();
     assert!(line.contains("3 .webp") && line.ends_with(", 29 of other kinds"), "{line}");
     std::fs::remove_file(root.join("a/1.png")).unwrap();
-    let error = message(ImageFolder::open(root, None));
+    let error = message(ImageFolder::open(root));
     assert!(
         error.contains("a: holds no .jpg") && error.contains("2 .webp (a/1.webp, …)"),
         "{error}"
@@ -305,11 +306,11 @@ fn links_are_followed_as_far_as_they_lead() {
     symlink(&image, root.join("a/1.png")).unwrap();
     symlink(elsewhere.path().join("c"), root.join("b")).unwrap();
     symlink(root.join("nothing"), root.join("a/2.txt")).unwrap();
-    let set = ImageFolder::open(root, None).unwrap();
+    let set = ImageFolder::open(root).unwrap();
     assert_eq!((0..set.len()).map(|i| set.path(i)).collect::<Vec<_>>(), ["a/1.png", "b/1.png"]);
     assert!(set.passed_over().unwrap().ends_with(": passed over 1 broken link (a/2.txt)"));
     symlink(root.join("nothing.png"), root.join("a/2.png")).unwrap();
-    assert!(message(ImageFolder::open(root, None)).contains("a/2.png"));
+    assert!(message(ImageFolder::open(root)).contains("a/2.png"));
 }
 
 /// A class's number is what the network's file says, else what the user's list says, else its folder's place,
@@ -328,7 +329,7 @@ fn a_class_has_one_number() {
     let open = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
         let is_in_folder_order = false;
         let numbering = Numbering { of: "the checkpoint", count, own, given, is_in_folder_order };
-        ImageFolder::open(root, None).unwrap().numbered(&numbering)
+        ImageSet::folder(root).unwrap().numbered(&numbering)
     };
     let labels = |count, own: Option<&ClassList>, given: Option<&ClassList>| {
         let set = open(count, own, given).unwrap();
@@ -399,7 +400,7 @@ fn a_class_has_one_number() {
             given: Some(given),
             is_in_folder_order: true,
         };
-        ImageFolder::open(root, None).unwrap().numbered(&numbering)
+        ImageSet::folder(root).unwrap().numbered(&numbering)
     };
     let sorted = list(&["n01", "n02", "n03", "n07", "n09"]);
     assert_eq!([0, 1].map(|i| by_folder(&sorted, 5).unwrap().label(i)), [2, 3]);
@@ -428,25 +429,29 @@ fn a_class_has_one_number() {
     assert_eq!(names, ["name of n09", "x", "y", "z", "n07b"]);
 }
 
+fn split(root: &Path) -> flipside::Result<[ImageSet; 2]> {
+    Splits::find(root, None)?.train_and_held_out(None)
+}
+
 #[test]
 fn incomplete_folders_are_errors_that_name_them() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path();
-    assert!(message(ImageFolder::open(&root.join("nowhere"), None)).contains("nowhere"));
-    assert!(message(ImageFolder::open(root, None)).contains("no class folders"));
+    assert!(message(ImageFolder::open(&root.join("nowhere"))).contains("nowhere"));
+    assert!(message(ImageFolder::open(root)).contains("no class folders"));
     write_image(root, "train/a", "1.png", 4, 4);
     write_image(root, "train/b", "1.png", 4, 4);
-    assert!(message(open_split(root, None)).contains("val, validation or test"));
+    assert!(message(split(root)).contains("val, validation or test"));
     write_image(root, "test/a", "1.png", 4, 4);
-    assert!(message(open_split(root, None)).contains("lacks the class b"));
+    assert!(message(split(root)).contains("lacks the class b"));
     std::fs::create_dir(root.join("test/b")).unwrap();
-    let error = message(open_split(root, None));
+    let error = message(split(root));
     assert!(error.contains("test/b") && error.contains("holds no .jpg"), "{error}");
     write_image(root, "test/b", "1.png", 4, 4);
-    let (train, test) = open_split(root, None).unwrap();
+    let [train, test] = split(root).unwrap();
     assert_eq!((train.len(), test.len()), (2, 2));
     write_image(root, "test/c", "1.png", 4, 4);
-    assert!(message(open_split(root, None)).contains("lacks the class c"));
+    assert!(message(split(root)).contains("lacks the class c"));
 }
 
 #[test]
@@ -517,7 +522,7 @@ fn tiny_imagenet_opens_and_loads() {
         return;
     }
     let list = ClassList::open(&shared.join("imagenet_classes.tsv")).unwrap();
-    let (train, val) = open_split(&root, Some(&list)).unwrap();
+    let [train, val] = Splits::find(&root, None).unwrap().train_and_held_out(Some(&list)).unwrap();
     assert_eq!((train.classes().len(), train.len(), val.len()), (20, 6000, 1000));
     assert!(train.classes().iter().all(|class| class.name != class.id));
     let set: Arc<dyn Dataset> = Arc::new(Cached::new(val, 64 << 20));

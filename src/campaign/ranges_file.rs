@@ -30,7 +30,7 @@ pub struct RangesOf {
     /// How images become the network's input, in words that differ where it does.
     pub preprocessing: String,
     /// Over which images: how many, the fingerprint of the set that they are of, and
-    /// [its state](crate::data::ImageFolder::state).
+    /// [its state](crate::data::Dataset::state).
     pub over: RangesOver,
     pub state: String,
     pub device: String,

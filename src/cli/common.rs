@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use crate::analysis::Intervals;
-use crate::data::{ClassList, class_folders};
+use crate::data::{ClassList, Splits};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::models::Model;
@@ -319,9 +319,12 @@ pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
     path.map(ClassList::open).transpose()
 }
 
-/// The class list in a file, or the classes that a data set's folder has folders of.
+/// The class list in a file, or the classes of a data set.
 pub fn classes_of(path: &Path) -> Result<ClassList> {
-    if path.is_dir() { class_folders(path) } else { ClassList::open(path) }
+    match path.is_dir() {
+        true => Splits::find(path, None)?.class_list(),
+        false => ClassList::open(path),
+    }
 }
 
 /// The class list, or the one inside the file of text features where none is named.

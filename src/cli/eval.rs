@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{RunArgs, class_list, print_json, say};
+use super::dataset::SplitArgs;
 use super::model::ModelArgs;
-use crate::data::{ImageFolder, evaluated_folder, say_passed_over};
 use crate::models::Network;
 use crate::statistics::{Confidence, Estimate, RateInterval, plain_mean};
 use crate::train::{Evaluator, Source};
@@ -20,6 +20,8 @@ pub struct Args {
     /// A folder with one folder of images per class, or a data set's folder, of which val is evaluated
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    split: SplitArgs,
     /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
@@ -36,13 +38,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let progress = args.run.progress();
     let loaded = args.model.load(&device, progress.as_ref())?;
     let classes = class_list(args.class_list.as_deref())?;
-    let folder = evaluated_folder(&args.data)?;
-    if folder != args.data {
-        progress.line(&format!("{}: evaluating {}", args.data.display(), folder.display()));
+    let splits = args.split.find(&args.data, &*progress)?;
+    let dataset = args.split.evaluated(&splits)?;
+    if dataset.root() != args.data {
+        progress.line(&format!("{}: evaluating {}", args.data.display(), dataset.root().display()));
     }
-    let dataset =
-        ImageFolder::open(&folder, None)?.numbered(&loaded.numbering(classes.as_ref()))?;
-    say_passed_over(&dataset, &*progress);
+    let dataset = dataset.numbered(&loaded.numbering(classes.as_ref()))?;
+    dataset.say_passed_over(&*progress);
     let (with_images, all) = (dataset.classes_with_images(), loaded.network.model.classes);
     if with_images < all {
         progress.line(&format!("{with_images} of the network's {all} classes have images here"));

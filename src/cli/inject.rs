@@ -15,11 +15,12 @@ use std::sync::Arc;
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle, watch_stop};
+use super::dataset::SplitArgs;
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
 use crate::campaign::{Campaign, FaultList};
 use crate::census::Mode;
-use crate::data::{ImageFolder, open_held_out, say_passed_over};
+use crate::data::ImageSet;
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::plan::{Flips, Labels, OnlyBits, Plan, Protocol, Shard, Stratify, Temperature};
@@ -49,6 +50,8 @@ pub struct Args {
     /// A folder with val and train; ranges of the range detector are taken over train
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    split: SplitArgs,
     /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
@@ -348,18 +351,19 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     }
     let classes = class_list(args.class_list.as_deref())?;
     let beside = path.as_deref().or(args.told_of.as_deref());
-    let ranging = ranges::Ranging::of(args, &plan, &loaded, beside, &*progress)?;
+    let splits = args.split.find(&args.data, &*progress)?;
+    let ranging = ranges::Ranging::of(args, &plan, &loaded, (&splits, beside), &*progress)?;
     // Each network has its own preprocessing, and its own numbers for the folders' classes.
-    let numbered = |val: ImageFolder, of: &Loaded| -> Result<Source> {
+    let numbered = |val: ImageSet, of: &Loaded| -> Result<Source> {
         let val = match plan.labels {
             Labels::Data => val.numbered(&of.numbering(classes.as_ref()))?,
             Labels::Golden => val,
         };
         Ok(Source { dataset: Arc::new(val), transform: of.transform() })
     };
-    let val_of = |of: &Loaded| numbered(open_held_out(&args.data, None)?, of);
-    let val = open_held_out(&args.data, None)?;
-    say_passed_over(&val, &*progress);
+    let val_of = |of: &Loaded| numbered(args.split.held_out(&splits)?, of);
+    let val = args.split.held_out(&splits)?;
+    val.say_passed_over(&*progress);
     let root = val.root().to_path_buf();
     let val = numbered(val, &loaded)?;
     if let Some(resumed) = &resumed {

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod config;
 mod convert;
+mod dataset;
 #[cfg(feature = "http")]
 mod describe;
 mod devices;

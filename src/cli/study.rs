@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::common::{
     RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
+use super::dataset::LayoutArgs;
 use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
 use crate::models::{Model, ModelFile};
@@ -38,6 +39,8 @@ pub struct Args {
     /// A folder with train and val; each has one folder of images a class
     #[arg(long, requires = "text_features")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Text features; a matrix of classes × width: .safetensors, .pth or .npy
     #[arg(long, requires = "data")]
     text_features: Option<PathBuf>,
@@ -118,7 +121,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (Some(data), Some(features)) => {
             let classes = class_list_of_features(args.class_list.as_deref(), features)?;
             let size = args.image_size.unwrap_or(file.input.size);
-            Inputs::folder(&file, size, data, features, classes.as_ref(), &*progress)?
+            let splits = args.layout.find(data, &*progress)?;
+            Inputs::of(&file, size, &splits, features, classes.as_ref(), &*progress)?
         }
         (Some(_), None) => {
             return Err(Error::usage("--data needs --text-features").into());

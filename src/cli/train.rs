@@ -6,11 +6,12 @@ use super::common::{
     RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
     print_json, say, stop_flag, watch_stop,
 };
+use super::dataset::LayoutArgs;
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
-use crate::study::folder_sources;
+use crate::study::sources;
 use crate::text::{self, TextFeatures};
 use crate::train::{Job, Keep, Output, Source, Trainer};
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ pub struct Args {
     /// A folder with train and val; each has one folder of images a class
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Text features for a text-guided head; it starts from these (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
@@ -79,8 +82,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,
         None => class_list(args.class_list.as_deref())?,
     };
-    let [train, validation] =
-        folder_sources(&file, image_size, &args.data, classes.as_ref(), &*progress)?;
+    let splits = args.layout.find(&args.data, &*progress)?;
+    let [train, validation] = sources(&file, image_size, &splits, classes.as_ref(), &*progress)?;
     let head = head(args, classes.as_ref(), &train)?;
     let pretrained = args.start.as_deref().map(|path| Pretrained::open(path, &file)).transpose()?;
     let output = Output {

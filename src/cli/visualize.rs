@@ -11,6 +11,7 @@ pub(super) use self::member::VisualizedNetwork;
 pub(super) use self::source::of_campaign;
 use self::source::of_images;
 use super::common::{RunArgs, class_list, create_folder, print_json, refuse_idle, say};
+use super::dataset::LayoutArgs;
 use super::model::ModelArgs;
 use crate::checkpoint::atomic;
 use crate::fault::FaultSpec;
@@ -47,6 +48,8 @@ pub struct Args {
     /// Folder of the campaign's images; as `inject --data` had it. Campaigns of `study` on its own images need none
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// How maps are made: grad-cam, hires-cam, grad-cam++ or layer-cam
     #[arg(long, default_value = "grad-cam")]
     method: Method,
@@ -115,7 +118,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let asked = match (&args.campaign, args.worst) {
         (Some(store), Some(count)) => {
             let data = args.data.as_deref();
-            of_campaign(store, count as usize, data, &subjects, progress.as_ref())?
+            let data = data.map(|data| args.layout.find(data, &*progress)).transpose()?;
+            of_campaign(store, count as usize, data.as_ref(), &subjects, progress.as_ref())?
         }
         _ => of_images(&args.images, &args.fault, &subjects)?,
     };

@@ -2,6 +2,7 @@
 
 use super::{ClassEntry, Dataset, Image8};
 use crate::Result;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,5 +62,21 @@ impl<D: Dataset> Dataset for Cached<D> {
 
     fn fingerprint(&self) -> String {
         self.inner.fingerprint()
+    }
+
+    fn state(&self) -> String {
+        self.inner.state()
+    }
+
+    fn file(&self, i: usize) -> Option<PathBuf> {
+        self.inner.file(i)
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        self.inner.encoded(i)
+    }
+
+    fn passed_over(&self) -> Option<String> {
+        self.inner.passed_over()
     }
 }

@@ -5,6 +5,8 @@
 //! random is keyed by seed, epoch and sample (see [`crate::rng`]): neither the place of a sample in
 //! its batch nor the number of threads can change a bit.
 
+use std::path::PathBuf;
+
 use crate::{Error, Result};
 
 pub mod builtin;
@@ -17,8 +19,12 @@ mod jpeg;
 mod listing;
 mod loader;
 mod numbering;
+mod pack;
 mod png;
 pub mod portable;
+mod set;
+mod sets;
+mod splits;
 pub mod transform;
 mod within;
 
@@ -26,10 +32,14 @@ pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
 pub use encode::rgb_png;
-pub use folder::{ImageFolder, open_held_out, open_split, open_train, say_passed_over};
+pub use folder::ImageFolder;
 pub use loader::{Batch, Batches, EpochPlan, epoch_order};
 pub use numbering::Numbering;
-pub use within::{class_folders, evaluated_folder, pictures_in};
+pub use pack::{Pack, PackForm, PackSplit, Packed, write_pack};
+pub use set::ImageSet;
+pub use sets::Layout;
+pub use splits::Splits;
+pub use within::pictures_in;
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,4 +100,31 @@ pub trait Dataset: Send + Sync {
     /// SHA-256, in hexadecimal, of what identifies the set: equal for equal data, and recorded in
     /// the manifests of runs.
     fn fingerprint(&self) -> String;
+
+    /// SHA-256, in hexadecimal, by which the set is known not to have changed on disk: a file that was written to
+    /// shows in it even where it is as long as before.
+    fn state(&self) -> String {
+        self.fingerprint()
+    }
+
+    /// The file that holds image `i` and nothing else, where there is one.
+    fn file(&self, _i: usize) -> Option<PathBuf> {
+        None
+    }
+
+    /// Image `i` as it is kept where it comes from, in a format that [`decode`] reads; `None` where it is kept
+    /// otherwise.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read, naming the file.
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        let read = |path: PathBuf| std::fs::read(&path).map_err(|source| Error::io(path, source));
+        self.file(i).map(read).transpose()
+    }
+
+    /// What lies among the images and isn't read, in a line that names the place; `None` if there is nothing.
+    /// Whoever opens a set says it.
+    fn passed_over(&self) -> Option<String> {
+        None
+    }
 }

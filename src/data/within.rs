@@ -18,7 +18,10 @@ fn holds_classes(folder: &Path) -> Result<bool> {
 }
 
 /// The first of these folders in `root` that is there and holds classes.
-fn split<'n>(root: &Path, names: impl IntoIterator<Item = &'n str>) -> Result<Option<PathBuf>> {
+pub(super) fn first_of<'n>(
+    root: &Path,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Result<Option<PathBuf>> {
     for folder in names.into_iter().map(|name| root.join(name)).filter(|path| path.is_dir()) {
         if holds_classes(&folder)? {
             return Ok(Some(folder));
@@ -27,22 +30,14 @@ fn split<'n>(root: &Path, names: impl IntoIterator<Item = &'n str>) -> Result<Op
     Ok(None)
 }
 
-/// The folder whose class folders are meant by `dir`: of a data set's folder the split that is held out, else itself.
-///
-/// # Errors
-/// [`Error::Io`] naming what can't be read.
-pub fn evaluated_folder(dir: &Path) -> Result<PathBuf> {
-    Ok(split(dir, HELD_OUT)?.unwrap_or_else(|| dir.to_path_buf()))
-}
-
 /// The classes that a data set's folder, or one of its splits, has folders of: ids are the folders' names, and so are names,
 /// with blanks for underscores.
 ///
 /// # Errors
 /// [`Error::Io`] naming what can't be read; [`Error::File`] for a folder without folders.
-pub fn class_folders(dir: &Path) -> Result<ClassList> {
+pub(super) fn class_folders(dir: &Path) -> Result<ClassList> {
     let splits = ["train"].into_iter().chain(HELD_OUT);
-    let folder = split(dir, splits)?.unwrap_or_else(|| dir.to_path_buf());
+    let folder = first_of(dir, splits)?.unwrap_or_else(|| dir.to_path_buf());
     let folders = list(&folder)?.into_iter().filter(|item| matches!(item.kind, ItemKind::Folder));
     let entry = |id: String| ClassEntry { name: id.replace('_', " "), id };
     let entries: Vec<ClassEntry> = folders.map(|item| entry(item.name)).collect();
@@ -116,17 +111,6 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         folder
-    }
-
-    #[test]
-    fn a_data_set_s_folder_means_its_held_out_split() {
-        let set = folder(&["train/cat/1.png", "val/cat/1.png", "test/cat/1.png"]);
-        assert_eq!(evaluated_folder(set.path()).unwrap(), set.path().join("val"));
-        let val = set.path().join("val");
-        assert_eq!(evaluated_folder(&val).unwrap(), val);
-        // A class of that name.
-        let classes = folder(&["val/1.png", "cat/1.png"]);
-        assert_eq!(evaluated_folder(classes.path()).unwrap(), classes.path());
     }
 
     #[test]

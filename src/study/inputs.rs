@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::data::builtin::{Shapes, Split, descriptions};
 use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform};
-use crate::data::{Cached, ClassList, Dataset, open_split, say_passed_over};
+use crate::data::{Cached, ClassList, Dataset, Splits};
 use crate::models::ModelFile;
 use crate::progress::Progress;
 use crate::text::hashing::NgramHasher;
@@ -60,16 +60,16 @@ impl Inputs {
         })
     }
 
-    /// The folder `data` (train and val) at `image_size`, with the features in `features`.
-    pub fn folder(
+    /// A data set's images for training and those held out at `image_size`, with the features in `features`.
+    pub fn of(
         file: &ModelFile,
         image_size: usize,
-        data: &Path,
+        data: &Splits,
         features: &Path,
         classes: Option<&ClassList>,
         progress: &dyn Progress,
     ) -> Result<Inputs> {
-        let sources = folder_sources(file, image_size, data, classes, progress)?;
+        let sources = sources(file, image_size, data, classes, progress)?;
         let features_name = features.file_name().unwrap_or_default().to_string_lossy();
         let features = text::file::open_for(features, classes, sources[0].dataset.classes())?;
         let [train, test] = sources;
@@ -82,16 +82,16 @@ impl Inputs {
     }
 }
 
-/// Training and test images of a folder; says what was passed over.
-pub fn folder_sources(
+/// Images of a data set for training and those held out; says what was passed over.
+pub fn sources(
     file: &ModelFile,
     image_size: usize,
-    data: &Path,
+    data: &Splits,
     classes: Option<&ClassList>,
     progress: &dyn Progress,
 ) -> Result<[Source; 2]> {
-    let (train, test) = open_split(data, classes)?;
-    [&train, &test].into_iter().for_each(|folder| say_passed_over(folder, progress));
+    let [train, test] = data.train_and_held_out(classes)?;
+    [&train, &test].into_iter().for_each(|set| set.say_passed_over(progress));
     // Crops of small images keep more of them than ImageNet's 8 %.
     let scale = if image_size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
     let ratio = [3.0 / 4.0, 4.0 / 3.0];

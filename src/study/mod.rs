@@ -17,7 +17,7 @@ use serde::Serialize;
 use strum::IntoEnumIterator;
 
 pub use contrast::{Contrast, ContrastFigure, FigureOverSeeds, OverSeeds};
-pub use inputs::{BUILTIN_SEED, Inputs, folder_sources};
+pub use inputs::{BUILTIN_SEED, Inputs, sources};
 
 use crate::analysis::compare::Comparison;
 use crate::campaign::layers;

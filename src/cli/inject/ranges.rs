@@ -8,7 +8,7 @@ use super::super::model::Loaded;
 use super::Args;
 use crate::campaign::{Experiment, Layer, RangesFile, RangesOf};
 use crate::census::Mode;
-use crate::data::{open_train, say_passed_over};
+use crate::data::{Dataset, Splits};
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::plan::Plan;
@@ -43,19 +43,20 @@ impl Ranging {
         args: &Args,
         plan: &Plan,
         loaded: &Loaded,
-        store: Option<&Path>,
+        (splits, store): (&Splits, Option<&Path>),
         progress: &dyn Progress,
     ) -> Result<Option<Ranging>> {
         let asks_images = plan.site == Site::Output && args.exhaustive != Some(Mode::Weights);
         let ranging = Detector::needing_ranges(&plan.detectors).filter(|_| asks_images);
         // Now rather than after the evaluation.
         if let Some(detector) = ranging
-            && !args.data.join("train").is_dir()
+            && !splits.has_train()?
         {
             return Err(Error::usage(format!(
-                "{}: has no folder named train, over which the ranges of the detector `{}` are taken; \
+                "{}: has no {} named train, over which the ranges of the detector `{}` are taken; \
                  --detector none needs none",
                 args.data.display(),
+                splits.word(),
                 detector.name()
             )));
         }
@@ -68,8 +69,8 @@ impl Ranging {
         if ranging.is_none() {
             return Ok(None);
         }
-        let images = open_train(&args.data, None)?;
-        say_passed_over(&images, progress);
+        let images = splits.train()?;
+        images.say_passed_over(progress);
         let state = images.state();
         let train = Source { dataset: Arc::new(images), transform: loaded.transform() };
         let all = train.dataset.len();

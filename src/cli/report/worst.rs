@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::common::class_list;
+use super::super::dataset::LayoutArgs;
 use super::super::model::ModelArgs;
 use super::super::visualize::{VisualizedNetwork, of_campaign};
 use crate::analysis::worst::worst;
@@ -27,6 +28,8 @@ pub struct PictureArgs {
     /// Folder of the campaign's images, as `inject --data` had it; campaigns of `study` on its own images need none
     #[arg(long, value_name = "DIR", requires = "checkpoint")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    layout: LayoutArgs,
     /// Class names: tab-separated lines of index, folder name, class name
     #[arg(long, requires = "checkpoint")]
     class_list: Option<PathBuf>,
@@ -70,7 +73,9 @@ impl PictureArgs {
         let list = class_list(self.class_list.as_deref())?;
         let subject = VisualizedNetwork::new(loaded, checkpoint, list.as_ref(), None)?;
         let subjects = std::slice::from_ref(&subject);
-        let asked = of_campaign(store, MOST_FAULTS, self.data.as_deref(), subjects, progress)?;
+        let data = self.data.as_deref();
+        let data = data.map(|data| self.layout.find(data, progress)).transpose()?;
+        let asked = of_campaign(store, MOST_FAULTS, data.as_ref(), subjects, progress)?;
         let target = MapTarget { class: Class::Predicted, cosine: false };
         let mut faults = Vec::new();
         for asked in &asked {

@@ -6,7 +6,7 @@ use super::asked::{AskedFault, Known};
 use super::member::VisualizedNetwork;
 use crate::analysis::worst::{fault_of, worst};
 use crate::data::builtin::{Shapes, Split};
-use crate::data::{Dataset, Image8, decode_file, open_held_out};
+use crate::data::{Dataset, Image8, Splits, decode_file};
 use crate::error::{MOST_NAMED, some_of};
 use crate::fault::FaultSpec;
 use crate::progress::Progress;
@@ -81,7 +81,7 @@ fn same_in_all(fault: &FaultSpec, subjects: &[VisualizedNetwork]) -> Result<()> 
 }
 
 /// The images of a campaign: those of a folder, or the program's own, which need none.
-fn images_of(store: &Path, manifest: &Manifest, data: Option<&Path>) -> Result<Box<dyn Dataset>> {
+fn images_of(store: &Path, manifest: &Manifest, data: Option<&Splits>) -> Result<Box<dyn Dataset>> {
     let Provenance { evaluated, data: fingerprint, .. } = &manifest.setting.provenance;
     let is_builtin = || {
         let first = manifest.images.first()?;
@@ -95,7 +95,10 @@ fn images_of(store: &Path, manifest: &Manifest, data: Option<&Path>) -> Result<B
             store.display()
         ))),
         (None, Some(shapes)) => Ok(Box::new(shapes)),
-        (Some(folder), None) => Ok(Box::new(open_held_out(folder, None)?)),
+        (Some(splits), None) => Ok(Box::new(match splits.with_fingerprint(fingerprint)? {
+            Some(set) => set,
+            None => splits.held_out()?,
+        })),
         (None, None) => Err(Error::usage(format!(
             "{}: needs --data, the folder of the campaign's images",
             store.display()
@@ -110,7 +113,7 @@ fn images_of(store: &Path, manifest: &Manifest, data: Option<&Path>) -> Result<B
 pub(in crate::cli) fn of_campaign(
     store: &Path,
     count: usize,
-    data: Option<&Path>,
+    data: Option<&Splits>,
     subjects: &[VisualizedNetwork],
     progress: &dyn Progress,
 ) -> Result<Vec<AskedFault>> {
@@ -169,7 +172,7 @@ pub(in crate::cli) fn of_campaign(
         };
         let Some(place) = (0..images.len()).find(|place| images.path(*place) == row.path) else {
             let detail = format!("has no image {}, which {} names", row.path, store.display());
-            return Err(Error::file(data.unwrap_or(store), detail));
+            return Err(Error::file(data.map_or(store, Splits::root), detail));
         };
         asked.push(AskedFault {
             fault,
