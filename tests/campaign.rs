@@ -128,6 +128,7 @@ impl Bench {
             model: "tiny".into(),
             checkpoint: "abc".into(),
             data: "random".into(),
+            skipped: Vec::new(),
             evaluated: 9,
             right: 7,
             top2diff: Some(20.0),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::data::{ImageSet, Layout, Splits};
+use crate::data::{ClassList, ImageSet, Layout, Splits};
 use crate::progress::Progress;
 
 /// How a data set is laid out.
@@ -27,6 +27,42 @@ impl LayoutArgs {
         }
         Ok(splits)
     }
+}
+
+/// What becomes of images that can't be read.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct SkipArgs {
+    /// Read every image first, and go on without those that can't be read if they are N at most. They are named, and
+    /// recorded with the results. Without this flag the first of them ends the run
+    #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u32).range(1..))]
+    skip_bad: Option<u32>,
+}
+
+impl SkipArgs {
+    /// The set, less what can't be read where that is asked for.
+    ///
+    /// # Errors
+    /// As [`ImageSet::less_unreadable`].
+    pub fn apply(self, set: ImageSet, progress: &dyn Progress) -> Result<ImageSet> {
+        match self.skip_bad {
+            Some(most) => set.less_unreadable(most as usize, progress),
+            None => Ok(set),
+        }
+    }
+}
+
+/// The images for training and those held out of a data set, as flags say; what is passed over is said.
+///
+/// # Errors
+/// As [`Splits::train_and_held_out`] and [`SkipArgs::apply`].
+pub fn for_training(
+    (layout, skip, data): (LayoutArgs, SkipArgs, &Path),
+    classes: Option<&ClassList>,
+    progress: &dyn Progress,
+) -> Result<[ImageSet; 2]> {
+    let [train, held_out] = layout.find(data, progress)?.train_and_held_out(classes)?;
+    [&train, &held_out].into_iter().for_each(|set| set.say_passed_over(progress));
+    Ok([skip.apply(train, progress)?, skip.apply(held_out, progress)?])
 }
 
 /// Which split is evaluated.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::common::{RunArgs, class_list, print_json, say};
-use super::dataset::SplitArgs;
+use super::dataset::{SkipArgs, SplitArgs};
 use super::model::ModelArgs;
+use crate::data::Dataset;
 use crate::models::Network;
 use crate::statistics::{Confidence, Estimate, RateInterval, plain_mean};
 use crate::train::{Evaluator, Source};
@@ -22,6 +23,8 @@ pub struct Args {
     data: PathBuf,
     #[command(flatten)]
     split: SplitArgs,
+    #[command(flatten)]
+    skip: SkipArgs,
     /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
@@ -43,8 +46,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if dataset.root() != args.data {
         progress.line(&format!("{}: evaluating {}", args.data.display(), dataset.root().display()));
     }
-    let dataset = dataset.numbered(&loaded.numbering(classes.as_ref()))?;
     dataset.say_passed_over(&*progress);
+    let dataset = dataset.numbered(&loaded.numbering(classes.as_ref()))?;
+    let dataset = args.skip.apply(dataset, &*progress)?;
+    let skipped = dataset.skipped();
     let (with_images, all) = (dataset.classes_with_images(), loaded.network.model.classes);
     if with_images < all {
         progress.line(&format!("{with_images} of the network's {all} classes have images here"));
@@ -64,12 +69,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         plain_mean(evaluation.answers.iter().map(|answer| answer.score.top2diff), Confidence::P95);
     let (top2diff, nonfinite) = (evaluation.mean_top2diff_percent(), evaluation.nonfinite());
     if args.run.json {
-        return print_json(&serde_json::json!({
+        let mut printed = serde_json::json!({
             "images": images, "top1_percent": top1, "top5_percent": top5, "loss": loss,
             "top2diff_percent": top2diff, "intervals": {
                 "top1_percent": of_top1, "top5_percent": of_top5, "top2diff_percent": of_top2diff,
             }, "nonfinite_images": nonfinite, "checkpoint_sha256": loaded.sha256,
-        }));
+        });
+        if !skipped.is_empty() {
+            printed["skipped"] = skipped.into();
+        }
+        return print_json(&printed);
     }
     let broken = match nonfinite {
         0 => String::new(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use self::allocate::Allocate;
 pub(super) use self::flags::{Gathered, Todo, gather};
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle, watch_stop};
-use super::dataset::SplitArgs;
+use super::dataset::{SkipArgs, SplitArgs};
 use super::model::{Loaded, ModelArgs};
 use crate::analysis::Intervals;
 use crate::campaign::{Campaign, FaultList};
@@ -52,6 +52,8 @@ pub struct Args {
     data: PathBuf,
     #[command(flatten)]
     split: SplitArgs,
+    #[command(flatten)]
+    skip: SkipArgs,
     /// Class list; tab-separated lines of index, folder name, class name. Not needed where the checkpoint
     /// names its classes, as those trained here do; then it adds names that folders may have
     #[arg(long)]
@@ -361,11 +363,12 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         };
         Ok(Source { dataset: Arc::new(val), transform: of.transform() })
     };
-    let val_of = |of: &Loaded| numbered(args.split.held_out(&splits)?, of);
-    let val = args.split.held_out(&splits)?;
-    val.say_passed_over(&*progress);
-    let root = val.root().to_path_buf();
-    let val = numbered(val, &loaded)?;
+    let held_out = args.split.held_out(&splits)?;
+    held_out.say_passed_over(&*progress);
+    let held_out = args.skip.apply(held_out, &*progress)?;
+    let root = held_out.root().to_path_buf();
+    let val_of = |of: &Loaded| numbered(held_out.clone(), of);
+    let val = val_of(&loaded)?;
     if let Some(resumed) = &resumed {
         resumed.check_network(&loaded, val.dataset.fingerprint())?;
         if let Some(ranging) = &ranging {
@@ -379,6 +382,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         model: loaded.file.name.clone(),
         checkpoint: loaded.sha256.clone(),
         data: val.dataset.fingerprint(),
+        skipped: val.dataset.skipped(),
         ..experiment.provenance
     };
     if let (Some(_), Some(resumed)) = (&args.told_of, &resumed) {

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod config;
 mod convert;
+mod data;
 mod dataset;
 #[cfg(feature = "http")]
 mod describe;
@@ -63,6 +64,7 @@ enum Command {
     #[cfg(feature = "http")]
     Describe(describe::Args),
     Embed(embed::Args),
+    Data(data::Args),
     Models(models::Args),
     Convert(convert::Args),
     Devices(devices::Args),
@@ -129,6 +131,7 @@ fn run(command: Command, gathered: inject::Gathered) -> anyhow::Result<()> {
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),
         Command::Embed(args) => embed::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Models(args) => models::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::common::{
     RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
-use super::dataset::LayoutArgs;
+use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
 use crate::models::{Model, ModelFile};
@@ -41,6 +41,8 @@ pub struct Args {
     data: Option<PathBuf>,
     #[command(flatten)]
     layout: LayoutArgs,
+    #[command(flatten)]
+    skip: SkipArgs,
     /// Text features; a matrix of classes × width: .safetensors, .pth or .npy
     #[arg(long, requires = "data")]
     text_features: Option<PathBuf>,
@@ -121,8 +123,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (Some(data), Some(features)) => {
             let classes = class_list_of_features(args.class_list.as_deref(), features)?;
             let size = args.image_size.unwrap_or(file.input.size);
-            let splits = args.layout.find(data, &*progress)?;
-            Inputs::of(&file, size, &splits, features, classes.as_ref(), &*progress)?
+            let data = (args.layout, args.skip, &**data);
+            let sets = for_training(data, classes.as_ref(), &*progress)?;
+            Inputs::of(&file, size, sets, features, classes.as_ref())?
         }
         (Some(_), None) => {
             return Err(Error::usage("--data needs --text-features").into());

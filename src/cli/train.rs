@@ -6,7 +6,7 @@ use super::common::{
     RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
     print_json, say, stop_flag, watch_stop,
 };
-use super::dataset::LayoutArgs;
+use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::{ModelFile, Pretrained, set_head_rows};
@@ -31,6 +31,8 @@ pub struct Args {
     data: PathBuf,
     #[command(flatten)]
     layout: LayoutArgs,
+    #[command(flatten)]
+    skip: SkipArgs,
     /// Text features for a text-guided head; it starts from these (.safetensors, .pth or .npy)
     #[arg(long)]
     text_features: Option<PathBuf>,
@@ -82,8 +84,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,
         None => class_list(args.class_list.as_deref())?,
     };
-    let splits = args.layout.find(&args.data, &*progress)?;
-    let [train, validation] = sources(&file, image_size, &splits, classes.as_ref(), &*progress)?;
+    let data = (args.layout, args.skip, &*args.data);
+    let sets = for_training(data, classes.as_ref(), &*progress)?;
+    let [train, validation] = sources(&file, image_size, sets);
     let head = head(args, classes.as_ref(), &train)?;
     let pretrained = args.start.as_deref().map(|path| Pretrained::open(path, &file)).transpose()?;
     let output = Output {

@@ -76,6 +76,10 @@ impl<D: Dataset> Dataset for Cached<D> {
         self.inner.encoded(i)
     }
 
+    fn skipped(&self) -> Vec<String> {
+        self.inner.skipped()
+    }
+
     fn passed_over(&self) -> Option<String> {
         self.inner.passed_over()
     }

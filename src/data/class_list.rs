@@ -70,6 +70,27 @@ impl ClassList {
         Ok(ClassList::from_entries(pairs.into_iter().map(entry).collect()))
     }
 
+    /// The list as [`open`](ClassList::open) reads it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an id or a name that a line has no room for.
+    pub fn to_text(&self) -> Result<String> {
+        let mut text = String::new();
+        for (index, ClassEntry { id, name }) in self.entries.iter().enumerate() {
+            if [id, name]
+                .iter()
+                .any(|word| word.trim().is_empty() || word.contains(['\t', '\n', '\r']))
+            {
+                let id = crate::error::shorten(id, 40);
+                let detail =
+                    format!("class {index} ({id}) has an id or a name that is no text of one line");
+                return Err(Error::usage(detail));
+            }
+            text.push_str(&format!("{index}\t{id}\t{name}\n"));
+        }
+        Ok(text)
+    }
+
     /// Ids and names, index 0 first.
     pub fn pairs(&self) -> Vec<(String, String)> {
         self.entries.iter().map(|entry| (entry.id.clone(), entry.name.clone())).collect()

@@ -24,6 +24,7 @@ mod png;
 pub mod portable;
 mod set;
 mod sets;
+mod skip;
 mod splits;
 pub mod transform;
 mod within;
@@ -120,6 +121,11 @@ pub trait Dataset: Send + Sync {
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
         let read = |path: PathBuf| std::fs::read(&path).map_err(|source| Error::io(path, source));
         self.file(i).map(read).transpose()
+    }
+
+    /// The paths of images that were left out, since they [can't be read](ImageSet::less_unreadable).
+    fn skipped(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// What lies among the images and isn't read, in a line that names the place; `None` if there is nothing.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{ClassEntry, ClassList, Dataset, Image8, ImageFolder, Numbering};
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// Images and their labels. Labels are the set's own until [`numbered`](ImageSet::numbered) makes them a network's.
+/// Images and their labels; clones share the images. Labels are the set's own until [`numbered`](ImageSet::numbered) makes them a network's.
+#[derive(Clone)]
 pub struct ImageSet {
     /// With the labels and classes of its own.
-    images: Box<dyn Dataset>,
+    images: Arc<dyn Dataset>,
     /// Where it lies, for errors.
     root: PathBuf,
     /// The label of each of its own classes.
@@ -20,7 +22,7 @@ pub struct ImageSet {
 
 impl ImageSet {
     /// A split that lies in `root`, under the labels that it has.
-    pub fn new(images: Box<dyn Dataset>, root: &Path) -> Self {
+    pub fn new(images: Arc<dyn Dataset>, root: &Path) -> Self {
         let classes = images.classes().to_vec();
         ImageSet { labels: (0..classes.len()).collect(), classes, images, root: root.into() }
     }
@@ -30,7 +32,7 @@ impl ImageSet {
     /// # Errors
     /// As [`ImageFolder::open`].
     pub fn folder(dir: &Path) -> Result<Self> {
-        Ok(ImageSet::new(Box::new(ImageFolder::open(dir)?), dir))
+        Ok(ImageSet::new(Arc::new(ImageFolder::open(dir)?), dir))
     }
 
     /// The same images, their classes under the ids and names of a list.
@@ -83,6 +85,11 @@ impl ImageSet {
         &self.root
     }
 
+    /// The same set with other images, of the same classes.
+    pub(super) fn map(self, other: impl FnOnce(Arc<dyn Dataset>) -> Arc<dyn Dataset>) -> ImageSet {
+        ImageSet { images: other(self.images), ..self }
+    }
+
     /// Says what lies among the images and isn't read, if there is anything.
     pub fn say_passed_over(&self, progress: &dyn Progress) {
         if let Some(line) = self.passed_over() {
@@ -126,6 +133,10 @@ impl Dataset for ImageSet {
 
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
         self.images.encoded(i)
+    }
+
+    fn skipped(&self) -> Vec<String> {
+        self.images.skipped()
     }
 
     fn passed_over(&self) -> Option<String> {

@@ -57,12 +57,27 @@ impl Splits {
         self.split(name)
     }
 
+    /// The splits of these names, with them; all that are there where none is named.
+    ///
+    /// # Errors
+    /// As [`open`](Splits::open); [`Error::Usage`] for a name that is there twice; [`Error::File`] if there are none.
+    pub fn chosen(&self, names: &[String]) -> Result<Vec<(String, ImageSet)>> {
+        if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+            return Err(Error::usage(format!("split {} is named twice", twice.1)));
+        }
+        let all = if names.is_empty() { self.names()? } else { names.to_vec() };
+        if all.is_empty() {
+            return Err(self.lacks("train, val, validation or test"));
+        }
+        all.into_iter().map(|name| Ok((name.clone(), self.open(&name)?))).collect()
+    }
+
     fn split(&self, name: &str) -> Result<ImageSet> {
         let place = match self.layout {
             Layout::Folders => self.root.join(name),
             _ => self.root.clone(),
         };
-        Ok(ImageSet::new(self.layout.open(&self.root, name)?, &place))
+        Ok(ImageSet::new(self.layout.open(&self.root, name)?.into(), &place))
     }
 
     /// Whether there are images for training.

@@ -27,6 +27,9 @@ pub struct Provenance {
     pub checkpoint: String,
     /// Fingerprint of the evaluation data.
     pub data: String,
+    /// Paths of images of these data that were left out, since they can't be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// Images that were run fault-free to find those that faults hit, and how many of them were right.
     pub evaluated: usize,
     pub right: usize,

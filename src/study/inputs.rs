@@ -6,9 +6,8 @@ use std::sync::Arc;
 use crate::Result;
 use crate::data::builtin::{Shapes, Split, descriptions};
 use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform};
-use crate::data::{Cached, ClassList, Dataset, Splits};
+use crate::data::{Cached, ClassList, Dataset, ImageSet};
 use crate::models::ModelFile;
-use crate::progress::Progress;
 use crate::text::hashing::NgramHasher;
 use crate::text::{self, TextFeatures};
 use crate::train::Source;
@@ -64,12 +63,11 @@ impl Inputs {
     pub fn of(
         file: &ModelFile,
         image_size: usize,
-        data: &Splits,
+        sets: [ImageSet; 2],
         features: &Path,
         classes: Option<&ClassList>,
-        progress: &dyn Progress,
     ) -> Result<Inputs> {
-        let sources = sources(file, image_size, data, classes, progress)?;
+        let sources = sources(file, image_size, sets);
         let features_name = features.file_name().unwrap_or_default().to_string_lossy();
         let features = text::file::open_for(features, classes, sources[0].dataset.classes())?;
         let [train, test] = sources;
@@ -82,21 +80,13 @@ impl Inputs {
     }
 }
 
-/// Images of a data set for training and those held out; says what was passed over.
-pub fn sources(
-    file: &ModelFile,
-    image_size: usize,
-    data: &Splits,
-    classes: Option<&ClassList>,
-    progress: &dyn Progress,
-) -> Result<[Source; 2]> {
-    let [train, test] = data.train_and_held_out(classes)?;
-    [&train, &test].into_iter().for_each(|set| set.say_passed_over(progress));
+/// Images of a data set for training and those held out, with their transforms.
+pub fn sources(file: &ModelFile, image_size: usize, [train, test]: [ImageSet; 2]) -> [Source; 2] {
     // Crops of small images keep more of them than ImageNet's 8 %.
     let scale = if image_size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
     let ratio = [3.0 / 4.0, 4.0 / 3.0];
     let crop = TrainCrop::RandomResizedCrop { size: image_size, scale, ratio };
-    Ok([
+    [
         Source {
             dataset: Arc::new(Cached::new(train, CACHE_BYTES)),
             transform: TrainTransform::of(&file.input, crop).into(),
@@ -105,5 +95,5 @@ pub fn sources(
             dataset: Arc::new(Cached::new(test, CACHE_BYTES)),
             transform: EvalTransform::of(&file.input, image_size).into(),
         },
-    ])
+    ]
 }

@@ -45,6 +45,7 @@ impl Trained {
             model: options.file.name.clone(),
             checkpoint: self.checkpoint.clone(),
             data: test.dataset.fingerprint(),
+            skipped: test.dataset.skipped(),
             ..experiment.provenance
         };
         Ok(Experiment { provenance, ..experiment })

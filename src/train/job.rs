@@ -100,6 +100,9 @@ struct Identity<'a> {
     seed: u64,
     start: &'a str,
     data: String,
+    /// Images that were left out, since they can't be read: of training, and of validation.
+    #[serde(skip_serializing_if = "is_nothing")]
+    skipped: [Vec<String>; 2],
     transform: Value,
     compute: Compute,
     /// What decides which epoch is kept, where it isn't the last.
@@ -209,12 +212,18 @@ impl Job {
             seed: self.seed,
             start: &self.start,
             data: self.train.dataset.fingerprint(),
+            skipped: [Some(&self.train), self.validation.as_ref()]
+                .map(|source| source.map_or_else(Vec::new, |source| source.dataset.skipped())),
             transform: transform.map_err(bad)?,
             compute,
             keep,
         };
         serde_json::to_value(identity).map_err(bad)
     }
+}
+
+fn is_nothing(skipped: &[Vec<String>; 2]) -> bool {
+    skipped.iter().all(Vec::is_empty)
 }
 
 /// What differs between the identities of two runs: `recipe.epochs was 90 and is 10`.

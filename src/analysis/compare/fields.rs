@@ -63,7 +63,9 @@ fn fields(manifest: &Manifest) -> Vec<ManifestField> {
         image_list,
         ranges_over,
     } = setting;
-    let Provenance { model: _, checkpoint: _, data, evaluated, right: _, top2diff: _ } = provenance;
+    // What is left out of the data shows in their fingerprint.
+    let Provenance { model: _, checkpoint: _, data, skipped: _, evaluated, right: _, top2diff: _ } =
+        provenance;
     let Plan {
         seed,
         injections,

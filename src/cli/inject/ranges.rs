@@ -71,6 +71,7 @@ impl Ranging {
         }
         let images = splits.train()?;
         images.say_passed_over(progress);
+        let images = args.skip.apply(images, progress)?;
         let state = images.state();
         let train = Source { dataset: Arc::new(images), transform: loaded.transform() };
         let all = train.dataset.len();

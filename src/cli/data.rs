@@ -1,0 +1,29 @@
+//! `flipside data`.
+
+mod list;
+mod pack;
+mod synthesize;
+
+use clap::Subcommand;
+
+/// Look at data sets, pack them, make one
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    List(list::Args),
+    Pack(pack::Args),
+    Synthesize(synthesize::Args),
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.command {
+        Verb::List(args) => list::run(args),
+        Verb::Pack(args) => pack::run(args),
+        Verb::Synthesize(args) => synthesize::run(args),
+    }
+}

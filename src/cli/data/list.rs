@@ -1,0 +1,42 @@
+//! `flipside data list`.
+
+use std::path::PathBuf;
+
+use super::super::common::{print, print_json, progress, say};
+use super::super::dataset::LayoutArgs;
+use crate::checkpoint::atomic;
+
+/// Write the class list of a data set
+///
+/// The list has a line of index, folder name and class name for each class, separated by tabs, as --class-list and
+/// --classes read it. Names are the set's own where it has such (words.txt, labels.txt, the devkit); else they
+/// are the folders', with blanks for underscores, and can be edited.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The data set; its folder or file
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
+    /// File to write; the standard output if absent
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print JSON instead of text
+    #[arg(long, conflicts_with = "out")]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let classes = args.layout.find(&args.data, &*progress(true))?.class_list()?;
+    if args.json {
+        return print_json(&classes.pairs());
+    }
+    let text = classes.to_text()?;
+    match &args.out {
+        Some(path) => {
+            atomic::write(path, |out| out.write_all(text.as_bytes()))?;
+            say(&format!("{}: {} classes", path.display(), classes.len()))
+        }
+        None => print(&text),
+    }
+}
