@@ -168,8 +168,13 @@ fn what_stops_a_campaign_is_covered() {
 
 /// A trained network, whose figures are known from 20,000 injections into each of its layers.
 static POPULATION: LazyLock<Population> = LazyLock::new(|| {
-    let inputs =
-        Inputs::builtin(&ModelFile::open("resnet_small").unwrap(), 1, [2000, 400]).unwrap();
+    let inputs = Inputs::builtin(
+        &ModelFile::open("resnet_small").unwrap(),
+        1,
+        [2000, 400],
+        &Default::default(),
+    )
+    .unwrap();
     let network = population::trained(&inputs, 1, 3);
     let experiment = population::experiment(&network, &inputs);
     assert!(experiment.goldens.len() > 150, "{} images are right", experiment.goldens.len());

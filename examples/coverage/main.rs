@@ -18,8 +18,13 @@ use inner::Row;
 use population::{Drawing, Population};
 
 fn main() {
-    let inputs =
-        Inputs::builtin(&ModelFile::open("resnet_small").unwrap(), 1, [2000, 400]).unwrap();
+    let inputs = Inputs::builtin(
+        &ModelFile::open("resnet_small").unwrap(),
+        1,
+        [2000, 400],
+        &Default::default(),
+    )
+    .unwrap();
     let networks = [1, 2].map(|seed| population::trained(&inputs, seed, 5));
     let mut experiments =
         networks.each_ref().map(|network| population::experiment(network, &inputs));

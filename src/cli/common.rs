@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
+use super::augment::AugmentArgs;
 use crate::analysis::Intervals;
 use crate::data::{ClassList, Splits};
 use crate::device::Device;
@@ -212,6 +213,8 @@ pub struct RecipeArgs {
     /// cosine:MINIMUM (end at MINIMUM)
     #[arg(long, value_parser = parse_schedule)]
     pub schedule: Option<Schedule>,
+    #[command(flatten)]
+    pub augmentation: AugmentArgs,
 }
 
 impl RecipeArgs {
@@ -235,6 +238,7 @@ impl RecipeArgs {
             warmup_epochs: self.warmup_epochs.unwrap_or(base.warmup_epochs),
             warmup_start: self.warmup_start.unwrap_or(base.warmup_start),
             ema: self.ema.or(base.ema).filter(|_| !self.no_ema),
+            augmentation: self.augmentation.over(base.augmentation)?,
             schedule: self.schedule.unwrap_or(base.schedule),
         };
         recipe.check()?;

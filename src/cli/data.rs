@@ -2,6 +2,7 @@
 
 mod list;
 mod pack;
+mod preview;
 mod synthesize;
 
 use clap::Subcommand;
@@ -17,6 +18,7 @@ pub struct Args {
 enum Verb {
     List(list::Args),
     Pack(pack::Args),
+    Preview(Box<preview::Args>),
     Synthesize(synthesize::Args),
 }
 
@@ -24,6 +26,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Verb::List(args) => list::run(args),
         Verb::Pack(args) => pack::run(args),
+        Verb::Preview(args) => preview::run(args),
         Verb::Synthesize(args) => synthesize::run(args),
     }
 }

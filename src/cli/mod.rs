@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parses, calls the library and prints.
 
+mod augment;
 mod bench;
 mod brief;
 mod common;

@@ -125,14 +125,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let size = args.image_size.unwrap_or(file.input.size);
             let data = (args.layout, args.skip, &**data);
             let sets = for_training(data, classes.as_ref(), &*progress)?;
-            Inputs::of(&file, size, sets, features, classes.as_ref())?
+            Inputs::of(&file, size, sets, features, classes.as_ref(), &recipe.augmentation)?
         }
         (Some(_), None) => {
             return Err(Error::usage("--data needs --text-features").into());
         }
         (None, _) => {
             let counts = if args.quick { [1500, 300] } else { [5000, 1000] };
-            Inputs::builtin(&file, BUILTIN_SEED, counts)?
+            Inputs::builtin(&file, BUILTIN_SEED, counts, &recipe.augmentation)?
         }
     };
     progress.line(&format!("recipe: {}, batches of {}", recipe_words(&recipe), recipe.batch));

@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     let data = (args.layout, args.skip, &*args.data);
     let sets = for_training(data, classes.as_ref(), &*progress)?;
-    let [train, validation] = sources(&file, image_size, sets);
+    let [train, validation] = sources(&file, image_size, sets, &recipe.augmentation);
     let head = head(args, classes.as_ref(), &train)?;
     let pretrained = args.start.as_deref().map(|path| Pretrained::open(path, &file)).transpose()?;
     let output = Output {

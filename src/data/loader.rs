@@ -1,8 +1,9 @@
 //! Batches, made ahead of their consumer.
 
 use super::Dataset;
-use super::transform::{Transform, augment_stream};
-use crate::rng::{Draw, Stream, stream};
+use super::transform::Transform;
+use crate::recipe::Mixing;
+use crate::rng::{Draw, DrawBlock, stream};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -14,9 +15,12 @@ use std::thread::JoinHandle;
 pub struct Batch {
     /// N × side × side × 3 normalised values, channels last.
     pub images: Vec<f32>,
-    /// The class of each image.
+    /// The class of each image; of a mixed one that of the larger part.
     pub labels: Vec<u32>,
-    /// The place of each image in its data set.
+    /// The shares of the classes of each image, N × classes, where images are mixed.
+    pub shares: Option<Vec<f32>>,
+    /// A number for each image, no two the same in an epoch: its place in its data set, plus the set's length for each
+    /// time that it was there before.
     pub indices: Vec<u64>,
     /// Rows and columns of each image.
     pub side: usize,
@@ -34,8 +38,23 @@ impl Batch {
     }
 }
 
-/// How a pass over a data set is cut into batches.
+/// An image of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Its place in the data set.
+    pub image: usize,
+    /// How often the image comes before it in the epoch: each time it is augmented by draws of its own.
+    pub repetition: u32,
+}
+
+impl From<usize> for Sample {
+    fn from(image: usize) -> Sample {
+        Sample { image, repetition: 0 }
+    }
+}
+
+/// How a pass over a data set is cut into batches.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EpochPlan {
     /// Images a batch.
     pub batch_size: usize,
@@ -47,6 +66,8 @@ pub struct EpochPlan {
     pub shuffle: bool,
     /// Whether a last batch that isn't full is left out.
     pub drop_last: bool,
+    /// How the images of a batch are mixed.
+    pub mixing: Mixing,
     /// Finished batches that may wait for the consumer, at least 1; one more is in the making.
     pub prefetch: usize,
     /// Threads that decode and transform, at least 1. No result depends on it.
@@ -58,7 +79,8 @@ impl EpochPlan {
     pub fn train(batch_size: usize, seed: u64, epoch: u64) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let (shuffle, drop_last) = (true, true);
-        EpochPlan { batch_size, seed, epoch, shuffle, drop_last, prefetch: 2, workers }
+        let mixing = Mixing::default();
+        EpochPlan { batch_size, seed, epoch, shuffle, drop_last, mixing, prefetch: 2, workers }
     }
 
     /// One pass in the data set's order, the last batch included.
@@ -71,6 +93,15 @@ impl EpochPlan {
 /// `order/<epoch>` gives.
 pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     stream(seed, &format!("order/{epoch}")).permutation(n)
+}
+
+/// As [`epoch_order`], each image `repetitions` times in a row, cut off behind `n` (repeated augmentation, Hoffer et al.,
+/// "Augment your batch", 2020, as torchvision's `RASampler` on one device).
+pub fn repeated_order(n: usize, repetitions: u32, seed: u64, epoch: u64) -> Vec<Sample> {
+    let order = epoch_order(n, seed, epoch).into_iter();
+    let repeat =
+        |image| (0..repetitions.max(1)).map(move |repetition| Sample { image, repetition });
+    order.flat_map(repeat).take(n).collect()
 }
 
 /// The batches of one epoch, in order. A thread of its own keeps a bounded number of them ready.
@@ -112,15 +143,16 @@ impl Batches {
         dataset: Arc<dyn Dataset>,
         transform: impl Into<Transform>,
         plan: EpochPlan,
-        mut samples: Vec<usize>,
+        samples: Vec<impl Into<Sample>>,
     ) -> Result<Self> {
+        let mut samples: Vec<Sample> = samples.into_iter().map(Into::into).collect();
         let transform = transform.into();
         transform.validate()?;
         if plan.batch_size == 0 {
             return Err(Error::usage("the batch size must be at least 1"));
         }
-        if let Some(sample) = samples.iter().find(|&&i| i >= dataset.len()) {
-            let detail = format!("there is no image {sample} among {}", dataset.len());
+        if let Some(sample) = samples.iter().find(|sample| sample.image >= dataset.len()) {
+            let detail = format!("there is no image {} among {}", sample.image, dataset.len());
             return Err(Error::usage(detail));
         }
         if plan.drop_last {
@@ -144,7 +176,8 @@ impl Batches {
         let maker = Maker {
             dataset,
             transform,
-            augment: augment_stream(plan.seed, plan.epoch),
+            draws: Draws { seed: plan.seed, epoch: plan.epoch },
+            mixing: plan.mixing,
             batch_size: plan.batch_size,
             workers,
         };
@@ -187,18 +220,49 @@ impl Drop for Batches {
     }
 }
 
+/// The class of the largest share, the first of equals.
+fn largest(shares: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, share) in shares.iter().enumerate() {
+        if *share > shares[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+/// Where the draws of an epoch come from.
+struct Draws {
+    seed: u64,
+    epoch: u64,
+}
+
+impl Draws {
+    /// What belongs to a sample: block i of the stream `<what>/<epoch>` of its image i, or, where it comes again,
+    /// of `<what>/<epoch>/<repetition>`.
+    fn block(&self, what: &str, sample: Sample) -> DrawBlock {
+        let Draws { seed, epoch } = self;
+        let label = match sample.repetition {
+            0 => format!("{what}/{epoch}"),
+            again => format!("{what}/{epoch}/{again}"),
+        };
+        stream(*seed, &label).block(sample.image as u64)
+    }
+}
+
 /// What the loading thread works with. The pool is its own: a consumer that waits inside the global
 /// pool could otherwise starve the loader.
 struct Maker {
     dataset: Arc<dyn Dataset>,
     transform: Transform,
-    augment: Stream,
+    draws: Draws,
+    mixing: Mixing,
     batch_size: usize,
     workers: rayon::ThreadPool,
 }
 
 impl Maker {
-    fn run(&self, samples: &[usize], sender: &SyncSender<Result<Batch>>) {
+    fn run(&self, samples: &[Sample], sender: &SyncSender<Result<Batch>>) {
         for samples in samples.chunks(self.batch_size) {
             let batch = self.workers.install(|| self.batch(samples));
             let failed = batch.is_err();
@@ -208,7 +272,7 @@ impl Maker {
         }
     }
 
-    fn batch(&self, samples: &[usize]) -> Result<Batch> {
+    fn batch(&self, samples: &[Sample]) -> Result<Batch> {
         let side = self.transform.size();
         let values = side * side * 3;
         let mut images = vec![0f32; samples.len() * values];
@@ -219,19 +283,37 @@ impl Maker {
             .collect();
         // The first failure in batch order, whichever thread was faster.
         results.into_iter().collect::<Result<()>>()?;
-        Ok(Batch {
-            images,
-            labels: samples.iter().map(|&i| self.dataset.label(i) as u32).collect(),
-            indices: samples.iter().map(|&i| i as u64).collect(),
-            side,
+        let all = self.dataset.len() as u64;
+        let index = |sample: &Sample| sample.image as u64 + u64::from(sample.repetition) * all;
+        let indices = samples.iter().map(index).collect();
+        let labels = samples.iter().map(|of| self.dataset.label(of.image) as u32).collect();
+        let batch = Batch { images, labels, shares: None, indices, side };
+        Ok(match self.mixing.is_none() {
+            true => batch,
+            false => self.mixed(batch, samples[0]),
         })
     }
 
-    fn image(&self, sample: usize, out: &mut [f32]) -> Result<()> {
-        let image = self.dataset.image(sample)?;
-        let mut draws = self.augment.block(sample as u64);
+    /// A batch whose images are mixed by the draws of its first.
+    fn mixed(&self, mut batch: Batch, first: Sample) -> Batch {
+        let classes = self.dataset.classes().len();
+        let mut shares = vec![0f32; batch.len() * classes];
+        for (row, label) in shares.chunks_exact_mut(classes).zip(&batch.labels) {
+            row[*label as usize] = 1.0;
+        }
+        let mut draws = self.draws.block("mix", first);
+        self.mixing.apply(&mut batch.images, batch.side, &mut shares, classes, &mut draws);
+        for (label, row) in batch.labels.iter_mut().zip(shares.chunks_exact(classes)) {
+            *label = largest(row);
+        }
+        Batch { shares: Some(shares), ..batch }
+    }
+
+    fn image(&self, sample: Sample, out: &mut [f32]) -> Result<()> {
+        let image = self.dataset.image(sample.image)?;
+        let mut draws = self.draws.block("augment", sample);
         self.transform.apply(&image, &mut draws, out).map_err(|error| match error {
-            Error::Shape { detail, .. } => Error::shape(self.dataset.path(sample), detail),
+            Error::Shape { detail, .. } => Error::shape(self.dataset.path(sample.image), detail),
             other => other,
         })
     }

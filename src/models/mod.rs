@@ -48,8 +48,11 @@ pub struct Model {
     pub image_size: usize,
     /// Input: normalised images, N × height × width × channels (3 for the files' networks).
     pub image: NodeId,
-    /// Input: labels (u32), one an image; only the loss needs them.
+    /// Input: labels (u32), one an image, or the shares of the classes where [`targets`](Model::targets) says so;
+    /// only the loss needs them.
     pub labels: NodeId,
+    /// What the loss is taken against.
+    pub targets: Targets,
     /// The last layer, before `logit_scale` where there is one.
     pub last_layer: NodeId,
     /// Output: N × classes.
@@ -58,6 +61,31 @@ pub struct Model {
     pub loss: NodeId,
     /// Other names under which its checkpoints may hold its tensors.
     pub dialect: Option<&'static Dialect>,
+}
+
+/// What a model's loss is taken against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Targets {
+    /// A class an image: N × 1 of u32.
+    #[default]
+    Classes,
+    /// A share of each class, an image: N × classes of f32 that sum to 1 in each row, as mixed images have them.
+    Shares,
+}
+
+/// The loss that a model is trained by: softmax cross-entropy.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// At least 0 and below 1.
+    pub label_smoothing: f32,
+    pub targets: Targets,
+}
+
+impl From<f32> for Loss {
+    /// That of classes, with this label smoothing.
+    fn from(label_smoothing: f32) -> Loss {
+        Loss { label_smoothing, targets: Targets::Classes }
+    }
 }
 
 impl Model {
@@ -71,10 +99,10 @@ impl Model {
         head: Head,
         classes: usize,
         image_size: usize,
-        label_smoothing: f32,
+        loss: impl Into<Loss>,
     ) -> Result<Model> {
         let image = Map::new(image_size, image_size, 3);
-        let model = Model::record_all(head, image, label_smoothing, |builder, image| {
+        let model = Model::record_all(head, image, loss, |builder, image| {
             builder.smooth = file.is_smooth();
             match file.onnx() {
                 Some(network) => network.record(builder, image, classes, head),
@@ -99,10 +127,10 @@ impl Model {
         head: Head,
         classes: usize,
         image: Map,
-        label_smoothing: f32,
+        loss: impl Into<Loss>,
         backbone: impl FnOnce(&mut Builder<'_>, NodeId) -> Result<LastLayer>,
     ) -> Result<Model> {
-        Model::record_all(head, image, label_smoothing, |builder, image| {
+        Model::record_all(head, image, loss, |builder, image| {
             let last = backbone(builder, image)?;
             builder.head(&last, classes, head)
         })
@@ -112,7 +140,7 @@ impl Model {
     fn record_all(
         head: Head,
         image: Map,
-        label_smoothing: f32,
+        loss: impl Into<Loss>,
         network: impl FnOnce(&mut Builder<'_>, NodeId) -> Result<HeadNodes>,
     ) -> Result<Model> {
         let Map { height, width, channels } = image;
@@ -124,13 +152,20 @@ impl Model {
         }
         let mut tape = Tape::new();
         let image = tape.input("image", Spec::f32(image));
-        let labels = tape.input("labels", Spec::u32(Map::vector(1)));
+        let loss = loss.into();
+        // Random masks are keyed by the numbers of nodes, so that the order of the inputs is kept.
+        let labels = match loss.targets {
+            Targets::Classes => Some(tape.input("labels", Spec::u32(Map::vector(1)))),
+            Targets::Shares => None,
+        };
         let mut builder =
             Builder { tape: &mut tape, prefix: head.backbone_prefix().into(), smooth: false };
         let nodes = network(&mut builder, image)?;
         let classes = tape.node(nodes.logits).spec.map.channels;
-        let loss =
-            tape.record("loss", CrossEntropy::new(label_smoothing), &[nodes.logits, labels])?;
+        let labels =
+            labels.unwrap_or_else(|| tape.input("targets", Spec::f32(Map::vector(classes))));
+        let (targets, cross_entropy) = (loss.targets, CrossEntropy::new(loss.label_smoothing));
+        let loss = tape.record("loss", cross_entropy, &[nodes.logits, labels])?;
         Ok(Model {
             tape: Arc::new(tape),
             head,
@@ -138,6 +173,7 @@ impl Model {
             image_size: height,
             image,
             labels,
+            targets,
             last_layer: nodes.last_layer,
             logits: nodes.logits,
             loss,

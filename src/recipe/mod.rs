@@ -1,5 +1,7 @@
 //! What a training run is, as plain values.
 
+mod augmentation;
+
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
@@ -8,6 +10,8 @@ use crate::ops::sgd::Sgd;
 use crate::ops::{ParamSpec, Role};
 use crate::tape::Rule;
 use crate::{Error, Result};
+
+pub use self::augmentation::{Augmentation, Mixing};
 
 /// Interpolation filters, as Pillow defines them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +110,8 @@ pub struct Recipe {
     pub warmup_start: f64,
     #[serde(default)]
     pub ema: Option<Ema>,
+    #[serde(default, skip_serializing_if = "Augmentation::is_default")]
+    pub augmentation: Augmentation,
     pub schedule: Schedule,
 }
 
@@ -140,6 +146,7 @@ impl Recipe {
             warmup_epochs: 0,
             warmup_start: 0.0,
             ema: None,
+            augmentation: Augmentation::default(),
             schedule,
         }
     }
@@ -236,6 +243,7 @@ impl Recipe {
         let ema = self.ema.unwrap_or(Ema { decay: 0.0, steps: 1 });
         require(is_share(ema.decay), "ema.decay must be at least 0 and below 1")?;
         require(ema.steps > 0, "ema.steps must be at least 1")?;
+        self.augmentation.check()?;
         match self.schedule {
             Schedule::Step { every, gamma } => {
                 require(every > 0, "schedule.every must be at least 1")?;

@@ -8,6 +8,7 @@ use crate::data::builtin::{Shapes, Split, descriptions};
 use crate::data::transform::{EvalTransform, TrainCrop, TrainTransform};
 use crate::data::{Cached, ClassList, Dataset, ImageSet};
 use crate::models::ModelFile;
+use crate::recipe::Augmentation;
 use crate::text::hashing::NgramHasher;
 use crate::text::{self, TextFeatures};
 use crate::train::Source;
@@ -36,7 +37,12 @@ pub struct Inputs {
 
 impl Inputs {
     /// The built-in data, made from `seed`: `counts` training and test images.
-    pub fn builtin(file: &ModelFile, seed: u64, counts: [usize; 2]) -> Result<Inputs> {
+    pub fn builtin(
+        file: &ModelFile,
+        seed: u64,
+        counts: [usize; 2],
+        augmentation: &Augmentation,
+    ) -> Result<Inputs> {
         let [train, test] = counts;
         let train: Arc<dyn Dataset> =
             Arc::new(Cached::new(Shapes::new(seed, Split::Train, train), CACHE_BYTES));
@@ -46,11 +52,11 @@ impl Inputs {
             descriptions().iter().map(|class| (class.name.to_string(), class.answers)).collect();
         let features = NgramHasher::new(HASHED_WIDTH)?.class_features(&classes)?;
         let size = crate::data::builtin::SIDE;
-        let augment = TrainCrop::RandomCrop { size, padding: 2 };
+        let crop = TrainCrop::RandomCrop { size, padding: 2 };
         Ok(Inputs {
             train: Source {
                 dataset: train,
-                transform: TrainTransform::of(&file.input, augment).into(),
+                transform: TrainTransform::augmented(&file.input, crop, augmentation).into(),
             },
             test: Source { dataset: test, transform: EvalTransform::of(&file.input, size).into() },
             features,
@@ -66,8 +72,9 @@ impl Inputs {
         sets: [ImageSet; 2],
         features: &Path,
         classes: Option<&ClassList>,
+        augmentation: &Augmentation,
     ) -> Result<Inputs> {
-        let sources = sources(file, image_size, sets);
+        let sources = sources(file, image_size, sets, augmentation);
         let features_name = features.file_name().unwrap_or_default().to_string_lossy();
         let features = text::file::open_for(features, classes, sources[0].dataset.classes())?;
         let [train, test] = sources;
@@ -81,15 +88,16 @@ impl Inputs {
 }
 
 /// Images of a data set for training and those held out, with their transforms.
-pub fn sources(file: &ModelFile, image_size: usize, [train, test]: [ImageSet; 2]) -> [Source; 2] {
-    // Crops of small images keep more of them than ImageNet's 8 %.
-    let scale = if image_size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
-    let ratio = [3.0 / 4.0, 4.0 / 3.0];
-    let crop = TrainCrop::RandomResizedCrop { size: image_size, scale, ratio };
+pub fn sources(
+    file: &ModelFile,
+    image_size: usize,
+    [train, test]: [ImageSet; 2],
+    augmentation: &Augmentation,
+) -> [Source; 2] {
     [
         Source {
             dataset: Arc::new(Cached::new(train, CACHE_BYTES)),
-            transform: TrainTransform::of(&file.input, crop).into(),
+            transform: TrainTransform::of_folder(&file.input, image_size, augmentation).into(),
         },
         Source {
             dataset: Arc::new(Cached::new(test, CACHE_BYTES)),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Job;
 use super::job::differences;
 use crate::models::Model;
-use crate::recipe::{OptimizerKind, Recipe, Schedule};
+use crate::recipe::{Augmentation, OptimizerKind, Recipe, Schedule};
 
 /// A network that saw fewer batches has hardly begun to learn.
 const FEW_STEPS: usize = 150;
@@ -134,12 +134,36 @@ pub fn recipe_words(recipe: &Recipe) -> String {
     if recipe.label_smoothing > 0.0 {
         words.push(format!("label smoothing {}", recipe.label_smoothing));
     }
+    words.extend(augmentation_words(&recipe.augmentation));
     if let Some(ema) = recipe.ema {
         let every =
             if ema.steps == 1 { "each step".into() } else { format!("every {} steps", ema.steps) };
         words.push(format!("a moving average of the weights, decay {}, {every}", ema.decay));
     }
     words.join(", ")
+}
+
+/// What a recipe does to training images beyond what every one does.
+fn augmentation_words(augmentation: &Augmentation) -> Vec<String> {
+    let Augmentation { crop_scale, crop_padding, flip, mixing, repetitions } = *augmentation;
+    let mut words = Vec::new();
+    if let Some([least, most]) = crop_scale {
+        words.push(format!("crops of {least} to {most} of an image"));
+    }
+    if let Some(padding) = crop_padding {
+        words.push(format!("random crops with {padding} pixels of padding"));
+    }
+    if flip != Augmentation::default().flip {
+        words.push(format!("mirrored with probability {flip}"));
+    }
+    let alphas = [("mixup", mixing.mixup_alpha), ("CutMix", mixing.cutmix_alpha)];
+    for (name, alpha) in alphas.into_iter().filter(|(_, alpha)| *alpha > 0.0) {
+        words.push(format!("{name} with alpha {alpha}"));
+    }
+    if repetitions > 1 {
+        words.push(format!("each image {repetitions} times in a row"));
+    }
+    words
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use super::average::Average;
 use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Keep, Output, check_labels};
-use crate::data::{Batch, Batches, EpochPlan, epoch_order};
+use crate::data::{Batch, Batches, EpochPlan, repeated_order};
 use crate::device::Device;
 use crate::logits::argmax;
 use crate::models::state::HostState;
-use crate::models::{Facts, Model, Network};
+use crate::models::{Facts, Loss, Model, Network, Targets};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
 use crate::tape::{Execution, Optimizer, PlanKind, Weights};
@@ -27,7 +27,7 @@ const PREFETCH: usize = 2;
 pub struct StepFigures {
     /// Mean over the images.
     pub loss: f64,
-    /// Images whose label has the largest logit.
+    /// Images whose label has the largest logit; of mixed ones, the label of the larger part.
     pub right: usize,
     /// Of all gradients together, before clipping; `None` where the recipe doesn't clip.
     pub gradient_norm: Option<f64>,
@@ -57,8 +57,12 @@ impl Trainer {
     /// A job that can't be trained, a model that doesn't take its images, memory.
     pub fn new(job: Job, device: &Device) -> Result<Trainer> {
         job.check()?;
-        let smoothing = job.recipe.label_smoothing;
-        let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), smoothing)?;
+        let targets = match job.recipe.augmentation.mixing.is_none() {
+            true => Targets::Classes,
+            false => Targets::Shares,
+        };
+        let loss = Loss { label_smoothing: job.recipe.label_smoothing, targets };
+        let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
@@ -258,7 +262,9 @@ impl Trainer {
     fn loader(&self, epoch: usize, step: usize) -> Result<Batches> {
         let job = &self.job;
         let epoch = epoch as u64;
-        let mut samples = epoch_order(job.train.dataset.len(), job.seed, epoch);
+        let augmentation = &job.recipe.augmentation;
+        let images = job.train.dataset.len();
+        let mut samples = repeated_order(images, augmentation.repetitions, job.seed, epoch);
         samples.truncate(job.epoch_images());
         // The last batch may be a smaller one.
         samples.drain(..(step * job.batch()).min(job.epoch_images()));
@@ -266,6 +272,7 @@ impl Trainer {
             drop_last: false,
             prefetch: PREFETCH,
             workers: job.workers,
+            mixing: augmentation.mixing,
             ..EpochPlan::train(job.batch(), job.seed, epoch)
         };
         Batches::of(job.train.dataset.clone(), job.train.transform, plan, samples)
@@ -325,7 +332,10 @@ impl Trainer {
         let images = batch.len();
         self.execution.begin_training(state, &batch.indices)?;
         self.execution.write(self.model.image, &batch.images)?;
-        self.execution.write(self.model.labels, &batch.labels)?;
+        match &batch.shares {
+            Some(shares) => self.execution.write(self.model.labels, shares)?,
+            None => self.execution.write(self.model.labels, &batch.labels)?,
+        }
         self.execution.forward_training(&mut self.weights)?;
         let losses = self.execution.read(self.model.loss)?;
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;

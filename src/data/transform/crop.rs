@@ -30,12 +30,16 @@ pub fn crop(image: &Image8, area: Area) -> Image8 {
 /// The image with black rows and columns around it.
 pub fn pad(image: &Image8, top: usize, left: usize, bottom: usize, right: usize) -> Image8 {
     let mut out = Image8::black(image.height + top + bottom, image.width + left + right);
-    let width = out.width;
-    for (row, values) in image.pixels.chunks_exact(image.width * 3).enumerate() {
-        let start = ((top + row) * width + left) * 3;
-        out.pixels[start..start + values.len()].copy_from_slice(values);
-    }
+    place(image, &mut out, top, left);
     out
+}
+
+/// Puts an image into a larger one, its first pixel at (`top`, `left`); it must lie inside.
+pub fn place(image: &Image8, into: &mut Image8, top: usize, left: usize) {
+    for (row, values) in image.pixels.chunks_exact(image.width * 3).enumerate() {
+        let start = ((top + row) * into.width + left) * 3;
+        into.pixels[start..start + values.len()].copy_from_slice(values);
+    }
 }
 
 /// The central `size` × `size` pixels, as torchvision's `CenterCrop`: an odd margin is halved to the

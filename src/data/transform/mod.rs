@@ -6,13 +6,13 @@
 mod crop;
 mod resize;
 
-pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
+pub use crop::{Area, centre_crop, crop, flip, pad, place, random_resized_area};
 pub use resize::{resize, resize_shorter_side};
 
 use super::Image8;
 use crate::models::Input;
-pub use crate::recipe::Filter;
-use crate::rng::{Draw, DrawBlock, Stream};
+pub use crate::recipe::{Augmentation, Filter};
+use crate::rng::{Draw, DrawBlock};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation to go with [`IMAGENET_MEAN`].
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// Bounds of width / height of a random resized crop, torchvision's.
+const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
 /// How a training picture is cut out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,11 +120,7 @@ impl TrainTransform {
     /// half of the time.
     pub fn imagenet(size: usize) -> Self {
         TrainTransform {
-            kind: TrainCrop::RandomResizedCrop {
-                size,
-                scale: [0.08, 1.0],
-                ratio: [3.0 / 4.0, 4.0 / 3.0],
-            },
+            kind: TrainCrop::RandomResizedCrop { size, scale: [0.08, 1.0], ratio: RATIO },
             filter: Filter::Bilinear,
             flip_probability: 0.5,
             mean: IMAGENET_MEAN,
@@ -129,11 +128,35 @@ impl TrainTransform {
         }
     }
 
+    /// That of [`augmented`](TrainTransform::augmented) images of `size` × `size`: where the recipe doesn't say, a random
+    /// resized crop, of small images of more than ImageNet's 8 %.
+    pub fn of_folder(input: &Input, size: usize, augmentation: &Augmentation) -> Self {
+        let scale = if size < 128 { [0.35, 1.0] } else { [0.08, 1.0] };
+        let crop = TrainCrop::RandomResizedCrop { size, scale, ratio: RATIO };
+        TrainTransform::augmented(input, crop, augmentation)
+    }
+
     /// What a model file's input asks for, with the given cut: its filter, mean and deviation;
     /// mirrored half of the time.
     pub fn of(input: &Input, kind: TrainCrop) -> Self {
         let Input { interpolation: filter, mean, std, .. } = *input;
         TrainTransform { kind, filter, flip_probability: 0.5, mean, std }
+    }
+
+    /// What a model file's input asks for, augmented as a recipe says; cut as in `crop` where it doesn't.
+    pub fn augmented(input: &Input, crop: TrainCrop, augmentation: &Augmentation) -> Self {
+        let kind = match (crop, augmentation) {
+            (
+                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. },
+                &Augmentation { crop_padding: Some(padding), .. },
+            ) => TrainCrop::RandomCrop { size, padding },
+            (
+                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. },
+                &Augmentation { crop_scale: Some(scale), .. },
+            ) => TrainCrop::RandomResizedCrop { size, scale, ratio: RATIO },
+            _ => crop,
+        };
+        TrainTransform { flip_probability: augmentation.flip, ..TrainTransform::of(input, kind) }
     }
 
     /// The augmented picture in 8 bits, before normalisation. Draws, in this order: those of the
@@ -212,7 +235,7 @@ impl Transform {
     }
 
     /// Transforms an image into `out`, `size()` × `size()` × 3 values, channels last. `augment` is
-    /// the sample's block of the epoch's stream (see [`augment_stream`]); evaluation ignores it.
+    /// the sample's block of the epoch's stream; evaluation ignores it.
     ///
     /// # Errors
     /// [`Error::Shape`] if `out` has another length or the image is too small for the crop.
@@ -263,11 +286,6 @@ impl Transform {
         }
         Ok(())
     }
-}
-
-/// The stream of an epoch's augmentation; block i belongs to sample i of the data set.
-pub fn augment_stream(seed: u64, epoch: u64) -> Stream {
-    crate::rng::stream(seed, &format!("augment/{epoch}"))
 }
 
 /// (v / 255 − mean) / std for each value, in f32 and in this order of operations, as torchvision's

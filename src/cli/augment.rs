@@ -1,0 +1,66 @@
+//! Flags that say how training images are changed from epoch to epoch.
+
+use crate::Result;
+use crate::recipe::{Augmentation, Mixing};
+
+/// What is done to training images; what is absent comes from the recipe.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Augmentation")]
+pub struct AugmentArgs {
+    /// Smallest and largest share of an image that a random resized crop has, as in 0.08,1; for images below 128 pixels
+    /// the smallest is 0.35 if absent
+    #[arg(long, value_name = "MIN,MAX", value_parser = parse_pair)]
+    crop_scale: Option<[f64; 2]>,
+    /// Crop at random out of the image with N black pixels on each side, instead of a random resized crop; 4 is usual for
+    /// CIFAR
+    #[arg(long, value_name = "N", conflicts_with = "crop_scale")]
+    crop_padding: Option<usize>,
+    /// Probability of mirroring left to right; 0.5 if absent
+    #[arg(long, value_name = "P")]
+    hflip_prob: Option<f64>,
+    /// Mix each image with its neighbour in the batch, by a share drawn from a Beta distribution of this parameter (mixup);
+    /// 0 turns it off
+    #[arg(long, value_name = "ALPHA")]
+    mixup_alpha: Option<f64>,
+    /// Put a box of its neighbour in the batch into each image, of a share drawn from a Beta distribution of this parameter
+    /// (CutMix); 0 turns it off. Beside mixup a batch has either, with equal probability
+    #[arg(long, value_name = "ALPHA")]
+    cutmix_alpha: Option<f64>,
+    /// Repeated augmentation: an image comes N times in a row, each time augmented anew, and an epoch has as many
+    /// images as before
+    #[arg(long, value_name = "N")]
+    ra_reps: Option<u32>,
+}
+
+impl AugmentArgs {
+    /// `base` with the flags' values.
+    ///
+    /// # Errors
+    /// As [`Augmentation::check`].
+    pub fn over(&self, base: Augmentation) -> Result<Augmentation> {
+        let augmentation = Augmentation {
+            // A flag takes the place of the recipe's way to crop.
+            crop_scale: self.crop_scale.or(base.crop_scale).filter(|_| self.crop_padding.is_none()),
+            crop_padding: self
+                .crop_padding
+                .or(base.crop_padding)
+                .filter(|_| self.crop_scale.is_none()),
+            flip: self.hflip_prob.unwrap_or(base.flip),
+            mixing: Mixing {
+                mixup_alpha: self.mixup_alpha.unwrap_or(base.mixing.mixup_alpha),
+                cutmix_alpha: self.cutmix_alpha.unwrap_or(base.mixing.cutmix_alpha),
+            },
+            repetitions: self.ra_reps.unwrap_or(base.repetitions),
+        };
+        augmentation.check()?;
+        Ok(augmentation)
+    }
+}
+
+fn parse_pair(text: &str) -> std::result::Result<[f64; 2], String> {
+    let numbers = text.split_once(',').map(|(first, second)| (first.parse(), second.parse()));
+    match numbers {
+        Some((Ok(first), Ok(second))) => Ok([first, second]),
+        _ => Err("is two numbers: 0.08,1".into()),
+    }
+}
