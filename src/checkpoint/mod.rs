@@ -9,6 +9,7 @@ pub(crate) mod atomic;
 mod json_keys;
 mod npy;
 mod pickle;
+mod pickled_dict;
 mod safetensors;
 mod search;
 mod select;
@@ -30,6 +31,7 @@ use self::stored::{Bytes, Stored};
 use crate::error::shorten;
 use crate::{Error, Result};
 
+pub(crate) use self::pickled_dict::PickledDict;
 pub use self::safetensors::write_safetensors;
 pub use self::tensor::{Dtype, HostTensor, TensorData, TensorView};
 pub use self::wanted::{ModelFit, Wanted, WeightsKind};

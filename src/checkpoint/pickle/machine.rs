@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::Parsed;
 use super::value::{Arena, Global, PickleNode, Value};
-use super::{Budget, Pickle, rebuild};
+use super::{Budget, Names, Pickle, arrays, rebuild};
 
 /// Bytes of a value on the stack. Vectors double as they grow, and the old one may stand beside the
 /// new one for a moment: three times their elements is what they may take.
@@ -25,10 +25,16 @@ pub(super) struct Machine<'a, 'b> {
     memo: HashMap<u32, Value<'a>>,
     arena: Arena<'a>,
     budget: &'b mut Budget,
+    names: Names,
 }
 
 impl<'a, 'b> Machine<'a, 'b> {
-    pub fn new(input: &'a [u8], start: usize, budget: &'b mut Budget) -> Machine<'a, 'b> {
+    pub fn new(
+        input: &'a [u8],
+        start: usize,
+        budget: &'b mut Budget,
+        names: Names,
+    ) -> Machine<'a, 'b> {
         Machine {
             input,
             at: start,
@@ -38,6 +44,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             memo: HashMap::new(),
             arena: Arena::default(),
             budget,
+            names,
         }
     }
 
@@ -113,9 +120,9 @@ impl<'a, 'b> Machine<'a, 'b> {
             b'U' => self.text(1, true)?,
             b'T' => self.text(4, true)?,
             // SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8
-            b'C' => self.skip_bytes(1)?,
-            b'B' => self.skip_bytes(4)?,
-            0x8e | 0x96 => self.skip_bytes(8)?,
+            b'C' => self.push_bytes(1)?,
+            b'B' => self.push_bytes(4)?,
+            0x8e | 0x96 => self.push_bytes(8)?,
             // EMPTY_TUPLE, TUPLE1..3, TUPLE
             b')' => self.push_tuple(0)?,
             0x85..=0x87 => self.push_tuple(usize::from(opcode - 0x84))?,
@@ -188,7 +195,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 let (Value::Str(module), Value::Str(name)) = (module, name) else {
                     return Err("its pickle names a class by something that isn't text".into());
                 };
-                self.stack.push(Value::Global(Global::find(module, name)?));
+                self.stack.push(Value::Global(Global::find(self.names, module, name)?));
             }
             // REDUCE, NEWOBJ, BUILD, BINPERSID
             b'R' | 0x81 => {
@@ -199,8 +206,11 @@ impl<'a, 'b> Machine<'a, 'b> {
             b'b' => {
                 // Attributes of a dict (a state dict's `_metadata`, say) or of an object that
                 // isn't looked into are dropped. A tensor's could change its values.
-                self.pop()?;
+                let state = self.pop()?;
                 let object = self.top()?;
+                if arrays::build(&mut self.arena, object, state)? {
+                    return Ok(());
+                }
                 if !matches!(object, Value::Inert) && self.arena.dict(object).is_none() {
                     let kind = self.arena.kind(object);
                     return Err(format!("its pickle sets attributes of {kind}, which is refused"));
@@ -261,7 +271,7 @@ impl<'a, 'b> Machine<'a, 'b> {
 
     fn global_from_lines(&mut self) -> Parsed<Global> {
         let module = self.line()?;
-        Global::find(module, self.line()?)
+        Global::find(self.names, module, self.line()?)
     }
 
     fn long(&mut self, width: usize) -> Parsed<()> {
@@ -283,16 +293,16 @@ impl<'a, 'b> Machine<'a, 'b> {
         let bytes = self.counted(width)?;
         let value = match std::str::from_utf8(bytes) {
             Ok(text) => Value::Str(text),
-            Err(_) if or_bytes => Value::Bytes,
+            Err(_) if or_bytes => Value::Bytes(bytes),
             Err(_) => return Err("its pickle holds a string that isn't UTF-8".into()),
         };
         self.stack.push(value);
         Ok(())
     }
 
-    fn skip_bytes(&mut self, width: usize) -> Parsed<()> {
-        self.counted(width)?;
-        self.stack.push(Value::Bytes);
+    fn push_bytes(&mut self, width: usize) -> Parsed<()> {
+        let bytes = self.counted(width)?;
+        self.stack.push(Value::Bytes(bytes));
         Ok(())
     }
 

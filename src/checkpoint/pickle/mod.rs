@@ -1,6 +1,7 @@
 //! A pickle reader that executes nothing: an interpreter of the opcodes that `torch.save`
-//! writes (protocols 2 to 5), with an allow-list of names and a bound on work and memory.
+//! and Python's pickle write (protocols 2 to 5), with an allow-list of names and a bound on work and memory.
 
+mod arrays;
 mod machine;
 mod rebuild;
 mod value;
@@ -13,6 +14,15 @@ use std::collections::hash_map::Entry;
 use super::tensor::Dtype;
 use super::{Parsed, quote};
 use machine::Machine;
+
+/// Which classes and functions a pickle may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// What describes tensors; NumPy's values stand beside them and aren't looked into.
+    Tensors,
+    /// What describes NumPy's arrays of bytes, and nothing else.
+    Arrays,
+}
 
 /// One pickle, read.
 pub(super) struct Pickle<'a> {
@@ -51,9 +61,14 @@ impl Budget {
 
 /// Reads the pickle that starts at `start`. Errors are half sentences about the file.
 pub(super) fn read<'a>(input: &'a [u8], start: usize, budget: &mut Budget) -> Parsed<Pickle<'a>> {
-    let pickle = Machine::new(input, start, budget).run()?;
+    let pickle = Machine::new(input, start, budget, Names::Tensors).run()?;
     check_storages(&pickle.arena, budget)?;
     Ok(pickle)
+}
+
+/// As [`read`], of a pickle of plain values and NumPy's arrays of bytes.
+pub(super) fn read_arrays<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<Pickle<'a>> {
+    Machine::new(input, 0, budget, Names::Arrays).run()
 }
 
 /// One storage has one element type and one length, however often it is named: PyTorch goes by the

@@ -15,8 +15,8 @@
 
 use super::super::tensor::Dtype;
 use super::super::{Parsed, quote};
-use super::Budget;
-use super::value::{Arena, Global, PickleNode, StorageRef, TensorRef, Value};
+use super::value::{Arena, Global, PickleNode, StorageRef, TensorRef, Value, count};
+use super::{Budget, arrays};
 
 /// PyTorch's own limit on the number of dimensions.
 const MOST_DIMS: usize = 64;
@@ -31,9 +31,12 @@ pub(super) fn call<'a>(
     let Value::Global(global) = callable else {
         return Err(format!("its pickle calls {}, which is refused", arena.kind(callable)));
     };
+    if let Global::Numpy(name) = global {
+        return arrays::call(arena, budget, name, args);
+    }
     let args = arena.tuple(args).ok_or("its pickle makes a call without arguments")?;
     match global {
-        Global::Inert => Ok(Value::Inert),
+        Global::Inert | Global::Numpy(_) => Ok(Value::Inert),
         Global::Storage(_) => Err("its pickle calls a storage class, which is refused".into()),
         Global::Dict => {
             let pairs = match args {
@@ -240,11 +243,4 @@ pub(super) fn storage<'a>(arena: &Arena<'a>, id: Value<'a>) -> Parsed<StorageRef
         _ => return Err(unknown()),
     };
     Ok(StorageRef { key, dtype: *dtype, len: count(*len).ok_or_else(unknown)?, view })
-}
-
-fn count(value: Value<'_>) -> Option<usize> {
-    match value {
-        Value::Int(n) => usize::try_from(n).ok(),
-        _ => None,
-    }
 }

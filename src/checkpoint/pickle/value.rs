@@ -3,7 +3,7 @@
 use super::super::Parsed;
 use super::super::quote;
 use super::super::tensor::Dtype;
-use super::Budget;
+use super::{Budget, Names};
 
 /// Bytes of a container's place in the arena. A vector doubles as it grows, and the old one may stand beside
 /// the new one for a moment: three times its elements is what it may take.
@@ -20,7 +20,7 @@ pub(in super::super) enum Value<'a> {
     Long(&'a [u8]),
     Float,
     Str(&'a str),
-    Bytes,
+    Bytes(&'a [u8]),
     Global(Global),
     /// An object of an allowed class that holds nothing of interest to a checkpoint.
     Inert,
@@ -40,6 +40,11 @@ pub(in super::super) enum PickleNode<'a> {
     Dict(Vec<(Value<'a>, Value<'a>)>),
     Storage(Box<StorageRef<'a>>),
     Tensor(Box<TensorRef<'a>>),
+    /// Bytes that the pickle spells as text.
+    Bytes(Vec<u8>),
+    /// NumPy's type of unsigned bytes, the only one that is read.
+    ByteType,
+    Array(Box<ArrayRef<'a>>),
 }
 
 impl PickleNode<'_> {
@@ -50,6 +55,9 @@ impl PickleNode<'_> {
             PickleNode::Dict(pairs) => size_of_val(pairs.as_slice()),
             PickleNode::Storage(storage) => size_of_val(&**storage),
             PickleNode::Tensor(tensor) => size_of_val(&**tensor) + 16 * tensor.shape.len(),
+            PickleNode::Bytes(bytes) => bytes.len(),
+            PickleNode::ByteType => 0,
+            PickleNode::Array(array) => size_of_val(&**array) + 8 * array.shape.len(),
         }
     }
 }
@@ -73,6 +81,14 @@ pub(in super::super) struct TensorRef<'a> {
     pub strides: Vec<usize>,
     /// Whether the values are the negatives of what is stored (PyTorch's neg bit).
     pub negated: bool,
+}
+
+/// A number of elements.
+pub(super) fn count(value: Value<'_>) -> Option<usize> {
+    match value {
+        Value::Int(n) => usize::try_from(n).ok(),
+        _ => None,
+    }
 }
 
 /// The containers of one pickle.
@@ -128,6 +144,16 @@ impl<'a> Arena<'a> {
         }
     }
 
+    /// The bytes that `value` is; Python 2 has one type for them and for text.
+    pub fn bytes(&self, value: Value<'a>) -> Option<&[u8]> {
+        match (value, self.get(value)) {
+            (Value::Bytes(bytes), _) => Some(bytes),
+            (Value::Str(text), _) => Some(text.as_bytes()),
+            (_, Some(PickleNode::Bytes(bytes))) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// What `value` is, in a word or two for an error.
     pub fn kind(&self, value: Value<'a>) -> &'static str {
         match value {
@@ -136,7 +162,7 @@ impl<'a> Arena<'a> {
             Value::Int(_) | Value::Long(_) => "an int",
             Value::Float => "a float",
             Value::Str(_) => "a str",
-            Value::Bytes => "bytes",
+            Value::Bytes(_) => "bytes",
             Value::Global(_) => "a class or function",
             Value::Inert => "an object",
             Value::Node(_) => match self.get(value) {
@@ -145,6 +171,9 @@ impl<'a> Arena<'a> {
                 Some(PickleNode::Dict(_)) => "a dict",
                 Some(PickleNode::Storage(_)) => "a bare storage",
                 Some(PickleNode::Tensor(_)) => "a tensor",
+                Some(PickleNode::Bytes(_)) => "bytes",
+                Some(PickleNode::ByteType) => "an element type",
+                Some(PickleNode::Array(_)) => "an array",
                 None => "nothing",
             },
         }
@@ -164,13 +193,18 @@ pub(in super::super) enum Global {
     RebuildParameterWithState,
     Size,
     Storage(Dtype),
+    /// What makes NumPy's arrays, where [arrays are read](Names::Arrays).
+    Numpy(NumpyName),
     /// What stands beside the weights in training checkpoints, see [`is_inert`].
     Inert,
 }
 
 impl Global {
     /// The meaning of `module.name`, or the sentence that refuses it.
-    pub fn find(module: &str, name: &str) -> Parsed<Global> {
+    pub fn find(names: Names, module: &str, name: &str) -> Parsed<Global> {
+        if names == Names::Arrays {
+            return NumpyName::find(module, name).map(Global::Numpy);
+        }
         let global = match (module, name) {
             ("collections", "OrderedDict") | ("builtins" | "__builtin__", "dict") => Global::Dict,
             ("collections", "defaultdict") => Global::DefaultDict,
@@ -190,6 +224,46 @@ impl Global {
         };
         Ok(global)
     }
+}
+
+/// A class or function that makes arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum NumpyName {
+    Reconstruct,
+    FromBuffer,
+    ArrayClass,
+    ElementType,
+    Encode,
+}
+
+impl NumpyName {
+    /// The meaning of `module.name`, or the sentence that refuses it.
+    pub fn find(module: &str, name: &str) -> Parsed<NumpyName> {
+        Ok(match (module, name) {
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => {
+                NumpyName::Reconstruct
+            }
+            ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => NumpyName::FromBuffer,
+            ("numpy", "ndarray") => NumpyName::ArrayClass,
+            ("numpy", "dtype") => NumpyName::ElementType,
+            ("_codecs", "encode") => NumpyName::Encode,
+            _ => {
+                let asked = quote(&format!("{module}.{name}"));
+                return Err(format!(
+                    "the file asks for {asked}, which is refused; nothing was executed (only NumPy's arrays \
+                     of bytes are read)"
+                ));
+            }
+        })
+    }
+}
+
+/// An array of unsigned bytes in C's order. It has no bytes until it is built.
+#[derive(Debug)]
+pub(in super::super) struct ArrayRef<'a> {
+    pub shape: Vec<usize>,
+    /// Bytes, or the text that Python 2 had for them.
+    pub data: Option<Value<'a>>,
 }
 
 /// Classes and functions whose "results" are opaque objects, their contents dropped: a run's

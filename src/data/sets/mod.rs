@@ -1,36 +1,256 @@
-//! Layouts in which sets of images are kept.
+//! Published data sets where their downloads put them, and other layouts in which sets of images are kept.
+//!
+//! A [`Layout`] is told by the files that lie in a folder. Each set is read in its own form (batches, lists,
+//! archives), nothing is converted, and labels are the set's own.
 
-use std::path::Path;
+mod cifar;
+mod files;
+mod folders;
+mod food101;
+mod packed;
+mod planes;
+mod reading;
+mod stl10;
+mod tiny_imagenet;
+mod wordnet;
 
-use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+use std::path::{Path, PathBuf};
+
+use strum::{Display, EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 use super::Dataset;
+use crate::error::{MOST_NAMED, some_of};
 use crate::{Error, Result};
 
 /// A layout in which a set of images is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Layout {
-    /// A folder a class.
+    /// `train/CLASS/*.jpg` and `val/`, `validation/` or `test/`.
     Folders,
+    /// CIFAR-10, in its Python or its binary version.
+    #[strum(serialize = "cifar10")]
+    Cifar10,
+    /// CIFAR-100 with its fine labels, in its Python or its binary version.
+    #[strum(serialize = "cifar100")]
+    Cifar100,
+    /// STL-10 in its binary version.
+    #[strum(serialize = "stl10")]
+    Stl10,
+    /// Food-101.
+    #[strum(serialize = "food101")]
+    Food101,
+    /// Tiny ImageNet of 200 classes.
+    #[strum(serialize = "tiny-imagenet")]
+    TinyImageNet,
+    /// One file, as `flipside data pack` writes it.
+    Pack,
 }
 
 fn unknown(word: &str) -> Error {
-    Error::unknown::<Layout>("data set", word)
+    Error::unknown::<Layout>("layout of a data set", word)
+}
+
+/// A set that lies whole in a place.
+trait SetOnDisk {
+    /// Splits that are there and have labels.
+    fn splits(&self) -> Vec<String>;
+
+    /// Opens one of [`splits`](SetOnDisk::splits).
+    fn open(&self, split: &str) -> Result<Box<dyn Dataset>>;
+
+    /// Why a split that the set is known to have can't be opened.
+    fn why_not(&self, _split: &str) -> Option<&'static str> {
+        None
+    }
+
+    /// Lines on the files: which are those that were published, and what else is to be known.
+    fn verify(&self) -> Result<Vec<String>>;
+}
+
+/// What a place holds of a set.
+enum Sighting {
+    Nothing,
+    /// Some of its files; the sentence says what is missing or one too many.
+    Partial(String),
+    Whole(Box<dyn SetOnDisk>),
+}
+
+impl Sighting {
+    /// The first of these folders that holds some of `files`, files or folders: whole if all of them.
+    fn of_files(
+        folders: &[PathBuf],
+        files: &[&str],
+        is_meant: impl Fn(&Path) -> bool,
+        set: impl Fn(PathBuf) -> Box<dyn SetOnDisk>,
+    ) -> Sighting {
+        let Some(folder) = folders.iter().find(|folder| is_meant(folder)) else {
+            return Sighting::Nothing;
+        };
+        match files.iter().find(|file| !folder.join(file).exists()) {
+            None => Sighting::Whole(set(folder.clone())),
+            Some(file) => Sighting::Partial(format!("{} lacks {file}", folder.display())),
+        }
+    }
 }
 
 impl Layout {
-    pub fn title(self) -> &'static str {
-        "class folders"
+    /// What lies in a folder, or in an archive file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming what can't be read; [`Error::File`] where nothing known lies there, where it looks like
+    /// two sets, or where one is incomplete, naming what is missing.
+    pub fn of(root: &Path) -> Result<Layout> {
+        let mut seen = Vec::new();
+        for layout in Layout::iter() {
+            match layout.look(root)? {
+                Sighting::Nothing => {}
+                sighting => seen.push((layout, sighting)),
+            }
+        }
+        // These have folders of classes themselves.
+        if seen.iter().any(|(layout, _)| layout.has_class_folders()) {
+            seen.retain(|(layout, _)| *layout != Layout::Folders);
+        }
+        let names: Vec<&str> = seen.iter().map(|(layout, _)| layout.title()).collect();
+        match seen.as_slice() {
+            // One with class folders itself, or nothing: whoever opens it says so.
+            [] if root.is_dir() => Ok(Layout::Folders),
+            [] => {
+                let known: Vec<&str> = Layout::iter().skip(1).map(Layout::title).collect();
+                let detail = format!(
+                    "is neither a folder nor the archive or file of a known set ({})",
+                    some_of(&known, MOST_NAMED)
+                );
+                Err(Error::file(root, detail))
+            }
+            [(layout, Sighting::Partial(lack))] => Err(layout.incomplete(root, lack)),
+            [(layout, _)] => Ok(*layout),
+            _ => {
+                let detail = format!(
+                    "looks like {}; name the folder of one of them",
+                    names.join(" and like ")
+                );
+                Err(Error::file(root, detail))
+            }
+        }
     }
-    pub fn of(_root: &Path) -> Result<Layout> {
-        Ok(Layout::Folders)
-    }
+
+    /// Splits that are there, in the set's own names (`train`, `val`, `test`).
+    ///
+    /// # Errors
+    /// As [`of`](Layout::of), where the set isn't there or isn't whole.
     pub fn splits(self, root: &Path) -> Result<Vec<String>> {
-        let names = ["train"].into_iter().chain(super::within::HELD_OUT);
-        Ok(names.filter(|name| root.join(name).is_dir()).map(String::from).collect())
+        match self.look(root)? {
+            // It has class folders itself.
+            Sighting::Nothing if self == Layout::Folders && root.is_dir() => Ok(Vec::new()),
+            sighting => Ok(self.whole(root, sighting)?.splits()),
+        }
     }
+
+    /// Opens a split. Its classes are the set's own, in its order: ids are what a class folder would be called, names
+    /// what the set's lists call the classes, else the ids with blanks for underscores.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a split that isn't there; [`Error::Io`] and [`Error::File`] naming the file that is
+    /// missing, truncated or hostile, or whose labels don't fit.
     pub fn open(self, root: &Path, split: &str) -> Result<Box<dyn Dataset>> {
-        Ok(Box::new(super::ImageFolder::open(&root.join(split))?))
+        let set = self.find(root)?;
+        let splits = set.splits();
+        if splits.iter().any(|known| known == split) {
+            return set.open(split);
+        }
+        let (root, title) = (root.display(), self.title());
+        Err(Error::usage(match set.why_not(split) {
+            Some(why) => format!("{root}: {why}"),
+            None => format!(
+                "{root}: {title} has no split '{split}' here; it has {}",
+                some_of(&splits, MOST_NAMED)
+            ),
+        }))
+    }
+
+    /// Number of images of a split as published, `Some(50_000)` say.
+    pub fn published_count(self, split: &str) -> Option<usize> {
+        Some(match (self, split) {
+            (Layout::Cifar10 | Layout::Cifar100, "train") => 50_000,
+            (Layout::Cifar10 | Layout::Cifar100, "test") => 10_000,
+            (Layout::Stl10, "train") => 5_000,
+            (Layout::Stl10, "test") => 8_000,
+            (Layout::Food101, "train") => 75_750,
+            (Layout::Food101, "test") => 25_250,
+            (Layout::TinyImageNet, "train") => 100_000,
+            (Layout::TinyImageNet, "val") => 10_000,
+            _ => return None,
+        })
+    }
+
+    /// Lines on what fits the published set and what doesn't: hashes of files where they are known, and numbers of
+    /// images. Reads whole files.
+    ///
+    /// # Errors
+    /// As [`open`](Layout::open).
+    pub fn verify(self, root: &Path) -> Result<Vec<String>> {
+        let set = self.find(root)?;
+        let mut lines = set.verify()?;
+        for split in set.splits() {
+            let count = set.open(&split)?.len();
+            lines.push(match self.published_count(&split) {
+                None => format!("{split}: {count} images"),
+                Some(published) if published == count => {
+                    format!("{split}: {count} images, as published")
+                }
+                Some(published) => format!("{split}: {count} images; {published} were published"),
+            });
+        }
+        Ok(lines)
+    }
+
+    /// What people call the set.
+    pub fn title(self) -> &'static str {
+        match self {
+            Layout::Folders => "class folders",
+            Layout::Cifar10 => "CIFAR-10",
+            Layout::Cifar100 => "CIFAR-100",
+            Layout::Stl10 => "STL-10",
+            Layout::Food101 => "Food-101",
+            Layout::TinyImageNet => "Tiny ImageNet",
+            Layout::Pack => "a pack of images",
+        }
+    }
+
+    fn has_class_folders(self) -> bool {
+        matches!(self, Layout::TinyImageNet)
+    }
+
+    fn look(self, root: &Path) -> Result<Sighting> {
+        match self {
+            Layout::Folders => folders::look(root),
+            Layout::Cifar10 => Ok(cifar::look(&cifar::CIFAR_10, root)),
+            Layout::Cifar100 => Ok(cifar::look(&cifar::CIFAR_100, root)),
+            Layout::Stl10 => Ok(stl10::look(root)),
+            Layout::Food101 => Ok(food101::look(root)),
+            Layout::TinyImageNet => Ok(tiny_imagenet::look(root)),
+            Layout::Pack => packed::look(root),
+        }
+    }
+
+    fn find(self, root: &Path) -> Result<Box<dyn SetOnDisk>> {
+        let sighting = self.look(root)?;
+        self.whole(root, sighting)
+    }
+
+    fn whole(self, root: &Path, sighting: Sighting) -> Result<Box<dyn SetOnDisk>> {
+        match sighting {
+            Sighting::Whole(set) => Ok(set),
+            Sighting::Partial(lack) => Err(self.incomplete(root, &lack)),
+            Sighting::Nothing => {
+                Err(Error::file(root, format!("holds no files of {}", self.title())))
+            }
+        }
+    }
+
+    fn incomplete(self, root: &Path, lack: &str) -> Error {
+        Error::file(root, format!("looks like {}, but {lack}", self.title()))
     }
 }

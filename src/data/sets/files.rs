@@ -1,0 +1,79 @@
+//! Images in files that a set's lists label.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::data::listing::{ItemKind, list};
+use crate::data::{ClassEntry, Dataset, Image8, decode_file};
+use crate::{Error, Result, hex};
+
+/// An image file of a [`FileSet`].
+pub(super) struct ListedFile {
+    /// Below the set's root, with `/` between folders.
+    pub path: String,
+    pub label: u32,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// Images below a folder, each with its label.
+pub(super) struct FileSet {
+    pub root: PathBuf,
+    pub classes: Vec<ClassEntry>,
+    pub files: Vec<ListedFile>,
+}
+
+impl Dataset for FileSet {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn classes(&self) -> &[ClassEntry] {
+        &self.classes
+    }
+
+    fn label(&self, i: usize) -> usize {
+        self.files[i].label as usize
+    }
+
+    fn image(&self, i: usize) -> Result<Image8> {
+        decode_file(&self.root.join(&self.files[i].path))
+    }
+
+    fn path(&self, i: usize) -> String {
+        self.files[i].path.clone()
+    }
+
+    /// SHA-256 of the list of files, one line `<class id><TAB><path><TAB><size in bytes>` each; what the files
+    /// hold is not read.
+    fn fingerprint(&self) -> String {
+        let mut digest = Sha256::new();
+        for file in &self.files {
+            let class = &self.classes[file.label as usize].id;
+            digest.update(format!("{class}\t{}\t{}\n", file.path, file.bytes));
+        }
+        hex(&digest.finalize())
+    }
+}
+
+/// The images of a folder, by name, with their sizes in bytes.
+///
+/// # Errors
+/// [`Error::Io`] naming what can't be read; [`Error::File`] for a folder without images.
+pub(super) fn images_in(folder: &Path) -> Result<Vec<(String, u64)>> {
+    let images = list(folder)?.into_iter().filter_map(|item| match item.kind {
+        ItemKind::Image(state) => Some((item.name, state.bytes)),
+        _ => None,
+    });
+    let images: Vec<_> = images.collect();
+    match images.is_empty() {
+        true => Err(Error::file(folder, "holds no .jpg, .jpeg or .png file")),
+        false => Ok(images),
+    }
+}
+
+/// Whether a name from a list is that of a file or folder in a folder, rather than a way elsewhere.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0', ':'])
+}
