@@ -264,8 +264,13 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 18] = [
+const OTHERS: [&str; 23] = [
     "eval",
+    "data info",
+    "data list",
+    "data pack",
+    "data preview",
+    "data synthesize",
     "predict",
     "visualize",
     "convert",

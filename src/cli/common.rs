@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::augment::AugmentArgs;
 use crate::analysis::Intervals;
-use crate::data::{ClassList, Splits};
+use crate::data::{ClassList, Layout, Splits};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::models::Model;
@@ -46,14 +46,16 @@ pub struct RunArgs {
 impl RunArgs {
     /// Sets the number of threads and opens the device.
     pub fn start(&self) -> Result<Device> {
-        if self.threads > 0 {
-            // Fails only if the pool is there already, which a command's first act precludes.
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(self.threads.into())
-                .build_global()
-                .map_err(|error| Error::usage(format!("--threads: {error}")))?;
-        }
+        use_threads(self.threads)?;
         Device::parse(&self.device)?.with_compute(self.compute)
+    }
+
+    /// How many threads are used.
+    pub fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads.into(),
+        }
     }
 
     /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
@@ -65,6 +67,18 @@ impl RunArgs {
     pub fn is_default(&self) -> bool {
         self.device == "cpu" && self.compute == Compute::Exact
     }
+}
+
+/// Sets the number of threads, unless it is 0; a command's first act.
+pub fn use_threads(threads: u16) -> Result<()> {
+    if threads == 0 {
+        return Ok(());
+    }
+    // Fails only if the pool is there already, which a command's first act precludes.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.into())
+        .build_global()
+        .map_err(|error| Error::usage(format!("--threads: {error}")))
 }
 
 /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
@@ -325,9 +339,11 @@ pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
 
 /// The class list in a file, or the classes of a data set.
 pub fn classes_of(path: &Path) -> Result<ClassList> {
-    match path.is_dir() {
-        true => Splits::find(path, None)?.class_list(),
-        false => ClassList::open(path),
+    match Layout::of(path) {
+        Ok(layout) => Splits::find(path, Some(layout))?.class_list(),
+        // No data set's archive or file.
+        Err(_) if path.is_file() => ClassList::open(path),
+        Err(error) => Err(error),
     }
 }
 

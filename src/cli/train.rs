@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         start: start(args)?,
         train,
         validation: Some(validation),
-        workers: 2,
+        workers: args.run.thread_count(),
         output: Some(output.clone()),
     };
     let mut trainer = Trainer::new(job, &device)?;

@@ -72,6 +72,17 @@ impl Splits {
         all.into_iter().map(|name| Ok((name.clone(), self.open(&name)?))).collect()
     }
 
+    /// As [`chosen`](Splits::chosen), but of a folder that holds class folders itself those, as a split without a name.
+    ///
+    /// # Errors
+    /// As [`chosen`](Splits::chosen).
+    pub fn chosen_or_whole(&self, names: &[String]) -> Result<Vec<(String, ImageSet)>> {
+        match names.is_empty() && self.names()?.is_empty() {
+            true => Ok(vec![(String::new(), self.evaluated()?)]),
+            false => self.chosen(names),
+        }
+    }
+
     fn split(&self, name: &str) -> Result<ImageSet> {
         let place = match self.layout {
             Layout::Folders => self.root.join(name),
