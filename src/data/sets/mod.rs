@@ -7,11 +7,17 @@ mod cifar;
 mod files;
 mod folders;
 mod food101;
+mod imagenet;
+mod imagenet_lists;
+mod matlab;
+mod members;
 mod packed;
 mod planes;
 mod reading;
 mod stl10;
+mod tar_index;
 mod tiny_imagenet;
+mod webdataset;
 mod wordnet;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +49,12 @@ pub enum Layout {
     /// Tiny ImageNet of 200 classes.
     #[strum(serialize = "tiny-imagenet")]
     TinyImageNet,
+    /// ImageNet of 2012, unpacked or in its archives.
+    #[strum(serialize = "imagenet")]
+    ImageNet,
+    /// Tar archives of WebDataset's convention.
+    #[strum(serialize = "webdataset")]
+    WebDataset,
     /// One file, as `flipside data pack` writes it.
     Pack,
 }
@@ -181,6 +193,8 @@ impl Layout {
             (Layout::Food101, "test") => 25_250,
             (Layout::TinyImageNet, "train") => 100_000,
             (Layout::TinyImageNet, "val") => 10_000,
+            (Layout::ImageNet, "train") => 1_281_167,
+            (Layout::ImageNet, "val") => 50_000,
             _ => return None,
         })
     }
@@ -215,12 +229,14 @@ impl Layout {
             Layout::Stl10 => "STL-10",
             Layout::Food101 => "Food-101",
             Layout::TinyImageNet => "Tiny ImageNet",
+            Layout::ImageNet => "ImageNet",
+            Layout::WebDataset => "WebDataset",
             Layout::Pack => "a pack of images",
         }
     }
 
     fn has_class_folders(self) -> bool {
-        matches!(self, Layout::TinyImageNet)
+        matches!(self, Layout::TinyImageNet | Layout::ImageNet)
     }
 
     fn look(self, root: &Path) -> Result<Sighting> {
@@ -231,6 +247,8 @@ impl Layout {
             Layout::Stl10 => Ok(stl10::look(root)),
             Layout::Food101 => Ok(food101::look(root)),
             Layout::TinyImageNet => Ok(tiny_imagenet::look(root)),
+            Layout::ImageNet => imagenet::look(root),
+            Layout::WebDataset => webdataset::look(root),
             Layout::Pack => packed::look(root),
         }
     }

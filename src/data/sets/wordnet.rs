@@ -12,12 +12,15 @@ pub(super) struct WordNetNames {
     /// Where they are from, for messages.
     pub source: std::path::PathBuf,
     pub names: HashMap<String, String>,
+    /// Whether the ids came in sorted order.
+    pub is_sorted: bool,
 }
 
 impl WordNetNames {
     /// Of a file with lines of an id, `between` and a name.
     pub fn of_lines(file: &WholeFile, between: char) -> Result<WordNetNames> {
         let mut names = HashMap::new();
+        let (mut is_sorted, mut before) = (true, String::new());
         for (at, line) in file.lines()? {
             let shown = shorten(line, 80);
             let wrong = |what: &str| file.error(format!("line {at} ({shown}) {what}"));
@@ -29,8 +32,10 @@ impl WordNetNames {
             if names.insert(id.to_string(), name.trim().to_string()).is_some() {
                 return Err(wrong("names an id again"));
             }
+            is_sorted &= before.as_str() < id;
+            before = id.into();
         }
-        Ok(WordNetNames { source: file.path.clone(), names })
+        Ok(WordNetNames { source: file.path.clone(), names, is_sorted })
     }
 
     /// Gives classes their names.
