@@ -80,6 +80,7 @@ fn main() -> flipside::Result<()> {
     let batch = Batch {
         images: (0..batch * size * size * 3).map(|_| draws.between(-2.0, 2.0) as f32).collect(),
         labels: (0..batch as u32).map(|i| i % 200).collect(),
+        shares: None,
         indices: (0..batch as u64).collect(),
         side: size,
     };

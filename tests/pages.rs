@@ -282,6 +282,7 @@ pages! {
     readme: "README.md",
     contributing: "CONTRIBUTING.md",
     campaigns: "docs/campaigns.md",
+    data: "docs/data.md",
     gpu: "docs/gpu.md",
     intervals: "docs/intervals.md",
     kernels_and_faults: "docs/kernels-and-faults.md",

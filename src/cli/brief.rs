@@ -80,6 +80,22 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("convert", &["model", "checkpoint", "weights", "out", "class_list"]),
     ("export", &["run", "out"]),
     (
+        "data preview",
+        &[
+            "data",
+            "model",
+            "image_size",
+            "crop_scale",
+            "crop_padding",
+            "mixup_alpha",
+            "cutmix_alpha",
+            "seed",
+            "epoch",
+            "count",
+            "out",
+        ],
+    ),
+    (
         "bench inject",
         &["model", "site", "batch", "images", "injections", "rounds", "quick", "device", "json"],
     ),

@@ -1,5 +1,6 @@
 //! `flipside data`.
 
+mod info;
 mod list;
 mod pack;
 mod preview;
@@ -16,6 +17,7 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
+    Info(info::Args),
     List(list::Args),
     Pack(pack::Args),
     Preview(Box<preview::Args>),
@@ -24,6 +26,7 @@ enum Verb {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
+        Verb::Info(args) => info::run(args),
         Verb::List(args) => list::run(args),
         Verb::Pack(args) => pack::run(args),
         Verb::Preview(args) => preview::run(args),

@@ -232,6 +232,58 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "data info",
+        &[
+            ("A folder of images", "data info data"),
+            ("Known sets where their downloads lie", "data info cifar-10-batches-py"),
+            ("A large one, without decoding it", "data info imagenet --split val --headers --json"),
+        ],
+    ),
+    (
+        "data list",
+        &[
+            ("To be read", "data list data"),
+            ("For --class-list, --classes", "data list tiny-imagenet-200 --out classes.tsv"),
+            ("For another program", "data list food-101 --json"),
+        ],
+    ),
+    (
+        "data pack",
+        &[
+            ("A set as one file", "data pack data --out data.pack"),
+            (
+                "Pixels, for many epochs",
+                "data pack cifar-10-batches-py --decoded --out cifar10.pack",
+            ),
+            ("One split", "data pack food-101 --split test --out food-test.pack"),
+        ],
+    ),
+    (
+        "data preview",
+        &[
+            ("What a recipe makes of images", "data preview data --model resnet50 --out seen.png"),
+            (
+                "CIFAR's usual augmentation, in the third epoch",
+                "data preview cifar-10-batches-py --model resnet18 --image-size 32 --crop-padding 4 --epoch 3 --out seen.png",
+            ),
+            (
+                "Mixed images",
+                "data preview data --model resnet50 --mixup-alpha 0.2 --cutmix-alpha 1 --out seen.png",
+            ),
+        ],
+    ),
+    (
+        "data synthesize",
+        &[
+            ("The images of `flipside study`", "data synthesize --out shapes"),
+            ("Others, and fewer", "data synthesize --seed 2 --train 1000 --test 200 --out shapes"),
+            (
+                "To train on",
+                "data synthesize --out shapes; flipside train --model resnet_small --data shapes --image-size 32 --out baseline",
+            ),
+        ],
+    ),
+    (
         "bench kernels",
         &[
             ("Every operation of a network", "bench kernels --model resnet50 --device cuda"),

@@ -366,7 +366,6 @@ fn inject(args: &Args) -> anyhow::Result<()> {
     let held_out = args.split.held_out(&splits)?;
     held_out.say_passed_over(&*progress);
     let held_out = args.skip.apply(held_out, &*progress)?;
-    let root = held_out.root().to_path_buf();
     let val_of = |of: &Loaded| numbered(held_out.clone(), of);
     let val = val_of(&loaded)?;
     if let Some(resumed) = &resumed {
@@ -397,7 +396,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
                 list: list.as_ref(),
                 ranging: ranging.as_ref(),
                 names,
-                root,
+                data: &*val.dataset,
             };
             sampled::run(args, plan, experiment, &data, to, &*progress)
         }

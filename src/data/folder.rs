@@ -1,6 +1,6 @@
 //! Data sets in folders: one folder a class, one file an image.
 
-use super::listing::{FileState, ItemKind, PassedOver, list};
+use super::listing::{FileState, ItemKind, PassedOver, list, state_of};
 use super::{ClassEntry, Dataset, Image8, decode_file};
 use crate::{Error, Result, hex};
 use sha2::{Digest, Sha256};
@@ -122,11 +122,6 @@ impl Dataset for ImageFolder {
 
     /// Of the fingerprint and of when each file was last written to.
     fn state(&self) -> String {
-        let mut digest = Sha256::new();
-        digest.update(self.fingerprint());
-        for entry in &self.entries {
-            digest.update(entry.state.modified.to_le_bytes());
-        }
-        hex(&digest.finalize())
+        state_of(&self.fingerprint(), self.entries.iter().map(|entry| entry.state))
     }
 }

@@ -1,7 +1,8 @@
 //! What lies in a folder of images: the images, and what is passed over.
 
 use crate::error::shorten;
-use crate::{Error, Result};
+use crate::{Error, Result, hex};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -47,11 +48,21 @@ pub(super) struct FileState {
 }
 
 impl FileState {
-    fn of(metadata: &std::fs::Metadata) -> FileState {
+    pub(super) fn of(metadata: &std::fs::Metadata) -> FileState {
         let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let modified = since.map_or(0, |since| since.as_nanos() as u64);
         FileState { bytes: metadata.len(), modified }
     }
+}
+
+/// SHA-256, in hexadecimal, of a set's fingerprint and of when each of its files was last written to.
+pub(super) fn state_of(fingerprint: &str, files: impl Iterator<Item = FileState>) -> String {
+    let mut digest = Sha256::new();
+    digest.update(fingerprint);
+    for file in files {
+        digest.update(file.modified.to_le_bytes());
+    }
+    hex(&digest.finalize())
 }
 
 /// What a directory holds, sorted by the bytes of its names.

@@ -40,16 +40,16 @@ impl Batch {
 
 /// An image of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
+pub struct EpochImage {
     /// Its place in the data set.
     pub image: usize,
     /// How often the image comes before it in the epoch: each time it is augmented by draws of its own.
     pub repetition: u32,
 }
 
-impl From<usize> for Sample {
-    fn from(image: usize) -> Sample {
-        Sample { image, repetition: 0 }
+impl From<usize> for EpochImage {
+    fn from(image: usize) -> EpochImage {
+        EpochImage { image, repetition: 0 }
     }
 }
 
@@ -97,10 +97,10 @@ pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
 
 /// As [`epoch_order`], each image `repetitions` times in a row, cut off behind `n` (repeated augmentation, Hoffer et al.,
 /// "Augment your batch", 2020, as torchvision's `RASampler` on one device).
-pub fn repeated_order(n: usize, repetitions: u32, seed: u64, epoch: u64) -> Vec<Sample> {
+pub fn repeated_order(n: usize, repetitions: u32, seed: u64, epoch: u64) -> Vec<EpochImage> {
     let order = epoch_order(n, seed, epoch).into_iter();
     let repeat =
-        |image| (0..repetitions.max(1)).map(move |repetition| Sample { image, repetition });
+        |image| (0..repetitions.max(1)).map(move |repetition| EpochImage { image, repetition });
     order.flat_map(repeat).take(n).collect()
 }
 
@@ -143,9 +143,9 @@ impl Batches {
         dataset: Arc<dyn Dataset>,
         transform: impl Into<Transform>,
         plan: EpochPlan,
-        samples: Vec<impl Into<Sample>>,
+        samples: Vec<impl Into<EpochImage>>,
     ) -> Result<Self> {
-        let mut samples: Vec<Sample> = samples.into_iter().map(Into::into).collect();
+        let mut samples: Vec<EpochImage> = samples.into_iter().map(Into::into).collect();
         let transform = transform.into();
         transform.validate()?;
         if plan.batch_size == 0 {
@@ -240,7 +240,7 @@ struct Draws {
 impl Draws {
     /// What belongs to a sample: block i of the stream `<what>/<epoch>` of its image i, or, where it comes again,
     /// of `<what>/<epoch>/<repetition>`.
-    fn block(&self, what: &str, sample: Sample) -> DrawBlock {
+    fn block(&self, what: &str, sample: EpochImage) -> DrawBlock {
         let Draws { seed, epoch } = self;
         let label = match sample.repetition {
             0 => format!("{what}/{epoch}"),
@@ -262,7 +262,7 @@ struct Maker {
 }
 
 impl Maker {
-    fn run(&self, samples: &[Sample], sender: &SyncSender<Result<Batch>>) {
+    fn run(&self, samples: &[EpochImage], sender: &SyncSender<Result<Batch>>) {
         for samples in samples.chunks(self.batch_size) {
             let batch = self.workers.install(|| self.batch(samples));
             let failed = batch.is_err();
@@ -272,7 +272,7 @@ impl Maker {
         }
     }
 
-    fn batch(&self, samples: &[Sample]) -> Result<Batch> {
+    fn batch(&self, samples: &[EpochImage]) -> Result<Batch> {
         let side = self.transform.size();
         let values = side * side * 3;
         let mut images = vec![0f32; samples.len() * values];
@@ -284,7 +284,7 @@ impl Maker {
         // The first failure in batch order, whichever thread was faster.
         results.into_iter().collect::<Result<()>>()?;
         let all = self.dataset.len() as u64;
-        let index = |sample: &Sample| sample.image as u64 + u64::from(sample.repetition) * all;
+        let index = |sample: &EpochImage| sample.image as u64 + u64::from(sample.repetition) * all;
         let indices = samples.iter().map(index).collect();
         let labels = samples.iter().map(|of| self.dataset.label(of.image) as u32).collect();
         let batch = Batch { images, labels, shares: None, indices, side };
@@ -295,7 +295,7 @@ impl Maker {
     }
 
     /// A batch whose images are mixed by the draws of its first.
-    fn mixed(&self, mut batch: Batch, first: Sample) -> Batch {
+    fn mixed(&self, mut batch: Batch, first: EpochImage) -> Batch {
         let classes = self.dataset.classes().len();
         let mut shares = vec![0f32; batch.len() * classes];
         for (row, label) in shares.chunks_exact_mut(classes).zip(&batch.labels) {
@@ -309,7 +309,7 @@ impl Maker {
         Batch { shares: Some(shares), ..batch }
     }
 
-    fn image(&self, sample: Sample, out: &mut [f32]) -> Result<()> {
+    fn image(&self, sample: EpochImage, out: &mut [f32]) -> Result<()> {
         let image = self.dataset.image(sample.image)?;
         let mut draws = self.draws.block("augment", sample);
         self.transform.apply(&image, &mut draws, out).map_err(|error| match error {
@@ -317,4 +317,8 @@ impl Maker {
             other => other,
         })
     }
+}
+// TEMP
+impl Mixing {
+    fn apply(&self, _i: &mut [f32], _s: usize, _t: &mut [f32], _c: usize, _d: &mut impl Draw) {}
 }

@@ -14,6 +14,7 @@ mod cache;
 mod class_list;
 mod decode;
 mod encode;
+mod facts;
 mod folder;
 mod jpeg;
 mod listing;
@@ -27,6 +28,7 @@ mod sets;
 mod sheet;
 mod skip;
 mod splits;
+mod survey;
 pub mod transform;
 mod within;
 
@@ -34,14 +36,16 @@ pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
 pub use decode::{decode, decode_file};
 pub use encode::rgb_png;
+pub use facts::{ImageFacts, facts};
 pub use folder::ImageFolder;
-pub use loader::{Batch, Batches, EpochPlan, Sample, epoch_order, repeated_order};
+pub use loader::{Batch, Batches, EpochImage, EpochPlan, epoch_order, repeated_order};
 pub use numbering::Numbering;
 pub use pack::{Pack, PackForm, PackSplit, Packed, write_pack};
 pub use set::ImageSet;
 pub use sets::Layout;
 pub use sheet::contact_sheet;
 pub use splits::Splits;
+pub use survey::{SplitSurvey, Spread, Unreadable};
 pub use within::pictures_in;
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.

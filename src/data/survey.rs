@@ -141,8 +141,8 @@ impl SplitSurvey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{ImageFolder, rgb_png};
     use crate::data::Image8;
+    use crate::data::{ImageFolder, rgb_png};
     use crate::progress::Silent;
 
     #[test]

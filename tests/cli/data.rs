@@ -2,10 +2,10 @@
 
 use super::*;
 
-/// The bytes of a trained model's weights.
-fn weights(place: &Place, out: &str) -> Vec<Vec<u8>> {
+/// A trained model's weights.
+fn weights(place: &Place, out: &str) -> Vec<HostTensor> {
     let checkpoint = Checkpoint::open(&place.at(&format!("{out}/model.safetensors"))).unwrap();
-    checkpoint.iter().map(|(_, tensor)| TensorView::from(&tensor).bytes().to_vec()).collect()
+    checkpoint.iter().map(|(_, tensor)| tensor).collect()
 }
 
 #[test]

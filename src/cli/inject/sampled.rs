@@ -1,6 +1,6 @@
 //! `flipside inject` of faults that are drawn or listed: a campaign, kept in a store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::common::{create_folder_of, print, print_json, stop_flag, view};
 use super::ranges::Ranging;
@@ -10,6 +10,7 @@ use crate::analysis::Intervals;
 use crate::analysis::breakdown::{By, breakdown};
 use crate::campaign::{Campaign, Ending, Experiment, FaultList, Strategy};
 use crate::census::{count_last_layer, finish};
+use crate::data::Dataset;
 use crate::error::{MOST_NAMED, some_of};
 use crate::plan::{Flips, Plan, Protocol, Shard};
 use crate::progress::Progress;
@@ -31,8 +32,8 @@ pub(super) struct CampaignInputs<'a> {
     pub ranging: Option<&'a Ranging>,
     /// The classes' names.
     pub names: Vec<String>,
-    /// The folder that images' paths are in.
-    pub root: PathBuf,
+    /// The images.
+    pub data: &'a dyn Dataset,
 }
 
 /// Where a campaign is kept.
@@ -49,7 +50,7 @@ pub(super) fn run(
     args: &Args,
     plan: Plan,
     mut experiment: Experiment<'_>,
-    &CampaignInputs { list, ranging, ref names, ref root }: &CampaignInputs<'_>,
+    &CampaignInputs { list, ranging, ref names, data }: &CampaignInputs<'_>,
     to: Option<StorePlace<'_>>,
     progress: &dyn Progress,
 ) -> anyhow::Result<()> {
@@ -86,7 +87,7 @@ pub(super) fn run(
     if args.run.json {
         let mut json = run_json(&run, &figures, &how);
         if args.only.is_some() {
-            let told = told::injections(&campaign, &run, root, true)?;
+            let told = told::injections(&campaign, &run, data, true)?;
             let told: Vec<_> = told.iter().map(|one| injection_json(one, &telling)).collect();
             json["injections"] = told.into();
         }
@@ -94,7 +95,7 @@ pub(super) fn run(
     }
     if args.only.is_some() {
         let is_one = run.manifest.layers.len() == 1;
-        let told = told::injections(&campaign, &run, root, is_one)?;
+        let told = told::injections(&campaign, &run, data, is_one)?;
         let view = view(View::Markdown);
         return print(&match is_one {
             true => injections_text(&told, &telling, view),

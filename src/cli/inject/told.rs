@@ -1,16 +1,15 @@
 //! `flipside inject --only`: injections told one by one.
 
-use std::path::Path;
-
 use crate::Result;
 use crate::analysis::worst::fault_of;
 use crate::campaign::Campaign;
+use crate::data::Dataset;
 use crate::detector::Detector;
 use crate::plan::Labels;
 use crate::report::{FaultyAnswer, HitBy, HitValue, Injection};
-use crate::results::{HitElement, Record, Run};
+use crate::results::{GoldenRow, HitElement, Record, Run};
 
-/// The injections of a run, in the order of their layers; images' paths are in `root`; `in_full`: with every logit, for
+/// The injections of a run, in the order of their layers; their images are those of `data`; `in_full`: with every logit, for
 /// which each is run again.
 ///
 /// # Errors
@@ -18,19 +17,19 @@ use crate::results::{HitElement, Record, Run};
 pub(super) fn injections(
     campaign: &Campaign<'_>,
     run: &Run,
-    root: &Path,
+    data: &dyn Dataset,
     in_full: bool,
 ) -> Result<Vec<Injection>> {
     let of_one = |a: &Record, b: &Record| (a.layer, a.n) == (b.layer, b.n);
     let records = run.records.chunk_by(of_one);
-    records.map(|records| injection(campaign, run, (records, root), in_full)).collect()
+    records.map(|records| injection(campaign, run, (records, data), in_full)).collect()
 }
 
 /// An injection by its records, one under each detector.
 fn injection(
     campaign: &Campaign<'_>,
     run: &Run,
-    (records, root): (&[Record], &Path),
+    (records, data): (&[Record], &dyn Dataset),
     in_full: bool,
 ) -> Result<Injection> {
     let (manifest, record) = (&run.manifest, &records[0]);
@@ -68,7 +67,7 @@ fn injection(
         number: Some(record.n),
         layer: layer.name.clone(),
         image: image.map_or_else(unknown, |row| row.path.clone()),
-        file: image.map_or_else(unknown, |row| root.join(&row.path).display().to_string()),
+        file: image.map_or_else(unknown, |row| file_of(data, row)),
         class: image.map_or(score.top1, |row| row.label as usize),
         is_label: manifest.plan.labels == Labels::Data,
         hit: places.iter().map(hit).collect(),
@@ -77,4 +76,9 @@ fn injection(
         loss: score.loss,
         faulty,
     })
+}
+
+/// The image's file, as `flipside predict` takes it; its path in the set where it has none of its own.
+fn file_of(data: &dyn Dataset, row: &GoldenRow) -> String {
+    data.file(row.image).map_or_else(|| row.path.clone(), |file| file.display().to_string())
 }

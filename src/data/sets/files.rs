@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::data::listing::{ItemKind, list};
+use crate::data::listing::{FileState, ItemKind, list, state_of};
 use crate::data::{ClassEntry, Dataset, Image8, decode_file};
 use crate::{Error, Result, hex};
 
@@ -13,8 +13,7 @@ pub(super) struct ListedFile {
     /// Below the set's root, with `/` between folders.
     pub path: String,
     pub label: u32,
-    /// Size in bytes.
-    pub bytes: u64,
+    pub state: FileState,
 }
 
 /// Images below a folder, each with its label.
@@ -51,19 +50,29 @@ impl Dataset for FileSet {
         let mut digest = Sha256::new();
         for file in &self.files {
             let class = &self.classes[file.label as usize].id;
-            digest.update(format!("{class}\t{}\t{}\n", file.path, file.bytes));
+            digest.update(format!("{class}\t{}\t{}\n", file.path, file.state.bytes));
         }
         hex(&digest.finalize())
     }
+
+    /// Of the fingerprint and of when each file was last written to.
+    fn state(&self) -> String {
+        let files = self.files.iter().map(|file| file.state);
+        state_of(&self.fingerprint(), files)
+    }
+
+    fn file(&self, i: usize) -> Option<PathBuf> {
+        Some(self.root.join(&self.files[i].path))
+    }
 }
 
-/// The images of a folder, by name, with their sizes in bytes.
+/// The images of a folder, by name.
 ///
 /// # Errors
 /// [`Error::Io`] naming what can't be read; [`Error::File`] for a folder without images.
-pub(super) fn images_in(folder: &Path) -> Result<Vec<(String, u64)>> {
+pub(super) fn images_in(folder: &Path) -> Result<Vec<(String, FileState)>> {
     let images = list(folder)?.into_iter().filter_map(|item| match item.kind {
-        ItemKind::Image(state) => Some((item.name, state.bytes)),
+        ItemKind::Image(state) => Some((item.name, state)),
         _ => None,
     });
     let images: Vec<_> = images.collect();

@@ -7,6 +7,7 @@ use super::files::{FileSet, ListedFile, is_plain_name};
 use super::reading::WholeFile;
 use super::wordnet::class_places;
 use super::{SetOnDisk, Sighting};
+use crate::data::listing::FileState;
 use crate::data::{ClassEntry, Dataset};
 use crate::error::shorten;
 use crate::{Error, Result};
@@ -69,15 +70,15 @@ impl SetOnDisk for Food101 {
             let label = *by_id.get(class).ok_or_else(unknown)?;
             let path = format!("images/{class}/{id}.jpg");
             let file = self.folder.join(&path);
-            let bytes = match std::fs::metadata(&file) {
-                Ok(metadata) => metadata.len(),
+            let state = match std::fs::metadata(&file) {
+                Ok(metadata) => FileState::of(&metadata),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     return Err(wrong(&format!("names an image that isn't there: {path}")));
                 }
                 Err(source) => return Err(Error::io(file, source)),
             };
             has_image[label as usize] = true;
-            files.push(ListedFile { path, label, bytes });
+            files.push(ListedFile { path, label, state });
         }
         if let Some(empty) = has_image.iter().position(|has| !has) {
             let class = &classes[empty].id;

@@ -257,15 +257,15 @@ impl ImageNet {
             let names: Vec<&str> = images.iter().map(|(name, _)| name.as_str()).collect();
             let labels = self.labels(val, &names, &classes)?;
             let files = images.iter().zip(labels);
-            let files = files.map(|((name, bytes), label)| ListedFile {
+            let files = files.map(|((name, state), label)| ListedFile {
                 path: name.clone(),
                 label,
-                bytes: *bytes,
+                state: *state,
             });
             let files = files.collect();
             return Ok(Box::new(FileSet { root: val.to_path_buf(), classes, files }));
         }
-        Ok(Box::new(InFolders::new(ImageFolder::open(val)?, classes)?))
+        Ok(Box::new(InFolders::new(val, classes)?))
     }
 
     fn open_val_archive(&self, path: &Path) -> Result<Box<dyn Dataset>> {
@@ -316,13 +316,15 @@ struct InFolders {
 }
 
 impl InFolders {
-    fn new(folders: ImageFolder, classes: Vec<ClassEntry>) -> Result<InFolders> {
+    /// The folders in `root`, their classes among `classes`.
+    fn new(root: &Path, classes: Vec<ClassEntry>) -> Result<InFolders> {
+        let folders = ImageFolder::open(root)?;
         let by_id = class_places(&classes);
         let place = |class: &ClassEntry| {
             let unknown = || {
                 let detail =
                     format!("has the class {}, which the set doesn't have", shorten(&class.id, 80));
-                Error::file(folders.root(), detail)
+                Error::file(root, detail)
             };
             by_id.get(class.id.as_str()).map(|&place| place as usize).ok_or_else(unknown)
         };
@@ -355,6 +357,18 @@ impl Dataset for InFolders {
     fn fingerprint(&self) -> String {
         self.folders.fingerprint()
     }
+
+    fn state(&self) -> String {
+        self.folders.state()
+    }
+
+    fn file(&self, i: usize) -> Option<PathBuf> {
+        self.folders.file(i)
+    }
+
+    fn passed_over(&self) -> Option<String> {
+        self.folders.passed_over()
+    }
 }
 
 impl SetOnDisk for ImageNet {
@@ -376,8 +390,7 @@ impl SetOnDisk for ImageNet {
         let place = if split == "train" { &self.train } else { &self.val };
         match (place, split) {
             (Some(ImagePlace::Folder(train)), "train") => {
-                let folders = ImageFolder::open(train)?;
-                Ok(Box::new(InFolders::new(folders, self.classes()?)?))
+                Ok(Box::new(InFolders::new(train, self.classes()?)?))
             }
             (Some(ImagePlace::Archive(path)), "train") => {
                 let archive = TrainArchive::open(path)?;

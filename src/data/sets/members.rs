@@ -27,6 +27,12 @@ pub(super) struct ArchiveSet {
     pub fingerprint: String,
 }
 
+impl ArchiveSet {
+    fn bytes(&self, image: &ArchivedImage) -> &[u8] {
+        &self.archives[image.archive as usize].1[image.start..image.start + image.len]
+    }
+}
+
 impl Dataset for ArchiveSet {
     fn len(&self) -> usize {
         self.images.len()
@@ -42,8 +48,8 @@ impl Dataset for ArchiveSet {
 
     fn image(&self, i: usize) -> Result<Image8> {
         let image = &self.images[i];
-        let (path, bytes) = &self.archives[image.archive as usize];
-        decode(&bytes[image.start..image.start + image.len], &path.join(&image.path))
+        let (path, _) = &self.archives[image.archive as usize];
+        decode(self.bytes(image), &path.join(&image.path))
     }
 
     fn path(&self, i: usize) -> String {
@@ -55,5 +61,9 @@ impl Dataset for ArchiveSet {
 
     fn fingerprint(&self) -> String {
         self.fingerprint.clone()
+    }
+
+    fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
+        Ok(Some(self.bytes(&self.images[i]).to_vec()))
     }
 }

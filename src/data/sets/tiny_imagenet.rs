@@ -16,6 +16,7 @@ use super::folders::folders_in;
 use super::reading::WholeFile;
 use super::wordnet::{WordNetNames, class_places};
 use super::{SetOnDisk, Sighting};
+use crate::data::listing::FileState;
 use crate::data::{ClassEntry, Dataset};
 use crate::error::shorten;
 use crate::{Error, Result};
@@ -62,10 +63,10 @@ impl TinyImageNet {
                 let detail = format!("lacks {}/images, a class that wnids.txt names", class.id);
                 return Err(Error::file(&train, detail));
             }
-            files.extend(images_in(&folder)?.into_iter().map(|(name, bytes)| ListedFile {
+            files.extend(images_in(&folder)?.into_iter().map(|(name, state)| ListedFile {
                 path: format!("train/{}/images/{name}", class.id),
                 label,
-                bytes,
+                state,
             }));
         }
         Ok(files)
@@ -75,7 +76,7 @@ impl TinyImageNet {
         let places = class_places(classes);
         let list = WholeFile::read(&self.folder.join(ANNOTATIONS))?;
         let folder = self.folder.join("val/images");
-        let sizes: HashMap<String, u64> = images_in(&folder)?.into_iter().collect();
+        let images: HashMap<String, FileState> = images_in(&folder)?.into_iter().collect();
         let (mut files, mut lines) = (Vec::new(), HashMap::new());
         for (at, line) in list.lines()? {
             let fields: Vec<&str> = line.split('\t').collect();
@@ -89,16 +90,16 @@ impl TinyImageNet {
                 let name = shorten(name, 80);
                 return Err(wrong(format!("annotates {name} of line {first} again")));
             }
-            let bytes = sizes.get(name).copied().ok_or_else(|| {
+            let state = images.get(name).copied().ok_or_else(|| {
                 wrong(format!("annotates an image that isn't there: {}", shorten(name, 80)))
             })?;
             let label = places.get(id).copied().ok_or_else(|| {
                 wrong(format!("has a class that wnids.txt doesn't name: {}", shorten(id, 80)))
             })?;
-            files.push(ListedFile { path: format!("val/images/{name}"), label, bytes });
+            files.push(ListedFile { path: format!("val/images/{name}"), label, state });
         }
         let mut names: Vec<&String> =
-            sizes.keys().filter(|name| !lines.contains_key(*name)).collect();
+            images.keys().filter(|name| !lines.contains_key(*name)).collect();
         names.sort();
         match names.first() {
             Some(name) => Err(list.error(format!("doesn't annotate the image {name}"))),
