@@ -1,8 +1,9 @@
 //! Data sets in folders: one folder a class, one file an image.
 
 use super::listing::{FileState, ItemKind, PassedOver, list};
+use super::transform::ChooseArea;
 use super::within::HELD_OUT;
-use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file};
+use super::{ClassEntry, ClassList, Dataset, Image8, Numbering, decode_file, decode_file_part};
 use crate::progress::Progress;
 use crate::{Error, Result, hex};
 use sha2::{Digest, Sha256};
@@ -170,6 +171,10 @@ impl Dataset for ImageFolder {
 
     fn image(&self, i: usize) -> Result<Image8> {
         decode_file(&self.file(i))
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        decode_file_part(&self.file(i), choose)
     }
 
     fn path(&self, i: usize) -> String {

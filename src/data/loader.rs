@@ -228,9 +228,9 @@ impl Maker {
     }
 
     fn image(&self, sample: usize, out: &mut [f32]) -> Result<()> {
-        let image = self.dataset.image(sample)?;
         let mut draws = self.augment.block(sample as u64);
-        self.transform.apply(&image, &mut draws, out).map_err(|error| match error {
+        let made = self.transform.apply_to(&*self.dataset, sample, &mut draws, out);
+        made.map_err(|error| match error {
             Error::Shape { detail, .. } => Error::shape(self.dataset.path(sample), detail),
             other => other,
         })
