@@ -1,5 +1,6 @@
 //! Data sets and loading.
 
+mod parts;
 mod png;
 mod preprocessing;
 

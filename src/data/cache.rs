@@ -1,7 +1,9 @@
 //! Decoded images kept in memory.
 
-use super::{ClassEntry, Dataset, Image8};
+use super::transform::{Area, ChooseArea};
+use super::{ClassEntry, Dataset, Image8, part_of};
 use crate::Result;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +27,18 @@ impl<D: Dataset> Cached<D> {
     pub fn kept(&self) -> usize {
         self.kept.iter().filter(|slot| slot.get().is_some()).count()
     }
+
+    /// Keeps an image, if there is room.
+    fn keep(&self, i: usize, image: &Image8) {
+        let size = image.pixels.len();
+        let take = |left: usize| left.checked_sub(size);
+        if self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+            && self.kept[i].set(image.clone()).is_err()
+        {
+            // Another thread was first: what this one reserved is free again.
+            self.bytes_left.fetch_add(size, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<D: Dataset> Dataset for Cached<D> {
@@ -45,15 +59,28 @@ impl<D: Dataset> Dataset for Cached<D> {
             return Ok(image.clone());
         }
         let image = self.inner.image(i)?;
-        let size = image.pixels.len();
-        let take = |left: usize| left.checked_sub(size);
-        if self.bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-            && self.kept[i].set(image.clone()).is_err()
-        {
-            // Another thread was first: what this one reserved is free again.
-            self.bytes_left.fetch_add(size, Ordering::Relaxed);
-        }
+        self.keep(i, &image);
         Ok(image)
+    }
+
+    /// An image that will be kept is decoded whole.
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        if let Some(image) = self.kept[i].get() {
+            return part_of(Cow::Borrowed(image), choose(image.height, image.width));
+        }
+        let (mut wanted, mut is_whole) = (None, false);
+        let image = self.inner.image_part(i, &mut |height, width| {
+            let area = *wanted.insert(choose(height, width));
+            is_whole = height * width * 3 <= self.bytes_left.load(Ordering::Relaxed);
+            if is_whole { Area::whole(height, width) } else { area }
+        })?;
+        match wanted.filter(|_| is_whole) {
+            Some(area) => {
+                self.keep(i, &image);
+                part_of(Cow::Owned(image), area)
+            }
+            None => Ok(image),
+        }
     }
 
     fn path(&self, i: usize) -> String {

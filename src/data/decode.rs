@@ -1,7 +1,9 @@
 //! From file bytes to 8-bit RGB, as PIL's `convert("RGB")` would give it.
 
-use super::{Image8, jpeg, png};
+use super::transform::{Area, ChooseArea};
+use super::{Image8, jpeg, outside, part_of, png};
 use crate::{Error, Result};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Reads and decodes a JPEG or PNG file; see [`decode`].
@@ -9,12 +11,24 @@ use std::path::Path;
 /// # Errors
 /// [`Error::Io`] if it can't be read, else those of [`decode`].
 pub fn decode_file(path: &Path) -> Result<Image8> {
+    decode(&read(path)?, path)
+}
+
+/// As [`decode_file`], of the part of the image that `choose` gives; see [`decode_part`].
+///
+/// # Errors
+/// Those of [`decode_file`] and of [`decode_part`].
+pub fn decode_file_part(path: &Path, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+    decode_part(&read(path)?, path, choose)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
     let failed = |source| Error::io(path, source);
     // A device may have no end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Error::file(path, "is no regular file"));
     }
-    decode(&std::fs::read(path).map_err(failed)?, path)
+    std::fs::read(path).map_err(failed)
 }
 
 /// Most pixels of an image: from there on PIL refuses it as a decompression bomb. No photograph
@@ -31,16 +45,42 @@ const MAX_PIXELS: usize = 178_956_970;
 /// # Errors
 /// [`Error::File`] for anything that isn't a whole JPEG or PNG of at most 179 million pixels.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image8> {
+    decode_part(bytes, path, &mut Area::whole)
+}
+
+/// As [`decode`], of the part of the image that `choose` gives for its height and width, which is asked once: the
+/// pixels are those that [`crop`](super::transform::crop) cuts out of the whole, and damage anywhere in the file
+/// is found as there. Of a JPEG, only what the part needs is transformed to pixels.
+///
+/// # Errors
+/// Those of [`decode`], and [`Error::Shape`] if the area doesn't lie in the image.
+pub fn decode_part(bytes: &[u8], path: &Path, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+    let mut failed = None;
+    let mut choose = |height, width| {
+        let area = choose(height, width);
+        if area.lies_in(height, width) {
+            return area;
+        }
+        failed = Some(outside(area, height, width));
+        Area::whole(height, width)
+    };
+    let cut = |image: Image8, choose: &mut ChooseArea<'_>| {
+        let area = choose(image.height, image.width);
+        part_of(Cow::Owned(image), area)
+    };
+    let at = |detail: String| Error::file(path, detail);
     let decoded = match bytes {
-        [] => Err("is empty; expected a JPEG or PNG image".into()),
-        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes, MAX_PIXELS),
-        [0x89, b'P', b'N', b'G', ..] => png::decode(bytes, MAX_PIXELS),
-        _ => Err(match other_format(bytes) {
+        [] => Err(at("is empty; expected a JPEG or PNG image".into())),
+        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes, MAX_PIXELS, &mut choose).map_err(at),
+        [0x89, b'P', b'N', b'G', ..] => {
+            png::decode(bytes, MAX_PIXELS).map_err(at).and_then(|image| cut(image, &mut choose))
+        }
+        _ => Err(at(match other_format(bytes) {
             Some(format) => format!("is a {format} image; only JPEG and PNG are read"),
             None => "is neither a JPEG nor a PNG image".into(),
-        }),
+        })),
     };
-    decoded.map_err(|detail| Error::file(path, detail))
+    failed.map_or(decoded, Err)
 }
 
 /// The name of a format that PIL would read, by its first bytes.

@@ -1,7 +1,8 @@
 //! Data sets in folders: one folder a class, one file an image.
 
 use super::listing::{FileState, ItemKind, PassedOver, list, state_of};
-use super::{ClassEntry, Dataset, Image8, decode_file};
+use super::transform::ChooseArea;
+use super::{ClassEntry, Dataset, Image8, decode_file, decode_file_part};
 use crate::{Error, Result, hex};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -94,6 +95,10 @@ impl Dataset for ImageFolder {
 
     fn image(&self, i: usize) -> Result<Image8> {
         decode_file(&self.file_of(i))
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        decode_file_part(&self.file_of(i), choose)
     }
 
     fn path(&self, i: usize) -> String {

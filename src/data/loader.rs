@@ -310,9 +310,9 @@ impl Maker {
     }
 
     fn image(&self, sample: EpochImage, out: &mut [f32]) -> Result<()> {
-        let image = self.dataset.image(sample.image)?;
         let mut draws = self.draws.block("augment", sample);
-        self.transform.apply(&image, &mut draws, out).map_err(|error| match error {
+        let made = self.transform.apply_to(&*self.dataset, sample.image, &mut draws, out);
+        made.map_err(|error| match error {
             Error::Shape { detail, .. } => Error::shape(self.dataset.path(sample.image), detail),
             other => other,
         })

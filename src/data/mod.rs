@@ -8,6 +8,8 @@
 use std::path::PathBuf;
 
 use crate::{Error, Result};
+use std::borrow::Cow;
+use transform::{Area, ChooseArea, crop};
 
 pub mod builtin;
 mod cache;
@@ -34,7 +36,7 @@ mod within;
 
 pub use cache::Cached;
 pub use class_list::{ClassEntry, ClassList};
-pub use decode::{decode, decode_file};
+pub use decode::{decode, decode_file, decode_file_part, decode_part};
 pub use encode::rgb_png;
 pub use facts::{ImageFacts, facts};
 pub use folder::ImageFolder;
@@ -79,6 +81,25 @@ impl Image8 {
     }
 }
 
+/// An area of an image.
+///
+/// # Errors
+/// [`Error::Shape`] if it doesn't lie in the image.
+fn part_of(image: Cow<'_, Image8>, area: Area) -> Result<Image8> {
+    let (height, width) = (image.height, image.width);
+    if !area.lies_in(height, width) {
+        return Err(outside(area, height, width));
+    }
+    let is_whole = area == Area::whole(height, width);
+    Ok(if is_whole { image.into_owned() } else { crop(&image, area) })
+}
+
+fn outside(area: Area, height: usize, width: usize) -> Error {
+    let Area { top, left, height: rows, width: columns } = area;
+    let place = format!("{rows}×{columns} from row {top} and column {left} on");
+    Error::shape("part of an image", format!("{place} isn't inside of {height}×{width}"))
+}
+
 /// A labelled set of images in a fixed order.
 pub trait Dataset: Send + Sync {
     /// Number of images.
@@ -100,6 +121,17 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// Whatever keeps it from being read or decoded, naming the file.
     fn image(&self, i: usize) -> Result<Image8>;
+
+    /// The part of image `i` that `choose` gives for its height and width, which is asked once; the same pixels as
+    /// cut out of [`image`](Self::image), but what isn't needed may be left undecoded.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image), and [`Error::Shape`] if the area doesn't lie in the image.
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        let image = self.image(i)?;
+        let area = choose(image.height, image.width);
+        part_of(Cow::Owned(image), area)
+    }
 
     /// What to call image `i`: a path below the data set's root, or a made-up name.
     fn path(&self, i: usize) -> String;

@@ -22,7 +22,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ClassEntry, Dataset, Image8, decode};
+use super::transform::{Area, ChooseArea};
+use super::{ClassEntry, Dataset, Image8, decode_part, outside};
 use crate::checkpoint::{atomic, map_file};
 use crate::progress::Progress;
 use crate::{Error, Result, hex};
@@ -278,11 +279,22 @@ impl Dataset for PackSplit {
     }
 
     fn image(&self, i: usize) -> Result<Image8> {
+        self.image_part(i, &mut Area::whole)
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
         let (bytes, entry) = (self.bytes(i)?, self.entry(i));
-        match (entry.height, entry.width) {
-            (0, 0) => decode(bytes, &self.file.path.join(self.path(i))),
-            (height, width) => Image8::new(height as usize, width as usize, bytes.to_vec()),
+        if (entry.height, entry.width) == (0, 0) {
+            return decode_part(bytes, &self.file.path.join(self.path(i)), choose);
         }
+        let (height, width) = (entry.height as usize, entry.width as usize);
+        let area = choose(height, width);
+        if !area.lies_in(height, width) {
+            return Err(outside(area, height, width));
+        }
+        let rows = bytes.chunks_exact(width * 3).skip(area.top).take(area.height);
+        let rows = rows.flat_map(|row| &row[area.left * 3..(area.left + area.width) * 3]);
+        Image8::new(area.height, area.width, rows.copied().collect())
     }
 
     fn path(&self, i: usize) -> String {

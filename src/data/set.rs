@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::transform::ChooseArea;
 use super::{ClassEntry, ClassList, Dataset, Image8, ImageFolder, Numbering};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -113,6 +114,10 @@ impl Dataset for ImageSet {
 
     fn image(&self, i: usize) -> Result<Image8> {
         self.images.image(i)
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        self.images.image_part(i, choose)
     }
 
     fn path(&self, i: usize) -> String {

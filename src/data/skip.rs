@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::transform::ChooseArea;
 use super::{ClassEntry, Dataset, Image8, ImageSet};
 use crate::error::{MOST_NAMED, some_of};
 use crate::progress::Progress;
@@ -90,6 +91,10 @@ impl Dataset for Readable {
 
     fn image(&self, i: usize) -> Result<Image8> {
         self.all.image(self.places[i])
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        self.all.image_part(self.places[i], choose)
     }
 
     fn path(&self, i: usize) -> String {

@@ -25,7 +25,8 @@ impl<'a> Bits<'a> {
     }
 
     /// Forgets what is left of the segment, takes in the restart marker `number` (0 to 7).
-    pub(super) fn restart(&mut self, number: u8) -> Result<(), &'static str> {
+    fn restart(&mut self, number: u8) -> Result<(), &'static str> {
+        self.fill();
         (self.ahead, self.count) = (0, 0);
         // 0xff may be repeated before a marker.
         while self.data.get(self.at..self.at + 2) == Some(&[0xff, 0xff]) {
@@ -38,9 +39,38 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Reads ahead to more than 56 bits, or to the next marker.
+    /// At coding unit `unit`: takes in the restart marker that stands before it, if one does; 0 is no `interval`.
+    #[inline(always)]
+    pub(super) fn restarts(&mut self, unit: usize, interval: usize) -> Result<bool, &'static str> {
+        let is_due = interval > 0 && unit > 0 && unit.is_multiple_of(interval);
+        if is_due {
+            self.restart(((unit / interval - 1) % 8) as u8)?;
+        }
+        Ok(is_due)
+    }
+
+    /// Reads ahead to at least 56 bits, or to the next marker.
+    #[inline(always)]
     fn fill(&mut self) {
-        while self.count <= 56 {
+        if let Some(next) = self.data.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
+            let next = u64::from_be_bytes(*next);
+            // A byte of 0xff borrows from, and keeps, its upper bit.
+            let marked = (!next).wrapping_sub(0x0101_0101_0101_0101) & next & 0x8080_8080_8080_8080;
+            if marked == 0 {
+                // Bits below the last whole byte are the file's too: they come again, and are the same.
+                self.ahead |= next >> self.count;
+                let bytes = (63 - self.count) / 8;
+                self.at += bytes as usize;
+                self.count += 8 * bytes;
+                return;
+            }
+        }
+        self.fill_by_bytes();
+    }
+
+    #[cold]
+    fn fill_by_bytes(&mut self) {
+        while self.count < 56 {
             let byte = match self.data.get(self.at) {
                 // A 0xff that is data is followed by 0.
                 Some(0xff) if self.data.get(self.at + 1) == Some(&0) => {
@@ -58,6 +88,49 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// Reads ahead enough for a code and its value, if they are there.
+    #[inline(always)]
+    fn fill_for_value(&mut self) {
+        if self.count < 32 {
+            self.fill();
+        }
+    }
+
+    /// The next AC symbol with its value, bits of which are looked up together where they are few.
+    #[inline(always)]
+    pub(super) fn coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
+        self.fill_for_value();
+        let entry = code.together[(self.ahead >> (64 - TOGETHER)) as usize];
+        let length = u32::from(entry.length);
+        if length != 0 && length <= self.count {
+            self.ahead <<= length;
+            self.count -= length;
+            return Ok(Symbol { zeros: entry.zeros.into(), value: entry.value.into() });
+        }
+        self.long_coefficient(code)
+    }
+
+    #[inline(never)]
+    fn long_coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
+        let symbol = self.symbol(code)?;
+        let value = self.signed(u32::from(symbol & 15))?;
+        Ok(Symbol { zeros: usize::from(symbol >> 4), value })
+    }
+
+    /// As [`coefficient`](Self::coefficient), where it only matters whether the value is 0.
+    #[inline(always)]
+    pub(super) fn passed_coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
+        self.fill_for_value();
+        let entry = code.passed[(self.ahead >> (64 - TOGETHER)) as usize];
+        let length = u32::from(entry.length);
+        if length != 0 && length <= self.count {
+            self.ahead <<= length;
+            self.count -= length;
+            return Ok(Symbol { zeros: entry.zeros.into(), value: entry.value.into() });
+        }
+        self.long_coefficient(code)
+    }
+
     fn skip(&mut self, bits: u32) -> Result<(), &'static str> {
         if bits > self.count {
             return Err(CUT);
@@ -69,22 +142,18 @@ impl<'a> Bits<'a> {
 
     /// The next `bits` (at most 16) as a number.
     pub(super) fn take(&mut self, bits: u32) -> Result<u32, &'static str> {
-        if bits == 0 {
-            return Ok(0);
-        }
         if self.count < bits {
             self.fill();
         }
-        let value = (self.ahead >> (64 - bits)) as u32;
+        // In two steps, since no bits at all are a shift by 64.
+        let value = (self.ahead >> 1 >> (63 - bits)) as u32;
         self.skip(bits)?;
         Ok(value)
     }
 
-    /// A value of `size` bits (at most 15) whose sign is its first bit: EXTEND of T.81, F.2.2.1.
+    /// A value of `size` bits (at most 15) whose sign is its first bit.
     pub(super) fn signed(&mut self, size: u32) -> Result<i32, &'static str> {
-        let value = self.take(size)? as i32;
-        let negative = size > 0 && value < 1 << (size - 1);
-        Ok(if negative { value - (1 << size) + 1 } else { value })
+        Ok(extended(self.take(size)? as i32, size))
     }
 
     /// The next symbol of a code.
@@ -109,8 +178,26 @@ impl<'a> Bits<'a> {
     }
 }
 
+/// An AC symbol: how many zeros come before the value, which is 0 for the symbols without one.
+#[derive(Clone, Copy)]
+pub(super) struct Symbol {
+    pub zeros: usize,
+    pub value: i32,
+}
+
+/// A [`Symbol`], and how many bits its code and its value have; 0 if they are more than are looked up.
+#[derive(Clone, Copy, Default)]
+struct CodeEntry {
+    value: i16,
+    zeros: u8,
+    length: u8,
+}
+
 /// Codes up to this length are looked up in one step.
 const SHORT: u32 = 9;
+
+/// Bits that are looked up for an AC symbol and its value.
+const TOGETHER: u32 = 10;
 
 /// A canonical Huffman code.
 #[derive(Clone)]
@@ -118,6 +205,10 @@ pub(super) struct Huffman {
     symbols: Vec<u8>,
     /// Symbol and length of the code that a bit pattern starts with; length 0: a longer code.
     short: Vec<(u8, u8)>,
+    /// For patterns of [`TOGETHER`] bits, the AC symbol that they begin with, and its value.
+    together: Vec<CodeEntry>,
+    /// The same without the value, of which the bits needn't be in the pattern; it is 0 or 1.
+    passed: Vec<CodeEntry>,
     /// For each length, the first 16-bit pattern behind its codes.
     end: [u32; 17],
     /// For each length, the index of its first symbol less its first code.
@@ -131,6 +222,8 @@ impl Huffman {
         let mut table = Huffman {
             symbols: symbols.to_vec(),
             short: vec![(0, 0); 1 << SHORT],
+            together: vec![CodeEntry::default(); 1 << TOGETHER],
+            passed: vec![CodeEntry::default(); 1 << TOGETHER],
             end: [0; 17],
             offset: [0; 17],
         };
@@ -146,6 +239,9 @@ impl Huffman {
                     let patterns = 1 << (SHORT - length);
                     table.short[first..first + patterns].fill((symbol, length as u8));
                 }
+                if length <= TOGETHER {
+                    table.look_up_together(code, length, symbol);
+                }
                 code += 1;
             }
             index += usize::from(count);
@@ -154,4 +250,24 @@ impl Huffman {
         }
         (index == symbols.len()).then_some(table)
     }
+    /// Enters the patterns that begin with a code.
+    fn look_up_together(&mut self, code: u32, length: u32, symbol: u8) {
+        let (zeros, size) = (symbol >> 4, u32::from(symbol & 15));
+        let rest = TOGETHER - length;
+        for pattern in 0..1u32 << rest {
+            let at = (code << rest | pattern) as usize;
+            let length = (length + size) as u8;
+            self.passed[at] = CodeEntry { value: (size > 0).into(), zeros, length };
+            if size <= rest {
+                let value = extended((pattern >> (rest - size)) as i32, size) as i16;
+                self.together[at] = CodeEntry { value, zeros, length };
+            }
+        }
+    }
+}
+
+/// The value that `size` bits (at most 15) stand for: EXTEND of T.81, F.2.2.1.
+fn extended(bits: i32, size: u32) -> i32 {
+    let is_negative = size > 0 && bits < 1 << (size - 1);
+    if is_negative { bits - (1 << size) + 1 } else { bits }
 }

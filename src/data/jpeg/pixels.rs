@@ -1,153 +1,210 @@
-//! From quantised coefficients to samples: inverse transform, upsampling of chroma, colour.
+//! From samples to pixels: upsampling of chroma, colour.
 //!
-//! Each step rounds as libjpeg's default does ("islow", "fancy"), so that pixels are its.
+//! Each step rounds as libjpeg's default does ("fancy"), so that pixels are its.
 
-use super::scan::Coefficients;
-use std::num::Wrapping;
+use super::ColourSpace;
+use crate::cpu::simd::{InstructionSet, compiled};
+use crate::data::transform::Area;
+use std::ops::Range;
 
-/// Samples of one component, before upsampling.
+/// Samples of one component, before upsampling: those that some pixels need.
 pub(super) struct Plane {
+    /// Samples that the component has.
     pub width: usize,
     pub height: usize,
-    /// Samples from row to row, at least `width`.
+    /// The first column and row that are here.
+    pub left: usize,
+    pub top: usize,
+    /// Samples from row to row.
     pub stride: usize,
     pub samples: Vec<u8>,
+    /// Columns and rows of the image for one of this component.
+    pub across: usize,
+    pub down: usize,
 }
 
 impl Plane {
+    /// Samples of row `y`, from the first column that is here.
+    #[inline(always)]
     fn row(&self, y: usize) -> &[u8] {
-        &self.samples[y * self.stride..y * self.stride + self.width]
+        let start = (y - self.top) * self.stride;
+        &self.samples[start..start + self.stride]
     }
 }
 
-/// A factor in 13 fractional bits.
-const fn fixed(value: f64) -> Wrapping<i32> {
-    Wrapping((value * 8192.0 + 0.5) as i32)
+/// The samples of a row or column of `count` that pixels `pixels` need, where a sample makes `factor` pixels:
+/// their own, and the neighbours that upsampling looks at.
+pub(super) fn needed(pixels: Range<usize>, factor: usize, count: usize) -> Range<usize> {
+    let (first, last) = (pixels.start / factor, (pixels.end - 1) / factor);
+    if factor == 2 { first.saturating_sub(1)..(last + 2).min(count) } else { first..last + 1 }
 }
 
-/// Eight values of a one-dimensional inverse DCT, times √8·2^13, not rounded yet: the algorithm of
-/// Loeffler, Ligtenberg and Moschytz (1989) with twelve multiplications. Hostile coefficients may
-/// overflow, and then give some other picture.
-fn inverse_dct(x: [Wrapping<i32>; 8]) -> [Wrapping<i32>; 8] {
-    let z = (x[2] + x[6]) * const { fixed(0.541_196_100) };
-    let even2 = z - x[6] * const { fixed(1.847_759_065) };
-    let even3 = z + x[2] * const { fixed(0.765_366_865) };
-    let even0 = (x[0] + x[4]) << 13;
-    let even1 = (x[0] - x[4]) << 13;
-    let sums = [even0 + even3, even1 + even2, even1 - even2, even0 - even3];
+/// What pixels of an area are made of.
+pub(super) struct Picture<'a> {
+    pub planes: &'a [Plane],
+    pub colour: ColourSpace,
+    pub area: Area,
+}
 
-    let (z1, z2, z3, z4) = (x[7] + x[1], x[5] + x[3], x[7] + x[3], x[5] + x[1]);
-    let z5 = (z3 + z4) * const { fixed(1.175_875_602) };
-    let z1 = -z1 * const { fixed(0.899_976_223) };
-    let z2 = -z2 * const { fixed(2.562_915_447) };
-    let z3 = -z3 * const { fixed(1.961_570_560) } + z5;
-    let z4 = -z4 * const { fixed(0.390_180_644) } + z5;
-    let odd = [
-        x[1] * const { fixed(1.501_321_110) } + z1 + z4,
-        x[3] * const { fixed(3.072_711_026) } + z2 + z3,
-        x[5] * const { fixed(2.053_119_869) } + z2 + z4,
-        x[7] * const { fixed(0.298_631_336) } + z1 + z3,
-    ];
-    let mut out = [Wrapping(0); 8];
-    for i in 0..4 {
-        out[i] = sums[i] + odd[i];
-        out[7 - i] = sums[i] - odd[i];
+impl Picture<'_> {
+    /// Red, green and blue of the area.
+    pub(super) fn pixels(&self) -> Vec<u8> {
+        self.pixels_on(InstructionSet::best())
     }
-    out
-}
 
-/// Dequantises and transforms a block into 8 rows of 8 samples, `stride` apart.
-pub(super) fn samples(
-    block: &Coefficients,
-    quantisation: &[u16; 64],
-    out: &mut [u8],
-    stride: usize,
-) {
-    let value = |k: usize| Wrapping(i32::from(block[k]) * i32::from(quantisation[k]));
-    if block[1..].iter().all(|&coefficient| coefficient == 0) {
-        let level = to_sample(value(0), 3);
-        for row in out.chunks_mut(stride).take(8) {
-            row[..8].fill(level);
+    /// [`pixels`](Self::pixels) on an instruction set, which must be there.
+    fn pixels_on(&self, set: InstructionSet) -> Vec<u8> {
+        let mut out = vec![0; self.area.height * self.area.width * 3];
+        let rows = compiled!(set, Picture::rows(of: &Picture<'_>, out: &mut [u8]));
+        // SAFETY: the caller's.
+        unsafe { rows(self, &mut out) };
+        out
+    }
+
+    #[inline(always)]
+    fn rows(&self, out: &mut [u8]) {
+        let Area { top, left, width, .. } = self.area;
+        let columns = left..left + width;
+        // Up to one pixel more at either side, and another for every plane whose samples are wide.
+        let mut buffers: [Vec<u8>; 4] = Default::default();
+        for (plane, buffer) in self.planes.iter().zip(&mut buffers) {
+            *buffer = vec![0; width + 2 * plane.across];
         }
-        return;
-    }
-    // Two fractional bits are kept between the passes.
-    let mut between = [Wrapping(0); 64];
-    for column in 0..8 {
-        let transformed = inverse_dct(std::array::from_fn(|row| value(row * 8 + column)));
-        for (row, sum) in transformed.into_iter().enumerate() {
-            between[row * 8 + column] = (sum + Wrapping(1 << 10)) >> 11;
-        }
-    }
-    for (row, values) in out.chunks_mut(stride).zip(between.chunks_exact(8)) {
-        let transformed = inverse_dct(std::array::from_fn(|column| values[column]));
-        for (sample, sum) in row.iter_mut().zip(transformed) {
-            *sample = to_sample(sum, 18);
+        let mut sums = vec![0; width + 4];
+        for (y, pixels) in out.chunks_exact_mut(width * 3).enumerate() {
+            let mut rows: [&[u8]; 4] = [&[]; 4];
+            let buffers = buffers.iter_mut().map(Vec::as_mut_slice);
+            for ((plane, buffer), row) in self.planes.iter().zip(buffers).zip(&mut rows) {
+                *row = upsampled(plane, top + y, columns.clone(), &mut sums, buffer);
+            }
+            match (self.planes.len(), self.colour) {
+                (1, _) => grey(rows[0], pixels),
+                (3, ColourSpace::Rgb) => rgb(rows, pixels),
+                (3, _) => ycc(rows, pixels),
+                (_, colour) => cmyk(rows, colour == ColourSpace::Ycck, pixels),
+            }
         }
     }
 }
 
-/// A value with `bits` fractional bits, around 0, rounded to a sample around 128.
-fn to_sample(value: Wrapping<i32>, bits: usize) -> u8 {
-    let rounded = (value + Wrapping(1 << (bits - 1))) >> bits;
-    (rounded + Wrapping(128)).0.clamp(0, 255) as u8
-}
-
-/// Row `y` of the image from a plane that has 1/`across` of its columns and 1/`down` of its rows.
-/// `out` holds at least `across` × the plane's width.
+/// Columns `columns` of row `y` of the image, from a plane or made in `out`.
 ///
 /// Factors of two interpolate: 3/4 of the near sample, 1/4 of the far one, in each direction;
 /// halves are rounded up and down by turns. Other factors, and chroma of one or two columns, repeat
 /// samples.
-pub(super) fn upsample(plane: &Plane, across: usize, down: usize, y: usize, out: &mut [u8]) {
+#[inline(always)]
+fn upsampled<'a>(
+    plane: &'a Plane,
+    y: usize,
+    columns: Range<usize>,
+    sums: &mut [u16],
+    out: &'a mut [u8],
+) -> &'a [u8] {
+    let Plane { across, down, left, .. } = *plane;
     let near = plane.row(y / down);
-    let far = || match y % 2 {
-        0 => plane.row((y / 2).saturating_sub(1)),
-        _ => plane.row((y / 2 + 1).min(plane.height - 1)),
+    let far_row = match y % 2 {
+        0 => (y / 2).saturating_sub(1),
+        _ => (y / 2 + 1).min(plane.height - 1),
     };
-    let last = plane.width - 1;
+    let count = columns.len();
+    let start = columns.start - left * across;
     match (across, down) {
-        (1, 1) => out[..near.len()].copy_from_slice(near),
+        (1, 1) => return &near[start..start + count],
         (1, 2) => {
             let bias = if y.is_multiple_of(2) { 1 } else { 2 };
-            for ((out, &near), &far) in out.iter_mut().zip(near).zip(far()) {
-                *out = ((u32::from(near) * 3 + u32::from(far) + bias) >> 2) as u8;
+            let far = &plane.row(far_row)[start..start + count];
+            for ((out, &near), &far) in out.iter_mut().zip(&near[start..start + count]).zip(far) {
+                *out = ((u16::from(near) * 3 + u16::from(far) + bias) >> 2) as u8;
+            }
+            return &out[..count];
+        }
+        (2, 1 | 2) if plane.width > 2 => {
+            let samples = columns.start / 2..(columns.end - 1) / 2 + 1;
+            let there = needed(columns.clone(), 2, plane.width);
+            let here = there.start - left..there.end - left;
+            // One sum before the first pair and one behind the last; at the image's edge the same again.
+            let missing = usize::from(samples.start == 0);
+            let (pairs, sums) = (samples.len(), &mut sums[..samples.len() + 2]);
+            let inner = &mut sums[missing..missing + there.len()];
+            if down == 1 {
+                for (sum, &near) in inner.iter_mut().zip(&near[here]) {
+                    *sum = near.into();
+                }
+            } else {
+                let far = &plane.row(far_row)[here.clone()];
+                for ((sum, &near), &far) in inner.iter_mut().zip(&near[here]).zip(far) {
+                    *sum = u16::from(near) * 3 + u16::from(far);
+                }
+            }
+            if missing == 1 {
+                sums[0] = sums[1];
+            }
+            if there.end == samples.end {
+                sums[pairs + 1] = sums[pairs];
+            }
+            if down == 1 {
+                widen::<1, 2, 2>(sums, &mut out[..2 * pairs]);
+            } else {
+                widen::<8, 7, 4>(sums, &mut out[..2 * pairs]);
             }
         }
-        (2, 1) if last > 1 => widen(|x| u32::from(near[x]), last, [1, 2], 2, out),
-        (2, 2) if last > 1 => {
-            let far = far();
-            widen(|x| u32::from(near[x]) * 3 + u32::from(far[x]), last, [8, 7], 4, out);
-        }
         _ => {
-            for (out, &sample) in out.chunks_mut(across).zip(near) {
+            let samples = &near[start / across..(start + count).div_ceil(across)];
+            for (out, &sample) in out.chunks_mut(across).zip(samples) {
                 out.fill(sample);
             }
         }
     }
+    let skipped = columns.start % across;
+    &out[skipped..skipped + count]
 }
 
-/// Twice as many columns; `biases` are those of a pair's left and right result.
+/// Twice as many columns: `LEFT` and `RIGHT` round a pair's left and right result.
 #[inline(always)]
-fn widen(
-    column: impl Fn(usize) -> u32,
-    last: usize,
-    [left, right]: [u32; 2],
-    bits: u32,
-    out: &mut [u8],
-) {
-    let mut before = column(0);
-    let mut here = before;
-    for (x, pair) in out.chunks_exact_mut(2).take(last + 1).enumerate() {
-        let after = column((x + 1).min(last));
-        pair[0] = ((here * 3 + before + left) >> bits) as u8;
-        pair[1] = ((here * 3 + after + right) >> bits) as u8;
-        (before, here) = (here, after);
+fn widen<const LEFT: u16, const RIGHT: u16, const BITS: u32>(sums: &[u16], out: &mut [u8]) {
+    let pairs = out.len() / 2;
+    let (before, here, after) = (&sums[..pairs], &sums[1..=pairs], &sums[2..pairs + 2]);
+    for (((pair, before), here), after) in out.chunks_exact_mut(2).zip(before).zip(here).zip(after)
+    {
+        pair[0] = ((here * 3 + before + LEFT) >> BITS) as u8;
+        pair[1] = ((here * 3 + after + RIGHT) >> BITS) as u8;
+    }
+}
+
+#[inline(always)]
+fn grey(row: &[u8], pixels: &mut [u8]) {
+    for (pixel, &grey) in pixels.chunks_exact_mut(3).zip(row) {
+        pixel.fill(grey);
+    }
+}
+
+#[inline(always)]
+fn rgb([a, b, c, _]: [&[u8]; 4], pixels: &mut [u8]) {
+    for (((pixel, &a), &b), &c) in pixels.chunks_exact_mut(3).zip(a).zip(b).zip(c) {
+        pixel.copy_from_slice(&[a, b, c]);
+    }
+}
+
+#[inline(always)]
+fn ycc([a, b, c, _]: [&[u8]; 4], pixels: &mut [u8]) {
+    for (((pixel, &a), &b), &c) in pixels.chunks_exact_mut(3).zip(a).zip(b).zip(c) {
+        pixel.copy_from_slice(&ycc_to_rgb([a, b, c]));
+    }
+}
+
+#[inline(always)]
+fn cmyk(rows: [&[u8]; 4], is_ycck: bool, pixels: &mut [u8]) {
+    for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+        let [a, b, c, k] = rows.map(|row| row[x]);
+        // Files hold inverted ink; YCCK holds it inverted once more.
+        let [c, m, y] = if is_ycck { ycc_to_rgb([a, b, c]) } else { [255 - a, 255 - b, 255 - c] };
+        pixel.copy_from_slice(&cmyk_to_rgb([c, m, y, 255 - k]));
     }
 }
 
 /// Red, green and blue of luma and chroma as JFIF defines them, in 16 fractional bits.
-pub(super) fn ycc_to_rgb([y, blue, red]: [u8; 3]) -> [u8; 3] {
+#[inline(always)]
+fn ycc_to_rgb([y, blue, red]: [u8; 3]) -> [u8; 3] {
     const HALF: i32 = 1 << 15;
     let (y, blue, red) = (i32::from(y), i32::from(blue) - 128, i32::from(red) - 128);
     // 1.402, 0.34414, 0.71414, 1.772.
@@ -158,10 +215,50 @@ pub(super) fn ycc_to_rgb([y, blue, red]: [u8; 3]) -> [u8; 3] {
 }
 
 /// Red, green and blue of ink, as PIL converts it.
-pub(super) fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
+#[inline(always)]
+fn cmyk_to_rgb([cyan, magenta, yellow, black]: [u8; 4]) -> [u8; 3] {
     let white = 255 - i32::from(black);
     [cyan, magenta, yellow].map(|ink| {
         let product = i32::from(ink) * white + 128;
         (white - (((product >> 8) + product) >> 8)).clamp(0, 255) as u8
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Draw, stream};
+
+    #[test]
+    fn all_instruction_sets_give_the_same_pixels() {
+        let mut draws = stream(4, "planes").block(0);
+        for (i, colour) in
+            [ColourSpace::Grey, ColourSpace::Rgb, ColourSpace::Ycc, ColourSpace::Ycck]
+                .into_iter()
+                .enumerate()
+        {
+            for (across, down) in [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1)] {
+                let mut plane = |across: usize, down: usize| Plane {
+                    width: 80usize.div_ceil(across),
+                    height: 24usize.div_ceil(down),
+                    left: 0,
+                    top: 0,
+                    stride: 80,
+                    samples: (0..80 * 24).map(|_| draws.below(256) as u8).collect(),
+                    across,
+                    down,
+                };
+                let factors = [(1, 1), (across, down), (across, down), (1, 1)];
+                let count = [1, 3, 3, 4][i];
+                let planes: Vec<Plane> =
+                    factors[..count].iter().map(|&(across, down)| plane(across, down)).collect();
+                let area = Area { top: 3, left: 5, height: 20, width: 71 };
+                let picture = Picture { planes: &planes, colour, area };
+                let expected = picture.pixels_on(InstructionSet::Portable);
+                for set in InstructionSet::available() {
+                    assert_eq!(picture.pixels_on(set), expected, "{}, {i}", set.name());
+                }
+            }
+        }
+    }
 }

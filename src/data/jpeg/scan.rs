@@ -1,6 +1,6 @@
 //! Scans: entropy-coded data to quantised coefficients, sequential and progressive (T.81, F.2, G.2).
 
-use super::bits::{Bits, CORRUPT, Huffman};
+use super::bits::{Bits, CORRUPT, Huffman, Symbol};
 
 /// Where coefficient k of the coded order stands in a block of rows.
 const ZIGZAG: [u8; 64] = [
@@ -29,6 +29,10 @@ pub(super) struct Band {
     /// Lowest bit of this one.
     pub low: u32,
 }
+
+/// All of a block.
+pub(super) const SEQUENTIAL: Band =
+    Band { progressive: false, first: 0, last: 63, high: 0, low: 0 };
 
 /// What decoding carries from block to block; a restart clears it.
 #[derive(Default)]
@@ -59,7 +63,7 @@ pub(super) fn block(
 ) -> Result<(), &'static str> {
     if !band.progressive {
         dc_first(bits, band, codes, &mut state.predictions[component], block)?;
-        return sequential(bits, codes.ac.ok_or(NO_TABLE)?, block);
+        return sequential(bits, codes.ac.ok_or(NO_TABLE)?, block).map(|_| ());
     }
     match (band.first, band.high) {
         (0, 0) => dc_first(bits, band, codes, &mut state.predictions[component], block),
@@ -89,30 +93,66 @@ fn dc_first(
     Ok(())
 }
 
+/// Decodes a block of a sequential scan into `block`, which must be 0, and says whether it has AC coefficients.
+#[inline(always)]
+pub(super) fn sequential_block(
+    bits: &mut Bits<'_>,
+    codes: Codes<'_>,
+    prediction: &mut i32,
+    block: &mut Coefficients,
+) -> Result<bool, &'static str> {
+    dc_first(bits, SEQUENTIAL, codes, prediction, block)?;
+    sequential(bits, codes.ac.ok_or(NO_TABLE)?, block)
+}
+
+/// Goes past a block of a sequential scan; it is judged as if it were decoded.
+pub(super) fn passed_block(
+    bits: &mut Bits<'_>,
+    codes: Codes<'_>,
+    prediction: &mut i32,
+) -> Result<(), &'static str> {
+    dc_first(bits, SEQUENTIAL, codes, prediction, &mut [0; 64])?;
+    let code = codes.ac.ok_or(NO_TABLE)?;
+    let mut k = 1;
+    while k < 64 {
+        let Symbol { zeros, value } = bits.passed_coefficient(code)?;
+        k += zeros + 1;
+        if value == 0 {
+            if zeros < 15 {
+                break;
+            }
+        } else if k > 64 {
+            return Err(CORRUPT);
+        }
+    }
+    Ok(())
+}
+
+/// All AC coefficients of a block; whether there are any.
+#[inline(always)]
 fn sequential(
     bits: &mut Bits<'_>,
     code: &Huffman,
     block: &mut Coefficients,
-) -> Result<(), &'static str> {
-    let mut k = 1;
+) -> Result<bool, &'static str> {
+    let (mut k, mut any) = (1, false);
     while k < 64 {
-        let symbol = bits.symbol(code)?;
-        let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-        if size == 0 {
+        let Symbol { zeros, value } = bits.coefficient(code)?;
+        k += zeros;
+        if value == 0 {
             if zeros < 15 {
                 break;
             }
-            k += 16;
-            continue;
+        } else {
+            if k > 63 {
+                return Err(CORRUPT);
+            }
+            block[place(k)] = value as i16;
+            any = true;
         }
-        k += zeros;
-        if k > 63 {
-            return Err(CORRUPT);
-        }
-        block[place(k)] = bits.signed(size)? as i16;
         k += 1;
     }
-    Ok(())
+    Ok(any)
 }
 
 /// Blocks without further coefficients, this one among them, that symbol `size` 0 announces.

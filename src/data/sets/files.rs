@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::data::listing::{FileState, ItemKind, list, state_of};
-use crate::data::{ClassEntry, Dataset, Image8, decode_file};
+use crate::data::transform::ChooseArea;
+use crate::data::{ClassEntry, Dataset, Image8, decode_file, decode_file_part};
 use crate::{Error, Result, hex};
 
 /// An image file of a [`FileSet`].
@@ -38,6 +39,10 @@ impl Dataset for FileSet {
 
     fn image(&self, i: usize) -> Result<Image8> {
         decode_file(&self.root.join(&self.files[i].path))
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        decode_file_part(&self.root.join(&self.files[i].path), choose)
     }
 
     fn path(&self, i: usize) -> String {

@@ -23,6 +23,7 @@ use super::tar_index::members;
 use super::wordnet::{class_places, is_wordnet_id};
 use super::{SetOnDisk, Sighting};
 use crate::checkpoint::map_file;
+use crate::data::transform::ChooseArea;
 use crate::data::{ClassEntry, Dataset, Image8, ImageFolder};
 use crate::error::shorten;
 use crate::{Error, Result, hex};
@@ -348,6 +349,10 @@ impl Dataset for InFolders {
 
     fn image(&self, i: usize) -> Result<Image8> {
         self.folders.image(i)
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
+        self.folders.image_part(i, choose)
     }
 
     fn path(&self, i: usize) -> String {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use memmap2::Mmap;
 
 use crate::Result;
-use crate::data::{ClassEntry, Dataset, Image8, decode};
+use crate::data::transform::{Area, ChooseArea};
+use crate::data::{ClassEntry, Dataset, Image8, decode_part};
 
 /// An image in an archive.
 pub(super) struct ArchivedImage {
@@ -47,9 +48,13 @@ impl Dataset for ArchiveSet {
     }
 
     fn image(&self, i: usize) -> Result<Image8> {
+        self.image_part(i, &mut Area::whole)
+    }
+
+    fn image_part(&self, i: usize, choose: &mut ChooseArea<'_>) -> Result<Image8> {
         let image = &self.images[i];
         let (path, _) = &self.archives[image.archive as usize];
-        decode(self.bytes(image), &path.join(&image.path))
+        decode_part(self.bytes(image), &path.join(&image.path), choose)
     }
 
     fn path(&self, i: usize) -> String {

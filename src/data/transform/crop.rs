@@ -16,6 +16,24 @@ pub struct Area {
     pub width: usize,
 }
 
+/// Gives the area that is wanted of an image, by its height and width.
+pub type ChooseArea<'a> = dyn FnMut(usize, usize) -> Area + 'a;
+
+impl Area {
+    /// All of an image.
+    pub fn whole(height: usize, width: usize) -> Area {
+        Area { top: 0, left: 0, height, width }
+    }
+
+    /// Whether it has pixels, all of them inside an image.
+    pub fn lies_in(&self, height: usize, width: usize) -> bool {
+        let within = |start: usize, size: usize, whole: usize| {
+            size > 0 && start.checked_add(size).is_some_and(|end| end <= whole)
+        };
+        within(self.top, self.height, height) && within(self.left, self.width, width)
+    }
+}
+
 /// The pixels of an area, which must lie inside the image.
 pub fn crop(image: &Image8, area: Area) -> Image8 {
     let mut out = Image8::black(area.height, area.width);

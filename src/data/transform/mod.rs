@@ -6,15 +6,16 @@
 mod crop;
 mod resize;
 
-pub use crop::{Area, centre_crop, crop, flip, pad, place, random_resized_area};
+pub use crop::{Area, ChooseArea, centre_crop, crop, flip, pad, place, random_resized_area};
 pub use resize::{resize, resize_shorter_side};
 
-use super::Image8;
+use super::{Dataset, Image8};
 use crate::models::Input;
 pub use crate::recipe::{Augmentation, Filter};
 use crate::rng::{Draw, DrawBlock};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Mean of ImageNet's training images, a channel (red, green, blue), values in [0, 1].
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -165,12 +166,30 @@ impl TrainTransform {
     /// # Errors
     /// [`Error::Shape`] if a random crop doesn't fit into the padded image.
     pub fn picture(&self, image: &Image8, draws: &mut impl Draw) -> Result<Image8> {
+        let part = |choose: &mut ChooseArea<'_>| {
+            let area = choose(image.height, image.width);
+            let is_whole = area == Area::whole(image.height, image.width);
+            Ok(if is_whole { Cow::Borrowed(image) } else { Cow::Owned(crop(image, area)) })
+        };
+        self.picture_of(part, draws)
+    }
+
+    /// As [`picture`](Self::picture), from a function that gives the part of the image which is chosen for its
+    /// height and width.
+    fn picture_of<'a>(
+        &self,
+        part: impl FnOnce(&mut ChooseArea<'_>) -> Result<Cow<'a, Image8>>,
+        draws: &mut impl Draw,
+    ) -> Result<Image8> {
         let mut picture = match self.kind {
             TrainCrop::RandomResizedCrop { size, scale, ratio } => {
-                let area = random_resized_area(image.height, image.width, scale, ratio, draws);
-                resize(&crop(image, area), size, size, self.filter)
+                let area = part(&mut |height, width| {
+                    random_resized_area(height, width, scale, ratio, draws)
+                })?;
+                resize(&area, size, size, self.filter)
             }
             TrainCrop::RandomCrop { size, padding } => {
+                let image = &part(&mut Area::whole)?;
                 let (height, width) = (image.height + 2 * padding, image.width + 2 * padding);
                 if height < size || width < size {
                     let detail = format!(
@@ -244,11 +263,37 @@ impl Transform {
             Transform::Train(train) => (train.picture(image, augment)?, train.mean, train.std),
             Transform::Eval(eval) => (eval.picture(image), eval.mean, eval.std),
         };
+        Self::finish(&picture, mean, std, out)
+    }
+
+    /// As [`apply`](Self::apply), of image `i` of a data set, of which no more is decoded than is needed.
+    ///
+    /// # Errors
+    /// Those of [`apply`](Self::apply) and of [`Dataset::image_part`].
+    pub fn apply_to(
+        &self,
+        dataset: &dyn Dataset,
+        i: usize,
+        augment: &mut DrawBlock,
+        out: &mut [f32],
+    ) -> Result<()> {
+        match self {
+            Transform::Train(train) => {
+                let part =
+                    |choose: &mut ChooseArea<'_>| dataset.image_part(i, choose).map(Cow::Owned);
+                let picture = train.picture_of(part, augment)?;
+                Self::finish(&picture, train.mean, train.std, out)
+            }
+            Transform::Eval(_) => self.apply(&dataset.image(i)?, augment, out),
+        }
+    }
+
+    fn finish(picture: &Image8, mean: [f32; 3], std: [f32; 3], out: &mut [f32]) -> Result<()> {
         if out.len() != picture.pixels.len() {
             let detail = format!("{} values for {}", out.len(), picture.pixels.len());
             return Err(Error::shape("transform output", detail));
         }
-        normalise(&picture, mean, std, out);
+        normalise(picture, mean, std, out);
         Ok(())
     }
 

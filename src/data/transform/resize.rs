@@ -4,6 +4,7 @@
 //! reduction factor. Weights are computed in f64, normalised to a sum of 1 and rounded to 22
 //! fractional bits; the horizontal pass comes first, and each pass rounds to 8 bits.
 
+use crate::cpu::simd::{InstructionSet, compiled};
 use crate::data::Image8;
 use crate::recipe::Filter;
 
@@ -77,6 +78,7 @@ impl AxisWeights {
 }
 
 /// Rounds a fixed-point sum that already holds its half to a byte.
+#[inline(always)]
 fn to_byte(sum: i32) -> u8 {
     (sum >> WEIGHT_BITS).clamp(0, 255) as u8
 }
@@ -85,51 +87,112 @@ const HALF: i32 = 1 << (WEIGHT_BITS - 1);
 
 /// Resizes an image to `height` × `width` (both at least 1).
 pub fn resize(image: &Image8, height: usize, width: usize, filter: Filter) -> Image8 {
-    let narrow = if width == image.width { None } else { Some(rows_resized(image, width, filter)) };
+    resize_on(InstructionSet::best(), image, (height, width), filter)
+}
+
+/// [`resize`] on an instruction set, which must be there.
+fn resize_on(
+    set: InstructionSet,
+    image: &Image8,
+    (height, width): (usize, usize),
+    filter: Filter,
+) -> Image8 {
+    let narrow = (width != image.width).then(|| {
+        let mut out = Image8::black(image.height, width);
+        let axis = AxisWeights::new(filter, image.width, width);
+        let pass = compiled!(set, AxisWeights::along_rows(of: &AxisWeights, from: &Image8, out: &mut Image8));
+        // SAFETY: the caller's.
+        unsafe { pass(&axis, image, &mut out) };
+        out
+    });
     let source = narrow.as_ref().unwrap_or(image);
     if height == source.height {
         return narrow.unwrap_or_else(|| image.clone());
     }
-    let axis = AxisWeights::new(filter, source.height, height);
-    let row_values = width * 3;
     let mut out = Image8::black(height, width);
-    let mut sums = vec![0i32; row_values];
-    for (o, row) in out.pixels.chunks_exact_mut(row_values).enumerate() {
-        sums.fill(HALF);
-        let (first, weights) = axis.taps(o);
-        for (input, &weight) in source.pixels[first * row_values..].chunks(row_values).zip(weights)
-        {
-            for (sum, &value) in sums.iter_mut().zip(input) {
-                *sum += i32::from(value) * weight;
-            }
-        }
-        for (value, &sum) in row.iter_mut().zip(&sums) {
-            *value = to_byte(sum);
-        }
-    }
+    let axis = AxisWeights::new(filter, source.height, height);
+    let pass = compiled!(set, AxisWeights::along_columns(of: &AxisWeights, from: &Image8, out: &mut Image8));
+    // SAFETY: as before.
+    unsafe { pass(&axis, source, &mut out) };
     out
 }
 
-/// The horizontal pass.
-fn rows_resized(image: &Image8, width: usize, filter: Filter) -> Image8 {
-    let axis = AxisWeights::new(filter, image.width, width);
-    let mut out = Image8::black(image.height, width);
-    let rows = image.pixels.chunks_exact(image.width * 3);
-    for (input, row) in rows.zip(out.pixels.chunks_exact_mut(width * 3)) {
-        for (o, pixel) in row.chunks_exact_mut(3).enumerate() {
-            let (first, weights) = axis.taps(o);
-            let mut sums = [HALF; 3];
-            for (value, &weight) in input[first * 3..].chunks_exact(3).zip(weights) {
-                for (sum, &channel) in sums.iter_mut().zip(value) {
-                    *sum += i32::from(channel) * weight;
+/// Values that are summed up together.
+const LANES: usize = 16;
+
+/// Rows that the horizontal pass goes along together, four values a pixel.
+const ROWS: usize = LANES / 4;
+
+/// Adds the products of values with their weights to a half: of `LANES` values, `step` from one weight's to the next.
+#[inline(always)]
+fn weighted(values: &[u8], step: usize, weights: &[i32]) -> [u8; LANES] {
+    let mut sums = [HALF; LANES];
+    let mut at = 0;
+    for &weight in weights {
+        let Some(values) = values.get(at..at + LANES) else { break };
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += i32::from(value) * weight;
+        }
+        at += step;
+    }
+    let mut bytes = [0; LANES];
+    for (byte, &sum) in bytes.iter_mut().zip(&sums) {
+        *byte = to_byte(sum);
+    }
+    bytes
+}
+
+impl AxisWeights {
+    /// The horizontal pass.
+    #[inline(always)]
+    fn along_rows(&self, from: &Image8, out: &mut Image8) {
+        let (from_values, out_values) = (from.width * 3, out.width * 3);
+        // For each column, the pixels of some rows; those beyond the last row are of no use.
+        let mut wide = vec![0; from.width * LANES];
+        let mut narrow = vec![0; out.width * LANES];
+        let rows = from.pixels.chunks(from_values * ROWS);
+        for (rows, out) in rows.zip(out.pixels.chunks_mut(out_values * ROWS)) {
+            for (place, row) in rows.chunks_exact(from_values).enumerate() {
+                // Four bytes at once, of which the last is the next pixel's; so the last pixel comes apart.
+                let pixels = row.windows(4).step_by(3);
+                for (column, values) in wide.chunks_exact_mut(LANES).zip(pixels) {
+                    column[4 * place..4 * place + 4].copy_from_slice(values);
                 }
+                let last = (from.width - 1) * LANES + 4 * place;
+                wide[last..last + 3].copy_from_slice(&row[from_values - 3..]);
             }
-            for (channel, sum) in pixel.iter_mut().zip(sums) {
-                *channel = to_byte(sum);
+            for (o, column) in narrow.chunks_exact_mut(LANES).enumerate() {
+                let (first, weights) = self.taps(o);
+                column.copy_from_slice(&weighted(&wide[first * LANES..], LANES, weights));
+            }
+            for (place, row) in out.chunks_exact_mut(out_values).enumerate() {
+                for (column, pixel) in narrow.chunks_exact(LANES).zip(row.chunks_exact_mut(3)) {
+                    pixel.copy_from_slice(&column[4 * place..4 * place + 3]);
+                }
             }
         }
     }
-    out
+
+    /// The vertical pass.
+    #[inline(always)]
+    fn along_columns(&self, from: &Image8, out: &mut Image8) {
+        let row_values = from.width * 3;
+        for (o, row) in out.pixels.chunks_exact_mut(row_values).enumerate() {
+            let (first, weights) = self.taps(o);
+            let rows = &from.pixels[first * row_values..(first + weights.len()) * row_values];
+            let mut chunks = row.chunks_exact_mut(LANES);
+            let mut at = 0;
+            for chunk in &mut chunks {
+                chunk.copy_from_slice(&weighted(&rows[at..], row_values, weights));
+                at += LANES;
+            }
+            for (value, at) in chunks.into_remainder().iter_mut().zip(at..) {
+                let values = rows.iter().skip(at).step_by(row_values).zip(weights);
+                let products = values.map(|(&value, &weight)| i32::from(value) * weight);
+                *value = to_byte(products.fold(HALF, |sum, product| sum + product));
+            }
+        }
+    }
 }
 
 /// Resizes so that the shorter side becomes `size` and the longer one
@@ -141,4 +204,27 @@ pub fn resize_shorter_side(image: &Image8, size: usize, filter: Filter) -> Image
         (size, size * image.width / image.height)
     };
     resize(image, height, width, filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Draw, stream};
+
+    #[test]
+    fn all_instruction_sets_give_the_same_picture() {
+        let mut draws = stream(4, "resize").block(0);
+        for (from, to) in
+            [((37, 53), (22, 16)), ((1, 1), (3, 5)), ((6, 2), (9, 40)), ((19, 8), (19, 3))]
+        {
+            let pixels = (0..from.0 * from.1 * 3).map(|_| draws.below(256) as u8).collect();
+            let image = Image8::new(from.0, from.1, pixels).unwrap();
+            for filter in [Filter::Bilinear, Filter::Bicubic] {
+                let expected = resize_on(InstructionSet::Portable, &image, to, filter);
+                for set in InstructionSet::available() {
+                    assert_eq!(resize_on(set, &image, to, filter), expected, "{}", set.name());
+                }
+            }
+        }
+    }
 }
