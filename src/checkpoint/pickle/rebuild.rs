@@ -15,8 +15,8 @@
 
 use super::super::tensor::Dtype;
 use super::super::{Parsed, quote};
-use super::{Budget, arrays};
 use super::value::{Arena, Global, PickleNode, StorageRef, TensorRef, Value, count};
+use super::{Budget, arrays};
 
 /// PyTorch's own limit on the number of dimensions.
 const MOST_DIMS: usize = 64;

@@ -81,7 +81,8 @@ pub(super) fn look(root: &Path) -> Result<Sighting> {
         return Ok(look_at_archive(root));
     }
     let places = places(root);
-    let folder = |name: &str| places.iter().map(|place| place.join(name)).find(|path| path.is_dir());
+    let folder =
+        |name: &str| places.iter().map(|place| place.join(name)).find(|path| path.is_dir());
     let file = |name: &str| places.iter().map(|place| place.join(name)).find(|path| path.is_file());
     let lists = Lists::find(&places);
     let (train, val) = (folder("train"), folder("val"));
@@ -105,9 +106,7 @@ pub(super) fn look(root: &Path) -> Result<Sighting> {
     };
     let set = ImageNet { train: place(train, train_archive), val: place(val, val_archive), lists };
     Ok(match (&set.train, &set.val) {
-        (None, None) => {
-            Sighting::Partial(format!("{} has neither train nor val", root.display()))
-        }
+        (None, None) => Sighting::Partial(format!("{} has neither train nor val", root.display())),
         _ => Sighting::Whole(Box::new(set)),
     })
 }
@@ -206,12 +205,7 @@ impl ImageNet {
     }
 
     /// The labels of images that lie side by side, from all lists that are there.
-    fn labels(
-        &self,
-        place: &Path,
-        images: &[&str],
-        classes: &[ClassEntry],
-    ) -> Result<Vec<u32>> {
+    fn labels(&self, place: &Path, images: &[&str], classes: &[ClassEntry]) -> Result<Vec<u32>> {
         let ids: Vec<&str> = classes.iter().map(|class| class.id.as_str()).collect();
         let lists = self.lists.labels(&ids)?;
         let Some(first) = lists.first() else {
@@ -239,7 +233,11 @@ impl ImageNet {
         let label = |image: &&str| {
             let id = &first.by_image[*image];
             let unknown = || {
-                let detail = format!("gives {} the class {id}, which isn't one of the set's {}", shorten(image, 80), ids.len());
+                let detail = format!(
+                    "gives {} the class {id}, which isn't one of the set's {}",
+                    shorten(image, 80),
+                    ids.len()
+                );
                 Error::file(&first.source, detail)
             };
             places.get(id.as_str()).copied().ok_or_else(unknown)
@@ -301,7 +299,12 @@ fn archive_set(
         digest.update(format!("{}\t{path}\t{len}\n", classes[*label as usize].id));
     }
     let fingerprint = hex(&digest.finalize());
-    Box::new(ArchiveSet { archives: vec![(path.to_path_buf(), bytes)], classes, images, fingerprint })
+    Box::new(ArchiveSet {
+        archives: vec![(path.to_path_buf(), bytes)],
+        classes,
+        images,
+        fingerprint,
+    })
 }
 
 /// Class folders whose classes are some of more.
@@ -317,7 +320,8 @@ impl InFolders {
         let by_id = class_places(&classes);
         let place = |class: &ClassEntry| {
             let unknown = || {
-                let detail = format!("has the class {}, which the set doesn't have", shorten(&class.id, 80));
+                let detail =
+                    format!("has the class {}, which the set doesn't have", shorten(&class.id, 80));
                 Error::file(folders.root(), detail)
             };
             by_id.get(class.id.as_str()).map(|&place| place as usize).ok_or_else(unknown)
@@ -356,7 +360,11 @@ impl Dataset for InFolders {
 impl SetOnDisk for ImageNet {
     fn splits(&self) -> Vec<String> {
         let splits = [("train", &self.train), ("val", &self.val)];
-        splits.iter().filter(|(_, place)| place.is_some()).map(|(name, _)| name.to_string()).collect()
+        splits
+            .iter()
+            .filter(|(_, place)| place.is_some())
+            .map(|(name, _)| name.to_string())
+            .collect()
     }
 
     fn why_not(&self, split: &str) -> Option<&'static str> {
@@ -385,8 +393,12 @@ impl SetOnDisk for ImageNet {
     fn verify(&self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         match self.lists.names()? {
-            Some(ClassNames { from, .. }) => lines.push(format!("names of classes: {}", from.display())),
-            None => lines.push("names of classes: their WordNet ids, since no list has others".into()),
+            Some(ClassNames { from, .. }) => {
+                lines.push(format!("names of classes: {}", from.display()))
+            }
+            None => {
+                lines.push("names of classes: their WordNet ids, since no list has others".into())
+            }
         }
         let ids = self.ids()?;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();

@@ -18,13 +18,15 @@ use crate::error::shorten;
 use crate::{Error, Result};
 
 /// The lists of labels, for a message.
-pub(super) const LABEL_LISTS: &str = "ILSVRC2012_devkit_t12 (or its .tar.gz), LOC_val_solution.csv and val.txt";
+pub(super) const LABEL_LISTS: &str =
+    "ILSVRC2012_devkit_t12 (or its .tar.gz), LOC_val_solution.csv and val.txt";
 
 const DEVKIT: &str = "ILSVRC2012_devkit_t12";
 const GROUND_TRUTH: &str = "ILSVRC2012_validation_ground_truth.txt";
 const META: &str = "meta.mat";
 
-const UNSORTED: &str = "isn't sorted by WordNet ids, so that places among its classes may mean two things";
+const UNSORTED: &str =
+    "isn't sorted by WordNet ids, so that places among its classes may mean two things";
 
 /// Where lists lie.
 pub(super) struct Lists {
@@ -127,7 +129,8 @@ impl Devkit {
             let synset = id.checked_sub(1).and_then(|place| self.synsets.get(place));
             let synset = synset.ok_or_else(|| {
                 let (line, count) = (shorten(line, 40), self.synsets.len());
-                self.truth.error(format!("line {at} is no class's number from 1 to {count} ({line})"))
+                self.truth
+                    .error(format!("line {at} is no class's number from 1 to {count} ({line})"))
             })?;
             labels.add(at, &format!("ILSVRC2012_val_{at:08}.JPEG"), &synset.wnid)?;
         }
@@ -138,7 +141,8 @@ impl Devkit {
 impl Lists {
     /// The lists in these folders, the first of each kind.
     pub fn find(folders: &[PathBuf]) -> Lists {
-        let find = |name: &str| folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+        let find =
+            |name: &str| folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
         Lists {
             folders: folders.to_vec(),
             devkit: find(DEVKIT).or_else(|| find(&format!("{DEVKIT}.tar.gz"))),

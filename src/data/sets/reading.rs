@@ -120,7 +120,10 @@ pub(super) fn from_tar_gz(archive: &Path, names: &[&str]) -> Result<Vec<WholeFil
         let name = path.rsplit('/').next().unwrap_or_default();
         let Some(place) = names.iter().position(|wanted| *wanted == name) else { continue };
         if !entry.header().entry_type().is_file() {
-            return Err(Error::file(archive, format!("holds {name} as something other than a file")));
+            return Err(Error::file(
+                archive,
+                format!("holds {name} as something other than a file"),
+            ));
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(broken)?;
@@ -132,6 +135,8 @@ pub(super) fn from_tar_gz(archive: &Path, names: &[&str]) -> Result<Vec<WholeFil
             return Err(Error::file(archive, format!("holds {name} twice")));
         }
     }
+    // The checksum stands at the end.
+    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(broken)?;
     let missing = |name: &str| Error::file(archive, format!("lacks {name}"));
     found.into_iter().zip(names).map(|(file, name)| file.ok_or_else(|| missing(name))).collect()
 }
@@ -141,9 +146,7 @@ pub(super) fn check_labels(path: &Path, labels: &[u16], classes: usize) -> Resul
     match labels.iter().position(|&label| usize::from(label) >= classes) {
         None if labels.is_empty() => Err(Error::file(path, "holds no image")),
         None => Ok(()),
-        Some(i) => {
-            Err(Error::file(path, label_beyond(i, labels[i].into(), classes)))
-        }
+        Some(i) => Err(Error::file(path, label_beyond(i, labels[i].into(), classes))),
     }
 }
 

@@ -44,7 +44,9 @@ impl SetOnDisk for Stl10 {
 
     fn why_not(&self, split: &str) -> Option<&'static str> {
         let is_unlabelled = matches!(split, "unlabeled" | "train+unlabeled");
-        is_unlabelled.then_some("the images of STL-10's split unlabeled have no labels, so there is nothing to open")
+        is_unlabelled.then_some(
+            "the images of STL-10's split unlabeled have no labels, so there is nothing to open",
+        )
     }
 
     fn open(&self, split: &str) -> Result<Box<dyn Dataset>> {

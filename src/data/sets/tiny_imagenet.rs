@@ -27,9 +27,8 @@ struct TinyImageNet {
 }
 
 pub(super) fn look(root: &Path) -> Sighting {
-    let is_meant = |folder: &Path| {
-        folder.join("wnids.txt").is_file() || folder.join(ANNOTATIONS).is_file()
-    };
+    let is_meant =
+        |folder: &Path| folder.join("wnids.txt").is_file() || folder.join(ANNOTATIONS).is_file();
     let files = ["wnids.txt", "train", "val/images", ANNOTATIONS];
     let folders = [root.to_path_buf(), root.join("tiny-imagenet-200")];
     Sighting::of_files(&folders, &files, is_meant, |folder| Box::new(TinyImageNet { folder }))
@@ -51,7 +50,10 @@ impl TinyImageNet {
         let train = self.folder.join("train");
         let known: HashSet<&str> = classes.iter().map(|class| class.id.as_str()).collect();
         if let Some(other) = folders_in(&train)?.iter().find(|id| !known.contains(id.as_str())) {
-            return Err(Error::file(train.join(other), "is of a class that wnids.txt doesn't name"));
+            return Err(Error::file(
+                train.join(other),
+                "is of a class that wnids.txt doesn't name",
+            ));
         }
         let mut files = Vec::new();
         for (class, label) in classes.iter().zip(0..) {
@@ -95,7 +97,8 @@ impl TinyImageNet {
             })?;
             files.push(ListedFile { path: format!("val/images/{name}"), label, bytes });
         }
-        let mut names: Vec<&String> = sizes.keys().filter(|name| !lines.contains_key(*name)).collect();
+        let mut names: Vec<&String> =
+            sizes.keys().filter(|name| !lines.contains_key(*name)).collect();
         names.sort();
         match names.first() {
             Some(name) => Err(list.error(format!("doesn't annotate the image {name}"))),

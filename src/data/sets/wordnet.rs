@@ -24,7 +24,8 @@ impl WordNetNames {
         for (at, line) in file.lines()? {
             let shown = shorten(line, 80);
             let wrong = |what: &str| file.error(format!("line {at} ({shown}) {what}"));
-            let (id, name) = line.split_once(between).ok_or_else(|| wrong("isn't an id and a name"))?;
+            let (id, name) =
+                line.split_once(between).ok_or_else(|| wrong("isn't an id and a name"))?;
             if !is_wordnet_id(id) || name.trim().is_empty() {
                 return Err(wrong("isn't a WordNet id and a name"));
             }
