@@ -2,6 +2,7 @@
 
 mod png;
 mod preprocessing;
+mod sets;
 
 use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
