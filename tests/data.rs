@@ -3,6 +3,7 @@
 mod parts;
 mod png;
 mod preprocessing;
+mod sets;
 
 use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};

@@ -76,16 +76,21 @@ impl<'a> PickledDict<'a> {
         })
     }
 
-    /// The bytes of an array of two dimensions whose rows have `columns` bytes.
-    pub fn rows(&self, key: &str, columns: usize) -> Parsed<&[u8]> {
+    /// The bytes, row after row, of an array of two dimensions whose rows have `columns` bytes.
+    pub fn rows(&self, key: &str, columns: usize) -> Parsed<Vec<u8>> {
         let arena = &self.pickle.arena;
         let value = self.get(key)?.ok_or_else(|| format!("it lacks the key {}", quote(key)))?;
         let Some(PickleNode::Array(array)) = arena.get(value) else {
             return Err(format!("its {} is {}, not an array", quote(key), arena.kind(value)));
         };
         match (array.shape.as_slice(), array.data) {
-            (&[_, width], Some(data)) if width == columns => {
-                arena.bytes(data).ok_or_else(|| "it holds an array without bytes".into())
+            (&[rows, width], Some(data)) if width == columns => {
+                let bytes = arena.bytes(data).ok_or("it holds an array without bytes")?;
+                if !array.by_columns {
+                    return Ok(bytes.to_vec());
+                }
+                let row = |row: usize| bytes.iter().skip(row).step_by(rows).copied();
+                Ok((0..rows).flat_map(row).collect())
             }
             (shape, _) => {
                 Err(format!("its {} is of shape {shape:?}, not of N rows of {columns}", quote(key)))

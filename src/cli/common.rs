@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::augment::AugmentArgs;
 use crate::analysis::Intervals;
-use crate::data::{ClassList, Layout, Splits};
+use crate::data::{ClassList, SetLayout, Splits};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::models::Model;
@@ -339,7 +339,7 @@ pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
 
 /// The class list in a file, or the classes of a data set.
 pub fn classes_of(path: &Path) -> Result<ClassList> {
-    match Layout::of(path) {
+    match SetLayout::of(path) {
         Ok(layout) => Splits::find(path, Some(layout))?.class_list(),
         // No data set's archive or file.
         Err(_) if path.is_file() => ClassList::open(path),

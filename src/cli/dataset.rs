@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::data::{ClassList, ImageSet, Layout, Splits};
+use crate::data::{ClassList, ImageSet, SetLayout, Splits};
 use crate::progress::Progress;
 
 /// How a data set is laid out.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct LayoutArgs {
-    /// Layout of the data set in --data; folders (one a class), imagenet, tiny-imagenet, cifar10, cifar100, food101,
+    /// SetLayout of the data set in --data; folders (one a class), imagenet, tiny-imagenet, cifar10, cifar100, food101,
     /// stl10, webdataset or pack. Found out if absent
     #[arg(long, value_name = "LAYOUT", requires = "data")]
-    dataset: Option<Layout>,
+    dataset: Option<SetLayout>,
 }
 
 impl LayoutArgs {
@@ -22,7 +22,7 @@ impl LayoutArgs {
     /// As [`Splits::find`].
     pub fn find(self, data: &Path, progress: &dyn Progress) -> Result<Splits> {
         let splits = Splits::find(data, self.dataset)?;
-        if splits.layout() != Layout::Folders {
+        if splits.layout() != SetLayout::Folders {
             progress.line(&format!("{}: read as {}", data.display(), splits.layout().title()));
         }
         Ok(splits)

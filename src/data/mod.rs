@@ -44,7 +44,7 @@ pub use loader::{Batch, Batches, EpochImage, EpochPlan, epoch_order, repeated_or
 pub use numbering::Numbering;
 pub use pack::{Pack, PackForm, PackSplit, Packed, write_pack};
 pub use set::ImageSet;
-pub use sets::Layout;
+pub use sets::SetLayout;
 pub use sheet::contact_sheet;
 pub use splits::Splits;
 pub use survey::{SplitSurvey, Spread, Unreadable};

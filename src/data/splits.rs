@@ -3,22 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use super::within::{HELD_OUT, first_of};
-use super::{ClassList, Dataset, ImageSet, Layout};
+use super::{ClassList, Dataset, ImageSet, SetLayout};
 use crate::{Error, Result};
 
 /// A data set's splits, where its layout has them.
 pub struct Splits {
     root: PathBuf,
-    layout: Layout,
+    layout: SetLayout,
 }
 
 impl Splits {
     /// The data set at `root`, in the layout that is `asked` for or else found out.
     ///
     /// # Errors
-    /// Those of [`Layout::of`].
-    pub fn find(root: &Path, asked: Option<Layout>) -> Result<Self> {
-        let layout = asked.map_or_else(|| Layout::of(root), Ok)?;
+    /// Those of [`SetLayout::of`].
+    pub fn find(root: &Path, asked: Option<SetLayout>) -> Result<Self> {
+        let layout = asked.map_or_else(|| SetLayout::of(root), Ok)?;
         Ok(Splits { root: root.into(), layout })
     }
 
@@ -28,7 +28,7 @@ impl Splits {
     }
 
     /// How the set is laid out.
-    pub fn layout(&self) -> Layout {
+    pub fn layout(&self) -> SetLayout {
         self.layout
     }
 
@@ -85,7 +85,7 @@ impl Splits {
 
     fn split(&self, name: &str) -> Result<ImageSet> {
         let place = match self.layout {
-            Layout::Folders => self.root.join(name),
+            SetLayout::Folders => self.root.join(name),
             _ => self.root.clone(),
         };
         Ok(ImageSet::new(self.layout.open(&self.root, name)?.into(), &place))
@@ -133,7 +133,7 @@ impl Splits {
     /// What a split is called.
     pub fn word(&self) -> &'static str {
         match self.layout {
-            Layout::Folders => "folder",
+            SetLayout::Folders => "folder",
             _ => "split",
         }
     }
@@ -159,7 +159,7 @@ impl Splits {
     /// # Errors
     /// What keeps them from being read, by name.
     pub fn evaluated(&self) -> Result<ImageSet> {
-        if self.layout == Layout::Folders {
+        if self.layout == SetLayout::Folders {
             let split = first_of(&self.root, HELD_OUT)?;
             return ImageSet::folder(&split.unwrap_or_else(|| self.root.clone()));
         }
@@ -195,7 +195,7 @@ impl Splits {
     /// # Errors
     /// [`Error::File`] for a folder without class folders; what can't be read, by name.
     pub fn class_list(&self) -> Result<ClassList> {
-        if self.layout == Layout::Folders {
+        if self.layout == SetLayout::Folders {
             return super::within::class_folders(&self.root);
         }
         let set = match self.has_train()? {

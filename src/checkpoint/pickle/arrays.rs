@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `numpy.core.multiarray._reconstruct(ndarray, (0,), b"b")` | an array to be built; `numpy._core` since NumPy 2 |
 //! | its state: version, shape, element type, Fortran's order, bytes | shape and bytes |
-//! | `numpy.core.numeric._frombuffer(bytes, type, shape, "C")` | the same in one call, since protocol 5 |
+//! | `numpy.core.numeric._frombuffer(bytes, type, shape, order)` | the same in one call, since protocol 5 |
 //! | `numpy.dtype("u1", …)` and its state | the type of unsigned bytes; every other is refused |
 //! | `_codecs.encode(text, "latin1")` | bytes, as Python 3 spells them in protocol 2 |
 
@@ -25,14 +25,19 @@ pub(super) fn call<'a>(
     let args = arena.tuple(args).unwrap_or_default();
     let unknown = || "its pickle makes an array in an unknown way".to_string();
     let node = match (name, args) {
-        (NumpyName::Reconstruct, [_, _, _]) => {
-            PickleNode::Array(Box::new(ArrayRef { shape: Vec::new(), data: None }))
-        }
+        (NumpyName::Reconstruct, [_, _, _]) => PickleNode::Array(Box::new(ArrayRef {
+            shape: Vec::new(),
+            by_columns: false,
+            data: None,
+        })),
         (NumpyName::FromBuffer, &[data, element, shape, order]) => {
-            if !matches!(order, Value::Str("C")) {
-                return Err("it holds an array in Fortran's order, which isn't read".into());
-            }
-            PickleNode::Array(Box::new(array(arena, shape, element, data)?))
+            let by_columns = match order {
+                Value::Str("C") => false,
+                Value::Str("F") => true,
+                _ => return Err(unknown()),
+            };
+            let array = array(arena, shape, element, data)?;
+            PickleNode::Array(Box::new(ArrayRef { by_columns, ..array }))
         }
         (NumpyName::ElementType, [code, ..]) => match code {
             Value::Str("u1" | "|u1" | "uint8") => PickleNode::ByteType,
@@ -75,11 +80,12 @@ pub(super) fn build<'a>(
             else {
                 return Err(unknown());
             };
-            match is_fortran {
-                Value::Bool(false) | Value::Int(0) => {}
-                _ => return Err("it holds an array in Fortran's order, which isn't read".into()),
-            }
-            let state = array(arena, shape, element, data)?;
+            let by_columns = match is_fortran {
+                Value::Bool(flag) => flag,
+                Value::Int(flag @ (0 | 1)) => flag == 1,
+                _ => return Err(unknown()),
+            };
+            let state = ArrayRef { by_columns, ..array(arena, shape, element, data)? };
             if let Some(PickleNode::Array(empty)) = arena.get_mut(object) {
                 **empty = state;
             }
@@ -108,5 +114,5 @@ fn array<'a>(
     if elements != Some(bytes.len()) {
         return Err(format!("it holds an array of shape {shape:?} over {} bytes", bytes.len()));
     }
-    Ok(ArrayRef { shape, data: Some(data) })
+    Ok(ArrayRef { shape, by_columns: false, data: Some(data) })
 }

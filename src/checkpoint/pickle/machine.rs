@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::Parsed;
 use super::value::{Arena, Global, PickleNode, Value};
-use super::{Budget, Names, Pickle, arrays, rebuild};
+use super::{AllowedNames, Budget, Pickle, arrays, rebuild};
 
 /// Bytes of a value on the stack. Vectors double as they grow, and the old one may stand beside the
 /// new one for a moment: three times their elements is what they may take.
@@ -25,7 +25,7 @@ pub(super) struct Machine<'a, 'b> {
     memo: HashMap<u32, Value<'a>>,
     arena: Arena<'a>,
     budget: &'b mut Budget,
-    names: Names,
+    names: AllowedNames,
 }
 
 impl<'a, 'b> Machine<'a, 'b> {
@@ -33,7 +33,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         input: &'a [u8],
         start: usize,
         budget: &'b mut Budget,
-        names: Names,
+        names: AllowedNames,
     ) -> Machine<'a, 'b> {
         Machine {
             input,

@@ -17,7 +17,7 @@ use machine::Machine;
 
 /// Which classes and functions a pickle may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Names {
+pub(super) enum AllowedNames {
     /// What describes tensors; NumPy's values stand beside them and aren't looked into.
     Tensors,
     /// What describes NumPy's arrays of bytes, and nothing else.
@@ -61,14 +61,14 @@ impl Budget {
 
 /// Reads the pickle that starts at `start`. Errors are half sentences about the file.
 pub(super) fn read<'a>(input: &'a [u8], start: usize, budget: &mut Budget) -> Parsed<Pickle<'a>> {
-    let pickle = Machine::new(input, start, budget, Names::Tensors).run()?;
+    let pickle = Machine::new(input, start, budget, AllowedNames::Tensors).run()?;
     check_storages(&pickle.arena, budget)?;
     Ok(pickle)
 }
 
 /// As [`read`], of a pickle of plain values and NumPy's arrays of bytes.
 pub(super) fn read_arrays<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<Pickle<'a>> {
-    Machine::new(input, 0, budget, Names::Arrays).run()
+    Machine::new(input, 0, budget, AllowedNames::Arrays).run()
 }
 
 /// One storage has one element type and one length, however often it is named: PyTorch goes by the

@@ -3,7 +3,7 @@
 use super::super::Parsed;
 use super::super::quote;
 use super::super::tensor::Dtype;
-use super::{Budget, Names};
+use super::{AllowedNames, Budget};
 
 /// Bytes of a container's place in the arena. A vector doubles as it grows, and the old one may stand beside
 /// the new one for a moment: three times its elements is what it may take.
@@ -193,7 +193,7 @@ pub(in super::super) enum Global {
     RebuildParameterWithState,
     Size,
     Storage(Dtype),
-    /// What makes NumPy's arrays, where [arrays are read](Names::Arrays).
+    /// What makes NumPy's arrays, where [arrays are read](AllowedNames::Arrays).
     Numpy(NumpyName),
     /// What stands beside the weights in training checkpoints, see [`is_inert`].
     Inert,
@@ -201,8 +201,8 @@ pub(in super::super) enum Global {
 
 impl Global {
     /// The meaning of `module.name`, or the sentence that refuses it.
-    pub fn find(names: Names, module: &str, name: &str) -> Parsed<Global> {
-        if names == Names::Arrays {
+    pub fn find(names: AllowedNames, module: &str, name: &str) -> Parsed<Global> {
+        if names == AllowedNames::Arrays {
             return NumpyName::find(module, name).map(Global::Numpy);
         }
         let global = match (module, name) {
@@ -258,10 +258,12 @@ impl NumpyName {
     }
 }
 
-/// An array of unsigned bytes in C's order. It has no bytes until it is built.
+/// An array of unsigned bytes, which has none until it is built.
 #[derive(Debug)]
 pub(in super::super) struct ArrayRef<'a> {
     pub shape: Vec<usize>,
+    /// Whether the first place counts fastest (Fortran's order), rather than the last.
+    pub by_columns: bool,
     /// Bytes, or the text that Python 2 had for them.
     pub data: Option<Value<'a>>,
 }

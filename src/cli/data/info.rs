@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::common::{print, print_json, progress, use_threads};
 use super::super::dataset::LayoutArgs;
-use crate::data::{Layout, SplitSurvey, Spread};
+use crate::data::{SetLayout, SplitSurvey, Spread};
 use crate::error::MOST_NAMED;
 
 /// Say what a data set is, and which of its images can't be read
@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let splits = args.layout.find(&args.data, &*progress)?;
     let layout = splits.layout();
     let mut info = Info { layout: layout.to_string(), notes: Vec::new(), splits: Vec::new() };
-    if layout != Layout::Folders {
+    if layout != SetLayout::Folders {
         info.notes = layout.verify(splits.root())?;
     }
     for (split, set) in splits.chosen_or_whole(&args.split)? {
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text(info: &Info, name: &str, layout: Layout) -> String {
+fn text(info: &Info, name: &str, layout: SetLayout) -> String {
     let mut lines = vec![format!("{name}: {}", layout.title())];
     lines.extend(info.notes.iter().map(|note| format!("  {note}")));
     for SplitInfo { split, survey } in &info.splits {

@@ -26,7 +26,7 @@ const SIDE: usize = 32;
 const PLANES: usize = 3 * SIDE * SIDE;
 
 /// A file's name and the MD5 that torchvision holds it against; empty where none is known.
-type Published = (&'static str, &'static str);
+type PublishedFile = (&'static str, &'static str);
 
 /// One of the two sets.
 pub(super) struct CifarKind {
@@ -36,11 +36,11 @@ pub(super) struct CifarKind {
 /// One of the two versions that a set is published in.
 struct CifarVersion {
     folder: &'static str,
-    archive: Published,
-    train: &'static [Published],
-    test: &'static [Published],
+    archive: PublishedFile,
+    train: &'static [PublishedFile],
+    test: &'static [PublishedFile],
     /// Names of the classes.
-    meta: Published,
+    meta: PublishedFile,
     form: CifarForm,
 }
 
@@ -114,14 +114,14 @@ struct Cifar {
 }
 
 impl CifarVersion {
-    fn files(&self) -> impl Iterator<Item = &Published> {
+    fn files(&self) -> impl Iterator<Item = &PublishedFile> {
         self.train.iter().chain(self.test).chain([&self.meta])
     }
 
     /// Whether a folder's files are of this version: files of these names, since other sets have folders `train`
     /// and `test`, and more than one of them, since one of them may have the name by chance.
     fn look(&'static self, folder: &Path) -> Sighting {
-        let is_there = |(name, _): &&Published| folder.join(name).is_file();
+        let is_there = |(name, _): &&PublishedFile| folder.join(name).is_file();
         let there = self.files().filter(is_there).count();
         let is_named = folder.file_name().is_some_and(|name| name == self.folder);
         match self.files().find(|file| !is_there(file)) {
@@ -170,7 +170,7 @@ pub(super) fn look(kind: &'static CifarKind, root: &Path) -> Sighting {
 
 impl Cifar {
     /// Files of the set.
-    fn read(&self, files: &[Published]) -> Result<Vec<WholeFile>> {
+    fn read(&self, files: &[PublishedFile]) -> Result<Vec<WholeFile>> {
         let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
         match self.place.is_file() {
             true => from_tar_gz(&self.place, &names),
@@ -219,7 +219,7 @@ fn pickled(
         return Err(format!("has {} filenames for {count} images", file_names.len()));
     }
     let file_names = file_names.iter().map(|name| shorten(name, 200)).collect();
-    Ok(PlanePart { name: name.into(), bytes: rows.to_vec(), skip: 0, labels, file_names })
+    Ok(PlanePart { name: name.into(), bytes: rows, skip: 0, labels, file_names })
 }
 
 /// The images of a binary batch.

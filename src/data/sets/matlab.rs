@@ -68,7 +68,7 @@ pub(super) fn synsets(file: &[u8]) -> MatlabResult<Vec<Synset>> {
             MATRIX => data,
             kind => return Err(format!("has an element of type {kind} where a variable is due")),
         };
-        let matrix = Matrix::read(matrix)?;
+        let matrix = MatlabMatrix::read(matrix)?;
         if matrix.name == b"synsets" {
             return rows(&matrix);
         }
@@ -109,18 +109,18 @@ fn element<'a>(rest: &mut &'a [u8]) -> MatlabResult<(u32, &'a [u8])> {
 }
 
 /// A matrix whose values aren't looked into yet.
-struct Matrix<'a> {
+struct MatlabMatrix<'a> {
     class: u8,
     count: usize,
     name: &'a [u8],
     values: &'a [u8],
 }
 
-impl<'a> Matrix<'a> {
-    fn read(mut data: &'a [u8]) -> MatlabResult<Matrix<'a>> {
+impl<'a> MatlabMatrix<'a> {
+    fn read(mut data: &'a [u8]) -> MatlabResult<MatlabMatrix<'a>> {
         // An empty one may have nothing at all.
         if data.is_empty() {
-            return Ok(Matrix { class: 0, count: 0, name: &[], values: &[] });
+            return Ok(MatlabMatrix { class: 0, count: 0, name: &[], values: &[] });
         }
         let (UINT32, flags @ &[class, _, _, _, ..]) = element(&mut data)? else {
             return Err("has a variable without flags".into());
@@ -128,15 +128,15 @@ impl<'a> Matrix<'a> {
         let (INT32, dims) = element(&mut data)? else {
             return Err("has a variable without dimensions".into());
         };
-        let dims = dims.chunks_exact(4).map(|dim| {
+        let mut dims = dims.chunks_exact(4).map(|dim| {
             usize::try_from(i32::from_le_bytes(dim.try_into().unwrap_or_default())).ok()
         });
-        let count = dims.fold(Some(1usize), |count, dim| count?.checked_mul(dim?));
+        let count = dims.try_fold(1usize, |count, dim| count.checked_mul(dim?));
         let (INT8, name) = element(&mut data)? else {
             return Err("has a variable without a name".into());
         };
         match (count, flags.len()) {
-            (Some(count), 8) => Ok(Matrix { class, count, name, values: data }),
+            (Some(count), 8) => Ok(MatlabMatrix { class, count, name, values: data }),
             _ => Err("has a variable of impossible dimensions".into()),
         }
     }
@@ -180,7 +180,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// The elements of a struct array.
-fn rows(matrix: &Matrix<'_>) -> MatlabResult<Vec<Synset>> {
+fn rows(matrix: &MatlabMatrix<'_>) -> MatlabResult<Vec<Synset>> {
     if matrix.class != STRUCT_CLASS {
         return Err("has a variable synsets that is no struct".into());
     }
@@ -207,7 +207,7 @@ fn rows(matrix: &Matrix<'_>) -> MatlabResult<Vec<Synset>> {
             if kind != MATRIX {
                 return Err(format!("has a struct whose row {row} is broken"));
             }
-            let value = Matrix::read(data)?;
+            let value = MatlabMatrix::read(data)?;
             match *name {
                 b"ILSVRC2012_ID" => id = value.number(),
                 b"WNID" => wnid = value.text(),

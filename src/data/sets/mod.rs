@@ -28,10 +28,11 @@ use super::Dataset;
 use crate::error::{MOST_NAMED, some_of};
 use crate::{Error, Result};
 
+
 /// A layout in which a set of images is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]
-pub enum Layout {
+pub enum SetLayout {
     /// `train/CLASS/*.jpg` and `val/`, `validation/` or `test/`.
     Folders,
     /// CIFAR-10, in its Python or its binary version.
@@ -60,7 +61,7 @@ pub enum Layout {
 }
 
 fn unknown(word: &str) -> Error {
-    Error::unknown::<Layout>("layout of a data set", word)
+    Error::unknown::<SetLayout>("layout of a data set", word)
 }
 
 /// A set that lies whole in a place.
@@ -74,6 +75,11 @@ trait SetOnDisk {
     /// Why a split that the set is known to have can't be opened.
     fn why_not(&self, _split: &str) -> Option<&'static str> {
         None
+    }
+
+    /// Whether these may be files that somebody left beside a set, rather than one.
+    fn may_lie_beside(&self) -> bool {
+        false
     }
 
     /// Lines on the files: which are those that were published, and what else is to be known.
@@ -106,15 +112,15 @@ impl Sighting {
     }
 }
 
-impl Layout {
+impl SetLayout {
     /// What lies in a folder, or in an archive file.
     ///
     /// # Errors
     /// [`Error::Io`] naming what can't be read; [`Error::File`] where nothing known lies there, where it looks like
     /// two sets, or where one is incomplete, naming what is missing.
-    pub fn of(root: &Path) -> Result<Layout> {
+    pub fn of(root: &Path) -> Result<SetLayout> {
         let mut seen = Vec::new();
-        for layout in Layout::iter() {
+        for layout in SetLayout::iter() {
             match layout.look(root)? {
                 Sighting::Nothing => {}
                 sighting => seen.push((layout, sighting)),
@@ -122,14 +128,22 @@ impl Layout {
         }
         // These have folders of classes themselves.
         if seen.iter().any(|(layout, _)| layout.has_class_folders()) {
-            seen.retain(|(layout, _)| *layout != Layout::Folders);
+            seen.retain(|(layout, _)| *layout != SetLayout::Folders);
+        }
+        // What a set was unpacked from may have been left there.
+        if seen.len() > 1 {
+            let is_set = |sighting: &Sighting| match sighting {
+                Sighting::Whole(set) => !set.may_lie_beside(),
+                _ => true,
+            };
+            seen.retain(|(_, sighting)| is_set(sighting));
         }
         let names: Vec<&str> = seen.iter().map(|(layout, _)| layout.title()).collect();
         match seen.as_slice() {
             // One with class folders itself, or nothing: whoever opens it says so.
-            [] if root.is_dir() => Ok(Layout::Folders),
+            [] if root.is_dir() => Ok(SetLayout::Folders),
             [] => {
-                let known: Vec<&str> = Layout::iter().skip(1).map(Layout::title).collect();
+                let known: Vec<&str> = SetLayout::iter().skip(1).map(SetLayout::title).collect();
                 let detail = format!(
                     "is neither a folder nor the archive or file of a known set ({})",
                     some_of(&known, MOST_NAMED)
@@ -151,11 +165,11 @@ impl Layout {
     /// Splits that are there, in the set's own names (`train`, `val`, `test`).
     ///
     /// # Errors
-    /// As [`of`](Layout::of), where the set isn't there or isn't whole.
+    /// As [`of`](SetLayout::of), where the set isn't there or isn't whole.
     pub fn splits(self, root: &Path) -> Result<Vec<String>> {
         match self.look(root)? {
             // It has class folders itself.
-            Sighting::Nothing if self == Layout::Folders && root.is_dir() => Ok(Vec::new()),
+            Sighting::Nothing if self == SetLayout::Folders && root.is_dir() => Ok(Vec::new()),
             sighting => Ok(self.whole(root, sighting)?.splits()),
         }
     }
@@ -185,16 +199,16 @@ impl Layout {
     /// Number of images of a split as published, `Some(50_000)` say.
     pub fn published_count(self, split: &str) -> Option<usize> {
         Some(match (self, split) {
-            (Layout::Cifar10 | Layout::Cifar100, "train") => 50_000,
-            (Layout::Cifar10 | Layout::Cifar100, "test") => 10_000,
-            (Layout::Stl10, "train") => 5_000,
-            (Layout::Stl10, "test") => 8_000,
-            (Layout::Food101, "train") => 75_750,
-            (Layout::Food101, "test") => 25_250,
-            (Layout::TinyImageNet, "train") => 100_000,
-            (Layout::TinyImageNet, "val") => 10_000,
-            (Layout::ImageNet, "train") => 1_281_167,
-            (Layout::ImageNet, "val") => 50_000,
+            (SetLayout::Cifar10 | SetLayout::Cifar100, "train") => 50_000,
+            (SetLayout::Cifar10 | SetLayout::Cifar100, "test") => 10_000,
+            (SetLayout::Stl10, "train") => 5_000,
+            (SetLayout::Stl10, "test") => 8_000,
+            (SetLayout::Food101, "train") => 75_750,
+            (SetLayout::Food101, "test") => 25_250,
+            (SetLayout::TinyImageNet, "train") => 100_000,
+            (SetLayout::TinyImageNet, "val") => 10_000,
+            (SetLayout::ImageNet, "train") => 1_281_167,
+            (SetLayout::ImageNet, "val") => 50_000,
             _ => return None,
         })
     }
@@ -203,7 +217,7 @@ impl Layout {
     /// images. Reads whole files.
     ///
     /// # Errors
-    /// As [`open`](Layout::open).
+    /// As [`open`](SetLayout::open).
     pub fn verify(self, root: &Path) -> Result<Vec<String>> {
         let set = self.find(root)?;
         let mut lines = set.verify()?;
@@ -223,33 +237,33 @@ impl Layout {
     /// What people call the set.
     pub fn title(self) -> &'static str {
         match self {
-            Layout::Folders => "class folders",
-            Layout::Cifar10 => "CIFAR-10",
-            Layout::Cifar100 => "CIFAR-100",
-            Layout::Stl10 => "STL-10",
-            Layout::Food101 => "Food-101",
-            Layout::TinyImageNet => "Tiny ImageNet",
-            Layout::ImageNet => "ImageNet",
-            Layout::WebDataset => "WebDataset",
-            Layout::Pack => "a pack of images",
+            SetLayout::Folders => "class folders",
+            SetLayout::Cifar10 => "CIFAR-10",
+            SetLayout::Cifar100 => "CIFAR-100",
+            SetLayout::Stl10 => "STL-10",
+            SetLayout::Food101 => "Food-101",
+            SetLayout::TinyImageNet => "Tiny ImageNet",
+            SetLayout::ImageNet => "ImageNet",
+            SetLayout::WebDataset => "WebDataset",
+            SetLayout::Pack => "a pack of images",
         }
     }
 
     fn has_class_folders(self) -> bool {
-        matches!(self, Layout::TinyImageNet | Layout::ImageNet)
+        matches!(self, SetLayout::TinyImageNet | SetLayout::ImageNet)
     }
 
     fn look(self, root: &Path) -> Result<Sighting> {
         match self {
-            Layout::Folders => folders::look(root),
-            Layout::Cifar10 => Ok(cifar::look(&cifar::CIFAR_10, root)),
-            Layout::Cifar100 => Ok(cifar::look(&cifar::CIFAR_100, root)),
-            Layout::Stl10 => Ok(stl10::look(root)),
-            Layout::Food101 => Ok(food101::look(root)),
-            Layout::TinyImageNet => Ok(tiny_imagenet::look(root)),
-            Layout::ImageNet => imagenet::look(root),
-            Layout::WebDataset => webdataset::look(root),
-            Layout::Pack => packed::look(root),
+            SetLayout::Folders => folders::look(root),
+            SetLayout::Cifar10 => Ok(cifar::look(&cifar::CIFAR_10, root)),
+            SetLayout::Cifar100 => Ok(cifar::look(&cifar::CIFAR_100, root)),
+            SetLayout::Stl10 => Ok(stl10::look(root)),
+            SetLayout::Food101 => Ok(food101::look(root)),
+            SetLayout::TinyImageNet => Ok(tiny_imagenet::look(root)),
+            SetLayout::ImageNet => imagenet::look(root),
+            SetLayout::WebDataset => webdataset::look(root),
+            SetLayout::Pack => packed::look(root),
         }
     }
 

@@ -135,6 +135,8 @@ pub(super) fn from_tar_gz(archive: &Path, names: &[&str]) -> Result<Vec<WholeFil
             return Err(Error::file(archive, format!("holds {name} twice")));
         }
     }
+    // The checksum stands at the end.
+    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(broken)?;
     let missing = |name: &str| Error::file(archive, format!("lacks {name}"));
     found.into_iter().zip(names).map(|(file, name)| file.ok_or_else(|| missing(name))).collect()
 }

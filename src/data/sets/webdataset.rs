@@ -2,7 +2,7 @@
 //! another and share their name up to the first dot, `KEY.jpg` and `KEY.cls` say.
 //!
 //! A sample is an image (`.jpg`, `.jpeg`, `.png`, `.webp`) and a label: `.cls`, a whole number as text, or `.json` with a
-//! whole number under `label` or `cls`. Other files of a sample aren't read. Classes are the lines of a `classes.txt` beside the
+//! whole number under `label` or `cls` (one without either is no label). Other files of a sample aren't read. Classes are the lines of a `classes.txt` beside the
 //! archives or in the folder that is opened, else the numbers up to the largest label of the split.
 
 use std::collections::{BTreeMap, HashSet};
@@ -124,10 +124,10 @@ fn key_of(path: &str) -> Option<(&str, String)> {
     (dot > name_at).then(|| (&path[..dot], path[dot + 1..].to_ascii_lowercase()))
 }
 
-/// A label out of its file.
-fn label_of(ending: &str, bytes: &[u8]) -> Option<u64> {
+/// A label out of its file, `Some(None)` for a `.json` of other things; `None` where it can't be read as one number.
+fn label_of(ending: &str, bytes: &[u8]) -> Option<Option<u64>> {
     if ending == "cls" {
-        return std::str::from_utf8(bytes).ok()?.trim().parse().ok();
+        return std::str::from_utf8(bytes).ok()?.trim().parse().ok().map(Some);
     }
     let json: serde_json::Value = serde_json::from_slice(bytes).ok()?;
     let labels: Vec<u64> = ["label", "cls"]
@@ -136,8 +136,9 @@ fn label_of(ending: &str, bytes: &[u8]) -> Option<u64> {
         .map(serde_json::Value::as_u64)
         .collect::<Option<_>>()?;
     match labels.as_slice() {
-        [label] => Some(*label),
-        [a, b] if a == b => Some(*a),
+        [] => Some(None),
+        [label] => Some(Some(*label)),
+        [a, b] if a == b => Some(Some(*a)),
         _ => None,
     }
 }
@@ -157,14 +158,17 @@ fn samples(bytes: &[u8]) -> std::result::Result<Vec<Sample>, String> {
         let Some(sample) = found.last_mut() else { continue };
         match ending.as_str() {
             "jpg" | "jpeg" | "png" | "webp" => {
-                if sample.image.replace((member.path, member.start, member.len)).is_some() {
+                let before = sample.image.replace((member.path, member.start, member.len));
+                if before.is_some() {
                     return Err(format!("has two images of one key ({shown})"));
                 }
             }
             "cls" | "json" => {
                 let label = label_of(&ending, &bytes[member.start..member.start + member.len]);
-                let label = label.filter(|&label| label < MOST_CLASSES);
-                let label = label.ok_or_else(|| format!("has no label in {shown}"))?;
+                let label = label.filter(|label| label.is_none_or(|label| label < MOST_CLASSES));
+                let Some(label) = label.ok_or_else(|| format!("has no label in {shown}"))? else {
+                    continue;
+                };
                 if sample.label.replace(label).is_some_and(|other| other != label) {
                     return Err(format!("has two labels of one key ({shown})"));
                 }
@@ -229,6 +233,14 @@ impl SetOnDisk for Shards {
         }
         let fingerprint = hex(&digest.finalize());
         Ok(Box::new(ArchiveSet { archives, classes, images, fingerprint }))
+    }
+
+    fn may_lie_beside(&self) -> bool {
+        let numbered = |path: &PathBuf| {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            stem.ends_with(|c: char| c.is_ascii_digit())
+        };
+        !self.splits.values().flatten().any(numbered)
     }
 
     fn verify(&self) -> Result<Vec<String>> {
