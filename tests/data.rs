@@ -1,5 +1,6 @@
 //! Data sets and loading.
 
+mod augmentation;
 mod png;
 mod preprocessing;
 

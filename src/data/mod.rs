@@ -19,6 +19,7 @@ mod loader;
 mod numbering;
 mod png;
 pub mod portable;
+mod rounded;
 pub mod transform;
 mod within;
 

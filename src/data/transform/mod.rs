@@ -1,13 +1,30 @@
 //! From a decoded image to the normalised f32 values that a network reads.
 //!
 //! Transforms are plain values, so that a recipe can hold them and a manifest can print them. What
-//! they compute is held against PIL and torchvision by `tests/oracle/preprocessing.py`.
+//! they compute is held against PIL and torchvision by `tests/oracle/preprocessing.py` and
+//! `augmentation.py`.
 
+mod affine;
+mod blend;
+mod colour;
 mod crop;
+mod framed;
+mod operation;
 mod resize;
+mod sharpness;
+mod tensor;
+mod tone;
 
+pub use affine::{
+    AffineMatrix, FillColour, Interpolation, affine, rotate, shear_x, shear_y, translate_x,
+    translate_y,
+};
+pub use colour::{grayscale, hue, saturation};
 pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
+pub use operation::{Operation, OperationKind};
 pub use resize::{resize, resize_shorter_side};
+pub use sharpness::sharpness;
+pub use tone::{autocontrast, brightness, contrast, equalize, invert, posterize, solarize};
 
 use super::Image8;
 use crate::models::Input;
