@@ -13,6 +13,7 @@ mod class_list;
 mod decode;
 mod encode;
 mod folder;
+pub mod gamma;
 mod jpeg;
 mod listing;
 mod loader;

@@ -1,6 +1,9 @@
 //! Augmentation against torchvision on PIL's images; the expected values come from
 //! `tests/oracle/augmentation.py`.
 
+mod draws;
+mod policies;
+
 use flipside::data::Image8;
 use flipside::data::transform::{FillColour, Interpolation, Operation, grayscale, hue};
 

@@ -5,11 +5,15 @@
 //! `augmentation.py`.
 
 mod affine;
+mod augmix;
+mod autoaugment;
 mod blend;
 mod colour;
 mod crop;
 mod framed;
+mod magnitude;
 mod operation;
+mod policy;
 mod resize;
 mod sharpness;
 mod tensor;
@@ -19,9 +23,12 @@ pub use affine::{
     AffineMatrix, FillColour, Interpolation, affine, rotate, shear_x, shear_y, translate_x,
     translate_y,
 };
+pub use augmix::{AugMix, Mixture};
+pub use autoaugment::AutoAugment;
 pub use colour::{grayscale, hue, saturation};
 pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
 pub use operation::{Operation, OperationKind};
+pub use policy::{AugmentPolicy, Augmentation, RandAugment, TrivialAugmentWide};
 pub use resize::{resize, resize_shorter_side};
 pub use sharpness::sharpness;
 pub use tone::{autocontrast, brightness, contrast, equalize, invert, posterize, solarize};
