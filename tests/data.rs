@@ -22,6 +22,7 @@ fn small_train() -> TrainTransform {
         flip_probability: 0.5,
         mean: [0.5; 3],
         std: [0.25; 3],
+        ..TrainTransform::imagenet(24)
     }
 }
 

@@ -5,7 +5,12 @@ mod draws;
 mod policies;
 
 use flipside::data::Image8;
-use flipside::data::transform::{FillColour, Interpolation, Operation, grayscale, hue};
+use flipside::data::transform::{
+    Adjustment, ColorJitter, ErasedTo, FillColour, IMAGENET_MEAN, IMAGENET_STD, Interpolation,
+    Operation, RandomErasing, TrainTransform, Transform, grayscale, hue, normalise,
+};
+use flipside::data::transform::{Area, augment_stream};
+use flipside::rng::stream;
 
 /// The columns of each line of a fixture.
 fn rows(name: &str) -> Vec<Vec<String>> {
@@ -46,6 +51,11 @@ fn result(image: &Image8) -> String {
         return image.pixels.iter().map(|byte| format!("{byte:02x}")).collect();
     }
     format!("{:08x}", crc32fast::hash(&image.pixels))
+}
+
+fn crc(values: &[f32]) -> String {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    format!("{:08x}", crc32fast::hash(&bytes))
 }
 
 fn interpolation(word: &str) -> Interpolation {
@@ -107,4 +117,117 @@ fn operations_on_tensors_give_torchvisions_bytes() {
         Operation { kind: name.parse().unwrap(), magnitude }.apply(image, how, fill);
     });
     assert!(wrong.len() > 50, "{}", wrong.len());
+}
+
+#[test]
+fn jitter_gives_torchvisions_bytes() {
+    for row in rows("jitter.tsv") {
+        let mut image = picture(&row[0], row[1].parse().unwrap(), row[2].parse().unwrap());
+        for step in row[3].split(';') {
+            let (name, factor) = step.split_once(':').unwrap();
+            let factor: f64 = factor.parse().unwrap();
+            let adjustment = match name {
+                "brightness" => Adjustment::Brightness(factor),
+                "contrast" => Adjustment::Contrast(factor),
+                "saturation" => Adjustment::Saturation(factor),
+                "hue" => Adjustment::Hue(factor),
+                other => panic!("{other}"),
+            };
+            adjustment.apply(&mut image);
+        }
+        assert_eq!(result(&image), row[4], "{row:?}");
+    }
+}
+
+#[test]
+fn erased_values_are_torchvisions_bits() {
+    for row in rows("erasing.tsv") {
+        let number = |at: usize| row[at].parse::<usize>().unwrap();
+        let (height, width) = (number(1), number(2));
+        let area = Area { top: number(3), left: number(4), height: number(5), width: number(6) };
+        let mut values = vec![0.0; height * width * 3];
+        let image = picture(&row[0], height, width);
+        normalise(&image, IMAGENET_MEAN, IMAGENET_STD, &mut values);
+        let value = ErasedTo::Channels(numbers(&row[7]).try_into().unwrap());
+        let erasing = RandomErasing { value, ..RandomErasing::default() };
+        erasing.erase(area, width, &mut values, &mut stream(0, "unread"));
+        assert_eq!(crc(&values), row[8], "{row:?}");
+    }
+}
+
+fn transformed(transform: TrainTransform, image: &Image8, sample: u64) -> Vec<f32> {
+    let transform = Transform::Train(transform);
+    transform.validate().unwrap();
+    let size = transform.size();
+    let mut out = vec![0.0; size * size * 3];
+    transform.apply(image, &mut augment_stream(3, 1).block(sample), &mut out).unwrap();
+    out
+}
+
+/// The cut and the mirroring are drawn first, so that they are the same whatever comes behind them; what comes
+/// behind is done in the reference's order.
+#[test]
+fn a_transform_does_its_parts_in_the_references_order() {
+    let image = picture("smooth", 60, 75);
+    let plain = TrainTransform::imagenet(32);
+    let jitter = ColorJitter::of(0.4, 0.4, 0.4, 0.1);
+    let policy: flipside::data::transform::AugmentPolicy = "ra".parse().unwrap();
+    let erasing = RandomErasing { probability: 1.0, ..RandomErasing::default() };
+    let full = TrainTransform {
+        jitter: Some(jitter),
+        policy: Some(policy),
+        erasing: Some(erasing),
+        ..plain
+    };
+    let mut changed = 0;
+    for sample in 0..20 {
+        let mut draws = augment_stream(3, 1).block(sample);
+        let mut picture = plain.picture(&image, &mut draws).unwrap();
+        let mut values = vec![0.0; 32 * 32 * 3];
+        normalise(&picture, plain.mean, plain.std, &mut values);
+        assert_eq!(transformed(plain, &image, sample), values);
+        jitter.draw(&mut draws).into_iter().flatten().for_each(|one| one.apply(&mut picture));
+        let drawn = policy.draw(32, 32, &mut draws);
+        policy.apply(&drawn, &mut picture);
+        normalise(&picture, plain.mean, plain.std, &mut values);
+        if let Some(area) = erasing.draw(32, 32, &mut draws) {
+            erasing.erase(area, 32, &mut values, &mut draws);
+        }
+        let made = transformed(full, &image, sample);
+        assert_eq!(made, values, "{sample}");
+        changed += usize::from(made != transformed(plain, &image, sample));
+    }
+    assert_eq!(changed, 20);
+}
+
+/// What was stored before there were such parts has none of them, and is stored as it was.
+#[test]
+fn transforms_of_older_files_are_read() {
+    let old = r#"{"kind":{"type":"random_crop","size":32,"padding":4},"filter":"bilinear","flip_probability":0.5,"mean":[0.5,0.5,0.5],"std":[0.25,0.25,0.25]}"#;
+    let read: TrainTransform = serde_json::from_str(old).unwrap();
+    assert_eq!((read.jitter, read.policy, read.erasing), (None, None, None));
+    assert_eq!(serde_json::to_string(&read).unwrap(), old);
+    let full = TrainTransform {
+        jitter: Some(ColorJitter::of(0.4, 0.0, 0.0, 0.1)),
+        policy: Some("augmix".parse().unwrap()),
+        erasing: Some(RandomErasing { value: ErasedTo::Random, ..RandomErasing::default() }),
+        ..read
+    };
+    let text = toml::to_string(&full).unwrap();
+    assert_eq!(toml::from_str::<TrainTransform>(&text).unwrap(), full, "{text}");
+}
+
+#[test]
+fn transforms_with_senseless_parts_are_refused() {
+    let refused = |transform: TrainTransform, what: &str| {
+        let error = Transform::Train(transform).validate().unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    let plain = TrainTransform::imagenet(32);
+    let jitter = Some(ColorJitter::of(f64::NAN, 0.0, 0.0, 0.0));
+    refused(TrainTransform { jitter, ..plain }, "brightness");
+    let erasing = Some(RandomErasing { probability: -0.1, ..RandomErasing::default() });
+    refused(TrainTransform { erasing, ..plain }, "erasing's probability");
+    let policy = toml::from_str("type = \"ra\"\nmagnitude = 40").unwrap();
+    refused(TrainTransform { policy: Some(policy), ..plain }, "magnitude 40");
 }

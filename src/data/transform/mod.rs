@@ -10,7 +10,9 @@ mod autoaugment;
 mod blend;
 mod colour;
 mod crop;
+mod erasing;
 mod framed;
+mod jitter;
 mod magnitude;
 mod operation;
 mod policy;
@@ -27,6 +29,8 @@ pub use augmix::{AugMix, Mixture};
 pub use autoaugment::AutoAugment;
 pub use colour::{grayscale, hue, saturation};
 pub use crop::{Area, centre_crop, crop, flip, pad, random_resized_area};
+pub use erasing::{ErasedTo, RandomErasing};
+pub use jitter::{Adjustment, ColorJitter};
 pub use operation::{Operation, OperationKind};
 pub use policy::{AugmentPolicy, Augmentation, RandAugment, TrivialAugmentWide};
 pub use resize::{resize, resize_shorter_side};
@@ -67,7 +71,9 @@ pub enum TrainCrop {
     },
 }
 
-/// What happens to a training image: a random cut, perhaps mirrored, normalised.
+/// What happens to a training image: a random cut, perhaps mirrored, its colours perhaps jittered, a policy of
+/// augmentation, normalised, perhaps a rectangle erased. The order is that of torchvision's reference for
+/// classification.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainTransform {
     /// The cut.
@@ -77,10 +83,19 @@ pub struct TrainTransform {
     pub filter: Filter,
     /// Probability of mirroring left to right.
     pub flip_probability: f64,
+    /// Random brightness, contrast, saturation and hue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<ColorJitter>,
+    /// Automatic augmentation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<AugmentPolicy>,
     /// Subtracted from each channel after division by 255.
     pub mean: [f32; 3],
-    /// What each channel is divided by at last.
+    /// What each channel is divided by then.
     pub std: [f32; 3],
+    /// A rectangle of the normalised values that is erased at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasing: Option<RandomErasing>,
 }
 
 /// What happens to an image in evaluation: resized by its shorter side, cut in the centre,
@@ -117,6 +132,8 @@ impl std::fmt::Display for EvalTransform {
 
 /// Either of the two.
 #[derive(Clone, Copy, Debug, PartialEq)]
+// There is one a run, and a box couldn't be copied.
+#[allow(clippy::large_enum_variant)]
 pub enum Transform {
     /// Random, keyed by seed, epoch and sample.
     Train(TrainTransform),
@@ -148,8 +165,11 @@ impl TrainTransform {
             },
             filter: Filter::Bilinear,
             flip_probability: 0.5,
+            jitter: None,
+            policy: None,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
+            erasing: None,
         }
     }
 
@@ -157,11 +177,12 @@ impl TrainTransform {
     /// mirrored half of the time.
     pub fn of(input: &Input, kind: TrainCrop) -> Self {
         let Input { interpolation: filter, mean, std, .. } = *input;
-        TrainTransform { kind, filter, flip_probability: 0.5, mean, std }
+        TrainTransform { kind, filter, mean, std, ..TrainTransform::imagenet(input.size) }
     }
 
     /// The augmented picture in 8 bits, before normalisation. Draws, in this order: those of the
-    /// cut (share, ratio, … top, left; or top, left), then one for mirroring.
+    /// cut (share, ratio, … top, left; or top, left), one for mirroring, those of the jitter and of the policy,
+    /// where there are any.
     ///
     /// # Errors
     /// [`Error::Shape`] if a random crop doesn't fit into the padded image.
@@ -188,6 +209,14 @@ impl TrainTransform {
         };
         if draws.chance(self.flip_probability) {
             flip(&mut picture);
+        }
+        if let Some(jitter) = self.jitter {
+            let adjustments = jitter.draw(draws);
+            adjustments.into_iter().flatten().for_each(|one| one.apply(&mut picture));
+        }
+        if let Some(policy) = self.policy {
+            let augmentation = policy.draw(picture.height, picture.width, draws);
+            policy.apply(&augmentation, &mut picture);
         }
         Ok(picture)
     }
@@ -250,6 +279,11 @@ impl Transform {
             return Err(Error::shape("transform output", detail));
         }
         normalise(&picture, mean, std, out);
+        if let Transform::Train(TrainTransform { erasing: Some(erasing), .. }) = self
+            && let Some(area) = erasing.draw(picture.height, picture.width, augment)
+        {
+            erasing.erase(area, picture.width, out, augment);
+        }
         Ok(())
     }
 
@@ -275,17 +309,27 @@ impl Transform {
         if !(0.0..=1.0).contains(&flip_probability) {
             return wrong("flip probability must lie between 0 and 1");
         }
-        if let Transform::Train(TrainTransform {
-            kind: TrainCrop::RandomResizedCrop { scale, ratio, .. },
-            ..
-        }) = self
-        {
+        match self {
+            Transform::Train(train) => train.check_parts(),
+            Transform::Eval(_) => Ok(()),
+        }
+    }
+}
+
+impl TrainTransform {
+    /// Whether the parts' own values make sense.
+    fn check_parts(&self) -> Result<()> {
+        if let TrainCrop::RandomResizedCrop { scale, ratio, .. } = self.kind {
             let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
-            if !ordered(*scale) || !ordered(*ratio) {
-                return wrong("scale and ratio must be positive, the lower bound first");
+            if !ordered(scale) || !ordered(ratio) {
+                let detail =
+                    "the transform's scale and ratio must be positive, the lower bound first";
+                return Err(Error::usage(detail));
             }
         }
-        Ok(())
+        self.jitter.map_or(Ok(()), |jitter| jitter.validate())?;
+        self.policy.map_or(Ok(()), |policy| policy.validate())?;
+        self.erasing.map_or(Ok(()), |erasing| erasing.validate())
     }
 }
 

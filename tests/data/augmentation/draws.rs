@@ -1,7 +1,10 @@
 //! What is drawn beside what torchvision draws: as many draws of each, told apart by a χ² test.
 
 use super::rows;
-use flipside::data::transform::{AugmentPolicy, Augmentation, Operation};
+use flipside::data::transform::{
+    Adjustment, AugmentPolicy, Augmentation, ColorJitter, ErasedTo, Operation, RandomErasing,
+    random_resized_area,
+};
 use flipside::rng::{Stream, stream};
 use flipside::statistics::normal_cdf;
 use std::collections::BTreeMap;
@@ -125,4 +128,60 @@ fn other_policies_are_told_apart() {
     assert!(p("type = \"augmix\"\nalpha = 0.9", "augmix original") < 1e-3);
     assert!(p("type = \"ra\"\nmagnitude = 10", "ra") < 1e-9);
     assert!(p("type = \"ta_wide\"\nnum_magnitude_bins = 30", "ta_wide") < 1e-9);
+}
+
+#[test]
+fn jitter_draws_torchvisions_factors_and_orders() {
+    let mut counts = Counts::default();
+    let jitter = ColorJitter::of(0.4, 0.8, 1.2, 0.5);
+    let source = stream(2, "jitter");
+    for n in 0..DRAWS {
+        let mut order = String::new();
+        for adjustment in jitter.draw(&mut source.block(n)).into_iter().flatten() {
+            let (at, factor, [low, high]) = match adjustment {
+                Adjustment::Brightness(factor) => (0, factor, jitter.brightness.unwrap()),
+                Adjustment::Contrast(factor) => (1, factor, jitter.contrast.unwrap()),
+                Adjustment::Saturation(factor) => (2, factor, jitter.saturation.unwrap()),
+                Adjustment::Hue(factor) => (3, factor, jitter.hue.unwrap()),
+            };
+            counts.share(&format!("jitter {at}"), (factor - low) / (high - low), 20);
+            order += &at.to_string();
+        }
+        counts.add("jitter order", order);
+    }
+    assert_eq!(counts.agrees(&Counts::torchvisions()).len(), 5);
+}
+
+#[test]
+fn erasing_and_cuts_draw_torchvisions_areas() {
+    let mut counts = Counts::default();
+    let source = stream(3, "areas");
+    let always = RandomErasing { probability: 1.0, ..RandomErasing::default() };
+    let sometimes = RandomErasing { probability: 0.25, ..always };
+    let random =
+        RandomErasing { scale: [0.1, 0.2], ratio: [0.5, 2.0], value: ErasedTo::Random, ..always };
+    let part = |value: usize, of: usize| value as f64 / of as f64;
+    for n in 0..DRAWS {
+        let mut draws = source.block(n);
+        let erased = sometimes.draw(64, 48, &mut draws).is_some();
+        counts.add("erasing whether", if erased { "True" } else { "False" });
+        let area = always.draw(64, 48, &mut draws).unwrap();
+        counts.share("erasing share", part(area.height * area.width, 64 * 48), 60);
+        counts.share("erasing height", part(area.height, 64), 32);
+        counts.share("erasing width", part(area.width, 48), 24);
+        counts.share("erasing top", part(area.top, 64 - area.height + 1), 16);
+        counts.share("erasing left", part(area.left, 48 - area.width + 1), 16);
+        let area = random.draw(64, 48, &mut draws).unwrap();
+        let mut values = vec![9.0; 64 * 48 * 3];
+        random.erase(area, 48, &mut values, &mut draws);
+        let value = values[(area.top * 48 + area.left) * 3];
+        counts.add("erasing value", ((2.0 * value).floor() as i32).clamp(-4, 3));
+        let (scale, ratio) = ([0.08, 1.0], [3.0 / 4.0, 4.0 / 3.0]);
+        let area = random_resized_area(200, 160, scale, ratio, &mut draws);
+        counts.share("crop share", part(area.height * area.width, 200 * 160), 40);
+        counts.share("crop ratio", (part(area.width, area.height) - 0.7) / 0.7, 40);
+        counts.share("crop top", part(area.top, 200 - area.height + 1), 16);
+        counts.share("crop left", part(area.left, 160 - area.width + 1), 16);
+    }
+    assert_eq!(counts.agrees(&Counts::torchvisions()).len(), 11);
 }
