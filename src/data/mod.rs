@@ -17,6 +17,7 @@ pub mod gamma;
 mod jpeg;
 mod listing;
 mod loader;
+pub mod mix;
 mod numbering;
 mod png;
 pub mod portable;

@@ -2,6 +2,7 @@
 //! `tests/oracle/augmentation.py`.
 
 mod draws;
+mod mixing;
 mod policies;
 
 use flipside::data::Image8;

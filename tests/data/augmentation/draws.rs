@@ -1,6 +1,8 @@
 //! What is drawn beside what torchvision draws: as many draws of each, told apart by a χ² test.
 
 use super::rows;
+use flipside::data::gamma;
+use flipside::data::mix::{BatchMix, Mixing};
 use flipside::data::transform::{
     Adjustment, AugmentPolicy, Augmentation, ColorJitter, ErasedTo, Operation, RandomErasing,
     random_resized_area,
@@ -184,4 +186,26 @@ fn erasing_and_cuts_draw_torchvisions_areas() {
         counts.share("crop left", part(area.left, 160 - area.width + 1), 16);
     }
     assert_eq!(counts.agrees(&Counts::torchvisions()).len(), 11);
+}
+
+#[test]
+fn shares_of_mixing_are_pytorchs_beta_numbers() {
+    let mut counts = Counts::default();
+    let source = stream(4, "beta");
+    let cutmix = Mixing { mixup_alpha: 0.0, cutmix_alpha: 1.0 };
+    for n in 0..DRAWS {
+        let mut draws = source.block(n);
+        for (name, alpha) in [("0.2", 0.2), ("0.8", 0.8), ("1.0", 1.0), ("3.0", 3.0)] {
+            counts.share(&format!("beta {name}"), gamma::beta(alpha, alpha, &mut draws), 40);
+        }
+        let Some(BatchMix::Cutmix(area)) = cutmix.draw(32, 48, &mut draws) else { panic!() };
+        let kept = 1.0 - (area.height * area.width) as f64 / (32 * 48) as f64;
+        counts.share("cutmix share", kept, 40);
+        counts.add("cutmix left", area.left);
+        counts.add("cutmix bottom", area.top + area.height);
+    }
+    let torchvisions = Counts::torchvisions();
+    assert_eq!(counts.agrees(&torchvisions).len(), 7);
+    // And the test tells an α of 0.8 from one of 1.
+    assert!(p_value(&counts.0["beta 0.8"], &torchvisions.0["beta 1.0"]) < 1e-6);
 }
