@@ -1,5 +1,6 @@
 //! Data sets and loading.
 
+mod augmentation;
 mod parts;
 mod png;
 mod preprocessing;
@@ -23,6 +24,7 @@ fn small_train() -> TrainTransform {
         flip_probability: 0.5,
         mean: [0.5; 3],
         std: [0.25; 3],
+        ..TrainTransform::imagenet(24)
     }
 }
 

@@ -53,7 +53,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
     let (mean, std) = (file.input.mean, file.input.std);
     let kind = TrainCrop::RandomResizedCrop { size: 16, scale: [0.5, 1.0], ratio: [0.75, 1.33] };
     let filter = Filter::Bilinear;
-    let train = TrainTransform { kind, filter, flip_probability: 0.5, mean, std };
+    let train = TrainTransform { kind, filter, mean, std, ..TrainTransform::imagenet(16) };
     let eval = EvalTransform { resize: Some(16), crop: 16, filter, mean, std };
     let source = |split, images, transform| Source {
         dataset: Arc::new(Shapes::new(1, split, images)),

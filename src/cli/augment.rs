@@ -1,7 +1,7 @@
 //! Flags that say how training images are changed from epoch to epoch.
 
 use crate::Result;
-use crate::recipe::{Augmentation, Mixing};
+use crate::recipe::{AugmentPolicy, Augmentation, ColorJitter, Mixing, RandomErasing};
 
 /// What is done to training images; what is absent comes from the recipe.
 #[derive(clap::Args, Clone, Debug)]
@@ -18,6 +18,16 @@ pub struct AugmentArgs {
     /// Probability of mirroring left to right; 0.5 if absent
     #[arg(long, value_name = "P")]
     hflip_prob: Option<f64>,
+    /// Automatic augmentation: ra (RandAugment), ta_wide (TrivialAugmentWide), imagenet, cifar10 or svhn (AutoAugment, learnt
+    /// on these), augmix, or none; with torchvision's parameters. Others: policy in the model file's [recipe.augmentation]
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    auto_augment: Option<ChosenPolicy>,
+    /// Random changes of brightness, contrast, saturation and hue, as in 0.4,0.4,0.4,0.1; 0 leaves one alone
+    #[arg(long, value_name = "B,C,S,H", value_parser = parse_jitter)]
+    color_jitter: Option<ColorJitter>,
+    /// Erase a random rectangle of an image with this probability; 0 turns it off
+    #[arg(long, value_name = "P")]
+    random_erase: Option<f64>,
     /// Mix each image with its neighbour in the batch, by a share drawn from a Beta distribution of this parameter (mixup);
     /// 0 turns it off
     #[arg(long, value_name = "ALPHA")]
@@ -46,6 +56,21 @@ impl AugmentArgs {
                 .or(base.crop_padding)
                 .filter(|_| self.crop_scale.is_none()),
             flip: self.hflip_prob.unwrap_or(base.flip),
+            jitter: match self.color_jitter {
+                Some(jitter) => Some(jitter).filter(|jitter| *jitter != ColorJitter::default()),
+                None => base.jitter,
+            },
+            policy: match self.auto_augment {
+                Some(ChosenPolicy(policy)) => policy,
+                None => base.policy,
+            },
+            erasing: match self.random_erase {
+                Some(0.0) => None,
+                Some(probability) => {
+                    Some(RandomErasing { probability, ..base.erasing.unwrap_or_default() })
+                }
+                None => base.erasing,
+            },
             mixing: Mixing {
                 mixup_alpha: self.mixup_alpha.unwrap_or(base.mixing.mixup_alpha),
                 cutmix_alpha: self.cutmix_alpha.unwrap_or(base.mixing.cutmix_alpha),
@@ -54,6 +79,30 @@ impl AugmentArgs {
         };
         augmentation.check()?;
         Ok(augmentation)
+    }
+}
+
+/// A policy, or that there is none.
+#[derive(Clone, Copy, Debug)]
+struct ChosenPolicy(Option<AugmentPolicy>);
+
+fn parse_policy(word: &str) -> std::result::Result<ChosenPolicy, String> {
+    match word {
+        "none" => Ok(ChosenPolicy(None)),
+        word => match word.parse() {
+            Ok(policy) => Ok(ChosenPolicy(Some(policy))),
+            Err(error) => Err(format!("{error}, none")),
+        },
+    }
+}
+
+fn parse_jitter(text: &str) -> std::result::Result<ColorJitter, String> {
+    let numbers: std::result::Result<Vec<f64>, _> = text.split(',').map(str::parse).collect();
+    match numbers.as_deref() {
+        Ok(&[brightness, contrast, saturation, hue]) => {
+            Ok(ColorJitter::of(brightness, contrast, saturation, hue))
+        }
+        _ => Err("is four numbers: 0.4,0.4,0.4,0.1".into()),
     }
 }
 

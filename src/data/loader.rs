@@ -1,6 +1,7 @@
 //! Batches, made ahead of their consumer.
 
 use super::Dataset;
+use super::mix::one_hot;
 use super::transform::Transform;
 use crate::recipe::Mixing;
 use crate::rng::{Draw, DrawBlock, stream};
@@ -290,23 +291,22 @@ impl Maker {
         let batch = Batch { images, labels, shares: None, indices, side };
         Ok(match self.mixing.is_none() {
             true => batch,
-            false => self.mixed(batch, samples[0]),
+            false => self.mixed(batch, samples[0])?,
         })
     }
 
     /// A batch whose images are mixed by the draws of its first.
-    fn mixed(&self, mut batch: Batch, first: EpochImage) -> Batch {
-        let classes = self.dataset.classes().len();
-        let mut shares = vec![0f32; batch.len() * classes];
-        for (row, label) in shares.chunks_exact_mut(classes).zip(&batch.labels) {
-            row[*label as usize] = 1.0;
-        }
+    fn mixed(&self, mut batch: Batch, first: EpochImage) -> Result<Batch> {
+        let (classes, side) = (self.dataset.classes().len(), batch.side);
+        let mut shares = one_hot(&batch.labels, classes);
         let mut draws = self.draws.block("mix", first);
-        self.mixing.apply(&mut batch.images, batch.side, &mut shares, classes, &mut draws);
+        if let Some(mix) = self.mixing.draw(side, side, &mut draws) {
+            mix.apply([batch.len(), side, side], &mut batch.images, &mut shares)?;
+        }
         for (label, row) in batch.labels.iter_mut().zip(shares.chunks_exact(classes)) {
             *label = largest(row);
         }
-        Batch { shares: Some(shares), ..batch }
+        Ok(Batch { shares: Some(shares), ..batch })
     }
 
     fn image(&self, sample: EpochImage, out: &mut [f32]) -> Result<()> {
@@ -317,8 +317,4 @@ impl Maker {
             other => other,
         })
     }
-}
-// TEMP
-impl Mixing {
-    fn apply(&self, _i: &mut [f32], _s: usize, _t: &mut [f32], _c: usize, _d: &mut impl Draw) {}
 }

@@ -11,7 +11,10 @@ use crate::ops::{ParamSpec, Role};
 use crate::tape::Rule;
 use crate::{Error, Result};
 
-pub use self::augmentation::{Augmentation, Mixing};
+pub use self::augmentation::{
+    AugMix, AugmentPolicy, Augmentation, AutoAugment, ColorJitter, ErasedTo, FillColour,
+    Interpolation, Mixing, RandAugment, RandomErasing, TrivialAugmentWide,
+};
 
 /// Interpolation filters, as Pillow defines them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

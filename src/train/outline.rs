@@ -145,7 +145,16 @@ pub fn recipe_words(recipe: &Recipe) -> String {
 
 /// What a recipe does to training images beyond what every one does.
 fn augmentation_words(augmentation: &Augmentation) -> Vec<String> {
-    let Augmentation { crop_scale, crop_padding, flip, mixing, repetitions } = *augmentation;
+    let Augmentation {
+        crop_scale,
+        crop_padding,
+        flip,
+        jitter,
+        policy,
+        erasing,
+        mixing,
+        repetitions,
+    } = *augmentation;
     let mut words = Vec::new();
     if let Some([least, most]) = crop_scale {
         words.push(format!("crops of {least} to {most} of an image"));
@@ -155,6 +164,15 @@ fn augmentation_words(augmentation: &Augmentation) -> Vec<String> {
     }
     if flip != Augmentation::default().flip {
         words.push(format!("mirrored with probability {flip}"));
+    }
+    if jitter.is_some() {
+        words.push("jittered colours".into());
+    }
+    if let Some(policy) = policy {
+        words.push(format!("automatic augmentation {policy}"));
+    }
+    if let Some(erasing) = erasing {
+        words.push(format!("erased with probability {}", erasing.probability));
     }
     let alphas = [("mixup", mixing.mixup_alpha), ("CutMix", mixing.cutmix_alpha)];
     for (name, alpha) in alphas.into_iter().filter(|(_, alpha)| *alpha > 0.0) {

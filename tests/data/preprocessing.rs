@@ -193,6 +193,7 @@ fn padded_crops_reach_every_place_and_flip_half_of_the_time() {
         flip_probability: 0.5,
         mean: [0.0; 3],
         std: [1.0; 3],
+        ..TrainTransform::imagenet(32)
     };
     let mut mirrored = image.clone();
     flip(&mut mirrored);

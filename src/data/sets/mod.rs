@@ -28,7 +28,6 @@ use super::Dataset;
 use crate::error::{MOST_NAMED, some_of};
 use crate::{Error, Result};
 
-
 /// A layout in which a set of images is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", parse_err_ty = Error, parse_err_fn = unknown)]

@@ -1,17 +1,43 @@
 //! From a decoded image to the normalised f32 values that a network reads.
 //!
 //! Transforms are plain values, so that a recipe can hold them and a manifest can print them. What
-//! they compute is held against PIL and torchvision by `tests/oracle/preprocessing.py`.
+//! they compute is held against PIL and torchvision by `tests/oracle/preprocessing.py` and
+//! `augmentation.py`.
 
+mod affine;
+mod augmix;
+mod autoaugment;
+mod blend;
+mod colour;
 mod crop;
+mod erasing;
+mod framed;
+mod jitter;
+mod magnitude;
+mod operation;
+mod policy;
 mod resize;
+mod sharpness;
+mod tensor;
+mod tone;
 
+pub use affine::{AffineMatrix, affine, rotate, shear_x, shear_y, translate_x, translate_y};
+pub use augmix::Mixture;
+pub use colour::{grayscale, hue, saturation};
 pub use crop::{Area, ChooseArea, centre_crop, crop, flip, pad, place, random_resized_area};
+pub use jitter::Adjustment;
+pub use operation::{Operation, OperationKind};
+pub use policy::DrawnPolicy;
 pub use resize::{resize, resize_shorter_side};
+pub use sharpness::sharpness;
+pub use tone::{autocontrast, brightness, contrast, equalize, invert, posterize, solarize};
 
 use super::{Dataset, Image8};
 use crate::models::Input;
-pub use crate::recipe::{Augmentation, Filter};
+pub use crate::recipe::{
+    AugMix, AugmentPolicy, Augmentation, AutoAugment, ColorJitter, ErasedTo, FillColour, Filter,
+    Interpolation, RandAugment, RandomErasing, TrivialAugmentWide,
+};
 use crate::rng::{Draw, DrawBlock};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -47,7 +73,9 @@ pub enum TrainCrop {
     },
 }
 
-/// What happens to a training image: a random cut, perhaps mirrored, normalised.
+/// What happens to a training image: a random cut, perhaps mirrored, its colours perhaps jittered, a policy of
+/// augmentation, normalised, perhaps a rectangle erased. The order is that of torchvision's reference for
+/// classification.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainTransform {
     /// The cut.
@@ -57,10 +85,19 @@ pub struct TrainTransform {
     pub filter: Filter,
     /// Probability of mirroring left to right.
     pub flip_probability: f64,
+    /// Random brightness, contrast, saturation and hue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<ColorJitter>,
+    /// Automatic augmentation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<AugmentPolicy>,
     /// Subtracted from each channel after division by 255.
     pub mean: [f32; 3],
-    /// What each channel is divided by at last.
+    /// What each channel is divided by then.
     pub std: [f32; 3],
+    /// A rectangle of the normalised values that is erased at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasing: Option<RandomErasing>,
 }
 
 /// What happens to an image in evaluation: resized by its shorter side, cut in the centre,
@@ -97,6 +134,8 @@ impl std::fmt::Display for EvalTransform {
 
 /// Either of the two.
 #[derive(Clone, Copy, Debug, PartialEq)]
+// There is one a run, and a box couldn't be copied.
+#[allow(clippy::large_enum_variant)]
 pub enum Transform {
     /// Random, keyed by seed, epoch and sample.
     Train(TrainTransform),
@@ -124,8 +163,11 @@ impl TrainTransform {
             kind: TrainCrop::RandomResizedCrop { size, scale: [0.08, 1.0], ratio: RATIO },
             filter: Filter::Bilinear,
             flip_probability: 0.5,
+            jitter: None,
+            policy: None,
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
+            erasing: None,
         }
     }
 
@@ -141,7 +183,7 @@ impl TrainTransform {
     /// mirrored half of the time.
     pub fn of(input: &Input, kind: TrainCrop) -> Self {
         let Input { interpolation: filter, mean, std, .. } = *input;
-        TrainTransform { kind, filter, flip_probability: 0.5, mean, std }
+        TrainTransform { kind, filter, mean, std, ..TrainTransform::imagenet(input.size) }
     }
 
     /// What a model file's input asks for, augmented as a recipe says; cut as in `crop` where it doesn't.
@@ -157,11 +199,22 @@ impl TrainTransform {
             ) => TrainCrop::RandomResizedCrop { size, scale, ratio: RATIO },
             _ => crop,
         };
-        TrainTransform { flip_probability: augmentation.flip, ..TrainTransform::of(input, kind) }
+        let how = match input.interpolation {
+            Filter::Bilinear => Interpolation::Bilinear,
+            Filter::Bicubic => Interpolation::Bicubic,
+        };
+        TrainTransform {
+            flip_probability: augmentation.flip,
+            jitter: augmentation.jitter,
+            policy: augmentation.policy.map(|policy| policy.interpolated(how)),
+            erasing: augmentation.erasing,
+            ..TrainTransform::of(input, kind)
+        }
     }
 
     /// The augmented picture in 8 bits, before normalisation. Draws, in this order: those of the
-    /// cut (share, ratio, … top, left; or top, left), then one for mirroring.
+    /// cut (share, ratio, … top, left; or top, left), one for mirroring, those of the jitter and of the policy,
+    /// where there are any.
     ///
     /// # Errors
     /// [`Error::Shape`] if a random crop doesn't fit into the padded image.
@@ -206,6 +259,14 @@ impl TrainTransform {
         };
         if draws.chance(self.flip_probability) {
             flip(&mut picture);
+        }
+        if let Some(jitter) = self.jitter {
+            let adjustments = jitter.draw(draws);
+            adjustments.into_iter().flatten().for_each(|one| one.apply(&mut picture));
+        }
+        if let Some(policy) = self.policy {
+            let augmentation = policy.draw(picture.height, picture.width, draws);
+            policy.apply(&augmentation, &mut picture);
         }
         Ok(picture)
     }
@@ -263,7 +324,9 @@ impl Transform {
             Transform::Train(train) => (train.picture(image, augment)?, train.mean, train.std),
             Transform::Eval(eval) => (eval.picture(image), eval.mean, eval.std),
         };
-        Self::finish(&picture, mean, std, out)
+        Self::finish(&picture, mean, std, out)?;
+        self.erase(picture.width, augment, out);
+        Ok(())
     }
 
     /// As [`apply`](Self::apply), of image `i` of a data set, of which no more is decoded than is needed.
@@ -282,9 +345,20 @@ impl Transform {
                 let part =
                     |choose: &mut ChooseArea<'_>| dataset.image_part(i, choose).map(Cow::Owned);
                 let picture = train.picture_of(part, augment)?;
-                Self::finish(&picture, train.mean, train.std, out)
+                Self::finish(&picture, train.mean, train.std, out)?;
+                self.erase(picture.width, augment, out);
+                Ok(())
             }
             Transform::Eval(_) => self.apply(&dataset.image(i)?, augment, out),
+        }
+    }
+
+    /// Erases of a normalised image of `width` columns what is to be erased.
+    fn erase(&self, width: usize, draws: &mut DrawBlock, out: &mut [f32]) {
+        if let Transform::Train(TrainTransform { erasing: Some(erasing), .. }) = self
+            && let Some(area) = erasing.draw(out.len() / (width * 3), width, draws)
+        {
+            erasing.erase(area, width, out, draws);
         }
     }
 
@@ -319,17 +393,27 @@ impl Transform {
         if !(0.0..=1.0).contains(&flip_probability) {
             return wrong("flip probability must lie between 0 and 1");
         }
-        if let Transform::Train(TrainTransform {
-            kind: TrainCrop::RandomResizedCrop { scale, ratio, .. },
-            ..
-        }) = self
-        {
+        match self {
+            Transform::Train(train) => train.check_parts(),
+            Transform::Eval(_) => Ok(()),
+        }
+    }
+}
+
+impl TrainTransform {
+    /// Whether the parts' own values make sense.
+    fn check_parts(&self) -> Result<()> {
+        if let TrainCrop::RandomResizedCrop { scale, ratio, .. } = self.kind {
             let ordered = |[low, high]: [f64; 2]| low > 0.0 && low <= high && high.is_finite();
-            if !ordered(*scale) || !ordered(*ratio) {
-                return wrong("scale and ratio must be positive, the lower bound first");
+            if !ordered(scale) || !ordered(ratio) {
+                let detail =
+                    "the transform's scale and ratio must be positive, the lower bound first";
+                return Err(Error::usage(detail));
             }
         }
-        Ok(())
+        self.jitter.map_or(Ok(()), |jitter| jitter.validate())?;
+        self.policy.map_or(Ok(()), |policy| policy.validate())?;
+        self.erasing.map_or(Ok(()), |erasing| erasing.validate())
     }
 }
 

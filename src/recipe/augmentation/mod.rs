@@ -1,28 +1,20 @@
 //! What is done to training images, as plain values.
 
+mod erasing;
+mod jitter;
+mod mixing;
+mod policy;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How the images of a batch are mixed, and their labels with them. The words are those of torchvision's reference.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mixing {
-    /// mixup (Zhang et al., 2018): a share λ ~ Beta(α, α) of each image and 1 − λ of its neighbour; 0 is off.
-    #[serde(default)]
-    pub mixup_alpha: f64,
-    /// CutMix (Yun et al., 2019): a box of the neighbour, of a share 1 − λ, λ ~ Beta(α, α); 0 is off. Where both are on, a
-    /// batch has either with a probability of one half.
-    #[serde(default)]
-    pub cutmix_alpha: f64,
-}
-
-impl Mixing {
-    /// Whether nothing is mixed.
-    pub fn is_none(&self) -> bool {
-        self.mixup_alpha == 0.0 && self.cutmix_alpha == 0.0
-    }
-}
+pub use erasing::{ErasedTo, RandomErasing};
+pub use jitter::ColorJitter;
+pub use mixing::Mixing;
+pub use policy::{
+    AugMix, AugmentPolicy, AutoAugment, FillColour, Interpolation, RandAugment, TrivialAugmentWide,
+};
 
 /// How training images are changed from epoch to epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +30,15 @@ pub struct Augmentation {
     /// Probability of mirroring left to right.
     #[serde(default = "half")]
     pub flip: f64,
+    /// Random brightness, contrast, saturation and hue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<ColorJitter>,
+    /// Automatic augmentation. It interpolates as images are resized, unless it says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<AugmentPolicy>,
+    /// Rectangles of the normalised image that are erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasing: Option<RandomErasing>,
     #[serde(default, skip_serializing_if = "Mixing::is_none")]
     pub mixing: Mixing,
     /// How often in a row an image comes in an epoch, each time augmented anew; an epoch has as many images as before.
@@ -59,6 +60,9 @@ impl Default for Augmentation {
             crop_scale: None,
             crop_padding: None,
             flip: half(),
+            jitter: None,
+            policy: None,
+            erasing: None,
             mixing: Mixing::default(),
             repetitions: one(),
         }
@@ -88,9 +92,10 @@ impl Augmentation {
         let one_crop = self.crop_padding.is_none() || self.crop_scale.is_none();
         require(one_crop, "crop_scale and crop_padding are two ways to crop")?;
         require((0.0..=1.0).contains(&self.flip), "flip must lie between 0 and 1")?;
-        let is_alpha = |alpha: f64| (0.0..=100.0).contains(&alpha);
-        require(is_alpha(self.mixing.mixup_alpha), "mixup_alpha must lie between 0 and 100")?;
-        require(is_alpha(self.mixing.cutmix_alpha), "cutmix_alpha must lie between 0 and 100")?;
+        self.jitter.map_or(Ok(()), |jitter| jitter.validate())?;
+        self.policy.map_or(Ok(()), |policy| policy.validate())?;
+        self.erasing.map_or(Ok(()), |erasing| erasing.validate())?;
+        self.mixing.validate()?;
         require((1..=64).contains(&self.repetitions), "repetitions must lie between 1 and 64")
     }
 }
