@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(of(Magnitudes::Narrow, ShearX, 9, 31), -0.090_000_003_576_278_69);
         assert_eq!(of(Magnitudes::Narrow, Posterize, 9, 31), 7.0);
         assert_eq!(of(Magnitudes::Narrow, Solarize, 9, 31), 178.5);
-        assert_eq!(of(Magnitudes::Narrow, TranslateX, 30, 31), f64::from(-145.015_11f32));
+        assert_eq!(of(Magnitudes::Narrow, TranslateX, 30, 31), f64::from(-145.0151f32));
         assert_eq!(of(Magnitudes::Wide, TranslateY, 30, 31), -32.0);
         assert_eq!(of(Magnitudes::Wide, Posterize, 30, 31), 2.0);
         assert_eq!(of(Magnitudes::Mixing, Posterize, 2, 10), 3.0);

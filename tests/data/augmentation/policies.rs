@@ -60,10 +60,13 @@ fn sizes(policy: &AugmentPolicy, height: usize, width: usize) -> HashMap<String,
     found
 }
 
+/// The magnitudes of each operation, as bits, level by level.
+type LevelTable = Vec<(String, Vec<u32>)>;
+
 /// Where the magnitudes of one of the fixture's policies, made by `make` for a number of bins and a level, are
 /// others than torchvision's.
 fn differences(make: impl Fn(&str, usize, usize) -> AugmentPolicy) -> Vec<String> {
-    let mut tables: Vec<([String; 4], Vec<(String, Vec<u32>)>)> = Vec::new();
+    let mut tables: Vec<([String; 4], LevelTable)> = Vec::new();
     for row in rows("magnitudes.tsv") {
         let of: [String; 4] = row[..4].to_vec().try_into().unwrap();
         let values = row[5].split(',').map(|bits| value(bits).to_bits()).collect();
