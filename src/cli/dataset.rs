@@ -61,7 +61,7 @@ pub fn for_training(
     progress: &dyn Progress,
 ) -> Result<[ImageSet; 2]> {
     let [train, held_out] = layout.find(data, progress)?.train_and_held_out(classes)?;
-    [&train, &held_out].into_iter().for_each(|set| set.say_passed_over(progress));
+    [&train, &held_out].into_iter().for_each(|set| set.say_notes(progress));
     Ok([skip.apply(train, progress)?, skip.apply(held_out, progress)?])
 }
 

@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if dataset.root() != args.data {
         progress.line(&format!("{}: evaluating {}", args.data.display(), dataset.root().display()));
     }
-    dataset.say_passed_over(&*progress);
+    dataset.say_notes(&*progress);
     let dataset = dataset.numbered(&loaded.numbering(classes.as_ref()))?;
     let dataset = args.skip.apply(dataset, &*progress)?;
     let skipped = dataset.skipped();

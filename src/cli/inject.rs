@@ -364,7 +364,7 @@ fn inject(args: &Args) -> anyhow::Result<()> {
         Ok(Source { dataset: Arc::new(val), transform: of.transform() })
     };
     let held_out = args.split.held_out(&splits)?;
-    held_out.say_passed_over(&*progress);
+    held_out.say_notes(&*progress);
     let held_out = args.skip.apply(held_out, &*progress)?;
     let val_of = |of: &Loaded| numbered(held_out.clone(), of);
     let val = val_of(&loaded)?;

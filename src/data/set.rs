@@ -19,13 +19,16 @@ pub struct ImageSet {
     /// The label of each of its own classes.
     labels: Vec<usize>,
     classes: Vec<ClassEntry>,
+    /// What is odd about it.
+    note: Option<String>,
 }
 
 impl ImageSet {
     /// A split that lies in `root`, under the labels that it has.
     pub fn new(images: Arc<dyn Dataset>, root: &Path) -> Self {
         let classes = images.classes().to_vec();
-        ImageSet { labels: (0..classes.len()).collect(), classes, images, root: root.into() }
+        let labels = (0..classes.len()).collect();
+        ImageSet { labels, classes, images, root: root.into(), note: None }
     }
 
     /// A folder of class folders.
@@ -91,11 +94,14 @@ impl ImageSet {
         ImageSet { images: other(self.images), ..self }
     }
 
-    /// Says what lies among the images and isn't read, if there is anything.
-    pub fn say_passed_over(&self, progress: &dyn Progress) {
-        if let Some(line) = self.passed_over() {
-            progress.line(&line);
-        }
+    /// The same set, of which something is to be said.
+    pub(super) fn noted(self, note: Option<String>) -> ImageSet {
+        ImageSet { note, ..self }
+    }
+
+    /// Says what is odd about the set, and what lies among the images and isn't read.
+    pub fn say_notes(&self, progress: &dyn Progress) {
+        self.note.iter().chain(&self.passed_over()).for_each(|line| progress.line(line));
     }
 }
 

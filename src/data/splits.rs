@@ -88,7 +88,13 @@ impl Splits {
             SetLayout::Folders => self.root.join(name),
             _ => self.root.clone(),
         };
-        Ok(ImageSet::new(self.layout.open(&self.root, name)?.into(), &place))
+        let set = ImageSet::new(self.layout.open(&self.root, name)?.into(), &place);
+        let published = self.layout.published_count(name).filter(|count| *count != set.len());
+        let note = published.map(|count| {
+            let (root, title) = (self.root.display(), self.layout.title());
+            format!("{root}: {} images in {name}, where {title} has {count}", set.len())
+        });
+        Ok(set.noted(note))
     }
 
     /// Whether there are images for training.

@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let splits = args.layout.find(&args.data, &*progress)?;
     let mut sets: Vec<(String, Box<dyn Dataset>)> = Vec::new();
     for (name, set) in splits.chosen(&args.split)? {
-        set.say_passed_over(&*progress);
+        set.say_notes(&*progress);
         sets.push((name, Box::new(set)));
     }
     let form = if args.decoded { PackForm::Decoded } else { PackForm::Encoded };

@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let augmentation = args.augmentation.over(recipe.augmentation)?;
     let size = args.image_size.unwrap_or(file.input.size);
     let set = args.layout.find(&args.data, &*progress)?.train()?;
-    set.say_passed_over(&*progress);
+    set.say_notes(&*progress);
     let set: Arc<dyn Dataset> = Arc::new(args.skip.apply(set, &*progress)?);
     let transform = TrainTransform::of_folder(&file.input, size, &augmentation);
     let batch = args.batch.map_or(recipe.batch, |batch| batch as usize).min(set.len());

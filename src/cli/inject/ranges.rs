@@ -70,7 +70,7 @@ impl Ranging {
             return Ok(None);
         }
         let images = splits.train()?;
-        images.say_passed_over(progress);
+        images.say_notes(progress);
         let images = args.skip.apply(images, progress)?;
         let state = images.state();
         let train = Source { dataset: Arc::new(images), transform: loaded.transform() };
