@@ -38,8 +38,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// Grey values are copied to the three channels, alpha is dropped (not blended), palettes are
 /// looked up, CMYK is converted; of 16 bits the upper eight are kept, but grey is clipped at 255, as
 /// PIL does. Of animations the first frame is taken, on black or, in a GIF, on its transparent colour or the
-/// palette's first. EXIF orientation is not applied, as torchvision's image folders don't either.
-///
+/// palette's first. EXIF orientation is not applied, as torchvision's image folders don't either;
+/// [`facts`](super::facts) tells it.
 ///
 /// # Errors
 /// [`Error::File`] for anything that isn't a whole image of these formats of at most 179 million pixels.

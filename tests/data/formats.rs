@@ -1,7 +1,7 @@
 //! WebP, BMP, GIF and more JPEG files against PIL; files and pixels come from `tests/oracle/formats.py`.
 
 use flipside::data::transform::{Area, crop};
-use flipside::data::{Image8, decode, decode_part};
+use flipside::data::{ColourKind, Image8, ImageFacts, ImageFormat, decode, decode_part, facts};
 use flipside::rng::{Draw, stream};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -105,7 +105,46 @@ fn parts_are_cut_from_the_whole() {
     }
 }
 
-/// JPEGs of codings that aren't read are refused by the coding's name.
+/// Headers alone tell what decoding finds, and refuse no file that is read.
+#[test]
+fn facts_are_those_of_the_pixels() {
+    for FormatCase { name, bytes, .. } in cases() {
+        let Ok(image) = decode(&bytes, Path::new(&name)) else { continue };
+        let found = facts(&bytes, Path::new(&name)).expect(&name);
+        assert_eq!((found.height, found.width), (image.height, image.width), "{name}");
+        let ending = name.rsplit_once('.').unwrap().1.to_uppercase().replace("JPG", "JPEG");
+        assert_eq!(found.format.to_string().to_uppercase(), ending);
+        let orientation = match name.as_str() {
+            "exif.webp" => 6,
+            "exif_orientation.jpg" | "extended_sequential.jpg" => 8,
+            _ => 1,
+        };
+        assert_eq!(found.orientation, orientation, "{name}");
+        assert_eq!(found.is_turned(), orientation > 1);
+    }
+    let of = |name: &str| {
+        let path = crate::root().join("tests/fixtures").join(name);
+        facts(&std::fs::read(&path).unwrap(), &path).unwrap()
+    };
+    let (format, width, height) = (ImageFormat::Png, 5, 4);
+    let png = |colour, orientation| ImageFacts { format, width, height, colour, orientation };
+    assert_eq!(of("png/exif_orientation.png"), png(ColourKind::Rgb, 6));
+    assert_eq!(of("png/grey_alpha16.png"), png(ColourKind::GreyAlpha, 1));
+    assert_eq!(of("png/rgba8.png"), png(ColourKind::Rgba, 1));
+    assert_eq!(of("png/palette4.png"), png(ColourKind::Palette, 1));
+    assert_eq!(of("png/grey1.png"), png(ColourKind::Grey, 1));
+    assert_eq!(of("preprocessing/cmyk.jpg").colour, ColourKind::Cmyk);
+    assert_eq!(of("preprocessing/grey.jpg").colour, ColourKind::Grey);
+    assert_eq!(of("preprocessing/progressive.jpg").colour, ColourKind::Rgb);
+    assert_eq!(
+        [ImageFormat::Webp.to_string(), ColourKind::GreyAlpha.to_string()],
+        ["WebP", "grey-alpha"]
+    );
+    let error = facts(b"\xff\xd8\xff\xe0", Path::new("a.jpg")).unwrap_err().to_string();
+    assert!(error.contains("a.jpg") && error.contains("JPEG"), "{error}");
+}
+
+/// JPEGs of codings that aren't read are refused by the coding's name, by `facts`, too.
 #[test]
 fn codings_of_jpegs_are_named() {
     for (name, cause) in [
@@ -119,6 +158,7 @@ fn codings_of_jpegs_are_named() {
         let case = cases().into_iter().find(|case| case.name == name).expect(name);
         let errors = [
             decode(&case.bytes, Path::new(name)).unwrap_err(),
+            facts(&case.bytes, Path::new(name)).unwrap_err(),
         ];
         assert!(errors.iter().all(|error| error.to_string().contains(cause)), "{errors:?}");
     }
@@ -145,6 +185,7 @@ fn damaged_images_never_panic() {
             bytes.truncate(draws.below(bytes.len() as u64) as usize);
         }
         pictures += usize::from(decode(&bytes, Path::new("x")).is_ok());
+        let _ = facts(&bytes, Path::new("x"));
     }
     assert!(pictures > MUTATIONS / 5 && pictures < MUTATIONS * 4 / 5, "{pictures}");
 }
