@@ -314,7 +314,7 @@ fn what_folders_hold_beside_images_is_said() {
     };
     let train = "train --model tiny.toml --data data --out";
     assert_eq!(said(&format!("{train} before")), 0);
-    fs::write(place.at("data/val/n0/x.webp"), "").unwrap();
+    fs::write(place.at("data/val/n0/x.avif"), "").unwrap();
     fs::create_dir(place.at("data/train/n1/more")).unwrap();
     let of = "--model tiny.toml --checkpoint before/model.safetensors";
     assert_eq!(said(&format!("{train} after")), 2);

@@ -1,6 +1,7 @@
 //! Data sets and loading.
 
 mod augmentation;
+mod formats;
 mod parts;
 mod png;
 mod preprocessing;
@@ -258,9 +259,9 @@ fn what_is_passed_over_is_said() {
     }
     assert_eq!(passed_over(), None);
     for name in [
-        "a/1.webp",
-        "a/2.WEBP",
-        "b/3.webp",
+        "a/1.avif",
+        "a/2.AVIF",
+        "b/3.avif",
         "b/photo",
         "b/x.tif",
         ".index",
@@ -275,7 +276,7 @@ fn what_is_passed_over_is_said() {
     assert_eq!(
         set.passed_over().unwrap(),
         format!(
-            "{}: passed over 3 .webp (a/1.webp, …), 1 .tif (b/x.tif), 1 file without an ending (b/photo), \
+            "{}: passed over 3 .avif (a/1.avif, …), 1 .tif (b/x.tif), 1 file without an ending (b/photo), \
              1 folder (b/more.png), 1 hidden (a/.DS_Store), 1 hidden beside the class folders (.index), \
              1 image beside the class folders (loose.jpg)",
             root.display()
@@ -289,11 +290,11 @@ fn what_is_passed_over_is_said() {
     // Kinds without end are counted together.
     (0..30).for_each(|i| std::fs::write(root.join(format!("b/scan.{i:04}")), "").unwrap());
     let line = passed_over().unwrap();
-    assert!(line.contains("3 .webp") && line.ends_with(", 29 of other kinds"), "{line}");
+    assert!(line.contains("3 .avif") && line.ends_with(", 29 of other kinds"), "{line}");
     std::fs::remove_file(root.join("a/1.png")).unwrap();
     let error = message(ImageFolder::open(root));
     assert!(
-        error.contains("a: holds no .jpg") && error.contains("2 .webp (a/1.webp, …)"),
+        error.contains("a: holds no .jpg") && error.contains("2 .avif (a/1.avif, …)"),
         "{error}"
     );
 }

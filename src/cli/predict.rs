@@ -44,7 +44,7 @@ use crate::{Error, Result};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Images (JPEG, PNG), and folders of them; they are resized and cropped as the
+    /// Images (JPEG, PNG, WebP, BMP, GIF), and folders of them; they are resized and cropped as the
     /// checkpoint or the model file says. Those that can't be read are told at the end, and the exit code is 1 then
     #[arg(required_unless_present = "input", conflicts_with = "input")]
     images: Vec<PathBuf>,

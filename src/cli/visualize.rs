@@ -34,7 +34,7 @@ pub struct Args {
     /// A second checkpoint; shown beside the first with the same faults
     #[arg(long, value_name = "CHECKPOINT")]
     against: Option<PathBuf>,
-    /// Image files (JPEG, PNG); they are resized and cropped as the model file says
+    /// Image files (JPEG, PNG, WebP, BMP, GIF); they are resized and cropped as the model file says
     images: Vec<PathBuf>,
     /// A fault, as `predict --fault` takes it; repeatable. Each is shown alone
     #[arg(long)]

@@ -1,12 +1,13 @@
 //! From file bytes to 8-bit RGB, as PIL's `convert("RGB")` would give it.
 
+use super::image_format::{ImageFormat, MAX_PIXELS};
 use super::transform::{Area, ChooseArea};
-use super::{Image8, jpeg, outside, part_of, png};
+use super::{Image8, bmp, gif, jpeg, outside, part_of, png, webp};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Reads and decodes a JPEG or PNG file; see [`decode`].
+/// Reads and decodes an image file; see [`decode`].
 ///
 /// # Errors
 /// [`Error::Io`] if it can't be read, else those of [`decode`].
@@ -31,19 +32,17 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(failed)
 }
 
-/// Most pixels of an image: from there on PIL refuses it as a decompression bomb. No photograph
-/// gets there, and a hostile header can't take all memory.
-const MAX_PIXELS: usize = 178_956_970;
-
-/// Decodes the bytes of a JPEG or PNG file; which of the two it is is read off the bytes, not the
-/// name. `path` is only what errors call it.
+/// Decodes the bytes of a JPEG, PNG, WebP, BMP or GIF file; which of them it is is read off the bytes, not
+/// the name. `path` is only what errors call it.
 ///
 /// Grey values are copied to the three channels, alpha is dropped (not blended), palettes are
 /// looked up, CMYK is converted; of 16 bits the upper eight are kept, but grey is clipped at 255, as
-/// PIL does. EXIF orientation is not applied, as torchvision's image folders don't either.
+/// PIL does. Of animations the first frame is taken, on black or, in a GIF, on its transparent colour or the
+/// palette's first. EXIF orientation is not applied, as torchvision's image folders don't either;
+/// [`facts`](super::facts) tells it.
 ///
 /// # Errors
-/// [`Error::File`] for anything that isn't a whole JPEG or PNG of at most 179 million pixels.
+/// [`Error::File`] for anything that isn't a whole image of these formats of at most 179 million pixels.
 pub fn decode(bytes: &[u8], path: &Path) -> Result<Image8> {
     decode_part(bytes, path, &mut Area::whole)
 }
@@ -64,35 +63,18 @@ pub fn decode_part(bytes: &[u8], path: &Path, choose: &mut ChooseArea<'_>) -> Re
         failed = Some(outside(area, height, width));
         Area::whole(height, width)
     };
-    let cut = |image: Image8, choose: &mut ChooseArea<'_>| {
-        let area = choose(image.height, image.width);
-        part_of(Cow::Owned(image), area)
-    };
-    let at = |detail: String| Error::file(path, detail);
-    let decoded = match bytes {
-        [] => Err(at("is empty; expected a JPEG or PNG image".into())),
-        [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes, MAX_PIXELS, &mut choose).map_err(at),
-        [0x89, b'P', b'N', b'G', ..] => {
-            png::decode(bytes, MAX_PIXELS).map_err(at).and_then(|image| cut(image, &mut choose))
+    let whole = match ImageFormat::of(bytes, path)? {
+        ImageFormat::Jpeg => {
+            let part = jpeg::decode(bytes, MAX_PIXELS, &mut choose);
+            let part = part.map_err(|detail| Error::file(path, detail));
+            return failed.map_or(part, Err);
         }
-        _ => Err(at(match other_format(bytes) {
-            Some(format) => format!("is a {format} image; only JPEG and PNG are read"),
-            None => "is neither a JPEG nor a PNG image".into(),
-        })),
+        ImageFormat::Png => png::decode(bytes, MAX_PIXELS),
+        ImageFormat::Webp => webp::decode(bytes, MAX_PIXELS),
+        ImageFormat::Bmp => bmp::decode(bytes, MAX_PIXELS),
+        ImageFormat::Gif => gif::decode(bytes, MAX_PIXELS),
     };
-    failed.map_or(decoded, Err)
-}
-
-/// The name of a format that PIL would read, by its first bytes.
-fn other_format(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [b'G', b'I', b'F', b'8', ..] => Some("GIF"),
-        [b'B', b'M', ..] => Some("BMP"),
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some("TIFF"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("WebP"),
-        [b'P', b'1'..=b'6', b' ' | b'\n' | b'\r' | b'\t', ..] => Some("PNM"),
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => Some("HEIF or AVIF"),
-        [0, 0, 0, 12, b'j', b'P', ..] => Some("JPEG 2000"),
-        _ => None,
-    }
+    let whole = whole.map_err(|detail| Error::file(path, detail))?;
+    let area = choose(whole.height, whole.width);
+    failed.map_or_else(|| part_of(Cow::Owned(whole), area), Err)
 }

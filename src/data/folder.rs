@@ -1,6 +1,6 @@
 //! Data sets in folders: one folder a class, one file an image.
 
-use super::listing::{FileState, ItemKind, PassedOver, list, state_of};
+use super::listing::{ENDINGS_IN_WORDS, FileState, ItemKind, PassedOver, list, state_of};
 use super::transform::ChooseArea;
 use super::{ClassEntry, Dataset, Image8, decode_file, decode_file_part};
 use crate::{Error, Result, hex};
@@ -17,7 +17,7 @@ struct ImageFile {
 }
 
 /// `dir/<class>/<image>`: one folder a class, sorted by name, images the files in each that end
-/// in .jpg, .jpeg or .png (in any case), sorted by name; both sorts are by bytes. Anything else, and
+/// in .jpg, .jpeg, .png, .webp, .bmp or .gif (in any case), sorted by name; both sorts are by bytes. Anything else, and
 /// names that start with a dot, are passed over, and counted.
 pub struct ImageFolder {
     root: PathBuf,
@@ -46,7 +46,7 @@ impl ImageFolder {
         if folders.is_empty() {
             let only =
                 passed_over.line().map_or_else(String::new, |line| format!("; it holds {line}"));
-            let detail = "holds no class folders; expected <class>/<image>.jpg (or .jpeg, .png)";
+            let detail = "holds no class folders; expected <class>/<image>.jpg (or .jpeg, .png, .webp, .bmp, .gif)";
             return Err(Error::file(dir, format!("{detail}{only}")));
         }
         let mut classes = Vec::with_capacity(folders.len());
@@ -65,7 +65,7 @@ impl ImageFolder {
                 let line = passed_over.line();
                 let only =
                     line.map_or_else(String::new, |line| format!("; passed over so far: {line}"));
-                let detail = format!("holds no .jpg, .jpeg or .png file{only}");
+                let detail = format!("holds no {ENDINGS_IN_WORDS} file{only}");
                 return Err(Error::file(path, detail));
             }
             classes.push(ClassEntry::unnamed(&id));

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// File name endings, without the dot and in lower case, that count as images.
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+
+/// The endings, for messages.
+pub(super) const ENDINGS_IN_WORDS: &str = ".jpg, .jpeg, .png, .webp, .bmp or .gif";
 
 /// How many kinds of what is passed over are named.
 const NAMED: usize = 8;

@@ -90,7 +90,7 @@ impl Seen {
             format: format!("{}, {}", facts.format, facts.colour),
             size: [facts.height, facts.width],
             bytes: bytes.len(),
-            oriented: facts.orientation.is_some_and(|orientation| orientation != 1),
+            oriented: facts.is_turned(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::listing::{Item, ItemKind, PassedOver, list, list_all};
+use super::listing::{ENDINGS_IN_WORDS, Item, ItemKind, PassedOver, list, list_all};
 use super::{ClassEntry, ClassList};
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ pub fn pictures_in(dir: &Path) -> Result<(Vec<PathBuf>, Option<String>)> {
     let line = passed_over.line();
     if found.is_empty() {
         let only = line.map_or_else(String::new, |line| format!("; it holds {line}"));
-        return Err(Error::file(dir, format!("holds no .jpg, .jpeg or .png file{only}")));
+        return Err(Error::file(dir, format!("holds no {ENDINGS_IN_WORDS} file{only}")));
     }
     Ok((found, line.map(|line| format!("{}: passed over {line}", dir.display()))))
 }
@@ -136,7 +136,10 @@ mod tests {
         assert!(line.contains("1 hidden") && line.contains("1 .txt"), "{line}");
         let empty = folder(&["a/notes.txt"]);
         let said = pictures_in(empty.path()).unwrap_err().to_string();
-        assert!(said.contains("holds no .jpg, .jpeg or .png file; it holds 1 .txt"), "{said}");
+        assert!(
+            said.contains("holds no .jpg, .jpeg, .png, .webp, .bmp or .gif file; it holds 1 .txt"),
+            "{said}"
+        );
     }
 
     #[cfg(unix)]

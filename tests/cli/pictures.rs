@@ -52,7 +52,11 @@ fn predict_goes_on_past_broken_pictures_and_fails_at_the_end() {
     let words = format!("predict {OF} --quiet --logits no.safetensors");
     place.fails(&format!("{words} pictures"), 2, &["--logits", "1 of 4", "pictures/b.jpg"]);
     assert!(!place.at("no.safetensors").exists());
-    place.fails(&format!("predict {OF} run"), 1, &["run: holds no .jpg, .jpeg or .png file"]);
+    place.fails(
+        &format!("predict {OF} run"),
+        1,
+        &["run: holds no .jpg, .jpeg, .png, .webp, .bmp or .gif file"],
+    );
 }
 
 /// `image` counts the pictures as they were given.

@@ -88,11 +88,8 @@ fn mend(bytes: &mut [u8]) {
 #[test]
 fn other_formats_are_refused_by_name() {
     for (start, format) in [
-        (&b"GIF89a"[..], "GIF"),
-        (b"BM\x36\0\0\0", "BMP"),
-        (b"II*\0\x08\0\0\0", "TIFF"),
+        (&b"II*\0\x08\0\0\0"[..], "TIFF"),
         (b"MM\0*\0\0\0\x08", "TIFF"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "WebP"),
         (b"P6\n2 2\n255\n", "PNM"),
         (b"\0\0\0 ftypavif", "AVIF"),
         (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),

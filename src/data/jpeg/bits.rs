@@ -26,14 +26,19 @@ impl<'a> Bits<'a> {
 
     /// Forgets what is left of the segment, takes in the restart marker `number` (0 to 7).
     fn restart(&mut self, number: u8) -> Result<(), &'static str> {
+        const MISSING: &str = "is a corrupt JPEG: a restart marker is missing";
         self.fill();
+        // A last byte is filled up; whole ones are damage.
+        if self.count >= 8 {
+            return Err(MISSING);
+        }
         (self.ahead, self.count) = (0, 0);
         // 0xff may be repeated before a marker.
         while self.data.get(self.at..self.at + 2) == Some(&[0xff, 0xff]) {
             self.at += 1;
         }
         if self.data.get(self.at..self.at + 2) != Some(&[0xff, 0xd0 + number]) {
-            return Err("is a corrupt JPEG: a restart marker is missing");
+            return Err(MISSING);
         }
         self.at += 2;
         Ok(())

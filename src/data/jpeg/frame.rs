@@ -98,6 +98,10 @@ impl Frame {
         Ok(Frame { progressive, width, height, across, down, components, area, inverse, is_done })
     }
 
+    pub(super) fn component_count(&self) -> usize {
+        self.components.len()
+    }
+
     /// Asks for the pixels of an area, which must lie inside the image.
     pub(super) fn choose(&mut self, area: Area) {
         self.area = area;

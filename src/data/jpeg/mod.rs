@@ -102,11 +102,7 @@ fn read(
                 }
             }
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf | 0xde => {
-                return Err(format!(
-                    "is a JPEG of {} coding; only Huffman-coded sequential and \
-                                    progressive ones are read",
-                    coding(marker)
-                ));
+                return Err(unread(marker));
             }
             _ => {}
         }
@@ -115,6 +111,52 @@ fn read(
         Some(frame) => frame.image(&tables).map(Some),
         None => corrupt("it holds no frame"),
     }
+}
+
+/// What a file says before its first scan.
+pub(super) struct JpegHeader<'a> {
+    pub width: usize,
+    pub height: usize,
+    /// 1, 3 or 4.
+    pub components: usize,
+    /// The first segment of Exif data.
+    pub exif: Option<&'a [u8]>,
+}
+
+/// Reads what stands before the first scan of a file of at most `max_pixels`.
+///
+/// # Errors
+/// As [`decode`].
+pub(super) fn header(bytes: &[u8], max_pixels: usize) -> Decoded<JpegHeader<'_>> {
+    let (mut at, mut found, mut exif) = (2, None, None);
+    loop {
+        let marker = next_marker(bytes, &mut at)?;
+        if matches!(marker, 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if marker == 0xd9 {
+            return corrupt("it holds no scan");
+        }
+        let segment = segment(bytes, &mut at)?;
+        match marker {
+            0xc0..=0xc2 => found = Some(Frame::parse(segment, marker == 0xc2, max_pixels)?),
+            0xe1 if segment.starts_with(b"Exif\0\0") => exif = exif.or(Some(segment)),
+            0xda => break,
+            0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf | 0xde => return Err(unread(marker)),
+            _ => {}
+        }
+    }
+    let Some(frame) = found else { return corrupt("a scan comes before the frame") };
+    let components = frame.component_count();
+    Ok(JpegHeader { width: frame.width, height: frame.height, components, exif })
+}
+
+/// What is said of a frame's marker that isn't read.
+fn unread(marker: u8) -> String {
+    let coding = coding(marker);
+    format!(
+        "is a JPEG of {coding} coding; only Huffman-coded sequential and progressive ones are read"
+    )
 }
 
 /// What a frame's marker that isn't read stands for.

@@ -28,6 +28,8 @@ pub(super) struct Chunks<'a> {
     /// RGB entries; empty without indices.
     pub palette: &'a [u8],
     pub area: FrameArea,
+    /// Exif data.
+    pub exif: Option<&'a [u8]>,
     /// Compressed image data, piece by piece.
     data: Vec<&'a [u8]>,
 }
@@ -133,6 +135,7 @@ struct SeenChunks<'a> {
     frames: Option<u32>,
     /// Number of the last fcTL or fdAT.
     sequence: Option<u32>,
+    exif: Option<&'a [u8]>,
 }
 
 impl<'a> SeenChunks<'a> {
@@ -160,6 +163,7 @@ impl<'a> SeenChunks<'a> {
                 }
                 self.palette = Some(data);
             }
+            b"eXIf" => self.exif = Some(data),
             b"acTL" => {
                 // PIL takes a second one as a sign that there is no animation.
                 let frames = word(data, 0);
@@ -239,7 +243,7 @@ impl<'a> SeenChunks<'a> {
                 }
             }
         }
-        Ok(Chunks { header, palette, area, data })
+        Ok(Chunks { header, palette, area, exif: self.exif, data })
     }
 }
 

@@ -12,7 +12,8 @@
 
 mod chunks;
 
-use super::Image8;
+use super::image_format::{ColourKind, FoundFacts};
+use super::{Image8, exif};
 use chunks::{Chunks, Header};
 use png::ColorType;
 use std::io::Cursor;
@@ -43,6 +44,19 @@ pub(super) fn decode(bytes: &[u8], max_pixels: usize) -> Decoded<Image8> {
         convert(&chunks.header, &palette, row, &mut image.pixels[start..start + area.width * 3]);
     }
     Ok(image)
+}
+
+/// Width, height, colour and orientation of a file of at most `max_pixels`.
+pub(super) fn facts(bytes: &[u8], max_pixels: usize) -> FoundFacts {
+    let Chunks { header, exif, .. } = Chunks::read(bytes, max_pixels)?;
+    let colour = match header.colour {
+        ColorType::Grayscale => ColourKind::Grey,
+        ColorType::GrayscaleAlpha => ColourKind::GreyAlpha,
+        ColorType::Rgb => ColourKind::Rgb,
+        ColorType::Rgba => ColourKind::Rgba,
+        ColorType::Indexed => ColourKind::Palette,
+    };
+    Ok((header.width, header.height, colour, exif::orientation(exif)))
 }
 
 /// The samples of the frame as the file has them: rows of packed bits, or bytes, the upper one first.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::data::listing::{FileState, ItemKind, list, state_of};
+use crate::data::listing::{ENDINGS_IN_WORDS, FileState, ItemKind, list, state_of};
 use crate::data::transform::ChooseArea;
 use crate::data::{ClassEntry, Dataset, Image8, decode_file, decode_file_part};
 use crate::{Error, Result, hex};
@@ -82,7 +82,7 @@ pub(super) fn images_in(folder: &Path) -> Result<Vec<(String, FileState)>> {
     });
     let images: Vec<_> = images.collect();
     match images.is_empty() {
-        true => Err(Error::file(folder, "holds no .jpg, .jpeg or .png file")),
+        true => Err(Error::file(folder, format!("holds no {ENDINGS_IN_WORDS} file"))),
         false => Ok(images),
     }
 }

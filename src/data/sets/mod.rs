@@ -125,9 +125,11 @@ impl SetLayout {
                 sighting => seen.push((layout, sighting)),
             }
         }
-        // These have folders of classes themselves.
+        // Class folders are read as such, whatever else was put beside them, unless they are a known set's own.
         if seen.iter().any(|(layout, _)| layout.has_class_folders()) {
             seen.retain(|(layout, _)| *layout != SetLayout::Folders);
+        } else if seen.iter().any(|(layout, _)| *layout == SetLayout::Folders) {
+            return Ok(SetLayout::Folders);
         }
         // What a set was unpacked from may have been left there.
         if seen.len() > 1 {

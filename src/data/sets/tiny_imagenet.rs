@@ -28,8 +28,16 @@ struct TinyImageNet {
 }
 
 pub(super) fn look(root: &Path) -> Sighting {
-    let is_meant =
-        |folder: &Path| folder.join("wnids.txt").is_file() || folder.join(ANNOTATIONS).is_file();
+    // Where images were moved into class folders, those are read as such.
+    let is_nested = |train: &Path| {
+        let folders = std::fs::read_dir(train).into_iter().flatten().flatten();
+        folders.take(1).any(|folder| folder.path().join("images").is_dir())
+    };
+    let is_meant = |folder: &Path| {
+        let is_listed = folder.join("wnids.txt").is_file() || folder.join(ANNOTATIONS).is_file();
+        let [train, val] = ["train", "val/images"].map(|place| folder.join(place));
+        is_listed && (val.is_dir() || !train.is_dir() || is_nested(&train))
+    };
     let files = ["wnids.txt", "train", "val/images", ANNOTATIONS];
     let folders = [root.to_path_buf(), root.join("tiny-imagenet-200")];
     Sighting::of_files(&folders, &files, is_meant, |folder| Box::new(TinyImageNet { folder }))
