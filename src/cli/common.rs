@@ -50,14 +50,6 @@ impl RunArgs {
         Device::parse(&self.device)?.with_compute(self.compute)
     }
 
-    /// How many threads are used.
-    pub fn thread_count(&self) -> usize {
-        match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads.into(),
-        }
-    }
-
     /// A bar on a terminal, lines elsewhere, nothing if quiet; on the standard error stream.
     pub fn progress(&self) -> Box<dyn Progress> {
         progress(self.quiet)

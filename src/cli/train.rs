@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         start: start(args)?,
         train,
         validation: Some(validation),
-        workers: args.run.thread_count(),
+        workers: rayon::current_num_threads(),
         output: Some(output.clone()),
     };
     let mut trainer = Trainer::new(job, &device)?;

@@ -134,7 +134,7 @@ fn train(
         },
         train: inputs.train.clone(),
         validation: None,
-        workers: 2,
+        workers: rayon::current_num_threads(),
         output: output.clone(),
     };
     let mut trainer = Trainer::new(job, device)?;
