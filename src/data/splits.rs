@@ -214,18 +214,8 @@ impl Splits {
 
 #[cfg(test)]
 mod tests {
+    use super::super::within::tests::folder;
     use super::*;
-
-    /// A folder of empty files.
-    fn folder(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = folder.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-        folder
-    }
 
     fn evaluated(root: &Path) -> PathBuf {
         Splits::find(root, None).unwrap().evaluated().unwrap().root().into()

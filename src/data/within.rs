@@ -99,11 +99,11 @@ fn collect(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A folder of empty files.
-    fn folder(files: &[&str]) -> tempfile::TempDir {
+    pub fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for file in files {
             let path = folder.path().join(file);

@@ -1,5 +1,6 @@
 //! Parts of images: the same pixels as cut out of the whole, the same draws, and the same judgement of damage.
 
+use super::preprocessing::JPEGS;
 use flipside::Result;
 use flipside::data::transform::{Area, ChooseArea, TrainTransform, crop};
 use flipside::data::{
@@ -13,25 +14,6 @@ use std::sync::Arc;
 fn fixture(name: &str) -> PathBuf {
     crate::root().join("tests/fixtures/preprocessing").join(name)
 }
-
-const JPEGS: [&str; 16] = [
-    "rgb_420",
-    "rgb_422",
-    "rgb_444",
-    "rgb_440",
-    "rgb_411",
-    "progressive",
-    "grey",
-    "cmyk",
-    "ycck",
-    "stored_as_rgb",
-    "restarts",
-    "progressive_restarts",
-    "narrow_420",
-    "narrow_422",
-    "flat_420",
-    "coarse",
-];
 
 /// An area of any size at any place; every side of the image is met now and then.
 fn area(height: usize, width: usize, draws: &mut impl Draw) -> Area {

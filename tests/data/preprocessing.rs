@@ -70,28 +70,31 @@ fn resize_and_centre_crop_equal_torchvision() {
     }
 }
 
+/// The fixtures of JPEG, without their ending.
+pub const JPEGS: [&str; 16] = [
+    "rgb_420",
+    "rgb_422",
+    "rgb_444",
+    "rgb_440",
+    "rgb_411",
+    "progressive",
+    "grey",
+    "cmyk",
+    "ycck",
+    "stored_as_rgb",
+    "restarts",
+    "progressive_restarts",
+    "narrow_420",
+    "narrow_422",
+    "flat_420",
+    "coarse",
+];
+
 /// JPEG leaves the inverse transform, the upsampling of chroma and the rounding of colours to the
 /// decoder; ours does what libjpeg-turbo, and so PIL, does by default, so the bytes are equal.
 #[test]
 fn jpegs_decode_to_the_pixels_of_pil() {
-    for name in [
-        "rgb_420",
-        "rgb_422",
-        "rgb_444",
-        "rgb_440",
-        "rgb_411",
-        "progressive",
-        "grey",
-        "cmyk",
-        "ycck",
-        "stored_as_rgb",
-        "restarts",
-        "progressive_restarts",
-        "narrow_420",
-        "narrow_422",
-        "flat_420",
-        "coarse",
-    ] {
+    for name in JPEGS {
         let made = decode_file(&fixture(&format!("{name}.jpg"))).unwrap();
         let expected = decode_file(&fixture(&format!("{name}.png"))).unwrap();
         assert_eq!(difference(&made, &expected), (0, 0.0), "{name}");
