@@ -39,7 +39,7 @@ impl Bench {
             let val = place.at("data/val");
             fs::copy(val.join(from).join("0.png"), val.join(to).join("8.png")).unwrap();
         }
-        fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nfc,0,1,0,0,30\n")
+        fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nfc,7,1,0,0,30\n")
             .unwrap();
         // Of another program: no word about itself; one with a moving average.
         place.done(&format!("{train} --epochs 8 --ema 0.9:1 --out averaged"));

@@ -177,7 +177,7 @@ impl Batches {
         let maker = Maker {
             dataset,
             transform,
-            draws: Draws { seed: plan.seed, epoch: plan.epoch },
+            draws: EpochDraws { seed: plan.seed, epoch: plan.epoch },
             mixing: plan.mixing,
             batch_size: plan.batch_size,
             workers,
@@ -233,16 +233,16 @@ fn largest(shares: &[f32]) -> u32 {
 }
 
 /// Where the draws of an epoch come from.
-struct Draws {
+struct EpochDraws {
     seed: u64,
     epoch: u64,
 }
 
-impl Draws {
+impl EpochDraws {
     /// What belongs to a sample: block i of the stream `<what>/<epoch>` of its image i, or, where it comes again,
     /// of `<what>/<epoch>/<repetition>`.
     fn block(&self, what: &str, sample: EpochImage) -> DrawBlock {
-        let Draws { seed, epoch } = self;
+        let EpochDraws { seed, epoch } = self;
         let label = match sample.repetition {
             0 => format!("{what}/{epoch}"),
             again => format!("{what}/{epoch}/{again}"),
@@ -256,7 +256,7 @@ impl Draws {
 struct Maker {
     dataset: Arc<dyn Dataset>,
     transform: Transform,
-    draws: Draws,
+    draws: EpochDraws,
     mixing: Mixing,
     batch_size: usize,
     workers: rayon::ThreadPool,

@@ -56,7 +56,7 @@ pub use set::ImageSet;
 pub use sets::SetLayout;
 pub use sheet::contact_sheet;
 pub use splits::Splits;
-pub use survey::{SplitSurvey, Spread, Unreadable};
+pub use survey::{SizeSpread, SplitSurvey, Unreadable};
 pub use within::pictures_in;
 
 /// A decoded image: 8 bits a channel, RGB interleaved, rows from the top.

@@ -7,8 +7,8 @@
 //! |---|---|
 //! | 16 | `flipside pack 1\n` |
 //! | … | images, one after another: files as they were (JPEG, PNG, …), or height × width × 3 bytes of pixels |
-//! | … | the index: the splits as JSON, an [`Entry`] an image, the images' paths |
-//! | 80 | [`Footer`]: where the index lies, and its SHA-256 |
+//! | … | the index: the splits as JSON, an [`PackEntry`] an image, the images' paths |
+//! | 80 | [`PackFooter`]: where the index lies, and its SHA-256 |
 //!
 //! The index is checked when a pack is opened, an image's CRC-32 whenever it is read.
 
@@ -46,7 +46,7 @@ pub enum PackForm {
 /// An image in the index.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Entry {
+struct PackEntry {
     /// Where its bytes begin in the file.
     start: u64,
     bytes: u64,
@@ -63,7 +63,7 @@ struct Entry {
 /// The end of a pack.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Footer {
+struct PackFooter {
     index_start: u64,
     /// Bytes of the splits' JSON, which the index begins with.
     splits_bytes: u64,
@@ -97,7 +97,7 @@ struct PackFile {
     path: PathBuf,
     map: memmap2::Mmap,
     splits: Vec<PackedSplit>,
-    entries: Vec<Entry>,
+    entries: Vec<PackEntry>,
     /// Where the paths begin.
     paths: usize,
 }
@@ -164,15 +164,15 @@ impl Pack {
 }
 
 /// Reads and checks the index: splits, entries, and where the paths begin.
-fn index(map: &[u8]) -> std::result::Result<(Vec<PackedSplit>, Vec<Entry>, usize), String> {
+fn index(map: &[u8]) -> std::result::Result<(Vec<PackedSplit>, Vec<PackEntry>, usize), String> {
     let truncated = || "is truncated: a pack ends with its index".to_string();
-    let end = map.len().checked_sub(size_of::<Footer>()).ok_or_else(truncated)?;
-    let footer: Footer = bytemuck::pod_read_unaligned(&map[end..]);
+    let end = map.len().checked_sub(size_of::<PackFooter>()).ok_or_else(truncated)?;
+    let footer: PackFooter = bytemuck::pod_read_unaligned(&map[end..]);
     if footer.magic != *MAGIC {
         return Err(truncated());
     }
     let damaged = |what: &str| format!("is damaged: {what}");
-    let entries_bytes = footer.images.checked_mul(size_of::<Entry>() as u64);
+    let entries_bytes = footer.images.checked_mul(size_of::<PackEntry>() as u64);
     let index_bytes = entries_bytes
         .and_then(|bytes| bytes.checked_add(footer.splits_bytes))
         .and_then(|bytes| bytes.checked_add(footer.paths_bytes));
@@ -189,8 +189,8 @@ fn index(map: &[u8]) -> std::result::Result<(Vec<PackedSplit>, Vec<Entry>, usize
     let paths = end - footer.paths_bytes as usize;
     let splits: Vec<PackedSplit> = serde_json::from_slice(&map[start..entries_start])
         .map_err(|error| damaged(&format!("its splits can't be read: {error}")))?;
-    let entries: Vec<Entry> = map[entries_start..paths]
-        .chunks_exact(size_of::<Entry>())
+    let entries: Vec<PackEntry> = map[entries_start..paths]
+        .chunks_exact(size_of::<PackEntry>())
         .map(bytemuck::pod_read_unaligned)
         .collect();
     check(&splits, &entries, start, &map[paths..end]).map_err(damaged)?;
@@ -200,7 +200,7 @@ fn index(map: &[u8]) -> std::result::Result<(Vec<PackedSplit>, Vec<Entry>, usize
 /// Whether an index that is what somebody wrote makes sense.
 fn check(
     splits: &[PackedSplit],
-    entries: &[Entry],
+    entries: &[PackEntry],
     images_end: usize,
     paths: &[u8],
 ) -> std::result::Result<(), &'static str> {
@@ -247,7 +247,7 @@ pub struct PackSplit {
 }
 
 impl PackSplit {
-    fn entry(&self, i: usize) -> &Entry {
+    fn entry(&self, i: usize) -> &PackEntry {
         assert!(i < self.len(), "image {i} of {}", self.len());
         &self.file.entries[self.first + i]
     }
@@ -349,8 +349,8 @@ pub fn write_pack(
         for (name, set) in splits {
             match writer.split(name, set.as_ref(), form, progress, stop) {
                 Ok(()) => {}
-                Err(Stopped::Writing(error)) => return Err(error),
-                Err(Stopped::Reading(error)) => {
+                Err(PackingError::Writing(error)) => return Err(error),
+                Err(PackingError::Reading(error)) => {
                     failed = Some(error);
                     return Err(io::Error::other("an image can't be read"));
                 }
@@ -368,7 +368,7 @@ pub fn write_pack(
 }
 
 /// Why writing ended early.
-enum Stopped {
+enum PackingError {
     Writing(io::Error),
     Reading(Error),
 }
@@ -378,7 +378,7 @@ struct PackWriter<'w> {
     digest: Sha256,
     position: u64,
     splits: Vec<PackedSplit>,
-    entries: Vec<Entry>,
+    entries: Vec<PackEntry>,
     paths: String,
 }
 
@@ -405,19 +405,19 @@ impl<'w> PackWriter<'w> {
         form: PackForm,
         progress: &dyn Progress,
         stop: &AtomicBool,
-    ) -> std::result::Result<(), Stopped> {
+    ) -> std::result::Result<(), PackingError> {
         let all: Vec<usize> = (0..set.len()).collect();
         for some in all.chunks(READ_AHEAD) {
             if stop.load(Ordering::Relaxed) {
                 let stopped =
                     Error::usage("stopped before the pack was whole; nothing was written");
-                return Err(Stopped::Reading(stopped));
+                return Err(PackingError::Reading(stopped));
             }
-            let read: Vec<Result<Stored>> =
-                some.par_iter().map(|&i| Stored::of(set, i, form)).collect();
+            let read: Vec<Result<PackedImage>> =
+                some.par_iter().map(|&i| PackedImage::of(set, i, form)).collect();
             for (&i, stored) in some.iter().zip(read) {
-                let stored = stored.map_err(Stopped::Reading)?;
-                self.image(set, i, &stored).map_err(Stopped::Writing)?;
+                let stored = stored.map_err(PackingError::Reading)?;
+                self.image(set, i, &stored).map_err(PackingError::Writing)?;
             }
             progress.advance(some.len() as u64, "");
         }
@@ -430,11 +430,11 @@ impl<'w> PackWriter<'w> {
         Ok(())
     }
 
-    fn image(&mut self, set: &dyn Dataset, i: usize, stored: &Stored) -> io::Result<()> {
+    fn image(&mut self, set: &dyn Dataset, i: usize, stored: &PackedImage) -> io::Result<()> {
         let (start, [height, width]) = (self.position, stored.size);
         self.put(&stored.bytes)?;
         self.paths.push_str(&set.path(i));
-        self.entries.push(Entry {
+        self.entries.push(PackEntry {
             start,
             bytes: stored.bytes.len() as u64,
             path_end: self.paths.len() as u64,
@@ -455,7 +455,7 @@ impl<'w> PackWriter<'w> {
             self.put(part)?;
             index.update(part);
         }
-        let footer = Footer {
+        let footer = PackFooter {
             index_start,
             splits_bytes: splits.len() as u64,
             images: entries.len() as u64,
@@ -470,23 +470,23 @@ impl<'w> PackWriter<'w> {
 }
 
 /// An image as it is written.
-struct Stored {
+struct PackedImage {
     bytes: Vec<u8>,
     /// Rows and columns; zeros of a file's bytes.
     size: [u32; 2],
 }
 
-impl Stored {
-    fn of(set: &dyn Dataset, i: usize, form: PackForm) -> Result<Stored> {
+impl PackedImage {
+    fn of(set: &dyn Dataset, i: usize, form: PackForm) -> Result<PackedImage> {
         // Decoded in either form: what can't be read later isn't packed.
         let image = set.image(i)?;
         if form == PackForm::Encoded
             && let Some(bytes) = set.encoded(i)?
         {
-            return Ok(Stored { bytes, size: [0, 0] });
+            return Ok(PackedImage { bytes, size: [0, 0] });
         }
         // PNG and JPEG have no sides beyond that.
-        Ok(Stored { size: [image.height as u32, image.width as u32], bytes: image.pixels })
+        Ok(PackedImage { size: [image.height as u32, image.width as u32], bytes: image.pixels })
     }
 }
 

@@ -14,21 +14,21 @@ const AT_ONCE: usize = 256;
 
 /// The least, the middle and the largest of some numbers; zeros of none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Spread {
+pub struct SizeSpread {
     pub least: usize,
     /// The lower of the two in the middle, where they are two.
     pub median: usize,
     pub most: usize,
 }
 
-impl Spread {
-    fn of(mut numbers: Vec<usize>) -> Spread {
+impl SizeSpread {
+    fn of(mut numbers: Vec<usize>) -> SizeSpread {
         numbers.sort_unstable();
         match (numbers.first(), numbers.last()) {
             (Some(&least), Some(&most)) => {
-                Spread { least, median: numbers[(numbers.len() - 1) / 2], most }
+                SizeSpread { least, median: numbers[(numbers.len() - 1) / 2], most }
             }
-            _ => Spread::default(),
+            _ => SizeSpread::default(),
         }
     }
 }
@@ -47,10 +47,10 @@ pub struct SplitSurvey {
     pub images: usize,
     pub classes: usize,
     /// Images of each class.
-    pub images_a_class: Spread,
+    pub images_a_class: SizeSpread,
     /// Of the images that can be read, in pixels.
-    pub heights: Spread,
-    pub widths: Spread,
+    pub heights: SizeSpread,
+    pub widths: SizeSpread,
     /// How many images there are of each format, with its kind of colour: `JPEG, RGB`. Pixels that no file format holds are
     /// `pixels`.
     pub formats: BTreeMap<String, usize>,
@@ -65,28 +65,28 @@ pub struct SplitSurvey {
 }
 
 /// What an image is.
-struct Seen {
+struct SurveyedImage {
     format: String,
     size: [usize; 2],
     bytes: usize,
     oriented: bool,
 }
 
-impl Seen {
+impl SurveyedImage {
     /// Decodes image `i`, or looks at the beginning of its file only.
-    fn of(set: &dyn Dataset, i: usize, headers: bool) -> Result<Seen> {
+    fn of(set: &dyn Dataset, i: usize, headers: bool) -> Result<SurveyedImage> {
         let Some(bytes) = set.encoded(i)? else {
             let image = set.image(i)?;
             let size = [image.height, image.width];
             let bytes = image.pixels.len();
-            return Ok(Seen { format: "pixels".into(), size, bytes, oriented: false });
+            return Ok(SurveyedImage { format: "pixels".into(), size, bytes, oriented: false });
         };
         let path = set.file(i).unwrap_or_else(|| set.path(i).into());
         let facts = facts(&bytes, &path)?;
         if !headers {
             set.image(i)?;
         }
-        Ok(Seen {
+        Ok(SurveyedImage {
             format: format!("{}, {}", facts.format, facts.colour),
             size: [facts.height, facts.width],
             bytes: bytes.len(),
@@ -110,12 +110,12 @@ impl SplitSurvey {
         progress.begin("reading every image", "images", 0, set.len() as u64);
         let all: Vec<usize> = (0..set.len()).collect();
         for some in all.chunks(AT_ONCE) {
-            let seen: Vec<Result<Seen>> =
-                some.par_iter().map(|&i| Seen::of(set, i, headers)).collect();
+            let seen: Vec<Result<SurveyedImage>> =
+                some.par_iter().map(|&i| SurveyedImage::of(set, i, headers)).collect();
             for (&i, seen) in some.iter().zip(seen) {
                 a_class[set.label(i)] += 1;
                 match seen {
-                    Ok(Seen { format, size: [height, width], bytes, oriented }) => {
+                    Ok(SurveyedImage { format, size: [height, width], bytes, oriented }) => {
                         *survey.formats.entry(format).or_default() += 1;
                         heights.push(height);
                         widths.push(width);
@@ -131,9 +131,9 @@ impl SplitSurvey {
             progress.advance(some.len() as u64, "");
         }
         progress.end();
-        survey.images_a_class = Spread::of(a_class);
-        survey.heights = Spread::of(heights);
-        survey.widths = Spread::of(widths);
+        survey.images_a_class = SizeSpread::of(a_class);
+        survey.heights = SizeSpread::of(heights);
+        survey.widths = SizeSpread::of(widths);
         survey
     }
 }
@@ -161,9 +161,9 @@ mod tests {
         let set = ImageFolder::open(dir.path()).unwrap();
         let survey = SplitSurvey::of(&set, false, &Silent);
         assert_eq!((survey.images, survey.classes, survey.bytes), (4, 2, bytes));
-        assert_eq!(survey.heights, Spread { least: 2, median: 5, most: 9 });
-        assert_eq!(survey.widths, Spread { least: 4, median: 4, most: 4 });
-        assert_eq!(survey.images_a_class, Spread { least: 2, median: 2, most: 2 });
+        assert_eq!(survey.heights, SizeSpread { least: 2, median: 5, most: 9 });
+        assert_eq!(survey.widths, SizeSpread { least: 4, median: 4, most: 4 });
+        assert_eq!(survey.images_a_class, SizeSpread { least: 2, median: 2, most: 2 });
         assert_eq!(survey.formats.iter().map(|(_, count)| count).sum::<usize>(), 3);
         assert_eq!(survey.unreadable[0].path, "b/0.jpg");
         assert!(survey.unreadable[0].error.contains("neither a JPEG"));

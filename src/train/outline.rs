@@ -82,8 +82,12 @@ fn plural(count: usize, noun: &str) -> String {
 fn changes(file: &Recipe, recipe: &Recipe) -> Vec<String> {
     // Through text, where 0.9 stays 0.9.
     let json = |recipe: &Recipe| {
-        let text = serde_json::to_string(recipe).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or(Value::Null)
+        let value = |text: String| serde_json::from_str(&text).unwrap_or(Value::Null);
+        let mut whole = value(serde_json::to_string(recipe).unwrap_or_default());
+        // A recipe that says nothing of it doesn't write it.
+        let augmentation = serde_json::to_string(&recipe.augmentation).unwrap_or_default();
+        whole["augmentation"] = value(augmentation);
+        whole
     };
     differences(&json(file), &json(recipe))
 }
@@ -217,6 +221,10 @@ mod tests {
             recipe_words(&of_norms)
         );
         assert_eq!(changes(&plain, &plain), Vec::<String>::new());
+        let flip = Augmentation { flip: 0.25, ..Augmentation::default() };
+        let mirrored = Recipe { augmentation: flip, ..plain.clone() };
+        assert_eq!(changes(&plain, &mirrored), ["augmentation.flip was 0.5 and is 0.25"]);
+        assert!(recipe_words(&mirrored).ends_with("mirrored with probability 0.25"));
         let changed = Recipe { epochs: 4, momentum: 0.5, ..plain.clone() };
         let said = changes(&plain, &changed);
         assert_eq!(said, ["epochs was 3 and is 4", "momentum was 0.0 and is 0.5"]);

@@ -27,7 +27,11 @@ fn a_pack_trains_evaluates_and_injects_as_the_folder_does() {
     let said = place.run(&format!("eval {of} --data set.pack"));
     let said = String::from_utf8(said.stderr).unwrap();
     assert!(said.contains("set.pack: read as a pack of images"), "{said}");
-    place.fails(&format!("eval {of} --data set.pack --split test"), 2, &["it has train, val"]);
+    place.fails(
+        &format!("eval {of} --data set.pack --split test --quiet"),
+        2,
+        &["it has train, val"],
+    );
     let mut bytes = fs::read(place.at("set.pack")).unwrap();
     bytes[100] ^= 1;
     fs::write(place.at("set.pack"), bytes).unwrap();
@@ -73,7 +77,7 @@ fn images_that_cannot_be_read_end_a_run_or_are_left_out_and_named() {
     fs::write(place.at("data/train/n0/3.png"), "no picture").unwrap();
     fs::write(place.at("data/val/n1/2.png"), "no picture").unwrap();
     place.fails(&format!("{TRAIN} --out ends"), 1, &["n0/3.png"]);
-    place.fails(&format!("{TRAIN} --skip-bad 0 --out ends"), 2, &["--skip-bad"]);
+    assert_eq!(place.run(&format!("{TRAIN} --skip-bad 0 --out ends")).status.code(), Some(2));
 
     let output = place.run("train --model tiny.toml --data data --skip-bad 1 --out less");
     let said = String::from_utf8(output.stderr).unwrap();
@@ -94,6 +98,34 @@ fn images_that_cannot_be_read_end_a_run_or_are_left_out_and_named() {
     fs::write(place.at("data/val/n1/4.png"), "").unwrap();
     let words = ["data/val", "2 or more", "allows for 1", "n1/2.png, n1/4.png"];
     place.fails(&format!("eval {of} --skip-bad 1 --quiet"), 1, &words);
+}
+
+#[test]
+fn a_set_is_told_with_what_is_wrong_in_it() {
+    let place = Place::new();
+    let said = place.done("data info data");
+    for line in [
+        "data: class folders\n",
+        "train: 12 images of 2 classes, 6 a class; ",
+        "  height 16, width 16 pixels\n  12 PNG, RGB\n",
+        "val: 12 images",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert_eq!(place.done("data info data/val --quiet").lines().nth(1).unwrap()[..9], *"images: 1");
+    // Cut off behind its header.
+    let png = fs::read(place.at("data/val/n1/2.png")).unwrap();
+    fs::write(place.at("data/val/n1/2.png"), &png[..60]).unwrap();
+    fs::write(place.at("data/val/n1/notes.txt"), "").unwrap();
+    let output = place.run("data info data --quiet --json");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said, "flipside: data: 1 image can't be read\n");
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let val = &info["splits"][1];
+    assert_eq!((&val["split"], &val["unreadable"][0]["path"]), (&"val".into(), &"n1/2.png".into()));
+    assert!(val["passed_over"].as_str().unwrap().contains("1 .txt"), "{val}");
+    place.done("data info data --quiet --headers");
 }
 
 #[test]

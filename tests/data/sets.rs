@@ -217,7 +217,8 @@ fn a_set_is_found_in_the_folder_that_holds_it() {
     assert!(said.contains("cifar-10-python.tar.gz: is truncated or no .tar.gz"), "{said}");
     fs::write(&archive, "no archive").unwrap();
     assert!(message(Layout::Cifar10.open(&archives, "train")).contains("no .tar.gz archive"));
-    let said = message(Layout::of(&sets.join("food-101/meta/classes.txt")));
+    fs::write(sets.join("notes.txt"), "").unwrap();
+    let said = message(Layout::of(&sets.join("notes.txt")));
     assert!(said.contains("is neither a folder nor the archive or file of a known set"), "{said}");
     let said = message(Layout::Cifar10.open(&sets.join("food-101"), "train"));
     assert!(said.contains("food-101: holds no files of CIFAR-10"), "{said}");

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::common::{print, print_json, progress, use_threads};
 use super::super::dataset::LayoutArgs;
-use crate::data::{SetLayout, SplitSurvey, Spread};
+use crate::data::{SetLayout, SizeSpread, SplitSurvey};
 use crate::error::MOST_NAMED;
 
 /// Say what a data set is, and which of its images can't be read
@@ -73,7 +73,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let unreadable: usize = info.splits.iter().map(|split| split.survey.unreadable.len()).sum();
     if unreadable > 0 {
-        anyhow::bail!("{}: {unreadable} images can't be read", args.data.display());
+        let images = if unreadable == 1 { "image" } else { "images" };
+        anyhow::bail!("{}: {unreadable} {images} can't be read", args.data.display());
     }
     Ok(())
 }
@@ -118,9 +119,9 @@ fn text(info: &Info, name: &str, layout: SetLayout) -> String {
 }
 
 /// `3`, or `2 to 9 (median 5)`.
-fn spread(of: Spread) -> String {
+fn spread(of: SizeSpread) -> String {
     match of {
-        Spread { least, most, .. } if least == most => least.to_string(),
-        Spread { least, median, most } => format!("{least} to {most} (median {median})"),
+        SizeSpread { least, most, .. } if least == most => least.to_string(),
+        SizeSpread { least, median, most } => format!("{least} to {most} (median {median})"),
     }
 }
