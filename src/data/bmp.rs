@@ -60,7 +60,7 @@ pub(super) fn decode(bytes: &[u8], max_pixels: usize) -> Decoded<Image8> {
             unpacked = Runs { bytes, at: header.data, width, is_half }.unpack(width * height)?;
             (unpacked.as_slice(), width)
         }
-        _ => (data, (row_bits + 31) / 32 * 4),
+        _ => (data, row_bits.div_ceil(32) * 4),
     };
     // What fills the last row up may be missing.
     if data.len() < (height - 1) * stride + row_bits.div_ceil(8) {
