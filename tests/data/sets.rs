@@ -679,6 +679,10 @@ fn shards_with_long_names_and_a_list_of_classes_are_read() {
     }
     assert_eq!(Layout::WebDataset.splits(folder.path()).unwrap(), ["train", "val"]);
     assert_eq!(seen(&*open(folder.path(), "val")), expected()["webdataset/val"].images);
+    // Another word for it.
+    fs::rename(folder.path().join("val"), folder.path().join("valid")).unwrap();
+    let set = open(folder.path(), "validation");
+    assert_eq!(seen(&*set), expected()["webdataset/val"].images);
 }
 
 #[test]

@@ -19,8 +19,14 @@ use crate::data::{ClassEntry, Dataset};
 use crate::error::shorten;
 use crate::{Error, Result, hex};
 
-/// Words in names of folders and archives that say of which split they are.
-const SPLITS: [&str; 5] = ["train", "val", "validation", "valid", "test"];
+/// Words in names of folders and archives, and the splits that they say.
+const SPLITS: [(&str, &str); 5] = [
+    ("train", "train"),
+    ("val", "val"),
+    ("validation", "validation"),
+    ("valid", "validation"),
+    ("test", "test"),
+];
 /// The split of archives whose names say none.
 const ALL: &str = "all";
 /// Labels from here on are taken for a mistake.
@@ -35,7 +41,8 @@ struct Shards {
 /// The split that a name says.
 fn split_of(name: &str) -> &'static str {
     let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
-    words.find_map(|word| SPLITS.into_iter().find(|split| *split == word)).unwrap_or(ALL)
+    let split = |word| SPLITS.into_iter().find(|(known, _)| *known == word);
+    words.find_map(split).map_or(ALL, |(_, split)| split)
 }
 
 /// The archives in a folder, sorted by name; those in which ImageNet is distributed aren't meant.
@@ -68,8 +75,8 @@ pub(super) fn look(root: &Path) -> Result<Sighting> {
     for (name, path) in archives_in(root)? {
         splits.entry(split_of(&name).into()).or_default().push(path);
     }
-    for split in SPLITS {
-        let folder = root.join(split);
+    for (word, split) in SPLITS {
+        let folder = root.join(word);
         let archives = archives_in(&folder)?;
         if archives.is_empty() {
             continue;

@@ -73,6 +73,15 @@ pub enum TrainCrop {
     },
 }
 
+impl TrainCrop {
+    /// Side of the result, in pixels.
+    pub fn size(&self) -> usize {
+        match *self {
+            TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. } => size,
+        }
+    }
+}
+
 /// What happens to a training image: a random cut, perhaps mirrored, its colours perhaps jittered, a policy of
 /// augmentation, normalised, perhaps a rectangle erased. The order is that of torchvision's reference for
 /// classification.
@@ -188,16 +197,11 @@ impl TrainTransform {
 
     /// What a model file's input asks for, augmented as a recipe says; cut as in `crop` where it doesn't.
     pub fn augmented(input: &Input, crop: TrainCrop, augmentation: &Augmentation) -> Self {
-        let kind = match (crop, augmentation) {
-            (
-                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. },
-                &Augmentation { crop_padding: Some(padding), .. },
-            ) => TrainCrop::RandomCrop { size, padding },
-            (
-                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. },
-                &Augmentation { crop_scale: Some(scale), .. },
-            ) => TrainCrop::RandomResizedCrop { size, scale, ratio: RATIO },
-            _ => crop,
+        let size = crop.size();
+        let kind = match (augmentation.crop_padding, augmentation.crop_scale) {
+            (Some(padding), _) => TrainCrop::RandomCrop { size, padding },
+            (None, Some(scale)) => TrainCrop::RandomResizedCrop { size, scale, ratio: RATIO },
+            (None, None) => crop,
         };
         let how = match input.interpolation {
             Filter::Bilinear => Interpolation::Bilinear,
@@ -306,11 +310,7 @@ impl Transform {
     pub fn size(&self) -> usize {
         match self {
             Transform::Eval(eval) => eval.crop,
-            Transform::Train(train) => match train.kind {
-                TrainCrop::RandomResizedCrop { size, .. } | TrainCrop::RandomCrop { size, .. } => {
-                    size
-                }
-            },
+            Transform::Train(train) => train.kind.size(),
         }
     }
 
