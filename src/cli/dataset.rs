@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::common::refuse_idle;
 use crate::Result;
 use crate::data::{ClassList, ImageSet, SetLayout, Splits};
 use crate::progress::Progress;
@@ -9,19 +10,29 @@ use crate::progress::Progress;
 /// How a data set is laid out.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct LayoutArgs {
-    /// SetLayout of the data set in --data; folders (one a class), imagenet, tiny-imagenet, cifar10, cifar100, food101,
+    /// Layout of the data set in --data; folders (one a class), imagenet, tiny-imagenet, cifar10, cifar100, food101,
     /// stl10, webdataset or pack. Found out if absent
-    #[arg(long, value_name = "LAYOUT", requires = "data")]
+    #[arg(long, value_name = "LAYOUT")]
     dataset: Option<SetLayout>,
 }
 
 impl LayoutArgs {
+    /// Refuses the flag where no data set is named.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) that says so.
+    pub fn check(self, data: Option<&Path>) -> Result<()> {
+        refuse_idle([("--dataset", self.dataset.is_some() && data.is_none(), "without --data")])
+    }
+
     /// The data set at `data`; what it is is said where it isn't just folders.
     ///
     /// # Errors
     /// As [`Splits::find`].
     pub fn find(self, data: &Path, progress: &dyn Progress) -> Result<Splits> {
         let splits = Splits::find(data, self.dataset)?;
+        // A layout that isn't there is refused before it is said.
+        splits.names()?;
         if splits.layout() != SetLayout::Folders {
             progress.line(&format!("{}: read as {}", data.display(), splits.layout().title()));
         }
@@ -34,11 +45,19 @@ impl LayoutArgs {
 pub struct SkipArgs {
     /// Read every image first, and go on without those that can't be read if they are N at most. They are named, and
     /// recorded with the results. Without this flag the first of them ends the run
-    #[arg(long, value_name = "N", requires = "data", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N")]
     skip_bad: Option<u32>,
 }
 
 impl SkipArgs {
+    /// Refuses the flag where no data set is named.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) that says so.
+    pub fn check(self, data: Option<&Path>) -> Result<()> {
+        refuse_idle([("--skip-bad", self.skip_bad.is_some() && data.is_none(), "without --data")])
+    }
+
     /// The set, less what can't be read where that is asked for.
     ///
     /// # Errors
@@ -71,7 +90,7 @@ pub struct SplitArgs {
     #[command(flatten)]
     layout: LayoutArgs,
     /// Split of the data set whose images are taken; the first of val, validation and test if absent
-    #[arg(long, value_name = "NAME", requires = "data")]
+    #[arg(long, value_name = "NAME")]
     split: Option<String>,
 }
 

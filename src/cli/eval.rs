@@ -18,7 +18,7 @@ use crate::train::{Evaluator, Source};
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with one folder of images per class, or a data set's folder, of which val is evaluated
+    /// A folder with one folder of images per class, or a data set, of which val is evaluated
     #[arg(long)]
     data: PathBuf,
     #[command(flatten)]

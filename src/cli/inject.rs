@@ -47,7 +47,7 @@ const MOST_INJECTIONS: u64 = 1 << 20;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// A folder with val and train; ranges of the range detector are taken over train
+    /// A data set with val and train; ranges of the range detector are taken over train
     #[arg(long)]
     data: PathBuf,
     #[command(flatten)]

@@ -97,6 +97,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let has_pictures = args.pictures.checkpoint().is_some();
     refuse_idle([("--checkpoint", has_pictures && args.html.is_none(), "without --html")])?;
+    args.pictures.check()?;
     for output in args.html.iter().chain(&args.junit) {
         keep_inputs(output, &args.runs, args.pictures.checkpoint())?;
     }

@@ -27,7 +27,7 @@ use crate::{Error, Result};
 /// the figures, too.
 ///
 /// Without --data the study runs on built-in synthetic images with a small network, in less than five minutes. With
-/// --data it reads a folder of train/CLASS/*.jpg and val/CLASS/*.jpg, and needs --text-features.
+/// --data it reads a data set, and needs --text-features.
 ///
 /// All models are trained by one recipe, which isn't the model file's: SGD with momentum 0.9, weight decay 5e-4 and a
 /// peak learning rate of 0.05, one epoch of warm-up, then a cosine to 0. Flags change it.
@@ -36,7 +36,7 @@ pub struct Args {
     /// A model's name or a .toml file; resnet_small without --data, resnet18 with it
     #[arg(long)]
     model: Option<String>,
-    /// A folder with train and val; each has one folder of images a class
+    /// A data set; train/CLASS and val/CLASS, or a known set as its download lies (docs/data.md)
     #[arg(long, requires = "text_features")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -109,6 +109,8 @@ fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let injections = args.injections.unwrap_or(if args.quick { 50 } else { 1000 });
+    args.layout.check(args.data.as_deref())?;
+    args.skip.check(args.data.as_deref())?;
     // Now rather than after the training.
     check_bits(args.bits)?;
     Plan::new(args.seed, injections).check()?;

@@ -16,7 +16,7 @@ use crate::text::{self, TextFeatures};
 use crate::train::{Job, Keep, Output, Source, Trainer};
 use crate::{Error, Result};
 
-/// Train a model on an image folder
+/// Train a model on a data set
 ///
 /// The result is OUT/model.safetensors, a state dict that PyTorch loads. OUT/history.csv has a line for each
 /// epoch. A run that was stopped (by ctrl-C, which saves a snapshot, or for whatever reason) is continued by
@@ -26,7 +26,7 @@ pub struct Args {
     /// Model name or .toml file; see `flipside models`
     #[arg(long)]
     model: String,
-    /// A folder with train and val; each has one folder of images a class
+    /// A data set; train/CLASS and val/CLASS, or a known set as its download lies (docs/data.md)
     #[arg(long)]
     data: PathBuf,
     #[command(flatten)]

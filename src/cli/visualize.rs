@@ -80,6 +80,7 @@ impl Args {
             ("--worst", alone && self.worst.is_some(), "without --campaign"),
             ("--data", alone && self.data.is_some(), "without --campaign"),
         ])?;
+        self.layout.check(self.data.as_deref())?;
         let missing = match self.campaign {
             Some(_) if self.worst.is_none() => "--campaign needs --worst, how many of its faults",
             None if self.images.is_empty() => "images and --fault are needed, or --campaign",

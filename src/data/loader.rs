@@ -96,13 +96,24 @@ pub fn epoch_order(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
     stream(seed, &format!("order/{epoch}")).permutation(n)
 }
 
-/// As [`epoch_order`], each image `repetitions` times in a row, cut off behind `n` (repeated augmentation, Hoffer et al.,
-/// "Augment your batch", 2020, as torchvision's `RASampler` on one device).
-pub fn repeated_order(n: usize, repetitions: u32, seed: u64, epoch: u64) -> Vec<EpochImage> {
-    let order = epoch_order(n, seed, epoch).into_iter();
-    let repeat =
-        |image| (0..repetitions.max(1)).map(move |repetition| EpochImage { image, repetition });
-    order.flat_map(repeat).take(n).collect()
+/// As [`epoch_order`], each image `repetitions` times in a batch of `batch`, cut off behind `n` images: repeated
+/// augmentation (Hoffer et al., "Augment your batch", 2020). Copies don't lie side by side, where mixing would mix an image
+/// with itself: a batch is what as many processes as there are repetitions take from torchvision's `RASampler`.
+pub fn repeated_order(
+    n: usize,
+    (repetitions, batch): (u32, usize),
+    seed: u64,
+    epoch: u64,
+) -> Vec<EpochImage> {
+    let order = epoch_order(n, seed, epoch);
+    let distinct = (batch / repetitions.max(1) as usize).max(1);
+    let repeat = |images: &[usize]| -> Vec<EpochImage> {
+        let copies = (0..repetitions.max(1)).flat_map(|repetition| {
+            images.iter().map(move |&image| EpochImage { image, repetition })
+        });
+        copies.collect()
+    };
+    order.chunks(distinct).flat_map(repeat).take(n).collect()
 }
 
 /// The batches of one epoch, in order. A thread of its own keeps a bounded number of them ready.

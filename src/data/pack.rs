@@ -85,6 +85,9 @@ struct PackedSplit {
     classes: Vec<(String, String)>,
     images: usize,
     fingerprint: String,
+    /// What was left out of the set, by paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<String>,
 }
 
 /// A pack, opened.
@@ -310,6 +313,10 @@ impl Dataset for PackSplit {
         self.file.splits[self.place].fingerprint.clone()
     }
 
+    fn skipped(&self) -> Vec<String> {
+        self.file.splits[self.place].skipped.clone()
+    }
+
     fn encoded(&self, i: usize) -> Result<Option<Vec<u8>>> {
         match self.entry(i).height {
             0 => Ok(Some(self.bytes(i)?.to_vec())),
@@ -426,6 +433,7 @@ impl<'w> PackWriter<'w> {
             classes: set.classes().iter().map(|c| (c.id.clone(), c.name.clone())).collect(),
             images: set.len(),
             fingerprint: set.fingerprint(),
+            skipped: set.skipped(),
         });
         Ok(())
     }

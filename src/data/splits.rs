@@ -167,6 +167,12 @@ impl Splits {
     pub fn evaluated(&self) -> Result<ImageSet> {
         if self.layout == SetLayout::Folders {
             let split = first_of(&self.root, HELD_OUT)?;
+            if split.is_none() && self.has_train()? {
+                let error = self.lacks("val, validation or test");
+                return Err(Error::usage(format!(
+                    "{error}; --split train takes its training images"
+                )));
+            }
             return ImageSet::folder(&split.unwrap_or_else(|| self.root.clone()));
         }
         self.held_out()
@@ -204,9 +210,10 @@ impl Splits {
         if self.layout == SetLayout::Folders {
             return super::within::class_folders(&self.root);
         }
-        let set = match self.has_train()? {
-            true => self.train()?,
-            false => self.held_out()?,
+        let set = match (self.has_train()?, self.held_out_name()?, self.names()?.first()) {
+            (true, ..) => self.train()?,
+            (false, None, Some(other)) => self.split(other)?,
+            (false, ..) => self.held_out()?,
         };
         Ok(ClassList::from_entries(set.classes().to_vec()))
     }

@@ -52,7 +52,7 @@ pub struct SplitSurvey {
     pub heights: SizeSpread,
     pub widths: SizeSpread,
     /// How many images there are of each format, with its kind of colour: `JPEG, RGB`. Pixels that no file format holds are
-    /// `pixels`.
+    /// `kept as pixels`.
     pub formats: BTreeMap<String, usize>,
     /// Bytes of the images' files.
     pub bytes: u64,
@@ -79,7 +79,12 @@ impl SurveyedImage {
             let image = set.image(i)?;
             let size = [image.height, image.width];
             let bytes = image.pixels.len();
-            return Ok(SurveyedImage { format: "pixels".into(), size, bytes, oriented: false });
+            return Ok(SurveyedImage {
+                format: "kept as pixels".into(),
+                size,
+                bytes,
+                oriented: false,
+            });
         };
         let path = set.file(i).unwrap_or_else(|| set.path(i).into());
         let facts = facts(&bytes, &path)?;

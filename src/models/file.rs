@@ -232,7 +232,11 @@ impl ModelFile {
     pub fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
         // The crate's sentences quote the text, which may be all of the file.
         let file: ModelFile = toml::from_str(text).map_err(|error| {
-            Error::file(path, format!("isn't a model: {}", shorten(error.message(), 400)))
+            let line = error.span().map_or_else(String::new, |span| {
+                let lines = text.get(..span.start).map_or(0, |before| before.matches('\n').count());
+                format!("line {}: ", lines + 1)
+            });
+            Error::file(path, format!("isn't a model: {line}{}", shorten(error.message(), 400)))
         })?;
         file.input.check().map_err(|error| Error::file(path, error.to_string()))?;
         file.recipe.as_ref().map_or(Ok(()), Recipe::check)?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Job;
 use super::job::differences;
 use crate::models::Model;
-use crate::recipe::{Augmentation, OptimizerKind, Recipe, Schedule};
+use crate::recipe::{AugmentPolicy, Augmentation, OptimizerKind, Recipe, Schedule};
 
 /// A network that saw fewer batches has hardly begun to learn.
 const FEW_STEPS: usize = 150;
@@ -169,11 +169,19 @@ fn augmentation_words(augmentation: &Augmentation) -> Vec<String> {
     if flip != Augmentation::default().flip {
         words.push(format!("mirrored with probability {flip}"));
     }
-    if jitter.is_some() {
-        words.push("jittered colours".into());
+    if let Some(jitter) = jitter {
+        words.push(format!(
+            "jittered colours {}",
+            serde_json::to_string(&jitter).unwrap_or_default()
+        ));
     }
     if let Some(policy) = policy {
-        words.push(format!("automatic augmentation {policy}"));
+        let plain = policy.to_string().parse::<AugmentPolicy>().ok();
+        let own = match plain == Some(policy) {
+            true => String::new(),
+            false => format!(" {}", serde_json::to_string(&policy).unwrap_or_default()),
+        };
+        words.push(format!("automatic augmentation {policy}{own}"));
     }
     if let Some(erasing) = erasing {
         words.push(format!("erased with probability {}", erasing.probability));
@@ -183,7 +191,7 @@ fn augmentation_words(augmentation: &Augmentation) -> Vec<String> {
         words.push(format!("{name} with alpha {alpha}"));
     }
     if repetitions > 1 {
-        words.push(format!("each image {repetitions} times in a row"));
+        words.push(format!("each image {repetitions} times in a batch"));
     }
     words
 }

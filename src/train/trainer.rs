@@ -264,7 +264,8 @@ impl Trainer {
         let epoch = epoch as u64;
         let augmentation = &job.recipe.augmentation;
         let images = job.train.dataset.len();
-        let mut samples = repeated_order(images, augmentation.repetitions, job.seed, epoch);
+        let mut samples =
+            repeated_order(images, (augmentation.repetitions, job.batch()), job.seed, epoch);
         samples.truncate(job.epoch_images());
         // The last batch may be a smaller one.
         samples.drain(..(step * job.batch()).min(job.epoch_images()));

@@ -196,7 +196,7 @@ fn a_set_is_found_in_the_folder_that_holds_it() {
     }
     let archives = sets.join("archives");
     let said = message(Layout::of(&archives));
-    let words = "looks like CIFAR-10 and like CIFAR-100; name the folder of one of them";
+    let words = "looks like CIFAR-10 and like CIFAR-100: name the folder or file of one of them";
     assert!(said.contains(words), "{said}");
     for version in ["python", "binary"] {
         fs::remove_file(archives.join(format!("cifar-100-{version}.tar.gz"))).unwrap();

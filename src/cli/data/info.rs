@@ -61,7 +61,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let layout = splits.layout();
     let mut info = Info { layout: layout.to_string(), notes: Vec::new(), splits: Vec::new() };
     if layout != SetLayout::Folders {
-        info.notes = layout.verify(splits.root())?;
+        // What can't be read of a split that is looked at ends the command below.
+        info.notes = layout.verify(splits.root()).unwrap_or_else(|error| vec![error.to_string()]);
+    }
+    let has_both = splits.has_train()? && args.split.is_empty();
+    if has_both && let Err(error) = splits.train_and_held_out(None) {
+        info.notes.push(format!("can't be trained on: {error}"));
     }
     for (split, set) in splits.chosen_or_whole(&args.split)? {
         let survey = SplitSurvey::of(&set, args.headers, &*progress);
@@ -73,8 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let unreadable: usize = info.splits.iter().map(|split| split.survey.unreadable.len()).sum();
     if unreadable > 0 {
-        let images = if unreadable == 1 { "image" } else { "images" };
-        anyhow::bail!("{}: {unreadable} {images} can't be read", args.data.display());
+        anyhow::bail!("{}: {} can't be read", args.data.display(), counted(unreadable));
     }
     Ok(())
 }
@@ -85,8 +89,8 @@ fn text(info: &Info, name: &str, layout: SetLayout) -> String {
     for SplitInfo { split, survey } in &info.splits {
         let split = if split.is_empty() { "images" } else { split };
         lines.push(format!(
-            "{split}: {} images of {} classes, {} a class; {} bytes",
-            survey.images,
+            "{split}: {} of {} classes, {} a class; {} bytes",
+            counted(survey.images),
             survey.classes,
             spread(survey.images_a_class),
             survey.bytes
@@ -101,8 +105,8 @@ fn text(info: &Info, name: &str, layout: SetLayout) -> String {
         }
         if survey.oriented > 0 {
             lines.push(format!(
-                "  {} images have an EXIF orientation; they are left as they lie, as torchvision leaves them",
-                survey.oriented
+                "  {} with an EXIF orientation, which isn't applied, as torchvision doesn't",
+                counted(survey.oriented)
             ));
         }
         lines.extend(survey.passed_over.iter().map(|line| format!("  {line}")));
@@ -116,6 +120,11 @@ fn text(info: &Info, name: &str, layout: SetLayout) -> String {
         lines.push(format!("  fingerprint {}", survey.fingerprint));
     }
     lines.join("\n")
+}
+
+/// `1 image`, `7 images`.
+fn counted(images: usize) -> String {
+    format!("{images} {}", if images == 1 { "image" } else { "images" })
 }
 
 /// `3`, or `2 to 9 (median 5)`.

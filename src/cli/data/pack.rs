@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::common::{print_json, progress, say, stop_flag};
-use super::super::dataset::LayoutArgs;
+use super::super::dataset::{LayoutArgs, SkipArgs};
 use crate::data::{Dataset, PackForm, write_pack};
 
 /// Pack a data set into one file
@@ -18,6 +18,8 @@ pub struct Args {
     data: PathBuf,
     #[command(flatten)]
     layout: LayoutArgs,
+    #[command(flatten)]
+    skip: SkipArgs,
     /// Split to pack; may be given several times. All of them if absent
     #[arg(long, value_name = "NAME")]
     split: Vec<String>,
@@ -42,7 +44,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut sets: Vec<(String, Box<dyn Dataset>)> = Vec::new();
     for (name, set) in splits.chosen(&args.split)? {
         set.say_notes(&*progress);
-        sets.push((name, Box::new(set)));
+        sets.push((name, Box::new(args.skip.apply(set, &*progress)?)));
     }
     let form = if args.decoded { PackForm::Decoded } else { PackForm::Encoded };
     let packed = write_pack(&sets, &args.out, form, &*progress, stop_flag()?)?;

@@ -54,6 +54,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    if args.out.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("png")) {
+        let out = args.out.display();
+        return Err(Error::usage(format!(
+            "{out}: what is written is a PNG, whose name should end in .png"
+        ))
+        .into());
+    }
     let progress = progress(args.quiet);
     let file = ModelFile::open(&args.model)?;
     let recipe = file.recipe()?;
@@ -65,7 +72,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let transform = TrainTransform::of_folder(&file.input, size, &augmentation);
     let batch = args.batch.map_or(recipe.batch, |batch| batch as usize).min(set.len());
     let epoch = args.epoch - 1;
-    let mut samples = repeated_order(set.len(), augmentation.repetitions, args.seed, epoch);
+    let mut samples =
+        repeated_order(set.len(), (augmentation.repetitions, batch), args.seed, epoch);
     let shown = usize::from(args.count).min(samples.len());
     samples.truncate(shown.next_multiple_of(batch));
     let plan = EpochPlan {

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::super::common::{progress, say, stop_flag};
 use crate::data::builtin::{Shapes, Split, descriptions};
-use crate::data::{ClassList, Dataset, rgb_png};
+use crate::data::{ClassEntry, ClassList, Dataset, rgb_png};
 use crate::progress::Progress;
 use crate::study::BUILTIN_SEED;
 use crate::text::descriptions::PlainDescription;
@@ -94,9 +94,16 @@ fn fill(args: &Args, root: &Path, progress: &dyn Progress) -> Result<()> {
         }
     }
     progress.end();
-    let classes =
-        ClassList::from_entries(Shapes::new(args.seed, Split::Test, 0).classes().to_vec());
-    write(&root.join("classes.tsv"), classes.to_text()?.as_bytes())?;
+    let mut classes: Vec<(ClassEntry, [&str; 5])> = Shapes::new(args.seed, Split::Test, 0)
+        .classes()
+        .iter()
+        .cloned()
+        .zip(descriptions().iter().map(|about| about.answers))
+        .collect();
+    // The order of their folders.
+    classes.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+    let list = ClassList::from_entries(classes.iter().map(|(entry, _)| entry.clone()).collect());
+    write(&root.join("classes.tsv"), list.to_text()?.as_bytes())?;
     write(&root.join("descriptions.jsonl"), sentences(&classes)?.as_bytes())
 }
 
@@ -116,10 +123,10 @@ fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// What is said about the classes, as a file of descriptions has it.
-fn sentences(classes: &ClassList) -> Result<String> {
+fn sentences(classes: &[(ClassEntry, [&str; 5])]) -> Result<String> {
     let mut text = String::new();
-    for (entry, about) in classes.entries().iter().zip(descriptions()) {
-        for (template, answer) in about.answers.iter().enumerate() {
+    for (entry, answers) in classes {
+        for (template, answer) in answers.iter().enumerate() {
             text.push_str(&lines::line(&PlainDescription {
                 class: entry.id.clone(),
                 name: entry.name.clone(),

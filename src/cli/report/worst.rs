@@ -39,6 +39,11 @@ pub struct PictureArgs {
 const SIDE: usize = 64;
 
 impl PictureArgs {
+    /// Refuses what has no effect beside the others.
+    pub fn check(&self) -> Result<()> {
+        self.layout.check(self.data.as_deref())
+    }
+
     /// The file of the network, which is read.
     pub fn checkpoint(&self) -> Option<&Path> {
         self.checkpoint.as_deref()

@@ -161,8 +161,7 @@ pub(super) fn look(kind: &'static CifarKind, root: &Path) -> Sighting {
         }
     }
     if let [(first, _), (second, _), ..] = seen.as_slice() {
-        let detail =
-            format!("holds it twice ({first} and {second}): name the folder of one of them");
+        let detail = format!("holds it twice ({first} and {second}): name one of them");
         return Sighting::Partial(detail);
     }
     seen.pop().map_or(Sighting::Nothing, |(_, sighting)| sighting)

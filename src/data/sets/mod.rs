@@ -155,7 +155,7 @@ impl SetLayout {
             [(layout, _)] => Ok(*layout),
             _ => {
                 let detail = format!(
-                    "looks like {}; name the folder of one of them",
+                    "looks like {}: name the folder or file of one of them, or its layout (--dataset)",
                     names.join(" and like ")
                 );
                 Err(Error::file(root, detail))

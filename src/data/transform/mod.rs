@@ -250,7 +250,8 @@ impl TrainTransform {
                 let (height, width) = (image.height + 2 * padding, image.width + 2 * padding);
                 if height < size || width < size {
                     let detail = format!(
-                        "a random crop of {size}×{size} doesn't fit into {}×{} padded by {padding}",
+                        "a random crop of {size}×{size} doesn't fit into {}×{} padded by {padding}; a random resized \
+                         crop would",
                         image.height, image.width
                     );
                     return Err(Error::shape("augmentation", detail));

@@ -41,7 +41,7 @@ pub struct Augmentation {
     pub erasing: Option<RandomErasing>,
     #[serde(default, skip_serializing_if = "Mixing::is_none")]
     pub mixing: Mixing,
-    /// How often in a row an image comes in an epoch, each time augmented anew; an epoch has as many images as before.
+    /// How often a batch has each of its images, each time augmented anew; an epoch has as many images as before.
     #[serde(default = "one")]
     pub repetitions: u32,
 }
