@@ -11,7 +11,7 @@ use flipside::data::builtin::{Shapes, Split, descriptions};
 use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform, Transform};
 use flipside::data::{
     Batch, Batches, Cached, ClassEntry, ClassList, Dataset, EpochPlan, ImageFolder, ImageSet,
-    Numbering, Splits, epoch_order,
+    Numbering, Splits, epoch_order, repeated_order,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -130,6 +130,27 @@ fn an_early_drop_ends_the_loader() {
     }
     // The threads are joined: nobody else holds the set.
     assert_eq!(Arc::strong_count(&set), 1);
+}
+
+/// A batch has all copies of its images, none beside another of the same image.
+#[test]
+fn repeated_images_share_a_batch_but_not_a_neighbour() {
+    let order = repeated_order(24, (3, 12), 1, 0);
+    assert_eq!(order.len(), 24);
+    for batch in order.chunks(12) {
+        let mut images: Vec<usize> = batch.iter().map(|of| of.image).collect();
+        assert!((0..12).all(|i| images[i] != images[(i + 1) % 12]));
+        images.sort();
+        images.dedup();
+        assert_eq!(images.len(), 4);
+        let mut copies: Vec<(usize, u32)> =
+            batch.iter().map(|of| (of.image, of.repetition)).collect();
+        copies.sort();
+        copies.dedup();
+        assert_eq!(copies.len(), 12);
+    }
+    let plain: Vec<usize> = repeated_order(7, (1, 3), 1, 0).iter().map(|of| of.image).collect();
+    assert_eq!(plain, epoch_order(7, 1, 0));
 }
 
 #[test]

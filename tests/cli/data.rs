@@ -100,6 +100,27 @@ fn images_that_cannot_be_read_end_a_run_or_are_left_out_and_named() {
     place.fails(&format!("eval {of} --skip-bad 1 --quiet"), 1, &words);
 }
 
+/// Of another split, of fewer images, of a layout that was named: what a campaign was begun with is enough to go on.
+#[test]
+fn a_campaign_goes_on_with_the_images_that_it_was_begun_on() {
+    let place = Place::new();
+    place.done(&format!("{TRAIN} --out run"));
+    fs::write(place.at("data/train/n0/3.png"), "no picture").unwrap();
+    let of = "--model tiny.toml --checkpoint run/model.safetensors --data data --detector none";
+    let flags = "--split train --skip-bad 1 --dataset folders --quiet";
+    place.done(&format!("inject {of} --injections 10 {flags} --out a.sqlite"));
+    place.done("inject --resume a.sqlite --injections 20 --quiet");
+    place.done(&format!("inject {of} --injections 20 {flags} --out b.sqlite"));
+    let [a, b] = ["a", "b"].map(|name| Run::open(&place.at(&format!("{name}.sqlite"))).unwrap());
+    assert_eq!(a.records, b.records);
+    assert_eq!(a.manifest.setting.provenance, b.manifest.setting.provenance);
+    assert!(a.manifest.images.iter().all(|image| image.path != "n0/3.png"));
+    let config = place.done(&format!("inject {of} --injections 20 {flags} --print-config"));
+    fs::write(place.at("c.toml"), config).unwrap();
+    place.done("inject --config c.toml --out c.sqlite");
+    assert_eq!(Run::open(&place.at("c.sqlite")).unwrap().records, b.records);
+}
+
 #[test]
 fn a_set_is_told_with_what_is_wrong_in_it() {
     let place = Place::new();
