@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(survey.heights, SizeSpread { least: 2, median: 5, most: 9 });
         assert_eq!(survey.widths, SizeSpread { least: 4, median: 4, most: 4 });
         assert_eq!(survey.images_a_class, SizeSpread { least: 2, median: 2, most: 2 });
-        assert_eq!(survey.formats.iter().map(|(_, count)| count).sum::<usize>(), 3);
+        assert_eq!(survey.formats.values().sum::<usize>(), 3);
         assert_eq!(survey.unreadable[0].path, "b/0.jpg");
         assert!(survey.unreadable[0].error.contains("neither a JPEG"));
         assert!(survey.passed_over.unwrap().contains("1 .txt"));

@@ -44,7 +44,7 @@ pub enum DrawnPolicy {
 impl AugmentPolicy {
     /// What is done to an image of this size. Of RandAugment and TrivialAugmentWide: for each operation one
     /// draw for the kind, of the latter one for the level if it has levels, and one for the sign if it has one.
-    /// AutoAugment takes five, AugMix what [`AugMix`] says.
+    /// AutoAugment takes five, AugMix what `recipe::AugMix` says.
     pub fn draw(&self, height: usize, width: usize, draws: &mut impl Draw) -> DrawnPolicy {
         let size = [height, width];
         let kind = |draws: &mut _| KINDS[Draw::below(draws, KINDS.len() as u64) as usize];

@@ -116,7 +116,7 @@ pub struct AutoAugment {
 /// come in this order, and then of each chain its depth, if it has none given, and for each operation its
 /// kind, its level and its sign, if it has them.
 ///
-/// As in torchvision the chains' operations are those of tensors ([`Operation::apply_as_tensor`]).
+/// As in torchvision the chains' operations are those of tensors (`data::transform::Operation::apply_as_tensor`).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AugMix {
