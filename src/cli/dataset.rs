@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::common::refuse_idle;
-use crate::Result;
 use crate::data::{ClassList, ImageSet, SetLayout, Splits};
 use crate::progress::Progress;
+use crate::{Error, Result};
 
 /// How a data set is laid out.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ impl LayoutArgs {
     /// Refuses the flag where no data set is named.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) that says so.
+    /// [`Error::Usage`] that says so.
     pub fn check(self, data: Option<&Path>) -> Result<()> {
         refuse_idle([("--dataset", self.dataset.is_some() && data.is_none(), "without --data")])
     }
@@ -40,6 +40,24 @@ impl LayoutArgs {
     }
 }
 
+/// Refuses to write into the data set that is read.
+///
+/// # Errors
+/// [`Error::File`] naming what would be written.
+pub fn keep_data(out: &Path, data: &Path) -> Result<()> {
+    let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    let (Ok(folder), Ok(data), Some(name)) = (folder, data.canonicalize(), out.file_name()) else {
+        return Ok(()); // what isn't there is said where it is read or written
+    };
+    match folder.join(name).starts_with(&data) {
+        true => {
+            Err(Error::file(out, "lies in the data set that is read: name a place outside of it"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// What becomes of images that can't be read.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub struct SkipArgs {
@@ -53,7 +71,7 @@ impl SkipArgs {
     /// Refuses the flag where no data set is named.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) that says so.
+    /// [`Error::Usage`] that says so.
     pub fn check(self, data: Option<&Path>) -> Result<()> {
         refuse_idle([("--skip-bad", self.skip_bad.is_some() && data.is_none(), "without --data")])
     }

@@ -12,6 +12,7 @@
 //!
 //! The index is checked when a pack is opened, an image's CRC-32 whenever it is read.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -208,7 +209,15 @@ fn check(
     paths: &[u8],
 ) -> std::result::Result<(), &'static str> {
     let mut left = entries;
-    for split in splits {
+    for (place, split) in splits.iter().enumerate() {
+        let is_name = !split.name.is_empty() && !split.name.contains(char::is_control);
+        if !is_name || splits[..place].iter().any(|other| other.name == split.name) {
+            return Err("a split has no name of its own");
+        }
+        let ids: HashSet<&str> = split.classes.iter().map(|(id, _)| id.as_str()).collect();
+        if ids.len() != split.classes.len() || ids.contains("") {
+            return Err("a class has no id of its own");
+        }
         let Some((own, rest)) = left.split_at_checked(split.images) else {
             return Err("its splits have more images than there are");
         };

@@ -167,6 +167,9 @@ pub struct ModelFile {
     pub published: Option<Published>,
 }
 
+/// What a model file may hold.
+const KEYS: [&str; 6] = ["family", "architecture", "input", "saliency", "recipe", "published"];
+
 impl ModelFile {
     /// The model called `name`, or the .toml or .onnx file at that path.
     ///
@@ -238,6 +241,16 @@ impl ModelFile {
             });
             Error::file(path, format!("isn't a model: {line}{}", shorten(error.message(), 400)))
         })?;
+        // What is flattened can't refuse them itself.
+        let keys: toml::Table = toml::from_str(text).unwrap_or_default();
+        if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            let detail = format!(
+                "isn't a model: unknown key `{}`; known: {}",
+                shorten(key, 80),
+                KEYS.join(", ")
+            );
+            return Err(Error::file(path, detail));
+        }
         file.input.check().map_err(|error| Error::file(path, error.to_string()))?;
         file.recipe.as_ref().map_or(Ok(()), Recipe::check)?;
         Ok(ModelFile { name: name.into(), ..file })

@@ -1,5 +1,8 @@
 //! `flipside data`, and what data sets in other layouts than folders do in the other commands.
 
+use flipside::data::Dataset;
+use flipside::data::builtin::{Shapes, Split};
+
 use super::*;
 
 /// A trained model's weights.
@@ -52,6 +55,9 @@ fn a_class_list_comes_from_any_set() {
     let questions = place.done("prompts --classes set.pack --plain");
     assert_eq!(questions, place.done("prompts --classes list.tsv --plain"));
     place.fails("data list nowhere", 1, &["nowhere"]);
+    for words in ["list data --out data/val/n0/0.png", "pack data --out data/train/new.pack"] {
+        place.fails(&format!("data {words}"), 1, &["lies in the data set that is read"]);
+    }
     place.fails("data list classes.tsv", 1, &["classes.tsv", "neither a folder"]);
 }
 
@@ -67,6 +73,9 @@ fn the_built_in_images_are_written_as_files() {
     place.done("prompts --classes shapes/classes.tsv --plain --out lines.jsonl");
     let lines = fs::read_to_string(place.at("shapes/descriptions.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 50);
+    let first = flipside::data::decode_file(&place.at("shapes/test/disc/00000.png")).unwrap();
+    let shapes = Shapes::new(1, Split::Test, 1);
+    assert_eq!(first, shapes.image(0).unwrap());
     place.fails("data synthesize --out shapes", 2, &["shapes: is there already"]);
 }
 

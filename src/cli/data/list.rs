@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::common::{print, print_json, progress, say};
-use super::super::dataset::LayoutArgs;
+use super::super::dataset::{LayoutArgs, keep_data};
 use crate::checkpoint::atomic;
 
 /// Write the class list of a data set
@@ -32,6 +32,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         return print_json(&classes.pairs());
     }
     let text = classes.to_text()?;
+    // A new file beside the class folders is passed over there.
+    if let Some(out) = args.out.as_deref().filter(|out| out.exists()) {
+        keep_data(out, &args.data)?;
+    }
     match &args.out {
         Some(path) => {
             atomic::write(path, |out| out.write_all(text.as_bytes()))?;

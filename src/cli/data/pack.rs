@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::common::{print_json, progress, say, stop_flag};
-use super::super::dataset::{LayoutArgs, SkipArgs};
+use super::super::dataset::{LayoutArgs, SkipArgs, keep_data};
 use crate::data::{Dataset, PackForm, write_pack};
 
 /// Pack a data set into one file
@@ -39,6 +39,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    keep_data(&args.out, &args.data)?;
     let progress = progress(args.quiet);
     let splits = args.layout.find(&args.data, &*progress)?;
     let mut sets: Vec<(String, Box<dyn Dataset>)> = Vec::new();

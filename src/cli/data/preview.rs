@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::augment::AugmentArgs;
 use super::super::common::{progress, say};
-use super::super::dataset::{LayoutArgs, SkipArgs};
+use super::super::dataset::{LayoutArgs, SkipArgs, keep_data};
 use crate::checkpoint::atomic;
 use crate::data::transform::TrainTransform;
 use crate::data::{Batches, Dataset, EpochPlan, Image8, contact_sheet, repeated_order, rgb_png};
@@ -29,8 +29,8 @@ pub struct Args {
     #[arg(long)]
     model: String,
     /// Height and width of the images; the model file's if absent
-    #[arg(long)]
-    image_size: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    image_size: Option<u16>,
     #[command(flatten)]
     augmentation: AugmentArgs,
     /// Batch size; images of one batch are mixed with each other. The recipe's if absent
@@ -61,11 +61,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
+    keep_data(&args.out, &args.data)?;
     let progress = progress(args.quiet);
     let file = ModelFile::open(&args.model)?;
     let recipe = file.recipe()?;
     let augmentation = args.augmentation.over(recipe.augmentation)?;
-    let size = args.image_size.unwrap_or(file.input.size);
+    let size = args.image_size.map_or(file.input.size, usize::from);
     let set = args.layout.find(&args.data, &*progress)?.train()?;
     set.say_notes(&*progress);
     let set: Arc<dyn Dataset> = Arc::new(args.skip.apply(set, &*progress)?);

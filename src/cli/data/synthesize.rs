@@ -83,13 +83,14 @@ fn fill(args: &Args, root: &Path, progress: &dyn Progress) -> Result<()> {
     let stop = stop_flag().map_err(|error| Error::usage(error.to_string()))?;
     progress.begin("images", "images", 0, u64::from(args.train) + u64::from(args.test));
     for (split, count) in [(Split::Train, args.train), (Split::Test, args.test)] {
-        let shapes = Shapes::new(args.seed, split, count as usize);
-        let places: Vec<usize> = (0..shapes.len()).collect();
+        // Drawn as they are written: there is no need to hold all of them.
+        let shapes = Shapes::new(args.seed, split, 0);
+        let places: Vec<usize> = (0..count as usize).collect();
         for some in places.chunks(256) {
             if stop.load(Ordering::Relaxed) {
                 return Err(Error::usage("stopped; nothing was written"));
             }
-            some.par_iter().try_for_each(|&i| picture(root, &shapes, i))?;
+            some.par_iter().try_for_each(|&i| picture(root, &shapes, (args.seed, i)))?;
             progress.advance(some.len() as u64, "");
         }
     }
@@ -108,10 +109,10 @@ fn fill(args: &Args, root: &Path, progress: &dyn Progress) -> Result<()> {
 }
 
 /// Writes a picture to where its path says, less the word that built-in paths begin with.
-fn picture(root: &Path, shapes: &Shapes, i: usize) -> Result<()> {
-    let path = shapes.path(i);
+fn picture(root: &Path, shapes: &Shapes, (seed, i): (u64, usize)) -> Result<()> {
+    let (image, path) = shapes.picture(seed, i);
     let file = root.join(path.trim_start_matches("shapes/")).with_extension("png");
-    write(&file, &rgb_png(&shapes.image(i)?)?)
+    write(&file, &rgb_png(&image)?)
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<()> {

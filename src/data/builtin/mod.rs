@@ -69,15 +69,26 @@ impl Shapes {
                 name: class.name.to_string(),
             })
             .collect();
-        let pictures = (0..count)
-            .into_par_iter()
-            .map(|i| {
-                let label = format!("shapes{VERSION}/{}/{i}", split.label());
-                scene::picture(i % scene::CLASSES, &mut crate::rng::stream(seed, &label))
-            })
-            .collect();
+        let pictures = (0..count).into_par_iter().map(|i| drawn(seed, split, i)).collect();
         Shapes { split, classes, pictures }
     }
+
+    /// Picture `i` of a split, and its [path](Dataset::path), as a set that has it holds them.
+    pub fn picture(&self, seed: u64, i: usize) -> (Image8, String) {
+        let pixels = drawn(seed, self.split, i);
+        (Image8 { height: SIDE, width: SIDE, pixels }, self.path_of(i))
+    }
+
+    fn path_of(&self, i: usize) -> String {
+        let class = &self.classes[i % scene::CLASSES].id;
+        format!("shapes/{}/{class}/{i:05}", self.split.label())
+    }
+}
+
+/// The pixels of a picture: a function of the seed, the split and its place alone.
+fn drawn(seed: u64, split: Split, i: usize) -> Vec<u8> {
+    let label = format!("shapes{VERSION}/{}/{i}", split.label());
+    scene::picture(i % scene::CLASSES, &mut crate::rng::stream(seed, &label))
 }
 
 impl Dataset for Shapes {
@@ -99,7 +110,8 @@ impl Dataset for Shapes {
     }
 
     fn path(&self, i: usize) -> String {
-        format!("shapes/{}/{}/{i:05}", self.split.label(), self.classes[self.label(i)].id)
+        assert!(i < self.len(), "picture {i} of {}", self.len());
+        self.path_of(i)
     }
 
     /// SHA-256 of all pixels, picture after picture; the labels follow from the order.

@@ -117,6 +117,13 @@ pub(super) fn from_tar_gz(archive: &Path, names: &[&str]) -> Result<Vec<WholeFil
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if entry.size() > MOST_UNPACKED {
+            let (shown, bytes) = (shorten(&path, 80), entry.size());
+            let detail = format!(
+                "holds {shown} of {bytes} bytes, more than the {MOST_UNPACKED} that are read"
+            );
+            return Err(Error::file(archive, detail));
+        }
         let name = path.rsplit('/').next().unwrap_or_default();
         let Some(place) = names.iter().position(|wanted| *wanted == name) else { continue };
         if !entry.header().entry_type().is_file() {
