@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::augment::AugmentArgs;
 use crate::analysis::Intervals;
-use crate::data::{ClassList, SetLayout, Splits};
+use crate::data::{ClassList, Pack, SetLayout, Splits};
 use crate::device::Device;
 use crate::fault::Site;
 use crate::models::Model;
@@ -333,8 +333,8 @@ pub fn class_list(path: Option<&Path>) -> Result<Option<ClassList>> {
 pub fn classes_of(path: &Path) -> Result<ClassList> {
     match SetLayout::of(path) {
         Ok(layout) => Splits::find(path, Some(layout))?.class_list(),
-        // No data set's archive or file.
-        Err(_) if path.is_file() => ClassList::open(path),
+        // No data set's archive or file, a damaged one neither.
+        Err(_) if path.is_file() && !Pack::is_pack(path)? => ClassList::open(path),
         Err(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! The flags that say which data set is meant, and what they find.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::common::refuse_idle;
 use crate::data::{ClassList, ImageSet, SetLayout, Splits};
@@ -37,6 +37,26 @@ impl LayoutArgs {
             progress.line(&format!("{}: read as {}", data.display(), splits.layout().title()));
         }
         Ok(splits)
+    }
+}
+
+/// A data set that a command is about.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SetArgs {
+    /// The data set; its folder or file
+    #[arg(value_name = "DIR")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    layout: LayoutArgs,
+}
+
+impl SetArgs {
+    /// The data set, as of [`LayoutArgs::find`].
+    ///
+    /// # Errors
+    /// As [`Splits::find`].
+    pub fn find(&self, progress: &dyn Progress) -> Result<Splits> {
+        self.layout.find(&self.data, progress)
     }
 }
 

@@ -55,6 +55,9 @@ fn a_class_list_comes_from_any_set() {
     let questions = place.done("prompts --classes set.pack --plain");
     assert_eq!(questions, place.done("prompts --classes list.tsv --plain"));
     place.fails("data list nowhere", 1, &["nowhere"]);
+    let pack = fs::read(place.at("set.pack")).unwrap();
+    fs::write(place.at("cut.pack"), &pack[..pack.len() - 9]).unwrap();
+    place.fails("prompts --classes cut.pack", 1, &["cut.pack", "is truncated"]);
     for words in ["list data --out data/val/n0/0.png", "pack data --out data/train/new.pack"] {
         place.fails(&format!("data {words}"), 1, &["lies in the data set that is read"]);
     }
@@ -180,9 +183,9 @@ fn a_preview_shows_what_training_sees() {
     assert!((0..16).all(|y| row(y) == &image.pixels[y * 48..][..48]));
 }
 
-/// Mixed images are learned from, a stopped run goes on to the same bits, and no number of threads changes them.
+/// No number of threads changes what is learned of mixed images (that a stopped run goes on to it is `training`'s).
 #[test]
-fn mixing_trains_to_the_same_bits_however_it_is_run() {
+fn mixing_trains_to_the_same_bits_on_any_number_of_threads() {
     let place = Place::new();
     let train = "train --model tiny.toml --data data --quiet --epochs 4 --batch 5 \
                  --mixup-alpha 0.2 --cutmix-alpha 1 --ra-reps 2 --label-smoothing 0.1";

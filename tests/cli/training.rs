@@ -77,7 +77,10 @@ fn start(place: &Place, words: &str) -> Child {
 #[test]
 fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits() {
     let place = Place::new();
-    let train = format!("{TRAIN} --epochs 400");
+    // With draws for batches and for repeated images, which have to go on, too.
+    let train = format!(
+        "{TRAIN} --epochs 400 --mixup-alpha 0.2 --cutmix-alpha 1 --ra-reps 2 --random-erase 0.3"
+    );
     let words = |out: &str| format!("{train} --keep best --out {out}");
     place.done(&words("whole"));
     let interrupted = |out: &str, signal: &str| {

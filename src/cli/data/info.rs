@@ -1,11 +1,9 @@
 //! `flipside data info`.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use super::super::common::{print, print_json, progress, use_threads};
-use super::super::dataset::LayoutArgs;
+use super::super::dataset::SetArgs;
 use crate::data::{SetLayout, SizeSpread, SplitSurvey};
 use crate::error::MOST_NAMED;
 
@@ -16,11 +14,8 @@ use crate::error::MOST_NAMED;
 /// published hashes. The command fails if an image can't be read.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The data set; its folder or file
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
     #[command(flatten)]
-    layout: LayoutArgs,
+    set: SetArgs,
     /// Split to look at; may be given several times. All of them if absent
     #[arg(long, value_name = "NAME")]
     split: Vec<String>,
@@ -57,7 +52,7 @@ struct SplitInfo {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     use_threads(args.threads)?;
     let progress = progress(args.quiet);
-    let splits = args.layout.find(&args.data, &*progress)?;
+    let splits = args.set.find(&*progress)?;
     let layout = splits.layout();
     let mut info = Info { layout: layout.to_string(), notes: Vec::new(), splits: Vec::new() };
     if layout != SetLayout::Folders {
@@ -74,11 +69,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     match args.json {
         true => print_json(&info)?,
-        false => print(&text(&info, &args.data.display().to_string(), layout))?,
+        false => print(&text(&info, &args.set.data.display().to_string(), layout))?,
     }
     let unreadable: usize = info.splits.iter().map(|split| split.survey.unreadable.len()).sum();
     if unreadable > 0 {
-        anyhow::bail!("{}: {} can't be read", args.data.display(), counted(unreadable));
+        anyhow::bail!("{}: {} can't be read", args.set.data.display(), counted(unreadable));
     }
     Ok(())
 }

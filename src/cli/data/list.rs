@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::common::{print, print_json, progress, say};
-use super::super::dataset::{LayoutArgs, keep_data};
+use super::super::dataset::{SetArgs, keep_data};
 use crate::checkpoint::atomic;
 
 /// Write the class list of a data set
@@ -13,11 +13,8 @@ use crate::checkpoint::atomic;
 /// are the folders', with blanks for underscores, and can be edited.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The data set; its folder or file
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
     #[command(flatten)]
-    layout: LayoutArgs,
+    set: SetArgs,
     /// File to write; the standard output if absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -27,14 +24,14 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let classes = args.layout.find(&args.data, &*progress(true))?.class_list()?;
+    let classes = args.set.find(&*progress(true))?.class_list()?;
     if args.json {
         return print_json(&classes.pairs());
     }
     let text = classes.to_text()?;
     // A new file beside the class folders is passed over there.
     if let Some(out) = args.out.as_deref().filter(|out| out.exists()) {
-        keep_data(out, &args.data)?;
+        keep_data(out, &args.set.data)?;
     }
     match &args.out {
         Some(path) => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::common::{print_json, progress, say, stop_flag};
-use super::super::dataset::{LayoutArgs, SkipArgs, keep_data};
+use super::super::dataset::{SetArgs, SkipArgs, keep_data};
 use crate::data::{Dataset, PackForm, write_pack};
 
 /// Pack a data set into one file
@@ -13,11 +13,8 @@ use crate::data::{Dataset, PackForm, write_pack};
 /// that it can be.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The data set; its folder or file
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
     #[command(flatten)]
-    layout: LayoutArgs,
+    set: SetArgs,
     #[command(flatten)]
     skip: SkipArgs,
     /// Split to pack; may be given several times. All of them if absent
@@ -39,9 +36,9 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    keep_data(&args.out, &args.data)?;
+    keep_data(&args.out, &args.set.data)?;
     let progress = progress(args.quiet);
-    let splits = args.layout.find(&args.data, &*progress)?;
+    let splits = args.set.find(&*progress)?;
     let mut sets: Vec<(String, Box<dyn Dataset>)> = Vec::new();
     for (name, set) in splits.chosen(&args.split)? {
         set.say_notes(&*progress);

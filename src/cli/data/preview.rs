@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::augment::AugmentArgs;
 use super::super::common::{progress, say};
-use super::super::dataset::{LayoutArgs, SkipArgs, keep_data};
+use super::super::dataset::{SetArgs, SkipArgs, keep_data};
 use crate::checkpoint::atomic;
 use crate::data::transform::TrainTransform;
 use crate::data::{Batches, Dataset, EpochPlan, Image8, contact_sheet, repeated_order, rgb_png};
@@ -18,11 +18,8 @@ use crate::{Error, Result};
 /// mixed by the same draws as `flipside train` with the same model, data, seed and flags.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The data set; its folder or file
-    #[arg(value_name = "DIR")]
-    data: PathBuf,
     #[command(flatten)]
-    layout: LayoutArgs,
+    set: SetArgs,
     #[command(flatten)]
     skip: SkipArgs,
     /// Model name or .toml file, whose recipe and preprocessing hold
@@ -61,13 +58,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
-    keep_data(&args.out, &args.data)?;
+    keep_data(&args.out, &args.set.data)?;
     let progress = progress(args.quiet);
     let file = ModelFile::open(&args.model)?;
     let recipe = file.recipe()?;
     let augmentation = args.augmentation.over(recipe.augmentation)?;
     let size = args.image_size.map_or(file.input.size, usize::from);
-    let set = args.layout.find(&args.data, &*progress)?.train()?;
+    let set = args.set.find(&*progress)?.train()?;
     set.say_notes(&*progress);
     let set: Arc<dyn Dataset> = Arc::new(args.skip.apply(set, &*progress)?);
     let transform = TrainTransform::of_folder(&file.input, size, &augmentation);

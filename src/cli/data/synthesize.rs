@@ -88,7 +88,10 @@ fn fill(args: &Args, root: &Path, progress: &dyn Progress) -> Result<()> {
         let places: Vec<usize> = (0..count as usize).collect();
         for some in places.chunks(256) {
             if stop.load(Ordering::Relaxed) {
-                return Err(Error::usage("stopped; nothing was written"));
+                return Err(Error::file(
+                    &args.out,
+                    "stopped before it was whole; nothing was written",
+                ));
             }
             some.par_iter().try_for_each(|&i| picture(root, &shapes, (args.seed, i)))?;
             progress.advance(some.len() as u64, "");

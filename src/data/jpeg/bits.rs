@@ -104,15 +104,33 @@ impl<'a> Bits<'a> {
     /// The next AC symbol with its value, bits of which are looked up together where they are few.
     #[inline(always)]
     pub(super) fn coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
-        self.fill_for_value();
-        let entry = code.together[(self.ahead >> (64 - TOGETHER)) as usize];
-        let length = u32::from(entry.length);
-        if length != 0 && length <= self.count {
-            self.ahead <<= length;
-            self.count -= length;
-            return Ok(Symbol { zeros: entry.zeros.into(), value: entry.value.into() });
+        match self.looked_up(&code.together) {
+            Some(symbol) => Ok(symbol),
+            None => self.long_coefficient(code),
         }
-        self.long_coefficient(code)
+    }
+
+    /// As [`coefficient`](Self::coefficient), where it only matters whether the value is 0.
+    #[inline(always)]
+    pub(super) fn passed_coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
+        match self.looked_up(&code.passed) {
+            Some(symbol) => Ok(symbol),
+            None => self.long_coefficient(code),
+        }
+    }
+
+    /// The symbol that a table has for the next bits, if it has one and they are there.
+    #[inline(always)]
+    fn looked_up(&mut self, table: &[CodeEntry]) -> Option<Symbol> {
+        self.fill_for_value();
+        let entry = table[(self.ahead >> (64 - TOGETHER)) as usize];
+        let length = u32::from(entry.length);
+        if length == 0 || length > self.count {
+            return None;
+        }
+        self.ahead <<= length;
+        self.count -= length;
+        Some(Symbol { zeros: entry.zeros.into(), value: entry.value.into() })
     }
 
     #[inline(never)]
@@ -120,20 +138,6 @@ impl<'a> Bits<'a> {
         let symbol = self.symbol(code)?;
         let value = self.signed(u32::from(symbol & 15))?;
         Ok(Symbol { zeros: usize::from(symbol >> 4), value })
-    }
-
-    /// As [`coefficient`](Self::coefficient), where it only matters whether the value is 0.
-    #[inline(always)]
-    pub(super) fn passed_coefficient(&mut self, code: &Huffman) -> Result<Symbol, &'static str> {
-        self.fill_for_value();
-        let entry = code.passed[(self.ahead >> (64 - TOGETHER)) as usize];
-        let length = u32::from(entry.length);
-        if length != 0 && length <= self.count {
-            self.ahead <<= length;
-            self.count -= length;
-            return Ok(Symbol { zeros: entry.zeros.into(), value: entry.value.into() });
-        }
-        self.long_coefficient(code)
     }
 
     fn skip(&mut self, bits: u32) -> Result<(), &'static str> {

@@ -225,7 +225,8 @@ fn check(
             return Err("an image lies beyond its end");
         }
         let pixels = u64::from(entry.height) * u64::from(entry.width);
-        if (entry.height, entry.width) != (0, 0) && pixels.checked_mul(3) != Some(entry.bytes) {
+        let is_file = (entry.height, entry.width) == (0, 0);
+        if !is_file && (pixels == 0 || pixels.checked_mul(3) != Some(entry.bytes)) {
             return Err("an image has another size than its pixels");
         }
         let path = paths.get(path_start..entry.path_end as usize);
@@ -389,6 +390,34 @@ mod tests {
         for (name, set) in &splits {
             same(&pack.split(name).unwrap(), set.as_ref());
         }
+    }
+
+    /// Whoever writes an index can write its hash, too.
+    #[test]
+    fn an_index_that_makes_no_sense_is_refused() {
+        let split = |name: &str, images| PackedSplit {
+            name: name.into(),
+            classes: vec![("a".into(), "a".into())],
+            images,
+            fingerprint: String::new(),
+            skipped: Vec::new(),
+        };
+        let good =
+            PackEntry { start: 16, bytes: 12, path_end: 1, height: 2, width: 2, label: 0, crc: 0 };
+        let said = |splits: &[PackedSplit], entry| check(splits, &[entry], 28, b"x").err();
+        let one = [split("val", 1)];
+        assert_eq!(said(&one, good), None);
+        let size = Some("an image has another size than its pixels");
+        assert_eq!(said(&one, PackEntry { height: 0, bytes: 0, ..good }), size);
+        assert_eq!(said(&one, PackEntry { height: u32::MAX, width: u32::MAX, ..good }), size);
+        assert!(said(&one, PackEntry { start: 17, ..good }).unwrap().contains("beyond its end"));
+        assert!(said(&one, PackEntry { start: u64::MAX, ..good }).unwrap().contains("its end"));
+        assert!(said(&one, PackEntry { label: 1, ..good }).unwrap().contains("label"));
+        assert!(said(&one, PackEntry { path_end: 2, ..good }).unwrap().contains("path"));
+        assert!(said(&[split("val", 2)], good).unwrap().contains("more images"));
+        assert!(said(&[split("val", 0)], good).unwrap().contains("more images"));
+        assert!(said(&[split("a\nb", 1)], good).unwrap().contains("name"));
+        assert!(said(&[split("v", 1), split("v", 0)], good).unwrap().contains("name"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Packed {
 /// Writes splits, by their names, into one file, which appears whole or not at all; `stop` ends it.
 ///
 /// # Errors
-/// [`Error::File`] or [`Error::Io`] naming what can't be read, decoded or written; [`Error::Usage`] if it was stopped.
+/// [`Error::File`] or [`Error::Io`] naming what can't be read, decoded or written, or that it was stopped.
 pub fn write_pack(
     splits: &[(String, Box<dyn Dataset>)],
     out: &Path,
@@ -62,6 +62,11 @@ pub fn write_pack(
                     failed = Some(error);
                     return Err(io::Error::other("an image can't be read"));
                 }
+                Err(PackingError::Stopped) => {
+                    failed =
+                        Some(Error::file(out, "stopped before it was whole; nothing was written"));
+                    return Err(io::Error::other("stopped"));
+                }
             }
         }
         packed = Some(writer.finish()?);
@@ -79,6 +84,7 @@ pub fn write_pack(
 enum PackingError {
     Writing(io::Error),
     Reading(Error),
+    Stopped,
 }
 
 struct PackWriter<'w> {
@@ -117,9 +123,7 @@ impl<'w> PackWriter<'w> {
         let all: Vec<usize> = (0..set.len()).collect();
         for some in all.chunks(READ_AHEAD) {
             if stop.load(Ordering::Relaxed) {
-                let stopped =
-                    Error::usage("stopped before the pack was whole; nothing was written");
-                return Err(PackingError::Reading(stopped));
+                return Err(PackingError::Stopped);
             }
             let read: Vec<Result<PackedImage>> =
                 some.par_iter().map(|&i| PackedImage::of(set, i, form)).collect();
