@@ -480,7 +480,7 @@ step_ncu() {
     profile_op "depthwise 3×3" ^depthwise_forward_f32_3 mobilenet_v2 "depthwise"
     profile_op add ^add_forward_f32 resnet50 "add 256×56×56"
     profile_op "layer norm" ^layer_norm_forward_f32 swin_v2_t "layer_norm 96×64×64"
-    profile AdamW ^adamw_step_f32 study --quick --seeds 1 --model resnet18 --optimizer adamw
+    profile AdamW ^adamw_step_f32 study --quick --seeds 1 --model resnet18 --opt adamw
 }
 
 step_sanitizer() {

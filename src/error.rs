@@ -1,6 +1,6 @@
 //! The one error type of the library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What can go wrong in the library. Every variant names the thing it is about; the text is one
 /// sentence that a user can act on.
@@ -48,6 +48,16 @@ impl Error {
     /// An [`Error::File`] of `path`.
     pub fn file(path: impl Into<PathBuf>, detail: impl Into<String>) -> Self {
         Error::File { path: path.into(), detail: detail.into() }
+    }
+
+    /// An [`Error::File`] about TOML that can't be read as `text` has it. The crate's own sentences quote the text, which
+    /// may be all of the file.
+    pub(crate) fn toml(path: &Path, what: &str, text: &str, error: &toml::de::Error) -> Self {
+        let line = error.span().map_or_else(String::new, |span| {
+            let lines = text.get(..span.start).map_or(0, |before| before.matches('\n').count());
+            format!("line {}: ", lines + 1)
+        });
+        Error::file(path, format!("{what}: {line}{}", shorten(error.message(), 400)))
     }
 
     /// An [`Error::Shape`] of `what`.

@@ -51,7 +51,7 @@ fn colours() -> Folder {
         .unwrap();
     place.done(
         "train --model tiny.toml --data data --out run --text-features f.safetensors \
-         --class-list classes.tsv --epochs 25 --batch 44 --learning-rate 0.02 --quiet",
+         --class-list classes.tsv --epochs 25 --batch-size 44 --lr 0.02 --quiet",
     );
     place
 }

@@ -33,7 +33,7 @@ impl Bench {
         let train = "train --model tiny.toml --data data --quiet";
         place.done(&format!("{train} --epochs 8 --out trained"));
         // Right about one class.
-        place.done(&format!("{train} --learning-rate 1e-3 --seed 7 --epochs 1 --out other"));
+        place.done(&format!("{train} --lr 1e-3 --seed 7 --epochs 1 --out other"));
         // Images that are right only where the labels are swapped.
         for (from, to) in [("n0", "n1"), ("n1", "n0")] {
             let val = place.at("data/val");
@@ -42,7 +42,7 @@ impl Bench {
         fs::write(place.at("list.csv"), "layer,image,channel,row,column,bit\nfc,7,1,0,0,30\n")
             .unwrap();
         // Of another program: no word about itself; one with a moving average.
-        place.done(&format!("{train} --epochs 8 --ema 0.9:1 --out averaged"));
+        place.done(&format!("{train} --epochs 8 --model-ema --model-ema-decay 0.9 --model-ema-steps 1 --out averaged"));
         let rewrite = |from: &str, to: &str, rename: &dyn Fn(&str) -> Option<String>| {
             let checkpoint = Checkpoint::open(&place.at(from)).unwrap();
             let tensors = checkpoint.iter().filter_map(|(name, t)| Some((rename(name)?, t)));

@@ -43,6 +43,7 @@ mod pytorch_modules;
 mod pytorch_networks;
 mod pytorch_ops;
 mod pytorch_page;
+mod pytorch_recipes;
 mod random_shapes;
 mod recipe;
 mod replays;

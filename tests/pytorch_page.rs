@@ -71,7 +71,7 @@ fn the_page_s_lines_run_a_trained_file() {
     };
     let place = Place::new();
     place.done(
-        "train --model resnet18 --data data --image-size 64 --epochs 2 --batch 6 --learning-rate 0.01 --quiet \
+        "train --model resnet18 --data data --image-size 64 --epochs 2 --batch-size 6 --lr 0.01 --quiet \
          --text-features features.safetensors --class-list classes.tsv --out guided",
     );
     let pixels: Vec<f32> = (0..4).flat_map(|number| formula::image(number, 64)).collect();

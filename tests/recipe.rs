@@ -22,7 +22,7 @@ fn step_schedule_is_a_staircase() {
 #[test]
 fn cosine_schedule_follows_its_formula_after_the_warm_up() {
     let recipe = recipe(Schedule::Cosine { minimum: 1e-3 }, 10);
-    let at = |t: usize| f64::from(recipe.learning_rate_at(t / 7, t % 7, 7));
+    let at = |t: usize| recipe.learning_rate_at(t / 7, t % 7, 7);
     let (warmup, total) = (70.0, 630.0);
     for t in 0..630 {
         let expected = if t < 70 {
@@ -46,7 +46,7 @@ fn a_warm_up_may_start_above_zero() {
     let mut recipe = recipe(Schedule::Cosine { minimum: 0.0 }, 10);
     recipe.warmup_start = 0.01;
     for (t, expected) in [(0, 0.002_414_285_7), (34, 0.0505), (69, 0.1), (70, 0.1)] {
-        let found = f64::from(recipe.learning_rate_at(t / 7, t % 7, 7));
+        let found = recipe.learning_rate_at(t / 7, t % 7, 7);
         assert!((found - expected).abs() < 1e-8, "step {t}: {found}");
     }
 }
@@ -150,7 +150,7 @@ fn numbers_out_of_range_are_refused_by_name() {
         (Schedule::Cosine { minimum: f64::NAN }, "schedule.minimum"),
     ] {
         let error = recipe(schedule, 0).check().unwrap_err().to_string();
-        assert!(error.contains(name), "{schedule:?}: {error}");
+        assert!(error.contains(name), "{error}");
     }
 }
 

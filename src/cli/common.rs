@@ -6,17 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::augment::AugmentArgs;
 use crate::analysis::Intervals;
 use crate::data::{ClassList, Pack, SetLayout, Splits};
 use crate::device::Device;
 use crate::fault::Site;
-use crate::models::Model;
 use crate::number::Compute;
-use crate::ops::Role;
 use crate::plan::MAX_BITS;
 use crate::progress::{Progress, Silent, for_stderr};
-use crate::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 use crate::report::View;
 use crate::screen::Screen;
 use crate::statistics::{Confidence, RateInterval, Unit};
@@ -154,158 +150,6 @@ impl FormatArgs {
             ReportFormat::Markdown => Some(View::Markdown),
             ReportFormat::Json => None,
         }
-    }
-}
-
-/// Numbers of a training run; what is absent comes from the defaults of the command.
-#[derive(clap::Args, Clone, Debug)]
-pub struct RecipeArgs {
-    /// Number of training epochs
-    #[arg(long)]
-    pub epochs: Option<usize>,
-    /// Batch size
-    #[arg(long)]
-    pub batch: Option<usize>,
-    /// Peak learning rate; it is reached after the warm-up
-    #[arg(long)]
-    pub learning_rate: Option<f64>,
-    /// Optimizer: sgd or adamw
-    #[arg(long, value_name = "RULE")]
-    pub optimizer: Option<OptimizerKind>,
-    /// Momentum (sgd only)
-    #[arg(long)]
-    pub momentum: Option<f32>,
-    /// Use Nesterov momentum (sgd only)
-    #[arg(long)]
-    pub nesterov: bool,
-    /// AdamW's decay rates of the first and second moments, as in 0.9,0.999
-    #[arg(long, value_parser = parse_betas)]
-    pub betas: Option<[f64; 2]>,
-    /// AdamW's epsilon, added to the denominator
-    #[arg(long)]
-    pub eps: Option<f64>,
-    /// Weight decay of all parameters that the other weight-decay flags don't cover
-    #[arg(long)]
-    pub weight_decay: Option<f32>,
-    /// Weight decay of normalisation layers; also of their biases unless --bias-weight-decay is given
-    #[arg(long)]
-    pub norm_weight_decay: Option<f32>,
-    /// Weight decay of all biases, including those of normalisation layers
-    #[arg(long)]
-    pub bias_weight_decay: Option<f32>,
-    /// Weight decay of the tables of relative position biases
-    #[arg(long)]
-    pub position_weight_decay: Option<f32>,
-    /// Clip gradients to this global norm; 0 turns clipping off
-    #[arg(long, value_name = "NORM")]
-    pub clip_grad_norm: Option<f32>,
-    /// Label smoothing
-    #[arg(long)]
-    pub label_smoothing: Option<f32>,
-    /// Epochs of linear warm-up
-    #[arg(long)]
-    pub warmup_epochs: Option<usize>,
-    /// Share of the learning rate at which the warm-up starts
-    #[arg(long, value_name = "SHARE")]
-    pub warmup_start: Option<f64>,
-    /// Evaluate and save an exponential moving average of the weights, with this decay (adjusted to batch
-    /// size and epochs as in torchvision's reference), updated every STEPS steps; as in 0.99998:32
-    #[arg(long, value_parser = parse_ema, value_name = "DECAY:STEPS")]
-    pub ema: Option<Ema>,
-    /// Evaluate and save the weights themselves, even if the model file asks for a moving average
-    #[arg(long, conflicts_with = "ema")]
-    pub no_ema: bool,
-    /// Learning-rate schedule: step:EVERY:GAMMA (multiply by GAMMA every EVERY epochs), cosine, or
-    /// cosine:MINIMUM (end at MINIMUM)
-    #[arg(long, value_parser = parse_schedule)]
-    pub schedule: Option<Schedule>,
-    #[command(flatten)]
-    pub augmentation: AugmentArgs,
-}
-
-impl RecipeArgs {
-    /// `base` with the flags' numbers.
-    pub fn over(&self, base: Recipe) -> Result<Recipe> {
-        let recipe = Recipe {
-            epochs: self.epochs.unwrap_or(base.epochs),
-            batch: self.batch.unwrap_or(base.batch),
-            learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
-            optimizer: self.optimizer.unwrap_or(base.optimizer),
-            momentum: self.momentum.unwrap_or(base.momentum),
-            nesterov: self.nesterov || base.nesterov,
-            betas: self.betas.unwrap_or(base.betas),
-            eps: self.eps.unwrap_or(base.eps),
-            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
-            norm_weight_decay: self.norm_weight_decay.or(base.norm_weight_decay),
-            bias_weight_decay: self.bias_weight_decay.or(base.bias_weight_decay),
-            position_weight_decay: self.position_weight_decay.or(base.position_weight_decay),
-            clip_grad_norm: self.clip_grad_norm.or(base.clip_grad_norm).filter(|norm| *norm != 0.0),
-            label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
-            warmup_epochs: self.warmup_epochs.unwrap_or(base.warmup_epochs),
-            warmup_start: self.warmup_start.unwrap_or(base.warmup_start),
-            ema: self.ema.or(base.ema).filter(|_| !self.no_ema),
-            augmentation: self.augmentation.over(base.augmentation)?,
-            schedule: self.schedule.unwrap_or(base.schedule),
-        };
-        recipe.check()?;
-        let is_sgd = recipe.optimizer == OptimizerKind::Sgd;
-        refuse_idle([
-            ("--momentum", self.momentum.is_some() && !is_sgd, "without --optimizer sgd"),
-            ("--nesterov", self.nesterov && !is_sgd, "without --optimizer sgd"),
-            ("--nesterov", self.nesterov && recipe.momentum == 0.0, "without --momentum"),
-            ("--betas", self.betas.is_some() && is_sgd, "without --optimizer adamw"),
-            ("--eps", self.eps.is_some() && is_sgd, "without --optimizer adamw"),
-            (
-                "--warmup-start",
-                self.warmup_start.is_some() && recipe.warmup_epochs == 0,
-                "without --warmup-epochs",
-            ),
-        ])?;
-        Ok(recipe)
-    }
-
-    /// Refuses weight decays of kinds of parameters that `model` doesn't have.
-    pub fn check_model(&self, model: &Model) -> Result<()> {
-        let has = |role| model.tape.params().iter().any(|param| param.spec.role == role);
-        let lacks = |flag: Option<f32>, role| flag.is_some() && !has(role);
-        let norms = "on this model: it has no normalisation layers with parameters";
-        let tables = "on this model: it has no position tables";
-        refuse_idle([
-            ("--norm-weight-decay", lacks(self.norm_weight_decay, Role::Norm), norms),
-            ("--position-weight-decay", lacks(self.position_weight_decay, Role::Position), tables),
-        ])
-    }
-}
-
-fn parse_betas(text: &str) -> std::result::Result<[f64; 2], String> {
-    let numbers = text.split_once(',').map(|(first, second)| (first.parse(), second.parse()));
-    match numbers {
-        Some((Ok(first), Ok(second))) => Ok([first, second]),
-        _ => Err("is two numbers: 0.9,0.999".into()),
-    }
-}
-
-fn parse_ema(text: &str) -> std::result::Result<Ema, String> {
-    let numbers = text.split_once(':').map(|(decay, steps)| (decay.parse(), steps.parse()));
-    match numbers {
-        Some((Ok(decay), Ok(steps))) => Ok(Ema { decay, steps }),
-        _ => Err("is a decay and a number of steps: 0.99998:32".into()),
-    }
-}
-
-fn parse_schedule(text: &str) -> std::result::Result<Schedule, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts.as_slice() {
-        ["cosine"] => Ok(Schedule::Cosine { minimum: 0.0 }),
-        ["cosine", minimum] => match minimum.parse() {
-            Ok(minimum) => Ok(Schedule::Cosine { minimum }),
-            Err(_) => Err("cosine takes a learning rate to end at: cosine:1e-5".into()),
-        },
-        ["step", every, gamma] => match (every.parse(), gamma.parse()) {
-            (Ok(every), Ok(gamma)) if every > 0 => Ok(Schedule::Step { every, gamma }),
-            _ => Err("step takes a number of epochs and a factor: step:30:0.1".into()),
-        },
-        _ => Err("is step:EVERY:GAMMA, cosine or cosine:MINIMUM".into()),
     }
 }
 

@@ -26,6 +26,7 @@ mod pictures;
 mod plan;
 mod predict;
 mod prompts;
+mod recipe;
 mod report;
 mod study;
 mod topics;

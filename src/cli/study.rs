@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::common::{
-    RecipeArgs, RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
+    RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
 use super::dataset::{LayoutArgs, SkipArgs, for_training};
+use super::recipe::RecipeArgs;
 use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
 use crate::models::{Model, ModelFile};

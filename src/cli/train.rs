@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::common::{
-    RecipeArgs, RunArgs, class_list, class_list_of_features, create_folder, file_sha256,
-    print_json, say, stop_flag, watch_stop,
+    RunArgs, class_list, class_list_of_features, create_folder, file_sha256, print_json, say,
+    stop_flag, watch_stop,
 };
 use super::dataset::{LayoutArgs, SkipArgs, for_training};
+use super::recipe::RecipeArgs;
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
 use crate::models::{ModelFile, Pretrained, set_head_rows};

@@ -233,14 +233,8 @@ impl ModelFile {
     /// # Errors
     /// Text that isn't a model, with the cause.
     pub fn parse(name: &str, text: &str, path: &Path) -> Result<ModelFile> {
-        // The crate's sentences quote the text, which may be all of the file.
-        let file: ModelFile = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or_else(String::new, |span| {
-                let lines = text.get(..span.start).map_or(0, |before| before.matches('\n').count());
-                format!("line {}: ", lines + 1)
-            });
-            Error::file(path, format!("isn't a model: {line}{}", shorten(error.message(), 400)))
-        })?;
+        let file: ModelFile = toml::from_str(text)
+            .map_err(|error| Error::toml(path, "isn't a model", text, &error))?;
         // What is flattened can't refuse them itself.
         let keys: toml::Table = toml::from_str(text).unwrap_or_default();
         if let Some(key) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {

@@ -1,10 +1,14 @@
 //! What a training run is, as plain values.
 
 mod augmentation;
+mod optimizer;
+mod schedule;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use self::schedule::RateCurve;
 use crate::ops::adamw::AdamW;
 use crate::ops::sgd::Sgd;
 use crate::ops::{ParamSpec, Role};
@@ -15,6 +19,8 @@ pub use self::augmentation::{
     AugMix, AugmentPolicy, Augmentation, AutoAugment, ColorJitter, ErasedTo, FillColour,
     Interpolation, Mixing, RandAugment, RandomErasing, TrivialAugmentWide,
 };
+pub use self::optimizer::OptimizerKind;
+pub use self::schedule::{RatePer, Schedule, WarmupMethod};
 
 /// Interpolation filters, as Pillow defines them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,36 +31,6 @@ pub enum Filter {
     Bilinear,
     /// Keys' cubic of radius 2 with a = −1/2.
     Bicubic,
-}
-
-/// How the learning rate goes down, after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Schedule {
-    /// Times `gamma` every `every` epochs (PyTorch's StepLR; with `every` 1, its ExponentialLR).
-    Step { every: usize, gamma: f64 },
-    /// Half a cosine from the learning rate to `minimum`, step by step.
-    Cosine {
-        #[serde(default)]
-        minimum: f64,
-    },
-}
-
-/// Which rule moves the parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[derive(EnumIter, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
-pub enum OptimizerKind {
-    /// Stochastic gradient descent with `momentum` and `nesterov`.
-    #[default]
-    Sgd,
-    /// Adam with decoupled weight decay, `betas` and `eps`.
-    AdamW,
-}
-
-fn unknown(word: &str) -> Error {
-    Error::unknown::<OptimizerKind>("optimizer", word)
 }
 
 /// An exponential moving average of the weights, which is evaluated and saved in their place.
@@ -72,10 +48,17 @@ pub struct Ema {
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     pub epochs: usize,
-    /// Images of a step.
+    /// Images of a batch. Batch norm takes its statistics over one.
     pub batch: usize,
+    /// Batches of a step: their gradients are added up.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// The rate after the warm-up.
     pub learning_rate: f64,
+    /// Images of a step that `learning_rate` is meant for: the rate of a run is in proportion to how many its own steps
+    /// have (Goyal et al., 2017). Absent: the rate is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate_batch: Option<usize>,
     #[serde(default)]
     pub optimizer: OptimizerKind,
     /// Of SGD; AdamW doesn't read it, nor the next.
@@ -84,9 +67,9 @@ pub struct Recipe {
     #[serde(default)]
     pub nesterov: bool,
     /// β₁ and β₂ of AdamW; SGD doesn't read them, nor ε.
-    #[serde(default = "default_betas")]
+    #[serde(default = "betas")]
     pub betas: [f64; 2],
-    #[serde(default = "default_eps")]
+    #[serde(default = "eps")]
     pub eps: f64,
     /// Of every parameter that has none of its own; with AdamW it is decoupled from the gradient.
     #[serde(default)]
@@ -105,9 +88,11 @@ pub struct Recipe {
     pub clip_grad_norm: Option<f32>,
     #[serde(default)]
     pub label_smoothing: f32,
-    /// Epochs over which the rate rises linearly, step by step.
+    /// Epochs over which the rate rises.
     #[serde(default)]
     pub warmup_epochs: usize,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub warmup_method: WarmupMethod,
     /// The share of the rate that the warm-up rises from.
     #[serde(default)]
     pub warmup_start: f64,
@@ -115,31 +100,70 @@ pub struct Recipe {
     pub ema: Option<Ema>,
     #[serde(default, skip_serializing_if = "Augmentation::is_default")]
     pub augmentation: Augmentation,
+    /// Whether the rate changes from step to step or from epoch to epoch.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub learning_rate_per: RatePer,
     pub schedule: Schedule,
 }
 
-/// PyTorch's.
-fn default_betas() -> [f64; 2] {
-    [0.9, 0.999]
+fn one() -> usize {
+    1
 }
 
-/// PyTorch's.
-fn default_eps() -> f64 {
-    1e-8
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn betas() -> [f64; 2] {
+    Recipe::BETAS
+}
+
+fn eps() -> f64 {
+    Recipe::EPS
+}
+
+/// What a file that is only a recipe may hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecipeFile {
+    recipe: Recipe,
 }
 
 impl Recipe {
+    /// PyTorch's, of AdamW.
+    pub const BETAS: [f64; 2] = [0.9, 0.999];
+    /// PyTorch's, of every rule.
+    pub const EPS: f64 = 1e-8;
+
+    /// The recipe in a TOML file that has a table `[recipe]` and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and [`Error::File`] for one that isn't a recipe or makes no sense.
+    pub fn open(path: &Path) -> Result<Recipe> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+        let RecipeFile { recipe } = toml::from_str(&text)
+            .map_err(|error| Error::toml(path, "isn't a recipe", &text, &error))?;
+        recipe.check().map_err(|error| Error::file(path, error.to_string()))?;
+        Ok(recipe)
+    }
+
     /// What a file with these four fields alone says: SGD without momentum, decay and the rest.
     pub fn new(epochs: usize, batch: usize, learning_rate: f64, schedule: Schedule) -> Self {
         Recipe {
             epochs,
             batch,
+            accumulate: one(),
             learning_rate,
+            learning_rate_batch: None,
             optimizer: OptimizerKind::Sgd,
             momentum: 0.0,
             nesterov: false,
-            betas: default_betas(),
-            eps: default_eps(),
+            betas: Recipe::BETAS,
+            eps: Recipe::EPS,
             weight_decay: 0.0,
             norm_weight_decay: None,
             bias_weight_decay: None,
@@ -147,38 +171,37 @@ impl Recipe {
             clip_grad_norm: None,
             label_smoothing: 0.0,
             warmup_epochs: 0,
+            warmup_method: WarmupMethod::default(),
             warmup_start: 0.0,
             ema: None,
             augmentation: Augmentation::default(),
+            learning_rate_per: RatePer::default(),
             schedule,
         }
     }
 
-    /// The learning rate of step `step` of `steps_per_epoch` in epoch `epoch` (both from 0).
+    /// The learning rate of step `step` of `steps_per_epoch` in epoch `epoch` (both from 0), for steps of as many
+    /// images as the recipe's rate is meant for; others take [`Recipe::rate_factor`] of it.
     ///
-    /// Warm-up: s + (1 − s)·(t + 1)/W of the rate in step t of the W warm-up steps, s being where it
-    /// starts; torchvision's rises once an epoch, to s + (1 − s)·e/E in epoch e of E. Cosine runs over
-    /// the steps after it; StepLR counts whole epochs from the start, as torchvision's does.
-    pub fn learning_rate_at(&self, epoch: usize, step: usize, steps_per_epoch: usize) -> f32 {
-        let t = (epoch * steps_per_epoch + step) as f64;
-        let warmup = (self.warmup_epochs * steps_per_epoch) as f64;
-        let total = (self.epochs * steps_per_epoch) as f64;
-        if t < warmup {
-            let start = self.warmup_start;
-            let risen = start * warmup + (1.0 - start) * (t + 1.0);
-            return (self.learning_rate * risen / warmup) as f32;
-        }
-        let rate = match self.schedule {
-            Schedule::Step { every, gamma } => {
-                self.learning_rate * gamma.powi((epoch / every.max(1)) as i32)
-            }
-            Schedule::Cosine { minimum } => {
-                let progress = (t - warmup) / (total - warmup).max(1.0);
-                let half = 0.5 * (1.0 + (std::f64::consts::PI * progress).cos());
-                minimum + (self.learning_rate - minimum) * half
-            }
+    /// Warm-up: from a share s it is s + (1 − s)·e/E of the rate in epoch e of E, as PyTorch's `LinearLR` has it; where
+    /// it rises step by step s + (1 − s)·(t + 1)/T in step t of T. What follows it counts epochs from its end, as the
+    /// schedulers that PyTorch's `SequentialLR` joins.
+    pub fn learning_rate_at(&self, epoch: usize, step: usize, steps_per_epoch: usize) -> f64 {
+        let curve = RateCurve {
+            peak: self.learning_rate,
+            epochs: self.epochs,
+            warmup_epochs: self.warmup_epochs,
+            warmup_start: self.warmup_start,
+            warmup_method: self.warmup_method,
+            per: self.learning_rate_per,
+            schedule: &self.schedule,
         };
-        rate as f32
+        curve.at(epoch, step, steps_per_epoch)
+    }
+
+    /// What the learning rate is multiplied by where a step has `images` of them.
+    pub fn rate_factor(&self, images: usize) -> f64 {
+        self.learning_rate_batch.map_or(1.0, |meant| images as f64 / meant as f64)
     }
 
     /// The rule with its numbers.
@@ -205,9 +228,10 @@ impl Recipe {
     }
 
     /// The newcomers' share in an update of the average: (1 − decay)·batch·steps/epochs, at most 1, by
-    /// which torchvision's reference keeps the average's reach the same share of a run.
+    /// which torchvision's reference keeps the average's reach the same share of a run; its batch is that of a step, of
+    /// all devices together.
     pub fn ema_share(&self, ema: Ema) -> f64 {
-        let adjust = (self.batch * ema.steps) as f64 / self.epochs as f64;
+        let adjust = (self.batch * self.accumulate * ema.steps) as f64 / self.epochs as f64;
         ((1.0 - ema.decay) * adjust).min(1.0)
     }
 
@@ -223,7 +247,10 @@ impl Recipe {
         let is_share = |number: f64| (0.0..1.0).contains(&number);
         let is_positive = |number: f64| number.is_finite() && number > 0.0;
         require(self.epochs > 0 && self.batch > 0, "epochs and batch must be at least 1")?;
+        require((1..=1 << 20).contains(&self.accumulate), "accumulate must be at least 1")?;
         require(is_positive(self.learning_rate), "learning_rate must be a positive number")?;
+        let meant = self.learning_rate_batch != Some(0);
+        require(meant, "learning_rate_batch must be at least 1")?;
         require(is_share(self.momentum.into()), "momentum must be at least 0 and below 1")?;
         require(!self.nesterov || self.momentum > 0.0, "nesterov needs momentum")?;
         require(self.betas.into_iter().all(is_share), "betas must be at least 0 and below 1")?;
@@ -243,19 +270,15 @@ impl Recipe {
         let smoothing = f64::from(self.label_smoothing);
         require(is_share(smoothing), "label_smoothing must be at least 0 and below 1")?;
         require(is_share(self.warmup_start), "warmup_start must be at least 0 and below 1")?;
+        let constant = self.warmup_epochs > 0 && self.warmup_method == WarmupMethod::Constant;
+        require(
+            !constant || self.warmup_start > 0.0,
+            "a constant warm-up needs a warmup_start above 0",
+        )?;
         let ema = self.ema.unwrap_or(Ema { decay: 0.0, steps: 1 });
         require(is_share(ema.decay), "ema.decay must be at least 0 and below 1")?;
         require(ema.steps > 0, "ema.steps must be at least 1")?;
         self.augmentation.check()?;
-        match self.schedule {
-            Schedule::Step { every, gamma } => {
-                require(every > 0, "schedule.every must be at least 1")?;
-                require(is_positive(gamma), "schedule.gamma must be a positive number")
-            }
-            Schedule::Cosine { minimum } => {
-                let within = (0.0..=self.learning_rate).contains(&minimum);
-                require(within, "schedule.minimum must be at least 0 and at most learning_rate")
-            }
-        }
+        self.schedule.check(self.learning_rate)
     }
 }

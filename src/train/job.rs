@@ -88,6 +88,9 @@ impl Output {
     }
 }
 
+/// Devices that train together.
+pub(super) const WORLD_SIZE: usize = 1;
+
 /// What a snapshot records of a [`Job`].
 #[derive(Serialize)]
 struct Identity<'a> {
@@ -147,6 +150,17 @@ impl Job {
     /// Steps of an epoch.
     pub fn epoch_steps(&self) -> usize {
         self.epoch_images().div_ceil(self.batch().max(1))
+    }
+
+    /// The most images of a step, in all of its batches.
+    pub fn step_images(&self) -> usize {
+        (self.batch() * self.recipe.accumulate).min(self.train.dataset.len())
+    }
+
+    /// The learning rate of step `step` in epoch `epoch`, both from 0.
+    pub fn learning_rate_at(&self, epoch: usize, step: usize) -> f32 {
+        let rate = self.recipe.learning_rate_at(epoch, step, self.epoch_steps());
+        (rate * self.recipe.rate_factor(self.step_images())) as f32
     }
 
     /// Refuses what can't be trained.

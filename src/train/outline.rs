@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::Job;
-use super::job::differences;
+use super::job::{WORLD_SIZE, differences};
 use crate::models::Model;
-use crate::recipe::{AugmentPolicy, Augmentation, OptimizerKind, Recipe, Schedule};
+use crate::recipe::{
+    AugmentPolicy, Augmentation, OptimizerKind, RatePer, Recipe, Schedule, WarmupMethod,
+};
 
 /// A network that saw fewer batches has hardly begun to learn.
 const FEW_STEPS: usize = 150;
@@ -40,6 +42,7 @@ impl Job {
             format!("weights: {start}"),
             format!("data: {classes} classes, {images} training images, {validation}"),
             self.steps(),
+            self.rate(),
             format!("recipe: {}", recipe_words(&self.recipe)),
         ];
         if let Ok(recipe) = self.file.recipe() {
@@ -69,6 +72,24 @@ impl Job {
         }
         if self.epoch_images() < self.train.dataset.len() {
             line.push_str("; an image is left over each epoch, since no batch is of one");
+        }
+        line
+    }
+}
+
+impl Job {
+    /// How many images a step has, on how many devices, and what that makes of the learning rate.
+    fn rate(&self) -> String {
+        let Recipe { batch, accumulate, learning_rate, learning_rate_batch, .. } = self.recipe;
+        let images = self.step_images();
+        let mut line = format!("effective batch: {images} images a step, {WORLD_SIZE} device");
+        if accumulate > 1 {
+            line.push_str(&format!(", {accumulate} batches of up to {batch}"));
+        }
+        let factor = self.recipe.rate_factor(images);
+        line.push_str(&format!("; learning rate {}", learning_rate * factor));
+        if let Some(meant) = learning_rate_batch.filter(|meant| *meant != images) {
+            line.push_str(&format!(", scaled from {learning_rate} for {meant} images"));
         }
         line
     }
@@ -108,15 +129,21 @@ pub fn recipe_words(recipe: &Recipe) -> String {
         }
     }];
     words.push(format!("learning rate {}", recipe.learning_rate));
+    if let Some(images) = recipe.learning_rate_batch {
+        words.push(format!("which is meant for {images} images a step"));
+    }
     if recipe.warmup_epochs > 0 {
         let epochs = recipe.warmup_epochs;
-        words.push(format!("{epochs} {} of warm-up", plural(epochs, "epoch")));
+        let method = match recipe.warmup_method {
+            WarmupMethod::Linear => "",
+            WarmupMethod::Constant => " at a constant rate",
+        };
+        words.push(format!("{epochs} {} of warm-up{method}", plural(epochs, "epoch")));
     }
-    words.push(match recipe.schedule {
-        Schedule::Cosine { minimum } => format!("then a cosine to {minimum}"),
-        Schedule::Step { every: 1, gamma } => format!("times {gamma} each epoch"),
-        Schedule::Step { every, gamma } => format!("times {gamma} every {every} epochs"),
-    });
+    words.push(schedule_words(&recipe.schedule));
+    if recipe.learning_rate_per == RatePer::Epoch {
+        words.push("changed once an epoch".into());
+    }
     let decays = [
         ("weight decay", Some(recipe.weight_decay).filter(|decay| *decay > 0.0)),
         ("of norms", recipe.norm_weight_decay),
@@ -145,6 +172,24 @@ pub fn recipe_words(recipe: &Recipe) -> String {
         words.push(format!("a moving average of the weights, decay {}, {every}", ema.decay));
     }
     words.join(", ")
+}
+
+fn schedule_words(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Constant => "constant".into(),
+        Schedule::Cosine { minimum } => format!("then a cosine to {minimum}"),
+        Schedule::Step { every: 1, gamma } | Schedule::Exponential { gamma } => {
+            format!("times {gamma} each epoch")
+        }
+        Schedule::Step { every, gamma } => format!("times {gamma} every {every} epochs"),
+        Schedule::MultiStep { milestones, gamma } => {
+            let epochs: Vec<String> = milestones.iter().map(usize::to_string).collect();
+            format!("times {gamma} after epochs {}", epochs.join(", "))
+        }
+        Schedule::Polynomial { power } => {
+            format!("then the share of epochs left to the power {power}")
+        }
+    }
 }
 
 /// What a recipe does to training images beyond what every one does.

@@ -319,7 +319,6 @@ impl Trainer {
     /// recipe clips; the weights are as before then, but for running statistics.
     pub fn step(&mut self, batch: &Batch) -> Result<StepFigures> {
         let Position { epoch, step, .. } = self.position;
-        let recipe = &self.job.recipe;
         let steps = self.job.epoch_steps();
         let state = RunState {
             seed: self.job.seed,
@@ -327,7 +326,7 @@ impl Trainer {
             ..self
                 .optimizer
                 .rule()
-                .state((epoch * steps + step) as u32, recipe.learning_rate_at(epoch, step, steps))
+                .state((epoch * steps + step) as u32, self.job.learning_rate_at(epoch, step))
         };
         check_labels(&batch.labels, self.model.classes)?;
         let images = batch.len();
@@ -366,7 +365,7 @@ impl Trainer {
         let running = self.position.running;
         let mut record = EpochRecord {
             epoch,
-            learning_rate: self.job.recipe.learning_rate_at(epoch, steps - 1, steps),
+            learning_rate: self.job.learning_rate_at(epoch, steps - 1),
             loss: running.mean_loss() as f32,
             top1_percent: running.top1_percent() as f32,
             validation_loss: None,

@@ -46,7 +46,7 @@ fn a_run_says_what_it_will_do() {
         assert!(text.contains(line), "{line}: {text}");
     }
     let text =
-        said(&place, &format!("{train} --batch 64 --epochs 150 --random-rows 4 --out capped"));
+        said(&place, &format!("{train} --batch-size 64 --epochs 150 --random-rows 4 --out capped"));
     for line in [
         "text-guided 4",
         "150 epochs of 1 step, up to 12 images each; a batch of 64 was asked for, but there are no more training images",
@@ -129,7 +129,7 @@ fn tensor(place: &Place, file: &str, name: &str) -> Vec<f32> {
 }
 
 /// A rate that moves no weight.
-const STILL: &str = "--epochs 1 --learning-rate 1e-30";
+const STILL: &str = "--epochs 1 --lr 1e-30";
 
 #[test]
 fn weights_start_from_another_checkpoint_but_for_its_head() {
