@@ -1,9 +1,9 @@
 """Trains torchvision's ResNet-18 on Tiny-ImageNet-20 under both heads: the accuracy to expect.
 
-Recipe: 64 x 64; SGD momentum 0.9, weight decay 1e-4 on every parameter, batch 128, peak learning
+Recipe: 64 x 64, or --size; SGD momentum 0.9, weight decay 1e-4 on every parameter, batch 128, peak learning
 rate 0.05, one epoch of linear warm-up from 1 % of it, then a cosine to 0, both per step;
-RandomResizedCrop(64, scale 0.35 to 1) and flip; ImageNet mean and std; cross-entropy without
-smoothing; the last partial batch is dropped. Validation images are used as they are.
+RandomResizedCrop(scale 0.35 to 1) and flip; ImageNet mean and std; cross-entropy without
+smoothing; the last partial batch is dropped. Validation images are resized where --size isn't theirs.
 
 --data holds train/<wnid>/ and val/<wnid>/; --class-list has lines "index TAB wnid TAB name" and
 says which row of --text-features (a .pth with one C x 512 tensor) belongs to a folder.
@@ -26,10 +26,10 @@ NORMALISE = transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 def loaders(args):
     train = transforms.Compose([
-        transforms.RandomResizedCrop(64, scale=(0.35, 1.0)), transforms.RandomHorizontalFlip(),
+        transforms.RandomResizedCrop(args.size, scale=(0.35, 1.0)), transforms.RandomHorizontalFlip(),
         transforms.ToTensor(), NORMALISE,
     ])
-    plain = transforms.Compose([transforms.ToTensor(), NORMALISE])
+    plain = transforms.Compose([transforms.Resize(args.size), transforms.ToTensor(), NORMALISE])
     sets = [torchvision.datasets.ImageFolder(f"{args.data}/{split}", transform)
             for split, transform in (("train", train), ("val", plain))]
     make = torch.utils.data.DataLoader
@@ -95,8 +95,9 @@ def train(head, args):
             total += loss.item()
             step += 1
         seconds = time.perf_counter() - start
+        speed = len(batches) * args.batch / seconds
         print(f"{head} epoch {epoch + 1}/{args.epochs}: loss {total / len(batches):.4f}, "
-              f"top-1 {100 * accuracy(net, held_out):.2f} %, {seconds:.1f} s", flush=True)
+              f"top-1 {100 * accuracy(net, held_out):.2f} %, {seconds:.1f} s, {speed:.1f} images/s", flush=True)
 
 
 def main():
@@ -107,6 +108,7 @@ def main():
     parser.add_argument("--heads", nargs="+", default=["baseline", "text-guided"],
                         choices=["baseline", "text-guided", "random-rows"])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
