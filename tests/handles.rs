@@ -7,7 +7,9 @@ use flipside::nn::Head;
 use flipside::number::BitMasks;
 use flipside::ops::RunState;
 use flipside::ops::sgd::Sgd;
-use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Undo, Weights};
+use flipside::tape::{
+    Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Undo, Weights,
+};
 use flipside::tensor::Region;
 
 use crate::devices;
@@ -80,10 +82,10 @@ fn memory_of_another_opening_is_refused() {
         training.backward(&mut ours, model.logits, &gradient, |_| {}).unwrap();
         check(training.backward(&mut theirs, model.logits, &gradient, |_| {}), words);
         let rule = Rule::Sgd(Sgd { momentum: 0.9, nesterov: false });
-        let mut optimizer = Optimizer::new(&ours, rule, |_| 0.0, None).unwrap();
+        let mut optimizer = Optimizer::new(&ours, OptimizerOptions::new(rule, &|_| 0.0)).unwrap();
         training.update(&mut ours, &mut optimizer).unwrap();
         check(training.update(&mut theirs, &mut optimizer), words);
-        let mut optimizer = Optimizer::new(&theirs, rule, |_| 0.0, None).unwrap();
+        let mut optimizer = Optimizer::new(&theirs, OptimizerOptions::new(rule, &|_| 0.0)).unwrap();
         check(training.update(&mut ours, &mut optimizer), words);
         check(ours.average(&theirs, 0.5), words);
     }

@@ -70,6 +70,7 @@ static TESTS: &[(&str, fn())] = tests![
     optimizers::adamw_equals_its_formula,
     optimizers::clipping_multiplies_gradients_as_they_are_read,
     optimizers::gradient_norms_have_the_bits_of_the_cpu,
+    optimizers::rmsprop_equals_its_formula,
     optimizers::sgd_equals_a_scalar_loop,
     pointwise::dropout_masks_are_the_documented_ones,
     pointwise::functions_of_any_number_have_the_bits_of_the_cpu,

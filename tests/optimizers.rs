@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use flipside::device::{Buffer, Device, EmulatorOptions};
 use flipside::ops::adamw::{self, AdamW};
-use flipside::ops::arenas::DECAY_BLOCK;
+use flipside::ops::arenas::{BlockOptions, STEP_BLOCK};
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::ema;
 use flipside::ops::grad_norm::{self, GradNorm};
+use flipside::ops::rmsprop::{self, RmsProp};
 use flipside::ops::scale::LogitScale;
 use flipside::ops::sgd::{self, Sgd};
 use flipside::ops::{Arenas, ParamSpec, Role};
 use flipside::recipe::{Recipe, Schedule};
 use flipside::rng::{self, Draw};
-use flipside::tape::{Execution, NodeId, Optimizer, ParamId, PlanKind, Rule, Tape, Weights};
+use flipside::tape::{
+    Clipping, Execution, NodeId, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Tape,
+    Weights,
+};
 use flipside::tensor::{Map, Spec};
 
 use crate::devices::{devices, kernel_devices};
@@ -45,9 +49,37 @@ fn download(buffer: &Buffer) -> Vec<f32> {
     values
 }
 
-/// Decays of 0, 0.01 and 0.05 in turn.
-fn decay_table(count: usize) -> Vec<f32> {
-    [0.0, 0.01, 0.05].into_iter().cycle().take(count.div_ceil(DECAY_BLOCK)).collect()
+/// Decays of 0, 0.01 and 0.05 in turn, and rates as they are.
+fn decay_table(count: usize) -> Vec<BlockOptions> {
+    let decays = [0.0, 0.01, 0.05].map(|decay| BlockOptions { decay, rate_scale: 1.0 });
+    decays.into_iter().cycle().take(count.div_ceil(STEP_BLOCK)).collect()
+}
+
+/// The same decays, and the rate times 1, 0.5, 0 and 0.3 in turn.
+fn scaled_table(count: usize) -> Vec<BlockOptions> {
+    let scales = [1.0, 0.5, 0.0, 0.3].into_iter().cycle();
+    let table = decay_table(count).into_iter().zip(scales);
+    table.map(|(own, rate_scale)| BlockOptions { rate_scale, ..own }).collect()
+}
+
+/// Every combination of RMSprop's options.
+fn every_rmsprop() -> Vec<RmsProp> {
+    let either = [false, true];
+    let all = either.into_iter().flat_map(|a| either.map(|b| (a, b)));
+    let all = all.flat_map(|(a, b)| either.map(|c| (a, b, c)));
+    all.map(|(centered, tensorflow, has_momentum)| {
+        let momentum = if has_momentum { 0.9 } else { 0.0 };
+        RmsProp { alpha: 0.9, eps: 1e-3, momentum, centered, tensorflow }
+    })
+    .collect()
+}
+
+/// A rule of each kind, with all that it can have.
+fn every_rule() -> [Rule; 3] {
+    let rmsprop =
+        RmsProp { alpha: 0.9, eps: 1e-3, momentum: 0.9, centered: true, tensorflow: false };
+    let sgd = Sgd { momentum: 0.9, nesterov: true };
+    [Rule::Sgd(sgd), Rule::AdamW(ADAMW), Rule::RmsProp(rmsprop)]
 }
 
 /// Arenas on a device, before the first step.
@@ -55,26 +87,32 @@ pub struct Bench {
     device: Device,
     rule: Rule,
     values: Buffer,
-    moments: [Buffer; 2],
-    decays: Buffer,
-    pub max_norm: Option<f32>,
+    moments: Vec<Buffer>,
+    blocks: Buffer,
+    pub clipping: Option<Clipping>,
     steps: u32,
 }
 
 impl Bench {
-    pub fn new(device: &Device, rule: Rule, values: &[f32], decays: &[f32]) -> Bench {
-        // SGD's first step must not read its moment, and it has no second.
-        let moment = match rule {
-            Rule::Sgd(_) => f32::NAN,
-            Rule::AdamW(_) => 0.0,
+    pub fn new(device: &Device, rule: Rule, values: &[f32], blocks: &[BlockOptions]) -> Bench {
+        let moment = |index: usize| {
+            let start = match (rule, index) {
+                // SGD's first step must not read its moment.
+                (Rule::Sgd(_), _) => f32::NAN,
+                (_, 0) => rule.start(),
+                _ => 0.0,
+            };
+            upload(device, &vec![start; values.len()])
         };
+        let mut table = device.alloc(size_of_val(blocks)).unwrap();
+        table.write(0, bytemuck::cast_slice(blocks)).unwrap();
         Bench {
             device: device.clone(),
             rule,
             values: upload(device, values),
-            moments: [(); 2].map(|()| upload(device, &vec![moment; values.len()])),
-            decays: upload(device, decays),
-            max_norm: None,
+            moments: (0..rule.moments().len()).map(moment).collect(),
+            blocks: table,
+            clipping: None,
             steps: 0,
         }
     }
@@ -89,66 +127,103 @@ impl Bench {
         let mut arenas = Arenas {
             values: self.values.address(),
             gradients: gradients.address(),
-            moments: [self.moments[0].address(), self.moments[1].address()],
-            decays: self.decays.address(),
-            factor: 0,
+            blocks: self.blocks.address(),
             count,
+            ..Arenas::default()
         };
-        // SAFETY: buffers of this bench and this function, of `count` floats each, a decay for each
+        for (address, moment) in arenas.moments.iter_mut().zip(&self.moments) {
+            *address = moment.address();
+        }
+        // SAFETY: buffers of this bench and this function, of `count` floats each, options for each
         // block, and a workspace for `count` gradients.
         unsafe {
-            if let Some(max_norm) = self.max_norm {
-                let (from, to) = (gradients.address(), workspace.address());
-                grad_norm::run(device, from, count, to, max_norm).unwrap();
-                arenas.factor = to + grad_norm::FACTOR_OFFSET;
+            match self.clipping {
+                Some(Clipping::Norm(max_norm)) => {
+                    let (from, to) = (gradients.address(), workspace.address());
+                    grad_norm::run(device, from, count, to, max_norm).unwrap();
+                    arenas.factor = to + grad_norm::FACTOR_OFFSET;
+                }
+                Some(Clipping::Value(max_value)) => arenas.max_value = max_value,
+                None => (),
             }
             let address = state_buffer.address();
             match &self.rule {
                 Rule::Sgd(o) => sgd::step(device, &arenas, &state, address, o).unwrap(),
                 Rule::AdamW(o) => adamw::step(device, &arenas, &state, address, o).unwrap(),
+                Rule::RmsProp(o) => rmsprop::step(device, &arenas, &state, address, o).unwrap(),
             }
         }
         self.steps += 1;
     }
 
     /// Values and moments.
-    pub fn read(&self) -> [Vec<f32>; 3] {
-        [&self.values, &self.moments[0], &self.moments[1]].map(download)
+    pub fn read(&self) -> Vec<Vec<f32>> {
+        std::iter::once(&self.values).chain(&self.moments).map(download).collect()
     }
 
-    /// After a step of each rate, with gradients of their own.
-    fn run(device: &Device, rule: Rule, max_norm: Option<f32>) -> [Vec<f32>; 3] {
-        let mut bench = Bench::new(device, rule, &numbers(COUNT, "p"), &decay_table(COUNT));
-        bench.max_norm = max_norm;
+    /// Their bits.
+    fn bits(&self) -> Vec<Vec<u32>> {
+        self.read().iter().map(|values| bits(values)).collect()
+    }
+
+    /// Takes a step of each rate, with gradients of their own.
+    fn run(
+        device: &Device,
+        rule: Rule,
+        blocks: &[BlockOptions],
+        clipping: Option<Clipping>,
+    ) -> Bench {
+        let mut bench = Bench::new(device, rule, &numbers(COUNT, "p"), blocks);
+        bench.clipping = clipping;
         for (step, rate) in RATES.into_iter().enumerate() {
             bench.step(rate, &numbers(COUNT, &format!("g{step}")));
         }
-        bench.read()
+        bench
     }
 }
 
 /// Three steps, the learning rate changing between them, to the bit.
 #[test]
 pub fn sgd_equals_a_scalar_loop() {
-    let decays = decay_table(COUNT);
+    let blocks = scaled_table(COUNT);
     for (momentum, nesterov) in [(0.9f32, false), (0.9, true), (0.0, false)] {
         let mut p = numbers(COUNT, "p");
         let mut b = vec![0f32; COUNT];
         for (step, rate) in RATES.into_iter().enumerate() {
             let gradient = numbers(COUNT, &format!("g{step}"));
             for i in 0..COUNT {
-                let d = decays[i / DECAY_BLOCK].mul_add(p[i], gradient[i]);
+                let own = blocks[i / STEP_BLOCK];
+                let d = own.decay.mul_add(p[i], gradient[i]);
                 b[i] = if step == 0 { d } else { momentum.mul_add(b[i], d) };
                 let by = if nesterov { momentum.mul_add(b[i], d) } else { b[i] };
-                p[i] = (-rate).mul_add(by, p[i]);
+                p[i] = (-(rate * own.rate_scale)).mul_add(by, p[i]);
             }
         }
         for (place, device) in devices() {
-            let [values, buffers, _] =
-                Bench::run(&device, Rule::Sgd(Sgd { momentum, nesterov }), None);
-            assert_eq!(bits(&values), bits(&p), "{place}");
-            assert_eq!(bits(&buffers), bits(&b), "{place}");
+            let rule = Rule::Sgd(Sgd { momentum, nesterov });
+            let found = Bench::run(&device, rule, &blocks, None).bits();
+            assert_eq!(found, [bits(&p), bits(&b)], "{place}");
         }
+    }
+}
+
+/// Whether values and moments are those of a formula in f64, within so much times the larger of 1 and themselves, and
+/// kernels have the bits of the CPU.
+fn check_formula(rule: Rule, blocks: &[BlockOptions], formula: &[(Vec<f64>, f64)]) {
+    let expected = Bench::run(&Device::cpu(), rule, blocks, None);
+    assert_eq!(expected.read().len(), formula.len(), "{rule:?}");
+    for (array, (found, (formula, tolerance))) in expected.read().iter().zip(formula).enumerate() {
+        for (i, (found, formula)) in found.iter().zip(formula).enumerate() {
+            let difference = (f64::from(*found) - formula).abs();
+            assert!(
+                difference <= tolerance * formula.abs().max(1.0),
+                "{rule:?}, array {array}: [{i}] is {found}, {formula} by the formula"
+            );
+        }
+    }
+    for (order, device) in kernel_devices() {
+        let found = Bench::run(&device, rule, blocks, None).bits();
+        assert!(found == expected.bits(), "{rule:?}, {order}");
     }
 }
 
@@ -156,36 +231,79 @@ pub fn sgd_equals_a_scalar_loop() {
 /// of which each f32 step rounds by a few times 6e-8; moments are sums of numbers below 1.
 #[test]
 pub fn adamw_equals_its_formula() {
-    let decays = decay_table(COUNT);
+    let blocks = scaled_table(COUNT);
     let [beta1, beta2] = ADAMW.betas;
     let mut p: Vec<f64> = numbers(COUNT, "p").into_iter().map(f64::from).collect();
     let (mut m, mut v) = (vec![0f64; COUNT], vec![0f64; COUNT]);
     for (step, rate) in RATES.into_iter().enumerate() {
-        let (gradient, rate) = (numbers(COUNT, &format!("g{step}")), f64::from(rate));
+        let gradient = numbers(COUNT, &format!("g{step}"));
         let t = step as i32 + 1;
         for i in 0..COUNT {
-            let g = f64::from(gradient[i]);
+            let own = blocks[i / STEP_BLOCK];
+            let (g, rate) = (f64::from(gradient[i]), f64::from(rate) * f64::from(own.rate_scale));
             m[i] = beta1 * m[i] + (1.0 - beta1) * g;
             v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
             let (first, second) = (m[i] / (1.0 - beta1.powi(t)), v[i] / (1.0 - beta2.powi(t)));
-            p[i] -= rate * f64::from(decays[i / DECAY_BLOCK]) * p[i];
+            p[i] -= rate * f64::from(own.decay) * p[i];
             p[i] -= rate * first / (second.sqrt() + ADAMW.eps);
         }
     }
-    let expected = Bench::run(&Device::cpu(), Rule::AdamW(ADAMW), None);
-    for (found, (formula, tolerance)) in expected.iter().zip([(p, 1e-6), (m, 3e-7), (v, 3e-7)]) {
-        for (i, (found, formula)) in found.iter().zip(formula).enumerate() {
-            let difference = (f64::from(*found) - formula).abs();
-            assert!(difference <= tolerance, "[{i}] is {found}, {formula} by the formula");
+    check_formula(Rule::AdamW(ADAMW), &blocks, &[(p, 1e-6), (m, 3e-7), (v, 3e-7)]);
+}
+
+/// What RMSprop comes to in f64: p and the moments.
+fn rmsprop_formula(options: RmsProp, blocks: &[BlockOptions]) -> Vec<Vec<f64>> {
+    let RmsProp { alpha, eps, centered, tensorflow, .. } = options;
+    let momentum = f64::from(options.momentum);
+    let mut p: Vec<f64> = numbers(COUNT, "p").into_iter().map(f64::from).collect();
+    let mut v = vec![if tensorflow { 1.0 } else { 0.0 }; COUNT];
+    let (mut b, mut a) = (vec![0f64; COUNT], vec![0f64; COUNT]);
+    for (step, rate) in RATES.into_iter().enumerate() {
+        let gradient = numbers(COUNT, &format!("g{step}"));
+        for i in 0..COUNT {
+            let own = blocks[i / STEP_BLOCK];
+            let rate = f64::from(rate) * f64::from(own.rate_scale);
+            let g = f64::from(gradient[i]) + f64::from(own.decay) * p[i];
+            v[i] = alpha * v[i] + (1.0 - alpha) * g * g;
+            a[i] = alpha * a[i] + (1.0 - alpha) * g;
+            let w = v[i] - if centered { a[i] * a[i] } else { 0.0 };
+            let s = g / if tensorflow { (w + eps).sqrt() } else { w.sqrt() + eps };
+            let (inside, outside) = if tensorflow { (rate, 1.0) } else { (1.0, rate) };
+            b[i] = momentum * b[i] + inside * s;
+            p[i] -= outside * b[i];
         }
     }
-    for (order, device) in kernel_devices() {
-        let found = Bench::run(&device, Rule::AdamW(ADAMW), None);
-        assert_eq!(
-            found.map(|values| bits(&values)),
-            expected.each_ref().map(|v| bits(v)),
-            "{order}"
-        );
+    let mut arrays = vec![p, v];
+    arrays.extend((momentum > 0.0).then_some(b));
+    arrays.extend(centered.then_some(a));
+    arrays
+}
+
+/// Against the formula in f64, as for AdamW; a step is some ten times larger here, since the first divisors are roots of
+/// a tenth of a square, and where g almost vanishes ε = 0.001 lets its rounding grow a thousandfold.
+#[test]
+pub fn rmsprop_equals_its_formula() {
+    let blocks = scaled_table(COUNT);
+    for options in every_rmsprop() {
+        let arrays = rmsprop_formula(options, &blocks);
+        assert_eq!(arrays.len(), 1 + options.moments().len());
+        let formula: Vec<_> = arrays.into_iter().map(|array| (array, 5e-6)).collect();
+        check_formula(Rule::RmsProp(options), &blocks, &formula);
+    }
+}
+
+/// The deviation of gradients that never change is 0, whichever way their squares were rounded: a divisor of ε, no NaN.
+#[test]
+pub fn a_centered_step_of_constant_gradients_is_finite() {
+    let options =
+        RmsProp { alpha: 0.5, eps: 1e-2, momentum: 0.0, centered: true, tensorflow: false };
+    for (place, device) in devices() {
+        let values = vec![0.0; COUNT];
+        let mut bench =
+            Bench::new(&device, Rule::RmsProp(options), &values, &scaled_table(COUNT)[..]);
+        let gradients = numbers(COUNT, "g");
+        (0..40).for_each(|_| bench.step(1e-3, &gradients));
+        assert!(bench.read().iter().flatten().all(|value| value.is_finite()), "{place}");
     }
 }
 
@@ -241,15 +359,16 @@ fn adamw_with_clipping_equals_pytorch() {
     ];
     // The second parameter has a block of its own.
     let arena = |w: [f32; 4], b: [f32; 2]| {
-        let mut values = vec![0f32; DECAY_BLOCK + 2];
+        let mut values = vec![0f32; STEP_BLOCK + 2];
         values[..4].copy_from_slice(&w);
-        values[DECAY_BLOCK..].copy_from_slice(&b);
+        values[STEP_BLOCK..].copy_from_slice(&b);
         values
     };
+    let blocks = [0.05, 0.0].map(|decay| BlockOptions { decay, ..BlockOptions::default() });
     for (place, device) in devices() {
         let values = arena([0.5, -1.25, 2.0, 0.0625], [0.75, -0.375]);
-        let mut bench = Bench::new(&device, Rule::AdamW(ADAMW), &values, &[0.05, 0.0]);
-        bench.max_norm = Some(5.0);
+        let mut bench = Bench::new(&device, Rule::AdamW(ADAMW), &values, &blocks);
+        bench.clipping = Some(Clipping::Norm(5.0));
         for (step, (norm, expected)) in EXPECTED.into_iter().enumerate() {
             let t = step as f32 + 1.0;
             let w = [1.0, -2.0, 0.5, 3.0].map(|g| g / t);
@@ -257,8 +376,8 @@ fn adamw_with_clipping_equals_pytorch() {
             let result = norm_of(&device, &gradients, 5.0);
             assert!((result.norm - norm).abs() < 1e-6 * norm, "{place}: {result:?}, {norm}");
             bench.step(0.01, &gradients);
-            let [values, ..] = bench.read();
-            let found = values[..4].iter().chain(&values[DECAY_BLOCK..]);
+            let values = bench.read().swap_remove(0);
+            let found = values[..4].iter().chain(&values[STEP_BLOCK..]);
             for (found, expected) in found.zip(expected) {
                 // Both round to f32 in each step.
                 let difference = (f64::from(*found) - expected).abs();
@@ -302,23 +421,66 @@ pub fn gradient_norms_have_the_bits_of_the_cpu() {
     }
 }
 
-/// The clipped step is the step of gradients that were multiplied by the factor beforehand.
+/// The clipped step is the step of gradients that were clipped beforehand.
 #[test]
 pub fn clipping_multiplies_gradients_as_they_are_read() {
-    let rules = [Rule::Sgd(Sgd { momentum: 0.9, nesterov: true }), Rule::AdamW(ADAMW)];
-    for rule in rules {
-        let mut bench = Bench::new(&Device::cpu(), rule, &numbers(COUNT, "p"), &decay_table(COUNT));
-        for (step, rate) in RATES.into_iter().enumerate() {
-            let mut gradients = numbers(COUNT, &format!("g{step}"));
-            let factor = norm_of(&Device::cpu(), &gradients, 2.0).factor;
-            assert!(factor < 0.1, "{factor}");
-            gradients.iter_mut().for_each(|g| *g *= factor);
-            bench.step(rate, &gradients);
+    for rule in every_rule() {
+        for clipping in [Clipping::Norm(2.0), Clipping::Value(0.3)] {
+            let blocks = decay_table(COUNT);
+            let mut bench = Bench::new(&Device::cpu(), rule, &numbers(COUNT, "p"), &blocks);
+            for (step, rate) in RATES.into_iter().enumerate() {
+                let mut gradients = numbers(COUNT, &format!("g{step}"));
+                match clipping {
+                    Clipping::Norm(max_norm) => {
+                        let factor = norm_of(&Device::cpu(), &gradients, max_norm).factor;
+                        assert!(factor < 0.1, "{factor}");
+                        gradients.iter_mut().for_each(|g| *g *= factor);
+                    }
+                    Clipping::Value(max) => {
+                        gradients.iter_mut().for_each(|g| *g = g.clamp(-max, max));
+                    }
+                }
+                bench.step(rate, &gradients);
+            }
+            let expected = bench.bits();
+            for (place, device) in devices() {
+                let found = Bench::run(&device, rule, &blocks, Some(clipping)).bits();
+                assert!(found == expected, "{rule:?}, {clipping:?} on {place}");
+            }
         }
-        let expected = bench.read().map(|values| bits(&values));
+    }
+}
+
+/// Infinities are clipped like every other number; NaN stays NaN, as with PyTorch's `clip_grad_value_`.
+#[test]
+pub fn clipping_by_value_keeps_nan() {
+    let rule = Rule::Sgd(Sgd { momentum: 0.0, nesterov: false });
+    let gradients = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 0.25, -0.0, 3.0, -0.5];
+    for (place, device) in devices() {
+        let mut bench = Bench::new(&device, rule, &[1.0; 7], &[BlockOptions::default()]);
+        bench.clipping = Some(Clipping::Value(0.5));
+        bench.step(1.0, &gradients);
+        let values = bench.read().swap_remove(0);
+        assert!(values[2].is_nan(), "{place}: {values:?}");
+        assert_eq!([values[0], values[1], values[3]], [0.5, 1.5, 0.75], "{place}");
+        assert_eq!(values[4..], [1.0, 0.5, 1.5], "{place}");
+    }
+}
+
+/// Scales that are powers of two change no more than where the rate stands.
+#[test]
+fn a_scale_is_a_rate_of_ones_own() {
+    for rule in every_rule() {
+        let plain = decay_table(COUNT);
+        let halved: Vec<BlockOptions> =
+            plain.iter().map(|own| BlockOptions { rate_scale: 0.5, ..*own }).collect();
+        let mut expected = Bench::new(&Device::cpu(), rule, &numbers(COUNT, "p"), &plain);
+        for (step, rate) in RATES.into_iter().enumerate() {
+            expected.step(0.5 * rate, &numbers(COUNT, &format!("g{step}")));
+        }
         for (place, device) in devices() {
-            let found = Bench::run(&device, rule, Some(2.0)).map(|values| bits(&values));
-            assert!(found == expected, "{rule:?} on {place}");
+            let found = Bench::run(&device, rule, &halved, None);
+            assert!(found.bits() == expected.bits(), "{rule:?} on {place}");
         }
     }
 }
@@ -326,7 +488,7 @@ pub fn clipping_multiplies_gradients_as_they_are_read() {
 /// A NaN or an infinity among the gradients: the norm says so, and the step changes nothing.
 #[test]
 pub fn a_step_without_a_finite_norm_changes_nothing() {
-    for rule in [Rule::Sgd(Sgd { momentum: 0.9, nesterov: false }), Rule::AdamW(ADAMW)] {
+    for rule in every_rule() {
         for (place, device) in devices() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut gradients = numbers(COUNT, "g");
@@ -335,10 +497,10 @@ pub fn a_step_without_a_finite_norm_changes_nothing() {
                 assert!(!result.norm.is_finite() && result.factor.is_nan(), "{result:?}");
                 let mut bench =
                     Bench::new(&device, rule, &numbers(COUNT, "p"), &decay_table(COUNT));
-                bench.max_norm = Some(1.0);
-                let before = bench.read().map(|values| bits(&values));
+                bench.clipping = Some(Clipping::Norm(1.0));
+                let before = bench.bits();
                 bench.step(0.1, &gradients);
-                assert!(bench.read().map(|values| bits(&values)) == before, "{rule:?} on {place}");
+                assert!(bench.bits() == before, "{rule:?} on {place}");
             }
         }
     }
@@ -424,7 +586,8 @@ fn each_kind_of_parameter_has_its_own_decay() {
             }
         }
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
-        let mut optimizer = Optimizer::new(&weights, recipe.rule(), decay, None).unwrap();
+        let mut optimizer =
+            Optimizer::new(&weights, OptimizerOptions::new(recipe.rule(), &decay)).unwrap();
         exec.begin_training(optimizer.rule().state(0, 1.0), &[0]).unwrap();
         exec.update(&mut weights, &mut optimizer).unwrap();
         assert_eq!(optimizer.gradient_norm().unwrap(), None);
@@ -447,6 +610,55 @@ fn each_kind_of_parameter_has_its_own_decay() {
     }
 }
 
+/// Scales are given by the tape's parameters, running statistics and counters among them.
+#[test]
+fn each_parameter_has_its_own_scale_of_the_rate() {
+    let tape = small_tape();
+    let rule = Rule::Sgd(Sgd { momentum: 0.0, nesterov: false });
+    for (place, device) in devices() {
+        let mut weights = Weights::new(&tape, &device, true).unwrap();
+        let output = NodeId(tape.nodes().len() - 1);
+        let exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[output]);
+        let mut exec = exec.unwrap();
+        let trained = |id: ParamId| tape.params()[id.0].spec.role.is_trained();
+        let ids = (0..tape.params().len()).map(ParamId).filter(|id| trained(*id));
+        let ids: Vec<ParamId> = ids.collect();
+        for id in &ids {
+            weights.set(*id, &vec![1.0; tape.params()[id.0].spec.elements()]).unwrap();
+        }
+        let scales: Vec<f32> = (0..tape.params().len()).map(|id| id as f32 / 16.0).collect();
+        let options = OptimizerOptions::new(rule, &|_| 0.5);
+        let options = OptimizerOptions { rate_scales: Some(&scales), ..options };
+        let mut optimizer = Optimizer::new(&weights, options).unwrap();
+        exec.begin_training(optimizer.rule().state(0, 1.0), &[0]).unwrap();
+        exec.update(&mut weights, &mut optimizer).unwrap();
+        for id in ids {
+            let (expected, found) = (1.0 - 0.5 * scales[id.0], weights.get(id).unwrap());
+            assert!(found.iter().all(|found| *found == expected), "{place}: {found:?}");
+        }
+        let options = OptimizerOptions::new(rule, &|_| 0.5);
+        let options = OptimizerOptions { rate_scales: Some(&scales[1..]), ..options };
+        let error = Optimizer::new(&weights, options).err().unwrap().to_string();
+        assert!(error.contains("scales of the learning rate are given"), "{error}");
+    }
+}
+
+/// What isn't there from the options takes no memory; TensorFlow's squares begin with ones.
+#[test]
+fn moments_are_those_of_the_options() {
+    let weights = Weights::new(&small_tape(), &Device::cpu(), true).unwrap();
+    for options in every_rmsprop() {
+        let rule = Rule::RmsProp(options);
+        let optimizer = Optimizer::new(&weights, OptimizerOptions::new(rule, &|_| 0.0)).unwrap();
+        let found: Vec<(&str, f32)> =
+            optimizer.moments().map(|(name, buffer)| (name, download(buffer)[20])).collect();
+        let mut expected = vec![("square_avg", if options.tensorflow { 1.0 } else { 0.0 })];
+        expected.extend((options.momentum > 0.0).then_some(("momentum_buffer", 0.0)));
+        expected.extend(options.centered.then_some(("grad_avg", 0.0)));
+        assert_eq!(found, expected, "{options:?}");
+    }
+}
+
 /// An optimiser's memory fits the weights that it was made for, and those alone.
 #[test]
 fn an_optimizer_of_other_weights_is_refused() {
@@ -457,7 +669,8 @@ fn an_optimizer_of_other_weights_is_refused() {
     let x = other.input("x", Spec::f32(Map::vector(3)));
     other.record("scaled", LogitScale, &[x]).unwrap();
     let other = Weights::new(&Arc::new(other), &device, true).unwrap();
-    let mut optimizer = Optimizer::new(&other, Rule::AdamW(ADAMW), |_| 0.0, None).unwrap();
+    let options = OptimizerOptions::new(Rule::AdamW(ADAMW), &|_| 0.0);
+    let mut optimizer = Optimizer::new(&other, options).unwrap();
     let mut weights = Weights::new(&tape, &device, true).unwrap();
     let error = exec.update(&mut weights, &mut optimizer).unwrap_err().to_string();
     assert!(error.contains("exp_avg: has 64 bytes"), "{error}");

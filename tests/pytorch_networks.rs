@@ -8,7 +8,7 @@ use flipside::nn::Head;
 use flipside::ops::adamw::AdamW;
 use flipside::ops::sgd::Sgd;
 use flipside::ops::{Init, ParamSpec, Role};
-use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Rule, Weights};
+use flipside::tape::{Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Weights};
 use serde_json::Value;
 
 use crate::formula::{self, Range, TensorFigures};
@@ -168,7 +168,7 @@ fn optimizer(training: &Value, weights: &Weights) -> Optimizer {
     }
     let decay = number(settings, "weight_decay") as f32;
     let of = |spec: &ParamSpec| if decays(spec) { decay } else { 0.0 };
-    Optimizer::new(weights, rule, of, None).unwrap()
+    Optimizer::new(weights, OptimizerOptions::new(rule, &of)).unwrap()
 }
 
 /// What is wrong, all of it, so that one run shows every tensor.

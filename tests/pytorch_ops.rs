@@ -7,7 +7,7 @@ use flipside::device::Device;
 use flipside::ops::activation::Activation;
 use flipside::ops::adamw::AdamW;
 use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
-use flipside::ops::arenas::DECAY_BLOCK;
+use flipside::ops::arenas::{BlockOptions, STEP_BLOCK};
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
 use flipside::ops::conv2d::Conv2d;
@@ -19,11 +19,12 @@ use flipside::ops::matmul::MatMul;
 use flipside::ops::max_pool::MaxPool;
 use flipside::ops::multiply::Multiply;
 use flipside::ops::reduce::Reduce;
+use flipside::ops::rmsprop::RmsProp;
 use flipside::ops::sgd::Sgd;
 use flipside::ops::softmax::Softmax;
 use flipside::ops::unary::Unary;
 use flipside::ops::{Op, Role, RunState};
-use flipside::tape::{Execution, ParamId, PlanKind, Rule, Tape, Weights};
+use flipside::tape::{Clipping, Execution, ParamId, PlanKind, Rule, Tape, Weights};
 use flipside::tensor::{Map, Spec};
 
 use crate::devices::kernel_devices;
@@ -205,6 +206,13 @@ impl Case<'_> {
                 let betas = formula::floats(&self.0["attributes"]["betas"]).try_into().unwrap();
                 Rule::AdamW(AdamW { betas, eps: self.number("eps") })
             }
+            "rmsprop" => Rule::RmsProp(RmsProp {
+                alpha: self.number("alpha"),
+                eps: self.number("eps"),
+                momentum: self.number("momentum") as f32,
+                centered: self.flag("centered"),
+                tensorflow: self.flag("tensorflow"),
+            }),
             other => panic!("no optimiser is called {other}"),
         }
     }
@@ -212,37 +220,44 @@ impl Case<'_> {
     /// Three steps of the optimiser: "w1" to "w3".
     fn run_steps(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
         let (_, weight) = self.operand("weight");
-        assert!(weight.len() <= DECAY_BLOCK, "there is one decay");
-        let decays = [self.number("weight_decay") as f32];
-        let mut bench = Bench::new(device, self.rule(), &weight, &decays);
+        assert!(weight.len() <= STEP_BLOCK, "there is one block");
+        let attributes = &self.0["attributes"];
+        let decay = self.number("weight_decay") as f32;
+        let rate_scale = attributes["rate_scale"].as_f64().unwrap_or(1.0) as f32;
+        let blocks = [BlockOptions { decay, rate_scale }];
+        let mut bench = Bench::new(device, self.rule(), &weight, &blocks);
+        let rates = match attributes.get("rates") {
+            Some(rates) => formula::floats(rates),
+            None => vec![self.number("lr"); 3],
+        };
         let step = |number: usize| {
-            bench.step(self.number("lr") as f32, &self.operand(&format!("g{number}")).1);
-            let [values, ..] = bench.read();
-            (format!("w{number}"), values)
+            bench.step(rates[number - 1] as f32, &self.operand(&format!("g{number}")).1);
+            (format!("w{number}"), bench.read().swap_remove(0))
         };
         (1..=3).map(step).collect()
     }
 
-    /// "norm" of both gradients, and what a step reads of each: plain SGD at rate 1 takes it off
-    /// zeros.
+    /// "norm" of both gradients, and what a step reads of each.
     fn run_clipping(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
         let [(_, a), (_, b)] = ["a", "b"].map(|key| self.operand(key));
-        assert!(a.len() <= DECAY_BLOCK, "b has a block of its own");
+        assert!(a.len() <= STEP_BLOCK, "b has a block of its own");
         let mut gradients = a.clone();
-        gradients.resize(DECAY_BLOCK, 0.0);
+        gradients.resize(STEP_BLOCK, 0.0);
         gradients.extend(&b);
         let max_norm = self.number("max_norm") as f32;
-        let rule = Rule::Sgd(Sgd { momentum: 0.0, nesterov: false });
-        let mut bench = Bench::new(device, rule, &vec![0.0; gradients.len()], &[0.0; 2]);
-        bench.max_norm = Some(max_norm);
-        bench.step(1.0, &gradients);
-        let [values, ..] = bench.read();
-        let clipped: Vec<f32> = values.into_iter().map(|value| -value).collect();
+        let clipped = clipped(device, &gradients, Clipping::Norm(max_norm));
         BTreeMap::from([
             ("norm".to_string(), vec![norm_of(device, &gradients, max_norm).norm as f32]),
             ("a".to_string(), clipped[..a.len()].to_vec()),
-            ("b".to_string(), clipped[DECAY_BLOCK..].to_vec()),
+            ("b".to_string(), clipped[STEP_BLOCK..].to_vec()),
         ])
+    }
+
+    /// What a step reads of the gradient.
+    fn run_value_clipping(&self, device: &Device) -> BTreeMap<String, Vec<f32>> {
+        let (_, a) = self.operand("a");
+        let clipping = Clipping::Value(self.number("max_value") as f32);
+        BTreeMap::from([("a".to_string(), clipped(device, &a, clipping))])
     }
 
     /// Whether `found` is what PyTorch has, every output and gradient of it.
@@ -268,6 +283,16 @@ impl Case<'_> {
     }
 }
 
+/// What a step reads of gradients: plain SGD at rate 1 takes it off zeros.
+fn clipped(device: &Device, gradients: &[f32], clipping: Clipping) -> Vec<f32> {
+    let rule = Rule::Sgd(Sgd { momentum: 0.0, nesterov: false });
+    let blocks = vec![BlockOptions::default(); gradients.len().div_ceil(STEP_BLOCK)];
+    let mut bench = Bench::new(device, rule, &vec![0.0; gradients.len()], &blocks);
+    bench.clipping = Some(clipping);
+    bench.step(1.0, gradients);
+    bench.read().swap_remove(0).into_iter().map(|value| -value).collect()
+}
+
 fn mean(values: &[f32]) -> f32 {
     (values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64) as f32
 }
@@ -288,8 +313,9 @@ fn compare(device: &Device, place: &str) {
     assert!(cases.len() >= 25, "the fixture has only {} cases", cases.len());
     for case in cases.iter().map(Case) {
         let found = match case.text("op") {
-            "sgd" | "adamw" => case.run_steps(device),
+            "sgd" | "adamw" | "rmsprop" => case.run_steps(device),
             "clip_grad_norm" => case.run_clipping(device),
+            "clip_grad_value" => case.run_value_clipping(device),
             _ => {
                 let op = case.op();
                 case.run(op, device)

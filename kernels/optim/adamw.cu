@@ -1,9 +1,9 @@
-// Adam with decoupled weight decay (src/ops/adamw): g = factor · gradient; p ·= 1 − rate·decay;
+// Adam with decoupled weight decay (src/ops/adamw): g = factor · the clipped gradient; p ·= 1 − rate·decay;
 // m += (1 − β₁)·(g − m); v = β₂·v + (1 − β₂)·g²; p −= (rate / c₁) · m / (√v / √c₂ + ε), c the bias
 // corrections. A factor of NaN leaves everything as it is.
 //
 // Arenas are `count` f32 each. Four elements a thread, blocks of 256, grid ceil(count / 1024). Moves
-// 28 bytes an element, and a decay for 16 of them. Deterministic: an element is one thread's; the bits
+// 28 bytes an element, and the options of 16 of them. Deterministic: an element is one thread's; the bits
 // are those of the CPU, since roots and divisions are rounded correctly on both.
 #include "optim/step.cuh"
 
@@ -11,7 +11,7 @@ struct AdamWStepArgs {
     u64 values, gradients;
     u64 averages; // m
     u64 squares;  // v
-    u64 decays;   // (ceil(count / 16)) f32
+    u64 blocks;   // (ceil(count / 16)) BlockOptions
     u64 factor;   // f32; 0: none
     u64 state;    // RunState: learning rate and bias corrections
     u64 count;
@@ -19,6 +19,8 @@ struct AdamWStepArgs {
     f32 beta2;
     f32 mix2; // 1 − β₂
     f32 eps;
+    f32 max_value; // of gradients; INFINITY: any
+    u32 unused;
 };
 
 KERNEL(adamw_step_f32, AdamWStepArgs, NoShared, 256) {
@@ -26,11 +28,14 @@ KERNEL(adamw_step_f32, AdamWStepArgs, NoShared, 256) {
     const f32 factor = gradient_factor(args.factor);
     if (quad.lanes == 0 || isnan(factor)) return;
     const RunState* state = ptr<const RunState>(args.state);
-    const f32 rate = state->learning_rate, root = state->sqrt_bias_correction2;
-    const f32 kept = fmaf(-rate, decay_of(args.decays, quad), 1.0f);
+    const BlockOptions own = options_of(args.blocks, quad);
+    const f32 rate = state->learning_rate * own.rate_scale, root = state->sqrt_bias_correction2;
+    const f32 kept = fmaf(-rate, own.decay, 1.0f);
     const f32 size = rate / state->bias_correction1;
     const f32 mix1 = args.mix1, beta2 = args.beta2, mix2 = args.mix2, eps = args.eps;
-    const Four g = map_four(quad.load(args.gradients), [=](f32 g) { return g * factor; });
+    const f32 max = args.max_value;
+    const Four g =
+        map_four(quad.load(args.gradients), [=](f32 g) { return clipped(g, max, factor); });
     const Four m = map_four(quad.load(args.averages), g,
                             [=](f32 m, f32 g) { return fmaf(mix1, g - m, m); });
     const Four v = map_four(quad.load(args.squares), g,

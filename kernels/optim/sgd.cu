@@ -1,21 +1,23 @@
-// Stochastic gradient descent (src/ops/sgd): g = factor · gradient; d = fmaf(decay, p, g); b = d at
+// Stochastic gradient descent (src/ops/sgd): g = factor · the clipped gradient; d = fmaf(decay, p, g); b = d at
 // step 0, else fmaf(momentum, b, d); p = fmaf(−rate, step, p), step = fmaf(momentum, b, d) with
 // Nesterov, else b. A factor of NaN leaves everything as it is.
 //
 // Arenas are `count` f32 each. Four elements a thread, blocks of 256, grid ceil(count / 1024). Moves
-// 20 bytes an element, and a decay for 16 of them. Deterministic: an element is one thread's; the bits
+// 20 bytes an element, and the options of 16 of them. Deterministic: an element is one thread's; the bits
 // are those of the CPU.
 #include "optim/step.cuh"
 
 struct SgdStepArgs {
     u64 values, gradients;
     u64 buffers; // b
-    u64 decays;  // (ceil(count / 16)) f32
+    u64 blocks;  // (ceil(count / 16)) BlockOptions
     u64 factor;  // f32; 0: none
     u64 state;   // RunState: learning rate and step
     u64 count;
+    f32 max_value; // of gradients; INFINITY: any
     f32 momentum;
     u32 nesterov;
+    u32 unused;
 };
 
 KERNEL(sgd_step_f32, SgdStepArgs, NoShared, 256) {
@@ -23,11 +25,13 @@ KERNEL(sgd_step_f32, SgdStepArgs, NoShared, 256) {
     const f32 factor = gradient_factor(args.factor);
     if (quad.lanes == 0 || isnan(factor)) return;
     const RunState* state = ptr<const RunState>(args.state);
-    const f32 rate = state->learning_rate;
-    const f32 momentum = args.momentum, decay = decay_of(args.decays, quad);
+    const BlockOptions own = options_of(args.blocks, quad);
+    const f32 rate = state->learning_rate * own.rate_scale;
+    const f32 momentum = args.momentum, max = args.max_value;
     const Four p = quad.load(args.values);
-    const Four d = map_four(p, quad.load(args.gradients),
-                            [=](f32 p, f32 g) { return fmaf(decay, p, g * factor); });
+    const Four d = map_four(p, quad.load(args.gradients), [=](f32 p, f32 g) {
+        return fmaf(own.decay, p, clipped(g, max, factor));
+    });
     Four b = d;
     if (state->step != 0)
         b = map_four(quad.load(args.buffers), d,

@@ -2,15 +2,27 @@
 #pragma once
 #include "common/elementwise.cuh"
 
-// Elements that share a weight decay: a parameter begins at a multiple of this many.
-constexpr u32 DECAY_BLOCK = 16;
+// Elements that share their options: a parameter begins at a multiple of this many.
+constexpr u32 STEP_BLOCK = 16;
 
-// The weight decay of a quad, which lies in one block.
-__device__ __forceinline__ f32 decay_of(u64 decays, const Quad& quad) {
-    return ptr<const f32>(decays)[quad.at / DECAY_BLOCK];
+// What a parameter has of its own; src/ops/arenas.rs has the same struct.
+struct BlockOptions {
+    f32 decay;
+    f32 rate_scale;
+};
+
+// The options of a quad, which lies in one block.
+__device__ __forceinline__ BlockOptions options_of(u64 blocks, const Quad& quad) {
+    return ptr<const BlockOptions>(blocks)[quad.at / STEP_BLOCK];
 }
 
 // What gradients are multiplied by: 1 where there is no factor, NaN if there is to be no step.
 __device__ __forceinline__ f32 gradient_factor(u64 factor) {
     return factor ? *ptr<const f32>(factor) : 1.0f;
+}
+
+// A gradient between ± max, then multiplied. NaN stays NaN.
+__device__ __forceinline__ f32 clipped(f32 g, f32 max, f32 factor) {
+    const f32 low = g < -max ? -max : g;
+    return (low > max ? max : low) * factor;
 }

@@ -1,55 +1,101 @@
 //! What a step of an optimiser goes over, whatever its rule.
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::cpu::gemm::SendPtr;
 
-/// Elements that share a weight decay: parameters begin at multiples of this many, so that a block
+/// Elements that share their options: parameters begin at multiples of this many, so that a block
 /// is one parameter's. `kernels/optim/step.cuh` has the same number.
-pub const DECAY_BLOCK: usize = 16;
+pub const STEP_BLOCK: usize = 16;
 
 /// Elements of a task on the CPU: whole blocks.
 const CHUNK: usize = 1 << 14;
 
-/// Where the arenas of one step lie.
-#[derive(Clone, Copy, Debug, Default)]
+/// The most arenas that a rule remembers.
+pub const MOMENTS: usize = 3;
+
+/// What a parameter has of its own. `kernels/optim/step.cuh` has the same struct.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct BlockOptions {
+    /// Weight decay.
+    pub decay: f32,
+    /// What the learning rate is multiplied by.
+    pub rate_scale: f32,
+}
+
+impl Default for BlockOptions {
+    /// No decay, the rate as it is.
+    fn default() -> Self {
+        BlockOptions { decay: 0.0, rate_scale: 1.0 }
+    }
+}
+
+/// Where the arenas of one step lie, and what becomes of gradients as they are read.
+#[derive(Clone, Copy, Debug)]
 pub struct Arenas {
     /// `count` f32 each: parameters and their gradients.
     pub values: u64,
     pub gradients: u64,
-    /// `count` f32 each: what the optimiser remembers, as many of the two as its rule has.
-    pub moments: [u64; 2],
-    /// ceil(`count` / [`DECAY_BLOCK`]) f32: the weight decay of each block.
-    pub decays: u64,
+    /// `count` f32 each: what the optimiser remembers, as many of them as its rule has.
+    pub moments: [u64; MOMENTS],
+    /// ceil(`count` / [`STEP_BLOCK`]) [`BlockOptions`].
+    pub blocks: u64,
     /// One f32 that gradients are multiplied by, NaN if there is to be no step; 0 for no factor.
     pub factor: u64,
+    /// Gradients are first brought between ± this, NaN but stays; infinity for any.
+    pub max_value: f32,
     pub count: usize,
+}
+
+impl Default for Arenas {
+    /// None, and gradients as they are.
+    fn default() -> Self {
+        Arenas {
+            values: 0,
+            gradients: 0,
+            moments: [0; MOMENTS],
+            blocks: 0,
+            factor: 0,
+            max_value: f32::INFINITY,
+            count: 0,
+        }
+    }
+}
+
+/// How gradients are read: clipped, then multiplied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GradientReader {
+    max_value: f32,
+    factor: f32,
+}
+
+impl GradientReader {
+    /// The gradient that a step goes by; NaN stays NaN.
+    #[inline(always)]
+    pub fn read(self, gradient: f32) -> f32 {
+        let max = self.max_value;
+        let low = if gradient < -max { -max } else { gradient };
+        (if low > max { max } else { low }) * self.factor
+    }
 }
 
 /// Part of the arenas on the host, for one task.
 pub(crate) struct Chunk<'a> {
     pub values: &'a mut [f32],
     pub gradients: &'a [f32],
-    pub decays: &'a [f32],
-    first: SendPtr<f32>,
-    second: SendPtr<f32>,
+    pub blocks: &'a [BlockOptions],
+    moments: [SendPtr<f32>; MOMENTS],
 }
 
 impl<'a> Chunk<'a> {
-    /// This part of the first moment.
+    /// This part of moment number `index`.
     ///
     /// # Safety
-    /// The arenas have it, and this is called once a chunk.
-    pub unsafe fn first(&self) -> &'a mut [f32] {
+    /// The arenas have it, and this is called once for each moment of a chunk.
+    pub unsafe fn moment(&self, index: usize) -> &'a mut [f32] {
         // SAFETY: the caller's; `Arenas::chunk` has found the part.
-        unsafe { std::slice::from_raw_parts_mut(self.first.get(), self.values.len()) }
-    }
-
-    /// This part of the second moment.
-    ///
-    /// # Safety
-    /// As [`Chunk::first`].
-    pub unsafe fn second(&self) -> &'a mut [f32] {
-        // SAFETY: the caller's; `Arenas::chunk` has found the part.
-        unsafe { std::slice::from_raw_parts_mut(self.second.get(), self.values.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.moments[index].get(), self.values.len()) }
     }
 }
 
@@ -59,17 +105,17 @@ impl Arenas {
         self.count.div_ceil(CHUNK)
     }
 
-    /// What the gradients are multiplied by; `None` if there is to be no step.
+    /// How gradients are read; `None` if there is to be no step.
     ///
     /// # Safety
     /// The factor, if there is one, is on the host and nobody writes to it.
-    pub(crate) unsafe fn host_factor(&self) -> Option<f32> {
-        if self.factor == 0 {
-            return Some(1.0);
-        }
-        // SAFETY: the caller's.
-        let factor = unsafe { *(self.factor as *const f32) };
-        (!factor.is_nan()).then_some(factor)
+    pub(crate) unsafe fn host_reader(&self) -> Option<GradientReader> {
+        let factor = match self.factor {
+            0 => 1.0,
+            // SAFETY: the caller's.
+            address => unsafe { *(address as *const f32) },
+        };
+        (!factor.is_nan()).then_some(GradientReader { max_value: self.max_value, factor })
     }
 
     /// Part number `index` of [`Arenas::chunks`].
@@ -82,15 +128,14 @@ impl Arenas {
         let start = index * CHUNK;
         let length = CHUNK.min(self.count - start);
         let at = |arena: u64| arena.wrapping_add(4 * start as u64) as *mut f32;
-        let decays = (self.decays as *const f32).wrapping_add(start / DECAY_BLOCK);
+        let blocks = (self.blocks as *const BlockOptions).wrapping_add(start / STEP_BLOCK);
         // SAFETY: parts of the caller's arenas, of no other number.
         unsafe {
             Chunk {
                 values: std::slice::from_raw_parts_mut(at(self.values), length),
                 gradients: std::slice::from_raw_parts(at(self.gradients), length),
-                decays: std::slice::from_raw_parts(decays, length.div_ceil(DECAY_BLOCK)),
-                first: SendPtr(at(self.moments[0])),
-                second: SendPtr(at(self.moments[1])),
+                blocks: std::slice::from_raw_parts(blocks, length.div_ceil(STEP_BLOCK)),
+                moments: self.moments.map(|moment| SendPtr(at(moment))),
             }
         }
     }

@@ -38,6 +38,7 @@ mod place;
 mod product;
 pub mod rearrange;
 pub mod reduce;
+pub mod rmsprop;
 mod run_state;
 pub mod scale;
 pub mod sgd;

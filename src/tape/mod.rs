@@ -22,7 +22,7 @@ mod weights;
 pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
 pub use lowering::Lowering;
-pub use optimizer::{Optimizer, Rule};
+pub use optimizer::{Clipping, Optimizer, OptimizerOptions, Rule};
 pub(crate) use packed::PackedWeights;
 pub use plan::{MemoryPlan, PlanKind, Slot};
 pub use replay::{Replay, Undo};

@@ -1,10 +1,11 @@
-//! An optimiser of the trained parameters: its rule, its memory, its weight decays, its clipping.
+//! An optimiser of the trained parameters: its rule, its memory, what each parameter has of its own, its clipping.
 
 use super::{ParamId, Weights};
 use crate::device::{Buffer, Device};
 use crate::ops::adamw::{self, AdamW};
-use crate::ops::arenas::DECAY_BLOCK;
+use crate::ops::arenas::{BlockOptions, STEP_BLOCK};
 use crate::ops::grad_norm::{self, GradNorm};
+use crate::ops::rmsprop::{self, RmsProp};
 use crate::ops::sgd::{self, Sgd};
 use crate::ops::{Arenas, ParamSpec, RunState};
 use crate::{Error, Result};
@@ -14,6 +15,7 @@ use crate::{Error, Result};
 pub enum Rule {
     Sgd(Sgd),
     AdamW(AdamW),
+    RmsProp(RmsProp),
 }
 
 impl Rule {
@@ -22,6 +24,15 @@ impl Rule {
         match self {
             Rule::Sgd(_) => &["momentum_buffer"],
             Rule::AdamW(_) => &["exp_avg", "exp_avg_sq"],
+            Rule::RmsProp(options) => options.moments(),
+        }
+    }
+
+    /// What the first of [`Rule::moments`] begins with; the others begin with zeros.
+    pub const fn start(&self) -> f32 {
+        match self {
+            Rule::Sgd(_) | Rule::AdamW(_) => 0.0,
+            Rule::RmsProp(options) => options.start(),
         }
     }
 
@@ -30,9 +41,37 @@ impl Rule {
     pub fn state(&self, step: u32, learning_rate: f32) -> RunState {
         let state = RunState { step, learning_rate, ..RunState::default() };
         match self {
-            Rule::Sgd(_) => state,
+            Rule::Sgd(_) | Rule::RmsProp(_) => state,
             Rule::AdamW(options) => options.correct(state),
         }
+    }
+}
+
+/// What becomes of gradients before a step; one of the two, since they would hide each other's effect.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Clipping {
+    /// All together are scaled down to this norm, as PyTorch's `clip_grad_norm_` does. Where their norm isn't
+    /// finite, the step changes nothing.
+    Norm(f32),
+    /// Each is brought between ± this, as PyTorch's `clip_grad_value_` does; NaN stays NaN.
+    Value(f32),
+}
+
+/// What an optimiser is made of.
+pub struct OptimizerOptions<'a> {
+    pub rule: Rule,
+    /// The weight decay of a trained parameter.
+    pub decay: &'a dyn Fn(&ParamSpec) -> f32,
+    /// What the learning rate is multiplied by for each of the tape's parameters, in its order, also where it
+    /// decays weights: as PyTorch's for groups with a rate of their own. `None` for 1 everywhere.
+    pub rate_scales: Option<&'a [f32]>,
+    pub clipping: Option<Clipping>,
+}
+
+impl<'a> OptimizerOptions<'a> {
+    /// Without scales and clipping.
+    pub fn new(rule: Rule, decay: &'a dyn Fn(&ParamSpec) -> f32) -> Self {
+        OptimizerOptions { rule, decay, rate_scales: None, clipping: None }
     }
 }
 
@@ -41,50 +80,48 @@ pub struct Optimizer {
     rule: Rule,
     /// Arenas like the front of the weights', in the order of [`Rule::moments`].
     moments: Vec<Buffer>,
-    /// One f32 for [`DECAY_BLOCK`] parameters.
-    decays: Buffer,
-    clipping: Option<Clipping>,
+    /// One [`BlockOptions`] for [`STEP_BLOCK`] parameters.
+    blocks: Buffer,
+    /// Values of gradients; infinity for any.
+    max_value: f32,
+    norm: Option<NormClipping>,
 }
 
-struct Clipping {
+struct NormClipping {
     max_norm: f32,
     workspace: Buffer,
 }
 
 impl Optimizer {
-    /// An optimiser before its first step, for `weights`. `decay` gives each trained parameter's
-    /// weight decay; gradients are clipped to a norm of `max_norm`, all together, if there is one.
+    /// An optimiser before its first step, for `weights`.
     ///
     /// # Errors
-    /// Out of memory.
-    pub fn new(
-        weights: &Weights,
-        rule: Rule,
-        decay: impl Fn(&ParamSpec) -> f32,
-        max_norm: Option<f32>,
-    ) -> Result<Self> {
+    /// Scales of other than the tape's parameters, or out of memory.
+    pub fn new(weights: &Weights, options: OptimizerOptions<'_>) -> Result<Self> {
         let (device, bytes) = (weights.device(), weights.trained_bytes());
         let count = bytes / size_of::<f32>();
-        let moments = rule.moments().iter().map(|_| device.alloc(bytes)).collect::<Result<_>>()?;
-        let mut table = vec![0f32; count.div_ceil(DECAY_BLOCK)];
-        for (index, param) in weights.tape().params().iter().enumerate() {
-            if param.spec.role.is_trained() {
-                let slot = weights.slot(ParamId(index));
-                let block = size_of::<f32>() * DECAY_BLOCK;
-                let blocks = slot.offset / block..(slot.offset + slot.bytes).div_ceil(block);
-                table[blocks].fill(decay(&param.spec));
+        let OptimizerOptions { rule, clipping, .. } = options;
+        let moments = rule.moments().iter().enumerate().map(|(index, _)| {
+            let mut moment = device.alloc(bytes)?;
+            let start = if index == 0 { rule.start() } else { 0.0 };
+            if start != 0.0 {
+                moment.write(0, bytemuck::cast_slice(&vec![start; count]))?;
             }
-        }
-        let mut decays = device.alloc(size_of_val(table.as_slice()))?;
-        decays.write(0, bytemuck::cast_slice(&table))?;
-        let clipping = match max_norm {
-            None => None,
-            Some(max_norm) => {
+            Ok(moment)
+        });
+        let moments = moments.collect::<Result<_>>()?;
+        let table = block_table(weights, &options)?;
+        let mut blocks = device.alloc(size_of_val(table.as_slice()))?;
+        blocks.write(0, bytemuck::cast_slice(&table))?;
+        let (norm, max_value) = match clipping {
+            Some(Clipping::Norm(max_norm)) => {
                 let workspace = device.alloc(grad_norm::workspace_bytes(count))?;
-                Some(Clipping { max_norm, workspace })
+                (Some(NormClipping { max_norm, workspace }), f32::INFINITY)
             }
+            Some(Clipping::Value(max_value)) => (None, max_value),
+            None => (None, f32::INFINITY),
         };
-        Ok(Optimizer { rule, moments, decays, clipping })
+        Ok(Optimizer { rule, moments, blocks, max_value, norm })
     }
 
     /// The rule.
@@ -103,13 +140,13 @@ impl Optimizer {
         self.rule.moments().iter().copied().zip(&mut self.moments)
     }
 
-    /// The norm of all gradients of the last step, before clipping; `None` without clipping. Where it
+    /// The norm of all gradients of the last step, before clipping; `None` where norms aren't clipped. Where it
     /// isn't finite, that step has changed nothing. Waits for the device.
     ///
     /// # Errors
     /// Those of the device.
     pub fn gradient_norm(&self) -> Result<Option<f64>> {
-        let Some(clipping) = &self.clipping else { return Ok(None) };
+        let Some(clipping) = &self.norm else { return Ok(None) };
         let mut result = GradNorm::default();
         let front = bytemuck::bytes_of_mut(&mut result);
         clipping.workspace.read(0, front)?;
@@ -125,7 +162,7 @@ impl Optimizer {
         state_address: u64,
     ) -> Result<()> {
         weights.require_on(device)?;
-        device.require_same(self.decays.device(), "the optimizer's moments")?;
+        device.require_same(self.blocks.device(), "the optimizer's moments")?;
         let gradients = weights.gradients().ok_or_else(|| {
             Error::usage("these weights have no gradients: they weren't made for training")
         })?;
@@ -138,14 +175,15 @@ impl Optimizer {
         let mut arenas = Arenas {
             values: weights.values().address(),
             gradients: gradients.address(),
-            decays: self.decays.address(),
+            blocks: self.blocks.address(),
+            max_value: self.max_value,
             count,
             ..Arenas::default()
         };
         for (address, moment) in arenas.moments.iter_mut().zip(&self.moments) {
             *address = moment.address();
         }
-        if let Some(Clipping { max_norm, workspace }) = &self.clipping {
+        if let Some(NormClipping { max_norm, workspace }) = &self.norm {
             let workspace = workspace.address();
             // SAFETY: two buffers of their own, alive and borrowed for this call; the workspace was
             // made for `count` gradients.
@@ -153,12 +191,39 @@ impl Optimizer {
             arenas.factor = workspace + grad_norm::FACTOR_OFFSET;
         }
         // SAFETY: buffers of their own, alive and borrowed for this call; values, gradients and
-        // moments begin with `bytes` bytes of trained parameters, for which the decays were made.
+        // moments begin with `bytes` bytes of trained parameters, for which the blocks' options were made.
         unsafe {
             match &self.rule {
                 Rule::Sgd(options) => sgd::step(device, &arenas, state, state_address, options),
                 Rule::AdamW(options) => adamw::step(device, &arenas, state, state_address, options),
+                Rule::RmsProp(options) => {
+                    rmsprop::step(device, &arenas, state, state_address, options)
+                }
             }
         }
     }
+}
+
+/// The options of each block of the trained parameters' arena.
+fn block_table(weights: &Weights, options: &OptimizerOptions<'_>) -> Result<Vec<BlockOptions>> {
+    let params = weights.tape().params();
+    if let Some(scales) = options.rate_scales.filter(|scales| scales.len() != params.len()) {
+        return Err(Error::usage(format!(
+            "{} scales of the learning rate are given, but the network has {} parameters",
+            scales.len(),
+            params.len()
+        )));
+    }
+    let count = weights.trained_bytes() / size_of::<f32>();
+    let mut table = vec![BlockOptions::default(); count.div_ceil(STEP_BLOCK)];
+    for (index, param) in params.iter().enumerate() {
+        if param.spec.role.is_trained() {
+            let slot = weights.slot(ParamId(index));
+            let block = size_of::<f32>() * STEP_BLOCK;
+            let blocks = slot.offset / block..(slot.offset + slot.bytes).div_ceil(block);
+            let rate_scale = options.rate_scales.map_or(1.0, |scales| scales[index]);
+            table[blocks].fill(BlockOptions { decay: (options.decay)(&param.spec), rate_scale });
+        }
+    }
+    Ok(table)
 }

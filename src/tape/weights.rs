@@ -6,14 +6,14 @@ use sha2::{Digest, Sha256};
 
 use super::{ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
-use crate::ops::arenas::DECAY_BLOCK;
+use crate::ops::arenas::STEP_BLOCK;
 use crate::ops::{Init, Role, ema};
 use crate::rng::{self, Draw};
 use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
 
-/// Each parameter starts at a multiple of this many bytes, so that a block of decays is one's alone.
-const ALIGNMENT: usize = size_of::<f32>() * DECAY_BLOCK;
+/// Each parameter starts at a multiple of this many bytes, so that a block of an optimiser is one's alone.
+const ALIGNMENT: usize = size_of::<f32>() * STEP_BLOCK;
 
 /// The values of a tape's parameters, and gradients where it is trained.
 ///

@@ -16,7 +16,7 @@ use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
-use crate::tape::{Execution, Optimizer, PlanKind, Weights};
+use crate::tape::{Clipping, Execution, Optimizer, OptimizerOptions, PlanKind, Weights};
 use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
@@ -67,7 +67,11 @@ impl Trainer {
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
-        let optimizer = Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm)?;
+        let options = OptimizerOptions {
+            clipping: recipe.clip_grad_norm.map(Clipping::Norm),
+            ..OptimizerOptions::new(recipe.rule(), &decay)
+        };
+        let optimizer = Optimizer::new(&weights, options)?;
         let average = Average::new(recipe, &model.tape, device)?;
         let outputs = [model.loss, model.logits];
         let execution =

@@ -6,6 +6,7 @@ Every operand is the formula's f32 tensor "<case>.<operand>"; the loss is sum(y 
 
 import math
 
+import timm.optim
 import torch
 import torch.nn.functional as F
 
@@ -206,29 +207,69 @@ def cross_entropy(name, smoothing, soft):
     return case.finish(F.cross_entropy(logits, target, label_smoothing=smoothing), weigh=False)
 
 
-def sgd(nesterov):
-    """Three steps; the gradient of step s is the operand "g<s>", the outputs are "w1" to "w3"."""
-    settings = {"lr": 0.1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.01, "nesterov": nesterov}
-    case = Case("sgd", "sgd_nesterov" if nesterov else "sgd", **settings)
-    weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
-    optimiser = torch.optim.SGD([weight], **settings)
+def steps(case, optimiser, weight, settings, rate_scale=1.0, rates=None):
+    """Three steps; the gradient of step s is the operand "g<s>", the outputs are "w1" to "w3". The parameter's
+    own group has the rate times `rate_scale`, which the case notes where it isn't 1. `rates`: one a step in place
+    of "lr"."""
+    if rate_scale != 1.0:
+        case.record["attributes"]["rate_scale"] = rate_scale
+    if rates:
+        case.record["attributes"]["rates"] = rates
+    optimiser = optimiser([weight], **settings)
     for step in (1, 2, 3):
+        optimiser.param_groups[0]["lr"] = (rates[step - 1] if rates else settings["lr"]) * rate_scale
         weight.grad = case.operand(f"g{step}", (12,), gradient=False)
         optimiser.step()
         case.output(weight, f"w{step}")
     return case.record
 
 
-def adamw(name, weight_decay):
-    """As for `sgd`: operands "g1" to "g3", outputs "w1" to "w3"."""
+def sgd(name, nesterov, rate_scale=1.0):
+    settings = {"lr": 0.1, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.01, "nesterov": nesterov}
+    case = Case("sgd", name, **settings)
+    weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
+    return steps(case, torch.optim.SGD, weight, settings, rate_scale)
+
+
+def adamw(name, weight_decay, rate_scale=1.0):
     settings = {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": weight_decay}
     case = Case("adamw", name, **settings)
     weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
-    optimiser = torch.optim.AdamW([weight], **settings)
-    for step in (1, 2, 3):
-        weight.grad = case.operand(f"g{step}", (12,), gradient=False)
-        optimiser.step()
-        case.output(weight, f"w{step}")
+    return steps(case, torch.optim.AdamW, weight, settings, rate_scale)
+
+
+def rmsprop(name, tensorflow, rate_scale=1.0, **changed):
+    """PyTorch's, or timm's `RMSpropTF` with its defaults but for what is given. The rate changes from step to step,
+    since only then it matters whether it stands inside of the momentum."""
+    settings = {"lr": 0.01, "alpha": 0.9, "eps": 1e-3 if tensorflow else 1e-8, "momentum": 0.0, "centered": False,
+                "weight_decay": 0.0, **changed}
+    case = Case("rmsprop", name, tensorflow=tensorflow, **settings)
+    weight = torch.nn.Parameter(case.operand("weight", (12,), gradient=False))
+    optimiser = timm.optim.RMSpropTF if tensorflow else torch.optim.RMSprop
+    return steps(case, optimiser, weight, settings, rate_scale, [0.01, 0.03, 0.005])
+
+
+def optimisers():
+    everything = {"momentum": 0.9, "centered": True, "weight_decay": 0.1}
+    return [
+        sgd("sgd", False), sgd("sgd_nesterov", True), sgd("sgd_scaled", False, 0.3),
+        adamw("adamw", 0.1), adamw("adamw_no_decay", 0.0), adamw("adamw_scaled", 0.1, 0.3),
+        *(rmsprop(f"rmsprop{suffix}{kind}", tensorflow, scale, **changed)
+          for suffix, tensorflow in (("", False), ("_tf", True))
+          for kind, scale, changed in (
+              ("", 1.0, {}), ("_momentum", 1.0, {"momentum": 0.9}), ("_centered", 1.0, {"centered": True}),
+              ("_decay", 1.0, {"weight_decay": 0.1}), ("_everything", 1.0, everything),
+              ("_scaled", 0.3, everything))),
+    ]
+
+
+def clip_grad_value(name, max_value):
+    """A gradient before (operand) and after (output)."""
+    case = Case("clip_grad_value", name, max_value=max_value)
+    parameter = torch.nn.Parameter(torch.zeros(12).double())
+    parameter.grad = case.operand("a", (12,), gradient=False).clone()
+    torch.nn.utils.clip_grad_value_([parameter], max_value)
+    case.output(parameter.grad, "a")
     return case.record
 
 
@@ -256,7 +297,7 @@ def cases():
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
-        sgd(False), sgd(True),
-        adamw("adamw", 0.1), adamw("adamw_no_decay", 0.0),
+        *optimisers(),
         clip_grad_norm("clip_grad_norm", 1.0), clip_grad_norm("clip_grad_norm_idle", 100.0),
+        clip_grad_value("clip_grad_value", 0.5), clip_grad_value("clip_grad_value_idle", 2.0),
     ]

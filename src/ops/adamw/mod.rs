@@ -10,8 +10,8 @@ use super::{Arenas, RunState};
 use crate::Result;
 use crate::device::Device;
 
-/// The numbers of a step; learning rate and bias corrections are in [`RunState`], decays in
-/// [`Arenas`].
+/// The numbers of a step; learning rate and bias corrections are in [`RunState`], decays, scales of
+/// the rate and clipping in [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamW {
     /// β₁ and β₂; f64, since 1 − β is taken of them before it is rounded.

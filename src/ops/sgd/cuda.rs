@@ -16,10 +16,12 @@ pub unsafe fn step(device: &Device, arenas: &Arenas, state: u64, options: &Sgd) 
         values: arenas.values,
         gradients: arenas.gradients,
         buffers: arenas.moments[0],
-        decays: arenas.decays,
+        blocks: arenas.blocks,
         factor: arenas.factor,
         state,
         count: arenas.count as u64,
+        max_value: arenas.max_value,
+        unused: 0,
         momentum: options.momentum,
         nesterov: options.nesterov.into(),
     };

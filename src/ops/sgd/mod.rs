@@ -10,7 +10,8 @@ use super::{Arenas, RunState};
 use crate::Result;
 use crate::device::Device;
 
-/// The numbers of a step; learning rate and step are in [`RunState`], decays in [`Arenas`].
+/// The numbers of a step; learning rate and step are in [`RunState`], decays, scales of the rate and
+/// clipping in [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     pub momentum: f32,

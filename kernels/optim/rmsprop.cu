@@ -1,0 +1,65 @@
+// RMSprop (src/ops/rmsprop): g = fmaf(decay, p, factor · gradient, clipped); v = fmaf((1 − α)·g, g, α·v); if
+// centered a = fmaf(1 − α, g − a, a) and w = max(0, fmaf(−a, a, v)), else w = v; s = g / (√w + ε), or
+// g / √(w + ε) in TensorFlow's formula. Without momentum p = fmaf(−rate, s, p). With it b = fmaf(momentum, b, s)
+// and p = fmaf(−rate, b, p), or b = fmaf(momentum, b, rate·s) and p −= b in TensorFlow's. A factor of NaN leaves
+// everything as it is.
+//
+// Arenas are `count` f32 each. Four elements a thread, blocks of 256, grid ceil(count / 1024). Moves 20 bytes an
+// element, 8 more for each of b and a, and the options of 16 of them. Deterministic: an element is one thread's;
+// the bits are those of the CPU, since roots and divisions are rounded correctly on both.
+#include "optim/step.cuh"
+
+struct RmsPropStepArgs {
+    u64 values, gradients;
+    u64 squares;  // v
+    u64 buffers;  // b; 0: no momentum
+    u64 averages; // a; 0: not centered
+    u64 blocks;   // (ceil(count / 16)) BlockOptions
+    u64 factor;   // f32; 0: none
+    u64 state;    // RunState: learning rate
+    u64 count;
+    f32 max_value;
+    f32 alpha;
+    f32 mix; // 1 − α
+    f32 eps;
+    f32 momentum;
+    u32 tensorflow;
+};
+
+KERNEL(rmsprop_step_f32, RmsPropStepArgs, NoShared, 256) {
+    const Quad quad = quad_of(args.count);
+    const f32 factor = gradient_factor(args.factor);
+    if (quad.lanes == 0 || isnan(factor)) return;
+    const BlockOptions own = options_of(args.blocks, quad);
+    const f32 rate = ptr<const RunState>(args.state)->learning_rate * own.rate_scale;
+    const f32 max = args.max_value, alpha = args.alpha, mix = args.mix, eps = args.eps;
+    const f32 momentum = args.momentum;
+    const f32 inside = args.tensorflow ? eps : 0.0f, outside = args.tensorflow ? 0.0f : eps;
+    const Four p = quad.load(args.values);
+    const Four g = map_four(p, quad.load(args.gradients), [=](f32 p, f32 g) {
+        return fmaf(own.decay, p, clipped(g, max, factor));
+    });
+    Four w = map_four(quad.load(args.squares), g,
+                      [=](f32 v, f32 g) { return fmaf(mix * g, g, alpha * v); });
+    quad.store(args.squares, w);
+    if (args.averages) {
+        const Four a = map_four(quad.load(args.averages), g,
+                                [=](f32 a, f32 g) { return fmaf(mix, g - a, a); });
+        quad.store(args.averages, a);
+        w = map_four(a, w, [=](f32 a, f32 v) {
+            const f32 variance = fmaf(-a, a, v);
+            return variance < 0.0f ? 0.0f : variance;
+        });
+    }
+    Four step = map_four(
+        g, w, [=](f32 g, f32 w) { return g / (sqrtf(w + inside) + outside); });
+    f32 by = rate;
+    if (args.buffers) {
+        const f32 share = args.tensorflow ? rate : 1.0f;
+        step = map_four(quad.load(args.buffers), step,
+                        [=](f32 b, f32 s) { return fmaf(momentum, b, share * s); });
+        quad.store(args.buffers, step);
+        by = args.tensorflow ? 1.0f : rate;
+    }
+    quad.store(args.values, map_four(p, step, [=](f32 p, f32 s) { return fmaf(-by, s, p); }));
+}
