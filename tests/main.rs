@@ -36,6 +36,7 @@ mod optimizers;
 mod pages;
 mod pointwise;
 mod program;
+mod published_recipes;
 mod pytorch_case;
 mod pytorch_flips;
 mod pytorch_goldeneye;

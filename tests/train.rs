@@ -87,7 +87,7 @@ fn a_tiny_model_learns_64_pictures_by_heart() {
         let folder = tempfile::tempdir().unwrap();
         let mut job = job(tiny(folder.path()), head, 64, None);
         job.recipe.epochs = 60;
-        job.recipe.optimizer = optimizer;
+        job.recipe = job.recipe.with_optimizer(optimizer);
         job.recipe.learning_rate = learning_rate;
         job.recipe.weight_decay = 0.0;
         if optimizer == adamw {
@@ -199,7 +199,7 @@ fn a_gradient_norm_that_is_not_finite_stops_the_run() {
     for optimizer in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
         let folder = tempfile::tempdir().unwrap();
         let mut job = job(tiny(folder.path()), Head::Baseline, 48, None);
-        job.recipe.optimizer = optimizer;
+        job.recipe = job.recipe.with_optimizer(optimizer);
         job.recipe.clip_grad_norm = Some(1.0);
         let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
         let mut scaled = Vec::new();

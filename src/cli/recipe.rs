@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// Numbers of a training run; what is absent comes from the recipe.
 #[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Recipe")]
 pub struct RecipeArgs {
     /// Take the recipe of this .toml file, which has a table [recipe], or of this model
     #[arg(long, value_name = "FILE")]
@@ -32,10 +33,10 @@ pub struct RecipeArgs {
     /// Images of a step that the learning rate is meant for: it is scaled in proportion to those that steps have
     #[arg(long, value_name = "N")]
     pub lr_batch_size: Option<usize>,
-    /// Optimizer: sgd, sgd_nesterov or adamw
+    /// Optimizer: sgd, sgd_nesterov, adamw, rmsprop, or rmsproptf, which is TensorFlow's RMSprop
     #[arg(long, alias = "optimizer", value_name = "RULE", value_parser = parse_optimizer)]
     pub opt: Option<ChosenOptimizer>,
-    /// Momentum (sgd)
+    /// Momentum (sgd, rmsprop)
     #[arg(long)]
     pub momentum: Option<f32>,
     /// Use Nesterov momentum, as --opt sgd_nesterov (sgd only)
@@ -44,7 +45,13 @@ pub struct RecipeArgs {
     /// AdamW's decay rates of the first and second moments, as in 0.9,0.999
     #[arg(long, value_parser = parse_betas)]
     pub betas: Option<[f64; 2]>,
-    /// Epsilon, added to the denominator (adamw)
+    /// What RMSprop keeps of its averages in a step; 0.99 if absent
+    #[arg(long)]
+    pub alpha: Option<f64>,
+    /// Divide by the deviation of gradients rather than by the root of their mean square (rmsprop only)
+    #[arg(long)]
+    pub centered: bool,
+    /// Epsilon, added to the denominator (adamw, rmsprop)
     #[arg(long)]
     pub eps: Option<f64>,
     /// Weight decay of all parameters that the other weight-decay flags don't cover
@@ -59,9 +66,16 @@ pub struct RecipeArgs {
     /// Weight decay of the tables of relative position biases
     #[arg(long, alias = "position-weight-decay")]
     pub transformer_embedding_decay: Option<f32>,
+    /// Layer-wise learning-rate decay: each layer (a block of the network) learns at this share of the rate of the next one,
+    /// the head at the whole rate
+    #[arg(long, value_name = "SHARE")]
+    pub layer_decay: Option<f64>,
     /// Clip gradients to this global norm; 0 turns clipping off
     #[arg(long, value_name = "NORM")]
     pub clip_grad_norm: Option<f32>,
+    /// Clip each gradient to this absolute value; 0 turns clipping off
+    #[arg(long, value_name = "VALUE", conflicts_with = "clip_grad_norm")]
+    pub clip_grad_value: Option<f32>,
     /// Label smoothing
     #[arg(long)]
     pub label_smoothing: Option<f32>,
@@ -125,9 +139,9 @@ impl RecipeArgs {
     pub fn over(&self, base: Recipe) -> Result<Recipe> {
         let base = self.recipe.as_deref().map(recipe_of).transpose()?.unwrap_or(base);
         let optimizer = self.opt.map_or(base.optimizer, |opt| opt.kind);
+        let base = base.with_optimizer(optimizer);
         let is_sgd = optimizer == OptimizerKind::Sgd;
-        // Another rule has numbers of its own.
-        let old = Some(&base).filter(|base| base.optimizer == optimizer);
+        let is_adamw = optimizer == OptimizerKind::AdamW;
         let schedule = self.schedule(&base.schedule)?;
         let recipe = Recipe {
             epochs: self.epochs.unwrap_or(base.epochs),
@@ -138,17 +152,26 @@ impl RecipeArgs {
                 .lr_batch_size
                 .or(base.learning_rate_batch.filter(|_| self.lr.is_none())),
             optimizer,
-            momentum: self.momentum.or(old.map(|old| old.momentum)).unwrap_or_default(),
-            nesterov: self.nesterov
-                || self.opt.is_some_and(|opt| opt.nesterov)
-                || old.is_some_and(|old| old.nesterov),
-            betas: self.betas.or(old.map(|old| old.betas)).unwrap_or(Recipe::BETAS),
-            eps: self.eps.or(old.map(|old| old.eps)).unwrap_or(Recipe::EPS),
+            momentum: self.momentum.unwrap_or(base.momentum),
+            nesterov: self.nesterov || self.opt.is_some_and(|opt| opt.nesterov) || base.nesterov,
+            betas: self.betas.unwrap_or(base.betas),
+            alpha: self.alpha.unwrap_or(base.alpha),
+            centered: self.centered || base.centered,
+            eps: self.eps.unwrap_or(base.eps),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
             norm_weight_decay: self.norm_weight_decay.or(base.norm_weight_decay),
             bias_weight_decay: self.bias_weight_decay.or(base.bias_weight_decay),
             position_weight_decay: self.transformer_embedding_decay.or(base.position_weight_decay),
-            clip_grad_norm: self.clip_grad_norm.or(base.clip_grad_norm).filter(|norm| *norm != 0.0),
+            layer_decay: self.layer_decay.or(base.layer_decay),
+            // A flag takes the place of the recipe's way to clip.
+            clip_grad_norm: self
+                .clip_grad_norm
+                .or(base.clip_grad_norm.filter(|_| self.clip_grad_value.is_none()))
+                .filter(|norm| *norm != 0.0),
+            clip_grad_value: self
+                .clip_grad_value
+                .or(base.clip_grad_value.filter(|_| self.clip_grad_norm.is_none()))
+                .filter(|value| *value != 0.0),
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             warmup_epochs: self.lr_warmup_epochs.unwrap_or(base.warmup_epochs),
             warmup_method: self.lr_warmup_method.unwrap_or(base.warmup_method),
@@ -159,13 +182,15 @@ impl RecipeArgs {
             schedule,
         };
         recipe.check()?;
-        let (no_sgd, no_warmup) = ("without --opt sgd", "without --lr-warmup-epochs");
+        let (no_rmsprop, no_warmup) = ("without --opt rmsprop", "without --lr-warmup-epochs");
         let is_warm = recipe.warmup_epochs > 0;
         refuse_idle([
-            ("--momentum", self.momentum.is_some() && !is_sgd, no_sgd),
-            ("--nesterov", self.nesterov && !is_sgd, no_sgd),
-            ("--betas", self.betas.is_some() && is_sgd, "without --opt adamw"),
-            ("--eps", self.eps.is_some() && is_sgd, "without --opt adamw"),
+            ("--momentum", self.momentum.is_some() && is_adamw, "beside --opt adamw"),
+            ("--nesterov", self.nesterov && !is_sgd, "without --opt sgd"),
+            ("--betas", self.betas.is_some() && !is_adamw, "without --opt adamw"),
+            ("--eps", self.eps.is_some() && is_sgd, "beside --opt sgd"),
+            ("--alpha", self.alpha.is_some() && !optimizer.is_rmsprop(), no_rmsprop),
+            ("--centered", self.centered && !optimizer.is_rmsprop(), no_rmsprop),
             ("--lr-warmup-decay", self.lr_warmup_decay.is_some() && !is_warm, no_warmup),
             ("--lr-warmup-method", self.lr_warmup_method.is_some() && !is_warm, no_warmup),
         ])?;

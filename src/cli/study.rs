@@ -55,8 +55,6 @@ pub struct Args {
     /// Height and width of the images of --data
     #[arg(long, requires = "data")]
     image_size: Option<usize>,
-    #[command(flatten)]
-    recipe: RecipeArgs,
     /// Injections per layer; 1000 if absent, 50 with --quick
     #[arg(long)]
     injections: Option<u64>,
@@ -86,6 +84,9 @@ pub struct Args {
     quick: bool,
     #[command(flatten)]
     run: RunArgs,
+    // Last, since its headings hold for what follows them.
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 /// The recipe of a study: short, for few images. Recipes of model files are for ImageNet.

@@ -52,8 +52,6 @@ pub struct Args {
     /// Height and width of the images; the model file's if absent
     #[arg(long)]
     image_size: Option<usize>,
-    #[command(flatten)]
-    recipe: RecipeArgs,
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,6 +70,9 @@ pub struct Args {
     snapshot_steps: Option<u32>,
     #[command(flatten)]
     run: RunArgs,
+    // Last, since its headings hold for what follows them.
+    #[command(flatten)]
+    recipe: RecipeArgs,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use self::schedule::RateCurve;
 use crate::ops::adamw::AdamW;
+use crate::ops::rmsprop::RmsProp;
 use crate::ops::sgd::Sgd;
 use crate::ops::{ParamSpec, Role};
-use crate::tape::Rule;
+use crate::tape::{Clipping, Rule};
 use crate::{Error, Result};
 
 pub use self::augmentation::{
@@ -61,14 +62,22 @@ pub struct Recipe {
     pub learning_rate_batch: Option<usize>,
     #[serde(default)]
     pub optimizer: OptimizerKind,
-    /// Of SGD; AdamW doesn't read it, nor the next.
+    /// Of SGD and RMSprop.
     #[serde(default)]
     pub momentum: f32,
+    /// Of SGD.
     #[serde(default)]
     pub nesterov: bool,
-    /// β₁ and β₂ of AdamW; SGD doesn't read them, nor ε.
+    /// What RMSprop keeps of its averages in a step.
+    #[serde(default = "alpha", skip_serializing_if = "is_alpha")]
+    pub alpha: f64,
+    /// Whether RMSprop divides by the deviation of gradients rather than by the root of their mean square.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub centered: bool,
+    /// β₁ and β₂ of AdamW.
     #[serde(default = "betas")]
     pub betas: [f64; 2],
+    /// ε, which keeps divisors from zero; of all but SGD.
     #[serde(default = "eps")]
     pub eps: f64,
     /// Of every parameter that has none of its own; with AdamW it is decoupled from the gradient.
@@ -83,9 +92,16 @@ pub struct Recipe {
     /// Of tables of position embeddings.
     #[serde(default)]
     pub position_weight_decay: Option<f32>,
+    /// What the learning rate of a layer is multiplied by for each layer behind it (layer-wise learning-rate decay; layers
+    /// are those of `models::layers`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
     /// The largest norm of all gradients together; larger ones are scaled down to it.
     #[serde(default)]
     pub clip_grad_norm: Option<f32>,
+    /// The largest absolute value of a gradient; larger ones become it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_grad_value: Option<f32>,
     #[serde(default)]
     pub label_smoothing: f32,
     /// Epochs over which the rate rises.
@@ -126,6 +142,14 @@ fn eps() -> f64 {
     Recipe::EPS
 }
 
+fn alpha() -> f64 {
+    Recipe::ALPHA
+}
+
+fn is_alpha(alpha: &f64) -> bool {
+    *alpha == Recipe::ALPHA
+}
+
 /// What a file that is only a recipe may hold.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +162,8 @@ impl Recipe {
     pub const BETAS: [f64; 2] = [0.9, 0.999];
     /// PyTorch's, of every rule.
     pub const EPS: f64 = 1e-8;
+    /// PyTorch's, of RMSprop.
+    pub const ALPHA: f64 = 0.99;
 
     /// The recipe in a TOML file that has a table `[recipe]` and nothing else.
     ///
@@ -162,13 +188,17 @@ impl Recipe {
             optimizer: OptimizerKind::Sgd,
             momentum: 0.0,
             nesterov: false,
+            alpha: Recipe::ALPHA,
+            centered: false,
             betas: Recipe::BETAS,
             eps: Recipe::EPS,
             weight_decay: 0.0,
             norm_weight_decay: None,
             bias_weight_decay: None,
             position_weight_decay: None,
+            layer_decay: None,
             clip_grad_norm: None,
+            clip_grad_value: None,
             label_smoothing: 0.0,
             warmup_epochs: 0,
             warmup_method: WarmupMethod::default(),
@@ -204,6 +234,23 @@ impl Recipe {
         self.learning_rate_batch.map_or(1.0, |meant| images as f64 / meant as f64)
     }
 
+    /// The same by another optimiser: the numbers that it doesn't have are PyTorch's again.
+    pub fn with_optimizer(self, optimizer: OptimizerKind) -> Recipe {
+        if self.optimizer == optimizer {
+            return self;
+        }
+        Recipe {
+            optimizer,
+            momentum: if optimizer.has_momentum() { self.momentum } else { 0.0 },
+            nesterov: false,
+            alpha: Recipe::ALPHA,
+            centered: false,
+            betas: Recipe::BETAS,
+            eps: Recipe::EPS,
+            ..self
+        }
+    }
+
     /// The rule with its numbers.
     pub fn rule(&self) -> Rule {
         match self.optimizer {
@@ -211,7 +258,20 @@ impl Recipe {
                 Rule::Sgd(Sgd { momentum: self.momentum, nesterov: self.nesterov })
             }
             OptimizerKind::AdamW => Rule::AdamW(AdamW { betas: self.betas, eps: self.eps }),
+            OptimizerKind::RmsProp | OptimizerKind::RmsPropTf => Rule::RmsProp(RmsProp {
+                alpha: self.alpha,
+                eps: self.eps,
+                momentum: self.momentum,
+                centered: self.centered,
+                tensorflow: self.optimizer == OptimizerKind::RmsPropTf,
+            }),
         }
+    }
+
+    /// What becomes of gradients before a step.
+    pub fn clipping(&self) -> Option<Clipping> {
+        let norm = self.clip_grad_norm.map(Clipping::Norm);
+        norm.or(self.clip_grad_value.map(Clipping::Value))
     }
 
     /// The weight decay of a parameter. As in torchvision's reference a bias is asked for first,
@@ -255,6 +315,10 @@ impl Recipe {
         require(!self.nesterov || self.momentum > 0.0, "nesterov needs momentum")?;
         require(self.betas.into_iter().all(is_share), "betas must be at least 0 and below 1")?;
         require(is_positive((self.eps as f32).into()), "eps must be a positive number")?;
+        require(is_share(self.alpha), "alpha must be at least 0 and below 1")?;
+        self.check_optimizer()?;
+        let layers = self.layer_decay.is_none_or(|decay| decay > 0.0 && decay <= 1.0);
+        require(layers, "layer_decay must be above 0 and at most 1")?;
         let decays = [
             ("weight_decay", Some(self.weight_decay)),
             ("norm_weight_decay", self.norm_weight_decay),
@@ -267,6 +331,10 @@ impl Recipe {
         }
         let clips = self.clip_grad_norm.is_none_or(|norm| is_positive(norm.into()));
         require(clips, "clip_grad_norm must be a positive number")?;
+        let clips = self.clip_grad_value.is_none_or(|value| is_positive(value.into()));
+        require(clips, "clip_grad_value must be a positive number")?;
+        let both = self.clip_grad_norm.is_some() && self.clip_grad_value.is_some();
+        require(!both, "clip_grad_norm and clip_grad_value are two ways to clip")?;
         let smoothing = f64::from(self.label_smoothing);
         require(is_share(smoothing), "label_smoothing must be at least 0 and below 1")?;
         require(is_share(self.warmup_start), "warmup_start must be at least 0 and below 1")?;
@@ -280,5 +348,25 @@ impl Recipe {
         require(ema.steps > 0, "ema.steps must be at least 1")?;
         self.augmentation.check()?;
         self.schedule.check(self.learning_rate)
+    }
+
+    /// Refuses numbers of other optimisers than the recipe's.
+    fn check_optimizer(&self) -> Result<()> {
+        let kind = self.optimizer;
+        let idle = [
+            ("momentum", self.momentum != 0.0 && !kind.has_momentum()),
+            ("nesterov", self.nesterov && kind != OptimizerKind::Sgd),
+            ("betas", self.betas != Recipe::BETAS && kind != OptimizerKind::AdamW),
+            ("eps", self.eps != Recipe::EPS && kind == OptimizerKind::Sgd),
+            ("alpha", self.alpha != Recipe::ALPHA && !kind.is_rmsprop()),
+            ("centered", self.centered && !kind.is_rmsprop()),
+        ];
+        let word: &str = kind.into();
+        match idle.into_iter().find(|(_, is_idle)| *is_idle) {
+            Some((name, _)) => {
+                Err(Error::usage(format!("recipe: {name} has no effect with optimizer {word}")))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -16,6 +16,23 @@ pub enum OptimizerKind {
     Sgd,
     /// Adam with decoupled weight decay, `betas` and `eps`.
     AdamW,
+    /// RMSprop with `alpha`, `eps`, `momentum` and `centered`, as PyTorch has it.
+    RmsProp,
+    /// The same as TensorFlow has it: ε inside of the root, averages that begin at 1, the rate inside of the momentum
+    /// (timm's `RMSpropTF`).
+    RmsPropTf,
+}
+
+impl OptimizerKind {
+    /// Whether it is one of the two RMSprops.
+    pub fn is_rmsprop(self) -> bool {
+        matches!(self, OptimizerKind::RmsProp | OptimizerKind::RmsPropTf)
+    }
+
+    /// Whether it has a momentum.
+    pub fn has_momentum(self) -> bool {
+        self != OptimizerKind::AdamW
+    }
 }
 
 fn unknown(word: &str) -> Error {

@@ -54,6 +54,14 @@ impl Job {
             });
         }
         lines.extend(hint_of_few_steps(self.epoch_steps(), self.recipe.epochs));
+        let Recipe { warmup_epochs, epochs, .. } = self.recipe;
+        if warmup_epochs >= epochs {
+            lines.push(format!(
+                "hint: the warm-up of {warmup_epochs} {} is longer than the run, whose learning rate stays low; see \
+                 --lr-warmup-epochs",
+                plural(warmup_epochs, "epoch")
+            ));
+        }
         lines
     }
 
@@ -87,7 +95,7 @@ impl Job {
             line.push_str(&format!(", {accumulate} batches of up to {batch}"));
         }
         let factor = self.recipe.rate_factor(images);
-        line.push_str(&format!("; learning rate {}", learning_rate * factor));
+        line.push_str(&format!("; learning rate {:.4e}", learning_rate * factor));
         if let Some(meant) = learning_rate_batch.filter(|meant| *meant != images) {
             line.push_str(&format!(", scaled from {learning_rate} for {meant} images"));
         }
@@ -127,6 +135,7 @@ pub fn recipe_words(recipe: &Recipe) -> String {
             let [first, second] = recipe.betas;
             format!("adamw with betas {first} and {second}, eps {:e}", recipe.eps)
         }
+        OptimizerKind::RmsProp | OptimizerKind::RmsPropTf => rmsprop_words(recipe),
     }];
     words.push(format!("learning rate {}", recipe.learning_rate));
     if let Some(images) = recipe.learning_rate_batch {
@@ -159,8 +168,14 @@ pub fn recipe_words(recipe: &Recipe) -> String {
         Some(_) => words.push(decays.join(" and ")),
         None => {}
     }
+    if let Some(decay) = recipe.layer_decay {
+        words.push(format!("each layer at {decay} of the next one's rate"));
+    }
     if let Some(norm) = recipe.clip_grad_norm {
         words.push(format!("gradients clipped at a norm of {norm}"));
+    }
+    if let Some(value) = recipe.clip_grad_value {
+        words.push(format!("gradients clipped at {value}"));
     }
     if recipe.label_smoothing > 0.0 {
         words.push(format!("label smoothing {}", recipe.label_smoothing));
@@ -172,6 +187,16 @@ pub fn recipe_words(recipe: &Recipe) -> String {
         words.push(format!("a moving average of the weights, decay {}, {every}", ema.decay));
     }
     words.join(", ")
+}
+
+fn rmsprop_words(recipe: &Recipe) -> String {
+    let name: &str = recipe.optimizer.into();
+    let centered = if recipe.centered { "centered " } else { "" };
+    let mut words = format!("{centered}{name} with alpha {}, eps {:e}", recipe.alpha, recipe.eps);
+    if recipe.momentum > 0.0 {
+        words.push_str(&format!(", momentum {}", recipe.momentum));
+    }
+    words
 }
 
 fn schedule_words(schedule: &Schedule) -> String {

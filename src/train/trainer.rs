@@ -16,7 +16,7 @@ use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
-use crate::tape::{Clipping, Execution, Optimizer, OptimizerOptions, PlanKind, Weights};
+use crate::tape::{Execution, Optimizer, OptimizerOptions, PlanKind, Weights};
 use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
@@ -68,7 +68,7 @@ impl Trainer {
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
         let options = OptimizerOptions {
-            clipping: recipe.clip_grad_norm.map(Clipping::Norm),
+            clipping: recipe.clipping(),
             ..OptimizerOptions::new(recipe.rule(), &decay)
         };
         let optimizer = Optimizer::new(&weights, options)?;

@@ -28,7 +28,7 @@ const HEAD: Head = Head::TextGuided { width: 12 };
 fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {
     let mut job = job(tiny(folder), HEAD, 120, Some(folder.join("run")));
     if optimizer == OptimizerKind::AdamW {
-        job.recipe.optimizer = optimizer;
+        job.recipe = job.recipe.with_optimizer(optimizer);
         job.recipe.learning_rate = 0.01;
         job.recipe.norm_weight_decay = Some(0.0);
         job.recipe.clip_grad_norm = Some(1.0);
@@ -158,7 +158,8 @@ fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
-    let error = refusal(&|job| job.recipe.optimizer = OptimizerKind::AdamW);
+    let error =
+        refusal(&|job| job.recipe = job.recipe.clone().with_optimizer(OptimizerKind::AdamW));
     assert!(error.contains("recipe.optimizer was \"sgd\" and is \"adamw\""), "{error}");
     let error = refusal(&|job| job.head = Head::Baseline);
     assert!(error.contains("head was \"text-guided 12\" and is \"baseline\""), "{error}");

@@ -28,8 +28,6 @@ pub struct Args {
     /// Height and width of the images; the model file's if absent
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8192))]
     image_size: Option<u16>,
-    #[command(flatten)]
-    augmentation: AugmentArgs,
     /// Batch size; images of one batch are mixed with each other. The recipe's if absent
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
@@ -48,6 +46,9 @@ pub struct Args {
     /// Don't show progress
     #[arg(long, short)]
     quiet: bool,
+    // Last, since its heading holds for what follows it.
+    #[command(flatten)]
+    augmentation: AugmentArgs,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
