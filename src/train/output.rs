@@ -85,7 +85,23 @@ impl Output {
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(source)) => return Err(Error::io(&path, source)),
         }
+        self.sweep()?;
         Ok(RunLock(file))
+    }
+
+    /// Deletes what a killed process had begun to write: nobody else writes here now.
+    fn sweep(&self) -> Result<()> {
+        let failed = |source| Error::io(&self.folder, source);
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_of_run = ["safetensors", "csv", "toml"];
+            let is_of_run = is_of_run.iter().any(|end| name.contains(&format!(".{end}.")));
+            if name.starts_with('.') && name.ends_with(".tmp") && is_of_run {
+                fs::remove_file(&path).map_err(|source| Error::io(&path, source))?;
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the models of epochs that [`Output::keep`] leaves out, when `done` epochs are over.
@@ -162,6 +178,10 @@ mod tests {
         let said = output.lock().unwrap_err().to_string();
         assert!(said.contains("run: another process trains there"), "{said}");
         drop(lock);
+        // What was being written when a process was killed, and a file of somebody else's.
+        let left = [".last.safetensors.12-3.tmp", ".mine.tmp"].map(|name| output.folder.join(name));
+        left.iter().for_each(|path| fs::write(path, "").unwrap());
         output.lock().unwrap();
+        assert_eq!(left.map(|path| path.exists()), [false, true]);
     }
 }
