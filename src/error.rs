@@ -34,6 +34,13 @@ pub enum Error {
          rate or a longer warm-up may help"
     )]
     Diverged { epoch: usize, step: usize, figure: &'static str, value: f64 },
+    /// A training step that was taken twice from the same state came to other bits; `tensor` is the first that
+    /// differs, with both values; epoch and step count from 1.
+    #[error(
+        "training doesn't repeat: in epoch {epoch}, step {step} was taken twice from the same weights and came to two \
+         values of {tensor}; the device or its memory errs, or isn't deterministic; the last snapshot is from before it"
+    )]
+    Unrepeatable { epoch: usize, step: usize, tensor: String },
 }
 
 /// `Result` with the library's [`Error`].

@@ -51,7 +51,7 @@ impl Bench {
             write_safetensors(&place.at(to), views, &Default::default()).unwrap();
         };
         rewrite("trained/model.safetensors", "bare.safetensors", &|name| Some(name.into()));
-        rewrite("averaged/snapshot.safetensors", "both.safetensors", &|name| match name {
+        rewrite("averaged/last.safetensors", "both.safetensors", &|name| match name {
             name if name.starts_with("optimizer.") => None,
             name if name.starts_with("ema.") => Some(name.into()),
             name => Some(format!("model.{name}")),
@@ -155,11 +155,19 @@ fn files(path: &Path, name: &str, seen: &mut BTreeMap<String, Vec<u8>>) {
         let bytes = match name {
             name if name.ends_with("sqlite") => Vec::new(),
             // Its last column is how long each epoch took.
-            name if name.ends_with("history.csv") => {
+            name if name.ends_with("summary.csv") => {
                 let text = fs::read_to_string(path).unwrap();
                 let rows = text.lines().map(|row| row.rsplit_once(',').unwrap().0);
                 rows.collect::<Vec<_>>().join("\n").into_bytes()
             }
+            // How many lines: what else they say of a run is in its other files, beside times.
+            name if name.ends_with("metrics.jsonl") => {
+                let lines = fs::read_to_string(path).unwrap().lines().count();
+                lines.to_string().into_bytes()
+            }
+            // They say what the flags are, whatever those change, or what time it is.
+            name if name.ends_with("/args.toml") || name.ends_with("/recipe.toml") => return,
+            name if name.contains("events.out.tfevents.") => return,
             _ => fs::read(path).unwrap(),
         };
         seen.insert(name.to_string(), bytes);

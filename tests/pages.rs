@@ -125,7 +125,9 @@ fn parsed(words: &[String]) -> Result<(), String> {
     if words.iter().any(|word| ["--config", "--print-config", "--resume"].contains(&word.as_str()))
     {
         let needless = |arg: clap::Arg| arg.required(false);
-        program = program.mut_subcommand("inject", |inject| inject.mut_args(needless));
+        for name in ["inject", "train"] {
+            program = program.mut_subcommand(name, |command| command.mut_args(needless));
+        }
     }
     match program.try_get_matches_from(all) {
         Err(error) if error.kind() != ErrorKind::DisplayHelp => Err(error.to_string()),

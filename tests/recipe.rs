@@ -1,5 +1,6 @@
 //! Recipes: what a file says and leaves out, learning rates, decays, what is refused.
 
+use flipside::models::ModelFile;
 use flipside::ops::{Init, Layout, ParamSpec, Role};
 use flipside::recipe::{Ema, OptimizerKind, Recipe, Schedule};
 
@@ -192,4 +193,58 @@ fn decays_are_those_of_torchvisions_groups() {
     assert_eq!(all(&recipe), [0.5, 0.125, 0.25, 0.125, 0.5, 0.0]);
     recipe.norm_weight_decay = None;
     assert_eq!(all(&recipe), [0.5, 0.125, 0.5, 0.125, 0.5, 0.0]);
+}
+
+/// A recipe's file gives it back, with decimals as people write them.
+#[test]
+fn recipes_come_back_from_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recipe.toml");
+    for name in ["resnet18", "resnet_small", "swin_v2_t", "maxvit_t", "focalnet_tiny"] {
+        let recipe = ModelFile::open(name).unwrap().recipe().unwrap().clone();
+        let text = recipe.to_toml().unwrap();
+        std::fs::write(&path, &text).unwrap();
+        assert_eq!(Recipe::open(&path).unwrap(), recipe, "{text}");
+        let digits = |word: &str| word.chars().filter(char::is_ascii_digit).count();
+        assert!(text.split_whitespace().all(|word| digits(word) < 12), "{text}");
+    }
+    std::fs::write(&path, "[recipe]\nepochs = 3\nbatches = 4\n").unwrap();
+    let error = Recipe::open(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("recipe.toml: isn't a recipe: line 3: unknown field `batches`"),
+        "{error}"
+    );
+    std::fs::write(&path, "family = \"resnet\"\n").unwrap();
+    let error = Recipe::open(&path).unwrap_err().to_string();
+    assert!(error.contains("unknown field `family`"), "{error}");
+}
+
+#[test]
+fn a_recipe_by_another_optimizer_has_that_one_s_numbers() {
+    let sgd = Recipe { momentum: 0.9, nesterov: true, ..recipe(Schedule::Constant, 0) };
+    let adamw = sgd.clone().with_optimizer(OptimizerKind::AdamW);
+    adamw.check().unwrap();
+    assert_eq!((adamw.momentum, adamw.nesterov), (0.0, false));
+    let rmsprop = Recipe { alpha: 0.5, ..sgd.clone().with_optimizer(OptimizerKind::RmsProp) };
+    rmsprop.check().unwrap();
+    assert_eq!(rmsprop.momentum, 0.9);
+    assert_eq!(rmsprop.with_optimizer(OptimizerKind::RmsPropTf).alpha, Recipe::ALPHA);
+    for (recipe, part) in [
+        (Recipe { optimizer: OptimizerKind::AdamW, nesterov: false, ..sgd.clone() }, "momentum"),
+        (Recipe { betas: [0.5, 0.9], ..sgd.clone() }, "betas"),
+        (Recipe { eps: 0.1, ..sgd.clone() }, "eps"),
+        (Recipe { alpha: 0.5, ..sgd.clone() }, "alpha"),
+        (Recipe { centered: true, ..sgd.clone() }, "centered"),
+    ] {
+        let error = recipe.check().unwrap_err().to_string();
+        assert!(error.contains(&format!("{part} has no effect with optimizer")), "{error}");
+    }
+}
+
+#[test]
+fn the_rate_is_in_proportion_to_the_images_of_a_step() {
+    let mut recipe = recipe(Schedule::Constant, 0);
+    assert_eq!(recipe.rate_factor(64), 1.0);
+    recipe.learning_rate_batch = Some(256);
+    assert_eq!([64, 256, 512].map(|images| recipe.rate_factor(images)), [0.25, 1.0, 2.0]);
 }

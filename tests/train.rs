@@ -15,6 +15,7 @@ use flipside::recipe::{Ema, OptimizerKind};
 use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
+mod folder;
 mod keep;
 mod killed;
 mod state;

@@ -27,7 +27,7 @@ pub(crate) fn write(
             let folder = folder.display();
             Error::file(path, format!("can't be written: there is no folder {folder}"))
         }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+        _ if is_full(&source) => {
             let detail = format!("can't be written, the disk is full ({source}); nothing changed");
             Error::file(path, detail)
         }
@@ -43,6 +43,20 @@ pub(crate) fn write(
     fs::rename(&temporary.0, &target).map_err(failed)?;
     std::mem::forget(temporary);
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Whether there is no room left.
+fn is_full(source: &io::Error) -> bool {
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// Why a file that is written piece by piece can't be written further.
+pub(crate) fn unwritable(path: &Path, source: io::Error) -> Error {
+    match is_full(&source) {
+        true => Error::file(path, format!("can't be written, the disk is full ({source})")),
+        false => Error::io(path, source),
+    }
 }
 
 /// A new, empty file that no one else has; it is removed unless its guard is forgotten.

@@ -48,7 +48,14 @@ impl KeyKind {
             [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()];
         match () {
             () if is_one(&whole) => KeyKind::Whole,
-            () if is_one(&[TypeId::of::<f64>(), TypeId::of::<Confidence>()]) => KeyKind::Real,
+            () if is_one(&[
+                TypeId::of::<f32>(),
+                TypeId::of::<f64>(),
+                TypeId::of::<Confidence>(),
+            ]) =>
+            {
+                KeyKind::Real
+            }
             () if is_one(&[TypeId::of::<Temperature>()]) => KeyKind::Either,
             () => KeyKind::Text,
         }
@@ -264,6 +271,17 @@ impl Flags {
             None => format!("known: {}", known.join(", ")),
         };
         format!("there is no key '{}'; {known}", told(key))
+    }
+
+    /// `own`, and what `given` says beside it that `own` neither says nor excludes.
+    pub fn merge(&self, own: &Given, given: Given) -> Given {
+        let mut merged = own.clone();
+        for (key, values) in given {
+            if !own.keys().any(|said| *said == key || self.conflict(said, &key)) {
+                merged.insert(key, values);
+            }
+        }
+        merged
     }
 
     /// The flags as words of a command line.

@@ -33,6 +33,7 @@ mod topics;
 mod train;
 mod visualize;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -89,16 +90,7 @@ pub fn command() -> clap::Command {
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
 /// requirements that aren't satisfied.
 pub fn main() -> ExitCode {
-    let result = match inject::gather(std::env::args_os().collect(), &command()) {
-        Ok(inject::Todo::Run(words, gathered)) => {
-            let matches = command().get_matches_from(words);
-            // Its own errors and help end the program here.
-            let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-            run(cli.command, gathered)
-        }
-        Ok(inject::Todo::Print(text)) => common::print(&text),
-        Err(error) => Err(error.into()),
-    };
+    let result = start(std::env::args_os().collect());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,11 +107,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Runs a command; of its flags `gathered` says where they come from.
-fn run(command: Command, gathered: inject::Gathered) -> anyhow::Result<()> {
+/// Runs the command line, with the flags that it takes from files.
+fn start(words: Vec<OsString>) -> anyhow::Result<()> {
+    let (words, flags) = train::gather(words, &command())?;
+    match inject::gather(words, &command())? {
+        inject::Todo::Run(words, gathered) => {
+            let matches = command().get_matches_from(words);
+            // Its own errors and help end the program here.
+            let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+            run(cli.command, gathered, flags)
+        }
+        inject::Todo::Print(text) => common::print(&text),
+    }
+}
+
+/// Runs a command; `gathered` says where the flags of a campaign come from, `flags` what those of a training run are, as
+/// a file of them.
+fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> anyhow::Result<()> {
     match command {
         Command::Study(args) => study::run(&args),
-        Command::Train(args) => train::run(&args),
+        Command::Train(args) => train::run(&args, flags.as_deref()),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Visualize(args) => visualize::run(&args),

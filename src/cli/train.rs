@@ -1,10 +1,14 @@
 //! `flipside train`.
 
+mod flags;
+mod folder;
+
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::common::{
-    RunArgs, class_list, class_list_of_features, create_folder, file_sha256, print_json, say,
-    stop_flag, watch_stop,
+    RunArgs, class_list, class_list_of_features, create_folder, file_sha256, print, say, stop_flag,
+    watch_stop,
 };
 use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use super::recipe::RecipeArgs;
@@ -14,14 +18,17 @@ use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
 use crate::study::sources;
 use crate::text::{self, TextFeatures};
-use crate::train::{Job, Keep, Output, Source, Trainer};
+use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
+
+pub use flags::gather;
 
 /// Train a model on a data set
 ///
-/// The result is OUT/model.safetensors, a state dict that PyTorch loads. OUT/history.csv has a line for each
-/// epoch. A run that was stopped (by ctrl-C, which saves a snapshot, or for whatever reason) is continued by
-/// --resume and gives the same bits as a run that wasn't.
+/// The result is OUT/model.safetensors, a state dict that PyTorch loads; OUT/best.safetensors is the same of the epoch of
+/// the highest top-1 on the validation images. OUT/summary.csv has a line for each epoch, OUT/metrics.jsonl and
+/// TensorBoard's event files have steps, too; OUT/args.toml has the flags. A run that was stopped (by ctrl-C, which
+/// saves a snapshot, or for whatever reason) is continued by --resume and gives the same bits as a run that wasn't.
 #[derive(clap::Args)]
 pub struct Args {
     /// Model name or .toml file; see `flipside models`
@@ -42,7 +49,7 @@ pub struct Args {
     random_rows: Option<usize>,
     /// Start from this checkpoint; .pth or .safetensors, of the same architecture. Its head is left
     /// out where it is of another kind or width, or for other classes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long = "init", alias = "start", value_name = "FILE")]
     start: Option<PathBuf>,
     /// Class list; tab-separated lines of index, folder name, class name, which says which row of the
     /// features belongs to which folder. Not needed where the features name their classes, as those of
@@ -55,19 +62,31 @@ pub struct Args {
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder for snapshots and model; snapshots are what --resume goes on from
+    /// Folder of the run: models, metrics, and snapshots, which --resume goes on from
     #[arg(long)]
     out: PathBuf,
-    /// last or best; which epoch becomes OUT/model.safetensors: best is the one of the highest top-1 on the validation
-    /// images (the first of equals)
-    #[arg(long, value_name = "EPOCH", default_value = "last")]
-    keep: Keep,
+    /// Keep the models of the last N epochs, too, as OUT/epoch-0001.safetensors and so on; the best epoch's is always
+    /// there
+    #[arg(long, value_name = "N", value_parser = parse_keep)]
+    keep: Option<u32>,
     /// Continue from the snapshot in OUT
     #[arg(long)]
     resume: bool,
     /// Save a snapshot every N steps, too; there is one after each epoch in any case
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     snapshot_steps: Option<u32>,
+    /// Add a line to OUT/metrics.jsonl every N steps; there is one after each epoch's last step in any case
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    log_steps: u32,
+    /// Take every Nth step twice from the same weights, and stop unless both come to the same bits: loss, logits,
+    /// gradients, and what the update makes of weights and moments. Each check costs another step, and two copies of
+    /// weights, gradients and moments to the host
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    replay_check: Option<u32>,
+    /// Read flags from this TOML file, as OUT/args.toml is one; its keys are their names, and what is typed beside it
+    /// takes its place
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
     // Last, since its headings hold for what follows them.
@@ -75,7 +94,20 @@ pub struct Args {
     recipe: RecipeArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+/// A number of epochs whose models are kept.
+fn parse_keep(text: &str) -> std::result::Result<u32, String> {
+    match text {
+        "best" => Err("the best epoch is always kept, as OUT/best.safetensors".into()),
+        "last" => Err("the last epoch is always kept, as OUT/model.safetensors".into()),
+        number => match number.parse() {
+            Ok(epochs) if epochs > 0 => Ok(epochs),
+            _ => Err("is a number of epochs from 1 on".into()),
+        },
+    }
+}
+
+/// Runs it; `flags` are those that were given, as a file of them.
+pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     watch_stop()?;
     let device = args.run.start()?;
     let progress = args.run.progress();
@@ -94,10 +126,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let output = Output {
         folder: args.out.clone(),
         snapshot_steps: args.snapshot_steps.map(|steps| steps as usize),
-        keep: args.keep,
+        log_steps: args.log_steps as usize,
+        keep: args.keep.unwrap_or(0) as usize,
     };
     create_folder(&output.folder)?;
-    if !args.resume && output.snapshot().exists() {
+    let lock = output.lock()?;
+    if !args.resume && output.resumable().is_some() {
         return Err(Error::usage(format!(
             "{} holds a training run already: continue it with --resume, or name another --out",
             args.out.display()
@@ -116,8 +150,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         output: Some(output.clone()),
     };
     let mut trainer = Trainer::new(job, &device)?;
+    trainer.hold(lock);
+    if let Some(every) = args.replay_check {
+        trainer.check_replays(every as usize);
+    }
     args.recipe.check_model(trainer.model())?;
-    let goes_on = args.resume && output.snapshot().exists();
+    let goes_on = args.resume && output.resumable().is_some();
     if args.resume && !goes_on {
         progress.line(&format!("{}: holds no snapshot yet; begins", args.out.display()));
     }
@@ -133,6 +171,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if goes_on {
         trainer.resume()?;
     }
+    folder::write(&output, trainer.job(), &device, flags)?;
+    let broken = if args.run.json { Some(tell_epochs(&mut trainer)) } else { None };
     let job = trainer.job();
     let (epochs, steps) = (job.recipe.epochs, job.epoch_steps());
     let (epoch, step) = trainer.position();
@@ -156,26 +196,47 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             output.snapshot().display()
         );
     }
-    let kept = trainer.kept_epoch();
-    if args.run.json {
+    let best = trainer.best_epoch();
+    if let Some(broken) = broken {
+        // Whoever read the lines may have gone: that doesn't end the run before its end.
+        if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
         // Epochs count from 1 wherever people read them.
-        let mut history = trainer.history().to_vec();
-        history.iter_mut().for_each(|record| record.epoch += 1);
-        return print_json(&serde_json::json!({
-            "model": output.model(), "history": history, "kept_epoch": kept.map(|epoch| epoch + 1),
-        }));
-    }
-    let which = match args.keep {
-        Keep::Last => "the last",
-        Keep::Best => "the best",
-    };
-    let about =
-        kept.and_then(|kept| trainer.history().get(kept)).map_or_else(String::new, |kept| {
-            let top1 = kept.validation_top1_percent;
-            let top1 = top1.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
-            format!(": epoch {} of {epochs}, {which}{top1}", kept.epoch + 1)
+        let end = serde_json::json!({
+            "kind": "end",
+            "epochs": epochs,
+            "model": output.model(),
+            "best": best.map(|_| output.best()),
+            "best_epoch": best.map(|epoch| epoch + 1),
+            "skipped_steps": trainer.skipped_steps(),
         });
-    say(&format!("{}{about}", output.model().display()))
+        return print(&end.to_string());
+    }
+    say(&format!("{}: epoch {epochs} of {epochs}", output.model().display()))?;
+    let best = best.and_then(|best| trainer.history().iter().find(|record| record.epoch == best));
+    match best {
+        None => Ok(()),
+        Some(record) => {
+            let top1 = record.validation_top1_percent;
+            let top1 = top1.map_or_else(String::new, |top1| format!(", top-1 {top1:.2} %"));
+            let epoch = record.epoch + 1;
+            say(&format!("{}: epoch {epoch} of {epochs}, the best{top1}", output.best().display()))
+        }
+    }
+}
+
+/// Prints each epoch that is over as a line of JSON; the first error of it, if there is one by the end.
+fn tell_epochs(trainer: &mut Trainer) -> Arc<Mutex<Option<anyhow::Error>>> {
+    let broken = Arc::new(Mutex::new(None));
+    let failure = broken.clone();
+    trainer.listen(Box::new(move |line| {
+        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure.is_none() {
+            *failure = print(line).err();
+        }
+    }));
+    broken
 }
 
 /// The head that the flags ask for, with the rows that it starts from.

@@ -42,6 +42,12 @@ unsafe impl Send for CudaGraph {}
 unsafe impl Sync for CudaGraph {}
 
 impl StreamState {
+    /// Bytes of the GPU's memory that aren't free.
+    pub fn memory_used(&self) -> Option<u64> {
+        let (free, total) = self.gpu.context.mem_get_info().ok()?;
+        Some(total.saturating_sub(free) as u64)
+    }
+
     /// A new stream of GPU number `index`.
     pub(super) fn new(index: usize) -> Result<StreamState> {
         let gpu = Gpu::open(index)?;

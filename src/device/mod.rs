@@ -227,6 +227,14 @@ impl Device {
         self.0.counters.read()
     }
 
+    /// Bytes of a GPU's memory that are in use, by whomever; `None` elsewhere, and where the driver doesn't say.
+    pub fn memory_used(&self) -> Option<u64> {
+        match &self.0.backend {
+            Backend::Cuda(cuda) => cuda.memory_used(),
+            Backend::Cpu | Backend::Emulated(_) => None,
+        }
+    }
+
     /// Fresh zeroed memory, aligned to 64 bytes (256 on cuda). Zero bytes are allowed.
     ///
     /// # Errors

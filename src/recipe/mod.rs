@@ -4,6 +4,7 @@ mod augmentation;
 mod optimizer;
 mod schedule;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -150,11 +151,11 @@ fn is_alpha(alpha: &f64) -> bool {
     *alpha == Recipe::ALPHA
 }
 
-/// What a file that is only a recipe may hold.
-#[derive(Deserialize)]
+/// What a file that is only a recipe holds.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RecipeFile {
-    recipe: Recipe,
+struct RecipeFile<'a> {
+    recipe: Cow<'a, Recipe>,
 }
 
 impl Recipe {
@@ -174,7 +175,16 @@ impl Recipe {
         let RecipeFile { recipe } = toml::from_str(&text)
             .map_err(|error| Error::toml(path, "isn't a recipe", &text, &error))?;
         recipe.check().map_err(|error| Error::file(path, error.to_string()))?;
-        Ok(recipe)
+        Ok(recipe.into_owned())
+    }
+
+    /// The text of a file that [`Recipe::open`] reads.
+    ///
+    /// # Errors
+    /// Numbers that TOML has no form for.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(&RecipeFile { recipe: Cow::Borrowed(self) })
+            .map_err(|error| Error::usage(format!("recipe: can't be written as TOML: {error}")))
     }
 
     /// What a file with these four fields alone says: SGD without momentum, decay and the rest.

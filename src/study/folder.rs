@@ -70,8 +70,9 @@ fn check_new(options: &Options) -> Result<()> {
     let models = options.seeds.iter().flat_map(|seed| ModelStart::ALL.map(|start| (*seed, start)));
     for folder in models.filter_map(|(seed, start)| options.place(seed, start)) {
         let output = Output::at(folder.clone());
-        let files = [output.snapshot(), output.model(), folder.join(RUN)];
-        if let Some(there) = files.iter().find(|path| path.exists()) {
+        let files = [output.model(), folder.join(RUN)];
+        let mut there = output.resumable().into_iter().chain(files);
+        if let Some(there) = there.find(|path| path.exists()) {
             let path = there.display();
             return Err(Error::usage(format!("{path} is there already: --resume goes on with it")));
         }

@@ -143,7 +143,7 @@ fn train(
         set_head_rows(trainer.weights_mut(), &rows, inputs.features.width)?;
     }
     if let Some(output) = output.as_ref().filter(|_| options.resume)
-        && (output.snapshot().exists() || output.model().exists())
+        && (output.resumable().is_some() || output.model().exists())
     {
         trainer.resume()?;
     }
@@ -151,7 +151,7 @@ fn train(
     let doing = if is_trained { "trained already" } else { "training" };
     progress.line(&format!("{doing}: {}, seed {seed}", start.name()));
     trainer.run(progress)?;
-    if let Some(path) = output.map(|output| output.snapshot()).filter(|path| path.exists()) {
+    if let Some(path) = output.and_then(|output| output.resumable()) {
         // Thrice the model's size, of which there are many.
         std::fs::remove_file(&path).map_err(|source| Error::io(&path, source))?;
     }

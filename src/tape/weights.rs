@@ -245,6 +245,11 @@ impl Weights {
         &self.values
     }
 
+    /// The arena of values, to be set.
+    pub fn values_mut(&mut self) -> &mut Buffer {
+        &mut self.values
+    }
+
     /// The arena of gradients.
     pub fn gradients(&self) -> Option<&Buffer> {
         self.gradients.as_ref()

@@ -1,12 +1,11 @@
 //! What a training run is, and how two of them are told apart.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
-use strum::{EnumIter, EnumString, IntoStaticStr};
 
+use super::output::Output;
 use crate::data::transform::Transform;
 use crate::data::{ClassList, Dataset};
 use crate::models::ModelFile;
@@ -41,53 +40,6 @@ pub struct Job {
     pub output: Option<Output>,
 }
 
-/// The epoch whose weights become the trained model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
-pub enum Keep {
-    #[default]
-    Last,
-    /// That of the highest top-1 on the validation images, the first of equals.
-    Best,
-}
-
-fn unknown(word: &str) -> Error {
-    Error::unknown::<Keep>("epoch to keep", word)
-}
-
-/// What a run writes.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The folder of [`Output::snapshot`], [`Output::model`] and [`Output::history`].
-    pub folder: PathBuf,
-    /// Steps between snapshots within an epoch; there is one at the end of each epoch anyway.
-    pub snapshot_steps: Option<usize>,
-    /// Of [`Output::model`].
-    pub keep: Keep,
-}
-
-impl Output {
-    /// That of a folder, with snapshots at the ends of epochs and the last epoch's model.
-    pub fn at(folder: PathBuf) -> Output {
-        Output { folder, snapshot_steps: None, keep: Keep::Last }
-    }
-
-    /// What a killed run is resumed from.
-    pub fn snapshot(&self) -> PathBuf {
-        self.folder.join("snapshot.safetensors")
-    }
-
-    /// The trained model.
-    pub fn model(&self) -> PathBuf {
-        self.folder.join("model.safetensors")
-    }
-
-    /// The epochs as a table: a line of CSV each.
-    pub fn history(&self) -> PathBuf {
-        self.folder.join("history.csv")
-    }
-}
-
 /// Devices that train together.
 pub(super) const WORLD_SIZE: usize = 1;
 
@@ -108,9 +60,8 @@ struct Identity<'a> {
     skipped: [Vec<String>; 2],
     transform: Value,
     compute: Compute,
-    /// What decides which epoch is kept, where it isn't the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<String>,
+    /// What decides which epoch is the best. Of runs that older versions began it isn't known.
+    validation: Option<String>,
 }
 
 impl Job {
@@ -128,11 +79,6 @@ impl Job {
     pub fn class_names(&self) -> Vec<(String, String)> {
         let classes = self.train.dataset.classes().iter();
         classes.map(|class| (class.id.clone(), class.name.clone())).collect()
-    }
-
-    /// Which epoch's weights become the trained model.
-    pub fn keep(&self) -> Keep {
-        self.output.as_ref().map_or(Keep::Last, |output| output.keep)
     }
 
     /// The most images of a step.
@@ -179,9 +125,6 @@ impl Job {
         if self.recipe.batch < 2 {
             return Err(Error::usage("training needs batches of at least 2 images"));
         }
-        if self.keep() == Keep::Best && self.validation.is_none() {
-            return Err(Error::usage("the best epoch can't be told without validation images"));
-        }
         if let Some(validation) = &self.validation {
             let (found, expected) = (validation.transform.size(), self.image_size());
             if found != expected {
@@ -206,16 +149,13 @@ impl Job {
             Transform::Train(train) => serde_json::to_value(train),
             Transform::Eval(eval) => serde_json::to_value(eval),
         };
-        let keep = match &self.validation {
-            Some(Source { dataset, transform }) if self.keep() == Keep::Best => {
-                let transform = match transform {
-                    Transform::Eval(eval) => eval.to_string(),
-                    random => format!("{random:?}"),
-                };
-                Some(format!("best on {}, {transform}", dataset.fingerprint()))
-            }
-            _ => None,
-        };
+        let validation = self.validation.as_ref().map(|Source { dataset, transform }| {
+            let transform = match transform {
+                Transform::Eval(eval) => eval.to_string(),
+                random => format!("{random:?}"),
+            };
+            format!("{}, {transform}", dataset.fingerprint())
+        });
         let identity = Identity {
             model: &self.file.name,
             architecture: file.get("architecture").cloned().unwrap_or_default(),
@@ -230,7 +170,7 @@ impl Job {
                 .map(|source| source.map_or_else(Vec::new, |source| source.dataset.skipped())),
             transform: transform.map_err(bad)?,
             compute,
-            keep,
+            validation,
         };
         serde_json::to_value(identity).map_err(bad)
     }

@@ -6,16 +6,23 @@
 
 mod average;
 mod evaluate;
-mod history;
+mod events;
 mod job;
+mod metrics;
 mod outline;
+mod output;
+mod replay_check;
+mod run_log;
 mod snapshot;
+mod summary;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
-pub use history::EpochRecord;
-pub use job::{Job, Keep, Output, Source};
+pub use job::{Job, Source};
 pub use outline::{hint_of_few_steps, recipe_words};
+pub use output::{Output, RunLock};
+pub use run_log::EpochListener;
+pub use summary::EpochRecord;
 pub use trainer::{StepFigures, Trainer};
 
 use crate::{Error, Result};

@@ -87,7 +87,7 @@ impl Job {
 
 impl Job {
     /// How many images a step has, on how many devices, and what that makes of the learning rate.
-    fn rate(&self) -> String {
+    pub fn rate(&self) -> String {
         let Recipe { batch, accumulate, learning_rate, learning_rate_batch, .. } = self.recipe;
         let images = self.step_images();
         let mut line = format!("effective batch: {images} images a step, {WORLD_SIZE} device");

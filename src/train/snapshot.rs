@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::history::EpochRecord;
 use super::job::differences;
+use super::summary::EpochRecord;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
 use crate::models::state::{
     AVERAGE_PREFIX, HostState, KIND, OPTIMIZER_PREFIX, SNAPSHOT, load_average,
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// Metadata keys.
 const IDENTITY: &str = "flipside.run";
 const POSITION: &str = "flipside.position";
-/// The epoch, from 1, whose weights a model has that isn't its run's last.
+/// The epoch, from 1, whose weights an epoch's model has.
 const EPOCH: &str = "flipside.epoch";
 
 /// How far a run is.
@@ -33,6 +33,17 @@ pub(super) struct Position {
     pub step: usize,
     pub running: Running,
     pub history: Vec<EpochRecord>,
+    /// Steps that weren't taken, since their loss or their gradients weren't finite.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
+    /// Epochs from the start that the best isn't looked for in: an older version trained them, and kept none of their
+    /// models.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub best_from: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Sums over the images of an epoch so far.
@@ -106,13 +117,13 @@ pub(super) fn read(
     weights: &mut Weights,
     optimizer: &mut Optimizer,
     average: Option<&mut Weights>,
-) -> Result<Position> {
+) -> Result<(Position, Origin)> {
     let checkpoint = Checkpoint::open(path)?;
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
         return Err(Error::file(path, "isn't the snapshot of a training run"));
     }
-    check_identity(path, &checkpoint, identity)?;
-    let position: Position = metadata(path, &checkpoint, POSITION)?;
+    let origin = check_identity(path, &checkpoint, identity)?;
+    let mut position: Position = metadata(path, &checkpoint, POSITION)?;
     let mut moments = Vec::new();
     for name in optimizer.rule().moments() {
         let mut arena = Vec::new();
@@ -132,7 +143,10 @@ pub(super) fn read(
             buffer.write(offset, bytemuck::cast_slice(&stored))?;
         }
     }
-    Ok(position)
+    if origin == Origin::KeptLast {
+        position.best_from = position.epoch as u64;
+    }
+    Ok((position, origin))
 }
 
 /// Reads the model that the run called `identity` made at its end.
@@ -147,7 +161,7 @@ pub(super) fn read_model(
     load_state(model, weights, &checkpoint)
 }
 
-/// As [`provenance`], of the model of an epoch that is kept, from 0.
+/// As [`provenance`], of the model of an epoch, from 0.
 pub(super) fn provenance_of(
     facts: &Facts,
     identity: &Value,
@@ -158,22 +172,51 @@ pub(super) fn provenance_of(
     metadata
 }
 
-/// Which epoch's weights, from 0, the kept model of the run called `identity` has.
-pub(super) fn kept_epoch(path: &Path, identity: &Value) -> Result<usize> {
+/// Which epoch's weights, from 0, an epoch's model of the run called `identity` has.
+pub(super) fn epoch_of(path: &Path, identity: &Value) -> Result<usize> {
     let checkpoint = Checkpoint::open(path)?;
     check_identity(path, &checkpoint, identity)?;
     let epoch: usize = metadata(path, &checkpoint, EPOCH)?;
     Ok(epoch.saturating_sub(1))
 }
 
+/// Which version of the program began a run, by what it kept as the trained model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This one: the best epoch's model beside the last's.
+    Present,
+    /// An older one that kept the last epoch's, or the best's.
+    KeptLast,
+    KeptBest,
+}
+
+/// An identity as this version would have written it, and which version did.
+fn modern(mut was: Value, is: &Value) -> (Value, Origin) {
+    let Value::Object(fields) = &mut was else { return (was, Origin::Present) };
+    if fields.contains_key("validation") {
+        return (was, Origin::Present);
+    }
+    let keep = fields.remove("keep");
+    let best_on =
+        keep.as_ref().and_then(Value::as_str).and_then(|keep| keep.strip_prefix("best on "));
+    let (validation, origin) = match best_on {
+        Some(on) => (on.into(), Origin::KeptBest),
+        // It wasn't written down then.
+        None => (is["validation"].clone(), Origin::KeptLast),
+    };
+    fields.insert("validation".into(), validation);
+    (was, origin)
+}
+
 /// Refuses what another run wrote.
-fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Result<()> {
+fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Result<Origin> {
     let was: Value = metadata(path, checkpoint, IDENTITY)?;
     // Through text, so that both have been read back from decimals.
     let is: Value = serde_json::from_str(&identity.to_string()).map_err(broken(path))?;
+    let (was, origin) = modern(was, &is);
     let differ = differences(&was, &is);
     if differ.is_empty() {
-        return Ok(());
+        return Ok(origin);
     }
     Err(Error::file(
         path,
@@ -203,4 +246,31 @@ fn trained(weights: &Weights) -> impl Iterator<Item = (ParamId, &Param)> {
 /// What an optimiser's `moment` of a parameter is called.
 fn tensor_name(moment: &str, param: &Param) -> String {
     format!("{OPTIMIZER_PREFIX}{moment}.{}", param.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn runs_of_older_versions_are_known() {
+        let is = json!({"seed": 1, "validation": "images, cut"});
+        assert_eq!(modern(is.clone(), &is), (is.clone(), Origin::Present));
+        let last = json!({"seed": 1});
+        assert_eq!(modern(last, &is), (is.clone(), Origin::KeptLast));
+        let best = json!({"seed": 1, "keep": "best on images, cut"});
+        assert_eq!(modern(best, &is), (is.clone(), Origin::KeptBest));
+        let none = json!({"seed": 1, "validation": null});
+        assert_eq!(modern(none.clone(), &is), (none, Origin::Present));
+    }
+
+    #[test]
+    fn positions_of_older_versions_are_read() {
+        let old =
+            r#"{"epoch":1,"step":2,"running":{"images":3,"right":1,"loss_bits":0},"history":[]}"#;
+        let position: Position = serde_json::from_str(old).unwrap();
+        assert_eq!((position.skipped_steps, position.best_from), (0, 0));
+        assert_eq!(serde_json::to_string(&position).unwrap(), old);
+    }
 }

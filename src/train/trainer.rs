@@ -6,9 +6,13 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::average::Average;
-use super::history::{self, EpochRecord};
-use super::snapshot::{self, Position};
-use super::{Evaluator, Job, Keep, Output, check_labels};
+use super::metrics::{EpochMetrics, StepMetrics};
+use super::output::RunLock;
+use super::replay_check::{StepOutcome, StepState};
+use super::run_log::{EpochListener, RunLog};
+use super::snapshot::{self, Origin, Position};
+use super::summary::{self, EpochRecord};
+use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
 use crate::device::Device;
 use crate::logits::argmax;
@@ -47,6 +51,21 @@ pub struct Trainer {
     /// How long the epochs that are over took, and since when the present one runs.
     seconds: Vec<Option<f64>>,
     began: Instant,
+    watch: Watch,
+}
+
+/// What goes on beside training, and decides no bit of it.
+#[derive(Default)]
+struct Watch {
+    lock: Option<RunLock>,
+    /// There while the run goes on.
+    log: Option<RunLog>,
+    listener: Option<EpochListener>,
+    /// Steps from one that is taken twice to the next.
+    replay_check: Option<usize>,
+    /// What befalls the weights and the optimizer between the two.
+    #[cfg(test)]
+    disturbance: Option<fn(&mut Weights, &mut Optimizer)>,
 }
 
 impl Trainer {
@@ -94,7 +113,31 @@ impl Trainer {
             position,
             seconds: Vec::new(),
             began: Instant::now(),
+            watch: Watch::default(),
         })
+    }
+
+    /// Hands over the lock on the job's folder, which [`Trainer::run`] takes for itself otherwise.
+    pub fn hold(&mut self, lock: RunLock) {
+        self.watch.lock = Some(lock);
+    }
+
+    /// Every epoch that is over is told to `listener`, too.
+    pub fn listen(&mut self, listener: EpochListener) {
+        self.watch.listener = Some(listener);
+    }
+
+    /// Takes every so many steps twice, each time from the same weights, moments and average, and compares loss, logits,
+    /// gradients, and weights, running statistics, moments and average after it, to the bit. Costs a second step, and
+    /// twice a copy of all of that to the host.
+    pub fn check_replays(&mut self, every: usize) {
+        self.watch.replay_check = Some(every.max(1));
+    }
+
+    /// Something that befalls the state between the two times that a step is taken.
+    #[cfg(test)]
+    pub(super) fn disturb(&mut self, how: fn(&mut Weights, &mut Optimizer)) {
+        self.watch.disturbance = Some(how);
     }
 
     /// What is trained, and on what.
@@ -144,12 +187,21 @@ impl Trainer {
         &self.position.history
     }
 
-    /// The epoch, from 0, whose weights are kept as the trained model, of those that are over.
-    pub fn kept_epoch(&self) -> Option<usize> {
-        match self.job.keep() {
-            Keep::Last => self.history().last().map(|record| record.epoch),
-            Keep::Best => history::best_epoch(self.history()),
-        }
+    /// The epoch, from 0, of those that are over, that has the highest top-1 on the validation images, the first of
+    /// equals; its model is the output's [`Output::best`].
+    pub fn best_epoch(&self) -> Option<usize> {
+        let from = self.position.best_from as usize;
+        summary::best_epoch(self.history().get(from..).unwrap_or_default())
+    }
+
+    /// Steps that weren't taken so far, since their loss or their gradients weren't finite.
+    pub fn skipped_steps(&self) -> u64 {
+        self.position.skipped_steps
+    }
+
+    /// Steps that are over, of all the run's.
+    fn steps_done(&self) -> u64 {
+        (self.position.epoch * self.job.epoch_steps() + self.position.step) as u64
     }
 
     /// The epoch and the step of it that come next, from 0.
@@ -166,33 +218,35 @@ impl Trainer {
         let Some(output) = &self.job.output else {
             return Err(Error::usage("a run without an output folder can't be resumed"));
         };
-        let path = output.snapshot();
-        if !path.exists() && output.model().exists() {
+        let Some(path) = output.resumable() else {
             let result = self.average.as_mut().map_or(&mut self.weights, |of| &mut of.weights);
             snapshot::read_model(&output.model(), &self.identity, &self.model, result)?;
             self.position = Position { epoch: self.job.recipe.epochs, ..Position::default() };
             return Ok(());
-        }
+        };
         let Trainer { identity, model, weights, optimizer, average, .. } = self;
         let average = average.as_mut().map(|average| &mut average.weights);
-        self.position = snapshot::read(&path, identity, model, weights, optimizer, average)?;
-        self.seconds = history::seconds(&output.history(), &self.position.history);
-        match (self.job.keep(), self.kept_epoch()) {
-            (Keep::Best, Some(best)) => self.check_kept(best, self.position.epoch),
-            _ => Ok(()),
-        }
+        let (position, origin) =
+            snapshot::read(&path, identity, model, weights, optimizer, average)?;
+        output.adopt(origin == Origin::KeptBest)?;
+        self.seconds = summary::seconds(&output.summary(), &position.history);
+        self.position = position;
+        self.check_best(self.position.epoch)
     }
 
-    /// Refuses a kept model that is neither that of the epoch `best` nor that of an epoch from `again` on, which will be
-    /// trained again.
-    fn check_kept(&self, best: usize, again: usize) -> Result<()> {
-        let Some(output) = &self.job.output else { return Ok(()) };
-        if !output.model().exists() {
+    /// Refuses a model of the best epoch that isn't that of it, nor of an epoch from `again` on, which will be trained
+    /// again.
+    fn check_best(&self, again: usize) -> Result<()> {
+        let (Some(output), Some(best)) = (&self.job.output, self.best_epoch()) else {
+            return Ok(());
+        };
+        let path = output.best();
+        if !path.exists() {
             let detail =
                 format!("isn't there, but held epoch {}, the best of the run so far", best + 1);
-            return Err(Error::file(output.model(), detail));
+            return Err(Error::file(path, detail));
         }
-        let kept = snapshot::kept_epoch(&output.model(), &self.identity)?;
+        let kept = snapshot::epoch_of(&path, &self.identity)?;
         if kept == best || kept >= again {
             return Ok(());
         }
@@ -201,16 +255,16 @@ impl Trainer {
             kept + 1,
             best + 1
         );
-        Err(Error::file(output.model(), detail))
+        Err(Error::file(path, detail))
     }
 
     /// Trains to the recipe's last epoch from wherever the run stands, and writes what the job's
-    /// output asks for: snapshots and the table of epochs on the way, the model at the end, or at each epoch that
-    /// is better than those before where the best is kept.
+    /// output asks for: snapshots, metrics, the table of epochs and models of epochs on the way, the model at the end.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite; those of the data, the device and the disk. The
-    /// last snapshot stands whatever happens.
+    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite, [`Error::Unrepeatable`] when a step that was
+    /// taken twice differs; [`Error::Usage`] when another process trains in the folder; those of the data, the device
+    /// and the disk. The last snapshot stands whatever happens.
     pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
         self.run_until(progress, &AtomicBool::new(false)).map(drop)
     }
@@ -221,10 +275,31 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::run`].
     pub fn run_until(&mut self, progress: &dyn Progress, stop: &AtomicBool) -> Result<bool> {
+        let _lock = match (&self.watch.lock, &self.job.output) {
+            (None, Some(output)) => Some(output.lock()?),
+            _ => None,
+        };
+        let log = match self.position.epoch < self.job.recipe.epochs {
+            true => Some(RunLog::begin(
+                self.job.output.as_ref(),
+                self.position.epoch,
+                self.steps_done(),
+            )?),
+            false => None,
+        };
+        self.watch.log = log;
+        let is_over = self.run_epochs(progress, stop);
+        self.watch.log = None;
+        is_over
+    }
+
+    fn run_epochs(&mut self, progress: &dyn Progress, stop: &AtomicBool) -> Result<bool> {
         self.began = Instant::now();
-        if let Some(output) = &self.job.output {
-            std::fs::create_dir_all(&output.folder)
-                .map_err(|source| Error::io(&output.folder, source))?;
+        if self.position.best_from > 0 && self.best_epoch().is_none() {
+            progress.line(&format!(
+                "the best epoch is looked for from epoch {} on: those before were trained by an older version",
+                self.position.best_from + 1
+            ));
         }
         let epochs = self.job.recipe.epochs;
         let mut batches = None;
@@ -246,18 +321,13 @@ impl Trainer {
             self.end_epoch(progress)?;
         }
         let Some(output) = &self.job.output else { return Ok(true) };
-        match (self.job.keep(), self.kept_epoch()) {
-            (Keep::Best, Some(best)) => self.check_kept(best, epochs)?,
-            // The model of a run that is over already, whose snapshot is gone.
-            (Keep::Best, None) => {}
-            (Keep::Last, _) => {
-                let metadata = snapshot::provenance(&self.facts(), &self.identity);
-                HostState::read(self.result())?.write(&output.model(), &metadata)?;
-            }
-        }
+        self.check_best(epochs)?;
+        let metadata = snapshot::provenance(&self.facts(), &self.identity);
+        HostState::read(self.result())?.write(&output.model(), &metadata)?;
         // One that an older version began has none yet.
         if !self.history().is_empty() {
-            self.write_history()?;
+            self.write_summary()?;
+            output.prune(epochs)?;
         }
         Ok(true)
     }
@@ -294,17 +364,21 @@ impl Trainer {
         let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
         progress.begin(&task, "images", done, total);
         let steps = self.job.epoch_steps();
+        if let Some(log) = &mut self.watch.log {
+            log.begin_steps();
+        }
         for batch in batches.into_iter().flatten() {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             let batch = batch?;
-            let figures = self.step(&batch)?;
+            let figures = self.checked_step(&batch)?;
             let running = &mut self.position.running;
             running.add(batch.len(), figures.right, figures.loss * batch.len() as f64);
-            let (loss, top1) = (running.mean_loss(), running.top1_percent());
-            progress.advance(batch.len() as u64, &format!("loss {loss:.4}, top-1 {top1:.2} %"));
+            let of_step = self.position.step;
             self.position.step += 1;
+            self.log_step(of_step, &figures, batch.len())?;
+            progress.advance(batch.len() as u64, &self.note());
             let Some(Output { snapshot_steps: Some(every), .. }) = self.job.output else {
                 continue;
             };
@@ -314,6 +388,84 @@ impl Trainer {
         }
         progress.end();
         Ok(!stop.load(Ordering::Relaxed))
+    }
+
+    /// A step's line in the files of metrics, where it has one; `step` of the epoch from 0.
+    fn log_step(&mut self, step: usize, figures: &StepFigures, images: usize) -> Result<()> {
+        let (epoch, steps) = (self.position.epoch, self.job.epoch_steps());
+        let done = self.steps_done();
+        let Some(log) = &mut self.watch.log else { return Ok(()) };
+        log.count(images);
+        if !log.is_due(step + 1, steps) {
+            return Ok(());
+        }
+        log.step(StepMetrics {
+            epoch: epoch + 1,
+            step: done,
+            loss: figures.loss,
+            top1_percent: 100.0 * figures.right as f64 / images.max(1) as f64,
+            learning_rate: self.job.learning_rate_at(epoch, step),
+            gradient_norm: figures.gradient_norm,
+            skipped_steps: self.position.skipped_steps,
+            images_per_second: 0.0,
+            memory_bytes: self.weights.device().memory_used(),
+        })
+    }
+
+    /// What is said beside the bar.
+    fn note(&self) -> String {
+        let Position { epoch, running, skipped_steps, .. } = &self.position;
+        let an_epoch = self.job.epoch_images() as u64;
+        let after = (self.job.recipe.epochs - 1 - epoch) as u64 * an_epoch;
+        let left = an_epoch.saturating_sub(running.images) + after;
+        let figures = (running.mean_loss(), running.top1_percent());
+        let log = self.watch.log.as_ref();
+        log.map_or_else(String::new, |log| log.note(figures, *skipped_steps, (left, after)))
+    }
+
+    /// [`Trainer::step`], taken twice where it is to be checked.
+    fn checked_step(&mut self, batch: &Batch) -> Result<StepFigures> {
+        let number = self.steps_done() + 1;
+        let is_checked =
+            self.watch.replay_check.is_some_and(|every| number.is_multiple_of(every as u64));
+        if !is_checked {
+            return self.step(batch);
+        }
+        let average = self.average.as_ref().map(|average| &average.weights);
+        let before = StepState::read(&self.weights, &self.optimizer, average)?;
+        let skipped = self.position.skipped_steps;
+        let figures = self.step(batch)?;
+        let first = self.outcome(&figures)?;
+        let average = self.average.as_mut().map(|average| &mut average.weights);
+        before.restore(&mut self.weights, &mut self.optimizer, average)?;
+        self.position.skipped_steps = skipped;
+        #[cfg(test)]
+        if let Some(disturb) = self.watch.disturbance {
+            disturb(&mut self.weights, &mut self.optimizer);
+        }
+        let tensor = match self.step(batch) {
+            Ok(figures) => {
+                let again = self.outcome(&figures)?;
+                first.difference(&again, &self.weights, &self.optimizer)
+            }
+            Err(Error::Diverged { figure, value, .. }) => {
+                Some(format!("the {figure}: a finite one and {value}"))
+            }
+            Err(error) => return Err(error),
+        };
+        let Position { epoch, step, .. } = self.position;
+        match tensor {
+            None => Ok(figures),
+            Some(tensor) => Err(Error::Unrepeatable { epoch: epoch + 1, step: step + 1, tensor }),
+        }
+    }
+
+    /// What the step that is just over came to.
+    fn outcome(&self, figures: &StepFigures) -> Result<StepOutcome> {
+        let losses = self.execution.read(self.model.loss)?;
+        let logits = self.execution.read(self.model.logits)?;
+        let average = self.average.as_ref().map(|average| &average.weights);
+        StepOutcome::read((figures.loss, losses, logits), &self.weights, &self.optimizer, average)
     }
 
     /// One step at the present position: forward, backward, update.
@@ -384,31 +536,55 @@ impl Trainer {
         }
         progress.line(&record.describe(self.job.recipe.epochs));
         self.position.history.push(record);
-        self.position = Position {
-            epoch: epoch + 1,
-            history: std::mem::take(&mut self.position.history),
-            ..Position::default()
-        };
-        self.seconds.push(Some(self.began.elapsed().as_secs_f64()));
+        let Position { history, skipped_steps, best_from, .. } = std::mem::take(&mut self.position);
+        let position =
+            Position { epoch: epoch + 1, history, skipped_steps, best_from, ..Position::default() };
+        self.position = position;
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.seconds.push(Some(seconds));
         self.began = Instant::now();
+        let best = self.best_epoch() == Some(epoch);
+        // All before the snapshot: what a run that ends here wrote too much is written again.
         if let Some(output) = &self.job.output {
-            // Before the snapshot: what a run that ends here wrote too much is written again.
-            if self.job.keep() == Keep::Best && self.kept_epoch() == Some(epoch) {
-                let metadata = snapshot::provenance_of(&self.facts(), &self.identity, epoch);
-                HostState::read(self.result())?.write(&output.model(), &metadata)?;
-            }
-            self.write_history()?;
+            self.write_models(output, epoch, best)?;
+            self.write_summary()?;
         }
-        self.write_snapshot()
+        let line = EpochMetrics {
+            record: EpochRecord { epoch: epoch + 1, ..record },
+            step: self.steps_done(),
+            best,
+            skipped_steps,
+            seconds,
+        };
+        let Watch { log, listener, .. } = &mut self.watch;
+        log.as_mut().map_or(Ok(()), |log| log.epoch(line, listener.as_mut()))?;
+        self.write_snapshot()?;
+        // A newer one is safely there.
+        self.job.output.as_ref().map_or(Ok(()), |output| output.prune(epoch + 1))
     }
 
-    fn write_history(&self) -> Result<()> {
+    /// The models of an epoch that is just over, as far as they are kept.
+    fn write_models(&self, output: &Output, epoch: usize, best: bool) -> Result<()> {
+        let best = best.then(|| output.best());
+        let of_epoch = (output.keep > 0).then(|| output.epoch(epoch));
+        let paths = [best, of_epoch];
+        let mut paths = paths.iter().flatten().peekable();
+        if paths.peek().is_none() {
+            return Ok(());
+        }
+        let metadata = snapshot::provenance_of(&self.facts(), &self.identity, epoch);
+        let state = HostState::read(self.result())?;
+        paths.try_for_each(|path| state.write(path, &metadata))
+    }
+
+    fn write_summary(&self) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
-        history::write(&output.history(), self.history(), self.kept_epoch(), &self.seconds)
+        summary::write(&output.summary(), self.history(), self.best_epoch(), &self.seconds)
     }
 
     fn write_snapshot(&self) -> Result<()> {
         let Some(output) = &self.job.output else { return Ok(()) };
+        self.watch.log.as_ref().map_or(Ok(()), RunLog::sync)?;
         let metadata = snapshot::provenance(&self.facts(), &self.identity);
         let Trainer { position, weights, optimizer, average, .. } = self;
         let average = average.as_ref().map(|average| &average.weights);

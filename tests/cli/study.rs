@@ -30,7 +30,7 @@ fn a_study_goes_on_from_what_there_is() {
     let at = |name: &str| place.at(&format!("out/seed-1/{name}"));
     let whole = place.json(&format!("{STUDY} --out out"));
     assert_eq!(whole, place.json(STUDY));
-    assert!(!at("baseline/snapshot.safetensors").exists());
+    assert!(!at("baseline/last.safetensors").exists());
     pages(&place);
     // What is refused leaves no trace: the study that is there is gone on with below.
     let other = STUDY.replace("--injections 20", "--injections 21");

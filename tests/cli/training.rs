@@ -8,10 +8,10 @@ use super::*;
 
 /// The rows of a run's table, cells by column.
 fn history(place: &Place, out: &str) -> Vec<Vec<String>> {
-    let text = fs::read_to_string(place.at(&format!("{out}/history.csv"))).unwrap();
+    let text = fs::read_to_string(place.at(&format!("{out}/summary.csv"))).unwrap();
     let mut rows = text.lines().map(|line| line.split(',').map(String::from).collect());
     let names: Vec<String> = rows.next().unwrap();
-    let expected = "epoch,learning_rate,loss,train_top1_percent,validation_loss,validation_top1_percent,kept,seconds";
+    let expected = "epoch,learning_rate,loss,train_top1_percent,validation_loss,validation_top1_percent,best,seconds";
     assert_eq!(names.join(","), expected);
     rows.collect()
 }
@@ -56,10 +56,11 @@ fn a_run_says_what_it_will_do() {
     }
     assert!(!text.contains("hint:"), "{text}");
     assert_eq!(place.run(&format!("{train} --quiet --out quiet")).stderr, b"");
-    // The last epoch is kept.
+    // One epoch is the best.
     let rows = history(&place, "plain");
-    let kept: Vec<&str> = rows.iter().map(|row| row[6].as_str()).collect();
-    assert_eq!(kept, ["", "yes"]);
+    let top1 = |row: &Vec<String>| row[5].parse::<f64>().unwrap();
+    let best: Vec<&str> = rows.iter().map(|row| row[6].as_str()).collect();
+    assert_eq!(best, if top1(&rows[1]) > top1(&rows[0]) { ["", "yes"] } else { ["yes", ""] });
     assert!(rows.iter().all(|row| row[7].parse::<f64>().unwrap() > 0.0), "{rows:?}");
 }
 
@@ -81,12 +82,12 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits() {
     let train = format!(
         "{TRAIN} --epochs 400 --mixup-alpha 0.2 --cutmix-alpha 1 --ra-reps 2 --random-erase 0.3"
     );
-    let words = |out: &str| format!("{train} --keep best --out {out}");
+    let words = |out: &str| format!("{train} --keep 2 --out {out}");
     place.done(&words("whole"));
     let interrupted = |out: &str, signal: &str| {
         let began = Instant::now();
         let child = start(&place, &words(out));
-        let has_begun = || place.at(&format!("{out}/history.csv")).exists();
+        let has_begun = || place.at(&format!("{out}/summary.csv")).exists();
         while !has_begun() && began.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -108,7 +109,7 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits() {
             error.contains("stopped in epoch ") && error.contains("/400 after step "),
             "{error}"
         );
-        let path = format!("{out}/snapshot.safetensors");
+        let path = format!("{out}/last.safetensors");
         assert!(
             error.contains(&path) && error.contains("with --resume goes on from there"),
             "{error}"
@@ -116,11 +117,116 @@ fn an_interrupted_run_says_how_to_go_on_and_ends_in_the_same_bits() {
         let text = said(&place, &format!("{} --resume", words(&out).replace("--quiet", "")));
         assert!(text.contains("goes on in epoch "), "{text}");
         assert_eq!(untimed(&place, &out), untimed(&place, "whole"));
-        for name in ["model.safetensors", "snapshot.safetensors"] {
+        for name in
+            ["model.safetensors", "last.safetensors", "best.safetensors", "epoch-0399.safetensors"]
+        {
             let bytes = |out: &str| fs::read(place.at(&format!("{out}/{name}"))).unwrap();
             assert!(bytes(&out) == bytes("whole"), "{signal}: {name} differs");
         }
     }
+}
+
+/// Two processes in one folder: the second is refused, and the first goes on.
+#[cfg(unix)]
+#[test]
+fn a_folder_in_use_is_refused() {
+    let place = Place::new();
+    let words = format!("{TRAIN} --epochs 100000 --out busy");
+    let mut child = start(&place, &words);
+    let began = Instant::now();
+    while !place.at("busy/summary.csv").exists() && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for resume in ["", "--resume"] {
+        place.fails(&format!("{words} {resume}"), 2, &["busy: another process trains there"]);
+    }
+    assert!(child.try_wait().unwrap().is_none(), "the first one is over");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The lock went with its process.
+    place.fails(&words, 2, &["busy holds a training run already", "--resume"]);
+}
+
+/// The file of flags that a run leaves repeats it, and what is typed beside it counts more.
+#[test]
+fn a_run_is_repeated_by_its_flags() {
+    let place = Place::new();
+    let flags = "--random-rows 4 --epochs 3 --learning-rate 0.02 --momentum 0.8 --ema 0.9:1 --keep 1 --log-steps 1";
+    place.done(&format!("{TRAIN} {flags} --out first"));
+    let args = fs::read_to_string(place.at("first/args.toml")).unwrap();
+    for line in [
+        "# model: tiny, text-guided 4, 16 pixels",
+        "# device: cpu, exact",
+        "ema = \"0.9:1\"",
+        "keep = 1",
+    ] {
+        assert!(args.lines().any(|known| known == line), "{line}: {args}");
+    }
+    let recipe = fs::read_to_string(place.at("first/recipe.toml")).unwrap();
+    for line in ["[recipe]", "epochs = 3", "momentum = 0.8"] {
+        assert!(recipe.lines().any(|known| known == line), "{line}: {recipe}");
+    }
+    place.fails("train --config first/args.toml", 2, &["first holds a training run already"]);
+    place.done("train --config first/args.toml --out second");
+    for name in ["model.safetensors", "last.safetensors", "recipe.toml", "epoch-0003.safetensors"] {
+        let bytes = |out: &str| fs::read(place.at(&format!("{out}/{name}"))).unwrap();
+        assert!(bytes("first") == bytes("second"), "{name} differs");
+    }
+    let again = fs::read_to_string(place.at("second/args.toml")).unwrap();
+    assert_eq!(again, args.replace("out = \"first\"", "out = \"second\""));
+    // An edited file is read as strictly as a command line.
+    fs::write(place.at("bad.toml"), args.replace("keep = 1", "keep = 0")).unwrap();
+    place.fails("train --config bad.toml --out third", 1, &["bad.toml: 'keep' can't be '0'"]);
+    for (word, says) in [("best", "OUT/best.safetensors"), ("last", "OUT/model.safetensors")] {
+        place.fails(&format!("{TRAIN} --out third --keep {word}"), 2, &["is always kept", says]);
+    }
+}
+
+/// A line of JSON for each epoch, and one for the end.
+#[test]
+fn epochs_are_told_as_lines_of_json() {
+    let place = Place::new();
+    let text = place.done(&format!("{TRAIN} --epochs 2 --json --replay-check 1 --out told"));
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["epoch", "epoch", "end"]);
+    let metrics = fs::read_to_string(place.at("told/metrics.jsonl")).unwrap();
+    for (epoch, line) in (1..).zip(text.lines().take(2)) {
+        assert_eq!(lines[epoch - 1]["epoch"], epoch);
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+    assert_eq!(lines[2]["model"], "told/model.safetensors");
+    assert_eq!(lines[2]["best"], "told/best.safetensors");
+    let best = lines[2]["best_epoch"].as_u64().unwrap() as usize;
+    assert_eq!(history(&place, "told")[best - 1][6], "yes");
+    // Steps that were taken twice are steps like others.
+    place.done(&format!("{TRAIN} --epochs 2 --out once"));
+    for name in ["model.safetensors", "last.safetensors"] {
+        let bytes = |out: &str| fs::read(place.at(&format!("{out}/{name}"))).unwrap();
+        assert!(bytes("told") == bytes("once"), "{name} differs");
+    }
+}
+
+/// A disk that is full, by a limit on the size of files.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_told_with_the_file() {
+    let place = Place::new();
+    let words: Vec<String> =
+        format!("{TRAIN} --epochs 1 --out full").split(' ').map(String::from).collect();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 6; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_flipside"))
+        .args(words)
+        .current_dir(place.at("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("full/best.safetensors: can't be written, the disk is full"), "{said}");
+    assert!(!place.at("full/best.safetensors").exists());
+    place.done(&format!("{TRAIN} --epochs 1 --out full --resume"));
 }
 
 /// Tensors of a file by name.
@@ -138,7 +244,7 @@ fn weights_start_from_another_checkpoint_but_for_its_head() {
     place.done(&format!("{TRAIN} --random-rows 4 --out guided4"));
     let train = format!("train --model tiny.toml --data data {STILL}");
     let begin = |from: &str, words: &str, out: &str| {
-        said(&place, &format!("{train} --start {from} {words} --out {out}"))
+        said(&place, &format!("{train} --init {from} {words} --out {out}"))
     };
     let from = "base/model.safetensors";
     let (base, guided) = ("base/model.safetensors", "guided4/model.safetensors");
@@ -189,13 +295,13 @@ fn weights_start_from_another_checkpoint_but_for_its_head() {
 
     // A file that isn't that of the snapshot, none, and one of another network.
     let again = format!("{train} --quiet --out three --resume");
-    let other = format!("{again} --start {guided}");
-    place.fails(&other, 1, &["three/snapshot.safetensors", "start was \"checkpoint "]);
+    let other = format!("{again} --init {guided}");
+    place.fails(&other, 1, &["three/last.safetensors", "start was \"checkpoint "]);
     place.fails(&again, 1, &["start was \"checkpoint ", "and is \"random\""]);
-    place.done(&format!("{again} --start {from}"));
+    place.done(&format!("{again} --init {from}"));
     let wide = MODEL.replace("widths = [4, 8]", "widths = [4, 12]");
     fs::write(place.at("wide.toml"), wide).unwrap();
-    let other = "train --model wide.toml --data data --quiet --out no --start";
+    let other = "train --model wide.toml --data data --quiet --out no --init";
     place.fails(&format!("{other} {from}"), 1, &["base/model.safetensors", "its architecture is"]);
     // One that doesn't say what it is.
     let plain = Checkpoint::open(&place.at(from)).unwrap();

@@ -15,6 +15,7 @@ use flipside::recipe::{Ema, OptimizerKind};
 use flipside::train::{Job, Trainer};
 use std::sync::Arc;
 
+use super::folder::check_equal;
 use super::{job, tiny};
 
 /// Names the folder of the run to [`child`].
@@ -27,6 +28,8 @@ const HEAD: Head = Head::TextGuided { width: 12 };
 /// The test file's recipe, or one of AdamW with all that it has.
 fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {
     let mut job = job(tiny(folder), HEAD, 120, Some(folder.join("run")));
+    let output = job.output.as_mut().unwrap();
+    (output.keep, output.log_steps) = (2, 1);
     if optimizer == OptimizerKind::AdamW {
         job.recipe = job.recipe.with_optimizer(optimizer);
         job.recipe.learning_rate = 0.01;
@@ -40,7 +43,7 @@ fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {
 /// Trains in `folder` from the snapshot there, if there is one.
 fn train(folder: &Path, optimizer: OptimizerKind) {
     let mut trainer = Trainer::new(run_in(folder, optimizer), &Device::cpu()).unwrap();
-    if folder.join("run/snapshot.safetensors").exists() {
+    if folder.join("run/last.safetensors").exists() {
         trainer.resume().unwrap();
     }
     trainer.run(&Silent).unwrap();
@@ -81,7 +84,7 @@ fn check_killed_runs(optimizer: &str) {
         }
         let killed = tempfile::tempdir().unwrap();
         for moment in 0.. {
-            if killed.path().join("run/snapshot.safetensors").exists() {
+            if killed.path().join("run/last.safetensors").exists() {
                 resumed += 1;
             }
             let mut process = start(killed.path(), optimizer);
@@ -96,10 +99,7 @@ fn check_killed_runs(optimizer: &str) {
             process.wait().unwrap();
             kills += 1;
         }
-        for name in ["run/model.safetensors", "run/snapshot.safetensors"] {
-            let bytes = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
-            assert!(bytes(killed.path()) == bytes(uninterrupted.path()), "{name} differs");
-        }
+        check_equal(&killed.path().join("run"), &uninterrupted.path().join("run"));
     }
     println!("{kills} kills, {resumed} resumed runs, {whole:?} each");
     assert!(kills >= 4 && resumed >= 1, "{kills} kills, {resumed} resumed");
@@ -125,8 +125,9 @@ fn a_finished_run_only_writes_its_model() {
     let output = folder.path().join("run");
     std::fs::create_dir(&output).unwrap();
     // The finished run's snapshot: nothing is left to do but to write the model.
-    let snapshot = "snapshot.safetensors";
-    std::fs::copy(whole.path().join("run").join(snapshot), output.join(snapshot)).unwrap();
+    for name in ["last.safetensors", "best.safetensors"] {
+        std::fs::copy(whole.path().join("run").join(name), output.join(name)).unwrap();
+    }
     train(folder.path(), OptimizerKind::Sgd);
     assert!(std::fs::read(output.join("model.safetensors")).unwrap() == expected);
 }
@@ -151,7 +152,7 @@ fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
         job.start = "text features".into();
     });
     for part in [
-        "snapshot.safetensors",
+        "last.safetensors",
         "recipe.epochs was 1 and is 2",
         "seed was 7 and is 8",
         "start was \"random\" and is \"text features\"",
@@ -167,7 +168,7 @@ fn a_snapshot_of_another_run_is_refused_with_all_that_differs() {
     assert!(error.contains("data was "), "{error}");
 
     let model = folder.path().join("run/model.safetensors");
-    std::fs::copy(&model, folder.path().join("run/snapshot.safetensors")).unwrap();
+    std::fs::copy(&model, folder.path().join("run/last.safetensors")).unwrap();
     let error = refusal(&|_| ());
     assert!(error.contains("isn't the snapshot of a training run"), "{error}");
 }

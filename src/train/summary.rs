@@ -48,11 +48,11 @@ const COLUMNS: [&str; 8] = [
     "train_top1_percent",
     "validation_loss",
     "validation_top1_percent",
-    "kept",
+    "best",
     "seconds",
 ];
 
-/// How many columns belong to an epoch alone: not which one is kept, nor how long it took.
+/// How many columns belong to an epoch alone: not which one is the best, nor how long it took.
 const OF_EPOCH: usize = 6;
 
 /// The epoch of the highest top-1 on the validation images, the first of equals; from 0.
@@ -75,22 +75,22 @@ fn cells(record: &EpochRecord) -> [String; OF_EPOCH] {
     ]
 }
 
-/// Writes the table, whole or not at all; `kept` is the epoch whose weights are kept, from 0, `seconds` says how long
-/// each epoch took, as far as it is known.
+/// Writes the table, whole or not at all; `best` is the best epoch, from 0, `seconds` says how long each epoch took, as
+/// far as it is known.
 pub(super) fn write(
     path: &Path,
     history: &[EpochRecord],
-    kept: Option<usize>,
+    best: Option<usize>,
     seconds: &[Option<f64>],
 ) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| Error::file(path, format!("can't be written: {error}"));
     table.write_record(COLUMNS).map_err(failed)?;
     for (place, record) in history.iter().enumerate() {
-        let is_kept = if kept == Some(record.epoch) { "yes" } else { "" };
+        let is_best = if best == Some(record.epoch) { "yes" } else { "" };
         let took = seconds.get(place).copied().flatten();
         let took = took.map_or_else(String::new, |seconds| format!("{seconds:.2}"));
-        let row = cells(record).into_iter().chain([is_kept.to_string(), took]);
+        let row = cells(record).into_iter().chain([is_best.to_string(), took]);
         table.write_record(row).map_err(failed)?;
     }
     let bytes = table.into_inner().map_err(|error| failed(error.into_error().into()))?;
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn seconds_come_back_from_the_table_of_the_same_epochs() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("history.csv");
+        let path = folder.path().join("summary.csv");
         let mut history = vec![record(0, Some(40.0)), record(1, Some(62.5)), record(2, Some(50.0))];
         assert_eq!(seconds(&path, &history), [None; 3]);
         write(&path, &history, Some(1), &[Some(1.234), None, Some(2.5)]).unwrap();

@@ -1,0 +1,85 @@
+//! The flags of `flipside train` that aren't typed but stand in a file (`--config`). What is typed takes their place.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::super::config::{Flags, Given};
+use crate::{Error, Result};
+
+/// Flags that no file holds: a run is begun by it, whether or not it goes on.
+const BESIDE: [&str; 2] = ["config", "resume"];
+
+/// The command line `words` of `program` with the flags of the file that it names, if it is one of `train`; and all its
+/// flags as such a file.
+///
+/// # Errors
+/// A file that can't be read, or holds what isn't a flag.
+pub fn gather(
+    words: Vec<OsString>,
+    program: &clap::Command,
+) -> Result<(Vec<OsString>, Option<String>)> {
+    let command =
+        program.find_subcommand("train").filter(|_| words.get(1).is_some_and(|w| w == "train"));
+    let Some(command) = command else { return Ok((words, None)) };
+    let flags = Flags::of(command.clone(), &BESIDE);
+    // What clap has to say it says better of the whole.
+    let Some(typed) = flags.look(&words[1..]) else { return Ok((words, None)) };
+    let file = typed.get_one::<PathBuf>("config").cloned();
+    let own = match flags.given(&typed) {
+        // A path that isn't Unicode is no less a path: the run just doesn't keep its flags.
+        Err(_) if file.is_none() => return Ok((words, None)),
+        own => own?,
+    };
+    let Some(file) = file else {
+        let text = flags.write(&own);
+        return Ok((words, Some(text)));
+    };
+    let text = std::fs::read_to_string(&file).map_err(|source| Error::io(&file, source))?;
+    let merged = flags.merge(&own, flags.read(&file, &text)?);
+    let mut added: Given = merged.clone();
+    added.retain(|key, _| !own.contains_key(key));
+    let mut words = words.into_iter();
+    let mut all: Vec<OsString> = words.by_ref().take(2).collect();
+    all.extend(Flags::words(&added).chain(words));
+    Ok((all, Some(flags.write(&merged))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_is_typed_takes_the_place_of_what_a_file_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("args.toml");
+        let typed = "flipside train --model tiny --data d --out o --learning-rate 0.1 --momentum 0.5 --ema 0.9:2 --quiet --keep 3";
+        let program = crate::cli::command();
+        let (same, text) = gather(words(typed), &program).unwrap();
+        assert_eq!(same, words(typed));
+        std::fs::write(&path, text.clone().unwrap()).unwrap();
+        let config = format!("--config {}", path.display());
+        let (all, again) = gather(words(&format!("flipside train {config}")), &program).unwrap();
+        assert_eq!(again, text);
+        assert!(program.clone().try_get_matches_from(&all).is_ok(), "{all:?}");
+        let (_, other) =
+            gather(words(&format!("flipside train {config} --out p --no-ema --resume")), &program)
+                .unwrap();
+        let other = other.unwrap();
+        for line in
+            ["out = \"p\"", "no-ema = true", "keep = 3", "learning-rate = 0.1", "quiet = true"]
+        {
+            assert!(other.lines().any(|known| known == line), "{line}: {other}");
+        }
+        assert!(!other.contains("\nema = ") && !other.contains("resume"), "{other}");
+        std::fs::write(&path, "learning_rate = 1").unwrap();
+        let said = gather(words(&format!("flipside train {config}")), &program);
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("there is no key 'learning_rate'"), "{said}");
+        // Other commands go as they came.
+        assert_eq!(gather(words("flipside eval --config x"), &program).unwrap().1, None);
+    }
+}
