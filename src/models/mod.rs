@@ -3,6 +3,7 @@
 mod alexnet;
 mod bounds;
 mod classifier;
+pub mod depth;
 mod dialect;
 mod facts;
 mod file;
