@@ -25,6 +25,7 @@ mod handles;
 mod kernel_arguments;
 mod kernel_networks;
 mod kernels;
+mod layer_decay;
 mod matmul;
 mod mma;
 mod models;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use flipside::device::Device;
 use flipside::ops::activation::Activation;
 use flipside::ops::add::Add;
+use flipside::ops::binary_cross_entropy::BinaryCrossEntropy;
 use flipside::ops::cross_entropy::{self, CrossEntropy};
 use flipside::ops::dropout::Dropout;
 use flipside::ops::l2_normalize::L2Normalize;
@@ -306,6 +307,56 @@ fn losses_of_nonfinite_logits() {
             }
         }
     }
+}
+
+/// Infinite logits cost nothing on the side that they are right about, and infinitely much on the other; NaN stays.
+#[test]
+fn binary_losses_of_nonfinite_logits() {
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let logits = [
+        [inf, -inf, -inf],
+        [1000.0, -1000.0, 0.0],
+        [-inf, -inf, -inf],
+        [0.0, inf, 0.0],
+        [0.0, nan, 0.0],
+        [-3e38, 0.0, -inf],
+    ];
+    let ln2 = std::f32::consts::LN_2;
+    let expected = [0.0, ln2, inf, inf, nan, 3e38 + ln2];
+    let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
+    let op = BinaryCrossEntropy { sum: true, ..BinaryCrossEntropy::default() };
+    for (place, device) in devices() {
+        let mut one = One::new(op, &specs, &[0, 1], &device);
+        let loss = one.eval(6, &[&words(logits.as_flattened()), &[0; 6]]).unwrap();
+        for (image, expected) in expected.into_iter().enumerate() {
+            let found = loss[image];
+            let close = (found - expected).abs() <= 1e-6 * expected.abs();
+            let same = found == expected || found.is_nan() && expected.is_nan();
+            assert!(close || same, "{place}, {:?}: {found}, not {expected}", logits[image]);
+        }
+        one.exec.backward(&mut one.weights, one.node, &[1.0; 6], |_| {}).unwrap();
+        let dz = one.exec.read_gradient(one.inputs[0]).unwrap();
+        assert_eq!(dz[..9], [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, -1.0, 0.0, 0.0], "{place}");
+        assert_eq!(dz[9..12], [-0.5, 1.0, 0.5], "{place}");
+        assert!(dz[13].is_nan(), "{place}");
+    }
+}
+
+/// As the next, of binary cross-entropy.
+#[test]
+fn labels_past_the_last_class_have_no_binary_loss() {
+    let specs = [Spec::f32(Map::vector(3)), Spec::u32(Map::vector(1))];
+    let logits = words(&[0.0; 6]);
+    let op = BinaryCrossEntropy::default();
+    let mut one = One::new(op, &specs, &[0, 1], &Device::cpu());
+    let error = one.eval(2, &[&logits, &[2, 3]]).unwrap_err().to_string();
+    assert!(error.contains("label 3") && error.contains("3 classes"), "{error}");
+    let mut one = One::new(op, &specs, &[0, 1], &device());
+    let loss = one.eval(2, &[&logits, &[2, 3]]).unwrap();
+    assert!((loss[0] - 2f32.ln()).abs() < 1e-6 && loss[1].is_nan(), "{loss:?}");
+    one.exec.backward(&mut one.weights, one.node, &[1.0; 2], |_| {}).unwrap();
+    let dz = one.exec.read_gradient(one.inputs[0]).unwrap();
+    assert!(dz[..3].iter().all(|g| g.is_finite()) && dz[3..].iter().all(|g| g.is_nan()));
 }
 
 /// The CPU refuses a label that is no class; a kernel, which can't, makes that image's loss NaN.

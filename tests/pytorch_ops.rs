@@ -10,6 +10,7 @@ use flipside::ops::adaptive_avg_pool::AdaptiveAvgPool;
 use flipside::ops::arenas::{BlockOptions, STEP_BLOCK};
 use flipside::ops::avg_pool::AvgPool;
 use flipside::ops::batch_norm::BatchNorm;
+use flipside::ops::binary_cross_entropy::BinaryCrossEntropy;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::cross_entropy::CrossEntropy;
 use flipside::ops::l2_normalize::L2Normalize;
@@ -81,6 +82,13 @@ impl Case<'_> {
             "matmul" => Arc::new(MatMul::new()),
             "l2_normalize" => Arc::new(L2Normalize),
             "cross_entropy" => Arc::new(CrossEntropy::new(self.number("label_smoothing") as f32)),
+            "binary_cross_entropy" => Arc::new(BinaryCrossEntropy {
+                label_smoothing: self.number("label_smoothing") as f32,
+                sum: self.flag("sum"),
+                target_threshold: self.0["attributes"]["target_threshold"]
+                    .as_f64()
+                    .map(|threshold| threshold as f32),
+            }),
             "unary" => Arc::new(self.unary()),
             "reduce" => {
                 let reduce = Reduce::ALL.into_iter().find(|op| op.kind() == self.text("name"));
@@ -122,7 +130,7 @@ impl Case<'_> {
     fn run(&self, op: Arc<dyn Op>, device: &Device) -> BTreeMap<String, Vec<f32>> {
         let (shape, x) = self.operand("x");
         let (images, map) = (shape[0], map_of(&shape));
-        let is_loss = self.text("op") == "cross_entropy";
+        let is_loss = self.is_loss();
         let mut tape = Tape::new();
         let input = tape.input("x", Spec::f32(map));
         tape.want_gradient(input);
@@ -159,7 +167,7 @@ impl Case<'_> {
             exec.write(*input, &channels_last(*map, s)).unwrap();
         }
         if is_loss && self.flag("soft") {
-            exec.write(inputs[1], &softmax(map.channels, &self.operand("target").1)).unwrap();
+            exec.write(inputs[1], &self.shares(map.channels)).unwrap();
         } else if is_loss {
             let labels = formula::usizes(&self.0["attributes"]["labels"]);
             let labels: Vec<u32> = labels.into_iter().map(|label| label as u32).collect();
@@ -192,6 +200,33 @@ impl Case<'_> {
             }
         }
         found
+    }
+
+    fn is_loss(&self) -> bool {
+        self.text("op").ends_with("cross_entropy")
+    }
+
+    /// The soft targets of a loss: those of two labels, or a softmax.
+    fn shares(&self, classes: usize) -> Vec<f32> {
+        let attributes = &self.0["attributes"];
+        if attributes["partners"].is_null() {
+            return softmax(classes, &self.operand("target").1);
+        }
+        let [labels, partners] =
+            ["labels", "partners"].map(|key| formula::usizes(&attributes[key]));
+        let mut shares = vec![0f32; labels.len() * classes];
+        let rows = shares.chunks_exact_mut(classes).zip(labels.into_iter().zip(partners));
+        for (row, (label, partner)) in rows {
+            row[label] += self.number("share") as f32;
+            row[partner] += (1.0 - self.number("share")) as f32;
+        }
+        shares
+    }
+
+    /// The bound of a difference, of a tensor's largest |value|: optimisers and losses take few steps in f32, or none.
+    fn tolerance(&self) -> f64 {
+        let is_optimizer = ["sgd", "adamw", "rmsprop"].contains(&self.text("op"));
+        if is_optimizer || self.is_loss() { 1e-6 } else { TOLERANCE }
     }
 
     /// The rule of an optimiser's case.
@@ -275,7 +310,7 @@ impl Case<'_> {
             for (at, (e, f)) in expected.iter().zip(found).enumerate() {
                 let difference = (e - f64::from(*f)).abs();
                 assert!(
-                    difference <= TOLERANCE * largest,
+                    difference <= self.tolerance() * largest,
                     "{what}: [{at}] is {f}, PyTorch has {e}; the largest is {largest}"
                 );
             }

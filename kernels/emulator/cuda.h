@@ -55,7 +55,9 @@ __forceinline__ f32 sqrtf(f32 x) { return __builtin_sqrtf(x); }
 __forceinline__ f64 sqrt(f64 x) { return __builtin_sqrt(x); }
 __forceinline__ f32 fabsf(f32 x) { return __builtin_fabsf(x); }
 __forceinline__ f64 exp(f64 x) { return __builtin_exp(x); }
+__forceinline__ f64 fabs(f64 x) { return __builtin_fabs(x); }
 __forceinline__ f64 log(f64 x) { return __builtin_log(x); }
+__forceinline__ f64 log1p(f64 x) { return __builtin_log1p(x); }
 __forceinline__ f64 fmin(f64 x, f64 y) { return __builtin_fmin(x, y); }
 __forceinline__ f64 fmax(f64 x, f64 y) { return __builtin_fmax(x, y); }
 __forceinline__ f32 fmaf(f32 a, f32 b, f32 c) { return __builtin_fmaf(a, b, c); }

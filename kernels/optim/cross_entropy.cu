@@ -4,7 +4,7 @@
 // Logits are (images, classes) f32, targets (images) u32 or (images, classes) f32. A warp an image,
 // blocks of 4 warps, grid ceil(images / 4). Deterministic: lane l adds classes l, l + 32, …, then
 // comes a tree over the lanes. A label that is no class gives NaN, in the loss and in the gradient.
-#include "common/wide.cuh"
+#include "optim/targets.cuh"
 
 struct CrossEntropyForwardArgs {
     u64 logits, targets;
@@ -49,28 +49,6 @@ __device__ __forceinline__ Softmax softmax(const f32* z, u32 classes) {
     f64 sum = 0.0;
     for (u32 c = lane; c < classes; c += 32) sum += exp(f64(z[c]) - largest);
     return {z, largest, log(total<32>(sum))};
-}
-
-// The targets of one image.
-struct Targets {
-    const f32* shares; // null: the target is `label`
-    u32 label;
-    f64 kept, floor; // 1 − ε, ε/classes
-    bool valid;
-
-    __device__ __forceinline__ f64 at(u32 c) const {
-        if (shares) return kept * f64(shares[c]) + floor;
-        return c == label ? floor + kept : floor;
-    }
-};
-
-template <class Args>
-__device__ __forceinline__ Targets targets_of(const Args& args, u32 image) {
-    const f64 kept = 1.0 - f64(args.smoothing), floor = f64(args.smoothing) / f64(args.classes);
-    if (args.soft)
-        return {ptr<const f32>(args.targets) + u64(image) * args.classes, 0, kept, floor, true};
-    const u32 label = ptr<const u32>(args.targets)[image];
-    return {nullptr, label, kept, floor, label < args.classes};
 }
 
 // Reads logits (twice, once from memory) and targets, writes losses.

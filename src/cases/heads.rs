@@ -1,6 +1,7 @@
 //! What heads are made of: softmax, the scale of logits, normalised vectors, the loss.
 
 use super::{CaseInput, Fill, OpCase};
+use crate::ops::binary_cross_entropy::BinaryCrossEntropy;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::scale::LogitScale;
@@ -43,5 +44,24 @@ pub(super) fn cross_entropy() -> Vec<OpCase> {
         OpCase::new("labels, smoothed", CrossEntropy::new(0.1), vec![logits, labels], 5),
         OpCase::new("soft", CrossEntropy::new(0.0), vec![logits, soft], 4),
         OpCase::new("soft, smoothed", CrossEntropy::new(0.1), vec![logits, soft], 4),
+    ]
+}
+
+pub(super) fn binary_cross_entropy() -> Vec<OpCase> {
+    let logits = CaseInput::uniform(Map::vector(37));
+    let labels = CaseInput { map: Map::vector(1), fill: Fill::Labels(37) };
+    let soft = CaseInput { map: Map::vector(37), fill: Fill::Distribution };
+    let plain = BinaryCrossEntropy::default();
+    let smoothed = BinaryCrossEntropy { label_smoothing: 0.1, ..plain };
+    let sum = BinaryCrossEntropy { sum: true, ..smoothed };
+    // Half of the shares lie above it.
+    let binarized = BinaryCrossEntropy { target_threshold: Some(0.027), ..smoothed };
+    vec![
+        OpCase::new("labels", plain, vec![logits, labels], 5),
+        OpCase::new("labels, smoothed", smoothed, vec![logits, labels], 5),
+        OpCase::new("labels, smoothed, summed", sum, vec![logits, labels], 5),
+        OpCase::new("soft", plain, vec![logits, soft], 4),
+        OpCase::new("soft, smoothed, summed", sum, vec![logits, soft], 4),
+        OpCase::new("soft, held against a threshold", binarized, vec![logits, soft], 4),
     ]
 }

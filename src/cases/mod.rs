@@ -173,6 +173,7 @@ pub fn all() -> Vec<OpCase> {
         heads::scale(),
         heads::l2_normalize(),
         heads::cross_entropy(),
+        heads::binary_cross_entropy(),
         pointwise::dropout(),
         places::constant(),
         attention::attention(),

@@ -3,6 +3,7 @@
 mod alexnet;
 mod bounds;
 mod classifier;
+pub mod depth;
 mod dialect;
 mod facts;
 mod file;
@@ -30,6 +31,7 @@ pub use state::{detect_head, load_state, save_state, save_state_as, set_head_row
 pub use whose::open_checkpoint;
 
 use crate::nn::{Builder, Head, HeadNodes, LastLayer};
+use crate::ops::binary_cross_entropy::BinaryCrossEntropy;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tape::{NodeId, Tape};
 use crate::tensor::{Map, Spec};
@@ -73,18 +75,50 @@ pub enum Targets {
     Shares,
 }
 
-/// The loss that a model is trained by: softmax cross-entropy.
+/// Which function of logits and targets a loss is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum LossKind {
+    /// Softmax cross-entropy.
+    #[default]
+    CrossEntropy,
+    /// Binary cross-entropy with logits, of each class for itself.
+    BinaryCrossEntropy {
+        /// Whether an image's loss is the sum over the classes rather than their mean.
+        sum: bool,
+        /// Smoothed targets above this are taken for 1, others for 0.
+        target_threshold: Option<f32>,
+    },
+}
+
+/// The loss that a model is trained by. What evaluation says of a model is always its cross-entropy.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// At least 0 and below 1.
     pub label_smoothing: f32,
     pub targets: Targets,
+    pub kind: LossKind,
 }
 
 impl From<f32> for Loss {
-    /// That of classes, with this label smoothing.
+    /// The cross-entropy of classes, with this label smoothing.
     fn from(label_smoothing: f32) -> Loss {
-        Loss { label_smoothing, targets: Targets::Classes }
+        Loss { label_smoothing, ..Loss::default() }
+    }
+}
+
+impl Loss {
+    /// Records it behind `logits`.
+    fn record(self, tape: &mut Tape, logits: NodeId, targets: NodeId) -> Result<NodeId> {
+        let (inputs, label_smoothing) = ([logits, targets], self.label_smoothing);
+        match self.kind {
+            LossKind::CrossEntropy => {
+                tape.record("loss", CrossEntropy::new(label_smoothing), &inputs)
+            }
+            LossKind::BinaryCrossEntropy { sum, target_threshold } => {
+                let op = BinaryCrossEntropy { label_smoothing, sum, target_threshold };
+                tape.record("loss", op, &inputs)
+            }
+        }
     }
 }
 
@@ -164,8 +198,8 @@ impl Model {
         let classes = tape.node(nodes.logits).spec.map.channels;
         let labels =
             labels.unwrap_or_else(|| tape.input("targets", Spec::f32(Map::vector(classes))));
-        let (targets, cross_entropy) = (loss.targets, CrossEntropy::new(loss.label_smoothing));
-        let loss = tape.record("loss", cross_entropy, &[nodes.logits, labels])?;
+        let targets = loss.targets;
+        let loss = loss.record(&mut tape, nodes.logits, labels)?;
         Ok(Model {
             tape: Arc::new(tape),
             head,

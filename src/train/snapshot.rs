@@ -253,6 +253,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    use crate::device::Device;
+    use crate::nn::{Head, LastLayer};
+    use crate::ops::Start;
+    use crate::ops::rmsprop::RmsProp;
+    use crate::tape::{OptimizerOptions, Rule};
+    use crate::tensor::Map;
+
     #[test]
     fn runs_of_older_versions_are_known() {
         let is = json!({"seed": 1, "validation": "images, cut"});
@@ -272,5 +279,59 @@ mod tests {
         let position: Position = serde_json::from_str(old).unwrap();
         assert_eq!((position.skipped_steps, position.best_from), (0, 0));
         assert_eq!(serde_json::to_string(&position).unwrap(), old);
+    }
+
+    /// Every moment comes back under its own name, the one that begins with ones, too.
+    #[test]
+    fn each_moment_of_rmsprop_comes_back() {
+        let model = Model::record(Head::Baseline, 5, Map::new(1, 1, 3), 0.0, |_, feature| {
+            Ok(LastLayer { name: "out".into(), bias: true, start: Start::PyTorch, feature })
+        });
+        let model = model.unwrap();
+        let mut weights = Weights::new(&model.tape, &Device::cpu(), true).unwrap();
+        weights.initialize(1).unwrap();
+        let rule = Rule::RmsProp(RmsProp {
+            alpha: 0.9,
+            eps: 1e-3,
+            momentum: 0.9,
+            centered: true,
+            tensorflow: true,
+        });
+        let fresh =
+            |weights: &Weights| Optimizer::new(weights, OptimizerOptions::new(rule, &|_| 0.0));
+        let read_moments = |optimizer: &Optimizer, weights: &Weights| {
+            let mut all = Vec::new();
+            for (name, buffer) in optimizer.moments() {
+                for (id, param) in trained(weights) {
+                    let mut values = vec![0f32; param.spec.elements()];
+                    let bytes = bytemuck::cast_slice_mut(&mut values);
+                    buffer.read(weights.slot(id).offset, bytes).unwrap();
+                    all.push((name, values));
+                }
+            }
+            all
+        };
+        let optimizer = fresh(&weights).unwrap();
+        let begun = read_moments(&optimizer, &weights);
+        let mut other = fresh(&weights).unwrap();
+        for (index, (_, buffer)) in other.moments_mut().enumerate() {
+            let values: Vec<f32> =
+                (0..buffer.bytes() / 4).map(|at| (at + 100 * index) as f32 + 0.5).collect();
+            buffer.write(0, bytemuck::cast_slice(&values)).unwrap();
+        }
+        let filled = read_moments(&other, &weights);
+        assert_eq!(begun.len(), 6);
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Value::from("a run");
+        let metadata = BTreeMap::from([(IDENTITY.to_string(), identity.to_string())]);
+        for (from, expected) in [(&optimizer, &begun), (&other, &filled)] {
+            let path = folder.path().join("snapshot.safetensors");
+            let position = Position { epoch: 1, step: 2, ..Position::default() };
+            write(&path, metadata.clone(), &position, &weights, from, None).unwrap();
+            let mut into = fresh(&weights).unwrap();
+            let found = read(&path, &identity, &model, &mut weights, &mut into, None).unwrap().0;
+            assert_eq!(found, position);
+            assert_eq!(&read_moments(&into, &weights), expected);
+        }
     }
 }

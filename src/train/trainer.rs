@@ -80,7 +80,7 @@ impl Trainer {
             true => Targets::Classes,
             false => Targets::Shares,
         };
-        let loss = Loss { label_smoothing: job.recipe.label_smoothing, targets };
+        let loss = Loss { targets, ..Loss::from(job.recipe.label_smoothing) };
         let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;

@@ -6,6 +6,8 @@ Every operand is the formula's f32 tensor "<case>.<operand>"; the loss is sum(y 
 
 import math
 
+import timm.data.mixup
+import timm.loss
 import timm.optim
 import torch
 import torch.nn.functional as F
@@ -207,6 +209,49 @@ def cross_entropy(name, smoothing, soft):
     return case.finish(F.cross_entropy(logits, target, label_smoothing=smoothing), weigh=False)
 
 
+def binary_cross_entropy(name, targets, smoothing=0.0, threshold=None, sum_classes=False):
+    """timm's `BinaryCrossEntropy`; the mean over the batch. `targets`: labels; "soft", rows that are the softmax of
+    "<case>.target"; or "mixed", rows as timm's Mixup makes them of "labels" and "partners", `share` of the first.
+    Rows are smoothed before they come to the loss, as Mixup does it."""
+    case = Case("binary_cross_entropy", name, label_smoothing=smoothing, soft=targets != "labels",
+                target_threshold=threshold, sum=sum_classes)
+    logits = case.operand("x", (4, 7), 0.0, 6.0)
+    labels = torch.tensor([(3 * i + 1) % 7 for i in range(4)])
+    if targets == "soft":
+        target = case.operand("target", (4, 7), 0.0, 2.0, gradient=False).softmax(-1)
+        target = (1 - smoothing) * target + smoothing / 7
+    else:
+        case.record["attributes"]["labels"] = labels.tolist()
+        target = labels
+    if targets == "mixed":
+        case.record["attributes"].update(partners=labels.flip(0).tolist(), share=0.3)
+        # Mixup's own function rounds shares to f32.
+        on, off = 1 - smoothing + smoothing / 7, smoothing / 7
+        one_hot = torch.full((4, 7), off).double().scatter_(1, labels.view(-1, 1), on)
+        target = 0.3 * one_hot + 0.7 * one_hot.flip(0)
+        rounded = timm.data.mixup.mixup_target(labels, 7, 0.3, smoothing)
+        if not torch.allclose(target, rounded.double(), rtol=1e-6):
+            raise SystemExit(f"{name}: these targets aren't timm's")
+    loss = timm.loss.BinaryCrossEntropy(smoothing, threshold, sum_classes=sum_classes)
+    result = loss(logits, target)
+    if not (smoothing or threshold is not None or sum_classes):
+        rows = F.one_hot(target, 7).double() if targets == "labels" else target
+        if not torch.equal(result, F.binary_cross_entropy_with_logits(logits, rows)):
+            raise SystemExit(f"{name}: timm's loss isn't PyTorch's")
+    return case.finish(result, weigh=False)
+
+
+def binary_cross_entropies():
+    return [
+        binary_cross_entropy(f"binary_cross_entropy_{targets}{suffix}", targets, **options)
+        for targets in ("labels", "soft", "mixed")
+        for suffix, options in (
+            ("", {}), ("_smoothed", {"smoothing": 0.1}), ("_threshold", {"smoothing": 0.1, "threshold": 0.2}),
+            ("_sum", {"sum_classes": True}),
+            ("_everything", {"smoothing": 0.2, "threshold": 0.05, "sum_classes": True}))
+    ]
+
+
 def steps(case, optimiser, weight, settings, rate_scale=1.0, rates=None):
     """Three steps; the gradient of step s is the operand "g<s>", the outputs are "w1" to "w3". The parameter's
     own group has the rate times `rate_scale`, which the case notes where it isn't 1. `rates`: one a step in place
@@ -297,7 +342,7 @@ def cases():
         cross_entropy("cross_entropy", 0.0, False), cross_entropy("cross_entropy_smoothed", 0.1, False),
         cross_entropy("cross_entropy_soft", 0.0, True),
         cross_entropy("cross_entropy_soft_smoothed", 0.1, True),
-        *optimisers(),
+        *binary_cross_entropies(), *optimisers(),
         clip_grad_norm("clip_grad_norm", 1.0), clip_grad_norm("clip_grad_norm_idle", 100.0),
         clip_grad_value("clip_grad_value", 0.5), clip_grad_value("clip_grad_value_idle", 2.0),
     ]

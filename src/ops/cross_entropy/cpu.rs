@@ -1,9 +1,10 @@
 //! Softmax cross-entropy on the CPU.
 
 use super::CrossEntropy;
+use crate::Result;
+use crate::ops::targets::for_each_image;
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::DType;
-use crate::{Error, Result};
 
 /// The largest logit and log Σ e^(z − largest); NaN where a logit is NaN or the largest infinite.
 fn log_sum(logits: &[f32]) -> (f64, f64) {
@@ -24,48 +25,12 @@ pub fn loss(logits: &[f32], label: usize) -> f64 {
     log_sum - (f64::from(logits[label]) - largest)
 }
 
-/// Calls `f(image, logits, targets)` for images `range`, targets smoothed.
-fn for_each_image(
-    op: &CrossEntropy,
-    logits: (&[f32], usize),
-    targets: (DType, &[u32]),
-    range: std::ops::Range<usize>,
-    node: &str,
-    mut f: impl FnMut(usize, &[f32], &[f64]),
-) -> Result<()> {
-    let (values, classes) = logits;
-    let smoothing = f64::from(op.label_smoothing);
-    let mut target = vec![0f64; classes];
-    for image in range {
-        match targets {
-            (DType::U32, labels) => {
-                let label = labels[image] as usize;
-                if label >= classes {
-                    let detail = format!("label {label}, but there are {classes} classes");
-                    return Err(Error::shape(node, detail));
-                }
-                target.fill(smoothing / classes as f64);
-                target[label] += 1.0 - smoothing;
-            }
-            (DType::F32, words) => {
-                let words = &words[image * classes..(image + 1) * classes];
-                for (target, word) in target.iter_mut().zip(words) {
-                    let share = f64::from(f32::from_bits(*word));
-                    *target = (1.0 - smoothing) * share + smoothing / classes as f64;
-                }
-            }
-        }
-        f(image, &values[image * classes..(image + 1) * classes], &target);
-    }
-    Ok(())
-}
-
 pub fn forward(op: &CrossEntropy, ctx: &mut HostForward<'_>) -> Result<()> {
     let logits = (ctx.input(0), ctx.input_map(0).channels);
     let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
     let (range, node) = (ctx.region.images.range(), ctx.node);
     let losses = ctx.output();
-    for_each_image(op, logits, targets, range, node, |image, logits, target| {
+    for_each_image(op.label_smoothing, logits, targets, range, node, |image, logits, target| {
         let (largest, log_sum) = log_sum(logits);
         // Classes that a label rules out are no terms: a logit of −∞ there costs nothing.
         let is_term = |t: f64| targets.0 == DType::F32 || t != 0.0;
@@ -82,7 +47,7 @@ pub fn backward(op: &CrossEntropy, ctx: &mut HostBackward<'_>) -> Result<()> {
     let (range, node) = (0..ctx.images(), ctx.node);
     let dloss = ctx.output_gradient();
     let Some((dz, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
-    for_each_image(op, logits, targets, range, node, |image, logits, target| {
+    for_each_image(op.label_smoothing, logits, targets, range, node, |image, logits, target| {
         let (largest, log_sum) = log_sum(logits);
         let total: f64 = target.iter().sum();
         let dz = &mut dz[image * logits.len()..(image + 1) * logits.len()];

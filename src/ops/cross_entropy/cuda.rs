@@ -3,8 +3,9 @@
 use super::CrossEntropy;
 use crate::Result;
 use crate::device::args::{CrossEntropyBackwardArgs, CrossEntropyForwardArgs};
+use crate::ops::targets::is_soft;
 use crate::ops::{KernelBackward, KernelForward};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 /// Warps of a block; each has an image.
 const WARPS: usize = 4;
@@ -12,10 +13,6 @@ const BLOCK: [u32; 3] = [32 * WARPS as u32, 1, 1];
 
 fn grid(logits: Tensor) -> [u32; 3] {
     [logits.images.div_ceil(WARPS) as u32, 1, 1]
-}
-
-fn is_soft(targets: Tensor) -> u32 {
-    (targets.spec.storage == DType::F32).into()
 }
 
 pub fn forward(op: &CrossEntropy, ctx: &KernelForward<'_>) -> Result<()> {

@@ -7,9 +7,9 @@
 mod cpu;
 mod cuda;
 
-use super::{Op, SavedForBackward, passes};
-use crate::tensor::{DType, Map, Region, Spec};
-use crate::{Error, Result};
+use super::{Op, SavedForBackward, passes, targets};
+use crate::Result;
+use crate::tensor::{Map, Region, Spec};
 
 pub use cpu::{loss, probabilities};
 
@@ -32,15 +32,7 @@ impl Op for CrossEntropy {
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        let (logits, targets) = (inputs[0].map, inputs[1]);
-        let fits = match targets.storage {
-            DType::U32 => targets.map == Map::vector(1),
-            DType::F32 => targets.map == logits,
-        };
-        if !fits || logits.pixels() != 1 {
-            let detail = format!("targets of {} don't fit logits of {logits}", targets.map);
-            return Err(Error::shape("cross_entropy", detail));
-        }
+        targets::check(self.kind(), inputs)?;
         Ok(Spec::f32(Map::vector(1)))
     }
 
