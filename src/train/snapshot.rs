@@ -117,7 +117,7 @@ pub(super) fn read(
     weights: &mut Weights,
     optimizer: &mut Optimizer,
     average: Option<&mut Weights>,
-) -> Result<(Position, Origin)> {
+) -> Result<(Position, BegunBy)> {
     let checkpoint = Checkpoint::open(path)?;
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
         return Err(Error::file(path, "isn't the snapshot of a training run"));
@@ -143,7 +143,7 @@ pub(super) fn read(
             buffer.write(offset, bytemuck::cast_slice(&stored))?;
         }
     }
-    if origin == Origin::KeptLast {
+    if origin == BegunBy::KeptLast {
         position.best_from = position.epoch as u64;
     }
     Ok((position, origin))
@@ -182,7 +182,7 @@ pub(super) fn epoch_of(path: &Path, identity: &Value) -> Result<usize> {
 
 /// Which version of the program began a run, by what it kept as the trained model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum BegunBy {
     /// This one: the best epoch's model beside the last's.
     Present,
     /// An older one that kept the last epoch's, or the best's.
@@ -191,25 +191,25 @@ pub(super) enum Origin {
 }
 
 /// An identity as this version would have written it, and which version did.
-fn modern(mut was: Value, is: &Value) -> (Value, Origin) {
-    let Value::Object(fields) = &mut was else { return (was, Origin::Present) };
+fn modern(mut was: Value, is: &Value) -> (Value, BegunBy) {
+    let Value::Object(fields) = &mut was else { return (was, BegunBy::Present) };
     if fields.contains_key("validation") {
-        return (was, Origin::Present);
+        return (was, BegunBy::Present);
     }
     let keep = fields.remove("keep");
     let best_on =
         keep.as_ref().and_then(Value::as_str).and_then(|keep| keep.strip_prefix("best on "));
     let (validation, origin) = match best_on {
-        Some(on) => (on.into(), Origin::KeptBest),
+        Some(on) => (on.into(), BegunBy::KeptBest),
         // It wasn't written down then.
-        None => (is["validation"].clone(), Origin::KeptLast),
+        None => (is["validation"].clone(), BegunBy::KeptLast),
     };
     fields.insert("validation".into(), validation);
     (was, origin)
 }
 
 /// Refuses what another run wrote.
-fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Result<Origin> {
+fn check_identity(path: &Path, checkpoint: &Checkpoint, identity: &Value) -> Result<BegunBy> {
     let was: Value = metadata(path, checkpoint, IDENTITY)?;
     // Through text, so that both have been read back from decimals.
     let is: Value = serde_json::from_str(&identity.to_string()).map_err(broken(path))?;
@@ -263,13 +263,13 @@ mod tests {
     #[test]
     fn runs_of_older_versions_are_known() {
         let is = json!({"seed": 1, "validation": "images, cut"});
-        assert_eq!(modern(is.clone(), &is), (is.clone(), Origin::Present));
+        assert_eq!(modern(is.clone(), &is), (is.clone(), BegunBy::Present));
         let last = json!({"seed": 1});
-        assert_eq!(modern(last, &is), (is.clone(), Origin::KeptLast));
+        assert_eq!(modern(last, &is), (is.clone(), BegunBy::KeptLast));
         let best = json!({"seed": 1, "keep": "best on images, cut"});
-        assert_eq!(modern(best, &is), (is.clone(), Origin::KeptBest));
+        assert_eq!(modern(best, &is), (is.clone(), BegunBy::KeptBest));
         let none = json!({"seed": 1, "validation": null});
-        assert_eq!(modern(none.clone(), &is), (none, Origin::Present));
+        assert_eq!(modern(none.clone(), &is), (none, BegunBy::Present));
     }
 
     #[test]

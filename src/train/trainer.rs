@@ -10,7 +10,7 @@ use super::metrics::{EpochMetrics, StepMetrics};
 use super::output::RunLock;
 use super::replay_check::{StepOutcome, StepState};
 use super::run_log::{EpochListener, RunLog};
-use super::snapshot::{self, Origin, Position};
+use super::snapshot::{self, BegunBy, Position};
 use super::summary::{self, EpochRecord};
 use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
@@ -228,7 +228,7 @@ impl Trainer {
         let average = average.as_mut().map(|average| &mut average.weights);
         let (position, origin) =
             snapshot::read(&path, identity, model, weights, optimizer, average)?;
-        output.adopt(origin == Origin::KeptBest)?;
+        output.adopt(origin == BegunBy::KeptBest)?;
         self.seconds = summary::seconds(&output.summary(), &position.history);
         self.position = position;
         self.check_best(self.position.epoch)
