@@ -7,7 +7,7 @@ use super::augment::AugmentArgs;
 use super::common::refuse_idle;
 use crate::models::{Model, ModelFile};
 use crate::ops::Role;
-use crate::recipe::{Ema, OptimizerKind, RatePer, Recipe, Schedule, WarmupMethod};
+use crate::recipe::{Ema, LossKind, OptimizerKind, RatePer, Recipe, Schedule, WarmupMethod};
 use crate::{Error, Result};
 
 /// Numbers of a training run; what is absent comes from the recipe.
@@ -76,6 +76,15 @@ pub struct RecipeArgs {
     /// Clip each gradient to this absolute value; 0 turns clipping off
     #[arg(long, value_name = "VALUE", conflicts_with = "clip_grad_norm")]
     pub clip_grad_value: Option<f32>,
+    /// Loss: cross-entropy, or bce, the binary cross-entropy of each class for itself
+    #[arg(long, value_name = "KIND", value_parser = parse_loss)]
+    pub loss: Option<LossKind>,
+    /// Sum the binary cross-entropy over the classes instead of taking their mean (bce)
+    #[arg(long)]
+    pub bce_sum: bool,
+    /// Take smoothed and mixed targets above this for 1, others for 0 (bce)
+    #[arg(long, value_name = "SHARE")]
+    pub bce_target_thresh: Option<f32>,
     /// Label smoothing
     #[arg(long)]
     pub label_smoothing: Option<f32>,
@@ -172,6 +181,7 @@ impl RecipeArgs {
                 .clip_grad_value
                 .or(base.clip_grad_value.filter(|_| self.clip_grad_norm.is_none()))
                 .filter(|value| *value != 0.0),
+            loss: self.loss(base.loss)?,
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             warmup_epochs: self.lr_warmup_epochs.unwrap_or(base.warmup_epochs),
             warmup_method: self.lr_warmup_method.unwrap_or(base.warmup_method),
@@ -195,6 +205,32 @@ impl RecipeArgs {
             ("--lr-warmup-method", self.lr_warmup_method.is_some() && !is_warm, no_warmup),
         ])?;
         Ok(recipe)
+    }
+
+    /// The loss.
+    fn loss(&self, base: LossKind) -> Result<LossKind> {
+        let with = |kind| match kind {
+            LossKind::CrossEntropy => kind,
+            LossKind::BinaryCrossEntropy { sum, target_threshold } => {
+                LossKind::BinaryCrossEntropy {
+                    sum: sum || self.bce_sum,
+                    target_threshold: self.bce_target_thresh.or(target_threshold),
+                }
+            }
+        };
+        let kind = match (self.loss, base) {
+            // The recipe's, with its numbers.
+            (Some(LossKind::BinaryCrossEntropy { .. }), LossKind::BinaryCrossEntropy { .. }) => {
+                base
+            }
+            (given, _) => given.unwrap_or(base),
+        };
+        let idle = kind == LossKind::CrossEntropy;
+        refuse_idle([
+            ("--bce-sum", self.bce_sum && idle, "without --loss bce"),
+            ("--bce-target-thresh", self.bce_target_thresh.is_some() && idle, "without --loss bce"),
+        ])?;
+        Ok(with(kind))
     }
 
     /// The moving average.
@@ -374,6 +410,14 @@ pub struct Milestones(Vec<usize>);
 fn parse_milestones(text: &str) -> std::result::Result<Milestones, String> {
     let epochs: std::result::Result<Vec<usize>, _> = text.split(',').map(str::parse).collect();
     epochs.map(Milestones).map_err(|_| "expected epochs, as in 30,60,80".into())
+}
+
+fn parse_loss(word: &str) -> std::result::Result<LossKind, String> {
+    match word {
+        "cross-entropy" => Ok(LossKind::CrossEntropy),
+        "bce" => Ok(LossKind::BinaryCrossEntropy { sum: false, target_threshold: None }),
+        _ => Err("unknown loss; known: cross-entropy, bce".into()),
+    }
 }
 
 fn parse_betas(text: &str) -> std::result::Result<[f64; 2], String> {

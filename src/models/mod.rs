@@ -30,6 +30,8 @@ pub use pretrained::{Pretrained, Taken};
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};
 pub use whose::open_checkpoint;
 
+pub use crate::recipe::LossKind;
+
 use crate::nn::{Builder, Head, HeadNodes, LastLayer};
 use crate::ops::binary_cross_entropy::BinaryCrossEntropy;
 use crate::ops::cross_entropy::CrossEntropy;
@@ -73,21 +75,6 @@ pub enum Targets {
     Classes,
     /// A share of each class, an image: N × classes of f32 that sum to 1 in each row, as mixed images have them.
     Shares,
-}
-
-/// Which function of logits and targets a loss is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum LossKind {
-    /// Softmax cross-entropy.
-    #[default]
-    CrossEntropy,
-    /// Binary cross-entropy with logits, of each class for itself.
-    BinaryCrossEntropy {
-        /// Whether an image's loss is the sum over the classes rather than their mean.
-        sum: bool,
-        /// Smoothed targets above this are taken for 1, others for 0.
-        target_threshold: Option<f32>,
-    },
 }
 
 /// The loss that a model is trained by. What evaluation says of a model is always its cross-entropy.

@@ -1,6 +1,7 @@
 //! What a training run is, as plain values.
 
 mod augmentation;
+mod loss;
 mod optimizer;
 mod schedule;
 
@@ -21,6 +22,7 @@ pub use self::augmentation::{
     AugMix, AugmentPolicy, Augmentation, AutoAugment, ColorJitter, ErasedTo, FillColour,
     Interpolation, Mixing, RandAugment, RandomErasing, TrivialAugmentWide,
 };
+pub use self::loss::LossKind;
 pub use self::optimizer::OptimizerKind;
 pub use self::schedule::{RatePer, Schedule, WarmupMethod};
 
@@ -94,7 +96,7 @@ pub struct Recipe {
     #[serde(default)]
     pub position_weight_decay: Option<f32>,
     /// What the learning rate of a layer is multiplied by for each layer behind it (layer-wise learning-rate decay; layers
-    /// are those of `models::layers`).
+    /// are those of `models::depth`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
     /// The largest norm of all gradients together; larger ones are scaled down to it.
@@ -103,6 +105,8 @@ pub struct Recipe {
     /// The largest absolute value of a gradient; larger ones become it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_grad_value: Option<f32>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: LossKind,
     #[serde(default)]
     pub label_smoothing: f32,
     /// Epochs over which the rate rises.
@@ -209,6 +213,7 @@ impl Recipe {
             layer_decay: None,
             clip_grad_norm: None,
             clip_grad_value: None,
+            loss: LossKind::default(),
             label_smoothing: 0.0,
             warmup_epochs: 0,
             warmup_method: WarmupMethod::default(),
@@ -347,6 +352,7 @@ impl Recipe {
         require(!both, "clip_grad_norm and clip_grad_value are two ways to clip")?;
         let smoothing = f64::from(self.label_smoothing);
         require(is_share(smoothing), "label_smoothing must be at least 0 and below 1")?;
+        self.loss.check()?;
         require(is_share(self.warmup_start), "warmup_start must be at least 0 and below 1")?;
         let constant = self.warmup_epochs > 0 && self.warmup_method == WarmupMethod::Constant;
         require(

@@ -6,7 +6,7 @@ use super::Job;
 use super::job::{WORLD_SIZE, differences};
 use crate::models::Model;
 use crate::recipe::{
-    AugmentPolicy, Augmentation, OptimizerKind, RatePer, Recipe, Schedule, WarmupMethod,
+    AugmentPolicy, Augmentation, LossKind, OptimizerKind, RatePer, Recipe, Schedule, WarmupMethod,
 };
 
 /// A network that saw fewer batches has hardly begun to learn.
@@ -176,6 +176,12 @@ pub fn recipe_words(recipe: &Recipe) -> String {
     }
     if let Some(value) = recipe.clip_grad_value {
         words.push(format!("gradients clipped at {value}"));
+    }
+    if let LossKind::BinaryCrossEntropy { sum, target_threshold } = recipe.loss {
+        let of = if sum { "summed" } else { "averaged" };
+        let above = target_threshold
+            .map_or_else(String::new, |t| format!(", targets above {t} taken for 1"));
+        words.push(format!("binary cross-entropy {of} over the classes{above}"));
     }
     if recipe.label_smoothing > 0.0 {
         words.push(format!("label smoothing {}", recipe.label_smoothing));

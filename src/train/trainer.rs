@@ -16,10 +16,12 @@ use super::{Evaluator, Job, Output, check_labels};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
 use crate::device::Device;
 use crate::logits::argmax;
+use crate::models::depth::rate_scales;
 use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
 use crate::ops::{ParamSpec, RunState};
 use crate::progress::Progress;
+use crate::recipe::Recipe;
 use crate::tape::{Execution, Optimizer, OptimizerOptions, PlanKind, Weights};
 use crate::{Error, Result};
 
@@ -80,14 +82,17 @@ impl Trainer {
             true => Targets::Classes,
             false => Targets::Shares,
         };
-        let loss = Loss { targets, ..Loss::from(job.recipe.label_smoothing) };
+        let Recipe { label_smoothing, loss: kind, .. } = job.recipe;
+        let loss = Loss { label_smoothing, targets, kind };
         let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
+        let scales = recipe.layer_decay.map(|decay| rate_scales(&model, decay)).transpose()?;
         let options = OptimizerOptions {
             clipping: recipe.clipping(),
+            rate_scales: scales.as_deref(),
             ..OptimizerOptions::new(recipe.rule(), &decay)
         };
         let optimizer = Optimizer::new(&weights, options)?;
