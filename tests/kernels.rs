@@ -352,6 +352,40 @@ pub fn gradients_of_several_readers_are_added() {
         }
     }
 }
+/// A second batch's gradients of parameters are added to the first one's: twice the same is twice as much, on every
+/// device.
+#[test]
+pub fn gradients_of_several_batches_are_added() {
+    for (place, device) in devices() {
+        for case in cases() {
+            let mut bench = Bench::new(&case, &device, PlanKind::Train);
+            bench.feed(&case, &input_words(&case));
+            bench.exec.forward_training(&mut bench.weights).unwrap();
+            let r = output_gradient(&case, bench.exec.read(bench.node).unwrap().len());
+            bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();
+            let ids = || (0..bench.tape.params().len()).map(ParamId);
+            let trained = |id: &ParamId| bench.tape.params()[id.0].spec.role.is_trained();
+            let read = |bench: &Bench| -> Vec<Vec<f32>> {
+                ids().filter(trained).map(|id| bench.weights.gradient(id).unwrap()).collect()
+            };
+            let once = read(&bench);
+            let (weights, node) = (&mut bench.weights, bench.node);
+            let mut finals = 0;
+            bench.exec.backward_adding(weights, node, &r, |_| finals += 1).unwrap();
+            assert_eq!(finals, once.len(), "{}: a gradient becomes final once", case.name);
+            for (once, twice) in once.iter().zip(read(&bench)) {
+                let largest = once.iter().fold(0f32, |most, value| most.max(value.abs()));
+                // Sums begin with what is there.
+                let bound = 2.0 * case.tolerance.max(1e-6) * largest;
+                for (once, twice) in once.iter().zip(twice) {
+                    let close = (twice - 2.0 * once).abs() <= bound;
+                    assert!(close, "{} on {place}: {twice} is not twice {once}", case.name);
+                }
+            }
+        }
+    }
+}
+
 /// Outputs of the logit scale are single products, of a factor that was rounded once.
 #[test]
 fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {

@@ -229,6 +229,7 @@ impl RecipeArgs {
         let recipe = Recipe {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch: self.batch.unwrap_or(base.batch),
+            accumulate: base.accumulate,
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             optimizer: self.optimizer.unwrap_or(base.optimizer),
             momentum: self.momentum.unwrap_or(base.momentum),

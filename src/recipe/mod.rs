@@ -74,6 +74,9 @@ pub struct Recipe {
     pub epochs: usize,
     /// Images of a step.
     pub batch: usize,
+    /// Batches whose gradients are added up before a step.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// The rate after the warm-up.
     pub learning_rate: f64,
     #[serde(default)]
@@ -118,6 +121,14 @@ pub struct Recipe {
     pub schedule: Schedule,
 }
 
+fn one() -> usize {
+    1
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
 /// PyTorch's.
 fn default_betas() -> [f64; 2] {
     [0.9, 0.999]
@@ -134,6 +145,7 @@ impl Recipe {
         Recipe {
             epochs,
             batch,
+            accumulate: 1,
             learning_rate,
             optimizer: OptimizerKind::Sgd,
             momentum: 0.0,
@@ -207,7 +219,8 @@ impl Recipe {
     /// The newcomers' share in an update of the average: (1 − decay)·batch·steps/epochs, at most 1, by
     /// which torchvision's reference keeps the average's reach the same share of a run.
     pub fn ema_share(&self, ema: Ema) -> f64 {
-        let adjust = (self.batch * ema.steps) as f64 / self.epochs as f64;
+        let images = self.batch * self.accumulate;
+        let adjust = (images * ema.steps) as f64 / self.epochs as f64;
         ((1.0 - ema.decay) * adjust).min(1.0)
     }
 
@@ -223,6 +236,7 @@ impl Recipe {
         let is_share = |number: f64| (0.0..1.0).contains(&number);
         let is_positive = |number: f64| number.is_finite() && number > 0.0;
         require(self.epochs > 0 && self.batch > 0, "epochs and batch must be at least 1")?;
+        require(self.accumulate > 0, "accumulate must be at least 1")?;
         require(is_positive(self.learning_rate), "learning_rate must be a positive number")?;
         require(is_share(self.momentum.into()), "momentum must be at least 0 and below 1")?;
         require(!self.nesterov || self.momentum > 0.0, "nesterov needs momentum")?;

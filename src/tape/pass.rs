@@ -167,8 +167,8 @@ impl Execution {
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
-    /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
-    /// when a parameter's gradient is complete.
+    /// the mean of a loss). Gradients of parameters are assigned, not added: see
+    /// [`Execution::backward_adding`]. `on_final` is called when a parameter's gradient is complete.
     ///
     /// # Errors
     /// [`Error::Usage`] for another plan than [`PlanKind::Train`] and for weights on another device,
@@ -180,12 +180,38 @@ impl Execution {
         gradient: &[f32],
         mut on_final: impl FnMut(ParamId),
     ) -> Result<()> {
+        self.back_from(weights, output, gradient, false, &mut on_final)
+    }
+
+    /// As [`Execution::backward`], but gradients of parameters are added to those that the weights hold, of
+    /// earlier batches of a step.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backward_adding(
+        &mut self,
+        weights: &mut Weights,
+        output: NodeId,
+        gradient: &[f32],
+        mut on_final: impl FnMut(ParamId),
+    ) -> Result<()> {
+        self.back_from(weights, output, gradient, true, &mut on_final)
+    }
+
+    fn back_from(
+        &mut self,
+        weights: &mut Weights,
+        output: NodeId,
+        gradient: &[f32],
+        adds: bool,
+        on_final: &mut dyn FnMut(ParamId),
+    ) -> Result<()> {
         if self.plan().kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
         weights.require_on(&self.device)?;
         if self.seed_gradient(output, gradient)? {
-            self.sweep_back(weights, output, None, &mut on_final)?;
+            self.sweep_back(weights, output, None, adds, on_final)?;
         }
         Ok(())
     }
@@ -211,16 +237,18 @@ impl Execution {
     }
 
     /// Runs the nodes from `output` back. With `stop` only those that come after it, with parameters as image 0
-    /// sees them, and no parameter's gradient is taken.
+    /// sees them, and no parameter's gradient is taken. Gradients of parameters are added to what is there where
+    /// `adds` says so.
     pub(super) fn sweep_back(
         &mut self,
         weights: &Weights,
         output: NodeId,
         stop: Option<NodeId>,
+        adds: bool,
         on_final: &mut dyn FnMut(ParamId),
     ) -> Result<()> {
         let mut written = vec![false; self.tape.nodes().len()];
-        let mut param_written = vec![false; self.tape.params().len()];
+        let mut param_written = vec![adds; self.tape.params().len()];
         written[output.0] = true;
         let (first, alone) = (stop.map_or(0, |node| node.0 + 1), stop.map(|_| 0));
         for index in (first..=output.0).rev() {
@@ -276,7 +304,8 @@ impl Execution {
                 },
             )?;
             // Every parameter has one node here, so its gradient is final now.
-            node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
+            let taken = node.params.iter().zip(&param_gradients);
+            taken.filter(|(_, gradient)| gradient.is_some()).for_each(|(id, _)| on_final(*id));
         }
         Ok(())
     }

@@ -132,7 +132,7 @@ impl Job {
         self.output.as_ref().map_or(Keep::Last, |output| output.keep)
     }
 
-    /// The most images of a step.
+    /// The most images of a batch: what goes through the network at once.
     pub fn batch(&self) -> usize {
         self.recipe.batch.min(self.train.dataset.len())
     }
@@ -144,9 +144,24 @@ impl Job {
         if self.batch() > 1 && all % self.batch() == 1 { all - 1 } else { all }
     }
 
-    /// Steps of an epoch.
+    /// Batches whose gradients are added up before a step.
+    pub fn accumulate(&self) -> usize {
+        self.recipe.accumulate
+    }
+
+    /// Steps of an epoch. The last one has the images that are left.
     pub fn epoch_steps(&self) -> usize {
-        self.epoch_images().div_ceil(self.batch().max(1))
+        self.epoch_images().div_ceil(self.step_images().max(1))
+    }
+
+    /// The most images of a step.
+    fn step_images(&self) -> usize {
+        self.batch().saturating_mul(self.accumulate())
+    }
+
+    /// Images of an epoch that come before a step of it, from 0.
+    pub(super) fn images_before(&self, step: usize) -> usize {
+        step.saturating_mul(self.step_images()).min(self.epoch_images())
     }
 
     /// Refuses what can't be trained.

@@ -10,13 +10,15 @@ mod history;
 mod job;
 mod outline;
 mod snapshot;
+mod step;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
 pub use history::EpochRecord;
 pub use job::{Job, Keep, Output, Source};
 pub use outline::{hint_of_few_steps, recipe_words};
-pub use trainer::{StepFigures, Trainer};
+pub use step::StepFigures;
+pub use trainer::Trainer;
 
 use crate::{Error, Result};
 

@@ -57,9 +57,13 @@ impl Job {
     fn steps(&self) -> String {
         let (epochs, steps, batch) = (self.recipe.epochs, self.epoch_steps(), self.batch());
         let mut line = format!(
-            "steps: {epochs} {} of {steps} {}, up to {batch} images each",
+            "steps: {epochs} {} of {steps} {}, up to {} images each",
             plural(epochs, "epoch"),
-            plural(steps, "step")
+            plural(steps, "step"),
+            match self.accumulate() {
+                1 => batch.to_string(),
+                batches => format!("{batches} batches of {batch}"),
+            }
         );
         if batch < self.recipe.batch {
             let asked = self.recipe.batch;

@@ -8,13 +8,12 @@ use serde_json::Value;
 use super::average::Average;
 use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
-use super::{Evaluator, Job, Keep, Output, check_labels};
-use crate::data::{Batch, Batches, EpochPlan, repeated_order};
+use super::{Evaluator, Job, Keep, Output};
+use crate::data::{Batches, EpochPlan, repeated_order};
 use crate::device::Device;
-use crate::logits::argmax;
 use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
-use crate::ops::{ParamSpec, RunState};
+use crate::ops::ParamSpec;
 use crate::progress::Progress;
 use crate::tape::{Execution, Optimizer, PlanKind, Weights};
 use crate::{Error, Result};
@@ -22,28 +21,17 @@ use crate::{Error, Result};
 /// Finished batches that wait for the loop.
 const PREFETCH: usize = 2;
 
-/// What a step came to, before its update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepFigures {
-    /// Mean over the images.
-    pub loss: f64,
-    /// Images whose label has the largest logit; of mixed ones, the label of the larger part.
-    pub right: usize,
-    /// Of all gradients together, before clipping; `None` where the recipe doesn't clip.
-    pub gradient_norm: Option<f64>,
-}
-
 /// A model in training.
 pub struct Trainer {
-    job: Job,
+    pub(super) job: Job,
     identity: Value,
-    model: Model,
-    weights: Weights,
-    optimizer: Optimizer,
-    average: Option<Average>,
-    execution: Execution,
+    pub(super) model: Model,
+    pub(super) weights: Weights,
+    pub(super) optimizer: Optimizer,
+    pub(super) average: Option<Average>,
+    pub(super) execution: Execution,
     evaluator: Option<Evaluator>,
-    position: Position,
+    pub(super) position: Position,
     /// How long the epochs that are over took, and since when the present one runs.
     seconds: Vec<Option<f64>>,
     began: Instant,
@@ -268,7 +256,7 @@ impl Trainer {
             repeated_order(images, (augmentation.repetitions, job.batch()), job.seed, epoch);
         samples.truncate(job.epoch_images());
         // The last batch may be a smaller one.
-        samples.drain(..(step * job.batch()).min(job.epoch_images()));
+        samples.drain(..job.images_before(step));
         let plan = EpochPlan {
             drop_last: false,
             prefetch: PREFETCH,
@@ -287,19 +275,18 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<bool> {
         let task = format!("epoch {}/{}", self.position.epoch + 1, self.job.recipe.epochs);
-        let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
+        let (steps, total) = (self.job.epoch_steps(), self.job.epoch_images() as u64);
+        let done = self.job.images_before(self.position.step) as u64;
         progress.begin(&task, "images", done, total);
-        let steps = self.job.epoch_steps();
-        for batch in batches.into_iter().flatten() {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let batch = batch?;
-            let figures = self.step(&batch)?;
+        let mut batches = batches.into_iter().flatten();
+        while self.position.step < steps && !stop.load(Ordering::Relaxed) {
+            let step = self.position.step;
+            let images = self.job.images_before(step + 1) - self.job.images_before(step);
+            let figures = self.step_of(&mut batches, images)?;
             let running = &mut self.position.running;
-            running.add(batch.len(), figures.right, figures.loss * batch.len() as f64);
+            running.add(images, figures.right, figures.loss * images as f64);
             let (loss, top1) = (running.mean_loss(), running.top1_percent());
-            progress.advance(batch.len() as u64, &format!("loss {loss:.4}, top-1 {top1:.2} %"));
+            progress.advance(images as u64, &format!("loss {loss:.4}, top-1 {top1:.2} %"));
             self.position.step += 1;
             let Some(Output { snapshot_steps: Some(every), .. }) = self.job.output else {
                 continue;
@@ -310,53 +297,6 @@ impl Trainer {
         }
         progress.end();
         Ok(!stop.load(Ordering::Relaxed))
-    }
-
-    /// One step at the present position: forward, backward, update.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] when the loss isn't finite, or the gradient norm, which is known where the
-    /// recipe clips; the weights are as before then, but for running statistics.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepFigures> {
-        let Position { epoch, step, .. } = self.position;
-        let recipe = &self.job.recipe;
-        let steps = self.job.epoch_steps();
-        let state = RunState {
-            seed: self.job.seed,
-            epoch: epoch as u64,
-            ..self
-                .optimizer
-                .rule()
-                .state((epoch * steps + step) as u32, recipe.learning_rate_at(epoch, step, steps))
-        };
-        check_labels(&batch.labels, self.model.classes)?;
-        let images = batch.len();
-        self.execution.begin_training(state, &batch.indices)?;
-        self.execution.write(self.model.image, &batch.images)?;
-        match &batch.shares {
-            Some(shares) => self.execution.write(self.model.labels, shares)?,
-            None => self.execution.write(self.model.labels, &batch.labels)?,
-        }
-        self.execution.forward_training(&mut self.weights)?;
-        let losses = self.execution.read(self.model.loss)?;
-        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;
-        let finite = |figure, value: f64| match value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Diverged { epoch: epoch + 1, step: step + 1, figure, value }),
-        };
-        finite("loss", loss)?;
-        let logits = self.execution.read(self.model.logits)?;
-        let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
-        let right = rows.filter(|(row, label)| argmax(row) == **label as usize).count();
-        let gradient = vec![1.0 / images as f32; images];
-        self.execution.backward(&mut self.weights, self.model.loss, &gradient, |_| ())?;
-        self.execution.update(&mut self.weights, &mut self.optimizer)?;
-        let gradient_norm = self.optimizer.gradient_norm()?;
-        gradient_norm.map_or(Ok(()), |norm| finite("gradient norm", norm))?;
-        if let Some(average) = &mut self.average {
-            average.after_step(epoch, step, &self.weights)?;
-        }
-        Ok(StepFigures { loss, right, gradient_norm })
     }
 
     /// Evaluates, records and saves an epoch whose steps are done.
