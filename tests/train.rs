@@ -17,6 +17,7 @@ use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
 mod accumulated;
+mod frozen;
 mod keep;
 mod killed;
 mod state;
@@ -71,6 +72,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
         validation: Some(source(Split::Test, 20, Transform::Eval(eval))),
         workers: 1,
         output: folder.map(|folder| Output { snapshot_steps: Some(2), ..Output::at(folder) }),
+        freeze: Vec::new(),
     }
 }
 

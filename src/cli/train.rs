@@ -53,6 +53,10 @@ pub struct Args {
     image_size: Option<usize>,
     #[command(flatten)]
     recipe: RecipeArgs,
+    /// Leave parameters as they are; patterns over names of the state dict, as in 'backbone.*' or '*.bias'
+    /// (repeatable, or with commas). A batch norm that is left alone uses its running statistics
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    freeze: Vec<String>,
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -112,6 +116,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         validation: Some(validation),
         workers: rayon::current_num_threads(),
         output: Some(output.clone()),
+        freeze: args.freeze.clone(),
     };
     let mut trainer = Trainer::new(job, &device)?;
     args.recipe.check_model(trainer.model())?;

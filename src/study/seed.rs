@@ -136,6 +136,7 @@ fn train(
         validation: None,
         workers: rayon::current_num_threads(),
         output: output.clone(),
+        freeze: Vec::new(),
     };
     let mut trainer = Trainer::new(job, device)?;
     if start == ModelStart::TextRows {

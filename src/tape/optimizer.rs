@@ -68,7 +68,7 @@ impl Optimizer {
         let moments = rule.moments().iter().map(|_| device.alloc(bytes)).collect::<Result<_>>()?;
         let mut table = vec![0f32; count.div_ceil(DECAY_BLOCK)];
         for (index, param) in weights.tape().params().iter().enumerate() {
-            if param.spec.role.is_trained() {
+            if param.is_trained() {
                 let slot = weights.slot(ParamId(index));
                 let block = size_of::<f32>() * DECAY_BLOCK;
                 let blocks = slot.offset / block..(slot.offset + slot.bytes).div_ceil(block);

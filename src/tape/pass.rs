@@ -7,7 +7,7 @@ use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{
     ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
-    KernelForward, StepPass,
+    KernelForward, RunState, StepPass,
 };
 use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
@@ -103,7 +103,7 @@ impl Execution {
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
         let param = |param: &ParamId| self.param_for(weights, *param, alone);
         let params: Vec<Tensor> = node.params.iter().map(param).collect();
-        let (state, state_address) = self.batch.state(alone.is_some() || node.spec.shared);
+        let (state, state_address) = self.state_for(id, alone.is_some());
         let (samples, samples_address) = self.batch.samples();
         let faults_alone = alone.map(|image| self.faults_alone(id, image)).transpose()?.flatten();
         let armed = match alone {
@@ -143,6 +143,16 @@ impl Execution {
             true => op.forward(&mut unsafe { HostForward::new(pass) }),
             false => op.launch_forward(&unsafe { KernelForward::new(pass) }),
         })
+    }
+
+    /// What a node's passes read: of one image where it is `alone`; as in eval mode where what training would move of
+    /// it is frozen.
+    fn state_for(&self, id: NodeId, alone: bool) -> (RunState, u64) {
+        let (state, address) = self.batch.state(alone || self.tape.node(id).spec.shared);
+        match self.tape.is_settled(id) {
+            true => (RunState { training: 0, ..state }, address),
+            false => (state, address),
+        }
     }
 
     /// The nodes of a launch behind its head, as steps.
@@ -276,7 +286,7 @@ impl Execution {
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let param = |param: &ParamId| self.param_for(weights, *param, alone);
             let params: Vec<Tensor> = node.params.iter().map(param).collect();
-            let (state, state_address) = self.batch.state(node.spec.shared);
+            let (state, state_address) = self.state_for(NodeId(index), false);
             let (samples, samples_address) = self.batch.samples();
             let pass = BackwardPass {
                 device: &self.device,

@@ -39,6 +39,10 @@ pub struct Job {
     /// Threads that decode and augment.
     pub workers: usize,
     pub output: Option<Output>,
+    /// Parameters that stay as they are, by patterns over names of the state dict, in which `*` stands for any
+    /// characters; names may be given with or without `backbone.`, and in a baseline `backbone.*` is all but the last
+    /// layer. A batch norm of whose parameters none is trained uses its running statistics and leaves them as they are.
+    pub freeze: Vec<String>,
 }
 
 /// The epoch whose weights become the trained model.
@@ -108,6 +112,8 @@ struct Identity<'a> {
     /// What decides which epoch is kept, where it isn't the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     keep: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    freeze: &'a [String],
 }
 
 impl Job {
@@ -232,6 +238,7 @@ impl Job {
             transform: transform.map_err(bad)?,
             compute,
             keep,
+            freeze: &self.freeze,
         };
         serde_json::to_value(identity).map_err(bad)
     }

@@ -6,6 +6,8 @@
 
 mod average;
 mod evaluate;
+mod freeze;
+mod glob;
 mod history;
 mod job;
 mod outline;

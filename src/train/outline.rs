@@ -34,8 +34,10 @@ impl Job {
         };
         let mut lines = vec![
             format!(
-                "model: {}, {}, {size}×{size} pixels, {parameters} parameters",
-                self.file.name, self.head
+                "model: {}, {}, {size}×{size} pixels, {parameters} parameters{}",
+                self.file.name,
+                self.head,
+                frozen_words(model)
             ),
             format!("weights: {start}"),
             format!("data: {classes} classes, {images} training images, {validation}"),
@@ -75,6 +77,19 @@ impl Job {
             line.push_str("; an image is left over each epoch, since no batch is of one");
         }
         line
+    }
+}
+
+/// How many of a model's parameters are trained, where not all are.
+fn frozen_words(model: &Model) -> String {
+    let params = model.tape.params();
+    let count = |frozen: bool| -> usize {
+        let of_these = params.iter().filter(|p| p.spec.role.is_trained() && p.frozen == frozen);
+        of_these.map(|param| param.spec.elements()).sum()
+    };
+    match count(true) {
+        0 => String::new(),
+        frozen => format!(", {} of them trained and {frozen} frozen", count(false)),
     }
 }
 

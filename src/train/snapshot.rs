@@ -195,9 +195,7 @@ fn broken(path: &Path) -> impl Fn(serde_json::Error) -> Error {
 /// The trained parameters.
 fn trained(weights: &Weights) -> impl Iterator<Item = (ParamId, &Param)> {
     let params = weights.tape().params().iter().enumerate();
-    params
-        .filter(|(_, param)| param.spec.role.is_trained())
-        .map(|(index, param)| (ParamId(index), param))
+    params.filter(|(_, param)| param.is_trained()).map(|(index, param)| (ParamId(index), param))
 }
 
 /// What an optimiser's `moment` of a parameter is called.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::average::Average;
+use super::freeze::freeze;
 use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Keep, Output};
@@ -50,7 +51,8 @@ impl Trainer {
             false => Targets::Shares,
         };
         let loss = Loss { label_smoothing: job.recipe.label_smoothing, targets };
-        let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
+        let mut model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
+        freeze(&mut model, &job.freeze)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
