@@ -73,6 +73,7 @@ fn main() -> flipside::Result<()> {
             validation: None,
             workers: 1,
             output: None,
+            faults: Vec::new(),
             freeze: args.get(4).cloned().into_iter().collect(),
         },
         &Device::cpu(),

@@ -34,6 +34,13 @@ pub enum Error {
          rate or a longer warm-up may help"
     )]
     Diverged { epoch: usize, step: usize, figure: &'static str, value: f64 },
+    /// A training run with faults came to nothing finite for too many steps on end; epoch and step count from 1.
+    #[error(
+        "training with faults: the last {steps} steps, up to epoch {epoch}, step {step}, were skipped, since their loss, \
+         gradients or running statistics weren't finite; a lower rate may help, or fewer bits (bits=0..29+31 leaves \
+         out the highest of the exponent)"
+    )]
+    Skipping { epoch: usize, step: usize, steps: u64 },
 }
 
 /// `Result` with the library's [`Error`].

@@ -17,6 +17,7 @@ use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
 mod accumulated;
+mod faulty;
 mod frozen;
 mod keep;
 mod killed;
@@ -73,6 +74,7 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
         workers: 1,
         output: folder.map(|folder| Output { snapshot_steps: Some(2), ..Output::at(folder) }),
         freeze: Vec::new(),
+        faults: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::common::{
 use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
+use crate::fault::TrainingFault;
 use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
 use crate::study::sources;
@@ -57,6 +58,11 @@ pub struct Args {
     /// (repeatable, or with commas). A batch norm that is left alone uses its running statistics
     #[arg(long, value_name = "GLOB", value_delimiter = ',')]
     freeze: Vec<String>,
+    /// Flip bits while training, to learn to tolerate them: site=output (what convolutions and linear layers store) or
+    /// site=weight (parameters, as the passes of each batch read them), and rate=P, the probability for each bit;
+    /// optional bits=23..30+sign (0 to 31, sign, exponent, mantissa), layers=GLOB, epochs=A-B. Repeatable
+    #[arg(long, value_name = "FAULTS")]
+    fault_training: Vec<TrainingFault>,
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -117,6 +123,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         workers: rayon::current_num_threads(),
         output: Some(output.clone()),
         freeze: args.freeze.clone(),
+        faults: args.fault_training.clone(),
     };
     let mut trainer = Trainer::new(job, &device)?;
     args.recipe.check_model(trainer.model())?;

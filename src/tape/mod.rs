@@ -6,6 +6,7 @@ mod armed;
 mod batch;
 mod execution;
 mod faults;
+mod flips;
 mod graph;
 mod lowering;
 mod memory;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
+pub use flips::{BitFlip, FlipTarget};
 pub use lowering::Lowering;
 pub use optimizer::{Optimizer, Rule};
 pub(crate) use packed::PackedWeights;

@@ -52,7 +52,8 @@ impl Execution {
         let Some(head) = self.lowering.launch(last.0).first() else { return Ok(()) };
         self.fault_input(*head, Pass::Hit)?;
         self.run(weights, last, self.whole(last))?;
-        self.send_astray(*head, self.value(last))
+        self.send_astray(*head, self.value(last))?;
+        self.flip_stored(last)
     }
 
     /// Runs one node over a box of its output; its inputs' values must be there.

@@ -218,6 +218,47 @@ impl Weights {
         }
     }
 
+    /// Copies running statistics, counters and what is frozen to `kept`, which is made where it isn't there.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn keep_state(&self, kept: &mut Option<Buffer>) -> Result<()> {
+        let bytes = self.values.bytes() - self.trained_bytes;
+        let kept = match kept {
+            Some(kept) => kept,
+            None => kept.insert(self.device().alloc(bytes)?),
+        };
+        let from = self.values.address() + self.trained_bytes as u64;
+        // SAFETY: two allocations of this device of so many bytes.
+        unsafe { self.device().copy(from, kept.address(), bytes) }
+    }
+
+    /// Takes back what [`Weights::keep_state`] has kept.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for what other weights have kept; those of the device.
+    pub fn restore_state(&mut self, kept: &Buffer) -> Result<()> {
+        let bytes = self.values.bytes() - self.trained_bytes;
+        if kept.bytes() != bytes {
+            let detail = format!("has {bytes} bytes, {} were kept", kept.bytes());
+            return Err(Error::shape("the state of these weights", detail));
+        }
+        self.device().require_same(kept.device(), "the state that was kept")?;
+        let to = self.values.address() + self.trained_bytes as u64;
+        // SAFETY: as above.
+        unsafe { self.device().copy(kept.address(), to, bytes) }
+    }
+
+    /// Whether every running statistic that training moves is finite. Waits for the device.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn state_is_finite(&self) -> Result<bool> {
+        let mut state = vec![0f32; (self.moving_bytes - self.trained_bytes) / size_of::<f32>()];
+        self.values.read(self.trained_bytes, bytemuck::cast_slice_mut(&mut state))?;
+        Ok(state.iter().all(|value| value.is_finite()))
+    }
+
     /// SHA-256, in hex, of all parameters and state as they are stored, with their names.
     pub fn sha256(&self) -> Result<String> {
         let mut hasher = Sha256::new();

@@ -9,6 +9,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use crate::data::transform::Transform;
 use crate::data::{ClassList, Dataset};
+use crate::fault::TrainingFault;
 use crate::models::ModelFile;
 use crate::nn::Head;
 use crate::number::Compute;
@@ -43,6 +44,8 @@ pub struct Job {
     /// characters; names may be given with or without `backbone.`, and in a baseline `backbone.*` is all but the last
     /// layer. A batch norm of whose parameters none is trained uses its running statistics and leaves them as they are.
     pub freeze: Vec<String>,
+    /// Bits that flip while it is trained.
+    pub faults: Vec<TrainingFault>,
 }
 
 /// The epoch whose weights become the trained model.
@@ -114,6 +117,8 @@ struct Identity<'a> {
     keep: Option<String>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     freeze: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
 }
 
 impl Job {
@@ -186,6 +191,13 @@ impl Job {
         if self.recipe.batch < 2 {
             return Err(Error::usage("training needs batches of at least 2 images"));
         }
+        let epochs = self.recipe.epochs;
+        let beyond = |fault: &&TrainingFault| fault.epochs.is_some_and(|[_, last]| last > epochs);
+        if let Some(fault) = self.faults.iter().find(beyond) {
+            return Err(Error::usage(format!(
+                "faults while training '{fault}': the run has {epochs} epochs"
+            )));
+        }
         if self.keep() == Keep::Best && self.validation.is_none() {
             return Err(Error::usage("the best epoch can't be told without validation images"));
         }
@@ -239,6 +251,7 @@ impl Job {
             compute,
             keep,
             freeze: &self.freeze,
+            faults: self.faults.iter().map(TrainingFault::to_string).collect(),
         };
         serde_json::to_value(identity).map_err(bad)
     }

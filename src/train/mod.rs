@@ -6,6 +6,7 @@
 
 mod average;
 mod evaluate;
+mod faults;
 mod freeze;
 mod glob;
 mod history;
@@ -16,6 +17,7 @@ mod step;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
+pub use faults::{BatchPlace, DrawnFlips, FlipCounts, FlipDraws};
 pub use history::EpochRecord;
 pub use job::{Job, Keep, Output, Source};
 pub use outline::{hint_of_few_steps, recipe_words};

@@ -44,6 +44,10 @@ impl Job {
             self.steps(),
             format!("recipe: {}", recipe_words(&self.recipe)),
         ];
+        if !self.faults.is_empty() {
+            let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+            lines.push(format!("faults while training: {}", faults.join("; ")));
+        }
         if let Ok(recipe) = self.file.recipe() {
             let changed = changes(recipe, &self.recipe);
             let whose = format!("the recipe is that of the model file {}", self.file.name);

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::StepFigures;
 use super::history::EpochRecord;
 use super::job::differences;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
@@ -33,6 +34,13 @@ pub(super) struct Position {
     pub step: usize,
     pub running: Running,
     pub history: Vec<EpochRecord>,
+    /// Steps on end, up to here, that were skipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_on_end: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Sums over the images of an epoch so far.
@@ -43,6 +51,35 @@ pub(super) struct Running {
     pub right: u64,
     /// Bits of the f64 sum of the losses: decimals could lose some on their way through JSON.
     loss_bits: u64,
+    /// Bits that flipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_flips: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight_flips: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
+}
+
+impl Position {
+    /// Takes a step of so many images in.
+    pub fn count(&mut self, images: usize, figures: &StepFigures) {
+        let running = &mut self.running;
+        running.output_flips += figures.flips.outputs;
+        running.weight_flips += figures.flips.weights;
+        if figures.skipped {
+            running.skipped_steps += 1;
+            self.skipped_on_end += 1;
+            return;
+        }
+        self.skipped_on_end = 0;
+        running.add(images, figures.right, figures.loss * images as f64);
+    }
+
+    /// Steps of the run so far that were skipped.
+    pub fn skipped(&self) -> u64 {
+        let before = self.history.iter().filter_map(|record| record.skipped_steps);
+        before.sum::<u64>() + self.running.skipped_steps
+    }
 }
 
 impl Running {
@@ -54,6 +91,15 @@ impl Running {
 
     pub fn mean_loss(&self) -> f64 {
         f64::from_bits(self.loss_bits) / self.images.max(1) as f64
+    }
+
+    /// How it stands, in a few words.
+    pub fn words(&self) -> String {
+        let skipped = match self.skipped_steps {
+            0 => String::new(),
+            steps => format!(", {steps} steps skipped"),
+        };
+        format!("loss {:.4}, top-1 {:.2} %{skipped}", self.mean_loss(), self.top1_percent())
     }
 
     pub fn top1_percent(&self) -> f64 {

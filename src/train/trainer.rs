@@ -6,12 +6,13 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::average::Average;
+use super::faults::FlipDraws;
 use super::freeze::freeze;
 use super::history::{self, EpochRecord};
 use super::snapshot::{self, Position};
 use super::{Evaluator, Job, Keep, Output};
 use crate::data::{Batches, EpochPlan, repeated_order};
-use crate::device::Device;
+use crate::device::{Buffer, Device};
 use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
 use crate::ops::ParamSpec;
@@ -21,6 +22,8 @@ use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
 const PREFETCH: usize = 2;
+/// Steps that may be skipped on end before a run with faults gives up.
+const MOST_SKIPPED: u64 = 50;
 
 /// A model in training.
 pub struct Trainer {
@@ -32,6 +35,9 @@ pub struct Trainer {
     pub(super) average: Option<Average>,
     pub(super) execution: Execution,
     evaluator: Option<Evaluator>,
+    pub(super) faults: Option<FlipDraws>,
+    /// With faults, the running statistics from before the present step.
+    pub(super) kept_state: Option<Buffer>,
     pub(super) position: Position,
     /// How long the epochs that are over took, and since when the present one runs.
     seconds: Vec<Option<f64>>,
@@ -57,7 +63,13 @@ impl Trainer {
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
-        let optimizer = Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm)?;
+        let faults = match job.faults.is_empty() {
+            true => None,
+            false => Some(FlipDraws::new(&job.faults, &model.tape, job.seed)?),
+        };
+        // With faults the norm has to be known, though nothing is clipped.
+        let max_norm = recipe.clip_grad_norm.or(faults.as_ref().map(|_| f32::INFINITY));
+        let optimizer = Optimizer::new(&weights, recipe.rule(), decay, max_norm)?;
         let average = Average::new(recipe, &model.tape, device)?;
         let outputs = [model.loss, model.logits];
         let execution =
@@ -77,6 +89,8 @@ impl Trainer {
             average,
             execution,
             evaluator,
+            faults,
+            kept_state: None,
             position,
             seconds: Vec::new(),
             began: Instant::now(),
@@ -195,7 +209,8 @@ impl Trainer {
     /// is better than those before where the best is kept.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite; those of the data, the device and the disk. The
+    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite, [`Error::Skipping`] where with faults that holds
+    /// of 50 steps on end; those of the data, the device and the disk. The
     /// last snapshot stands whatever happens.
     pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
         self.run_until(progress, &AtomicBool::new(false)).map(drop)
@@ -285,11 +300,10 @@ impl Trainer {
             let step = self.position.step;
             let images = self.job.images_before(step + 1) - self.job.images_before(step);
             let figures = self.step_of(&mut batches, images)?;
-            let running = &mut self.position.running;
-            running.add(images, figures.right, figures.loss * images as f64);
-            let (loss, top1) = (running.mean_loss(), running.top1_percent());
-            progress.advance(images as u64, &format!("loss {loss:.4}, top-1 {top1:.2} %"));
+            self.position.count(images, &figures);
+            progress.advance(images as u64, &self.position.running.words());
             self.position.step += 1;
+            self.require_steps_that_count()?;
             let Some(Output { snapshot_steps: Some(every), .. }) = self.job.output else {
                 continue;
             };
@@ -301,11 +315,22 @@ impl Trainer {
         Ok(!stop.load(Ordering::Relaxed))
     }
 
+    /// Refuses to go on where nothing is learned any more.
+    fn require_steps_that_count(&self) -> Result<()> {
+        let Position { epoch, step, running, skipped_on_end, .. } = &self.position;
+        let is_empty = *step == self.job.epoch_steps() && running.images == 0;
+        if *skipped_on_end < MOST_SKIPPED && !is_empty {
+            return Ok(());
+        }
+        Err(Error::Skipping { epoch: epoch + 1, step: *step, steps: *skipped_on_end })
+    }
+
     /// Evaluates, records and saves an epoch whose steps are done.
     fn end_epoch(&mut self, progress: &dyn Progress) -> Result<()> {
         let epoch = self.position.epoch;
         let steps = self.job.epoch_steps();
         let running = self.position.running;
+        let with_faults = |count: u64| self.faults.as_ref().map(|_| count);
         let mut record = EpochRecord {
             epoch,
             learning_rate: self.job.recipe.learning_rate_at(epoch, steps - 1, steps),
@@ -313,6 +338,9 @@ impl Trainer {
             top1_percent: running.top1_percent() as f32,
             validation_loss: None,
             validation_top1_percent: None,
+            output_flips: with_faults(running.output_flips),
+            weight_flips: with_faults(running.weight_flips),
+            skipped_steps: with_faults(running.skipped_steps),
         };
         let average = self.average.as_ref().map(|average| &average.weights);
         if let (Some(evaluator), Some(source)) = (&mut self.evaluator, &self.job.validation) {
@@ -326,6 +354,7 @@ impl Trainer {
         self.position = Position {
             epoch: epoch + 1,
             history: std::mem::take(&mut self.position.history),
+            skipped_on_end: self.position.skipped_on_end,
             ..Position::default()
         };
         self.seconds.push(Some(self.began.elapsed().as_secs_f64()));
