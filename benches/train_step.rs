@@ -1,6 +1,6 @@
 //! Where the time of a training step goes, by kind of operation; `vs_torch.py` puts PyTorch beside it.
 //!
-//! `cargo bench --bench train_step -- [MODEL] [IMAGE_SIZE] [BATCH] [STEPS] [--rounds]`
+//! `cargo bench --bench train_step -- [MODEL] [IMAGE_SIZE] [BATCH] [STEPS] [FREEZE] [--rounds]`
 //!
 //! With `--rounds` it times its steps anew for each line that it reads.
 
@@ -73,6 +73,8 @@ fn main() -> flipside::Result<()> {
             validation: None,
             workers: 1,
             output: None,
+            faults: Vec::new(),
+            freeze: args.get(4).cloned().into_iter().collect(),
         },
         &Device::cpu(),
     )?;

@@ -41,6 +41,13 @@ pub enum Error {
          values of {tensor}; the device or its memory errs, or isn't deterministic; the last snapshot is from before it"
     )]
     Unrepeatable { epoch: usize, step: usize, tensor: String },
+    /// A training run with faults came to nothing finite for too many steps on end; epoch and step count from 1.
+    #[error(
+        "training with faults: the last {steps} steps, up to epoch {epoch}, step {step}, were skipped, since their loss, \
+         gradients or running statistics weren't finite; a lower rate may help, or fewer bits (bits=0..29+31 leaves \
+         out the highest of the exponent)"
+    )]
+    Skipping { epoch: usize, step: usize, steps: u64 },
 }
 
 /// `Result` with the library's [`Error`].

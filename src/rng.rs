@@ -50,6 +50,13 @@ pub trait Draw {
         self.unit() < probability
     }
 
+    /// How many independent trials fail before the next that succeeds, where each does with probability `rate`
+    /// (above 0 and below 1): ⌊ln(1 − u) / ln(1 − rate)⌋, a geometric number.
+    fn gap(&mut self, rate: f64) -> u64 {
+        // A float too great for u64 becomes its greatest value.
+        ((-self.unit()).ln_1p() / (-rate).ln_1p()).floor() as u64
+    }
+
     /// Puts `items` in uniformly random order (Fisher–Yates, from the end): for i = len − 1 down to
     /// 1, swaps item i with item `below(i + 1)`. Uses len − 1 draws.
     fn shuffle<T>(&mut self, items: &mut [T])

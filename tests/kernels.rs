@@ -352,6 +352,86 @@ pub fn gradients_of_several_readers_are_added() {
         }
     }
 }
+/// A second batch's gradients of parameters are added to the first one's: twice the same is twice as much, on every
+/// device.
+#[test]
+pub fn gradients_of_several_batches_are_added() {
+    for (place, device) in devices() {
+        for case in cases() {
+            let mut bench = Bench::new(&case, &device, PlanKind::Train);
+            bench.feed(&case, &input_words(&case));
+            bench.exec.forward_training(&mut bench.weights).unwrap();
+            let r = output_gradient(&case, bench.exec.read(bench.node).unwrap().len());
+            bench.exec.backward(&mut bench.weights, bench.node, &r, |_| {}).unwrap();
+            let ids = || (0..bench.tape.params().len()).map(ParamId);
+            let trained = |id: &ParamId| bench.tape.params()[id.0].is_trained();
+            let read = |bench: &Bench| -> Vec<Vec<f32>> {
+                ids().filter(trained).map(|id| bench.weights.gradient(id).unwrap()).collect()
+            };
+            let once = read(&bench);
+            let (weights, node) = (&mut bench.weights, bench.node);
+            let mut finals = 0;
+            bench.exec.backward_adding(weights, node, &r, |_| finals += 1).unwrap();
+            assert_eq!(finals, once.len(), "{}: a gradient becomes final once", case.name);
+            for (once, twice) in once.iter().zip(read(&bench)) {
+                let largest = once.iter().fold(0f32, |most, value| most.max(value.abs()));
+                // Sums begin with what is there.
+                let bound = 2.0 * case.tolerance.max(1e-6) * largest;
+                for (once, twice) in once.iter().zip(twice) {
+                    let close = (twice - 2.0 * once).abs() <= bound;
+                    assert!(close, "{} on {place}: {twice} is not twice {once}", case.name);
+                }
+            }
+        }
+    }
+}
+
+/// Where one parameter is frozen, every other gradient has the bits that it has without that.
+#[test]
+pub fn a_frozen_parameter_changes_no_other_gradient() {
+    for (place, device) in devices() {
+        for case in cases() {
+            let clean = run(&case, &device);
+            let params = case.tape().unwrap().0.params().to_vec();
+            let trained: Vec<usize> =
+                (0..params.len()).filter(|i| params[*i].is_trained()).collect();
+            // With both of a batch norm's it is another operation.
+            let is_alone = case.op.kind() == "batch_norm" && trained.len() == 1;
+            for frozen in trained.into_iter().filter(|_| !is_alone) {
+                let (tape, inputs, node) = case.tape().unwrap();
+                let mut tape = Arc::into_inner(tape).unwrap();
+                tape.freeze(&[ParamId(frozen)]);
+                let tape = Arc::new(tape);
+                let mut bench =
+                    Bench::of_tape(tape, inputs, node, case.batch, &device, PlanKind::Train);
+                bench.feed(&case, &input_words(&case));
+                bench.exec.forward_training(&mut bench.weights).unwrap();
+                let r = output_gradient(&case, bench.exec.read(node).unwrap().len());
+                bench.exec.backward(&mut bench.weights, node, &r, |_| {}).unwrap();
+                let expect = |name: String, found: Vec<f32>| {
+                    let (_, expected) = clean.iter().find(|(n, _)| *n == name).unwrap();
+                    let what =
+                        format!("{} without {}: {name} on {place}", case.name, params[frozen].name);
+                    assert_eq!(bits(&found), bits(expected), "{what}");
+                };
+                for (index, input) in case.inputs.iter().enumerate() {
+                    if input.spec().storage == DType::F32 && bench.differentiable(&case, index) {
+                        let gradient = bench.exec.read_gradient(bench.inputs[index]).unwrap();
+                        expect(format!("gradient of input {index}"), gradient);
+                    }
+                }
+                for (index, param) in bench.tape.params().iter().enumerate() {
+                    let gradient = bench.weights.gradient(ParamId(index));
+                    assert_eq!(gradient.is_ok(), param.is_trained(), "{}", param.name);
+                    if let Ok(gradient) = gradient {
+                        expect(format!("gradient of {}", param.name), gradient);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Outputs of the logit scale are single products, of a factor that was rounded once.
 #[test]
 fn the_emulated_logit_scale_has_the_bits_of_the_cpu() {

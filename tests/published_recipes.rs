@@ -57,6 +57,8 @@ fn two_steps(name: &str, head: Head) {
         validation: None,
         workers: 2,
         output: None,
+        freeze: Vec::new(),
+        faults: Vec::new(),
     };
     let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
     // That of the first layer: whatever moves it has gone through all of the network.

@@ -142,6 +142,8 @@ fn trained(recipe: Recipe) -> Trainer {
         validation: None,
         workers: 1,
         output: None,
+        freeze: Vec::new(),
+        faults: Vec::new(),
     };
     let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
     let tape = trainer.model().tape.clone();

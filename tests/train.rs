@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use flipside::Error;
 use flipside::checkpoint::Checkpoint;
@@ -10,12 +11,15 @@ use flipside::data::transform::{EvalTransform, Filter, TrainCrop, TrainTransform
 use flipside::device::Device;
 use flipside::models::{ModelFile, Network, load_state};
 use flipside::nn::Head;
-use flipside::progress::Silent;
+use flipside::progress::{Progress, Silent};
 use flipside::recipe::{Ema, OptimizerKind};
 use flipside::tape::Weights;
 use flipside::train::{Evaluator, Job, Output, Source, Trainer};
 
+mod accumulated;
+mod faulty;
 mod folder;
+mod frozen;
 mod keep;
 mod killed;
 mod state;
@@ -70,7 +74,33 @@ pub fn job(file: ModelFile, head: Head, images: usize, folder: Option<PathBuf>) 
         validation: Some(source(Split::Test, 20, Transform::Eval(eval))),
         workers: 1,
         output: folder.map(|folder| Output { snapshot_steps: Some(2), ..Output::at(folder) }),
+        freeze: Vec::new(),
+        faults: Vec::new(),
     }
+}
+
+/// Sets `stop` when a number of steps of training are done.
+pub struct StopAtStep<'s> {
+    left: AtomicUsize,
+    stop: &'s AtomicBool,
+}
+
+impl StopAtStep<'_> {
+    pub fn new(steps: usize, stop: &AtomicBool) -> StopAtStep<'_> {
+        StopAtStep { left: AtomicUsize::new(steps), stop }
+    }
+}
+
+impl Progress for StopAtStep<'_> {
+    fn begin(&self, _: &str, _: &'static str, _: u64, _: u64) {}
+    fn advance(&self, _: u64, note: &str) {
+        // Evaluation's notes have no loss.
+        if note.starts_with("loss") && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn end(&self) {}
+    fn line(&self, _: &str) {}
 }
 
 #[test]

@@ -172,6 +172,8 @@ pub fn trained(inputs: &Inputs, seed: u64, epochs: usize) -> Network {
         validation: None,
         workers: 2,
         output: None,
+        freeze: Vec::new(),
+        faults: Vec::new(),
     };
     let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
     trainer.run(&Silent).unwrap();

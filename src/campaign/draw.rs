@@ -185,12 +185,9 @@ impl Draws {
         let bits = u64::from(self.space.bits.count_ones());
         let end = self.space.elements() * bits;
         let [first, last] = self.space.k;
-        let per_bit = (-rate).ln_1p();
         let (mut at, mut hits) = (0u64, Vec::<Hit>::new());
         loop {
-            // A float too great for u64 becomes its greatest value.
-            let gap = ((-block.unit()).ln_1p() / per_bit).floor() as u64;
-            at = at.saturating_add(gap);
+            at = at.saturating_add(block.gap(rate));
             if at >= end {
                 return hits;
             }

@@ -14,6 +14,7 @@ use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use super::recipe::RecipeArgs;
 use crate::data::ClassList;
 use crate::error::{MOST_NAMED, some_of};
+use crate::fault::TrainingFault;
 use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
 use crate::study::sources;
@@ -59,6 +60,15 @@ pub struct Args {
     /// Height and width of the images; the model file's if absent
     #[arg(long)]
     image_size: Option<usize>,
+    /// Leave parameters as they are; patterns over names of the state dict, as in 'backbone.*' or '*.bias'
+    /// (repeatable, or with commas). A batch norm that is left alone uses its running statistics
+    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
+    freeze: Vec<String>,
+    /// Flip bits while training, to learn to tolerate them: site=output (what convolutions and linear layers store) or
+    /// site=weight (parameters, as the passes of each batch read them), and rate=P, the probability for each bit;
+    /// optional bits=23..30+sign (0 to 31, sign, exponent, mantissa), layers=GLOB, epochs=A-B. Repeatable
+    #[arg(long, value_name = "FAULTS")]
+    fault_training: Vec<TrainingFault>,
     /// Random seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -148,6 +158,8 @@ pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
         validation: Some(validation),
         workers: rayon::current_num_threads(),
         output: Some(output.clone()),
+        freeze: args.freeze.clone(),
+        faults: args.fault_training.clone(),
     };
     let mut trainer = Trainer::new(job, &device)?;
     trainer.hold(lock);

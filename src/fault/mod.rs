@@ -5,6 +5,7 @@ mod shape;
 mod site;
 mod spec;
 mod table;
+mod training;
 mod written;
 
 pub use place::Place;
@@ -12,3 +13,4 @@ pub use shape::Shape;
 pub use site::{Addressed, Site, SiteClass, SiteSpace, ValueKind};
 pub use spec::FaultSpec;
 pub use table::{FaultEntry, FaultTable};
+pub use training::TrainingFault;

@@ -5,8 +5,10 @@ mod compute;
 mod field;
 mod format;
 mod model;
+mod only_bits;
 
 pub use compute::Compute;
 pub use field::Field;
 pub use format::Format;
 pub use model::{BitMasks, FaultModel, bits_text, canonical, parse_bits};
+pub use only_bits::OnlyBits;

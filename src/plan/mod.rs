@@ -3,7 +3,6 @@
 mod allocation;
 mod goldeneye;
 mod growth;
-mod only_bits;
 mod shard;
 mod temperature;
 
@@ -13,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
 pub use allocation::{Allocation, Pilot};
-pub use only_bits::OnlyBits;
 pub use shard::Shard;
 pub use temperature::{MOST_TEMPERATURES, Temperature};
 
 use crate::detector::Detector;
 use crate::fault::Site;
 use crate::number::Format;
+pub use crate::number::OnlyBits;
 use crate::statistics::StoppingRule;
 use crate::{Error, Result};
 

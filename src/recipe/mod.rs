@@ -54,7 +54,7 @@ pub struct Recipe {
     pub epochs: usize,
     /// Images of a batch. Batch norm takes its statistics over one.
     pub batch: usize,
-    /// Batches of a step: their gradients are added up.
+    /// Batches whose gradients are added up before a step.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub accumulate: usize,
     /// The rate after the warm-up.

@@ -136,6 +136,8 @@ fn train(
         validation: None,
         workers: rayon::current_num_threads(),
         output: output.clone(),
+        freeze: Vec::new(),
+        faults: Vec::new(),
     };
     let mut trainer = Trainer::new(job, device)?;
     if start == ModelStart::TextRows {

@@ -20,7 +20,7 @@ pub(super) struct NodeFaults {
 }
 
 /// What a node's faults take up on the device.
-struct FaultMemory {
+pub(super) struct FaultMemory {
     /// The table's bytes; nothing on the CPU.
     table: Buffer,
     /// What inputs were before they were hit, an f32 a fault.
@@ -30,7 +30,7 @@ struct FaultMemory {
 impl NodeFaults {
     /// Puts a table into memory that is kept from an earlier one, or into new memory with room for `room`
     /// faults at least.
-    fn new(
+    pub fn new(
         device: &Device,
         table: FaultTable,
         kept: Option<FaultMemory>,
@@ -67,6 +67,11 @@ impl NodeFaults {
         Ok(NodeFaults { table, memory })
     }
 
+    /// Its memory, for faults to come.
+    pub fn into_memory(self) -> FaultMemory {
+        self.memory
+    }
+
     /// Where kernels read the table; nothing lies there on the CPU.
     pub fn address(&self) -> u64 {
         self.memory.table.address()
@@ -96,7 +101,8 @@ impl NodeFaults {
         self.table.count(site) > 0
     }
 
-    fn in_memory(&self) -> MemoryFaults<'_> {
+    /// For passes over memory.
+    pub fn in_memory(&self) -> MemoryFaults<'_> {
         MemoryFaults {
             table: &self.table,
             address: self.address(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::armed::Armed;
 use super::batch::BatchState;
+use super::flips::MemoryFlips;
 use super::graph::Graphs;
 use super::lowering::Lowering;
 use super::memory::Memory;
@@ -27,6 +28,7 @@ pub struct Execution {
     pub(super) memory: Memory,
     pub(super) batch: BatchState,
     pub(super) armed: Armed,
+    pub(super) flips: MemoryFlips,
     pub(super) stale: Stale,
     pub(super) graphs: Graphs,
     pub(super) clocks: Option<Clocks>,
@@ -87,6 +89,7 @@ impl Execution {
             memory: Memory::new(device, plan, capacity)?,
             batch: BatchState::new(device, capacity)?,
             armed: Armed::default(),
+            flips: MemoryFlips::default(),
             stale: Stale::default(),
             graphs: Graphs::default(),
             clocks: None,

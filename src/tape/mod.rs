@@ -6,6 +6,7 @@ mod armed;
 mod batch;
 mod execution;
 mod faults;
+mod flips;
 mod graph;
 mod lowering;
 mod memory;
@@ -21,6 +22,7 @@ mod weights;
 
 pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
+pub use flips::{BitFlip, FlipTarget};
 pub use lowering::Lowering;
 pub use optimizer::{Clipping, Optimizer, OptimizerOptions, Rule};
 pub(crate) use packed::PackedWeights;
@@ -46,7 +48,7 @@ pub struct NodeId(pub usize);
 pub struct ParamId(pub usize);
 
 /// One operation in its place. Inputs of the tape are nodes without an operation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     /// Its place in the model: `backbone.layer1.0.conv1`.
     pub name: String,
@@ -64,6 +66,15 @@ pub struct Param {
     /// State-dict name, as PyTorch has it.
     pub name: String,
     pub spec: ParamSpec,
+    /// Whether training leaves it as it is: see [`Tape::freeze`].
+    pub frozen: bool,
+}
+
+impl Param {
+    /// Whether gradients are taken of it.
+    pub fn is_trained(&self) -> bool {
+        self.spec.role.is_trained() && !self.frozen
+    }
 }
 
 /// A layer that faults can be injected into.
@@ -84,7 +95,7 @@ pub struct Injectable {
 }
 
 /// A recorded model. Nodes are in an order in which they can be run.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tape {
     nodes: Vec<Node>,
     params: Vec<Param>,
@@ -113,6 +124,21 @@ impl Tape {
     /// Has training take the gradient of an input, too.
     pub fn want_gradient(&mut self, input: NodeId) {
         self.nodes[input.0].wants_gradient = true;
+    }
+
+    /// Has training leave parameters as they are. A node with running statistics of whose parameters none is trained
+    /// leaves those as they are, too, and uses them, as in eval mode.
+    pub fn freeze(&mut self, frozen: &[ParamId]) {
+        for id in frozen {
+            self.params[id.0].frozen = true;
+        }
+        for node in &self.nodes {
+            let is =
+                |what: fn(&Param) -> bool| node.params.iter().any(|id| what(&self.params[id.0]));
+            if is(|param| param.frozen) && !is(Param::is_trained) {
+                node.params.iter().for_each(|id| self.params[id.0].frozen = true);
+            }
+        }
     }
 
     /// Records an operation called `name`; its parameters are called `name.weight` and so on.
@@ -156,7 +182,7 @@ impl Tape {
             if !self.names[1].insert(name.clone()) {
                 return Err(Error::shape(name, "the name is taken by another parameter"));
             }
-            self.params.push(Param { name, spec });
+            self.params.push(Param { name, spec, frozen: false });
             ids.push(ParamId(self.params.len() - 1));
         }
         Ok(self.push(Node {
@@ -274,7 +300,13 @@ impl Tape {
         layers
     }
 
-    /// Trained parameters, in elements (what PyTorch's `numel` over `parameters()` says).
+    /// Whether a node's running statistics, if it has any, are used and left as they are in training, too.
+    pub fn is_settled(&self, id: NodeId) -> bool {
+        let params = self.node(id).params.iter().map(|param| &self.params[param.0]);
+        params.clone().next().is_some() && params.into_iter().all(|param| param.frozen)
+    }
+
+    /// Parameters, in elements (what PyTorch's `numel` over `parameters()` says), frozen ones included.
     pub fn parameter_count(&self) -> usize {
         self.params.iter().filter(|p| p.spec.role.is_trained()).map(|p| p.spec.elements()).sum()
     }

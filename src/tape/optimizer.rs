@@ -66,12 +66,15 @@ pub struct OptimizerOptions<'a> {
     /// decays weights: as PyTorch's for groups with a rate of their own. `None` for 1 everywhere.
     pub rate_scales: Option<&'a [f32]>,
     pub clipping: Option<Clipping>,
+    /// Whether the norm of all gradients is taken though they aren't clipped to one: where it isn't finite, the step
+    /// changes nothing.
+    pub needs_norm: bool,
 }
 
 impl<'a> OptimizerOptions<'a> {
     /// Without scales and clipping.
     pub fn new(rule: Rule, decay: &'a dyn Fn(&ParamSpec) -> f32) -> Self {
-        OptimizerOptions { rule, decay, rate_scales: None, clipping: None }
+        OptimizerOptions { rule, decay, rate_scales: None, clipping: None, needs_norm: false }
     }
 }
 
@@ -100,7 +103,7 @@ impl Optimizer {
     pub fn new(weights: &Weights, options: OptimizerOptions<'_>) -> Result<Self> {
         let (device, bytes) = (weights.device(), weights.trained_bytes());
         let count = bytes / size_of::<f32>();
-        let OptimizerOptions { rule, clipping, .. } = options;
+        let OptimizerOptions { rule, clipping, needs_norm, .. } = options;
         let moments = rule.moments().iter().enumerate().map(|(index, _)| {
             let mut moment = device.alloc(bytes)?;
             let start = if index == 0 { rule.start() } else { 0.0 };
@@ -113,13 +116,17 @@ impl Optimizer {
         let table = block_table(weights, &options)?;
         let mut blocks = device.alloc(size_of_val(table.as_slice()))?;
         blocks.write(0, bytemuck::cast_slice(&table))?;
-        let (norm, max_value) = match clipping {
-            Some(Clipping::Norm(max_norm)) => {
-                let workspace = device.alloc(grad_norm::workspace_bytes(count))?;
-                (Some(NormClipping { max_norm, workspace }), f32::INFINITY)
-            }
+        let (max_norm, max_value) = match clipping {
+            Some(Clipping::Norm(max_norm)) => (Some(max_norm), f32::INFINITY),
             Some(Clipping::Value(max_value)) => (None, max_value),
             None => (None, f32::INFINITY),
+        };
+        let norm = match max_norm.or(needs_norm.then_some(f32::INFINITY)) {
+            Some(max_norm) => {
+                let workspace = device.alloc(grad_norm::workspace_bytes(count))?;
+                Some(NormClipping { max_norm, workspace })
+            }
+            None => None,
         };
         Ok(Optimizer { rule, moments, blocks, max_value, norm })
     }
@@ -140,7 +147,7 @@ impl Optimizer {
         self.rule.moments().iter().copied().zip(&mut self.moments)
     }
 
-    /// The norm of all gradients of the last step, before clipping; `None` where norms aren't clipped. Where it
+    /// The norm of all gradients of the last step, before clipping; `None` where it isn't taken. Where it
     /// isn't finite, that step has changed nothing. Waits for the device.
     ///
     /// # Errors
@@ -217,7 +224,7 @@ fn block_table(weights: &Weights, options: &OptimizerOptions<'_>) -> Result<Vec<
     let count = weights.trained_bytes() / size_of::<f32>();
     let mut table = vec![BlockOptions::default(); count.div_ceil(STEP_BLOCK)];
     for (index, param) in params.iter().enumerate() {
-        if param.spec.role.is_trained() {
+        if param.is_trained() {
             let slot = weights.slot(ParamId(index));
             let block = size_of::<f32>() * STEP_BLOCK;
             let blocks = slot.offset / block..(slot.offset + slot.bytes).div_ceil(block);

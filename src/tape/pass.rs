@@ -7,7 +7,7 @@ use super::{NodeId, Optimizer, ParamId, PlanKind, Weights};
 use crate::ops::memory_fault::Pass;
 use crate::ops::{
     ArmedFaults, BackwardPass, ForwardPass, Gradient, HostBackward, HostForward, KernelBackward,
-    KernelForward, StepPass,
+    KernelForward, RunState, StepPass,
 };
 use crate::tensor::{Region, Span, Tensor};
 use crate::{Error, Result};
@@ -52,7 +52,8 @@ impl Execution {
         let Some(head) = self.lowering.launch(last.0).first() else { return Ok(()) };
         self.fault_input(*head, Pass::Hit)?;
         self.run(weights, last, self.whole(last))?;
-        self.send_astray(*head, self.value(last))
+        self.send_astray(*head, self.value(last))?;
+        self.flip_stored(last)
     }
 
     /// Runs one node over a box of its output; its inputs' values must be there.
@@ -103,7 +104,7 @@ impl Execution {
         let inputs: Vec<Tensor> = node.inputs.iter().map(|input| value(*input)).collect();
         let param = |param: &ParamId| self.param_for(weights, *param, alone);
         let params: Vec<Tensor> = node.params.iter().map(param).collect();
-        let (state, state_address) = self.batch.state(alone.is_some() || node.spec.shared);
+        let (state, state_address) = self.state_for(id, alone.is_some());
         let (samples, samples_address) = self.batch.samples();
         let faults_alone = alone.map(|image| self.faults_alone(id, image)).transpose()?.flatten();
         let armed = match alone {
@@ -145,6 +146,16 @@ impl Execution {
         })
     }
 
+    /// What a node's passes read: of one image where it is `alone`; as in eval mode where what training would move of
+    /// it is frozen.
+    fn state_for(&self, id: NodeId, alone: bool) -> (RunState, u64) {
+        let (state, address) = self.batch.state(alone || self.tape.node(id).spec.shared);
+        match self.tape.is_settled(id) {
+            true => (RunState { training: 0, ..state }, address),
+            false => (state, address),
+        }
+    }
+
     /// The nodes of a launch behind its head, as steps.
     fn steps(
         &self,
@@ -167,8 +178,8 @@ impl Execution {
     }
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
-    /// the mean of a loss). Gradients of parameters are assigned, not added. `on_final` is called
-    /// when a parameter's gradient is complete.
+    /// the mean of a loss). Gradients of parameters are assigned, not added: see
+    /// [`Execution::backward_adding`]. `on_final` is called when a parameter's gradient is complete.
     ///
     /// # Errors
     /// [`Error::Usage`] for another plan than [`PlanKind::Train`] and for weights on another device,
@@ -180,12 +191,38 @@ impl Execution {
         gradient: &[f32],
         mut on_final: impl FnMut(ParamId),
     ) -> Result<()> {
+        self.back_from(weights, output, gradient, false, &mut on_final)
+    }
+
+    /// As [`Execution::backward`], but gradients of parameters are added to those that the weights hold, of
+    /// earlier batches of a step.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn backward_adding(
+        &mut self,
+        weights: &mut Weights,
+        output: NodeId,
+        gradient: &[f32],
+        mut on_final: impl FnMut(ParamId),
+    ) -> Result<()> {
+        self.back_from(weights, output, gradient, true, &mut on_final)
+    }
+
+    fn back_from(
+        &mut self,
+        weights: &mut Weights,
+        output: NodeId,
+        gradient: &[f32],
+        adds: bool,
+        on_final: &mut dyn FnMut(ParamId),
+    ) -> Result<()> {
         if self.plan().kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
         weights.require_on(&self.device)?;
         if self.seed_gradient(output, gradient)? {
-            self.sweep_back(weights, output, None, &mut on_final)?;
+            self.sweep_back(weights, output, None, adds, on_final)?;
         }
         Ok(())
     }
@@ -211,16 +248,18 @@ impl Execution {
     }
 
     /// Runs the nodes from `output` back. With `stop` only those that come after it, with parameters as image 0
-    /// sees them, and no parameter's gradient is taken.
+    /// sees them, and no parameter's gradient is taken. Gradients of parameters are added to what is there where
+    /// `adds` says so.
     pub(super) fn sweep_back(
         &mut self,
         weights: &Weights,
         output: NodeId,
         stop: Option<NodeId>,
+        adds: bool,
         on_final: &mut dyn FnMut(ParamId),
     ) -> Result<()> {
         let mut written = vec![false; self.tape.nodes().len()];
-        let mut param_written = vec![false; self.tape.params().len()];
+        let mut param_written = vec![adds; self.tape.params().len()];
         written[output.0] = true;
         let (first, alone) = (stop.map_or(0, |node| node.0 + 1), stop.map(|_| 0));
         for index in (first..=output.0).rev() {
@@ -248,7 +287,7 @@ impl Execution {
             let inputs: Vec<Tensor> = node.inputs.iter().map(|input| self.value(*input)).collect();
             let param = |param: &ParamId| self.param_for(weights, *param, alone);
             let params: Vec<Tensor> = node.params.iter().map(param).collect();
-            let (state, state_address) = self.batch.state(node.spec.shared);
+            let (state, state_address) = self.state_for(NodeId(index), false);
             let (samples, samples_address) = self.batch.samples();
             let pass = BackwardPass {
                 device: &self.device,
@@ -276,7 +315,8 @@ impl Execution {
                 },
             )?;
             // Every parameter has one node here, so its gradient is final now.
-            node.params.iter().filter(|p| param_written[p.0]).for_each(|p| on_final(*p));
+            let taken = node.params.iter().zip(&param_gradients);
+            taken.filter(|(_, gradient)| gradient.is_some()).for_each(|(id, _)| on_final(*id));
         }
         Ok(())
     }

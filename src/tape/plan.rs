@@ -145,7 +145,7 @@ impl MemoryPlan {
 fn gradient_flows(tape: &Tape) -> Vec<bool> {
     let mut flows: Vec<bool> = Vec::with_capacity(tape.nodes().len());
     for node in tape.nodes() {
-        let trained = |id: &ParamId| tape.params()[id.0].spec.role.is_trained();
+        let trained = |id: &ParamId| tape.params()[id.0].is_trained();
         let flows_here = node.wants_gradient
             || node.params.iter().any(trained)
             || node.inputs.iter().any(|input| flows[input.0]);

@@ -45,7 +45,7 @@ impl Execution {
             return Err(Error::shape(name, detail));
         }
         self.seed_gradient(output, seed)?;
-        self.sweep_back(weights, output, Some(at), &mut |_| ())?;
+        self.sweep_back(weights, output, Some(at), false, &mut |_| ())?;
         self.read_gradient(at)
     }
 }

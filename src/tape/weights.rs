@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{ParamId, Slot, Tape};
+use super::{Param, ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::arenas::STEP_BLOCK;
 use crate::ops::{Init, Role, ema};
@@ -18,15 +18,15 @@ const ALIGNMENT: usize = size_of::<f32>() * STEP_BLOCK;
 /// The values of a tape's parameters, and gradients where it is trained.
 ///
 /// Trained parameters lie first, in reverse tape order, so that their gradients become final from
-/// the front of the gradient arena to its end; running statistics follow, then counters.
+/// the front of the gradient arena to its end; running statistics follow, then what is frozen, then counters.
 pub struct Weights {
     tape: Arc<Tape>,
     values: Buffer,
     gradients: Option<Buffer>,
     slots: Vec<Slot>,
     trained_bytes: usize,
-    /// All but counters and indices.
-    float_bytes: usize,
+    /// What training moves: all but what is frozen, counters and indices.
+    moving_bytes: usize,
 }
 
 impl Weights {
@@ -36,15 +36,16 @@ impl Weights {
         let mut slots = vec![Slot::default(); tape.params().len()];
         let mut offset = 0;
         // Where each of the kinds ends.
-        let mut ends = [0; 3];
-        let kind = |role: Role| match role {
-            Role::Counter | Role::Index => 2,
-            _ if role.is_trained() => 0,
+        let mut ends = [0; 4];
+        let kind = |param: &Param| match param.spec.role {
+            Role::Counter | Role::Index => 3,
+            _ if param.frozen => 2,
+            role if role.is_trained() => 0,
             _ => 1,
         };
         for (number, end) in ends.iter_mut().enumerate() {
             for (index, param) in tape.params().iter().enumerate().rev() {
-                if kind(param.spec.role) == number {
+                if kind(param) == number {
                     let bytes = param.spec.elements() * param.spec.dtype().bytes();
                     slots[index] = Slot { offset, bytes };
                     offset += bytes.next_multiple_of(ALIGNMENT);
@@ -52,11 +53,11 @@ impl Weights {
             }
             *end = offset;
         }
-        let [trained_bytes, float_bytes, _] = ends;
+        let [trained_bytes, moving_bytes, ..] = ends;
         let gradients = if trained { Some(device.alloc(trained_bytes)?) } else { None };
         let values = device.alloc(offset)?;
         let mut weights =
-            Weights { tape: tape.clone(), values, gradients, slots, trained_bytes, float_bytes };
+            Weights { tape: tape.clone(), values, gradients, slots, trained_bytes, moving_bytes };
         for (index, param) in tape.params().iter().enumerate() {
             if let Init::Given(values) = &param.spec.init {
                 weights.set(ParamId(index), values)?;
@@ -157,7 +158,17 @@ impl Weights {
     }
 
     /// A parameter's gradient in PyTorch's order.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for weights without gradients, and what isn't trained; those of the device.
     pub fn gradient(&self, id: ParamId) -> Result<Vec<f32>> {
+        let param = &self.tape.params()[id.0];
+        if !param.is_trained() {
+            return Err(Error::usage(format!(
+                "'{}' isn't trained: it has no gradient",
+                param.name
+            )));
+        }
         let gradients = self.gradients.as_ref().ok_or_else(|| {
             Error::usage("these weights have no gradients: they weren't made for training")
         })?;
@@ -184,7 +195,7 @@ impl Weights {
     }
 
     /// Moves all parameters and running statistics towards those of `newcomers`, whose share is from 0
-    /// to 1: 1 makes them a copy. Counters become the newcomers'.
+    /// to 1: 1 makes them a copy. Counters and what is frozen become the newcomers'.
     ///
     /// # Errors
     /// [`Error::Usage`] for weights on another device, [`Error::Shape`] for those of another size;
@@ -192,19 +203,60 @@ impl Weights {
     pub fn average(&mut self, newcomers: &Weights, share: f64) -> Result<()> {
         self.device().require_same(newcomers.device(), "the newcomers")?;
         let (bytes, found) = (self.values.bytes(), newcomers.values.bytes());
-        if (bytes, self.float_bytes) != (found, newcomers.float_bytes) {
+        if (bytes, self.moving_bytes) != (found, newcomers.moving_bytes) {
             let detail = format!("has {bytes} bytes of weights, the newcomers {found}");
             return Err(Error::shape("average", detail));
         }
         let (to, from) = (self.values.address(), newcomers.values.address());
         let device = self.values.device();
-        let copied_from = if share == 1.0 { 0 } else { self.float_bytes };
+        let copied_from = if share == 1.0 { 0 } else { self.moving_bytes };
         // SAFETY: two arenas of `bytes` bytes on this device, alive and borrowed for this call.
         unsafe {
             ema::update(device, to, from, copied_from / size_of::<f32>(), share)?;
             let offset = copied_from as u64;
             device.copy(from + offset, to + offset, bytes - copied_from)
         }
+    }
+
+    /// Copies running statistics, counters and what is frozen to `kept`, which is made where it isn't there.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn keep_state(&self, kept: &mut Option<Buffer>) -> Result<()> {
+        let bytes = self.values.bytes() - self.trained_bytes;
+        let kept = match kept {
+            Some(kept) => kept,
+            None => kept.insert(self.device().alloc(bytes)?),
+        };
+        let from = self.values.address() + self.trained_bytes as u64;
+        // SAFETY: two allocations of this device of so many bytes.
+        unsafe { self.device().copy(from, kept.address(), bytes) }
+    }
+
+    /// Takes back what [`Weights::keep_state`] has kept.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for what other weights have kept; those of the device.
+    pub fn restore_state(&mut self, kept: &Buffer) -> Result<()> {
+        let bytes = self.values.bytes() - self.trained_bytes;
+        if kept.bytes() != bytes {
+            let detail = format!("has {bytes} bytes, {} were kept", kept.bytes());
+            return Err(Error::shape("the state of these weights", detail));
+        }
+        self.device().require_same(kept.device(), "the state that was kept")?;
+        let to = self.values.address() + self.trained_bytes as u64;
+        // SAFETY: as above.
+        unsafe { self.device().copy(kept.address(), to, bytes) }
+    }
+
+    /// Whether every running statistic that training moves is finite. Waits for the device.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn state_is_finite(&self) -> Result<bool> {
+        let mut state = vec![0f32; (self.moving_bytes - self.trained_bytes) / size_of::<f32>()];
+        self.values.read(self.trained_bytes, bytemuck::cast_slice_mut(&mut state))?;
+        Ok(state.iter().all(|value| value.is_finite()))
     }
 
     /// SHA-256, in hex, of all parameters and state as they are stored, with their names.
@@ -265,10 +317,10 @@ impl Weights {
         self.view(&self.values, id)
     }
 
-    /// A view of a parameter's gradient, for a pass; `None` for state.
+    /// A view of a parameter's gradient, for a pass; `None` for state and what is frozen.
     pub(super) fn gradient_tensor(&self, id: ParamId) -> Option<Tensor> {
         let param = &self.tape.params()[id.0];
-        let gradients = self.gradients.as_ref().filter(|_| param.spec.role.is_trained())?;
+        let gradients = self.gradients.as_ref().filter(|_| param.is_trained())?;
         Some(self.view(gradients, id))
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::output::Output;
 use crate::data::transform::Transform;
 use crate::data::{ClassList, Dataset};
+use crate::fault::TrainingFault;
 use crate::models::ModelFile;
 use crate::nn::Head;
 use crate::number::Compute;
@@ -38,6 +39,12 @@ pub struct Job {
     /// Threads that decode and augment.
     pub workers: usize,
     pub output: Option<Output>,
+    /// Parameters that stay as they are, by patterns over names of the state dict, in which `*` stands for any
+    /// characters; names may be given with or without `backbone.`, and in a baseline `backbone.*` is all but the last
+    /// layer. A batch norm of whose parameters none is trained uses its running statistics and leaves them as they are.
+    pub freeze: Vec<String>,
+    /// Bits that flip while it is trained.
+    pub faults: Vec<TrainingFault>,
 }
 
 /// Devices that train together.
@@ -62,6 +69,10 @@ struct Identity<'a> {
     compute: Compute,
     /// What decides which epoch is the best. Of runs that older versions began it isn't known.
     validation: Option<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    freeze: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
 }
 
 impl Job {
@@ -81,7 +92,7 @@ impl Job {
         classes.map(|class| (class.id.clone(), class.name.clone())).collect()
     }
 
-    /// The most images of a step.
+    /// The most images of a batch: what goes through the network at once.
     pub fn batch(&self) -> usize {
         self.recipe.batch.min(self.train.dataset.len())
     }
@@ -93,14 +104,24 @@ impl Job {
         if self.batch() > 1 && all % self.batch() == 1 { all - 1 } else { all }
     }
 
-    /// Steps of an epoch.
+    /// Batches whose gradients are added up before a step.
+    pub fn accumulate(&self) -> usize {
+        self.recipe.accumulate
+    }
+
+    /// Steps of an epoch. The last one has the images that are left.
     pub fn epoch_steps(&self) -> usize {
-        self.epoch_images().div_ceil(self.batch().max(1))
+        self.epoch_images().div_ceil(self.step_images().max(1))
+    }
+
+    /// Images of an epoch that come before a step of it, from 0.
+    pub(super) fn images_before(&self, step: usize) -> usize {
+        step.saturating_mul(self.step_images()).min(self.epoch_images())
     }
 
     /// The most images of a step, in all of its batches.
     pub fn step_images(&self) -> usize {
-        (self.batch() * self.recipe.accumulate).min(self.train.dataset.len())
+        self.batch().saturating_mul(self.accumulate()).min(self.train.dataset.len())
     }
 
     /// The learning rate of step `step` in epoch `epoch`, both from 0.
@@ -124,6 +145,13 @@ impl Job {
         }
         if self.recipe.batch < 2 {
             return Err(Error::usage("training needs batches of at least 2 images"));
+        }
+        let epochs = self.recipe.epochs;
+        let beyond = |fault: &&TrainingFault| fault.epochs.is_some_and(|[_, last]| last > epochs);
+        if let Some(fault) = self.faults.iter().find(beyond) {
+            return Err(Error::usage(format!(
+                "faults while training '{fault}': the run has {epochs} epochs"
+            )));
         }
         if let Some(validation) = &self.validation {
             let (found, expected) = (validation.transform.size(), self.image_size());
@@ -171,6 +199,8 @@ impl Job {
             transform: transform.map_err(bad)?,
             compute,
             validation,
+            freeze: &self.freeze,
+            faults: self.faults.iter().map(TrainingFault::to_string).collect(),
         };
         serde_json::to_value(identity).map_err(bad)
     }

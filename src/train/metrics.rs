@@ -31,7 +31,7 @@ pub(super) struct StepMetrics {
     /// Of the step's images, as they were augmented.
     pub top1_percent: f64,
     pub learning_rate: f32,
-    /// Before clipping; only where the recipe clips.
+    /// Before clipping; only where the recipe clips to one, or with faults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<f64>,
     /// Since the run began.
@@ -53,7 +53,6 @@ pub(super) struct EpochMetrics {
     pub step: u64,
     /// Whether no epoch before was better or as good.
     pub best: bool,
-    pub skipped_steps: u64,
     /// With its evaluation; where the run was interrupted in it, of its last part.
     pub seconds: f64,
 }
@@ -162,9 +161,12 @@ mod tests {
             top1_percent: 12.5,
             validation_loss: None,
             validation_top1_percent: Some(0.1),
+            output_flips: None,
+            weight_flips: None,
+            skipped_steps: None,
         };
         let (step, best) = (2 * epoch as u64, true);
-        let line = EpochMetrics { record, step, best, skipped_steps: 3, seconds: 1.5 };
+        let line = EpochMetrics { record, step, best, seconds: 1.5 };
         MetricsLine::Epoch(line).text()
     }
 
@@ -172,7 +174,7 @@ mod tests {
     fn lines_say_what_they_are() {
         let expected = r#"{"kind":"step","epoch":2,"step":3,"loss":0.5,"top1_percent":12.5,"learning_rate":0.1,"skipped_steps":0,"images_per_second":8.25}"#;
         assert_eq!(step(3), expected);
-        let expected = r#"{"kind":"epoch","epoch":2,"learning_rate":0.1,"loss":0.5,"top1_percent":12.5,"validation_loss":null,"validation_top1_percent":0.1,"step":4,"best":true,"skipped_steps":3,"seconds":1.5}"#;
+        let expected = r#"{"kind":"epoch","epoch":2,"learning_rate":0.1,"loss":0.5,"top1_percent":12.5,"validation_loss":null,"validation_top1_percent":0.1,"step":4,"best":true,"seconds":1.5}"#;
         assert_eq!(epoch(2), expected);
     }
 

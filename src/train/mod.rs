@@ -7,6 +7,9 @@
 mod average;
 mod evaluate;
 mod events;
+mod faults;
+mod freeze;
+mod glob;
 mod job;
 mod metrics;
 mod outline;
@@ -14,16 +17,19 @@ mod output;
 mod replay_check;
 mod run_log;
 mod snapshot;
+mod step;
 mod summary;
 mod trainer;
 
 pub use evaluate::{Answer, Evaluation, Evaluator};
+pub use faults::{BatchPlace, DrawnFlips, FlipCounts, FlipDraws};
 pub use job::{Job, Source};
 pub use outline::{hint_of_few_steps, recipe_words};
 pub use output::{Output, RunLock};
 pub use run_log::EpochListener;
+pub use step::StepFigures;
 pub use summary::EpochRecord;
-pub use trainer::{StepFigures, Trainer};
+pub use trainer::Trainer;
 
 use crate::{Error, Result};
 

@@ -36,8 +36,10 @@ impl Job {
         };
         let mut lines = vec![
             format!(
-                "model: {}, {}, {size}×{size} pixels, {parameters} parameters",
-                self.file.name, self.head
+                "model: {}, {}, {size}×{size} pixels, {parameters} parameters{}",
+                self.file.name,
+                self.head,
+                frozen_words(model)
             ),
             format!("weights: {start}"),
             format!("data: {classes} classes, {images} training images, {validation}"),
@@ -45,6 +47,10 @@ impl Job {
             self.rate(),
             format!("recipe: {}", recipe_words(&self.recipe)),
         ];
+        if !self.faults.is_empty() {
+            let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+            lines.push(format!("faults while training: {}", faults.join("; ")));
+        }
         if let Ok(recipe) = self.file.recipe() {
             let changed = changes(recipe, &self.recipe);
             let whose = format!("the recipe is that of the model file {}", self.file.name);
@@ -68,9 +74,13 @@ impl Job {
     fn steps(&self) -> String {
         let (epochs, steps, batch) = (self.recipe.epochs, self.epoch_steps(), self.batch());
         let mut line = format!(
-            "steps: {epochs} {} of {steps} {}, up to {batch} images each",
+            "steps: {epochs} {} of {steps} {}, up to {} images each",
             plural(epochs, "epoch"),
-            plural(steps, "step")
+            plural(steps, "step"),
+            match self.accumulate() {
+                1 => batch.to_string(),
+                batches => format!("{batches} batches of {batch}"),
+            }
         );
         if batch < self.recipe.batch {
             let asked = self.recipe.batch;
@@ -100,6 +110,19 @@ impl Job {
             line.push_str(&format!(", scaled from {learning_rate} for {meant} images"));
         }
         line
+    }
+}
+
+/// How many of a model's parameters are trained, where not all are.
+fn frozen_words(model: &Model) -> String {
+    let params = model.tape.params();
+    let count = |frozen: bool| -> usize {
+        let of_these = params.iter().filter(|p| p.spec.role.is_trained() && p.frozen == frozen);
+        of_these.map(|param| param.spec.elements()).sum()
+    };
+    match count(true) {
+        0 => String::new(),
+        frozen => format!(", {} of them trained and {frozen} frozen", count(false)),
     }
 }
 

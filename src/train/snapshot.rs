@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::StepFigures;
 use super::job::differences;
 use super::summary::EpochRecord;
 use crate::checkpoint::{Checkpoint, HostTensor, TensorData};
@@ -33,13 +34,13 @@ pub(super) struct Position {
     pub step: usize,
     pub running: Running,
     pub history: Vec<EpochRecord>,
-    /// Steps that weren't taken, since their loss or their gradients weren't finite.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub skipped_steps: u64,
     /// Epochs from the start that the best isn't looked for in: an older version trained them, and kept none of their
     /// models.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub best_from: u64,
+    /// Steps on end, up to here, that were skipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_on_end: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -54,6 +55,35 @@ pub(super) struct Running {
     pub right: u64,
     /// Bits of the f64 sum of the losses: decimals could lose some on their way through JSON.
     loss_bits: u64,
+    /// Bits that flipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub output_flips: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub weight_flips: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_steps: u64,
+}
+
+impl Position {
+    /// Takes a step of so many images in.
+    pub fn count(&mut self, images: usize, figures: &StepFigures) {
+        let running = &mut self.running;
+        running.output_flips += figures.flips.outputs;
+        running.weight_flips += figures.flips.weights;
+        if figures.skipped {
+            running.skipped_steps += 1;
+            self.skipped_on_end += 1;
+            return;
+        }
+        self.skipped_on_end = 0;
+        running.add(images, figures.right, figures.loss * images as f64);
+    }
+
+    /// Steps of the run so far that were skipped.
+    pub fn skipped(&self) -> u64 {
+        let before = self.history.iter().filter_map(|record| record.skipped_steps);
+        before.sum::<u64>() + self.running.skipped_steps
+    }
 }
 
 impl Running {
@@ -238,9 +268,7 @@ fn broken(path: &Path) -> impl Fn(serde_json::Error) -> Error {
 /// The trained parameters.
 fn trained(weights: &Weights) -> impl Iterator<Item = (ParamId, &Param)> {
     let params = weights.tape().params().iter().enumerate();
-    params
-        .filter(|(_, param)| param.spec.role.is_trained())
-        .map(|(index, param)| (ParamId(index), param))
+    params.filter(|(_, param)| param.is_trained()).map(|(index, param)| (ParamId(index), param))
 }
 
 /// What an optimiser's `moment` of a parameter is called.
@@ -277,7 +305,7 @@ mod tests {
         let old =
             r#"{"epoch":1,"step":2,"running":{"images":3,"right":1,"loss_bits":0},"history":[]}"#;
         let position: Position = serde_json::from_str(old).unwrap();
-        assert_eq!((position.skipped_steps, position.best_from), (0, 0));
+        assert_eq!((position.skipped(), position.best_from), (0, 0));
         assert_eq!(serde_json::to_string(&position).unwrap(), old);
     }
 

@@ -22,6 +22,16 @@ pub struct EpochRecord {
     /// Of the average of the weights, if the recipe takes one, as the next.
     pub validation_loss: Option<f32>,
     pub validation_top1_percent: Option<f32>,
+    /// Bits that flipped in what layers stored; of a run with faults, as the next two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_flips: Option<u64>,
+    /// Bits that flipped in parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_flips: Option<u64>,
+    /// Steps without an update, since their loss, gradients or running statistics weren't finite; they don't count in
+    /// loss and top-1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u64>,
 }
 
 impl EpochRecord {
@@ -35,6 +45,13 @@ impl EpochRecord {
         );
         if let (Some(loss), Some(top1)) = (self.validation_loss, self.validation_top1_percent) {
             line.push_str(&format!("; validation: loss {loss:.4}, top-1 {top1:.2} %"));
+        }
+        let flips = [("layers' values", self.output_flips), ("weights", self.weight_flips)];
+        for (of, flips) in flips.into_iter().filter_map(|(of, flips)| Some((of, flips?))) {
+            line.push_str(&format!("; {flips} bits flipped in {of}"));
+        }
+        if let Some(skipped) = self.skipped_steps.filter(|skipped| *skipped > 0) {
+            line.push_str(&format!("; {skipped} steps skipped"));
         }
         line
     }
@@ -123,7 +140,34 @@ mod tests {
             top1_percent: 50.0,
             validation_loss: top1.map(|_| 0.7),
             validation_top1_percent: top1,
+            output_flips: None,
+            weight_flips: None,
+            skipped_steps: None,
         }
+    }
+
+    /// What a run without faults writes is what it was; with faults it says what flipped.
+    #[test]
+    fn flips_are_told_where_there_are_faults() {
+        let plain = record(1, Some(40.0));
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("flips") && !text.contains("skipped"), "{text}");
+        assert_eq!(serde_json::from_str::<EpochRecord>(&text).unwrap(), plain);
+        let faulty = EpochRecord {
+            output_flips: Some(0),
+            weight_flips: Some(1200),
+            skipped_steps: Some(3),
+            ..plain
+        };
+        let text = serde_json::to_string(&faulty).unwrap();
+        assert_eq!(serde_json::from_str::<EpochRecord>(&text).unwrap(), faulty);
+        let said = faulty.describe(2);
+        assert!(
+            said.ends_with(
+                "; 0 bits flipped in layers' values; 1200 bits flipped in weights; 3 steps skipped"
+            ),
+            "{said}"
+        );
     }
 
     #[test]

@@ -6,20 +6,21 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::average::Average;
+use super::faults::FlipDraws;
+use super::freeze::freeze;
 use super::metrics::{EpochMetrics, StepMetrics};
 use super::output::RunLock;
 use super::replay_check::{StepOutcome, StepState};
 use super::run_log::{EpochListener, RunLog};
 use super::snapshot::{self, BegunBy, Position};
 use super::summary::{self, EpochRecord};
-use super::{Evaluator, Job, Output, check_labels};
+use super::{Evaluator, Job, Output, StepFigures};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
-use crate::device::Device;
-use crate::logits::argmax;
+use crate::device::{Buffer, Device};
 use crate::models::depth::rate_scales;
 use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
-use crate::ops::{ParamSpec, RunState};
+use crate::ops::ParamSpec;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::tape::{Execution, Optimizer, OptimizerOptions, PlanKind, Weights};
@@ -27,29 +28,23 @@ use crate::{Error, Result};
 
 /// Finished batches that wait for the loop.
 const PREFETCH: usize = 2;
-
-/// What a step came to, before its update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepFigures {
-    /// Mean over the images.
-    pub loss: f64,
-    /// Images whose label has the largest logit; of mixed ones, the label of the larger part.
-    pub right: usize,
-    /// Of all gradients together, before clipping; `None` where the recipe doesn't clip.
-    pub gradient_norm: Option<f64>,
-}
+/// Steps that may be skipped on end before a run with faults gives up.
+const MOST_SKIPPED: u64 = 50;
 
 /// A model in training.
 pub struct Trainer {
-    job: Job,
+    pub(super) job: Job,
     identity: Value,
-    model: Model,
-    weights: Weights,
-    optimizer: Optimizer,
-    average: Option<Average>,
-    execution: Execution,
+    pub(super) model: Model,
+    pub(super) weights: Weights,
+    pub(super) optimizer: Optimizer,
+    pub(super) average: Option<Average>,
+    pub(super) execution: Execution,
     evaluator: Option<Evaluator>,
-    position: Position,
+    pub(super) faults: Option<FlipDraws>,
+    /// With faults, the running statistics from before the present step.
+    pub(super) kept_state: Option<Buffer>,
+    pub(super) position: Position,
     /// How long the epochs that are over took, and since when the present one runs.
     seconds: Vec<Option<f64>>,
     began: Instant,
@@ -84,15 +79,21 @@ impl Trainer {
         };
         let Recipe { label_smoothing, loss: kind, .. } = job.recipe;
         let loss = Loss { label_smoothing, targets, kind };
-        let model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
+        let mut model = Model::new(&job.file, job.head, job.classes(), job.image_size(), loss)?;
+        freeze(&mut model, &job.freeze)?;
         let mut weights = Weights::new(&model.tape, device, true)?;
         weights.initialize(job.seed)?;
         let recipe = &job.recipe;
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
         let scales = recipe.layer_decay.map(|decay| rate_scales(&model, decay)).transpose()?;
+        let faults = match job.faults.is_empty() {
+            true => None,
+            false => Some(FlipDraws::new(&job.faults, &model.tape, job.seed)?),
+        };
         let options = OptimizerOptions {
             clipping: recipe.clipping(),
             rate_scales: scales.as_deref(),
+            needs_norm: faults.is_some(),
             ..OptimizerOptions::new(recipe.rule(), &decay)
         };
         let optimizer = Optimizer::new(&weights, options)?;
@@ -115,6 +116,8 @@ impl Trainer {
             average,
             execution,
             evaluator,
+            faults,
+            kept_state: None,
             position,
             seconds: Vec::new(),
             began: Instant::now(),
@@ -201,7 +204,7 @@ impl Trainer {
 
     /// Steps that weren't taken so far, since their loss or their gradients weren't finite.
     pub fn skipped_steps(&self) -> u64 {
-        self.position.skipped_steps
+        self.position.skipped()
     }
 
     /// Steps that are over, of all the run's.
@@ -267,9 +270,10 @@ impl Trainer {
     /// output asks for: snapshots, metrics, the table of epochs and models of epochs on the way, the model at the end.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite, [`Error::Unrepeatable`] when a step that was
-    /// taken twice differs; [`Error::Usage`] when another process trains in the folder; those of the data, the device
-    /// and the disk. The last snapshot stands whatever happens.
+    /// [`Error::Diverged`] when a loss or a gradient norm isn't finite, [`Error::Skipping`] where with faults that holds
+    /// of 50 steps on end; [`Error::Unrepeatable`] when a step that was taken twice differs; [`Error::Usage`] when
+    /// another process trains in the folder; those of the data, the device and the disk. The last snapshot stands
+    /// whatever happens.
     pub fn run(&mut self, progress: &dyn Progress) -> Result<()> {
         self.run_until(progress, &AtomicBool::new(false)).map(drop)
     }
@@ -347,7 +351,7 @@ impl Trainer {
             repeated_order(images, (augmentation.repetitions, job.batch()), job.seed, epoch);
         samples.truncate(job.epoch_images());
         // The last batch may be a smaller one.
-        samples.drain(..(step * job.batch()).min(job.epoch_images()));
+        samples.drain(..job.images_before(step));
         let plan = EpochPlan {
             drop_last: false,
             prefetch: PREFETCH,
@@ -366,24 +370,22 @@ impl Trainer {
         stop: &AtomicBool,
     ) -> Result<bool> {
         let task = format!("epoch {}/{}", self.position.epoch + 1, self.job.recipe.epochs);
-        let (done, total) = (self.position.running.images, self.job.epoch_images() as u64);
+        let (steps, total) = (self.job.epoch_steps(), self.job.epoch_images() as u64);
+        let done = self.job.images_before(self.position.step) as u64;
         progress.begin(&task, "images", done, total);
-        let steps = self.job.epoch_steps();
         if let Some(log) = &mut self.watch.log {
             log.begin_steps();
         }
-        for batch in batches.into_iter().flatten() {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let batch = batch?;
-            let figures = self.checked_step(&batch)?;
-            let running = &mut self.position.running;
-            running.add(batch.len(), figures.right, figures.loss * batch.len() as f64);
-            let of_step = self.position.step;
+        let mut batches = batches.into_iter().flatten();
+        while self.position.step < steps && !stop.load(Ordering::Relaxed) {
+            let step = self.position.step;
+            let images = self.job.images_before(step + 1) - self.job.images_before(step);
+            let figures = self.checked_step(&mut batches, images)?;
+            self.position.count(images, &figures);
             self.position.step += 1;
-            self.log_step(of_step, &figures, batch.len())?;
-            progress.advance(batch.len() as u64, &self.note());
+            self.log_step(step, &figures, images)?;
+            progress.advance(images as u64, &self.note());
+            self.require_steps_that_count()?;
             let Some(Output { snapshot_steps: Some(every), .. }) = self.job.output else {
                 continue;
             };
@@ -411,7 +413,7 @@ impl Trainer {
             top1_percent: 100.0 * figures.right as f64 / images.max(1) as f64,
             learning_rate: self.job.learning_rate_at(epoch, step),
             gradient_norm: figures.gradient_norm,
-            skipped_steps: self.position.skipped_steps,
+            skipped_steps: self.position.skipped(),
             images_per_second: 0.0,
             memory_bytes: self.weights.device().memory_used(),
         })
@@ -419,36 +421,47 @@ impl Trainer {
 
     /// What is said beside the bar.
     fn note(&self) -> String {
-        let Position { epoch, running, skipped_steps, .. } = &self.position;
+        let Position { epoch, running, .. } = &self.position;
         let an_epoch = self.job.epoch_images() as u64;
         let after = (self.job.recipe.epochs - 1 - epoch) as u64 * an_epoch;
         let left = an_epoch.saturating_sub(running.images) + after;
         let figures = (running.mean_loss(), running.top1_percent());
         let log = self.watch.log.as_ref();
-        log.map_or_else(String::new, |log| log.note(figures, *skipped_steps, (left, after)))
+        log.map_or_else(String::new, |log| {
+            log.note(figures, self.position.skipped(), (left, after))
+        })
     }
 
-    /// [`Trainer::step`], taken twice where it is to be checked.
-    fn checked_step(&mut self, batch: &Batch) -> Result<StepFigures> {
+    /// The step of the next batches, which have `images` together; taken twice where it is to be checked.
+    fn checked_step(
+        &mut self,
+        batches: &mut dyn Iterator<Item = Result<Batch>>,
+        images: usize,
+    ) -> Result<StepFigures> {
         let number = self.steps_done() + 1;
         let is_checked =
             self.watch.replay_check.is_some_and(|every| number.is_multiple_of(every as u64));
         if !is_checked {
-            return self.step(batch);
+            return self.step_of(batches, images);
+        }
+        let mut taken = Vec::new();
+        let mut missing = images;
+        while let Some(batch) = if missing > 0 { batches.next() } else { None } {
+            let batch = batch?;
+            missing = missing.saturating_sub(batch.len());
+            taken.push(batch);
         }
         let average = self.average.as_ref().map(|average| &average.weights);
         let before = StepState::read(&self.weights, &self.optimizer, average)?;
-        let skipped = self.position.skipped_steps;
-        let figures = self.step(batch)?;
+        let figures = self.step_of(&mut taken.iter().cloned().map(Ok), images)?;
         let first = self.outcome(&figures)?;
         let average = self.average.as_mut().map(|average| &mut average.weights);
         before.restore(&mut self.weights, &mut self.optimizer, average)?;
-        self.position.skipped_steps = skipped;
         #[cfg(test)]
         if let Some(disturb) = self.watch.disturbance {
             disturb(&mut self.weights, &mut self.optimizer);
         }
-        let tensor = match self.step(batch) {
+        let tensor = match self.step_of(&mut taken.into_iter().map(Ok), images) {
             Ok(figures) => {
                 let again = self.outcome(&figures)?;
                 first.difference(&again, &self.weights, &self.optimizer)
@@ -473,50 +486,14 @@ impl Trainer {
         StepOutcome::read((figures.loss, losses, logits), &self.weights, &self.optimizer, average)
     }
 
-    /// One step at the present position: forward, backward, update.
-    ///
-    /// # Errors
-    /// [`Error::Diverged`] when the loss isn't finite, or the gradient norm, which is known where the
-    /// recipe clips; the weights are as before then, but for running statistics.
-    pub fn step(&mut self, batch: &Batch) -> Result<StepFigures> {
-        let Position { epoch, step, .. } = self.position;
-        let steps = self.job.epoch_steps();
-        let state = RunState {
-            seed: self.job.seed,
-            epoch: epoch as u64,
-            ..self
-                .optimizer
-                .rule()
-                .state((epoch * steps + step) as u32, self.job.learning_rate_at(epoch, step))
-        };
-        check_labels(&batch.labels, self.model.classes)?;
-        let images = batch.len();
-        self.execution.begin_training(state, &batch.indices)?;
-        self.execution.write(self.model.image, &batch.images)?;
-        match &batch.shares {
-            Some(shares) => self.execution.write(self.model.labels, shares)?,
-            None => self.execution.write(self.model.labels, &batch.labels)?,
+    /// Refuses to go on where nothing is learned any more.
+    fn require_steps_that_count(&self) -> Result<()> {
+        let Position { epoch, step, running, skipped_on_end, .. } = &self.position;
+        let is_empty = *step == self.job.epoch_steps() && running.images == 0;
+        if *skipped_on_end < MOST_SKIPPED && !is_empty {
+            return Ok(());
         }
-        self.execution.forward_training(&mut self.weights)?;
-        let losses = self.execution.read(self.model.loss)?;
-        let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>() / images as f64;
-        let finite = |figure, value: f64| match value.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Diverged { epoch: epoch + 1, step: step + 1, figure, value }),
-        };
-        finite("loss", loss)?;
-        let logits = self.execution.read(self.model.logits)?;
-        let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
-        let right = rows.filter(|(row, label)| argmax(row) == **label as usize).count();
-        let gradient = vec![1.0 / images as f32; images];
-        self.execution.backward(&mut self.weights, self.model.loss, &gradient, |_| ())?;
-        self.execution.update(&mut self.weights, &mut self.optimizer)?;
-        let gradient_norm = self.optimizer.gradient_norm()?;
-        gradient_norm.map_or(Ok(()), |norm| finite("gradient norm", norm))?;
-        if let Some(average) = &mut self.average {
-            average.after_step(epoch, step, &self.weights)?;
-        }
-        Ok(StepFigures { loss, right, gradient_norm })
+        Err(Error::Skipping { epoch: epoch + 1, step: *step, steps: *skipped_on_end })
     }
 
     /// Evaluates, records and saves an epoch whose steps are done.
@@ -524,6 +501,7 @@ impl Trainer {
         let epoch = self.position.epoch;
         let steps = self.job.epoch_steps();
         let running = self.position.running;
+        let with_faults = |count: u64| self.faults.as_ref().map(|_| count);
         let mut record = EpochRecord {
             epoch,
             learning_rate: self.job.learning_rate_at(epoch, steps - 1),
@@ -531,6 +509,9 @@ impl Trainer {
             top1_percent: running.top1_percent() as f32,
             validation_loss: None,
             validation_top1_percent: None,
+            output_flips: with_faults(running.output_flips),
+            weight_flips: with_faults(running.weight_flips),
+            skipped_steps: with_faults(running.skipped_steps),
         };
         let average = self.average.as_ref().map(|average| &average.weights);
         if let (Some(evaluator), Some(source)) = (&mut self.evaluator, &self.job.validation) {
@@ -541,9 +522,15 @@ impl Trainer {
         }
         progress.line(&record.describe(self.job.recipe.epochs));
         self.position.history.push(record);
-        let Position { history, skipped_steps, best_from, .. } = std::mem::take(&mut self.position);
-        let position =
-            Position { epoch: epoch + 1, history, skipped_steps, best_from, ..Position::default() };
+        let Position { history, skipped_on_end, best_from, .. } =
+            std::mem::take(&mut self.position);
+        let position = Position {
+            epoch: epoch + 1,
+            history,
+            skipped_on_end,
+            best_from,
+            ..Position::default()
+        };
         self.position = position;
         let seconds = self.began.elapsed().as_secs_f64();
         self.seconds.push(Some(seconds));
@@ -558,7 +545,6 @@ impl Trainer {
             record: EpochRecord { epoch: epoch + 1, ..record },
             step: self.steps_done(),
             best,
-            skipped_steps,
             seconds,
         };
         let Watch { log, listener, .. } = &mut self.watch;

@@ -200,7 +200,10 @@ pub fn backward(norm: &BatchNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
         running_invstd = var.iter().map(|var| 1.0 / (var + norm.eps).sqrt()).collect();
         (ctx.param(RUNNING_MEAN), running_invstd.as_slice())
     };
-    let sums = sums(pixels, dy, x, mean, true);
+    let gradients = [WEIGHT, BIAS].map(|param| ctx.param_gradient(param));
+    // In eval mode the gradient of the input needs no sums.
+    let summed = if training || gradients.iter().any(Option::is_some) { pixels } else { 0 };
+    let sums = sums(summed, dy, x, mean, true);
     let write = |gradient: Option<(&mut [f32], bool)>, value: &dyn Fn(usize) -> f64| {
         let Some((gradient, accumulate)) = gradient else { return };
         for (c, gradient) in gradient.iter_mut().enumerate() {
@@ -208,8 +211,9 @@ pub fn backward(norm: &BatchNorm, ctx: &mut HostBackward<'_>) -> Result<()> {
             *gradient = if accumulate { *gradient + value } else { value };
         }
     };
-    write(ctx.param_gradient(WEIGHT), &|c| sums.second[c] * f64::from(invstd[c]));
-    write(ctx.param_gradient(BIAS), &|c| sums.first[c]);
+    let [dweight, dbias] = gradients;
+    write(dweight, &|c| sums.second[c] * f64::from(invstd[c]));
+    write(dbias, &|c| sums.first[c]);
     // Sums over several devices would be reduced here.
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
     let mut scale: Vec<f32> = weight.iter().zip(invstd).map(|(w, invstd)| w * invstd).collect();

@@ -134,27 +134,43 @@ pub fn backward(norm: &BatchNorm, ctx: &KernelBackward<'_>) -> Result<()> {
         training: u32::from(training),
         accumulate,
     };
-    // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("batch_norm_backward_sums_f32", sum_grid(channels), SUM_BLOCK, &args) }?;
-    let combine = BatchNormCombineArgs {
-        partial,
-        totals: args.totals,
-        state: args.state,
-        pixels: args.pixels,
-        channels: args.channels,
-        parts: args.parts,
-        unused: 0,
-    };
-    unsafe {
-        ctx.launch("batch_norm_combine_f64", [tiles(channels) as u32, 1, 1], SUM_BLOCK, &combine)
-    }?;
-    unsafe {
-        ctx.launch("batch_norm_param_gradients_f32", channel_grid(channels), CHANNEL_BLOCK, &args)
-    }?;
+    // In eval mode the gradient of the input needs no sums.
+    if training || dweight != 0 || dbias != 0 {
+        // SAFETY: the arguments are views of `ctx`.
+        unsafe {
+            ctx.launch("batch_norm_backward_sums_f32", sum_grid(channels), SUM_BLOCK, &args)
+        }?;
+        let combine = BatchNormCombineArgs {
+            partial,
+            totals: args.totals,
+            state: args.state,
+            pixels: args.pixels,
+            channels: args.channels,
+            parts: args.parts,
+            unused: 0,
+        };
+        unsafe {
+            ctx.launch(
+                "batch_norm_combine_f64",
+                [tiles(channels) as u32, 1, 1],
+                SUM_BLOCK,
+                &combine,
+            )
+        }?;
+        unsafe {
+            ctx.launch(
+                "batch_norm_param_gradients_f32",
+                channel_grid(channels),
+                CHANNEL_BLOCK,
+                &args,
+            )
+        }?;
+    }
     // Totals over several GPUs would be reduced here.
     if dx == 0 {
         return Ok(());
     }
     let grid = map_grid(ctx.output_gradient);
+    // SAFETY: as above.
     unsafe { ctx.launch("batch_norm_input_gradient_f32", grid, MAP_BLOCK, &args) }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator;
 
-use crate::number::{FaultModel, Field, Format, parse_bits};
+use super::{FaultModel, Field, Format, parse_bits};
 use crate::{Error, Result};
 
 /// Bits by number, as exports number them, and by field; none: every bit of a value.
