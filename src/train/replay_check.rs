@@ -194,6 +194,8 @@ mod tests {
             validation: None,
             workers: 1,
             output: Some(Output { snapshot_steps: Some(1), ..Output::at(folder.join("run")) }),
+            freeze: Vec::new(),
+            faults: Vec::new(),
         };
         let mut trainer = Trainer::new(job, device).unwrap();
         trainer.check_replays(2);
