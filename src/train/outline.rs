@@ -53,10 +53,10 @@ impl Job {
         }
         if let Ok(recipe) = self.file.recipe() {
             let changed = changes(recipe, &self.recipe);
-            let whose = format!("the recipe is that of the model file {}", self.file.name);
+            let whose = format!("that of the model file {}", self.file.name);
             lines.push(match changed.is_empty() {
-                true => whose,
-                false => format!("{whose}, changed by flags: {}", changed.join(", ")),
+                true => format!("the recipe is {whose}"),
+                false => format!("the recipe is {whose}, but for: {}", changed.join(", ")),
             });
         }
         lines.extend(hint_of_few_steps(self.epoch_steps(), self.recipe.epochs));

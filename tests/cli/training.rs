@@ -50,7 +50,7 @@ fn a_run_says_what_it_will_do() {
     for line in [
         "text-guided 4",
         "150 epochs of 1 step, up to 12 images each; a batch of 64 was asked for, but there are no more training images",
-        "changed by flags: batch was 8 and is 64, epochs was 2 and is 150",
+        "but for: batch was 8 and is 64, epochs was 2 and is 150",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use flipside::checkpoint::Checkpoint;
-use flipside::data::Batch;
 use flipside::data::transform::{EvalTransform, Filter, Transform};
 use flipside::device::Device;
 use flipside::models::ModelFile;
 use flipside::nn::Head;
+use flipside::ops::ParamSpec;
 use flipside::progress::Silent;
 use flipside::recipe::{Ema, OptimizerKind, Recipe, Schedule};
-use flipside::tape::{ParamId, Weights};
+use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Weights};
 use flipside::train::{Job, Trainer};
 use serde_json::Value;
 
@@ -32,6 +32,11 @@ stem = "imagenet"
 size = 32
 mean = [0.5, 0.5, 0.5]
 std = [0.25, 0.25, 0.25]
+[recipe]
+epochs = 1
+batch = 4
+learning_rate = 0.1
+schedule = { kind = "cosine" }
 "#;
 
 fn number(value: &Value) -> f64 {
@@ -69,7 +74,7 @@ fn five_steps_are_pytorch_s() {
     let freeze: Vec<String> = serde_json::from_value(fixture["freeze"].clone()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("small.toml");
-    std::fs::write(&path, format!("{SMALL}[recipe]\nepochs = 1\nbatch = 4\nlearning_rate = 0.1\nschedule = {{ kind = \"cosine\" }}\n")).unwrap();
+    std::fs::write(&path, SMALL).unwrap();
     let file = ModelFile::open(path.to_str().unwrap()).unwrap().smooth_twin();
     for case in fixture["cases"].as_array().unwrap() {
         let mut job = job(tiny(folder.path()), Head::Baseline, 40, None);
@@ -82,32 +87,34 @@ fn five_steps_are_pytorch_s() {
         job.validation = None;
         job.recipe = recipe(&case["optimiser"], batch);
         job.freeze = freeze.clone();
-        let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
-        let made = formula_weights(trainer.model(), &formula::ranges(&fixture), false);
-        for index in 0..made.tape().params().len() {
-            let id = ParamId(index);
-            let name = &made.tape().params()[index].name;
-            if !name.ends_with("num_batches_tracked") {
-                trainer.weights_mut().set(id, &made.get(id).unwrap()).unwrap();
-            }
-        }
-        let before = tensors(trainer.weights());
-        let images = Batch {
-            images: formula_images(batch, side),
-            labels: (0..batch as u32).map(|i| (7 * i + 3) % classes as u32).collect(),
-            shares: None,
-            indices: (0..batch as u64).collect(),
-            side,
-        };
-        let of_steps =
-            formula::floats(&case["losses"]).into_iter().zip(formula::floats(&case["norms"]));
-        for (loss, norm) in of_steps {
-            let found = trainer.step(&images).unwrap();
-            assert!((found.loss - loss).abs() <= 1e-4 * loss, "{} and {loss}", found.loss);
-            let found = found.gradient_norm.unwrap();
+        let recipe = job.recipe.clone();
+        let model = Trainer::new(job, &Device::cpu()).unwrap().model().clone();
+        let mut weights = formula_weights(&model, &formula::ranges(&fixture), true);
+        let before = tensors(&weights);
+        let decay = |spec: &ParamSpec| recipe.decay_of(spec);
+        let mut optimizer =
+            Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm).unwrap();
+        let mut execution =
+            Execution::new(&model.tape, &Device::cpu(), PlanKind::Train, batch, &[model.loss])
+                .unwrap();
+        let samples: Vec<u64> = (0..batch as u64).collect();
+        let labels: Vec<u32> = (0..batch as u32).map(|i| (7 * i + 3) % classes as u32).collect();
+        let (losses, norms) = (formula::floats(&case["losses"]), formula::floats(&case["norms"]));
+        for (step, (loss, norm)) in losses.into_iter().zip(norms).enumerate() {
+            let state = optimizer.rule().state(step as u32, recipe.learning_rate as f32);
+            execution.begin_training(state, &samples).unwrap();
+            execution.write(model.image, &formula_images(batch, side)).unwrap();
+            execution.write(model.labels, &labels).unwrap();
+            execution.forward_training(&mut weights).unwrap();
+            let found = execution.read(model.loss).unwrap().iter().sum::<f32>() / batch as f32;
+            assert!((f64::from(found) - loss).abs() <= 1e-4 * loss, "{found} and {loss}");
+            let gradient = vec![1.0 / batch as f32; batch];
+            execution.backward(&mut weights, model.loss, &gradient, |_| {}).unwrap();
+            execution.update(&mut weights, &mut optimizer).unwrap();
+            let found = optimizer.gradient_norm().unwrap().unwrap();
             assert!((found - norm).abs() <= 1e-4 * norm, "{found} and {norm}");
         }
-        let after = tensors(trainer.weights());
+        let after = tensors(&weights);
         let still: Vec<String> = serde_json::from_value(case["still"].clone()).unwrap();
         assert!(still.contains(&"layer3.0.bn1.running_mean".to_string()));
         for ((name, before), (_, after)) in before.iter().zip(&after) {
