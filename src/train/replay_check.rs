@@ -91,7 +91,8 @@ impl StepOutcome {
         optimizer: &Optimizer,
     ) -> Option<String> {
         let differ = |what: &str, a: &[f32], b: &[f32]| {
-            let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+            let bits =
+                |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
             differing(what, &bits(a), &bits(b), false)
         };
         let (of, other) = (&self.state, &again.state);
@@ -139,7 +140,7 @@ fn arena(what: &str, weights: &Weights, a: &[u8], b: &[u8]) -> Option<String> {
 }
 
 /// The first entry in which two tensors differ, in words.
-fn differing(what: &str, a: &Vec<u32>, b: &Vec<u32>, is_whole: bool) -> Option<String> {
+fn differing(what: &str, a: &[u32], b: &[u32], is_whole: bool) -> Option<String> {
     let at = a.iter().zip(b).position(|(a, b)| a != b)?;
     let word = |bits: u32| match is_whole {
         true => bits.to_string(),
