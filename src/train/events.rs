@@ -190,7 +190,7 @@ mod tests {
         let events = [
             EventProto::version(1.7e9 + 0.25),
             EventProto::start(1.7e9 + 0.5, 0),
-            EventProto::scalars(1.7e9 + 1.125, 1, &[("train/loss", 2.302_585_092_994_046)]),
+            EventProto::scalars(1.7e9 + 1.125, 1, &[("train/loss", 2.345_678_9)]),
             EventProto::scalars(
                 1.7e9 + 2.0,
                 10,

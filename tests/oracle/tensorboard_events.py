@@ -34,7 +34,7 @@ def write():
     events = [
         Event(wall_time=START + 0.25, file_version="brain.Event:2"),
         begin(0.5, 0),
-        scalars(1.125, 1, train_loss=2.302585092994046),
+        scalars(1.125, 1, train_loss=2.3456789),
         scalars(2, 10, train_loss=0.0, train_top1=12.5, train_lr=1e-5),
         begin(3.75, 11),
         scalars(4, 3_000_000_000, validation_loss=float("nan")),
