@@ -214,6 +214,18 @@ fn recipes_come_back_from_their_file() {
         error.contains("recipe.toml: isn't a recipe: line 3: unknown field `batches`"),
         "{error}"
     );
+    // Of kinds without numbers, too.
+    let of = |what: &str| {
+        let text = "[recipe]\nepochs = 3\nbatch = 4\nlearning_rate = 0.1\n";
+        std::fs::write(&path, format!("{text}{what}\n")).unwrap();
+        Recipe::open(&path).map_err(|error| error.to_string())
+    };
+    of("schedule = { kind = \"constant\" }\nloss = { kind = \"cross-entropy\" }").unwrap();
+    let error = of("schedule = { kind = \"constant\", gamma = 3.0 }").unwrap_err();
+    assert!(error.contains("unknown field `gamma`"), "{error}");
+    let loss = "loss = { kind = \"cross-entropy\", sum = true }";
+    let error = of(&format!("schedule = {{ kind = \"constant\" }}\n{loss}")).unwrap_err();
+    assert!(error.contains("unknown field `sum`"), "{error}");
     std::fs::write(&path, "family = \"resnet\"\n").unwrap();
     let error = Recipe::open(&path).unwrap_err().to_string();
     assert!(error.contains("unknown field `family`"), "{error}");
@@ -221,7 +233,7 @@ fn recipes_come_back_from_their_file() {
 
 #[test]
 fn a_recipe_by_another_optimizer_has_that_one_s_numbers() {
-    let sgd = Recipe { momentum: 0.9, nesterov: true, ..recipe(Schedule::Constant, 0) };
+    let sgd = Recipe { momentum: 0.9, nesterov: true, ..recipe(Schedule::Constant {}, 0) };
     let adamw = sgd.clone().with_optimizer(OptimizerKind::AdamW);
     adamw.check().unwrap();
     assert_eq!((adamw.momentum, adamw.nesterov), (0.0, false));
@@ -243,7 +255,7 @@ fn a_recipe_by_another_optimizer_has_that_one_s_numbers() {
 
 #[test]
 fn the_rate_is_in_proportion_to_the_images_of_a_step() {
-    let mut recipe = recipe(Schedule::Constant, 0);
+    let mut recipe = recipe(Schedule::Constant {}, 0);
     assert_eq!(recipe.rate_factor(64), 1.0);
     recipe.learning_rate_batch = Some(256);
     assert_eq!([64, 256, 512].map(|images| recipe.rate_factor(images)), [0.25, 1.0, 2.0]);

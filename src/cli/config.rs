@@ -267,7 +267,7 @@ impl Flags {
             });
         let nearest = nearest.filter(|nearest| known.contains(nearest));
         let known = match nearest {
-            Some(nearest) => format!("a similar one is '{nearest}' (--print-config has them all)"),
+            Some(nearest) => format!("a similar one is '{nearest}'"),
             None => format!("known: {}", known.join(", ")),
         };
         format!("there is no key '{}'; {known}", told(key))

@@ -116,7 +116,8 @@ pub struct RecipeArgs {
     /// How the rate rises: linear, or constant, which stays where it starts
     #[arg(long, value_name = "METHOD")]
     pub lr_warmup_method: Option<WarmupMethod>,
-    /// Share of the learning rate at which the warm-up starts
+    /// Share of the learning rate at which the warm-up starts; if the recipe has none, 0, or 0.01 where the rate changes from
+    /// epoch to epoch
     #[arg(long, alias = "warmup-start", value_name = "SHARE")]
     pub lr_warmup_decay: Option<f64>,
     /// Evaluate and save an exponential moving average of the weights
@@ -129,7 +130,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "STEPS")]
     pub model_ema_steps: Option<usize>,
     /// Evaluate and save the weights themselves, even if the recipe asks for a moving average
-    #[arg(long, alias = "no-ema")]
+    #[arg(long, alias = "no-ema", conflicts_with_all = ["model_ema", "model_ema_decay", "model_ema_steps"])]
     pub no_model_ema: bool,
     #[command(flatten)]
     pub augmentation: AugmentArgs,
@@ -139,19 +140,32 @@ pub struct RecipeArgs {
 const EMA: Ema = Ema { decay: 0.99998, steps: 32 };
 const STEP_SIZE: usize = 30;
 const GAMMA: f64 = 0.1;
+const WARMUP_DECAY: f64 = 0.01;
 
 impl RecipeArgs {
-    /// The recipe that the flags ask for: `base`, or that of --recipe, with the flags' numbers.
+    /// The recipe of --recipe, if it is given.
     ///
     /// # Errors
-    /// A flag that changes nothing, a number that makes no sense, a file that isn't a recipe.
+    /// A file that isn't a recipe.
+    pub fn named(&self) -> Result<Option<Recipe>> {
+        self.recipe.as_deref().map(recipe_of).transpose()
+    }
+
+    /// `base` with the flags' numbers.
+    ///
+    /// # Errors
+    /// A flag that changes nothing, a number that makes no sense.
     pub fn over(&self, base: Recipe) -> Result<Recipe> {
-        let base = self.recipe.as_deref().map(recipe_of).transpose()?.unwrap_or(base);
         let optimizer = self.opt.map_or(base.optimizer, |opt| opt.kind);
         let base = base.with_optimizer(optimizer);
         let is_sgd = optimizer == OptimizerKind::Sgd;
         let is_adamw = optimizer == OptimizerKind::AdamW;
         let schedule = self.schedule(&base.schedule)?;
+        let learning_rate_per = self.lr_per.unwrap_or(base.learning_rate_per);
+        let warmup_start = match (learning_rate_per, base.warmup_start) {
+            (RatePer::Epoch, 0.0) => WARMUP_DECAY,
+            (_, start) => start,
+        };
         let recipe = Recipe {
             epochs: self.epochs.unwrap_or(base.epochs),
             batch: self.batch_size.unwrap_or(base.batch),
@@ -185,13 +199,12 @@ impl RecipeArgs {
             label_smoothing: self.label_smoothing.unwrap_or(base.label_smoothing),
             warmup_epochs: self.lr_warmup_epochs.unwrap_or(base.warmup_epochs),
             warmup_method: self.lr_warmup_method.unwrap_or(base.warmup_method),
-            warmup_start: self.lr_warmup_decay.unwrap_or(base.warmup_start),
+            warmup_start: self.lr_warmup_decay.unwrap_or(warmup_start),
             ema: self.ema(base.ema)?,
             augmentation: self.augmentation.over(base.augmentation)?,
-            learning_rate_per: self.lr_per.unwrap_or(base.learning_rate_per),
+            learning_rate_per,
             schedule,
         };
-        recipe.check()?;
         let (no_rmsprop, no_warmup) = ("without --opt rmsprop", "without --lr-warmup-epochs");
         let is_warm = recipe.warmup_epochs > 0;
         refuse_idle([
@@ -204,13 +217,14 @@ impl RecipeArgs {
             ("--lr-warmup-decay", self.lr_warmup_decay.is_some() && !is_warm, no_warmup),
             ("--lr-warmup-method", self.lr_warmup_method.is_some() && !is_warm, no_warmup),
         ])?;
+        recipe.check()?;
         Ok(recipe)
     }
 
     /// The loss.
     fn loss(&self, base: LossKind) -> Result<LossKind> {
         let with = |kind| match kind {
-            LossKind::CrossEntropy => kind,
+            LossKind::CrossEntropy {} => kind,
             LossKind::BinaryCrossEntropy { sum, target_threshold } => {
                 LossKind::BinaryCrossEntropy {
                     sum: sum || self.bce_sum,
@@ -225,7 +239,7 @@ impl RecipeArgs {
             }
             (given, _) => given.unwrap_or(base),
         };
-        let idle = kind == LossKind::CrossEntropy;
+        let idle = kind == LossKind::default();
         refuse_idle([
             ("--bce-sum", self.bce_sum && idle, "without --loss bce"),
             ("--bce-target-thresh", self.bce_target_thresh.is_some() && idle, "without --loss bce"),
@@ -254,7 +268,7 @@ impl RecipeArgs {
         let kind = self.lr_scheduler.unwrap_or(Scheduler::of(base));
         let gamma = self.lr_gamma;
         let schedule = match (kind, base) {
-            (Scheduler::Constant, _) => Schedule::Constant,
+            (Scheduler::Constant, _) => Schedule::Constant {},
             (Scheduler::Step, Schedule::Step { every, gamma: old }) => Schedule::Step {
                 every: self.lr_step_size.unwrap_or(*every),
                 gamma: gamma.unwrap_or(*old),
@@ -377,7 +391,7 @@ pub enum Scheduler {
 impl Scheduler {
     fn of(schedule: &Schedule) -> Scheduler {
         match schedule {
-            Schedule::Constant => Scheduler::Constant,
+            Schedule::Constant {} => Scheduler::Constant,
             Schedule::Step { .. } => Scheduler::Step,
             Schedule::MultiStep { .. } => Scheduler::MultiStep,
             Schedule::Exponential { .. } => Scheduler::Exponential,
@@ -414,7 +428,7 @@ fn parse_milestones(text: &str) -> std::result::Result<Milestones, String> {
 
 fn parse_loss(word: &str) -> std::result::Result<LossKind, String> {
     match word {
-        "cross-entropy" => Ok(LossKind::CrossEntropy),
+        "cross-entropy" => Ok(LossKind::default()),
         "bce" => Ok(LossKind::BinaryCrossEntropy { sum: false, target_threshold: None }),
         _ => Err("unknown loss; known: cross-entropy, bce".into()),
     }

@@ -122,7 +122,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let synthetic = args.data.is_none();
     let default = if synthetic { "resnet_small" } else { "resnet18" };
     let file = ModelFile::open(args.model.as_deref().unwrap_or(default))?;
-    let recipe = args.recipe.over(base_recipe(synthetic, args.quick))?;
+    let base = args.recipe.named()?.unwrap_or_else(|| base_recipe(synthetic, args.quick));
+    let recipe = args.recipe.over(base)?;
     let inputs = match (&args.data, &args.text_features) {
         (Some(data), Some(features)) => {
             let classes = class_list_of_features(args.class_list.as_deref(), features)?;

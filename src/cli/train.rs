@@ -17,6 +17,7 @@ use crate::error::{MOST_NAMED, some_of};
 use crate::fault::TrainingFault;
 use crate::models::{ModelFile, Pretrained, set_head_rows};
 use crate::nn::Head;
+use crate::recipe::Recipe;
 use crate::study::sources;
 use crate::text::{self, TextFeatures};
 use crate::train::{Job, Output, Source, Trainer};
@@ -111,7 +112,7 @@ fn parse_keep(text: &str) -> std::result::Result<u32, String> {
         "last" => Err("the last epoch is always kept, as OUT/model.safetensors".into()),
         number => match number.parse() {
             Ok(epochs) if epochs > 0 => Ok(epochs),
-            _ => Err("is a number of epochs from 1 on".into()),
+            _ => Err("expected a number of epochs from 1 on".into()),
         },
     }
 }
@@ -122,7 +123,8 @@ pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     let device = args.run.start()?;
     let progress = args.run.progress();
     let file = ModelFile::open(&args.model)?;
-    let recipe = args.recipe.over(file.recipe()?.clone())?;
+    let (base, whose) = base_recipe(args, &file)?;
+    let recipe = args.recipe.over(base.clone())?;
     let image_size = args.image_size.unwrap_or(file.input.size);
     let classes = match &args.text_features {
         Some(features) => class_list_of_features(args.class_list.as_deref(), features)?,
@@ -168,6 +170,10 @@ pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     }
     args.recipe.check_model(trainer.model())?;
     let goes_on = args.resume && output.resumable().is_some();
+    if args.resume && !goes_on && output.summary().exists() {
+        let detail = "isn't there, but the folder holds a run: train it again in another one";
+        return Err(Error::file(output.snapshot(), detail).into());
+    }
     if args.resume && !goes_on {
         progress.line(&format!("{}: holds no snapshot yet; begins", args.out.display()));
     }
@@ -191,7 +197,8 @@ pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     if epoch == epochs {
         progress.line("all epochs are over already");
     } else {
-        job.outline(trainer.model(), &words).iter().for_each(|line| progress.line(line));
+        let lines = job.outline(trainer.model(), &words, (&base, &whose));
+        lines.iter().for_each(|line| progress.line(line));
         if goes_on {
             let next = epoch + 1;
             progress.line(&format!("goes on in epoch {next}/{epochs} after step {step}/{steps}"));
@@ -249,6 +256,14 @@ fn tell_epochs(trainer: &mut Trainer) -> Arc<Mutex<Option<anyhow::Error>>> {
         }
     }));
     broken
+}
+
+/// The recipe that flags change, and whose it is.
+fn base_recipe(args: &Args, file: &ModelFile) -> Result<(Recipe, String)> {
+    Ok(match (args.recipe.named()?, &args.recipe.recipe) {
+        (Some(recipe), Some(path)) => (recipe, path.display().to_string()),
+        _ => (file.recipe()?.clone(), format!("the model file {}", file.name)),
+    })
 }
 
 /// The head that the flags ask for, with the rows that it starts from.

@@ -82,7 +82,8 @@ fn read(text: &str) -> std::result::Result<TrainingFault, String> {
 }
 
 fn site(name: &str) -> std::result::Result<Site, String> {
-    match Site::parse(name).map_err(|error| error.to_string())? {
+    let known = |_| format!("unknown fault site '{name}'; known while training: output, weight");
+    match Site::parse(name).map_err(known)? {
         site @ (Site::Output | Site::Weight) => Ok(site),
         site => Err(format!(
             "the site {name} is none of training: bits flip in what is stored, output or weight; {}",
@@ -165,7 +166,7 @@ mod tests {
             ("site=input,rate=1e-6", "another one's output"),
             ("site=accumulator,rate=1e-6", "inside of kernels"),
             ("site=store-lost,rate=1e-6", "flips no bit"),
-            ("site=heart,rate=1e-6", "unknown fault site 'heart'; known: output"),
+            ("site=heart,rate=1e-6", "unknown fault site 'heart'; known while training: output"),
             ("site=output,rate=1e-6,heat=3", "unknown key 'heat'; known: site, rate, bits"),
             ("site=output,rate=1e-6,bits=32", "from 0 to 31"),
             ("site=output,rate=1e-6,bits=tail", "is no bit"),

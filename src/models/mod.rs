@@ -98,7 +98,7 @@ impl Loss {
     fn record(self, tape: &mut Tape, logits: NodeId, targets: NodeId) -> Result<NodeId> {
         let (inputs, label_smoothing) = ([logits, targets], self.label_smoothing);
         match self.kind {
-            LossKind::CrossEntropy => {
+            LossKind::CrossEntropy {} => {
                 tape.record("loss", CrossEntropy::new(label_smoothing), &inputs)
             }
             LossKind::BinaryCrossEntropy { sum, target_threshold } => {

@@ -5,13 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// Which function of logits and targets a loss is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", deny_unknown_fields)]
 pub enum LossKind {
     /// Softmax cross-entropy.
-    #[default]
     #[serde(rename = "cross-entropy")]
-    CrossEntropy,
+    CrossEntropy {},
     /// Binary cross-entropy with logits, of each class for itself.
     #[serde(rename = "bce")]
     BinaryCrossEntropy {
@@ -22,6 +21,12 @@ pub enum LossKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         target_threshold: Option<f32>,
     },
+}
+
+impl Default for LossKind {
+    fn default() -> Self {
+        LossKind::CrossEntropy {}
+    }
 }
 
 impl LossKind {

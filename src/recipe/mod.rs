@@ -322,7 +322,8 @@ impl Recipe {
         let is_share = |number: f64| (0.0..1.0).contains(&number);
         let is_positive = |number: f64| number.is_finite() && number > 0.0;
         require(self.epochs > 0 && self.batch > 0, "epochs and batch must be at least 1")?;
-        require((1..=1 << 20).contains(&self.accumulate), "accumulate must be at least 1")?;
+        let batches = (1..=1 << 20).contains(&self.accumulate);
+        require(batches, "accumulate must lie between 1 and 1048576")?;
         require(is_positive(self.learning_rate), "learning_rate must be a positive number")?;
         let meant = self.learning_rate_batch != Some(0);
         require(meant, "learning_rate_batch must be at least 1")?;
@@ -362,7 +363,17 @@ impl Recipe {
         let ema = self.ema.unwrap_or(Ema { decay: 0.0, steps: 1 });
         require(is_share(ema.decay), "ema.decay must be at least 0 and below 1")?;
         require(ema.steps > 0, "ema.steps must be at least 1")?;
+        let (linear, per_epoch) =
+            (self.warmup_method == WarmupMethod::Linear, self.learning_rate_per == RatePer::Epoch);
+        require(
+            self.warmup_epochs == 0 || !linear || !per_epoch || self.warmup_start > 0.0,
+            "a warm-up from epoch to epoch needs a warmup_start above 0",
+        )?;
         self.augmentation.check()?;
+        require(
+            self.augmentation.repetitions as usize <= self.batch,
+            "augmentation.repetitions must be at most batch",
+        )?;
         self.schedule.check(self.learning_rate)
     }
 

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Schedule {
     /// It stays as it is.
-    Constant,
+    Constant {},
     /// Times `gamma` every `every` epochs (PyTorch's `StepLR`).
     Step { every: usize, gamma: f64 },
     /// Times `gamma` at each of the `milestones`, which are epochs (`MultiStepLR`).
@@ -32,7 +32,7 @@ impl Schedule {
     /// `peak`.
     fn rate(&self, peak: f64, epochs: f64, progress: f64) -> f64 {
         match self {
-            Schedule::Constant => peak,
+            Schedule::Constant {} => peak,
             Schedule::Step { every, gamma } => {
                 peak * gamma.powi((epochs / (*every).max(1) as f64) as i32)
             }
@@ -60,7 +60,7 @@ impl Schedule {
         };
         let is_positive = |number: f64| number.is_finite() && number > 0.0;
         match self {
-            Schedule::Constant => Ok(()),
+            Schedule::Constant {} => Ok(()),
             Schedule::Step { every, gamma } => {
                 require(*every > 0, "every must be at least 1")?;
                 require(is_positive(*gamma), "gamma must be a positive number")

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::output::Output;
 use crate::data::transform::Transform;
@@ -57,6 +58,8 @@ struct Identity<'a> {
     architecture: Value,
     head: String,
     classes: usize,
+    /// SHA-256 of ids and names.
+    class_names: String,
     image_size: usize,
     recipe: &'a Recipe,
     seed: u64,
@@ -169,6 +172,15 @@ impl Job {
         Ok(())
     }
 
+    /// SHA-256, in hex, of the classes' ids and names in the order of the last layer's rows.
+    fn class_hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (id, name) in self.class_names() {
+            hasher.update(format!("{id}\t{name}\n"));
+        }
+        crate::hex(&hasher.finalize())
+    }
+
     /// What identifies this run, as JSON.
     pub(super) fn identity(&self, compute: Compute) -> Result<Value> {
         let bad = |source: serde_json::Error| Error::usage(format!("training run: {source}"));
@@ -189,6 +201,7 @@ impl Job {
             architecture: file.get("architecture").cloned().unwrap_or_default(),
             head: self.head.to_string(),
             classes: self.classes(),
+            class_names: self.class_hash(),
             image_size: self.image_size(),
             recipe: &self.recipe,
             seed: self.seed,

@@ -77,6 +77,7 @@ struct LinePlace {
 pub(super) struct Metrics {
     path: PathBuf,
     file: File,
+    lost: usize,
 }
 
 impl Metrics {
@@ -97,7 +98,13 @@ impl Metrics {
             file.set_len(kept as u64).map_err(failed)?;
         }
         file.seek(SeekFrom::Start(kept as u64)).map_err(failed)?;
-        Ok(Metrics { path: path.into(), file })
+        let lost = epochs.saturating_sub(epochs_in(&bytes[..kept]));
+        Ok(Metrics { path: path.into(), file, lost })
+    }
+
+    /// Epochs that are over, but whose lines aren't there.
+    pub fn lost(&self) -> usize {
+        self.lost
     }
 
     /// Adds a line.
@@ -116,6 +123,12 @@ impl Metrics {
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|source| unwritable(&self.path, source))
     }
+}
+
+/// How many epochs have a line.
+fn epochs_in(bytes: &[u8]) -> usize {
+    let places = bytes.split(|byte| *byte == b'\n').map(serde_json::from_slice::<LinePlace>);
+    places.flatten().filter(|place| place.kind == "epoch").count()
 }
 
 /// How many bytes hold whole lines of what is over.

@@ -26,8 +26,13 @@ pub fn hint_of_few_steps(steps_an_epoch: usize, epochs: usize) -> Option<String>
 
 impl Job {
     /// A few lines on what is trained on what, in how many steps and by which recipe; `start` says what the weights
-    /// start from.
-    pub fn outline(&self, model: &Model, start: &str) -> Vec<String> {
+    /// start from, `base` whose recipe it is but for what was changed of it.
+    pub fn outline(
+        &self,
+        model: &Model,
+        start: &str,
+        (base, whose): (&Recipe, &str),
+    ) -> Vec<String> {
         let (size, parameters) = (self.image_size(), model.tape.parameter_count());
         let (images, classes) = (self.train.dataset.len(), self.classes());
         let validation = match &self.validation {
@@ -51,17 +56,22 @@ impl Job {
             let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
             lines.push(format!("faults while training: {}", faults.join("; ")));
         }
-        if let Ok(recipe) = self.file.recipe() {
-            let changed = changes(recipe, &self.recipe);
-            let whose = format!("that of the model file {}", self.file.name);
-            lines.push(match changed.is_empty() {
-                true => format!("the recipe is {whose}"),
-                false => format!("the recipe is {whose}, but for: {}", changed.join(", ")),
-            });
-        }
+        let changed = changes(base, &self.recipe);
+        lines.push(match changed.is_empty() {
+            true => format!("the recipe is that of {whose}"),
+            false => format!("the recipe is that of {whose}, but for: {}", changed.join(", ")),
+        });
         lines.extend(hint_of_few_steps(self.epoch_steps(), self.recipe.epochs));
+        if base.optimizer != self.recipe.optimizer
+            && base.learning_rate == self.recipe.learning_rate
+        {
+            lines.push(format!(
+                "hint: the learning rate {} is that of another optimizer; see --lr",
+                base.learning_rate
+            ));
+        }
         let Recipe { warmup_epochs, epochs, .. } = self.recipe;
-        if warmup_epochs >= epochs {
+        if warmup_epochs > epochs {
             lines.push(format!(
                 "hint: the warm-up of {warmup_epochs} {} is longer than the run, whose learning rate stays low; see \
                  --lr-warmup-epochs",
@@ -107,7 +117,13 @@ impl Job {
         let factor = self.recipe.rate_factor(images);
         line.push_str(&format!("; learning rate {:.4e}", learning_rate * factor));
         if let Some(meant) = learning_rate_batch.filter(|meant| *meant != images) {
-            line.push_str(&format!(", scaled from {learning_rate} for {meant} images"));
+            let minimum = match self.recipe.schedule {
+                Schedule::Cosine { minimum } if minimum > 0.0 => {
+                    format!(", and its minimum {:.4e}", minimum * factor)
+                }
+                _ => String::new(),
+            };
+            line.push_str(&format!(", scaled from {learning_rate} for {meant} images{minimum}"));
         }
         line
     }
@@ -213,7 +229,11 @@ pub fn recipe_words(recipe: &Recipe) -> String {
     if let Some(ema) = recipe.ema {
         let every =
             if ema.steps == 1 { "each step".into() } else { format!("every {} steps", ema.steps) };
-        words.push(format!("a moving average of the weights, decay {}, {every}", ema.decay));
+        let kept = 1.0 - recipe.ema_share(ema);
+        words.push(format!(
+            "a moving average of the weights, decay {}, {every}, which keeps {kept:.4} in each update",
+            ema.decay
+        ));
     }
     words.join(", ")
 }
@@ -230,7 +250,7 @@ fn rmsprop_words(recipe: &Recipe) -> String {
 
 fn schedule_words(schedule: &Schedule) -> String {
     match schedule {
-        Schedule::Constant => "constant".into(),
+        Schedule::Constant {} => "constant".into(),
         Schedule::Cosine { minimum } => format!("then a cosine to {minimum}"),
         Schedule::Step { every: 1, gamma } | Schedule::Exponential { gamma } => {
             format!("times {gamma} each epoch")
@@ -319,7 +339,7 @@ mod tests {
             recipe_words(&full),
             "adamw with betas 0.9 and 0.999, eps 1e-8, learning rate 0.1, 1 epoch of warm-up, then a cosine to 0, \
              weight decay 0.05 and of norms 0, gradients clipped at a norm of 5, label smoothing 0.1, a moving average of \
-             the weights, decay 0.99, each step"
+             the weights, decay 0.99, each step, which keeps 0.9733 in each update"
         );
         let of_norms = Recipe { norm_weight_decay: Some(0.5), ..plain.clone() };
         assert!(

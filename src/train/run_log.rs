@@ -49,6 +49,11 @@ impl RunLog {
         })
     }
 
+    /// Epochs that are over, but of which the file of metrics has no line.
+    pub fn lost_epochs(&self) -> usize {
+        self.files.as_ref().map_or(0, |(metrics, _)| metrics.lost())
+    }
+
     /// Steps begin: what was done before them doesn't count as their time.
     pub fn begin_steps(&mut self) {
         (self.images, self.since) = (0, Instant::now());

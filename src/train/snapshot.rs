@@ -223,6 +223,10 @@ pub(super) enum BegunBy {
 /// An identity as this version would have written it, and which version did.
 fn modern(mut was: Value, is: &Value) -> (Value, BegunBy) {
     let Value::Object(fields) = &mut was else { return (was, BegunBy::Present) };
+    // Older versions didn't write it down.
+    if let (false, Some(names)) = (fields.contains_key("class_names"), is.get("class_names")) {
+        fields.insert("class_names".into(), names.clone());
+    }
     if fields.contains_key("validation") {
         return (was, BegunBy::Present);
     }

@@ -17,6 +17,7 @@ use super::summary::{self, EpochRecord};
 use super::{Evaluator, Job, Output, StepFigures};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
 use crate::device::{Buffer, Device};
+use crate::fault::Site;
 use crate::models::depth::rate_scales;
 use crate::models::state::HostState;
 use crate::models::{Facts, Loss, Model, Network, Targets};
@@ -310,6 +311,11 @@ impl Trainer {
                 self.position.best_from + 1
             ));
         }
+        let lost = self.watch.log.as_ref().map_or(0, RunLog::lost_epochs);
+        if let (1.., Some(output)) = (lost, &self.job.output) {
+            let path = output.metrics();
+            progress.line(&format!("{}: lacks {lost} epochs that are over", path.display()));
+        }
         let epochs = self.job.recipe.epochs;
         let mut batches = None;
         while self.position.epoch < epochs {
@@ -501,7 +507,9 @@ impl Trainer {
         let epoch = self.position.epoch;
         let steps = self.job.epoch_steps();
         let running = self.position.running;
-        let with_faults = |count: u64| self.faults.as_ref().map(|_| count);
+        let at = |site, count: u64| {
+            self.job.faults.iter().any(|fault| fault.site == site).then_some(count)
+        };
         let mut record = EpochRecord {
             epoch,
             learning_rate: self.job.learning_rate_at(epoch, steps - 1),
@@ -509,9 +517,9 @@ impl Trainer {
             top1_percent: running.top1_percent() as f32,
             validation_loss: None,
             validation_top1_percent: None,
-            output_flips: with_faults(running.output_flips),
-            weight_flips: with_faults(running.weight_flips),
-            skipped_steps: with_faults(running.skipped_steps),
+            output_flips: at(Site::Output, running.output_flips),
+            weight_flips: at(Site::Weight, running.weight_flips),
+            skipped_steps: self.faults.as_ref().map(|_| running.skipped_steps),
         };
         let average = self.average.as_ref().map(|average| &average.weights);
         if let (Some(evaluator), Some(source)) = (&mut self.evaluator, &self.job.validation) {

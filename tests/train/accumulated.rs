@@ -95,7 +95,7 @@ fn run(folder: &Path) -> Job {
 #[test]
 fn neither_threads_nor_interruptions_change_a_bit() {
     let bytes = |folder: &Path| {
-        ["run/model.safetensors", "run/snapshot.safetensors"]
+        ["run/model.safetensors", "run/last.safetensors"]
             .map(|name| std::fs::read(folder.join(name)).unwrap())
     };
     let on = |threads: usize, work: &(dyn Fn() + Sync)| {

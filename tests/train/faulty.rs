@@ -120,7 +120,7 @@ fn trained(job: Job, device: &Device) -> Vec<EpochRecord> {
 #[test]
 fn neither_threads_nor_interruptions_change_a_bit() {
     let bytes = |folder: &Path| {
-        ["run/model.safetensors", "run/snapshot.safetensors"]
+        ["run/model.safetensors", "run/last.safetensors"]
             .map(|name| std::fs::read(folder.join(name)).unwrap())
     };
     let on = |threads: usize, work: &(dyn Fn() + Sync)| {
@@ -251,7 +251,7 @@ fn a_plain_run_says_nothing_of_it() {
     let mut job = run(folder.path(), &[]);
     job.recipe.accumulate = 1;
     trained(job, &Device::cpu());
-    let snapshot = Checkpoint::open(&folder.path().join("run/snapshot.safetensors")).unwrap();
+    let snapshot = Checkpoint::open(&folder.path().join("run/last.safetensors")).unwrap();
     let said: Vec<&str> =
         ["flipside.run", "flipside.position"].map(|key| snapshot.metadata()[key].as_str()).to_vec();
     for word in ["faults", "freeze", "accumulate", "flips", "skipped_steps", "skipped_on_end"] {

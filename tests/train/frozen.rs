@@ -11,7 +11,7 @@ use flipside::nn::Head;
 use flipside::ops::ParamSpec;
 use flipside::progress::Silent;
 use flipside::recipe::{Ema, OptimizerKind, Recipe, Schedule};
-use flipside::tape::{Execution, Optimizer, ParamId, PlanKind, Weights};
+use flipside::tape::{Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Weights};
 use flipside::train::{Job, Trainer};
 use serde_json::Value;
 
@@ -92,8 +92,11 @@ fn five_steps_are_pytorch_s() {
         let mut weights = formula_weights(&model, &formula::ranges(&fixture), true);
         let before = tensors(&weights);
         let decay = |spec: &ParamSpec| recipe.decay_of(spec);
-        let mut optimizer =
-            Optimizer::new(&weights, recipe.rule(), decay, recipe.clip_grad_norm).unwrap();
+        let options = OptimizerOptions {
+            clipping: recipe.clipping(),
+            ..OptimizerOptions::new(recipe.rule(), &decay)
+        };
+        let mut optimizer = Optimizer::new(&weights, options).unwrap();
         let mut execution =
             Execution::new(&model.tape, &Device::cpu(), PlanKind::Train, batch, &[model.loss])
                 .unwrap();
@@ -182,7 +185,7 @@ fn what_is_frozen_keeps_its_bytes() {
     let mut trainer = again();
     trainer.resume().unwrap();
     trainer.run(&Silent).unwrap();
-    for file in ["run/model.safetensors", "run/snapshot.safetensors"] {
+    for file in ["run/model.safetensors", "run/last.safetensors"] {
         let bytes = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
         assert!(bytes(halved.path()) == bytes(whole.path()), "{file} differs");
     }

@@ -1,13 +1,18 @@
-//! The flags of `flipside train` that aren't typed but stand in a file (`--config`). What is typed takes their place.
+//! The flags of `flipside train` that aren't typed but stand in a file (`--config`, or that of the folder that `--resume`
+//! goes on with). What is typed takes their place.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
 use super::super::config::{Flags, Given};
+use super::folder::ARGS;
 use crate::{Error, Result};
 
-/// Flags that no file holds: a run is begun by it, whether or not it goes on.
-const BESIDE: [&str; 2] = ["config", "resume"];
+/// Flags that no file holds: they are about one start of a run, not about what it comes to.
+const BESIDE: [&str; 4] = ["config", "resume", "quiet", "json"];
 
 /// The command line `words` of `program` with the flags of the file that it names, if it is one of `train`; and all its
 /// flags as such a file.
@@ -24,7 +29,7 @@ pub fn gather(
     let flags = Flags::of(command.clone(), &BESIDE);
     // What clap has to say it says better of the whole.
     let Some(typed) = flags.look(&words[1..]) else { return Ok((words, None)) };
-    let file = typed.get_one::<PathBuf>("config").cloned();
+    let file = typed.get_one::<PathBuf>("config").cloned().or_else(|| kept(&typed));
     let own = match flags.given(&typed) {
         // A path that isn't Unicode is no less a path: the run just doesn't keep its flags.
         Err(_) if file.is_none() => return Ok((words, None)),
@@ -44,6 +49,16 @@ pub fn gather(
     Ok((all, Some(flags.write(&merged))))
 }
 
+/// The flags that the folder of a run to be resumed holds, where no others say what is trained on what.
+fn kept(typed: &ArgMatches) -> Option<PathBuf> {
+    let says = |id| typed.value_source(id) == Some(ValueSource::CommandLine);
+    if !typed.get_flag("resume") || says("model") || says("data") {
+        return None;
+    }
+    let path = typed.get_one::<PathBuf>("out")?.join(ARGS);
+    path.exists().then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,7 +71,7 @@ mod tests {
     fn what_is_typed_takes_the_place_of_what_a_file_says() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("args.toml");
-        let typed = "flipside train --model tiny --data d --out o --learning-rate 0.1 --momentum 0.5 --ema 0.9:2 --quiet --keep 3";
+        let typed = "flipside train --model tiny --data d --out o --learning-rate 0.1 --momentum 0.5 --model-ema --quiet --keep 3";
         let program = crate::cli::command();
         let (same, text) = gather(words(typed), &program).unwrap();
         assert_eq!(same, words(typed));
@@ -65,16 +80,27 @@ mod tests {
         let (all, again) = gather(words(&format!("flipside train {config}")), &program).unwrap();
         assert_eq!(again, text);
         assert!(program.clone().try_get_matches_from(&all).is_ok(), "{all:?}");
-        let (_, other) =
-            gather(words(&format!("flipside train {config} --out p --no-ema --resume")), &program)
-                .unwrap();
+        let (_, other) = gather(
+            words(&format!("flipside train {config} --out p --no-model-ema --resume")),
+            &program,
+        )
+        .unwrap();
         let other = other.unwrap();
-        for line in
-            ["out = \"p\"", "no-ema = true", "keep = 3", "learning-rate = 0.1", "quiet = true"]
-        {
+        for line in ["out = \"p\"", "no-model-ema = true", "keep = 3", "lr = 0.1"] {
             assert!(other.lines().any(|known| known == line), "{line}: {other}");
         }
-        assert!(!other.contains("\nema = ") && !other.contains("resume"), "{other}");
+        let absent = ["\nmodel-ema = ", "resume", "quiet"];
+        assert!(absent.iter().all(|key| !other.contains(key)), "{other}");
+        // A run's folder alone says what is resumed.
+        let run = folder.path().display();
+        let (all, _) =
+            gather(words(&format!("flipside train --resume --out {run}")), &program).unwrap();
+        assert!(
+            all.contains(&"--keep=3".into()) && all.contains(&"--model=tiny".into()),
+            "{all:?}"
+        );
+        let whole = format!("flipside train --resume --model other --data d --out {run}");
+        assert_eq!(gather(words(&whole), &program).unwrap().0, words(&whole));
         std::fs::write(&path, "learning_rate = 1").unwrap();
         let said = gather(words(&format!("flipside train {config}")), &program);
         let said = said.unwrap_err().to_string();

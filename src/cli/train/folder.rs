@@ -7,6 +7,9 @@ use crate::device::Device;
 use crate::train::{Job, Output};
 use crate::{Result, commit};
 
+/// The file of flags in a run's folder.
+pub const ARGS: &str = "args.toml";
+
 /// Writes `flags`, a file of them, as OUT/args.toml, and the recipe that they come to as OUT/recipe.toml.
 ///
 /// # Errors
@@ -21,7 +24,7 @@ pub fn write(output: &Output, job: &Job, device: &Device, flags: Option<&str>) -
     let Some(flags) = flags else { return Ok(()) };
     let about = "# Flags of flipside train, for --config. What is typed takes the place of what stands here. Paths are\n\
                  # those of the folder that the command was run in. What the recipe came to is in recipe.toml.\n";
-    write_text(&output.folder.join("args.toml"), &format!("{about}{facts}\n{flags}"))
+    write_text(&output.folder.join(ARGS), &format!("{about}{facts}\n{flags}"))
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {
