@@ -151,13 +151,14 @@ fn a_folder_in_use_is_refused() {
 #[test]
 fn a_run_is_repeated_by_its_flags() {
     let place = Place::new();
-    let flags = "--random-rows 4 --epochs 3 --learning-rate 0.02 --momentum 0.8 --ema 0.9:1 --keep 1 --log-steps 1";
+    let flags =
+        "--random-rows 4 --epochs 3 --lr 0.02 --momentum 0.8 --model-ema --keep 1 --log-steps 1";
     place.done(&format!("{TRAIN} {flags} --out first"));
     let args = fs::read_to_string(place.at("first/args.toml")).unwrap();
     for line in [
         "# model: tiny, text-guided 4, 16 pixels",
         "# device: cpu, exact",
-        "ema = \"0.9:1\"",
+        "model-ema = true",
         "keep = 1",
     ] {
         assert!(args.lines().any(|known| known == line), "{line}: {args}");
@@ -174,6 +175,11 @@ fn a_run_is_repeated_by_its_flags() {
     }
     let again = fs::read_to_string(place.at("second/args.toml")).unwrap();
     assert_eq!(again, args.replace("out = \"first\"", "out = \"second\""));
+    // A folder says what goes on in it.
+    fs::remove_file(place.at("second/model.safetensors")).unwrap();
+    place.done("train --out second --resume --quiet");
+    assert_eq!(fs::read_to_string(place.at("second/args.toml")).unwrap(), again);
+    assert!(place.at("second/model.safetensors").exists());
     // An edited file is read as strictly as a command line.
     fs::write(place.at("bad.toml"), args.replace("keep = 1", "keep = 0")).unwrap();
     place.fails("train --config bad.toml --out third", 1, &["bad.toml: 'keep' can't be '0'"]);

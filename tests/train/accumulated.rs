@@ -141,5 +141,5 @@ fn a_step_counts_batches() {
     let mut none = job(tiny(folder.path()), Head::Baseline, 48, None);
     none.recipe.accumulate = 0;
     let said = Trainer::new(none, &Device::cpu()).err().unwrap().to_string();
-    assert!(said.contains("accumulate must be at least 1"), "{said}");
+    assert!(said.contains("accumulate must lie between 1"), "{said}");
 }

@@ -194,7 +194,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
     for optimizer in [OptimizerKind::Sgd, OptimizerKind::AdamW] {
         let folder = tempfile::tempdir().unwrap();
         let mut job = run(folder.path(), &["site=weight,rate=0.5,bits=30,epochs=1"]);
-        job.recipe.optimizer = optimizer;
+        job.recipe = job.recipe.with_optimizer(optimizer);
         job.recipe.learning_rate = 0.01;
         let mut trainer = Trainer::new(job, &Device::cpu()).unwrap();
         let batch = pixels(8, 16);
@@ -217,7 +217,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
 fn a_run_goes_on_after_skipped_steps() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = run(folder.path(), &["site=output,rate=1.5e-6,bits=30"]);
-    job.recipe.optimizer = OptimizerKind::AdamW;
+    job.recipe = job.recipe.with_optimizer(OptimizerKind::AdamW);
     job.recipe.learning_rate = 0.003;
     job.recipe.epochs = 6;
     let history = trained(job, &Device::cpu());
