@@ -63,7 +63,7 @@ impl MemoryFlips {
 }
 
 impl Execution {
-    /// MemoryFlips bits of a tensor until [`Execution::end_flips`]: of a node's value each time that it was stored, for
+    /// Flips bits of a tensor until [`Execution::end_flips`]: of a node's value each time that it was stored, for
     /// whoever reads it, in forward and backward; of a parameter now. A target has one list of flips, no element twice.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ impl Execution {
         Ok(())
     }
 
-    /// MemoryFlips what flips in a node's value, which was just stored.
+    /// Flips what flips in a node's value, which was just stored.
     pub(super) fn flip_stored(&self, id: NodeId) -> Result<()> {
         self.run_flips(FlipTarget::Value(id), self.value(id), Pass::Hit)
     }
