@@ -100,6 +100,13 @@ pub fn stream(seed: u64, label: &str) -> Stream {
 }
 
 impl Stream {
+    /// This stream from its value `n` on, from 0, whatever has been read before.
+    pub fn at(&self, n: u64) -> Stream {
+        let mut generator = self.generator.clone();
+        generator.set_word_pos(2 * u128::from(n));
+        Stream { generator }
+    }
+
     /// Block `n` of this stream: its `u64` values 8n to 8n + 7, whatever has been read before.
     pub fn block(&self, n: u64) -> DrawBlock {
         let mut block = DrawBlock {
@@ -161,6 +168,10 @@ mod tests {
         let mut whole = stream(7, "layer1.0.conv1");
         let source = whole.clone();
         let read: Vec<u64> = (0..24).map(|_| whole.next_u64()).collect();
+        for n in [13, 0, 8] {
+            let mut rest = source.at(n);
+            assert_eq!([rest.next_u64(), rest.next_u64()], read[n as usize..][..2]);
+        }
         for n in [2u64, 0, 1] {
             let mut block = source.block(n);
             for i in 0..8 {

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{Param, ParamId, Slot, Tape};
 use crate::device::{Buffer, Device};
 use crate::ops::arenas::STEP_BLOCK;
 use crate::ops::{Init, Role, ema};
-use crate::rng::{self, Draw};
+use crate::rng::{self, Draw, Stream};
 use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
 
 /// Each parameter starts at a multiple of this many bytes, so that a block of an optimiser is one's alone.
 const ALIGNMENT: usize = size_of::<f32>() * STEP_BLOCK;
+
+/// Values of a task of the threads that draw a parameter.
+const DRAWN_CHUNK: usize = 1 << 16;
 
 /// The values of a tape's parameters, and gradients where it is trained.
 ///
@@ -75,14 +79,14 @@ impl Weights {
             let values: Vec<f32> = match &param.spec.init {
                 Init::Constant(value) => vec![*value; count],
                 Init::Normal(std) => {
-                    (0..count).map(|_| (normal(&mut draws) * f64::from(*std)) as f32).collect()
+                    drawn(&draws, count, 2, |draws| (normal(draws) * f64::from(*std)) as f32)
                 }
                 Init::TruncatedNormal(std) => (0..count)
                     .map(|_| (truncated_normal(&mut draws) * f64::from(*std)) as f32)
                     .collect(),
                 Init::Uniform(bound) => {
                     let bound = f64::from(*bound);
-                    (0..count).map(|_| draws.between(-bound, bound) as f32).collect()
+                    drawn(&draws, count, 1, |draws| draws.between(-bound, bound) as f32)
                 }
                 Init::Given(values) => values.to_vec(),
             };
@@ -331,6 +335,22 @@ impl Weights {
         let spec = Spec { map, shared: true, storage: dtype };
         Tensor { address: buffer.address() + self.slots[id.0].offset as u64, spec, images: 1 }
     }
+}
+
+/// `count` values that take `each` draws, the same on any number of threads.
+fn drawn(
+    draws: &Stream,
+    count: usize,
+    each: usize,
+    value: impl Fn(&mut Stream) -> f32 + Sync,
+) -> Vec<f32> {
+    let mut values = vec![0f32; count];
+    let chunks = values.par_chunks_mut(DRAWN_CHUNK).enumerate();
+    chunks.for_each(|(chunk, values)| {
+        let mut draws = draws.at((chunk * DRAWN_CHUNK * each) as u64);
+        values.iter_mut().for_each(|drawn| *drawn = value(&mut draws));
+    });
+    values
 }
 
 /// A standard normal number within two deviations: others are drawn again.
