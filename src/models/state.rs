@@ -294,6 +294,11 @@ impl HostState {
         self.tensors.extend(other.tensors.into_iter().map(renamed));
     }
 
+    /// The tensors with their names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &HostTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// Writes a safetensors file, whole or not at all.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::StepFigures;
 use super::job::differences;
@@ -21,6 +22,7 @@ use crate::{Error, Result};
 /// Metadata keys.
 const IDENTITY: &str = "flipside.run";
 const POSITION: &str = "flipside.position";
+const CHECKSUM: &str = "flipside.sha256";
 /// The epoch, from 1, whose weights an epoch's model has.
 const EPOCH: &str = "flipside.epoch";
 
@@ -136,7 +138,35 @@ pub(super) fn write(
     if let Some(average) = average {
         tensors.append(AVERAGE_PREFIX, HostState::read(average)?);
     }
+    let sums = tensors.tensors().map(|(name, tensor)| (name, sum_of(tensor)));
+    metadata.insert(CHECKSUM.to_string(), checksum(&metadata, sums.collect()));
     tensors.write(path, &metadata)
+}
+
+/// SHA-256 of a tensor's values.
+fn sum_of(tensor: &HostTensor) -> Vec<u8> {
+    Sha256::digest(tensor.data.as_bytes()).to_vec()
+}
+
+/// SHA-256, in hex, of where a run stands and of all tensors, by their sums.
+fn checksum(metadata: &BTreeMap<String, String>, sums: BTreeMap<&str, Vec<u8>>) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(metadata.get(POSITION).map_or("", String::as_str));
+    for (name, sum) in sums {
+        hasher.update(name);
+        hasher.update(sum);
+    }
+    crate::hex(&hasher.finalize())
+}
+
+/// Refuses a snapshot in which a bit isn't as it was written. Older versions wrote no checksum.
+fn check_bits(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let Some(written) = checkpoint.metadata().get(CHECKSUM) else { return Ok(()) };
+    let sums = checkpoint.iter().map(|(name, tensor)| (name, sum_of(&tensor)));
+    match checksum(checkpoint.metadata(), sums.collect()) == *written {
+        true => Ok(()),
+        false => Err(Error::file(path, "is damaged: its checksum isn't that of its tensors")),
+    }
 }
 
 /// Reads a snapshot of the run called `identity` into `weights`, `optimizer` and `average`.
@@ -152,6 +182,7 @@ pub(super) fn read(
     if checkpoint.metadata().get(KIND).is_none_or(|kind| kind != SNAPSHOT) {
         return Err(Error::file(path, "isn't the snapshot of a training run"));
     }
+    check_bits(path, &checkpoint)?;
     let origin = check_identity(path, &checkpoint, identity)?;
     let mut position: Position = metadata(path, &checkpoint, POSITION)?;
     let mut moments = Vec::new();

@@ -174,6 +174,8 @@ fn rewrite(from: &Path, to: &Path, change: impl Fn(&mut Value, &mut Value)) {
         serde_json::from_str(text).unwrap()
     };
     let (mut run, mut position) = (read("flipside.run"), read("flipside.position"));
+    // Older versions wrote none.
+    metadata.remove("flipside.sha256");
     change(&mut run, &mut position);
     for (key, value) in [("flipside.run", run), ("flipside.position", position)] {
         if !value.is_null() {
@@ -201,6 +203,7 @@ fn runs_of_older_versions_go_on() {
         let old = |run: &mut Value, _: &mut Value| {
             let run = run.as_object_mut().unwrap();
             let on = run.remove("validation").unwrap();
+            run.remove("class_names").unwrap();
             if keeps_best {
                 run.insert("keep".into(), format!("best on {}", on.as_str().unwrap()).into());
             }

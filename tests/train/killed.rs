@@ -117,6 +117,29 @@ fn a_killed_run_of_adamw_ends_in_the_same_bits() {
     check_killed_runs("adamw");
 }
 
+/// A bit of a snapshot that flips on the disk.
+#[test]
+fn a_damaged_snapshot_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), OptimizerKind::Sgd);
+    let path = folder.path().join("run/last.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let resumed = || {
+        let job = run_in(folder.path(), OptimizerKind::Sgd);
+        Trainer::new(job, &Device::cpu()).unwrap().resume().map_err(|error| error.to_string())
+    };
+    for at in [header, whole.len() / 2, whole.len() - 1] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&path, damaged).unwrap();
+        let error = resumed().unwrap_err();
+        assert!(error.contains("last.safetensors") && error.contains("is damaged"), "{error}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    resumed().unwrap();
+}
+
 /// A run that was killed between its last snapshot and its model.
 #[test]
 fn a_finished_run_only_writes_its_model() {
