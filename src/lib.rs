@@ -23,6 +23,7 @@ pub mod detector;
 pub mod device;
 pub mod error;
 pub mod fault;
+mod glob;
 pub mod logits;
 pub mod models;
 pub mod nn;

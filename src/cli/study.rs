@@ -143,7 +143,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     progress.line(&format!("recipe: {}, batches of {}", recipe_words(&recipe), recipe.batch));
     if !synthetic {
         let images = inputs.train.dataset.len();
-        let steps = images.div_ceil(recipe.batch.min(images).max(1));
+        let of_step = recipe.batch.saturating_mul(recipe.accumulate);
+        let steps = images.div_ceil(of_step.min(images).max(1));
         if let Some(hint) = hint_of_few_steps(steps, recipe.epochs) {
             progress.line(&hint);
         }

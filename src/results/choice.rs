@@ -1,5 +1,6 @@
 //! Which layers a user means: by name, by pattern, or by type.
 
+use crate::glob::matches;
 use crate::tape::pair_name;
 use crate::{Error, Result};
 
@@ -49,37 +50,9 @@ fn unknown(layers: &[(&str, &str)], pattern: &str, Words { lacks, known }: &Word
     Error::usage(format!("{lacks} of type '{kind}'; the types there are: {}", kinds.join(", ")))
 }
 
-/// Whether `name` is of `pattern`, in which `*` stands for any characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((before, rest)) => name.strip_prefix(before).is_some_and(|name| {
-            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
-            ends.into_iter().any(|at| matches(rest, &name[at..]))
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_take_any_characters_for_a_star() {
-        for (pattern, name, is) in [
-            ("conv1", "conv1", true),
-            ("conv1", "layer1.0.conv1", false),
-            ("*conv1", "layer1.0.conv1", true),
-            ("layer1.*", "layer1.0.conv1", true),
-            ("layer1.*.conv2", "layer1.0.conv1", false),
-            ("*.0.*", "layer1.0.conv1", true),
-            ("*", "", true),
-            ("a*a", "a", false),
-            ("", "a", false),
-        ] {
-            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn layers_are_chosen_in_their_own_order() {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::glob::{matches, near};
 use crate::fault::{Site, TrainingFault};
+use crate::glob::{matches, near};
 use crate::rng::{self, Draw};
 use crate::tape::{BitFlip, FlipTarget, Injectable, ParamId, Tape, pair_name};
 use crate::{Error, Result};

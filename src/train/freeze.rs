@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::glob::{matches, near};
+use crate::glob::{matches, near};
 use crate::models::Model;
 use crate::nn::Head;
 use crate::tape::{NodeId, ParamId, pair_name};

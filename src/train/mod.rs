@@ -9,7 +9,6 @@ mod evaluate;
 mod events;
 mod faults;
 mod freeze;
-mod glob;
 mod job;
 mod metrics;
 mod outline;

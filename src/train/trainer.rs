@@ -430,7 +430,8 @@ impl Trainer {
         let Position { epoch, running, .. } = &self.position;
         let an_epoch = self.job.epoch_images() as u64;
         let after = (self.job.recipe.epochs - 1 - epoch) as u64 * an_epoch;
-        let left = an_epoch.saturating_sub(running.images) + after;
+        let done = self.job.images_before(self.position.step) as u64;
+        let left = an_epoch.saturating_sub(done) + after;
         let figures = (running.mean_loss(), running.top1_percent());
         let log = self.watch.log.as_ref();
         log.map_or_else(String::new, |log| {

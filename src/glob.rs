@@ -6,7 +6,7 @@ use crate::error::some_of;
 const NEAR: usize = 5;
 
 /// Whether `name` is one that `pattern` stands for.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
@@ -21,7 +21,7 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
 
 /// The names most like a pattern that none of them matches, for an error: those that share most of its parts between
 /// dots, then the longest beginning.
-pub(super) fn near<S: AsRef<str>>(pattern: &str, names: &[S]) -> String {
+pub(crate) fn near<S: AsRef<str>>(pattern: &str, names: &[S]) -> String {
     let parts: Vec<&str> = pattern.split(['.', '*']).filter(|part| !part.is_empty()).collect();
     let likeness = |name: &str| {
         let shared = parts.iter().filter(|part| name.split('.').any(|own| own == **part)).count();
@@ -56,6 +56,9 @@ mod tests {
             ("a*a", "a", false),
             ("*ab*ab*", "xabyab", true),
             ("**", "x", true),
+            ("*conv1", "layer1.0.conv1", true),
+            ("layer1.*.conv2", "layer1.0.conv1", false),
+            ("*.0.*", "layer1.0.conv1", true),
             ("", "", true),
             ("", "x", false),
         ] {
