@@ -6,11 +6,15 @@ use flipside::fault::{FaultEntry, FaultTable, Site};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
 use flipside::number::{BitMasks, Compute};
-use flipside::ops::ema;
+use flipside::ops::adamw::AdamW;
+use flipside::ops::{Role, RunState, ema};
 use flipside::rng::{self, Draw};
-use flipside::tape::{Execution, NodeId, PlanKind, Weights};
+use flipside::tape::{
+    Clipping, Execution, NodeId, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Weights,
+};
 
 use crate::devices::device;
+use crate::models::{MOBILENET, SWIN, own};
 
 fn buffer(device: &Device, values: &[f32]) -> Buffer {
     let mut buffer = device.alloc(4 * values.len()).unwrap();
@@ -324,4 +328,115 @@ fn a_round_is_a_table_a_replay_and_an_answer() {
     round(2, 1);
     let after = device.work_done();
     assert_eq!(WorkDone { launches: before.launches, ..after }, rounds_of(before, 2));
+}
+
+/// A model in training, its passes as graphs or not.
+struct Training {
+    model: Model,
+    weights: Weights,
+    optimizer: Optimizer,
+    execution: Execution,
+}
+
+impl Training {
+    fn new(model: &Model, graphs: bool) -> Training {
+        let device = device();
+        let mut weights = Weights::new(&model.tape, &device, true).unwrap();
+        weights.initialize(3).unwrap();
+        let rule = Rule::AdamW(AdamW { betas: [0.9, 0.999], eps: 1e-8 });
+        let options = OptimizerOptions {
+            clipping: Some(Clipping::Norm(1.0)),
+            ..OptimizerOptions::new(rule, &|_| 0.01)
+        };
+        let optimizer = Optimizer::new(&weights, options).unwrap();
+        let outputs = [model.loss, model.logits];
+        let mut execution =
+            Execution::new(&model.tape, &device, PlanKind::Train, 3, &outputs).unwrap();
+        execution.use_graphs(graphs);
+        Training { model: model.clone(), weights, optimizer, execution }
+    }
+
+    /// Step number `step`, of batches of so many images: what it came to, in bits, and the parameters in the order in
+    /// which their gradients are complete.
+    fn step(&mut self, step: u32, batches: &[usize]) -> (Vec<u32>, Vec<ParamId>) {
+        let Training { model, weights, optimizer, execution } = self;
+        let mut draws = rng::stream(u64::from(step), "pixels");
+        let (mut found, mut finals) = (Vec::new(), Vec::new());
+        for (index, images) in batches.iter().enumerate() {
+            let count = images * model.image_size * model.image_size * 3;
+            let pixels: Vec<f32> = (0..count).map(|_| draws.between(-2.0, 2.0) as f32).collect();
+            let labels: Vec<u32> = (0..*images).map(|_| draws.below(10) as u32).collect();
+            let samples: Vec<u64> = (0..*images).map(|_| draws.below(1000)).collect();
+            let state = RunState { seed: 5, ..optimizer.rule().state(step, 0.01) };
+            execution.begin_training(state, &samples).unwrap();
+            execution.write(model.image, &pixels).unwrap();
+            execution.write(model.labels, &labels).unwrap();
+            execution.forward_training(weights).unwrap();
+            let (seed, of) = (vec![1.0 / *images as f32; *images], model.loss);
+            let hear = |id| finals.push(id);
+            match index {
+                0 => execution.backward(weights, of, &seed, hear),
+                _ => execution.backward_adding(weights, of, &seed, hear),
+            }
+            .unwrap();
+            found.extend(execution.read(of).unwrap());
+        }
+        execution.update(weights, optimizer).unwrap();
+        for (index, param) in model.tape.params().iter().enumerate() {
+            if !matches!(param.spec.role, Role::Counter | Role::Index) {
+                found.extend(weights.get(ParamId(index)).unwrap());
+            }
+        }
+        (found.iter().map(|value| value.to_bits()).collect(), finals)
+    }
+}
+
+/// Whole batches and smaller ones, several in a step; masks of dropout and of stochastic depth, running statistics and
+/// clipping are in it.
+#[test]
+fn training_as_graphs_has_the_same_bits() {
+    for (name, architecture, side) in [("mobilenet", MOBILENET, 8), ("swin", SWIN, 16)] {
+        let model = own(architecture, side).unwrap();
+        let (mut plain, mut graphed) = (Training::new(&model, false), Training::new(&model, true));
+        let trained = model.tape.params().iter().filter(|param| param.is_trained()).count();
+        let mut before = Vec::new();
+        for (step, batches) in [&[3][..], &[2], &[3, 1, 2], &[1, 3]].into_iter().enumerate() {
+            let expected = plain.step(step as u32, batches);
+            assert!(graphed.step(step as u32, batches) == expected, "{name}: step {step}");
+            assert_eq!(expected.1.len(), trained * batches.len());
+            assert_ne!(std::mem::replace(&mut before, expected.0), before, "{name}: step {step}");
+        }
+    }
+}
+
+/// Once its passes are captured, a step of training launches the update's kernels and nothing else.
+#[test]
+fn a_step_of_training_is_two_replays_and_an_update() {
+    let model = own(SWIN, 8).unwrap();
+    let mut training = Training::new(&model, true);
+    let device = training.weights.device().clone();
+    training.step(0, &[3]);
+    let kept = model
+        .tape
+        .params()
+        .iter()
+        .filter(|param| !matches!(param.spec.role, Role::Counter | Role::Index));
+    let kept = kept.count() as u64;
+    let mut before = device.work_done();
+    for (step, images) in [(1, 3), (2, 1), (3, 3)] {
+        training.step(step, &[images]);
+        let after = device.work_done();
+        let expected = WorkDone {
+            // Two of the norm, one of the rule.
+            launches: before.launches + 3,
+            replays: before.replays + 2,
+            // The state for batches and for values of all images, samples; pixels, labels; where backward starts.
+            uploads: before.uploads + 6,
+            // The loss, and what this test looks at.
+            downloads: before.downloads + 1 + kept,
+            ..before
+        };
+        assert_eq!(after, expected, "step {step}");
+        before = after;
+    }
 }

@@ -53,7 +53,7 @@ learning_rate = 0.05
 schedule = { kind = "cosine" }
 "#;
 
-fn own(architecture: &str, side: usize) -> Result<Model> {
+pub fn own(architecture: &str, side: usize) -> Result<Model> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.toml");
     fs::write(&path, format!("{architecture}{REST}")).unwrap();
@@ -61,8 +61,13 @@ fn own(architecture: &str, side: usize) -> Result<Model> {
     Model::new(&file, Head::Baseline, 10, side, 0.0)
 }
 
-const SWIN: &str = "family = \"swin_v2\"\n[architecture]\npatch = 2\nwidth = 12\nstages = [1, 2]\n\
+pub const SWIN: &str = "family = \"swin_v2\"\n[architecture]\npatch = 2\nwidth = 12\nstages = [1, 2]\n\
                     heads = [3, 4]\nwindow = 4\nmlp_ratio = 2.0\nstochastic_depth = 0.1\n";
+
+pub const MOBILENET: &str = "family = \"mobilenet_v2\"\n[architecture]\nwidth = 0.35\nstem = 32\n\
+                     stem_stride = 1\nlast = 1280\ndropout = 0.1\nstages = [\n\
+                     { expansion = 1, channels = 16, blocks = 1, stride = 1 },\n\
+                     { expansion = 6, channels = 24, blocks = 2, stride = 2 },\n]\n";
 
 #[test]
 fn files_of_ones_own_are_models() {
@@ -70,11 +75,7 @@ fn files_of_ones_own_are_models() {
     let resnet = "family = \"resnet\"\n[architecture]\nblock = \"basic\"\nstages = [3, 3, 3]\n\
                   widths = [16, 32, 64]\nstem = \"small\"\n";
     assert_eq!(own(resnet, 32).unwrap().tape.injectable().len(), 22);
-    let mobilenet = "family = \"mobilenet_v2\"\n[architecture]\nwidth = 0.35\nstem = 32\n\
-                     stem_stride = 1\nlast = 1280\ndropout = 0.1\nstages = [\n\
-                     { expansion = 1, channels = 16, blocks = 1, stride = 1 },\n\
-                     { expansion = 6, channels = 24, blocks = 2, stride = 2 },\n]\n";
-    let model = own(mobilenet, 32).unwrap();
+    let model = own(MOBILENET, 32).unwrap();
     let widths: Vec<usize> = model
         .tape
         .injectable()

@@ -39,6 +39,11 @@ pub(super) struct MemoryFlips {
 }
 
 impl MemoryFlips {
+    /// Whether any bit flips now.
+    pub fn any(&self) -> bool {
+        !self.present.is_empty()
+    }
+
     fn add(
         &mut self,
         device: &Device,

@@ -1,22 +1,25 @@
-//! Passes as graphs: on devices that launch kernels, the forward pass and the replay from a node are
-//! captured once and then replayed, with fault tables updated in place between the replays.
+//! Passes as graphs: on devices that launch kernels, forward and backward passes and the replay from a node are
+//! captured once and then replayed. Whatever changes between replays lies in device memory: the batch and its state,
+//! fault tables, what backward starts from.
 
 use std::collections::HashMap;
 
 use super::armed::FrozenFaults;
-use super::{Execution, NodeId, Weights};
+use super::{Execution, NodeId, ParamId, Weights};
 use crate::Result;
 use crate::device::Graph;
 use crate::number::Compute;
 use crate::ops::memory_fault::Pass;
 
-/// A pass in eval mode over whole nodes.
+/// A pass over whole nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sweep {
-    /// Every node that the outputs need.
+    /// Every node that the outputs need, in either mode.
     Forward,
     /// This node and every one that what is armed there can change.
     From(NodeId),
+    /// From an output's gradient to those of all parameters, which are added to what is there where `adds` says so.
+    Backward { output: NodeId, adds: bool },
 }
 
 /// The graphs of an execution.
@@ -29,14 +32,18 @@ pub(super) struct Graphs {
 struct Captured {
     graph: Graph,
     frozen: Frozen,
+    /// Parameters whose gradients are complete after it.
+    finals: Vec<ParamId>,
 }
 
 /// What a graph's launches hold besides the addresses of the execution's own values. The number of
 /// images isn't among it: kernels read it from device memory, their grids follow from the capacity.
 #[derive(PartialEq, Eq)]
 struct Frozen {
-    /// Where the parameters lie.
-    weights: u64,
+    /// Where parameters and their gradients lie.
+    weights: [u64; 2],
+    /// Other kernels than in eval mode.
+    is_training: bool,
     /// How layers multiply: other kernels each.
     compute: Compute,
     /// Of armed nodes, in order.
@@ -44,11 +51,11 @@ struct Frozen {
 }
 
 impl Execution {
-    /// Whether forward passes in eval mode and [`Execution::replay_from`] are captured on their first
+    /// Whether forward passes, [`Execution::replay_from`] and [`Execution::backward`] are captured on their first
     /// run and replayed as graphs from then on; off at first. A table that outgrows its node's memory or
-    /// has faults of other classes, other armed nodes and other weights have the pass captured again.
-    /// Without effect on the CPU, in training, while clocks run, and where an image sees parameters of
-    /// its own.
+    /// has faults of other classes, other armed nodes, other weights and the other mode have the pass captured again.
+    /// Without effect on the CPU, while clocks run, where an image sees parameters of its own, and where bits flip
+    /// in training, at other places in each batch.
     pub fn use_graphs(&mut self, enabled: bool) {
         self.graphs.enabled = enabled;
         if !enabled {
@@ -56,35 +63,54 @@ impl Execution {
         }
     }
 
-    /// Runs a pass, as a graph where that is asked for.
-    pub(super) fn sweep(&mut self, weights: &Weights, sweep: Sweep) -> Result<()> {
+    /// Runs a pass, as a graph where that is asked for. `on_final` hears of each parameter whose gradient is complete:
+    /// of a graph's when all of it is queued.
+    pub(super) fn sweep(
+        &mut self,
+        weights: &Weights,
+        sweep: Sweep,
+        on_final: &mut dyn FnMut(ParamId),
+    ) -> Result<()> {
         let as_graph = self.graphs.enabled
             && !self.device.is_cpu()
             && self.clocks.is_none()
             && !self.armed.has_patches()
-            && !self.batch.is_training()
+            && !self.flips.any()
             && self.images() > 0;
         if !as_graph {
-            return self.launch_sweep(weights, sweep);
+            return self.launch_sweep(weights, sweep, on_final);
         }
         let frozen = self.frozen(weights);
         let kept = self.graphs.captured.remove(&sweep).filter(|kept| kept.frozen == frozen);
         let mut captured = match kept {
             Some(captured) => captured,
             None => {
-                let graph = self.device.capture(|| self.launch_sweep(weights, sweep))?;
-                Captured { graph, frozen }
+                let mut finals = Vec::new();
+                let launch = || self.launch_sweep(weights, sweep, &mut |id| finals.push(id));
+                let graph = self.device.capture(launch)?;
+                Captured { graph, frozen, finals }
             }
         };
         let replayed = captured.graph.replay();
+        if replayed.is_ok() {
+            captured.finals.iter().for_each(|id| on_final(*id));
+        }
         self.graphs.captured.insert(sweep, captured);
         replayed
     }
 
-    fn launch_sweep(&self, weights: &Weights, sweep: Sweep) -> Result<()> {
+    fn launch_sweep(
+        &self,
+        weights: &Weights,
+        sweep: Sweep,
+        on_final: &mut dyn FnMut(ParamId),
+    ) -> Result<()> {
         let runs = match sweep {
             Sweep::Forward => vec![true; self.tape.nodes().len()],
             Sweep::From(node) => self.dependents(node),
+            Sweep::Backward { output, adds } => {
+                return self.sweep_back(weights, output, None, adds, on_final);
+            }
         };
         for index in (0..runs.len()).filter(|index| runs[*index]) {
             self.run_whole(weights, NodeId(index))?;
@@ -96,6 +122,11 @@ impl Execution {
 
     fn frozen(&self, weights: &Weights) -> Frozen {
         let armed = self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect();
-        Frozen { weights: weights.address(), compute: self.device.compute(), armed }
+        Frozen {
+            weights: weights.addresses(),
+            is_training: self.batch.is_training(),
+            compute: self.device.compute(),
+            armed,
+        }
     }
 }

@@ -43,7 +43,7 @@ impl Execution {
     fn forward_all(&mut self, weights: &Weights) -> Result<()> {
         weights.require_on(&self.device)?;
         self.stale.clear();
-        self.sweep(weights, Sweep::Forward)
+        self.sweep(weights, Sweep::Forward, &mut |_| ())
     }
 
     /// Runs the launch that ends with a node over all valid images, and the faults in memory before and
@@ -179,7 +179,7 @@ impl Execution {
 
     /// Runs backward from `output`, whose valid images' gradient is `gradient` (1/n an image for
     /// the mean of a loss). Gradients of parameters are assigned, not added: see
-    /// [`Execution::backward_adding`]. `on_final` is called when a parameter's gradient is complete.
+    /// [`Execution::backward_adding`]. `on_final` is called when what completes a parameter's gradient is queued.
     ///
     /// # Errors
     /// [`Error::Usage`] for another plan than [`PlanKind::Train`] and for weights on another device,
@@ -222,7 +222,7 @@ impl Execution {
         }
         weights.require_on(&self.device)?;
         if self.seed_gradient(output, gradient)? {
-            self.sweep_back(weights, output, None, adds, on_final)?;
+            self.sweep(weights, Sweep::Backward { output, adds }, on_final)?;
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Execution {
     /// sees them, and no parameter's gradient is taken. Gradients of parameters are added to what is there where
     /// `adds` says so.
     pub(super) fn sweep_back(
-        &mut self,
+        &self,
         weights: &Weights,
         output: NodeId,
         stop: Option<NodeId>,
@@ -266,8 +266,7 @@ impl Execution {
             if !(written[index] && self.memory.has_gradient(NodeId(index))) {
                 continue;
             }
-            let tape = self.tape.clone();
-            let node = tape.node(NodeId(index));
+            let node = self.tape.node(NodeId(index));
             let Some(op) = &node.op else { continue };
             let mut input_gradients = Vec::with_capacity(node.inputs.len());
             for input in &node.inputs {

@@ -59,7 +59,7 @@ impl Execution {
             self.run_whole(weights, NodeId(index))?;
         }
         self.stale.0 = dependents;
-        self.sweep(weights, Sweep::From(from))
+        self.sweep(weights, Sweep::From(from), &mut |_| ())
     }
 
     /// `from` and every node that what is armed there can change, one flag a node.

@@ -110,6 +110,11 @@ impl Weights {
         self.values.address()
     }
 
+    /// Where the parameters start, and their gradients; 0 without them.
+    pub(super) fn addresses(&self) -> [u64; 2] {
+        [self.address(), self.gradients.as_ref().map_or(0, Buffer::address)]
+    }
+
     /// The parameter called `name`.
     pub fn find(&self, name: &str) -> Result<ParamId> {
         let position = self.tape.params().iter().position(|param| param.name == name);

@@ -138,6 +138,14 @@ impl Trainer {
             None => self.execution.write(self.model.labels, &batch.labels)?,
         }
         self.execution.forward_training(&mut self.weights)?;
+        let gradient = vec![1.0 / step.images as f32; images];
+        let (weights, of) = (&mut self.weights, self.model.loss);
+        match step.batches {
+            0 => self.execution.backward(weights, of, &gradient, |_| ())?,
+            _ => self.execution.backward_adding(weights, of, &gradient, |_| ())?,
+        }
+        // Read when both passes are queued, so that a GPU doesn't wait in between. Where the loss isn't finite, the
+        // gradients move nothing.
         let losses = self.execution.read(self.model.loss)?;
         let loss = losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
         if !self.is_finite("loss", loss / images as f64)? {
@@ -148,12 +156,7 @@ impl Trainer {
         let rows = logits.chunks_exact(self.model.classes).zip(&batch.labels);
         step.right += rows.filter(|(row, label)| argmax(row) == **label as usize).count();
         step.loss += loss;
-        let gradient = vec![1.0 / step.images as f32; images];
-        let (weights, of) = (&mut self.weights, self.model.loss);
-        match step.batches {
-            0 => self.execution.backward(weights, of, &gradient, |_| ()),
-            _ => self.execution.backward_adding(weights, of, &gradient, |_| ()),
-        }
+        Ok(())
     }
 
     /// Clipping, update and moving average.

@@ -100,8 +100,9 @@ impl Trainer {
         let optimizer = Optimizer::new(&weights, options)?;
         let average = Average::new(recipe, &model.tape, device)?;
         let outputs = [model.loss, model.logits];
-        let execution =
+        let mut execution =
             Execution::new(&model.tape, device, PlanKind::Train, job.batch(), &outputs)?;
+        execution.use_graphs(true);
         let evaluator = match &job.validation {
             Some(_) => Some(Evaluator::new(&model, device, job.batch())?),
             None => None,
