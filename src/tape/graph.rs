@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::armed::FrozenFaults;
+use super::armed::{FrozenFaults, PatchAddress};
 use super::{Execution, NodeId, Weights};
 use crate::Result;
 use crate::device::Graph;
@@ -41,14 +41,18 @@ struct Frozen {
     compute: Compute,
     /// Of armed nodes, in order.
     armed: Vec<(usize, FrozenFaults)>,
+    /// Which images see which copies of parameters, and where those lie.
+    patches: Vec<PatchAddress>,
+    /// Where there are any: images that see copies are run one by one.
+    images: Option<usize>,
 }
 
 impl Execution {
     /// Whether forward passes in eval mode and [`Execution::replay_from`] are captured on their first
     /// run and replayed as graphs from then on; off at first. A table that outgrows its node's memory or
-    /// has faults of other classes, other armed nodes and other weights have the pass captured again.
-    /// Without effect on the CPU, in training, while clocks run, and where an image sees parameters of
-    /// its own.
+    /// has faults of other classes, other armed nodes, other images that see parameters of their own and other weights
+    /// have the pass captured again. Without effect on the CPU, in training, while clocks run, and where images see
+    /// parameters of their own that aren't kept for the next fault, or beside other faults.
     pub fn use_graphs(&mut self, enabled: bool) {
         self.graphs.enabled = enabled;
         if !enabled {
@@ -61,7 +65,7 @@ impl Execution {
         let as_graph = self.graphs.enabled
             && !self.device.is_cpu()
             && self.clocks.is_none()
-            && !self.armed.has_patches()
+            && self.can_freeze_patches()
             && !self.batch.is_training()
             && self.images() > 0;
         if !as_graph {
@@ -94,8 +98,20 @@ impl Execution {
         hit.try_for_each(|(index, _)| self.fault_input(NodeId(index), Pass::Undo))
     }
 
+    /// Whether what images see of parameters can be part of a graph: copies stay where they are, and no node's faults
+    /// are put into memory of their own for an image alone.
+    fn can_freeze_patches(&self) -> bool {
+        !self.armed.has_patches()
+            || self.options.keep_patches && self.armed.nodes().next().is_none()
+    }
+
     fn frozen(&self, weights: &Weights) -> Frozen {
-        let armed = self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect();
-        Frozen { weights: weights.address(), compute: self.device.compute(), armed }
+        Frozen {
+            weights: weights.address(),
+            compute: self.device.compute(),
+            armed: self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect(),
+            patches: self.armed.frozen_patches(),
+            images: self.armed.has_patches().then(|| self.images()),
+        }
     }
 }
