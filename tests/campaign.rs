@@ -41,6 +41,7 @@ mod partial;
 mod pictures;
 mod plan;
 mod process;
+mod queued;
 mod ranges;
 pub mod reading;
 mod readings;
@@ -304,7 +305,7 @@ fn graphs_change_nothing_and_leave_nothing_to_do() {
             after.launches - before.launches,
             after.allocations - before.allocations,
             after.moves - before.moves,
-            after.waits - before.waits,
+            after.waits - before.waits - rounds,
             after.uploads - before.uploads - rounds,
             after.downloads - before.downloads - rounds,
         ];

@@ -4,3 +4,4 @@ mod coordinates;
 pub mod kernels;
 mod memory;
 pub mod nan;
+pub mod words;

@@ -58,7 +58,9 @@ fn a_graph_does_again_what_was_queued() {
     let expected = WorkDone {
         replays: before.replays + 2,
         uploads: before.uploads + 1,
+        uploaded_bytes: before.uploaded_bytes + 8,
         downloads: before.downloads + 6,
+        downloaded_bytes: before.downloaded_bytes + 6 * 8,
         ..before
     };
     assert_eq!(after, expected);
@@ -303,22 +305,28 @@ fn a_round_is_a_table_a_replay_and_an_answer() {
         execution.disarm();
         execution.read(bench.model.logits).unwrap();
     };
-    let rounds_of = |before: WorkDone, count: u64| WorkDone {
+    // Of so many faults in each of three images, whose logits are 7 each.
+    let rounds_of = |before: WorkDone, count: u64, each: usize| WorkDone {
         replays: before.replays + count,
         uploads: before.uploads + count,
+        uploaded_bytes: before.uploaded_bytes + count * FaultTable::byte_len(3, 3 * each) as u64,
         downloads: before.downloads + count,
+        downloaded_bytes: before.downloaded_bytes + count * 4 * 3 * 7,
         ..before
     };
     round(5, 1);
     let before = device.work_done();
     (0..4).for_each(|_| round(5, 1));
-    assert_eq!(device.work_done(), rounds_of(before, 4));
+    assert_eq!(device.work_done(), rounds_of(before, 4, 1));
     // A table that outgrows its memory takes one allocation, and another capture, which launches nothing.
     round(5, 8);
-    let grown = WorkDone { allocations: before.allocations + 1, ..rounds_of(before, 5) };
+    let grown = WorkDone {
+        allocations: before.allocations + 1,
+        ..rounds_of(rounds_of(before, 4, 1), 1, 8)
+    };
     assert_eq!(device.work_done(), grown);
     (0..3).for_each(|_| round(5, 8));
-    assert_eq!(device.work_done(), rounds_of(grown, 3));
+    assert_eq!(device.work_done(), rounds_of(grown, 3, 8));
     // Back to a layer before it and forth: both are captured by now, and what 5 changed apart from 2 is
     // run one by one.
     round(2, 1);
@@ -327,7 +335,7 @@ fn a_round_is_a_table_a_replay_and_an_answer() {
     round(2, 1);
     round(2, 1);
     let after = device.work_done();
-    assert_eq!(WorkDone { launches: before.launches, ..after }, rounds_of(before, 2));
+    assert_eq!(WorkDone { launches: before.launches, ..after }, rounds_of(before, 2, 1));
 }
 
 /// A model in training, its passes as graphs or not.
@@ -434,6 +442,9 @@ fn a_step_of_training_is_two_replays_and_an_update() {
             uploads: before.uploads + 6,
             // The loss, and what this test looks at.
             downloads: before.downloads + 1 + kept,
+            // Those of as many images as the batch has.
+            uploaded_bytes: after.uploaded_bytes,
+            downloaded_bytes: after.downloaded_bytes,
             ..before
         };
         assert_eq!(after, expected, "step {step}");

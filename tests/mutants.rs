@@ -55,6 +55,8 @@ static TESTS: &[(&str, fn())] = tests![
     attention_faults::kernels_change_what_the_definition_with_the_same_faults_changes,
     faults::kernels::a_fault_reaches_what_its_site_says_and_nothing_else,
     faults::nan::every_device_hits_the_same_nan,
+    faults::words::hits_of_a_word_have_an_order_and_are_taken_back,
+    faults::words::words_are_read_wherever_they_lie,
     kernels::armed_kernels_change_exactly_the_faulted_elements,
     kernels::emulated_convolutions_have_the_bits_of_the_cpu,
     kernels::emulated_kernels_equal_the_cpu_under_every_thread_order,

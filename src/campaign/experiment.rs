@@ -1,6 +1,6 @@
 //! A network on images, without faults: what campaigns and censuses start from.
 
-use super::images::{Images, load_batch};
+use super::images::{Images, load_ahead};
 use super::layers::Layer;
 use super::ranges::{Ranges, greatest};
 use crate::models::Network;
@@ -137,10 +137,12 @@ pub(crate) fn forward_passes(
     let capacity = batch.clamp(1, list.len().max(1));
     let mut execution = network.execution(PlanKind::Infer, capacity, nodes)?;
     execution.use_graphs(true);
-    for part in list.chunks(capacity) {
-        let (pixels, labels) = load_batch(&network.model, images, part)?;
-        network.forward(&mut execution, &pixels)?;
-        hear(&execution, part, &labels)?;
-    }
-    Ok(())
+    load_ahead(&network.model, images, list, capacity, |batches| {
+        for (part, batch) in list.chunks(capacity).zip(batches) {
+            let (pixels, labels) = batch?;
+            network.forward(&mut execution, &pixels)?;
+            hear(&execution, part, &labels)?;
+        }
+        Ok(())
+    })
 }

@@ -1,5 +1,7 @@
 //! Where a campaign's images come from.
 
+use std::sync::mpsc::sync_channel;
+
 use crate::data::transform::Transform;
 use crate::models::Model;
 use crate::rng::stream;
@@ -99,4 +101,33 @@ pub(crate) fn load_batch(
         .map(|(pixels, index)| images.load(*index, pixels))
         .collect();
     Ok((pixels, labels?))
+}
+
+/// The pixels and labels of a batch.
+type LoadedBatch = (Vec<f32>, Vec<u32>);
+
+/// Has `work` take the images of `list` in batches of `batch`, in order. While it works on one, the next one is loaded:
+/// one, and no further. What is wrong with an image is told in its batch's place. A last batch may be in the making when
+/// `work` ends early; it is waited for.
+///
+/// Another thread asks for batches, not a task of rayon's: where the pool has one thread only, a task would wait for it
+/// for ever. So images are loaded on the threads of rayon's global pool. (`data::Batches` is training's: it owns its data
+/// set, and draws orders and augmentation.)
+pub(crate) fn load_ahead<R>(
+    model: &Model,
+    images: &dyn Images,
+    list: &[usize],
+    batch: usize,
+    work: impl FnOnce(&mut dyn Iterator<Item = Result<LoadedBatch>>) -> Result<R>,
+) -> Result<R> {
+    std::thread::scope(|scope| {
+        // Without room: whoever has loaded a batch hands it over before the next one is begun.
+        let (sender, receiver) = sync_channel(0);
+        scope.spawn(move || {
+            let loaded = list.chunks(batch.max(1)).map(|list| load_batch(model, images, list));
+            // Nobody takes what `work` doesn't wait for any more.
+            loaded.map(|batch| sender.send(batch)).take_while(std::result::Result::is_ok).count()
+        });
+        work(&mut receiver.into_iter())
+    })
 }

@@ -13,7 +13,7 @@ use crate::models::{Model, Network};
 use crate::number::{BitMasks, Compute, Format};
 use crate::plan::{Plan, Protocol, Stratify};
 use crate::results::{Effect, Golden, Part};
-use crate::tape::{Execution, NodeId, format_at};
+use crate::tape::{Execution, NodeId, ParamHit, WordPlace, format_at};
 use crate::{Error, Result, logits};
 
 /// A campaign over one model.
@@ -207,6 +207,24 @@ impl<'a> Campaign<'a> {
         self.model().tape.node_at(layer.node, site).filter(|_| site.value() == ValueKind::Known)
     }
 
+    /// The word that an entry hits in an image of a batch; `None` where it is inside a kernel.
+    pub(super) fn word_hit(
+        &self,
+        layer: &Layer,
+        image: usize,
+        site: Site,
+        entry: &FaultEntry,
+    ) -> Option<WordPlace> {
+        let element = entry.element as usize;
+        match &layer.parameter {
+            Some(parameter) => Some(WordPlace::Param { param: parameter.id, index: element }),
+            None => {
+                let node = self.hit_node(layer, site)?;
+                Some(WordPlace::Value { node, image, element })
+            }
+        }
+    }
+
     /// The golden bits of what an entry hits: a parameter's, or among one image's `values` of node `hit`.
     pub(super) fn golden_bits(
         &self,
@@ -263,14 +281,16 @@ impl<'a> Campaign<'a> {
         trials: &[(usize, &Trial)],
     ) -> Result<()> {
         if let Some(parameter) = &layer.parameter {
-            let weights = &self.experiment.network.weights;
-            for (image, trial) in trials {
-                for entry in &trial.entries {
-                    let (index, masks) = (entry.element as usize, entry.masks());
-                    execution.arm_parameter(weights, parameter.id, *image, index, masks)?;
-                }
-            }
-            return Ok(());
+            let hits = trials.iter().flat_map(|(image, trial)| {
+                trial.entries.iter().map(|entry| ParamHit {
+                    param: parameter.id,
+                    image: *image,
+                    index: entry.element as usize,
+                    masks: entry.masks(),
+                })
+            });
+            let hits: Vec<ParamHit> = hits.collect();
+            return execution.arm_parameters(&self.experiment.network.weights, &hits);
         }
         let entries: Vec<(usize, FaultEntry)> = trials
             .iter()

@@ -58,13 +58,14 @@ pub(super) struct Trial {
 
 impl Trial {
     /// The trials of an injection: one for each set of values that the detectors let through. `max` is the
-    /// layer's range; `value` gives the golden bits of what an entry hits, where they can be known.
+    /// layer's range; `value` gives the golden bits of what an entry hits, where they can be known, of one entry after
+    /// the other.
     pub fn of(
         injection: InjectionId,
         fault: &Fault,
         max: f32,
         detectors: &[Detector],
-        value: impl Fn(&FaultEntry) -> Option<u32>,
+        mut value: impl FnMut(&FaultEntry) -> Option<u32>,
     ) -> Vec<Trial> {
         let before: Vec<Option<u32>> =
             fault.entries.iter().map(|entry| value(entry).map(canonical)).collect();

@@ -1,9 +1,9 @@
 //! A stream of an NVIDIA GPU, on which everything that a handle asks for happens in order.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::driver::{CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaEvent, CudaStream, DriverError, result, sys};
 
 use super::cublas::{Cublas, GemmCall};
 use super::driver::reason;
@@ -16,11 +16,16 @@ use crate::{Error, Result};
 /// Pinned memory for copies to the GPU; larger ones wait for the stream instead.
 const STAGING_BYTES: usize = 1 << 20;
 
+/// The fewest bytes of pinned memory for copies to the host.
+const SMALLEST_LANDING: usize = 4 << 10;
+
 /// A stream, with what belongs to it alone.
 pub(super) struct StreamState {
     gpu: &'static Gpu,
     stream: Arc<CudaStream>,
     staging: Mutex<Staging>,
+    /// Pinned memory that no copy to the host uses now.
+    landings: Mutex<Vec<Pinned>>,
     /// Opened for its first product.
     cublas: Mutex<Option<Cublas>>,
 }
@@ -30,6 +35,20 @@ struct Staging {
     /// An address of the host.
     memory: u64,
     ring: Ring,
+}
+
+/// Pinned host memory that the stream copies to. Freed by its stream alone.
+struct Pinned {
+    /// An address of the host.
+    memory: u64,
+    bytes: usize,
+}
+
+/// A queued copy to pinned memory.
+pub(super) struct Landing {
+    pinned: Pinned,
+    /// Behind the copy in the stream.
+    arrived: CudaEvent,
 }
 
 /// A captured graph of one GPU, ready to be launched.
@@ -59,7 +78,8 @@ impl StreamState {
         // SAFETY: the context is bound to this thread; the memory is freed in `drop`.
         let memory = unsafe { result::malloc_host(STAGING_BYTES, 0) }.map_err(failed)? as u64;
         let staging = Mutex::new(Staging { memory, ring: Ring::new(STAGING_BYTES) });
-        Ok(StreamState { gpu, stream, staging, cublas: Mutex::default() })
+        let (landings, cublas) = (Mutex::default(), Mutex::default());
+        Ok(StreamState { gpu, stream, staging, landings, cublas })
     }
 
     pub(super) fn index(&self) -> usize {
@@ -146,6 +166,72 @@ impl StreamState {
             unsafe { result::memcpy_dtoh_async(out, address, self.stream.cu_stream())? };
             self.stream.synchronize()
         })
+    }
+
+    /// # Safety
+    /// As [`super::Device::read_later`].
+    pub(super) unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Landing> {
+        let pinned = self.pinned(bytes)?;
+        let queued = self.call("a copy from the GPU", || {
+            // SAFETY: the caller's range. The pinned memory is as large, and nobody else has it until the copy has
+            // arrived: `arrive` and `abandon` wait for that before they give it back.
+            unsafe {
+                let landing = std::slice::from_raw_parts_mut(pinned.memory as *mut u8, bytes);
+                result::memcpy_dtoh_async(landing, address, self.stream.cu_stream())?;
+            }
+            self.stream.record_event(None)
+        });
+        match queued {
+            Ok(arrived) => Ok(Landing { pinned, arrived }),
+            Err(error) => {
+                // The copy may be in the stream without its event.
+                if self.synchronize().is_ok() {
+                    self.landings().push(pinned);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for a copy, and moves its first bytes to `out`.
+    pub(super) fn arrive(&self, landing: Landing, out: &mut [u8]) -> Result<()> {
+        let Landing { pinned, arrived } = landing;
+        // Where waiting fails, the memory is given up: the copy may still be on its way.
+        self.call("waiting for a copy from the GPU", || arrived.synchronize())?;
+        let bytes = out.len().min(pinned.bytes);
+        // SAFETY: pinned memory of at least as many bytes, zeroed when it was allocated, to which nothing is
+        // being copied any more.
+        let landed = unsafe { std::slice::from_raw_parts(pinned.memory as *const u8, bytes) };
+        out[..bytes].copy_from_slice(landed);
+        self.landings().push(pinned);
+        Ok(())
+    }
+
+    /// Waits for a copy that nobody wants any more, and takes its memory back.
+    pub(super) fn abandon(&self, landing: Landing) {
+        let waited = self.arrive(landing, &mut []);
+        drop(waited);
+    }
+
+    fn landings(&self) -> MutexGuard<'_, Vec<Pinned>> {
+        self.landings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pinned memory of at least `bytes`: the smallest that is there, or new one.
+    fn pinned(&self, bytes: usize) -> Result<Pinned> {
+        let mut idle = self.landings();
+        let fits = idle.iter().enumerate().filter(|(_, pinned)| pinned.bytes >= bytes);
+        if let Some((at, _)) = fits.min_by_key(|(_, pinned)| pinned.bytes) {
+            return Ok(idle.swap_remove(at));
+        }
+        let bytes = bytes.next_power_of_two().max(SMALLEST_LANDING);
+        let memory = self.call("pinned memory", || {
+            // SAFETY: the context is bound; `drop` frees what lies among the landings.
+            unsafe { result::malloc_host(bytes, 0) }
+        })?;
+        // SAFETY: as large as that; nobody else has it.
+        unsafe { std::ptr::write_bytes(memory.cast::<u8>(), 0, bytes) };
+        Ok(Pinned { memory: memory as u64, bytes })
     }
 
     /// # Safety
@@ -252,10 +338,14 @@ impl StreamState {
 impl Drop for StreamState {
     fn drop(&mut self) {
         let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let landings = self.landings.get_mut().unwrap_or_else(PoisonError::into_inner);
         let freed = self.gpu.context.bind_to_thread().and_then(|()| {
             self.stream.synchronize()?;
-            // SAFETY: from `malloc_host`, freed once, and no copy reads it any more.
-            unsafe { result::free_host(staging.memory as *mut c_void) }
+            let pinned = landings.drain(..).map(|pinned| pinned.memory);
+            // SAFETY: from `malloc_host`, freed once, and no copy uses it any more.
+            pinned
+                .chain([staging.memory])
+                .try_for_each(|memory| unsafe { result::free_host(memory as *mut c_void) })
         });
         self.gpu.context.record_err(freed);
     }

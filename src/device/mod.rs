@@ -9,6 +9,7 @@ pub mod args;
 mod buffer;
 mod cublas;
 mod cuda;
+mod download;
 mod driver;
 mod emulated;
 mod gpu;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub use buffer::Buffer;
 pub use cublas::{Gemm, GemmCall};
+pub use download::Download;
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
 pub use kernels::{KernelArgs, KernelInfo, kernels};
@@ -310,7 +312,7 @@ impl Device {
             return Ok(());
         }
         self.0.capture.refuse(self, "a copy from the host")?;
-        self.0.counters.uploads.count();
+        self.0.counters.count_upload(bytes.len());
         match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.write(address, bytes) },
             _ => {
@@ -332,7 +334,7 @@ impl Device {
             return Ok(());
         }
         self.0.capture.refuse(self, "a copy to the host")?;
-        self.0.counters.downloads.count();
+        self.0.counters.count_download(out.len());
         match &self.0.backend {
             Backend::Cuda(cuda) => unsafe { cuda.read(address, out) },
             _ => {

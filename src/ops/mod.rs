@@ -50,6 +50,7 @@ mod targets;
 pub mod unary;
 mod variant;
 pub mod window;
+pub mod words;
 
 pub use arenas::Arenas;
 pub use context::{

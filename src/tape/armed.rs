@@ -10,6 +10,7 @@ use crate::fault::{FaultSpec, FaultTable, Site, SiteClass};
 use crate::number::{BitMasks, Format};
 use crate::ops::Role;
 use crate::ops::memory_fault::{self, MemoryFaults, Pass};
+use crate::ops::words::{WordFault, WordFaults};
 use crate::tensor::{Span, Tensor};
 use crate::{Error, Result};
 
@@ -119,14 +120,26 @@ pub(super) struct FrozenFaults {
     launches: [bool; 4],
 }
 
+/// A hit of an entry of a parameter, as one image sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParamHit {
+    pub param: ParamId,
+    /// Of the batch.
+    pub image: usize,
+    /// In PyTorch's order.
+    pub index: usize,
+    pub masks: BitMasks,
+}
+
 /// A parameter as one image sees it: a copy with faults.
 struct Patch {
     param: ParamId,
     image: usize,
     values: Buffer,
-    /// Where the copy was hit, in bytes, and the bits that were there.
-    hits: Vec<(usize, u32)>,
 }
+
+/// A parameter, an image, and where the copy lies that the image sees.
+pub(super) type PatchAddress = (ParamId, usize, u64);
 
 /// Bytes of copies without faults that are kept for faults to come.
 const IDLE_PATCH_BYTES: usize = 1 << 30;
@@ -139,8 +152,12 @@ pub(super) struct Armed {
     idle_memory: BTreeMap<usize, FaultMemory>,
     /// Parameters as single images see them.
     patches: Vec<Patch>,
-    /// Copies without faults.
+    /// Copies without faults, each of the image that saw it last.
     idle_patches: Vec<Patch>,
+    /// What hit the copies, in the order of the calls.
+    hits: Vec<WordFaults>,
+    /// Of hits that were taken back.
+    idle_hits: Vec<Buffer>,
 }
 
 impl Armed {
@@ -157,6 +174,49 @@ impl Armed {
     /// Whether an image sees parameters of its own.
     pub fn has_patches(&self) -> bool {
         !self.patches.is_empty()
+    }
+
+    /// What a captured launch holds of parameters that images see, in order.
+    pub fn frozen_patches(&self) -> Vec<PatchAddress> {
+        let address = |patch: &Patch| (patch.param, patch.image, patch.values.address());
+        let mut patches: Vec<PatchAddress> = self.patches.iter().map(address).collect();
+        patches.sort_unstable();
+        patches
+    }
+
+    /// Has an image see the parameter that it saw before it was disarmed, if it did.
+    fn see_again(&mut self, param: ParamId, image: usize) {
+        let is_it = |patch: &Patch| (patch.param, patch.image) == (param, image);
+        let idle = self.idle_patches.iter().position(is_it);
+        if let Some(idle) = idle.filter(|_| !self.patches.iter().any(is_it)) {
+            self.patches.push(self.idle_patches.swap_remove(idle));
+        }
+    }
+
+    /// Where the copy lies that an image sees of a parameter: its own, an idle one, or a new one of `whole`.
+    fn patch(
+        &mut self,
+        device: &Device,
+        (param, image): (ParamId, usize),
+        whole: Tensor,
+    ) -> Result<u64> {
+        let Armed { patches, idle_patches, .. } = self;
+        if let Some(own) = patches.iter().find(|p| (p.param, p.image) == (param, image)) {
+            return Ok(own.values.address());
+        }
+        let patch = match idle_patches.iter().position(|idle| idle.param == param) {
+            Some(idle) => Patch { image, ..idle_patches.swap_remove(idle) },
+            None => {
+                let bytes = 4 * whole.map().elements();
+                let values = device.alloc(bytes)?;
+                // SAFETY: two allocations of this device, of the parameter's size.
+                unsafe { device.copy(whole.address, values.address(), bytes)? };
+                Patch { param, image, values }
+            }
+        };
+        let address = patch.values.address();
+        patches.push(patch);
+        Ok(address)
     }
 }
 
@@ -209,7 +269,41 @@ impl Execution {
         index: usize,
         masks: BitMasks,
     ) -> Result<()> {
+        self.arm_parameters(weights, &[ParamHit { param: id, image, index, masks }])
+    }
+
+    /// As [`Execution::arm_parameter`], all of `hits`, those of one entry one after the other. On devices that launch
+    /// kernels they are queued together, and nobody waits for them. None is made where one is refused.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn arm_parameters(&mut self, weights: &Weights, hits: &[ParamHit]) -> Result<()> {
         weights.require_on(&self.device)?;
+        hits.iter().try_for_each(|hit| self.check_hit(hit))?;
+        if hits.is_empty() {
+            return Ok(());
+        }
+        // Who has had a copy gets it again before others take what is left: the same images' copies lie where they lay,
+        // and graphs of them are run again.
+        hits.iter().for_each(|hit| self.armed.see_again(hit.param, hit.image));
+        let mut words = Vec::with_capacity(hits.len());
+        for ParamHit { param: id, image, index, masks } in hits {
+            let whole = weights.tensor(*id);
+            let address = self.armed.patch(&self.device, (*id, *image), whole)?;
+            let spec = &self.tape.params()[id.0].spec;
+            let at = spec.layout.stored_index(&spec.shape, *index);
+            words.push(WordFault::new(address + 4 * at as u64, *masks));
+        }
+        let faults = WordFaults::new(&self.device, words, self.armed.idle_hits.pop())?;
+        // SAFETY: words of copies that are this execution's, which lives until all that it queued has happened.
+        unsafe { faults.hit()? };
+        self.armed.hits.push(faults);
+        Ok(())
+    }
+
+    /// Refuses a hit of what isn't there, or can't be one image's.
+    fn check_hit(&self, hit: &ParamHit) -> Result<()> {
+        let ParamHit { param: id, image, index, .. } = *hit;
         let param = &self.tape.params()[id.0];
         if matches!(param.spec.role, Role::Counter | Role::Index) {
             let detail = format!("'{}' holds whole numbers: faults hit f32 only", param.name);
@@ -237,43 +331,21 @@ impl Execution {
                 param.name, node.name
             )));
         }
-        let at = 4 * param.spec.layout.stored_index(&param.spec.shape, index);
-        let Armed { patches, idle_patches, .. } = &mut self.armed;
-        let known = patches.iter().position(|p| (p.param, p.image) == (id, image));
-        let known = match (known, idle_patches.iter().position(|p| p.param == id)) {
-            (Some(known), _) => known,
-            (None, Some(idle)) => {
-                patches.push(Patch { image, ..idle_patches.swap_remove(idle) });
-                patches.len() - 1
-            }
-            (None, None) => {
-                let (whole, bytes) = (weights.tensor(id), 4 * param.spec.elements());
-                let values = self.device.alloc(bytes)?;
-                // SAFETY: two allocations of this device, of the parameter's size.
-                unsafe { self.device.copy(whole.address, values.address(), bytes)? };
-                patches.push(Patch { param: id, image, values, hits: Vec::new() });
-                patches.len() - 1
-            }
-        };
-        let patch = &mut patches[known];
-        let mut bits = [0u32];
-        patch.values.read(at, bytemuck::cast_slice_mut(&mut bits))?;
-        patch.values.write(at, bytemuck::bytes_of(&masks.apply(bits[0])))?;
-        patch.hits.push((at, bits[0]));
         Ok(())
     }
 
     /// Takes all faults away.
     pub fn disarm(&mut self) {
-        let Armed { nodes, idle_memory, patches, idle_patches } = &mut self.armed;
+        let Armed { nodes, idle_memory, patches, idle_patches, hits, idle_hits } = &mut self.armed;
         let nodes = std::mem::take(nodes).into_iter();
         idle_memory.extend(nodes.map(|(index, faults)| (index, faults.memory)));
-        // A copy that can't be put right isn't used again.
-        patches.retain_mut(|Patch { values, hits, .. }| {
-            let mut undone = hits.drain(..).rev();
-            self.options.keep_patches
-                && undone.all(|(at, bits)| values.write(at, bytemuck::bytes_of(&bits)).is_ok())
-        });
+        // SAFETY: each was hit, and its copy is still there.
+        let mut undone = hits.iter().rev().map(|faults| unsafe { faults.undo() });
+        // Copies that can't be put right aren't used again.
+        if !(self.options.keep_patches && undone.all(|undone| undone.is_ok())) {
+            patches.clear();
+        }
+        idle_hits.extend(hits.drain(..).map(WordFaults::into_memory));
         idle_patches.append(patches);
         let bytes = |patches: &[Patch]| patches.iter().map(|p| p.values.bytes()).sum::<usize>();
         while bytes(idle_patches) > IDLE_PATCH_BYTES {

@@ -12,6 +12,7 @@ use super::memory::Memory;
 use super::packed::PackedWeights;
 use super::replay::Stale;
 use super::timings::{Clocks, KindTime, Way};
+use super::words::WordMemory;
 use super::{MemoryPlan, NodeId, PlanKind, Tape};
 use crate::Result;
 use crate::device::Device;
@@ -31,6 +32,7 @@ pub struct Execution {
     pub(super) flips: MemoryFlips,
     pub(super) stale: Stale,
     pub(super) graphs: Graphs,
+    pub(super) words: WordMemory,
     pub(super) clocks: Option<Clocks>,
     pub options: PassOptions,
 }
@@ -92,6 +94,7 @@ impl Execution {
             flips: MemoryFlips::default(),
             stale: Stale::default(),
             graphs: Graphs::default(),
+            words: WordMemory::default(),
             clocks: None,
             options: PassOptions { parallel: true, keep_patches: false, packed: None },
         })

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::armed::FrozenFaults;
+use super::armed::{FrozenFaults, PatchAddress};
 use super::{Execution, NodeId, ParamId, Weights};
 use crate::Result;
 use crate::device::Graph;
@@ -48,14 +48,19 @@ struct Frozen {
     compute: Compute,
     /// Of armed nodes, in order.
     armed: Vec<(usize, FrozenFaults)>,
+    /// Which images see which copies of parameters, and where those lie.
+    patches: Vec<PatchAddress>,
+    /// Where there are any: images that see copies are run one by one.
+    images: Option<usize>,
 }
 
 impl Execution {
     /// Whether forward passes, [`Execution::replay_from`] and [`Execution::backward`] are captured on their first
     /// run and replayed as graphs from then on; off at first. A table that outgrows its node's memory or
-    /// has faults of other classes, other armed nodes, other weights and the other mode have the pass captured again.
-    /// Without effect on the CPU, while clocks run, where an image sees parameters of its own, and where bits flip
-    /// in training, at other places in each batch.
+    /// has faults of other classes, other armed nodes, other images that see parameters of their own, other weights and
+    /// the other mode have the pass captured again. Without effect on the CPU, while clocks run, where images see
+    /// parameters of their own that aren't kept for the next fault, or beside other faults, and where bits flip in
+    /// training, at other places in each batch.
     pub fn use_graphs(&mut self, enabled: bool) {
         self.graphs.enabled = enabled;
         if !enabled {
@@ -74,7 +79,7 @@ impl Execution {
         let as_graph = self.graphs.enabled
             && !self.device.is_cpu()
             && self.clocks.is_none()
-            && !self.armed.has_patches()
+            && self.can_freeze_patches()
             && !self.flips.any()
             && self.images() > 0;
         if !as_graph {
@@ -120,13 +125,21 @@ impl Execution {
         hit.try_for_each(|(index, _)| self.fault_input(NodeId(index), Pass::Undo))
     }
 
+    /// Whether what images see of parameters can be part of a graph: copies stay where they are, and no node's faults
+    /// are put into memory of their own for an image alone.
+    fn can_freeze_patches(&self) -> bool {
+        !self.armed.has_patches()
+            || self.options.keep_patches && self.armed.nodes().next().is_none()
+    }
+
     fn frozen(&self, weights: &Weights) -> Frozen {
-        let armed = self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect();
         Frozen {
             weights: weights.addresses(),
             is_training: self.batch.is_training(),
             compute: self.device.compute(),
-            armed,
+            armed: self.armed.nodes().map(|(index, faults)| (index, faults.frozen())).collect(),
+            patches: self.armed.frozen_patches(),
+            images: self.armed.has_patches().then(|| self.images()),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Execution {
     }
 
     /// A tensor that has a place; a value inside a launch never has.
-    fn kept(&self, id: NodeId, what: &str, tensor: Tensor) -> Result<Tensor> {
+    pub(super) fn kept(&self, id: NodeId, what: &str, tensor: Tensor) -> Result<Tensor> {
         if tensor.address != 0 {
             return Ok(tensor);
         }

@@ -19,7 +19,9 @@ mod sensitivity;
 mod tail;
 mod timings;
 mod weights;
+mod words;
 
+pub use armed::ParamHit;
 pub use execution::{Execution, PassOptions};
 pub use faults::{entries, format_at, weight_entry};
 pub use flips::{BitFlip, FlipTarget};
@@ -30,6 +32,7 @@ pub use plan::{MemoryPlan, PlanKind, Slot};
 pub use replay::{Replay, Undo};
 pub use timings::KindTime;
 pub use weights::Weights;
+pub use words::WordPlace;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -304,3 +304,22 @@ fn what_is_wrong_with_a_list_is_named() {
     let missing: &Path = &file.folder.path().join("none.csv");
     assert!(FaultList::open(missing).unwrap_err().to_string().contains("none.csv"));
 }
+
+/// Golden values are those before any replay of their layer: a fault in a weight of it, which changes the whole map of the
+/// same image, leaves no trace in what the next one is said to have hit.
+#[test]
+fn faults_in_weights_and_outputs_of_a_layer_are_told_apart() {
+    let list = "layer,site,image,channel,row,column,parameter,index,bit\n\
+                fc,weight,3,,,,,5,30\n\
+                fc,weight,3,,,,bias,5,30\n\
+                fc,output,3,0,0,0,,,21\n\
+                fc,output,3,5,0,0,,,22\n\
+                conv1,weight,3,,,,,17,30\n\
+                conv1,output,3,0,2,3,,,29\n\
+                conv1,output,4,0,2,3,,,29\n";
+    let list = File::new().with(list).unwrap();
+    let plan = || Plan { detectors: vec![Detector::None, Detector::Range], ..Plan::new(1, 1) };
+    let expected = of_list(&Bench::new(Head::Baseline), &list, plan()).unwrap();
+    let bench = Bench::on(Head::Baseline, &device());
+    assert_eq!(text(&of_list(&bench, &list, plan()).unwrap().records), text(&expected.records));
+}
