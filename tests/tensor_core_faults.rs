@@ -61,8 +61,9 @@ impl Model<'_> {
         }
         let flip = |masks: &[u32]| masks.iter().fold(0, |all, mask| all ^ mask);
         if self.format == TF32 {
-            let raw = f32::from_bits(value.to_bits() ^ flip(shared));
-            return f32::from_bits(self.format.round(raw).to_bits() ^ flip(register));
+            // Rounded on its way into shared memory; the lower 13 bits of what is multiplied count for nothing.
+            let bits = self.format.round(value).to_bits() ^ flip(shared) ^ flip(register);
+            return f32::from_bits(bits & !0x1fff);
         }
         let exact = self.format.round(value);
         let bits =

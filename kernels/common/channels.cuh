@@ -37,11 +37,12 @@ struct Lanes {
 
     __device__ __forceinline__ bool none() const { return from >= to; }
 
-    // Four f32 of which the first lies at `address`; other lanes are 0 and not read.
-    __device__ __forceinline__ Four load(u64 address) const {
-        if (from == 0) return Quad{0, to}.load(address);
+    // Four f32 from index `at` on, which lies before the array where the first lanes do; other lanes are 0
+    // and not read.
+    __device__ __forceinline__ Four load(u64 array, i64 at) const {
+        if (from == 0) return Quad{u64(at), to}.load(array);
         Four out = {{0.0f, 0.0f, 0.0f, 0.0f}};
-        const f32* values = ptr<const f32>(of_any_alignment(address));
+        const f32* values = of_any_alignment(ptr<const f32>(array) + at);
         UNROLL
         for (u32 i = 0; i < 4; ++i)
             if (from <= i && i < to) out.v[i] = values[i];

@@ -5,14 +5,19 @@
 
 constexpr u32 QUAD_THREADS = 256;
 
-// The address, for accesses that are narrower than others of it. GCC's value numbering takes a load of
-// one float4 for four loads of f32 and back, whatever alignment each vouches for: it used the vector's
-// where the address was no multiple of 16. So under emulation the two addresses look unrelated.
-__device__ __forceinline__ u64 of_any_alignment(u64 address) {
+// The pointer, for accesses that are narrower than others through it. GCC's value numbering takes a load
+// of one float4 for four loads of f32 and back, whatever alignment each vouches for: it used the vector's
+// where the address was no multiple of 16. So under emulation the two pointers look unrelated.
+template <class T> __device__ __forceinline__ T* of_any_alignment(T* pointer) {
 #ifndef __CUDACC__
-    asm("" : "+r"(address));
+    asm("" : "+r"(pointer));
 #endif
-    return address;
+    return pointer;
+}
+
+// Whether `bytes` bytes there are as aligned as one access of so many has to be.
+__device__ __forceinline__ bool is_aligned(const void* pointer, u32 bytes) {
+    return reinterpret_cast<u64>(pointer) % bytes == 0;
 }
 
 // The elements that a thread owns: `lanes` of them from index `at`.
@@ -22,12 +27,12 @@ struct Quad {
 
     // They move as one access of 16 bytes where all four are there and their address allows it.
     __device__ __forceinline__ Four load(u64 array) const {
-        const u64 address = array + 4 * at;
+        const f32* from = ptr<const f32>(array) + at;
         Four out = {{0.0f, 0.0f, 0.0f, 0.0f}};
-        if (lanes == 4 && address % 16 == 0) {
-            out = load_four(ptr<const f32>(address));
+        if (lanes == 4 && is_aligned(from, 16)) {
+            out = load_four(from);
         } else {
-            const f32* from = ptr<const f32>(of_any_alignment(address));
+            from = of_any_alignment(from);
             UNROLL
             for (u32 i = 0; i < 4; ++i)
                 if (i < lanes) out.v[i] = from[i];
@@ -36,11 +41,11 @@ struct Quad {
     }
 
     __device__ __forceinline__ void store(u64 array, const Four& value) const {
-        const u64 address = array + 4 * at;
-        if (lanes == 4 && address % 16 == 0) {
-            store_four(ptr<f32>(address), value);
+        f32* to = ptr<f32>(array) + at;
+        if (lanes == 4 && is_aligned(to, 16)) {
+            store_four(to, value);
         } else {
-            f32* to = ptr<f32>(of_any_alignment(address));
+            to = of_any_alignment(to);
             UNROLL
             for (u32 i = 0; i < 4; ++i)
                 if (i < lanes) to[i] = value.v[i];

@@ -70,7 +70,10 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 
 #endif
 
-// The memory at a 64-bit address, as kernel arguments carry it.
+// The memory at a 64-bit address, as kernel arguments carry it. The address is to be the argument itself
+// and what is added to it an index of the pointer: of `ptr<f32>(args.x)[at]` the compiler knows that it
+// lies in global memory, of `*ptr<f32>(args.x + 4 * at)`, and of a pointer that may be null instead, it
+// doesn't, and each access then asks which memory is meant. scripts/kernel-sass.py finds those.
 template <class T>
 __device__ __forceinline__ T* ptr(u64 address) {
     return reinterpret_cast<T*>(address);

@@ -101,11 +101,11 @@ struct WindowSource {
     __device__ __forceinline__ State begin(u32 first) const { return walk.begin(first); }
     __device__ __forceinline__ void step(State& state) const { walk.advance(state, 1); }
     __device__ __forceinline__ void next(State& state) const { walk.advance(state, MMA_SLICE); }
-    __device__ __forceinline__ const f32* at(u32 row, const State& tap) const {
+    __device__ __forceinline__ MmaFrom at(u32 row, const State& tap) const {
         const MmaPlace place = places[row];
         const bool inside = tap.term < terms && (u32)(place.h + tap.h) < size[0] &&
                             (u32)(place.w + tap.w) < size[1];
-        return inside ? base + (place.base + tap.offset) : nullptr;
+        return {base + (place.base + tap.offset), inside};
     }
 };
 
@@ -133,11 +133,11 @@ struct PixelSource {
         state = placed(state);
     }
     __device__ __forceinline__ void next(State&) { ++slice; }
-    __device__ __forceinline__ const f32* at(u32 term, const State& tap) const {
+    __device__ __forceinline__ MmaFrom at(u32 term, const State& tap) const {
         const MmaPlace place = places[slice % 4 * MMA_SLICE + term];
         const bool inside =
             (u32)(place.h + tap.h) < size[0] && (u32)(place.w + tap.w) < size[1];
-        return inside ? base + (place.base + tap.offset) : nullptr;
+        return {base + (place.base + tap.offset), inside};
     }
 };
 
@@ -164,12 +164,12 @@ struct ReaderSource {
         const u32 quotient = __umulhi(position, inverse[axis]);
         return quotient * stride[axis] == (u32)position ? quotient : size[axis];
     }
-    __device__ __forceinline__ const f32* at(u32 row, const State& tap) const {
+    __device__ __forceinline__ MmaFrom at(u32 row, const State& tap) const {
         const MmaPlace place = places[row];
         const u32 p = output(0, place.h - tap.h), q = output(1, place.w - tap.w);
         const bool inside = tap.term < terms && p < size[0] && q < size[1];
         const u32 pixel = p * size[1] + q;
-        return inside ? base + (place.base + (u64)pixel * channels + (u32)tap.channel) : nullptr;
+        return {base + (place.base + (u64)pixel * channels + (u32)tap.channel), inside};
     }
 };
 
@@ -185,9 +185,9 @@ struct WeightSource {
     __device__ __forceinline__ State begin(u32 first) const { return walk.begin(first); }
     __device__ __forceinline__ void step(State& state) const { walk.advance(state, 1); }
     __device__ __forceinline__ void next(State& state) const { walk.advance(state, MMA_SLICE); }
-    __device__ __forceinline__ const f32* at(u32 column, const State& tap) const {
+    __device__ __forceinline__ MmaFrom at(u32 column, const State& tap) const {
         const bool inside = tap.term < terms && column < columns;
-        return inside ? base + ((u64)column * channels + (i64)tap.offset) : nullptr;
+        return {base + ((u64)column * channels + (i64)tap.offset), inside};
     }
 };
 
@@ -206,9 +206,9 @@ struct LineSource {
         base += (u64)MMA_SLICE * channels;
         terms -= min(terms, MMA_SLICE);
     }
-    __device__ __forceinline__ const f32* at(u32 term, State column) const {
+    __device__ __forceinline__ MmaFrom at(u32 term, State column) const {
         const bool inside = term < terms && column < columns;
-        return inside ? base + ((u64)term * channels + column) : nullptr;
+        return {base + ((u64)term * channels + column), inside};
     }
 };
 
@@ -427,21 +427,22 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
 
 // ---- the kernels of a tile ----
 
-// `_armed` looks finished sums up in the fault table, `_armed_inner` also looks for faults inside the product; it
-// would rather have registers than company on its multiprocessor. The last arguments are the bounds of `_armed`.
-#define FORWARD_TILE(name, Tile, threads, ...)                                                     \
-    KERNEL(conv2d_forward_##name, Conv2dArgs, MmaShared<Tile>, threads) {                          \
-        conv2d_forward_mma<Tile, CLEAN>(args, shared);                                         \
+// `resident` blocks of a tile are to share a multiprocessor. `_armed` looks finished sums up in the fault table;
+// `_armed_inner`, which also looks for faults inside the product, would rather have registers than company, and
+// so would gradients of weights, which read A and B element by element.
+#define FORWARD_TILE(name, Tile, threads, resident)                                                \
+    KERNEL(conv2d_forward_##name, Conv2dArgs, MmaShared<Tile>, threads, resident) {                \
+        conv2d_forward_mma<Tile, CLEAN>(args, shared);                                             \
     }                                                                                              \
-    KERNEL(conv2d_forward_##name##_armed, Conv2dArgs, MmaShared<Tile>, __VA_ARGS__) {              \
-        conv2d_forward_mma<Tile, ARMED_OUTPUT>(args, shared);                                         \
+    KERNEL(conv2d_forward_##name##_armed, Conv2dArgs, MmaShared<Tile>, threads, resident) {        \
+        conv2d_forward_mma<Tile, ARMED_OUTPUT>(args, shared);                                      \
     }                                                                                              \
     KERNEL(conv2d_forward_##name##_armed_inner, Conv2dArgs, MmaShared<Tile>, threads, 1) {         \
-        conv2d_forward_mma<Tile, ARMED_INNER>(args, shared);                                   \
+        conv2d_forward_mma<Tile, ARMED_INNER>(args, shared);                                       \
     }
 
-#define GRADIENT_TILE(name, Tile, threads)                                                         \
-    KERNEL(conv2d_input_gradient_##name, Conv2dArgs, MmaShared<Tile>, threads) {                   \
+#define GRADIENT_TILE(name, Tile, threads, resident)                                               \
+    KERNEL(conv2d_input_gradient_##name, Conv2dArgs, MmaShared<Tile>, threads, resident) {         \
         conv2d_input_gradient_mma<Tile>(args, shared);                                             \
     }                                                                                              \
     KERNEL(conv2d_weight_gradient_##name, Conv2dArgs, MmaShared<Tile>, threads) {                  \

@@ -1,6 +1,6 @@
 // Forward convolution on tensor cores with bfloat16 operands: conv2d_mma.cuh says what it computes and how.
 #include "conv2d/conv2d_mma.cuh"
 
-FORWARD_TILE(bf16_128x128, MmaLarge<ComputeBf16>, 256, 256)
-FORWARD_TILE(bf16_128x64, MmaTall<ComputeBf16>, 256, 256)
-FORWARD_TILE(bf16_64x64, MmaSmall<ComputeBf16>, 128, 128, 4)
+FORWARD_TILE(bf16_128x128, MmaLarge<ComputeBf16>, 256, 1)
+FORWARD_TILE(bf16_128x64, MmaTall<ComputeBf16>, 256, 2)
+FORWARD_TILE(bf16_64x64, MmaSmall<ComputeBf16>, 128, 4)

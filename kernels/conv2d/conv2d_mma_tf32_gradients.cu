@@ -1,6 +1,6 @@
 // Gradients of a convolution on tensor cores with tf32 operands: conv2d_mma.cuh says what they compute and how.
 #include "conv2d/conv2d_mma.cuh"
 
-GRADIENT_TILE(tf32_128x128, MmaLarge<ComputeTf32>, 256)
-GRADIENT_TILE(tf32_128x64, MmaTall<ComputeTf32>, 256)
-GRADIENT_TILE(tf32_64x64, MmaSmall<ComputeTf32>, 128)
+GRADIENT_TILE(tf32_128x128, MmaLarge<ComputeTf32>, 256, 2)
+GRADIENT_TILE(tf32_128x64, MmaTall<ComputeTf32>, 256, 3)
+GRADIENT_TILE(tf32_64x64, MmaSmall<ComputeTf32>, 128, 4)

@@ -50,8 +50,8 @@ struct NoFaults {
 static __device__ __forceinline__ Faults faults_between(u64 table, u32 image, u32 end) {
     const u32* header = ptr<const u32>(table);
     const u32 images = header[1];
-    const u64 header_bytes = (4 * ((u64)images + 3) + 31) / 32 * 32;
-    const FaultEntry* entries = ptr<const FaultEntry>(table + header_bytes);
+    // The header's size in entries, which are 32 bytes, too.
+    const FaultEntry* entries = ptr<const FaultEntry>(table) + (4 * ((u64)images + 3) + 31) / 32;
     return {entries + header[2 + min(image, images)], entries + header[2 + min(end, images)]};
 }
 

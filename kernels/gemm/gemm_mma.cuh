@@ -1,9 +1,15 @@
 // A block's tile of a matrix product on tensor cores: y (ROWS × COLUMNS) = Σ_κ A[m, κ]·B[κ, n], f32 in
 // memory, tf32, bfloat16 or half operands, f32 accumulators.
 //
-// Terms pass through shared memory in slices of 32. tf32: 16-byte asynchronous copies straight into
-// three stages of f32, which are rounded on their way into a fragment. 16-bit types: f32 goes through
-// registers, where it is rounded, into two stages. One barrier a slice.
+// Terms pass through shared memory in slices of 32 and two stages, one of which is filled while the other is
+// multiplied. f32 goes through registers, where it is rounded to the operands' format. One barrier a slice.
+//
+// So an element is rounded once, by the thread that brings it, not by each warp that multiplies it (of a
+// 128 × 128 tile two or four do). Asynchronous copies can't round: rounded in place behind them, each element
+// would be read and written once more, half as much traffic again for shared memory, which tf32 keeps
+// busier than tensor cores. What they would spare is registers; instead, of tf32 half a slice is on its way at
+// a time, so that two blocks of 128 × 128 share a multiprocessor's registers. Of 16 bits half a slice would be
+// the terms of a single instruction, too few to hide a load behind.
 //
 // An operand lies in shared memory as in global memory, so that 16 bytes stay 16 bytes: by term (a row's
 // 32 terms side by side) or by row (a term's rows side by side). Chunks of 16 bytes are swizzled: the
@@ -26,29 +32,34 @@
 enum : u32 { MMA_SLICE = 32 };
 
 // ---- operand types ----
+//
+// Four: four neighbouring elements, which `round` makes of as many f32. PARTS: in how many a slice is on its way.
 
 struct ComputeTf32 {
-    typedef u32 Element; // the f32's bits
-    static constexpr u32 STEP = 8, STAGES = 3;
-    static constexpr bool ASYNC = true;
-    static __device__ __forceinline__ u32 operand(u32 raw) { return to_tf32(__uint_as_float(raw)); }
+    typedef u32 Element; // an f32's bits, of which the lower 13 are zero
+    typedef uint4 Four;
+    static constexpr u32 STEP = 8, PARTS = 2;
+    static __device__ __forceinline__ Four round(const float4& v) {
+        return make_uint4(to_tf32(v.x), to_tf32(v.y), to_tf32(v.z), to_tf32(v.w));
+    }
     static __device__ __forceinline__ void multiply(f32 (&d)[4], const u32 (&a)[4],
                                                     const u32 (&b)[2]) {
         mma_tf32(d, a, b);
     }
 };
 
-// What types of 16 bits share; they are rounded on their way into a stage.
+// What types of 16 bits share.
 struct Compute16 {
     typedef u16 Element;
-    static constexpr u32 STEP = 16, STAGES = 2;
-    static constexpr bool ASYNC = false;
-    static __device__ __forceinline__ u32 operand(u32 raw) { return raw; }
+    typedef uint2 Four;
+    static constexpr u32 STEP = 16, PARTS = 1;
 };
 
 struct ComputeBf16 : Compute16 {
     static constexpr u32 INFINITE = 0x7f80; // the bits of +Inf
-    static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_bf16x2(low, high); }
+    static __device__ __forceinline__ Four round(const float4& v) {
+        return make_uint2(to_bf16x2(v.x, v.y), to_bf16x2(v.z, v.w));
+    }
     static __device__ __forceinline__ void multiply(f32 (&d)[4], const u32 (&a)[4],
                                                     const u32 (&b)[2]) {
         mma_bf16(d, a, b);
@@ -57,7 +68,9 @@ struct ComputeBf16 : Compute16 {
 
 struct ComputeF16 : Compute16 {
     static constexpr u32 INFINITE = 0x7c00;
-    static __device__ __forceinline__ u32 pack(f32 low, f32 high) { return to_f16x2(low, high); }
+    static __device__ __forceinline__ Four round(const float4& v) {
+        return make_uint2(to_f16x2(v.x, v.y), to_f16x2(v.z, v.w));
+    }
     static __device__ __forceinline__ void multiply(f32 (&d)[4], const u32 (&a)[4],
                                                     const u32 (&b)[2]) {
         mma_f16(d, a, b);
@@ -74,7 +87,7 @@ template <class Type, u32 ROWS_, u32 COLUMNS_, u32 WARP_ROWS_, u32 WARP_COLUMNS_
     static constexpr u32 WARP_ROWS = WARP_ROWS_, WARP_COLUMNS = WARP_COLUMNS_;
     static constexpr u32 ACROSS = COLUMNS / WARP_COLUMNS;
     static constexpr u32 THREADS = 32 * (ROWS / WARP_ROWS) * ACROSS;
-    static constexpr u32 STEP = Type::STEP, STAGES = Type::STAGES;
+    static constexpr u32 STEP = Type::STEP, PARTS = Type::PARTS, STAGES = 2;
     // Fragments of a warp: 16 rows, and 8 columns each.
     static constexpr u32 DOWN = WARP_ROWS / 16, OVER = WARP_COLUMNS / 8;
     static_assert(OVER % 2 == 0, "fragments of B are loaded in pairs");
@@ -123,64 +136,52 @@ static __device__ __forceinline__ u32 place_by_row(u32 term, u32 row) {
 // A thread fills PASSES chunks of four elements a slice. `Source` says where they lie in memory:
 // `vector`, whether four neighbours lie in 16 aligned bytes (all inside or all outside); `base`, any
 // address; a `State` for where along the chunk's line an element is, with `begin(first)` and
-// `step(state)`, the next element's; `at(line, state)`, the element's address, or null where it counts
-// as zero; `next(state)`, to the next slice.
+// `step(state)`, the next element's; `at(line, state)`, the element's place; `next(state)`, to the next
+// slice.
+
+// Where an element lies in memory, if it is `inside`; else it counts as zero. (An address that is null instead
+// would have to be computed, and compared with null, before it is known to be needed.)
+struct MmaFrom {
+    const f32* address;
+    bool inside;
+};
 
 template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     // Chunks in a line: a row's 32 terms, or a term's rows.
     static constexpr u32 CHUNKS = BY_TERM ? MMA_SLICE / 4 : WIDTH / 4;
     static constexpr u32 LINES = T::THREADS / CHUNKS;
     static constexpr u32 PASSES = WIDTH * MMA_SLICE / 4 / T::THREADS;
+    static constexpr u32 PART = PASSES / T::PARTS; // of a part of a slice
 
     Source& source;
     u32 first; // element of the line
     u32 line;
+    u32 place; // of the first chunk in a stage; swizzles repeat after eight lines, so others are PITCH apart
     typename Source::State state;
+    static constexpr u32 PITCH = LINES * (BY_TERM ? MMA_SLICE : WIDTH);
+    static_assert(LINES % 8 == 0, "swizzles repeat after eight lines");
 
     __device__ __forceinline__ explicit MmaLoader(Source& source)
         : source(source), first(threadIdx.x % CHUNKS * 4), line(threadIdx.x / CHUNKS),
+          place(BY_TERM ? place_by_term<T>(line, first) : place_by_row<T, WIDTH>(line, first)),
           state(source.begin(first)) {}
 
-    __device__ __forceinline__ u32 place(u32 pass) const {
-        const u32 at = line + pass * LINES;
-        if constexpr (BY_TERM) return place_by_term<T>(at, first);
-        return place_by_row<T, WIDTH>(at, first);
-    }
-
-    // Begins the copies of the next slice.
-    __device__ MMA_INLINE void fill(typename T::Element* stage) {
+    // Loads a part of the next slice into registers. Behind the last lies the slice after it.
+    __device__ MMA_INLINE void load(float4 (&values)[PART], u32 part) {
+        const u32 at = line + part * (PART * LINES);
         if (source.vector) {
-            UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
-                const f32* from = source.at(line + pass * LINES, state);
-                copy_async<16>(stage + place(pass), from ? from : source.base, from ? 16 : 0);
+            UNROLL for (u32 pass = 0; pass < PART; ++pass) {
+                const MmaFrom from = source.at(at + pass * LINES, state);
+                values[pass] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                if (from.inside) values[pass] = *reinterpret_cast<const float4*>(from.address);
             }
         } else {
             typename Source::State element = state;
             UNROLL for (u32 i = 0; i < 4; ++i) {
-                UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
-                    const f32* from = source.at(line + pass * LINES, element);
-                    copy_async<4>(stage + place(pass) + i, from ? from : source.base, from ? 4 : 0);
-                }
-                source.step(element);
-            }
-        }
-        source.next(state);
-    }
-
-    // Loads the next slice into registers.
-    __device__ MMA_INLINE void load(float4 (&values)[PASSES]) {
-        if (source.vector) {
-            UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
-                const f32* from = source.at(line + pass * LINES, state);
-                values[pass] = from ? *reinterpret_cast<const float4*>(from)
-                                    : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            }
-        } else {
-            typename Source::State element = state;
-            UNROLL for (u32 i = 0; i < 4; ++i) {
-                UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
-                    const f32* from = source.at(line + pass * LINES, element);
-                    const f32 value = from ? *from : 0.0f;
+                UNROLL for (u32 pass = 0; pass < PART; ++pass) {
+                    const MmaFrom from = source.at(at + pass * LINES, element);
+                    f32 value = 0.0f;
+                    if (from.inside) value = *from.address;
                     if (i == 0) values[pass].x = value;
                     if (i == 1) values[pass].y = value;
                     if (i == 2) values[pass].z = value;
@@ -189,69 +190,27 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
                 source.step(element);
             }
         }
-        source.next(state);
+        if (part + 1 == T::PARTS) source.next(state);
     }
 
     // Rounds them into a stage.
-    __device__ MMA_INLINE void store(typename T::Element* stage, const float4 (&values)[PASSES]) const {
-        UNROLL for (u32 pass = 0; pass < PASSES; ++pass) {
-            const float4 v = values[pass];
-            *reinterpret_cast<uint2*>(stage + place(pass)) =
-                make_uint2(T::Compute::pack(v.x, v.y), T::Compute::pack(v.z, v.w));
+    __device__ MMA_INLINE void store(typename T::Element* stage, const float4 (&values)[PART],
+                                     u32 part) const {
+        typename T::Element* to = stage + (place + part * (PART * PITCH));
+        UNROLL for (u32 pass = 0; pass < PART; ++pass) {
+            *reinterpret_cast<typename T::Compute::Four*>(to + pass * PITCH) =
+                T::Compute::round(values[pass]);
         }
     }
 };
 
 // ---- fragments ----
 
+//
+// Fragments begin at multiples of 16 rows and STEP terms. Behind a lane's place in the first of them others lie
+// where these numbers add to it, or XOR it where the swizzle is: what depends on the lane is computed once.
+
 static __device__ __forceinline__ u32 mma_lane() { return threadIdx.x % 32; }
-
-// The 16 rows from `row` of A, STEP terms from `term`, as they lie in shared memory.
-template <class T, bool BY_TERM>
-static __device__ MMA_INLINE void load_a(u32 (&a)[4], const typename T::Element* stage, u32 row,
-                                              u32 term) {
-    const u32 lane = mma_lane();
-    if constexpr (BY_TERM) {
-        const u32 at = place_by_term<T>(row + lane % 16, term + lane / 16 * (T::STEP / 2));
-        load_matrices(a, stage + at);
-    } else if constexpr (sizeof(typename T::Element) == 2) {
-        const u32 at = place_by_row<T, T::ROWS>(term + lane / 16 * 8 + lane % 8,
-                                                row + lane / 8 % 2 * 8);
-        load_transposed(a, stage + at);
-    } else {
-        UNROLL for (u32 i = 0; i < 4; ++i) {
-            a[i] = stage[place_by_row<T, T::ROWS>(term + lane % 4 + i / 2 * 4,
-                                                  row + lane / 4 + i % 2 * 8)];
-        }
-    }
-}
-
-// The 16 columns from `column` of B, as two fragments.
-template <class T, bool BY_TERM>
-static __device__ MMA_INLINE void load_b(u32 (&b)[2][2], const typename T::Element* stage,
-                                              u32 column, u32 term) {
-    const u32 lane = mma_lane();
-    if constexpr (!BY_TERM && sizeof(typename T::Element) == 4) {
-        UNROLL for (u32 i = 0; i < 4; ++i) {
-            b[i / 2][i % 2] = stage[place_by_row<T, T::COLUMNS>(term + lane % 4 + i % 2 * 4,
-                                                                column + lane / 4 + i / 2 * 8)];
-        }
-    } else {
-        const u32 n = column + lane / 16 * 8, half = lane / 8 % 2;
-        u32 out[4];
-        if constexpr (BY_TERM) {
-            load_matrices(out, stage + place_by_term<T>(n + lane % 8, term + half * (T::STEP / 2)));
-        } else {
-            load_transposed(
-                out, stage + place_by_row<T, T::COLUMNS>(term + half * 8 + lane % 8, n));
-        }
-        UNROLL for (u32 i = 0; i < 4; ++i) b[i / 2][i % 2] = out[i];
-    }
-}
-
-// ---- the product ----
-
-template <class T> using MmaSums = f32[T::DOWN][T::OVER][4];
 
 // Where this warp's part of the tile begins.
 template <class T> static __device__ __forceinline__ u32 warp_row() {
@@ -261,6 +220,53 @@ template <class T> static __device__ __forceinline__ u32 warp_column() {
     return threadIdx.x / 32 % T::ACROSS * T::WARP_COLUMNS;
 }
 
+// Fragment number i of the warp's rows of A, STEP terms from `term`, as they lie in shared memory.
+template <class T, bool BY_TERM>
+static __device__ MMA_INLINE void load_a(u32 (&a)[4], const typename T::Element* stage, u32 i,
+                                         u32 term) {
+    const u32 lane = mma_lane(), row = warp_row<T>();
+    if constexpr (BY_TERM) {
+        const u32 place = place_by_term<T>(row + lane % 16, lane / 16 * (T::STEP / 2));
+        load_matrices(a, stage + ((place ^ term) + 16 * MMA_SLICE * i));
+    } else if constexpr (sizeof(typename T::Element) == 2) {
+        const u32 place =
+            place_by_row<T, T::ROWS>(lane / 16 * 8 + lane % 8, row + lane / 8 % 2 * 8);
+        load_transposed(a, stage + ((place ^ 16 * i) + T::ROWS * term));
+    } else {
+        const u32 place = place_by_row<T, T::ROWS>(lane % 4, row + lane / 4);
+        UNROLL for (u32 r = 0; r < 4; ++r) {
+            a[r] = stage[(place ^ (16 * i + r % 2 * 8)) + T::ROWS * (term + r / 2 * 4)];
+        }
+    }
+}
+
+// 16 columns of B, the warp's pair number j of fragments.
+template <class T, bool BY_TERM>
+static __device__ MMA_INLINE void load_b(u32 (&b)[2][2], const typename T::Element* stage, u32 j,
+                                         u32 term) {
+    const u32 lane = mma_lane(), column = warp_column<T>();
+    u32 out[4];
+    if constexpr (BY_TERM) {
+        const u32 place = place_by_term<T>(column + lane / 16 * 8 + lane % 8,
+                                           lane / 8 % 2 * (T::STEP / 2));
+        load_matrices(out, stage + ((place ^ term) + 16 * MMA_SLICE * j));
+    } else if constexpr (sizeof(typename T::Element) == 2) {
+        const u32 place =
+            place_by_row<T, T::COLUMNS>(lane / 8 % 2 * 8 + lane % 8, column + lane / 16 * 8);
+        load_transposed(out, stage + ((place ^ 16 * j) + T::COLUMNS * term));
+    } else {
+        const u32 place = place_by_row<T, T::COLUMNS>(lane % 4, column + lane / 4);
+        UNROLL for (u32 r = 0; r < 4; ++r) {
+            out[r] = stage[(place ^ (16 * j + r / 2 * 8)) + T::COLUMNS * (term + r % 2 * 4)];
+        }
+    }
+    UNROLL for (u32 r = 0; r < 4; ++r) b[r / 2][r % 2] = out[r];
+}
+
+// ---- the product ----
+
+template <class T> using MmaSums = f32[T::DOWN][T::OVER][4];
+
 // STEP terms from `term` of a slice in shared memory onto the sums.
 template <class T, bool A_BY_TERM, bool B_BY_TERM>
 static __device__ MMA_INLINE void multiply_step(const typename T::Element* stage_a,
@@ -268,14 +274,10 @@ static __device__ MMA_INLINE void multiply_step(const typename T::Element* stage
                                                 MmaSums<T>& sums, u32 term) {
     u32 a[T::DOWN][4], b[T::OVER / 2][2][2];
     UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
-        load_a<T, A_BY_TERM>(a[i], stage_a, warp_row<T>() + 16 * i, term);
-        UNROLL for (u32 r = 0; r < 4; ++r) a[i][r] = T::Compute::operand(a[i][r]);
+        load_a<T, A_BY_TERM>(a[i], stage_a, i, term);
     }
     UNROLL for (u32 j = 0; j < T::OVER / 2; ++j) {
-        load_b<T, B_BY_TERM>(b[j], stage_b, warp_column<T>() + 16 * j, term);
-        UNROLL for (u32 r = 0; r < 4; ++r) {
-            b[j][r / 2][r % 2] = T::Compute::operand(b[j][r / 2][r % 2]);
-        }
+        load_b<T, B_BY_TERM>(b[j], stage_b, j, term);
     }
     UNROLL for (u32 i = 0; i < T::DOWN; ++i) {
         UNROLL for (u32 j = 0; j < T::OVER; ++j) {
@@ -284,88 +286,58 @@ static __device__ MMA_INLINE void multiply_step(const typename T::Element* stage
     }
 }
 
-// One slice.
+// A part of a slice.
 template <class T, bool A_BY_TERM, bool B_BY_TERM>
-static __device__ __forceinline__ void multiply_slice(const typename T::Element* stage_a,
-                                                      const typename T::Element* stage_b,
-                                                      MmaSums<T>& sums) {
-    UNROLL for (u32 term = 0; term < MMA_SLICE; term += T::STEP) {
-        multiply_step<T, A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, term);
+static __device__ __forceinline__ void multiply_part(const typename T::Element* stage_a,
+                                                     const typename T::Element* stage_b,
+                                                     MmaSums<T>& sums, u32 part) {
+    constexpr u32 TERMS = MMA_SLICE / T::PARTS;
+    UNROLL for (u32 term = 0; term < TERMS; term += T::STEP) {
+        multiply_step<T, A_BY_TERM, B_BY_TERM>(stage_a, stage_b, sums, part * TERMS + term);
     }
 }
 
-// sums += A·B over `slices` slices. `prepare(n)` is called STAGES slices ahead of the slice n that is
-// about to be filled, all of the block's threads together; what it writes is there when that happens.
+// sums += A·B over `slices` slices. `prepare(n)` is called once the slice before n has been loaded, all of the
+// block's threads together; what it writes is there when n is.
 template <class T, bool A_BY_TERM, bool B_BY_TERM, class A, class B, class Inner, class Prepare>
 static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& source_a, B& source_b,
                                                      u32 slices, MmaSums<T>& sums, const Inner& inner,
                                                      const Prepare& prepare) {
     MmaLoader<T, T::ROWS, A_BY_TERM, A> a(source_a);
     MmaLoader<T, T::COLUMNS, B_BY_TERM, B> b(source_b);
-    if constexpr (T::Compute::ASYNC) {
-        UNROLL for (u32 stage = 0; stage < T::STAGES - 1; ++stage) {
-            if (stage < slices) {
-                a.fill(shared.a[stage]);
-                b.fill(shared.b[stage]);
+    if (slices == 0) return;
+    float4 next_a[decltype(a)::PART], next_b[decltype(b)::PART];
+    UNROLL for (u32 part = 0; part < T::PARTS; ++part) {
+        a.load(next_a, part);
+        b.load(next_b, part);
+        a.store(shared.a[0], next_a, part);
+        b.store(shared.b[0], next_b, part);
+    }
+    ROLLED for (u32 slice = 0; slice < slices; ++slice) {
+        const u32 read = slice % 2, write = 1 - read;
+        __syncthreads();
+        const bool more = slice + 1 < slices;
+        bool done = false;
+        if constexpr (!Inner::NONE) {
+            // Before the next slice is loaded, whose registers it takes.
+            done = inner.is_marked(slice);
+            if (done) {
+                inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(
+                    shared.a[read], shared.b[read], sums, slice);
             }
-            commit_copies();
         }
-        u32 read = 0, write = T::STAGES - 1;
-        ROLLED for (u32 slice = 0; slice < slices; ++slice) {
-            wait_copies<T::STAGES - 2>();
-            __syncthreads();
-            if (slice + T::STAGES - 1 < slices) {
-                a.fill(shared.a[write]);
-                b.fill(shared.b[write]);
-            }
-            commit_copies();
-            prepare(slice + T::STAGES);
-            if constexpr (!Inner::NONE) {
-                if (inner.is_marked(slice)) {
-                    inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(
-                        shared.a[read], shared.b[read], sums, slice);
-                } else {
-                    multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
-                }
-            } else {
-                multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
-            }
-            read = read + 1 == T::STAGES ? 0 : read + 1;
-            write = write + 1 == T::STAGES ? 0 : write + 1;
-        }
-        wait_copies<0>();
-    } else {
-        float4 next_a[decltype(a)::PASSES], next_b[decltype(b)::PASSES];
-        if (slices > 0) {
-            a.load(next_a);
-            b.load(next_b);
-            a.store(shared.a[0], next_a);
-            b.store(shared.b[0], next_b);
-        }
-        ROLLED for (u32 slice = 0; slice < slices; ++slice) {
-            const u32 read = slice % 2, write = 1 - read;
-            __syncthreads();
-            const bool more = slice + 1 < slices;
-            bool done = false;
-            if constexpr (!Inner::NONE) {
-                // Before the next slice is loaded, whose registers it takes.
-                done = inner.is_marked(slice);
-                if (done) {
-                    inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(
-                        shared.a[read], shared.b[read], sums, slice);
-                }
-            }
+        UNROLL for (u32 part = 0; part < T::PARTS; ++part) {
             if (more) {
-                a.load(next_a);
-                b.load(next_b);
+                a.load(next_a, part);
+                b.load(next_b, part);
             }
-            prepare(slice + T::STAGES);
+            if (part + 1 == T::PARTS) prepare(slice + T::STAGES);
             if (!done) {
-                multiply_slice<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums);
+                multiply_part<T, A_BY_TERM, B_BY_TERM>(shared.a[read], shared.b[read], sums, part);
             }
             if (more) {
-                a.store(shared.a[write], next_a);
-                b.store(shared.b[write], next_b);
+                a.store(shared.a[write], next_a, part);
+                b.store(shared.b[write], next_b, part);
             }
         }
     }

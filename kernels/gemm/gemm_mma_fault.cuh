@@ -131,6 +131,16 @@ template <class T> struct MmaFaults {
         return found;
     }
 
+    // Element number `at` after f, which stands once in the code: the element is picked out and put back. An
+    // index or a branch for each element would have the array in memory.
+    template <class Value, u32 COUNT, class F>
+    static __device__ __forceinline__ void alter(Value (&values)[COUNT], u32 at, const F& f) {
+        Value value = values[0];
+        UNROLL for (u32 i = 1; i < COUNT; ++i) value = i == at ? values[i] : value;
+        value = f(value);
+        UNROLL for (u32 i = 0; i < COUNT; ++i) values[i] = i == at ? value : values[i];
+    }
+
     // Alters the fragment of A whose first row is `first_row` by the faults that this warp sees.
     __device__ MMA_INLINE void alter_a(u32 (&a)[4], u32 site, u32 first_term,
                                        u32 first_row) const {
@@ -139,10 +149,8 @@ template <class T> struct MmaFaults {
             const bool reaches = site == SITE_SHARED_A ||
                                  event.column - warp_column<T>() < T::WARP_COLUMNS;
             if (!reaches || row >= 16 || mma_lane() != row % 8 * 4 + lane_of(term)) return;
-            const u32 at = pair_of(term) * 2 + row / 8;
-            UNROLL for (u32 i = 0; i < 4; ++i) {
-                if (i == at) a[i] = wrong(event, a[i], term);
-            }
+            alter(a, pair_of(term) * 2 + row / 8,
+                  [&](u32 word) { return wrong(event, word, term); });
         });
     }
 
@@ -154,9 +162,7 @@ template <class T> struct MmaFaults {
             const u32 column = event.column - first_column, term = event.term - first_term;
             const bool covers = event.from <= seen.from && seen.end <= event.end;
             if (!covers || column >= 8 || mma_lane() != column * 4 + lane_of(term)) return;
-            UNROLL for (u32 i = 0; i < 2; ++i) {
-                if (i == pair_of(term)) b[i] = wrong(event, b[i], term);
-            }
+            alter(b, pair_of(term), [&](u32 word) { return wrong(event, word, term); });
         });
     }
 
@@ -198,25 +204,22 @@ template <class T> struct MmaFaults {
         const u32 row = warp_row<T>() + fragment / T::OVER * 16;
         const u32 column = warp_column<T>() + fragment % T::OVER * 8;
         u32 a[4], pair[2][2];
-        load_a<T, A_BY_TERM>(a, stage_a, row, at);
+        load_a<T, A_BY_TERM>(a, stage_a, fragment / T::OVER, at);
         alter_a(a, SITE_SHARED_A, term, row);
-        UNROLL for (u32 i = 0; i < 4; ++i) a[i] = T::Compute::operand(a[i]);
         alter_a(a, SITE_OPERAND_A, term, row);
         // Single lanes have altered their registers: the warp meets again before its next instruction.
         __syncwarp();
-        load_b<T, B_BY_TERM>(pair, stage_b, column / 16 * 16, at);
-        const bool second = column % 16 != 0;
+        load_b<T, B_BY_TERM>(pair, stage_b, fragment % T::OVER / 2, at);
+        const bool second = fragment % 2 != 0;
         const u32 b[2] = {second ? pair[1][0] : pair[0][0], second ? pair[1][1] : pair[0][1]};
         const f32 before[4] = {sum[0], sum[1], sum[2], sum[3]};
-        const u32 right[2] = {T::Compute::operand(b[0]), T::Compute::operand(b[1])};
-        T::Compute::multiply(sum, a, right);
+        T::Compute::multiply(sum, a, b);
         // Sets of rows lie in each other or apart: the larger first, the smaller over them.
         ROLLED for (u32 level = 0; level < 2; ++level) {
             each(level == 0 ? SITE_SHARED_B : SITE_OPERAND_B, term, [&](const MmaEvent& event) {
                 if (event.column - column >= 8) return;
                 u32 copy[2] = {b[0], b[1]};
                 alter_b(copy, SITE_SHARED_B, term, column, event);
-                UNROLL for (u32 r = 0; r < 2; ++r) copy[r] = T::Compute::operand(copy[r]);
                 alter_b(copy, SITE_OPERAND_B, term, column, event);
                 f32 other[4] = {before[0], before[1], before[2], before[3]};
                 __syncwarp();
@@ -231,9 +234,7 @@ template <class T> struct MmaFaults {
         each(SITE_ACCUMULATOR, term, [&](const MmaEvent& event) {
             const u32 i = (u32)event.from - row, j = event.column - column;
             if (i >= 16 || j >= 8 || mma_lane() != i % 8 * 4 + j / 2) return;
-            UNROLL for (u32 r = 0; r < 4; ++r) {
-                if (r == i / 8 * 2 + j % 2) sum[r] = hit(*event.fault, sum[r]);
-            }
+            alter(sum, i / 8 * 2 + j % 2, [&](f32 value) { return hit(*event.fault, value); });
         });
         __syncwarp();
     }

@@ -161,7 +161,8 @@ KERNEL(batch_norm_normalize_f32, BatchNormForwardArgs, NoShared, 256) {
     const Quad own = map_channels(args.channels);
     if (own.lanes == 0) return;
     const Four mean = own.load(args.saved), bias = own.load(args.bias);
-    const Four scale = map_four(own.load(args.weight), own.load(args.saved + 4 * u64(args.channels)),
+    const Quad invstd = {args.channels + own.at, own.lanes};
+    const Four scale = map_four(own.load(args.weight), invstd.load(args.saved),
                                 [](f32 weight, f32 invstd) { return weight * invstd; });
     for_each_pixel(valid_pixels(args.state, args.pixels), args.channels, own, [&](const Quad& quad) {
         Four y = quad.load(args.x);

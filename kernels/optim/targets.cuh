@@ -4,13 +4,13 @@
 
 // The targets of one image.
 struct Targets {
-    const f32* shares; // null: the target is `label`
-    u32 label;
+    const f32* shares; // of soft targets
+    u32 soft, label;
     f64 kept, floor; // 1 − ε, ε/classes
     bool valid;
 
     __device__ __forceinline__ f64 at(u32 c) const {
-        if (shares) return kept * f64(shares[c]) + floor;
+        if (soft) return kept * f64(shares[c]) + floor;
         return c == label ? floor + kept : floor;
     }
 };
@@ -18,8 +18,9 @@ struct Targets {
 template <class Args>
 __device__ __forceinline__ Targets targets_of(const Args& args, u32 image) {
     const f64 kept = 1.0 - f64(args.smoothing), floor = f64(args.smoothing) / f64(args.classes);
-    if (args.soft)
-        return {ptr<const f32>(args.targets) + u64(image) * args.classes, 0, kept, floor, true};
-    const u32 label = ptr<const u32>(args.targets)[image];
-    return {nullptr, label, kept, floor, label < args.classes};
+    // Of labels, too, where nobody reads it: flipside.cuh's ptr() says why it isn't null.
+    const f32* shares = ptr<const f32>(args.targets) + u64(image) * args.classes;
+    u32 label = 0;
+    if (!args.soft) label = ptr<const u32>(args.targets)[image];
+    return {shares, args.soft, label, kept, floor, args.soft || label < args.classes};
 }

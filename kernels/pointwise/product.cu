@@ -17,17 +17,17 @@ struct Factor {
     u32 pixel;   // elements from pixel to pixel; 0 for a value a channel
     u32 channel; // 1; 0 for a value a pixel
 
-    __device__ __forceinline__ u64 address(u32 at_image, u32 at_pixel, i64 at_channel) const {
-        const u64 start = u64(at_image) * image + u64(at_pixel) * pixel + first;
-        return values + 4 * (start + u64(at_channel) * channel);
+    // An index of `values`.
+    __device__ __forceinline__ i64 index(u32 at_image, u32 at_pixel, i64 at_channel) const {
+        return i64(u64(at_image) * image + u64(at_pixel) * pixel + first) + at_channel * channel;
     }
 
     // Four channels; other lanes are 0.
     __device__ __forceinline__ Four load(u32 at_image, u32 at_pixel, i64 at_channel,
                                          Lanes lanes) const {
-        const u64 from = address(at_image, at_pixel, at_channel);
-        if (channel != 0) return lanes.load(from);
-        const f32 value = *ptr<const f32>(from);
+        const i64 from = index(at_image, at_pixel, at_channel);
+        if (channel != 0) return lanes.load(values, from);
+        const f32 value = ptr<const f32>(values)[from];
         return {{value, value, value, value}};
     }
 };
@@ -90,7 +90,7 @@ KERNEL(product_map_gradient_f32, ProductGradientArgs, NoShared, 256) {
     if (!own.none()) {
         const i64 channel = i64(quad.channel) - args.to.first;
         const u64 pixel = u64(quad.image) * args.pixels + quad.pixel;
-        const Four dy = own.load(args.dy + 4 * (pixel * args.channels + u64(channel)));
+        const Four dy = own.load(args.dy, i64(pixel * args.channels) + channel);
         const Four other = args.other.load(quad.image, quad.pixel, channel, own);
         UNROLL
         for (u32 i = 0; i < 4; ++i)
@@ -107,12 +107,13 @@ KERNEL(product_pixel_gradient_f32, ProductGradientArgs, NoShared, 256) {
     f32 sum = 0.0f;
     if (at.valid) {
         const f32* dy = ptr<const f32>(args.dy) + at.pixel * args.channels;
+        const f32* other = ptr<const f32>(args.other.values);
         for (u32 c = at.lane; c < args.channels; c += LANES)
-            sum = fmaf(dy[c], *ptr<const f32>(args.other.address(image, pixel, c)), sum);
+            sum = fmaf(dy[c], other[args.other.index(image, pixel, c)], sum);
     }
     sum = total<LANES>(sum);
     if (!at.valid) return;
-    f32* to = ptr<f32>(args.to.address(image, pixel, 0));
+    f32* to = ptr<f32>(args.to.values) + args.to.index(image, pixel, 0);
     if (args.accumulate) {
         if (at.lane == 0) *to += sum;
         return;
@@ -153,6 +154,6 @@ KERNEL(product_channel_gradient_f32, ProductGradientArgs, NoShared, 256) {
     const f64* partial = ptr<const f64>(args.partial) + u64(image) * args.parts * args.channels + c;
     f64 sum = 0.0;
     for (u64 part = 0; part < args.parts; ++part) sum += partial[part * args.channels];
-    f32* to = ptr<f32>(args.to.address(image, 0, c));
+    f32* to = ptr<f32>(args.to.values) + args.to.index(image, 0, c);
     *to = args.accumulate ? *to + f32(sum) : f32(sum);
 }

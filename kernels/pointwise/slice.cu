@@ -29,7 +29,7 @@ KERNEL(slice_backward_f32, SliceArgs, NoShared, 256) {
     const ChannelQuad quad = channel_quad(args.state, args.pixels, args.all_channels);
     const Lanes within = lanes_within(quad, args.first, args.channels);
     if (quad.lanes == 0 || (args.accumulate && within.none())) return;
-    const u64 dy = quad.of(args.pixels, args.channels).at - args.first; // of lane 0, if it had one
+    const i64 dy = i64(quad.of(args.pixels, args.channels).at) - args.first; // of lane 0, if it had one
     quad.of(args.pixels, args.all_channels)
-        .store(args.to, within.load(args.from + 4 * dy), args.accumulate);
+        .store(args.to, within.load(args.from, dy), args.accumulate);
 }

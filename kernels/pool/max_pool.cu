@@ -30,14 +30,14 @@ struct FourTaps {
 };
 
 __device__ __forceinline__ FourTaps load_taps(u64 taps, const Quad& quad) {
-    const u64 address = taps + quad.at;
+    const u8* from = ptr<const u8>(taps) + quad.at;
     FourTaps out = {};
-    if (quad.lanes == 4 && address % 4 == 0) {
-        const u32 word = *ptr<const u32>(address);
+    if (quad.lanes == 4 && is_aligned(from, 4)) {
+        const u32 word = *reinterpret_cast<const u32*>(from);
         UNROLL
         for (u32 i = 0; i < 4; ++i) out.v[i] = word >> 8 * i & 255;
     } else {
-        const u8* from = ptr<const u8>(of_any_alignment(address));
+        from = of_any_alignment(from);
         UNROLL
         for (u32 i = 0; i < 4; ++i)
             if (i < quad.lanes) out.v[i] = from[i];
@@ -46,11 +46,12 @@ __device__ __forceinline__ FourTaps load_taps(u64 taps, const Quad& quad) {
 }
 
 __device__ __forceinline__ void store_taps(u64 taps, const Quad& quad, const FourTaps& value) {
-    const u64 address = taps + quad.at;
-    if (quad.lanes == 4 && address % 4 == 0) {
-        *ptr<u32>(address) = value.v[0] | value.v[1] << 8 | value.v[2] << 16 | value.v[3] << 24;
+    u8* to = ptr<u8>(taps) + quad.at;
+    if (quad.lanes == 4 && is_aligned(to, 4)) {
+        *reinterpret_cast<u32*>(to) =
+            value.v[0] | value.v[1] << 8 | value.v[2] << 16 | value.v[3] << 24;
     } else {
-        u8* to = ptr<u8>(of_any_alignment(address));
+        to = of_any_alignment(to);
         UNROLL
         for (u32 i = 0; i < 4; ++i)
             if (i < quad.lanes) to[i] = u8(value.v[i]);
