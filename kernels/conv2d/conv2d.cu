@@ -8,12 +8,18 @@
 //
 // Grid: (⌈N·P·Q/M⌉, ⌈O/G/N⌉, G) for the capacity; blocks beyond the valid images do nothing.
 #include "conv2d/conv2d.cuh"
+#include "fault/tile_faults.cuh"
 #include "gemm/inner_faults.cuh"
 
 // Which part of the product a block computes.
 struct Place {
     u32 rows, pixels, columns;
     u32 first_row, first_column, first_channel;
+
+    template <class T> __device__ __forceinline__ OutputTile tile() const {
+        return {pixels, first_row, min(first_row + T::M, rows), first_channel,
+                first_channel + min(T::N, columns - first_column)};
+    }
 };
 
 // Stores a tile's sums through the epilogue. `faults_of_image(image)` gives what hits that image's outputs.
@@ -91,18 +97,14 @@ static __device__ __forceinline__ void forward(const Conv2dArgs& args, Shared& s
     if (place.first_row >= place.rows) return;
     f32 acc[T::ROWS][T::COLUMNS] = {};
     if constexpr (ARMED == ARMED_INNER) {
-        const u32 end = place.first_channel + min(T::N, place.columns - place.first_column);
-        const InnerFaults<T> faults = {args.faults,         place.rows, place.pixels, place.first_row,
-                                       place.first_channel, end,        shared.marks};
+        const InnerFaults<T> faults = {args.faults, place.tile<T>(), shared.marks};
         faults.mark();
         sums(args, shared.tiles, place, faults, acc);
     } else {
         sums(args, shared, place, NoFaults{}, acc);
     }
     if constexpr (ARMED != CLEAN) {
-        const u32 last = min(place.first_row + T::M, place.rows) - 1;
-        const u32 first_image = place.first_row / place.pixels;
-        if (!faults_between(args.faults, first_image, last / place.pixels + 1).none()) {
+        if (hits_tile(args.faults, place.tile<T>())) {
             store<T>(args, place, acc, [&](u32 image) { return faults_of(args.faults, image); });
             return;
         }

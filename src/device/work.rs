@@ -31,6 +31,8 @@ pub(super) struct Counters {
     pub downloads: WorkCounter,
     pub moves: WorkCounter,
     pub waits: WorkCounter,
+    /// Of emulated kernels in fault tables.
+    pub fault_searches: AtomicU64,
 }
 
 #[derive(Debug, Default)]
