@@ -1,17 +1,20 @@
-//! Every tile of every convolution kernel, whichever a layer would take: faults at the end are found wherever in a tile
-//! they lie, by tiles that hold one and no others.
+//! Every tile of every convolution kernel, whichever a layer would take: the same bits in each exact one, and faults
+//! at the end found wherever in a tile they lie, by tiles that hold one and no others.
 
+use flipside::cases::{CaseInput, OpCase};
 use flipside::device::args::{Conv2dArgs, EpilogueArgs};
 use flipside::device::{Buffer, Device, KernelInfo, kernels};
 use flipside::fault::{FaultEntry, FaultTable};
 use flipside::number::BitMasks;
 use flipside::ops::RunState;
 use flipside::ops::conv2d::Conv2d;
+use flipside::tape::{ParamId, PlanKind};
 use flipside::tensor::Map;
 
 use crate::devices::device;
 use crate::emulator::{download, launch, numbers, upload};
 use crate::kernels::bits;
+use crate::ops::{Bench, input_words};
 
 /// A forward kernel without faults in its loop, and the tile in its name.
 struct Forward {
@@ -146,6 +149,70 @@ impl Layer {
         let block = [forward.kernel.max_threads, 1, 1];
         launch(&self.device, forward.kernel.symbol, grid, block, &args).unwrap();
         download(&self.y)
+    }
+}
+
+/// A batch of a convolution, its values and what the CPU makes of them.
+fn on_the_cpu(
+    name: &str,
+    conv: Conv2d,
+    input: Map,
+    images: usize,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let case = OpCase::new(name, conv, vec![CaseInput::uniform(input)], images);
+    let mut bench = Bench::new(&case, &Device::cpu(), PlanKind::Golden);
+    let words = input_words(&case);
+    bench.feed(&case, &words);
+    bench.exec.forward_training(&mut bench.weights).unwrap();
+    let y = bench.exec.read(bench.node).unwrap();
+    let x = words[0].iter().map(|word| f32::from_bits(*word)).collect();
+    // (O, C/groups, R, S), as PyTorch has it, to (R, S, C/groups, O).
+    let weight = bench.weights.get(ParamId(0)).unwrap();
+    let (taps, depth) = (conv.kernel[0] * conv.kernel[1], conv.in_channels / conv.groups);
+    let mut w = vec![0.0; weight.len()];
+    for output in 0..conv.out_channels {
+        for channel in 0..depth {
+            for tap in 0..taps {
+                w[(tap * depth + channel) * conv.out_channels + output] =
+                    weight[(output * depth + channel) * taps + tap];
+            }
+        }
+    }
+    (x, w, y)
+}
+
+#[test]
+pub fn exact_outputs_have_the_same_bits_in_every_tile() {
+    let device = device();
+    let square = Conv2d::square;
+    for (name, conv, input, images) in [
+        ("fours", square(8, 136, 3, 1, 1), Map::new(9, 7, 8), 3),
+        (
+            "groups of fours",
+            Conv2d { groups: 2, ..square(24, 72, 3, 2, 1) },
+            Map::new(13, 15, 24),
+            4,
+        ),
+        (
+            "dilated fours",
+            Conv2d { dilation: [2, 3], padding: [2, 4], ..square(4, 36, 3, 1, 2) },
+            Map::new(6, 7, 4),
+            2,
+        ),
+        ("one pixel", square(40, 132, 1, 1, 0), Map::new(1, 1, 40), 130),
+        ("odd channels", square(5, 131, 3, 1, 1), Map::new(9, 7, 5), 3),
+    ] {
+        let (x, w, expected) = on_the_cpu(name, conv, input, images);
+        let layer = Layer::new(&device, conv, input, images, &x, &w);
+        let mut tried = 0;
+        for forward in [Forward::all(""), Forward::all("_armed")].iter().flatten() {
+            if forward.is_exact() && forward.takes(&conv) {
+                let found = layer.run(forward, &[]);
+                assert_eq!(bits(&found), bits(&expected), "{name}, {}", forward.kernel.symbol);
+                tried += 1;
+            }
+        }
+        assert_eq!(tried, if name == "odd channels" { 8 } else { 18 }, "{name}");
     }
 }
 

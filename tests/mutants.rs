@@ -54,6 +54,7 @@ macro_rules! tests {
 static TESTS: &[(&str, fn())] = tests![
     attention_faults::kernels_change_what_the_definition_with_the_same_faults_changes,
     conv2d_tiles::a_fault_is_found_at_every_edge_of_a_tile_and_only_its_tile_is_searched,
+    conv2d_tiles::exact_outputs_have_the_same_bits_in_every_tile,
     faults::kernels::a_fault_reaches_what_its_site_says_and_nothing_else,
     faults::nan::every_device_hits_the_same_nan,
     kernels::armed_kernels_change_exactly_the_faulted_elements,
