@@ -8,6 +8,7 @@ mod campaign;
 mod checkpoint;
 mod classes;
 mod cli;
+mod conv2d_tiles;
 mod coverage;
 mod cublas;
 mod data;

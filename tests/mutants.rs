@@ -53,6 +53,8 @@ macro_rules! tests {
 /// The tests that mutants may name.
 static TESTS: &[(&str, fn())] = tests![
     attention_faults::kernels_change_what_the_definition_with_the_same_faults_changes,
+    conv2d_tiles::a_fault_is_found_at_every_edge_of_a_tile_and_only_its_tile_is_searched,
+    conv2d_tiles::exact_outputs_have_the_same_bits_in_every_tile,
     faults::kernels::a_fault_reaches_what_its_site_says_and_nothing_else,
     faults::nan::every_device_hits_the_same_nan,
     faults::words::hits_of_a_word_have_an_order_and_are_taken_back,

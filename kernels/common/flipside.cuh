@@ -46,6 +46,8 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 #define ROLLED _Pragma("unroll 1")
 // TWICE before a `for` unrolls it by two, where more would cost registers.
 #define TWICE _Pragma("unroll 2")
+// COUNT_SEARCH() tells the emulator of a search in a fault table; a GPU keeps no count.
+#define COUNT_SEARCH()
 
 #else
 
@@ -61,6 +63,7 @@ extern __shared__ __align__(128) unsigned char flipside_shared[];
 
 #define ROLLED
 #define TWICE
+#define COUNT_SEARCH() ++emulator::block->searches
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")

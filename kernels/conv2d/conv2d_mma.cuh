@@ -9,6 +9,7 @@
 #pragma once
 #include "common/channel_sums.cuh"
 #include "conv2d/conv2d.cuh"
+#include "fault/tile_faults.cuh"
 #include "gemm/gemm_mma.cuh"
 #include "gemm/gemm_mma_fault.cuh"
 
@@ -322,8 +323,9 @@ static __device__ __forceinline__ void conv2d_forward_mma(const Conv2dArgs& args
         multiply_tile<T, true, false>(shared, a, b, slices, sums, NoFaults{}, NothingToPrepare{});
     }
     if constexpr (ARMED != CLEAN) {
-        const u32 last = min(first_row + T::ROWS, rows) - 1;
-        if (!faults_between(args.faults, first_row / pixels, last / pixels + 1).none()) {
+        const OutputTile tile = {pixels, first_row, min(first_row + T::ROWS, rows), first_channel,
+                                 first_channel + min(T::COLUMNS, columns - first_column)};
+        if (hits_tile(args.faults, tile)) {
             store_outputs<T>(args, sums, first_row, rows, first_column,
                              [&](u32 image) { return faults_of(args.faults, image); });
             return;

@@ -86,6 +86,9 @@ inline void __syncthreads(FLIPSIDE_CALLER) {
 inline int __syncthreads_count(int predicate, FLIPSIDE_CALLER) {
     return int(emulator::meet_block(predicate != 0, {"__syncthreads_count", file, line}));
 }
+inline int __syncthreads_or(int predicate, FLIPSIDE_CALLER) {
+    return emulator::meet_block(predicate != 0, {"__syncthreads_or", file, line}) != 0;
+}
 inline void __syncwarp(u32 mask = 0xffffffffu, FLIPSIDE_CALLER) {
     emulator::leave(emulator::meet_warp(mask, nullptr, 0, {"__syncwarp", file, line}));
 }

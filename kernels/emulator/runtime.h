@@ -42,6 +42,7 @@ struct Block {
     Index3 index;  // blockIdx
     Index3 threads; // blockDim
     Index3 grid;   // gridDim
+    uint64_t searches; // in fault tables, by all of its threads
 };
 
 // One coming together of lanes of a warp: what each of them posted, for all of them to read.

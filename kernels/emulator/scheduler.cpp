@@ -46,6 +46,7 @@ struct Launch {
     uint32_t shared_bytes;
     uint32_t order;
     uint64_t seed;
+    uint64_t* searches; // in fault tables, of all blocks; added to
 };
 
 struct Worker {
@@ -495,13 +496,14 @@ size_t flipside_emulator_run(void* memory, const Launch* launch, const Index3* i
     Worker* w = static_cast<Worker*>(memory);
     worker = w;
     w->launch = launch;
-    w->block = {*index, launch->threads, launch->grid};
+    w->block = {*index, launch->threads, launch->grid, 0};
     block = &w->block;
     uint64_t number =
         index->x + uint64_t(launch->grid.x) * (index->y + uint64_t(launch->grid.y) * index->z);
     w->random = launch->seed + number * 0xd1342543de82ef95ull;
     begin(w);
     run_phases(w);
+    if (w->block.searches) __atomic_fetch_add(launch->searches, w->block.searches, __ATOMIC_RELAXED);
     check_zones(w);
     if (!w->failed && !w->stacks.intact()) {
         w->say("a thread used more stack than there is");

@@ -72,8 +72,9 @@ static __device__ __forceinline__ f32 hit(const FaultEntry& fault, f32 value) {
     return __uint_as_float(hit_bits(fault, __float_as_uint(value)));
 }
 
-// The first fault at `element` or behind it.
+// The first fault at `element` or behind it. The emulator counts the searches (Device::fault_searches).
 static __device__ __forceinline__ const FaultEntry* seek(Faults faults, u64 element) {
+    COUNT_SEARCH();
     const FaultEntry* low = faults.first;
     const FaultEntry* high = faults.last;
     while (low < high) {

@@ -2,7 +2,7 @@
 //
 // Every element is one chain of fmaf in the order of the terms, from +0. A block computes a tile of M ×
 // N, 8 × 4 or 8 × 8 a thread, over slices of 16 terms that pass through two shared buffers: while one is
-// multiplied, the next slice is on its way to registers. A thread's elements lie in quads of 4 × 4, the
+// multiplied, the next slice is on its way. A thread's elements lie in quads of 4 × 4, the
 // quads half a tile apart, so that warps read whole rows of banks.
 //
 // For each term a thread reads 8 + 8 floats of shared memory for 64 multiply-adds (128 × 128), and a
@@ -10,13 +10,14 @@
 #pragma once
 #include "common/four.cuh"
 #include "fault/fault.cuh"
+#include "gemm/mma.cuh"
 
 constexpr u32 SLICE = 16; // terms that pass through shared memory at a time
 constexpr u32 QUAD = 4;
 
-template <u32 M_, u32 N_> struct Tile {
+template <u32 M_, u32 N_, u32 ROWS_ = 8> struct Tile {
     static constexpr u32 M = M_, N = N_;
-    static constexpr u32 ROWS = 8, COLUMNS = N >= 128 ? 8 : 4; // of a thread
+    static constexpr u32 ROWS = ROWS_, COLUMNS = N >= 128 ? 8 : 4; // of a thread
     static constexpr u32 ACROSS = N / COLUMNS;
     static constexpr u32 THREADS = M / ROWS * ACROSS;
     static constexpr u32 ROW_HOP = M / (ROWS / QUAD), COLUMN_HOP = N / (COLUMNS / QUAD);
@@ -29,7 +30,7 @@ template <u32 M_, u32 N_> struct Tile {
         return threadIdx.x % ACROSS * QUAD + j / QUAD * COLUMN_HOP + j % QUAD;
     }
 
-    // Whether two rows or columns of a tile are one thread's: src/ops/conv2d/cuda.rs tells it to users.
+    // Whether two rows or columns of a tile are one thread's: src/ops/conv2d/exact_tiles.rs tells it to users.
     static __device__ __forceinline__ bool one_thread_rows(u32 a, u32 b) {
         return a % ROW_HOP / QUAD == b % ROW_HOP / QUAD;
     }
@@ -38,11 +39,12 @@ template <u32 M_, u32 N_> struct Tile {
     }
 };
 
-// src/ops/conv2d/cuda.rs says which layer takes which.
+// src/ops/conv2d/exact_tiles.rs says which layer takes which.
 typedef Tile<128, 128> Large;
 typedef Tile<128, 64> Medium;
 typedef Tile<64, 64> Small;
 typedef Tile<128, 32> Narrow;
+typedef Tile<32, 64, 4> Tiny;
 
 template <class T> struct GemmShared {
     f32 a[2][SLICE][T::M + QUAD];
@@ -61,7 +63,8 @@ template <class T, u32 LINES> struct AlongTerms {
     }
     static __device__ __forceinline__ u32 term() { return threadIdx.x % (SLICE / QUAD) * QUAD; }
 
-    template <class Source> __device__ __forceinline__ void fetch(Source& source) {
+    template <class Source>
+    __device__ __forceinline__ void fetch(Source& source, const f32 (&)[SLICE][LINES + QUAD]) {
         UNROLL for (u32 slot = 0; slot < SLOTS; ++slot) stage[slot] = source.quad(slot);
         source.next();
     }
@@ -72,30 +75,53 @@ template <class T, u32 LINES> struct AlongTerms {
     }
 };
 
-// Carries a factor whose rows (or columns) lie side by side: its quads are 4 of them in one term.
-template <class T, u32 LINES> struct AlongLines {
+// The quads of a factor whose rows (or columns) lie side by side: each has 4 of them in one term.
+template <class T, u32 LINES> struct LineQuads {
     static constexpr u32 SLOTS = LINES * SLICE / QUAD / T::THREADS;
     static constexpr u32 HOP = T::THREADS / (LINES / QUAD); // terms from slot to slot
-    Four stage[SLOTS];
 
     static __device__ __forceinline__ u32 line() { return threadIdx.x % (LINES / QUAD) * QUAD; }
     static __device__ __forceinline__ u32 term(u32 slot) {
         return threadIdx.x / (LINES / QUAD) + slot * HOP;
     }
+};
 
-    template <class Source> __device__ __forceinline__ void fetch(Source& source) {
-        UNROLL for (u32 slot = 0; slot < SLOTS; ++slot) stage[slot] = source.quad(slot);
+// Carries such a factor through registers.
+template <class T, u32 LINES> struct AlongLines : LineQuads<T, LINES> {
+    typedef LineQuads<T, LINES> Quads;
+    Four stage[Quads::SLOTS];
+
+    template <class Source>
+    __device__ __forceinline__ void fetch(Source& source, const f32 (&)[SLICE][LINES + QUAD]) {
+        UNROLL for (u32 slot = 0; slot < Quads::SLOTS; ++slot) stage[slot] = source.quad(slot);
         source.next();
     }
     __device__ __forceinline__ void put(f32 (&to)[SLICE][LINES + QUAD]) const {
-        UNROLL for (u32 slot = 0; slot < SLOTS; ++slot) {
-            store_four(&to[term(slot)][line()], stage[slot]);
+        UNROLL for (u32 slot = 0; slot < Quads::SLOTS; ++slot) {
+            store_four(&to[Quads::term(slot)][Quads::line()], stage[slot]);
         }
     }
 };
 
+// Carries such a factor by asynchronous copies, which take no registers, where all quads are whole.
+// `Source::at(slot)` gives where the quad lies if `has(slot)`; the others are zeros.
+template <class T, u32 LINES> struct CopiedLines : LineQuads<T, LINES> {
+    typedef LineQuads<T, LINES> Quads;
+
+    template <class Source>
+    __device__ __forceinline__ void fetch(Source& source, f32 (&to)[SLICE][LINES + QUAD]) {
+        UNROLL for (u32 slot = 0; slot < Quads::SLOTS; ++slot) {
+            copy_async<16>(&to[Quads::term(slot)][Quads::line()], source.at(slot),
+                           source.has(slot) ? 16 : 0);
+        }
+        commit_copies();
+        source.next();
+    }
+    __device__ __forceinline__ void put(f32 (&)[SLICE][LINES + QUAD]) const { wait_copies<0>(); }
+};
+
 // acc[i][j] = Σ A(row i, term)·B(term, column j) over `terms` terms. Slices come from the sources by their
-// carriers; `faults` is asked once a slice whether one of its terms is hit.
+// carriers: `fetch` begins, and `put` ends what takes them to a buffer that nobody reads meanwhile; `faults` is asked once a slice whether one of its terms is hit.
 template <class T, class SourceA, class SourceB, class Inner>
 static __device__ __forceinline__ void multiply(GemmShared<T>& shared, u32 terms,
                                                 f32 (&acc)[T::ROWS][T::COLUMNS], SourceA source_a,
@@ -114,43 +140,40 @@ static __device__ __forceinline__ void multiply(GemmShared<T>& shared, u32 terms
             UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) acc[i][j] = fmaf(a[i], b[j], acc[i][j]);
         }
     };
-    carry_a.fetch(source_a);
-    carry_b.fetch(source_b);
+    carry_a.fetch(source_a, shared.a[0]);
+    carry_b.fetch(source_b, shared.b[0]);
     carry_a.put(shared.a[0]);
     carry_b.put(shared.b[0]);
     __syncthreads();
-    const u32 slices = (terms + SLICE - 1) / SLICE;
-    for (u32 slice = 0; slice < slices; ++slice) {
-        const u32 buffer = slice % 2, first = slice * SLICE;
-        const bool more = slice + 1 < slices;
-        if (more) {
-            carry_a.fetch(source_a);
-            carry_b.fetch(source_b);
-        }
-        const u32 depth = min(SLICE, terms - first);
-        const auto multiply_slice = [&] {
-            if (depth == SLICE) {
-                UNROLL for (u32 term = 0; term < SLICE; ++term) multiply_step(buffer, term);
+    // Terms of a slice that isn't whole, or that faults are in, one by one.
+    const auto slowly = [&](u32 slice, u32 depth) {
+        ROLLED for (u32 term = 0; term < depth; ++term) {
+            if constexpr (Inner::NONE) {
+                multiply_step(slice % 2, term);
             } else {
-                // No term more than there is: fmaf(0, 0, −0) would be +0.
-                ROLLED for (u32 term = 0; term < depth; ++term) multiply_step(buffer, term);
-            }
-        };
-        if constexpr (Inner::NONE) {
-            multiply_slice();
-        } else if (!faults.is_marked(slice)) {
-            multiply_slice();
-        } else {
-            ROLLED for (u32 term = 0; term < depth; ++term) {
                 f32 a[T::ROWS], b[T::COLUMNS];
-                step(buffer, term, a, b);
-                faults.multiply(first + term, a, b, acc);
+                step(slice % 2, term, a, b);
+                faults.multiply(slice * SLICE + term, a, b, acc);
             }
         }
-        if (more) {
-            carry_a.put(shared.a[buffer ^ 1]);
-            carry_b.put(shared.b[buffer ^ 1]);
+    };
+    const u32 whole = terms / SLICE, rest = terms % SLICE;
+    const u32 looped = Inner::NONE ? whole : whole + (rest != 0);
+    for (u32 slice = 0; slice < looped; ++slice) {
+        const u32 next = slice % 2 ^ 1;
+        carry_a.fetch(source_a, shared.a[next]); // zeros behind the last slice
+        carry_b.fetch(source_b, shared.b[next]);
+        bool slow = false;
+        if constexpr (!Inner::NONE) slow = slice == whole || faults.is_marked(slice);
+        if (slow) {
+            slowly(slice, slice == whole ? rest : SLICE);
+        } else {
+            UNROLL for (u32 term = 0; term < SLICE; ++term) multiply_step(slice % 2, term);
         }
+        carry_a.put(shared.a[next]);
+        carry_b.put(shared.b[next]);
         __syncthreads();
     }
+    // No term more than there is: fmaf(0, 0, −0) would be +0.
+    if constexpr (Inner::NONE) slowly(whole, rest);
 }

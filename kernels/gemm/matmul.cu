@@ -6,6 +6,7 @@
 //
 // Grid: (⌈rows/M⌉ · matrices, ⌈columns/N⌉) for the capacity; blocks of images that aren't there do nothing.
 #include "common/run_state.cuh"
+#include "fault/tile_faults.cuh"
 #include "gemm/target.cuh"
 
 struct MatmulArgs {
@@ -108,28 +109,33 @@ static __device__ __forceinline__ void matrix(const MatmulArgs& args, GemmShared
     }
     end<T>(acc, target);
     if constexpr (ARMED == ARMED_OUTPUT) {
-        const Faults faults = faults_of(args.faults, image);
-        if (!faults.none()) hit_outputs<T>(faults, target, args.batches, number % args.batches);
+        const u32 rows = number * args.rows; // of the matrices before
+        const OutputTile tile = {args.batches * args.rows, rows + first_row,
+                                 rows + min(first_row + T::M, args.rows), first_column,
+                                 min(first_column + T::N, args.columns)};
+        if (hits_tile(args.faults, tile)) {
+            hit_outputs<T>(faults_of(args.faults, image), target, args.batches, number % args.batches);
+        }
     }
 }
 
-// The kernels of a tile.
-#define MATMUL_TILE(size, T, threads)                                                              \
+// The kernels of a tile; the last arguments are the launch bounds of `_armed`.
+#define MATMUL_TILE(size, T, threads, ...)                                                          \
     KERNEL(matmul_plain_f32_##size, MatmulArgs, GemmShared<T>, threads) {                          \
         matrix<T, PLAIN, CLEAN>(args, shared);                                                     \
     }                                                                                              \
-    KERNEL(matmul_plain_f32_##size##_armed, MatmulArgs, GemmShared<T>, threads) {                  \
+    KERNEL(matmul_plain_f32_##size##_armed, MatmulArgs, GemmShared<T>, __VA_ARGS__) {              \
         matrix<T, PLAIN, ARMED_OUTPUT>(args, shared);                                              \
     }                                                                                              \
     KERNEL(matmul_transposed_f32_##size, MatmulArgs, GemmShared<T>, threads) {                     \
         matrix<T, TRANSPOSED, CLEAN>(args, shared);                                                \
     }                                                                                              \
-    KERNEL(matmul_transposed_f32_##size##_armed, MatmulArgs, GemmShared<T>, threads) {             \
+    KERNEL(matmul_transposed_f32_##size##_armed, MatmulArgs, GemmShared<T>, __VA_ARGS__) {         \
         matrix<T, TRANSPOSED, ARMED_OUTPUT>(args, shared);                                         \
     }                                                                                              \
     KERNEL(matmul_outer_f32_##size, MatmulArgs, GemmShared<T>, threads) {                          \
         matrix<T, OUTER, CLEAN>(args, shared);                                                     \
     }
 
-MATMUL_TILE(128x128, Large, 256)
-MATMUL_TILE(64x64, Small, 128)
+MATMUL_TILE(128x128, Large, 256, 256)
+MATMUL_TILE(64x64, Small, 128, 128, 4)

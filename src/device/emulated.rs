@@ -53,9 +53,10 @@ struct Launch {
     shared_bytes: u32,
     order: u32,
     seed: u64,
+    searches: *const AtomicU64,
 }
 
-// SAFETY: the workers only read it, and it outlives the launch.
+// SAFETY: the workers only read it, but for the count behind it, which is atomic; both outlive the launch.
 unsafe impl Sync for Launch {}
 
 unsafe extern "C" {
@@ -139,7 +140,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Runs a kernel to its end. Of several blocks that fail the first by number is reported.
+/// Runs a kernel to its end, and adds its searches in fault tables to `searches`. Of several blocks that fail the first by number is reported.
 pub(super) fn launch(
     options: &EmulatorOptions,
     number: usize,
@@ -147,6 +148,7 @@ pub(super) fn launch(
     grid: [u32; 3],
     block: [u32; 3],
     args: &[u8],
+    searches: &AtomicU64,
 ) -> Result<()> {
     // The struct's fields are at most 8 bytes wide, its copy here is aligned for any of them.
     let mut aligned = vec![0u128; args.len().div_ceil(16)];
@@ -157,8 +159,8 @@ pub(super) fn launch(
         ThreadOrder::Shuffle(seed) => (2, seed),
     };
     let (run, shared_bytes) = kernels::code_of(number, options.mutant);
-    let launch =
-        Launch { run, args: aligned.as_ptr().cast(), grid, block, shared_bytes, order, seed };
+    let args = aligned.as_ptr().cast();
+    let launch = Launch { run, args, grid, block, shared_bytes, order, seed, searches };
     let [width, height, depth] = grid.map(u64::from);
     let count = width * height * depth;
     let first_failed = AtomicU64::new(u64::MAX);

@@ -5,6 +5,7 @@
 //! reason: memory that is allocated or freed, copies from and to the host, waiting. Arguments are frozen
 //! with the launch; whatever changes between replays lies in device memory.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cuda::CudaGraph;
@@ -193,7 +194,8 @@ impl Graph {
         match (&mut self.work, &device.0.backend) {
             (LaunchedWork::Cuda(graph), Backend::Cuda(cuda)) => cuda.replay(graph),
             (LaunchedWork::Emulated(steps), Backend::Emulated(options)) => {
-                steps.iter().try_for_each(|step| run(step, options))
+                let searches = &device.0.counters.fault_searches;
+                steps.iter().try_for_each(|step| run(step, options, searches))
             }
             // A graph is made by the backend of its own device.
             _ => Err(failed(device, "this graph is another device's")),
@@ -202,10 +204,10 @@ impl Graph {
 }
 
 /// Runs one step on the emulator.
-fn run(step: &GraphStep, options: &emulated::EmulatorOptions) -> Result<()> {
+fn run(step: &GraphStep, options: &emulated::EmulatorOptions, searches: &AtomicU64) -> Result<()> {
     match step {
         GraphStep::Launch { number, info, grid, block, args } => {
-            emulated::launch(options, *number, info, *grid, *block, args)
+            emulated::launch(options, *number, info, *grid, *block, args, searches)
         }
         GraphStep::Copy { from, to, bytes } => {
             // SAFETY: live host memory, which whoever recorded the copy vouched for.

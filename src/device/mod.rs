@@ -22,6 +22,7 @@ mod work;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub use buffer::Buffer;
 pub use cublas::{Gemm, GemmCall};
@@ -229,6 +230,12 @@ impl Device {
         self.0.counters.read()
     }
 
+    /// How often emulated kernels have searched a fault table for an element since the device was opened. No other
+    /// device counts them.
+    pub fn fault_searches(&self) -> u64 {
+        self.0.counters.fault_searches.load(Ordering::Relaxed)
+    }
+
     /// Bytes of a GPU's memory that are in use, by whomever; `None` elsewhere, and where the driver doesn't say.
     pub fn memory_used(&self) -> Option<u64> {
         match &self.0.backend {
@@ -278,7 +285,8 @@ impl Device {
                     return Ok(());
                 }
                 self.0.counters.launches.count();
-                emulated::launch(options, number, info, grid, block, bytes)
+                let searches = &self.0.counters.fault_searches;
+                emulated::launch(options, number, info, grid, block, bytes, searches)
             }
             Backend::Cuda(cuda) => {
                 if !self.0.capture.note(true, || None) {

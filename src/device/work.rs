@@ -38,6 +38,8 @@ pub(super) struct Counters {
     pub downloaded_bytes: WorkCounter,
     pub moves: WorkCounter,
     pub waits: WorkCounter,
+    /// Of emulated kernels in fault tables.
+    pub fault_searches: AtomicU64,
 }
 
 #[derive(Debug, Default)]

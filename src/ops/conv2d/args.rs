@@ -1,5 +1,5 @@
-//! Arguments of `conv2d.cu`, `conv2d_backward.cu` and `conv2d_mma*.cu` in `kernels/conv2d/`, and the parts that
-//! a weight gradient is computed in.
+//! Arguments of the kernels in `kernels/conv2d/` but for depthwise ones, and the parts that a weight gradient is
+//! computed in.
 
 use super::Conv2d;
 use crate::Result;

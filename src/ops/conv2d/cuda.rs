@@ -1,8 +1,7 @@
-//! Grids of `kernels/conv2d/conv2d.cu` and `kernels/conv2d/conv2d_backward.cu`, and which of their tiles
-//! a layer takes.
+//! Launches of `conv2d.cu`, `conv2d_quads.cu` and `conv2d_backward.cu` in `kernels/conv2d/`.
 
 use super::args::{WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total};
-use super::symbols::{Symbols, symbols};
+use super::exact_tiles::{ForwardTile, Tile};
 use super::tensor_core::{self, TensorCores};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
@@ -10,47 +9,6 @@ use crate::device::args::{Conv2dArgs, Conv2dBiasArgs};
 use crate::number::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
-
-/// A tile of the exact kernels (`kernels/gemm/gemm.cuh`): rows × columns of a block, and its kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tile {
-    rows: usize,
-    columns: usize,
-    symbols: Symbols,
-}
-
-impl Tile {
-    const LARGE: Tile = Tile { rows: 128, columns: 128, symbols: symbols!("f32_128x128") };
-    const MEDIUM: Tile = Tile { rows: 128, columns: 64, symbols: symbols!("f32_128x64") };
-    const SMALL: Tile = Tile { rows: 64, columns: 64, symbols: symbols!("f32_64x64") };
-    const NARROW: Tile = Tile { rows: 128, columns: 32, symbols: symbols!("f32_128x32") };
-
-    /// The tile for `columns` channels of a group and `pixels` of an image: as large as leaves little
-    /// of it empty, and small where maps are, since there are few blocks then. It follows from the shape
-    /// alone, so that an image's bits and the reach of its faults don't depend on its batch.
-    const fn of(columns: usize, pixels: usize) -> Tile {
-        if columns <= 32 {
-            Tile::NARROW
-        } else if pixels <= 64 {
-            Tile::SMALL
-        } else if columns <= 64 || pixels <= 256 {
-            Tile::MEDIUM
-        } else {
-            Tile::LARGE
-        }
-    }
-
-    /// Threads, of 8 × 8 elements where the tile is wide, else 8 × 4.
-    const fn block(self) -> [u32; 3] {
-        let across = if self.columns >= 128 { 8 } else { 4 };
-        [(self.rows / 8 * (self.columns / across)) as u32, 1, 1]
-    }
-
-    /// Blocks for a product of `rows` × `columns` a group.
-    fn grid(self, rows: usize, columns: usize, groups: usize) -> [u32; 3] {
-        [rows.div_ceil(self.rows), columns.div_ceil(self.columns), groups].map(|n| n as u32)
-    }
-}
 
 /// The exact kernel of a layer whose output is `output`.
 pub fn variant(conv: &Conv2d, output: Map) -> KernelVariant {
@@ -102,20 +60,20 @@ pub fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
     if let Some(cores) = TensorCores::of(conv, ctx.device.compute()) {
         return tensor_core::forward(conv, &cores, ctx);
     }
-    let tile = Tile::of(conv.group_outputs(), ctx.output_map().pixels());
-    let [clean, armed, armed_inner] = tile.symbols.forward;
-    let kernel = match ctx.faults {
-        None => clean,
-        Some(faults) if faults.table.has_inner() => armed_inner,
-        Some(_) => armed,
+    let (columns, groups) = (conv.group_outputs(), conv.groups);
+    let rows = ctx.output.images * ctx.output_map().pixels();
+    let (kernel, grid, block) = if ctx.faults.is_some_and(|faults| faults.table.has_inner()) {
+        let tile = Tile::of(columns, ctx.output_map().pixels());
+        (tile.symbols.forward[2], tile.grid(rows, columns, groups), tile.block())
+    } else {
+        let all = ForwardTile::all(conv, ctx.input_map(0), ctx.output.images);
+        let tile = ForwardTile::of(all, rows, columns, groups, conv.terms());
+        let kernel = tile.kernels[usize::from(ctx.faults.is_some())];
+        (kernel, tile.grid(rows, columns, groups), [tile.threads, 1, 1])
     };
     ctx.require_whole(kernel)?;
-    let args = forward_args(conv, ctx);
-    let rows = ctx.output.images * ctx.output_map().pixels();
     // SAFETY: the arguments are views of `ctx`.
-    unsafe {
-        ctx.launch(kernel, tile.grid(rows, conv.group_outputs(), conv.groups), tile.block(), &args)
-    }
+    unsafe { ctx.launch(kernel, grid, block, &forward_args(conv, ctx)) }
 }
 
 pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {

@@ -10,6 +10,7 @@ pub(super) mod cuda;
 mod depthwise;
 mod depthwise_cuda;
 mod depthwise_tiles;
+mod exact_tiles;
 mod library;
 mod scan;
 mod symbols;
