@@ -284,8 +284,9 @@ static __device__ __forceinline__ f32 faulty_sum(const DepthwiseArgs& args, Faul
 // is shared by a block). Where a strip has faults in a channel, its results of that channel are added once
 // more, term by term, and stored over the clean ones; all others are the clean kernel's, which pays
 // nothing. Grid: images of the capacity, blocks of 64: 8 threads have a strip's channel, by its first fault.
-// (Bounds of 768 keep the compiler from sparing registers for occupancy that so few threads can't have.)
-KERNEL(depthwise_forward_f32_armed, DepthwiseArgs, NoShared, 768) {
+// (Bounds of one block of 768 keep the compiler from sparing registers for occupancy that so few threads
+// can't have.)
+KERNEL(depthwise_forward_f32_armed, DepthwiseArgs, NoShared, 768, 1) {
     const u32 image = blockIdx.x;
     if (image >= ptr<const RunState>(args.state)->images) return;
     ROLLED for (u32 number = threadIdx.x / 8;; number += 8) {
