@@ -6,10 +6,10 @@
 //
 // So an element is rounded once, by the thread that brings it, not by each warp that multiplies it (of a
 // 128 × 128 tile two or four do). Asynchronous copies can't round: rounded in place behind them, each element
-// would be read and written once more, half as much traffic again for shared memory, which tf32 keeps
-// busier than tensor cores. What they would spare is registers; instead, of tf32 half a slice is on its way at
-// a time, so that two blocks of 128 × 128 share a multiprocessor's registers. Of 16 bits half a slice would be
-// the terms of a single instruction, too few to hide a load behind.
+// would be read and written once more, half as much traffic again for shared memory, which tf32 keeps as
+// busy as tensor cores, or busier. What they would spare is registers; instead, of tf32 half a slice is on
+// its way at a time, so that two blocks of 128 × 128 share a multiprocessor's registers. Of 16 bits half a
+// slice would be the terms of a single instruction, too few to hide a load behind.
 //
 // An operand lies in shared memory as in global memory, so that 16 bytes stay 16 bytes: by term (a row's
 // 32 terms side by side) or by row (a term's rows side by side). Chunks of 16 bytes are swizzled: the
@@ -134,10 +134,9 @@ static __device__ __forceinline__ u32 place_by_row(u32 term, u32 row) {
 // ---- filling a stage ----
 //
 // A thread fills PASSES chunks of four elements a slice. `Source` says where they lie in memory:
-// `vector`, whether four neighbours lie in 16 aligned bytes (all inside or all outside); `base`, any
-// address; a `State` for where along the chunk's line an element is, with `begin(first)` and
-// `step(state)`, the next element's; `at(line, state)`, the element's place; `next(state)`, to the next
-// slice.
+// `vector`, whether four neighbours lie in 16 aligned bytes (all inside or all outside); a `State` for
+// where along the chunk's line an element is, with `begin(first)` and `step(state)`, the next element's;
+// `at(line, state)`, the element's place; `next(state)`, to the next slice.
 
 // Where an element lies in memory, if it is `inside`; else it counts as zero. (An address that is null instead
 // would have to be computed, and compared with null, before it is known to be needed.)
@@ -152,14 +151,14 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
     static constexpr u32 LINES = T::THREADS / CHUNKS;
     static constexpr u32 PASSES = WIDTH * MMA_SLICE / 4 / T::THREADS;
     static constexpr u32 PART = PASSES / T::PARTS; // of a part of a slice
+    static constexpr u32 PITCH = LINES * (BY_TERM ? MMA_SLICE : WIDTH); // from chunk to chunk in a stage
+    static_assert(LINES % 8 == 0, "swizzles repeat after eight lines");
 
     Source& source;
     u32 first; // element of the line
     u32 line;
-    u32 place; // of the first chunk in a stage; swizzles repeat after eight lines, so others are PITCH apart
+    u32 place; // of the first chunk in a stage
     typename Source::State state;
-    static constexpr u32 PITCH = LINES * (BY_TERM ? MMA_SLICE : WIDTH);
-    static_assert(LINES % 8 == 0, "swizzles repeat after eight lines");
 
     __device__ __forceinline__ explicit MmaLoader(Source& source)
         : source(source), first(threadIdx.x % CHUNKS * 4), line(threadIdx.x / CHUNKS),
