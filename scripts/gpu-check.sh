@@ -56,7 +56,8 @@ GROUPS_OF_KERNELS=(
     "depthwise|10|depthwise::"
     "attention|10|attention::"
     "faults in attention|15|attention_faults::"
-    "faults in memory|10|faults::memory::"
+    "faults in memory|10|faults::memory:: faults::words::"
+    "tiles of convolutions|15|conv2d_tiles::"
     "faults in NaN|10|faults::nan::"
     "handles|10|handles::"
     "optimizers|10|optimizers::"
@@ -64,7 +65,7 @@ GROUPS_OF_KERNELS=(
     "networks|25|kernel_networks::"
     "pools and norms|10|norms_and_pools:: pointwise::"
     "texts|10|text::towers"
-    "campaigns and training|20|campaign::graphs_change campaign::kinds::sites_inside \
+    "campaigns and training|20|campaign::graphs_change campaign::queued:: campaign::kinds::sites_inside \
 exhaustive::kernels_give tape::an_emulated_training_step"
     "benchmarks|15|bench::"
 )

@@ -12,6 +12,7 @@ use crate::program::{Folder, MODEL, write_square};
 mod data;
 mod pictures;
 mod ranges;
+mod rerun;
 mod study;
 mod training;
 

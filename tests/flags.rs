@@ -272,7 +272,7 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 23] = [
+const OTHERS: [&str; 24] = [
     "eval",
     "data info",
     "data list",
@@ -286,6 +286,7 @@ const OTHERS: [&str; 23] = [
     "compare",
     "plan",
     "export",
+    "rerun",
     "merge",
     "embed",
     "prompts",

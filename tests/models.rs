@@ -4,7 +4,7 @@ use std::fs;
 
 use flipside::models::{Model, ModelFile, names};
 use flipside::nn::Head;
-use flipside::report::{ModelLayer, ModelRow};
+use flipside::report::{HeadCost, ModelLayer, ModelRow};
 use flipside::{Error, Result};
 
 fn record(name: &str, side: usize) -> Result<Model> {
@@ -128,6 +128,24 @@ fn numbers_that_no_network_has_are_refused() {
         let text = own(&SWIN.replace(from, to), 32).unwrap_err().to_string();
         assert!(text.contains(said), "{to}: {text}");
         assert!(text.contains("own"), "which file: {text}");
+    }
+}
+
+/// A matrix and its bias, or two matrices and the scale; MaxViT's last layer has no bias.
+#[test]
+fn heads_cost_what_their_matrices_hold() {
+    for (name, features, bias) in
+        [("resnet50", 2048, 1), ("resnet18", 512, 1), ("maxvit_t", 512, 0)]
+    {
+        let file = ModelFile::open(name).unwrap();
+        let of = |head| Model::new(&file, head, 1000, 224, 0.0).unwrap();
+        let costs = HeadCost::of(&of(Head::Baseline), &of(Head::TextGuided { width: 512 }));
+        let [baseline, guided] = &costs[..] else { panic!("{costs:?}") };
+        assert_eq!((&*baseline.head, &*guided.head), ("baseline", "text-guided 512"));
+        assert_eq!([baseline.features, guided.features], [features; 2]);
+        let (one, two) = (features * 1000, features * 512 + 512 * 1000);
+        assert_eq!((baseline.parameters, baseline.macs), (one + bias * 1000, one as u64), "{name}");
+        assert_eq!((guided.parameters, guided.macs), (two + bias * 512 + 1, two as u64), "{name}");
     }
 }
 

@@ -48,11 +48,11 @@ KERNEL(words_hit_f32, WordsHitArgs, NoShared, 64) {
     WordFault* faults = ptr<WordFault>(args.faults);
     const u64 first = word_of_thread();
     if (!is_first(faults, first, args.count)) return;
-    const u64 address = faults[first].address;
-    u32* word = ptr<u32>(address);
+    // A pointer throughout, by which the compiler knows that it lies in global memory.
+    u32* word = ptr<u32>(faults[first].address);
     u32 bits = *word;
     faults[first].before = bits;
-    for (u64 at = first; at < args.count && faults[at].address == address; ++at) {
+    for (u64 at = first; at < args.count && ptr<u32>(faults[at].address) == word; ++at) {
         FaultEntry fault = {};
         fault.and_mask = faults[at].and_mask;
         fault.or_mask = faults[at].or_mask;

@@ -204,7 +204,6 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
 };
 
 // ---- fragments ----
-
 //
 // Fragments begin at multiples of 16 rows and STEP terms. Behind a lane's place in the first of them others lie
 // where these numbers add to it, or XOR it where the swizzle is: what depends on the lane is computed once.

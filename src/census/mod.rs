@@ -121,6 +121,18 @@ impl Census {
     pub fn is_complete(&self) -> bool {
         self.counted == self.images
     }
+
+    /// The first place of which `other` counted something else, in words; `None` if there is none.
+    pub fn difference(&self, other: &Census) -> Option<String> {
+        // Written so that they read back exactly; NaN is equal to itself there.
+        let text = |histogram: &Histogram| format!("{histogram:?}");
+        let (was, is) = (&self.histograms, &other.histograms);
+        if (self.counted, was.len()) != (other.counted, is.len()) {
+            return Some("other images or places are counted".into());
+        }
+        let differing = was.iter().zip(is).find(|(was, is)| text(was) != text(is));
+        differing.map(|(was, _)| format!("the counts of '{}' differ", was.place))
+    }
 }
 
 impl<'a> CensusRunner<'a> {

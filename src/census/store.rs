@@ -78,6 +78,17 @@ impl CensusManifest {
                 path.display()
             )));
         }
+        match self.difference(other) {
+            None => Ok(()),
+            Some(difference) => Err(Error::usage(format!(
+                "{} holds another census than this one: {difference}",
+                path.display()
+            ))),
+        }
+    }
+
+    /// The first thing in which `other` isn't the same census, in words; `None` if it is.
+    pub fn difference(&self, other: &CensusManifest) -> Option<String> {
         let json = |manifest: &CensusManifest| {
             let mut alike = manifest.clone();
             alike.setting.commit.clear();
@@ -89,15 +100,8 @@ impl CensusManifest {
         let keys = a.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str));
         // Other images have other answers: what is behind a difference is said first.
         let mut keys = ["images", "image_list"].into_iter().chain(keys);
-        match keys.find(|key| a[*key] != b[*key]) {
-            None => Ok(()),
-            Some(key) => Err(Error::usage(format!(
-                "{} holds another census than this one: '{key}' differs ({} and {})",
-                path.display(),
-                a[key],
-                b[key]
-            ))),
-        }
+        let key = keys.find(|key| a[*key] != b[*key])?;
+        Some(format!("'{key}' differs ({} and {})", a[key], b[key]))
     }
 }
 

@@ -106,6 +106,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "rerun",
+        &[
+            ("A campaign", "rerun run.sqlite"),
+            ("A training run, on one thread", "rerun baseline --threads 1"),
+            ("A campaign whose images lie elsewhere now", "rerun run.sqlite --data data"),
+        ],
+    ),
+    (
         "merge",
         &[
             ("Two shards", "merge part-1-of-2.sqlite part-2-of-2.sqlite --out run.sqlite"),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::allocate::Allocate;
-pub(super) use self::flags::{Gathered, Todo, gather};
+pub(super) use self::flags::{Gathered, Todo, file_flags, gather};
 use super::common::{RunArgs, check_bits, class_list, parse_site, refuse_idle, watch_stop};
 use super::dataset::{SkipArgs, SplitArgs};
 use super::model::{Loaded, ModelArgs};

@@ -28,6 +28,7 @@ mod predict;
 mod prompts;
 mod recipe;
 mod report;
+mod rerun;
 mod study;
 mod topics;
 mod train;
@@ -58,6 +59,7 @@ enum Command {
     Predict(predict::Args),
     Visualize(visualize::Args),
     Inject(Box<inject::Args>),
+    Rerun(rerun::Args),
     Merge(merge::Args),
     Export(export::Args),
     Compare(compare::Args),
@@ -88,7 +90,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
-/// requirements that aren't satisfied.
+/// requirements that aren't satisfied, or a run that comes out otherwise.
 pub fn main() -> ExitCode {
     let result = start(std::env::args_os().collect());
     match result {
@@ -100,7 +102,7 @@ pub fn main() -> ExitCode {
             complain(&sentence(&error));
             ExitCode::from(match error.downcast_ref::<Error>() {
                 Some(Error::Usage { .. }) => 2,
-                None if error.is::<report::Unmet>() => 3,
+                None if error.is::<report::Unmet>() || error.is::<rerun::Unequal>() => 3,
                 _ => 1,
             })
         }
@@ -131,6 +133,7 @@ fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> a
         Command::Predict(args) => predict::run(&args),
         Command::Visualize(args) => visualize::run(&args),
         Command::Inject(args) => inject::run(&args.with(gathered)),
+        Command::Rerun(args) => rerun::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Compare(args) => compare::run(&args),

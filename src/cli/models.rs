@@ -3,12 +3,12 @@
 use super::common::{print, print_json, view};
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
-use crate::report::{ModelLayer, ModelRow, View, layers_text, models_text};
+use crate::report::{HeadCost, ModelLayer, ModelRow, View, layers_text, models_text};
 
 /// List the models, or the layers of one
 ///
 /// Without a name: every model with its parameters, multiply-accumulates per image, injectable layers and
-/// neurons. With a name, a .toml or an .onnx file: its layers with their shapes, fault sites and multiply-accumulates,
+/// neurons, and what both forms of its head cost. With a name, a .toml or an .onnx file: its layers with their shapes, fault sites and multiply-accumulates,
 /// and which of them the two protocols inject into: strict (every Conv2d and Linear, by what it computes) and
 /// goldeneye (what PyTorch's forward hooks would see).
 #[derive(clap::Args)]
@@ -30,13 +30,16 @@ pub struct Args {
     json: bool,
 }
 
+/// The width of CLIP's text features, which the published networks have.
+const WIDTH: u16 = 512;
+
 impl Args {
-    fn record(&self, name: &str) -> crate::Result<(String, Model)> {
+    fn head(&self) -> Head {
+        self.text_guided.map_or(Head::Baseline, |width| Head::TextGuided { width: width.into() })
+    }
+
+    fn record(&self, name: &str, head: Head) -> crate::Result<(String, Model)> {
         let file = ModelFile::open(name)?;
-        let head = match self.text_guided {
-            Some(width) => Head::TextGuided { width: width.into() },
-            None => Head::Baseline,
-        };
         let size = self.image_size.map_or(file.input.size, usize::from);
         let classes = match (self.classes, file.onnx()) {
             (Some(classes), _) => classes as usize,
@@ -56,7 +59,7 @@ impl Args {
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(name) = &args.model {
-        let (name, model) = args.record(name)?;
+        let (name, model) = args.record(name, args.head())?;
         let (row, layers) = (ModelRow::of(&name, &model), ModelLayer::of(&model));
         if args.json {
             return print_json(&serde_json::json!({ "model": row, "layers": layers }));
@@ -65,8 +68,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let mut rows = Vec::new();
     for name in names() {
-        let (name, model) = args.record(name)?;
-        rows.push(ModelRow::of(&name, &model));
+        let width = args.text_guided.unwrap_or(WIDTH).into();
+        let (name, baseline) = args.record(name, Head::Baseline)?;
+        let (_, guided) = args.record(&name, Head::TextGuided { width })?;
+        let listed = if args.text_guided.is_some() { &guided } else { &baseline };
+        let heads = HeadCost::of(&baseline, &guided);
+        rows.push(ModelRow { heads, ..ModelRow::of(&name, listed) });
     }
     if args.json {
         return print_json(&rows);

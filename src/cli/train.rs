@@ -23,7 +23,8 @@ use crate::text::{self, TextFeatures};
 use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
 
-pub use flags::gather;
+pub use flags::{file_flags, gather};
+pub use folder::{ARGS, facts_of};
 
 /// Train a model on a data set
 ///

@@ -29,7 +29,7 @@ pub use injection::{
     FaultyAnswer, HitBy, HitValue, Injection, Telling, injection_json, injections_table,
     injections_text, top_json,
 };
-pub use models::{ModelLayer, ModelRow, layers_text, models_text};
+pub use models::{HeadCost, ModelLayer, ModelRow, layers_text, models_text};
 pub use partial::{partial_json, partial_text};
 pub use plan::{Planned, plan_text};
 pub use requirements::{requirements_text, write_junit};

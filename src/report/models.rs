@@ -22,6 +22,38 @@ pub struct ModelRow {
     pub neurons: u64,
     /// Convolutions and linear layers that forward hooks see in PyTorch.
     pub hooked_layers: usize,
+    /// What each form of the head costs, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadCost>,
+}
+
+/// What a head costs: all that stands behind the features.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeadCost {
+    /// `baseline`, or `text-guided` and the width of the text features.
+    pub head: String,
+    /// Features that it reads.
+    pub features: usize,
+    /// Trained parameters.
+    pub parameters: usize,
+    /// Multiply-accumulates of one image.
+    pub macs: u64,
+}
+
+impl HeadCost {
+    /// The costs of two forms of one network, which is the same up to its head: a baseline, and a text-guided one.
+    pub fn of(baseline: &Model, guided: &Model) -> Vec<HeadCost> {
+        let Some(last) = ModelLayer::of(baseline).pop() else { return Vec::new() };
+        let trunk =
+            (baseline.tape.parameter_count() - last.weight_sites, baseline.tape.macs() - last.macs);
+        let cost = |model: &Model| HeadCost {
+            head: model.head.to_string(),
+            features: last.terms,
+            parameters: model.tape.parameter_count() - trunk.0,
+            macs: model.tape.macs() - trunk.1,
+        };
+        vec![cost(baseline), cost(guided)]
+    }
 }
 
 /// A convolution or linear layer in figures. Sites are of one image; each has 32 bits.
@@ -63,6 +95,7 @@ impl ModelRow {
             injectable_layers: strict().count(),
             neurons: strict().map(|layer| layer.output_sites).sum(),
             hooked_layers: layers.iter().filter(|layer| layer.goldeneye).count(),
+            heads: Vec::new(),
         }
     }
 }
@@ -109,7 +142,33 @@ pub fn models_text(rows: &[ModelRow], view: View) -> String {
     });
     let mut sheet = Sheet::new(view);
     sheet.table(Fit::Keep(&[]), &header, cells.collect());
+    heads(&mut sheet, rows);
     sheet.finish(BY_PIPE)
+}
+
+/// What the heads cost, a row a model.
+fn heads(sheet: &mut Sheet, rows: &[ModelRow]) {
+    let Some(first) = rows.iter().find(|row| !row.heads.is_empty()) else { return };
+    let names = first
+        .heads
+        .iter()
+        .flat_map(|head| [format!("{}: parameters", head.head), format!("{}: MACs", head.head)]);
+    let header: Vec<String> =
+        ["model".to_string(), "features".to_string()].into_iter().chain(names).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let cells = rows.iter().filter(|row| !row.heads.is_empty()).map(|row| {
+        let of = |head: &HeadCost| [head.parameters.to_string(), short(head.macs)];
+        let front = [row.model.clone(), row.heads[0].features.to_string()];
+        front.into_iter().chain(row.heads.iter().flat_map(of)).collect()
+    });
+    sheet.gap();
+    sheet.prose(
+        "The heads, of which each model has one: what stands behind its features. A baseline has features × classes \
+         weights, a text-guided head features × width and width × classes, which is less where there are more features \
+         than width × classes / (classes − width).",
+    );
+    sheet.gap();
+    sheet.table(Fit::Keep(&[]), &header, cells.collect());
 }
 
 /// One model's layers as a table, and what it comes to.

@@ -4,6 +4,7 @@ pub(crate) mod choice;
 mod config;
 mod counted;
 mod csv;
+mod difference;
 mod fault_free;
 mod golden;
 mod layer;

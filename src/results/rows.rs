@@ -163,7 +163,12 @@ fn hash(value: u64) -> String {
     format!("{value:016x}")
 }
 
-impl Row<'_> {
+impl<'r> Row<'r> {
+    /// The record that it is of.
+    pub fn record(&self) -> &'r Record {
+        self.record
+    }
+
     /// Sizes with an x between them; a scalar has none.
     fn shape(&self) -> Option<String> {
         let sizes = self.layer.shape_at(self.record.site).filter(|sizes| !sizes.is_empty())?;

@@ -5,6 +5,7 @@
 //! stopped and resumed.
 
 mod average;
+mod difference;
 mod evaluate;
 mod events;
 mod faults;
@@ -20,6 +21,7 @@ mod step;
 mod summary;
 mod trainer;
 
+pub use difference::{RunsCompared, compare_runs};
 pub use evaluate::{Answer, Evaluation, Evaluator};
 pub use faults::{BatchPlace, DrawnFlips, FlipCounts, FlipDraws};
 pub use job::{Job, Source};

@@ -70,7 +70,7 @@ const COLUMNS: [&str; 8] = [
 ];
 
 /// How many columns belong to an epoch alone: not which one is the best, nor how long it took.
-const OF_EPOCH: usize = 6;
+pub(super) const OF_EPOCH: usize = 6;
 
 /// The epoch of the highest top-1 on the validation images, the first of equals; from 0.
 pub(super) fn best_epoch(history: &[EpochRecord]) -> Option<usize> {

@@ -44,6 +44,11 @@ pub enum Todo {
     Print(String),
 }
 
+/// The flags that a file of them can hold.
+pub fn file_flags(program: &clap::Command) -> Flags {
+    Flags::of(program.find_subcommand("inject").cloned().unwrap_or_default(), &BESIDE)
+}
+
 /// The command line `words` of `program` with the flags that it takes from files.
 ///
 /// # Errors

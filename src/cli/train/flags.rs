@@ -14,6 +14,11 @@ use crate::{Error, Result};
 /// Flags that no file holds: they are about one start of a run, not about what it comes to.
 const BESIDE: [&str; 4] = ["config", "resume", "quiet", "json"];
 
+/// The flags that a file of them can hold.
+pub fn file_flags(program: &clap::Command) -> Flags {
+    Flags::of(program.find_subcommand("train").cloned().unwrap_or_default(), &BESIDE)
+}
+
 /// The command line `words` of `program` with the flags of the file that it names, if it is one of `train`; and all its
 /// flags as such a file.
 ///

@@ -1,0 +1,131 @@
+//! `flipside rerun`.
+
+mod again;
+mod kept;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use self::kept::{Again, ComparedRun, KeptRun};
+use super::common::{create_folder_of, print_json, progress, say, stop_flag};
+use crate::Error;
+
+/// Repeat a run, and say whether it comes to the same bits
+///
+/// RUN is the store of a campaign or a census (`inject --out`), or the folder of a training run (`train --out`). It is run
+/// again by the flags that it keeps, with paths as of the folder that the command was run in, and compared: what was run on
+/// what, fault-free answers, every record; or epochs, weights, moments. What differs first is told, with exit code 3. What
+/// may differ, since no bit depends on it (the commit, the processor, threads), is told, too.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Store or folder of the run
+    run: PathBuf,
+    /// Data set, where it lies elsewhere now
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Checkpoint of a campaign, where it lies elsewhere now
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// Keep what is run again: a store, or a folder; if absent nothing is kept
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// CPU threads, up to 1024; 0 uses all cores. Results don't depend on it
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    threads: u16,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Don't show progress
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// A run that came out otherwise: exit code 3.
+#[derive(Debug)]
+pub struct Unequal(String);
+
+impl fmt::Display for Unequal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unequal {}
+
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let all = KeptRun::all(&args.run)?;
+    if let Some(out) = &args.out {
+        if out.exists() {
+            return Err(Error::usage(format!("{} is there already", out.display())).into());
+        }
+        create_folder_of(out)?;
+    }
+    if args.checkpoint.is_some() && all.iter().any(KeptRun::is_training) {
+        return Err(Error::usage(
+            "--checkpoint has no effect with a training run, which begins from what its flags say",
+        )
+        .into());
+    }
+    // A second run that is begun is ended in order.
+    let stop = stop_flag()?;
+    let scratch = tempfile::tempdir().map_err(|source| Error::io(std::env::temp_dir(), source))?;
+    let to = args.out.clone().unwrap_or_else(|| scratch.path().join("again"));
+    let again = Again {
+        to: &to,
+        data: args.data.as_deref(),
+        checkpoint: args.checkpoint.as_deref(),
+        threads: args.threads,
+        quiet: args.quiet,
+    };
+    let progress = progress(args.quiet);
+    let mut comparisons = Vec::new();
+    for kept in &all {
+        progress.line(&format!("{}: {} once more", args.run.display(), kept.what()));
+        let words = kept.words(&again)?;
+        let early = again::run(words, stop, || kept.setting_difference(&to))?;
+        comparisons.push(match early {
+            Some(difference) => {
+                ComparedRun { difference: Some(difference), ..ComparedRun::default() }
+            }
+            None => kept.compare(&to)?,
+        });
+    }
+    tell(args, &comparisons)
+}
+
+fn tell(args: &Args, comparisons: &[ComparedRun]) -> anyhow::Result<()> {
+    let run = args.run.display();
+    let difference = comparisons.iter().find_map(|comparison| comparison.difference.as_ref());
+    let notes = comparisons.iter().flat_map(|comparison| &comparison.notes);
+    if args.json {
+        let compared: Vec<&String> =
+            comparisons.iter().map(|comparison| &comparison.compared).collect();
+        print_json(&json!({
+            "run": args.run,
+            "equal": difference.is_none(),
+            "difference": difference,
+            "compared": compared,
+            "notes": notes.collect::<Vec<_>>(),
+        }))?;
+    } else {
+        let mut lines: Vec<String> = match difference {
+            None => {
+                let equal = |comparison: &ComparedRun| {
+                    format!("{run}: equal in bits: {}", comparison.compared)
+                };
+                comparisons.iter().map(equal).collect()
+            }
+            Some(_) => Vec::new(),
+        };
+        lines.extend(notes.cloned());
+        if !lines.is_empty() {
+            say(&lines.join("\n"))?;
+        }
+    }
+    match difference {
+        None => Ok(()),
+        Some(difference) => Err(Unequal(format!("{run}: differs: {difference}")).into()),
+    }
+}

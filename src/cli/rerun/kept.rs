@@ -1,0 +1,284 @@
+//! A run that is kept: what it was begun with, and what it came to.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::super::config::{Flags, Given};
+use super::again::SettingCheck;
+use crate::census::{Census, CensusManifest, Mode};
+use crate::cli::{command, inject, train};
+use crate::plan::Shard;
+use crate::results::{Config, Run, Setting, Store, is_store};
+use crate::train::{Output, compare_runs};
+use crate::{Error, Result};
+
+/// A run.
+pub enum KeptRun {
+    Campaign { path: PathBuf, run: Box<Run>, shard: Option<Shard> },
+    Census { path: PathBuf, census: Box<Census>, manifest: Box<CensusManifest> },
+    Training { run: Output },
+}
+
+/// How a run is run again.
+pub struct Again<'a> {
+    /// Where it is kept.
+    pub to: &'a Path,
+    /// Where its files lie, if not where they lay.
+    pub data: Option<&'a Path>,
+    pub checkpoint: Option<&'a Path>,
+    pub threads: u16,
+    pub quiet: bool,
+}
+
+/// What came of a comparison.
+#[derive(Default)]
+pub struct ComparedRun {
+    /// What was compared, in words.
+    pub compared: String,
+    pub difference: Option<String>,
+    /// What differs, and no bit depends on.
+    pub notes: Vec<String>,
+}
+
+/// Flags that name what a run reads.
+const PATHS: [&str; 9] = [
+    "data",
+    "checkpoint",
+    "right-in",
+    "class-list",
+    "faults",
+    "init",
+    "text-features",
+    "recipe",
+    "model",
+];
+
+impl KeptRun {
+    /// What lies at a path.
+    ///
+    /// # Errors
+    /// What is no run, or one that isn't over; those of the files.
+    pub fn all(path: &Path) -> Result<Vec<KeptRun>> {
+        if path.is_dir() {
+            return KeptRun::training(path).map(|kept| vec![kept]);
+        }
+        if path.exists() && !is_store(path) {
+            let detail = "is neither a store of `inject` nor the folder of a training run";
+            return Err(Error::file(path, detail));
+        }
+        let mut all = Vec::new();
+        if Store::has_campaign(path)? {
+            all.push(KeptRun::campaign(path)?);
+        }
+        for mode in Census::modes(path)? {
+            all.push(KeptRun::census(path, mode)?);
+        }
+        match all.is_empty() {
+            true => Err(Error::file(path, "holds no campaign and no census yet")),
+            false => Ok(all),
+        }
+    }
+
+    fn campaign(path: &Path) -> Result<KeptRun> {
+        let (run, shards) = Run::open_partial(path)?;
+        let shard = match shards.as_slice() {
+            [(shard, true)] => Some(*shard).filter(|shard| *shard != Shard::WHOLE),
+            // Several are compared when all are there.
+            several if several.iter().all(|(_, whole)| *whole) => Run::open(path).map(|_| None)?,
+            _ => {
+                let detail = "holds a campaign that isn't over: `inject --resume` goes on with it";
+                return Err(Error::file(path, detail));
+            }
+        };
+        Ok(KeptRun::Campaign { path: path.into(), run: Box::new(run), shard })
+    }
+
+    fn census(path: &Path, mode: Mode) -> Result<KeptRun> {
+        let (census, manifest) = Census::open(path, mode)?;
+        if !census.is_complete() {
+            let detail = "holds a census that isn't over: `inject --resume` goes on with it";
+            return Err(Error::file(path, detail));
+        }
+        let (census, manifest) = (Box::new(census), Box::new(manifest));
+        Ok(KeptRun::Census { path: path.into(), census, manifest })
+    }
+
+    fn training(folder: &Path) -> Result<KeptRun> {
+        let run = Output::at(folder.into());
+        if !run.model().exists() {
+            let detail = match run.resumable() {
+                Some(_) => "holds a training run that isn't over: `train --resume` goes on with it",
+                None => "holds no training run: there is no model.safetensors",
+            };
+            return Err(Error::file(folder, detail));
+        }
+        Ok(KeptRun::Training { run })
+    }
+
+    /// What it is, in words.
+    pub fn what(&self) -> String {
+        match self {
+            KeptRun::Campaign { run, shard, .. } => {
+                let layers = run.manifest.layers.len();
+                let part = shard.map_or_else(String::new, |shard| format!(", shard {shard}"));
+                format!("a campaign over {layers} layers{part}")
+            }
+            KeptRun::Census { census, .. } => format!("a census of {}", census.mode.name()),
+            KeptRun::Training { .. } => "a training run".into(),
+        }
+    }
+
+    pub fn is_training(&self) -> bool {
+        matches!(self, KeptRun::Training { .. })
+    }
+
+    /// The command line of the same run.
+    ///
+    /// # Errors
+    /// A run that doesn't keep its flags, or whose flags name what isn't there.
+    pub fn words(&self, again: &Again<'_>) -> Result<Vec<OsString>> {
+        let program = command();
+        let (name, flags, given) = match self {
+            KeptRun::Campaign { path, run, .. } => {
+                let flags = inject::file_flags(&program);
+                let given = flags.read(path, kept_flags(path, run.manifest.config.as_ref())?)?;
+                ("inject", flags, given)
+            }
+            KeptRun::Census { path, manifest, .. } => {
+                let flags = inject::file_flags(&program);
+                let given = flags.read(path, kept_flags(path, manifest.config.as_ref())?)?;
+                ("inject", flags, given)
+            }
+            KeptRun::Training { run } => {
+                let flags = train::file_flags(&program);
+                let path = run.folder.join(train::ARGS);
+                let text =
+                    std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+                let given = flags.read(&path, &text)?;
+                ("train", flags, given)
+            }
+        };
+        let given = flags.merge(&self.own(again)?, given);
+        for key in PATHS {
+            let can_move = match key {
+                "data" => true,
+                "checkpoint" => !self.is_training(),
+                _ => false,
+            };
+            // A model may be a name.
+            let is_path = |value: &&String| key != "model" || value.contains('/');
+            for value in given.get(key).into_iter().flatten().filter(is_path) {
+                require(Path::new(value), key, can_move)?;
+            }
+        }
+        Ok(std::iter::once(OsString::from(name)).chain(Flags::words(&given)).collect())
+    }
+
+    /// The flags that aren't the first run's.
+    fn own(&self, again: &Again<'_>) -> Result<Given> {
+        let mut own = Given::new();
+        own.insert("threads".into(), vec![again.threads.to_string()]);
+        if again.quiet {
+            own.insert("quiet".into(), Vec::new());
+        }
+        let paths =
+            [("out", Some(again.to)), ("data", again.data), ("checkpoint", again.checkpoint)];
+        for (key, path) in paths.into_iter().filter_map(|(key, path)| Some((key, path?))) {
+            let Some(text) = path.to_str() else {
+                return Err(Error::file(path, "has a name that isn't text"));
+            };
+            own.insert(key.into(), vec![text.into()]);
+        }
+        if let KeptRun::Campaign { shard: Some(shard), .. } = self {
+            own.insert("shard".into(), vec![shard.to_string()]);
+        }
+        Ok(own)
+    }
+
+    /// What is known, while the second run goes on, of whether it is of the same setting.
+    pub fn setting_difference(&self, to: &Path) -> SettingCheck {
+        let difference = match self {
+            KeptRun::Campaign { run, .. } => match Run::open_partial(to) {
+                Ok((again, _)) => run.manifest.difference(&again.manifest),
+                // It isn't there yet, or is being made.
+                Err(_) => return SettingCheck::Unknown,
+            },
+            // What it was counted on is written with the first counts.
+            KeptRun::Census { .. } => return SettingCheck::Unknown,
+            KeptRun::Training { run } => match train::facts_of(to) {
+                Ok(again) => match train::facts_of(&run.folder) {
+                    Ok(first) => first.difference(&again),
+                    Err(_) => None,
+                },
+                Err(_) => return SettingCheck::Unknown,
+            },
+        };
+        difference.map_or(SettingCheck::Equal, SettingCheck::Different)
+    }
+
+    /// Compares it with the run at `to`, which is over.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn compare(&self, to: &Path) -> Result<ComparedRun> {
+        match self {
+            KeptRun::Campaign { run, .. } => {
+                let (again, _) = Run::open_partial(to)?;
+                let (records, images) = (run.records.len(), run.manifest.images.len());
+                Ok(ComparedRun {
+                    compared: format!("{records} records, {images} fault-free answers"),
+                    difference: run.difference(&again),
+                    notes: notes(&run.manifest.setting, &again.manifest.setting),
+                })
+            }
+            KeptRun::Census { census, manifest, .. } => {
+                let (again, of) = Census::open(to, census.mode)?;
+                let (mode, images) = (census.mode.name(), census.images);
+                Ok(ComparedRun {
+                    compared: format!("the counts of {mode} over {images} images"),
+                    difference: manifest.difference(&of).or_else(|| census.difference(&again)),
+                    notes: notes(&manifest.setting, &of.setting),
+                })
+            }
+            KeptRun::Training { run } => {
+                let again = Output::at(to.into());
+                let (first, second) = (train::facts_of(&run.folder)?, train::facts_of(to)?);
+                let compared = compare_runs(run, &again)?;
+                let (epochs, tensors) = (compared.epochs, compared.tensors);
+                Ok(ComparedRun {
+                    compared: format!("{epochs} epochs, {tensors} tensors of models and snapshot"),
+                    difference: first.difference(&second).or(compared.difference),
+                    notes: first.notes(&second),
+                })
+            }
+        }
+    }
+}
+
+/// The flags that a store was begun with.
+fn kept_flags<'c>(path: &Path, config: Option<&'c Config>) -> Result<&'c str> {
+    let detail = "doesn't hold the flags that it was begun with, as stores of `study` and of older versions don't";
+    config.map(|config| config.flags.as_str()).ok_or_else(|| Error::file(path, detail))
+}
+
+/// What differs between two settings, and no bit depends on.
+fn notes(was: &Setting, is: &Setting) -> Vec<String> {
+    let fields = [
+        ("commit", &was.commit, &is.commit),
+        ("instruction set", &was.instruction_set, &is.instruction_set),
+    ];
+    let differing = fields.into_iter().filter(|(_, was, is)| was != is);
+    differing.map(|(what, was, is)| format!("by another {what}: {was}, now {is}")).collect()
+}
+
+/// Refuses a path of the flags that leads nowhere.
+fn require(path: &Path, flag: &str, can_move: bool) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let advice = match can_move {
+        true => format!(": say --{flag} where it lies now"),
+        false => format!(", which --{flag} names; paths are those of the folder of the first run"),
+    };
+    Err(Error::usage(format!("{}: there is no such file or folder{advice}", path.display())))
+}
