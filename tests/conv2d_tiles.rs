@@ -43,7 +43,7 @@ impl Forward {
 
     /// Whether it computes layers with these channels of a group.
     fn takes(&self, conv: &Conv2d) -> bool {
-        let in_fours = |channels: usize| channels / conv.groups % 4 == 0;
+        let in_fours = |channels: usize| (channels / conv.groups).is_multiple_of(4);
         !self.kernel.symbol.contains("_quads")
             || (in_fours(conv.in_channels) && in_fours(conv.out_channels))
     }
