@@ -1,5 +1,7 @@
 //! `flipside models`.
 
+use anyhow::Context;
+
 use super::common::{print, print_json, view};
 use crate::models::{Model, ModelFile, names};
 use crate::nn::Head;
@@ -69,7 +71,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for name in names() {
         let width = args.text_guided.unwrap_or(WIDTH).into();
-        let (name, baseline) = args.record(name, Head::Baseline)?;
+        let (name, baseline) =
+            args.record(name, Head::Baseline).with_context(|| name.to_string())?;
         let (_, guided) = args.record(&name, Head::TextGuided { width })?;
         let listed = if args.text_guided.is_some() { &guided } else { &baseline };
         let heads = HeadCost::of(&baseline, &guided);

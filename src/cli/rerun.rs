@@ -15,8 +15,9 @@ use crate::Error;
 /// Repeat a run, and say whether it comes to the same bits
 ///
 /// RUN is the store of a campaign or a census (`inject --out`), or the folder of a training run (`train --out`). It is run
-/// again by the flags that it keeps, with paths as of the folder that the command was run in, and compared: what was run on
-/// what, fault-free answers, every record; or epochs, weights, moments. What differs first is told, with exit code 3. What
+/// again by the flags that it keeps, from the folder that the first command was run in, since its paths may be relative to
+/// it, and compared: what was run on what, fault-free answers, every record; or epochs, weights, moments. What differs first
+/// is told, with exit code 3. What
 /// may differ, since no bit depends on it (the commit, the processor, threads), is told, too.
 #[derive(clap::Args)]
 pub struct Args {
@@ -68,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )
         .into());
     }
-    // A second run that is begun is ended in order.
+    // What is run again is ended, and its files are deleted.
     let stop = stop_flag()?;
     let scratch = tempfile::tempdir().map_err(|source| Error::io(std::env::temp_dir(), source))?;
     let to = args.out.clone().unwrap_or_else(|| scratch.path().join("again"));
@@ -86,9 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let words = kept.words(&again)?;
         let early = again::run(words, stop, || kept.setting_difference(&to))?;
         comparisons.push(match early {
-            Some(difference) => {
-                ComparedRun { difference: Some(difference), ..ComparedRun::default() }
-            }
+            Some(difference) => ComparedRun::ended(difference, args.out.as_deref()),
             None => kept.compare(&to)?,
         });
     }
@@ -100,32 +99,25 @@ fn tell(args: &Args, comparisons: &[ComparedRun]) -> anyhow::Result<()> {
     let difference = comparisons.iter().find_map(|comparison| comparison.difference.as_ref());
     let notes = comparisons.iter().flat_map(|comparison| &comparison.notes);
     if args.json {
-        let compared: Vec<&String> =
-            comparisons.iter().map(|comparison| &comparison.compared).collect();
+        let equal = comparisons.iter().filter(|comparison| comparison.difference.is_none());
+        let equal: Vec<&String> = equal.map(|comparison| &comparison.compared).collect();
         print_json(&json!({
             "run": args.run,
             "equal": difference.is_none(),
             "difference": difference,
-            "compared": compared,
+            "equal_parts": equal,
             "notes": notes.collect::<Vec<_>>(),
         }))?;
     } else {
-        let mut lines: Vec<String> = match difference {
-            None => {
-                let equal = |comparison: &ComparedRun| {
-                    format!("{run}: equal in bits: {}", comparison.compared)
-                };
-                comparisons.iter().map(equal).collect()
-            }
-            Some(_) => Vec::new(),
+        let line = |comparison: &ComparedRun| match &comparison.difference {
+            None => format!("{run}: equal in bits: {}", comparison.compared),
+            Some(difference) => format!("{run}: differs: {difference}"),
         };
-        lines.extend(notes.cloned());
-        if !lines.is_empty() {
-            say(&lines.join("\n"))?;
-        }
+        let lines: Vec<String> = comparisons.iter().map(line).chain(notes.cloned()).collect();
+        say(&lines.join("\n"))?;
     }
     match difference {
         None => Ok(()),
-        Some(difference) => Err(Unequal(format!("{run}: differs: {difference}")).into()),
+        Some(_) => Err(Unequal(format!("{run} doesn't come out the same")).into()),
     }
 }

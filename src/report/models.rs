@@ -164,8 +164,8 @@ fn heads(sheet: &mut Sheet, rows: &[ModelRow]) {
     sheet.gap();
     sheet.prose(
         "The heads, of which each model has one: what stands behind its features. A baseline has features × classes \
-         weights, a text-guided head features × width and width × classes, which is less where there are more features \
-         than width × classes / (classes − width).",
+         weights, a text-guided head features × width and width × classes. That is less where there are more classes than \
+         the width, and more features than width × classes / (classes − width).",
     );
     sheet.gap();
     sheet.table(Fit::Keep(&[]), &header, cells.collect());

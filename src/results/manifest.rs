@@ -276,7 +276,14 @@ impl Manifest {
                 first("their networks without faults", a == b)
             })
             .or_else(|| first("their layers", self.layers_agree(other)))
-            .or_else(|| first("their fault-free answers", self.images == other.images))
+            .or_else(|| {
+                let differing = self.images.iter().zip(&other.images).find(|(a, b)| a != b);
+                let image =
+                    differing.map(|(row, _)| format!(", first that to image {}", row.image));
+                let image = image.unwrap_or_default();
+                (self.images != other.images)
+                    .then(|| format!("their fault-free answers differ{image}"))
+            })
     }
 
     /// Kernels are named by device and instruction set, which may differ where the bits don't. The operations

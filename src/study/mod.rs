@@ -17,6 +17,7 @@ use serde::Serialize;
 use strum::IntoEnumIterator;
 
 pub use contrast::{Contrast, ContrastFigure, FigureOverSeeds, OverSeeds};
+pub use folder::ASKED;
 pub use inputs::{BUILTIN_SEED, Inputs, sources};
 
 use crate::analysis::compare::Comparison;

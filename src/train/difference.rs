@@ -1,6 +1,6 @@
 //! In what two runs of one job differ, to the bit, by what lies in their folders.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Output;
 use super::summary::OF_EPOCH;
@@ -18,7 +18,7 @@ pub struct RunsCompared {
 }
 
 /// Compares the epochs of two runs, without how long they took, then every tensor of the trained model, of the best
-/// epoch's, and of the last snapshot: weights, the optimizer's moments, the moving average.
+/// epoch's, of the last snapshot (weights, the optimizer's moments, the moving average) and of kept epochs.
 ///
 /// # Errors
 /// A run that isn't over; those of the files.
@@ -37,8 +37,12 @@ pub fn compare_runs(was: &Output, is: &Output) -> Result<RunsCompared> {
         tensors: 0,
         difference: row_difference(&was_rows, &is_rows),
     };
-    for file in [Output::best, Output::model, Output::snapshot] {
-        let (was, is) = (file(was), file(is));
+    let mut files: Vec<(PathBuf, PathBuf)> =
+        [Output::best, Output::model, Output::snapshot].map(|file| (file(was), file(is))).into();
+    // Those that either has kept.
+    let epochs = (0..compared.epochs).map(|epoch| (was.epoch(epoch), is.epoch(epoch)));
+    files.extend(epochs);
+    for (was, is) in files {
         // There is a best epoch only where there are validation images.
         if !was.exists() && !is.exists() {
             continue;
@@ -80,6 +84,10 @@ fn row_difference(was: &[Vec<String>], is: &[Vec<String>]) -> Option<String> {
 /// How many tensors the first file has, and the first in which the other isn't the same.
 fn tensor_difference(was: &Path, is: &Path) -> Result<(usize, Option<String>)> {
     let name = was.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if was.exists() != is.exists() {
+        let run = if was.exists() { "first" } else { "second" };
+        return Ok((0, Some(format!("the {run} run alone has {name}"))));
+    }
     let (was, is) = (Checkpoint::open(was)?, Checkpoint::open(is)?);
     let mut difference = None;
     for key in was.keys() {

@@ -38,8 +38,18 @@ fn a_run_comes_out_the_same_or_what_differs_is_named() {
     }
     assert!(rerun(&place, "part.sqlite --quiet", 0).contains("equal in bits: 210 records"));
     assert!(rerun(&place, "grown.sqlite --quiet", 0).contains("equal in bits: 14 records"));
+    place.done(&format!("{TRAIN} --out kept-epochs --keep 2"));
     let said = rerun(&place, "a --quiet --out kept", 0);
     assert!(said.contains("a: equal in bits: 2 epochs, "), "{said}");
+    let epochs = ["kept-epochs/epoch-0001.safetensors", "kept-epochs/epoch-0002.safetensors"];
+    let [first, second] = epochs.map(|path| place.at(path));
+    rerun(&place, "kept-epochs --quiet", 0);
+    fs::copy(&second, &first).unwrap();
+    let said = rerun(&place, "kept-epochs --quiet", 3);
+    assert!(said.contains(" of epoch-0001.safetensors differs"), "{said}");
+    fs::remove_file(&first).unwrap();
+    let said = rerun(&place, "kept-epochs --quiet", 3);
+    assert!(said.contains("the second run alone has epoch-0001.safetensors"), "{said}");
     assert!(place.at("kept/model.safetensors").exists());
     rerun(&place, "a --quiet --out kept", 2);
     let json = place.json("rerun run.sqlite --quiet --out again.sqlite");

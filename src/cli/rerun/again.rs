@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{Error, Result};
 
 /// From one look at the second run to the next.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What is known of the second run's setting.
 pub enum SettingCheck {
@@ -42,18 +42,17 @@ pub fn run(
 ) -> anyhow::Result<Option<String>> {
     let program = std::env::current_exe()
         .map_err(|source| Error::usage(format!("this program's own file isn't known: {source}")))?;
-    let child = Command::new(&program)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .map_err(|source| Error::io(&program, source))?;
+    let mut command = Command::new(&program);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
+    end_together(&mut command);
+    let child = command.spawn().map_err(|source| Error::io(&program, source))?;
     let mut second = SecondRun(child);
     let mut is_known = false;
     let status = loop {
         if let Some(status) = wait(&mut second.0)? {
             break status;
         }
+        anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped; nothing was compared");
         if !is_known {
             match setting() {
                 SettingCheck::Unknown => {}
@@ -63,9 +62,24 @@ pub fn run(
         }
         std::thread::sleep(LOOK);
     };
-    anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped; nothing was compared");
-    anyhow::ensure!(status.success(), "it can't be run again: the reason stands above");
-    Ok(None)
+    match status.code() {
+        Some(0) => Ok(None),
+        Some(_) => anyhow::bail!("it can't be run again: the reason stands above"),
+        None => anyhow::bail!("what was run again was ended from outside ({status})"),
+    }
+}
+
+/// Has ctrl-C reach this program alone, which ends the other, and the other end when this one is killed.
+fn end_together(command: &mut Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec one system call is made, and nothing else.
+    unsafe {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        use std::os::unix::process::CommandExt;
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
 }
 
 fn wait(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {

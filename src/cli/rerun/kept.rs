@@ -1,6 +1,7 @@
 //! A run that is kept: what it was begun with, and what it came to.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::super::config::{Flags, Given};
@@ -9,6 +10,7 @@ use crate::census::{Census, CensusManifest, Mode};
 use crate::cli::{command, inject, train};
 use crate::plan::Shard;
 use crate::results::{Config, Run, Setting, Store, is_store};
+use crate::study;
 use crate::train::{Output, compare_runs};
 use crate::{Error, Result};
 
@@ -40,6 +42,15 @@ pub struct ComparedRun {
     pub notes: Vec<String>,
 }
 
+impl ComparedRun {
+    /// Of a run that was ended when it showed to be another one; `kept` is what it had written by then.
+    pub fn ended(difference: String, kept: Option<&Path>) -> ComparedRun {
+        let note = |path: &Path| format!("{} holds what was run again until then", path.display());
+        let notes = kept.map(note).into_iter().collect();
+        ComparedRun { difference: Some(difference), notes, ..ComparedRun::default() }
+    }
+}
+
 /// Flags that name what a run reads.
 const PATHS: [&str; 9] = [
     "data",
@@ -62,7 +73,8 @@ impl KeptRun {
         if path.is_dir() {
             return KeptRun::training(path).map(|kept| vec![kept]);
         }
-        if path.exists() && !is_store(path) {
+        File::open(path).map_err(|source| Error::io(path, source))?;
+        if !is_store(path) {
             let detail = "is neither a store of `inject` nor the folder of a training run";
             return Err(Error::file(path, detail));
         }
@@ -105,6 +117,11 @@ impl KeptRun {
 
     fn training(folder: &Path) -> Result<KeptRun> {
         let run = Output::at(folder.into());
+        let is_study = folder.join(study::ASKED).exists();
+        if is_study {
+            let detail = "holds a study, which the same `flipside study` command repeats";
+            return Err(Error::file(folder, detail));
+        }
         if !run.model().exists() {
             let detail = match run.resumable() {
                 Some(_) => "holds a training run that isn't over: `train --resume` goes on with it",
@@ -152,6 +169,11 @@ impl KeptRun {
             KeptRun::Training { run } => {
                 let flags = train::file_flags(&program);
                 let path = run.folder.join(train::ARGS);
+                if !path.exists() {
+                    let detail =
+                        "isn't there: runs of `study` and of older versions don't keep their flags";
+                    return Err(Error::file(&path, detail));
+                }
                 let text =
                     std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
                 let given = flags.read(&path, &text)?;
@@ -278,7 +300,9 @@ fn require(path: &Path, flag: &str, can_move: bool) -> Result<()> {
     }
     let advice = match can_move {
         true => format!(": say --{flag} where it lies now"),
-        false => format!(", which --{flag} names; paths are those of the folder of the first run"),
+        false => {
+            format!(", which --{flag} names: is this the folder that the first command was run in?")
+        }
     };
     Err(Error::usage(format!("{}: there is no such file or folder{advice}", path.display())))
 }

@@ -67,7 +67,7 @@ impl RunFacts {
         let differing = was.iter().zip(&is).find(|(was, is)| was != is);
         let differing = differing.map(|((name, was), (_, is))| match name.ends_with(" data") {
             true => format!("their {name} differ ({was} and {is})"),
-            false => format!("the {name} differs ({was} and {is})"),
+            false => format!("'{name}' differs ({was} and {is})"),
         });
         differing.or_else(|| (self.recipe != other.recipe).then(|| "the recipe differs".into()))
     }
