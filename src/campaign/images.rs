@@ -111,8 +111,9 @@ type LoadedBatch = (Vec<f32>, Vec<u32>);
 /// `work` ends early; it is waited for.
 ///
 /// Another thread asks for batches, not a task of rayon's: where the pool has one thread only, a task would wait for it
-/// for ever. So images are loaded on the threads of rayon's global pool. (`data::Batches` is training's: it owns its data
-/// set, and draws orders and augmentation.)
+/// for ever. So images are loaded on the threads of rayon's global pool. A thread of a pool that waited for another one
+/// would keep its pool from loading anything: there each batch is loaded when it is asked for. (`data::Batches` is
+/// training's: it owns its data set, and draws orders and augmentation.)
 pub(crate) fn load_ahead<R>(
     model: &Model,
     images: &dyn Images,
@@ -120,14 +121,47 @@ pub(crate) fn load_ahead<R>(
     batch: usize,
     work: impl FnOnce(&mut dyn Iterator<Item = Result<LoadedBatch>>) -> Result<R>,
 ) -> Result<R> {
+    let mut loaded = list.chunks(batch.max(1)).map(move |list| load_batch(model, images, list));
+    if rayon::current_thread_index().is_some() {
+        return work(&mut loaded);
+    }
     std::thread::scope(|scope| {
         // Without room: whoever has loaded a batch hands it over before the next one is begun.
         let (sender, receiver) = sync_channel(0);
         scope.spawn(move || {
-            let loaded = list.chunks(batch.max(1)).map(|list| load_batch(model, images, list));
             // Nobody takes what `work` doesn't wait for any more.
             loaded.map(|batch| sender.send(batch)).take_while(std::result::Result::is_ok).count()
         });
         work(&mut receiver.into_iter())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+    use crate::models::ModelFile;
+    use crate::nn::Head;
+
+    /// On all threads of the pool at a time, too, which would wait for ever if they waited for it.
+    #[test]
+    fn batches_come_in_order_outside_of_a_pool_and_inside() {
+        let file = ModelFile::open("resnet_small").unwrap();
+        let model = Model::new(&file, Head::Baseline, 5, 8, 0.0).unwrap();
+        let list = [3, 0, 4, 1, 2];
+        let pixels = vec![0.5; list.len() * model.image_elements()];
+        let images = MemoryImages { pixels, labels: vec![0, 1, 2, 3, 4] };
+        let take = || {
+            let all = load_ahead(&model, &images, &list, 2, |batches| {
+                batches.map(|batch| Ok(batch?.1)).collect::<Result<Vec<Vec<u32>>>>()
+            });
+            all.unwrap()
+        };
+        let expected = vec![vec![3, 0], vec![4, 1], vec![2]];
+        assert_eq!(take(), expected);
+        let threads = rayon::current_num_threads();
+        let found: Vec<_> = (0..4 * threads).into_par_iter().map(|_| take()).collect();
+        assert!(found.iter().all(|found| *found == expected));
+    }
 }
