@@ -3,6 +3,7 @@
 mod augment;
 mod bench;
 mod brief;
+mod child;
 mod common;
 mod compare;
 mod completions;
@@ -28,6 +29,7 @@ mod predict;
 mod prompts;
 mod recipe;
 mod report;
+mod reproduce;
 mod rerun;
 mod study;
 mod topics;
@@ -54,6 +56,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Study(study::Args),
+    Reproduce(reproduce::Args),
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -128,6 +131,7 @@ fn start(words: Vec<OsString>) -> anyhow::Result<()> {
 fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> anyhow::Result<()> {
     match command {
         Command::Study(args) => study::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Train(args) => train::run(&args, flags.as_deref()),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
