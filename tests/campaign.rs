@@ -75,7 +75,7 @@ learning_rate = 0.1
 schedule = { kind = "cosine" }
 "#;
 
-const GUIDED: Head = Head::TextGuided { width: 12 };
+const GUIDED: Head = Head::text_guided(12);
 
 /// A tiny network with random weights, random images, and its fault-free answers.
 struct Bench {

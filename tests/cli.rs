@@ -15,6 +15,7 @@ mod ranges;
 mod rerun;
 mod study;
 mod training;
+mod unnormalized;
 
 pub struct Place {
     folder: Folder,

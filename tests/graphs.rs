@@ -118,7 +118,7 @@ struct Bench {
 
 impl Bench {
     fn new(name: &str, side: usize) -> Bench {
-        let head = Head::TextGuided { width: 24 };
+        let head = Head::text_guided(24);
         let model = Model::new(&ModelFile::open(name).unwrap(), head, 7, side, 0.0).unwrap();
         Bench { weights: weights(&model, &device(), 3), model }
     }

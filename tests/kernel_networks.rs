@@ -71,7 +71,7 @@ fn run(model: &Model, device: &Device) -> Vec<(String, Vec<f32>)> {
 /// positions are sums over all parts of a map that mostly cancel.
 fn check(backbone: &str) {
     let file = ModelFile::open(backbone).unwrap();
-    let head = Head::TextGuided { width: 64 };
+    let head = Head::text_guided(64);
     let model = Model::new(&file, head, CLASSES, SIDE, 0.1).unwrap();
     let expected = run(&model, &Device::cpu());
     let found = run(&model, &device());

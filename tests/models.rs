@@ -8,7 +8,7 @@ use flipside::report::{HeadCost, ModelLayer, ModelRow};
 use flipside::{Error, Result};
 
 fn record(name: &str, side: usize) -> Result<Model> {
-    Model::new(&ModelFile::open(name)?, Head::TextGuided { width: 512 }, 100, side, 0.0)
+    Model::new(&ModelFile::open(name)?, Head::text_guided(512), 100, side, 0.0)
 }
 
 /// Sizes of CIFAR and STL10, and one that nothing divides.
@@ -139,7 +139,7 @@ fn heads_cost_what_their_matrices_hold() {
     {
         let file = ModelFile::open(name).unwrap();
         let of = |head| Model::new(&file, head, 1000, 224, 0.0).unwrap();
-        let costs = HeadCost::of(&of(Head::Baseline), &of(Head::TextGuided { width: 512 }));
+        let costs = HeadCost::of(&of(Head::Baseline), &of(Head::text_guided(512)));
         let [baseline, guided] = &costs[..] else { panic!("{costs:?}") };
         assert_eq!((&*baseline.head, &*guided.head), ("baseline", "text-guided 512"));
         assert_eq!([baseline.features, guided.features], [features; 2]);

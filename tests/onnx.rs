@@ -171,7 +171,7 @@ fn layers_have_the_names_of_pytorchs_modules() {
 
 #[test]
 fn a_linear_end_takes_a_text_guided_head_and_another_does_not() {
-    let head = Head::TextGuided { width: 5 };
+    let head = Head::text_guided(5);
     let open = |name: &str| {
         let file = ModelFile::open(&path(name, "torchscript").to_string_lossy()).unwrap();
         Model::new(&file, head, 4, 32, 0.0)

@@ -561,7 +561,7 @@ fn small_tape() -> Arc<Tape> {
     let x = tape.record("conv", conv, &[x]).unwrap();
     let x =
         tape.record("norm", BatchNorm { channels: 21, eps: 1e-5, momentum: 0.1 }, &[x]).unwrap();
-    tape.record("scaled", LogitScale, &[x]).unwrap();
+    tape.record("scaled", LogitScale::default(), &[x]).unwrap();
     Arc::new(tape)
 }
 
@@ -667,7 +667,7 @@ fn an_optimizer_of_other_weights_is_refused() {
     let exec = Execution::new(&tape, &device, PlanKind::Train, 1, &[output]).unwrap();
     let mut other = Tape::new();
     let x = other.input("x", Spec::f32(Map::vector(3)));
-    other.record("scaled", LogitScale, &[x]).unwrap();
+    other.record("scaled", LogitScale::default(), &[x]).unwrap();
     let other = Weights::new(&Arc::new(other), &device, true).unwrap();
     let options = OptimizerOptions::new(Rule::AdamW(ADAMW), &|_| 0.0);
     let mut optimizer = Optimizer::new(&other, options).unwrap();

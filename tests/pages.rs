@@ -292,6 +292,7 @@ pages! {
     measuring: "docs/measuring.md",
     models: "docs/models.md",
     onnx: "docs/onnx.md",
+    published_code: "docs/published-code.md",
     reading_results: "docs/reading-results.md",
     saliency: "docs/saliency.md",
     study: "docs/study.md",

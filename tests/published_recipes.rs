@@ -75,7 +75,7 @@ fn two_steps(name: &str, head: Head) {
 #[test]
 fn each_published_network_takes_two_steps_by_its_recipe() {
     let published = names().filter(|name| ModelFile::open(name).unwrap().published.is_some());
-    let heads = [Head::Baseline, Head::TextGuided { width: 512 }];
+    let heads = [Head::Baseline, Head::text_guided(512)];
     let found = published.zip(heads.into_iter().cycle()).map(|(name, head)| two_steps(name, head));
     assert_eq!(found.count(), 14);
 }

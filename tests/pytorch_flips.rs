@@ -105,7 +105,7 @@ fn check(fixture: &Value) {
     let file = ModelFile::open(fixture["backbone"].as_str().unwrap()).unwrap();
     let head = match fixture["head"].as_str().unwrap() {
         "baseline" => Head::Baseline,
-        _ => Head::TextGuided { width: 512 },
+        _ => Head::text_guided(512),
     };
     let size = |key: &str| fixture[key].as_u64().unwrap() as usize;
     let (classes, side) = (size("classes"), size("side"));

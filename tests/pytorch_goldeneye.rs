@@ -83,7 +83,7 @@ fn check(fixture: &Value) {
     let what = fixture["backbone"].as_str().unwrap();
     let head = match fixture["head"].as_str().unwrap() {
         "baseline" => Head::Baseline,
-        _ => Head::TextGuided { width: 512 },
+        _ => Head::text_guided(512),
     };
     let [classes, side, validation, training] =
         ["classes", "side", "validation", "training"].map(|key| size(&fixture[key]));

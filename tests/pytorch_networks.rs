@@ -47,7 +47,7 @@ fn check_both_heads(backbone: &str, check: fn(&Value)) {
 fn head(fixture: &Value) -> Head {
     match text(fixture, "head") {
         "baseline" => Head::Baseline,
-        "text-guided" => Head::TextGuided { width: 512 },
+        "text-guided" => Head::text_guided(512),
         other => panic!("no head is called {other}"),
     }
 }

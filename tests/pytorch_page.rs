@@ -43,7 +43,7 @@ fn the_page_s_lines_gave_the_same_logits() {
     assert_eq!(page.lines().collect::<Vec<_>>(), kept, "run tests/oracle/page.py again");
     let size = |key: &str| fixture[key].as_u64().unwrap() as usize;
     let file = ModelFile::open(fixture["backbone"].as_str().unwrap()).unwrap();
-    let head = Head::TextGuided { width: 512 };
+    let head = Head::text_guided(512);
     let model = Model::new(&file, head, size("classes"), size("side"), 0.0).unwrap();
     let weights = formula_weights(&model, &formula::ranges(&fixture), false);
     let mut evaluator = Evaluator::new(&model, &Device::cpu(), 2).unwrap();

@@ -13,7 +13,7 @@ use crate::formula;
 use crate::pytorch_networks::{formula_images, formula_weights};
 
 const CLASSES: usize = 20;
-const HEAD: Head = Head::TextGuided { width: 24 };
+const HEAD: Head = Head::text_guided(24);
 
 /// What a backbone's file says otherwise here, so that it runs in seconds. A family's smallest has all its
 /// widths, and a deeper one, whose operations are the same ones more often, thinner layers; all have all

@@ -17,7 +17,7 @@ const METHODS: [Method; 4] =
 fn head(name: &str) -> Head {
     match name {
         "baseline" => Head::Baseline,
-        _ => Head::TextGuided { width: 512 },
+        _ => Head::text_guided(512),
     }
 }
 
@@ -112,7 +112,7 @@ fn every_model_names_a_layer_for_maps() {
     for name in names() {
         let file = ModelFile::open(name).unwrap();
         let at = &file.saliency.as_ref().unwrap().layer;
-        for head in [Head::Baseline, Head::TextGuided { width: 64 }] {
+        for head in [Head::Baseline, Head::text_guided(64)] {
             let model = Model::new(&file, head, 10, file.input.size, 0.0).unwrap();
             let map = model.tape.node(layer(&model, at).unwrap()).spec.map;
             let expected = match name {
@@ -140,7 +140,7 @@ fn question(network: &Network, at: &str, class: Class) -> MapRequest {
 #[test]
 fn a_faulty_pass_is_the_one_of_a_campaign() {
     let pixels = formula_images(1, 32);
-    for head in [Head::Baseline, Head::TextGuided { width: 16 }] {
+    for head in [Head::Baseline, Head::text_guided(16)] {
         let network = small(head);
         let model = &network.model;
         let at = layer(model, "layer2.0.relu").unwrap();
@@ -236,7 +236,7 @@ fn an_answer_that_isn_t_finite_has_no_map() {
 /// Kernels make the maps that the CPU makes, without a fault and with one.
 #[test]
 fn kernels_make_the_same_maps() {
-    let cpu = small(Head::TextGuided { width: 16 });
+    let cpu = small(Head::text_guided(16));
     let mut weights =
         flipside::tape::Weights::new(&cpu.model.tape, &Device::emulated(), false).unwrap();
     for index in 0..cpu.model.tape.params().len() {
@@ -262,7 +262,7 @@ fn kernels_make_the_same_maps() {
 
 #[test]
 fn what_makes_no_map_is_refused_in_a_sentence() {
-    let network = small(Head::TextGuided { width: 16 });
+    let network = small(Head::text_guided(16));
     let model = &network.model;
     let said = |name: &str| layer(model, name).unwrap_err().to_string();
     assert!(said("layer9").contains("no layer 'layer9'; the last layers of each resolution"));
@@ -293,6 +293,16 @@ fn what_makes_no_map_is_refused_in_a_sentence() {
     probe.answer(&pixels, &[]).unwrap();
     let said = probe.map(Method::GradCam, Aim { class: 0, cosine: true }).unwrap_err().to_string();
     assert!(said.contains("no rows"), "{said}");
+    // Nor do rows make a cosine of what isn't normalised: a pair takes the logit, as of a baseline.
+    let plain = small(Head::TextGuided { width: 16, normalized: false });
+    let mut whole = Probe::new(&plain, layer(&plain.model, "layer3.0.relu").unwrap(), &[]).unwrap();
+    whole.answer(&pixels, &[]).unwrap();
+    let said = whole.map(Method::GradCam, Aim { class: 0, cosine: true }).unwrap_err().to_string();
+    assert!(said.contains("has no cosines"), "{said}");
+    let request = question(&plain, "layer3.0.relu", Class::Predicted);
+    let target = MapTarget { class: Class::Predicted, cosine: true };
+    let found = pair(&plain, &MapRequest { target, ..request }, &pixels, None, &fault).unwrap();
+    assert!(!found.aim.cosine);
     // The way back writes over what the pass left.
     let aim = Aim { class: 0, cosine: false };
     probe.map(Method::GradCam, aim).unwrap().unwrap();

@@ -45,7 +45,7 @@ fn infer_takes_little_more_than_the_largest_live_set() {
 fn an_image_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads() {
     let sides = [("resnet18", 64), ("mobilenet_v2", 64), ("swin_v2_t", 40), ("focalnet_tiny", 64)];
     for (name, side) in sides {
-        let network = network(name, Head::TextGuided { width: 64 }, side);
+        let network = network(name, Head::text_guided(64), side);
         let images = formula_images(5, side);
         let of_one = side * side * 3;
         let mut results = Vec::new();
@@ -126,7 +126,7 @@ fn check_replay(name: &str, head: Head, side: usize, every: usize) {
 
 #[test]
 fn replay_equals_a_whole_run_in_resnet18() {
-    check_replay("resnet18", Head::TextGuided { width: 64 }, 64, 1);
+    check_replay("resnet18", Head::text_guided(64), 64, 1);
 }
 
 #[test]
@@ -137,24 +137,24 @@ fn replay_equals_a_whole_run_in_resnet50() {
 #[test]
 fn replay_equals_a_whole_run_in_a_small_resnet() {
     check_replay("resnet_small", Head::Baseline, 32, 1);
-    check_replay("resnet_small", Head::TextGuided { width: 32 }, 32, 1);
+    check_replay("resnet_small", Head::text_guided(32), 32, 1);
 }
 
 #[test]
 fn replay_equals_a_whole_run_in_alexnet_and_vgg() {
     check_replay("alexnet", Head::Baseline, 96, 3);
-    check_replay("vgg16_bn", Head::TextGuided { width: 64 }, 32, 6);
+    check_replay("vgg16_bn", Head::text_guided(64), 32, 6);
 }
 
 #[test]
 fn replay_equals_a_whole_run_in_mobilenet_v2() {
-    check_replay("mobilenet_v2", Head::TextGuided { width: 64 }, 64, 3);
+    check_replay("mobilenet_v2", Head::text_guided(64), 64, 3);
 }
 
 /// 36 tokens in windows of 8 by 8: padded, and shifted in the first stage; odd maps are merged.
 #[test]
 fn replay_equals_a_whole_run_in_swin_v2() {
-    check_replay("swin_v2_t", Head::TextGuided { width: 64 }, 72, 5);
+    check_replay("swin_v2_t", Head::text_guided(64), 72, 5);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_fault_in_a_shared_layer_is_replayed_for_each_image() {
 #[test]
 fn an_emulated_training_step_equals_the_cpus() {
     let file = ModelFile::open("resnet_small").unwrap().smooth_twin();
-    for head in [Head::Baseline, Head::TextGuided { width: 24 }] {
+    for head in [Head::Baseline, Head::text_guided(24)] {
         let model = Model::new(&file, head, 10, 16, 0.1).unwrap();
         let step = |device: &Device| {
             let mut weights = Weights::new(&model.tape, device, true).unwrap();

@@ -108,7 +108,7 @@ fn a_tiny_model_learns_64_pictures_by_heart() {
     // At 0.1 the text-guided model's logit_scale, which starts at ln(1/0.07), falls faster than
     // its random rows learn; once it is small, its gradient is, too.
     let (sgd, adamw) = (OptimizerKind::Sgd, OptimizerKind::AdamW);
-    let text_guided = Head::TextGuided { width: 24 };
+    let text_guided = Head::text_guided(24);
     for (head, optimizer, learning_rate) in [
         (Head::Baseline, sgd, 0.1),
         (text_guided, sgd, 0.02),

@@ -10,5 +10,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let Ok(file) = ModelFile::parse("fuzzed", text, Path::new("fuzzed.toml")) else { return };
-    let _ = Model::new(&file, Head::TextGuided { width: 8 }, 3, file.input.size, 0.0);
+    let _ = Model::new(&file, Head::text_guided(8), 3, file.input.size, 0.0);
 });

@@ -22,7 +22,8 @@ pub(super) fn softmax() -> Vec<OpCase> {
 pub(super) fn scale() -> Vec<OpCase> {
     [("vector", Map::vector(117), 9), ("map", Map::new(3, 2, 5), 4)]
         .map(|(name, map, batch)| {
-            let case = OpCase::new(name, LogitScale, vec![CaseInput::uniform(map)], batch);
+            let case =
+                OpCase::new(name, LogitScale::default(), vec![CaseInput::uniform(map)], batch);
             OpCase { tolerance: 1e-5, ..case }
         })
         .into()

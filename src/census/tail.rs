@@ -25,7 +25,7 @@ pub(super) struct Tail {
     /// What the last layer reads.
     pub read: NodeId,
     /// The feature: what the baseline's last layer reads; of a text-guided model, what the backbone's
-    /// last Linear makes, before it is normalised.
+    /// last Linear makes, before it is normalised if it is.
     pub feature: Layer,
 }
 
@@ -88,8 +88,8 @@ impl Tail {
 fn feature(model: &Model, last: &Layer, read: NodeId) -> Layer {
     let tape = &model.tape;
     let node = match model.head {
-        Head::Baseline => read,
-        Head::TextGuided { .. } => tape.node(read).inputs[0],
+        Head::Baseline | Head::TextGuided { normalized: false, .. } => read,
+        Head::TextGuided { normalized: true, .. } => tape.node(read).inputs[0],
     };
     let layer = layers(model).into_iter().find(|layer| layer.node == node);
     layer.unwrap_or_else(|| Layer {

@@ -136,7 +136,7 @@ impl CensusRunner<'_> {
         drawn
     }
 
-    /// Whether the feature is what the last layer reads: in a baseline.
+    /// Whether the feature is what the last layer reads: where none is normalised.
     fn feature_is_input(&self) -> bool {
         self.tail.feature.node == self.tail.read
     }

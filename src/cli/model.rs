@@ -19,8 +19,9 @@ pub struct ModelArgs {
     /// Model name, .toml file or .onnx file; see `flipside models`. Needed unless the checkpoint names its model
     #[arg(long)]
     model: Option<String>,
-    /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys. Needed unless the
-    /// model is an .onnx file, which holds its own
+    /// Weights, .pth or .safetensors; whether they are text-guided is read from their keys, and whether the feature is
+    /// normalised from the file's metadata, which without a word is the normalised form. Needed unless the model is an
+    /// .onnx file, which holds its own
     #[arg(long)]
     checkpoint: Option<PathBuf>,
     /// How images become inputs, as a .toml file with the table [input] of a model file: for .onnx files, which

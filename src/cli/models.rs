@@ -37,7 +37,7 @@ const WIDTH: u16 = 512;
 
 impl Args {
     fn head(&self) -> Head {
-        self.text_guided.map_or(Head::Baseline, |width| Head::TextGuided { width: width.into() })
+        self.text_guided.map_or(Head::Baseline, |width| Head::text_guided(width.into()))
     }
 
     fn record(&self, name: &str, head: Head) -> crate::Result<(String, Model)> {
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let width = args.text_guided.unwrap_or(WIDTH).into();
         let (name, baseline) =
             args.record(name, Head::Baseline).with_context(|| name.to_string())?;
-        let (_, guided) = args.record(&name, Head::TextGuided { width })?;
+        let (_, guided) = args.record(&name, Head::text_guided(width))?;
         let listed = if args.text_guided.is_some() { &guided } else { &baseline };
         let heads = HeadCost::of(&baseline, &guided);
         rows.push(ModelRow { heads, ..ModelRow::of(&name, listed) });

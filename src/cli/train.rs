@@ -50,6 +50,9 @@ pub struct Args {
     /// Text-guided head of this width; it starts from random rows
     #[arg(long, conflicts_with = "text_features")]
     random_rows: Option<usize>,
+    /// Text-guided head without the normalisation of its feature: an ablation, whose logit scale starts at 1
+    #[arg(long)]
+    unnormalized: bool,
     /// Start from this checkpoint; .pth or .safetensors, of the same architecture. Its head is left
     /// out where it is of another kind or width, or for other classes
     #[arg(long = "init", alias = "start", value_name = "FILE")]
@@ -121,6 +124,12 @@ fn parse_keep(text: &str) -> std::result::Result<u32, String> {
 /// Runs it; `flags` are those that were given, as a file of them.
 pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     watch_stop()?;
+    if args.unnormalized && args.text_features.is_none() && args.random_rows.is_none() {
+        return Err(Error::usage(
+            "--unnormalized is of a text-guided head: it needs --text-features or --random-rows",
+        )
+        .into());
+    }
     let device = args.run.start()?;
     let progress = args.run.progress();
     let file = ModelFile::open(&args.model)?;
@@ -274,12 +283,13 @@ struct AskedHead {
 }
 
 fn head(args: &Args, classes: Option<&ClassList>, train: &Source) -> Result<AskedHead> {
+    let guided = |width| Head::TextGuided { width, normalized: !args.unnormalized };
     let (head, rows) = match (&args.text_features, args.random_rows) {
         (Some(path), _) => {
             let rows = text::file::open_for(path, classes, train.dataset.classes())?;
-            (Head::TextGuided { width: rows.width }, Some(rows))
+            (guided(rows.width), Some(rows))
         }
-        (None, Some(width)) if (1..=1 << 16).contains(&width) => (Head::TextGuided { width }, None),
+        (None, Some(width)) if (1..=1 << 16).contains(&width) => (guided(width), None),
         (None, Some(_)) => {
             return Err(Error::usage("--random-rows takes a width from 1 to 65536"));
         }

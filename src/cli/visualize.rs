@@ -55,7 +55,8 @@ pub struct Args {
     method: Method,
     /// Which class the maps are for: predicted (each network's answer without the error), label (the class whose
     /// folder the image lies in), or a class's number. With cosine: before it, as in cosine:label, a text-guided
-    /// network's target is the cosine to the class's row, the logit before the scale
+    /// network's target is the cosine to the class's row, the logit before the scale (of one trained with
+    /// --unnormalized, which has none, its logit)
     #[arg(long, default_value = "predicted")]
     target: MapTarget,
     /// Layer whose output maps are made of; the model file's if absent
@@ -110,9 +111,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             args.layer.as_deref(),
         )?);
     }
-    if args.target.cosine && !subjects.iter().any(VisualizedNetwork::is_text_guided) {
+    if args.target.cosine && !subjects.iter().any(VisualizedNetwork::has_cosines) {
         return Err(Error::usage(
-            "--target cosine: takes a text-guided checkpoint, and there is none",
+            "--target cosine: takes a text-guided checkpoint whose feature is normalised, and there is none",
         )
         .into());
     }

@@ -113,9 +113,10 @@ fn places(model: &Model) -> Result<Vec<LayerPlace>> {
 fn head_params(model: &Model) -> Vec<ParamId> {
     let input_of = |node: NodeId| model.tape.node(node).inputs.first().copied();
     let mut nodes = vec![model.last_layer];
-    if matches!(model.head, Head::TextGuided { .. }) {
-        // Behind the normalisation.
-        nodes.extend(input_of(model.last_layer).and_then(input_of));
+    if let Head::TextGuided { normalized, .. } = model.head {
+        let read = input_of(model.last_layer);
+        // Before the normalisation, where there is one.
+        nodes.extend(if normalized { read.and_then(input_of) } else { read });
     }
     nodes.into_iter().flat_map(|node| model.tape.node(node).params.clone()).collect()
 }
@@ -147,7 +148,8 @@ mod tests {
     use super::*;
     use crate::models::{ModelFile, names};
 
-    const TEXT_GUIDED: Head = Head::TextGuided { width: 32 };
+    const HEADS: [Head; 3] =
+        [Head::Baseline, Head::text_guided(32), Head::TextGuided { width: 32, normalized: false }];
 
     fn model(name: &str, head: Head) -> Model {
         let file = ModelFile::open(name).unwrap();
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn every_model_has_layers_in_order() {
         for name in names() {
-            for head in [Head::Baseline, TEXT_GUIDED] {
+            for head in HEADS {
                 let model = model(name, head);
                 let layers = layers_of(&model).unwrap();
                 assert_eq!(layers[0], 0, "{name}");
@@ -205,7 +207,7 @@ mod tests {
             ("focalnet_small", 25),
         ];
         for (name, last) in counts {
-            let layers = layers_of(&model(name, TEXT_GUIDED)).unwrap();
+            let layers = layers_of(&model(name, Head::text_guided(32))).unwrap();
             assert_eq!(layers.last(), Some(&last), "{name}");
         }
     }
@@ -251,7 +253,7 @@ mod tests {
             ("maxvit_t", vec![("stem.1.0.weight", 0), ("classifier.3.weight", 12)]),
         ];
         for (name, expected) in of {
-            for head in [Head::Baseline, TEXT_GUIDED] {
+            for head in HEADS {
                 let model = model(name, head);
                 let layers = layers_of(&model).unwrap();
                 for (param, expected) in &expected {

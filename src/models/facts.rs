@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::state::{HEAD, contradiction};
 use super::{Input, Model, ModelFile};
 use crate::error::shorten;
 use crate::nn::Head;
@@ -14,7 +15,6 @@ use crate::{Error, Result};
 /// What stands before the keys that are this program's.
 const OURS: &str = "flipside.";
 const MODEL: &str = "flipside.model";
-const HEAD: &str = "flipside.head";
 const CLASSES: &str = "flipside.classes";
 const IMAGE_SIZE: &str = "flipside.image_size";
 const ARCHITECTURE: &str = "flipside.architecture";
@@ -105,17 +105,15 @@ impl Facts {
     /// # Errors
     /// [`Error::File`] that names both.
     pub fn check(&self, path: &Path, head: Head, classes: usize) -> Result<()> {
-        let contradiction = |says: &str, is: &str| {
-            let says = shorten(says, 80);
-            let detail = format!("its metadata says '{says}', but its last layer is that of {is}");
-            Err(Error::file(path, detail))
-        };
         if let Some(says) = self.head.as_ref().filter(|says| **says != head.to_string()) {
-            return contradiction(says, &head.to_string());
+            return Err(contradiction(path, says, &head.to_string()));
         }
         let named = self.class_names.as_ref().map(Vec::len);
         match self.classes.into_iter().chain(named).find(|says| *says != classes) {
-            Some(says) => contradiction(&format!("{says} classes"), &format!("{classes} classes")),
+            Some(says) => {
+                let (says, is) = (format!("{says} classes"), format!("{classes} classes"));
+                Err(contradiction(path, &says, &is))
+            }
             None => Ok(()),
         }
     }

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// Metadata key under which a file says what it is.
 pub const KIND: &str = "flipside.kind";
+/// Metadata key under which a file says which head it is of, as [`Head`] prints itself.
+pub(super) const HEAD: &str = "flipside.head";
 /// The [`KIND`] of a training run's resumable state.
 pub const SNAPSHOT: &str = "training snapshot";
 /// What stands before the names of an optimiser's tensors in a snapshot.
@@ -31,8 +33,10 @@ pub const AVERAGE_PREFIX: &str = "ema.";
 ///
 /// # Errors
 /// One [`Error::File`] that counts the keys that are missing, unexpected or of another shape or type,
-/// names some of each, and says whose weights they look like; the weights are untouched then.
+/// names some of each, and says whose weights they look like; one for a file that says that it is of the other form of
+/// text-guided head, whose keys are the same. The weights are untouched then.
 pub fn load_state(model: &Model, weights: &mut Weights, checkpoint: &Checkpoint) -> Result<()> {
+    check_form(model, checkpoint)?;
     let params = model.tape.params();
     let keys = Keys::of(checkpoint, model.dialect);
     let is_counter = |param: &&Param| param.spec.role == Role::Counter;
@@ -63,6 +67,19 @@ pub fn load_average(model: &Model, weights: &mut Weights, checkpoint: &Checkpoin
     let sources = problems.sources(model.tape.params(), checkpoint, true, find, fits)?;
     problems.check(checkpoint, model)?;
     set_all(weights, checkpoint, sources)
+}
+
+/// Refuses a file that says that its feature is normalised where the model's isn't, or the other way round.
+fn check_form(model: &Model, checkpoint: &Checkpoint) -> Result<()> {
+    let Head::TextGuided { width, normalized } = model.head else { return Ok(()) };
+    let other = Head::TextGuided { width, normalized: !normalized }.to_string();
+    match checkpoint.metadata().get(HEAD) {
+        Some(says) if *says == other => {
+            let detail = format!("its metadata says '{says}', but the model is {}", model.head);
+            Err(Error::file(checkpoint.path(), detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where a parameter's values come from.
@@ -327,10 +344,12 @@ pub fn save_state_as(path: &Path, facts: &Facts, weights: &Weights) -> Result<()
 }
 
 /// The head that a checkpoint of the model of `file` was made with, and its number of classes, read
-/// off its keys: text-guided where `head.weight` and `logit_scale` are there.
+/// off its keys: text-guided where `head.weight` and `logit_scale` are there. Which form of that head it is only the
+/// file's metadata can tell; without it, it is the normalised one.
 ///
 /// # Errors
-/// [`Error::File`] where there is no last layer of either kind, or it isn't a matrix.
+/// [`Error::File`] where there is no last layer of either kind, or it isn't a matrix, and for a text-guided head that
+/// the metadata calls something else.
 pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, usize)> {
     let rows = |key: &str| match *checkpoint.shape(key)? {
         [rows, columns] if rows > 0 && columns > 0 => Ok((rows, columns)),
@@ -341,7 +360,14 @@ pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, u
     };
     if checkpoint.contains(HEAD_ROWS) && checkpoint.contains(LOGIT_SCALE) {
         let (classes, width) = rows(HEAD_ROWS)?;
-        return Ok((Head::TextGuided { width }, classes));
+        let published = Head::text_guided(width);
+        let Some(says) = checkpoint.metadata().get(HEAD) else { return Ok((published, classes)) };
+        let forms = [published, Head::TextGuided { width, normalized: false }];
+        let own = forms.into_iter().find(|form| form.to_string() == *says);
+        return match own {
+            Some(head) => Ok((head, classes)),
+            None => Err(contradiction(checkpoint.path(), says, &published.to_string())),
+        };
     }
     let probe = Model::new(file, Head::Baseline, 1, file.input.size, 0.0)?;
     if probe.classes != 1 {
@@ -364,6 +390,12 @@ pub fn detect_head(checkpoint: &Checkpoint, file: &ModelFile) -> Result<(Head, u
         false => other,
     });
     Err(Error::file(checkpoint.path(), text))
+}
+
+/// A file that says `says` of itself, and holds the last layer of `is`.
+pub(super) fn contradiction(path: &Path, says: &str, is: &str) -> Error {
+    let says = shorten(says, 80);
+    Error::file(path, format!("its metadata says '{says}', but its last layer is that of {is}"))
 }
 
 /// Starts a text-guided head: row i, `width` values of `unit_rows`, becomes the weight of class i.

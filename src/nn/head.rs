@@ -1,4 +1,4 @@
-//! The two heads: an ordinary linear layer, and the text-guided one.
+//! The two heads: an ordinary linear layer, and the text-guided one, of which there is a form without normalisation.
 
 use std::sync::Arc;
 
@@ -14,6 +14,12 @@ use crate::tape::NodeId;
 pub const HEAD_ROWS: &str = "head.weight";
 /// Name of the logarithm of the text-guided head's scale.
 pub const LOGIT_SCALE: &str = "logit_scale";
+/// What `logit_scale` starts from where the feature isn't normalised: a scale of 1. CLIP's start, 14.3, is meant for
+/// cosines. The first features of a batch have norms of 8 (`resnet_small`) to 12 (`resnet18`) at a width of 512, so that
+/// with rows of length 1 logits spread by 0.3 to 0.5 at a scale of 1, about as those of the normalised form (0.6),
+/// but by 4 to 7 at CLIP's. From there `resnet_small` by its own recipe, on the built-in images, drove the scale to 0
+/// within an epoch and learnt nothing (two seeds); from 1 it learns.
+const UNNORMALIZED_START: f32 = 0.0;
 
 /// Which head a model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +28,33 @@ pub enum Head {
     Baseline,
     /// The backbone's linear layer → `width`, normalised, times one row a class, times
     /// exp(`logit_scale`). Rows start as text features or at random.
-    TextGuided { width: usize },
+    TextGuided {
+        width: usize,
+        /// Whether the feature of `width` is divided by its norm, as published. The form without is for
+        /// ablations: it tells what the rows do from what the normalisation does. Its tensors have the same names
+        /// and shapes, so that a file has to say which form it is of.
+        normalized: bool,
+    },
 }
 
 impl Head {
-    /// `baseline` or `text-guided`.
+    /// The published text-guided head, for rows of `width`.
+    pub const fn text_guided(width: usize) -> Head {
+        Head::TextGuided { width, normalized: true }
+    }
+
+    /// `baseline`, `text-guided` or `text-guided unnormalized`.
     pub const fn name(&self) -> &'static str {
         match self {
             Head::Baseline => "baseline",
-            Head::TextGuided { .. } => "text-guided",
+            Head::TextGuided { normalized: true, .. } => "text-guided",
+            Head::TextGuided { normalized: false, .. } => "text-guided unnormalized",
         }
+    }
+
+    /// Whether its last layer's outputs are cosines, but for the rows' lengths.
+    pub const fn has_cosines(&self) -> bool {
+        matches!(self, Head::TextGuided { normalized: true, .. })
     }
 
     /// What stands before the backbone's names.
@@ -44,11 +67,15 @@ impl Head {
 }
 
 impl std::fmt::Display for Head {
-    /// `baseline`, or `text-guided` and the width of its rows.
+    /// `baseline`, or `text-guided` and the width of its rows; `unnormalized` behind it where the feature isn't
+    /// normalised.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Head::Baseline => write!(f, "baseline"),
-            Head::TextGuided { width } => write!(f, "text-guided {width}"),
+            Head::TextGuided { width, normalized: true } => write!(f, "text-guided {width}"),
+            Head::TextGuided { width, normalized: false } => {
+                write!(f, "text-guided {width} unnormalized")
+            }
         }
     }
 }
@@ -86,13 +113,19 @@ impl Builder<'_> {
                 let logits = self.record(name, linear(classes), &[*feature])?;
                 Ok(HeadNodes { last_layer: logits, logits })
             }
-            Head::TextGuided { width } => {
+            Head::TextGuided { width, normalized } => {
                 let embedding = self.record(name, linear(width), &[*feature])?;
-                let unit = self.tape.record("normalize", L2Normalize, &[embedding])?;
+                let (read, scale) = match normalized {
+                    true => {
+                        let unit = self.tape.record("normalize", L2Normalize, &[embedding])?;
+                        (unit, LogitScale::default())
+                    }
+                    false => (embedding, LogitScale { start: UNNORMALIZED_START }),
+                };
                 let op = Linear::new(width, classes, false);
-                let last_layer = self.tape.record("head", op, &[unit])?;
+                let last_layer = self.tape.record("head", op, &[read])?;
                 let names = Some([LOGIT_SCALE].as_slice());
-                let scale = Arc::new(LogitScale);
+                let scale = Arc::new(scale);
                 let logits = self.tape.record_shared("scaled", scale, &[last_layer], names)?;
                 Ok(HeadNodes { last_layer, logits })
             }

@@ -99,7 +99,7 @@ pub struct Setting {
     /// The commit that it was built from, where it is known.
     pub commit: String,
     pub provenance: Provenance,
-    /// `baseline` or `text-guided`.
+    /// As [`Head::name`](crate::nn::Head::name) has it.
     pub head: String,
     pub classes: usize,
     pub image_size: usize,

@@ -8,7 +8,6 @@ use super::probe::{Aim, Probe};
 use crate::fault::FaultSpec;
 use crate::logits::{argmax, probabilities};
 use crate::models::Network;
-use crate::nn::Head;
 use crate::tape::NodeId;
 use crate::{Error, Result};
 
@@ -27,7 +26,8 @@ pub enum Class {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapTarget {
     pub class: Class,
-    /// Of a text-guided network the cosine to the class's row, not the logit; of a baseline its logit.
+    /// Of a text-guided network the cosine to the class's row, not the logit; of one whose feature isn't normalised its
+    /// logit.
     pub cosine: bool,
 }
 
@@ -141,7 +141,7 @@ pub fn pair(
             label.ok_or_else(|| Error::usage("the target is the label, which isn't known"))?
         }
     };
-    let cosine = target.cosine && network.model.head != Head::Baseline;
+    let cosine = target.cosine && network.model.head.has_cosines();
     let aim = Aim { class, cosine };
     let clean = Seen { map: probe.map(method, aim)?, logits: clean };
     let faulty = probe.answer(pixels, faults)?;

@@ -125,7 +125,7 @@ impl<'n> Probe<'n> {
     /// The map of the pass that was run last, once a pass; in the inner result why there is none.
     ///
     /// # Errors
-    /// [`Error::Usage`] without a pass since the last map, for a class that the network doesn't have, and for the cosine of a network without rows; those
+    /// [`Error::Usage`] without a pass since the last map, for a class that the network doesn't have, and for the cosine of a network that has none; those
     /// of the device.
     pub fn map(
         &mut self,
@@ -139,10 +139,16 @@ impl<'n> Probe<'n> {
                 "class {class} is out of range: the network has {classes} classes, from 0"
             )));
         }
-        if aim.cosine && model.head == Head::Baseline {
-            return Err(Error::usage(
-                "a baseline has no rows to take a cosine to; its logits are the target",
-            ));
+        if aim.cosine && !model.head.has_cosines() {
+            return Err(Error::usage(match model.head {
+                Head::Baseline => {
+                    "a baseline has no rows to take a cosine to; its logits are the target"
+                }
+                _ => {
+                    "a text-guided network without normalisation has no cosines; its logits are \
+                      the target"
+                }
+            }));
         }
         if !std::mem::take(&mut self.is_fresh) {
             return Err(Error::usage("each map takes a pass of its own"));

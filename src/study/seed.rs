@@ -120,7 +120,7 @@ fn train(
 ) -> Result<Trained> {
     let head = match start {
         ModelStart::Baseline => Head::Baseline,
-        _ => Head::TextGuided { width: inputs.features.width },
+        _ => Head::text_guided(inputs.features.width),
     };
     let output = options.place(seed, start).map(Output::at);
     let job = Job {

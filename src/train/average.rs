@@ -62,7 +62,7 @@ mod tests {
     fn an_average_follows_in_the_warm_up_and_lags_after_it() {
         let mut tape = Tape::new();
         let x = tape.input("x", Spec::f32(Map::vector(3)));
-        tape.record("scale", LogitScale, &[x]).unwrap();
+        tape.record("scale", LogitScale::default(), &[x]).unwrap();
         let tape = Arc::new(tape);
         let recipe = Recipe {
             warmup_epochs: 1,

@@ -288,7 +288,7 @@ fn a_summary_has_the_network_and_the_layers_that_are_hurt_most() {
 #[test]
 fn models_fit_the_screen() {
     let file = ModelFile::open("mobilenet_v2").unwrap();
-    let model = Model::new(&file, Head::TextGuided { width: 512 }, 1000, 224, 0.0).unwrap();
+    let model = Model::new(&file, Head::text_guided(512), 1000, 224, 0.0).unwrap();
     let (row, layers) = (ModelRow::of("mobilenet_v2", &model), ModelLayer::of(&model));
     for width in WIDTHS {
         let view = View::Screen(screen(width));

@@ -276,7 +276,7 @@ fn mutated_model_files_are_recorded_or_refused_in_bounded_time_and_memory() {
         tally.judge(&format!("model file {n}"), &bytes, most, |peak| {
             let (result, taken) = peak_of(|| {
                 let file = ModelFile::parse("mutated", &text, Path::new("mutated.toml"))?;
-                Model::new(&file, Head::TextGuided { width: 8 }, 3, file.input.size, 0.0)
+                Model::new(&file, Head::text_guided(8), 3, file.input.size, 0.0)
             });
             peak(taken);
             result.map(drop).map_err(|e| e.to_string())

@@ -74,7 +74,7 @@ fn checkpoint(tensors: &[(String, HostTensor)]) -> Checkpoint {
 
 #[test]
 fn a_file_in_another_dialect_loads_the_same_weights() {
-    for head in [Head::Baseline, Head::TextGuided { width: 8 }] {
+    for head in [Head::Baseline, Head::text_guided(8)] {
         let (mut model, weights, mut tensors) = model(head);
         model.dialect = Some(&TOY);
         let mut loaded = Weights::new(&model.tape, &Device::cpu(), false).unwrap();

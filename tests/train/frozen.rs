@@ -143,7 +143,7 @@ fn five_steps_are_pytorch_s() {
 
 /// A run with a moving average and a decay of everything.
 fn run(folder: &Path, freeze: &[&str]) -> Job {
-    let mut job = job(tiny(folder), Head::TextGuided { width: 12 }, 56, Some(folder.join("run")));
+    let mut job = job(tiny(folder), Head::text_guided(12), 56, Some(folder.join("run")));
     job.recipe.epochs = 2;
     job.recipe.ema = Some(Ema { decay: 0.9, steps: 1 });
     job.recipe.clip_grad_norm = Some(1.0);
@@ -234,7 +234,7 @@ fn patterns_that_make_no_sense_are_refused() {
     let said = refused(Head::Baseline, &["*.running_mean"]);
     assert!(said.contains("nothing to freeze is called"), "{said}");
     for (head, freeze) in
-        [(Head::Baseline, &["backbone.*", "fc.*"][..]), (Head::TextGuided { width: 4 }, &["*"])]
+        [(Head::Baseline, &["backbone.*", "fc.*"][..]), (Head::text_guided(4), &["*"])]
     {
         let said = refused(head, freeze);
         assert!(said.contains("nothing is left to train"), "{said}");

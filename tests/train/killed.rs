@@ -23,7 +23,7 @@ const FOLDER: &str = "FLIPSIDE_TEST_TRAIN_FOLDER";
 /// And its optimiser.
 const OPTIMIZER: &str = "FLIPSIDE_TEST_TRAIN_OPTIMIZER";
 
-const HEAD: Head = Head::TextGuided { width: 12 };
+const HEAD: Head = Head::text_guided(12);
 
 /// The test file's recipe, or one of AdamW with all that it has, mixed images and steps of two batches.
 fn run_in(folder: &Path, optimizer: OptimizerKind) -> Job {

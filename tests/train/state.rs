@@ -14,7 +14,8 @@ use flipside::tape::{ParamId, Weights};
 
 use super::tiny;
 
-const TEXT_GUIDED: Head = Head::TextGuided { width: 12 };
+const TEXT_GUIDED: Head = Head::text_guided(12);
+const UNNORMALIZED: Head = Head::TextGuided { width: 12, normalized: false };
 
 /// A tiny model of five classes with weights from `seed`; its counters count, too.
 fn model(head: Head, seed: u64) -> (Model, Weights) {
@@ -66,7 +67,7 @@ fn load(head: Head, checkpoint: &Checkpoint) -> Result<Weights> {
 
 #[test]
 fn a_saved_model_comes_back_to_the_bit() {
-    for head in [Head::Baseline, TEXT_GUIDED] {
+    for head in [Head::Baseline, TEXT_GUIDED, UNNORMALIZED] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let (model, weights) = model(head, 1);
@@ -78,6 +79,46 @@ fn a_saved_model_comes_back_to_the_bit() {
         assert_eq!(metadata["flipside.head"], head.to_string());
         assert_eq!(metadata["flipside.classes"], "5");
         assert_eq!(detect_head(&file, &tiny(folder.path())).unwrap(), (head, 5));
+    }
+}
+
+/// Both forms of the text-guided head have the same keys and shapes: only what the file says tells them apart.
+#[test]
+fn a_file_says_which_form_of_head_it_is_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let file = tiny(folder.path());
+    let (own, weights) = model(UNNORMALIZED, 1);
+    save_state(&path, &own, "tiny", &weights).unwrap();
+    let plain = Checkpoint::open(&path).unwrap();
+    let start = weights.get(weights.find("logit_scale").unwrap()).unwrap();
+    assert_eq!(start, [0.0], "a scale of 1");
+    let as_said = |says: Option<&str>| {
+        let metadata = says.map(|says| ("flipside.head".to_string(), says.to_string()));
+        let tensors: Vec<_> = plain.iter().collect();
+        let views = tensors.iter().map(|(name, t)| (name.to_string(), TensorView::from(t)));
+        write_safetensors(&path, views, &metadata.into_iter().collect()).unwrap();
+        Checkpoint::open(&path).unwrap()
+    };
+    // Those of other programs are the published form.
+    let bare = as_said(None);
+    assert_eq!(detect_head(&bare, &file).unwrap(), (TEXT_GUIDED, 5));
+    for head in [TEXT_GUIDED, UNNORMALIZED] {
+        assert_eq!(values(&load(head, &bare).unwrap()), values(&weights));
+    }
+    for (head, other) in [(TEXT_GUIDED, UNNORMALIZED), (UNNORMALIZED, TEXT_GUIDED)] {
+        let said = as_said(Some(&head.to_string()));
+        assert_eq!(detect_head(&said, &file).unwrap(), (head, 5));
+        load(head, &said).unwrap();
+        let error = load(other, &said).err().unwrap().to_string();
+        let expected = format!("its metadata says '{head}', but the model is {other}");
+        assert!(error.contains("model.safetensors") && error.contains(&expected), "{error}");
+    }
+    for says in ["baseline", "text-guided 13 unnormalized", "text-guided 12 Unnormalized", ""] {
+        let error = detect_head(&as_said(Some(says)), &file).unwrap_err().to_string();
+        let expected =
+            format!("its metadata says '{says}', but its last layer is that of text-guided 12");
+        assert!(error.contains(&expected), "{error}");
     }
 }
 

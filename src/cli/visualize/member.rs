@@ -8,7 +8,6 @@ use crate::data::transform::EvalTransform;
 use crate::data::{ClassList, Image8};
 use crate::fault::{FaultSpec, Site};
 use crate::models::Network;
-use crate::nn::Head;
 use crate::rng::stream;
 use crate::saliency::{self, Class, MapRequest, MapTarget, Method, StripNetwork};
 use crate::tape::{NodeId, pair_name, weight_entry};
@@ -65,8 +64,8 @@ impl VisualizedNetwork {
         &self.classes
     }
 
-    pub fn is_text_guided(&self) -> bool {
-        self.loaded.network.model.head != Head::Baseline
+    pub fn has_cosines(&self) -> bool {
+        self.loaded.network.model.head.has_cosines()
     }
 
     /// Name of the layer, without `backbone.`.

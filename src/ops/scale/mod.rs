@@ -1,5 +1,5 @@
 //! Multiplication by exp(s) of a trained scalar s, CLIP's `logit_scale` (Radford et al., 2021):
-//! y = x · exp(s); s starts at ln(1/0.07). The exponential is taken in f64 and rounded once.
+//! y = x · exp(s). The exponential is taken in f64 and rounded once.
 
 mod cpu;
 mod cuda;
@@ -11,7 +11,17 @@ use crate::tensor::{Region, Spec};
 
 /// The logit scale.
 #[derive(Clone, Copy)]
-pub struct LogitScale;
+pub struct LogitScale {
+    /// What s starts from: the logarithm of the first scale.
+    pub start: f32,
+}
+
+impl Default for LogitScale {
+    /// CLIP's, for cosines: ln(1/0.07), a scale of 14.3.
+    fn default() -> LogitScale {
+        LogitScale { start: CLIP_START }
+    }
+}
 
 /// By the name that identifiers of shapes in `bench kernels` are digests of.
 impl fmt::Debug for LogitScale {
@@ -21,7 +31,7 @@ impl fmt::Debug for LogitScale {
 }
 
 /// ln(1/0.07).
-const INITIAL: f32 = 2.659_26;
+const CLIP_START: f32 = 2.659_26;
 
 /// exp(s): what values are multiplied by.
 pub(crate) fn factor(s: f32) -> f32 {
@@ -39,7 +49,7 @@ impl Op for LogitScale {
             shape: vec![],
             role: Role::Scale,
             layout: Layout::Plain,
-            init: Init::Constant(INITIAL),
+            init: Init::Constant(self.start),
         }]
     }
 
