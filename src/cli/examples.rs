@@ -109,7 +109,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "rerun",
         &[
             ("A campaign", "rerun run.sqlite"),
-            ("A training run, on one thread", "rerun baseline --threads 1"),
+            ("A training run or a study, on one thread", "rerun baseline --threads 1"),
             ("A campaign whose images lie elsewhere now", "rerun run.sqlite --data data"),
         ],
     ),

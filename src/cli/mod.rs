@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each parses, calls the library and prints.
 
+mod args_file;
 mod augment;
 mod bench;
 mod brief;
@@ -111,7 +112,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the command line, with the flags that it takes from files.
 fn start(words: Vec<OsString>) -> anyhow::Result<()> {
-    let (words, flags) = train::gather(words, &command())?;
+    let (words, flags) = args_file::gather(words, &command())?;
     match inject::gather(words, &command())? {
         inject::Todo::Run(words, gathered) => {
             let matches = command().get_matches_from(words);
@@ -123,11 +124,11 @@ fn start(words: Vec<OsString>) -> anyhow::Result<()> {
     }
 }
 
-/// Runs a command; `gathered` says where the flags of a campaign come from, `flags` what those of a training run are, as
+/// Runs a command; `gathered` says where the flags of a campaign come from, `flags` what those of a training run or a study are, as
 /// a file of them.
 fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> anyhow::Result<()> {
     match command {
-        Command::Study(args) => study::run(&args),
+        Command::Study(args) => study::run(&args, flags.as_deref()),
         Command::Train(args) => train::run(&args, flags.as_deref()),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
