@@ -272,7 +272,7 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 24] = [
+const OTHERS: [&str; 25] = [
     "eval",
     "data info",
     "data list",
@@ -283,6 +283,7 @@ const OTHERS: [&str; 24] = [
     "visualize",
     "convert",
     "report",
+    "cite",
     "compare",
     "plan",
     "export",

@@ -163,6 +163,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "cite",
+        &[
+            ("A campaign", "cite run.sqlite"),
+            ("A comparison's table for LaTeX", "cite baseline.sqlite guided.sqlite --only table"),
+            ("A study of `flipside study --out study`", "cite study"),
+        ],
+    ),
+    (
         "prompts",
         &[
             (

@@ -4,6 +4,7 @@ mod args_file;
 mod augment;
 mod bench;
 mod brief;
+mod cite;
 mod common;
 mod compare;
 mod completions;
@@ -66,6 +67,7 @@ enum Command {
     Compare(compare::Args),
     Plan(plan::Args),
     Report(report::Args),
+    Cite(cite::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
     Describe(describe::Args),
@@ -140,6 +142,7 @@ fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> a
         Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Cite(args) => cite::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),
