@@ -35,6 +35,7 @@ pub mod plan;
 pub mod progress;
 pub mod recipe;
 pub mod report;
+pub mod reproduce;
 pub mod results;
 pub mod rng;
 pub mod saliency;

@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// Writes a matrix of rows that are no multiples of each other.
-    fn matrix(&self, name: &str, rows: usize, width: usize) {
+    pub fn matrix(&self, name: &str, rows: usize, width: usize) {
         let values: Vec<f32> = (0..rows * width).map(|i| (i * i % 17) as f32 - 7.5).collect();
         let shape = [rows, width];
         let tensor = TensorView::f32(&shape, &values);

@@ -30,6 +30,10 @@ impl Bench {
         fs::write(place.at("swapped.tsv"), "0\tn1\tlight\n1\tn0\tdark\n").unwrap();
         fs::write(place.at("c.toml"), "verify = 4\n").unwrap();
         fs::write(place.at("templates.txt"), "a drawing of a {class}\n").unwrap();
+        let recipe = "[recipe]\nepochs = 1\nbatch = 4\nlearning_rate = 0.02\nschedule = { kind = \"cosine\" }\n";
+        fs::write(place.at("recipe.toml"), recipe).unwrap();
+        place.matrix("narrow.safetensors", 2, 6);
+        place.done("train --model resnet_small --data data --quiet --image-size 16 --epochs 1 --out zoo/small/resnet_small_baseline");
         let train = "train --model tiny.toml --data data --quiet";
         place.done(&format!("{train} --epochs 8 --out trained"));
         // Right about one class.
@@ -272,8 +276,9 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 26] = [
     "eval",
+    "reproduce",
     "data info",
     "data list",
     "data pack",

@@ -5,6 +5,7 @@ pub mod breakdown;
 mod column;
 pub mod compare;
 pub mod goldeneye;
+mod over_seeds;
 pub mod picture;
 mod quantiles;
 mod rates;
@@ -15,6 +16,7 @@ pub mod worst;
 
 pub use allocate::{PILOT, allocate, check_budget};
 pub use column::{Arranged, Arrangement, LeftOut, ReportColumn};
+pub use over_seeds::over_seeds;
 pub use quantiles::{Quantiles, quantile};
 pub use rates::{Intervals, Rates, Selection, check_mean, select};
 pub use require::{Checked, Decision, Requirement, check};

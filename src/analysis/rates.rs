@@ -48,7 +48,8 @@ impl Intervals {
 
 /// Refuses means of ΔLoss without a detector: one flipped exponent bit can carry the whole mean.
 pub fn check_mean(measure: Measure, detector: Detector) -> Result<()> {
-    let is_loss = matches!(measure, Measure::DeltaLoss | Measure::DeltaLossAt(_));
+    use Measure::{DeltaLoss, DeltaLossAt, DeltaLossOfAll};
+    let is_loss = matches!(measure, DeltaLoss | DeltaLossAt(_) | DeltaLossOfAll);
     if is_loss && !detector.bounds_the_mean() {
         return Err(Error::usage(
             "a mean of ΔLoss needs a detector that bounds it, as range does: without one an exponent bit carries the \

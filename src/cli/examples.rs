@@ -18,6 +18,23 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "reproduce",
+        &[
+            (
+                "Everything at a small scale, on the images that are built in",
+                "reproduce --scale small --out reproduction",
+            ),
+            (
+                "What two rows of the table take, and what is missing",
+                "reproduce resnet50 swin_v2_t --checkpoints zoo --data imagenet --out reproduction --plan",
+            ),
+            (
+                "The whole main table, trained, a part of it by each job of an array",
+                "reproduce imagenet --train --data imagenet --text-features gpt3.safetensors --out reproduction --shard auto",
+            ),
+        ],
+    ),
+    (
         "train",
         &[
             ("A baseline", "train --model resnet18 --data data --out baseline"),

@@ -4,6 +4,7 @@ mod args_file;
 mod augment;
 mod bench;
 mod brief;
+mod child;
 mod cite;
 mod common;
 mod compare;
@@ -30,6 +31,7 @@ mod predict;
 mod prompts;
 mod recipe;
 mod report;
+mod reproduce;
 mod rerun;
 mod study;
 mod topics;
@@ -56,6 +58,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Study(study::Args),
+    Reproduce(reproduce::Args),
     Train(train::Args),
     Eval(eval::Args),
     Predict(predict::Args),
@@ -131,6 +134,7 @@ fn start(words: Vec<OsString>) -> anyhow::Result<()> {
 fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> anyhow::Result<()> {
     match command {
         Command::Study(args) => study::run(&args, flags.as_deref()),
+        Command::Reproduce(args) => reproduce::run(&args),
         Command::Train(args) => train::run(&args, flags.as_deref()),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),

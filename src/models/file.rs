@@ -1,8 +1,10 @@
 //! `models/*.toml`: one small file a backbone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumIter, IntoStaticStr};
 
 use super::alexnet::AlexNet;
 use super::dialect::Dialect;
@@ -164,11 +166,39 @@ pub struct ModelFile {
     /// None in a file that doesn't say.
     pub saliency: Option<SaliencyAt>,
     recipe: Option<Recipe>,
+    /// On ImageNet.
     pub published: Option<Published>,
+    /// On other data sets.
+    #[serde(default)]
+    published_on: BTreeMap<SmallSet, Published>,
+}
+
+/// A data set other than ImageNet that figures were published on.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumIter,
+    IntoStaticStr,
+)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum SmallSet {
+    Cifar10,
+    Cifar100,
+    Food101,
+    Stl10,
 }
 
 /// What a model file may hold.
-const KEYS: [&str; 6] = ["family", "architecture", "input", "saliency", "recipe", "published"];
+const KEYS: [&str; 7] =
+    ["family", "architecture", "input", "saliency", "recipe", "published", "published_on"];
 
 impl ModelFile {
     /// The model called `name`, or the .toml or .onnx file at that path.
@@ -217,7 +247,13 @@ impl ModelFile {
             saliency: None,
             recipe: None,
             published: None,
+            published_on: BTreeMap::new(),
         })
+    }
+
+    /// The text of a file that comes with the program.
+    pub fn text(name: &str) -> Option<&'static str> {
+        FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
     /// The network of an ONNX file, where it is one.
@@ -273,6 +309,11 @@ impl ModelFile {
             })
         };
         self.recipe.as_ref().ok_or_else(missing)
+    }
+
+    /// What was published of it on a data set other than ImageNet.
+    pub fn published_on(&self, set: SmallSet) -> Option<&Published> {
+        self.published_on.get(&set)
     }
 
     /// Family and numbers, as JSON.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use dialect::Dialect;
 pub use facts::Facts;
-pub use file::{Input, ModelFile, Published, SaliencyAt, names};
+pub use file::{Input, ModelFile, Published, SaliencyAt, SmallSet, names};
 pub use network::Network;
 pub use pretrained::{Pretrained, Taken};
 pub use state::{detect_head, load_state, save_state, save_state_as, set_head_rows};

@@ -14,6 +14,7 @@ mod models;
 mod names;
 mod partial;
 mod plan;
+mod reproduction;
 mod requirements;
 mod run;
 mod scale;
@@ -39,6 +40,11 @@ pub use models::{HeadCost, ModelLayer, ModelRow, layers_text, models_text};
 pub(crate) use names::{plain_name, run_names, told_apart};
 pub use partial::{partial_json, partial_text};
 pub use plan::{Planned, plan_text};
+pub use reproduction::reproduction_text;
+pub(crate) use reproduction::{
+    ablation_heading, footer as reproduction_footer, inside as reproduction_inside,
+    introduction as reproduction_introduction, mean_name, setting_name,
+};
 pub use requirements::{requirements_text, write_junit};
 pub(crate) use run::faults;
 pub use run::{Summary, arranged_text, run_json, run_text, summary_text};

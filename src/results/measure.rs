@@ -4,6 +4,10 @@ use super::outcome::Outcome;
 use super::record::Record;
 use crate::statistics::{Target, Unit};
 
+/// What an answer that isn't finite counts in [`Measure::DeltaLossOfAll`], in nats: −ln 2⁻¹⁴⁹, the loss of the least
+/// probability that an f32 holds.
+pub const NONFINITE_LOSS: f64 = 149.0 * std::f64::consts::LN_2;
+
 /// The number of a record that a rate or a mean is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
@@ -12,6 +16,8 @@ pub enum Measure {
     DeltaLoss,
     /// The same with logits divided by the campaign's temperature number so and so.
     DeltaLossAt(usize),
+    /// ΔLoss, with answers that aren't finite counted as [`NONFINITE_LOSS`].
+    DeltaLossOfAll,
     /// |Δp_label|, between 0 and 1; 1, the most that there is, where the faulty answer isn't finite.
     DeltaP,
     /// 1 for the outcome, 0 else: its mean is a rate.
@@ -25,7 +31,8 @@ pub enum Measure {
 impl Measure {
     /// Whether its mean is a rate.
     pub fn is_rate(self) -> bool {
-        !matches!(self, Measure::DeltaLoss | Measure::DeltaLossAt(_) | Measure::DeltaP)
+        use Measure::*;
+        !matches!(self, DeltaLoss | DeltaLossAt(_) | DeltaLossOfAll | DeltaP)
     }
 
     /// The value of a record.
@@ -34,6 +41,10 @@ impl Measure {
         match self {
             Measure::DeltaLoss => record.delta_loss(),
             Measure::DeltaLossAt(place) => record.delta_loss_at(place),
+            Measure::DeltaLossOfAll => match record.delta_loss() {
+                finite if finite.is_finite() => finite,
+                _ => NONFINITE_LOSS,
+            },
             Measure::DeltaP => record.worst_delta_p(),
             Measure::Is(outcome) => flag(record.effect.outcome == outcome),
             Measure::Sdc5 => flag(record.effect.is_sdc5()),

@@ -25,7 +25,7 @@ pub use fault_free::{FalseAlarms, FaultFree};
 pub use golden::{Golden, mean_logit_range, mean_top2diff};
 pub use layer::{LayerRow, Part};
 pub use manifest::{GoldenRow, Manifest, Provenance, RangesOver, Setting};
-pub use measure::{Measure, unit_of};
+pub use measure::{Measure, NONFINITE_LOSS, unit_of};
 pub use outcome::{Effect, Outcome};
 pub use parquet::write as write_parquet;
 pub use record::{Direction, HitElement, Record, Values};

@@ -20,5 +20,5 @@ pub use cam::{Method, Saliency};
 pub use figures::{MapFigures, SHARE};
 pub use pair::{Class, MapPair, MapRequest, MapTarget, Seen, pair};
 pub use panel::{Panels, magnified};
-pub use probe::{Aim, Probe, layer};
+pub use probe::{Aim, Probe, layer, layer_of_size};
 pub use strip::{Strip, StripNetwork};

@@ -59,21 +59,35 @@ fn follows_from(model: &Model, id: NodeId) -> bool {
     is_behind && tape.needed_for(&[model.logits])[id.0]
 }
 
-/// The last layer of each resolution.
-fn fitting(model: &Model) -> String {
-    let mut last: Vec<(usize, String)> = Vec::new();
+/// The last layer whose map has `pixels` or more, where there is one.
+pub fn layer_of_size(model: &Model, pixels: usize) -> Option<&str> {
+    let mut large = resolutions(model).into_iter().rev().filter(|(size, _)| *size >= pixels);
+    large.next().map(|(_, id)| pair_name(&model.tape.node(id).name))
+}
+
+/// The last layer of each resolution, in order, with its pixels.
+fn resolutions(model: &Model) -> Vec<(usize, NodeId)> {
+    let mut last: Vec<(usize, NodeId)> = Vec::new();
     for (index, node) in model.tape.nodes().iter().enumerate() {
         let map = node.spec.map;
         if map.pixels() == 1 || node.spec.shared || !follows_from(model, NodeId(index)) {
             continue;
         }
-        let text = format!("{} ({}×{})", node.name, map.height, map.width);
         match last.iter_mut().find(|(pixels, _)| *pixels == map.pixels()) {
-            Some(known) => known.1 = text,
-            None => last.push((map.pixels(), text)),
+            Some(known) => known.1 = NodeId(index),
+            None => last.push((map.pixels(), NodeId(index))),
         }
     }
-    let last: Vec<String> = last.into_iter().rev().map(|(_, text)| text).collect();
+    last
+}
+
+/// The last layer of each resolution, in words.
+fn fitting(model: &Model) -> String {
+    let words = |(_, id): (usize, NodeId)| {
+        let node = model.tape.node(id);
+        format!("{} ({}×{})", node.name, node.spec.map.height, node.spec.map.width)
+    };
+    let last: Vec<String> = resolutions(model).into_iter().rev().map(words).collect();
     format!("the last layers of each resolution are {}", some_of(&last, last.len()))
 }
 

@@ -32,6 +32,12 @@ impl Estimate {
         Estimate { value, low: f64::NAN, high: f64::NAN }
     }
 
+    /// Of a logarithm, that of the number itself.
+    pub fn exponential(self) -> Estimate {
+        let Estimate { value, low, high } = self;
+        Estimate { value: value.exp(), low: low.exp(), high: high.exp() }
+    }
+
     /// Whether the interval holds `value`, its ends included.
     pub fn holds(&self, value: f64) -> bool {
         self.low <= value && value <= self.high

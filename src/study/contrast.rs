@@ -8,10 +8,10 @@ use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator};
 
 use super::{ModelStart, StudyRow};
-use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Improvement, Refusal, Reliability};
+use crate::analysis::{Weighting, over_seeds};
 use crate::plan::Temperature;
-use crate::statistics::{Confidence, Estimate, MeasuredEffect, RandomEffect, random_effect};
+use crate::statistics::{Estimate, RandomEffect};
 
 /// Two models beside each other, the second against the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,16 +97,6 @@ impl ContrastFigure {
             ContrastFigure::Top1 => comparison.accuracy.map(|accuracy| accuracy.difference),
         }
     }
-
-    /// As it adds up: ratios by their logarithms, with the standard error that the interval is wide for.
-    fn effect(self, estimate: &Estimate) -> MeasuredEffect {
-        let of = |value: f64| if self.is_ratio() { value.ln() } else { value };
-        let width = of(estimate.high) - of(estimate.low);
-        MeasuredEffect {
-            value: of(estimate.value),
-            standard_error: width / (2.0 * Confidence::P95.z()),
-        }
-    }
 }
 
 /// A figure over training seeds.
@@ -141,7 +131,11 @@ impl OverSeeds {
         let figure = |figure: ContrastFigure| {
             let of = |(_, comparison): &(u64, &Comparison)| figure.of(comparison);
             let seeds: Vec<Estimate> = comparisons.iter().map(of).collect::<Option<_>>()?;
-            Some(FigureOverSeeds { figure, over_seeds: over_seeds(figure, &seeds), seeds })
+            Some(FigureOverSeeds {
+                figure,
+                over_seeds: over_seeds(&seeds, figure.is_ratio()),
+                seeds,
+            })
         };
         let figures: Vec<FigureOverSeeds> = ContrastFigure::iter().filter_map(figure).collect();
         let refusals: Vec<Refusal> = comparisons
@@ -172,51 +166,5 @@ impl OverSeeds {
     /// One of the figures.
     pub fn figure(&self, wanted: ContrastFigure) -> Option<&FigureOverSeeds> {
         self.figures.iter().find(|figure| figure.figure == wanted)
-    }
-}
-
-/// A figure as a random effect; ratios come back as ratios.
-fn over_seeds(figure: ContrastFigure, seeds: &[Estimate]) -> RandomEffect {
-    let effects: Vec<MeasuredEffect> =
-        seeds.iter().map(|estimate| figure.effect(estimate)).collect();
-    let found = random_effect(&effects, Confidence::P95);
-    let back = |Estimate { value, low, high }: Estimate| match figure.is_ratio() {
-        true => Estimate { value: value.exp(), low: low.exp(), high: high.exp() },
-        false => Estimate { value, low, high },
-    };
-    RandomEffect { mean: back(found.mean), prediction: back(found.prediction), ..found }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn estimate(value: f64, factor: f64) -> Estimate {
-        Estimate { value, low: value / factor, high: value * factor }
-    }
-
-    /// Ratios are averaged by their logarithms: of 2 and 8 the mean is 4. With an error of ln 1.1 each, all but
-    /// 2·(ln 1.1/z)²/(ln 4)² of their spread is training's.
-    #[test]
-    fn ratios_of_seeds_are_averaged_by_their_logarithms() {
-        let seeds = [estimate(2.0, 1.1), estimate(8.0, 1.1)];
-        let found = over_seeds(ContrastFigure::AllLayers, &seeds);
-        assert!((found.mean.value - 4.0).abs() < 1e-12, "{found:?}");
-        // Student's t of one degree at 97.5 % is 12.7062; the standard error of two is half their distance.
-        let half = 12.706204736174694 * 2f64.ln();
-        assert!((found.mean.high.ln() - 4f64.ln() - half).abs() < 1e-9);
-        let error = 1.1f64.ln() / Confidence::P95.z();
-        let expected = 1.0 - 2.0 * error * error / 4f64.ln().powi(2);
-        assert!((found.i_squared - expected).abs() < 1e-12);
-    }
-
-    #[test]
-    fn differences_of_seeds_are_averaged_as_they_are() {
-        let at = |value| Estimate { value, low: value - 1.0, high: value + 1.0 };
-        let found = over_seeds(ContrastFigure::Sdc, &[at(-1.0), at(2.0), at(-4.0)]);
-        assert_eq!(found.mean.value, -1.0);
-        // A spread of 3: 4.302653·3/√3 about it, and 4.302653·3·√(4/3) for a further seed.
-        assert!((found.mean.high - (-1.0 + 4.302652729749462 * 3f64.sqrt())).abs() < 1e-9);
-        assert!((found.prediction.high - (-1.0 + 4.302652729749462 * 12f64.sqrt())).abs() < 1e-9);
     }
 }

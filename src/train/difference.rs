@@ -18,7 +18,8 @@ pub struct RunsCompared {
 }
 
 /// Compares the epochs of two runs, without how long they took, then every tensor of the trained model, of the best
-/// epoch's, of the last snapshot (weights, the optimizer's moments, the moving average) and of kept epochs.
+/// epoch's, of the last snapshot (weights, the optimizer's moments, the moving average) and of kept epochs. A snapshot
+/// or best epoch that the first run no longer has isn't compared: whoever keeps many models deletes them.
 ///
 /// # Errors
 /// A run that isn't over; those of the files.
@@ -42,9 +43,10 @@ pub fn compare_runs(was: &Output, is: &Output) -> Result<RunsCompared> {
     // Those that either has kept.
     let epochs = (0..compared.epochs).map(|epoch| (was.epoch(epoch), is.epoch(epoch)));
     files.extend(epochs);
+    let pruned = [was.best(), was.snapshot()];
     for (was, is) in files {
         // There is a best epoch only where there are validation images.
-        if !was.exists() && !is.exists() {
+        if !was.exists() && (!is.exists() || pruned.contains(&was)) {
             continue;
         }
         let (count, difference) = tensor_difference(&was, &is)?;

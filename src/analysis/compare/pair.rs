@@ -88,6 +88,8 @@ pub(super) type Beside = [Option<usize>; 2];
 pub(super) struct RunPair<'r> {
     pub runs: [&'r Run; 2],
     pub pairing: Pairing,
+    /// Under which means of ΔLoss are.
+    pub detector: Detector,
     pub how: &'r Intervals,
     /// Whether both are one campaign, but for the choice of layers.
     pub is_of_itself: bool,
@@ -100,7 +102,7 @@ impl<'r> RunPair<'r> {
             manifest.plan.layers = None;
             manifest
         });
-        RunPair { runs, pairing, how, is_of_itself: a == b }
+        RunPair { runs, pairing, detector: Detector::Range, how, is_of_itself: a == b }
     }
 }
 
@@ -229,10 +231,9 @@ impl RunPair<'_> {
         result
     }
 
-    /// The records under the range detector of layers that stand beside each other, or of one alone; `at` tells
-    /// them apart. The images of paired runs are the same.
+    /// The records of layers that stand beside each other, or of one alone; `at` tells them apart. The images of paired runs are the same.
     fn stratum(&self, at: usize, beside: Beside, measures: [Measure; 2]) -> Stratum {
-        let detector = Detector::Range;
+        let detector = self.detector;
         let images = match (self.pairing, beside) {
             (Pairing::Unpaired, [None, _]) => 1,
             _ => 0,
@@ -293,10 +294,10 @@ impl RunPair<'_> {
         [0, 1].into_iter().all(|side| {
             scope.layers[side].iter().all(|layer| {
                 let counts = scope.weighting.of(&self.runs[side].manifest.layers[*layer]) > 0.0;
-                let counted = counted(self.runs[side], *layer, Detector::Range, measures[side]);
+                let counted = counted(self.runs[side], *layer, self.detector, measures[side]);
                 !counts
                     || counted.is_some()
-                    || are_enough(self.runs[side].of(*layer, Detector::Range))
+                    || are_enough(self.runs[side].of(*layer, self.detector))
             })
         })
     }
@@ -314,7 +315,7 @@ impl RunPair<'_> {
         let (ratio, p) = (found.estimate(self.how.confidence), found.p_value(1.0));
         let nonfinite = [0, 1].map(|side| {
             let layers = scope.layers[side].iter();
-            let records = layers.flat_map(|layer| self.runs[side].of(*layer, Detector::Range));
+            let records = layers.flat_map(|layer| self.runs[side].of(*layer, self.detector));
             records.filter(|record| !record.delta_loss().is_finite()).count() as u64
         });
         let verdict = Verdict::of_ratio(&ratio);

@@ -1,0 +1,132 @@
+//! Taking the steps that aren't done, one block after the other.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::child::{ChildRun, LOOK};
+use super::super::common::create_folder;
+use super::small::SmallFile;
+use super::steps::{CommandStep, StepBlock, StepOutput};
+use crate::progress::Progress;
+use crate::train::Output;
+use crate::{Error, Result};
+
+/// What came of the blocks.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Blocks that another process works on.
+    pub elsewhere: Vec<String>,
+    /// Steps that failed, each with its block.
+    pub failed: Vec<String>,
+}
+
+/// Takes every step that isn't done of blocks that lack nothing.
+///
+/// # Errors
+/// Where the user stops it, and what the disk says.
+pub fn walk(
+    blocks: &[StepBlock],
+    stop: &AtomicBool,
+    progress: &dyn Progress,
+) -> anyhow::Result<Walked> {
+    let steps: usize = blocks.iter().map(|block| block.steps.len()).sum();
+    let (mut walked, mut before) = (Walked::default(), 0);
+    for block in blocks {
+        let first = before + 1;
+        before += block.steps.len();
+        if !block.missing.is_empty() || are_done(block)? {
+            continue;
+        }
+        create_folder(&block.folder)?;
+        // What several rows need is waited for.
+        let Some(_taken) = take(&block.folder, block.row.is_none(), stop)? else {
+            anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped");
+            progress.line(&format!("{}: another process works on it", block.name()));
+            walked.elsewhere.push(block.name());
+            continue;
+        };
+        block.files.iter().try_for_each(SmallFile::write)?;
+        for (number, step) in (first..).zip(&block.steps) {
+            if step.is_done()? {
+                continue;
+            }
+            progress.line(&format!("step {number} of {steps}: {}: {}", block.name(), step.name));
+            if let Err(reason) = take_step(step, stop)? {
+                walked.failed.push(format!("{}: {}: {reason}", block.name(), step.name));
+                break;
+            }
+        }
+    }
+    Ok(walked)
+}
+
+fn are_done(block: &StepBlock) -> Result<bool> {
+    for step in &block.steps {
+        if !step.is_done()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Takes the folder of a block for this process, until what is returned is dropped; `None` where another has it.
+fn take(folder: &Path, waits: bool, stop: &AtomicBool) -> Result<Option<File>> {
+    let path = folder.join(".lock");
+    let failed = |source| Error::io(&path, source);
+    let mut open = OpenOptions::new();
+    let file =
+        open.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if waits && !stop.load(Ordering::Relaxed) => {
+                std::thread::sleep(LOOK);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+}
+
+/// Deletes the snapshot and the best epoch of a training run that is over, where a step says so: thrice the model's size.
+fn prune(step: &CommandStep) -> Result<()> {
+    let StepOutput::Training(folder) = &step.made else { return Ok(()) };
+    let run = Output::at(folder.clone());
+    for file in [run.snapshot(), run.best()].into_iter().filter(|file| step.prunes && file.exists())
+    {
+        std::fs::remove_file(&file).map_err(|source| Error::io(&file, source))?;
+    }
+    Ok(())
+}
+
+/// Runs a step; why it failed, in words.
+fn take_step(
+    step: &CommandStep,
+    stop: &AtomicBool,
+) -> anyhow::Result<std::result::Result<(), String>> {
+    let mut child = ChildRun::start(step.all_words())?;
+    let status = loop {
+        if let Some(status) = child.status()? {
+            break status;
+        }
+        if stop.load(Ordering::Relaxed) {
+            child.stop();
+            anyhow::bail!("stopped; what is done is kept, and the same command goes on from there");
+        }
+        std::thread::sleep(LOOK);
+    };
+    Ok(match status.code() {
+        Some(0) if step.is_done()? => {
+            prune(step)?;
+            Ok(())
+        }
+        Some(0) => Err(match &step.made {
+            StepOutput::Training(path) | StepOutput::Store(path) | StepOutput::Path(path) => {
+                format!("it ended, and {} isn't whole", path.display())
+            }
+        }),
+        Some(_) => Err("it failed; the reason stands above".into()),
+        None => Err(format!("it was ended from outside ({status})")),
+    })
+}
