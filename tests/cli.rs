@@ -9,6 +9,7 @@ use flipside::results::Run;
 
 use crate::program::{Folder, MODEL, write_square};
 
+mod cite;
 mod data;
 mod pictures;
 mod ranges;

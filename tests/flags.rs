@@ -276,7 +276,7 @@ fn walk(commands: &[&str]) {
 
 const CAMPAIGNS: [&str; 1] = ["inject"];
 const TRAINING: [&str; 2] = ["train", "study"];
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 26] = [
     "eval",
     "reproduce",
     "data info",
@@ -288,6 +288,7 @@ const OTHERS: [&str; 25] = [
     "visualize",
     "convert",
     "report",
+    "cite",
     "compare",
     "plan",
     "export",

@@ -144,7 +144,10 @@ impl Flags {
         &self,
         words: impl IntoIterator<Item = OsString>,
     ) -> std::result::Result<ArgMatches, clap::Error> {
-        let free = |arg: Arg| arg.required(false).conflicts_with(Resettable::Reset);
+        let free = |arg: Arg| {
+            let arg = arg.required(false);
+            arg.conflicts_with(Resettable::Reset).requires(Resettable::Reset)
+        };
         self.command.clone().mut_args(free).try_get_matches_from(words)
     }
 

@@ -126,7 +126,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "rerun",
         &[
             ("A campaign", "rerun run.sqlite"),
-            ("A training run, on one thread", "rerun baseline --threads 1"),
+            ("A training run or a study, on one thread", "rerun baseline --threads 1"),
             ("A campaign whose images lie elsewhere now", "rerun run.sqlite --data data"),
         ],
     ),
@@ -177,6 +177,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
                 "Fail where a network is more fragile than it may be",
                 "report run.sqlite --require 'sdc<2%'",
             ),
+        ],
+    ),
+    (
+        "cite",
+        &[
+            ("A campaign", "cite run.sqlite"),
+            ("A comparison's table for LaTeX", "cite baseline.sqlite guided.sqlite --only table"),
+            ("A study of `flipside study --out study`", "cite study"),
         ],
     ),
     (

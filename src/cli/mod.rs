@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand, each parses, calls the library and prints.
 
+mod args_file;
 mod augment;
 mod bench;
 mod brief;
 mod child;
+mod cite;
 mod common;
 mod compare;
 mod completions;
@@ -68,6 +70,7 @@ enum Command {
     Compare(compare::Args),
     Plan(plan::Args),
     Report(report::Args),
+    Cite(cite::Args),
     Prompts(prompts::Args),
     #[cfg(feature = "http")]
     Describe(describe::Args),
@@ -114,7 +117,7 @@ pub fn main() -> ExitCode {
 
 /// Runs the command line, with the flags that it takes from files.
 fn start(words: Vec<OsString>) -> anyhow::Result<()> {
-    let (words, flags) = train::gather(words, &command())?;
+    let (words, flags) = args_file::gather(words, &command())?;
     match inject::gather(words, &command())? {
         inject::Todo::Run(words, gathered) => {
             let matches = command().get_matches_from(words);
@@ -126,11 +129,11 @@ fn start(words: Vec<OsString>) -> anyhow::Result<()> {
     }
 }
 
-/// Runs a command; `gathered` says where the flags of a campaign come from, `flags` what those of a training run are, as
+/// Runs a command; `gathered` says where the flags of a campaign come from, `flags` what those of a training run or a study are, as
 /// a file of them.
 fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> anyhow::Result<()> {
     match command {
-        Command::Study(args) => study::run(&args),
+        Command::Study(args) => study::run(&args, flags.as_deref()),
         Command::Reproduce(args) => reproduce::run(&args),
         Command::Train(args) => train::run(&args, flags.as_deref()),
         Command::Eval(args) => eval::run(&args),
@@ -143,6 +146,7 @@ fn run(command: Command, gathered: inject::Gathered, flags: Option<String>) -> a
         Command::Compare(args) => compare::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Cite(args) => cite::run(&args),
         Command::Prompts(args) => prompts::run(&args),
         #[cfg(feature = "http")]
         Command::Describe(args) => describe::run(&args),

@@ -14,9 +14,9 @@ use crate::Error;
 
 /// Repeat a run, and say whether it comes to the same bits
 ///
-/// RUN is the store of a campaign or a census (`inject --out`), or the folder of a training run (`train --out`). It is run
+/// RUN is the store of a campaign or a census (`inject --out`), or the folder of a training run (`train --out`) or of a study (`study --out`). It is run
 /// again by the flags that it keeps, from the folder that the first command was run in, since its paths may be relative to
-/// it, and compared: what was run on what, fault-free answers, every record; or epochs, weights, moments. What differs first
+/// it, and compared: what was run on what, fault-free answers, every record; or epochs, weights, moments; of a study each seed's models, campaigns and figures. What differs first
 /// is told, with exit code 3. What
 /// may differ, since no bit depends on it (the commit, the processor, threads), is told, too.
 #[derive(clap::Args)]
@@ -63,9 +63,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         }
         create_folder_of(out)?;
     }
-    if args.checkpoint.is_some() && all.iter().any(KeptRun::is_training) {
+    if args.checkpoint.is_some() && all.iter().any(KeptRun::trains) {
         return Err(Error::usage(
-            "--checkpoint has no effect with a training run, which begins from what its flags say",
+            "--checkpoint has no effect with a training run or a study, which begin from what their flags say",
         )
         .into());
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::args_file::{self, ARGS};
 use super::common::{
     RunArgs, check_bits, class_list_of_features, create_folder, print, print_json, view,
 };
@@ -9,6 +10,8 @@ use super::dataset::{LayoutArgs, SkipArgs, for_training};
 use super::recipe::RecipeArgs;
 use crate::analysis::Intervals;
 use crate::analysis::compare::Pairing;
+use crate::checkpoint::atomic;
+use crate::commit;
 use crate::models::{Model, ModelFile};
 use crate::nn::Head;
 use crate::page::{Subject, figures, html, study_page};
@@ -16,7 +19,7 @@ use crate::plan::Plan;
 use crate::recipe::{Recipe, Schedule};
 use crate::report::{View, study_text};
 use crate::results::Run;
-use crate::study::{self, BUILTIN_SEED, Inputs, Options, Study};
+use crate::study::{self, BUILTIN_SEED, Inputs, Options, STUDY, Study};
 use crate::train::{hint_of_few_steps, recipe_words};
 use crate::{Error, Result};
 
@@ -68,12 +71,12 @@ pub struct Args {
     /// moves the figures
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// Folder for all that comes of it; checkpoints, the stores of all injections, the table, and pages for a browser
-    /// (study.html, and one a seed)
+    /// Folder for all that comes of it; checkpoints, the stores of all injections, the table, pages for a browser
+    /// (study.html, and one a seed), and the flags (args.toml)
     #[arg(long)]
     out: Option<PathBuf>,
     /// Go on with the study in --out; models that are trained, epochs that are over and injections that are made
-    /// aren't made again
+    /// aren't made again. Without --model and --data its own flags hold, but for those that are typed
     #[arg(long, requires = "out")]
     resume: bool,
     /// Write no pages
@@ -82,6 +85,10 @@ pub struct Args {
     /// A trial, done in about a minute; few images, epochs and injections, and no figures to report
     #[arg(long)]
     quick: bool,
+    /// Read flags from this TOML file, as OUT/args.toml is one; its keys are their names, and what is typed beside it
+    /// takes its place
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
     // Last, since its headings hold for what follows them.
@@ -109,7 +116,8 @@ fn base_recipe(synthetic: bool, quick: bool) -> Recipe {
     }
 }
 
-pub fn run(args: &Args) -> anyhow::Result<()> {
+/// Runs it; `flags` are those that were given, as a file of them.
+pub fn run(args: &Args, flags: Option<&str>) -> anyhow::Result<()> {
     let injections = args.injections.unwrap_or(if args.quick { 50 } else { 1000 });
     args.layout.check(args.data.as_deref())?;
     args.skip.check(args.data.as_deref())?;
@@ -161,6 +169,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         batch: 50,
         folder: args.out.clone(),
         resume: args.resume,
+        note: flags.map(|flags| (ARGS, args_file::text("study", &facts(), flags))),
     };
     if let Some(folder) = &args.out {
         create_folder(folder)?;
@@ -174,14 +183,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         timing.injections as f64 / timing.injection_s.max(1e-9),
     ));
     if let Some(folder) = &args.out {
-        let json = serde_json::to_string_pretty(&study)?;
-        crate::checkpoint::atomic::write(&folder.join("study.json"), |out| {
-            out.write_all(json.as_bytes())
-        })?;
-        let page = study_text(&study, View::Markdown);
-        crate::checkpoint::atomic::write(&folder.join("study.md"), |out| {
-            out.write_all(page.as_bytes())
-        })?;
+        write(&folder.join(STUDY), &serde_json::to_string_pretty(&study)?)?;
+        write(&folder.join("study.md"), &study_text(&study, View::Markdown))?;
+        // What was gone on with may have further seeds now.
+        if let Some((name, text)) = &options.note {
+            write(&folder.join(name), text)?;
+        }
         if !args.no_html {
             pages(&study, &options, folder)?;
         }
@@ -192,11 +199,17 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     print(&study_text(&study, view(View::Markdown)))
 }
 
+fn write(path: &Path, text: &str) -> Result<()> {
+    atomic::write(path, |out| out.write_all(text.as_bytes()))
+}
+
+/// By what it is made, as a comment.
+fn facts() -> String {
+    format!("# version: {}, commit {}\n", env!("CARGO_PKG_VERSION"), commit::get())
+}
+
 /// Writes `study.html`, and beside each seed's campaigns a page of them.
 fn pages(study: &Study, options: &Options, folder: &Path) -> Result<()> {
-    let write = |path: &Path, text: &str| {
-        crate::checkpoint::atomic::write(path, |out| out.write_all(text.as_bytes()))
-    };
     let mut links = Vec::new();
     for seed in &study.seeds {
         let stores = options.stores(*seed);

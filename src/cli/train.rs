@@ -1,6 +1,5 @@
 //! `flipside train`.
 
-mod flags;
 mod folder;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +22,7 @@ use crate::text::{self, TextFeatures};
 use crate::train::{Job, Output, Source, Trainer};
 use crate::{Error, Result};
 
-pub use flags::{file_flags, gather};
-pub use folder::{ARGS, facts_of};
+pub use folder::facts_of;
 
 /// Train a model on a data set
 ///

@@ -4,6 +4,7 @@ use crate::analysis::breakdown::{By, Figures, RunPart, breakdown};
 use crate::analysis::compare::{Comparisons, Pairing, compare_all, is_one_place};
 use crate::analysis::{Intervals, Scope, Weighting};
 use crate::detector::Detector;
+use crate::report::{plain_name, run_names, told_apart};
 use crate::results::{LayerRow, Run};
 use crate::tape::pair_name;
 use crate::{Error, Result};
@@ -68,7 +69,7 @@ impl<'r> Subject<'r> {
                 Some(compare_all(&pairs, pairing, how)?)
             }
         };
-        let names = names(runs);
+        let names = run_names(runs);
         let side = |(run, name): (&&'r Run, String)| {
             let figures = breakdown(run, By::Layer, None, &run.manifest.plan.detectors, how)?;
             Ok(Side { run, name, verified: 0, figures })
@@ -147,33 +148,6 @@ impl Side<'_> {
         let part = RunPart::Network { weighting };
         self.figures.iter().find(|row| row.detector == detector && row.part == part)
     }
-}
-
-/// Model and head.
-fn plain_name(run: &Run) -> String {
-    let setting = &run.manifest.setting;
-    format!("{} {}", setting.provenance.model, setting.head)
-}
-
-/// What runs are called: those of one model and head by their checkpoints, too, and those of one checkpoint by number.
-fn names(runs: &[&Run]) -> Vec<String> {
-    let plain = runs.iter().map(|run| plain_name(run)).collect();
-    let checkpoint = |at: usize| {
-        let of: &str = &runs[at].manifest.setting.provenance.checkpoint;
-        format!(" {}", of.chars().take(6).collect::<String>())
-    };
-    let named = told_apart(plain, checkpoint);
-    told_apart(named, |at| format!(", run {}", at + 1))
-}
-
-/// Names with what tells those apart that are alike.
-fn told_apart(names: Vec<String>, what: impl Fn(usize) -> String) -> Vec<String> {
-    let is_alone = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
-    let told = |(at, name): (usize, &String)| match is_alone(name) {
-        true => name.clone(),
-        false => format!("{name}{}", what(at)),
-    };
-    names.iter().enumerate().map(told).collect()
 }
 
 /// The layers of all runs.

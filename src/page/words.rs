@@ -9,11 +9,9 @@ use super::{Cell, Column, Table};
 use crate::analysis::goldeneye;
 use crate::analysis::stopped_words;
 use crate::plan::Protocol;
+use crate::report::citation_field;
 use crate::results::{Manifest, Run};
 use crate::statistics::Estimate;
-
-/// How the program asks to be cited.
-const CITATION: &str = include_str!("../../CITATION.cff");
 
 /// Outcomes here, what they are, and what others call them.
 const OUTCOMES: [[&str; 4]; 4] = [
@@ -183,14 +181,10 @@ fn flatten(prefix: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 
 /// The program's title and version, from the file that asks for the citation.
 fn citation() -> String {
-    let field = |name: &str| {
-        let line = CITATION.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.unwrap_or_default().trim_matches('"').to_string()
-    };
     format!(
         "The Flipside authors: {}, version {}. {}",
-        field("title"),
-        field("version"),
-        field("message")
+        citation_field("title"),
+        citation_field("version"),
+        citation_field("message")
     )
 }

@@ -3,12 +3,15 @@
 mod bars;
 mod bench;
 mod census;
+mod cite;
 mod compared_parts;
 mod comparison;
 mod family;
 mod goldeneye;
 mod injection;
+mod latex;
 mod models;
+mod names;
 mod partial;
 mod plan;
 mod reproduction;
@@ -21,6 +24,8 @@ mod study;
 
 pub use bench::{inject_times_text, kernel_list, kernels_text, overhead_text};
 pub use census::{census_json, census_resumed, census_text};
+pub(crate) use cite::citation_field;
+pub use cite::{Citation, CitePart, CitedRun, CitedStudy};
 pub use compared_parts::{
     compared_bits_json, compared_bits_text, compared_layers_json, compared_layers_text,
 };
@@ -30,7 +35,9 @@ pub use injection::{
     FaultyAnswer, HitBy, HitValue, Injection, Telling, injection_json, injections_table,
     injections_text, top_json,
 };
+pub(crate) use latex::{latex, latex_numbers};
 pub use models::{HeadCost, ModelLayer, ModelRow, layers_text, models_text};
+pub(crate) use names::{plain_name, run_names, told_apart};
 pub use partial::{partial_json, partial_text};
 pub use plan::{Planned, plan_text};
 pub use reproduction::reproduction_text;

@@ -44,8 +44,8 @@ pub fn study_text(study: &Study, view: View) -> String {
 }
 
 /// The seeds in words: `seed 1`, `seeds 1 and 2`, `seeds 1 to 3`.
-fn seeds(study: &Study) -> String {
-    match study.seeds[..] {
+pub(super) fn seeds_in_words(seeds: &[u64]) -> String {
+    match seeds[..] {
         [first, second] => format!("seeds {first} and {second}"),
         [first, .., last] => format!("seeds {first} to {last}"),
         [seed] => format!("seed {seed}"),
@@ -61,7 +61,7 @@ pub(crate) fn introduction(study: &Study) -> String {
         "{model} on {data}: {classes} classes, {image_size}×{image_size}; trained on {train_images} images for \
          {epochs} epochs from {}, {test_images} test images. Faults hit those that all three models of a seed get \
          right.",
-        seeds(study)
+        seeds_in_words(&study.seeds)
     )
 }
 
@@ -226,7 +226,7 @@ pub(crate) fn footer(study: &Study) -> Vec<String> {
         .collect();
     lines.push(format!(
         "Training and the draw of faults from {}; weights (SHA-256): {}.",
-        seeds(study),
+        seeds_in_words(&study.seeds),
         hashes.join("; ")
     ));
     lines

@@ -1,5 +1,5 @@
 //! Statistics of plain numbers: intervals of rates, means, ratios and differences, random effects, several tests at
-//! once, their power, how to allocate draws, and when to stop.
+//! once, their power, what a number of draws knows, how to allocate draws, and when to stop.
 //!
 //! Nothing here knows of networks or campaigns; `analysis` makes figures of runs by it.
 
@@ -13,6 +13,7 @@ mod power;
 mod proportions;
 mod random_effects;
 mod rate_difference;
+mod sample_size;
 mod sequence;
 mod stopped_rate;
 mod temperature;
@@ -34,6 +35,7 @@ pub use power::{detectable, detectable_normal, fewest, measurements, noncentral_
 pub use proportions::{mcnemar_exact, two_proportions};
 pub use random_effects::{MeasuredEffect, RandomEffect, random_effect};
 pub use rate_difference::{PairedCell, RateDifference, discordance};
+pub use sample_size::{SampleMargin, sample_margin};
 pub use sequence::{Look, Sequence, StoppingRule, Target};
 pub use stopped_rate::Boundary;
 pub use temperature::{Unfitted, fit_temperature};

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{ModelStart, Options, RUN};
+use crate::checkpoint::atomic;
 use crate::train::Output;
 use crate::{Error, Result};
 
@@ -43,7 +44,7 @@ pub fn take(folder: &Path, options: &Options) -> Result<File> {
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
-    let Options { seeds, injections, bits, resume, .. } = options;
+    let Options { seeds, injections, bits, resume, note, .. } = options;
     let is = Asked { seeds: seeds.clone(), injections: *injections, bits: *bits };
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
@@ -57,6 +58,9 @@ pub fn take(folder: &Path, options: &Options) -> Result<File> {
     // Before what is kept of the study that is there gives way.
     if !*resume {
         check_new(options)?;
+        if let Some((name, text)) = note {
+            atomic::write(&folder.join(name), |out| out.write_all(text.as_bytes()))?;
+        }
     }
     let text = serde_json::to_string(&is).unwrap_or_default();
     file.set_len(0).map_err(failed)?;

@@ -7,6 +7,7 @@
 //! faults of each seed's own.
 
 mod contrast;
+mod difference;
 mod folder;
 mod inputs;
 mod seed;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use strum::IntoEnumIterator;
 
 pub use contrast::{Contrast, ContrastFigure, FigureOverSeeds, OverSeeds};
+pub use difference::{StudiesCompared, compare_studies, model_folder, study_json};
 pub use folder::ASKED;
 pub use inputs::{BUILTIN_SEED, Inputs, sources};
 
@@ -33,6 +35,9 @@ use crate::{Error, Result};
 
 /// The store of a model's campaign.
 pub const RUN: &str = "run.sqlite";
+
+/// What a study that is over says of itself, as JSON.
+pub const STUDY: &str = "study.json";
 
 /// What a study does.
 #[derive(Clone)]
@@ -51,12 +56,14 @@ pub struct Options {
     pub folder: Option<PathBuf>,
     /// Go on with what is in that folder.
     pub resume: bool,
+    /// A file that a new study's folder has from the beginning: its name and its text.
+    pub note: Option<(&'static str, String)>,
 }
 
 impl Options {
     /// Where the files of a model go.
     fn place(&self, seed: u64, start: ModelStart) -> Option<PathBuf> {
-        Some(self.folder.as_ref()?.join(format!("seed-{seed}")).join(start.slug()))
+        Some(model_folder(self.folder.as_ref()?, seed, start))
     }
 
     /// The stores of a seed's campaigns, the baseline's first; none without a folder.
@@ -93,7 +100,8 @@ pub enum ModelStart {
 }
 
 impl ModelStart {
-    const ALL: [ModelStart; 3] =
+    /// In the order of a study's tables.
+    pub const ALL: [ModelStart; 3] =
         [ModelStart::Baseline, ModelStart::RandomRows, ModelStart::TextRows];
 
     /// What the table calls it.

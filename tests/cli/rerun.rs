@@ -111,6 +111,87 @@ fn a_run_comes_out_the_same_or_what_differs_is_named() {
     assert!(rerun(&place, moved, 0).contains("equal in bits"));
 }
 
+const STUDY: &str = "study --quiet --model tiny.toml --data data --text-features features.safetensors \
+                     --class-list classes.tsv --epochs 8 --batch-size 4 --injections 20 --seeds 2";
+
+/// A study from its own flags: the same bits, or which seed's model or campaign differs first.
+#[test]
+fn a_study_comes_out_the_same_or_what_differs_is_named() {
+    let place = Place::new();
+    let first = place.json(&format!("{STUDY} --out s"));
+    let args = fs::read_to_string(place.at("s/args.toml")).unwrap();
+    for line in
+        ["seeds = 2", "injections = 20", "out = \"s\"", "# Flags of flipside study, for --config."]
+    {
+        assert!(args.lines().any(|known| known.starts_with(line)), "{line}: {args}");
+    }
+    assert!(!args.contains("quiet") && !args.contains("json"), "{args}");
+    let said = rerun(&place, "s --quiet --threads 1 --out again", 0);
+    assert!(said.contains("s: equal in bits: ") && said.contains(" of 6 models, "), "{said}");
+    let read = |name: &str| fs::read_to_string(place.at(name)).unwrap();
+    assert_eq!(read("again/study.json"), read("s/study.json"));
+    // From the file alone, into another folder; and gone on with by what the folder says.
+    assert_eq!(place.json("study --quiet --config s/args.toml --out other"), first);
+    assert_eq!(place.json("study --quiet --resume --out other"), first);
+    // What is refused leaves the flags as they were.
+    place.fails("study --quiet --config s/args.toml --injections 21", 2, &["s/", "--resume"]);
+    assert_eq!(read("s/args.toml"), args);
+
+    let change = |path: &str, from: &str, to: &str| {
+        let text = read(path);
+        assert!(text.contains(from), "{path}: {from}");
+        fs::write(place.at(path), text.replacen(from, to, 1)).unwrap();
+    };
+    // A figure that something else left, a model, a record of the last campaign.
+    change("other/study.json", "\"synthetic\": false", "\"synthetic\": true");
+    let said = rerun(&place, "other --quiet", 3);
+    assert!(said.contains("other: differs: 'synthetic' is true and false"), "{said}");
+    change("other/study.json", "\"synthetic\": true", "\"synthetic\": false");
+    change("other/study.json", "\"reliability\": {", "\"reliability\": {\"new\": 1,");
+    let said = rerun(&place, "other --quiet", 3);
+    assert!(
+        said.contains("other: differs: 'study.json.") && said.contains(".new' is 1 and null"),
+        "{said}"
+    );
+    sql(
+        &place,
+        "other/seed-2/text-rows/run.sqlite",
+        "UPDATE injections SET top1 = 1 - top1 WHERE layer = 2 AND n = 7 AND detector = 1",
+    );
+    let said = rerun(&place, "other --quiet", 3);
+    assert!(
+        said.contains("other: differs: seed 2, text-guided, text rows: injection 7 of layer '"),
+        "{said}"
+    );
+    let model = |seed: u64| format!("other/seed-{seed}/random-rows/model.safetensors");
+    fs::copy(place.at(&model(1)), place.at(&model(2))).unwrap();
+    let said = rerun(&place, "other --quiet", 3);
+    assert!(said.contains("other: differs: seed 2, text-guided, random rows: tensor '"), "{said}");
+    // Other images: ended as soon as the first campaign says so.
+    write_square(&place.at("data/val/n0/9.png"), |x, y| [x as u8, y as u8, 0]);
+    let said = rerun(&place, "s --quiet", 3);
+    assert!(said.contains("s: differs: seed 1, baseline: their data differ ("), "{said}");
+
+    // What keeps no flags, isn't over, or has no use for a flag.
+    let said = rerun(&place, "s/seed-1/baseline/run.sqlite --quiet", 1);
+    assert!(said.contains("`flipside rerun` of the study's folder"), "{said}");
+    let said = rerun(&place, "s/seed-1/baseline --quiet", 1);
+    assert!(said.contains("`flipside rerun` of the study's folder"), "{said}");
+    assert!(rerun(&place, "s --checkpoint x", 2).contains("--checkpoint has no effect"));
+    change("again/args.toml", "data = \"data\"\n", "");
+    let said = rerun(&place, "again --quiet --data data", 2);
+    assert!(
+        said.contains("--data has no effect with a study of the images that are built in"),
+        "{said}"
+    );
+    fs::remove_file(place.at("again/args.toml")).unwrap();
+    let said = rerun(&place, "again --quiet", 1);
+    assert!(said.contains("again/args.toml: isn't there: studies of older versions"), "{said}");
+    fs::remove_file(place.at("again/study.json")).unwrap();
+    let said = rerun(&place, "again --quiet", 1);
+    assert!(said.contains("again: holds a study that isn't over: `study --resume`"), "{said}");
+}
+
 #[test]
 fn what_is_no_run_is_named() {
     let place = Place::new();
@@ -120,7 +201,7 @@ fn what_is_no_run_is_named() {
         (
             "tiny.toml",
             1,
-            "tiny.toml: is neither a store of `inject` nor the folder of a training run",
+            "tiny.toml: is neither a store of `inject` nor the folder of a training run or a study",
         ),
         ("data", 1, "data: holds no training run: there is no model.safetensors"),
         ("a", 1, "a: holds a training run that isn't over: `train --resume` goes on with it"),

@@ -4,21 +4,37 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::super::args_file::{self, ARGS};
 use super::super::config::{Flags, Given};
 use super::again::SettingCheck;
 use crate::census::{Census, CensusManifest, Mode};
 use crate::cli::{command, inject, train};
 use crate::plan::Shard;
 use crate::results::{Config, Run, Setting, Store, is_store};
-use crate::study;
+use crate::study::{self, ModelStart, StudiesCompared};
 use crate::train::{Output, compare_runs};
 use crate::{Error, Result};
 
 /// A run.
 pub enum KeptRun {
-    Campaign { path: PathBuf, run: Box<Run>, shard: Option<Shard> },
-    Census { path: PathBuf, census: Box<Census>, manifest: Box<CensusManifest> },
-    Training { run: Output },
+    Campaign {
+        path: PathBuf,
+        run: Box<Run>,
+        shard: Option<Shard>,
+    },
+    Census {
+        path: PathBuf,
+        census: Box<Census>,
+        manifest: Box<CensusManifest>,
+    },
+    Training {
+        run: Output,
+    },
+    /// Its training seeds are those that its folder names.
+    Study {
+        folder: PathBuf,
+        seeds: Vec<u64>,
+    },
 }
 
 /// How a run is run again.
@@ -71,11 +87,12 @@ impl KeptRun {
     /// What is no run, or one that isn't over; those of the files.
     pub fn all(path: &Path) -> Result<Vec<KeptRun>> {
         if path.is_dir() {
-            return KeptRun::training(path).map(|kept| vec![kept]);
+            return KeptRun::folder(path).map(|kept| vec![kept]);
         }
         File::open(path).map_err(|source| Error::io(path, source))?;
         if !is_store(path) {
-            let detail = "is neither a store of `inject` nor the folder of a training run";
+            let detail =
+                "is neither a store of `inject` nor the folder of a training run or a study";
             return Err(Error::file(path, detail));
         }
         let mut all = Vec::new();
@@ -115,12 +132,15 @@ impl KeptRun {
         Ok(KeptRun::Census { path: path.into(), census, manifest })
     }
 
-    fn training(folder: &Path) -> Result<KeptRun> {
+    fn folder(folder: &Path) -> Result<KeptRun> {
         let run = Output::at(folder.into());
-        let is_study = folder.join(study::ASKED).exists();
-        if is_study {
-            let detail = "holds a study, which the same `flipside study` command repeats";
-            return Err(Error::file(folder, detail));
+        if folder.join(study::ASKED).exists() {
+            if !folder.join(study::STUDY).exists() {
+                let detail = "holds a study that isn't over: `study --resume` goes on with it";
+                return Err(Error::file(folder, detail));
+            }
+            let (_, seeds) = study::study_json(folder)?;
+            return Ok(KeptRun::Study { folder: folder.into(), seeds });
         }
         if !run.model().exists() {
             let detail = match run.resumable() {
@@ -142,11 +162,13 @@ impl KeptRun {
             }
             KeptRun::Census { census, .. } => format!("a census of {}", census.mode.name()),
             KeptRun::Training { .. } => "a training run".into(),
+            KeptRun::Study { seeds, .. } => format!("a study over {} training seeds", seeds.len()),
         }
     }
 
-    pub fn is_training(&self) -> bool {
-        matches!(self, KeptRun::Training { .. })
+    /// Whether its weights are trained.
+    pub fn trains(&self) -> bool {
+        matches!(self, KeptRun::Training { .. } | KeptRun::Study { .. })
     }
 
     /// The command line of the same run.
@@ -167,24 +189,30 @@ impl KeptRun {
                 ("inject", flags, given)
             }
             KeptRun::Training { run } => {
-                let flags = train::file_flags(&program);
-                let path = run.folder.join(train::ARGS);
-                if !path.exists() {
-                    let detail =
-                        "isn't there: runs of `study` and of older versions don't keep their flags";
-                    return Err(Error::file(&path, detail));
-                }
-                let text =
-                    std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-                let given = flags.read(&path, &text)?;
+                let flags = args_file::file_flags(&program, "train");
+                let detail = "isn't there: runs of older versions don't keep their flags, and those of a study are run \
+                              again with it (`flipside rerun` of the study's folder)";
+                let given = args_of(&run.folder, &flags, detail)?;
                 ("train", flags, given)
+            }
+            KeptRun::Study { folder, .. } => {
+                let flags = args_file::file_flags(&program, "study");
+                let detail = "isn't there: studies of older versions don't keep their flags, and are repeated by the same \
+                              `flipside study` command";
+                let given = args_of(folder, &flags, detail)?;
+                if again.data.is_some() && !given.contains_key("data") {
+                    return Err(Error::usage(
+                        "--data has no effect with a study of the images that are built in",
+                    ));
+                }
+                ("study", flags, given)
             }
         };
         let given = flags.merge(&self.own(again)?, given);
         for key in PATHS {
             let can_move = match key {
                 "data" => true,
-                "checkpoint" => !self.is_training(),
+                "checkpoint" => !self.trains(),
                 _ => false,
             };
             // A model may be a name.
@@ -234,6 +262,21 @@ impl KeptRun {
                 },
                 Err(_) => return SettingCheck::Unknown,
             },
+            // The first campaign is the first to say what it is of: when three models are trained.
+            KeptRun::Study { folder, seeds } => {
+                let (seed, start) = (seeds[0], ModelStart::ALL[0]);
+                let store = |of: &Path| study::model_folder(of, seed, start).join(study::RUN);
+                let Ok((again, _)) = Run::open_partial(&store(to)) else {
+                    return SettingCheck::Unknown;
+                };
+                match Run::open_partial(&store(folder)) {
+                    Ok((first, _)) => first
+                        .manifest
+                        .difference(&again.manifest)
+                        .map(|found| format!("seed {seed}, {}: {found}", start.name())),
+                    Err(_) => None,
+                }
+            }
         };
         difference.map_or(SettingCheck::Equal, SettingCheck::Different)
     }
@@ -273,13 +316,38 @@ impl KeptRun {
                     notes: first.notes(&second),
                 })
             }
+            KeptRun::Study { folder, .. } => {
+                let found = study::compare_studies(folder, to)?;
+                let StudiesCompared { models, tensors, records, .. } = found;
+                let mut told: Vec<String> =
+                    found.settings.iter().flat_map(|[was, is]| notes(was, is)).collect();
+                told.dedup();
+                Ok(ComparedRun {
+                    compared: format!(
+                        "{tensors} tensors of {models} models, {records} records, and the study's figures"
+                    ),
+                    difference: found.difference,
+                    notes: told,
+                })
+            }
         }
     }
 }
 
+/// The flags in a run's folder; `detail` says why there may be none.
+fn args_of(folder: &Path, flags: &Flags, detail: &str) -> Result<Given> {
+    let path = folder.join(ARGS);
+    if !path.exists() {
+        return Err(Error::file(&path, detail));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+    flags.read(&path, &text)
+}
+
 /// The flags that a store was begun with.
 fn kept_flags<'c>(path: &Path, config: Option<&'c Config>) -> Result<&'c str> {
-    let detail = "doesn't hold the flags that it was begun with, as stores of `study` and of older versions don't";
+    let detail = "doesn't hold the flags that it was begun with, as stores of older versions don't; those of a study are run \
+                  again with it (`flipside rerun` of the study's folder)";
     config.map(|config| config.flags.as_str()).ok_or_else(|| Error::file(path, detail))
 }
 

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
+use super::super::args_file::{self, ARGS};
 use crate::checkpoint::atomic;
 use crate::device::Device;
 use crate::train::{Job, Output};
 use crate::{Error, Result, commit};
-
-/// The file of flags in a run's folder.
-pub const ARGS: &str = "args.toml";
 
 /// The file of the recipe there.
 const RECIPE: &str = "recipe.toml";
@@ -25,9 +23,8 @@ pub fn write(output: &Output, job: &Job, device: &Device, flags: Option<&str>) -
     write_text(&output.folder.join(RECIPE), &recipe)?;
     // Flags that aren't text can't be kept.
     let Some(flags) = flags else { return Ok(()) };
-    let about = "# Flags of flipside train, for --config. What is typed takes the place of what stands here. Paths are\n\
-                 # those of the folder that the command was run in. What the recipe came to is in recipe.toml.\n";
-    write_text(&output.folder.join(ARGS), &format!("{about}{facts}\n{flags}"))
+    let facts = format!("{facts}# recipe: what it came to is in {RECIPE}\n");
+    write_text(&output.folder.join(ARGS), &args_file::text("train", &facts, flags))
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The flags of `flipside train` that aren't typed but stand in a file (`--config`, or that of the folder that `--resume`
-//! goes on with). What is typed takes their place.
+//! The flags of `flipside train` and `flipside study` that aren't typed but stand in a file (`--config`, or args.toml of the
+//! folder that `--resume` goes on with). What is typed takes their place.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,20 +7,33 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::super::config::{Flags, Given};
-use super::folder::ARGS;
+use super::config::{Flags, Given};
 use crate::{Error, Result};
+
+/// The file of flags in a run's folder.
+pub const ARGS: &str = "args.toml";
+
+/// The commands whose folders have it.
+const COMMANDS: [&str; 2] = ["train", "study"];
 
 /// Flags that no file holds: they are about one start of a run, not about what it comes to.
 const BESIDE: [&str; 4] = ["config", "resume", "quiet", "json"];
 
-/// The flags that a file of them can hold.
-pub fn file_flags(program: &clap::Command) -> Flags {
-    Flags::of(program.find_subcommand("train").cloned().unwrap_or_default(), &BESIDE)
+/// The flags of a command that a file of them can hold.
+pub fn file_flags(program: &clap::Command, command: &str) -> Flags {
+    Flags::of(program.find_subcommand(command).cloned().unwrap_or_default(), &BESIDE)
 }
 
-/// The command line `words` of `program` with the flags of the file that it names, if it is one of `train`; and all its
-/// flags as such a file.
+/// `flags`, as a file of them, under what `facts` says of the run, lines that are comments.
+pub fn text(command: &str, facts: &str, flags: &str) -> String {
+    format!(
+        "# Flags of flipside {command}, for --config. What is typed takes the place of what stands here. Paths are\n\
+         # those of the folder that the command was run in.\n{facts}\n{flags}"
+    )
+}
+
+/// The command line `words` of `program` with the flags of the file that it names, if it is one of a command that has
+/// them; and all its flags as such a file.
 ///
 /// # Errors
 /// A file that can't be read, or holds what isn't a flag.
@@ -28,10 +41,9 @@ pub fn gather(
     words: Vec<OsString>,
     program: &clap::Command,
 ) -> Result<(Vec<OsString>, Option<String>)> {
-    let command =
-        program.find_subcommand("train").filter(|_| words.get(1).is_some_and(|w| w == "train"));
+    let command = COMMANDS.into_iter().find(|name| words.get(1).is_some_and(|word| word == name));
     let Some(command) = command else { return Ok((words, None)) };
-    let flags = Flags::of(command.clone(), &BESIDE);
+    let flags = file_flags(program, command);
     // What clap has to say it says better of the whole.
     let Some(typed) = flags.look(&words[1..]) else { return Ok((words, None)) };
     let file = typed.get_one::<PathBuf>("config").cloned().or_else(|| kept(&typed));
@@ -70,6 +82,32 @@ mod tests {
 
     fn words(text: &str) -> Vec<OsString> {
         text.split_whitespace().map(OsString::from).collect()
+    }
+
+    /// A study's flags ask for each other: what a file has of them and what is typed are looked at together.
+    #[test]
+    fn flags_of_a_study_are_taken_from_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("args.toml");
+        let program = crate::cli::command();
+        let typed = format!(
+            "flipside study --data d --text-features f.npy --seeds 2 --quick --out {}",
+            folder.path().display()
+        );
+        let (same, text) = gather(words(&typed), &program).unwrap();
+        assert_eq!(same, words(&typed));
+        std::fs::write(&path, text.clone().unwrap()).unwrap();
+        let resume = format!("flipside study --resume --seeds 3 --out {}", folder.path().display());
+        let (all, again) = gather(words(&resume), &program).unwrap();
+        assert!(program.clone().try_get_matches_from(&all).is_ok(), "{all:?}");
+        assert_eq!(again.unwrap(), text.unwrap().replace("seeds = 2", "seeds = 3"));
+        // What a file lacks is still asked for.
+        std::fs::write(&path, "data = 'd'").unwrap();
+        let (all, _) =
+            gather(words(&format!("flipside study --config {}", path.display())), &program)
+                .unwrap();
+        let said = program.clone().try_get_matches_from(&all).unwrap_err().to_string();
+        assert!(said.contains("--text-features"), "{said}");
     }
 
     #[test]
