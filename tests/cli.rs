@@ -13,6 +13,7 @@ mod cite;
 mod data;
 mod pictures;
 mod ranges;
+mod reproduce;
 mod rerun;
 mod study;
 mod training;
