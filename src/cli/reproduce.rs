@@ -1,6 +1,6 @@
 //! `flipside reproduce`.
 
-mod asked;
+mod begun;
 mod forecast;
 mod small;
 mod sources;
@@ -118,6 +118,10 @@ impl Args {
 
     /// Refuses what has no effect beside the other flags.
     fn check(&self) -> Result<()> {
+        if let Some(folder) = self.checkpoints.as_ref().filter(|folder| !folder.is_dir()) {
+            let folder = folder.display();
+            return Err(Error::usage(format!("--checkpoints {folder}: there is no such folder")));
+        }
         let is_small = self.scale == ReproductionScale::Small;
         let trains = self.train || is_small;
         refuse_idle([
@@ -169,7 +173,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let device = args.run.start()?;
     if !args.plan {
         create_folder(&args.out)?;
-        asked::keep(args)?;
+        begun::keep(args)?;
     }
     let progress = args.run.progress();
     let blocks = part(asked.blocks()?, shard);

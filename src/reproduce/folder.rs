@@ -76,6 +76,9 @@ impl CampaignKind {
     }
 }
 
+/// The file in its folder that says what a reproduction was begun with.
+pub const BEGUN: &str = "begun.json";
+
 /// The folder of a reproduction.
 #[derive(Clone, Debug)]
 pub struct ReproductionFolder {

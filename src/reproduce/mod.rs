@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub use ablation::{AblatedSetting, Ablation, AblationLine};
 pub use figure::RowFigure;
-pub use folder::{Arm, CampaignKind, ReproductionFolder, is_trained, is_whole};
+pub use folder::{Arm, BEGUN, CampaignKind, ReproductionFolder, is_trained, is_whole};
 pub use means::{MeanKind, NetworkMean};
 pub use row::{BACKBONES, ReproductionScale, RowName, RowSet, TORCHVISION, rows};
 

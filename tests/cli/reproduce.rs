@@ -70,6 +70,9 @@ fn a_reproduction_goes_on_from_what_there_is() {
     // A step is a run like any other.
     place.done("rerun whole/small/resnet_small/seed-1/baseline.strict.sqlite --quiet");
     place.done("rerun whole/small/resnet_small/seed-2/unnormalized --quiet");
+    let output = place.run("rerun whole --quiet");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("name one of its steps"), "{said}");
     // Parts on two machines, whose folders are copied into one.
     for part in ["1/2", "2/2"] {
         let out = format!("part-{}", &part[..1]);

@@ -10,6 +10,7 @@ use super::again::SettingCheck;
 use crate::census::{Census, CensusManifest, Mode};
 use crate::cli::{command, inject, train};
 use crate::plan::Shard;
+use crate::reproduce;
 use crate::results::{Config, Run, Setting, Store, is_store};
 use crate::study::{self, ModelStart, StudiesCompared};
 use crate::train::{Output, compare_runs};
@@ -141,6 +142,10 @@ impl KeptRun {
             }
             let (_, seeds) = study::study_json(folder)?;
             return Ok(KeptRun::Study { folder: folder.into(), seeds });
+        }
+        if folder.join(reproduce::BEGUN).exists() {
+            let detail = "holds a reproduction: name one of its steps, a store or the folder of a training run in it";
+            return Err(Error::file(folder, detail));
         }
         if !run.model().exists() {
             let detail = match run.resumable() {

@@ -4,11 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Args;
 use crate::checkpoint::atomic;
-use crate::reproduce::ReproductionScale;
+use crate::reproduce::{BEGUN, ReproductionScale};
 use crate::{Error, Result};
-
-/// The file that keeps it.
-const FILE: &str = "asked.json";
 
 /// The flags that no step may have otherwise. Rows, seeds and an ablation can be added.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +29,7 @@ struct KeptFlags {
 /// # Errors
 /// [`Error::Usage`] that names the flag that differs; files.
 pub fn keep(args: &Args) -> Result<()> {
-    let path = args.out.join(FILE);
+    let path = args.out.join(BEGUN);
     let recipe = args
         .recipe
         .as_ref()
