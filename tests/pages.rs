@@ -294,6 +294,7 @@ pages! {
     onnx: "docs/onnx.md",
     published_code: "docs/published-code.md",
     reading_results: "docs/reading-results.md",
+    reproduce: "docs/reproduce.md",
     saliency: "docs/saliency.md",
     study: "docs/study.md",
     text_features: "docs/text-features.md",

@@ -11,7 +11,7 @@ use super::*;
 use crate::checkpoint::forge;
 
 const SMALL: &str = "reproduce resnet_small --scale small --data data --text-features features.safetensors \
-                     --template-features template.safetensors --class-list classes.tsv --image-size 16 --epochs 2 \
+                     --template-features template.safetensors --class-list classes.tsv --image-size 16 --epochs 8 \
                      --injections 3 --quiet";
 
 fn table(place: &Place, out: &str) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Args;
+use super::flags::Args;
 use crate::checkpoint::atomic;
 use crate::reproduce::{BEGUN, ReproductionScale};
 use crate::{Error, Result};

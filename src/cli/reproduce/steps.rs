@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::Args;
+use super::flags::Args;
 use super::small::{self, BuiltIn, SmallFile, path_text};
-use super::sources::{SetPaths, checkpoint, wanted, wanted_data};
+use super::sources::{SetPaths, candidates, checkpoint, wanted, wanted_data};
 use crate::nn::HEAD_ROWS;
 use crate::report::shell_word;
 use crate::reproduce::{
@@ -316,7 +316,11 @@ impl<'a> AskedReproduction<'a> {
         }
         if !self.trains() {
             missing.push(wanted(folder, row, arm));
-            return Ok(None);
+            // What would be run is still said.
+            let folder = folder.unwrap_or(Path::new("CHECKPOINTS"));
+            let named = candidates(row, arm).into_iter().next().unwrap_or_default();
+            let (checkpoint, model) = (path_text(&folder.join(named))?, Some(row.model.clone()));
+            return Ok(Some(RowNetwork { arm, checkpoint, model, training: None }));
         }
         let to = self.folder.training(row, seed, arm);
         let size = self.image_size(row);
