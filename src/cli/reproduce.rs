@@ -41,14 +41,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let missing: Vec<&StepBlock> =
         blocks.iter().filter(|block| !block.missing.is_empty()).collect();
     for block in &missing {
-        progress.line(&format!("{}: left out: {}", block.name(), block.missing.join("; ")));
+        progress.line(&format!("{}: left out, lacks: {}", block.name(), block.lacks()));
     }
-    if missing.len() == blocks.len() {
-        let (name, lacks) = missing
-            .first()
-            .map_or_else(Default::default, |block| (block.name(), block.missing.join("; ")));
+    if let (Some(block), true) = (missing.first(), missing.len() == blocks.len()) {
         return Err(Error::usage(format!(
-            "every row lacks something, {name} for one: {lacks}. --plan says what of each"
+            "every row lacks something, {} for one: {}. --plan says of each what helps",
+            block.name(),
+            block.lacks()
         ))
         .into());
     }

@@ -105,7 +105,7 @@ pub fn forecast(
             let (name, command) = (step.name.clone(), step.command());
             steps.push(PlannedStep { name, command, is_done, seconds });
         }
-        let missing = block.missing.clone();
+        let missing = block.missing.iter().map(ToString::to_string).collect();
         planned.push(PlannedBlock { name: block.name(), missing, steps });
     }
     Ok(ReproductionPlan {

@@ -183,19 +183,44 @@ pub fn checkpoint(folder: &Path, row: &RowName, arm: Arm) -> Result<Option<PathB
     }
 }
 
-/// What is to be put where, for a network that isn't there.
-pub fn wanted(folder: Option<&Path>, row: &RowName, arm: Arm) -> String {
-    let names: Vec<String> =
-        candidates(row, arm).iter().map(|path| path.display().to_string()).collect();
-    let place = match folder {
-        Some(folder) => format!("in {}", folder.display()),
-        None => "in the folder that --checkpoints names".into(),
-    };
-    format!("{} checkpoint: none {place}, as {}; or --train", arm.slug(), names.join(" or "))
+/// What a row lacks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lack {
+    /// What it is.
+    pub what: String,
+    /// What helps.
+    pub how: String,
 }
 
-/// What is to be said where a set isn't there.
-pub fn wanted_data(scale: ReproductionScale, set: RowSet) -> String {
+impl std::fmt::Display for Lack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.how)
+    }
+}
+
+/// A network that isn't there: what is to be put where.
+pub fn wanted(folder: Option<&Path>, row: &RowName, arm: Arm) -> Lack {
+    let (model, set) = (&row.model, row.set.name());
+    let word = if arm == Arm::Baseline { "baseline" } else { "clip" };
+    let published = PUBLISHED.iter().find(|(of, _)| of == model && arm == Arm::Baseline);
+    let published = published.filter(|_| row.set == RowSet::Imagenet);
+    let published = published.map_or_else(String::new, |(_, file)| format!("{file} or "));
+    let folder = folder.map_or("the folder of --checkpoints".into(), |at| at.display().to_string());
+    let place = match row.set {
+        RowSet::Imagenet => format!("{folder} or its folder {set}"),
+        _ => format!("the folder {set} in {folder}"),
+    };
+    Lack {
+        what: format!("{} checkpoint", arm.slug()),
+        how: format!(
+            "put {published}{model}_{word}.pth into {place} (.safetensors, and a folder {model}_{word} with checkpoint.pth or \
+             model.safetensors, will do, too), or say --train"
+        ),
+    }
+}
+
+/// A set that isn't there.
+pub fn wanted_data(scale: ReproductionScale, set: RowSet) -> Lack {
     let about = match set {
         RowSet::Imagenet => {
             "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar with ILSVRC2012_devkit_t12.tar.gz, or train/CLASS and val/CLASS"
@@ -210,12 +235,20 @@ pub fn wanted_data(scale: ReproductionScale, set: RowSet) -> String {
         RowSet::Other(SmallSet::Stl10) => "the folder stl10_binary",
         RowSet::Small => "train/CLASS and val/CLASS",
     };
-    match scale {
-        ReproductionScale::Published => {
-            format!("data: none; say --data {}=DIR ({about})", set.name())
-        }
-        ReproductionScale::Small => format!("data: none; say --data DIR ({about})"),
-    }
+    let how = match scale {
+        ReproductionScale::Published => format!("say --data {}=DIR ({about})", set.name()),
+        ReproductionScale::Small => format!("say --data DIR ({about})"),
+    };
+    Lack { what: "data".into(), how }
+}
+
+/// Text features that aren't there.
+pub fn wanted_features(scale: ReproductionScale, set: RowSet, flag: &str) -> Lack {
+    let how = match scale {
+        ReproductionScale::Published => format!("say {flag} {}=FILE", set.name()),
+        ReproductionScale::Small => format!("say {flag} FILE"),
+    };
+    Lack { what: "text features".into(), how }
 }
 
 #[cfg(test)]
@@ -263,10 +296,7 @@ mod tests {
         std::fs::write(folder.path().join("resnet50_baseline.pth"), "").unwrap();
         let error = found(&row, Arm::Baseline).unwrap_err().to_string();
         assert!(error.contains("several files") && error.contains("resnet50_baseline.pth"));
-        let said = wanted(Some(folder.path()), &row, Arm::Baseline);
-        assert!(
-            said.contains("resnet50-0676ba61.pth")
-                && said.contains("imagenet/resnet50_baseline.pth")
-        );
+        let said = wanted(Some(folder.path()), &row, Arm::Baseline).to_string();
+        assert!(said.contains("put resnet50-0676ba61.pth or resnet50_baseline.pth into"), "{said}");
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::flags::Args;
 use super::small::{self, BuiltIn, SmallFile, path_text};
-use super::sources::{SetPaths, candidates, checkpoint, wanted, wanted_data};
+use super::sources::{
+    Lack, SetPaths, candidates, checkpoint, wanted, wanted_data, wanted_features,
+};
 use crate::nn::HEAD_ROWS;
 use crate::report::shell_word;
 use crate::reproduce::{
@@ -87,10 +89,16 @@ pub struct StepBlock {
     /// What the steps read, and isn't made by one of them.
     pub files: Vec<SmallFile>,
     /// What it can't be run for.
-    pub missing: Vec<String>,
+    pub missing: Vec<Lack>,
 }
 
 impl StepBlock {
+    /// What it lacks, in a few words.
+    pub fn lacks(&self) -> String {
+        let lacks: Vec<&str> = self.missing.iter().map(|lack| lack.what.as_str()).collect();
+        lacks.join(", ")
+    }
+
     /// What it is called.
     pub fn name(&self) -> String {
         match &self.row {
@@ -305,7 +313,7 @@ impl<'a> AskedReproduction<'a> {
         seed: u64,
         arm: Arm,
         data: &str,
-        missing: &mut Vec<String>,
+        missing: &mut Vec<Lack>,
     ) -> Result<Option<RowNetwork>> {
         let folder = self.args.checkpoints.as_deref();
         if let (Some(folder), true) = (folder, Arm::MAIN.contains(&arm))
@@ -397,7 +405,7 @@ impl<'a> AskedReproduction<'a> {
         &self,
         row: &RowName,
         arm: Arm,
-        missing: &mut Vec<String>,
+        missing: &mut Vec<Lack>,
     ) -> Result<Option<Vec<String>>> {
         let (given, built_in, flag) = match arm {
             Arm::Baseline => return Ok(Some(Vec::new())),
@@ -411,13 +419,7 @@ impl<'a> AskedReproduction<'a> {
             Some(path) => path.to_path_buf(),
             None if self.is_built_in() => built_in,
             None => {
-                let set = row.set.name();
-                let said = match self.args.scale {
-                    ReproductionScale::Published => {
-                        format!("text features: none; say {flag} {set}=FILE")
-                    }
-                    ReproductionScale::Small => format!("text features: none; say {flag} FILE"),
-                };
+                let said = wanted_features(self.args.scale, row.set, flag);
                 if !missing.contains(&said) {
                     missing.push(said);
                 }
