@@ -27,10 +27,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let asked = AskedReproduction::new(args, rows(args.scale, &args.rows)?, args.all_seeds()?)?;
     // Wrong words are better said now than by the first step.
     let device = args.run.start()?;
-    if !args.plan {
-        create_folder(&args.out)?;
-        begun::keep(args)?;
-    }
     let progress = args.run.progress();
     let blocks = part(asked.blocks()?, shard);
     if args.plan {
@@ -51,6 +47,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ))
         .into());
     }
+    create_folder(&args.out)?;
+    begun::keep(args)?;
     let walked = walk(&blocks, stop_flag()?, &*progress)?;
     let found = gather(&asked.rows, &asked.ablated(), &asked.folder, &asked.seeds)?;
     write(args, &asked, &found)?;

@@ -141,7 +141,7 @@ fn the_paragraph_has_the_numbers_of_the_store() {
     has(
         &said,
         &[
-            format!("$\\pm$7 percentage").replace('7', &format!("{margin:.2}")),
+            format!("$\\pm${margin:.2} percentage"),
             "Clopper-Pearson intervals~\\cite{clopper1934use} of 99 \\%".into(),
             "my\\_net\\_50\\% with".into(),
         ],

@@ -82,7 +82,7 @@ fn a_reproduction_goes_on_from_what_there_is() {
     assert!(!place.at("part-1").join(seed).exists());
     copy(&place.at("part-2").join(seed), &place.at("part-1").join(seed));
     // Pictures name files.
-    let plan = place.json(&format!("{reproduce} --out part-1 --plan --json"));
+    let plan = place.json(&format!("{reproduce} --out part-1 --plan"));
     let steps =
         plan["blocks"].as_array().unwrap().iter().flat_map(|of| of["steps"].as_array().unwrap());
     assert!(steps.clone().count() > 20 && steps.into_iter().all(|step| step["is_done"] == true));

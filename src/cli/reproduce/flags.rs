@@ -19,7 +19,8 @@ use crate::{Error, Result};
 /// goes on after whatever ended it, and several processes may work on one folder. --plan prints the steps, how long they
 /// take on this machine, and what is missing.
 ///
-/// --scale small takes minutes: resnet_small and the fourteen backbones at their least size, on built-in images or --data.
+/// --scale small takes minutes: resnet_small, and the fourteen backbones a quarter as wide and at their least size, on
+/// built-in images or --data.
 #[derive(clap::Args)]
 pub struct Args {
     /// Rows: imagenet, others, a data set, a backbone, or both as in cifar10/resnet50; all if absent
@@ -121,7 +122,7 @@ impl Args {
             ("--image-size", !trains && self.image_size.is_some(), "without --train"),
             (
                 "--template-features",
-                !self.template_features.is_empty() && !(trains && self.ablate()),
+                !(self.template_features.is_empty() || trains && self.ablate()),
                 "without an ablation whose networks are trained",
             ),
             (

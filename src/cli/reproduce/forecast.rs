@@ -1,6 +1,7 @@
 //! What a reproduction would run, how long it takes on this machine, and what is missing where.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -90,8 +91,8 @@ pub fn forecast(
                         progress.line(&format!("timing {}", row.model));
                         speeds.insert(row.model.clone(), speed(asked, row, device)?);
                     }
-                    if !images.contains_key(&row.set) {
-                        images.insert(row.set, counts(asked, row.set)?);
+                    if let Entry::Vacant(place) = images.entry(row.set) {
+                        place.insert(counts(asked, row.set)?);
                     }
                     match images[&row.set] {
                         None => None,

@@ -73,7 +73,7 @@ pub fn model(root: &Path, name: &str, size: usize) -> Result<Option<SmallFile>> 
     if name == "resnet_small" {
         return Ok(None);
     }
-    if name == "maxvit_t" && (size % 32 != 0 || size < 64) {
+    if name == "maxvit_t" && (!size.is_multiple_of(32) || size < 64) {
         return Err(Error::usage(format!("{name} takes images of 64, 96 and so on, not {size}")));
     }
     let text = ModelFile::text(name).unwrap_or_default();
