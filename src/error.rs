@@ -18,6 +18,9 @@ pub enum Error {
     /// Something that the user named doesn't exist or can't be combined (exit code 2).
     #[error("{detail}")]
     Usage { detail: String },
+    /// No image is left that faults could hit, since networks get none right (exit code 4).
+    #[error("no image is classified correctly, so that there is none to inject into")]
+    NoImage,
     /// A device isn't there or failed.
     #[error("device {device}: {detail}")]
     Device { device: String, detail: String },

@@ -89,6 +89,9 @@ enum Command {
 /// The program's own help, in which every command has a line.
 const WHOLE: &str = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}{after-help}\n";
 
+/// The exit code of a campaign without an image that its networks get right.
+const NO_IMAGE: u8 = 4;
+
 /// The program's commands and flags.
 pub fn command() -> clap::Command {
     let command = examples::add(brief::shorten(Cli::command(), ""), "");
@@ -96,7 +99,7 @@ pub fn command() -> clap::Command {
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
-/// requirements that aren't satisfied, or a run that comes out otherwise.
+/// requirements that aren't satisfied, or a run that comes out otherwise, 4 ([`NO_IMAGE`]).
 pub fn main() -> ExitCode {
     let result = start(std::env::args_os().collect());
     match result {
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
             complain(&sentence(&error));
             ExitCode::from(match error.downcast_ref::<Error>() {
                 Some(Error::Usage { .. }) => 2,
+                Some(Error::NoImage) => NO_IMAGE,
                 None if error.is::<report::Unmet>() || error.is::<rerun::Unequal>() => 3,
                 _ => 1,
             })

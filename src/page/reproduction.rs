@@ -12,7 +12,7 @@ use crate::analysis::Weighting;
 use crate::plan::Protocol;
 use crate::report::{
     ablation_heading, mean_name, reproduction_footer, reproduction_inside,
-    reproduction_introduction, setting_name,
+    reproduction_introduction, reproduction_words, setting_name,
 };
 use crate::reproduce::{
     Ablation, ProtocolLine, ReproducedRow, Reproduction, ReproductionScale, RowFigure,
@@ -200,13 +200,10 @@ fn forest_figure(found: &Reproduction, (id, title, of, is_ratio): &Forest) -> Op
                 Protocol::Goldeneye => ("run-0", "dot run-0", -6.0),
                 Protocol::Strict => ("run-1", "dot run-1", 6.0),
             };
-            let hint = format!(
-                "{name}, {}: {}",
-                protocol.name(),
-                crate::report::interval(&figure.shown, 2)
-            );
+            let hint =
+                format!("{name}, {}: {}", protocol.name(), reproduction_words(&figure.shown));
             draw(&mut svg, &axis, middle + shift, figure.shown, [class, dot], &hint);
-            let words = crate::report::interval(&figure.shown, 2);
+            let words = reproduction_words(&figure.shown);
             let place = [PLACES[1] + 16.0, middle + shift + 4.0];
             svg.text(place, Anchor::Start, &words, Mark::new("small number"));
             let cells: Vec<Cell> = vec![
@@ -312,7 +309,7 @@ fn ablation_figure(ablation: &Ablation) -> Figure {
         ];
         for (figure, classes, shift) in parts {
             let Some(figure) = figure else { continue };
-            let words = crate::report::interval(&figure.shown, 2);
+            let words = reproduction_words(&figure.shown);
             draw(
                 &mut svg,
                 &axis,

@@ -44,6 +44,7 @@ pub use reproduction::reproduction_text;
 pub(crate) use reproduction::{
     ablation_heading, footer as reproduction_footer, inside as reproduction_inside,
     introduction as reproduction_introduction, mean_name, setting_name,
+    words as reproduction_words,
 };
 pub use requirements::{requirements_text, write_junit};
 pub(crate) use run::faults;

@@ -11,6 +11,7 @@ use crate::reproduce::{
     Reproduction, ReproductionScale, RowFigure,
 };
 use crate::results::NONFINITE_LOSS;
+use crate::statistics::Estimate;
 
 /// The reproduction as text.
 pub fn reproduction_text(found: &Reproduction, scale: ReproductionScale, view: View) -> String {
@@ -94,7 +95,18 @@ pub(crate) fn introduction(scale: ReproductionScale) -> &'static str {
 }
 
 fn cell(figure: Option<&RowFigure>) -> String {
-    figure.map_or_else(|| "–".into(), |figure| interval(&figure.shown, 2))
+    figure.map_or_else(|| "–".into(), |figure| words(&figure.shown))
+}
+
+/// A figure; with its first digits alone where it is huge, as ratios without a detector are.
+pub(crate) fn words(estimate: &Estimate) -> String {
+    let Estimate { value, low, high } = *estimate;
+    let is_huge = |of: f64| of.is_finite() && of.abs() >= 1e4;
+    match is_huge(value) || is_huge(high) {
+        true if low.is_nan() => format!("{value:.1e}"),
+        true => format!("{value:.1e} [{low:.1e}, {high:.1e}]"),
+        false => interval(estimate, 2),
+    }
 }
 
 fn row_lines(row: &ReproducedRow) -> Vec<Vec<String>> {
@@ -303,6 +315,12 @@ pub(crate) fn footer(found: &Reproduction, scale: ReproductionScale) -> Vec<Stri
          detector that means leave out, of baseline and text-guided."
             .into(),
     );
+    if found.rows.iter().any(|row| row.lines.len() < 2) {
+        lines.push(
+            "A row without a protocol's line isn't done, or its networks get no image right by which that protocol could go."
+                .into(),
+        );
+    }
     if !found.ablations.is_empty() {
         lines.push(format!(
             "Ablation: ratios of mean ΔLoss, baseline ÷ this; '÷ published setting's': that ratio divided by the published \

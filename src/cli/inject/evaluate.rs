@@ -61,9 +61,7 @@ pub(super) fn run<'a>(
         ));
     }
     if goldens.is_empty() {
-        return Err(Error::usage(
-            "no image is classified correctly, so that there is none to inject into",
-        ));
+        return Err(Error::NoImage);
     }
     Ok(experiment)
 }

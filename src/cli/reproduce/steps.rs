@@ -34,6 +34,8 @@ pub struct CommandStep {
     /// Flags of this start, on which no result depends.
     pub beside: Vec<String>,
     pub made: StepOutput,
+    /// A store without which there is nothing to do, since its campaign has no image.
+    pub needs: Option<PathBuf>,
     pub work: StepWork,
     /// Whether of a training run the last model alone is kept.
     pub prunes: bool,
@@ -64,6 +66,14 @@ impl CommandStep {
             StepOutput::Store(store) => is_whole(store),
             StepOutput::Path(path) => Ok(path.exists()),
         }
+    }
+
+    /// Whether there is something to do it with.
+    ///
+    /// # Errors
+    /// As [`is_done`](CommandStep::is_done).
+    pub fn has_what_it_needs(&self) -> Result<bool> {
+        self.needs.as_deref().map_or(Ok(true), is_whole)
     }
 
     /// The words of the command line.
@@ -207,6 +217,7 @@ impl<'a> AskedReproduction<'a> {
             words,
             beside: Vec::new(),
             made: StepOutput::Path(made.into()),
+            needs: None,
             work: StepWork::Little,
             prunes: false,
         };
@@ -364,6 +375,7 @@ impl<'a> AskedReproduction<'a> {
             words: self.with_run(first),
             beside: self.beside(true),
             made: StepOutput::Training(to.clone()),
+            needs: None,
             work: StepWork::Training,
             prunes: self.args.scale == ReproductionScale::Small,
         };
@@ -476,6 +488,7 @@ impl<'a> AskedReproduction<'a> {
             words: self.with_run(words),
             beside: self.beside(true),
             made: StepOutput::Store(store),
+            needs: None,
             work: StepWork::Campaign {
                 kind,
                 networks: if kind == CampaignKind::Goldeneye { 1 } else { networks.len() },
@@ -531,6 +544,7 @@ impl<'a> AskedReproduction<'a> {
             words: self.with_run(words),
             beside: self.beside(false),
             made: StepOutput::Path(self.folder.strip(row, seed)),
+            needs: Some(store),
             work: StepWork::Picture,
             prunes: false,
         })

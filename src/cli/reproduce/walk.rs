@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::NO_IMAGE;
 use super::super::child::{ChildRun, LOOK};
 use super::super::common::create_folder;
 use super::small::SmallFile;
@@ -48,13 +49,18 @@ pub fn walk(
         };
         block.files.iter().try_for_each(SmallFile::write)?;
         for (number, step) in (first..).zip(&block.steps) {
-            if step.is_done()? {
+            if step.is_done()? || !step.has_what_it_needs()? {
                 continue;
             }
             progress.line(&format!("step {number} of {steps}: {}: {}", block.name(), step.name));
-            if let Err(reason) = take_step(step, stop)? {
-                walked.failed.push(format!("{}: {}: {reason}", block.name(), step.name));
-                break;
+            let said = |reason: &str| format!("{}: {}{reason}", block.name(), step.name);
+            match take_step(step, stop)? {
+                Taken::Done => {}
+                Taken::NoImage => progress.line(&said(": there is nothing to do")),
+                Taken::Failed(reason) => {
+                    walked.failed.push(said(&format!(": {reason}")));
+                    break;
+                }
             }
         }
     }
@@ -100,11 +106,16 @@ fn prune(step: &CommandStep) -> Result<()> {
     Ok(())
 }
 
-/// Runs a step; why it failed, in words.
-fn take_step(
-    step: &CommandStep,
-    stop: &AtomicBool,
-) -> anyhow::Result<std::result::Result<(), String>> {
+/// What came of a step.
+enum Taken {
+    Done,
+    /// The networks get no image right together, so that there is nothing to inject into.
+    NoImage,
+    /// Why, in words.
+    Failed(String),
+}
+
+fn take_step(step: &CommandStep, stop: &AtomicBool) -> anyhow::Result<Taken> {
     let mut child = ChildRun::start(step.all_words())?;
     let status = loop {
         if let Some(status) = child.status()? {
@@ -119,14 +130,15 @@ fn take_step(
     Ok(match status.code() {
         Some(0) if step.is_done()? => {
             prune(step)?;
-            Ok(())
+            Taken::Done
         }
-        Some(0) => Err(match &step.made {
+        Some(0) => Taken::Failed(match &step.made {
             StepOutput::Training(path) | StepOutput::Store(path) | StepOutput::Path(path) => {
                 format!("it ended, and {} isn't whole", path.display())
             }
         }),
-        Some(_) => Err("it failed; the reason stands above".into()),
-        None => Err(format!("it was ended from outside ({status})")),
+        Some(code) if code == i32::from(NO_IMAGE) => Taken::NoImage,
+        Some(_) => Taken::Failed("it failed; the reason stands above".into()),
+        None => Taken::Failed(format!("it was ended from outside ({status})")),
     })
 }
