@@ -99,7 +99,8 @@ pub fn command() -> clap::Command {
 }
 
 /// Parses, runs, and turns errors into exit codes: 0 done, 1 failed, 2 wrong usage, 3
-/// requirements that aren't satisfied, or a run that comes out otherwise, 4 ([`NO_IMAGE`]).
+/// requirements that aren't satisfied, or a run that comes out otherwise, 4 no image that
+/// faults could hit.
 pub fn main() -> ExitCode {
     let result = start(std::env::args_os().collect());
     match result {
