@@ -50,14 +50,14 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     create_folder(&args.out)?;
     begun::keep(args)?;
     let walked = walk(&blocks, stop_flag()?, &*progress)?;
-    let found = gather(&asked.rows, &asked.ablated(), &asked.folder, &asked.seeds)?;
+    let found = gather(&asked.rows, &asked.ablated(), &asked.folder, &asked.seeds);
     write(args, &asked, &found)?;
     if args.run.json {
         print_json(&found)?;
     } else {
         print(&reproduction_text(&found, args.scale, view(View::Markdown)))?;
     }
-    tell(&walked)
+    tell(&walked, &found.problems)
 }
 
 /// The blocks of a shard: what several rows need is every shard's.
@@ -103,8 +103,11 @@ fn strips(
 }
 
 /// Says what isn't done, as an error.
-fn tell(walked: &Walked) -> anyhow::Result<()> {
+fn tell(walked: &Walked, problems: &[String]) -> anyhow::Result<()> {
     let Walked { elsewhere, failed } = walked;
+    if !problems.is_empty() {
+        anyhow::bail!("not in the table: {}; what is deleted is made again", problems.join("; "));
+    }
     if !failed.is_empty() {
         anyhow::bail!("not all steps could be taken: {}", some_of(failed, 3));
     }

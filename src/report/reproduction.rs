@@ -8,7 +8,7 @@ use crate::models::Published;
 use crate::plan::Protocol;
 use crate::reproduce::{
     AblatedSetting, Ablation, AblationLine, MeanKind, NetworkMean, ProtocolLine, ReproducedRow,
-    Reproduction, ReproductionScale, RowFigure,
+    Reproduction, ReproductionScale, RowFigure, RowSet,
 };
 use crate::results::NONFINITE_LOSS;
 use crate::statistics::Estimate;
@@ -123,8 +123,12 @@ fn row_lines(row: &ReproducedRow) -> Vec<Vec<String>> {
 fn figures(row: &ReproducedRow, line: &ProtocolLine) -> Vec<String> {
     let [before, after] = &line.top1;
     let overall = |weighting| cell(line.overall_of(weighting, true));
+    let seeds = match line.campaigns.len() {
+        1 => String::new(),
+        several => format!(", {several} seeds"),
+    };
     vec![
-        format!("{}, {}", row.row, line.protocol.name()),
+        format!("{}, {}{seeds}", row.row, line.protocol.name()),
         format!("{} → {}", cell(before.as_ref()), cell(after.as_ref())),
         cell(line.last_layer_before_scale.as_ref()),
         cell(line.last_layer.as_ref()),
@@ -156,6 +160,9 @@ pub(crate) fn inside(line: &ProtocolLine) -> String {
     .into_iter()
     .flatten()
     .collect();
+    if line.campaigns.iter().all(|of| !of.reasons.is_empty()) {
+        return "no verdict, see below".into();
+    }
     if words.is_empty() { "–".into() } else { words.join(", ") }
 }
 
@@ -304,7 +311,7 @@ pub(crate) fn footer(found: &Reproduction, scale: ReproductionScale) -> Vec<Stri
     }
     lines.push(format!(
         "{} Over several training seeds a figure is the mean over them with Student's interval (ratios: the geometric mean). \
-         'Published lies inside' holds the published number against that interval, which says nothing of how exact the \
+         'Published lies inside' holds the published number against that interval (last layer: before the scale under goldeneye, after it under strict; Top2Diff: the second of its two figures), which says nothing of how exact the \
          published number is. {}",
         found.intervals.words(),
         super::NO_INTERVAL
@@ -315,6 +322,8 @@ pub(crate) fn footer(found: &Reproduction, scale: ReproductionScale) -> Vec<Stri
          detector that means leave out, of baseline and text-guided."
             .into(),
     );
+    lines.extend(found.problems.iter().map(|problem| format!("Left out: {problem}.")));
+    lines.extend(other_classes(found));
     if found.rows.iter().any(|row| row.lines.len() < 2) {
         lines.push(
             "A row without a protocol's line isn't done, or its networks get no image right by which that protocol could go."
@@ -350,6 +359,24 @@ pub(crate) fn footer(found: &Reproduction, scale: ReproductionScale) -> Vec<Stri
         ));
     }
     lines
+}
+
+/// Rows of ImageNet that aren't on its classes.
+fn other_classes(found: &Reproduction) -> Option<String> {
+    const CLASSES: usize = 1000;
+    let of_row = |row: &ReproducedRow| {
+        let campaigns = row.lines.iter().flat_map(|line| &line.campaigns);
+        let mut classes = campaigns.map(|of| of.classes).filter(|classes| *classes != CLASSES);
+        let classes = classes.next().filter(|_| row.row.set == RowSet::Imagenet)?;
+        Some(format!("{} ({classes} classes)", row.row))
+    };
+    let rows: Vec<String> = found.rows.iter().filter_map(of_row).collect();
+    (!rows.is_empty()).then(|| {
+        format!(
+            "Not on ImageNet's {CLASSES} classes, and so not what was published: {}.",
+            rows.join(", ")
+        )
+    })
 }
 
 fn capital(text: &str) -> String {

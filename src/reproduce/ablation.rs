@@ -3,8 +3,9 @@
 use serde::Serialize;
 use strum::{EnumIter, IntoEnumIterator};
 
-use super::folder::{Arm, CampaignKind, ReproductionFolder};
-use super::{RowFigure, RowName, open};
+use super::belongs::RowStores;
+use super::folder::{Arm, CampaignKind};
+use super::{RowFigure, RowName};
 use crate::analysis::compare::{AskedRatio, Breadth, Comparison, Pairing, compare_all, ratio_of};
 use crate::analysis::{Intervals, Scope};
 use crate::detector::Detector;
@@ -107,15 +108,14 @@ struct SeedRuns {
 
 impl SeedRuns {
     /// Those of the ablation, else the two of the main row; `None` where these aren't whole.
-    fn open(row: &RowName, folder: &ReproductionFolder, seed: u64) -> Result<Option<SeedRuns>> {
+    fn open(stores: &mut RowStores<'_>, seed: u64) -> Result<Option<SeedRuns>> {
         for kind in [CampaignKind::Ablation, CampaignKind::Strict] {
-            let [baseline, published] =
-                Arm::MAIN.map(|arm| open(&folder.store(row, seed, arm, kind)));
+            let [baseline, published] = Arm::MAIN.map(|arm| stores.open(seed, arm, kind));
             let (Some(baseline), Some(published)) = (baseline?, published?) else { continue };
             let mut others = Vec::new();
             for arm in Arm::iter().filter(|arm| !Arm::MAIN.contains(arm)) {
                 if kind == CampaignKind::Ablation {
-                    others.extend(open(&folder.store(row, seed, arm, kind))?.map(|run| (arm, run)));
+                    others.extend(stores.open(seed, arm, kind)?.map(|run| (arm, run)));
                 }
             }
             return Ok(Some(SeedRuns { seed, baseline, published, others }));
@@ -137,25 +137,24 @@ impl SeedRuns {
 /// # Errors
 /// Files that can't be read, campaigns that don't belong together.
 pub(super) fn ablation(
-    row: &RowName,
-    folder: &ReproductionFolder,
+    stores: &mut RowStores<'_>,
     seeds: &[u64],
     how: &Intervals,
 ) -> Result<Option<Ablation>> {
     let mut of_seeds = Vec::new();
     for seed in seeds {
-        of_seeds.extend(SeedRuns::open(row, folder, *seed)?);
+        of_seeds.extend(SeedRuns::open(stores, *seed)?);
     }
     let Some(first) = of_seeds.first() else { return Ok(None) };
     let injections = first.baseline.injections().1;
     let mut lines = Vec::new();
     for setting in AblatedSetting::iter() {
         if of_seeds.iter().all(|runs| runs.of(setting.arm()).is_some()) {
-            lines.push(line(setting, row, &of_seeds, how)?);
+            lines.push(line(setting, stores.row, &of_seeds, how)?);
         }
     }
     Ok(Some(Ablation {
-        row: row.clone(),
+        row: stores.row.clone(),
         seeds: of_seeds.iter().map(|runs| runs.seed).collect(),
         images: of_seeds.iter().map(|runs| runs.baseline.manifest.images.len()).collect(),
         injections,

@@ -6,6 +6,7 @@
 //! parts are the program's own commands (`cli/reproduce`); here they are read.
 
 mod ablation;
+mod belongs;
 mod figure;
 mod folder;
 mod means;
@@ -19,6 +20,7 @@ pub use folder::{Arm, BEGUN, CampaignKind, ReproductionFolder, is_trained, is_wh
 pub use means::{MeanKind, NetworkMean};
 pub use row::{BACKBONES, ReproductionScale, RowName, RowSet, TORCHVISION, rows};
 
+use self::belongs::RowStores;
 use crate::analysis::Intervals;
 use crate::analysis::Weighting;
 use crate::analysis::compare::{Comparison, Pairing, compare_all};
@@ -38,6 +40,9 @@ pub struct Reproduction {
     /// One a row that was asked for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ablations: Vec<Ablation>,
+    /// What was left out, and why: stores that can't be read, or don't belong where they lie.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
     pub intervals: Intervals,
 }
 
@@ -87,6 +92,9 @@ pub struct SeedCampaigns {
     pub seed: u64,
     /// Images that faults hit.
     pub images: [usize; 2],
+    /// Classes, and the images that either was evaluated on.
+    pub classes: usize,
+    pub evaluated: [usize; 2],
     /// Injections of a layer, the fewest and the most of both.
     pub injections: (u64, u64),
     /// Answers under the range detector that aren't finite; means leave them out.
@@ -135,46 +143,49 @@ impl ProtocolLine {
 }
 
 /// Reads what a folder holds of `rows`, for these training seeds; `ablated` are the rows whose ablation is wanted. A
-/// campaign that isn't whole yet is as if it weren't there, and a protocol's line takes the seeds that have both.
-///
-/// # Errors
-/// Files that can't be read, campaigns that don't belong together.
+/// campaign that isn't whole yet is as if it weren't there, and a protocol's line takes the seeds that have both. Files that
+/// can't be read, and campaigns that don't belong together, are [`Reproduction::problems`], and their lines left out.
 pub fn gather(
     rows: &[RowName],
     ablated: &[RowName],
     folder: &ReproductionFolder,
     seeds: &[u64],
-) -> Result<Reproduction> {
+) -> Reproduction {
     let intervals = Intervals::default();
-    let row = |row: &RowName| {
+    let mut found = Reproduction {
+        rows: Vec::new(),
+        means: Vec::new(),
+        ablations: Vec::new(),
+        problems: Vec::new(),
+        intervals,
+    };
+    for row in rows {
         let published = row.published();
+        let mut stores = RowStores::new(row, folder);
         let mut lines = Vec::new();
         for kind in [CampaignKind::Goldeneye, CampaignKind::Strict] {
-            lines.extend(line(row, kind, folder, seeds, published.as_ref(), &intervals)?);
+            match line(&mut stores, kind, seeds, published.as_ref(), &intervals) {
+                Ok(line) => lines.extend(line),
+                Err(error) => found.problems.push(error.to_string()),
+            }
         }
-        Ok(ReproducedRow { row: row.clone(), published, lines })
-    };
-    let rows: Vec<ReproducedRow> = rows.iter().map(row).collect::<Result<_>>()?;
-    let ablation = |row: &RowName| ablation::ablation(row, folder, seeds, &intervals);
-    let ablations: Vec<Option<Ablation>> = ablated.iter().map(ablation).collect::<Result<_>>()?;
-    let means = means::means(&rows);
-    Ok(Reproduction {
-        rows,
-        means,
-        ablations: ablations.into_iter().flatten().collect(),
-        intervals,
-    })
-}
-
-/// A campaign, if it is whole.
-fn open(store: &std::path::Path) -> Result<Option<Run>> {
-    if is_whole(store)? { Run::open(store).map(Some) } else { Ok(None) }
+        if ablated.contains(row) {
+            match ablation::ablation(&mut stores, seeds, &intervals) {
+                Ok(ablation) => found.ablations.extend(ablation),
+                Err(error) => found.problems.push(error.to_string()),
+            }
+        }
+        found.rows.push(ReproducedRow { row: row.clone(), published, lines });
+    }
+    // A store that a line and an ablation read is told once.
+    found.problems.dedup();
+    found.means = means::means(&found.rows);
+    found
 }
 
 fn line(
-    row: &RowName,
+    stores: &mut RowStores<'_>,
     kind: CampaignKind,
-    folder: &ReproductionFolder,
     seeds: &[u64],
     published: Option<&Published>,
     how: &Intervals,
@@ -186,10 +197,10 @@ fn line(
     let mut comparisons: Vec<Comparison> = Vec::new();
     let mut campaigns = Vec::new();
     for seed in seeds {
-        let [a, b] = Arm::MAIN.map(|arm| open(&folder.store(row, *seed, arm, kind)));
+        let [a, b] = Arm::MAIN.map(|arm| stores.open(*seed, arm, kind));
         let (Some(a), Some(b)) = (a?, b?) else { continue };
         let compared = compare_all(&[[&a, &b]], pairing, how)
-            .map_err(|error| Error::usage(format!("{row}, seed {seed}: {error}")))?;
+            .map_err(|error| Error::usage(format!("{}, seed {seed}: {error}", stores.row)))?;
         let Some(comparison) = compared.rows.into_iter().next() else { continue };
         campaigns.push(of_seed(*seed, [&a, &b], &comparison));
         comparisons.push(comparison);
@@ -262,6 +273,8 @@ fn of_seed(seed: u64, runs: [&Run; 2], comparison: &Comparison) -> SeedCampaigns
     SeedCampaigns {
         seed,
         images: comparison.images,
+        classes: setting.classes,
+        evaluated: runs.map(|run| run.manifest.setting.provenance.evaluated),
         injections: (a.0.min(b.0), a.1.max(b.1)),
         nonfinite: comparison.all_layers().map_or([0, 0], |of| of.nonfinite),
         infinite: runs.map(infinite),

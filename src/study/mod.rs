@@ -79,7 +79,7 @@ impl Options {
 /// None at all, or more than there are numbers.
 pub fn seeds(first: u64, count: u64) -> Result<Vec<u64>> {
     let Some(more) = count.checked_sub(1) else {
-        return Err(Error::usage("a study needs at least one training seed"));
+        return Err(Error::usage("at least one training seed is needed"));
     };
     let Some(last) = first.checked_add(more) else {
         return Err(Error::usage(format!("{count} seeds don't follow seed {first}")));

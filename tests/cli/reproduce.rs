@@ -107,6 +107,29 @@ fn a_reproduction_goes_on_from_what_there_is() {
     drop(taken);
     place.done(&format!("{reproduce} --out whole"));
     assert_eq!(table(&place, "whole"), whole);
+    // Neither are stores of another seed, or on other data.
+    let store = at("baseline.strict.sqlite");
+    let kept = fs::read(&store).unwrap();
+    fs::copy(place.at("whole/small/resnet_small/seed-2/baseline.strict.sqlite"), &store).unwrap();
+    let fails = |parts: &[&str]| place.fails(&format!("{reproduce} --out whole"), 1, parts);
+    fails(&[
+        "seed-1/baseline.strict.sqlite: isn't this step's: its seed is 2, not 1",
+        "not in the table",
+    ]);
+    assert!(table(&place, "whole").contains("- Left out: whole/small/resnet_small/seed-1"));
+    fs::write(&store, kept).unwrap();
+    fs::remove_file(at("text-guided.goldeneye.sqlite")).unwrap();
+    let image = place.at("data/val/n0/0.png");
+    let pixels = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    fails(&[
+        "seed-1/text-guided.goldeneye.sqlite: its data isn't that of whole/",
+        "not in the table",
+    ]);
+    fs::write(&image, pixels).unwrap();
+    fs::remove_file(at("text-guided.goldeneye.sqlite")).unwrap();
+    place.done(&format!("{reproduce} --out whole"));
+    assert_eq!(table(&place, "whole"), whole);
     // A store that is none is named.
     fs::write(at("text-guided.goldeneye.sqlite"), "no store").unwrap();
     place.fails(&format!("{reproduce} --out whole"), 1, &["text-guided.goldeneye.sqlite"]);

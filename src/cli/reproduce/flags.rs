@@ -8,7 +8,7 @@ use crate::reproduce::ReproductionScale;
 use crate::study;
 use crate::{Error, Result};
 
-/// Reproduce the published tables: train or find the networks, inject, compare
+/// Print the published tables again, from networks found or trained
 ///
 /// A row of the tables is a backbone on a data set: imagenet names the fourteen of ImageNet, others the eight of CIFAR-10,
 /// CIFAR-100, Food-101 and STL-10, resnet50 or cifar10/resnet50 one; all of them if no row is named. Each takes two
@@ -76,7 +76,7 @@ pub struct Args {
     /// Epochs of every training; the recipe's if absent
     #[arg(long)]
     pub epochs: Option<u32>,
-    /// StepWork on part I of N of the rows and seeds: 1/N to N/N, or auto and auto/N as `inject --shard` has them. Parts share
+    /// Work on part I of N of the rows and seeds: 1/N to N/N, or auto and auto/N as `inject --shard` has them. Parts share
     /// --out, or their folders are copied into one
     #[arg(long, value_name = "I/N")]
     pub shard: Option<String>,

@@ -32,11 +32,12 @@ pub fn walk(
     progress: &dyn Progress,
 ) -> anyhow::Result<Walked> {
     let steps: usize = blocks.iter().map(|block| block.steps.len()).sum();
-    let (mut walked, mut before) = (Walked::default(), 0);
+    let (mut walked, mut elsewhere, mut before) = (Walked::default(), Vec::new(), 0);
     for block in blocks {
         let first = before + 1;
         before += block.steps.len();
-        if !block.missing.is_empty() || are_done(block)? {
+        // What can't be read is told below, or by whoever reads it.
+        if !block.missing.is_empty() || matches!(are_done(block), Ok(true)) {
             continue;
         }
         create_folder(&block.folder)?;
@@ -44,16 +45,21 @@ pub fn walk(
         let Some(_taken) = take(&block.folder, block.row.is_none(), stop)? else {
             anyhow::ensure!(!stop.load(Ordering::Relaxed), "stopped");
             progress.line(&format!("{}: another process works on it", block.name()));
-            walked.elsewhere.push(block.name());
+            elsewhere.push(block);
             continue;
         };
         block.files.iter().try_for_each(SmallFile::write)?;
         for (number, step) in (first..).zip(&block.steps) {
-            if step.is_done()? || !step.has_what_it_needs()? {
-                continue;
+            let said = |reason: &str| format!("{}: {}{reason}", block.name(), step.name);
+            match step.is_done().and_then(|is_done| Ok(is_done || !step.has_what_it_needs()?)) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    walked.failed.push(said(&format!(": {error}; what is deleted is made again")));
+                    break;
+                }
             }
             progress.line(&format!("step {number} of {steps}: {}: {}", block.name(), step.name));
-            let said = |reason: &str| format!("{}: {}{reason}", block.name(), step.name);
             match take_step(step, stop)? {
                 Taken::Done => {}
                 Taken::NoImage => progress.line(&said(": there is nothing to do")),
@@ -64,6 +70,9 @@ pub fn walk(
             }
         }
     }
+    // They may be over by now.
+    let left = elsewhere.into_iter().filter(|block| !matches!(are_done(block), Ok(true)));
+    walked.elsewhere = left.map(StepBlock::name).collect();
     Ok(walked)
 }
 
