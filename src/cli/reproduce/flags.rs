@@ -48,8 +48,15 @@ pub struct Args {
     /// Folder for all that comes of it; networks, campaigns, pictures, and the table as reproduction.md, .json and .html
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// published, or small: one data set or the built-in images, small networks and images, done in half an hour
-    #[arg(long, value_enum, default_value_t, value_name = "SCALE")]
+    /// published, or small; small takes one data set or the built-in images, small networks and images, and half an hour.
+    /// published if absent
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub scale: ReproductionScale,
     /// Find out what the gain is made of, for the first of the rows; further networks are trained: random rows, those of
     /// a template, a feature that isn't normalised, rows that stay as they are. Done at the small scale in any case
