@@ -61,9 +61,9 @@ pub fn walk(
             }
             progress.line(&format!("step {number} of {steps}: {}: {}", block.name(), step.name));
             match take_step(step, stop)? {
-                Taken::Done => {}
-                Taken::NoImage => progress.line(&said(": there is nothing to do")),
-                Taken::Failed(reason) => {
+                StepEnd::Done => {}
+                StepEnd::NoImage => progress.line(&said(": there is nothing to do")),
+                StepEnd::Failed(reason) => {
                     walked.failed.push(said(&format!(": {reason}")));
                     break;
                 }
@@ -116,7 +116,7 @@ fn prune(step: &CommandStep) -> Result<()> {
 }
 
 /// What came of a step.
-enum Taken {
+enum StepEnd {
     Done,
     /// The networks get no image right together, so that there is nothing to inject into.
     NoImage,
@@ -124,7 +124,7 @@ enum Taken {
     Failed(String),
 }
 
-fn take_step(step: &CommandStep, stop: &AtomicBool) -> anyhow::Result<Taken> {
+fn take_step(step: &CommandStep, stop: &AtomicBool) -> anyhow::Result<StepEnd> {
     let mut child = ChildRun::start(step.all_words())?;
     let status = loop {
         if let Some(status) = child.status()? {
@@ -139,15 +139,15 @@ fn take_step(step: &CommandStep, stop: &AtomicBool) -> anyhow::Result<Taken> {
     Ok(match status.code() {
         Some(0) if step.is_done()? => {
             prune(step)?;
-            Taken::Done
+            StepEnd::Done
         }
-        Some(0) => Taken::Failed(match &step.made {
+        Some(0) => StepEnd::Failed(match &step.made {
             StepOutput::Training(path) | StepOutput::Store(path) | StepOutput::Path(path) => {
                 format!("it ended, and {} isn't whole", path.display())
             }
         }),
-        Some(code) if code == i32::from(NO_IMAGE) => Taken::NoImage,
-        Some(_) => Taken::Failed("it failed; the reason stands above".into()),
-        None => Taken::Failed(format!("it was ended from outside ({status})")),
+        Some(code) if code == i32::from(NO_IMAGE) => StepEnd::NoImage,
+        Some(_) => StepEnd::Failed("it failed; the reason stands above".into()),
+        None => StepEnd::Failed(format!("it was ended from outside ({status})")),
     })
 }
