@@ -248,8 +248,11 @@ fn a_zoo_of_published_names_runs_the_grid() {
     assert_eq!(before.modified().unwrap(), after.modified().unwrap());
     // A row that lacks a network is left out, and said to be.
     fs::remove_file(place.at("zoo/mobilenet_v2_clip.pth")).unwrap();
-    let output =
-        place.run(&format!("{} {}", rows.replace("out", "fresh"), run.replace("--quiet", "")));
+    let output = place.run(&format!(
+        "{} {}",
+        rows.replace("--out out", "--out fresh"),
+        run.replace("--quiet", "")
+    ));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         output.status.success()
@@ -259,7 +262,7 @@ fn a_zoo_of_published_names_runs_the_grid() {
     );
     // One whose weights are damaged fails, and the others don't.
     fs::write(place.at("zoo/mobilenet_v2_clip.pth"), "no checkpoint").unwrap();
-    let output = place.run(&format!("{} {run}", rows.replace("out", "fresh")));
+    let output = place.run(&format!("{} {run}", rows.replace("--out out", "--out fresh")));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     for part in
         ["mobilenet_v2_clip.pth", "not all steps could be taken: imagenet/mobilenet_v2, seed 1"]
