@@ -5,12 +5,14 @@ mod flags;
 mod forecast;
 mod small;
 mod sources;
+mod step;
 mod steps;
 mod walk;
 
 pub use self::flags::Args;
 use self::forecast::forecast;
-use self::steps::{AskedReproduction, StepBlock};
+use self::step::StepBlock;
+use self::steps::AskedReproduction;
 use self::walk::{Walked, walk};
 use super::common::{create_folder, print, print_json, stop_flag, view};
 use crate::checkpoint::atomic;

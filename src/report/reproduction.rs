@@ -326,7 +326,7 @@ pub(crate) fn footer(found: &Reproduction, scale: ReproductionScale) -> Vec<Stri
     lines.extend(other_classes(found));
     if found.rows.iter().any(|row| row.lines.len() < 2) {
         lines.push(
-            "A row without a protocol's line isn't done, or its networks get no image right by which that protocol could go."
+            "A row without a protocol's line isn't done, or its networks classify no image correctly that faults of that protocol could hit."
                 .into(),
         );
     }

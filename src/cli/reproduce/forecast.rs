@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::small;
 use super::sources::layout_of;
-use super::steps::{AskedReproduction, CommandStep, StepBlock, StepWork};
+use super::step::{CommandStep, StepBlock, StepWork};
+use super::steps::AskedReproduction;
 use crate::Result;
 use crate::bench::{InjectLoad, inject_times};
 use crate::campaign::{Experiment, layers};

@@ -8,7 +8,7 @@ use super::super::NO_IMAGE;
 use super::super::child::{ChildRun, LOOK};
 use super::super::common::create_folder;
 use super::small::SmallFile;
-use super::steps::{CommandStep, StepBlock, StepOutput};
+use super::step::{CommandStep, StepBlock, StepOutput};
 use crate::progress::Progress;
 use crate::train::Output;
 use crate::{Error, Result};
