@@ -153,9 +153,7 @@ impl Reader<'_> {
             let name = field.name.clone();
             self.place(field, &mut structure).map_err(|detail| at(format!("{name}: {detail}")))?;
         }
-        if !structure.bytes.is_multiple_of(structure.align) {
-            return Err(at("it has padding at its end: add `u32 unused` there".into()));
-        }
+        structure.bytes = structure.bytes.next_multiple_of(structure.align);
         self.open.pop();
         self.found.push(structure);
         Ok(true)
@@ -179,11 +177,8 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let offset = structure.bytes;
-        if !offset.is_multiple_of(align) {
-            return Err("there is padding before it: add `u32 unused` there".into());
-        }
-        structure.bytes += bytes * count.unwrap_or(1);
+        let offset = structure.bytes.next_multiple_of(align);
+        structure.bytes = offset + bytes * count.unwrap_or(1);
         structure.align = structure.align.max(align);
         let Declared { name, comment, .. } = field;
         structure.fields.push(Field { name, of, count, offset, comment });
@@ -309,7 +304,7 @@ impl Structure {
     fn rust(&self, of: &str, is_part: bool) -> String {
         let Structure { name, bytes, .. } = self;
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let default = if is_part { " Default," } else { "" };
+        let default = if is_part { ", Default" } else { "" };
         let mut text = docs("", &self.comment);
         if !text.is_empty() {
             text.push_str("///\n");
@@ -317,22 +312,25 @@ impl Structure {
         let _ = write!(
             text,
             "/// {of} (`{file}`).\n\
-             #[repr(C)]\n\
-             #[derive(Clone, Copy, Debug,{default} bytemuck::Pod, bytemuck::Zeroable)]\n\
+             #[derive(Clone, Copy, Debug{default})]\n\
              pub struct {name} {{\n"
         );
         for Field { name, of, count, comment, .. } in &self.fields {
             let of = count.map_or(of.clone(), |count| format!("[{of}; {count}]"));
             let _ = writeln!(text, "{}    pub {name}: {of},", docs("    ", comment));
         }
-        let _ = writeln!(text, "}}\n\nconst _: () = assert!(size_of::<{name}>() == {bytes});\n");
-        if !is_part {
-            let _ = write!(
-                text,
-                "// SAFETY: C++ lays it out so, or the build would have failed.\n\
-                 unsafe impl KernelArgs for {name} {{\n    const NAME: &'static str = {name:?};\n}}\n\n"
-            );
+        let _ = write!(
+            text,
+            "}}\n\n// SAFETY: C++ lays it out so, or the build would have failed.\n\
+             unsafe impl KernelArgs for {name} {{\n    \
+                 const NAME: &'static str = {name:?};\n    \
+                 const BYTES: usize = {bytes};\n\n    \
+                 fn write(&self, bytes: &mut [u8]) {{\n"
+        );
+        for Field { name, offset, .. } in &self.fields {
+            let _ = writeln!(text, "        self.{name}.write(&mut bytes[{offset}..]);");
         }
+        text.push_str("    }\n}\n\n");
         text
     }
 }

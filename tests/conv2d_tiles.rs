@@ -138,7 +138,6 @@ impl Layer {
             groups: conv.groups as u32,
             accumulate: 0,
             splits: 1,
-            unused: 0,
             epilogue: EpilogueArgs::default(),
         };
         let down = self.rows().div_ceil(forward.rows) as u32;

@@ -36,7 +36,7 @@ pub fn launch<A: KernelArgs>(
     args: &A,
 ) -> Result<()> {
     // SAFETY: the buffers outlive the launch, and are as large as the test's kernel takes them to be.
-    unsafe { device.launch(kernel, grid, block, args) }
+    unsafe { device.launch(kernel, (grid, block), args) }
 }
 
 /// Numbers whose sums round: the fractions of a multiplicative walk, in [-1, 1).
@@ -146,7 +146,7 @@ fn threads_may_return_before_a_barrier() {
         for stay in [1u32, 31, 32, 100, 700] {
             let device = ordered(order, false);
             let y = device.alloc(stay as usize * 4).unwrap();
-            let args = TestEarlyReturnArgs { y: y.address(), stay, unused: 0 };
+            let args = TestEarlyReturnArgs { y: y.address(), stay };
             launch(&device, "test_early_return", [1, 1, 1], [700, 1, 1], &args).unwrap();
             let expected: Vec<u32> = (0..stay)
                 .map(|i| {
@@ -193,7 +193,6 @@ fn a_blocked_sgemm_gives_the_bits_of_a_scalar_loop() {
             m: m as u32,
             n: n as u32,
             k: k as u32,
-            unused: 0,
         };
         launch(&device, "test_sgemm_f32", [2, 2, 1], [256, 1, 1], &args).unwrap();
         assert_eq!(bits(&download(&c)), bits(&expected), "{order:?}");

@@ -173,7 +173,6 @@ fn conversions_round_as_the_formats_say() {
         f16: f16.address(),
         back: back.address(),
         count: floats.len() as u32,
-        unused: 0,
     };
     let blocks = floats.len().max(65536).div_ceil(256) as u32;
     launch(&device, "test_convert", [blocks, 1, 1], [256, 1, 1], &args).unwrap();

@@ -29,7 +29,6 @@ struct AttentionTableArgs {
     u32 pairs;
     u32 sigmoid;
     u32 accumulate;
-    u32 unused;
 };
 
 // bias from the table; NaN for an index out of it. One thread a pair, blocks of 256, grid ceil(heads ·

@@ -37,7 +37,6 @@ struct AttentionProblem {
     u32 tokens; // of a part
     u32 causal;
     f32 scale; // of keys, but for cosines
-    u32 unused;
 
     __device__ __forceinline__ u32 pixels() const { return rows.length * columns.length; }
     __device__ __forceinline__ u32 parts() const { return rows.groups() * columns.groups(); }

@@ -26,7 +26,6 @@ struct Conv2dArgs {
     u32 groups;
     u32 accumulate; // backward: add to what `result` holds
     u32 splits;     // weight gradient: parts that the pixels are summed in
-    u32 unused;
     EpilogueArgs epilogue; // forward
 };
 

@@ -37,7 +37,6 @@ struct DepthwiseArgs {
     u32 block_quads;  // powers of two
     u32 block_strips;
     u32 width; // results of a strip
-    u32 unused;
     EpilogueArgs epilogue; // forward
 };
 

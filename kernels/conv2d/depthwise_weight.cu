@@ -34,7 +34,6 @@ struct DepthwiseWeightTotalArgs {
     u32 elements;
     u32 parts;
     u32 accumulate;
-    u32 unused;
 };
 
 // Threads of a block: quads of channels (x) × kernel rows (y), or taps × lanes (z), which take strips in turn.

@@ -12,7 +12,6 @@ struct MemoryFaultArgs {
     u32 images;
     u32 pixels;
     u32 channels;
-    u32 unused;
 };
 
 // Floats before PyTorch's element number `element` of an image.

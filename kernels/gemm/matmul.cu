@@ -18,7 +18,6 @@ struct MatmulArgs {
     u32 batches; // matrices of an image
     u32 rows, columns, terms;
     u32 accumulate; // add to what c holds
-    u32 unused;
 };
 
 // How the factors of C = A·B lie in memory.

@@ -10,7 +10,18 @@
 constexpr u32 MAP_LANES = 32;         // pixels side by side in the blocks that write maps,
 constexpr u32 PIXELS_PER_BLOCK = 128; // which have this many pixels
 
+// Sums over all pixels, in two stages.
+struct BatchNormSums {
+    u64 partial; // (parts, 2, channels) f64
+    u64 totals;  // (2, channels) f64, then the count of pixels
+    u64 state;   // RunState
+    u32 pixels;  // of one image
+    u32 channels;
+    u32 parts;
+};
+
 struct BatchNormForwardArgs {
+    BatchNormSums sums;
     u64 x;            // (pixels, channels)
     u64 y;            // (pixels, channels)
     u64 weight, bias; // (channels)
@@ -18,53 +29,34 @@ struct BatchNormForwardArgs {
     u64 running_var;  // (channels)
     u64 counter;      // u32
     u64 saved;        // (2, channels): mean, 1/sqrt(var + eps)
-    u64 partial;      // (parts, 2, channels) f64
-    u64 totals;       // (2, channels) f64, then the count of pixels
-    u64 state;        // RunState
-    u32 pixels;       // of one image
-    u32 channels;
-    u32 parts;
     f32 eps;
     f32 momentum;
-    u32 unused;
 };
 
 // Gradients that nobody asks for are 0.
 struct BatchNormBackwardArgs {
+    BatchNormSums sums;
     u64 x, dy, dx;      // (pixels, channels); dx may be 0
     u64 weight;         // (channels)
     u64 dweight, dbias; // (channels); may be 0
     u64 mean;           // (channels): the batch's, or the running one
     u64 spread;         // (channels): 1/sqrt(var + eps) of the batch, or the running variance
-    u64 partial, totals, state;
-    u32 pixels; // of one image
-    u32 channels;
-    u32 parts;
     f32 eps;
     u32 training;
     u32 accumulate; // bits: 1 dx, 2 dweight, 4 dbias
 };
 
-struct BatchNormCombineArgs {
-    u64 partial; // (parts, 2, channels) f64
-    u64 totals;  // (2, channels) f64, then the count of pixels
-    u64 state;   // RunState
-    u32 pixels;  // of one image
-    u32 channels;
-    u32 parts;
-    u32 unused;
-};
-
-__device__ __forceinline__ u64 valid_pixels(u64 state, u32 pixels) {
-    return u64(ptr<const RunState>(state)->images) * pixels;
+__device__ __forceinline__ u64 valid_pixels(const BatchNormSums& sums) {
+    return u64(ptr<const RunState>(sums.state)->images) * sums.pixels;
 }
 
 // Part blockIdx.x of Σ a and Σ a·b, where pair(quad, a, b) gives a and b of a pixel's channels; products
 // of two f32 are exact in f64.
 template <class Pair>
-__device__ __forceinline__ void sum_part(ChannelSums<2>& shared, u64 pixels, u32 channels, u32 parts,
-                                         u64 partial, const SumThread& at, Pair pair) {
-    const Part part = part_of(pixels, parts, blockIdx.x);
+__device__ __forceinline__ void sum_part(ChannelSums<2>& shared, const BatchNormSums& of,
+                                         const SumThread& at, Pair pair) {
+    const u32 channels = of.channels;
+    const Part part = part_of(valid_pixels(of), of.parts, blockIdx.x);
     f64 sums[2][4] = {};
     if (at.lanes != 0)
         for (u64 pixel = part.start + at.pixel; pixel < part.end; pixel += SUM_PIXELS) {
@@ -78,32 +70,30 @@ __device__ __forceinline__ void sum_part(ChannelSums<2>& shared, u64 pixels, u32
         }
     f64 total[2];
     if (!sum_quads(shared, sums, total) || at.own >= channels) return;
-    f64* out = ptr<f64>(partial) + u64(blockIdx.x) * 2 * channels + at.own;
+    f64* out = ptr<f64>(of.partial) + u64(blockIdx.x) * 2 * channels + at.own;
     out[0] = total[0];
     out[channels] = total[1];
 }
 
 // partial = Σ x, Σ x². Grid: parts × ceil(channels / 32), blocks of 32 × 16. Reads x once.
 KERNEL(batch_norm_forward_sums_f32, BatchNormForwardArgs, ChannelSums<2>, 512) {
-    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts, args.partial,
-             sum_thread(blockIdx.y * 32, args.channels),
+    sum_part(shared, args.sums, sum_thread(blockIdx.y * 32, args.sums.channels),
              [&](const Quad& quad, Four& a, Four& b) { a = b = quad.load(args.x); });
 }
 
 // partial = Σ dy, Σ dy·(x − mean). Grid and block as above. Reads x and dy once.
 KERNEL(batch_norm_backward_sums_f32, BatchNormBackwardArgs, ChannelSums<2>, 512) {
-    const SumThread at = sum_thread(blockIdx.y * 32, args.channels);
+    const SumThread at = sum_thread(blockIdx.y * 32, args.sums.channels);
     const Four mean = Quad{at.channel, at.lanes}.load(args.mean);
-    sum_part(shared, valid_pixels(args.state, args.pixels), args.channels, args.parts, args.partial,
-             at, [&](const Quad& quad, Four& a, Four& b) {
-                 a = quad.load(args.dy);
-                 b = map_four(quad.load(args.x), mean, [](f32 x, f32 mean) { return x - mean; });
-             });
+    sum_part(shared, args.sums, at, [&](const Quad& quad, Four& a, Four& b) {
+        a = quad.load(args.dy);
+        b = map_four(quad.load(args.x), mean, [](f32 x, f32 mean) { return x - mean; });
+    });
 }
 
 // totals = the sums of the parts, and the count: what batch norm over several GPUs reduces. Grid:
 // ceil(channels / 32), blocks of 32 × 16. Reads the parts once.
-KERNEL(batch_norm_combine_f64, BatchNormCombineArgs, ChannelSums<2>, 512) {
+KERNEL(batch_norm_combine_f64, BatchNormSums, ChannelSums<2>, 512) {
     const u32 c = blockIdx.x * 32 + threadIdx.x;
     const f64* partial = ptr<const f64>(args.partial) + c;
     f64* totals = ptr<f64>(args.totals);
@@ -114,7 +104,7 @@ KERNEL(batch_norm_combine_f64, BatchNormCombineArgs, ChannelSums<2>, 512) {
             sums[1] += partial[(part * 2 + 1) * args.channels];
         }
     if (c == 0 && threadIdx.y == 0)
-        totals[2 * u64(args.channels)] = f64(valid_pixels(args.state, args.pixels));
+        totals[2 * u64(args.channels)] = f64(valid_pixels(args));
     if (!sum_lanes(shared, sums) || c >= args.channels) return;
     totals[c] = sums[0];
     totals[args.channels + c] = sums[1];
@@ -124,16 +114,16 @@ KERNEL(batch_norm_combine_f64, BatchNormCombineArgs, ChannelSums<2>, 512) {
 // variance unbiased), and one more batch tracked. One thread a channel, blocks of 256.
 KERNEL(batch_norm_statistics_f32, BatchNormForwardArgs, NoShared, 256) {
     const u32 c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= args.channels) return;
-    const f64* totals = ptr<const f64>(args.totals);
-    const f64 count = totals[2 * u64(args.channels)];
+    if (c >= args.sums.channels) return;
+    const f64* totals = ptr<const f64>(args.sums.totals);
+    const f64 count = totals[2 * u64(args.sums.channels)];
     const f64 mean = totals[c] / count;
-    f64 var = totals[args.channels + c] / count - mean * mean;
+    f64 var = totals[args.sums.channels + c] / count - mean * mean;
     if (var < 0.0) var = 0.0;
     const f32 unbiased = f32(var * (count / (count - 1.0)));
     f32* saved = ptr<f32>(args.saved);
     saved[c] = f32(mean);
-    saved[args.channels + c] = f32(1.0 / sqrt(var + f64(args.eps)));
+    saved[args.sums.channels + c] = f32(1.0 / sqrt(var + f64(args.eps)));
     f32 *running_mean = ptr<f32>(args.running_mean) + c, *running_var = ptr<f32>(args.running_var) + c;
     *running_mean = (1.0f - args.momentum) * *running_mean + args.momentum * f32(mean);
     *running_var = (1.0f - args.momentum) * *running_var + args.momentum * unbiased;
@@ -158,13 +148,13 @@ __device__ __forceinline__ void for_each_pixel(u64 pixels, u32 channels, const Q
 
 // y = fmaf(x − mean, weight/sqrt(var + eps), bias) with the batch's statistics. Reads x, writes y.
 KERNEL(batch_norm_normalize_f32, BatchNormForwardArgs, NoShared, 256) {
-    const Quad own = map_channels(args.channels);
+    const Quad own = map_channels(args.sums.channels);
     if (own.lanes == 0) return;
     const Four mean = own.load(args.saved), bias = own.load(args.bias);
-    const Quad invstd = {args.channels + own.at, own.lanes};
+    const Quad invstd = {args.sums.channels + own.at, own.lanes};
     const Four scale = map_four(own.load(args.weight), invstd.load(args.saved),
                                 [](f32 weight, f32 invstd) { return weight * invstd; });
-    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels, own, [&](const Quad& quad) {
+    for_each_pixel(valid_pixels(args.sums), args.sums.channels, own, [&](const Quad& quad) {
         Four y = quad.load(args.x);
         UNROLL
         for (u32 i = 0; i < 4; ++i) y.v[i] = fmaf(y.v[i] - mean.v[i], scale.v[i], bias.v[i]);
@@ -175,7 +165,7 @@ KERNEL(batch_norm_normalize_f32, BatchNormForwardArgs, NoShared, 256) {
 // y = fmaf(x, scale, shift) with scale = weight / sqrt(var + eps), shift = bias − mean·scale of the
 // running statistics, each step rounded: the CPU's bits. Reads x, writes y.
 KERNEL(batch_norm_eval_f32, BatchNormForwardArgs, NoShared, 256) {
-    const Quad own = map_channels(args.channels);
+    const Quad own = map_channels(args.sums.channels);
     if (own.lanes == 0) return;
     const f32 eps = args.eps;
     const Four scale = map_four(own.load(args.weight), own.load(args.running_var),
@@ -184,7 +174,7 @@ KERNEL(batch_norm_eval_f32, BatchNormForwardArgs, NoShared, 256) {
     Four shift = own.load(args.bias);
     UNROLL
     for (u32 i = 0; i < 4; ++i) shift.v[i] = shift.v[i] - mean.v[i] * scale.v[i];
-    for_each_pixel(valid_pixels(args.state, args.pixels), args.channels, own, [&](const Quad& quad) {
+    for_each_pixel(valid_pixels(args.sums), args.sums.channels, own, [&](const Quad& quad) {
         Four y = quad.load(args.x);
         UNROLL
         for (u32 i = 0; i < 4; ++i) y.v[i] = fmaf(y.v[i], scale.v[i], shift.v[i]);
@@ -202,11 +192,11 @@ __device__ __forceinline__ f32 inverse_deviation(const BatchNormBackwardArgs& ar
 // reduction over GPUs. One thread a channel, blocks of 256.
 KERNEL(batch_norm_param_gradients_f32, BatchNormBackwardArgs, NoShared, 256) {
     const u32 c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= args.channels) return;
-    const f64* totals = ptr<const f64>(args.totals);
+    if (c >= args.sums.channels) return;
+    const f64* totals = ptr<const f64>(args.sums.totals);
     if (args.dweight) {
         f32* out = ptr<f32>(args.dweight) + c;
-        const f32 value = f32(totals[args.channels + c] * f64(inverse_deviation(args, c)));
+        const f32 value = f32(totals[args.sums.channels + c] * f64(inverse_deviation(args, c)));
         *out = args.accumulate & 2 ? *out + value : value;
     }
     if (args.dbias) {
@@ -219,9 +209,9 @@ KERNEL(batch_norm_param_gradients_f32, BatchNormBackwardArgs, NoShared, 256) {
 // In training dx (+)= weight·invstd · (dy − Σdy/N − (x − mean)·invstd²·Σ(dy·(x − mean))/N); in eval
 // mode dx (+)= dy · weight/sqrt(var + eps). Reads x (while training) and dy (and dx), writes dx.
 KERNEL(batch_norm_input_gradient_f32, BatchNormBackwardArgs, NoShared, 256) {
-    const Quad own = map_channels(args.channels);
+    const Quad own = map_channels(args.sums.channels);
     if (own.lanes == 0) return;
-    const u64 pixels = valid_pixels(args.state, args.pixels);
+    const u64 pixels = valid_pixels(args.sums);
     const bool add = args.accumulate & 1;
     const Four weight = own.load(args.weight), spread = own.load(args.spread);
     if (!args.training) {
@@ -229,15 +219,15 @@ KERNEL(batch_norm_input_gradient_f32, BatchNormBackwardArgs, NoShared, 256) {
         const Four scale = map_four(weight, spread, [=](f32 weight, f32 var) {
             return weight / sqrtf(var + eps);
         });
-        for_each_pixel(pixels, args.channels, own, [&](const Quad& quad) {
+        for_each_pixel(pixels, args.sums.channels, own, [&](const Quad& quad) {
             quad.store(args.dx, map_four(quad.load(args.dy), scale,
                                          [](f32 dy, f32 scale) { return dy * scale; }),
                        add);
         });
         return;
     }
-    const f64* totals = ptr<const f64>(args.totals);
-    const f64 count = totals[2 * u64(args.channels)];
+    const f64* totals = ptr<const f64>(args.sums.totals);
+    const f64 count = totals[2 * u64(args.sums.channels)];
     const Four mean = own.load(args.mean);
     Four offset = {}, slope = {}, scale;
     UNROLL
@@ -245,10 +235,10 @@ KERNEL(batch_norm_input_gradient_f32, BatchNormBackwardArgs, NoShared, 256) {
         scale.v[i] = weight.v[i] * spread.v[i];
         if (i >= own.lanes) continue;
         offset.v[i] = f32(totals[own.at + i] / count);
-        slope.v[i] = f32(totals[args.channels + own.at + i] / count * f64(spread.v[i]) *
+        slope.v[i] = f32(totals[args.sums.channels + own.at + i] / count * f64(spread.v[i]) *
                          f64(spread.v[i]));
     }
-    for_each_pixel(pixels, args.channels, own, [&](const Quad& quad) {
+    for_each_pixel(pixels, args.sums.channels, own, [&](const Quad& quad) {
         const Four x = quad.load(args.x);
         Four value = quad.load(args.dy);
         UNROLL

@@ -20,7 +20,6 @@ struct L2NormalizeBackwardArgs {
     u32 pixels; // of one image
     u32 channels;
     u32 accumulate;
-    u32 unused;
 };
 
 constexpr u32 L2_WARPS = 8;

@@ -21,7 +21,6 @@ struct LayerNormForwardArgs {
     u32 pixels;       // of one image
     u32 channels;
     f32 eps;
-    u32 unused;
 };
 
 // Gradients that nobody asks for are 0.

@@ -17,7 +17,6 @@ struct SoftmaxArgs {
     u32 pixels; // of one image
     u32 channels;
     u32 accumulate;
-    u32 unused;
 };
 
 KERNEL(softmax_forward_f32, SoftmaxArgs, NoShared, 256) {

@@ -8,42 +8,35 @@
 #include "optim/step.cuh"
 
 struct AdamWStepArgs {
-    u64 values, gradients;
-    u64 averages; // m
-    u64 squares;  // v
-    u64 blocks;   // (ceil(count / 16)) BlockOptions
-    u64 factor;   // f32; 0: none
-    u64 state;    // RunState: learning rate and bias corrections
-    u64 count;
+    StepArenas arenas; // moments: m, v
     f32 mix1; // 1 − β₁
     f32 beta2;
     f32 mix2; // 1 − β₂
     f32 eps;
-    f32 max_value; // of gradients; INFINITY: any
-    u32 unused;
 };
 
 KERNEL(adamw_step_f32, AdamWStepArgs, NoShared, 256) {
-    const Quad quad = quad_of(args.count);
-    const f32 factor = gradient_factor(args.factor);
+    const StepArenas& arenas = args.arenas;
+    const Quad quad = quad_of(arenas.count);
+    const f32 factor = gradient_factor(arenas.factor);
     if (quad.lanes == 0 || isnan(factor)) return;
-    const RunState* state = ptr<const RunState>(args.state);
-    const BlockOptions own = options_of(args.blocks, quad);
+    const RunState* state = ptr<const RunState>(arenas.state);
+    const BlockOptions own = options_of(arenas.blocks, quad);
     const f32 rate = state->learning_rate * own.rate_scale, root = state->sqrt_bias_correction2;
     const f32 kept = fmaf(-rate, own.decay, 1.0f);
     const f32 size = rate / state->bias_correction1;
     const f32 mix1 = args.mix1, beta2 = args.beta2, mix2 = args.mix2, eps = args.eps;
-    const f32 max = args.max_value;
+    const f32 max = arenas.max_value;
     const Four g =
-        map_four(quad.load(args.gradients), [=](f32 g) { return clipped(g, max, factor); });
-    const Four m = map_four(quad.load(args.averages), g,
+        map_four(quad.load(arenas.gradients), [=](f32 g) { return clipped(g, max, factor); });
+    const Four m = map_four(quad.load(arenas.moments[0]), g,
                             [=](f32 m, f32 g) { return fmaf(mix1, g - m, m); });
-    const Four v = map_four(quad.load(args.squares), g,
+    const Four v = map_four(quad.load(arenas.moments[1]), g,
                             [=](f32 v, f32 g) { return fmaf(mix2 * g, g, beta2 * v); });
     const Four step = map_four(
         m, v, [=](f32 m, f32 v) { return size * m / (sqrtf(v) / root + eps); });
-    quad.store(args.averages, m);
-    quad.store(args.squares, v);
-    quad.store(args.values, map_four(quad.load(args.values), step,
+    quad.store(arenas.moments[0], m);
+    quad.store(arenas.moments[1], v);
+    quad.store(arenas.values, map_four(quad.load(arenas.values), step,
                                      [=](f32 p, f32 s) { return p * kept - s; }));
 }

@@ -7,37 +7,24 @@
 // comes a tree over the lanes. A label that is no class gives NaN, in the loss and in the gradient.
 #include "optim/targets.cuh"
 
-struct BinaryCrossEntropyForwardArgs {
+struct BinaryCrossEntropyArgs {
     u64 logits, targets;
-    u64 losses; // (images)
-    u64 state;  // RunState
+    u64 losses;  // (images); backward: their gradients
+    u64 dlogits; // backward
+    u64 state;   // RunState
     u32 classes;
     u32 soft; // 1: targets are distributions
     f32 smoothing;
     u32 binarized; // 1: targets above the threshold are 1, others 0
     f32 threshold;
-    u32 sum; // 0: the mean over the classes
-};
-
-struct BinaryCrossEntropyBackwardArgs {
-    u64 logits, targets;
-    u64 dlosses; // (images)
-    u64 dlogits;
-    u64 state; // RunState
-    u32 classes;
-    u32 soft; // 1: targets are distributions
-    f32 smoothing;
-    u32 binarized; // 1: targets above the threshold are 1, others 0
-    f32 threshold;
-    u32 sum; // 0: the mean over the classes
-    u32 accumulate;
-    u32 unused;
+    u32 sum;        // 0: the mean over the classes
+    u32 accumulate; // backward adds to dlogits
 };
 
 constexpr u32 BINARY_CROSS_ENTROPY_WARPS = 4;
 
-template <class Args>
-__device__ __forceinline__ f64 target_of(const Args& args, const Targets& targets, u32 c) {
+__device__ __forceinline__ f64 target_of(const BinaryCrossEntropyArgs& args, const Targets& targets,
+                                         u32 c) {
     const f64 t = targets.at(c);
     if (!args.binarized) return t;
     return t > f64(args.threshold) ? 1.0 : 0.0;
@@ -59,7 +46,7 @@ __device__ __forceinline__ f64 class_gradient(f64 z, f64 t) {
 }
 
 // Reads logits and targets, writes losses.
-KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyForwardArgs, NoShared, 128) {
+KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * BINARY_CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const f32* z = ptr<const f32>(args.logits) + u64(image) * args.classes;
@@ -73,13 +60,13 @@ KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyForwardArgs, NoShared
 }
 
 // dz (+)= dL · (σ(z) − t), over the number of classes for a mean. Reads logits and targets, writes dz.
-KERNEL(binary_cross_entropy_backward_f32, BinaryCrossEntropyBackwardArgs, NoShared, 128) {
+KERNEL(binary_cross_entropy_backward_f32, BinaryCrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * BINARY_CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const u64 first = u64(image) * args.classes;
     const f32* z = ptr<const f32>(args.logits) + first;
     const Targets targets = targets_of(args, image);
-    f64 dloss = f64(ptr<const f32>(args.dlosses)[image]);
+    f64 dloss = f64(ptr<const f32>(args.losses)[image]);
     if (!args.sum) dloss /= f64(args.classes);
     f32* dz = ptr<f32>(args.dlogits) + first;
     for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {

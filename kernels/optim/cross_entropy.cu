@@ -6,25 +6,15 @@
 // comes a tree over the lanes. A label that is no class gives NaN, in the loss and in the gradient.
 #include "optim/targets.cuh"
 
-struct CrossEntropyForwardArgs {
+struct CrossEntropyArgs {
     u64 logits, targets;
-    u64 losses; // (images)
-    u64 state;  // RunState
+    u64 losses; // (images); backward: their gradients
+    u64 dlogits; // backward
+    u64 state;   // RunState
     u32 classes;
     u32 soft; // 1: targets are distributions
     f32 smoothing;
-    u32 unused;
-};
-
-struct CrossEntropyBackwardArgs {
-    u64 logits, targets;
-    u64 dlosses; // (images)
-    u64 dlogits;
-    u64 state; // RunState
-    u32 classes;
-    u32 soft; // 1: targets are distributions
-    f32 smoothing;
-    u32 accumulate;
+    u32 accumulate; // backward adds to dlogits
 };
 
 constexpr u32 CROSS_ENTROPY_WARPS = 4;
@@ -52,7 +42,7 @@ __device__ __forceinline__ Softmax softmax(const f32* z, u32 classes) {
 }
 
 // Reads logits (twice, once from memory) and targets, writes losses.
-KERNEL(cross_entropy_forward_f32, CrossEntropyForwardArgs, NoShared, 128) {
+KERNEL(cross_entropy_forward_f32, CrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const f32* z = ptr<const f32>(args.logits) + u64(image) * args.classes;
@@ -69,7 +59,7 @@ KERNEL(cross_entropy_forward_f32, CrossEntropyForwardArgs, NoShared, 128) {
 }
 
 // dz (+)= dL · (p · Σt − t). Reads logits and targets (thrice, once from memory), writes dz.
-KERNEL(cross_entropy_backward_f32, CrossEntropyBackwardArgs, NoShared, 128) {
+KERNEL(cross_entropy_backward_f32, CrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const u64 first = u64(image) * args.classes;
@@ -78,7 +68,7 @@ KERNEL(cross_entropy_backward_f32, CrossEntropyBackwardArgs, NoShared, 128) {
     f64 all = 0.0;
     for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) all += t.at(c);
     all = total<32>(all);
-    const f64 dloss = f64(ptr<const f32>(args.dlosses)[image]);
+    const f64 dloss = f64(ptr<const f32>(args.losses)[image]);
     f32* dz = ptr<f32>(args.dlogits) + first;
     for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {
         const f64 gradient = dloss * (exp(p.log_probability(c)) * all - t.at(c));

@@ -10,15 +10,7 @@
 #include "optim/step.cuh"
 
 struct RmsPropStepArgs {
-    u64 values, gradients;
-    u64 squares;  // v
-    u64 buffers;  // b; 0: no momentum
-    u64 averages; // a; 0: not centered
-    u64 blocks;   // (ceil(count / 16)) BlockOptions
-    u64 factor;   // f32; 0: none
-    u64 state;    // RunState: learning rate
-    u64 count;
-    f32 max_value;
+    StepArenas arenas; // moments: v; b or 0 without momentum; a or 0 where it isn't centered
     f32 alpha;
     f32 mix; // 1 − α
     f32 eps;
@@ -27,25 +19,26 @@ struct RmsPropStepArgs {
 };
 
 KERNEL(rmsprop_step_f32, RmsPropStepArgs, NoShared, 256) {
-    const Quad quad = quad_of(args.count);
-    const f32 factor = gradient_factor(args.factor);
+    const StepArenas& arenas = args.arenas;
+    const Quad quad = quad_of(arenas.count);
+    const f32 factor = gradient_factor(arenas.factor);
     if (quad.lanes == 0 || isnan(factor)) return;
-    const BlockOptions own = options_of(args.blocks, quad);
-    const f32 rate = ptr<const RunState>(args.state)->learning_rate * own.rate_scale;
-    const f32 max = args.max_value, alpha = args.alpha, mix = args.mix, eps = args.eps;
+    const BlockOptions own = options_of(arenas.blocks, quad);
+    const f32 rate = ptr<const RunState>(arenas.state)->learning_rate * own.rate_scale;
+    const f32 max = arenas.max_value, alpha = args.alpha, mix = args.mix, eps = args.eps;
     const f32 momentum = args.momentum;
     const f32 inside = args.tensorflow ? eps : 0.0f, outside = args.tensorflow ? 0.0f : eps;
-    const Four p = quad.load(args.values);
-    const Four g = map_four(p, quad.load(args.gradients), [=](f32 p, f32 g) {
+    const Four p = quad.load(arenas.values);
+    const Four g = map_four(p, quad.load(arenas.gradients), [=](f32 p, f32 g) {
         return fmaf(own.decay, p, clipped(g, max, factor));
     });
-    Four w = map_four(quad.load(args.squares), g,
+    Four w = map_four(quad.load(arenas.moments[0]), g,
                       [=](f32 v, f32 g) { return fmaf(mix * g, g, alpha * v); });
-    quad.store(args.squares, w);
-    if (args.averages) {
-        const Four a = map_four(quad.load(args.averages), g,
+    quad.store(arenas.moments[0], w);
+    if (arenas.moments[2]) {
+        const Four a = map_four(quad.load(arenas.moments[2]), g,
                                 [=](f32 a, f32 g) { return fmaf(mix, g - a, a); });
-        quad.store(args.averages, a);
+        quad.store(arenas.moments[2], a);
         w = map_four(a, w, [=](f32 a, f32 v) {
             const f32 variance = fmaf(-a, a, v);
             return variance < 0.0f ? 0.0f : variance;
@@ -54,12 +47,12 @@ KERNEL(rmsprop_step_f32, RmsPropStepArgs, NoShared, 256) {
     Four step = map_four(
         g, w, [=](f32 g, f32 w) { return g / (sqrtf(w + inside) + outside); });
     f32 by = rate;
-    if (args.buffers) {
+    if (arenas.moments[1]) {
         const f32 share = args.tensorflow ? rate : 1.0f;
-        step = map_four(quad.load(args.buffers), step,
+        step = map_four(quad.load(arenas.moments[1]), step,
                         [=](f32 b, f32 s) { return fmaf(momentum, b, share * s); });
-        quad.store(args.buffers, step);
+        quad.store(arenas.moments[1], step);
         by = args.tensorflow ? 1.0f : rate;
     }
-    quad.store(args.values, map_four(p, step, [=](f32 p, f32 s) { return fmaf(-by, s, p); }));
+    quad.store(arenas.values, map_four(p, step, [=](f32 p, f32 s) { return fmaf(-by, s, p); }));
 }

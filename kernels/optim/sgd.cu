@@ -8,37 +8,31 @@
 #include "optim/step.cuh"
 
 struct SgdStepArgs {
-    u64 values, gradients;
-    u64 buffers; // b
-    u64 blocks;  // (ceil(count / 16)) BlockOptions
-    u64 factor;  // f32; 0: none
-    u64 state;   // RunState: learning rate and step
-    u64 count;
-    f32 max_value; // of gradients; INFINITY: any
+    StepArenas arenas; // the first moment: b
     f32 momentum;
     u32 nesterov;
-    u32 unused;
 };
 
 KERNEL(sgd_step_f32, SgdStepArgs, NoShared, 256) {
-    const Quad quad = quad_of(args.count);
-    const f32 factor = gradient_factor(args.factor);
+    const StepArenas& arenas = args.arenas;
+    const Quad quad = quad_of(arenas.count);
+    const f32 factor = gradient_factor(arenas.factor);
     if (quad.lanes == 0 || isnan(factor)) return;
-    const RunState* state = ptr<const RunState>(args.state);
-    const BlockOptions own = options_of(args.blocks, quad);
+    const RunState* state = ptr<const RunState>(arenas.state);
+    const BlockOptions own = options_of(arenas.blocks, quad);
     const f32 rate = state->learning_rate * own.rate_scale;
-    const f32 momentum = args.momentum, max = args.max_value;
-    const Four p = quad.load(args.values);
-    const Four d = map_four(p, quad.load(args.gradients), [=](f32 p, f32 g) {
+    const f32 momentum = args.momentum, max = arenas.max_value;
+    const Four p = quad.load(arenas.values);
+    const Four d = map_four(p, quad.load(arenas.gradients), [=](f32 p, f32 g) {
         return fmaf(own.decay, p, clipped(g, max, factor));
     });
     Four b = d;
     if (state->step != 0)
-        b = map_four(quad.load(args.buffers), d,
+        b = map_four(quad.load(arenas.moments[0]), d,
                      [=](f32 b, f32 d) { return fmaf(momentum, b, d); });
     Four step = b;
     if (args.nesterov)
         step = map_four(b, d, [=](f32 b, f32 d) { return fmaf(momentum, b, d); });
-    quad.store(args.buffers, b);
-    quad.store(args.values, map_four(p, step, [=](f32 p, f32 s) { return fmaf(-rate, s, p); }));
+    quad.store(arenas.moments[0], b);
+    quad.store(arenas.values, map_four(p, step, [=](f32 p, f32 s) { return fmaf(-rate, s, p); }));
 }

@@ -11,6 +11,17 @@ struct BlockOptions {
     f32 rate_scale;
 };
 
+// Arenas of `count` f32 each, and what a step reads beside them.
+struct StepArenas {
+    u64 values, gradients;
+    u64 moments[3]; // what the rule remembers; 0: nothing
+    u64 blocks;     // (ceil(count / 16)) BlockOptions
+    u64 factor;     // f32; 0: none
+    u64 state;      // RunState: learning rate, step, bias corrections
+    u64 count;
+    f32 max_value; // of gradients; INFINITY: any
+};
+
 // The options of a quad, which lies in one block.
 __device__ __forceinline__ BlockOptions options_of(u64 blocks, const Quad& quad) {
     return ptr<const BlockOptions>(blocks)[quad.at / STEP_BLOCK];

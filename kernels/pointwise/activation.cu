@@ -10,7 +10,6 @@ struct ActivationForwardArgs {
     u64 x, y;
     u64 state;    // RunState
     u32 elements; // of one image
-    u32 unused;
 };
 
 struct ActivationBackwardArgs {
@@ -36,44 +35,17 @@ __device__ __forceinline__ void activate_backward(const ActivationBackwardArgs& 
     quad.store(args.dx, dx, args.accumulate);
 }
 
-KERNEL(relu_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Relu>(args); }
-KERNEL(relu_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Relu>(args); }
+#define ACTIVATION(name, Curve)                                                                      \
+    KERNEL(name##_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Curve>(args); }      \
+    KERNEL(name##_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Curve>(args); }
 
-KERNEL(relu6_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Relu6>(args); }
-KERNEL(relu6_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Relu6>(args); }
-
-KERNEL(silu_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Silu>(args); }
-KERNEL(silu_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Silu>(args); }
-
-KERNEL(gelu_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Gelu>(args); }
-KERNEL(gelu_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Gelu>(args); }
-
-KERNEL(gelu_tanh_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<GeluTanh>(args); }
-KERNEL(gelu_tanh_backward_f32, ActivationBackwardArgs, NoShared, 256) {
-    activate_backward<GeluTanh>(args);
-}
-
-KERNEL(sigmoid_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Sigmoid>(args); }
-KERNEL(sigmoid_backward_f32, ActivationBackwardArgs, NoShared, 256) {
-    activate_backward<Sigmoid>(args);
-}
-
-KERNEL(quick_gelu_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<QuickGelu>(args); }
-KERNEL(quick_gelu_backward_f32, ActivationBackwardArgs, NoShared, 256) {
-    activate_backward<QuickGelu>(args);
-}
-
-KERNEL(tanh_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<Tanh>(args); }
-KERNEL(tanh_backward_f32, ActivationBackwardArgs, NoShared, 256) { activate_backward<Tanh>(args); }
-
-KERNEL(hard_sigmoid_forward_f32, ActivationForwardArgs, NoShared, 256) {
-    activate<HardSigmoid>(args);
-}
-KERNEL(hard_sigmoid_backward_f32, ActivationBackwardArgs, NoShared, 256) {
-    activate_backward<HardSigmoid>(args);
-}
-
-KERNEL(hard_swish_forward_f32, ActivationForwardArgs, NoShared, 256) { activate<HardSwish>(args); }
-KERNEL(hard_swish_backward_f32, ActivationBackwardArgs, NoShared, 256) {
-    activate_backward<HardSwish>(args);
-}
+ACTIVATION(relu, Relu)
+ACTIVATION(relu6, Relu6)
+ACTIVATION(silu, Silu)
+ACTIVATION(gelu, Gelu)
+ACTIVATION(gelu_tanh, GeluTanh)
+ACTIVATION(sigmoid, Sigmoid)
+ACTIVATION(quick_gelu, QuickGelu)
+ACTIVATION(tanh, Tanh)
+ACTIVATION(hard_sigmoid, HardSigmoid)
+ACTIVATION(hard_swish, HardSwish)

@@ -15,7 +15,6 @@ struct AddForwardArgs {
     u32 elements;  // of one image
     u32 threshold; // words below it drop an image's b; 0 where nothing is drawn
     f32 factor;    // of the images kept
-    u32 unused;
 };
 
 struct AddBackwardArgs {

@@ -16,7 +16,6 @@ struct BroadcastArgs {
     u32 each[3]; // neighbours that read the same of the parameter
     u32 multiplies;
     u32 accumulate;
-    u32 unused;
 };
 
 // Which element of the parameter an element reads.

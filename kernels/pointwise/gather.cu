@@ -24,7 +24,6 @@ struct GatherBackwardArgs {
     u32 pixels;   // indices of an image
     u32 own_rows; // 1: each image has its rows
     u32 accumulate;
-    u32 unused;
 };
 
 // Reads y's elements and the indices, writes y: 8 bytes an element.

@@ -54,7 +54,6 @@ struct ProductGradientArgs {
     u32 parts;
     u32 all_channels; // of the map that `to` is a part of; others than its own are cleared
     u32 accumulate;
-    u32 unused;
     Factor other;
     Factor to;
 };

@@ -29,7 +29,6 @@ struct ScaleTotalArgs {
     u64 partial; // (64) f64
     u64 ds;
     u32 accumulate;
-    u32 unused;
 };
 
 constexpr u32 SCALE_PARTS = 64; // blocks that sum

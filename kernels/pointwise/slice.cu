@@ -14,7 +14,6 @@ struct SliceArgs {
     u32 first;        // of y's, among x's
     u32 channels;     // of y
     u32 accumulate;   // backward
-    u32 unused;
 };
 
 KERNEL(slice_forward_f32, SliceArgs, NoShared, 256) {

@@ -22,7 +22,6 @@ struct UnaryBackwardArgs {
     u32 elements; // of one image
     u32 accumulate;
     u32 function;
-    u32 unused;
     f32 numbers[2];
 };
 

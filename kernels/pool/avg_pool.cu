@@ -19,7 +19,6 @@ struct AvgPoolArgs {
     u32 padding[2];
     u32 count_include_pad;
     u32 accumulate; // backward adds to dx
-    u32 unused;
 };
 
 // One axis: outputs read `kernel` inputs from o·stride − padding on.

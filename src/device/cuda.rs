@@ -8,7 +8,7 @@ use cudarc::driver::{CudaEvent, CudaStream, DriverError, result, sys};
 use super::cublas::{Cublas, GemmCall};
 use super::driver::reason;
 use super::gpu::Gpu;
-use super::kernels::{self, KernelInfo};
+use super::kernels::{self, KernelInfo, LaunchConfig};
 use super::staging::Ring;
 use crate::number::Compute;
 use crate::{Error, Result};
@@ -306,8 +306,7 @@ impl StreamState {
         &self,
         number: usize,
         info: &KernelInfo,
-        grid: [u32; 3],
-        block: [u32; 3],
+        (grid, block): LaunchConfig,
         args: &[u8],
     ) -> Result<()> {
         let Some(function) = self.gpu.function(number) else {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::kernels::{self, KernelInfo, Mutant, RunKernel};
+use super::kernels::{self, KernelInfo, LaunchConfig, Mutant, RunKernel};
 use crate::{Error, Result};
 
 /// The order in which the threads of a block run where nothing else decides. A kernel whose result
@@ -145,8 +145,7 @@ pub(super) fn launch(
     options: &EmulatorOptions,
     number: usize,
     info: &KernelInfo,
-    grid: [u32; 3],
-    block: [u32; 3],
+    (grid, block): LaunchConfig,
     args: &[u8],
     searches: &AtomicU64,
 ) -> Result<()> {

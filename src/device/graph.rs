@@ -10,28 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cuda::CudaGraph;
 use super::emulated;
-use super::kernels::KernelInfo;
+use super::kernels::{KernelInfo, LaunchConfig};
 use super::{Backend, Device};
 use crate::{Error, Result};
 
 /// One thing that a graph does, as the emulator keeps it.
 pub(super) enum GraphStep {
-    Launch {
-        number: usize,
-        info: &'static KernelInfo,
-        grid: [u32; 3],
-        block: [u32; 3],
-        args: Vec<u8>,
-    },
-    Copy {
-        from: u64,
-        to: u64,
-        bytes: usize,
-    },
-    Zero {
-        address: u64,
-        bytes: usize,
-    },
+    Launch { number: usize, info: &'static KernelInfo, config: LaunchConfig, args: Vec<u8> },
+    Copy { from: u64, to: u64, bytes: usize },
+    Zero { address: u64, bytes: usize },
 }
 
 /// What a device has recorded since its capture began.
@@ -206,8 +193,8 @@ impl Graph {
 /// Runs one step on the emulator.
 fn run(step: &GraphStep, options: &emulated::EmulatorOptions, searches: &AtomicU64) -> Result<()> {
     match step {
-        GraphStep::Launch { number, info, grid, block, args } => {
-            emulated::launch(options, *number, info, *grid, *block, args, searches)
+        GraphStep::Launch { number, info, config, args } => {
+            emulated::launch(options, *number, info, *config, args, searches)
         }
         GraphStep::Copy { from, to, bytes } => {
             // SAFETY: live host memory, which whoever recorded the copy vouched for.

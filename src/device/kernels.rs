@@ -27,14 +27,45 @@ pub struct KernelInfo {
     pub testing: bool,
 }
 
-/// The one argument of a kernel: a plain struct with the layout of its CUDA twin. The build writes those that
-/// there are ([`super::args`]).
+/// What a kernel takes as its one argument: a struct, or a number or an array in one. The build writes the structs
+/// ([`super::args`]).
 ///
 /// # Safety
-/// `NAME` is a struct of the CUDA source, with the same layout; there is no padding.
-pub unsafe trait KernelArgs: bytemuck::Pod {
-    /// The struct's name, the same in both languages.
+/// `NAME` is a type of the CUDA source, `BYTES` its size there, and `write` lays it out as it is there.
+pub unsafe trait KernelArgs {
+    /// The type's name in CUDA, for a struct the same as in Rust.
     const NAME: &'static str;
+    /// Its size.
+    const BYTES: usize;
+
+    /// Writes it to the first [`KernelArgs::BYTES`] bytes; those between and behind fields stay.
+    fn write(&self, bytes: &mut [u8]);
+}
+
+macro_rules! numbers {
+    ($($number:ident)*) => {$(
+        // SAFETY: kernels/common/flipside.cuh has the same names; the bytes are those of this machine.
+        unsafe impl KernelArgs for $number {
+            const NAME: &'static str = stringify!($number);
+            const BYTES: usize = size_of::<$number>();
+
+            fn write(&self, bytes: &mut [u8]) {
+                bytes[..Self::BYTES].copy_from_slice(&self.to_ne_bytes());
+            }
+        }
+    )*};
+}
+
+numbers!(u64 i64 f64 u32 i32 f32);
+
+// SAFETY: elements of an array follow each other, in both languages.
+unsafe impl<A: KernelArgs, const N: usize> KernelArgs for [A; N] {
+    const NAME: &'static str = A::NAME;
+    const BYTES: usize = N * A::BYTES;
+
+    fn write(&self, bytes: &mut [u8]) {
+        self.iter().zip(bytes.chunks_exact_mut(A::BYTES)).for_each(|(a, bytes)| a.write(bytes));
+    }
 }
 
 /// A kernel as the emulator calls it.
@@ -205,21 +236,19 @@ pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
     Error::Kernel { kernel: kernel.into(), detail: detail.into() }
 }
 
+/// The grid of a launch in blocks and the block in threads, along x, y and z.
+pub type LaunchConfig = ([u32; 3], [u32; 3]);
+
 /// What can be said against a launch before it is tried.
 pub(super) fn check_launch<A: KernelArgs>(
     info: &KernelInfo,
-    grid: [u32; 3],
-    block: [u32; 3],
+    (grid, block): LaunchConfig,
 ) -> Result<()> {
     let refuse = |detail: String| Err(refused(info.symbol, detail));
-    if A::NAME != info.args || size_of::<A>() != info.args_bytes {
-        return refuse(format!(
-            "it takes {} ({} bytes), not {} ({} bytes)",
-            info.args,
-            info.args_bytes,
-            A::NAME,
-            size_of::<A>()
-        ));
+    if A::NAME != info.args || A::BYTES != info.args_bytes {
+        let (takes, bytes) = (&info.args, info.args_bytes);
+        let given = format!("{} ({} bytes)", A::NAME, A::BYTES);
+        return refuse(format!("it takes {takes} ({bytes} bytes), not {given}"));
     }
     let threads: u64 = block.iter().map(|&n| u64::from(n.min(4096))).product();
     let limit = u64::from(info.max_threads.min(1024));

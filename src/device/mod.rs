@@ -29,7 +29,7 @@ pub use cublas::{Gemm, GemmCall};
 pub use download::Download;
 pub use emulated::{EmulatorOptions, ThreadOrder};
 pub use graph::Graph;
-pub use kernels::{KernelArgs, KernelInfo, kernels};
+pub use kernels::{KernelArgs, KernelInfo, LaunchConfig, kernels};
 pub use report::{DeviceReport, report};
 pub use work::WorkDone;
 
@@ -269,30 +269,30 @@ impl Device {
     pub unsafe fn launch<A: KernelArgs>(
         &self,
         kernel: &'static str,
-        grid: [u32; 3],
-        block: [u32; 3],
+        config: LaunchConfig,
         args: &A,
     ) -> Result<()> {
         let (number, info) = kernels::find(kernel)?;
-        kernels::check_launch::<A>(info, grid, block)?;
-        let bytes = bytemuck::bytes_of(args);
+        kernels::check_launch::<A>(info, config)?;
+        let mut bytes = vec![0; A::BYTES];
+        args.write(&mut bytes);
         match &self.0.backend {
             Backend::Cpu => Err(Error::Unsupported { op: kernel.into(), device: "cpu".into() }),
             Backend::Emulated(options) => {
-                let args = || bytes.to_vec();
-                let step = || graph::GraphStep::Launch { number, info, grid, block, args: args() };
+                let args = || bytes.clone();
+                let step = || graph::GraphStep::Launch { number, info, config, args: args() };
                 if self.0.capture.note(true, || Some(step())) {
                     return Ok(());
                 }
                 self.0.counters.launches.count();
                 let searches = &self.0.counters.fault_searches;
-                emulated::launch(options, number, info, grid, block, bytes, searches)
+                emulated::launch(options, number, info, config, &bytes, searches)
             }
             Backend::Cuda(cuda) => {
                 if !self.0.capture.note(true, || None) {
                     self.0.counters.launches.count();
                 }
-                cuda.launch(number, info, grid, block, bytes)
+                cuda.launch(number, info, config, &bytes)
             }
         }
     }

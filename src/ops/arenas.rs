@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::cpu::gemm::SendPtr;
+use crate::device::args::StepArenas;
 
 /// Elements that share their options: parameters begin at multiples of this many, so that a block
 /// is one parameter's. `kernels/optim/step.cuh` has the same number.
@@ -99,7 +100,46 @@ impl<'a> Chunk<'a> {
     }
 }
 
+/// The step of a rule, by `step` of its module `cpu`, or by the kernel and the arguments of its module `cuda`.
+macro_rules! step {
+    ($(#[$about:meta])* $rule:ty) => {
+        $(#[$about])*
+        ///
+        /// Kernels read the state at `state_address`; the CPU reads `state`.
+        ///
+        /// # Safety
+        /// The arenas are memory of `device`, alive, apart from each other, and in nobody else's use.
+        pub unsafe fn step(
+            device: &$crate::device::Device,
+            arenas: &$crate::ops::Arenas,
+            state: &$crate::ops::RunState,
+            state_address: u64,
+            options: &$rule,
+        ) -> $crate::Result<()> {
+            if device.is_cpu() {
+                // SAFETY: the caller's.
+                unsafe { cpu::step(arenas, state, options) };
+            } else if arenas.count > 0 {
+                let config = $crate::ops::place::quad_grid(arenas.count);
+                let args = cuda::args(arenas.of_kernels(state_address), options);
+                // SAFETY: the caller's.
+                unsafe { device.launch(cuda::KERNEL, config, &args) }?;
+            }
+            Ok(())
+        }
+    };
+}
+
+pub(crate) use step;
+
 impl Arenas {
+    /// The same for kernels, which read the state at `state`.
+    pub(crate) fn of_kernels(&self, state: u64) -> StepArenas {
+        let Arenas { values, gradients, moments, blocks, factor, max_value, count } = *self;
+        let count = count as u64;
+        StepArenas { values, gradients, moments, blocks, factor, state, count, max_value }
+    }
+
     /// Tasks of a step on the CPU.
     pub(crate) fn chunks(&self) -> usize {
         self.count.div_ceil(CHUNK)

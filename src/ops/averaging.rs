@@ -1,10 +1,11 @@
 //! Means over rectangles of pixels, what average pooling and adaptive average pooling share: a
 //! rectangle is one span of rows times one span of columns.
 
+use super::pixels::{self, EachPixel};
 use super::{HostBackward, HostForward};
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{LANES, Pieces, for_each_piece, load, store_or_add};
-use crate::tensor::{Map, Region, Span};
+use crate::tensor::{Map, Span};
 
 /// One axis of the rectangles.
 pub(crate) struct PoolAxis {
@@ -30,56 +31,40 @@ impl PoolAxis {
     }
 }
 
-/// Rows of a box of the output: y\[(i, j), c\] = (Σ x\[(row, column), c\]) / (rows counted ·
+/// y\[(i, j), c\] = (Σ x\[(row, column), c\]) / (rows counted ·
 /// columns counted), added in row-major order from zero, then one division.
-struct OutputRows<'a> {
+struct OutputPixels<'a> {
     rows: &'a PoolAxis,
     columns: &'a PoolAxis,
     input: Map,
-    map: Map,
-    region: Region,
+    /// The first channel of the box.
+    start: usize,
     x: &'a [f32],
-    y: SendPtr<f32>,
 }
 
-impl Pieces for OutputRows<'_> {
+impl EachPixel for OutputPixels<'_> {
     #[inline(always)]
-    fn run(&self, piece: usize) {
-        let OutputRows { rows, columns, input, map, region, .. } = self;
-        let (image, row) = region.row(piece);
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
+        let OutputPixels { rows, columns, input, .. } = self;
         let x = &self.x[image * input.elements()..(image + 1) * input.elements()];
-        for column in region.columns.range() {
-            let count = (rows.counts[row] * columns.counts[column]) as f32;
-            let (channel, channels) = (region.channels.start, region.channels.len());
-            let at = image * map.elements() + map.index(row, column, channel);
-            // SAFETY: this pixel's channels, in this piece's row.
-            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), channels) };
-            y.fill(0.0);
-            for from_row in rows.spans[row].range() {
-                for from_column in columns.spans[column].range() {
-                    let from = input.index(from_row, from_column, channel);
-                    let x = &x[from..from + channels];
-                    y.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-                }
+        let count = (rows.counts[row] * columns.counts[column]) as f32;
+        y.fill(0.0);
+        for from_row in rows.spans[row].range() {
+            for from_column in columns.spans[column].range() {
+                let from = input.index(from_row, from_column, self.start);
+                let x = &x[from..from + y.len()];
+                y.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
             }
-            y.iter_mut().for_each(|sum| *sum /= count);
         }
+        y.iter_mut().for_each(|sum| *sum /= count);
     }
 }
 
 /// The means over the output box.
 pub(crate) fn forward(rows: &PoolAxis, columns: &PoolAxis, ctx: &mut HostForward<'_>) {
-    let region = ctx.region;
-    let work = OutputRows {
-        rows,
-        columns,
-        input: ctx.input_map(0),
-        map: ctx.output_map(),
-        region,
-        x: ctx.input(0),
-        y: SendPtr(ctx.output().as_mut_ptr()),
-    };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    let (input, start, y) = (ctx.input_map(0), ctx.region.channels.start, ctx.output());
+    let work = OutputPixels { rows, columns, input, start, x: ctx.input(0) };
+    pixels::forward(ctx, y, &work);
 }
 
 /// Rows of the input's gradient: dx\[q, c\] = Σ dy\[p, c\] / count of p over the rectangles p that

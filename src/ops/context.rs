@@ -8,7 +8,7 @@ use std::ops::Deref;
 
 use super::epilogue::HostStep;
 use super::{RunState, SavedForBackward, StepPass};
-use crate::device::{Device, KernelArgs};
+use crate::device::{Device, KernelArgs, LaunchConfig};
 use crate::fault::FaultTable;
 use crate::tensor::{Map, Region, Tensor};
 use crate::{Error, Result};
@@ -108,18 +108,16 @@ common!(ForwardPass);
 common!(BackwardPass);
 
 impl ForwardPass<'_> {
-    /// Kernels compute whole maps; a part of one is asked for on the CPU only.
+    /// Refuses a part of the output where `what` computes whole batches.
     ///
     /// # Errors
-    /// [`Error::Kernel`] for a box that isn't all of the valid images.
-    pub fn require_whole(&self, kernel: &str) -> Result<()> {
+    /// [`Error::Usage`] for a box that isn't all of the valid images.
+    pub fn require_whole(&self, what: &str) -> Result<()> {
         if self.region == Region::full(self.images(), self.output_map()) {
             return Ok(());
         }
-        Err(Error::Kernel {
-            kernel: kernel.into(),
-            detail: format!("computes whole batches, not the box {:?}", self.region),
-        })
+        let (node, region) = (self.node, self.region);
+        Err(Error::usage(format!("{node}: {what} computes whole batches, not the box {region:?}")))
     }
 }
 
@@ -173,15 +171,6 @@ macro_rules! kernel_context {
         }
 
         impl<'a> $context<'a> {
-            /// The pass, on a device that isn't the CPU.
-            ///
-            /// # Safety
-            /// Every view is live memory of the pass's device until what is queued has happened, and as large as its
-            /// spec says. What is written overlaps nothing else, and nobody else uses it meanwhile.
-            pub unsafe fn new(pass: $pass<'a>) -> Self {
-                $context(pass)
-            }
-
             /// [Launches](Device::launch) a kernel.
             ///
             /// # Errors
@@ -193,12 +182,11 @@ macro_rules! kernel_context {
             pub unsafe fn launch<A: KernelArgs>(
                 &self,
                 kernel: &'static str,
-                grid: [u32; 3],
-                block: [u32; 3],
+                config: LaunchConfig,
                 args: &A,
             ) -> Result<()> {
                 // SAFETY: the caller's, and that of `new`.
-                unsafe { self.device.launch(kernel, grid, block, args) }
+                unsafe { self.device.launch(kernel, config, args) }
             }
         }
     };
@@ -206,6 +194,44 @@ macro_rules! kernel_context {
 
 kernel_context!(KernelForward, ForwardPass);
 kernel_context!(KernelBackward, BackwardPass);
+
+impl<'a> KernelForward<'a> {
+    /// The pass, on a device that isn't the CPU.
+    ///
+    /// # Errors
+    /// As [`ForwardPass::require_whole`]: kernels compute whole batches.
+    ///
+    /// # Safety
+    /// Every view is live memory of the pass's device until what is queued has happened, and as large as its spec says.
+    /// What is written overlaps nothing else, and nobody else uses it meanwhile.
+    pub unsafe fn new(pass: ForwardPass<'a>) -> Result<Self> {
+        pass.require_whole("a kernel")?;
+        Ok(KernelForward(pass))
+    }
+}
+
+impl<'a> KernelBackward<'a> {
+    /// The pass, on a device that isn't the CPU.
+    ///
+    /// # Safety
+    /// As [`KernelForward::new`].
+    pub unsafe fn new(pass: BackwardPass<'a>) -> Self {
+        KernelBackward(pass)
+    }
+
+    /// Where the gradients lie that are asked for, 0 for others, and which of them are added to what is there: bit n
+    /// for number n.
+    pub fn addresses<const N: usize>(&self, gradients: [Option<Gradient>; N]) -> ([u64; N], u32) {
+        let bit = |(n, gradient): (usize, &Option<Gradient>)| {
+            u32::from(gradient.is_some_and(|gradient| gradient.accumulate)) << n
+        };
+        let accumulate = gradients.iter().enumerate().map(bit).sum();
+        (
+            gradients.map(|gradient| gradient.map_or(0, |gradient| gradient.tensor.address)),
+            accumulate,
+        )
+    }
+}
 
 /// A view that is only read.
 ///

@@ -35,6 +35,7 @@ pub mod max_pool;
 pub mod memory_fault;
 pub mod multiply;
 mod param;
+mod pixels;
 mod place;
 mod product;
 pub mod rearrange;

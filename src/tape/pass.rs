@@ -142,7 +142,7 @@ impl Execution {
         // training alone, where the weights are one execution's own (`forward_training`).
         self.timed(op.kind(), macs, || match self.device.is_cpu() {
             true => op.forward(&mut unsafe { HostForward::new(pass) }),
-            false => op.launch_forward(&unsafe { KernelForward::new(pass) }),
+            false => op.launch_forward(&unsafe { KernelForward::new(pass) }?),
         })
     }
 

@@ -147,7 +147,6 @@ struct TestConvertArgs {
     u64 f16;  // (count,) u32, of x and −x
     u64 back; // (2, 65536) f32: the value of every bfloat16 and half
     u32 count;
-    u32 unused;
 };
 
 KERNEL(test_convert, TestConvertArgs, NoShared, 256) {

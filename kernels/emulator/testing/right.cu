@@ -53,7 +53,6 @@ KERNEL(test_collectives, TestWarpArgs, NoShared, 32) {
 struct TestEarlyReturnArgs {
     u64 y; // (blockDim,) u32
     u32 stay;
-    u32 unused;
 };
 
 struct TestEarlyReturnShared {

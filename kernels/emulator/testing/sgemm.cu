@@ -8,7 +8,6 @@ struct TestSgemmArgs {
     u32 m;
     u32 n;
     u32 k;
-    u32 unused;
 };
 
 constexpr int tile = 128, depth = 16, own = 8;

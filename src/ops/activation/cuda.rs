@@ -23,16 +23,14 @@ const fn kernels(activation: Activation) -> [&'static str; 2] {
 
 pub fn forward(activation: Activation, ctx: &KernelForward<'_>) -> Result<()> {
     let [kernel, _] = kernels(activation);
-    ctx.require_whole(kernel)?;
     let args = ActivationForwardArgs {
         x: ctx.inputs[0].address,
         y: ctx.output.address,
         state: ctx.state_address,
         elements: ctx.output_map().elements() as u32,
-        unused: 0,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch(kernel, place::quads(ctx.output), &args) }
 }
 
 pub fn backward(activation: Activation, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -48,5 +46,5 @@ pub fn backward(activation: Activation, ctx: &KernelBackward<'_>) -> Result<()> 
         accumulate: dx.accumulate.into(),
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::quads(dx.tensor), place::BLOCK, &args) }
+    unsafe { ctx.launch(kernel, place::quads(dx.tensor), &args) }
 }

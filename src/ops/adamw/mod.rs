@@ -6,9 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Arenas, RunState};
-use crate::Result;
-use crate::device::Device;
+use super::{Arenas, RunState, arenas};
 
 /// The numbers of a step; learning rate and bias corrections are in [`RunState`], decays, scales of
 /// the rate and clipping in [`Arenas`].
@@ -39,24 +37,8 @@ impl AdamW {
     }
 }
 
-/// One step on `device`; m and v are the moments, zeros before step 0. Kernels read the state, which
-/// [`AdamW::correct`] has completed, at `state_address`; the CPU reads `state`.
-///
-/// # Safety
-/// The arenas are memory of `device`, alive, apart from each other, and in nobody else's use.
-pub unsafe fn step(
-    device: &Device,
-    arenas: &Arenas,
-    state: &RunState,
-    state_address: u64,
-    options: &AdamW,
-) -> Result<()> {
-    // SAFETY: the caller's.
-    unsafe {
-        if device.is_cpu() {
-            cpu::step(arenas, state, options);
-            return Ok(());
-        }
-        cuda::step(device, arenas, state_address, options)
-    }
+arenas::step! {
+    /// One step on `device`; m and v are the moments, zeros before step 0. [`AdamW::correct`] has completed
+    /// the state.
+    AdamW
 }

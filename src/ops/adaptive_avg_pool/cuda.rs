@@ -19,12 +19,10 @@ fn args(from: u64, to: u64, state: u64, input: Map, output: Map) -> AdaptiveAvgP
 }
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "adaptive_avg_pool_forward_f32";
-    ctx.require_whole(kernel)?;
     let (input, y) = (ctx.inputs[0], ctx.output);
     let args = args(input.address, y.address, ctx.state_address, input.map(), y.map());
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
+    unsafe { ctx.launch("adaptive_avg_pool_forward_f32", place::channel_quads(y), &args) }
 }
 
 pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
@@ -36,5 +34,5 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     };
     let grid = place::channel_quads(to);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("adaptive_avg_pool_backward_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("adaptive_avg_pool_backward_f32", grid, &args) }
 }

@@ -6,8 +6,6 @@ use crate::device::args::{AddBackwardArgs, AddForwardArgs};
 use crate::ops::{KernelBackward, KernelForward, mask, place};
 
 pub fn forward(op: &Add, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "add_forward_f32";
-    ctx.require_whole(kernel)?;
     let args = AddForwardArgs {
         a: ctx.inputs[0].address,
         b: ctx.inputs[1].address,
@@ -18,10 +16,9 @@ pub fn forward(op: &Add, ctx: &KernelForward<'_>) -> Result<()> {
         elements: ctx.output_map().elements() as u32,
         threshold: mask::threshold(op.depth),
         factor: mask::factor(op.depth),
-        unused: 0,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch("add_forward_f32", place::quads(ctx.output), &args) }
 }
 
 /// One launch an input, so that the two may be one value.
@@ -42,7 +39,7 @@ pub fn backward(op: &Add, ctx: &KernelBackward<'_>) -> Result<()> {
             accumulate: dx.accumulate.into(),
         };
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch("add_backward_f32", place::quads(dx.tensor), place::BLOCK, &args) }?;
+        unsafe { ctx.launch("add_backward_f32", place::quads(dx.tensor), &args) }?;
     }
     Ok(())
 }

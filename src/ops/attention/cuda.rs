@@ -148,7 +148,6 @@ fn problem(
         tokens: sizes.tokens as u32,
         causal: attention.partition.is_causal().into(),
         scale,
-        unused: 0,
     }
 }
 
@@ -176,17 +175,16 @@ pub fn forward(attention: &Attention, ctx: &KernelForward<'_>) -> Result<()> {
     let sizes = LaunchSizes::new(attention, x.map(), x.images);
     let pass = if ctx.faults.is_some() { FORWARD_ARMED } else { FORWARD };
     let kernel = sizes.kernel(pass, &ctx.device.kind())?;
-    ctx.require_whole(kernel)?;
     let bias = ctx.workspace.address;
     if let Some(form) = attention.bias {
         let (args, grid) = bias_args(form, (ctx.inputs[1], ctx.params[0]), &sizes, bias);
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch("attention_bias_f32", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("attention_bias_f32", (grid, place::BLOCK), &args) }?;
     }
     let problem = problem(attention, (x, ctx.params, ctx.state_address), &sizes, bias);
     let faults = ctx.faults.map_or(0, |faults| faults.address);
     let args = AttentionForwardArgs { problem, y: ctx.output.address, faults };
-    unsafe { ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args) }
+    unsafe { ctx.launch(kernel, (sizes.grid(sizes.units), TILE_BLOCK), &args) }
 }
 
 /// Gradients of queries and what keys need to know of them, then of keys and values, then the sums
@@ -201,7 +199,7 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
             let tensors = (ctx.inputs[1], ctx.params[0]);
             let (args, grid) = bias_args(form, tensors, &sizes, workspace(at.bias));
             // SAFETY: the arguments are views of `ctx`.
-            unsafe { ctx.launch("attention_bias_f32", grid, place::BLOCK, &args) }?;
+            unsafe { ctx.launch("attention_bias_f32", (grid, place::BLOCK), &args) }?;
             Some((args, grid))
         }
         None => None,
@@ -225,10 +223,10 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
     };
     let device = ctx.device.kind();
     let kernel = sizes.kernel(QUERY_GRADIENTS, &device)?;
-    unsafe { ctx.launch(kernel, sizes.grid(sizes.chunks), TILE_BLOCK, &args) }?;
+    unsafe { ctx.launch(kernel, (sizes.grid(sizes.chunks), TILE_BLOCK), &args) }?;
     if dx.is_some() {
         let kernel = sizes.kernel(KEY_GRADIENTS, &device)?;
-        unsafe { ctx.launch(kernel, sizes.grid(sizes.units), TILE_BLOCK, &args) }?;
+        unsafe { ctx.launch(kernel, (sizes.grid(sizes.units), TILE_BLOCK), &args) }?;
     }
     if let (Some((bias, grid)), Some(table)) = (bias, table) {
         let args = AttentionTableArgs {
@@ -245,11 +243,10 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
             pairs: bias.pairs,
             sigmoid: bias.sigmoid,
             accumulate: table.accumulate.into(),
-            unused: 0,
         };
-        unsafe { ctx.launch("attention_bias_totals_f64", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("attention_bias_totals_f64", (grid, place::BLOCK), &args) }?;
         let grid = [(args.heads * args.entries).div_ceil(8), 1, 1];
-        unsafe { ctx.launch("attention_table_gradient_f32", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("attention_table_gradient_f32", (grid, place::BLOCK), &args) }?;
     }
     if let Some(scale) = scale {
         let args = AttentionScaleArgs {
@@ -262,7 +259,7 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
             accumulate: scale.accumulate.into(),
         };
         let grid = [args.heads.div_ceil(32), 1, 1];
-        unsafe { ctx.launch("attention_scale_gradient_f32", grid, [32, 1, 1], &args) }?;
+        unsafe { ctx.launch("attention_scale_gradient_f32", (grid, [32, 1, 1]), &args) }?;
     }
     Ok(())
 }

@@ -21,17 +21,14 @@ fn args(pool: &AvgPool, addresses: [u64; 3], input: Map, output: Map) -> AvgPool
         padding: pool.padding.map(|n| n as u32),
         count_include_pad: u32::from(pool.count_include_pad),
         accumulate: 0,
-        unused: 0,
     }
 }
 
 pub fn forward(pool: &AvgPool, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "avg_pool_forward_f32";
-    ctx.require_whole(kernel)?;
     let (x, y) = (ctx.inputs[0], ctx.output);
     let args = args(pool, [x.address, y.address, ctx.state_address], x.map(), y.map());
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
+    unsafe { ctx.launch("avg_pool_forward_f32", place::channel_quads(y), &args) }
 }
 
 pub fn backward(pool: &AvgPool, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -43,5 +40,5 @@ pub fn backward(pool: &AvgPool, ctx: &KernelBackward<'_>) -> Result<()> {
     };
     let grid = place::channel_quads(to);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("avg_pool_backward_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("avg_pool_backward_f32", grid, &args) }
 }

@@ -3,50 +3,44 @@
 use super::{Broadcast, BroadcastBy, SpreadAxis};
 use crate::Result;
 use crate::cpu::gemm::{SendPtr, for_each_task};
-use crate::cpu::wide::{Pieces, for_each_piece};
+use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward, elementwise};
 use crate::tensor::{Map, Region};
 
-/// y (+)= x + t or x · t over the rows of a box.
-struct BroadcastRows<'a> {
+/// y (+)= x + t or x · t over a box.
+struct BroadcastPixels<'a> {
     op: &'a Broadcast,
     map: Map,
     axes: [SpreadAxis; 3],
-    region: Region,
+    /// The first channel of the box.
+    start: usize,
     x: &'a [f32],
     table: &'a [f32],
-    y: SendPtr<f32>,
     accumulate: bool,
 }
 
-impl Pieces for BroadcastRows<'_> {
+impl EachPixel for BroadcastPixels<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
-    fn run(&self, piece: usize) {
-        let (image, row) = self.region.row(piece);
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
         let [rows, columns, _] = self.axes;
-        for column in self.region.columns.range() {
-            let channels = self.region.channels;
-            let at = image * self.map.elements() + self.map.index(row, column, channels.start);
-            let x = &self.x[at..at + channels.len()];
-            // SAFETY: this pixel's channels of the box.
-            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), channels.len()) };
-            let first = self.op.table.index(rows.of(row), columns.of(column), 0);
-            let table = &self.table[first..first + self.op.table.channels];
-            match self.op.by {
-                BroadcastBy::Add => self.pixel(x, table, y, |x, t| x + t),
-                BroadcastBy::Multiply => self.pixel(x, table, y, |x, t| x * t),
-            }
+        let at = image * self.map.elements() + self.map.index(row, column, self.start);
+        let x = &self.x[at..at + y.len()];
+        let first = self.op.table.index(rows.of(row), columns.of(column), 0);
+        let table = &self.table[first..first + self.op.table.channels];
+        match self.op.by {
+            BroadcastBy::Add => self.pixel(x, table, y, |x, t| x + t),
+            BroadcastBy::Multiply => self.pixel(x, table, y, |x, t| x * t),
         }
     }
 }
 
-impl BroadcastRows<'_> {
+impl BroadcastPixels<'_> {
     #[inline(always)]
     fn pixel(&self, x: &[f32], table: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
         let [_, _, channels] = self.axes;
-        let start = self.region.channels.start;
+        let start = self.start;
         let store = |y: &mut f32, value: f32| *y = if self.accumulate { *y + value } else { value };
         if channels.is_one_to_one() {
             let terms = y.iter_mut().zip(x).zip(&table[start..]);
@@ -62,19 +56,11 @@ impl BroadcastRows<'_> {
 }
 
 pub fn forward(op: &Broadcast, ctx: &mut HostForward<'_>) -> Result<()> {
-    let (map, region, parallel) = (ctx.output_map(), ctx.region, ctx.parallel);
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let work = BroadcastRows {
-        op,
-        map,
-        axes: op.axes(map),
-        region,
-        x: ctx.input(0),
-        table: ctx.param(0),
-        y,
-        accumulate: false,
-    };
-    for_each_piece(parallel, region.row_count(), &work);
+    let (map, y) = (ctx.output_map(), ctx.output());
+    let (axes, start) = (op.axes(map), ctx.region.channels.start);
+    let (x, table) = (ctx.input(0), ctx.param(0));
+    let work = BroadcastPixels { op, map, axes, start, x, table, accumulate: false };
+    pixels::forward(ctx, y, &work);
     Ok(())
 }
 
@@ -86,9 +72,8 @@ pub fn backward(op: &Broadcast, ctx: &mut HostBackward<'_>) -> Result<()> {
         elementwise::backward(ctx, 0, dy, |_, dy| dy);
     } else if let Some((dx, accumulate)) = ctx.input_gradient(0) {
         let (table, region) = (ctx.param(0), Region::full(images, map));
-        let y = SendPtr(dx.as_mut_ptr());
-        let work = BroadcastRows { op, map, axes, region, x: dy, table, y, accumulate };
-        for_each_piece(true, region.row_count(), &work);
+        let work = BroadcastPixels { op, map, axes, start: 0, x: dy, table, accumulate };
+        pixels::write(dx, map, region, true, &work);
     }
     let Some((dt, accumulate)) = ctx.param_gradient(0) else { return Ok(()) };
     let x = (op.by == BroadcastBy::Multiply).then(|| ctx.input(0));

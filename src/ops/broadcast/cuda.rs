@@ -18,13 +18,10 @@ fn args(op: &Broadcast, map: Map, state: u64) -> BroadcastArgs {
         each: op.each.map(|each| each as u32),
         multiplies: u32::from(op.by == BroadcastBy::Multiply),
         accumulate: 0,
-        unused: 0,
     }
 }
 
 pub fn forward(op: &Broadcast, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "broadcast_forward_f32";
-    ctx.require_whole(kernel)?;
     let (map, y) = (ctx.output_map(), ctx.output);
     let args = BroadcastArgs {
         x: ctx.inputs[0].address,
@@ -33,7 +30,7 @@ pub fn forward(op: &Broadcast, ctx: &KernelForward<'_>) -> Result<()> {
         ..args(op, map, ctx.state_address)
     };
     // SAFETY: the arguments are views of `ctx`; the table fits the map, as `output` has seen.
-    unsafe { ctx.launch(kernel, place::grid(y.images, map), place::BLOCK, &args) }
+    unsafe { ctx.launch("broadcast_forward_f32", place::grid(y.images, map), &args) }
 }
 
 pub fn backward(op: &Broadcast, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -50,7 +47,7 @@ pub fn backward(op: &Broadcast, ctx: &KernelBackward<'_>) -> Result<()> {
         };
         let grid = place::grid(dy.images, map);
         // SAFETY: as in `forward`.
-        unsafe { ctx.launch("broadcast_backward_f32", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("broadcast_backward_f32", grid, &args) }?;
     }
     let Some(dt) = ctx.param_gradients[0] else { return Ok(()) };
     let x = if op.by == BroadcastBy::Multiply { ctx.inputs[0].address } else { 0 };
@@ -58,5 +55,5 @@ pub fn backward(op: &Broadcast, ctx: &KernelBackward<'_>) -> Result<()> {
         BroadcastArgs { y: x, table: dt.tensor.address, accumulate: dt.accumulate.into(), ..of_dy };
     let grid = place::grid(1, op.table);
     // SAFETY: as in `forward`.
-    unsafe { ctx.launch("broadcast_table_gradient_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("broadcast_table_gradient_f32", grid, &args) }
 }

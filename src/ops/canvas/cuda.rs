@@ -21,15 +21,14 @@ fn args(from: Tensor, to: Tensor, state: u64, accumulate: bool) -> CanvasArgs {
 }
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    ctx.require_whole(KERNEL)?;
     let args = args(ctx.inputs[0], ctx.output, ctx.state_address, false);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(KERNEL, place::channel_quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch(KERNEL, place::channel_quads(ctx.output), &args) }
 }
 
 pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dx) = ctx.input_gradients[0] else { return Ok(()) };
     let args = args(ctx.output_gradient, dx.tensor, ctx.state_address, dx.accumulate);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(KERNEL, place::channel_quads(dx.tensor), place::BLOCK, &args) }
+    unsafe { ctx.launch(KERNEL, place::channel_quads(dx.tensor), &args) }
 }

@@ -27,6 +27,6 @@ impl Fma {
     pub fn launch(&self, device: &Device) -> Result<()> {
         let args = CeilingFmaArgs { out: self.out.address(), rounds: self.rounds, factor: 0.5 };
         // SAFETY: a float for each thread, in a buffer of its own.
-        unsafe { device.launch("ceiling_fma_f32", [self.blocks, 1, 1], BLOCK, &args) }
+        unsafe { device.launch("ceiling_fma_f32", ([self.blocks, 1, 1], BLOCK), &args) }
     }
 }

@@ -7,7 +7,6 @@ use crate::ops::{KernelBackward, KernelForward, place};
 const KERNEL: &str = "constant_copy_f32";
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    ctx.require_whole(KERNEL)?;
     let args = ConstantArgs {
         from: ctx.params[0].address,
         to: ctx.output.address,
@@ -15,7 +14,7 @@ pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
         accumulate: 0,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(KERNEL, place::quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch(KERNEL, place::quads(ctx.output), &args) }
 }
 
 pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
@@ -28,5 +27,5 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
         accumulate: gradient.accumulate.into(),
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(KERNEL, place::quads(dy), place::BLOCK, &args) }
+    unsafe { ctx.launch(KERNEL, place::quads(dy), &args) }
 }

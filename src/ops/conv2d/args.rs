@@ -37,7 +37,6 @@ pub(super) fn args(conv: &Conv2d, x: Tensor, w: Tensor, y: Tensor, state: u64) -
         groups: conv.groups as u32,
         accumulate: 0,
         splits: 1,
-        unused: 0,
         epilogue: EpilogueArgs::default(),
     }
 }
@@ -91,5 +90,5 @@ pub(super) fn weight_total(
     };
     let grid = [elements.div_ceil(256) as u32, 1, 1];
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("conv2d_weight_total_f32", grid, [256, 1, 1], &args) }
+    unsafe { ctx.launch("conv2d_weight_total_f32", (grid, [256, 1, 1]), &args) }
 }

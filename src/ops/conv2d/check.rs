@@ -104,7 +104,7 @@ impl Check<'_> {
         };
         let grid = [results.div_ceil(THREADS) as u32, 1, 1];
         // SAFETY: buffers of this function's own, of the sizes that were just checked.
-        unsafe { device.launch(kernel, grid, [THREADS as u32, 1, 1], &args) }?;
+        unsafe { device.launch(kernel, (grid, [THREADS as u32, 1, 1]), &args) }?;
         let mut values = vec![T::zeroed(); results];
         result.read(0, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)

@@ -71,9 +71,8 @@ pub fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
         let kernel = tile.kernels[usize::from(ctx.faults.is_some())];
         (kernel, tile.grid(rows, columns, groups), [tile.threads, 1, 1])
     };
-    ctx.require_whole(kernel)?;
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid, block, &forward_args(conv, ctx)) }
+    unsafe { ctx.launch(kernel, (grid, block), &forward_args(conv, ctx)) }
 }
 
 pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -95,9 +94,9 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         };
         let grid = [parts as u32, conv.out_channels.div_ceil(32) as u32, 1];
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch("conv2d_bias_partials_f32", grid, [32, 16, 1], &args) }?;
+        unsafe { ctx.launch("conv2d_bias_partials_f32", (grid, [32, 16, 1]), &args) }?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
-        unsafe { ctx.launch("conv2d_bias_total_f32", grid, [64, 1, 1], &args) }?;
+        unsafe { ctx.launch("conv2d_bias_total_f32", (grid, [64, 1, 1]), &args) }?;
     }
     if depthwise_cuda::applies(conv) {
         if let Some(gradient) = ctx.param_gradients[0] {
@@ -122,7 +121,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
             ..base
         };
         let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
-        unsafe { ctx.launch(tile.symbols.weight_gradient, grid, tile.block(), &args) }?;
+        unsafe { ctx.launch(tile.symbols.weight_gradient, (grid, tile.block()), &args) }?;
         if splits > 1 {
             weight_total(conv, ctx, gradient, splits)?;
         }
@@ -137,7 +136,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         let tile = Tile::of(conv.group_inputs(), map.pixels());
         let rows = ctx.output.images * map.pixels();
         let grid = tile.grid(rows, conv.group_inputs(), conv.groups);
-        unsafe { ctx.launch(tile.symbols.input_gradient, grid, tile.block(), &args) }?;
+        unsafe { ctx.launch(tile.symbols.input_gradient, (grid, tile.block()), &args) }?;
     }
     Ok(())
 }

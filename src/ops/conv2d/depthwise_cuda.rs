@@ -114,7 +114,6 @@ fn strips(
         block_quads: block_quads as u32,
         block_strips: block_strips as u32,
         width: width as u32,
-        unused: 0,
         epilogue: EpilogueArgs::default(),
     };
     (args, [blocks as u32, 1, 1])
@@ -124,7 +123,6 @@ const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
 pub(super) fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
     let variant = kernels(conv);
-    ctx.require_whole(variant.forward)?;
     let (args, grid) = strips(conv, (ctx.inputs[0], ctx.params[0], ctx.output), variant.width, 0);
     let args = DepthwiseArgs {
         epilogue: epilogue(conv, ctx),
@@ -133,12 +131,12 @@ pub(super) fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
         ..args
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(variant.forward, grid, BLOCK, &args) }?;
+    unsafe { ctx.launch(variant.forward, (grid, BLOCK), &args) }?;
     if ctx.faults.is_none() {
         return Ok(());
     }
     let grid = [ctx.output.images as u32, 1, 1];
-    unsafe { ctx.launch("depthwise_forward_f32_armed", grid, [64, 1, 1], &args) }
+    unsafe { ctx.launch("depthwise_forward_f32_armed", (grid, [64, 1, 1]), &args) }
 }
 
 pub(super) fn input_gradient(
@@ -154,7 +152,7 @@ pub(super) fn input_gradient(
     let args =
         DepthwiseArgs { state: ctx.state_address, accumulate: gradient.accumulate.into(), ..args };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(variant.input_gradient, grid, BLOCK, &args) }
+    unsafe { ctx.launch(variant.input_gradient, (grid, BLOCK), &args) }
 }
 
 /// How the weights' gradient is cut.
@@ -211,7 +209,7 @@ pub(super) fn weight_gradient(
     let grid = [(cut.channel_blocks * cut.parts) as u32, cut.tap_blocks as u32, 1];
     let block = cut.block.map(|side| side as u32);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernels(conv).weight_partials, grid, block, &args) }?;
+    unsafe { ctx.launch(kernels(conv).weight_partials, (grid, block), &args) }?;
     let elements = conv.taps() * conv.in_channels;
     let args = DepthwiseWeightTotalArgs {
         partials: ctx.workspace.address,
@@ -219,8 +217,7 @@ pub(super) fn weight_gradient(
         elements: elements as u32,
         parts: cut.parts as u32,
         accumulate: gradient.accumulate.into(),
-        unused: 0,
     };
     let grid = [elements.div_ceil(32) as u32, 1, 1];
-    unsafe { ctx.launch("depthwise_weight_gradient_f32", grid, [32, 16, 1], &args) }
+    unsafe { ctx.launch("depthwise_weight_gradient_f32", (grid, [32, 16, 1]), &args) }
 }

@@ -126,7 +126,6 @@ pub fn forward(conv: &Conv2d, cores: &TensorCores, ctx: &KernelForward<'_>) -> R
     let tile = MmaTile::of(map.pixels(), conv.group_outputs());
     let symbols = cores.symbols(tile);
     let [clean, armed, armed_inner] = symbols.forward;
-    ctx.require_whole(clean)?;
     let args = forward_args(conv, ctx);
     let kernel = match ctx.faults {
         None => clean,
@@ -136,7 +135,7 @@ pub fn forward(conv: &Conv2d, cores: &TensorCores, ctx: &KernelForward<'_>) -> R
     let rows = ctx.output.images * map.pixels();
     let grid = tile.grid(rows, conv.group_outputs(), conv.groups, 1);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }
+    unsafe { ctx.launch(kernel, (grid, [tile.threads(), 1, 1]), &args) }
 }
 
 /// Gradients of the weights and of the input; the bias' is the exact kernels' matter.
@@ -160,7 +159,7 @@ pub fn backward(
         let grid = tile.grid(ctx.output.images * pixels, conv.group_inputs(), conv.groups, 1);
         let kernel = cores.symbols(tile).input_gradient;
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
+        unsafe { ctx.launch(kernel, (grid, [tile.threads(), 1, 1]), &args) }?;
     }
     Ok(())
 }
@@ -184,6 +183,6 @@ fn weight_gradient(
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
     let kernel = cores.symbols(tile).weight_gradient;
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid, [tile.threads(), 1, 1], &args) }?;
+    unsafe { ctx.launch(kernel, (grid, [tile.threads(), 1, 1]), &args) }?;
     if splits > 1 { weight_total(conv, ctx, gradient, splits) } else { Ok(()) }
 }

@@ -2,51 +2,40 @@
 
 use super::CrossEntropy;
 use crate::Result;
-use crate::device::args::{CrossEntropyBackwardArgs, CrossEntropyForwardArgs};
+use crate::device::args::CrossEntropyArgs;
 use crate::ops::targets::is_soft;
-use crate::ops::{KernelBackward, KernelForward};
+use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::Tensor;
 
-/// Warps of a block; each has an image.
-const WARPS: usize = 4;
-const BLOCK: [u32; 3] = [32 * WARPS as u32, 1, 1];
-
-fn grid(logits: Tensor) -> [u32; 3] {
-    [logits.images.div_ceil(WARPS) as u32, 1, 1]
-}
-
-pub fn forward(op: &CrossEntropy, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "cross_entropy_forward_f32";
-    ctx.require_whole(kernel)?;
-    let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
-    let args = CrossEntropyForwardArgs {
+/// Of inputs and losses; those of backward are the caller's to set.
+fn args(op: &CrossEntropy, inputs: &[Tensor], losses: Tensor, state: u64) -> CrossEntropyArgs {
+    let (logits, targets) = (inputs[0], inputs[1]);
+    CrossEntropyArgs {
         logits: logits.address,
         targets: targets.address,
-        losses: ctx.output.address,
-        state: ctx.state_address,
+        losses: losses.address,
+        dlogits: 0,
+        state,
         classes: logits.map().channels as u32,
         soft: is_soft(targets),
         smoothing: op.label_smoothing,
-        unused: 0,
-    };
+        accumulate: 0,
+    }
+}
+
+pub fn forward(op: &CrossEntropy, ctx: &KernelForward<'_>) -> Result<()> {
+    let args = args(op, ctx.inputs, ctx.output, ctx.state_address);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid(logits), BLOCK, &args) }
+    unsafe { ctx.launch("cross_entropy_forward_f32", place::rows(ctx.inputs[0]), &args) }
 }
 
 pub fn backward(op: &CrossEntropy, ctx: &KernelBackward<'_>) -> Result<()> {
     let Some(dlogits) = ctx.input_gradients[0] else { return Ok(()) };
-    let (logits, targets) = (ctx.inputs[0], ctx.inputs[1]);
-    let args = CrossEntropyBackwardArgs {
-        logits: logits.address,
-        targets: targets.address,
-        dlosses: ctx.output_gradient.address,
+    let args = CrossEntropyArgs {
         dlogits: dlogits.tensor.address,
-        state: ctx.state_address,
-        classes: logits.map().channels as u32,
-        soft: is_soft(targets),
-        smoothing: op.label_smoothing,
         accumulate: dlogits.accumulate.into(),
+        ..args(op, ctx.inputs, ctx.output_gradient, ctx.state_address)
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("cross_entropy_backward_f32", grid(logits), BLOCK, &args) }
+    unsafe { ctx.launch("cross_entropy_backward_f32", place::rows(dlogits.tensor), &args) }
 }

@@ -2,16 +2,17 @@
 
 use super::Dropout;
 use crate::Result;
+use crate::device::LaunchConfig;
 use crate::device::args::DropoutArgs;
 use crate::ops::{KernelBackward, KernelForward, mask};
 use crate::tensor::Tensor;
 
 const THREADS: usize = 128;
-const BLOCK: [u32; 3] = [THREADS as u32, 1, 1];
 
 /// Four elements a thread, whole blocks for each image.
-fn grid(batch: Tensor) -> [u32; 3] {
-    [(batch.images * batch.map().elements().div_ceil(4 * THREADS)) as u32, 1, 1]
+fn grid(batch: Tensor) -> LaunchConfig {
+    let blocks = batch.images * batch.map().elements().div_ceil(4 * THREADS);
+    ([blocks as u32, 1, 1], [THREADS as u32, 1, 1])
 }
 
 /// Arguments without `from`, and without adding.
@@ -30,14 +31,12 @@ fn args(op: &Dropout, node: &str, to: Tensor, samples: u64, state: u64) -> Dropo
 }
 
 pub fn forward(op: &Dropout, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "dropout_forward_f32";
-    ctx.require_whole(kernel)?;
     let args = DropoutArgs {
         from: ctx.inputs[0].address,
         ..args(op, ctx.node, ctx.output, ctx.samples_address, ctx.state_address)
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid(ctx.output), BLOCK, &args) }
+    unsafe { ctx.launch("dropout_forward_f32", grid(ctx.output), &args) }
 }
 
 pub fn backward(op: &Dropout, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -48,5 +47,5 @@ pub fn backward(op: &Dropout, ctx: &KernelBackward<'_>) -> Result<()> {
         ..args(op, ctx.node, dx.tensor, ctx.samples_address, ctx.state_address)
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("dropout_backward_f32", grid(dx.tensor), BLOCK, &args) }
+    unsafe { ctx.launch("dropout_backward_f32", grid(dx.tensor), &args) }
 }

@@ -20,5 +20,5 @@ pub unsafe fn update(
     }
     let args = EmaUpdateArgs { averages, values, count: count as u64, share, kept };
     // SAFETY: the caller's.
-    unsafe { device.launch("ema_update_f32", place::quad_grid(count), place::BLOCK, &args) }
+    unsafe { device.launch("ema_update_f32", place::quad_grid(count), &args) }
 }

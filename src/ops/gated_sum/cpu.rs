@@ -2,15 +2,12 @@
 
 use super::GatedSum;
 use crate::Result;
-use crate::cpu::gemm::SendPtr;
-use crate::cpu::wide::for_each_piece;
-use crate::ops::product::{Factor, Products, gradient, start_from_zero};
+use crate::ops::product::{self, Factor, gradient, start_from_zero};
 use crate::ops::{HostBackward, HostForward};
 
 pub fn forward(op: &GatedSum, ctx: &mut HostForward<'_>) -> Result<()> {
-    let (output, region) = (ctx.output_map(), ctx.region);
     let terms: Vec<[Factor<'_>; 2]> = op
-        .all_places(ctx.node, ctx.inputs, output)?
+        .all_places(ctx.node, ctx.inputs, ctx.output_map())?
         .into_iter()
         .enumerate()
         .map(|(context, [gate, place])| {
@@ -18,9 +15,7 @@ pub fn forward(op: &GatedSum, ctx: &mut HostForward<'_>) -> Result<()> {
             [Factor { values: ctx.input(context + 1), place }, gate]
         })
         .collect();
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let work = Products { output, region, terms: &terms, y };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    product::forward(ctx, &terms);
     Ok(())
 }
 

@@ -1,10 +1,8 @@
 //! Rows by their number on the CPU.
 
 use super::Gather;
-use crate::cpu::gemm::SendPtr;
-use crate::cpu::gemm::for_each_task;
 use crate::ops::product::start_from_zero;
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, pixels};
 use crate::tensor::Map;
 use crate::{Error, Result};
 
@@ -19,28 +17,20 @@ fn check(indices: &[u32], rows: usize, node: &str) -> Result<()> {
 }
 
 pub fn forward(op: &Gather, ctx: &mut HostForward<'_>) -> Result<()> {
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let (to, region, parallel) = (ctx.output_map(), ctx.region, ctx.parallel);
+    let (to, region, y) = (ctx.output_map(), ctx.region, ctx.output());
     let maps: Vec<Map> = ctx.inputs.iter().map(|input| input.map()).collect();
     let (rows, width) = op.rows(&maps);
     let (x, of_image) = match op {
         Gather::Table { .. } => (ctx.param(0), 0),
         Gather::Pixels => (ctx.input(0), maps[0].elements()),
     };
-    let pixels = to.pixels();
+    let count = to.pixels();
     let indices = ctx.input_u32(op.indices());
-    check(&indices[region.images.start * pixels..region.images.end * pixels], rows, ctx.node)?;
-    for_each_task(parallel, region.row_count(), |number| {
-        let (image, row) = region.row(number);
-        for column in region.columns.range() {
-            let index = indices[image * pixels + row * to.width + column] as usize;
-            let from = image * of_image + index * width + region.channels.start;
-            let at = image * to.elements() + to.index(row, column, region.channels.start);
-            let count = region.channels.len();
-            // SAFETY: this pixel's part of the output.
-            let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(at), count) };
-            y.copy_from_slice(&x[from..from + count]);
-        }
+    check(&indices[region.images.start * count..region.images.end * count], rows, ctx.node)?;
+    pixels::forward(ctx, y, &|image: usize, row: usize, column: usize, y: &mut [f32]| {
+        let index = indices[image * count + row * to.width + column] as usize;
+        let from = image * of_image + index * width + region.channels.start;
+        y.copy_from_slice(&x[from..from + y.len()]);
     });
     Ok(())
 }

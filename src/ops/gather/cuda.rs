@@ -14,8 +14,6 @@ fn rows(op: &Gather, inputs: &[Tensor]) -> (u32, u32, u32) {
 }
 
 pub fn forward(op: &Gather, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "gather_forward_f32";
-    ctx.require_whole(kernel)?;
     let (rows, width, own_rows) = rows(op, ctx.inputs);
     let x = if own_rows == 1 { ctx.inputs[0] } else { ctx.params[0] };
     let args = GatherForwardArgs {
@@ -29,7 +27,7 @@ pub fn forward(op: &Gather, ctx: &KernelForward<'_>) -> Result<()> {
         own_rows,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch("gather_forward_f32", place::channel_quads(ctx.output), &args) }
 }
 
 pub fn backward(op: &Gather, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -46,10 +44,9 @@ pub fn backward(op: &Gather, ctx: &KernelBackward<'_>) -> Result<()> {
         pixels: ctx.output_map().pixels() as u32,
         own_rows,
         accumulate: dx.accumulate.into(),
-        unused: 0,
     };
     let images = if own_rows == 1 { dx.tensor.images } else { 1 };
     let grid = place::channel_quad_grid(images, rows as usize, width as usize);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("gather_backward_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("gather_backward_f32", grid, &args) }
 }

@@ -20,8 +20,8 @@ pub unsafe fn run(
     if parts > 0 {
         let args = GradNormPartialsArgs { gradients, partials, count: count as u64 };
         // SAFETY: the caller's.
-        unsafe { device.launch("grad_norm_partials_f64", [parts, 1, 1], block, &args) }?;
+        unsafe { device.launch("grad_norm_partials_f64", ([parts, 1, 1], block), &args) }?;
     }
     let args = GradNormTotalArgs { partials, result: workspace, parts, max_norm };
-    unsafe { device.launch("grad_norm_total_f64", [1, 1, 1], block, &args) }
+    unsafe { device.launch("grad_norm_total_f64", ([1, 1, 1], block), &args) }
 }

@@ -2,20 +2,12 @@
 
 use crate::Result;
 use crate::device::args::{L2NormalizeBackwardArgs, L2NormalizeForwardArgs};
-use crate::ops::{KernelBackward, KernelForward};
-use crate::tensor::Tensor;
+use crate::ops::{KernelBackward, KernelForward, place};
 
-/// Warps of a block; each has a pixel.
-const WARPS: usize = 8;
-const BLOCK: [u32; 3] = [32 * WARPS as u32, 1, 1];
-
-fn grid(batch: Tensor) -> [u32; 3] {
-    [(batch.images * batch.map().pixels()).div_ceil(WARPS) as u32, 1, 1]
-}
+/// Threads of a pixel.
+const LANES: usize = 32;
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "l2_normalize_forward_f32";
-    ctx.require_whole(kernel)?;
     let map = ctx.output_map();
     let args = L2NormalizeForwardArgs {
         x: ctx.inputs[0].address,
@@ -25,7 +17,7 @@ pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
         channels: map.channels as u32,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid(ctx.output), BLOCK, &args) }
+    unsafe { ctx.launch("l2_normalize_forward_f32", place::pixels(ctx.output, LANES), &args) }
 }
 
 pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
@@ -40,8 +32,7 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
         pixels: map.pixels() as u32,
         channels: map.channels as u32,
         accumulate: dx.accumulate.into(),
-        unused: 0,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("l2_normalize_backward_f32", grid(dx.tensor), BLOCK, &args) }
+    unsafe { ctx.launch("l2_normalize_backward_f32", place::pixels(dx.tensor, LANES), &args) }
 }

@@ -4,8 +4,9 @@ use super::{BIAS, LayerNorm, WEIGHT};
 use crate::Result;
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
+use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
-use crate::tensor::{Map, Region};
+use crate::tensor::{Map, Span};
 
 /// Sums of a pixel that are kept apart: enough that none waits for the one before.
 const SUMS: usize = 2 * LANES;
@@ -45,60 +46,51 @@ fn statistics(x: &[f32], eps: f32) -> [f32; 2] {
     [center + correction, 1.0 / (var + eps).sqrt()]
 }
 
-/// The rows of a box: y = fmaf((x − mean) · 1/√(var + eps), weight, bias).
-struct OutputRows<'a> {
+/// y = fmaf((x − mean) · 1/√(var + eps), weight, bias).
+struct OutputPixels<'a> {
     map: Map,
-    region: Region,
+    channels: Span,
     eps: f32,
     x: &'a [f32],
     weight: &'a [f32],
     bias: &'a [f32],
-    y: SendPtr<f32>,
     /// Two numbers a pixel of the batch, where backward will ask for them.
     saved: Option<SendPtr<[f32; 2]>>,
 }
 
-impl Pieces for OutputRows<'_> {
+impl EachPixel for OutputPixels<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
-    fn run(&self, piece: usize) {
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
         let channels = self.map.channels;
-        let (image, row) = self.region.row(piece);
-        for column in self.region.columns.range() {
-            let pixel = image * self.map.pixels() + row * self.map.width + column;
-            let x = &self.x[pixel * channels..(pixel + 1) * channels];
-            let [mean, invstd] = statistics(x, self.eps);
-            if let Some(saved) = self.saved {
-                // SAFETY: this pixel's two numbers.
-                unsafe { saved.get().add(pixel).write([mean, invstd]) };
-            }
-            let range = self.region.channels.range();
-            let first = pixel * channels + range.start;
-            // SAFETY: this pixel's channels, in this piece's row.
-            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(first), range.len()) };
-            let params = self.weight[range.clone()].iter().zip(&self.bias[range.clone()]);
-            for ((y, x), (weight, bias)) in y.iter_mut().zip(&x[range]).zip(params) {
-                *y = ((x - mean) * invstd).mul_add(*weight, *bias);
-            }
+        let pixel = image * self.map.pixels() + row * self.map.width + column;
+        let x = &self.x[pixel * channels..(pixel + 1) * channels];
+        let [mean, invstd] = statistics(x, self.eps);
+        if let Some(saved) = self.saved {
+            // SAFETY: this pixel's two numbers.
+            unsafe { saved.get().add(pixel).write([mean, invstd]) };
+        }
+        let range = self.channels.range();
+        let params = self.weight[range.clone()].iter().zip(&self.bias[range.clone()]);
+        for ((y, x), (weight, bias)) in y.iter_mut().zip(&x[range]).zip(params) {
+            *y = ((x - mean) * invstd).mul_add(*weight, *bias);
         }
     }
 }
 
 pub fn forward(norm: &LayerNorm, ctx: &mut HostForward<'_>) -> Result<()> {
-    let (map, region) = (ctx.output_map(), ctx.region);
-    let (saved, y) = (ctx.saved(), SendPtr(ctx.output().as_mut_ptr()));
-    let work = OutputRows {
-        map,
-        region,
+    let (saved, y) = (ctx.saved(), ctx.output());
+    let work = OutputPixels {
+        map: ctx.output_map(),
+        channels: ctx.region.channels,
         eps: norm.eps,
         x: ctx.input(0),
         weight: ctx.param(WEIGHT),
         bias: ctx.param(BIAS),
-        y,
         saved: (!saved.is_empty()).then(|| SendPtr(saved.as_mut_ptr().cast())),
     };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    pixels::forward(ctx, y, &work);
     Ok(())
 }
 

@@ -21,8 +21,6 @@ pub fn workspace_bytes(channels: usize) -> usize {
 }
 
 pub fn forward(norm: &LayerNorm, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "layer_norm_forward_f32";
-    ctx.require_whole(kernel)?;
     let y = ctx.output;
     let args = LayerNormForwardArgs {
         x: ctx.inputs[0].address,
@@ -34,27 +32,18 @@ pub fn forward(norm: &LayerNorm, ctx: &KernelForward<'_>) -> Result<()> {
         pixels: y.map().pixels() as u32,
         channels: norm.channels as u32,
         eps: norm.eps,
-        unused: 0,
     };
     if place::are_rows(norm.channels) {
         // SAFETY: the arguments are views of `ctx`.
-        return unsafe {
-            ctx.launch("layer_norm_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args)
-        };
+        return unsafe { ctx.launch("layer_norm_forward_f32_row", place::rows(y), &args) };
     }
-    unsafe { ctx.launch(kernel, place::pixels(y, STATISTICS_LANES), place::BLOCK, &args) }
+    unsafe { ctx.launch("layer_norm_forward_f32", place::pixels(y, STATISTICS_LANES), &args) }
 }
 
 pub fn backward(norm: &LayerNorm, ctx: &KernelBackward<'_>) -> Result<()> {
     let gradients =
         [ctx.input_gradients[0], ctx.param_gradients[WEIGHT], ctx.param_gradients[BIAS]];
-    let [dx, dweight, dbias] =
-        gradients.map(|gradient| gradient.map_or(0, |gradient| gradient.tensor.address));
-    let accumulate = gradients
-        .iter()
-        .enumerate()
-        .map(|(bit, g)| u32::from(g.is_some_and(|g| g.accumulate)) << bit)
-        .sum();
+    let ([dx, dweight, dbias], accumulate) = ctx.addresses(gradients);
     let dy = ctx.output_gradient;
     let args = LayerNormBackwardArgs {
         x: ctx.inputs[0].address,
@@ -72,17 +61,16 @@ pub fn backward(norm: &LayerNorm, ctx: &KernelBackward<'_>) -> Result<()> {
         accumulate,
     };
     if dx != 0 && place::are_rows(norm.channels) {
-        let kernel = "layer_norm_input_gradient_f32_row";
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch(kernel, place::rows(dy), place::ROW_BLOCK, &args) }?;
+        unsafe { ctx.launch("layer_norm_input_gradient_f32_row", place::rows(dy), &args) }?;
     } else if dx != 0 {
         let grid = place::pixels(dy, place::TILE_LANES);
-        unsafe { ctx.launch("layer_norm_input_gradient_f32", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("layer_norm_input_gradient_f32", grid, &args) }?;
     }
     if dweight == 0 && dbias == 0 {
         return Ok(());
     }
     let tiles = norm.channels.div_ceil(32) as u32;
-    unsafe { ctx.launch("layer_norm_partials_f64", [args.parts, tiles, 1], SUM_BLOCK, &args) }?;
-    unsafe { ctx.launch("layer_norm_param_gradients_f32", [tiles, 1, 1], SUM_BLOCK, &args) }
+    unsafe { ctx.launch("layer_norm_partials_f64", ([args.parts, tiles, 1], SUM_BLOCK), &args) }?;
+    unsafe { ctx.launch("layer_norm_param_gradients_f32", ([tiles, 1, 1], SUM_BLOCK), &args) }
 }

@@ -73,7 +73,6 @@ impl BatchedProduct {
             columns: self.columns as u32,
             terms: self.terms as u32,
             accumulate: 0,
-            unused: 0,
         }
     }
 }
@@ -81,14 +80,13 @@ impl BatchedProduct {
 pub fn forward(op: &MatMul, ctx: &KernelForward<'_>) -> Result<()> {
     let product = op.product(ctx.input_map(0), ctx.input_map(1)).ok_or_else(|| misfit(ctx.node))?;
     let (kernel, grid, block) = product.launch(ctx.output.images, ctx.faults.is_some());
-    ctx.require_whole(kernel)?;
     let views = [ctx.inputs[0].address, ctx.inputs[1].address, ctx.output.address];
     let args = MatmulArgs {
         faults: ctx.faults.map_or(0, |faults| faults.address),
         ..product.args(views, ctx.state_address)
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, grid, block, &args) }
+    unsafe { ctx.launch(kernel, (grid, block), &args) }
 }
 
 /// One launch an input, so that the two may be one value.
@@ -107,7 +105,7 @@ pub fn backward(op: &MatMul, ctx: &KernelBackward<'_>) -> Result<()> {
         };
         let (kernel, grid, block) = product.launch(gradient.tensor.images, false);
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch(kernel, grid, block, &args) }?;
+        unsafe { ctx.launch(kernel, (grid, block), &args) }?;
     }
     Ok(())
 }

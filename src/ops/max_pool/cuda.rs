@@ -27,13 +27,11 @@ fn args(pool: &MaxPool, addresses: [u64; 4], input: Map, output: Map) -> MaxPool
 }
 
 pub fn forward(pool: &MaxPool, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "max_pool_forward_f32";
-    ctx.require_whole(kernel)?;
     let (x, y) = (ctx.inputs[0], ctx.output);
     let taps = if ctx.saved.elements() > 0 { ctx.saved.address } else { 0 };
     let args = args(pool, [x.address, y.address, taps, ctx.state_address], x.map(), y.map());
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::channel_quads(y), place::BLOCK, &args) }
+    unsafe { ctx.launch("max_pool_forward_f32", place::channel_quads(y), &args) }
 }
 
 pub fn backward(pool: &MaxPool, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -46,5 +44,5 @@ pub fn backward(pool: &MaxPool, ctx: &KernelBackward<'_>) -> Result<()> {
     };
     let grid = place::channel_quads(to);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("max_pool_backward_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("max_pool_backward_f32", grid, &args) }
 }

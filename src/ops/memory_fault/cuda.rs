@@ -22,7 +22,6 @@ pub unsafe fn run(
         images,
         pixels: values.map().pixels() as u32,
         channels: values.map().channels as u32,
-        unused: 0,
     };
     let kernel = match pass {
         Pass::Hit => "memory_fault_hit_f32",
@@ -30,5 +29,5 @@ pub unsafe fn run(
         Pass::Astray => "memory_fault_astray_f32",
     };
     // SAFETY: the caller's.
-    unsafe { device.launch(kernel, [images.div_ceil(32).max(1), 1, 1], [32, 1, 1], &args) }
+    unsafe { device.launch(kernel, ([images.div_ceil(32).max(1), 1, 1], [32, 1, 1]), &args) }
 }

@@ -2,19 +2,15 @@
 
 use super::{Multiply, misfit};
 use crate::Result;
-use crate::cpu::gemm::SendPtr;
-use crate::cpu::wide::for_each_piece;
-use crate::ops::product::{Factor, Products, gradient, start_from_zero};
+use crate::ops::product::{self, Factor, gradient, start_from_zero};
 use crate::ops::{HostBackward, HostForward};
 
 pub fn forward(op: &Multiply, ctx: &mut HostForward<'_>) -> Result<()> {
     let (a, b) = (ctx.input_map(0), ctx.input_map(1));
-    let (output, [a, b]) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
+    let (_, [a, b]) = op.places(a, b).ok_or_else(|| misfit(ctx.node))?;
     let terms =
         [[Factor { values: ctx.input(0), place: a }, Factor { values: ctx.input(1), place: b }]];
-    let (region, y) = (ctx.region, SendPtr(ctx.output().as_mut_ptr()));
-    let work = Products { output, region, terms: &terms, y };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    product::forward(ctx, &terms);
     Ok(())
 }
 

@@ -40,8 +40,6 @@ pub(crate) fn workspace_bytes(output: Map, batch: usize) -> usize {
 
 /// y = Σ of products, in a chain from the first on.
 pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, FactorPlace); 2]]) -> Result<()> {
-    let kernel = "product_forward_f32";
-    ctx.require_whole(kernel)?;
     let map = ctx.output_map();
     for (launch, terms) in terms.chunks(TERMS).enumerate() {
         let mut args = ProductForwardArgs {
@@ -59,7 +57,7 @@ pub(crate) fn forward(ctx: &KernelForward<'_>, terms: &[[(Tensor, FactorPlace); 
             args.b[index] = Factor::new(*b, *b_place);
         }
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch(kernel, place::channel_quads(ctx.output), place::BLOCK, &args) }?;
+        unsafe { ctx.launch("product_forward_f32", place::channel_quads(ctx.output), &args) }?;
     }
     Ok(())
 }
@@ -82,7 +80,6 @@ pub(crate) fn gradient(
         parts: parts(output.pixels()) as u32,
         all_channels: place.map.channels as u32,
         accumulate: to.accumulate.into(),
-        unused: 0,
         other: Factor::new(other, other_place),
         to: Factor::new(to.tensor, place),
     };
@@ -90,18 +87,18 @@ pub(crate) fn gradient(
         Spread::Nowhere => {
             let grid = place::channel_quads(to.tensor);
             // SAFETY: the arguments are views of `ctx`.
-            unsafe { ctx.launch("product_map_gradient_f32", grid, place::BLOCK, &args) }
+            unsafe { ctx.launch("product_map_gradient_f32", grid, &args) }
         }
         Spread::OverChannels => {
             let pixels = dy.images * output.pixels();
             let grid = [pixels.div_ceil(PIXELS_PER_BLOCK) as u32, 1, 1];
-            unsafe { ctx.launch("product_pixel_gradient_f32", grid, place::BLOCK, &args) }
+            unsafe { ctx.launch("product_pixel_gradient_f32", (grid, place::BLOCK), &args) }
         }
         Spread::OverPixels => {
             let grid = [args.parts, output.channels.div_ceil(32) as u32, dy.images as u32];
-            unsafe { ctx.launch("product_channel_partials_f64", grid, SUM_BLOCK, &args) }?;
+            unsafe { ctx.launch("product_channel_partials_f64", (grid, SUM_BLOCK), &args) }?;
             let grid = [(dy.images * output.channels).div_ceil(256) as u32, 1, 1];
-            unsafe { ctx.launch("product_channel_gradient_f32", grid, place::BLOCK, &args) }
+            unsafe { ctx.launch("product_channel_gradient_f32", (grid, place::BLOCK), &args) }
         }
     }
 }

@@ -5,6 +5,8 @@ pub(crate) mod cuda;
 
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
+use crate::ops::HostForward;
+use crate::ops::pixels::{self, EachPixel};
 use crate::tensor::{Map, Region, Span};
 
 /// How a factor's elements meet those of an output of height × width × channels.
@@ -235,33 +237,31 @@ pub(crate) fn gradient(
     for_each_piece(true, images * pieces, &work);
 }
 
-/// The rows of a box: y = Σ of products of factors, one chain of fused multiply-adds from the first
-/// product on.
-pub(crate) struct Products<'a> {
-    pub output: Map,
-    pub region: Region,
-    pub terms: &'a [[Factor<'a>; 2]],
-    pub y: SendPtr<f32>,
+struct Products<'a> {
+    output: Map,
+    /// Of the box.
+    channels: Span,
+    terms: &'a [[Factor<'a>; 2]],
 }
 
-impl Pieces for Products<'_> {
+impl EachPixel for Products<'_> {
     #[inline(always)]
-    fn run(&self, piece: usize) {
-        let (image, row) = self.region.row(piece);
-        for column in self.region.columns.range() {
-            let pixel = row * self.output.width + column;
-            let channels = self.region.channels;
-            let at = image * self.output.elements() + pixel * self.output.channels + channels.start;
-            // SAFETY: this pixel's channels of the box.
-            let y = unsafe { std::slice::from_raw_parts_mut(self.y.get().add(at), channels.len()) };
-            let mut first = true;
-            for [a, b] in self.terms {
-                let a = a.run(image, pixel, channels);
-                let b = b.run(image, pixel, channels);
-                multiply(a, b, y, !std::mem::take(&mut first), f32::mul_add);
-            }
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
+        let pixel = row * self.output.width + column;
+        let mut first = true;
+        for [a, b] in self.terms {
+            let a = a.run(image, pixel, self.channels);
+            let b = b.run(image, pixel, self.channels);
+            multiply(a, b, y, !std::mem::take(&mut first), f32::mul_add);
         }
     }
+}
+
+/// y = Σ of products of factors, one chain of fused multiply-adds from the first product on.
+pub(crate) fn forward(ctx: &mut HostForward<'_>, terms: &[[Factor<'_>; 2]]) {
+    let y = ctx.output();
+    let work = Products { output: ctx.output_map(), channels: ctx.region.channels, terms };
+    pixels::forward(ctx, y, &work);
 }
 
 /// y = a · b, or y = add(a, b, y).

@@ -4,7 +4,7 @@ use super::{MoveStep, Rearrange, for_each_place};
 use crate::Result;
 use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::product::start_from_zero;
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, pixels};
 
 pub fn forward(op: &Rearrange, ctx: &mut HostForward<'_>) -> Result<()> {
     let (map, region, parallel) = (op.map, ctx.region, ctx.parallel);
@@ -14,19 +14,12 @@ pub fn forward(op: &Rearrange, ctx: &mut HostForward<'_>) -> Result<()> {
             (ctx.input(at), image)
         })
         .collect();
-    let y = SendPtr(ctx.output().as_mut_ptr());
+    let y = ctx.output();
     let images = region.images;
     if !op.covers {
-        for_each_task(parallel, region.row_count(), |index| {
-            let (image, row) = region.row(index);
-            for column in region.columns.range() {
-                let at = image * map.elements() + map.index(row, column, region.channels.start);
-                // SAFETY: this pixel's part of the output.
-                unsafe { std::slice::from_raw_parts_mut(y.get().add(at), region.channels.len()) }
-                    .fill(op.fill);
-            }
-        });
+        pixels::forward(ctx, y, &|_: usize, _: usize, _: usize, y: &mut [f32]| y.fill(op.fill));
     }
+    let y = SendPtr(y.as_mut_ptr());
     let whole = region.is_whole(map);
     let within = |place: usize| {
         let pixel = place / map.channels;

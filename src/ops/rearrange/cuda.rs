@@ -2,6 +2,7 @@
 
 use super::{MOST_STEPS, MoveStep, Piece, Rearrange, cpu};
 use crate::Result;
+use crate::device::LaunchConfig;
 use crate::device::args::{RearrangeArgs, RearrangeFillArgs, RearrangeStep};
 use crate::ops::{KernelBackward, KernelForward, place};
 use crate::tensor::{Map, Tensor};
@@ -39,13 +40,11 @@ fn piece_args(
 }
 
 /// Blocks for `count` threads an image.
-fn grid(images: usize, count: u32) -> [u32; 3] {
+fn grid(images: usize, count: u32) -> LaunchConfig {
     place::grid(images, Map::vector(count as usize))
 }
 
 pub fn forward(op: &Rearrange, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "rearrange_forward_f32";
-    ctx.require_whole(kernel)?;
     if !op.covers {
         let args = RearrangeFillArgs {
             y: ctx.output.address,
@@ -54,13 +53,13 @@ pub fn forward(op: &Rearrange, ctx: &KernelForward<'_>) -> Result<()> {
             value: op.fill,
         };
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch("rearrange_fill_f32", place::quads(ctx.output), place::BLOCK, &args) }?;
+        unsafe { ctx.launch("rearrange_fill_f32", place::quads(ctx.output), &args) }?;
     }
     for piece in &op.pieces {
         let views = (ctx.inputs[piece.input], ctx.output);
         let args = piece_args(piece, &piece.steps, &[], views, ctx.state_address);
         // SAFETY: the arguments are views of `ctx`; pieces lie within them.
-        unsafe { ctx.launch(kernel, grid(ctx.output.images, args.count), place::BLOCK, &args) }?;
+        unsafe { ctx.launch("rearrange_forward_f32", grid(ctx.output.images, args.count), &args) }?;
     }
     Ok(())
 }
@@ -80,9 +79,7 @@ pub fn backward(op: &Rearrange, ctx: &KernelBackward<'_>) -> Result<()> {
             let views = (dx.tensor, ctx.output_gradient);
             let args = piece_args(piece, &kept, &repeated, views, ctx.state_address);
             // SAFETY: the arguments are views of `ctx`; pieces lie within them.
-            unsafe {
-                ctx.launch("rearrange_backward_f32", grid(maps, args.count), place::BLOCK, &args)
-            }?;
+            unsafe { ctx.launch("rearrange_backward_f32", grid(maps, args.count), &args) }?;
         }
     }
     Ok(())

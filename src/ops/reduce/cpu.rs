@@ -4,8 +4,9 @@ use super::Reduce;
 use crate::Result;
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, total};
+use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
-use crate::tensor::{Map, Region};
+use crate::tensor::Map;
 
 /// Every number of `x` into the value of its lane, which is `start` at first.
 #[inline(always)]
@@ -54,37 +55,25 @@ fn reduced(op: Reduce, x: &[f32]) -> f32 {
     }
 }
 
-/// The rows of a box.
-struct OutputRows<'a> {
+/// Pixels of the output, of which each has one number.
+struct OutputPixels<'a> {
     op: Reduce,
     input: Map,
-    region: Region,
     x: &'a [f32],
-    y: SendPtr<f32>,
 }
 
-impl Pieces for OutputRows<'_> {
+impl EachPixel for OutputPixels<'_> {
     #[inline(always)]
-    fn run(&self, piece: usize) {
-        let Map { height, width, channels } = self.input;
-        let (image, row) = self.region.row(piece);
-        for column in self.region.columns.range() {
-            let pixel = (image * height + row) * width + column;
-            let y = reduced(self.op, &self.x[pixel * channels..(pixel + 1) * channels]);
-            // SAFETY: a pixel of this piece's row; the output has one number a pixel.
-            unsafe { *self.y.get().add(pixel) = y };
-        }
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
+        let at = image * self.input.elements() + self.input.index(row, column, 0);
+        y[0] = reduced(self.op, &self.x[at..at + self.input.channels]);
     }
 }
 
 pub fn forward(op: Reduce, ctx: &mut HostForward<'_>) -> Result<()> {
-    let region = ctx.region;
-    if region.is_empty() {
-        return Ok(());
-    }
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let work = OutputRows { op, input: ctx.input_map(0), region, x: ctx.input(0), y };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    let work = OutputPixels { op, input: ctx.input_map(0), x: ctx.input(0) };
+    let y = ctx.output();
+    pixels::forward(ctx, y, &work);
     Ok(())
 }
 

@@ -12,9 +12,7 @@ mod cpu;
 mod cuda;
 
 use super::arenas::MOMENTS;
-use super::{Arenas, RunState};
-use crate::Result;
-use crate::device::Device;
+use super::{Arenas, RunState, arenas};
 
 /// The numbers of a step; the learning rate is in [`RunState`], decays, scales of the rate and clipping in
 /// [`Arenas`].
@@ -65,24 +63,7 @@ impl RmsProp {
     }
 }
 
-/// One step on `device`; the moments are those of [`RmsProp::moments`], begun as they say. Kernels read the state
-/// at `state_address`; the CPU reads `state`.
-///
-/// # Safety
-/// The arenas are memory of `device`, alive, apart from each other, and in nobody else's use.
-pub unsafe fn step(
-    device: &Device,
-    arenas: &Arenas,
-    state: &RunState,
-    state_address: u64,
-    options: &RmsProp,
-) -> Result<()> {
-    // SAFETY: the caller's.
-    unsafe {
-        if device.is_cpu() {
-            cpu::step(arenas, state, options);
-            return Ok(());
-        }
-        cuda::step(device, arenas, state_address, options)
-    }
+arenas::step! {
+    /// One step on `device`; the moments are those of [`RmsProp::moments`], begun as they say.
+    RmsProp
 }

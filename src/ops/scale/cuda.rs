@@ -11,7 +11,6 @@ const PARTS: usize = 64;
 pub const WORKSPACE_BYTES: usize = 8 * PARTS;
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    ctx.require_whole("scale_forward_f32")?;
     let (y, map) = (ctx.output, ctx.output_map());
     let args = ScaleForwardArgs {
         x: ctx.inputs[0].address,
@@ -24,11 +23,9 @@ pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
     };
     if ctx.faults.is_some() {
         // SAFETY: the arguments are views of `ctx`.
-        unsafe {
-            ctx.launch("scale_forward_f32_armed", place::grid(y.images, map), place::BLOCK, &args)
-        }
+        unsafe { ctx.launch("scale_forward_f32_armed", place::grid(y.images, map), &args) }
     } else {
-        unsafe { ctx.launch("scale_forward_f32", place::quads(y), place::BLOCK, &args) }
+        unsafe { ctx.launch("scale_forward_f32", place::quads(y), &args) }
     }
 }
 
@@ -47,15 +44,15 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
         let args = ScaleBackwardArgs { result: partial, ..args };
         let grid = [PARTS as u32, 1, 1];
         // SAFETY: the arguments are views of `ctx`.
-        unsafe { ctx.launch("scale_factor_partials_f64", grid, place::BLOCK, &args) }?;
+        unsafe { ctx.launch("scale_factor_partials_f64", (grid, place::BLOCK), &args) }?;
         let (ds, accumulate) = (ds.tensor.address, ds.accumulate.into());
-        let total = ScaleTotalArgs { partial, ds, accumulate, unused: 0 };
-        unsafe { ctx.launch("scale_factor_gradient_f32", [1, 1, 1], [32, 1, 1], &total) }?;
+        let total = ScaleTotalArgs { partial, ds, accumulate };
+        unsafe { ctx.launch("scale_factor_gradient_f32", ([1, 1, 1], [32, 1, 1]), &total) }?;
     }
     if let Some(dx) = ctx.input_gradients[0] {
         let (result, accumulate) = (dx.tensor.address, dx.accumulate.into());
         let args = ScaleBackwardArgs { result, accumulate, ..args };
-        unsafe { ctx.launch("scale_backward_f32", place::quads(dx.tensor), place::BLOCK, &args) }?;
+        unsafe { ctx.launch("scale_backward_f32", place::quads(dx.tensor), &args) }?;
     }
     Ok(())
 }

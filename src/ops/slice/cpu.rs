@@ -2,24 +2,15 @@
 
 use super::Slice;
 use crate::Result;
-use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::product::start_from_zero;
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, pixels};
 
 pub fn forward(op: &Slice, ctx: &mut HostForward<'_>) -> Result<()> {
-    let (x, from, to, region) = (ctx.input(0), ctx.input_map(0), ctx.output_map(), ctx.region);
-    let parallel = ctx.parallel;
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    for_each_task(parallel, region.row_count(), |index| {
-        let (image, row) = region.row(index);
-        let (channel, count) = (region.channels.start, region.channels.len());
-        for column in region.columns.range() {
-            let at = image * from.elements() + from.index(row, column, op.channels.start + channel);
-            let y_at = image * to.elements() + to.index(row, column, channel);
-            // SAFETY: this pixel's part of the output.
-            let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(y_at), count) };
-            y.copy_from_slice(&x[at..at + count]);
-        }
+    let (x, from, y) = (ctx.input(0), ctx.input_map(0), ctx.output());
+    let channel = op.channels.start + ctx.region.channels.start;
+    pixels::forward(ctx, y, &|image: usize, row: usize, column: usize, y: &mut [f32]| {
+        let at = image * from.elements() + from.index(row, column, channel);
+        y.copy_from_slice(&x[at..at + y.len()]);
     });
     Ok(())
 }

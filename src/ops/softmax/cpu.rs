@@ -3,11 +3,10 @@
 use crate::Result;
 use crate::cpu::exponential::exp_minus;
 use crate::cpu::gemm::SendPtr;
-use crate::cpu::wide::{
-    LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add, total,
-};
+use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store_or_add, total};
+use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
-use crate::tensor::{Map, Region};
+use crate::tensor::Map;
 
 /// The largest of some numbers; a NaN among them is passed over, and makes the sum NaN.
 #[inline(always)]
@@ -23,56 +22,49 @@ fn largest(x: &[f32]) -> f32 {
     all.fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most })
 }
 
-/// The rows of a box.
-struct OutputRows<'a> {
+struct OutputPixels<'a> {
     map: Map,
-    region: Region,
+    /// The first channel of the box.
+    start: usize,
     x: &'a [f32],
-    y: SendPtr<f32>,
 }
 
-impl Pieces for OutputRows<'_> {
+impl EachPixel for OutputPixels<'_> {
     const AVX512: bool = true;
 
     #[inline(always)]
-    fn run(&self, piece: usize) {
+    fn of(&self, image: usize, row: usize, column: usize, y: &mut [f32]) {
         let channels = self.map.channels;
-        let (image, row) = self.region.row(piece);
-        for column in self.region.columns.range() {
-            let pixel = image * self.map.elements() + self.map.index(row, column, 0);
-            let x = &self.x[pixel..pixel + channels];
-            let most = largest(x);
-            let mut sum: LaneValues = [0.0; LANES];
-            for channel in (0..channels).step_by(LANES) {
-                let lanes = LANES.min(channels - channel);
-                let tile = load(x, channel, lanes);
-                let mut e: LaneValues = [0.0; LANES];
-                for lane in 0..LANES {
-                    e[lane] = exp_minus(most - tile[lane]);
-                }
-                for lane in 0..lanes {
-                    sum[lane] += e[lane];
-                }
+        let at = image * self.map.elements() + self.map.index(row, column, 0);
+        let x = &self.x[at..at + channels];
+        let most = largest(x);
+        let mut sum: LaneValues = [0.0; LANES];
+        for channel in (0..channels).step_by(LANES) {
+            let lanes = LANES.min(channels - channel);
+            let tile = load(x, channel, lanes);
+            let mut e: LaneValues = [0.0; LANES];
+            for lane in 0..LANES {
+                e[lane] = exp_minus(most - tile[lane]);
             }
-            let sum = total(&sum);
-            for channel in self.region.channels.range().step_by(LANES) {
-                let lanes = LANES.min(self.region.channels.end - channel);
-                let mut tile = load(x, channel, lanes);
-                for value in &mut tile {
-                    *value = exp_minus(most - *value) / sum;
-                }
-                // SAFETY: `lanes` elements of this pixel.
-                unsafe { store(self.y.get().add(pixel + channel), &tile, lanes) };
+            for lane in 0..lanes {
+                sum[lane] += e[lane];
             }
+        }
+        let sum = total(&sum);
+        let x = &x[self.start..];
+        for (tile, y) in y.chunks_mut(LANES).enumerate() {
+            let mut tile = load(x, tile * LANES, y.len());
+            for value in &mut tile {
+                *value = exp_minus(most - *value) / sum;
+            }
+            y.copy_from_slice(&tile[..y.len()]);
         }
     }
 }
 
 pub fn forward(ctx: &mut HostForward<'_>) -> Result<()> {
-    let (map, region) = (ctx.output_map(), ctx.region);
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    let work = OutputRows { map, region, x: ctx.input(0), y };
-    for_each_piece(ctx.parallel, region.row_count(), &work);
+    let (map, start, y) = (ctx.output_map(), ctx.region.channels.start, ctx.output());
+    pixels::forward(ctx, y, &OutputPixels { map, start, x: ctx.input(0) });
     Ok(())
 }
 

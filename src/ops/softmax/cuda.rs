@@ -15,22 +15,17 @@ fn args(y: Tensor, state: u64) -> SoftmaxArgs {
         pixels: y.map().pixels() as u32,
         channels: y.map().channels as u32,
         accumulate: 0,
-        unused: 0,
     }
 }
 
 pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "softmax_forward_f32";
-    ctx.require_whole(kernel)?;
     let y = ctx.output;
     let args = SoftmaxArgs { x: ctx.inputs[0].address, ..args(y, ctx.state_address) };
     if place::are_rows(y.map().channels) {
         // SAFETY: the arguments are views of `ctx`.
-        return unsafe {
-            ctx.launch("softmax_forward_f32_row", place::rows(y), place::ROW_BLOCK, &args)
-        };
+        return unsafe { ctx.launch("softmax_forward_f32_row", place::rows(y), &args) };
     }
-    unsafe { ctx.launch(kernel, place::pixels(y, place::TILE_LANES), place::BLOCK, &args) }
+    unsafe { ctx.launch("softmax_forward_f32", place::pixels(y, place::TILE_LANES), &args) }
 }
 
 pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
@@ -44,8 +39,8 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
     if place::are_rows(dx.tensor.map().channels) {
         let grid = place::rows(dx.tensor);
         // SAFETY: the arguments are views of `ctx`.
-        return unsafe { ctx.launch("softmax_backward_f32_row", grid, place::ROW_BLOCK, &args) };
+        return unsafe { ctx.launch("softmax_backward_f32_row", grid, &args) };
     }
     let grid = place::pixels(dx.tensor, place::TILE_LANES);
-    unsafe { ctx.launch("softmax_backward_f32", grid, place::BLOCK, &args) }
+    unsafe { ctx.launch("softmax_backward_f32", grid, &args) }
 }

@@ -26,8 +26,6 @@ const fn function(unary: Unary) -> (u32, [f32; 2]) {
 }
 
 pub fn forward(unary: Unary, ctx: &KernelForward<'_>) -> Result<()> {
-    let kernel = "unary_forward_f32";
-    ctx.require_whole(kernel)?;
     let (function, numbers) = function(unary);
     let args = UnaryForwardArgs {
         x: ctx.inputs[0].address,
@@ -38,7 +36,7 @@ pub fn forward(unary: Unary, ctx: &KernelForward<'_>) -> Result<()> {
         numbers,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch(kernel, place::quads(ctx.output), place::BLOCK, &args) }
+    unsafe { ctx.launch("unary_forward_f32", place::quads(ctx.output), &args) }
 }
 
 pub fn backward(unary: Unary, ctx: &KernelBackward<'_>) -> Result<()> {
@@ -53,9 +51,8 @@ pub fn backward(unary: Unary, ctx: &KernelBackward<'_>) -> Result<()> {
         elements: dx.tensor.map().elements() as u32,
         accumulate: dx.accumulate.into(),
         function,
-        unused: 0,
         numbers,
     };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("unary_backward_f32", place::quads(dx.tensor), place::BLOCK, &args) }
+    unsafe { ctx.launch("unary_backward_f32", place::quads(dx.tensor), &args) }
 }

@@ -1,14 +1,14 @@
 //! Arguments and grid of `kernels/fault/words.cu`.
 
 use crate::Result;
-use crate::device::Device;
 use crate::device::args::{WordsHitArgs, WordsReadArgs};
+use crate::device::{Device, LaunchConfig};
 
 /// Words of a block.
 const THREADS: u32 = 64;
 
-fn grid(count: usize) -> [u32; 3] {
-    [count.div_ceil(THREADS as usize) as u32, 1, 1]
+fn grid(count: usize) -> LaunchConfig {
+    ([count.div_ceil(THREADS as usize) as u32, 1, 1], [THREADS, 1, 1])
 }
 
 /// # Safety
@@ -19,7 +19,7 @@ pub unsafe fn read(device: &Device, addresses: u64, out: u64, count: usize) -> R
     }
     let args = WordsReadArgs { addresses, out, count: count as u64 };
     // SAFETY: the caller's.
-    unsafe { device.launch("words_read_u32", grid(count), [THREADS, 1, 1], &args) }
+    unsafe { device.launch("words_read_u32", grid(count), &args) }
 }
 
 /// # Safety
@@ -42,5 +42,5 @@ unsafe fn over(device: &Device, kernel: &'static str, faults: u64, count: usize)
     }
     let args = WordsHitArgs { faults, count: count as u64 };
     // SAFETY: the caller's.
-    unsafe { device.launch(kernel, grid(count), [THREADS, 1, 1], &args) }
+    unsafe { device.launch(kernel, grid(count), &args) }
 }
