@@ -23,12 +23,12 @@ pub struct KernelInfo {
     pub shared_bytes: u32,
     /// The most threads that a block may have.
     pub max_threads: u32,
-    /// A kernel of the emulator's own tests, with deliberate errors; not built for the GPU.
+    /// A kernel of the emulator's own tests (`kernels/emulator/testing/`); not built for the GPU.
     pub testing: bool,
 }
 
-/// The one argument of a kernel: a plain struct with the layout of its CUDA twin. The build writes those that
-/// there are ([`super::args`]).
+/// The one argument of a kernel: a plain struct with the layout of its CUDA twin. The build generates all of
+/// them ([`super::args`]).
 ///
 /// # Safety
 /// `NAME` is a struct of the CUDA source, with the same layout; there is no padding.
@@ -205,7 +205,7 @@ pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
     Error::Kernel { kernel: kernel.into(), detail: detail.into() }
 }
 
-/// What can be said against a launch before it is tried.
+/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU.
 pub(super) fn check_launch<A: KernelArgs>(
     info: &KernelInfo,
     grid: [u32; 3],
