@@ -290,7 +290,7 @@ fn fields_of(
 }
 
 impl Structure {
-    /// What C++ compilers are asked about it: whether they lay it out as Rust does.
+    /// C++ assertions that the compiler lays it out as Rust does.
     pub fn checks(&self) -> String {
         let Structure { name, bytes, .. } = self;
         let mut text = format!("static_assert(sizeof({name}) == {bytes});\n");

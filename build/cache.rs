@@ -63,7 +63,7 @@ impl Job {
                     .append(true)
                     .open(path)
                     .and_then(|file| file.set_modified(SystemTime::now()));
-                // A cache that can't be touched is still right.
+                // A result is still right where its time can't be changed.
                 let _ = touched;
             }
             return Ok(());

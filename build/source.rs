@@ -17,11 +17,11 @@ pub struct Kernel {
 /// One `.cu` file.
 pub struct KernelFile {
     pub path: PathBuf,
-    /// Its path below `kernels/`: `pointwise/relu.cu`
+    /// Its path below `kernels/`: `pointwise/add.cu`
     pub name: String,
-    /// `relu`
+    /// `add`
     pub stem: String,
-    /// Deliberate errors for the emulator's tests; never given to nvcc.
+    /// Kernels of the emulator's own tests, some with deliberate errors; never given to nvcc.
     pub testing: bool,
     /// Architectures beyond the usual ones, from a first line `// arch: sm_90a`.
     pub architectures: Vec<String>,

@@ -45,7 +45,7 @@ fn build() -> Result<(), String> {
     let kernels = root.join("kernels");
     let files = source::scan(&kernels)?;
     let compiler = Compiler::find(&kernels)?;
-    // An error that leaves memory would end the run of a sanitizer.
+    // A sanitizer ends the run at an access out of bounds, which a mutant may make.
     let mutants = match compiler.sanitizes() {
         true => Vec::new(),
         false => mutant::scan(&kernels.join("emulator/testing/mutants"))?,
@@ -72,7 +72,7 @@ fn job(
     let copies = mutant.copy(file, &compiler.kernels, out)?;
     let unit = compiler.unit(file, &mutant.symbol(), Some(&|kernel| mutant.changes(kernel)));
     let stem = format!("mutant_{}", mutant.name);
-    // The copy's folder before that of the right ones; quickly, since they run a few cases only.
+    // The copy's folder is searched before the original's. Mutants run few cases, so they are compiled quickly.
     let flags = ["-iquote", &mutant.folder(), "-O1"];
     let what = format!("mutant {}", mutant.name);
     compiler.unit_job(&what, (&stem, &unit), (&copies, &file.name), &flags, out, cache)

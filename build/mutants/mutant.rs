@@ -24,7 +24,7 @@ use crate::source::{self, KernelFile};
 ///
 /// `source`, which the file includes, is the file itself where it isn't named. `kernels` are those that
 /// have the error, `cases` the kinds of operations that the test is narrowed to; all where they aren't
-/// named. An error must not leave memory, which would end all tests: that is `scripts/sanitize.sh`'s matter.
+/// named. An error must not access memory out of bounds, which would end all tests: `scripts/sanitize.sh` finds those.
 pub struct Mutant {
     pub name: String,
     pub file: String,

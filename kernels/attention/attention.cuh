@@ -38,13 +38,13 @@ __device__ __forceinline__ f32 total_of_quads(f32 (&sums)[4]) {
 
 // CHANNELS: the most that a head may have, 32 (27 KB) or 64 (52 KB).
 template <u32 CHANNELS> struct AttentionShared {
-    // Two factors of scores, a row a channel of tokens; or `inner`, a factor that was computed: a row a
-    // key of queries, or a row a query of keys.
+    // The two factors of scores, each [channel][token]; or `inner`, a factor that was computed, either
+    // [key][query] or [query][key].
     union {
         f32 of_channels[2][CHANNELS * PITCH];
         f32 inner[TILE * PITCH];
     };
-    f32 vectors[TILE * CHANNELS]; // the other factor of `inner`: a row a token of channels
+    f32 vectors[TILE * CHANNELS]; // the other factor of `inner`: [token][channel]
     u32 pixel[2][TILE];           // of a tile of queries and of one of keys
     u32 label[2][TILE];
     f32 length[2][TILE]; // of their vectors, for cosines
@@ -313,7 +313,7 @@ template <u32 CHANNELS> struct AttentionHead {
         for (u32 i = 0; i < QUERY_ROWS; ++i) sums[i] = 1.0f / total<LANES>(sums[i]);
     }
 
-    // `inner` becomes s, a row a key of queries. Barriers are the caller's.
+    // `inner` becomes s as [key][query]. The caller has the barriers.
     __device__ __forceinline__ void keep_by_keys(const Scores& s) const {
         UNROLL
         for (u32 j = 0; j < KEY_COLUMNS; ++j) {
@@ -324,7 +324,7 @@ template <u32 CHANNELS> struct AttentionHead {
         }
     }
 
-    // `inner` becomes s, a row a query of keys' positions.
+    // `inner` becomes s as [query][position of key].
     __device__ __forceinline__ void keep_by_queries(const Scores& s) const {
         UNROLL
         for (u32 i = 0; i < QUERY_ROWS; ++i)

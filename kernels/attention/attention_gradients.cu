@@ -11,7 +11,7 @@
 // by unit, and then over the chunks.
 #include "attention/attention.cuh"
 
-// What nobody asks for is 0.
+// Addresses of results that nobody asks for are 0.
 struct AttentionBackwardArgs {
     AttentionProblem problem;
     u64 dy;
@@ -89,7 +89,7 @@ __device__ __forceinline__ f64 unnormalize(const AttentionHead<CHANNELS>& head, 
         }
         const f32 along = dot<CHANNELS>(u, g[i]);
         if (valid) sum += f64(along);
-        // A length that counted as more than it is doesn't change with x.
+        // A length that was raised to SHORTEST doesn't change with x.
         const f32 projection = length > SHORTEST ? along / factor : 0.0f;
         UNROLL
         for (u32 j = 0; j < 4; ++j) g[i][j] = (g[i][j] * factor - u[j] * projection) * inverse;
@@ -97,8 +97,8 @@ __device__ __forceinline__ f64 unnormalize(const AttentionHead<CHANNELS>& head, 
     return sum;
 }
 
-// sums (+)= s, a row a query of keys. Half of them are read before the first of these is written: they arrive
-// together, and registers for all would be too many.
+// sums (+)= s, as [query][key]. Half of the sums are read before the first of them is written, so that their
+// loads overlap; all of them would take too many registers.
 template <u32 CHANNELS>
 __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head, f32* sums, bool first,
                                             u32 first_query, u32 first_key,
@@ -131,8 +131,8 @@ __device__ __forceinline__ void add_to_sums(const AttentionHead<CHANNELS>& head,
 
 // dq, what the gradients of keys and values need of each query, and the sums of the gradients of bias
 // and logit_scale. Grid: tiles × heads × chunks, in this order in one dimension; a block goes over the
-// units of its chunk. SINGLE: a part is one tile, which saves the 60 registers of rounds and tiles; the
-// symbol for wide heads takes whatever is not so.
+// units of its chunk. SINGLE: a part is one tile, which saves the 60 registers of rounds and tiles; larger
+// parts are left to the symbol for wide heads.
 template <u32 CHANNELS, bool SINGLE>
 __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& args,
                                                 AttentionShared<CHANNELS>& shared) {
@@ -299,7 +299,7 @@ KERNEL(attention_key_gradients_f32_wide, AttentionBackwardArgs, AttentionShared<
     key_gradients<64>(args, shared);
 }
 
-// dlogit_scale (+)= Σ over chunks and tiles; 0 where the scale counts as another. One thread a head,
+// dlogit_scale (+)= Σ over chunks and tiles; 0 where the scale is clamped. One thread a head,
 // blocks of 32.
 KERNEL(attention_scale_gradient_f32, AttentionScaleArgs, NoShared, 32) {
     const u32 head = blockIdx.x * blockDim.x + threadIdx.x;

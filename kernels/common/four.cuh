@@ -18,8 +18,8 @@ __device__ __forceinline__ void store_four(f32* to, const Four& value) {
         make_float4(value.v[0], value.v[1], value.v[2], value.v[3]);
 }
 
-// The first `count` of four, 1 or more; the others are 0 and not read. One access where fours are `whole`:
-// there, and aligned.
+// The first `count` of four, 1 or more; the others are 0 and not read. One access if `whole`, which says that
+// all four are there and aligned.
 __device__ __forceinline__ Four load_four(const f32* from, u32 count, bool whole) {
     if (whole) return load_four(from);
     Four four = {};

@@ -9,7 +9,7 @@ struct RunState {
     u32 training; // 1 while training
     f32 learning_rate;
     u32 step; // of the run, from 0
-    // 1 − β₁^(step + 1) and √(1 − β₂^(step + 1)): AdamW's, of powers that the host takes in f64
+    // AdamW's 1 − β₁^(step + 1) and √(1 − β₂^(step + 1)); the host takes the powers in f64
     f32 bias_correction1;
     f32 sqrt_bias_correction2;
 };

@@ -25,7 +25,7 @@ __device__ __forceinline__ f32 largest_lane(f32 most) {
 
 // A pixel of a batch as its lanes see it.
 struct LanePixel {
-    bool valid; // lanes of no pixel go on, for the sake of the warp
+    bool valid; // lanes without a pixel go on, since shuffles need the whole warp
     u32 lane;
     u64 pixel; // of all images
 };

@@ -32,8 +32,8 @@ struct __align__(16) AlignedFour {
     f32 v[4];
 };
 
-// TapRows of forward where quads are whole. Places are numbers of quads, in 32 bits: x has less than 64 GiB. A window
-// has its corner, and an offset from there that all windows share is counted up.
+// TapRows of forward where quads are whole. Places count quads, in 32 bits, since x has less than 64 GiB. Each row
+// keeps the corner of its window; the tap's offset from there is the same for all rows, and is counted up.
 template <class T> struct WindowQuads {
     typedef AlongTerms<T, T::M> Carry;
     static constexpr u32 NOWHERE = 1u << 30; // a row that no map has

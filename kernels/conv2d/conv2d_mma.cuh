@@ -429,9 +429,9 @@ static __device__ __forceinline__ void conv2d_weight_gradient_mma(const Conv2dAr
 
 // ---- the kernels of a tile ----
 
-// `resident` blocks of a tile are to share a multiprocessor. `_armed` looks finished sums up in the fault table;
-// `_armed_inner`, which also looks for faults inside the product, would rather have registers than company, and
-// so would gradients of weights, which read A and B element by element.
+// `resident` blocks of a tile are to share a multiprocessor. `_armed` looks finished sums up in the fault table.
+// `_armed_inner`, which also looks for faults inside the product, and gradients of weights, which read A and B
+// element by element, gain more from registers than from resident blocks.
 #define FORWARD_TILE(name, Tile, threads, resident)                                                \
     KERNEL(conv2d_forward_##name, Conv2dArgs, MmaShared<Tile>, threads, resident) {                \
         conv2d_forward_mma<Tile, CLEAN>(args, shared);                                             \

@@ -63,7 +63,7 @@ extern __thread Block* block __attribute__((tls_model("initial-exec")));
 uint32_t meet_block(bool predicate, Place place);
 
 // Posts up to 64 bytes and waits until every live lane of `mask` has posted at the same place.
-// The meeting stays readable until `leave`, which every lane owes it.
+// The meeting stays readable until every lane has called `leave`, as it must.
 const Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, Place place);
 void leave(const Meeting* meeting);
 

@@ -40,7 +40,7 @@ struct Faults {
 // Which faults a kernel looks for: none, those of its outputs, or those inside its products, too.
 enum Armed { CLEAN, ARMED_OUTPUT, ARMED_INNER };
 
-// What kernels have instead that look for none.
+// Stands in for the faults in kernels that look for none.
 struct NoFaults {
     static constexpr bool NONE = true;
     template <class... Any> __device__ __forceinline__ explicit NoFaults(const Any&...) {}
@@ -89,7 +89,7 @@ static __device__ __forceinline__ const FaultEntry* seek(Faults faults, u64 elem
 }
 
 // A finished sum after the faults of its image that hit `element` at the end of the kernel: `output`
-// and `store lost`.
+// and `store-lost`.
 static __device__ __forceinline__ f32 apply_faults(Faults faults, u64 element, f32 value) {
     if (faults.none()) return value;
     const FaultEntry* fault = seek(faults, element);

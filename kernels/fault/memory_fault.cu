@@ -1,5 +1,5 @@
-// Faults of values that lie in memory (src/ops/memory_fault): what a layer reads, and stores that go
-// astray. Values are maps of (pixels, channels) f32, one after another.
+// Faults of values that lie in memory (src/ops/memory_fault): what a layer reads, and misdirected
+// stores. Values are maps of (pixels, channels) f32, one after another.
 //
 // One thread an image: its faults are few, and those of one element have an order. Bytes: a few lines
 // an image. Deterministic: images don't touch each other.
@@ -55,7 +55,7 @@ KERNEL(memory_fault_undo_f32, MemoryFaultArgs, NoShared, 32) {
     }
 }
 
-// Sends values of the site `store astray` where a wrong bit of the byte offset leads, and leaves +0
+// Moves values of the site `store-astray` to where a wrong bit of the byte offset leads, and leaves +0
 // behind; a place outside the image's output is written by nobody. Grid as above.
 KERNEL(memory_fault_astray_f32, MemoryFaultArgs, NoShared, 32) {
     const u32 image = blockIdx.x * 32 + threadIdx.x;

@@ -1,12 +1,12 @@
 // The product of two matrices in exact fp32, in tiles: what the passes of convolution share.
 //
 // Every element is one chain of fmaf in the order of the terms, from +0. A block computes a tile of M ×
-// N, 8 × 4 or 8 × 8 a thread, over slices of 16 terms that pass through two shared buffers: while one is
-// multiplied, the next slice is on its way. A thread's elements lie in quads of 4 × 4, the
-// quads half a tile apart, so that warps read whole rows of banks.
+// N, 4 × 4, 8 × 4 or 8 × 8 a thread, over slices of 16 terms that pass through two shared buffers: while
+// one is multiplied, the next slice is loaded. A thread's elements lie in quads of 4 × 4; where it has
+// two of them along an axis, they lie half a tile apart, so that warps read whole rows of banks.
 //
 // For each term a thread reads 8 + 8 floats of shared memory for 64 multiply-adds (128 × 128), and a
-// block M + N floats of memory for M·N: 64, 43 or 32 multiply-adds a float.
+// block M + N floats of memory for M·N: from 64 multiply-adds a float (128 × 128) to 21 (32 × 64).
 #pragma once
 #include "common/four.cuh"
 #include "fault/fault.cuh"
@@ -51,8 +51,8 @@ template <class T> struct GemmShared {
     f32 b[2][SLICE][T::N + QUAD];
 };
 
-// Carries a factor whose terms lie side by side in memory: its quads are 4 terms of one row (or
-// column), turned on their way. `Source::quad(slot)` gives the quad of the next slice; its slots are
+// Loads a factor whose terms lie side by side in memory (K-major): its quads are 4 terms of one row (or
+// column), transposed on their way. `Source::quad(slot)` gives the quad of the next slice; its slots are
 // rows line(slot), terms from `term()` on.
 template <class T, u32 LINES> struct AlongTerms {
     static constexpr u32 SLOTS = LINES * SLICE / QUAD / T::THREADS;
@@ -75,7 +75,7 @@ template <class T, u32 LINES> struct AlongTerms {
     }
 };
 
-// The quads of a factor whose rows (or columns) lie side by side: each has 4 of them in one term.
+// The quads of a factor whose rows (or columns) lie side by side (MN-major): each has 4 of them in one term.
 template <class T, u32 LINES> struct LineQuads {
     static constexpr u32 SLOTS = LINES * SLICE / QUAD / T::THREADS;
     static constexpr u32 HOP = T::THREADS / (LINES / QUAD); // terms from slot to slot
@@ -86,7 +86,7 @@ template <class T, u32 LINES> struct LineQuads {
     }
 };
 
-// Carries such a factor through registers.
+// Loads such a factor through registers.
 template <class T, u32 LINES> struct AlongLines : LineQuads<T, LINES> {
     typedef LineQuads<T, LINES> Quads;
     Four stage[Quads::SLOTS];
@@ -103,7 +103,7 @@ template <class T, u32 LINES> struct AlongLines : LineQuads<T, LINES> {
     }
 };
 
-// Carries such a factor by asynchronous copies, which take no registers, where all quads are whole.
+// Loads such a factor by asynchronous copies, which take no registers, where all quads are whole.
 // `Source::at(slot)` gives where the quad lies if `has(slot)`; the others are zeros.
 template <class T, u32 LINES> struct CopiedLines : LineQuads<T, LINES> {
     typedef LineQuads<T, LINES> Quads;
@@ -120,8 +120,8 @@ template <class T, u32 LINES> struct CopiedLines : LineQuads<T, LINES> {
     __device__ __forceinline__ void put(f32 (&)[SLICE][LINES + QUAD]) const { wait_copies<0>(); }
 };
 
-// acc[i][j] = Σ A(row i, term)·B(term, column j) over `terms` terms. Slices come from the sources by their
-// carriers: `fetch` begins, and `put` ends what takes them to a buffer that nobody reads meanwhile; `faults` is asked once a slice whether one of its terms is hit.
+// acc[i][j] = Σ A(row i, term)·B(term, column j) over `terms` terms. A source's `Carry` loads its slices: `fetch`
+// begins to move one to a buffer that nobody reads meanwhile, `put` ends it. `faults` says of a slice if it is hit.
 template <class T, class SourceA, class SourceB, class Inner>
 static __device__ __forceinline__ void multiply(GemmShared<T>& shared, u32 terms,
                                                 f32 (&acc)[T::ROWS][T::COLUMNS], SourceA source_a,

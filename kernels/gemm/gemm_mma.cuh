@@ -33,7 +33,7 @@ enum : u32 { MMA_SLICE = 32 };
 
 // ---- operand types ----
 //
-// Four: four neighbouring elements, which `round` makes of as many f32. PARTS: in how many a slice is on its way.
+// Four: four neighbouring elements, which `round` makes of as many f32. PARTS: in how many parts a slice is loaded.
 
 struct ComputeTf32 {
     typedef u32 Element; // an f32's bits, of which the lower 13 are zero
@@ -104,7 +104,7 @@ struct __align__(16) MmaPlace {
     i64 base;
     i32 h, w;
 };
-// Coordinates that every tap leaves outside.
+// Coordinates from which every tap lies outside.
 enum : i32 { MMA_NOWHERE = -(1 << 30) };
 
 template <class T> struct MmaShared {
@@ -165,7 +165,7 @@ template <class T, u32 WIDTH, bool BY_TERM, class Source> struct MmaLoader {
           place(BY_TERM ? place_by_term<T>(line, first) : place_by_row<T, WIDTH>(line, first)),
           state(source.begin(first)) {}
 
-    // Loads a part of the next slice into registers. Behind the last lies the slice after it.
+    // Loads a part of the next slice into registers; after the last part the slice after it is the next.
     __device__ MMA_INLINE void load(float4 (&values)[PART], u32 part) {
         const u32 at = line + part * (PART * LINES);
         if (source.vector) {
@@ -317,7 +317,7 @@ static __device__ __forceinline__ void multiply_tile(MmaShared<T>& shared, A& so
         const bool more = slice + 1 < slices;
         bool done = false;
         if constexpr (!Inner::NONE) {
-            // Before the next slice is loaded, whose registers it takes.
+            // Before the next slice is loaded, so that both use the same registers.
             done = inner.is_marked(slice);
             if (done) {
                 inner.template multiply_slice<A_BY_TERM, B_BY_TERM>(

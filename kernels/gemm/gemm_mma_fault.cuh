@@ -9,7 +9,7 @@
 // A wrong A[m, κ] is seen by all columns of the warp (operand-a) or of the block's tile (shared-a) in row
 // m. A wrong B[κ, n] is seen in column n by the rows of its image that lie in the same warp's (operand-b)
 // or the same tile's rows (shared-b) when rows are counted from the image's first: where an image begins
-// in a tile is a matter of the batch, and may decide nothing.
+// in a tile depends on the batch, and must not change an answer.
 #pragma once
 #include "fault/fault.cuh"
 #include "gemm/gemm_mma.cuh"
@@ -131,8 +131,8 @@ template <class T> struct MmaFaults {
         return found;
     }
 
-    // Element number `at` after f, which stands once in the code: the element is picked out and put back. An
-    // index or a branch for each element would have the array in memory.
+    // Applies f to element number `at`, which is selected and written back, so that f is compiled once and the
+    // array stays in registers: an index known only at run time would put it in local memory.
     template <class Value, u32 COUNT, class F>
     static __device__ __forceinline__ void alter(Value (&values)[COUNT], u32 at, const F& f) {
         Value value = values[0];
@@ -214,7 +214,7 @@ template <class T> struct MmaFaults {
         const u32 b[2] = {second ? pair[1][0] : pair[0][0], second ? pair[1][1] : pair[0][1]};
         const f32 before[4] = {sum[0], sum[1], sum[2], sum[3]};
         T::Compute::multiply(sum, a, b);
-        // Sets of rows lie in each other or apart: the larger first, the smaller over them.
+        // Sets of rows are nested or disjoint: the larger are applied first, then the smaller.
         ROLLED for (u32 level = 0; level < 2; ++level) {
             each(level == 0 ? SITE_SHARED_B : SITE_OPERAND_B, term, [&](const MmaEvent& event) {
                 if (event.column - column >= 8) return;

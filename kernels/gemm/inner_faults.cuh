@@ -5,7 +5,7 @@
 // Once a block the slices that hold a fault are marked in shared memory; the loop then asks for one bit
 // a slice. A marked slice is run term by term, each looked up in the table.
 //
-// Sets of rows are those that the image would have if it travelled alone: an image's answer must not
+// Sets of rows are those that the image would have if it were run alone: an image's answer must not
 // depend on its place in the batch. Columns never shift.
 #pragma once
 #include "fault/tile_faults.cuh"
@@ -35,7 +35,7 @@ template <class T> struct InnerFaults {
         return fault.site == SITE_ACCUMULATOR ? fault.k - 1 : fault.k;
     }
 
-    // Marks the slices that a fault of this tile is in. The block meets twice.
+    // Marks the slices that a fault of this tile is in. There are two barriers in it.
     __device__ __forceinline__ void mark() const {
         for (u32 at = threadIdx.x; at < MARKS / 32; at += T::THREADS) marks.words[at] = 0;
         __syncthreads();
@@ -119,7 +119,7 @@ template <class T> struct InnerFaults {
             each(image, term, [&](const FaultEntry& fault, u32 m, u32 column) {
                 const bool here = fault.site == SITE_ACCUMULATOR;
                 const u32 row = image * tile.pixels + m - tile.first_row;
-                // The sum is picked out and put back: the masks stand once in the code, not for each sum.
+                // The sum is selected and written back, so that the masks are compiled once, not for each sum.
                 f32 sum = 0.0f;
                 UNROLL for (u32 i = 0; i < T::ROWS; ++i) {
                     UNROLL for (u32 j = 0; j < T::COLUMNS; ++j) {

@@ -22,7 +22,7 @@ constexpr u32 MEAN = 0, MAX = 2, L2 = 3; // 1 is the sum
 // The larger of two, or the NaN among them.
 __device__ __forceinline__ f32 larger_or_nan(f32 a, f32 b) { return a > b || isnan(a) ? a : b; }
 
-// The largest over a tile's lanes, for its first lane: of 0 and -0 others may have the other one.
+// The largest over a tile's lanes, in its first lane: where 0 and -0 tie, other lanes may have the other one.
 __device__ __forceinline__ f32 largest_or_nan(f32 most) {
     UNROLL
     for (u32 step = LANES / 2; step > 0; step /= 2)
@@ -46,7 +46,7 @@ KERNEL(reduce_forward_f32, ReduceArgs, NoShared, 256) {
     ptr<f32>(args.y)[at.pixel] = args.function == L2 ? sqrtf(y) : y;
 }
 
-// dx (+)= dy / channels, dy, dy / count where x is y of a maximum that `count` are, dy · x / y of a length.
+// dx (+)= dy / channels (mean), dy (sum), dy / count at the `count` places of the maximum, dy · x / y (length).
 KERNEL(reduce_backward_f32, ReduceArgs, NoShared, 256) {
     const LanePixel at = lane_pixel<LANES>(args.state, args.pixels);
     const u32 channels = at.valid ? args.channels : 0;
@@ -60,7 +60,7 @@ KERNEL(reduce_backward_f32, ReduceArgs, NoShared, 256) {
         f32 count = 0.0f;
         for (u32 c = at.lane; c < channels; c += LANES) count += x[c] == y ? 1.0f : 0.0f;
         count = total<LANES>(count);
-        // Of NaN none is the largest, and 0 / 0 is NaN.
+        // Where y is NaN no x equals it: the count is 0, and 0 / 0 is NaN.
         same = dy / count;
         other = dy * 0.0f / count;
     } else if (args.function == MEAN) {

@@ -3,7 +3,7 @@
 // corrections. A factor of NaN leaves everything as it is.
 //
 // Arenas are `count` f32 each. Four elements a thread, blocks of 256, grid ceil(count / 1024). Moves
-// 28 bytes an element, and the options of 16 of them. Deterministic: an element is one thread's; the bits
+// 28 bytes an element, and 8 of options for 16 elements. Deterministic: an element is one thread's; the bits
 // are those of the CPU, since roots and divisions are rounded correctly on both.
 #include "optim/step.cuh"
 

@@ -30,7 +30,7 @@ __device__ __forceinline__ f64 target_of(const BinaryCrossEntropyArgs& args, con
     return t > f64(args.threshold) ? 1.0 : 0.0;
 }
 
-// A side that the target rules out is no term: an infinite logit costs nothing there.
+// A side whose weight (t or 1 − t) is 0 is left out, so that an infinite logit there doesn't give NaN.
 __device__ __forceinline__ f64 class_loss(f64 z, f64 t) {
     f64 loss = log1p(exp(-fabs(z)));
     if (t != 0.0) loss += t * fmax(-z, 0.0);

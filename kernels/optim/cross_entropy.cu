@@ -50,7 +50,7 @@ KERNEL(cross_entropy_forward_f32, CrossEntropyArgs, NoShared, 128) {
     const Targets t = targets_of(args, image);
     f64 loss = 0.0;
     for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {
-        // Classes that a label rules out are no terms: a logit of −∞ there costs nothing.
+        // With a label, classes where t is 0 are left out, so that a logit of −∞ there doesn't give NaN.
         if (!args.soft && t.at(c) == 0.0) continue;
         loss += t.at(c) * (p.log_sum - (f64(z[c]) - p.largest));
     }

@@ -5,7 +5,7 @@
 // everything as it is.
 //
 // Arenas are `count` f32 each. Four elements a thread, blocks of 256, grid ceil(count / 1024). Moves 20 bytes an
-// element, 8 more for each of b and a, and the options of 16 of them. Deterministic: an element is one thread's;
+// element, 8 more for each of b and a, and 8 of options for 16 elements. Deterministic: an element is one thread's;
 // the bits are those of the CPU, since roots and divisions are rounded correctly on both.
 #include "optim/step.cuh"
 

@@ -18,7 +18,7 @@ struct Targets {
 template <class Args>
 __device__ __forceinline__ Targets targets_of(const Args& args, u32 image) {
     const f64 kept = 1.0 - f64(args.smoothing), floor = f64(args.smoothing) / f64(args.classes);
-    // Of labels, too, where nobody reads it: flipside.cuh's ptr() says why it isn't null.
+    // Set for labels, too, where it isn't read: flipside.cuh's ptr() says why it isn't null.
     const f32* shares = ptr<const f32>(args.targets) + u64(image) * args.classes;
     u32 label = 0;
     if (!args.soft) label = ptr<const u32>(args.targets)[image];

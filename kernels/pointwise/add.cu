@@ -28,7 +28,7 @@ struct AddBackwardArgs {
     u32 accumulate;
 };
 
-// Each value of a quad times its image's m. The draw is made again where a quad has the next image, too.
+// Each value of a quad times its image's m. A quad that reaches into the next image makes its draw, too.
 template <class Args>
 __device__ __forceinline__ Four masked(const Args& args, const Quad& quad, Four value) {
     const RunState& state = *ptr<const RunState>(args.state);

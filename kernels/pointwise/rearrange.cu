@@ -1,5 +1,5 @@
-// Elements in other places (src/ops/rearrange): a launch for each piece, whose places are evenly spaced
-// along each of its steps.
+// Moving elements (src/ops/rearrange): a launch for each piece, a strided block with a dimension for each
+// of its steps.
 //
 // Arrays are f32 in any layout. One element a thread; block and grid are place()'s for maps of `count`
 // elements. Deterministic: an element is one thread's, sums are in one order; the bits are those of the CPU.

@@ -1,5 +1,5 @@
-// Functions of one number with numbers of their own (src/ops/unary): y = f(x), dx (+)= dy · f'(x), a
-// functor each; the launch says which.
+// Unary functions, some with parameters (src/ops/unary): y = f(x), dx (+)= dy · f'(x), a functor each;
+// the launch says which.
 //
 // Arrays are f32 in any layout. Four elements a thread, blocks of 256, grid ceil(elements / 1024).
 // Forward reads x and writes y: 8 bytes an element; backward reads x or y, and dy (and dx), and writes

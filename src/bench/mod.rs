@@ -1,5 +1,5 @@
 //! Measurement: how long every operation of the networks takes on a device, beside what the device can
-//! do at most and what others take; and what it costs to stand ready for faults.
+//! do at most and what others take; and the overhead of fault-capable kernels.
 
 mod attempts;
 mod inject;

@@ -1,5 +1,5 @@
-//! What it costs to stand ready for faults: whole forward passes and single layers, clean and armed, in
-//! turns within one run.
+//! The overhead of fault-capable kernels, without and with a fault: whole forward passes and single layers, clean
+//! and armed, in turns within one run.
 
 use std::sync::Arc;
 

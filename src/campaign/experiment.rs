@@ -23,7 +23,7 @@ pub struct Experiment<'a> {
     /// Where network and images come from, for the caller to fill in; how many images were evaluated and
     /// right is there already.
     pub provenance: Provenance,
-    /// Images of a forward pass.
+    /// Batch size.
     pub batch: usize,
     /// By [`Experiment::fit_temperature`].
     pub fitted_temperature: Option<f64>,

@@ -1,4 +1,4 @@
-//! Batch norm, layer norm, and what is one number of a pixel's channels.
+//! Batch norm, layer norm, and operations that reduce a pixel's channels.
 
 use super::{CaseInput, Fill, OpCase};
 use crate::ops::batch_norm::BatchNorm;

@@ -8,8 +8,8 @@ use crate::ops::rearrange::{MoveStep, Piece, Rearrange};
 use crate::ops::slice::Slice;
 use crate::tensor::{Map, Span};
 
-/// Additions are in one order, so that bits are equal; but where a row has several
-/// terms, adding them to what is there isn't adding their sum.
+/// Additions are in one order, so that bits are equal, unless several terms of a row are accumulated into a gradient:
+/// adding them one by one rounds otherwise than adding their sum.
 pub(super) fn gather() -> Vec<OpCase> {
     let indices = |map, rows| CaseInput { map, fill: Fill::Labels(rows) };
     let case =

@@ -103,7 +103,8 @@ pub(super) fn linear() -> Vec<OpCase> {
     .collect()
 }
 
-/// Every sum is one chain, so that bits are equal; but adding one to what is there isn't going on from it.
+/// Every sum is one chain, so that bits are equal, unless a gradient is accumulated: adding a finished sum to it
+/// rounds otherwise than continuing the chain from it.
 pub(super) fn matmul() -> Vec<OpCase> {
     let case = |name: &str, sizes: [usize; 4], input: fn(Map) -> CaseInput, batch| {
         let [batches, rows, terms, columns] = sizes;

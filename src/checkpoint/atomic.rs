@@ -81,7 +81,7 @@ struct Removed(PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        // Nothing more can be done about a file that won't go.
+        // Nothing more can be done about a file that can't be removed.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -26,10 +26,10 @@ const RARER_WRAPPERS: [&str; 11] = [
     "ema",
 ];
 
-/// So deep are wrappers followed, in dicts and in names.
+/// How many wrappers are followed at most, in dicts and in names.
 pub(super) const MOST_DEEP: usize = 6;
 
-/// How many weights an average is of: PyTorch's own average, and what only that has.
+/// The entry that only PyTorch's own average has: how many sets of weights it averages.
 pub(super) const AVERAGED: &str = "n_averaged";
 /// Numbers that averages keep beside their weights.
 const COUNTERS: [&str; 6] = [AVERAGED, "num_updates", "updates", "decay", "initted", "step"];

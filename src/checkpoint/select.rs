@@ -63,7 +63,7 @@ pub(super) fn choose<T: Copy + PartialEq>(
             let wrappers = candidate.path.iter().map(ToString::to_string).collect();
             Ok(Some(Chosen { wrappers, tensors, choice }))
         }
-        // Nothing fits. What is likeliest meant is taken, for an error that can say more.
+        // Nothing fits. The likeliest tensors are taken, so that the error can say more.
         None => {
             let largest = || groups.iter().max_by_key(|group| group.tensors.len());
             let chosen = known_place(groups).or_else(largest).map(bare).transpose()?;

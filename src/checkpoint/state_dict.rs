@@ -85,7 +85,7 @@ impl PartialEq for Named<'_, '_> {
     }
 }
 
-/// So often is a dict that several others hold gone through.
+/// How often at most a dict is gone through that several others hold.
 const MOST_VISITS: u8 = 4;
 /// Bytes of memory for an entry of a dict that is gone through: its key in a set, its tensor's place, the
 /// name in the groups and in what is chosen of them.
@@ -125,7 +125,7 @@ fn groups<'b, 'a>(
             }
             if let Some(tensor) = arena.tensor(value) {
                 budget.charge(tensor.storage.key.len())?;
-                // One tensor without a name stands for all: it is refused where it is taken.
+                // One tensor without a name is enough: taking it is an error.
                 let is_unnamed = !matches!(key, Value::Str(_));
                 if !(is_unnamed && has_unnamed) {
                     tensors.push((name, Named { key, tensor }));

@@ -81,7 +81,7 @@ impl Stored {
         };
         let start = storage.start.checked_add(offset.checked_mul(dtype.size())?)?;
         let end = start.checked_add(reach.checked_mul(dtype.size())?)?;
-        // No element, no place: PyTorch leaves the offset of an empty tensor where it was.
+        // An empty tensor has no bytes, whatever the offset, which PyTorch leaves as it was.
         let span = if count == 0 { storage.start..storage.start } else { start..end };
         (span.end <= storage.end).then(|| Stored {
             dtype,

@@ -122,7 +122,7 @@ impl ModelArgs {
     }
 
     /// Opens the checkpoint, reads the head off it and loads the weights onto `device`. What the checkpoint
-    /// says about itself holds; flags overrule it, and `progress` hears of that.
+    /// says about itself holds; flags overrule it, which is reported to `progress`.
     ///
     /// # Errors
     /// Those of reading; a checkpoint that contradicts itself or the model file; no model where the checkpoint

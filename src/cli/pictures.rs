@@ -26,7 +26,7 @@ pub struct Read {
     pub broken: Vec<Broken>,
 }
 
-/// The files that are meant: folders stand for all pictures within them. `progress` hears of what is passed over there.
+/// The files that are meant: folders stand for all pictures within them. `progress` is told what is skipped there.
 ///
 /// # Errors
 /// As [`pictures_in`].

@@ -68,7 +68,7 @@ pub struct Args {
     run: RunArgs,
 }
 
-/// Images of a forward pass, where there is no fault.
+/// Batch size, where there is no fault.
 const BATCH: usize = 32;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {

@@ -20,17 +20,17 @@ pub struct RecipeArgs {
     /// Number of training epochs
     #[arg(long)]
     pub epochs: Option<usize>,
-    /// Images of a batch
+    /// Batch size
     #[arg(long, alias = "batch", value_name = "N")]
     pub batch_size: Option<usize>,
-    /// Batches of a step, whose gradients are added up: a step has N times --batch-size images
+    /// Batches per step, whose gradients are accumulated: a step has N times --batch-size images
     #[arg(long, value_name = "N")]
     pub grad_accum_steps: Option<usize>,
     /// Peak learning rate; it is reached after the warm-up. It is taken as it is, whatever the recipe says of the images
     /// of a step
     #[arg(long, alias = "learning-rate")]
     pub lr: Option<f64>,
-    /// Images of a step that the learning rate is meant for: it is scaled in proportion to those that steps have
+    /// Images per step that the learning rate is meant for: it is scaled in proportion to those that steps have
     #[arg(long, value_name = "N")]
     pub lr_batch_size: Option<usize>,
     /// Optimizer: sgd, sgd_nesterov, adamw, rmsprop, or rmsproptf, which is TensorFlow's RMSprop

@@ -2,6 +2,8 @@
 //! additions and divisions only, with no table and no branch, so that loops over them become vectors and
 //! an element's bits are the same in every instruction set, at every place of a vector, and in kernels
 //! (`kernels/common/exponential.cuh`).
+//!
+//! "To 2·2⁻²⁴" gives the largest error relative to the result or, where that is less, to the smallest normal number.
 
 /// 1.5 · 2²³: adding it rounds a small number to a whole one, which stands in the low bits.
 const MAGIC: f32 = 12_582_912.0;
@@ -26,8 +28,7 @@ fn powers_of(x: f32, low: f32) -> (i32, f32) {
     (power, (r * r).mul_add(p, r))
 }
 
-/// e^(x + low) of −106 ≤ x ≤ 89 and a correction `low`, within 1.5·2⁻²⁴ of itself (of the smallest
-/// normal number where it is less); below −104 it is 0. NaN gives NaN.
+/// e^(x + low) for −106 ≤ x ≤ 89 and a correction `low`, to 1.5·2⁻²⁴; below −104 it is 0. NaN gives NaN.
 #[inline(always)]
 fn exp_of(x: f32, low: f32) -> f32 {
     let (power, above_1) = powers_of(x, low);
@@ -66,7 +67,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     exp_of(at_most(at_least(x, -104.5), 89.0), 0.0)
 }
 
-/// e^x − 1 of x ≤ 0, within 2·2⁻²⁴ of itself.
+/// e^x − 1 for x ≤ 0, to 2·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn exp_less_1(x: f32) -> f32 {
     // From −30 on it is −1, and 2^power is a normal number.
@@ -81,7 +82,7 @@ pub(crate) fn exp_less_1(x: f32) -> f32 {
 /// atanh(s).
 const ATANH: [f32; 5] = [0.333_333_37, 0.199_994_44, 0.143_082_98, 0.107_153_706, 0.121_447_79];
 
-/// ln(1 + t) = 2·atanh(t / (2 + t)) of −0.3 ≤ t ≤ 1, within 2·2⁻²⁴ of itself.
+/// ln(1 + t) = 2·atanh(t / (2 + t)) for −0.3 ≤ t ≤ 1, to 2·2⁻²⁴.
 #[inline(always)]
 fn log_1_plus(t: f32) -> f32 {
     let s = t / (2.0 + t);
@@ -91,7 +92,7 @@ fn log_1_plus(t: f32) -> f32 {
     (twice * square).mul_add(p, twice)
 }
 
-/// ln(x), within 3·2⁻²⁴ of itself; −∞ of 0, NaN below.
+/// ln(x), to 3·2⁻²⁴; −∞ at 0, NaN below.
 #[inline(always)]
 pub(crate) fn log(x: f32) -> f32 {
     let is_small = x < f32::MIN_POSITIVE;
@@ -107,33 +108,33 @@ pub(crate) fn log(x: f32) -> f32 {
     if x < 0.0 { f32::NAN } else { found }
 }
 
-/// ln(1 + e^x), within 5·2⁻²⁴ of itself (of the smallest normal number where it is less).
+/// ln(1 + e^x), to 5·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
     at_least(x, 0.0) + log_1_plus(exp_minus(x.abs()))
 }
 
-/// σ(x) = 1 / (1 + e^−x), within 3·2⁻²⁴ of itself.
+/// σ(x) = 1 / (1 + e^−x), to 3·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = exp_minus(x.abs());
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
 }
 
-/// σ(x) and its derivative σ(x)·(1 − σ(x)), within 6·2⁻²⁴ of themselves.
+/// σ(x) and its derivative σ(x)·(1 − σ(x)), to 6·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn sigmoid_and_slope(x: f32) -> (f32, f32) {
     let e = exp_minus(x.abs());
     let share = 1.0 / (1.0 + e);
-    // 1 − σ would have lost what σ was rounded by.
+    // Not 1 − σ, which would keep the rounding error of σ, large beside a small result.
     (if x < 0.0 { e * share } else { share }, e * share * share)
 }
 
-/// tanh(x), within 4·2⁻²⁴ of itself.
+/// tanh(x), to 4·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    // Lambert's continued fraction x / (1 + x² / (3 + x² / (5 + …))), cut off behind 9: good to 1e-9
-    // of itself up to 0.6, where the exponential's difference to 1 would have lost bits.
+    // Up to 0.6, where 1 − e would cancel, Lambert's continued fraction x / (1 + x² / (3 + x² / (5 + …))),
+    // truncated after 9, with a relative error of 1e-9.
     let square = x * x;
     let above = square.mul_add(square + 105.0, 945.0);
     let below = square.mul_add(square.mul_add(15.0, 420.0), 945.0);
@@ -145,20 +146,19 @@ pub(crate) fn tanh(x: f32) -> f32 {
 }
 
 /// Numerator and denominator of Q(t)·e^(t²/2) for 0 ≤ t ≤ 14.6, Q(t) = P(normal > t), lowest power
-/// first: a minimax fit to 6e-9 of itself. All are positive, so that nothing cancels.
+/// first: a minimax fit with a relative error of 6e-9. All are positive, so that nothing cancels.
 const TAIL: ([f32; 5], [f32; 5]) = (
     [0.5, 0.438_496_9, 0.183_384_95, 0.040_683_787, 4.123_830_7e-3],
     [1.674_878_7, 1.203_125, 0.469_866_16, 0.101_985_51, 0.010_336_792],
 );
 
-/// Φ(x), the normal distribution function, within 8·2⁻²⁴ of itself (of the smallest normal number
-/// where it is less), and e^(−x²/2), within 2·2⁻²⁴.
+/// Φ(x), the normal distribution function, to 8·2⁻²⁴, and e^(−x²/2), to 2·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn normal(x: f32) -> (f32, f32) {
     let t = at_most(x.abs(), 14.5);
     let half = 0.5 * t;
     let square = half * t;
-    // What the square lost to rounding would be up to 50 ulp of its exponential.
+    // The square's rounding error, which would be up to 50 ulp of the exponential, is passed on as `low`.
     let e = exp_of(-square, -half.mul_add(t, -square));
     let ([n0, n1, n2, n3, n4], [d1, d2, d3, d4, d5]) = TAIL;
     let above = n4.mul_add(t, n3).mul_add(t, n2).mul_add(t, n1).mul_add(t, n0);
@@ -178,21 +178,21 @@ const ERF: [f32; 7] = [
     7.853_861_5e-5,
 ];
 
-/// erf(x), within 2·2⁻²⁴ of itself.
+/// erf(x), to 2·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
     let square = x * x;
     let p = ERF[6].mul_add(square, ERF[5]).mul_add(square, ERF[4]).mul_add(square, ERF[3]);
     let p = p.mul_add(square, ERF[2]).mul_add(square, ERF[1]).mul_add(square, ERF[0]);
     let near = x.mul_add(p, x);
-    // From 1 on what the normal distribution leaves over is less than a sixth.
+    // From |x| = 1 on the two tails are less than a sixth, so that 1 less them doesn't cancel.
     let (tail, _) = normal(-std::f32::consts::SQRT_2 * x.abs());
     let far = 1.0 - (tail + tail);
     let far = if x < 0.0 { -far } else { far };
     if x.abs() < 1.0 { near } else { far }
 }
 
-/// e^(−x²), within 2·2⁻²⁴ of itself (of the smallest normal number where it is less).
+/// e^(−x²), to 2·2⁻²⁴.
 #[inline(always)]
 pub(crate) fn bell(x: f32) -> f32 {
     let t = at_most(x.abs(), 10.25);

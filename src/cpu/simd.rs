@@ -54,8 +54,8 @@ impl InstructionSet {
 /// A function compiled for an [`InstructionSet`], as a pointer.
 ///
 /// `compiled!(set, sums::<S, 6, 4>(tile: &Tile<'_>))` is `sums::<Avx512, 6, 4>` for [`InstructionSet::Avx512`]: the
-/// letter `S` stands for the set's [`Simd`]. A method is named without it, `Epilogue::run(of: &Epilogue<'_>)`: of its
-/// loops the compiler makes vectors. The pointer may be called where the machine has the instruction set.
+/// letter `S` stands for the set's [`Simd`]. A method such as `Epilogue::run(of: &Epilogue<'_>)` is named without it:
+/// the compiler vectorises its loops. The pointer may be called where the machine has the instruction set.
 ///
 /// The function must be `#[inline(always)]`, and so must be what it calls in its loops: only code that is inlined is
 /// compiled for the set. Elsewhere `mul_add` is a call of the mathematical library. Closures aren't inlined when they

@@ -65,7 +65,7 @@ pub(crate) fn load<T: Copy + Default>(values: &[T], at: usize, lanes: usize) -> 
     tile
 }
 
-/// Σ of some sums: halves on halves, always in this order. Their number is a power of two.
+/// The sum of partial sums in a tree: the upper half is added to the lower, and so on. Their number is a power of two.
 #[inline(always)]
 pub(crate) fn total<const N: usize>(sums: &[f32; N]) -> f32 {
     let mut sums = *sums;

@@ -1,4 +1,4 @@
-//! The structs that kernels take, one for each of `kernels/`, as the build writes them. A field that is added,
+//! The argument structs of the kernels, which the build generates from `kernels/`. A field that is added,
 //! renamed or removed in CUDA is a compile error where Rust makes the struct.
 //!
 //! Addresses of device memory are `u64`.

@@ -30,7 +30,7 @@ impl Buffer {
             device.0.counters.allocations.count();
         }
         let address = match &device.0.backend {
-            // An aligned address that nothing may read: as good as any for no bytes.
+            // No byte lies here, so that any aligned address will do.
             _ if bytes == 0 => 256,
             Backend::Cuda(cuda) => cuda.alloc(bytes)?,
             _ => {

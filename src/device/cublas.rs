@@ -87,7 +87,7 @@ impl Gemm {
 }
 
 impl Device {
-    /// Queues a product of cuBLAS's, to be held to tolerances.
+    /// Queues a product by cuBLAS, whose bits aren't those of this crate's kernels.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on devices other than cuda. [`Error::Device`] where there is no libcublas
@@ -108,8 +108,8 @@ impl Device {
     }
 }
 
-/// Scratch memory for the library: what NVIDIA's guide names for Hopper. It is given, since one that the
-/// library allocates couldn't be part of a graph.
+/// Scratch memory for the library, of the size that NVIDIA's guide recommends for Hopper. It is allocated
+/// here, since the library's own allocations couldn't be part of a graph.
 const WORKSPACE_BYTES: usize = 32 << 20;
 
 /// The library on one GPU's stream.

@@ -47,7 +47,7 @@ struct Pinned {
 /// A queued copy to pinned memory.
 pub(super) struct Landing {
     pinned: Pinned,
-    /// Behind the copy in the stream.
+    /// Recorded in the stream after the copy.
     arrived: CudaEvent,
 }
 
@@ -116,7 +116,7 @@ impl StreamState {
         Ok(address)
     }
 
-    /// Frees at once what the stream may still use: so it waits first. A failure is kept by the
+    /// Waits for the stream, which may still use the memory, then frees it. A failure is kept by the
     /// context, and reported by the next call of any handle of this GPU.
     pub(super) fn free(&self, address: u64) {
         let freed = self.gpu.context.bind_to_thread().and_then(|()| {
@@ -280,7 +280,7 @@ impl StreamState {
     }
 
     pub(super) fn begin_capture(&self) -> Result<()> {
-        // Only this thread's calls can spoil it; other devices of the process go on.
+        // Only calls of this thread can invalidate the capture; other devices of the process go on.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.call("capturing a graph", || self.stream.begin_capture(mode))
     }

@@ -11,12 +11,12 @@ use crate::{Error, Result};
 pub struct Download {
     device: Device,
     bytes: usize,
-    /// `None` where it was waited for.
+    /// `None` once it was waited for.
     copy: Option<HostCopy>,
 }
 
 enum HostCopy {
-    /// On devices whose queue is always empty.
+    /// The bytes, on devices where copies aren't queued.
     Here(Vec<u8>),
     Queued(Landing),
 }

@@ -76,7 +76,7 @@ struct ThreadStacks(NonNull<c_void>);
 
 impl Drop for ThreadStacks {
     fn drop(&mut self) {
-        // SAFETY: made by `worker_new`, freed once, not running.
+        // SAFETY: made by `flipside_emulator_worker_new`, freed once, not running.
         unsafe { flipside_emulator_worker_free(self.0.as_ptr()) }
     }
 }
@@ -140,7 +140,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Runs a kernel to its end, and adds its searches in fault tables to `searches`. Of several blocks that fail the first by number is reported.
+/// Runs a kernel to its end and adds its searches of fault tables to `searches`. The first block that fails is reported.
 pub(super) fn launch(
     options: &EmulatorOptions,
     number: usize,

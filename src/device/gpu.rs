@@ -19,9 +19,8 @@ use crate::{Error, Result};
 /// Dynamic shared memory that a kernel gets without asking.
 const FREE_SHARED_BYTES: u32 = 48 * 1024;
 
-/// From this many bytes a block, kernels stage their operands in shared memory: a multiprocessor gives them
-/// all of it that it has and keeps the least as L1, so that the number of resident blocks doesn't hang on
-/// the driver's guess.
+/// Kernels with at least this many bytes a block ask for the largest shared-memory carveout, which leaves
+/// the least L1, so that the number of resident blocks doesn't depend on the driver's guess.
 const STAGING_SHARED_BYTES: u32 = 16 * 1024;
 
 /// A GPU that this process has opened.

@@ -27,7 +27,7 @@ struct Recording {
     /// On the emulator; on cuda the stream keeps them.
     steps: Vec<GraphStep>,
     launches: usize,
-    /// The first thing that no graph can hold.
+    /// The first operation that can't be part of a graph.
     refused: Option<String>,
     /// GPU memory whose owners gave it up meanwhile: it can't be freed before the capture ends.
     freed: Vec<u64>,

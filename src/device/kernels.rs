@@ -23,11 +23,11 @@ pub struct KernelInfo {
     pub shared_bytes: u32,
     /// The most threads that a block may have.
     pub max_threads: u32,
-    /// A kernel of the emulator's own tests, with deliberate errors; not built for the GPU.
+    /// A kernel of the emulator's own tests (`kernels/emulator/testing/`); not built for the GPU.
     pub testing: bool,
 }
 
-/// What a kernel takes as its one argument: a struct, or a number or an array in one. The build writes the structs
+/// What a kernel takes as its one argument: a struct, or a number or an array in one. The build generates the structs
 /// ([`super::args`]).
 ///
 /// # Safety
@@ -239,7 +239,7 @@ pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
 /// The grid of a launch in blocks and the block in threads, along x, y and z.
 pub type LaunchConfig = ([u32; 3], [u32; 3]);
 
-/// What can be said against a launch before it is tried.
+/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU.
 pub(super) fn check_launch<A: KernelArgs>(
     info: &KernelInfo,
     (grid, block): LaunchConfig,

@@ -208,8 +208,8 @@ impl Device {
     /// Refuses work on this device that uses memory of another one.
     ///
     /// # Errors
-    /// [`Error::Usage`] for memory of another device and, where [`Device::same`] says no, of the same
-    /// one opened another time; `what` is called so.
+    /// [`Error::Usage`] unless [`Device::same`] holds: for memory of another device, or of the same one
+    /// opened another time. `what` names the memory in the message.
     pub fn require_same(&self, other: &Device, what: &str) -> Result<()> {
         if self.same(other) {
             return Ok(());
@@ -391,7 +391,7 @@ impl Device {
 
     /// Counts a copy or clearing within the device; true where the emulator keeps it for a graph.
     fn moves(&self, step: impl FnOnce() -> graph::GraphStep) -> bool {
-        // On cuda it goes into the stream, which a capture is of.
+        // On cuda it goes into the stream, where a capture records it.
         let kept = matches!(self.0.backend, Backend::Emulated(_));
         let captured = self.0.capture.note(false, || kept.then(step));
         if !captured {

@@ -1,4 +1,4 @@
-//! What a device has been asked to do: counters, by which tests hold loops to doing nothing else.
+//! What a device has been asked to do: counters, by which tests check that loops do no more than they should.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,7 +38,7 @@ pub(super) struct Counters {
     pub downloaded_bytes: WorkCounter,
     pub moves: WorkCounter,
     pub waits: WorkCounter,
-    /// Of emulated kernels in fault tables.
+    /// Searches of fault tables by emulated kernels.
     pub fault_searches: AtomicU64,
 }
 

@@ -8,19 +8,19 @@ pub type Dimension = (&'static str, usize);
 /// The element that a fault hits, before the sizes of what it lies in are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Its number in PyTorch's order, over all dimensions.
+    /// The flat index in PyTorch's order, over all dimensions.
     Flat(usize),
-    /// A number for each dimension, in PyTorch's order.
+    /// An index along each dimension, in PyTorch's order.
     Index(Vec<usize>),
-    /// Numbers of dimensions by their names; those of one element need none.
+    /// Indices along dimensions by their names; dimensions of size 1 may be left out.
     Named(Vec<(&'static str, usize)>),
 }
 
 impl Place {
-    /// Its number within each of `dimensions`, the slowest first.
+    /// Its index along each of `dimensions`, the outermost first.
     ///
     /// # Errors
-    /// What is wrong, to stand behind the name of what `dimensions` are of.
+    /// What is wrong, as the rest of a message that begins with the tensor's name.
     pub fn within(&self, dimensions: &[Dimension]) -> Result<Vec<usize>, String> {
         let at = match self {
             Place::Flat(number) => return unravel(*number, dimensions),
@@ -48,7 +48,7 @@ impl Place {
     }
 }
 
-/// The number in PyTorch's order of the element at `at`, which lies within `dimensions`.
+/// The flat index in PyTorch's order of the element at `at`, which lies within `dimensions`.
 pub fn ravel(at: &[usize], dimensions: &[Dimension]) -> usize {
     at.iter().zip(dimensions).fold(0, |number, (at, (_, size))| number * size + at)
 }

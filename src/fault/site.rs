@@ -148,7 +148,7 @@ impl Site {
         matches!(self, Site::Output | Site::Weight)
     }
 
-    /// Whether it hits a value in memory between two nodes, so that each node's has to be kept there.
+    /// Whether it hits a value in memory between two nodes, so that nodes can't be fused.
     pub fn is_between_nodes(self) -> bool {
         self.class() == SiteClass::Memory && self.addressed() != Addressed::Parameter
     }

@@ -21,8 +21,8 @@ pub struct FaultSpec {
     pub place: Place,
     /// The number of terms that an accumulator has added, or the term κ of an operand.
     pub k: u32,
-    /// The site `weight`: last part of the entry's name; empty for the one that the layer is named by
-    /// (`logit_scale`), or its `weight`.
+    /// For the site `weight`: the last part of the parameter's name. Empty means the layer's `weight`, or
+    /// the parameter that has the layer's own name (`logit_scale`).
     pub parameter: String,
     /// The site `store-astray`: the bit of the byte offset that is wrong.
     pub offset_bit: u32,
@@ -59,7 +59,7 @@ impl FaultSpec {
         "seed",
     ];
 
-    /// The keys that say where within the layer's site a fault lies, where one shape is hit.
+    /// The keys that say where within the layer's site a fault of this shape lies.
     pub fn place_keys(site: Site, shape: Shape) -> &'static [&'static str] {
         match (site.addressed(), shape) {
             (Addressed::Parameter, _) => &["out", "in", "row", "column", "index"],
@@ -90,8 +90,8 @@ impl FaultSpec {
         parts.concat()
     }
 
-    /// What it does to element `index` of what `name` calls, a value of `format`; random values are keyed
-    /// by (seed, name, index).
+    /// The masks for element `index`, of `format`, of the tensor `name`; random values are keyed by
+    /// (seed, name, index).
     ///
     /// # Errors
     /// Those of [`FaultModel::masks`].
@@ -107,7 +107,7 @@ impl FaultSpec {
         self.model.masks(format, random).map_err(named)
     }
 
-    /// The fault that keys and what they are given make. `layer` is required, and what the site needs: a
+    /// The fault that keys and their values describe. `layer` is required, and what the site needs: a
     /// place, a term, bits. The site is `output`, the model `flip`, the shape `element`, the image 0 and so
     /// are row and column of a map, unless said otherwise. A key that the fault has no use for is an error.
     ///
@@ -170,7 +170,7 @@ impl FaultSpec {
     }
 }
 
-/// Keys, none of them twice, and what they are given.
+/// Keys, none of them twice, with their values.
 struct KeyValues<'t>(Vec<(&'static str, &'t str)>);
 
 impl<'t> KeyValues<'t> {
@@ -370,7 +370,7 @@ mod tests {
         }
     }
 
-    /// Of every site, shape and model: a fault takes just those keys that are among its own.
+    /// For every site, shape and model, a fault accepts its own keys and no others.
     #[test]
     fn a_key_is_taken_where_it_means_something() {
         let value = |key: &str| match key {

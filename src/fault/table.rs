@@ -25,7 +25,7 @@ pub struct FaultEntry {
     /// [`Site::code`].
     pub site: u16,
     unused: u16,
-    /// Of the container of the value that is hit, as the other two.
+    /// This mask and the two below are those of the word that holds the value.
     pub and_mask: u32,
     pub or_mask: u32,
     pub xor_mask: u32,
@@ -38,7 +38,7 @@ impl FaultEntry {
         FaultEntry::at(Site::Output, element as u64, 0, masks)
     }
 
-    /// A fault at any site, by the masks of its value's container. `store-lost` takes no masks: the value becomes +0.
+    /// A fault at any site, by the masks of the word that holds its value; `store-lost`, which makes it +0, takes none.
     pub fn at(site: Site, element: u64, k: u32, masks: BitMasks) -> Self {
         let masks = if site == Site::StoreLost { BitMasks::set(0) } else { masks };
         FaultEntry {
@@ -239,7 +239,7 @@ impl FaultTable {
     }
 
     /// Hits the faulted ones among `values`, which are channels `channel`.. of pixel number `pixel`
-    /// of an image of `map`: what a kernel's epilogue does. Faults at other sites are not its matter.
+    /// of an image of `map`: what a kernel's epilogue does. Faults at other sites are ignored.
     pub fn hit(&self, map: Map, image: usize, pixel: usize, channel: usize, values: &mut [f32]) {
         let faults = self.of_image(image);
         let first = pixel * map.channels + channel;

@@ -114,7 +114,7 @@ fn epochs(text: &str) -> std::result::Result<[usize; 2], String> {
 }
 
 impl fmt::Display for TrainingFault {
-    /// As it is read; what is as if it were absent is left out.
+    /// In the form that is parsed; keys with their default values are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "site={},rate={:e}", self.site.name(), self.rate)?;
         if !self.bits.is_all() {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{FaultSpec, Place, Shape, Site};
 
 impl fmt::Display for FaultSpec {
-    /// As `--fault` takes it; what is as if it were absent is left out.
+    /// As `--fault` takes it; keys with their default values are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "layer={}", self.layer)?;
         if self.site.has_term() {

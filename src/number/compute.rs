@@ -6,8 +6,8 @@ use strum::{Display, EnumIter, EnumString, IntoStaticStr};
 use super::Format;
 use crate::Error;
 
-/// The arithmetic of convolutions and linear layers. Values lie in memory as f32 whichever it is, and
-/// sums are f32; it is the factors that are rounded.
+/// The arithmetic of convolutions and linear layers. Values in memory and sums are always f32; only the
+/// factors of products are rounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[derive(Display, EnumIter, EnumString, IntoStaticStr)]

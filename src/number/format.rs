@@ -67,7 +67,7 @@ impl Format {
         if self.shift() + self.bits() > 16 { 32 } else { 16 }
     }
 
-    /// What the exponent of 1 is.
+    /// The exponent's bias.
     const fn bias(self) -> u32 {
         (1 << (self.exponent_bits() - 1)) - 1
     }
@@ -112,7 +112,7 @@ impl Format {
         if magnitude >= self.infinite() << (23 - self.mantissa_bits()) {
             return f32::from_bits(sign | INFINITE | magnitude);
         }
-        // As f32's, of which only the exponent's bias is another.
+        // An f32's fields but for the exponent's bias, which scaling by a power of two puts right.
         let rebias = f32::from_bits((254 - self.bias()) << 23);
         f32::from_bits(sign | (f32::from_bits(magnitude) * rebias).to_bits())
     }
@@ -142,8 +142,8 @@ mod tests {
         }
     }
 
-    /// `half` makes signalling NaNs quiet, while files keep their bits here, and keeps the payload of an f32's NaN in
-    /// an f16: NaNs aren't its matter.
+    /// NaNs aren't compared with `half`, which quiets signalling ones where `decode` keeps their bits, and keeps an
+    /// f32's payload in an f16.
     #[test]
     fn values_are_those_of_the_crate_half() {
         type Halves = (fn(u16) -> f32, fn(f32) -> u16);
@@ -163,7 +163,7 @@ mod tests {
                     nan if nan.is_nan() => assert_eq!(value << 9, u32::from(bits) << lost << 9),
                     number => assert_eq!(value, number.to_bits(), "{bits:04x}"),
                 }
-                // The number, the middles between it and its neighbours, and what lies beside these.
+                // The number, the midpoints between it and its neighbours, and the f32 next to each of these.
                 let half = 1 << (lost - 1);
                 for offset in [-half - 1, -half, 1 - half, -1, 0, 1, half - 1, half, half + 1] {
                     check(f32::from_bits(value.wrapping_add_signed(offset)));

@@ -37,7 +37,7 @@ impl BitMasks {
         BitMasks { and: 0, or: bits, xor: 0 }
     }
 
-    /// The faulty bits of an f32's. (Formats of 16 bits are hit inside kernels alone.)
+    /// The bits of an f32 after the fault. (Values in 16-bit formats are hit only inside kernels.)
     pub const fn apply(&self, bits: u32) -> u32 {
         ((canonical(bits) & self.and) | self.or) ^ self.xor
     }
@@ -172,7 +172,7 @@ mod tests {
                 assert_eq!(masks.apply(nan), expected, "{nan:08x} under {masks:?}");
             }
         }
-        // The largest number and the infinities are none.
+        // The largest number and the infinities aren't NaN.
         for bits in [0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x8000_0000, 0xffff_ffff >> 9] {
             assert_eq!(BitMasks::flip(1).apply(bits), bits ^ 1, "{bits:08x}");
         }

@@ -9,7 +9,7 @@ use strum::IntoEnumIterator;
 use super::{FaultModel, Field, Format, parse_bits};
 use crate::{Error, Result};
 
-/// Bits by number, as exports number them, and by field; none: every bit of a value.
+/// Bits by number, as exports number them, and by field; an empty choice means every bit of a value.
 ///
 /// As text `23..30,sign`: numbers, ranges of them with both ends, and the words `sign`, `exponent` and `mantissa`, which
 /// mean the bits of whichever format a value has.
@@ -55,7 +55,7 @@ impl OnlyBits {
 }
 
 impl fmt::Display for OnlyBits {
-    /// As it is read: `23..30,sign`.
+    /// In the form that is parsed: `23..30,sign`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
         let mut bit = 0;

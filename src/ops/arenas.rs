@@ -1,4 +1,4 @@
-//! What a step of an optimiser goes over, whatever its rule.
+//! The arenas that a step of an optimiser reads and writes, whatever its rule.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -44,13 +44,13 @@ pub struct Arenas {
     pub blocks: u64,
     /// One f32 that gradients are multiplied by, NaN if there is to be no step; 0 for no factor.
     pub factor: u64,
-    /// Gradients are first brought between ± this, NaN but stays; infinity for any.
+    /// Gradients are first clamped to ± this (NaN stays NaN); infinity for no clamping.
     pub max_value: f32,
     pub count: usize,
 }
 
 impl Default for Arenas {
-    /// None, and gradients as they are.
+    /// No arenas, and gradients as they are.
     fn default() -> Self {
         Arenas {
             values: 0,
@@ -161,8 +161,8 @@ impl Arenas {
     /// Part number `index` of [`Arenas::chunks`].
     ///
     /// # Safety
-    /// The arenas are on the host, alive and apart from each other for `'a`, and no two parts of
-    /// one number are there at a time.
+    /// The arenas are on the host, alive and apart from each other for `'a`, and no part is taken
+    /// twice at a time.
     #[inline(always)]
     pub(crate) unsafe fn chunk<'a>(&self, index: usize) -> Chunk<'a> {
         let start = index * CHUNK;

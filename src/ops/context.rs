@@ -46,8 +46,8 @@ pub struct ForwardPass<'a> {
     pub steps: &'a [StepPass],
     /// Whether the CPU may use every core for this one pass.
     pub parallel: bool,
-    /// The first parameter as the CPU's matrix products like it best (`gemm::pack`), if there is
-    /// such a copy.
+    /// The first parameter packed for the CPU's matrix products (`gemm::pack`), if there is such a
+    /// copy.
     pub packed: Option<&'a [f32]>,
     pub inputs: &'a [Tensor],
     pub params: &'a [Tensor],
@@ -393,7 +393,7 @@ impl<'a> HostBackward<'a> {
         unsafe { read(self.pass.saved) }
     }
 
-    /// The gradient that comes from behind.
+    /// The gradient of the output.
     pub fn output_gradient(&self) -> &'a [f32] {
         unsafe { read(self.pass.output_gradient) }
     }

@@ -75,8 +75,8 @@ impl<F: Each> Pieces for Rows<'_, F> {
     }
 }
 
-/// y = f(x, number of inputs' values at the element) over the output box, for one or two inputs
-/// of the output's shape; `f` gets the values of both (the same twice where there is one). Returns the whole output.
+/// y = f(a, b) over the output box, a and b the values of two inputs of the output's shape, or of one input twice.
+/// Returns the whole output.
 pub(crate) fn forward<'a>(ctx: &mut HostForward<'a>, f: impl Each) -> &'a mut [f32] {
     let (map, region) = (ctx.output_map(), ctx.region);
     let a = ctx.input(0);

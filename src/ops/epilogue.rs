@@ -117,8 +117,8 @@ pub(crate) struct Epilogue<'a> {
     /// Where the batch's output begins, and its map.
     pub output: SendPtr<f32>,
     pub map: Map,
-    /// [`Epilogue::run`] as [`Epilogue::compiled`] has it: too much to be inlined where sums are finished, it has to ask
-    /// for the instructions itself.
+    /// [`Epilogue::run`] from [`Epilogue::compiled`]: it is too large to be inlined into the products, so that it is
+    /// compiled for the instruction set by itself.
     pub run: RunFn,
 }
 

@@ -124,8 +124,8 @@ impl ParamSpec {
 }
 
 impl Layout {
-    /// PyTorch's matrix of outputs × columns, of which the stored one is the transposed: its sizes,
-    /// and the column that a stored row is; `None` where both are one.
+    /// The sizes of PyTorch's matrix (outputs × columns), whose transpose is stored, and which column
+    /// a stored row is; `None` where values are stored in PyTorch's order.
     fn matrix(self, shape: &[usize]) -> Option<([usize; 2], impl Fn(usize) -> usize + Sync)> {
         let [outputs, columns] = match self {
             Layout::Plain => return None,

@@ -17,7 +17,7 @@ pub struct RunState {
     pub learning_rate: f32,
     /// Step of the run, from 0. At step 0 an optimiser's memory holds nothing yet.
     pub step: u32,
-    /// 1 − β₁^(step + 1): AdamW's, of a power that the host takes in f64, as the next.
+    /// AdamW's 1 − β₁^(step + 1); the host takes the power in f64, as for the next field.
     pub bias_correction1: f32,
     /// √(1 − β₂^(step + 1)).
     pub sqrt_bias_correction2: f32,

@@ -23,7 +23,7 @@ pub enum Sites {
     Output { map: Map },
     /// Attention's: a score, or a probability, for each head, query and key of the query's part.
     Scores { heads: usize, queries: Map, keys: usize },
-    /// A matrix product's: all but attention's. Forward, in eval mode, also runs the steps of the nodes behind it.
+    /// A convolution's or linear layer's: all but attention's. Its forward in eval mode also runs the nodes fused with it.
     Product {
         view: GemmView,
         input: Map,
@@ -53,7 +53,7 @@ impl Sites {
                     Site::OperandA | Site::OperandB | Site::SharedA | Site::SharedB => {
                         (m * n, [0, terms])
                     }
-                    // The bits of a byte offset that move whole elements; outside the output all are alike.
+                    // Bits of a byte offset: lower ones don't move whole elements, higher ones leave any output.
                     Site::StoreAstray => (m * n, [2, 48]),
                     Site::Input => (input.elements(), [0, 1]),
                     Site::Weight | Site::Scores | Site::Probabilities => return None,

@@ -1,4 +1,4 @@
-//! Which kernel computes a layer, and what of it shares a value: how far an error inside it spreads.
+//! Which kernel computes a layer, and which outputs share a copy of a value in it: how far an error inside spreads.
 
 use super::GemmView;
 use crate::number::Format;
@@ -9,7 +9,7 @@ use crate::number::Format;
 pub struct Sharing {
     /// Rows of a block's tile.
     pub tile: usize,
-    /// Row r of a tile is owner (r % period) / run's.
+    /// Row r of a tile belongs to owner (r % period) / run.
     pub period: usize,
     pub run: usize,
 }

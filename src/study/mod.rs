@@ -50,7 +50,7 @@ pub struct Options {
     pub injections: u64,
     /// Flipped bits a fault.
     pub bits: usize,
-    /// Images of a forward pass.
+    /// Batch size of forward passes.
     pub batch: usize,
     /// Where checkpoints and runs are written, if anywhere.
     pub folder: Option<PathBuf>,

@@ -38,7 +38,7 @@ impl NodeFaults {
         room: usize,
     ) -> Result<NodeFaults> {
         let inputs = table.count(Site::Input);
-        // Nothing is saved for most tables.
+        // Only faults in inputs have values saved.
         let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
         if device.is_cpu() {
             if let Some(site) = table.inner_site() {
@@ -141,7 +141,7 @@ struct Patch {
 /// A parameter, an image, and where the copy lies that the image sees.
 pub(super) type PatchAddress = (ParamId, usize, u64);
 
-/// Bytes of copies without faults that are kept for faults to come.
+/// The most bytes of fault-free copies that are kept for later faults.
 const IDLE_PATCH_BYTES: usize = 1 << 30;
 
 /// Everything that is armed.
@@ -184,7 +184,7 @@ impl Armed {
         patches
     }
 
-    /// Has an image see the parameter that it saw before it was disarmed, if it did.
+    /// Gives an image back the copy of a parameter that it had before it was disarmed, if that is still there.
     fn see_again(&mut self, param: ParamId, image: usize) {
         let is_it = |patch: &Patch| (patch.param, patch.image) == (param, image);
         let idle = self.idle_patches.iter().position(is_it);
@@ -226,10 +226,10 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
-    /// [`Error::Usage`] for one in memory where not every value is kept.
+    /// [`Error::Usage`] for one in memory where the plan doesn't keep the value that is hit.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
         let (inputs, astray) = (table.count(Site::Input), table.count(Site::StoreAstray));
-        // Elsewhere the input's memory may be another value's by the time that it is put right.
+        // By other plans the input's memory may hold another value by the time that the fault is undone.
         let is_kept = match self.plan().kind {
             PlanKind::Golden => true,
             PlanKind::Train => inputs == 0 || self.plan().survives[self.tape.node(id).inputs[0].0],
@@ -250,7 +250,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Usage`] for a parameter that isn't there or isn't of floats, an index outside of it, or
-    /// an image outside the batch; for one that all images' values follow from, beside other images.
+    /// an image outside the batch; in a batch of several, for a parameter of a value that all images share.
     pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
         let (id, index) = weight_entry(&self.tape, fault)?;
         let masks = fault.masks(&self.tape.params()[id.0].name, index as u64, Format::F32)?;
@@ -272,8 +272,8 @@ impl Execution {
         self.arm_parameters(weights, &[ParamHit { param: id, image, index, masks }])
     }
 
-    /// As [`Execution::arm_parameter`], all of `hits`, those of one entry one after the other. On devices that launch
-    /// kernels they are queued together, and nobody waits for them. None is made where one is refused.
+    /// As [`Execution::arm_parameter`], for all of `hits`; those of one entry are applied in order. On devices with
+    /// kernels they are queued together, without waiting for them. If one is refused, none is applied.
     ///
     /// # Errors
     /// As there.
@@ -283,8 +283,8 @@ impl Execution {
         if hits.is_empty() {
             return Ok(());
         }
-        // Who has had a copy gets it again before others take what is left: the same images' copies lie where they lay,
-        // and graphs of them are run again.
+        // Images get the copies back that they had before others take what is left: addresses stay the same, so that
+        // captured graphs can be replayed.
         hits.iter().for_each(|hit| self.armed.see_again(hit.param, hit.image));
         let mut words = Vec::with_capacity(hits.len());
         for ParamHit { param: id, image, index, masks } in hits {
@@ -341,7 +341,7 @@ impl Execution {
         idle_memory.extend(nodes.map(|(index, faults)| (index, faults.memory)));
         // SAFETY: each was hit, and its copy is still there.
         let mut undone = hits.iter().rev().map(|faults| unsafe { faults.undo() });
-        // Copies that can't be put right aren't used again.
+        // Copies that can't be restored aren't used again.
         if !(self.options.keep_patches && undone.all(|undone| undone.is_ok())) {
             patches.clear();
         }
@@ -367,7 +367,7 @@ impl Execution {
         unsafe { memory_fault::run(&self.device, faults.in_memory(), self.value(input), pass) }
     }
 
-    /// Sends the stores of a node astray that are to go there. `output` is its value.
+    /// Applies a node's faults at the site `store-astray` to `output`, its value.
     pub(super) fn send_astray(&self, id: NodeId, output: Tensor) -> Result<()> {
         let astray = self.armed.node(id).filter(|faults| faults.has(Site::StoreAstray));
         let Some(faults) = astray else { return Ok(()) };

@@ -74,7 +74,7 @@ impl Execution {
         mut needed: Vec<bool>,
         fed: Option<NodeId>,
     ) -> Result<Self> {
-        // Steps read running statistics, and no value that lies inside a launch is kept.
+        // Fused steps use running statistics and keep no value inside a launch, so that only these plans fuse.
         let lowering = if matches!(kind, PlanKind::Infer | PlanKind::Replay) {
             Lowering::fused(tape, &needed, outputs, !device.is_cpu())
         } else {
@@ -100,7 +100,7 @@ impl Execution {
         })
     }
 
-    /// Sets a clock a kind of operation to zero and lets them run from now on.
+    /// Measures from now on how long each kind of operation takes, starting from zero.
     pub fn start_clocks(&mut self) {
         self.clocks = Some(Clocks::default());
     }

@@ -31,7 +31,7 @@ pub enum FlipTarget {
     Param(ParamId),
 }
 
-/// What flips now, and memory of what did.
+/// The flips in effect, and memory that earlier ones leave for reuse.
 #[derive(Default)]
 pub(super) struct MemoryFlips {
     present: BTreeMap<FlipTarget, NodeFaults>,
@@ -51,7 +51,7 @@ impl MemoryFlips {
         (name, values): (&str, Tensor),
         flips: &[BitFlip],
     ) -> Result<()> {
-        // Whoever reads the value reads the flip.
+        // The site is `input`, since every reader of the value is to see the flip.
         let entry = |flip: &BitFlip| {
             let masks = BitMasks::flip(flip.mask);
             (flip.image, FaultEntry::at(Site::Input, flip.element as u64, 0, masks))
@@ -60,7 +60,7 @@ impl MemoryFlips {
         let space = SiteSpace { elements: values.map().elements() as u64, k: [0, 1] };
         let table = FaultTable::of_sites(name, values.images, |_| Some(space), &entries)?;
         let kept = self.idle_memory.remove(&target);
-        // Other batches have a few more or less.
+        // With room for more, since other batches have other numbers of flips.
         let faults = NodeFaults::new(device, table, kept, 2 * flips.len())?;
         self.present.insert(target, faults);
         Ok(())
@@ -96,7 +96,7 @@ impl Execution {
         }
     }
 
-    /// Puts parameters back, and flips nothing any more.
+    /// Restores parameters, and ends all flips.
     ///
     /// # Errors
     /// Those of the device.

@@ -18,7 +18,7 @@ pub(super) enum Sweep {
     Forward,
     /// This node and every one that what is armed there can change.
     From(NodeId),
-    /// From an output's gradient to those of all parameters, which are added to what is there where `adds` says so.
+    /// From an output's gradient to those of all parameters, which are accumulated if `adds`.
     Backward { output: NodeId, adds: bool },
 }
 
@@ -42,15 +42,15 @@ struct Captured {
 struct Frozen {
     /// Where parameters and their gradients lie.
     weights: [u64; 2],
-    /// Other kernels than in eval mode.
+    /// Training launches other kernels than eval mode.
     is_training: bool,
-    /// How layers multiply: other kernels each.
+    /// Each compute mode has kernels of its own.
     compute: Compute,
     /// Of armed nodes, in order.
     armed: Vec<(usize, FrozenFaults)>,
     /// Which images see which copies of parameters, and where those lie.
     patches: Vec<PatchAddress>,
-    /// Where there are any: images that see copies are run one by one.
+    /// The number of images where some see copies: all are then run one by one.
     images: Option<usize>,
 }
 
@@ -68,8 +68,8 @@ impl Execution {
         }
     }
 
-    /// Runs a pass, as a graph where that is asked for. `on_final` hears of each parameter whose gradient is complete:
-    /// of a graph's when all of it is queued.
+    /// Runs a pass, as a graph where that is asked for. `on_final` is called for each parameter whose gradient is
+    /// complete; with a graph, once all of it is queued.
     pub(super) fn sweep(
         &mut self,
         weights: &Weights,
@@ -120,7 +120,7 @@ impl Execution {
         for index in (0..runs.len()).filter(|index| runs[*index]) {
             self.run_whole(weights, NodeId(index))?;
         }
-        // Later nodes have read what was hit; kept values are to be golden. The last hit goes first.
+        // All readers have run, and kept values must be golden again: the last hit is undone first.
         let mut hit = self.armed.nodes().rev().filter(|(index, _)| runs[*index]);
         hit.try_for_each(|(index, _)| self.fault_input(NodeId(index), Pass::Undo))
     }

@@ -24,7 +24,7 @@ impl Lowering {
         Lowering { launches, last: (0..needed.len()).collect() }
     }
 
-    /// Joins each head with the steps behind it, as far as nobody else reads what lies between.
+    /// Joins each head with the steps behind it, as long as no other node reads a value in between.
     /// `needed` are the nodes that run, `outputs` those whose values are asked for; `ordered`: steps
     /// come in the order that kernels take them in ([`Step::place`]), each at most once.
     pub fn fused(tape: &Tape, needed: &[bool], outputs: &[NodeId], ordered: bool) -> Lowering {

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 pub(super) struct Memory {
     plan: MemoryPlan,
     capacity: usize,
-    /// What holds the slots: one arena or, where a sanitizer is to see their ends, an allocation each.
+    /// What holds the slots: one arena or, on the emulator, where sanitizers watch their ends, an allocation each.
     _buffers: Vec<Buffer>,
     /// Addresses by node; 0 where there is no slot.
     values: Vec<u64>,
@@ -114,7 +114,7 @@ impl Execution {
         self.read_tensor(self.kept(id, "gradient", self.gradient(id))?)
     }
 
-    /// A tensor that has a place; a value inside a launch never has.
+    /// The tensor, which must have memory; a value inside a launch never has.
     pub(super) fn kept(&self, id: NodeId, what: &str, tensor: Tensor) -> Result<Tensor> {
         if tensor.address != 0 {
             return Ok(tensor);

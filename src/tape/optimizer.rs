@@ -36,7 +36,7 @@ impl Rule {
         }
     }
 
-    /// What a step number `step` (from 0) of the run reads: to be completed with the rest and given
+    /// What step number `step` (from 0) of the run reads; the caller fills in the other fields and gives it
     /// to [`super::Execution::begin_training`].
     pub fn state(&self, step: u32, learning_rate: f32) -> RunState {
         let state = RunState { step, learning_rate, ..RunState::default() };
@@ -85,7 +85,7 @@ pub struct Optimizer {
     moments: Vec<Buffer>,
     /// One [`BlockOptions`] for [`STEP_BLOCK`] parameters.
     blocks: Buffer,
-    /// Values of gradients; infinity for any.
+    /// What gradients are clamped to; infinity for no clamping.
     max_value: f32,
     norm: Option<NormClipping>,
 }

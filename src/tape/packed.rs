@@ -1,5 +1,5 @@
-//! Copies of weights for many small products on the CPU: those of boxes read a layer's weights for a few
-//! pixels, so that bringing them into order each time would take as long as multiplying.
+//! Packed copies of weights for many small products on the CPU: a box uses a layer's weights for only a few
+//! pixels, so that packing them each time would take as long as multiplying.
 
 use super::{NodeId, Tape, Weights};
 use crate::cpu::gemm;

@@ -146,8 +146,8 @@ impl Execution {
         })
     }
 
-    /// What a node's passes read: of one image where it is `alone`; as in eval mode where what training would move of
-    /// it is frozen.
+    /// The state that a node's passes read: for one image where it is `alone`, and as in eval mode where all of its
+    /// parameters are frozen.
     fn state_for(&self, id: NodeId, alone: bool) -> (RunState, u64) {
         let (state, address) = self.batch.state(alone || self.tape.node(id).spec.shared);
         match self.tape.is_settled(id) {
@@ -227,7 +227,7 @@ impl Execution {
         Ok(())
     }
 
-    /// Writes the gradient that a backward pass starts from; whether anything that is trained lies behind it.
+    /// Writes the gradient that a backward pass starts from; returns whether `output` depends on anything trained.
     pub(super) fn seed_gradient(&self, output: NodeId, gradient: &[f32]) -> Result<bool> {
         let node = self.tape.node(output);
         let expected = self.maps(node.spec) * node.spec.map.elements();
@@ -237,7 +237,7 @@ impl Execution {
             return Err(Error::shape(&node.name, detail));
         }
         if !self.memory.has_gradient(output) {
-            // Nothing that is trained lies behind it, and its gradient has no memory.
+            // It depends on nothing that is trained, so that its gradient has no memory.
             return Ok(false);
         }
         // SAFETY: the slot holds `capacity` ≥ `images` maps.

@@ -44,8 +44,8 @@ pub struct Replay {
 }
 
 impl Execution {
-    /// Runs `from` and every node that depends on it, whole, after what an earlier replay left
-    /// changed elsewhere. Replays in descending order of `from` run the fewest nodes.
+    /// Runs again what an earlier replay left changed elsewhere, then `from` and every node that depends
+    /// on it, whole. Replays in descending order of `from` run the fewest nodes.
     ///
     /// # Errors
     /// [`Error::Usage`] for a plan without golden values and for weights on another device; those of the
@@ -62,13 +62,13 @@ impl Execution {
         self.sweep(weights, Sweep::From(from), &mut |_| ())
     }
 
-    /// `from` and every node that what is armed there can change, one flag a node.
+    /// `from` and every node that its faults can change, one flag a node.
     pub(crate) fn dependents(&self, from: NodeId) -> Vec<bool> {
         let mut changed = vec![false; self.tape.nodes().len()];
         changed[from.0] = true;
         let hit = self.hit_input(from);
         for (index, node) in self.tape.nodes().iter().enumerate().skip(from.0 + 1) {
-            // Whoever reads the input behind this node reads the fault.
+            // Every later reader of the input sees the fault.
             let reads_hit = |input: &NodeId| Some(*input) == hit;
             changed[index] = node.inputs.iter().any(|input| changed[input.0] || reads_hit(input));
         }
@@ -141,7 +141,7 @@ impl Execution {
             if region.is_empty() {
                 continue;
             }
-            // What follows from a value for all images is asked for in this image alone.
+            // A change of a value that all images share reaches all of them; only this image is replayed.
             let region = Region { images: Span::one(image_of(&node.spec)), ..region };
             let start = undo.bits.len();
             undo.saved.push((id, region, start));
@@ -208,7 +208,7 @@ impl Execution {
             return Err(Error::usage(format!("'{name}' has no box {region:?} here")));
         }
         let last = NodeId(self.lowering.runs_at(id.0));
-        // A launch has one map.
+        // All values of a launch have one shape.
         let tensor = self.value(last);
         let mut kept = Vec::new();
         if last != id {
@@ -297,7 +297,7 @@ impl Execution {
         changed
     }
 
-    /// A replay is one of a pass in eval mode, by a plan of one of `kinds`.
+    /// Refuses a replay in training mode, or by a plan that is none of `kinds`.
     fn require_golden(&self, weights: &Weights, kinds: &[PlanKind]) -> Result<()> {
         if !kinds.contains(&self.plan().kind) {
             return Err(Error::usage("replay needs a plan that keeps golden values"));

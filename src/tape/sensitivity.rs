@@ -4,9 +4,9 @@ use super::{Execution, NodeId, PlanKind, Weights};
 use crate::{Error, Result};
 
 impl Execution {
-    /// The derivative of Σ `seed`·`output` by a value, channels-last, after a forward pass in eval mode: batch norm
-    /// by its running statistics, no dropout. Once a pass, since the way back writes over what the pass left. `at` has to come before `output`, and its own value can be read where
-    /// it is one of the plan's outputs.
+    /// The derivative of Σ `seed`·`output` by a value, channels-last, after a forward pass in eval mode (batch norm by
+    /// its running statistics, no dropout). Once a forward pass, since it overwrites what that left. `at` has to come
+    /// before `output`; its own value can be read where it is one of the plan's outputs.
     ///
     /// It is that of the pass that was run, faults included: values and parameters are those that the pass computed
     /// with, and what a fault added to a value is taken for a constant.

@@ -13,16 +13,16 @@ use crate::rng::{self, Draw, Stream};
 use crate::tensor::{DType, Map, Spec, Tensor};
 use crate::{Error, Result};
 
-/// Each parameter starts at a multiple of this many bytes, so that a block of an optimiser is one's alone.
+/// Each parameter starts at a multiple of this many bytes, so that an optimiser's block lies in one parameter.
 const ALIGNMENT: usize = size_of::<f32>() * STEP_BLOCK;
 
-/// Values of a task of the threads that draw a parameter.
+/// How many values of a parameter a thread draws at a time.
 const DRAWN_CHUNK: usize = 1 << 16;
 
 /// The values of a tape's parameters, and gradients where it is trained.
 ///
 /// Trained parameters lie first, in reverse tape order, so that their gradients become final from
-/// the front of the gradient arena to its end; running statistics follow, then what is frozen, then counters.
+/// the front of the gradient arena to its end; then come running statistics, what is frozen, counters and indices.
 pub struct Weights {
     tape: Arc<Tape>,
     values: Buffer,

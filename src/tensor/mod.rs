@@ -39,7 +39,7 @@ impl Map {
         self.height * self.width
     }
 
-    /// Index of an element in this house's order (row, column, channel).
+    /// Index of an element in memory order (row, column, channel).
     pub const fn index(&self, row: usize, column: usize, channel: usize) -> usize {
         (row * self.width + column) * self.channels + channel
     }
@@ -55,12 +55,12 @@ impl Map {
         [element / self.pixels(), pixel / self.width, pixel % self.width]
     }
 
-    /// Index in this house's order of an element of PyTorch's.
+    /// Index in memory order of an element of PyTorch's order.
     pub const fn memory_index(&self, element: usize) -> usize {
         element % self.pixels() * self.channels + element / self.pixels()
     }
 
-    /// Index in PyTorch's order of an element of this house's: the inverse of [`Map::memory_index`].
+    /// Index in PyTorch's order of an element of memory order: the inverse of [`Map::memory_index`].
     pub const fn element_at(&self, index: usize) -> usize {
         index % self.channels * self.pixels() + index / self.channels
     }

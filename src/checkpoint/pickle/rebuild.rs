@@ -47,7 +47,7 @@ pub(super) fn call<'a>(
             };
             arena.add(PickleNode::Dict(pairs), budget)
         }
-        // What it makes of absent keys is a class or None; its items follow.
+        // The default factory is a class or None; the items follow.
         Global::DefaultDict => match args {
             [] | [Value::None | Value::Global(_)] => {
                 arena.add(PickleNode::Dict(Vec::new()), budget)
@@ -124,7 +124,7 @@ fn check_autograd<'a>(arena: &Arena<'a>, requires_grad: Value<'a>, hooks: Value<
     }
 }
 
-/// Attributes that a program has given a parameter: a dict, or one and another of slots. They are
+/// Attributes that a program has given a parameter: a dict, or a pair of it and one for slots. They are
 /// dropped, and refused where setting them in Python would change the values. Gives the bytes of what
 /// was gone through.
 fn check_attributes<'a>(arena: &Arena<'a>, state: Value<'a>) -> Parsed<usize> {

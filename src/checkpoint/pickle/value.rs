@@ -258,7 +258,7 @@ impl NumpyName {
     }
 }
 
-/// An array of unsigned bytes, which has none until it is built.
+/// An array of unsigned bytes, which has no data until the opcode BUILD sets its state.
 #[derive(Debug)]
 pub(in super::super) struct ArrayRef<'a> {
     pub shape: Vec<usize>,

@@ -1,8 +1,8 @@
-//! Sums of products in which one factor is another number: what a layer gives where a bit of one of its
-//! weights is flipped, for all bits at a time.
+//! Dot products in which one factor is replaced: what a layer gives where a bit of one of its weights is
+//! flipped, for all bits at a time.
 //!
 //! Each is one chain of fused multiply-adds in the order of κ, with the bits of [`super::gather()`] for
-//! the changed matrix. Terms before the exchanged one are taken from the chain's own partial sums, so
+//! the changed matrix. Terms before the replaced one are taken from the chain's own partial sums, so
 //! that it costs half a product on average.
 // Rows and vectors index several arrays at once; counted loops are what unrolls into registers.
 #![allow(clippy::needless_range_loop)]
@@ -10,10 +10,10 @@
 use crate::cpu::simd::{InstructionSet, Simd, compiled};
 use crate::cpu::wide::wide;
 
-/// Numbers that a factor is exchanged for.
+/// How many replacements of a factor are computed at a time.
 pub(crate) const LANES: usize = 32;
 
-/// Σ_κ a\[κ\]·b\[κ\] with b\[i\] exchanged for each of `factors[i]` to `sums[i]`, for every i.
+/// For every i, writes Σ_κ a\[κ\]·b\[κ\] with b\[i\] replaced by each of `factors[i]` to `sums[i]`.
 pub(crate) fn exchanged(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
     exchanged_on(InstructionSet::best(), a, b, factors, sums);
 }

@@ -30,8 +30,8 @@ pub struct ImplicitGemm<'a, P> {
     pub parallel: bool,
 }
 
-/// What follows the sums of a product: a closure `|m, column, part|`, or more than a closure would
-/// get inlined.
+/// What is done to finished sums of a product: a closure `|m, column, part|`, or a type where a closure
+/// would be too large to be inlined.
 pub trait Finish: Sync {
     /// Called once for each part of row `m` when its sums are complete and in the nearest cache:
     /// `part` is up to 64 columns from `column` on. To be `#[inline(always)]`, which compiles it
@@ -66,7 +66,7 @@ const LEAST_ROWS: usize = 48;
 const PACK_ROWS: usize = 36;
 /// Tasks that each core should get, for balance.
 const TASKS: usize = 4;
-/// Panels between the one that is read and the one that is fetched.
+/// How many panels ahead of the one that is read are prefetched.
 const PREFETCH_PANELS: usize = 2;
 
 /// Computes `product`; `output(m)` is where row m of the result starts (`columns` floats).

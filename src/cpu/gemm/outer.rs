@@ -36,7 +36,7 @@ pub(crate) unsafe fn outer(product: &WeightGradGemm<'_>, c: SendPtr<f32>) {
     let kernels = kernels();
     let panel = kernels.panel();
     let panels = product.columns.div_ceil(panel);
-    // None across a tap's end.
+    // No tile crosses the end of a tap.
     let tiles_per_tap = product.depth.div_ceil(ROWS);
     let tiles = product.taps * tiles_per_tap;
     let parts = (8usize.div_ceil(panels)).min((tiles * ROWS).div_ceil(TASK_ROWS)).max(1);

@@ -69,7 +69,7 @@ impl Matrix {
         let stride = self.stride;
         assert!(rows <= stride);
         let to = self.values_mut();
-        // A line of what is written at a time, however far lines lie apart.
+        // One cache line of each row of the result at a time.
         for first in (0..rows).step_by(LINE) {
             let lines = LINE.min(rows - first);
             let mut sources = [&from.values[..0]; LINE];

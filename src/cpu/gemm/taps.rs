@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Where the taps of rows lie. A closure `|row, pointers|` that fills in one row's is one, too.
+/// Where the taps of rows lie. A closure `|row, pointers|` that fills in one row's pointers implements it.
 pub trait Taps: Sync {
     /// Fills in where the taps of `rows` lie, the taps of a row side by side. What has to be put
     /// together first goes to `scratch`, which is empty now and lives as long as the table.
@@ -13,7 +13,7 @@ pub trait Taps: Sync {
 impl<P: Fn(usize, &mut [*const f32]) + Sync> Taps for P {
     #[inline]
     fn locate(&self, rows: Range<usize>, table: &mut [*const f32], _: &mut Vec<f32>) {
-        // No taps, no pointers: where no output reads an input.
+        // There are no taps where no output reads an input.
         let taps = (table.len() / rows.len()).max(1);
         for (row, pointers) in rows.zip(table.chunks_exact_mut(taps)) {
             self(row, pointers);
@@ -21,7 +21,7 @@ impl<P: Fn(usize, &mut [*const f32]) + Sync> Taps for P {
     }
 }
 
-/// What tasks need memory for; a thread's is used again by its next task.
+/// Memory for a task, which its thread keeps for the next one.
 #[derive(Default)]
 pub(super) struct Scratch {
     table: Vec<*const f32>,

@@ -14,13 +14,13 @@ use crate::{Error, Result};
 const TILE: usize = 64;
 /// Threads of a block of a tile.
 const TILE_BLOCK: [u32; 3] = [128, 1, 1];
-/// Blocks that gradients of queries are shared by, about: a few waves of a large GPU.
+/// About how many blocks share the gradients of queries: a few waves of a large GPU.
 const BLOCKS: usize = 1024;
 /// The most channels that a head may have, in the usual kernels and in those for wide heads.
 const CHANNELS: [usize; 2] = [32, 64];
 
-/// Kernels of one pass: for heads of up to 32 channels, and of up to 64. The first one for gradients of
-/// queries takes parts of one tile only; the second one takes any.
+/// Kernels of one pass: for heads of up to 32 channels, and of up to 64. Of those for gradients of queries
+/// the first takes only parts that are one tile; the second takes any.
 type HeadKernels = [&'static str; 2];
 
 const FORWARD: HeadKernels = ["attention_forward_f32", "attention_forward_f32_wide"];

@@ -69,8 +69,8 @@ pub(super) struct Positions<'a> {
 }
 
 impl Positions<'_> {
-    /// One head's biases, one an entry of the table; and one more, NaN, for indices that point out
-    /// of the table (a fault's doing: nobody knows what a machine would read there).
+    /// One head's biases, one an entry of the table; and one more, NaN, which indices outside of the
+    /// table read, as in kernels.
     #[inline(always)]
     pub fn of_head(&self, head: usize) -> Vec<f32> {
         let entries = self.table[head..].iter().step_by(self.heads);

@@ -16,7 +16,7 @@ impl BinaryCrossEntropy {
     }
 }
 
-/// A side that the target rules out is no term: an infinite logit costs nothing there.
+/// A side whose weight (t or 1 − t) is 0 is left out, so that an infinite logit there doesn't give NaN.
 fn class_loss(z: f64, t: f64) -> f64 {
     let mut loss = (-z.abs()).exp().ln_1p();
     if t != 0.0 {

@@ -17,7 +17,7 @@ pub struct PadCrop {
     pub width: usize,
 }
 
-/// By the name that identifiers of shapes in `bench kernels` are digests of.
+/// As `Canvas`, an earlier name: the identifiers of shapes in `bench kernels` are digests of this text.
 impl fmt::Debug for PadCrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PadCrop { height, width } = self;

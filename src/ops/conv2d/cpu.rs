@@ -79,7 +79,7 @@ fn is_whole(region: &Region, map: Map) -> bool {
     region.rows == Span::all(map.height) && region.columns == Span::all(map.width)
 }
 
-/// Another's end of a product whose columns start at column `by` of its own.
+/// Passes finished sums on to `finish`, with `by` added to their column: for products of one group's columns.
 struct Shifted<'a, F> {
     finish: &'a F,
     by: usize,

@@ -18,7 +18,7 @@ pub(super) fn applies(conv: &Conv2d) -> bool {
     depthwise::applies(conv)
 }
 
-/// The kernels of one width of window: those of a size keep a row of it in registers.
+/// The kernels for one width of window; those of a fixed width keep a row of it in registers.
 struct Variant {
     /// Results of a thread, side by side in a row.
     width: usize,
@@ -45,7 +45,7 @@ static SIZES: [(usize, Variant); 3] =
     [(3, variant!("3", 4)), (5, variant!("5", 4)), (7, variant!("7", 8))];
 static ANY: Variant = variant!("any", 4);
 
-/// The kernels for a convolution: a matter of its numbers alone.
+/// The kernels for a convolution, which follow from its parameters alone.
 fn kernels(conv: &Conv2d) -> &'static Variant {
     // Rows of a kernel are side by side in a block of the weights' gradient.
     let regular = conv.in_channels.is_multiple_of(4)

@@ -61,8 +61,8 @@ pub(super) struct ForwardTile {
     pub threads: u32,
     /// Blocks that a multiprocessor of sm_90 holds (`kernels/RESOURCES.md`).
     resident: usize,
-    /// Multiply-adds among the instructions of the inner loop, in percent: as `scripts/kernel-sass.py` counts them, but
-    /// of kernels for any channels with the loads of single floats, which the script's way round passes by.
+    /// Multiply-adds among the instructions of the inner loop, in percent, as `scripts/kernel-sass.py` counts them; in
+    /// kernels for any channels with the loads of single floats, which lie off the path that the script counts.
     density: usize,
     /// The clean one, and the one with faults at its end.
     pub kernels: [&'static str; 2],
@@ -117,7 +117,7 @@ impl ForwardTile {
     }
 
     /// The tile for a product of `rows` × `columns` a group, rows over all images that there is room for: that of
-    /// the lowest [cost](ForwardTile::cycles) among those that aren't wider than the columns fill by half.
+    /// the lowest [cost](ForwardTile::cycles) among those of whose columns more than half are filled.
     pub fn of(
         all: &'static [ForwardTile],
         rows: usize,

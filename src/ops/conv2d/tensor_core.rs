@@ -138,7 +138,7 @@ pub fn forward(conv: &Conv2d, cores: &TensorCores, ctx: &KernelForward<'_>) -> R
     unsafe { ctx.launch(kernel, (grid, [tile.threads(), 1, 1]), &args) }
 }
 
-/// Gradients of the weights and of the input; the bias' is the exact kernels' matter.
+/// Gradients of the weights and of the input; an exact kernel computes the bias's.
 pub fn backward(
     conv: &Conv2d,
     cores: &TensorCores,

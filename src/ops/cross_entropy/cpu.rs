@@ -32,7 +32,7 @@ pub fn forward(op: &CrossEntropy, ctx: &mut HostForward<'_>) -> Result<()> {
     let losses = ctx.output();
     for_each_image(op.label_smoothing, logits, targets, range, node, |image, logits, target| {
         let (largest, log_sum) = log_sum(logits);
-        // Classes that a label rules out are no terms: a logit of −∞ there costs nothing.
+        // With a label, classes where t is 0 are left out, so that a logit of −∞ there doesn't give NaN.
         let is_term = |t: f64| targets.0 == DType::F32 || t != 0.0;
         let terms = logits.iter().zip(target).filter(|(_, t)| is_term(**t));
         let loss: f64 = terms.map(|(z, t)| t * (log_sum - (f64::from(*z) - largest))).sum();

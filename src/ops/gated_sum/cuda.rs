@@ -19,7 +19,7 @@ pub fn backward(op: &GatedSum, ctx: &KernelBackward<'_>) -> Result<()> {
     let places = op.all_places(ctx.node, ctx.inputs, ctx.output_map())?;
     for (context, [gate, place]) in places.into_iter().enumerate() {
         if let Some(to) = ctx.input_gradients[0] {
-            // The first has cleared what no gate gets.
+            // The first launch has cleared the channels that aren't gates.
             let to = Gradient { accumulate: to.accumulate || context > 0, ..to };
             product::cuda::gradient(ctx, (ctx.inputs[context + 1], place), (to, gate))?;
         }

@@ -16,10 +16,10 @@ use crate::device::Device;
 
 /// Gradients of a partial sum.
 const TILE: usize = 1 << 14;
-/// Sums that a tile is dealt out to.
+/// Sums of a tile: gradient i is added to number i % `LANES`.
 const LANES: usize = 256;
 
-/// What lies at the front of the workspace. `kernels/optim/grad_norm.cu` has the same struct.
+/// What lies at the front of the workspace: `GradNormResult` of `kernels/optim/grad_norm.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 pub struct GradNorm {

@@ -8,7 +8,7 @@ use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::{Map, Span};
 
-/// Sums of a pixel that are kept apart: enough that none waits for the one before.
+/// Independent sums of a pixel: enough to hide the latency of an addition.
 const SUMS: usize = 2 * LANES;
 
 /// Mean and 1/√(var + eps) of a pixel.

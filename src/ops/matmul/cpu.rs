@@ -1,4 +1,4 @@
-//! Matrix products on the CPU: parts of a matrix's rows at a time, over a box only what it has of them.
+//! Matrix products on the CPU, in tasks of some rows of a matrix; over a box, only its rows and columns.
 
 use std::ops::Range;
 
@@ -46,8 +46,8 @@ pub fn backward(op: &MatMul, ctx: &mut HostBackward<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The products of a box of the result, whose rows, columns and channels are matrices, their rows and their
-/// columns.
+/// The products of a box of the result: a map's rows are matrices, its columns are their rows, and its
+/// channels are their columns.
 struct MatrixTasks<'a> {
     product: BatchedProduct,
     factors: [&'a [f32]; 2],

@@ -1,4 +1,4 @@
-//! Faults of values that lie in memory: a layer's input, as everybody reads it from that layer on, and
+//! Faults of values that lie in memory: a layer's input, as every node reads it from that layer on, and
 //! a misdirected store. No operation of the tape: it runs before or after a layer's.
 
 mod cpu;

@@ -1,5 +1,5 @@
-//! Elements in other places: transposed, cut, repeated, mirrored, side by side, within a border. What is
-//! moved, and where to, are pieces of evenly spaced places.
+//! Moves elements: transposes, slices, repeats, mirrors, concatenates, pads. What is moved, and where to, is
+//! given by pieces, which are strided blocks.
 
 mod cpu;
 mod cuda;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// Most steps of a piece; kernels have room for so many.
 pub const MOST_STEPS: usize = 8;
 
-/// A row of neighbours in a piece.
+/// One dimension of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoveStep {
     /// How many there are.

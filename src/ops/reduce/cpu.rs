@@ -8,7 +8,7 @@ use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;
 
-/// Every number of `x` into the value of its lane, which is `start` at first.
+/// Folds every number of `x` into the value of its lane, which is `start` at first.
 #[inline(always)]
 fn by_lanes(x: &[f32], start: f32, into: impl Fn(f32, f32) -> f32) -> LaneValues {
     let (tiles, rest) = x.as_chunks::<LANES>();
@@ -123,7 +123,7 @@ impl Pieces for InputRows<'_> {
                 Reduce::Sum => self.write(pixel, |_| dy),
                 Reduce::Max => {
                     let (x, y) = self.pixel(pixel);
-                    // Of NaN none is the largest, and 0 / 0 is NaN.
+                    // Where y is NaN no x equals it: the count is 0, and 0 / 0 is NaN.
                     let count = x.iter().filter(|x| **x == y).count() as f32;
                     let [share, nothing] = [dy / count, dy * 0.0 / count];
                     self.write(pixel, |channel| if x[channel] == y { share } else { nothing });

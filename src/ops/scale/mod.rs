@@ -23,7 +23,7 @@ impl Default for LogitScale {
     }
 }
 
-/// By the name that identifiers of shapes in `bench kernels` are digests of.
+/// As `Scale`, an earlier name: the identifiers of shapes in `bench kernels` are digests of this text.
 impl fmt::Debug for LogitScale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Scale")

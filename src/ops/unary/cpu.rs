@@ -137,7 +137,7 @@ impl Curve for Mish {
         let (_, above, below) = Self::parts(x);
         x * (above / below)
     }
-    /// The hyperbolic tangent's own derivative, 1 less its square, would have lost what it was rounded by.
+    /// Not by tanh' = 1 − tanh², which would keep the rounding error of tanh, large beside a small result.
     #[inline(always)]
     fn gradient(self, x: f32, dy: f32) -> f32 {
         let (e, above, below) = Self::parts(x);

@@ -1,4 +1,4 @@
-//! Functions of one number that have numbers of their own, or are rarer than activations. They have one
+//! Unary functions that have parameters, or are rarer than activations. They have one
 //! kernel for each pass, which is told which function to compute, and are no step of an epilogue. NaN stays
 //! NaN, and derivatives at kinks are PyTorch's. CPU and kernels agree to the bit.
 

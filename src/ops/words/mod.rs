@@ -1,5 +1,5 @@
-//! Single words of a device's memory by their addresses: reading, hitting and putting back. No operation of the tape:
-//! golden values that faults hit are learned by it, and copies of parameters are hit.
+//! Single words of a device's memory by their addresses: reading, hitting and restoring. No operation of the tape:
+//! it reads the golden values that faults hit, and hits copies of parameters.
 
 mod cpu;
 mod cuda;

@@ -1,4 +1,4 @@
-//! HostBackward: probabilities are computed again, then five products a head and part.
+//! Backward: probabilities are computed again, then five products for each head of each part.
 //!
 //! With p = e / Σ e and D\[i\] = Σ_j p\[i, j\]·dp\[i, j\]: dv = pᵀ·dy, dp = dy·vᵀ, ds = p ∘ (dp − D),
 //! dq = ds·k, dk = dsᵀ·q. The gradient of biases is the sum of ds over images and parts.
@@ -24,7 +24,7 @@ struct PartChunks<'a> {
     dy: &'a [f32],
     /// The gradient of queries, keys and values, and whether to add to it.
     dx: Option<(SendPtr<f32>, bool)>,
-    /// A piece's sum of ds, tokens × padded tokens; none where nobody asks.
+    /// A piece's sum of ds, tokens × padded tokens; `None` where the bias needs no gradient.
     bias_sums: Option<SendPtr<f32>>,
     /// A piece's gradient of `logit_scale`.
     scale_sums: SendPtr<f64>,
@@ -190,7 +190,7 @@ fn unscale(factors: Factors, head: &HeadRows, dq: &mut Matrix, dk: &mut Matrix) 
 fn unnormalize(u: &[f32], length: f32, scale: f32, g: &mut [f32]) -> f32 {
     let along = dot(u, g);
     let inverse = 1.0 / length;
-    // A length that counted as more than it is doesn't change with x.
+    // A length that was raised to the least one doesn't change with x.
     let projection = if length > super::gather::SHORTEST { along / scale } else { 0.0 };
     for (g, u) in g.iter_mut().zip(u) {
         *g = (*g * scale - u * projection) * inverse;

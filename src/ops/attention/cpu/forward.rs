@@ -1,4 +1,4 @@
-//! HostForward: over a box, only its queries and heads.
+//! Forward: over a box, only its queries and heads.
 
 use super::gather::{HeadRows, prefetch};
 use super::softmax::exponentials;

@@ -1,4 +1,4 @@
-//! One head of one part, copied together from all over a map.
+//! One head of one part: its vectors, which lie apart on a map, copied side by side.
 
 use std::ops::Range;
 
@@ -61,8 +61,8 @@ impl HeadRows {
         }
     }
 
-    /// Asks for the vectors of some `tokens` of the next part, which will be gathered soon: a
-    /// head's share of a map lies so scattered that no machine foresees it.
+    /// Prefetches the vectors of some `tokens` of the next part, which will be gathered soon: they lie
+    /// too far apart for the hardware's prefetchers.
     #[inline(always)]
     pub fn prefetch(&self, problem: &Problem<'_>, image: usize, head: usize, tokens: Range<usize>) {
         let Problem { map, x, dim, .. } = *problem;
@@ -120,7 +120,7 @@ impl HeadRows {
     }
 }
 
-/// Asks for the cache lines of `count` floats.
+/// Prefetches the cache lines of `count` floats.
 #[inline(always)]
 pub(super) fn prefetch(floats: *const f32, count: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -133,8 +133,8 @@ pub(super) fn prefetch(floats: *const f32, count: usize) {
     let _ = (floats, count);
 }
 
-/// `dim` floats from `x[at..]`, to a row; its padding becomes zero (again: where a vector's length
-/// was NaN, so is the padding that was scaled with it).
+/// Copies `dim` floats from `x[at..]` to a row, and zeroes its padding, which is NaN after a vector
+/// with a length of NaN was scaled there.
 #[inline(always)]
 pub(super) fn copy(x: &[f32], at: usize, dim: usize, row: &mut [f32]) {
     let (row, padding) = row.split_at_mut(dim);

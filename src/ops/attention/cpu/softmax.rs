@@ -6,7 +6,7 @@ use crate::ops::attention::partition::MASK;
 
 /// The sum of a tile's lanes.
 ///
-/// Not inlined: the compiler would shape the loops before it after the sum's tree, pair by pair.
+/// Not inlined, since the compiler would vectorise the loops before it pair by pair, as the sum's tree is.
 #[inline(never)]
 fn sum_lanes(tile: &LaneValues) -> f32 {
     total(tile)
