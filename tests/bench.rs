@@ -145,7 +145,7 @@ enum Failure {
 #[derive(Debug)]
 struct Fails(Failure);
 
-impl Op for Fails {
+unsafe impl Op for Fails {
     fn kind(&self) -> &'static str {
         "fails"
     }

@@ -49,10 +49,11 @@ fn a_graph_does_again_what_was_queued() {
     assert_eq!(graph.launches(), 1);
     assert_eq!(values(&averages), [0.0, 8.0], "nothing runs while a graph is captured");
     assert_eq!(values(&copy), [-1.0, -1.0]);
-    graph.replay().unwrap();
+    // SAFETY: the buffers are still there, here and below.
+    unsafe { graph.replay() }.unwrap();
     assert_eq!((values(&averages), values(&copy)), (vec![2.0, 0.0], vec![2.0, 6.0]));
     inputs.write(0, bytemuck::cast_slice(&[6.0f32, 2.0])).unwrap();
-    graph.replay().unwrap();
+    unsafe { graph.replay() }.unwrap();
     assert_eq!((values(&averages), values(&copy)), (vec![4.0, 0.0], vec![4.0, 1.0]));
     let after = device.work_done();
     let expected = WorkDone {
@@ -90,7 +91,11 @@ fn what_no_graph_can_hold_is_refused_by_name() {
         Ok(())
     });
     refused("captured already", &mut || device.capture(|| Ok(())).map(drop));
-    refused("another graph can't", &mut || other.replay());
+    // SAFETY: nothing is in it.
+    refused("another graph can't", &mut || unsafe { other.replay() });
+    refused("another thread is capturing", &mut || {
+        std::thread::scope(|threads| threads.spawn(|| device.synchronize()).join().unwrap())
+    });
     // An error that whoever captures keeps to himself.
     refused("an allocation can't", &mut || {
         let _ = device.alloc(16);

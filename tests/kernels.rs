@@ -71,7 +71,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 #[derive(Debug)]
 struct Native;
 
-impl Op for Native {
+unsafe impl Op for Native {
     fn kind(&self) -> &'static str {
         "native"
     }

@@ -89,10 +89,13 @@ impl Gemm {
 impl Device {
     /// Queues a product by cuBLAS, whose bits aren't those of this crate's kernels.
     ///
+    /// # Safety
+    /// The addresses are of matrices of this device, of the sizes that are given, as for [`Device::launch`].
+    ///
     /// # Errors
     /// [`Error::Unsupported`] on devices other than cuda. [`Error::Device`] where there is no libcublas
     /// or it fails; if it wasn't opened before, while a graph is being captured.
-    pub fn gemm(&self, gemm: &Gemm) -> Result<()> {
+    pub unsafe fn gemm(&self, gemm: &Gemm) -> Result<()> {
         let Backend::Cuda(cuda) = &self.0.backend else {
             let device = self.kind().to_string();
             return Err(Error::Unsupported { op: "a cuBLAS product".into(), device });
@@ -101,7 +104,7 @@ impl Device {
         if !cuda.cublas_is_open() {
             self.0.capture.refuse(self, "opening cuBLAS")?;
         }
-        if !self.0.capture.note(true, || None) {
+        if !self.0.capture.note(self, true, || None)? {
             self.0.counters.launches.count();
         }
         cuda.gemm(&call, gemm.compute)

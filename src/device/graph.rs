@@ -7,6 +7,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
 use super::cuda::CudaGraph;
 use super::emulated;
@@ -22,8 +23,9 @@ pub(super) enum GraphStep {
 }
 
 /// What a device has recorded since its capture began.
-#[derive(Default)]
 struct Recording {
+    /// Who captures; what other threads ask for meanwhile is refused.
+    thread: ThreadId,
     /// On the emulator; on cuda the stream keeps them.
     steps: Vec<GraphStep>,
     launches: usize,
@@ -31,6 +33,20 @@ struct Recording {
     refused: Option<String>,
     /// GPU memory whose owners gave it up meanwhile: it can't be freed before the capture ends.
     freed: Vec<u64>,
+}
+
+impl Recording {
+    fn new() -> Recording {
+        let thread = thread::current().id();
+        Recording { thread, steps: Vec::new(), launches: 0, refused: None, freed: Vec::new() }
+    }
+
+    fn require_own(&self, device: &Device) -> Result<()> {
+        match self.thread == thread::current().id() {
+            true => Ok(()),
+            false => Err(failed(device, "another thread is capturing a graph")),
+        }
+    }
 }
 
 /// A device's capture, if one is going on.
@@ -44,18 +60,28 @@ impl Capture {
 
     /// Notes a step that the emulator keeps for later, or on cuda (no `step`) has put into the stream.
     /// Says whether a capture is going on.
-    pub fn note(&self, is_launch: bool, step: impl FnOnce() -> Option<GraphStep>) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Device`] where another thread captures.
+    pub fn note(
+        &self,
+        device: &Device,
+        is_launch: bool,
+        step: impl FnOnce() -> Option<GraphStep>,
+    ) -> Result<bool> {
         let mut recording = self.lock();
-        let Some(recording) = recording.as_mut() else { return false };
+        let Some(recording) = recording.as_mut() else { return Ok(false) };
+        recording.require_own(device)?;
         recording.launches += usize::from(is_launch);
         recording.steps.extend(step());
-        true
+        Ok(true)
     }
 
     /// Refuses `what` while a capture is going on, which then gives no graph.
     pub fn refuse(&self, device: &Device, what: &str) -> Result<()> {
         let mut recording = self.lock();
         let Some(recording) = recording.as_mut() else { return Ok(()) };
+        recording.require_own(device)?;
         let detail = format!("{what} can't be part of a graph");
         recording.refused.get_or_insert_with(|| detail.clone());
         Err(failed(device, detail))
@@ -92,14 +118,14 @@ impl Capturing<'_> {
             Backend::Emulated(_) => {}
             Backend::Cuda(cuda) => cuda.begin_capture()?,
         }
-        *recording = Some(Recording::default());
+        *recording = Some(Recording::new());
         drop(recording);
         Ok(Capturing(device))
     }
 
     /// Takes the recording, and on cuda what the stream has made of it.
     fn end(&self) -> (Recording, Result<Option<CudaGraph>>) {
-        let mut recording = self.0.0.capture.lock().take().unwrap_or_default();
+        let mut recording = self.0.0.capture.lock().take().unwrap_or_else(Recording::new);
         let graph = match &self.0.0.backend {
             Backend::Cuda(cuda) => {
                 let graph = cuda.end_capture();
@@ -141,7 +167,7 @@ impl std::fmt::Debug for Graph {
 
 impl Device {
     /// Records what `work` queues on this device instead of running it: launches, and copies and
-    /// clearings within the device. No other thread may use the device meanwhile.
+    /// clearings within the device. What other threads ask of the device meanwhile is refused.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on the cpu device, which launches nothing. [`Error::Device`] where a
@@ -169,12 +195,15 @@ impl Graph {
         self.launches
     }
 
-    /// Queues all of it again, in order. The addresses in it must still be live buffers, as for
-    /// [`Device::launch`].
+    /// Queues all of it again, in order.
+    ///
+    /// # Safety
+    /// What was owed for each launch, copy and clearing when it was captured holds still: the addresses are live, and
+    /// nobody else uses what is written.
     ///
     /// # Errors
     /// As [`Device::launch`]; [`Error::Device`] while another graph is being captured.
-    pub fn replay(&mut self) -> Result<()> {
+    pub unsafe fn replay(&mut self) -> Result<()> {
         let device = &self.device;
         device.0.capture.refuse(device, "replaying another graph")?;
         device.0.counters.replays.count();

@@ -281,7 +281,7 @@ impl Device {
             Backend::Emulated(options) => {
                 let args = || bytes.clone();
                 let step = || graph::GraphStep::Launch { number, info, config, args: args() };
-                if self.0.capture.note(true, || Some(step())) {
+                if self.0.capture.note(self, true, || Some(step()))? {
                     return Ok(());
                 }
                 self.0.counters.launches.count();
@@ -289,7 +289,7 @@ impl Device {
                 emulated::launch(options, number, info, config, &bytes, searches)
             }
             Backend::Cuda(cuda) => {
-                if !self.0.capture.note(true, || None) {
+                if !self.0.capture.note(self, true, || None)? {
                     self.0.counters.launches.count();
                 }
                 cuda.launch(number, info, config, &bytes)
@@ -359,7 +359,7 @@ impl Device {
     /// # Safety
     /// Both ranges lie in live allocations of this device, and no other thread uses them meanwhile.
     pub unsafe fn copy(&self, from: u64, to: u64, bytes: usize) -> Result<()> {
-        if bytes == 0 || self.moves(|| graph::GraphStep::Copy { from, to, bytes }) {
+        if bytes == 0 || self.moves(|| graph::GraphStep::Copy { from, to, bytes })? {
             return Ok(());
         }
         match &self.0.backend {
@@ -377,7 +377,7 @@ impl Device {
     /// `address .. address + bytes` lies in one live allocation of this device, and no other thread
     /// uses it meanwhile.
     pub unsafe fn zero(&self, address: u64, bytes: usize) -> Result<()> {
-        if bytes == 0 || self.moves(|| graph::GraphStep::Zero { address, bytes }) {
+        if bytes == 0 || self.moves(|| graph::GraphStep::Zero { address, bytes })? {
             return Ok(());
         }
         match &self.0.backend {
@@ -390,13 +390,13 @@ impl Device {
     }
 
     /// Counts a copy or clearing within the device; true where the emulator keeps it for a graph.
-    fn moves(&self, step: impl FnOnce() -> graph::GraphStep) -> bool {
+    fn moves(&self, step: impl FnOnce() -> graph::GraphStep) -> Result<bool> {
         // On cuda it goes into the stream, where a capture records it.
         let kept = matches!(self.0.backend, Backend::Emulated(_));
-        let captured = self.0.capture.note(false, || kept.then(step));
+        let captured = self.0.capture.note(self, false, || kept.then(step))?;
         if !captured {
             self.0.counters.moves.count();
         }
-        captured && kept
+        Ok(captured && kept)
     }
 }

@@ -67,6 +67,32 @@ impl FaultEntry {
         Some(map.element_at(to))
     }
 
+    /// Refuses a place that `layer` doesn't have; `space` says how many each site has.
+    fn require_within(
+        &self,
+        layer: &str,
+        space: &impl Fn(Site) -> Option<SiteSpace>,
+    ) -> Result<()> {
+        let named = self.site().and_then(|site| space(site).map(|space| (site, space)));
+        let Some((site, SiteSpace { elements, k: [first, end] })) = named else {
+            let site = self.site().map_or("of an unknown code", Site::name);
+            return Err(Error::usage(format!("layer '{layer}' has no fault site {site}")));
+        };
+        let (element, k, site) = (self.element, self.k, site.name());
+        if element >= elements {
+            return Err(Error::usage(format!(
+                "fault in layer '{layer}' lies at element {element} of {elements} of the site {site}"
+            )));
+        }
+        if k < first || k >= end {
+            let last = end.saturating_sub(1);
+            return Err(Error::usage(format!(
+                "fault in layer '{layer}' has k = {k}; the site {site} takes {first} to {last}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Whether the end of a kernel handles it.
     fn is_epilogue(&self) -> bool {
         self.site().is_some_and(|site| site.class() == SiteClass::Epilogue)
@@ -130,33 +156,25 @@ impl FaultTable {
                     "fault in layer '{layer}' names image {image}, but the batch has {images}"
                 )));
             }
-            let named = entry.site().and_then(|site| space(site).map(|space| (site, space)));
-            let Some((site, SiteSpace { elements, k })) = named else {
-                let site = entry.site().map_or("of an unknown code", Site::name);
-                return Err(Error::usage(format!("layer '{layer}' has no fault site {site}")));
-            };
-            if entry.element >= elements {
-                return Err(Error::usage(format!(
-                    "fault in layer '{layer}' lies at element {} of {elements} of the site {}",
-                    entry.element,
-                    site.name()
-                )));
-            }
-            if entry.k < k[0] || entry.k >= k[1] {
-                return Err(Error::usage(format!(
-                    "fault in layer '{layer}' has k = {}; the site {} takes {} to {}",
-                    entry.k,
-                    site.name(),
-                    k[0],
-                    k[1].saturating_sub(1)
-                )));
-            }
+            entry.require_within(layer, &space)?;
             offsets[image + 1] += 1;
         }
         for image in 0..images {
             offsets[image + 1] += offsets[image];
         }
         Ok(FaultTable { images, offsets, entries: sorted.into_iter().map(|(_, e)| e).collect() })
+    }
+
+    /// Refuses faults that lie elsewhere than in a layer of this `space` (as in [`FaultTable::of_sites`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn require_within(
+        &self,
+        layer: &str,
+        space: impl Fn(Site) -> Option<SiteSpace>,
+    ) -> Result<()> {
+        self.entries.iter().try_for_each(|entry| entry.require_within(layer, &space))
     }
 
     /// Faults in all.

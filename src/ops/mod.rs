@@ -105,13 +105,25 @@ pub struct PassBytes {
 /// `batch` is given. A node whose inputs are all shared (or that has none) has a shared value
 /// itself and is run as a batch of one; an operation that reads a shared value beside others says
 /// so, and adds up over the images the gradient that it sends there.
-pub trait Op: Any + Send + Sync + std::fmt::Debug {
+///
+/// # Safety
+/// The tape lays memory out by what an operation declares, and nothing checks later what its passes do with it:
+/// - the declarations follow from the operation and their arguments alone, the same at every call;
+/// - passes and kernels stay within the views of their context, for every shape that `output` accepts;
+/// - a context is handed on to an operation of the same declarations at most;
+/// - the gradients of two inputs, which may be one value, aren't held at the same time.
+pub unsafe trait Op: Any + Send + Sync + std::fmt::Debug {
     /// The name of its folder and kernels: `conv2d`.
     fn kind(&self) -> &'static str;
 
     /// The output's shape, at first the first input's, or what is wrong with the inputs.
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         Ok(inputs[0])
+    }
+
+    /// Whether it reads one map for all images as input number `input`, beside inputs that have one an image.
+    fn takes_shared(&self, _input: usize) -> bool {
+        false
     }
 
     /// Parameters and state, in the order in which the passes see them.

@@ -37,9 +37,9 @@ impl NodeFaults {
         kept: Option<FaultMemory>,
         room: usize,
     ) -> Result<NodeFaults> {
-        let inputs = table.count(Site::Input);
-        // Only faults in inputs have values saved.
-        let saved_bytes = |room: usize| if inputs == 0 { 0 } else { 4 * inputs.max(room) };
+        // Only faults in inputs have values saved, but at the number of the entry among all of the table.
+        let has_inputs = table.count(Site::Input) > 0;
+        let saved_bytes = |room: usize| if has_inputs { 4 * table.len().max(room) } else { 0 };
         if device.is_cpu() {
             if let Some(site) = table.inner_site() {
                 return Err(Error::Unsupported {
@@ -226,8 +226,17 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
-    /// [`Error::Usage`] for one in memory where the plan doesn't keep the value that is hit.
+    /// [`Error::Usage`] for places that the node doesn't have, more images than the capacity, and a site in memory where the plan doesn't keep the value that is hit.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
+        let (node, sites) = (self.tape.node(id), self.tape.sites(id));
+        table.require_within(&node.name, |site| sites.space(site))?;
+        let hit = node.inputs.first().filter(|_| table.count(Site::Input) > 0);
+        let hit = hit.map(|input| self.tape.node(*input).spec);
+        let maps = [Some(node.spec), hit].into_iter().flatten().map(|of| of.maps(self.capacity()));
+        if maps.min().is_some_and(|maps| table.images() > maps) {
+            let detail = format!("a table of {} images doesn't fit the batch", table.images());
+            return Err(Error::shape(&node.name, detail));
+        }
         let (inputs, astray) = (table.count(Site::Input), table.count(Site::StoreAstray));
         // By other plans the input's memory may hold another value by the time that the fault is undone.
         let is_kept = match self.plan().kind {
@@ -278,7 +287,7 @@ impl Execution {
     /// # Errors
     /// As there.
     pub fn arm_parameters(&mut self, weights: &Weights, hits: &[ParamHit]) -> Result<()> {
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         hits.iter().try_for_each(|hit| self.check_hit(hit))?;
         if hits.is_empty() {
             return Ok(());

@@ -13,7 +13,7 @@ use super::packed::PackedWeights;
 use super::replay::Stale;
 use super::timings::{Clocks, KindTime, Way};
 use super::words::WordMemory;
-use super::{MemoryPlan, NodeId, PlanKind, Tape};
+use super::{MemoryPlan, Node, NodeId, PlanKind, Tape, require_size};
 use crate::Result;
 use crate::device::Device;
 use crate::number::Compute;
@@ -82,6 +82,11 @@ impl Execution {
         };
         if let Some(fed) = fed {
             needed[fed.0] = true;
+        }
+        let sides =
+            |node: &Node| [node.spec.map.height, node.spec.map.width, node.spec.map.channels];
+        for node in tape.nodes() {
+            require_size(&node.name, sides(node))?;
         }
         let plan = MemoryPlan::new(tape, kind, capacity, &needed, outputs, &lowering);
         Ok(Execution {

@@ -79,7 +79,7 @@ impl Execution {
         target: FlipTarget,
         flips: &[BitFlip],
     ) -> Result<()> {
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         let tape = self.tape.clone();
         match target {
             FlipTarget::Value(id) => {
@@ -101,7 +101,7 @@ impl Execution {
     /// # Errors
     /// Those of the device.
     pub fn end_flips(&mut self, weights: &mut Weights) -> Result<()> {
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         for target in self.flips.present.keys() {
             if let FlipTarget::Param(id) = target {
                 self.run_flips(*target, weights.tensor(*id), Pass::Undo)?;

@@ -84,12 +84,11 @@ impl Execution {
         let node = self.tape.node(id);
         let images = self.maps(node.spec);
         let expected = images * node.spec.map.elements();
-        if values.len() != expected {
-            let found = values.len();
-            return Err(Error::shape(
-                &node.name,
-                format!("takes {expected} values ({images} images), got {found}"),
-            ));
+        if values.len() != expected || size_of::<T>() != node.spec.storage.bytes() {
+            let found = format!("{} of {} bytes each", values.len(), size_of::<T>());
+            let detail =
+                format!("takes {expected} values of 4 bytes ({images} images), got {found}");
+            return Err(Error::shape(&node.name, detail));
         }
         let tensor = self.kept(id, "value", self.value(id))?;
         // SAFETY: the slot holds `capacity` ≥ `images` maps.

@@ -176,6 +176,14 @@ impl Tape {
         })?;
         // What follows from nothing but values for all images is one itself.
         spec.shared = specs.iter().all(|spec| spec.shared);
+        let mut shared = specs.iter().enumerate().filter(|(_, spec)| spec.shared);
+        if let Some((input, _)) = shared.find(|(input, _)| !spec.shared && !op.takes_shared(*input))
+        {
+            let detail =
+                format!("takes no value for all images as input {input} beside one an image");
+            return Err(Error::shape(name, detail));
+        }
+        require_size(name, [spec.map.height, spec.map.width, spec.map.channels])?;
         let mut ids = Vec::new();
         for (index, spec) in op.params().into_iter().enumerate() {
             let name = match param_names {
@@ -185,6 +193,7 @@ impl Tape {
             if !self.names[1].insert(name.clone()) {
                 return Err(Error::shape(name, "the name is taken by another parameter"));
             }
+            require_size(&name, spec.shape.iter().copied())?;
             self.params.push(Param { name, spec, frozen: false });
             ids.push(ParamId(self.params.len() - 1));
         }
@@ -321,6 +330,15 @@ impl Tape {
                 Some(self.nodes[i].op.as_ref()?.cost(&self.input_specs(NodeId(i))).macs)
             })
             .sum()
+    }
+}
+
+/// Refuses a map or parameter of 2^31 elements and more, which kernels number by 32 bits.
+fn require_size(name: &str, sides: impl IntoIterator<Item = usize>) -> Result<()> {
+    let elements = sides.into_iter().try_fold(1usize, |product, side| product.checked_mul(side));
+    match elements.is_some_and(|elements| elements < 1 << 31) {
+        true => Ok(()),
+        false => Err(Error::shape(name, "has 2^31 elements or more")),
     }
 }
 

@@ -142,9 +142,12 @@ impl Optimizer {
         self.rule.moments().iter().copied().zip(&self.moments)
     }
 
-    /// As [`Optimizer::moments`], to be set.
-    pub fn moments_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Buffer)> {
-        self.rule.moments().iter().copied().zip(&mut self.moments)
+    /// Writes to moment number `index` of [`Optimizer::moments`], `offset` bytes from its start.
+    ///
+    /// # Errors
+    /// As [`Buffer::write`].
+    pub fn write_moment(&mut self, index: usize, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.moments[index].write(offset, bytes)
     }
 
     /// The norm of all gradients of the last step, before clipping; `None` where it isn't taken. Where it
@@ -168,7 +171,7 @@ impl Optimizer {
         state: &RunState,
         state_address: u64,
     ) -> Result<()> {
-        weights.require_on(device)?;
+        device.require_same(weights.device(), "these weights")?;
         device.require_same(self.blocks.device(), "the optimizer's moments")?;
         let gradients = weights.gradients().ok_or_else(|| {
             Error::usage("these weights have no gradients: they weren't made for training")

@@ -30,6 +30,15 @@ impl Execution {
         self.forward_all(weights)
     }
 
+    /// Refuses a box that reaches out of the valid images' values of a node.
+    pub(super) fn require_box(&self, id: NodeId, region: Region) -> Result<()> {
+        let whole = self.whole(id);
+        if region.hull(whole) == whole {
+            return Ok(());
+        }
+        Err(Error::usage(format!("'{}' has no box {region:?} here", self.tape.node(id).name)))
+    }
+
     /// Refuses to run with weights that others may use.
     pub(super) fn require_eval(&self) -> Result<()> {
         if !self.batch.is_training() {
@@ -41,7 +50,7 @@ impl Execution {
     }
 
     fn forward_all(&mut self, weights: &Weights) -> Result<()> {
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         self.stale.clear();
         self.sweep(weights, Sweep::Forward, &mut |_| ())
     }
@@ -59,10 +68,11 @@ impl Execution {
     /// Runs one node over a box of its output; its inputs' values must be there.
     ///
     /// # Errors
-    /// As [`Execution::forward`].
+    /// As [`Execution::forward`]; [`Error::Usage`] for a box that reaches out of the valid images' values.
     pub fn forward_region(&mut self, weights: &Weights, id: NodeId, region: Region) -> Result<()> {
         self.require_eval()?;
-        weights.require_on(&self.device)?;
+        self.require_box(id, region)?;
+        weights.require_for(&self.tape, &self.device)?;
         self.run(weights, id, region)
     }
 
@@ -220,7 +230,7 @@ impl Execution {
         if self.plan().kind != PlanKind::Train {
             return Err(Error::usage("backward needs the train plan"));
         }
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         if self.seed_gradient(output, gradient)? {
             self.sweep(weights, Sweep::Backward { output, adds }, on_final)?;
         }

@@ -202,10 +202,9 @@ impl Execution {
         }
         let image = if node.spec.shared { 0 } else { region.images.start };
         let region = Region { images: Span::new(image, image + region.images.len()), ..region };
-        let whole = self.whole(id);
-        if region.hull(whole) != whole || region.images.len() > 1 || !self.device.is_cpu() {
-            let name = &node.name;
-            return Err(Error::usage(format!("'{name}' has no box {region:?} here")));
+        self.require_box(id, region)?;
+        if region.images.len() > 1 || !self.device.is_cpu() {
+            return Err(Error::usage("golden boxes are those of one image, on the CPU"));
         }
         let last = NodeId(self.lowering.runs_at(id.0));
         // All values of a launch have one shape.
@@ -233,7 +232,11 @@ impl Execution {
     }
 
     /// Puts the golden values back that the last [`Execution::replay_image`] overwrote.
+    ///
+    /// # Panics
+    /// On another device than the CPU, and for what another network's replay has overwritten.
     pub fn restore(&mut self, undo: &mut Undo) {
+        assert!(self.device.is_cpu(), "boxes are replayed on the CPU");
         for (id, region, start) in undo.saved.drain(..).rev() {
             let tensor = self.value(id);
             // SAFETY: host memory of this execution, which nobody else holds.
@@ -303,6 +306,6 @@ impl Execution {
             return Err(Error::usage("replay needs a plan that keeps golden values"));
         }
         self.require_eval()?;
-        weights.require_on(&self.device)
+        weights.require_for(&self.tape, &self.device)
     }
 }

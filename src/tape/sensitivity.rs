@@ -27,7 +27,7 @@ impl Execution {
                 "a gradient inside the network is taken in eval mode, on the train plan",
             ));
         }
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         if self.armed.has_patches() && self.images() != 1 {
             return Err(Error::usage(
                 "gradients through one image's parameters need a batch of that image alone",

@@ -230,13 +230,14 @@ impl Weights {
     /// Copies running statistics, counters and what is frozen to `kept`, which is made where it isn't there.
     ///
     /// # Errors
-    /// Those of the device.
+    /// [`Error::Shape`] for a buffer of another size; those of the device.
     pub fn keep_state(&self, kept: &mut Option<Buffer>) -> Result<()> {
         let bytes = self.values.bytes() - self.trained_bytes;
         let kept = match kept {
             Some(kept) => kept,
             None => kept.insert(self.device().alloc(bytes)?),
         };
+        self.require_state(kept)?;
         let from = self.values.address() + self.trained_bytes as u64;
         // SAFETY: two allocations of this device of so many bytes.
         unsafe { self.device().copy(from, kept.address(), bytes) }
@@ -247,15 +248,20 @@ impl Weights {
     /// # Errors
     /// [`Error::Shape`] for what other weights have kept; those of the device.
     pub fn restore_state(&mut self, kept: &Buffer) -> Result<()> {
+        self.require_state(kept)?;
+        let to = self.values.address() + self.trained_bytes as u64;
+        // SAFETY: as above.
+        unsafe { self.device().copy(kept.address(), to, kept.bytes()) }
+    }
+
+    /// Refuses a buffer that isn't one of these weights' state.
+    fn require_state(&self, kept: &Buffer) -> Result<()> {
         let bytes = self.values.bytes() - self.trained_bytes;
         if kept.bytes() != bytes {
             let detail = format!("has {bytes} bytes, {} were kept", kept.bytes());
             return Err(Error::shape("the state of these weights", detail));
         }
-        self.device().require_same(kept.device(), "the state that was kept")?;
-        let to = self.values.address() + self.trained_bytes as u64;
-        // SAFETY: as above.
-        unsafe { self.device().copy(kept.address(), to, bytes) }
+        self.device().require_same(kept.device(), "the state that was kept")
     }
 
     /// Whether every running statistic that training moves is finite. Waits for the device.
@@ -280,9 +286,18 @@ impl Weights {
         Ok(crate::hex(&hasher.finalize()))
     }
 
-    /// Refuses to be used on another device than that which holds them.
-    pub(super) fn require_on(&self, device: &Device) -> Result<()> {
-        device.require_same(self.device(), "these weights")
+    /// Refuses to be used on another device than that which holds them, and for a tape whose parameters are others.
+    pub(super) fn require_for(&self, tape: &Arc<Tape>, device: &Device) -> Result<()> {
+        device.require_same(self.device(), "these weights")?;
+        let like = |(a, b): (&Param, &Param)| {
+            a.spec.shape == b.spec.shape && a.spec.role == b.spec.role && a.frozen == b.frozen
+        };
+        let (own, theirs) = (self.tape.params(), tape.params());
+        let fits = own.len() == theirs.len() && own.iter().zip(theirs).all(like);
+        if Arc::ptr_eq(&self.tape, tape) || fits {
+            return Ok(());
+        }
+        Err(Error::usage("these weights are another network's: their parameters differ"))
     }
 
     fn check(&self, id: ParamId, count: usize) -> Result<()> {
@@ -306,9 +321,12 @@ impl Weights {
         &self.values
     }
 
-    /// The arena of values, to be set.
-    pub fn values_mut(&mut self) -> &mut Buffer {
-        &mut self.values
+    /// Writes to the arena of values, `offset` bytes from its start.
+    ///
+    /// # Errors
+    /// As [`Buffer::write`].
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.values.write(offset, bytes)
     }
 
     /// The arena of gradients.

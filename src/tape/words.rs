@@ -53,7 +53,7 @@ impl Execution {
     /// [`Error::Usage`] for a value that isn't kept, for places outside of theirs, and for weights on another device; those
     /// of the device.
     pub fn read_words(&mut self, weights: &Weights, places: &[WordPlace]) -> Result<Download> {
-        weights.require_on(&self.device)?;
+        weights.require_for(&self.tape, &self.device)?;
         let addresses = places.iter().map(|place| self.address_of(weights, *place));
         let addresses: Vec<u64> = addresses.collect::<Result<_>>()?;
         let (count, device) = (addresses.len(), self.device.clone());

@@ -55,12 +55,12 @@ impl StepState {
         optimizer: &mut Optimizer,
         average: Option<&mut Weights>,
     ) -> Result<()> {
-        weights.values_mut().write(0, &self.weights)?;
-        for ((_, moment), bytes) in optimizer.moments_mut().zip(&self.moments) {
-            moment.write(0, bytes)?;
+        weights.write(0, &self.weights)?;
+        for (index, bytes) in self.moments.iter().enumerate() {
+            optimizer.write_moment(index, 0, bytes)?;
         }
         match (average, &self.average) {
-            (Some(average), Some(bytes)) => average.values_mut().write(0, bytes),
+            (Some(average), Some(bytes)) => average.write(0, bytes),
             _ => Ok(()),
         }
     }
@@ -204,10 +204,10 @@ mod tests {
     }
 
     /// Flips the lowest bit of the first entry of a buffer.
-    fn flip(buffer: &mut Buffer, offset: usize) {
+    fn flip(weights: &mut Weights, offset: usize) {
         let mut word = [0u32];
-        buffer.read(offset, bytemuck::cast_slice_mut(&mut word)).unwrap();
-        buffer.write(offset, bytemuck::bytes_of(&(word[0] ^ 1))).unwrap();
+        weights.values().read(offset, bytemuck::cast_slice_mut(&mut word)).unwrap();
+        weights.write(offset, bytemuck::bytes_of(&(word[0] ^ 1))).unwrap();
     }
 
     fn offset(weights: &Weights, name: &str) -> usize {
@@ -234,36 +234,35 @@ mod tests {
             let at = offset(weights, "fc.bias");
             let mut word = [0u32];
             weights.values().read(at, bytemuck::cast_slice_mut(&mut word)).unwrap();
-            weights.values_mut().write(at, bytemuck::bytes_of(&(word[0] ^ (1 << 30)))).unwrap();
+            weights.write(at, bytemuck::bytes_of(&(word[0] ^ (1 << 30)))).unwrap();
         });
         assert!(said_of.contains("two values of the losses of the images, entry 0: "), "{said_of}");
         // Running statistics aren't read by a step, but moved by it.
         let said_of = said(|weights, _| {
             let at = offset(weights, "bn1.running_mean");
-            weights.values_mut().write(at, bytemuck::bytes_of(&3f32)).unwrap();
+            weights.write(at, bytemuck::bytes_of(&3f32)).unwrap();
         });
         assert!(said_of.contains("two values of bn1.running_mean, entry 0: "), "{said_of}");
         // A counter.
         let said_of = said(|weights, _| {
             let at = offset(weights, "bn1.num_batches_tracked");
-            flip(weights.values_mut(), at);
+            flip(weights, at);
         });
         assert!(said_of.contains("bn1.num_batches_tracked, entry 0: "), "{said_of}");
         assert!(said_of.contains("in epoch 1, step 2 was taken twice"), "{said_of}");
         // A moment that is large enough to be seen in the weights, and one that isn't.
         let said_of = said(|weights, optimizer| {
             let at = offset(weights, "conv1.weight");
-            let (_, moment) = optimizer.moments_mut().next().unwrap();
-            moment.write(at, bytemuck::bytes_of(&5f32)).unwrap();
+            optimizer.write_moment(0, at, bytemuck::bytes_of(&5f32)).unwrap();
         });
         assert!(said_of.contains("two values of conv1.weight, entry 0: "), "{said_of}");
         let said_of = said(|weights, optimizer| {
             let at = offset(weights, "conv1.weight");
-            let (_, moment) = optimizer.moments_mut().last().unwrap();
+            let (index, (_, moment)) = optimizer.moments().enumerate().last().unwrap();
             let mut word = [0u32];
             moment.read(at, bytemuck::cast_slice_mut(&mut word)).unwrap();
             let changed = f32::from_bits(word[0]) * 1.000_01 + 1e-12;
-            moment.write(at, bytemuck::bytes_of(&changed)).unwrap();
+            optimizer.write_moment(index, at, bytemuck::bytes_of(&changed)).unwrap();
         });
         assert!(said_of.contains("conv1.weight, entry 0: "), "{said_of}");
     }

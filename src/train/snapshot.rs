@@ -199,9 +199,9 @@ pub(super) fn read(
         load_average(model, average, &checkpoint)?;
     }
     load_state(model, weights, &checkpoint)?;
-    for ((_, buffer), arena) in optimizer.moments_mut().zip(moments) {
+    for (index, arena) in moments.into_iter().enumerate() {
         for (offset, stored) in arena {
-            buffer.write(offset, bytemuck::cast_slice(&stored))?;
+            optimizer.write_moment(index, offset, bytemuck::cast_slice(&stored))?;
         }
     }
     if origin == BegunBy::KeptLast {
@@ -377,10 +377,11 @@ mod tests {
         let optimizer = fresh(&weights).unwrap();
         let begun = read_moments(&optimizer, &weights);
         let mut other = fresh(&weights).unwrap();
-        for (index, (_, buffer)) in other.moments_mut().enumerate() {
-            let values: Vec<f32> =
-                (0..buffer.bytes() / 4).map(|at| (at + 100 * index) as f32 + 0.5).collect();
-            buffer.write(0, bytemuck::cast_slice(&values)).unwrap();
+        for index in 0..rule.moments().len() {
+            let values: Vec<f32> = (0..weights.trained_bytes() / 4)
+                .map(|at| (at + 100 * index) as f32 + 0.5)
+                .collect();
+            other.write_moment(index, 0, bytemuck::cast_slice(&values)).unwrap();
         }
         let filled = read_moments(&other, &weights);
         assert_eq!(begun.len(), 6);

@@ -62,7 +62,7 @@ impl Activation {
     }
 }
 
-impl Op for Activation {
+unsafe impl Op for Activation {
     fn kind(&self) -> &'static str {
         match self {
             Activation::Relu => "relu",

@@ -34,7 +34,7 @@ impl AdaptiveAvgPool {
     }
 }
 
-impl Op for AdaptiveAvgPool {
+unsafe impl Op for AdaptiveAvgPool {
     fn kind(&self) -> &'static str {
         "adaptive_avg_pool"
     }

@@ -38,7 +38,7 @@ impl Default for Add {
     }
 }
 
-impl Op for Add {
+unsafe impl Op for Add {
     fn kind(&self) -> &'static str {
         "add"
     }

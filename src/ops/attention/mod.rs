@@ -73,7 +73,7 @@ impl Attention {
     }
 }
 
-impl Op for Attention {
+unsafe impl Op for Attention {
     fn kind(&self) -> &'static str {
         "attention"
     }
@@ -109,6 +109,10 @@ impl Op for Attention {
             }
         }
         Ok(Spec::f32(Map { channels: Attention::channels(&inputs[0]), ..map }))
+    }
+
+    fn takes_shared(&self, input: usize) -> bool {
+        input == 1
     }
 
     fn params(&self) -> Vec<ParamSpec> {

@@ -35,7 +35,7 @@ impl AvgPool {
     }
 }
 
-impl Op for AvgPool {
+unsafe impl Op for AvgPool {
     fn kind(&self) -> &'static str {
         "avg_pool"
     }

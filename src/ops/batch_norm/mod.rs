@@ -67,7 +67,7 @@ impl BatchNorm {
     }
 }
 
-impl Op for BatchNorm {
+unsafe impl Op for BatchNorm {
     fn kind(&self) -> &'static str {
         "batch_norm"
     }

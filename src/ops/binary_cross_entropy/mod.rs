@@ -31,7 +31,7 @@ impl BinaryCrossEntropy {
     }
 }
 
-impl Op for BinaryCrossEntropy {
+unsafe impl Op for BinaryCrossEntropy {
     fn kind(&self) -> &'static str {
         "binary_cross_entropy"
     }

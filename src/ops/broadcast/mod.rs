@@ -73,7 +73,7 @@ impl Broadcast {
     }
 }
 
-impl Op for Broadcast {
+unsafe impl Op for Broadcast {
     fn kind(&self) -> &'static str {
         "broadcast"
     }

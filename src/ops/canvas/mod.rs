@@ -25,7 +25,7 @@ impl fmt::Debug for PadCrop {
     }
 }
 
-impl Op for PadCrop {
+unsafe impl Op for PadCrop {
     fn kind(&self) -> &'static str {
         "canvas"
     }

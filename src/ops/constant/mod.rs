@@ -58,7 +58,7 @@ impl Constant {
     }
 }
 
-impl Op for Constant {
+unsafe impl Op for Constant {
     fn kind(&self) -> &'static str {
         "constant"
     }

@@ -137,7 +137,7 @@ impl Conv2d {
     }
 }
 
-impl Op for Conv2d {
+unsafe impl Op for Conv2d {
     fn kind(&self) -> &'static str {
         "conv2d"
     }

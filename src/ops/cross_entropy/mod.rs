@@ -26,7 +26,7 @@ impl CrossEntropy {
     }
 }
 
-impl Op for CrossEntropy {
+unsafe impl Op for CrossEntropy {
     fn kind(&self) -> &'static str {
         "cross_entropy"
     }

@@ -21,7 +21,7 @@ pub struct Dropout {
     pub p: f32,
 }
 
-impl Op for Dropout {
+unsafe impl Op for Dropout {
     fn kind(&self) -> &'static str {
         "dropout"
     }

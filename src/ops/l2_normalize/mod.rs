@@ -13,7 +13,7 @@ use crate::tensor::{Region, Spec};
 #[derive(Clone, Copy, Debug)]
 pub struct L2Normalize;
 
-impl Op for L2Normalize {
+unsafe impl Op for L2Normalize {
     fn kind(&self) -> &'static str {
         "l2_normalize"
     }

@@ -30,7 +30,7 @@ impl LayerNorm {
     }
 }
 
-impl Op for LayerNorm {
+unsafe impl Op for LayerNorm {
     fn kind(&self) -> &'static str {
         "layer_norm"
     }

@@ -74,7 +74,7 @@ pub fn as_conv2d(op: &dyn Op) -> Option<&Conv2d> {
     op.downcast_ref::<Linear>().map(|linear| &linear.conv).or_else(|| op.downcast_ref())
 }
 
-impl Op for Linear {
+unsafe impl Op for Linear {
     fn kind(&self) -> &'static str {
         "linear"
     }

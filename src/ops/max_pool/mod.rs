@@ -30,7 +30,7 @@ impl MaxPool {
     }
 }
 
-impl Op for MaxPool {
+unsafe impl Op for MaxPool {
     fn kind(&self) -> &'static str {
         "max_pool"
     }

@@ -41,17 +41,13 @@ impl Multiply {
     }
 }
 
-impl Op for Multiply {
+unsafe impl Op for Multiply {
     fn kind(&self) -> &'static str {
         "multiply"
     }
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (a, b) = (inputs[0].map, inputs[1].map);
-        if inputs[0].shared != inputs[1].shared {
-            let detail = "a value for all images can't be multiplied with one an image";
-            return Err(Error::shape("multiply", detail));
-        }
         let Some((output, _)) = self.places(a, b) else {
             let of = self.a_channels.map_or(String::new(), |channels| {
                 format!("channels {}..{} of ", channels.start, channels.end)

@@ -143,7 +143,7 @@ impl Rearrange {
     }
 }
 
-impl Op for Rearrange {
+unsafe impl Op for Rearrange {
     fn kind(&self) -> &'static str {
         "rearrange"
     }
@@ -159,6 +159,10 @@ impl Op for Rearrange {
             }
         }
         Ok(Spec::f32(self.map))
+    }
+
+    fn takes_shared(&self, _input: usize) -> bool {
+        true
     }
 
     fn cost(&self, _inputs: &[Spec]) -> Cost {

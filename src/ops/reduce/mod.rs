@@ -26,7 +26,7 @@ impl Reduce {
     pub const ALL: [Reduce; 4] = [Reduce::Mean, Reduce::Sum, Reduce::Max, Reduce::L2];
 }
 
-impl Op for Reduce {
+unsafe impl Op for Reduce {
     fn kind(&self) -> &'static str {
         match self {
             Reduce::Mean => "reduce_mean",

@@ -12,7 +12,7 @@ mod cpu;
 mod cuda;
 
 use super::arenas::MOMENTS;
-use super::{Arenas, RunState, arenas};
+use super::{Arenas, arenas};
 
 /// The numbers of a step; the learning rate is in [`RunState`], decays, scales of the rate and clipping in
 /// [`Arenas`].

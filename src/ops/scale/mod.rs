@@ -38,7 +38,7 @@ pub(crate) fn factor(s: f32) -> f32 {
     f64::from(s).exp() as f32
 }
 
-impl Op for LogitScale {
+unsafe impl Op for LogitScale {
     fn kind(&self) -> &'static str {
         "scale"
     }

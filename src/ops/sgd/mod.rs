@@ -6,7 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Arenas, RunState, arenas};
+use super::{Arenas, arenas};
 
 /// The numbers of a step; learning rate and step are in [`RunState`], decays, scales of the rate and
 /// clipping in [`Arenas`].

@@ -13,7 +13,7 @@ pub struct Slice {
     pub channels: Span,
 }
 
-impl Op for Slice {
+unsafe impl Op for Slice {
     fn kind(&self) -> &'static str {
         "slice"
     }

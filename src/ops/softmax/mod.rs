@@ -10,7 +10,7 @@ use crate::tensor::{Region, Spec};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Softmax;
 
-impl Op for Softmax {
+unsafe impl Op for Softmax {
     fn kind(&self) -> &'static str {
         "softmax"
     }

@@ -48,7 +48,7 @@ impl Unary {
     }
 }
 
-impl Op for Unary {
+unsafe impl Op for Unary {
     fn kind(&self) -> &'static str {
         match self {
             Unary::LeakyRelu { .. } => "leaky_relu",
