@@ -37,7 +37,7 @@ export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0:allocator_ma
 export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
 if [ $# -eq 0 ]; then
     # The modules that hold kernels; those that run networks or campaigns take too long instrumented.
-    set -- attention conv2d_tiles:: depthwise:: emulator:: faults::kernels faults::words kernels:: mma:: norms_and_pools:: \
+    set -- attention conv2d_tiles:: depthwise:: emulator:: faults::kernels faults::memory faults::words kernels:: mma:: norms_and_pools:: \
         optimizers:: pointwise:: random_shapes:: tensor_core
 fi
 SECONDS=0

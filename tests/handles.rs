@@ -1,16 +1,23 @@
-//! Handles of devices: clones are one device, and what is opened another time is another one.
+//! What safe code can't do to memory: use that of another device or network, or reach out of its own.
+
+use std::sync::Arc;
 
 use flipside::Error;
 use flipside::device::Device;
+use flipside::fault::{FaultEntry, FaultTable, Site, SiteSpace};
 use flipside::models::{Model, ModelFile};
 use flipside::nn::Head;
 use flipside::number::BitMasks;
 use flipside::ops::RunState;
+use flipside::ops::activation::Activation;
+use flipside::ops::add::Add;
+use flipside::ops::constant::Constant;
+use flipside::ops::conv2d::Conv2d;
 use flipside::ops::sgd::Sgd;
 use flipside::tape::{
-    Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Undo, Weights,
+    Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Tape, Undo, Weights,
 };
-use flipside::tensor::Region;
+use flipside::tensor::{Map, Region, Span, Spec};
 
 use crate::devices;
 
@@ -93,4 +100,89 @@ fn memory_of_another_opening_is_refused() {
     // The CPU's handles have no queue.
     let mut native = execution(&model, &Device::cpu(), PlanKind::Infer);
     native.forward(&weights(&model, &cpu, false)).unwrap();
+}
+
+/// Each of these wrote or read beyond its memory once.
+#[test]
+fn what_would_leave_memory_is_refused() {
+    let file = ModelFile::open("resnet_small").unwrap();
+    let model = Model::new(&file, Head::Baseline, 3, 8, 0.0).unwrap();
+    let other = Model::new(&file, Head::Baseline, 4, 8, 0.0).unwrap();
+    let same = Model::new(&file, Head::Baseline, 3, 8, 0.0).unwrap();
+    let layer = model.tape.injectable()[0].node;
+    let map = model.tape.node(layer).spec.map;
+    let refused = |result: flipside::Result<()>, words: &str| {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    for (_, device) in devices::devices() {
+        let mut exec = execution(&model, &device, PlanKind::Golden);
+        let ours = weights(&model, &device, true);
+        exec.forward(&weights(&same, &device, false)).unwrap();
+        // Weights of another network.
+        let theirs = weights(&other, &device, false);
+        refused(exec.forward(&theirs), "another network's");
+        refused(exec.replay_from(&theirs, layer), "another network's");
+        refused(
+            exec.arm_parameter(&theirs, ParamId(0), 0, 0, BitMasks::flip(1)),
+            "another network's",
+        );
+        // Values of another width.
+        let wide = vec![0f64; 3 * model.image_size * model.image_size];
+        refused(exec.write(model.image, &wide), "of 8 bytes each");
+        // Boxes that reach out of their value, in each direction.
+        let whole = Region::full(1, map);
+        for region in [
+            Region { images: Span::all(2), ..whole },
+            Region { rows: Span::all(map.height + 1), ..whole },
+            Region { columns: Span::all(map.width + 1), ..whole },
+            Region { channels: Span::all(map.channels + 1), ..whole },
+        ] {
+            refused(exec.forward_region(&ours, layer, region), "has no box");
+        }
+        // Faults at places that the layer doesn't have.
+        let anywhere = |_: Site| Some(SiteSpace { elements: u64::MAX, k: [0, 64] });
+        let table = |images, image, site, element| {
+            let entry = FaultEntry::at(site, element, 0, BitMasks::flip(1));
+            FaultTable::of_sites("it", images, anywhere, &[(image, entry)]).unwrap()
+        };
+        let beyond = map.elements() as u64;
+        refused(exec.arm(layer, table(1, 0, Site::Output, beyond)), "lies at element");
+        refused(exec.arm(layer, table(1, 0, Site::Input, 1 << 40)), "lies at element");
+        refused(exec.arm(layer, table(1, 0, Site::Scores, 0)), "has no fault site scores");
+        refused(exec.arm(layer, table(2, 1, Site::Output, 0)), "a table of 2 images");
+        refused(exec.arm(model.image, table(1, 0, Site::Output, 0)), "has no fault site output");
+        // State in a buffer of another size.
+        refused(ours.keep_state(&mut Some(device.alloc(4).unwrap())), "4 were kept");
+    }
+}
+
+/// Operations that read one map an image would read beyond one for all.
+#[test]
+fn values_for_all_images_are_refused_beside_those_of_one() {
+    let mut tape = Tape::new();
+    let shared = tape.record("shared", Constant::log_coordinates([2, 2]), &[]).unwrap();
+    let x = tape.input("x", Spec::f32(tape.node(shared).spec.map));
+    for (name, inputs) in [("add", [x, shared]), ("add", [shared, x])] {
+        let error = tape.record(name, Add::new(), &inputs).unwrap_err().to_string();
+        assert!(error.contains("value for all images"), "{error}");
+    }
+    let conv = Conv2d::square(2, 2, 1, 1, 0);
+    assert!(tape.record("conv", conv, &[shared, x]).is_err());
+    assert!(tape.record("both", Add::new(), &[shared, shared]).is_ok());
+}
+
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    let mut tape = Tape::new();
+    let x = tape.input("x", Spec::f32(Map::vector((1 << 62) + 1)));
+    let error = tape.record("relu", Activation::Relu, &[x]).unwrap_err().to_string();
+    assert!(error.contains("2^31 elements"), "{error}");
+    let result = Execution::new(&Arc::new(tape), &Device::cpu(), PlanKind::Infer, 1, &[x]);
+    assert!(result.err().unwrap().to_string().contains("2^31 elements"));
+    let mut tape = Tape::new();
+    let x = tape.input("x", Spec::f32(Map::vector(1 << 20)));
+    let conv = Conv2d::square(1 << 20, 1 << 20, 1, 1, 0);
+    let error = tape.record("conv", conv, &[x]).unwrap_err().to_string();
+    assert!(error.contains("2^31 elements"), "{error}");
 }

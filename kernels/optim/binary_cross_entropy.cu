@@ -8,17 +8,10 @@
 #include "optim/targets.cuh"
 
 struct BinaryCrossEntropyArgs {
-    u64 logits, targets;
-    u64 losses;  // (images); backward: their gradients
-    u64 dlogits; // backward
-    u64 state;   // RunState
-    u32 classes;
-    u32 soft; // 1: targets are distributions
-    f32 smoothing;
+    LossArgs loss;
     u32 binarized; // 1: targets above the threshold are 1, others 0
     f32 threshold;
-    u32 sum;        // 0: the mean over the classes
-    u32 accumulate; // backward adds to dlogits
+    u32 sum; // 0: the mean over the classes
 };
 
 constexpr u32 BINARY_CROSS_ENTROPY_WARPS = 4;
@@ -48,30 +41,30 @@ __device__ __forceinline__ f64 class_gradient(f64 z, f64 t) {
 // Reads logits and targets, writes losses.
 KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * BINARY_CROSS_ENTROPY_WARPS + threadIdx.x / 32;
-    if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
-    const f32* z = ptr<const f32>(args.logits) + u64(image) * args.classes;
-    const Targets targets = targets_of(args, image);
+    if (image >= ptr<const RunState>(args.loss.state)->images) return; // the whole warp
+    const f32* z = ptr<const f32>(args.loss.logits) + u64(image) * args.loss.classes;
+    const Targets targets = targets_of(args.loss, image);
     f64 loss = 0.0;
-    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32)
+    for (u32 c = threadIdx.x % 32; c < args.loss.classes; c += 32)
         loss += class_loss(f64(z[c]), target_of(args, targets, c));
     loss = total<32>(loss);
-    if (!args.sum) loss /= f64(args.classes);
-    if (threadIdx.x % 32 == 0) ptr<f32>(args.losses)[image] = targets.valid ? f32(loss) : NAN;
+    if (!args.sum) loss /= f64(args.loss.classes);
+    if (threadIdx.x % 32 == 0) ptr<f32>(args.loss.losses)[image] = targets.valid ? f32(loss) : NAN;
 }
 
 // dz (+)= dL · (σ(z) − t), over the number of classes for a mean. Reads logits and targets, writes dz.
 KERNEL(binary_cross_entropy_backward_f32, BinaryCrossEntropyArgs, NoShared, 128) {
     const u32 image = blockIdx.x * BINARY_CROSS_ENTROPY_WARPS + threadIdx.x / 32;
-    if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
-    const u64 first = u64(image) * args.classes;
-    const f32* z = ptr<const f32>(args.logits) + first;
-    const Targets targets = targets_of(args, image);
-    f64 dloss = f64(ptr<const f32>(args.losses)[image]);
-    if (!args.sum) dloss /= f64(args.classes);
-    f32* dz = ptr<f32>(args.dlogits) + first;
-    for (u32 c = threadIdx.x % 32; c < args.classes; c += 32) {
+    if (image >= ptr<const RunState>(args.loss.state)->images) return; // the whole warp
+    const u64 first = u64(image) * args.loss.classes;
+    const f32* z = ptr<const f32>(args.loss.logits) + first;
+    const Targets targets = targets_of(args.loss, image);
+    f64 dloss = f64(ptr<const f32>(args.loss.losses)[image]);
+    if (!args.sum) dloss /= f64(args.loss.classes);
+    f32* dz = ptr<f32>(args.loss.dlogits) + first;
+    for (u32 c = threadIdx.x % 32; c < args.loss.classes; c += 32) {
         const f64 gradient = dloss * class_gradient(f64(z[c]), target_of(args, targets, c));
         const f32 value = targets.valid ? f32(gradient) : NAN;
-        dz[c] = args.accumulate ? dz[c] + value : value;
+        dz[c] = args.loss.accumulate ? dz[c] + value : value;
     }
 }

@@ -6,17 +6,6 @@
 // comes a tree over the lanes. A label that is no class gives NaN, in the loss and in the gradient.
 #include "optim/targets.cuh"
 
-struct CrossEntropyArgs {
-    u64 logits, targets;
-    u64 losses; // (images); backward: their gradients
-    u64 dlogits; // backward
-    u64 state;   // RunState
-    u32 classes;
-    u32 soft; // 1: targets are distributions
-    f32 smoothing;
-    u32 accumulate; // backward adds to dlogits
-};
-
 constexpr u32 CROSS_ENTROPY_WARPS = 4;
 
 // One image as its warp sees it.
@@ -42,7 +31,7 @@ __device__ __forceinline__ Softmax softmax(const f32* z, u32 classes) {
 }
 
 // Reads logits (twice, once from memory) and targets, writes losses.
-KERNEL(cross_entropy_forward_f32, CrossEntropyArgs, NoShared, 128) {
+KERNEL(cross_entropy_forward_f32, LossArgs, NoShared, 128) {
     const u32 image = blockIdx.x * CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const f32* z = ptr<const f32>(args.logits) + u64(image) * args.classes;
@@ -59,7 +48,7 @@ KERNEL(cross_entropy_forward_f32, CrossEntropyArgs, NoShared, 128) {
 }
 
 // dz (+)= dL · (p · Σt − t). Reads logits and targets (thrice, once from memory), writes dz.
-KERNEL(cross_entropy_backward_f32, CrossEntropyArgs, NoShared, 128) {
+KERNEL(cross_entropy_backward_f32, LossArgs, NoShared, 128) {
     const u32 image = blockIdx.x * CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.state)->images) return; // the whole warp
     const u64 first = u64(image) * args.classes;

@@ -2,6 +2,18 @@
 #pragma once
 #include "common/wide.cuh"
 
+// Of both passes of a loss.
+struct LossArgs {
+    u64 logits, targets;
+    u64 losses;  // (images); backward: their gradients
+    u64 dlogits; // backward
+    u64 state;   // RunState
+    u32 classes;
+    u32 soft; // 1: targets are distributions
+    f32 smoothing;
+    u32 accumulate; // backward adds to dlogits
+};
+
 // The targets of one image.
 struct Targets {
     const f32* shares; // of soft targets
@@ -15,8 +27,7 @@ struct Targets {
     }
 };
 
-template <class Args>
-__device__ __forceinline__ Targets targets_of(const Args& args, u32 image) {
+__device__ __forceinline__ Targets targets_of(const LossArgs& args, u32 image) {
     const f64 kept = 1.0 - f64(args.smoothing), floor = f64(args.smoothing) / f64(args.classes);
     // Set for labels, too, where it isn't read: flipside.cuh's ptr() says why it isn't null.
     const f32* shares = ptr<const f32>(args.targets) + u64(image) * args.classes;

@@ -37,30 +37,15 @@ pub(super) fn unary() -> Vec<OpCase> {
         let case = OpCase::new(name, unary, vec![CaseInput { map, fill }], batch);
         OpCase { tolerance: 0.0, ..case }
     };
-    [
-        Unary::LeakyRelu { slope: 0.01 },
-        Unary::Clip { low: -0.25, high: 0.6 },
-        Unary::Elu { alpha: 1.5 },
-        Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
-        Unary::HardSigmoid { slope: 1.5, shift: 0.25 },
-        Unary::Softplus,
-        Unary::Softsign,
-        Unary::Mish,
-        Unary::Erf,
-        Unary::Sqrt,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Reciprocal,
-        Unary::Abs,
-    ]
-    .into_iter()
-    .flat_map(|unary| {
-        [
-            case("map", unary, Map::new(5, 7, 19), 3),
-            case("vector, eval", unary, Map::vector(3), 1).eval(),
-        ]
-    })
-    .collect()
+    Unary::EXAMPLES
+        .into_iter()
+        .flat_map(|unary| {
+            [
+                case("map", unary, Map::new(5, 7, 19), 3),
+                case("vector, eval", unary, Map::vector(3), 1).eval(),
+            ]
+        })
+        .collect()
 }
 
 pub(super) fn add() -> Vec<OpCase> {

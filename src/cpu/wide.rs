@@ -65,18 +65,24 @@ pub(crate) fn load<T: Copy + Default>(values: &[T], at: usize, lanes: usize) -> 
     tile
 }
 
-/// The sum of partial sums in a tree: the upper half is added to the lower, and so on. Their number is a power of two.
+/// Values folded by `f`, halves on halves, always in this order. Their number is a power of two.
 #[inline(always)]
-pub(crate) fn total<const N: usize>(sums: &[f32; N]) -> f32 {
-    let mut sums = *sums;
+pub(crate) fn fold_lanes<const N: usize>(values: &[f32; N], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut values = *values;
     let mut half = N / 2;
     while half > 0 {
         for lane in 0..half {
-            sums[lane] += sums[lane + half];
+            values[lane] = f(values[lane], values[lane + half]);
         }
         half /= 2;
     }
-    sums[0]
+    values[0]
+}
+
+/// Σ of some sums.
+#[inline(always)]
+pub(crate) fn total<const N: usize>(sums: &[f32; N]) -> f32 {
+    fold_lanes(sums, |a, b| a + b)
 }
 
 /// The first `lanes` of `tile` to `to`.

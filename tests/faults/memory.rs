@@ -130,6 +130,32 @@ fn an_input_fault_is_seen_from_its_layer_on() {
     });
 }
 
+/// What an input was is kept at its fault's number in the table, behind those of other sites: kernels under
+/// AddressSanitizer see where that is.
+#[test]
+fn an_input_fault_may_follow_others_in_its_table() {
+    let network = network();
+    let outputs = [0, 1, 2].map(|channel| {
+        fault(&format!("layer=late,site=output,shape=column,image=1,channel={channel},bit=22"))
+    });
+    let input = fault("layer=late,site=input,image=1,channel=7,row=5,column=4,model=set,value=3");
+    let faults = [outputs.as_slice(), &[input]].concat();
+    check(&network, network.late, &faults, |device| {
+        let weights = network.weights(device);
+        let mut exec = network.execution(device, PlanKind::Golden);
+        exec.forward(&weights).unwrap();
+        let mut values = exec.read(network.before).unwrap();
+        values[MAP.elements() + MAP.index(5, 4, 7)] = 3.0;
+        exec.write(network.before, &values).unwrap();
+        exec.arm_all(&weights, &outputs).unwrap();
+        let all = flipside::tensor::Region::full(IMAGES, MAP);
+        for node in network.late.0..=network.y.0 {
+            exec.forward_region(&weights, NodeId(node), all).unwrap();
+        }
+        exec.read(network.y).unwrap()
+    });
+}
+
 /// What the network gives when image 1 alone has `change` made to a parameter.
 fn with_parameter(
     network: &Network,

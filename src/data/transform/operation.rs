@@ -6,7 +6,7 @@ use super::{
 };
 use crate::data::Image8;
 use serde::{Deserialize, Serialize};
-use strum::{EnumIter, EnumString, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr, VariantArray};
 
 /// What is done; what the magnitude means stands in parentheses.
 #[derive(
@@ -21,6 +21,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
     EnumIter,
     EnumString,
     IntoStaticStr,
+    VariantArray,
 )]
 pub enum OperationKind {
     /// Nothing.

@@ -9,27 +9,10 @@ use crate::data::Image8;
 use crate::recipe::{AugmentPolicy, RandAugment, TrivialAugmentWide};
 use crate::rng::Draw;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
-/// What RandAugment and TrivialAugmentWide choose among.
-const KINDS: [OperationKind; 14] = {
-    use OperationKind::*;
-    [
-        Identity,
-        ShearX,
-        ShearY,
-        TranslateX,
-        TranslateY,
-        Rotate,
-        Brightness,
-        Color,
-        Contrast,
-        Sharpness,
-        Posterize,
-        Solarize,
-        AutoContrast,
-        Equalize,
-    ]
-};
+/// What RandAugment and TrivialAugmentWide choose among: all but `Invert`.
+const KINDS: &[OperationKind] = OperationKind::VARIANTS.split_at(14).0;
 
 /// What is done to one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,8 +2,7 @@
 
 use super::BinaryCrossEntropy;
 use crate::Result;
-use crate::ops::targets::for_each_image;
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, targets};
 
 impl BinaryCrossEntropy {
     /// A smoothed target as the loss takes it.
@@ -36,30 +35,19 @@ fn class_gradient(z: f64, t: f64) -> f64 {
 }
 
 pub fn forward(op: &BinaryCrossEntropy, ctx: &mut HostForward<'_>) -> Result<()> {
-    let logits = (ctx.input(0), ctx.input_map(0).channels);
-    let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
-    let (range, node) = (ctx.region.images.range(), ctx.node);
-    let losses = ctx.output();
-    for_each_image(op.label_smoothing, logits, targets, range, node, |image, logits, target| {
+    targets::forward(op.label_smoothing, ctx, |logits, target| {
         let classes = logits.iter().zip(target);
         let loss: f64 = classes.map(|(z, t)| class_loss(f64::from(*z), op.target(*t))).sum();
-        losses[image] = (loss / op.divisor(logits.len())) as f32;
+        loss / op.divisor(logits.len())
     })
 }
 
 /// dz = dL · (σ(z) − t), over the number of classes for a mean.
 pub fn backward(op: &BinaryCrossEntropy, ctx: &mut HostBackward<'_>) -> Result<()> {
-    let logits = (ctx.input(0), ctx.input_map(0).channels);
-    let targets = (ctx.inputs[1].spec.storage, ctx.input_u32(1));
-    let (range, node) = (0..ctx.images(), ctx.node);
-    let dloss = ctx.output_gradient();
-    let Some((dz, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
-    for_each_image(op.label_smoothing, logits, targets, range, node, |image, logits, target| {
-        let dloss = f64::from(dloss[image]) / op.divisor(logits.len());
-        let dz = &mut dz[image * logits.len()..(image + 1) * logits.len()];
+    targets::backward(op.label_smoothing, ctx, |dloss, logits, target, dz| {
+        let dloss = dloss / op.divisor(logits.len());
         for ((dz, z), t) in dz.iter_mut().zip(logits).zip(target) {
-            let value = (dloss * class_gradient(f64::from(*z), op.target(*t))) as f32;
-            *dz = if accumulate { *dz + value } else { value };
+            *dz = dloss * class_gradient(f64::from(*z), op.target(*t));
         }
     })
 }

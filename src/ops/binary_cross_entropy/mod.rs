@@ -9,9 +9,8 @@
 mod cpu;
 mod cuda;
 
-use super::{Op, SavedForBackward, passes, targets};
-use crate::Result;
-use crate::tensor::{Map, Region, Spec};
+use super::{Op, passes, targets};
+use crate::tensor::{Region, Spec};
 
 /// The loss of each image. Inputs: logits, and labels (u32) or target distributions (f32).
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,18 +35,6 @@ unsafe impl Op for BinaryCrossEntropy {
         "binary_cross_entropy"
     }
 
-    fn output(&self, inputs: &[Spec]) -> Result<Spec> {
-        targets::check(self.kind(), inputs)?;
-        Ok(Spec::f32(Map::vector(1)))
-    }
-
-    fn needs(&self) -> SavedForBackward {
-        SavedForBackward { inputs: vec![true, true], output: false }
-    }
-
-    fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
-        Region { images: region.images, ..Region::full(0, output.map) }
-    }
-
+    targets::loss!();
     passes!(op => op);
 }

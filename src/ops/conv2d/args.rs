@@ -59,6 +59,23 @@ pub(super) fn forward_args(conv: &Conv2d, ctx: &KernelForward<'_>) -> Conv2dArgs
     }
 }
 
+/// What the kernels of an input's gradient take.
+pub(super) fn input_args(base: Conv2dArgs, gradient: Gradient) -> Conv2dArgs {
+    let (result, accumulate) = (gradient.tensor.address, gradient.accumulate.into());
+    Conv2dArgs { result, accumulate, ..base }
+}
+
+/// What the kernels of the weights' gradient take, in so many parts.
+pub(super) fn weight_args(
+    base: Conv2dArgs,
+    ctx: &KernelBackward<'_>,
+    gradient: Gradient,
+    splits: usize,
+) -> Conv2dArgs {
+    let (partial, splits) = (ctx.workspace.address, splits as u32);
+    Conv2dArgs { partial, splits, ..input_args(base, gradient) }
+}
+
 /// Blocks that a weight gradient should have: two for each of a large GPU's processors.
 pub(super) const WANTED_BLOCKS: usize = 264;
 /// The fewest pixels of a part.

@@ -1,11 +1,13 @@
 //! Launches of `conv2d.cu`, `conv2d_quads.cu` and `conv2d_backward.cu` in `kernels/conv2d/`.
 
-use super::args::{WANTED_BLOCKS, args, forward_args, pair, weight_parts, weight_total};
+use super::args::{
+    WANTED_BLOCKS, args, forward_args, input_args, pair, weight_args, weight_parts, weight_total,
+};
 use super::exact_tiles::{ForwardTile, Tile};
 use super::tensor_core::{self, TensorCores};
 use super::{Conv2d, depthwise_cuda};
 use crate::Result;
-use crate::device::args::{Conv2dArgs, Conv2dBiasArgs};
+use crate::device::args::Conv2dBiasArgs;
 use crate::number::Format;
 use crate::ops::{KernelBackward, KernelForward, KernelVariant, Sharing};
 use crate::tensor::Map;
@@ -113,13 +115,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
     if let Some(gradient) = ctx.param_gradients[0] {
         let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
         let (tile, splits) = weight_tile(conv, pixels);
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            partial: ctx.workspace.address,
-            accumulate: gradient.accumulate.into(),
-            splits: splits as u32,
-            ..base
-        };
+        let args = weight_args(base, ctx, gradient, splits);
         let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
         unsafe { ctx.launch(tile.symbols.weight_gradient, (grid, tile.block()), &args) }?;
         if splits > 1 {
@@ -127,11 +123,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         }
     }
     if let Some(gradient) = ctx.input_gradients[0] {
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            accumulate: gradient.accumulate.into(),
-            ..base
-        };
+        let args = input_args(base, gradient);
         let map = ctx.input_map(0);
         let tile = Tile::of(conv.group_inputs(), map.pixels());
         let rows = ctx.output.images * map.pixels();

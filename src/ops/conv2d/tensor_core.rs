@@ -1,7 +1,7 @@
 //! Grids of the tensor-core kernels (`kernels/conv2d/conv2d_mma*.cu`).
 
 use super::Conv2d;
-use super::args::{forward_args, weight_parts, weight_total};
+use super::args::{forward_args, input_args, weight_args, weight_parts, weight_total};
 use super::symbols::{Symbols, symbols};
 use crate::Result;
 use crate::device::args::Conv2dArgs;
@@ -149,11 +149,7 @@ pub fn backward(
         weight_gradient(conv, cores, ctx, base, gradient)?;
     }
     if let Some(gradient) = ctx.input_gradients[0] {
-        let args = Conv2dArgs {
-            result: gradient.tensor.address,
-            accumulate: gradient.accumulate.into(),
-            ..base
-        };
+        let args = input_args(base, gradient);
         let pixels = ctx.input_map(0).pixels();
         let tile = MmaTile::of(pixels, conv.group_inputs());
         let grid = tile.grid(ctx.output.images * pixels, conv.group_inputs(), conv.groups, 1);
@@ -173,13 +169,7 @@ fn weight_gradient(
 ) -> Result<()> {
     let pixels = ctx.output_gradient.images * ctx.output_map().pixels();
     let (tile, splits) = weight_tile(conv, pixels);
-    let args = Conv2dArgs {
-        result: gradient.tensor.address,
-        partial: ctx.workspace.address,
-        accumulate: gradient.accumulate.into(),
-        splits: splits as u32,
-        ..base
-    };
+    let args = weight_args(base, ctx, gradient, splits);
     let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups, splits);
     let kernel = cores.symbols(tile).weight_gradient;
     // SAFETY: the arguments are views of `ctx`.

@@ -1,41 +1,18 @@
-//! Arguments and grids of `kernels/optim/cross_entropy.cu`.
+//! Launches of `kernels/optim/cross_entropy.cu`.
 
 use super::CrossEntropy;
 use crate::Result;
-use crate::device::args::CrossEntropyArgs;
-use crate::ops::targets::is_soft;
-use crate::ops::{KernelBackward, KernelForward, place};
-use crate::tensor::Tensor;
-
-/// Of inputs and losses; those of backward are the caller's to set.
-fn args(op: &CrossEntropy, inputs: &[Tensor], losses: Tensor, state: u64) -> CrossEntropyArgs {
-    let (logits, targets) = (inputs[0], inputs[1]);
-    CrossEntropyArgs {
-        logits: logits.address,
-        targets: targets.address,
-        losses: losses.address,
-        dlogits: 0,
-        state,
-        classes: logits.map().channels as u32,
-        soft: is_soft(targets),
-        smoothing: op.label_smoothing,
-        accumulate: 0,
-    }
-}
+use crate::ops::{KernelBackward, KernelForward, targets};
 
 pub fn forward(op: &CrossEntropy, ctx: &KernelForward<'_>) -> Result<()> {
-    let args = args(op, ctx.inputs, ctx.output, ctx.state_address);
+    let (config, args) = targets::forward_args(op.label_smoothing, ctx);
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("cross_entropy_forward_f32", place::rows(ctx.inputs[0]), &args) }
+    unsafe { ctx.launch("cross_entropy_forward_f32", config, &args) }
 }
 
 pub fn backward(op: &CrossEntropy, ctx: &KernelBackward<'_>) -> Result<()> {
-    let Some(dlogits) = ctx.input_gradients[0] else { return Ok(()) };
-    let args = CrossEntropyArgs {
-        dlogits: dlogits.tensor.address,
-        accumulate: dlogits.accumulate.into(),
-        ..args(op, ctx.inputs, ctx.output_gradient, ctx.state_address)
-    };
+    let args = targets::backward_args(op.label_smoothing, ctx);
+    let Some((config, args)) = args else { return Ok(()) };
     // SAFETY: the arguments are views of `ctx`.
-    unsafe { ctx.launch("cross_entropy_backward_f32", place::rows(dlogits.tensor), &args) }
+    unsafe { ctx.launch("cross_entropy_backward_f32", config, &args) }
 }

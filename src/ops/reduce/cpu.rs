@@ -3,7 +3,7 @@
 use super::Reduce;
 use crate::Result;
 use crate::cpu::gemm::SendPtr;
-use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, total};
+use crate::cpu::wide::{LANES, LaneValues, Pieces, fold_lanes, for_each_piece, total};
 use crate::ops::pixels::{self, EachPixel};
 use crate::ops::{HostBackward, HostForward};
 use crate::tensor::Map;
@@ -30,19 +30,6 @@ fn larger(a: f32, b: f32) -> f32 {
     if a > b || a.is_nan() { a } else { b }
 }
 
-/// The largest over the lanes: halves on halves, as [`total`].
-#[inline(always)]
-fn largest(mut lanes: LaneValues) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] = larger(lanes[lane + half], lanes[lane]);
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
 /// What a pixel becomes.
 #[inline(always)]
 fn reduced(op: Reduce, x: &[f32]) -> f32 {
@@ -50,7 +37,10 @@ fn reduced(op: Reduce, x: &[f32]) -> f32 {
     match op {
         Reduce::Mean => sum(x) / x.len() as f32,
         Reduce::Sum => sum(x),
-        Reduce::Max => largest(by_lanes(x, f32::NEG_INFINITY, |most, x| larger(x, most))),
+        Reduce::Max => {
+            let most = by_lanes(x, f32::NEG_INFINITY, |most, x| larger(x, most));
+            fold_lanes(&most, |a, b| larger(b, a))
+        }
         Reduce::L2 => total(&by_lanes(x, 0.0, |sum, x| x.mul_add(x, sum))).sqrt(),
     }
 }

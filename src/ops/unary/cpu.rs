@@ -275,23 +275,6 @@ pub fn backward(unary: Unary, ctx: &mut HostBackward<'_>) -> Result<()> {
 mod tests {
     use super::*;
 
-    const ALL: [Unary; 14] = [
-        Unary::LeakyRelu { slope: 0.01 },
-        Unary::Clip { low: -0.75, high: 1.5 },
-        Unary::Elu { alpha: 1.5 },
-        Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
-        Unary::HardSigmoid { slope: 0.25, shift: 0.5 },
-        Unary::Softplus,
-        Unary::Softsign,
-        Unary::Mish,
-        Unary::Erf,
-        Unary::Sqrt,
-        Unary::Exp,
-        Unary::Log,
-        Unary::Reciprocal,
-        Unary::Abs,
-    ];
-
     /// Numbers from −20 to 20, dense about 0; those of which there is a finite value.
     fn numbers(unary: Unary) -> Vec<f32> {
         let all = (0..40_001).map(|i| (i as f32 - 20_000.0) / 1000.0).map(|x| x * x.abs() / 20.0);
@@ -305,7 +288,7 @@ mod tests {
     /// A value's bits follow from the value: they are the same alone, in a tail and in a vector.
     #[test]
     fn bits_do_not_depend_on_the_place_in_a_vector() {
-        for unary in ALL {
+        for unary in Unary::EXAMPLES {
             let x = numbers(unary);
             let apply = |x: &[f32]| {
                 let mut x = x.to_vec();
@@ -374,7 +357,7 @@ mod tests {
     /// derivative, which passes 0, of 1.
     #[test]
     fn functions_and_derivatives_are_those_of_f64() {
-        for unary in ALL {
+        for unary in Unary::EXAMPLES {
             let error = |found: f32, exactly: f64, unit: f64| {
                 let unit = unit.max(f32::MIN_POSITIVE.into()) / f64::from(1u32 << 24);
                 (f64::from(found) - exactly).abs() / unit

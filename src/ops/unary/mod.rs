@@ -42,6 +42,24 @@ pub enum Unary {
 }
 
 impl Unary {
+    /// Each of them, by numbers that tests and benchmarks use.
+    pub(crate) const EXAMPLES: [Unary; 14] = [
+        Unary::LeakyRelu { slope: 0.01 },
+        Unary::Clip { low: -0.25, high: 0.6 },
+        Unary::Elu { alpha: 1.5 },
+        Unary::Selu { alpha: 1.673_263_2, gamma: 1.050_701 },
+        Unary::HardSigmoid { slope: 1.5, shift: 0.25 },
+        Unary::Softplus,
+        Unary::Softsign,
+        Unary::Mish,
+        Unary::Erf,
+        Unary::Sqrt,
+        Unary::Exp,
+        Unary::Log,
+        Unary::Reciprocal,
+        Unary::Abs,
+    ];
+
     /// Whether backward reads the output, otherwise the input.
     const fn keeps_output(self) -> bool {
         matches!(self, Unary::Sqrt | Unary::Exp | Unary::Reciprocal)

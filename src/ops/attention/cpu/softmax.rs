@@ -1,7 +1,7 @@
 //! Rows of scores: exponentials and their sums.
 
 use crate::cpu::exponential::exp_minus;
-use crate::cpu::wide::{LANES, LaneValues, total};
+use crate::cpu::wide::{LANES, LaneValues, fold_lanes, total};
 use crate::ops::attention::partition::MASK;
 
 /// The sum of a tile's lanes.
@@ -54,15 +54,7 @@ fn add_bias_and_mask(row: &mut [f32], bias: &[f32], labels: RowLabels<'_>) -> f3
 /// The largest of a tile's lanes. Not inlined, as [`sum_lanes`].
 #[inline(never)]
 fn largest_lane(tile: &LaneValues) -> f32 {
-    let mut tile = *tile;
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            tile[lane] = larger(tile[lane + half], tile[lane]);
-        }
-        half /= 2;
-    }
-    tile[0]
+    fold_lanes(tile, |a, b| larger(b, a))
 }
 
 /// The larger of two; a NaN is no maximum (but makes the sum of its row NaN).
