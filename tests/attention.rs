@@ -301,7 +301,8 @@ fn changes_stay_within_reach() {
                 faulty.iter().zip(&clean).map(|(a, b)| a.to_bits() != b.to_bits()).collect();
             assert!(differs.contains(&true), "{}: input {input} at {place:?}", case.name);
             for at in 0..clean.len() {
-                assert!(reached[at] || !differs[at], "{}: {place:?} reached {at}", case.name);
+                let values = (clean[at], faulty[at]);
+                assert!(reached[at] || !differs[at], "{}: {place:?} reached {at}: {values:?}", case.name);
             }
         }
     }

@@ -243,7 +243,7 @@ fn a_failure_of_the_device_ends_the_trying() {
     let times = quick(&before_a_convolution(failure), &device);
     let errors = errors(&times);
     let [Some(first), Some(second)] = &errors[..] else { panic!("{errors:?}") };
-    assert!(first.contains("copy to the host"), "{first}");
+    assert!(first.contains("while another thread captures"), "{first}");
     assert_eq!(second, "not run: the device failed before");
     assert_eq!(times.failed(), 2);
     drop(sender);

@@ -93,7 +93,7 @@ fn what_no_graph_can_hold_is_refused_by_name() {
     refused("captured already", &mut || device.capture(|| Ok(())).map(drop));
     // SAFETY: nothing is in it.
     refused("another graph can't", &mut || unsafe { other.replay() });
-    refused("another thread is capturing", &mut || {
+    refused("while another thread captures", &mut || {
         std::thread::scope(|threads| threads.spawn(|| device.synchronize()).join().unwrap())
     });
     // An error that whoever captures keeps to himself.

@@ -21,7 +21,6 @@ struct BatchNormSums {
 };
 
 struct BatchNormForwardArgs {
-    BatchNormSums sums;
     u64 x;            // (pixels, channels)
     u64 y;            // (pixels, channels)
     u64 weight, bias; // (channels)
@@ -29,18 +28,19 @@ struct BatchNormForwardArgs {
     u64 running_var;  // (channels)
     u64 counter;      // u32
     u64 saved;        // (2, channels): mean, 1/sqrt(var + eps)
+    BatchNormSums sums;
     f32 eps;
     f32 momentum;
 };
 
 // Gradients that nobody asks for are 0.
 struct BatchNormBackwardArgs {
-    BatchNormSums sums;
     u64 x, dy, dx;      // (pixels, channels); dx may be 0
     u64 weight;         // (channels)
     u64 dweight, dbias; // (channels); may be 0
     u64 mean;           // (channels): the batch's, or the running one
     u64 spread;         // (channels): 1/sqrt(var + eps) of the batch, or the running variance
+    BatchNormSums sums;
     f32 eps;
     u32 training;
     u32 accumulate; // bits: 1 dx, 2 dweight, 4 dbias

@@ -39,7 +39,7 @@ __device__ __forceinline__ f64 class_gradient(f64 z, f64 t) {
 }
 
 // Reads logits and targets, writes losses.
-KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyArgs, NoShared, 128) {
+KERNEL(binary_cross_entropy_forward_f32, BinaryCrossEntropyArgs, NoShared, 128, 12) {
     const u32 image = blockIdx.x * BINARY_CROSS_ENTROPY_WARPS + threadIdx.x / 32;
     if (image >= ptr<const RunState>(args.loss.state)->images) return; // the whole warp
     const f32* z = ptr<const f32>(args.loss.logits) + u64(image) * args.loss.classes;

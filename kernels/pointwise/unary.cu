@@ -21,8 +21,8 @@ struct UnaryBackwardArgs {
     u64 state;    // RunState
     u32 elements; // of one image
     u32 accumulate;
-    u32 function;
     f32 numbers[2];
+    u32 function;
 };
 
 struct LeakyRelu {

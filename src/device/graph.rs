@@ -41,10 +41,10 @@ impl Recording {
         Recording { thread, steps: Vec::new(), launches: 0, refused: None, freed: Vec::new() }
     }
 
-    fn require_own(&self, device: &Device) -> Result<()> {
+    fn require_own(&self, device: &Device, what: &str) -> Result<()> {
         match self.thread == thread::current().id() {
             true => Ok(()),
-            false => Err(failed(device, "another thread is capturing a graph")),
+            false => Err(failed(device, format!("{what} while another thread captures a graph"))),
         }
     }
 }
@@ -71,7 +71,7 @@ impl Capture {
     ) -> Result<bool> {
         let mut recording = self.lock();
         let Some(recording) = recording.as_mut() else { return Ok(false) };
-        recording.require_own(device)?;
+        recording.require_own(device, "a launch or a copy")?;
         recording.launches += usize::from(is_launch);
         recording.steps.extend(step());
         Ok(true)
@@ -81,7 +81,7 @@ impl Capture {
     pub fn refuse(&self, device: &Device, what: &str) -> Result<()> {
         let mut recording = self.lock();
         let Some(recording) = recording.as_mut() else { return Ok(()) };
-        recording.require_own(device)?;
+        recording.require_own(device, what)?;
         let detail = format!("{what} can't be part of a graph");
         recording.refused.get_or_insert_with(|| detail.clone());
         Err(failed(device, detail))
