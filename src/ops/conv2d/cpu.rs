@@ -14,14 +14,8 @@ pub fn forward(conv: &Conv2d, ctx: &mut HostForward<'_>) -> Result<()> {
     let y = SendPtr(ctx.output().as_mut_ptr());
     let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
     let steps = ctx.steps();
-    let epilogue = Epilogue {
-        bias: bias.as_deref(),
-        faults: ctx.faults.map(|faults| faults.table),
-        steps: &steps,
-        output: y,
-        map: ctx.output_map(),
-        run: Epilogue::compiled(),
-    };
+    let faults = ctx.faults.map(|faults| faults.table);
+    let epilogue = Epilogue::new(bias.as_deref(), faults, &steps, (y, ctx.output_map()));
     sums(conv, ctx, y, epilogue);
     Ok(())
 }
