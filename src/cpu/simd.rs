@@ -1,22 +1,31 @@
 //! Vectors of f32 of one instruction set, for loops that must live in registers, and the one way to compile a loop for
 //! each set: [`compiled!`].
 
-/// The vector extensions that loops are written for, the best one last.
+/// The vector extensions that loops are written for, the best one last. There is no value of a set that this machine
+/// lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) enum InstructionSet {
     Portable,
     /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512 F, VL, DQ and BW, which processors have together (but Xeon Phi).
-    Avx512,
+    Avx2(Detected),
+    /// AVX-512 F, VL, DQ and BW, which processors have together (but Xeon Phi), besides AVX2 and FMA.
+    Avx512(Detected),
 }
+
+/// Only [`InstructionSet::best`] makes one, of a set that it has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(crate) struct Detected(());
 
 impl InstructionSet {
     /// All that this machine has, the best one last.
     #[cfg(test)]
     pub fn available() -> Vec<InstructionSet> {
-        let all = [InstructionSet::Portable, InstructionSet::Avx2, InstructionSet::Avx512];
-        all.into_iter().filter(|set| *set <= InstructionSet::best()).collect()
+        let mut all =
+            vec![InstructionSet::Portable, Self::best().without_avx512(), InstructionSet::best()];
+        all.dedup();
+        all
     }
 
     /// The best that this machine has.
@@ -27,17 +36,26 @@ impl InstructionSet {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
-            return if has_avx512 { InstructionSet::Avx512 } else { InstructionSet::Avx2 };
+            let found = Detected(());
+            return if has_avx512 { Self::Avx512(found) } else { Self::Avx2(found) };
         }
         InstructionSet::Portable
+    }
+
+    /// AVX2 and FMA instead of AVX-512.
+    pub const fn without_avx512(self) -> InstructionSet {
+        match self {
+            InstructionSet::Avx512(found) => InstructionSet::Avx2(found),
+            set => set,
+        }
     }
 
     /// `avx512`, `avx2` or `portable`.
     pub const fn name(self) -> &'static str {
         match self {
             InstructionSet::Portable => "portable",
-            InstructionSet::Avx2 => "avx2",
-            InstructionSet::Avx512 => "avx512",
+            InstructionSet::Avx2(_) => "avx2",
+            InstructionSet::Avx512(_) => "avx512",
         }
     }
 
@@ -45,8 +63,8 @@ impl InstructionSet {
     pub const fn lanes(self) -> usize {
         match self {
             InstructionSet::Portable => 4,
-            InstructionSet::Avx2 => 8,
-            InstructionSet::Avx512 => 16,
+            InstructionSet::Avx2(_) => 8,
+            InstructionSet::Avx512(_) => 16,
         }
     }
 }
@@ -55,7 +73,8 @@ impl InstructionSet {
 ///
 /// `compiled!(set, sums::<S, 6, 4>(tile: &Tile<'_>))` is `sums::<Avx512, 6, 4>` for [`InstructionSet::Avx512`]: the
 /// letter `S` stands for the set's [`Simd`]. A method such as `Epilogue::run(of: &Epilogue<'_>)` is named without it:
-/// the compiler vectorises its loops. The pointer may be called where the machine has the instruction set.
+/// the compiler vectorises its loops. The pointer may be called as the function may: the machine has the instruction
+/// set, since there is a value of it.
 ///
 /// The function must be `#[inline(always)]`, and so must be what it calls in its loops: only code that is inlined is
 /// compiled for the set. Elsewhere `mul_add` is a call of the mathematical library. Closures aren't inlined when they
@@ -81,8 +100,10 @@ macro_rules! compiled {
     ) => {
         match $set {
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::simd::InstructionSet::Avx512 => {
+            $crate::cpu::simd::InstructionSet::Avx512(_) => {
                 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+                /// # Safety
+                /// The machine has AVX-512, and as the function itself.
                 #[allow(unused_unsafe)]
                 unsafe fn avx512($($name: $type),*) $(-> $output)? {
                     // SAFETY: the caller's.
@@ -91,8 +112,10 @@ macro_rules! compiled {
                 avx512
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::simd::InstructionSet::Avx2 => {
+            $crate::cpu::simd::InstructionSet::Avx2(_) => {
                 #[target_feature(enable = "avx2,fma")]
+                /// # Safety
+                /// The machine has AVX2 and FMA, and as the function itself.
                 #[allow(unused_unsafe)]
                 unsafe fn avx2($($name: $type),*) $(-> $output)? {
                     // SAFETY: the caller's.
@@ -101,6 +124,8 @@ macro_rules! compiled {
                 avx2
             }
             _ => {
+                /// # Safety
+                /// As the function itself.
                 #[allow(unused_unsafe)]
                 unsafe fn portable($($name: $type),*) $(-> $output)? {
                     // SAFETY: the caller's.
@@ -126,14 +151,14 @@ pub(crate) fn prefetch(at: *const f32) {
     let _ = at;
 }
 
-/// Vector operations; every function must be called where the instruction set is there.
+/// Vector operations.
 pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Elements of a vector.
     const LANES: usize;
 
     /// # Safety
-    /// The instruction set is there.
+    /// The machine has the instruction set, as for every other function.
     unsafe fn zero() -> Self::V;
     /// # Safety
     /// As [`Simd::zero`].
@@ -161,6 +186,8 @@ pub(crate) trait Simd: Copy {
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
 
+// SAFETY of what is read and written: the caller's.
+#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Portable {
     type V = [f32; 4];
     const LANES: usize = 4;
@@ -213,6 +240,8 @@ mod x86 {
         ((1u32 << count) - 1) as u16
     }
 
+    // SAFETY of the intrinsics: their instructions and what is read and written are the caller's.
+    #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
@@ -254,12 +283,15 @@ mod x86 {
     /// AVX2 is there.
     #[inline(always)]
     unsafe fn mask8(count: usize) -> __m256i {
+        // SAFETY: the caller's.
         unsafe {
             let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
             _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lane)
         }
     }
 
+    // SAFETY of the intrinsics: as of `Avx512`.
+    #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;

@@ -106,7 +106,8 @@ impl Drop for Buffer {
         let deferred = self.device.0.capture.defer_free(self.address);
         match &self.device.0.backend {
             Backend::Cuda(_) if deferred => {}
-            Backend::Cuda(cuda) => cuda.free(self.address),
+            // SAFETY: from `alloc`, in `new`; its owner is going.
+            Backend::Cuda(cuda) => unsafe { cuda.free(self.address) },
             _ => {
                 // SAFETY: the layout that `new` allocated with, which it has checked.
                 unsafe {

@@ -107,7 +107,8 @@ impl Device {
         if !self.0.capture.note(self, true, || None)? {
             self.0.counters.launches.count();
         }
-        cuda.gemm(&call, gemm.compute)
+        // SAFETY: the addresses are the caller's.
+        unsafe { cuda.gemm(&call, gemm.compute) }
     }
 }
 
@@ -158,8 +159,16 @@ impl Cublas {
         Ok(library)
     }
 
-    /// Queues a product. The addresses are the caller's, as a launch's are.
-    pub fn gemm(&self, call: &GemmCall, compute: Compute) -> std::result::Result<(), String> {
+    /// Queues a product.
+    ///
+    /// # Safety
+    /// At `call`'s addresses lie matrices of its sizes and strides in memory of this GPU that lives until the product
+    /// is done, and nobody else uses C meanwhile.
+    pub unsafe fn gemm(
+        &self,
+        call: &GemmCall,
+        compute: Compute,
+    ) -> std::result::Result<(), String> {
         let operation = |transposed: bool| {
             if transposed { Operation::CUBLAS_OP_T } else { Operation::CUBLAS_OP_N }
         };
@@ -172,7 +181,7 @@ impl Cublas {
         let (alpha, beta) = (1f32, call.beta);
         let scalar = |value: &f32| std::ptr::from_ref(value).cast::<c_void>();
         let (m, n, k): (c_int, c_int, c_int) = (call.m, call.n, call.k);
-        // SAFETY: the handle is alive; the scalars are read before the call returns.
+        // SAFETY: the handle is alive; the scalars are read before the call returns; the matrices are the caller's.
         let done = unsafe {
             result::gemm_ex(
                 self.handle,

@@ -112,16 +112,21 @@ impl StreamState {
             unsafe { result::malloc_sync(bytes) }
         })?;
         // SAFETY: the range was just allocated.
-        unsafe { self.zero(address, bytes) }.inspect_err(|_| self.free(address))?;
+        let zeroed = unsafe { self.zero(address, bytes) };
+        // SAFETY: as above; nobody else knows of it.
+        zeroed.inspect_err(|_| unsafe { self.free(address) })?;
         Ok(address)
     }
 
     /// Waits for the stream, which may still use the memory, then frees it. A failure is kept by the
     /// context, and reported by the next call of any handle of this GPU.
-    pub(super) fn free(&self, address: u64) {
+    ///
+    /// # Safety
+    /// `address` is from [`StreamState::alloc`] of this stream, is freed once, and is used by nobody from now on.
+    pub(super) unsafe fn free(&self, address: u64) {
         let freed = self.gpu.context.bind_to_thread().and_then(|()| {
             self.stream.synchronize()?;
-            // SAFETY: a live allocation of this GPU, which its owner gives up.
+            // SAFETY: the caller's.
             unsafe { result::free_sync(address) }
         });
         self.gpu.context.record_err(freed);
@@ -256,7 +261,9 @@ impl StreamState {
         self.cublas.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    pub(super) fn gemm(&self, call: &GemmCall, compute: Compute) -> Result<()> {
+    /// # Safety
+    /// As [`Cublas::gemm`].
+    pub(super) unsafe fn gemm(&self, call: &GemmCall, compute: Compute) -> Result<()> {
         let failed = |detail| Error::Device { device: format!("cuda:{}", self.gpu.index), detail };
         self.call("cuBLAS", || self.gpu.context.bind_to_thread())?;
         let mut cublas = self.cublas.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,7 +271,8 @@ impl StreamState {
             Some(library) => library,
             none => none.insert(Cublas::open(&self.stream).map_err(failed)?),
         };
-        library.gemm(call, compute).map_err(failed)
+        // SAFETY: the caller's.
+        unsafe { library.gemm(call, compute) }.map_err(failed)
     }
 
     pub(super) fn elapsed_ms(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
@@ -298,11 +306,17 @@ impl StreamState {
         Ok(CudaGraph(graph))
     }
 
-    pub(super) fn replay(&self, graph: &mut CudaGraph) -> Result<()> {
+    /// # Safety
+    /// The graph was captured on this stream; the addresses in it are as [`super::Device::launch`] says, now as they
+    /// were then.
+    pub(super) unsafe fn replay(&self, graph: &mut CudaGraph) -> Result<()> {
         self.call("a graph of launches", || graph.0.launch())
     }
 
-    pub(super) fn launch(
+    /// # Safety
+    /// `number` and `info` are one kernel's, for which [`kernels::check_launch`] has passed the configuration and the
+    /// type whose bytes `args` holds. Addresses in it are as [`super::Device::launch`] says.
+    pub(super) unsafe fn launch(
         &self,
         number: usize,
         info: &KernelInfo,
@@ -317,8 +331,8 @@ impl StreamState {
             .context
             .bind_to_thread()
             .and_then(|()| {
-                // SAFETY: the function belongs to this context; it takes one struct, whose size was
-                // checked, and the driver copies it before the call returns.
+                // SAFETY: the function belongs to this context; it takes one struct, the caller's, and the driver
+                // copies it before the call returns.
                 unsafe {
                     result::launch_kernel(
                         function.cu_function(),

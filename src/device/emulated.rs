@@ -86,7 +86,10 @@ thread_local! {
 }
 
 /// Runs one block on this OS thread.
-fn run_block(launch: &Launch, index: [u32; 3]) -> std::result::Result<(), String> {
+///
+/// # Safety
+/// As [`launch`].
+unsafe fn run_block(launch: &Launch, index: [u32; 3]) -> std::result::Result<(), String> {
     WORKER.with(|cell| {
         if cell.get().is_none() {
             // SAFETY: no precondition; null says that there is no memory.
@@ -96,8 +99,8 @@ fn run_block(launch: &Launch, index: [u32; 3]) -> std::result::Result<(), String
         }
         let worker = cell.get().ok_or("the worker is gone")?;
         let mut message = [0u8; 1024];
-        // SAFETY: the worker belongs to this thread and runs no block now, since a block calls back
-        // into nothing; `launch` and `message` outlive the call.
+        // SAFETY: the kernel and its arguments are the caller's. The worker belongs to this thread and runs no block
+        // now, since a block calls back into nothing; `launch` and `message` outlive the call.
         let length = unsafe {
             flipside_emulator_run(
                 worker.0.as_ptr(),
@@ -141,7 +144,11 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// Runs a kernel to its end and adds its searches of fault tables to `searches`. The first block that fails is reported.
-pub(super) fn launch(
+///
+/// # Safety
+/// `number` and `info` are one kernel's, for which [`kernels::check_launch`] has passed the configuration and the type
+/// whose bytes `args` holds. Addresses in it are as [`super::Device::launch`] says.
+pub(super) unsafe fn launch(
     options: &EmulatorOptions,
     number: usize,
     info: &KernelInfo,
@@ -169,7 +176,8 @@ pub(super) fn launch(
         }
         let place =
             [index % width, index / width % height, index / (width * height)].map(|i| i as u32);
-        let detail = run_block(&launch, place).err()?;
+        // SAFETY: the caller's; the arguments' copy outlives the launch.
+        let detail = unsafe { run_block(&launch, place) }.err()?;
         first_failed.fetch_min(index, Ordering::Relaxed);
         Some((index, format!("block ({},{},{}): {detail}", place[0], place[1], place[2])))
     };

@@ -129,7 +129,8 @@ impl Capturing<'_> {
         let graph = match &self.0.0.backend {
             Backend::Cuda(cuda) => {
                 let graph = cuda.end_capture();
-                recording.freed.drain(..).for_each(|address| cuda.free(address));
+                // SAFETY: buffers' memory, which their owners gave up.
+                recording.freed.drain(..).for_each(|address| unsafe { cuda.free(address) });
                 graph.map(Some)
             }
             _ => Ok(None),
@@ -208,7 +209,8 @@ impl Graph {
         device.0.capture.refuse(device, "replaying another graph")?;
         device.0.counters.replays.count();
         match (&mut self.work, &device.0.backend) {
-            (LaunchedWork::Cuda(graph), Backend::Cuda(cuda)) => cuda.replay(graph),
+            // SAFETY: captured on this device; the addresses are the caller's.
+            (LaunchedWork::Cuda(graph), Backend::Cuda(cuda)) => unsafe { cuda.replay(graph) },
             (LaunchedWork::Emulated(steps), Backend::Emulated(options)) => {
                 let searches = &device.0.counters.fault_searches;
                 steps.iter().try_for_each(|step| run(step, options, searches))
@@ -223,7 +225,8 @@ impl Graph {
 fn run(step: &GraphStep, options: &emulated::EmulatorOptions, searches: &AtomicU64) -> Result<()> {
     match step {
         GraphStep::Launch { number, info, config, args } => {
-            emulated::launch(options, *number, info, *config, args, searches)
+            // SAFETY: `Device::launch` has checked and recorded it; its addresses still are live memory.
+            unsafe { emulated::launch(options, *number, info, *config, args, searches) }
         }
         GraphStep::Copy { from, to, bytes } => {
             // SAFETY: live host memory, which whoever recorded the copy vouched for.

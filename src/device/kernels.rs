@@ -155,12 +155,15 @@ fn table() -> &'static KernelTable {
                 Some(wide) if processor_is_wide() => wide(),
                 _ => (file.table)(),
             };
-            for entry in contents(compiled) {
-                table.by_symbol.insert(text(entry.symbol), table.kernels.len());
+            // SAFETY: a table that build.rs has generated.
+            for entry in unsafe { contents(compiled) } {
+                // SAFETY: names in it.
+                let [symbol, args] = [entry.symbol, entry.args].map(|name| unsafe { text(name) });
+                table.by_symbol.insert(symbol, table.kernels.len());
                 table.kernels.push(KernelInfo {
-                    symbol: text(entry.symbol),
+                    symbol,
                     file: file.name,
-                    args: text(entry.args),
+                    args,
                     args_bytes: entry.args_bytes as usize,
                     shared_bytes: entry.shared_bytes,
                     max_threads: entry.max_threads,
@@ -175,8 +178,11 @@ fn table() -> &'static KernelTable {
 }
 
 /// What one of the tables that build.rs has generated holds.
-fn contents(compiled: *const FileTable) -> &'static [KernelEntry] {
-    // SAFETY: a constant of a linked object: an array of the stated length.
+///
+/// # Safety
+/// It is one of those.
+unsafe fn contents(compiled: *const FileTable) -> &'static [KernelEntry] {
+    // SAFETY: the caller's: a constant of a linked object, an array of the stated length.
     unsafe {
         let FileTable { kernels, kernel_count } = *compiled;
         match kernel_count {
@@ -187,8 +193,11 @@ fn contents(compiled: *const FileTable) -> &'static [KernelEntry] {
 }
 
 /// A name in such a table.
-fn text(name: *const c_char) -> &'static str {
-    // SAFETY: a string of a linked object that ends in a zero byte.
+///
+/// # Safety
+/// It is one of those.
+unsafe fn text(name: *const c_char) -> &'static str {
+    // SAFETY: the caller's: a string of a linked object that ends in a zero byte.
     unsafe { CStr::from_ptr(name) }.to_str().expect("C++ identifiers are ASCII")
 }
 
@@ -212,8 +221,10 @@ pub(super) fn code_of(number: usize, mutant: Option<&Mutant>) -> (RunKernel, u32
     let table = table();
     let info = &table.kernels[number];
     let mutated = mutant.and_then(|mutant| {
-        let mut entries = contents(mutant.kernels).iter();
-        entries.find(|entry| text(entry.symbol) == info.symbol)
+        // SAFETY: a table that a build script has generated: nobody else can fill in its fields.
+        let mut entries = unsafe { contents(mutant.kernels) }.iter();
+        // SAFETY: names in it.
+        entries.find(|entry| unsafe { text(entry.symbol) } == info.symbol)
     });
     match mutated {
         Some(entry) => (entry.run, entry.shared_bytes),

@@ -286,13 +286,15 @@ impl Device {
                 }
                 self.0.counters.launches.count();
                 let searches = &self.0.counters.fault_searches;
-                emulated::launch(options, number, info, config, &bytes, searches)
+                // SAFETY: the launch was checked; the addresses are the caller's.
+                unsafe { emulated::launch(options, number, info, config, &bytes, searches) }
             }
             Backend::Cuda(cuda) => {
                 if !self.0.capture.note(self, true, || None)? {
                     self.0.counters.launches.count();
                 }
-                cuda.launch(number, info, config, &bytes)
+                // SAFETY: as above.
+                unsafe { cuda.launch(number, info, config, &bytes) }
             }
         }
     }

@@ -161,8 +161,8 @@ impl Arenas {
     /// Part number `index` of [`Arenas::chunks`].
     ///
     /// # Safety
-    /// The arenas are on the host, alive and apart from each other for `'a`, and no part is taken
-    /// twice at a time.
+    /// `index` is less than [`Arenas::chunks`]. The arenas are on the host, of `count` elements each with their blocks,
+    /// alive and apart from each other for `'a`, and no part is taken twice at a time.
     #[inline(always)]
     pub(crate) unsafe fn chunk<'a>(&self, index: usize) -> Chunk<'a> {
         let start = index * CHUNK;

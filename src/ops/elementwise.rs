@@ -1,7 +1,7 @@
 //! Loops of operations that treat every element alike: over a box of the output going forward,
 //! over all valid images going back.
 
-use super::{HostBackward, HostForward};
+use super::{HostBackward, HostForward, pixels};
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{Pieces, for_each_piece};
 use crate::tensor::{Map, Region};
@@ -86,6 +86,7 @@ pub(crate) fn forward<'a>(ctx: &mut HostForward<'a>, f: impl Each) -> &'a mut [f
         let range = region.images.start * map.elements()..region.images.end * map.elements();
         combine(ctx.parallel, &a[range.clone()], &b[range.clone()], &mut y[range], false, f);
     } else {
+        pixels::require_box(y, map, region);
         let chunks = ElementChunks { a, b, y: SendPtr(y.as_mut_ptr()), accumulate: false, f };
         for_each_piece(ctx.parallel, region.row_count(), &Rows { chunks, map, region });
     }

@@ -111,34 +111,40 @@ type RunFn = unsafe fn(&Epilogue<'_>, usize, usize, &mut [f32]);
 /// Bias, faults and steps of one launch.
 pub(crate) struct Epilogue<'a> {
     /// One a channel.
-    pub bias: Option<&'a [f32]>,
-    pub faults: Option<&'a FaultTable>,
-    pub steps: &'a [HostStep<'a>],
+    bias: Option<&'a [f32]>,
+    faults: Option<&'a FaultTable>,
+    steps: &'a [HostStep<'a>],
     /// Where the batch's output begins, and its map.
-    pub output: SendPtr<f32>,
-    pub map: Map,
-    /// [`Epilogue::run`] from [`Epilogue::compiled`]: it is too large to be inlined into the products, so that it is
-    /// compiled for the instruction set by itself.
-    pub run: RunFn,
+    output: SendPtr<f32>,
+    map: Map,
+    /// [`Epilogue::run`] for this machine: it is too large to be inlined into the products, so that it is compiled for
+    /// the instruction set by itself.
+    run: RunFn,
 }
 
 impl Finish for Epilogue<'_> {
     #[inline(always)]
     fn finish(&self, _: usize, channel: usize, sums: &mut [f32]) {
-        // SAFETY: sums are finished where they lie in the output.
-        let offset = unsafe { sums.as_ptr().offset_from(self.output.get()) } as usize;
-        // SAFETY: it is compiled for this machine.
+        // Sums are finished where they lie in the output.
+        let offset = (sums.as_ptr().addr() - self.output.get().addr()) / size_of::<f32>();
+        // SAFETY: `new` has it compiled for this machine.
         unsafe { (self.run)(self, offset, channel, sums) };
     }
 }
 
-impl Epilogue<'_> {
-    /// [`Epilogue::run`] for this machine.
-    pub fn compiled() -> RunFn {
-        compiled!(
+impl<'a> Epilogue<'a> {
+    /// For sums that are finished where they lie in a batch of maps at `output`.
+    pub fn new(
+        bias: Option<&'a [f32]>,
+        faults: Option<&'a FaultTable>,
+        steps: &'a [HostStep<'a>],
+        (output, map): (SendPtr<f32>, Map),
+    ) -> Epilogue<'a> {
+        let run = compiled!(
             InstructionSet::best(),
             Epilogue::run(of: &Epilogue<'_>, offset: usize, channel: usize, sums: &mut [f32])
-        )
+        );
+        Epilogue { bias, faults, steps, output, map, run }
     }
 
     /// Finishes the sums of one pixel's channels from `channel` on, which start at element `offset`

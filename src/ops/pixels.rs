@@ -48,6 +48,16 @@ impl<W: EachPixel> Pieces for PixelRows<'_, W> {
     }
 }
 
+/// Refuses a `region` that isn't within the map, or of images that `y` hasn't.
+pub(crate) fn require_box(y: &[f32], map: Map, region: Region) {
+    let within = region.rows.end <= map.height
+        && region.columns.end <= map.width
+        && region.channels.end <= map.channels;
+    let elements = region.images.end.checked_mul(map.elements());
+    let fits = within && elements.is_some_and(|count| count <= y.len());
+    assert!(region.is_empty() || fits, "a box leaves its map");
+}
+
 /// Does the pixels of `region` of the maps in `y`, rows side by side on all cores if `parallel`.
 ///
 /// # Panics
@@ -62,10 +72,7 @@ pub(crate) fn write(
     if region.is_empty() {
         return;
     }
-    let within = region.rows.end <= map.height
-        && region.columns.end <= map.width
-        && region.channels.end <= map.channels;
-    assert!(within && region.images.end * map.elements() <= y.len(), "a box leaves its map");
+    require_box(y, map, region);
     let rows = PixelRows { map, region, y: SendPtr(y.as_mut_ptr()), work };
     for_each_piece(parallel, region.row_count(), &rows);
 }

@@ -16,11 +16,15 @@ pub(crate) struct PackedWeights {
 impl PackedWeights {
     /// Those of the nodes up to `last`, of weights in the host's memory that don't change while the copies
     /// are in use.
+    ///
+    /// # Panics
+    /// Where the weights' memory isn't the host's.
     pub fn new(tape: &Tape, weights: &Weights, last: NodeId) -> PackedWeights {
+        assert!(weights.device().host_memory(), "weights of a GPU aren't packed");
         let pack = |index: usize| {
             let node = &tape.nodes()[index];
             let (op, param) = (node.op.as_ref()?, node.params.first()?);
-            // SAFETY: host memory of the weights, borrowed with them.
+            // SAFETY: host memory of the weights, as asserted, borrowed with them.
             let weight: &[f32] = unsafe { weights.tensor(*param).slice() };
             // Products by groups have no use for a copy.
             let conv = as_conv2d(op.as_ref()).filter(|conv| conv.groups == 1)?;

@@ -148,13 +148,14 @@ impl Tensor {
     /// The elements as a slice.
     ///
     /// # Safety
-    /// The memory is the host's, alive for `'a`, holds `T`s (4 bytes each), and nobody writes to
-    /// it meanwhile.
+    /// At the address, which is aligned for `T`, lie [`Tensor::elements`] initialised `T`s (4 bytes each) of the host's
+    /// memory, alive for `'a`, and nobody writes to them meanwhile.
     pub unsafe fn slice<'a, T: bytemuck::Pod>(&self) -> &'a [T] {
         debug_assert_eq!(size_of::<T>(), self.spec.storage.bytes());
         if self.elements() == 0 {
             return &[]; // which may have no address
         }
+        // SAFETY: the caller's.
         unsafe { std::slice::from_raw_parts(self.address as *const T, self.elements()) }
     }
 
@@ -167,6 +168,7 @@ impl Tensor {
         if self.elements() == 0 {
             return &mut [];
         }
+        // SAFETY: the caller's.
         unsafe { std::slice::from_raw_parts_mut(self.address as *mut T, self.elements()) }
     }
 }

@@ -30,7 +30,7 @@ fn exchanged_on(
         set,
         all::<S>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]])
     );
-    // SAFETY: slices of one length; the instructions are there.
+    // SAFETY: slices of one length; the machine has the instruction set, of which there is a value.
     unsafe { all(a, b, factors, sums) }
 }
 
@@ -38,9 +38,10 @@ fn exchanged_on(
 /// latency and fit the registers.
 ///
 /// # Safety
-/// The instruction set of `S` is there.
+/// The instruction set of `S` is there. `factors` and `sums` are as long as `a` and `b`.
 #[inline(always)]
 unsafe fn all<S: Simd>(a: &[f32], b: &[f32], factors: &[[f32; LANES]], sums: &mut [[f32; LANES]]) {
+    // SAFETY: the caller's.
     unsafe {
         match S::LANES {
             16 => in_rows::<S, 2, 6>(a, b, factors, sums),
@@ -67,9 +68,11 @@ unsafe fn in_rows<S: Simd, const V: usize, const R: usize>(
         let (factors, sums) = (&factors[first..], &mut sums[first..]);
         let (a, b) = (&a[first..], &b[first..]);
         let rows = if a.len() >= R {
+            // SAFETY: the caller's; there are `R` elements at least, and the vectors are asserted.
             unsafe { some::<S, V, R>(a, b, before, factors, sums) };
             R
         } else {
+            // SAFETY: as above, of one element.
             unsafe { some::<S, V, 1>(a, b, before, factors, sums) };
             1
         };
@@ -91,7 +94,8 @@ fn go_on(start: f32, a: &[f32], b: &[f32]) -> f32 {
 /// The first `R` of what is left; `before` is the sum of the terms in front of `a`.
 ///
 /// # Safety
-/// The instruction set of `S` is there. `a`, `b`, `factors` and `sums` have `R` elements at least.
+/// The instruction set of `S` is there, and `V` vectors hold [`LANES`] numbers. `a`, `b`, `factors` and `sums` have `R`
+/// elements at least.
 #[inline(always)]
 unsafe fn some<S: Simd, const V: usize, const R: usize>(
     a: &[f32],
@@ -100,6 +104,7 @@ unsafe fn some<S: Simd, const V: usize, const R: usize>(
     factors: &[[f32; LANES]],
     sums: &mut [[f32; LANES]],
 ) {
+    // SAFETY: the caller's; vectors are loaded and stored within the arrays of `LANES` numbers.
     unsafe {
         let mut acc = [[S::zero(); V]; R];
         let mut before = before;

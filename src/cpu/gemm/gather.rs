@@ -72,15 +72,19 @@ const PREFETCH_PANELS: usize = 2;
 /// Computes `product`; `output(m)` is where row m of the result starts (`columns` floats).
 /// `finish` is called once for each part of a row when its sums are complete.
 ///
+/// # Panics
+/// Where B, or what is packed of it, hasn't all rows that taps name.
+///
 /// # Safety
-/// `pointers` gives pointers to `depth` readable floats; `output` gives rows that are writable
-/// and disjoint.
+/// `pointers` gives pointers to `depth` readable floats; `output` gives rows that are writable, disjoint, initialised
+/// where sums go on from them, and in nobody else's use.
 pub unsafe fn gather<P, O, F>(product: &ImplicitGemm<'_, P>, output: O, finish: F)
 where
     P: Taps,
     O: Fn(usize) -> *mut f32 + Sync,
     F: Finish,
 {
+    // SAFETY: the caller's; the kernels are this machine's.
     unsafe { gather_with(kernels(), product, output, finish) }
 }
 
@@ -99,6 +103,15 @@ unsafe fn gather_with<P, O, F>(
     if product.rows == 0 || product.columns == 0 {
         return;
     }
+    // Tiles read B by pointers, `depth` rows of it from each tap's first on; what is packed is sliced.
+    let holds = |first: &usize| {
+        let last =
+            first.checked_add(product.depth - 1).and_then(|row| row.checked_mul(product.ldb));
+        let end = last.and_then(|start| start.checked_add(product.columns));
+        end.is_some_and(|end| end <= product.b.len())
+    };
+    let reads_b = product.packed.is_none() && product.depth > 0;
+    assert!(!reads_b || product.b_rows.iter().all(holds), "B hasn't all rows of the product");
     let threads = if product.parallel { rayon::current_num_threads() } else { 1 };
     let panels = product.columns.div_ceil(kernels.panel());
     let (chunks, groups) = split(product.rows, panels, threads);
@@ -175,6 +188,7 @@ impl<P> PanelTask<'_, P> {
                 let segments = self.blocks.segments(number);
                 let (b, ldb) = (self.product.b, self.product.ldb);
                 pack_b(b, ldb, column, columns, width, segments, &mut packed);
+                // SAFETY: the caller's; the block's columns are packed.
                 unsafe {
                     self.rows(scratch, panel, number, (packed.as_ptr(), width), true, finish)
                 };
@@ -196,6 +210,7 @@ impl<P> PanelTask<'_, P> {
             for number in 0..self.blocks.len() {
                 let length: usize = self.blocks.segments(number).iter().map(|s| s.length).sum();
                 let block = &b[at..at + length * width];
+                // SAFETY: the caller's; the block is as long as its terms.
                 unsafe { self.rows(scratch, panel, number, (block.as_ptr(), width), true, finish) };
                 at += length * width;
             }
@@ -205,7 +220,7 @@ impl<P> PanelTask<'_, P> {
     /// Block by block, panel by panel: B is read once, along its rows, which suits memory.
     ///
     /// # Safety
-    /// As [`gather`], for the rows of the task; `scratch` has their pointers.
+    /// As [`gather`], for the rows of the task; `scratch` has their pointers; B has all rows that taps name.
     unsafe fn skinny(&self, scratch: &Scratch, finish: &impl Finish) {
         let ldb = self.product.ldb;
         for number in 0..self.blocks.len() {
@@ -220,6 +235,7 @@ impl<P> PanelTask<'_, P> {
                         }
                     }
                 }
+                // SAFETY: the caller's; B holds the block's rows.
                 unsafe { self.rows(scratch, panel, number, (b, ldb), false, finish) };
             }
         }
@@ -252,6 +268,7 @@ impl<P> PanelTask<'_, P> {
             let height = ROWS.min(rows - row);
             let mut c = [std::ptr::null_mut(); ROWS];
             for (pointer, start) in c.iter_mut().zip(&scratch.rows[row..row + height]) {
+                // SAFETY: a column of the caller's row.
                 *pointer = unsafe { start.add(column) };
             }
             let tile = ProductTile {

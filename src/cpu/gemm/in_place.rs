@@ -24,7 +24,9 @@ pub(crate) struct RowMajor<'a> {
 impl RowMajor<'_> {
     /// Whether so many rows and columns lie within it.
     fn holds(&self, rows: usize, columns: usize) -> bool {
-        rows == 0 || (rows - 1) * self.stride + columns <= self.values.len()
+        let last = rows.saturating_sub(1).checked_mul(self.stride);
+        let end = last.and_then(|start| start.checked_add(columns));
+        rows == 0 || end.is_some_and(|end| end <= self.values.len())
     }
 
     /// Where a row begins.
@@ -100,7 +102,7 @@ struct TilePlace {
 }
 
 /// Calls `run` for the tiles of a product, those of an element in the order of their terms; segments and
-/// pointers are the caller's to set.
+/// pointers are the caller's to set. Nothing is read or written here.
 fn for_each_tile(
     kernels: &ProductKernels,
     size: Size,

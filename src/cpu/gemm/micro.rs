@@ -22,7 +22,8 @@ pub(super) struct Segment {
     pub b_row: usize,
 }
 
-/// What a tile reads and writes.
+/// What a tile reads and writes. For a tile of R rows and V vectors there are R rows of C, initialised where the chain
+/// goes on from them, and B and C have the columns of V − 1 whole vectors and `last` of another.
 ///
 /// `pointers[row · taps + tap]` is where a row's tap lies; in [`outer_tile`] rows of this table are
 /// pixels. `c[row]` is where a row of the result starts.
@@ -58,6 +59,7 @@ pub(super) struct ProductKernels {
 unsafe fn load_c<S: Simd, const R: usize, const V: usize>(
     tile: &ProductTile<'_>,
 ) -> [[S::V; V]; R] {
+    // SAFETY: the caller's.
     unsafe {
         let mut acc = [[S::zero(); V]; R];
         if tile.load {
@@ -79,6 +81,7 @@ unsafe fn store_c<S: Simd, const R: usize, const V: usize>(
     tile: &ProductTile<'_>,
     acc: [[S::V; V]; R],
 ) {
+    // SAFETY: the caller's.
     unsafe {
         for r in 0..R {
             for v in 0..V - 1 {
@@ -93,6 +96,7 @@ unsafe fn store_c<S: Simd, const R: usize, const V: usize>(
 /// The instruction set of `S` is there; `V` vectors are readable at `b`, of the last one `last` elements.
 #[inline(always)]
 unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; V] {
+    // SAFETY: the caller's.
     unsafe {
         let mut row = [S::zero(); V];
         for (v, vector) in row.iter_mut().enumerate().take(V - 1) {
@@ -113,6 +117,7 @@ unsafe fn load_b<S: Simd, const V: usize>(b: *const f32, last: usize) -> [S::V; 
 /// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
+    // SAFETY: the caller's.
     unsafe {
         let mut acc = load_c::<S, R, V>(tile);
         let mut packed_b = tile.b;
@@ -145,6 +150,7 @@ unsafe fn gather_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTil
 /// The instruction set of `S` is there, and the tile's pointers are as [`ProductTile`] says, for `R` rows and `V` vectors.
 #[inline(always)]
 unsafe fn outer_tile<S: Simd, const R: usize, const V: usize>(tile: &ProductTile<'_>) {
+    // SAFETY: the caller's.
     unsafe {
         let mut acc = load_c::<S, R, V>(tile);
         for segment in tile.segments {
@@ -189,7 +195,7 @@ impl ProductKernels {
         ProductKernels {
             lanes: set.lanes(),
             // AVX-512 has twice the registers.
-            vectors: if set == InstructionSet::Avx512 { 4 } else { 2 },
+            vectors: if matches!(set, InstructionSet::Avx512(_)) { 4 } else { 2 },
             gather: tiles!(set, gather_tile, 1 2 3 4 5 6),
             outer: tiles!(set, outer_tile, 1 2 3 4 5 6),
         }

@@ -39,8 +39,9 @@ pub(crate) fn instruction_set() -> &'static str {
 #[derive(Clone, Copy)]
 pub(crate) struct SendPtr<T>(pub *mut T);
 
-// SAFETY: whoever makes one vouches that tasks write disjoint elements.
+// SAFETY: it is used in unsafe code alone, which vouches that tasks write disjoint elements.
 unsafe impl<T> Send for SendPtr<T> {}
+// SAFETY: as above.
 unsafe impl<T> Sync for SendPtr<T> {}
 
 impl<T> SendPtr<T> {

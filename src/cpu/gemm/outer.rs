@@ -30,8 +30,8 @@ const TASK_ROWS: usize = 48;
 /// Computes `product` into `c`: row tap·depth + i, `ldc` floats apart.
 ///
 /// # Safety
-/// `pointers` gives pointers to `depth` readable floats; `c` holds the result's rows, and nobody
-/// else uses them.
+/// `pointers` gives pointers to `depth` readable floats; `c` holds the result's rows, initialised where the product
+/// accumulates, and nobody else uses them.
 pub(crate) unsafe fn outer(product: &WeightGradGemm<'_>, c: SendPtr<f32>) {
     let kernels = kernels();
     let panel = kernels.panel();
@@ -66,6 +66,7 @@ pub(crate) unsafe fn outer(product: &WeightGradGemm<'_>, c: SendPtr<f32>) {
                     let mut rows = [std::ptr::null_mut(); ROWS];
                     for (r, pointer) in rows.iter_mut().enumerate().take(height) {
                         let row = tap * product.depth + start + r;
+                        // SAFETY: a row of the caller's result.
                         *pointer = unsafe { c.get().add(row * product.ldc + column) };
                     }
                     let segment = Segment { tap, start, length: pixels, b_row: 0 };

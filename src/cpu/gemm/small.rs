@@ -105,7 +105,8 @@ pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Mat
 
 /// The size with whole vectors of columns, and where its sums go.
 fn sums_of(size: Size, c: &mut Matrix) -> (Size, SumsAt) {
-    assert!(size.rows * c.stride <= c.values().len() && size.columns <= c.stride);
+    let holds_rows = size.rows.checked_mul(c.stride).is_some_and(|end| end <= c.values().len());
+    assert!(holds_rows && size.columns <= c.stride);
     let (stride, to) = (c.stride, c.values_mut().as_mut_ptr());
     let columns = size.columns.next_multiple_of(kernels().lanes);
     (Size { columns, ..size }, SumsAt { to, stride, accumulate: false })

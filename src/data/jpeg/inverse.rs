@@ -8,11 +8,11 @@ use std::ops::{Add, Mul, Neg, Sub};
 /// A function that dequantises and transforms a block to 8 rows of 8 samples, a stride apart; see [`for_set`].
 pub(super) type Inverse = fn(&Coefficients, &[u16; 64], &mut [u8], usize);
 
-/// The function for a set of instructions, which must be there; all give the same samples.
+/// The function for a set of instructions; all give the same samples.
 pub(super) fn for_set(set: InstructionSet) -> Inverse {
     match set {
         #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 | InstructionSet::Avx512 => x86::samples,
+        InstructionSet::Avx2(found) | InstructionSet::Avx512(found) => x86::inverse(found),
         _ => samples,
     }
 }
@@ -102,7 +102,8 @@ fn to_sample(value: Wrapping<i32>, bits: usize) -> u8 {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Coefficients, DctFactor, Lane, inverse_dct};
+    use super::{Coefficients, DctFactor, Inverse, Lane, inverse_dct};
+    use crate::cpu::simd::Detected;
     use std::arch::x86_64::*;
     use std::ops::{Add, Mul, Neg, Sub};
 
@@ -110,11 +111,11 @@ mod x86 {
     #[derive(Clone, Copy)]
     struct Eight(__m256i);
 
-    // SAFETY of the operators: who has an `Eight` has AVX2.
     impl Add for Eight {
         type Output = Eight;
         #[inline(always)]
         fn add(self, other: Eight) -> Eight {
+            // SAFETY: who has an `Eight` has AVX2.
             Eight(unsafe { _mm256_add_epi32(self.0, other.0) })
         }
     }
@@ -123,6 +124,7 @@ mod x86 {
         type Output = Eight;
         #[inline(always)]
         fn sub(self, other: Eight) -> Eight {
+            // SAFETY: as above.
             Eight(unsafe { _mm256_sub_epi32(self.0, other.0) })
         }
     }
@@ -131,6 +133,7 @@ mod x86 {
         type Output = Eight;
         #[inline(always)]
         fn neg(self) -> Eight {
+            // SAFETY: as above.
             Eight(unsafe { _mm256_sub_epi32(_mm256_setzero_si256(), self.0) })
         }
     }
@@ -139,6 +142,7 @@ mod x86 {
         type Output = Eight;
         #[inline(always)]
         fn mul(self, factor: DctFactor) -> Eight {
+            // SAFETY: as above.
             Eight(unsafe { _mm256_mullo_epi32(self.0, _mm256_set1_epi32(factor.0)) })
         }
     }
@@ -146,21 +150,24 @@ mod x86 {
     impl Lane for Eight {
         #[inline(always)]
         fn shifted(self) -> Eight {
+            // SAFETY: as above.
             Eight(unsafe { _mm256_slli_epi32::<13>(self.0) })
         }
     }
 
-    pub(super) fn samples(
-        block: &Coefficients,
-        quantisation: &[u16; 64],
-        out: &mut [u8],
-        stride: usize,
-    ) {
-        assert!(stride >= 8 && out.len() >= 7 * stride + 8);
-        // SAFETY: `for_set` gives this function where AVX2 is, and the rows lie in `out`.
-        unsafe { transform(block, quantisation, out.as_mut_ptr(), stride) }
+    /// The function for AVX2, which was found.
+    pub(super) fn inverse(_: Detected) -> Inverse {
+        |block, quantisation, out, stride| {
+            assert!((8..out.len()).contains(&stride) && 7 * stride + 8 <= out.len());
+            // SAFETY: AVX2 is there, since it was found; the rows lie in `out`.
+            unsafe { transform(block, quantisation, out.as_mut_ptr(), stride) }
+        }
     }
 
+    /// Writes 8 rows of 8 samples, `stride` apart.
+    ///
+    /// # Safety
+    /// AVX2 is there; the rows are writable at `out`.
     #[target_feature(enable = "avx2")]
     unsafe fn transform(
         block: &Coefficients,
@@ -213,6 +220,9 @@ mod x86 {
     }
 
     /// Columns of values around 0 as rows of samples around 128.
+    ///
+    /// # Safety
+    /// As [`transform`].
     #[target_feature(enable = "avx2")]
     unsafe fn store(x: [__m256i; 8], out: *mut u8, stride: usize) {
         let middle = _mm256_set1_epi16(128);

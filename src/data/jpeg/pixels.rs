@@ -52,11 +52,11 @@ impl Picture<'_> {
         self.pixels_on(InstructionSet::best())
     }
 
-    /// [`pixels`](Self::pixels) on an instruction set, which must be there.
+    /// [`pixels`](Self::pixels) on an instruction set.
     fn pixels_on(&self, set: InstructionSet) -> Vec<u8> {
         let mut out = vec![0; self.area.height * self.area.width * 3];
         let rows = compiled!(set, Picture::rows(of: &Picture<'_>, out: &mut [u8]));
-        // SAFETY: the caller's.
+        // SAFETY: the machine has the instruction set, of which there is a value.
         unsafe { rows(self, &mut out) };
         out
     }

@@ -90,7 +90,7 @@ pub fn resize(image: &Image8, height: usize, width: usize, filter: Filter) -> Im
     resize_on(InstructionSet::best(), image, (height, width), filter)
 }
 
-/// [`resize`] on an instruction set, which must be there.
+/// [`resize`] on an instruction set.
 fn resize_on(
     set: InstructionSet,
     image: &Image8,
@@ -101,7 +101,7 @@ fn resize_on(
         let mut out = Image8::black(image.height, width);
         let axis = AxisWeights::new(filter, image.width, width);
         let pass = compiled!(set, AxisWeights::along_rows(of: &AxisWeights, from: &Image8, out: &mut Image8));
-        // SAFETY: the caller's.
+        // SAFETY: the machine has the instruction set, of which there is a value.
         unsafe { pass(&axis, image, &mut out) };
         out
     });

@@ -184,6 +184,7 @@ pub fn forward(attention: &Attention, ctx: &KernelForward<'_>) -> Result<()> {
     let problem = problem(attention, (x, ctx.params, ctx.state_address), &sizes, bias);
     let faults = ctx.faults.map_or(0, |faults| faults.address);
     let args = AttentionForwardArgs { problem, y: ctx.output.address, faults };
+    // SAFETY: as above.
     unsafe { ctx.launch(kernel, (sizes.grid(sizes.units), TILE_BLOCK), &args) }
 }
 
@@ -223,9 +224,11 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
     };
     let device = ctx.device.kind();
     let kernel = sizes.kernel(QUERY_GRADIENTS, &device)?;
+    // SAFETY: as above.
     unsafe { ctx.launch(kernel, (sizes.grid(sizes.chunks), TILE_BLOCK), &args) }?;
     if dx.is_some() {
         let kernel = sizes.kernel(KEY_GRADIENTS, &device)?;
+        // SAFETY: as above.
         unsafe { ctx.launch(kernel, (sizes.grid(sizes.units), TILE_BLOCK), &args) }?;
     }
     if let (Some((bias, grid)), Some(table)) = (bias, table) {
@@ -244,8 +247,10 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
             sigmoid: bias.sigmoid,
             accumulate: table.accumulate.into(),
         };
+        // SAFETY: as above.
         unsafe { ctx.launch("attention_bias_totals_f64", (grid, place::BLOCK), &args) }?;
         let grid = [(args.heads * args.entries).div_ceil(8), 1, 1];
+        // SAFETY: as above.
         unsafe { ctx.launch("attention_table_gradient_f32", (grid, place::BLOCK), &args) }?;
     }
     if let Some(scale) = scale {
@@ -259,6 +264,7 @@ pub fn backward(attention: &Attention, ctx: &KernelBackward<'_>) -> Result<()> {
             accumulate: scale.accumulate.into(),
         };
         let grid = [args.heads.div_ceil(32), 1, 1];
+        // SAFETY: as above.
         unsafe { ctx.launch("attention_scale_gradient_f32", (grid, [32, 1, 1]), &args) }?;
     }
     Ok(())

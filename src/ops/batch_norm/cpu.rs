@@ -4,7 +4,7 @@ use super::{BIAS, BatchNorm, EVAL_PARAMS, NUM_BATCHES_TRACKED, RUNNING_MEAN, RUN
 use crate::Result;
 use crate::cpu::gemm::SendPtr;
 use crate::cpu::wide::{LANES, LaneValues, Pieces, for_each_piece, load, store, store_or_add};
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, pixels};
 use crate::tensor::{Map, Region};
 
 /// Σ a and Σ a·(b − center) of each channel over pixels, and how many pixels. Sums of shards add up.
@@ -137,8 +137,10 @@ impl Pieces for OutputRows<'_> {
     }
 }
 
-fn write_box(ctx: &HostForward<'_>, y: SendPtr<f32>, [center, scale, shift]: [&[f32]; 3]) {
+fn write_box(ctx: &HostForward<'_>, y: &mut [f32], [center, scale, shift]: [&[f32]; 3]) {
     let (map, region) = (ctx.output_map(), ctx.region);
+    pixels::require_box(y, map, region);
+    let y = SendPtr(y.as_mut_ptr());
     let rows = OutputRows { map, region, x: ctx.input(0), center, scale, shift, y };
     for_each_piece(ctx.parallel, region.row_count(), &rows);
 }
@@ -148,7 +150,7 @@ pub fn forward(norm: &BatchNorm, ctx: &mut HostForward<'_>) -> Result<()> {
     if ctx.training() {
         train(norm, ctx);
     } else {
-        let y = SendPtr(ctx.output().as_mut_ptr());
+        let y = ctx.output();
         let params = EVAL_PARAMS.map(|index| ctx.param(index));
         let (scale, shift) = norm.scale_and_shift(params);
         write_box(ctx, y, [&vec![0.0; norm.channels], &scale, &shift]);
@@ -175,7 +177,7 @@ fn train(norm: &BatchNorm, ctx: &mut HostForward<'_>) {
     }
     let counter = &mut ctx.param_u32_mut(NUM_BATCHES_TRACKED)[0];
     *counter = counter.wrapping_add(1);
-    let (y, saved) = (SendPtr(ctx.output().as_mut_ptr()), ctx.saved());
+    let (y, saved) = (ctx.output(), ctx.saved());
     let (weight, bias) = (ctx.param(WEIGHT), ctx.param(BIAS));
     let scale: Vec<f32> = weight.iter().zip(&invstd).map(|(w, invstd)| w * invstd).collect();
     write_box(ctx, y, [&mean, &scale, bias]);

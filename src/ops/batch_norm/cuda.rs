@@ -90,10 +90,14 @@ pub fn forward(norm: &BatchNorm, ctx: &KernelForward<'_>) -> Result<()> {
         let detail = "batch statistics need the memory of the train plan";
         return Err(Error::Kernel { kernel: "batch_norm".into(), detail: detail.into() });
     }
+    // SAFETY: as above.
     unsafe { ctx.launch("batch_norm_forward_sums_f32", sum_grid(channels), &args) }?;
+    // SAFETY: as above.
     unsafe { ctx.launch(COMBINE, combine_grid(channels), &args.sums) }?;
     // Totals over several GPUs would be reduced here.
+    // SAFETY: as above.
     unsafe { ctx.launch("batch_norm_statistics_f32", channel_grid(channels), &args) }?;
+    // SAFETY: as above.
     unsafe { ctx.launch("batch_norm_normalize_f32", map_grid(y), &args) }
 }
 
@@ -125,8 +129,10 @@ pub fn backward(norm: &BatchNorm, ctx: &KernelBackward<'_>) -> Result<()> {
     if training || dweight != 0 || dbias != 0 {
         // SAFETY: the arguments are views of `ctx`.
         unsafe { ctx.launch("batch_norm_backward_sums_f32", sum_grid(channels), &args) }?;
+        // SAFETY: as above.
         unsafe { ctx.launch(COMBINE, combine_grid(channels), &args.sums) }?;
         let config = channel_grid(channels);
+        // SAFETY: as above.
         unsafe { ctx.launch("batch_norm_param_gradients_f32", config, &args) }?;
     }
     // Totals over several GPUs would be reduced here.

@@ -5,17 +5,21 @@ use rayon::prelude::*;
 use crate::cpu::simd::{InstructionSet, Simd, compiled};
 use crate::device::Buffer;
 
-/// Copies one buffer into another of the same size, a part a thread.
-pub fn copy(from: &Buffer, to: &Buffer) {
+/// Copies one buffer of the host into another of the same size, a part a thread.
+pub fn copy(from: &Buffer, to: &mut Buffer) {
+    assert!(from.device().host_memory() && to.device().host_memory());
+    assert_eq!(from.bytes(), to.bytes());
     let threads = rayon::current_num_threads();
     let part = from.bytes().div_ceil(threads);
+    let (all, from, to) = (from.bytes(), from.address(), to.address());
     (0..threads).into_par_iter().for_each(|thread| {
-        let start = (thread * part).min(from.bytes());
-        let bytes = part.min(from.bytes() - start);
-        // SAFETY: parts of two live buffers of the host that don't overlap, one thread's each.
+        let start = (thread * part).min(all);
+        let bytes = part.min(all - start);
+        // SAFETY: parts of two live buffers of the host, as asserted, of which one is borrowed to be written; one
+        // thread's each.
         unsafe {
-            let from = (from.address() + start as u64) as *const u8;
-            std::ptr::copy_nonoverlapping(from, (to.address() + start as u64) as *mut u8, bytes);
+            let from = (from + start as u64) as *const u8;
+            std::ptr::copy_nonoverlapping(from, (to + start as u64) as *mut u8, bytes);
         }
     });
 }
@@ -32,7 +36,7 @@ pub fn flops() -> f64 {
 /// Runs the chains on each thread of the pool.
 pub fn multiply_add() {
     let chains = compiled!(InstructionSet::best(), chains::<S>() -> f32);
-    // SAFETY: the instructions are there.
+    // SAFETY: the machine has the instruction set, of which there is a value.
     rayon::broadcast(|_| std::hint::black_box(unsafe { chains() }));
 }
 

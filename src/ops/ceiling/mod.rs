@@ -27,10 +27,10 @@ const ROUNDS: usize = 7;
 pub fn measure(device: &Device) -> Result<Ceilings> {
     // Far beyond an H100's 50 MB of cache; the emulator's memory is the host's.
     let bytes: usize = if device.host_memory() { 64 << 20 } else { 1 << 30 };
-    let (from, to) = (device.alloc(bytes)?, device.alloc(bytes)?);
+    let (from, mut to) = (device.alloc(bytes)?, device.alloc(bytes)?);
     let copy = || {
         if device.is_cpu() {
-            cpu::copy(&from, &to);
+            cpu::copy(&from, &mut to);
             return Ok(());
         }
         // SAFETY: two buffers of this function's own.
@@ -56,11 +56,11 @@ pub fn measure(device: &Device) -> Result<Ceilings> {
     })
 }
 
-fn best_ms(device: &Device, work: impl Fn() -> Result<()>) -> Result<f64> {
+fn best_ms(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut best = f64::INFINITY;
     // The first touches cold memory.
     for _ in 0..=ROUNDS {
-        best = best.min(device.elapsed_ms(&work)?);
+        best = best.min(device.elapsed_ms(&mut work)?);
     }
     Ok(best)
 }

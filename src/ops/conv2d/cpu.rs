@@ -7,34 +7,31 @@ use crate::cpu::gemm::{
     AsIs, Finish, ImplicitGemm, SendPtr, Taps, WeightGradGemm, for_each_task, gather, outer,
 };
 use crate::ops::epilogue::Epilogue;
-use crate::ops::{HostBackward, HostForward};
+use crate::ops::{HostBackward, HostForward, pixels};
 use crate::tensor::{Map, Region, Span};
 
 pub fn forward(conv: &Conv2d, ctx: &mut HostForward<'_>) -> Result<()> {
-    let y = SendPtr(ctx.output().as_mut_ptr());
+    let y = ctx.output();
     let bias = conv.bias.then(|| conv.effective_bias(ctx.param(1)));
     let steps = ctx.steps();
-    let epilogue = Epilogue {
-        bias: bias.as_deref(),
-        faults: ctx.faults.map(|faults| faults.table),
-        steps: &steps,
-        output: y,
-        map: ctx.output_map(),
-        run: Epilogue::compiled(),
-    };
+    let faults = ctx.faults.map(|faults| faults.table);
+    let output = (SendPtr(y.as_mut_ptr()), ctx.output_map());
+    let epilogue = Epilogue::new(bias.as_deref(), faults, &steps, output);
     sums(conv, ctx, y, epilogue);
     Ok(())
 }
 
 /// The sums of the box to `y`. `finish` is called once for each part of an output pixel's channels
 /// when its sums are complete; rows count the pixels of the box, columns are channels of the output.
-fn sums(conv: &Conv2d, ctx: &HostForward<'_>, y: SendPtr<f32>, finish: impl Finish) {
+fn sums(conv: &Conv2d, ctx: &HostForward<'_>, y: &mut [f32], finish: impl Finish) {
     let (x, weight) = (ctx.input(0), ctx.param(0));
     let (input, map, region) = (ctx.input_map(0), ctx.output_map(), ctx.region);
+    pixels::require_box(y, map, region);
+    let y = SendPtr(y.as_mut_ptr());
     let scan = Scan::forward(conv, x, input);
     if depthwise::applies(conv) {
         let kernels = depthwise_tiles::kernels();
-        // SAFETY: the output holds every image of the box.
+        // SAFETY: the box lies within the output, which is borrowed.
         unsafe {
             depthwise::forward(kernels, &scan, weight, (y, map), region, ctx.parallel, finish);
         }

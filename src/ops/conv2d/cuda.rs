@@ -98,6 +98,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         // SAFETY: the arguments are views of `ctx`.
         unsafe { ctx.launch("conv2d_bias_partials_f32", (grid, [32, 16, 1]), &args) }?;
         let grid = [conv.out_channels.div_ceil(64) as u32, 1, 1];
+        // SAFETY: as above.
         unsafe { ctx.launch("conv2d_bias_total_f32", (grid, [64, 1, 1]), &args) }?;
     }
     if depthwise_cuda::applies(conv) {
@@ -117,6 +118,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         let (tile, splits) = weight_tile(conv, pixels);
         let args = weight_args(base, ctx, gradient, splits);
         let grid = tile.grid(conv.terms(), conv.group_outputs(), conv.groups * splits);
+        // SAFETY: as above.
         unsafe { ctx.launch(tile.symbols.weight_gradient, (grid, tile.block()), &args) }?;
         if splits > 1 {
             weight_total(conv, ctx, gradient, splits)?;
@@ -128,6 +130,7 @@ pub fn backward(conv: &Conv2d, ctx: &KernelBackward<'_>) -> Result<()> {
         let tile = Tile::of(conv.group_inputs(), map.pixels());
         let rows = ctx.output.images * map.pixels();
         let grid = tile.grid(rows, conv.group_inputs(), conv.groups);
+        // SAFETY: as above.
         unsafe { ctx.launch(tile.symbols.input_gradient, (grid, tile.block()), &args) }?;
     }
     Ok(())

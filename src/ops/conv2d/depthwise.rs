@@ -46,6 +46,16 @@ fn runs(scan: &Scan<'_>, columns: Span) -> Vec<Span> {
     runs
 }
 
+/// Refuses what taps of a scan's results would read or write beyond: the source, of `images`, and `weight`, which
+/// has `channels` of the source's for each tap.
+fn check(scan: &Scan<'_>, images: usize, weight: &[f32], channels: usize) {
+    let source = images.checked_mul(scan.map.elements());
+    assert!(source.is_some_and(|count| count <= scan.values.len()), "the source has fewer images");
+    let last_tap = scan.numbers().max();
+    let weights = last_tap.map_or(0, |tap| (tap + 1) * scan.map.channels);
+    assert!(weights <= weight.len() && channels <= scan.map.channels, "taps without weights");
+}
+
 /// Where results lie: `base` + image·`image` + row·`row` + column·`column` floats, channels
 /// contiguous.
 #[derive(Clone, Copy)]
@@ -59,8 +69,12 @@ struct Strides {
 /// for each part of a result's channels when its sums are complete; rows count the pixels of the
 /// region, columns are channels.
 ///
+/// # Panics
+/// Where the source hasn't the region's images and channels, or `weight` not all taps.
+///
 /// # Safety
-/// `base` and `strides` describe writable results for all of `region`.
+/// `base` and `strides` describe writable results for all of `region`, initialised if `load`, which nobody else uses;
+/// no two results are one.
 #[allow(clippy::too_many_arguments)]
 unsafe fn scan(
     kernels: &Kernels,
@@ -72,6 +86,7 @@ unsafe fn scan(
     parallel: bool,
     finish: impl Finish,
 ) {
+    check(scan, region.images.end, weight, region.channels.end);
     let channels = scan.map.channels;
     let rows = region.rows.len();
     // What padding taps read.
@@ -101,12 +116,13 @@ unsafe fn scan(
                         last: part - (vectors - 1) * kernels.lanes,
                         load,
                     };
-                    // SAFETY: taps lie within the source or the zeros, for every column of a run.
+                    // SAFETY: taps lie within the source or the zeros, for every column of a run, and `weight` has
+                    // all of them, as `check` found; the results are the caller's.
                     unsafe { kernels.blocks[columns - 1][vectors - 1](&block) };
                     let m = task * region.columns.len() + first - region.columns.start;
                     wide(|| {
                         for column in 0..columns {
-                            // SAFETY: stored by the kernel just now; this task's own.
+                            // SAFETY: stored by the kernel just now, this task's own.
                             let values = unsafe {
                                 std::slice::from_raw_parts_mut(y.add(column * strides.column), part)
                             };
@@ -121,8 +137,11 @@ unsafe fn scan(
 
 /// The outputs of `region`; `finish` as in [`scan`].
 ///
+/// # Panics
+/// As [`scan`].
+///
 /// # Safety
-/// `y` holds outputs of map `map` for every image of the region.
+/// `y` holds outputs of map `map` for every image of the region, which lies within the map, and nobody else uses them.
 #[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn forward(
     kernels: &Kernels,
@@ -135,12 +154,15 @@ pub(super) unsafe fn forward(
 ) {
     let strides =
         Strides { image: map.elements(), row: map.width * map.channels, column: map.channels };
-    // SAFETY: the caller's.
+    // SAFETY: the caller's: where a region's results lie in their maps.
     unsafe { scan(kernels, source, weight, region, (y, strides), false, parallel, finish) };
 }
 
 /// dx\[q, c\] = Σ_tap dy\[p, c\] · w\[tap, c\] over the pixels p whose tap reads q; inputs that
 /// leave the same remainder by the stride are read by the same taps and make one scan.
+///
+/// # Panics
+/// Where dx or dy hasn't as many images, or `weight` not all taps.
 pub(super) fn input_gradient(
     kernels: &Kernels,
     conv: &Conv2d,
@@ -150,6 +172,8 @@ pub(super) fn input_gradient(
     images: usize,
     accumulate: bool,
 ) {
+    let elements = images.checked_mul(input.elements());
+    assert!(elements.is_some_and(|count| count <= dx.len()), "dx has fewer images");
     for phase in 0..conv.stride[0] * conv.stride[1] {
         let phase = [phase / conv.stride[1], phase % conv.stride[1]];
         if phase[0] >= input.height || phase[1] >= input.width {
@@ -165,7 +189,7 @@ pub(super) fn input_gradient(
             column: conv.stride[1] * input.channels,
         };
         let first = SendPtr(dx[input.index(phase[0], phase[1], 0)..].as_mut_ptr());
-        // SAFETY: a phase's pixels lie within dx, and rows are disjoint.
+        // SAFETY: a phase's pixels lie within dx, which is borrowed, and are apart.
         unsafe {
             scan(kernels, &source, weight, of_phase, (first, strides), accumulate, true, AsIs);
         }
@@ -173,6 +197,9 @@ pub(super) fn input_gradient(
 }
 
 /// dw\[tap, c\] = Σ_pixels x\[tap of pixel, c\] · dy\[pixel, c\], pixels in order.
+///
+/// # Panics
+/// Where x or dy hasn't as many images, or dw not all taps.
 pub(super) fn weight_gradient(
     kernels: &Kernels,
     scan: &Scan<'_>,
@@ -181,6 +208,9 @@ pub(super) fn weight_gradient(
     images: usize,
     accumulate: bool,
 ) {
+    check(scan, images, dw, map.channels);
+    let elements = images.checked_mul(map.elements());
+    assert!(elements.is_some_and(|count| count <= dy.len()), "dy has fewer images");
     if !accumulate {
         dw.fill(0.0);
     }
@@ -213,8 +243,8 @@ pub(super) fn weight_gradient(
                         dy: dy[channel..].as_ptr(),
                         dw: dw.get(),
                     };
-                    // SAFETY: taps lie within x or the zeros for every column of a run; this task
-                    // alone has these channels of these taps.
+                    // SAFETY: taps lie within x or the zeros for every column of a run, and in dw, as `check`
+                    // found; this task alone has these channels of these taps.
                     unsafe { kernels.sums[group.len() - 1](&sums) };
                 }
             }

@@ -136,6 +136,7 @@ pub(super) fn forward(conv: &Conv2d, ctx: &KernelForward<'_>) -> Result<()> {
         return Ok(());
     }
     let grid = [ctx.output.images as u32, 1, 1];
+    // SAFETY: as above.
     unsafe { ctx.launch("depthwise_forward_f32_armed", (grid, [64, 1, 1]), &args) }
 }
 
@@ -219,5 +220,6 @@ pub(super) fn weight_gradient(
         accumulate: gradient.accumulate.into(),
     };
     let grid = [elements.div_ceil(32) as u32, 1, 1];
+    // SAFETY: as above.
     unsafe { ctx.launch("depthwise_weight_gradient_f32", (grid, [32, 16, 1]), &args) }
 }

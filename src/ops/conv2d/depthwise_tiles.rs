@@ -57,7 +57,7 @@ const VECTORS: usize = 4;
 /// Taps summed at once at most.
 pub(super) const SUMS: usize = 9;
 
-/// The functions of one instruction set.
+/// The functions of one instruction set, which the machine has.
 pub(super) struct Kernels {
     pub lanes: usize,
     /// Columns of a block that fit the registers.
@@ -98,7 +98,7 @@ impl Kernels {
         Kernels {
             lanes: set.lanes(),
             // AVX-512 has twice the registers.
-            columns: if set == InstructionSet::Avx512 { 4 } else { 2 },
+            columns: if matches!(set, InstructionSet::Avx512(_)) { 4 } else { 2 },
             blocks: blocks!(set, 1 2 3 4),
             sums: sums!(set, 1 2 3 4 5 6 7 8 9),
         }
@@ -111,6 +111,7 @@ impl Kernels {
 /// The instruction set of `S` is there; `V` vectors are readable at `from`, of the last one `last` elements.
 #[inline(always)]
 unsafe fn load<S: Simd, const V: usize>(from: *const f32, last: usize) -> [S::V; V] {
+    // SAFETY: the caller's.
     unsafe {
         let mut vectors = [S::zero(); V];
         for v in 0..V - 1 {
@@ -125,6 +126,7 @@ unsafe fn load<S: Simd, const V: usize>(from: *const f32, last: usize) -> [S::V;
 /// The instruction set of `S` is there; `lanes` elements are readable at `from`.
 #[inline(always)]
 unsafe fn load_lanes<S: Simd>(from: *const f32, lanes: usize) -> S::V {
+    // SAFETY: the caller's.
     unsafe { if lanes == S::LANES { S::load(from) } else { S::load_first(from, lanes) } }
 }
 
@@ -134,6 +136,7 @@ unsafe fn load_lanes<S: Simd>(from: *const f32, lanes: usize) -> S::V {
 /// The instruction set of `S` is there, and the pointers are as [`ResultBlock`] says, for `C` columns and `V` vectors.
 #[inline(always)]
 unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &ResultBlock<'_>) {
+    // SAFETY: the caller's.
     unsafe {
         let mut acc = [[S::zero(); V]; C];
         if block.load {
@@ -167,6 +170,7 @@ unsafe fn block<S: Simd, const C: usize, const V: usize>(block: &ResultBlock<'_>
 /// The instruction set of `S` is there, and the pointers are as [`Sums`] says, for `T` taps.
 #[inline(always)]
 unsafe fn sums<S: Simd, const T: usize>(sums: &Sums<'_>) {
+    // SAFETY: the caller's.
     unsafe {
         let mut acc = [S::zero(); T];
         let mut x = [std::ptr::null::<f32>(); T];

@@ -23,5 +23,6 @@ pub unsafe fn run(
         unsafe { device.launch("grad_norm_partials_f64", ([parts, 1, 1], block), &args) }?;
     }
     let args = GradNormTotalArgs { partials, result: workspace, parts, max_norm };
+    // SAFETY: as above.
     unsafe { device.launch("grad_norm_total_f64", ([1, 1, 1], block), &args) }
 }

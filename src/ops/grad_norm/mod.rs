@@ -41,8 +41,8 @@ pub fn workspace_bytes(count: usize) -> usize {
 /// Takes the norm of `count` f32 at `gradients`; the [`GradNorm`] is then at `workspace`.
 ///
 /// # Safety
-/// Gradients and workspace are memory of `device`, alive, apart from each other, and in nobody else's
-/// use; the workspace is aligned to 8 bytes.
+/// `count` gradients, and a workspace of [`workspace_bytes`], are memory of `device`, alive, apart from each other, and
+/// in nobody else's use; the workspace is aligned to 8 bytes.
 pub unsafe fn run(
     device: &Device,
     gradients: u64,

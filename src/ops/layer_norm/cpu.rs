@@ -125,8 +125,11 @@ impl PixelChunks<'_> {
     }
 
     /// With g = dy · weight: dx (+)= (g − mean of g − x̂ · mean of g·x̂) / √(var + eps).
+    ///
+    /// # Safety
+    /// At `dx` lies the gradient of x, initialised where it is added to; no other thread uses this pixel's.
     #[inline(always)]
-    fn write_dx(&self, dx: *mut f32, pixel: usize) {
+    unsafe fn write_dx(&self, dx: *mut f32, pixel: usize) {
         let channels = self.channels;
         let (mut sum, mut dot): (LaneValues, LaneValues) = ([0.0; LANES], [0.0; LANES]);
         for channel in (0..channels).step_by(LANES) {
@@ -151,7 +154,7 @@ impl PixelChunks<'_> {
                 dy[lane] = (-x[lane]).mul_add(slope, g) * invstd;
             }
             let to = dx.wrapping_add(pixel * channels + channel);
-            // SAFETY: `lanes` elements of this pixel, which is this piece's.
+            // SAFETY: `lanes` elements of this pixel, the caller's.
             unsafe { store_or_add(to, &dy, lanes, self.accumulate) };
         }
     }
@@ -171,7 +174,8 @@ impl Pieces for PixelChunks<'_> {
             let block = block..end.min(block + BLOCK);
             if let Some(dx) = self.dx {
                 for pixel in block.clone() {
-                    self.write_dx(dx.get(), pixel);
+                    // SAFETY: a pixel of this piece alone; `backward` has dx as long as x.
+                    unsafe { self.write_dx(dx.get(), pixel) };
                 }
             }
             for (tile, sums) in sums.iter_mut().enumerate() {

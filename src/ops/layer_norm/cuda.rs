@@ -37,6 +37,7 @@ pub fn forward(norm: &LayerNorm, ctx: &KernelForward<'_>) -> Result<()> {
         // SAFETY: the arguments are views of `ctx`.
         return unsafe { ctx.launch("layer_norm_forward_f32_row", place::rows(y), &args) };
     }
+    // SAFETY: as above.
     unsafe { ctx.launch("layer_norm_forward_f32", place::pixels(y, STATISTICS_LANES), &args) }
 }
 
@@ -65,12 +66,15 @@ pub fn backward(norm: &LayerNorm, ctx: &KernelBackward<'_>) -> Result<()> {
         unsafe { ctx.launch("layer_norm_input_gradient_f32_row", place::rows(dy), &args) }?;
     } else if dx != 0 {
         let grid = place::pixels(dy, place::TILE_LANES);
+        // SAFETY: as above.
         unsafe { ctx.launch("layer_norm_input_gradient_f32", grid, &args) }?;
     }
     if dweight == 0 && dbias == 0 {
         return Ok(());
     }
     let tiles = norm.channels.div_ceil(32) as u32;
+    // SAFETY: as above.
     unsafe { ctx.launch("layer_norm_partials_f64", ([args.parts, tiles, 1], SUM_BLOCK), &args) }?;
+    // SAFETY: as above.
     unsafe { ctx.launch("layer_norm_param_gradients_f32", ([tiles, 1, 1], SUM_BLOCK), &args) }
 }

@@ -83,17 +83,19 @@ impl MatrixTasks<'_> {
         let c = SumsAt { to, stride: columns, accumulate: self.accumulate };
         let a_rows = RowMajor { values: &a[part.start * terms..], stride: terms };
         let b_rows = RowMajor { values: &b[wanted.start..], stride: columns };
-        // SAFETY: rows and columns of the box, which this task alone writes.
         match form {
+            // SAFETY: rows and columns of the box, which this task alone writes.
             FactorForm::Plain => unsafe { product_into(size, a_rows, b_rows, c) },
             FactorForm::Transposed => {
                 let lines = RowMajor { values: &b[wanted.start * terms..], stride: terms };
                 let mut b = Matrix::zeros(terms, wanted.len());
                 b.transpose_rows(lines, wanted.len(), terms);
+                // SAFETY: as above.
                 unsafe { product_into(size, a_rows, b.rows(), c) };
             }
             FactorForm::Outer => {
                 let a_terms = RowMajor { values: &a[part.start..], stride: rows };
+                // SAFETY: as above.
                 unsafe { transposed_product_into(size, a_terms, b_rows, c) };
             }
         }

@@ -33,8 +33,10 @@ pub struct MemoryFaults<'a> {
 /// Runs one pass over the first images of `values`.
 ///
 /// # Safety
-/// `values` is memory of `device` that nobody else uses, of at least as many images as the table has;
-/// the addresses in `faults` are that table's.
+/// `values` is memory of `device` that nobody else uses, of at least as many images as the table has, in whose map the
+/// table's elements lie. The address in `faults` is that table's. `saved` has an f32 of the device's for every entry of
+/// the table, whichever its site, or is 0 for passes that can't be undone; before [`Pass::Undo`] there was a
+/// [`Pass::Hit`] with the same `saved`.
 pub unsafe fn run(
     device: &Device,
     faults: MemoryFaults<'_>,

@@ -92,12 +92,15 @@ pub(crate) fn gradient(
         Spread::OverChannels => {
             let pixels = dy.images * output.pixels();
             let grid = [pixels.div_ceil(PIXELS_PER_BLOCK) as u32, 1, 1];
+            // SAFETY: as above.
             unsafe { ctx.launch("product_pixel_gradient_f32", (grid, place::BLOCK), &args) }
         }
         Spread::OverPixels => {
             let grid = [args.parts, output.channels.div_ceil(32) as u32, dy.images as u32];
+            // SAFETY: as above.
             unsafe { ctx.launch("product_channel_partials_f64", (grid, SUM_BLOCK), &args) }?;
             let grid = [(dy.images * output.channels).div_ceil(256) as u32, 1, 1];
+            // SAFETY: as above.
             unsafe { ctx.launch("product_channel_gradient_f32", (grid, place::BLOCK), &args) }
         }
     }

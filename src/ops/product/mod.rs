@@ -220,6 +220,9 @@ pub(crate) fn start_from_zero(gradient: &mut [f32], count: usize, accumulate: &m
 
 /// The gradient of a factor at `place` of `to`, given the other one and the product's gradient;
 /// `output` is the product's map.
+///
+/// # Panics
+/// Where the factor's part of the output's pixels doesn't lie within its map, or `to` hasn't as many maps.
 pub(crate) fn gradient(
     images: usize,
     output: Map,
@@ -228,6 +231,14 @@ pub(crate) fn gradient(
     (to, place): (&mut [f32], FactorPlace),
     accumulate: bool,
 ) {
+    let (pixels, channels) = match place.spread {
+        Spread::Nowhere => (output.pixels(), output.channels),
+        Spread::OverPixels => (1, output.channels),
+        Spread::OverChannels => (output.pixels(), 1),
+    };
+    let within = pixels <= place.map.pixels() && place.channel + channels <= place.map.channels;
+    let elements = images.checked_mul(place.map.elements());
+    assert!(within && elements.is_some_and(|count| count <= to.len()), "a factor leaves its map");
     let pieces = match place.spread {
         Spread::OverPixels => output.channels.div_ceil(SUM_TILES * LANES),
         _ => output.height,

@@ -42,10 +42,10 @@ pub fn forward(op: &Rearrange, ctx: &mut HostForward<'_>) -> Result<()> {
             let x = &values[image * image_elements..];
             for_each_place(inner, from, piece.to + at * outer.to, &mut |from, to| {
                 if whole || within(to) {
+                    let start = image * map.elements() + to;
                     // SAFETY: no two pieces, and no two steps of one, write to the same place, which lies in
                     // the output.
-                    let y = unsafe { y.get().add(image * map.elements() + to) };
-                    let y = unsafe { std::slice::from_raw_parts_mut(y, run) };
+                    let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), run) };
                     y.copy_from_slice(&x[from..from + run]);
                 }
             });

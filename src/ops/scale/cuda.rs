@@ -25,6 +25,7 @@ pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
         // SAFETY: the arguments are views of `ctx`.
         unsafe { ctx.launch("scale_forward_f32_armed", place::grid(y.images, map), &args) }
     } else {
+        // SAFETY: as above.
         unsafe { ctx.launch("scale_forward_f32", place::quads(y), &args) }
     }
 }
@@ -47,11 +48,13 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
         unsafe { ctx.launch("scale_factor_partials_f64", (grid, place::BLOCK), &args) }?;
         let (ds, accumulate) = (ds.tensor.address, ds.accumulate.into());
         let total = ScaleTotalArgs { partial, ds, accumulate };
+        // SAFETY: as above.
         unsafe { ctx.launch("scale_factor_gradient_f32", ([1, 1, 1], [32, 1, 1]), &total) }?;
     }
     if let Some(dx) = ctx.input_gradients[0] {
         let (result, accumulate) = (dx.tensor.address, dx.accumulate.into());
         let args = ScaleBackwardArgs { result, accumulate, ..args };
+        // SAFETY: as above.
         unsafe { ctx.launch("scale_backward_f32", place::quads(dx.tensor), &args) }?;
     }
     Ok(())

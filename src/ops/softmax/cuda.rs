@@ -25,6 +25,7 @@ pub fn forward(ctx: &KernelForward<'_>) -> Result<()> {
         // SAFETY: the arguments are views of `ctx`.
         return unsafe { ctx.launch("softmax_forward_f32_row", place::rows(y), &args) };
     }
+    // SAFETY: as above.
     unsafe { ctx.launch("softmax_forward_f32", place::pixels(y, place::TILE_LANES), &args) }
 }
 
@@ -42,5 +43,6 @@ pub fn backward(ctx: &KernelBackward<'_>) -> Result<()> {
         return unsafe { ctx.launch("softmax_backward_f32_row", grid, &args) };
     }
     let grid = place::pixels(dx.tensor, place::TILE_LANES);
+    // SAFETY: as above.
     unsafe { ctx.launch("softmax_backward_f32", grid, &args) }
 }

@@ -36,6 +36,8 @@ pub unsafe fn undo(device: &Device, faults: u64, count: usize) -> Result<()> {
     unsafe { over(device, "words_undo_u32", faults, count) }
 }
 
+/// # Safety
+/// As [`hit`] or [`undo`], whichever `kernel` is.
 unsafe fn over(device: &Device, kernel: &'static str, faults: u64, count: usize) -> Result<()> {
     if count == 0 {
         return Ok(());

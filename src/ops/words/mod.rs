@@ -74,9 +74,11 @@ impl WordFaults {
     pub unsafe fn hit(&self) -> Result<()> {
         let device = self.memory.device();
         // SAFETY: the caller's; as many hits lie in the memory.
-        match device.is_cpu() {
-            true => unsafe { cpu::hit(self.memory.address(), self.count) },
-            false => unsafe { cuda::hit(device, self.memory.address(), self.count)? },
+        unsafe {
+            match device.is_cpu() {
+                true => cpu::hit(self.memory.address(), self.count),
+                false => cuda::hit(device, self.memory.address(), self.count)?,
+            }
         }
         Ok(())
     }
@@ -91,9 +93,11 @@ impl WordFaults {
     pub unsafe fn undo(&self) -> Result<()> {
         let device = self.memory.device();
         // SAFETY: as above.
-        match device.is_cpu() {
-            true => unsafe { cpu::undo(self.memory.address(), self.count) },
-            false => unsafe { cuda::undo(device, self.memory.address(), self.count)? },
+        unsafe {
+            match device.is_cpu() {
+                true => cpu::undo(self.memory.address(), self.count),
+                false => cuda::undo(device, self.memory.address(), self.count)?,
+            }
         }
         Ok(())
     }
@@ -109,9 +113,11 @@ impl WordFaults {
 /// Those of the device.
 pub unsafe fn read(device: &Device, addresses: u64, out: u64, count: usize) -> Result<()> {
     // SAFETY: the caller's.
-    match device.is_cpu() {
-        true => unsafe { cpu::read(addresses, out, count) },
-        false => unsafe { cuda::read(device, addresses, out, count)? },
+    unsafe {
+        match device.is_cpu() {
+            true => cpu::read(addresses, out, count),
+            false => cuda::read(device, addresses, out, count)?,
+        }
     }
     Ok(())
 }
