@@ -302,7 +302,11 @@ fn changes_stay_within_reach() {
             assert!(differs.contains(&true), "{}: input {input} at {place:?}", case.name);
             for at in 0..clean.len() {
                 let values = (clean[at], faulty[at]);
-                assert!(reached[at] || !differs[at], "{}: {place:?} reached {at}: {values:?}", case.name);
+                assert!(
+                    reached[at] || !differs[at],
+                    "{}: {place:?} reached {at}: {values:?}",
+                    case.name
+                );
             }
         }
     }

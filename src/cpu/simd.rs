@@ -182,46 +182,43 @@ pub(crate) trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 }
 
-/// Plain Rust; fast where the target has vectors and a fused multiply-add by default (aarch64).
-#[derive(Clone, Copy)]
-pub(crate) struct Portable;
+/// An instruction set: its vectors, and each operation on them.
+macro_rules! simd {
+    ($(#[$about:meta])* $set:ident: $vector:ty, $lanes:literal;
+     $($name:ident($($arg:ident: $of:ty),*) $(-> $out:ty)? = $value:expr;)*) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $set;
 
-// SAFETY of what is read and written: the caller's.
-#[allow(clippy::undocumented_unsafe_blocks)]
-impl Simd for Portable {
-    type V = [f32; 4];
-    const LANES: usize = 4;
+        impl Simd for $set {
+            type V = $vector;
+            const LANES: usize = $lanes;
 
-    #[inline(always)]
-    unsafe fn zero() -> Self::V {
-        [0.0; 4]
-    }
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self::V {
-        [value; 4]
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self::V {
-        unsafe { from.cast::<[f32; 4]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn load_first(from: *const f32, count: usize) -> Self::V {
-        std::array::from_fn(|i| if i < count { unsafe { *from.add(i) } } else { 0.0 })
-    }
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, value: Self::V) {
-        unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
-    }
-    #[inline(always)]
-    unsafe fn store_first(to: *mut f32, value: Self::V, count: usize) {
-        for (i, v) in value.iter().enumerate().take(count) {
-            unsafe { *to.add(i) = *v };
+            $(
+                #[inline(always)]
+                unsafe fn $name($($arg: $of),*) $(-> $out)? {
+                    // SAFETY: the instructions are there, and so is what is read and written: the caller's.
+                    #[allow(unused_unsafe)]
+                    unsafe { $value }
+                }
+            )*
         }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
-    }
+    };
+}
+
+simd! {
+    /// Plain Rust; fast where the target has vectors and a fused multiply-add by default (aarch64).
+    Portable: [f32; 4], 4;
+    zero() -> [f32; 4] = [0.0; 4];
+    splat(value: f32) -> [f32; 4] = [value; 4];
+    load(from: *const f32) -> [f32; 4] = from.cast::<[f32; 4]>().read_unaligned();
+    load_first(from: *const f32, count: usize) -> [f32; 4] =
+        std::array::from_fn(|i| if i < count { *from.add(i) } else { 0.0 });
+    store(to: *mut f32, value: [f32; 4]) = to.cast::<[f32; 4]>().write_unaligned(value);
+    store_first(to: *mut f32, value: [f32; 4], count: usize) =
+        value.iter().enumerate().take(count).for_each(|(i, v)| *to.add(i) = *v);
+    fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] =
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]));
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -232,52 +229,23 @@ mod x86 {
     use super::Simd;
     use std::arch::x86_64::*;
 
-    #[derive(Clone, Copy)]
-    pub struct Avx512;
-
     #[inline(always)]
     fn mask16(count: usize) -> u16 {
         ((1u32 << count) - 1) as u16
     }
 
-    // SAFETY of the intrinsics: their instructions and what is read and written are the caller's.
-    #[allow(clippy::undocumented_unsafe_blocks)]
-    impl Simd for Avx512 {
-        type V = __m512;
-        const LANES: usize = 16;
-
-        #[inline(always)]
-        unsafe fn zero() -> Self::V {
-            unsafe { _mm512_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self::V {
-            unsafe { _mm512_set1_ps(value) }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self::V {
-            unsafe { _mm512_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self::V {
-            unsafe { _mm512_maskz_loadu_ps(mask16(count), from) }
-        }
-        #[inline(always)]
-        unsafe fn store(to: *mut f32, value: Self::V) {
-            unsafe { _mm512_storeu_ps(to, value) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(to: *mut f32, value: Self::V, count: usize) {
-            unsafe { _mm512_mask_storeu_ps(to, mask16(count), value) }
-        }
-        #[inline(always)]
-        unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-            unsafe { _mm512_fmadd_ps(a, b, c) }
-        }
+    simd! {
+        Avx512: __m512, 16;
+        zero() -> __m512 = _mm512_setzero_ps();
+        splat(value: f32) -> __m512 = _mm512_set1_ps(value);
+        load(from: *const f32) -> __m512 = _mm512_loadu_ps(from);
+        load_first(from: *const f32, count: usize) -> __m512 =
+            _mm512_maskz_loadu_ps(mask16(count), from);
+        store(to: *mut f32, value: __m512) = _mm512_storeu_ps(to, value);
+        store_first(to: *mut f32, value: __m512, count: usize) =
+            _mm512_mask_storeu_ps(to, mask16(count), value);
+        fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
     }
-
-    #[derive(Clone, Copy)]
-    pub struct Avx2;
 
     /// # Safety
     /// AVX2 is there.
@@ -290,39 +258,16 @@ mod x86 {
         }
     }
 
-    // SAFETY of the intrinsics: as of `Avx512`.
-    #[allow(clippy::undocumented_unsafe_blocks)]
-    impl Simd for Avx2 {
-        type V = __m256;
-        const LANES: usize = 8;
-
-        #[inline(always)]
-        unsafe fn zero() -> Self::V {
-            unsafe { _mm256_setzero_ps() }
-        }
-        #[inline(always)]
-        unsafe fn splat(value: f32) -> Self::V {
-            unsafe { _mm256_set1_ps(value) }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const f32) -> Self::V {
-            unsafe { _mm256_loadu_ps(from) }
-        }
-        #[inline(always)]
-        unsafe fn load_first(from: *const f32, count: usize) -> Self::V {
-            unsafe { _mm256_maskload_ps(from, mask8(count)) }
-        }
-        #[inline(always)]
-        unsafe fn store(to: *mut f32, value: Self::V) {
-            unsafe { _mm256_storeu_ps(to, value) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(to: *mut f32, value: Self::V, count: usize) {
-            unsafe { _mm256_maskstore_ps(to, mask8(count), value) }
-        }
-        #[inline(always)]
-        unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-            unsafe { _mm256_fmadd_ps(a, b, c) }
-        }
+    simd! {
+        Avx2: __m256, 8;
+        zero() -> __m256 = _mm256_setzero_ps();
+        splat(value: f32) -> __m256 = _mm256_set1_ps(value);
+        load(from: *const f32) -> __m256 = _mm256_loadu_ps(from);
+        load_first(from: *const f32, count: usize) -> __m256 =
+            _mm256_maskload_ps(from, mask8(count));
+        store(to: *mut f32, value: __m256) = _mm256_storeu_ps(to, value);
+        store_first(to: *mut f32, value: __m256, count: usize) =
+            _mm256_maskstore_ps(to, mask8(count), value);
+        fma(a: __m256, b: __m256, c: __m256) -> __m256 = _mm256_fmadd_ps(a, b, c);
     }
 }

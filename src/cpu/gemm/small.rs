@@ -86,7 +86,7 @@ impl Matrix {
     }
 }
 
-/// C\[m, n\] = Σ_k A\[first + m, k\] · B\[k, n\], in the order of k. C's padding may be overwritten.
+/// C\[m, n\] = Σ_k A\[first + m, k\] · B\[k, n\], in the order of k. C's padding is overwritten.
 pub(crate) fn product(size: Size, a: &Matrix, first: usize, b: &Matrix, c: &mut Matrix) {
     assert!(size.depth <= a.stride && size.columns <= b.stride);
     let (size, c) = sums_of(size, c);
@@ -95,7 +95,7 @@ pub(crate) fn product(size: Size, a: &Matrix, first: usize, b: &Matrix, c: &mut 
     unsafe { product_into(size, a, b.rows(), c) };
 }
 
-/// C\[m, n\] = Σ_k A\[k, m\] · B\[k, n\], in the order of k. C's padding may be overwritten.
+/// C\[m, n\] = Σ_k A\[k, m\] · B\[k, n\], in the order of k. C's padding is overwritten.
 pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Matrix) {
     assert!(size.rows <= a.stride && size.columns <= b.stride);
     let (size, c) = sums_of(size, c);
@@ -107,8 +107,10 @@ pub(crate) fn transposed_product(size: Size, a: &Matrix, b: &Matrix, c: &mut Mat
 fn sums_of(size: Size, c: &mut Matrix) -> (Size, SumsAt) {
     let holds_rows = size.rows.checked_mul(c.stride).is_some_and(|end| end <= c.values().len());
     assert!(holds_rows && size.columns <= c.stride);
-    let (stride, to) = (c.stride, c.values_mut().as_mut_ptr());
-    let columns = size.columns.next_multiple_of(kernels().lanes);
+    let (stride, columns) = (c.stride, size.columns.next_multiple_of(kernels().lanes));
+    // What whole vectors don't reach may hold NaN from an earlier use.
+    c.values_mut().chunks_mut(stride).take(size.rows).for_each(|row| row[columns..].fill(0.0));
+    let to = c.values_mut().as_mut_ptr();
     (Size { columns, ..size }, SumsAt { to, stride, accumulate: false })
 }
 
