@@ -7,5 +7,5 @@ cd "$(dirname "$0")/.."
 export FLIPSIDE_REQUIRE_CUDA=0
 # Tests of checkpoints read and write files; views of memory are made of addresses.
 export MIRIFLAGS="${MIRIFLAGS:--Zmiri-disable-isolation -Zmiri-permissive-provenance}"
-rooms=(tensor:: fault:: rng:: checkpoint:: ops::context::)
+rooms=(tensor:: fault:: number:: rng:: checkpoint:: ops::context::)
 cargo +nightly miri test --lib -- "${@:-${rooms[@]}}"

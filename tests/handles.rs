@@ -163,12 +163,12 @@ fn values_for_all_images_are_refused_beside_those_of_one() {
     let mut tape = Tape::new();
     let shared = tape.record("shared", Constant::log_coordinates([2, 2]), &[]).unwrap();
     let x = tape.input("x", Spec::f32(tape.node(shared).spec.map));
-    for (name, inputs) in [("add", [x, shared]), ("add", [shared, x])] {
-        let error = tape.record(name, Add::new(), &inputs).unwrap_err().to_string();
-        assert!(error.contains("value for all images"), "{error}");
-    }
     let conv = Conv2d::square(2, 2, 1, 1, 0);
-    assert!(tape.record("conv", conv, &[shared, x]).is_err());
+    for inputs in [[x, shared], [shared, x]] {
+        let error = tape.record("conv", conv, &inputs).unwrap_err().to_string();
+        assert!(error.contains("value for all images"), "{error}");
+        assert!(tape.record("add", Add::new(), &inputs).is_err());
+    }
     assert!(tape.record("both", Add::new(), &[shared, shared]).is_ok());
 }
 
