@@ -324,8 +324,10 @@ impl Device {
         self.0.capture.refuse(self, "a copy from the host")?;
         self.0.counters.count_upload(bytes.len());
         match &self.0.backend {
+            // SAFETY: the caller's.
             Backend::Cuda(cuda) => unsafe { cuda.write(address, bytes) },
             _ => {
+                // SAFETY: the caller's; addresses are pointers here.
                 unsafe {
                     std::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len())
                 };
@@ -346,8 +348,10 @@ impl Device {
         self.0.capture.refuse(self, "a copy to the host")?;
         self.0.counters.count_download(out.len());
         match &self.0.backend {
+            // SAFETY: the caller's.
             Backend::Cuda(cuda) => unsafe { cuda.read(address, out) },
             _ => {
+                // SAFETY: the caller's; addresses are pointers here.
                 unsafe {
                     std::ptr::copy_nonoverlapping(address as *const u8, out.as_mut_ptr(), out.len())
                 };
@@ -365,8 +369,10 @@ impl Device {
             return Ok(());
         }
         match &self.0.backend {
+            // SAFETY: the caller's.
             Backend::Cuda(cuda) => unsafe { cuda.copy(from, to, bytes) },
             _ => {
+                // SAFETY: the caller's; addresses are pointers here.
                 unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) };
                 Ok(())
             }
@@ -383,8 +389,10 @@ impl Device {
             return Ok(());
         }
         match &self.0.backend {
+            // SAFETY: the caller's.
             Backend::Cuda(cuda) => unsafe { cuda.zero(address, bytes) },
             _ => {
+                // SAFETY: the caller's; addresses are pointers here.
                 unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
                 Ok(())
             }

@@ -238,6 +238,7 @@ impl<'a> KernelBackward<'a> {
 /// # Safety
 /// As [`Tensor::slice`]'s.
 unsafe fn read<'a, T: bytemuck::Pod>(tensor: Tensor) -> &'a [T] {
+    // SAFETY: the caller's.
     unsafe { tensor.slice() }
 }
 
@@ -250,6 +251,7 @@ unsafe fn read<'a, T: bytemuck::Pod>(tensor: Tensor) -> &'a [T] {
 /// As [`Tensor::slice_mut`]'s.
 unsafe fn write<'a>(view: &mut Option<Tensor>) -> &'a mut [f32] {
     let tensor = view.take();
+    // SAFETY: the caller's.
     unsafe { tensor.expect("what is written is asked for once a pass").slice_mut() }
 }
 
@@ -363,6 +365,7 @@ impl<'a> HostBackward<'a> {
     /// Values of a u32 input (labels).
     pub fn input_u32(&self, index: usize) -> &'a [u32] {
         self.require(self.needs.inputs.get(index) == Some(&true));
+        // SAFETY: that of `new`.
         unsafe { read(self.inputs[index]) }
     }
 
@@ -374,44 +377,52 @@ impl<'a> HostBackward<'a> {
 
     /// Values of a parameter.
     pub fn param(&self, index: usize) -> &'a [f32] {
+        // SAFETY: that of `new`.
         unsafe { read(self.params[index]) }
     }
 
     /// Values of a table of indices.
     pub fn param_u32(&self, index: usize) -> &'a [u32] {
+        // SAFETY: that of `new`.
         unsafe { read(self.params[index]) }
     }
 
     /// The output's value, if the operation needs it.
     pub fn output(&self) -> &'a [f32] {
         self.require(self.needs.output);
+        // SAFETY: that of `new`.
         unsafe { read(self.pass.output) }
     }
 
     /// What forward saved.
     pub fn saved(&self) -> &'a [f32] {
+        // SAFETY: that of `new`.
         unsafe { read(self.pass.saved) }
     }
 
     /// The gradient of the output.
     pub fn output_gradient(&self) -> &'a [f32] {
+        // SAFETY: that of `new`.
         unsafe { read(self.pass.output_gradient) }
     }
 
     /// Scratch memory, once.
     pub fn workspace(&mut self) -> &'a mut [f32] {
+        // SAFETY: that of `new`.
         unsafe { write(&mut self.workspace) }
     }
 
     /// The gradient of an input to write, and whether to add; once.
     pub fn input_gradient(&mut self, index: usize) -> Option<(&'a mut [f32], bool)> {
         let Gradient { tensor, accumulate } = self.input_gradients[index].take()?;
+        // SAFETY: that of `new`.
         Some((unsafe { tensor.slice_mut() }, accumulate))
     }
 
     /// The gradient of a parameter to write, and whether to add; once.
     pub fn param_gradient(&mut self, index: usize) -> Option<(&'a mut [f32], bool)> {
         let Gradient { tensor, accumulate } = self.param_gradients[index].take()?;
+        // SAFETY: that of `new`.
         Some((unsafe { tensor.slice_mut() }, accumulate))
     }
 }

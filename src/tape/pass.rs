@@ -151,7 +151,9 @@ impl Execution {
         // live as long as `self`; parameters are those of `weights`, which are on this device. State is updated in
         // training alone, where the weights are one execution's own (`forward_training`).
         self.timed(op.kind(), macs, || match self.device.is_cpu() {
+            // SAFETY: as above.
             true => op.forward(&mut unsafe { HostForward::new(pass) }),
+            // SAFETY: as above.
             false => op.launch_forward(&unsafe { KernelForward::new(pass) }?),
         })
     }
@@ -319,7 +321,9 @@ impl Execution {
                 op.kind(),
                 || Way::Backward,
                 || match self.device.is_cpu() {
+                    // SAFETY: as above.
                     true => op.backward(&mut unsafe { HostBackward::new(pass, op.needs()) }),
+                    // SAFETY: as above.
                     false => op.launch_backward(&unsafe { KernelBackward::new(pass) }),
                 },
             )?;
