@@ -213,7 +213,8 @@ impl Graph {
             (LaunchedWork::Cuda(graph), Backend::Cuda(cuda)) => unsafe { cuda.replay(graph) },
             (LaunchedWork::Emulated(steps), Backend::Emulated(options)) => {
                 let searches = &device.0.counters.fault_searches;
-                steps.iter().try_for_each(|step| run(step, options, searches))
+                // SAFETY: as above.
+                steps.iter().try_for_each(|step| unsafe { run(step, options, searches) })
             }
             // A graph is made by the backend of its own device.
             _ => Err(failed(device, "this graph is another device's")),
@@ -222,14 +223,21 @@ impl Graph {
 }
 
 /// Runs one step on the emulator.
-fn run(step: &GraphStep, options: &emulated::EmulatorOptions, searches: &AtomicU64) -> Result<()> {
+///
+/// # Safety
+/// As [`Graph::replay`], of this step.
+unsafe fn run(
+    step: &GraphStep,
+    options: &emulated::EmulatorOptions,
+    searches: &AtomicU64,
+) -> Result<()> {
     match step {
         GraphStep::Launch { number, info, config, args } => {
-            // SAFETY: `Device::launch` has checked and recorded it; its addresses still are live memory.
+            // SAFETY: `Device::launch` has checked it; its addresses are the caller's.
             unsafe { emulated::launch(options, *number, info, *config, args, searches) }
         }
         GraphStep::Copy { from, to, bytes } => {
-            // SAFETY: live host memory, which whoever recorded the copy vouched for.
+            // SAFETY: the caller's.
             unsafe { std::ptr::copy(*from as *const u8, *to as *mut u8, *bytes) };
             Ok(())
         }
