@@ -145,6 +145,7 @@ enum Failure {
 #[derive(Debug)]
 struct Fails(Failure);
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Fails {
     fn kind(&self) -> &'static str {
         "fails"

@@ -49,10 +49,11 @@ fn a_graph_does_again_what_was_queued() {
     assert_eq!(graph.launches(), 1);
     assert_eq!(values(&averages), [0.0, 8.0], "nothing runs while a graph is captured");
     assert_eq!(values(&copy), [-1.0, -1.0]);
-    // SAFETY: the buffers are still there, here and below.
+    // SAFETY: the buffers are still there.
     unsafe { graph.replay() }.unwrap();
     assert_eq!((values(&averages), values(&copy)), (vec![2.0, 0.0], vec![2.0, 6.0]));
     inputs.write(0, bytemuck::cast_slice(&[6.0f32, 2.0])).unwrap();
+    // SAFETY: as above.
     unsafe { graph.replay() }.unwrap();
     assert_eq!((values(&averages), values(&copy)), (vec![4.0, 0.0], vec![4.0, 1.0]));
     let after = device.work_done();

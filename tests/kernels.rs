@@ -71,6 +71,7 @@ pub fn bits(values: &[f32]) -> Vec<u32> {
 #[derive(Debug)]
 struct Native;
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Native {
     fn kind(&self) -> &'static str {
         "native"

@@ -218,8 +218,8 @@ fn files_don_t_go_round_in_circles() {
 /// Names of types that `src/` declares more than once with one meaning. A name with one declaration left fails.
 ///
 /// `Args` are the flags of a subcommand. `Decoded` is what a format's decoder gives, or a sentence that says why not.
-/// `InputRows` and `OutputRows` are the rows of an operation's pass on the CPU: of its input's gradient, of its output.
-const CONVENTIONS: &str = "Args Decoded InputRows OutputRows";
+/// `InputRows`, `OutputRows` and `OutputPixels` are the pieces of a pass on the CPU: of an input's gradient, of an output.
+const CONVENTIONS: &str = "Args Decoded InputRows OutputPixels OutputRows";
 
 /// The name of the type that a line declares; associated types aren't types of their own.
 fn declared(line: &str) -> Option<&str> {

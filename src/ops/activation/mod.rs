@@ -62,6 +62,7 @@ impl Activation {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Activation {
     fn kind(&self) -> &'static str {
         match self {

@@ -34,6 +34,7 @@ impl AdaptiveAvgPool {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for AdaptiveAvgPool {
     fn kind(&self) -> &'static str {
         "adaptive_avg_pool"

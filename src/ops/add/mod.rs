@@ -38,6 +38,7 @@ impl Default for Add {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Add {
     fn kind(&self) -> &'static str {
         "add"

@@ -73,6 +73,7 @@ impl Attention {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Attention {
     fn kind(&self) -> &'static str {
         "attention"

@@ -35,6 +35,7 @@ impl AvgPool {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for AvgPool {
     fn kind(&self) -> &'static str {
         "avg_pool"

@@ -67,6 +67,7 @@ impl BatchNorm {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for BatchNorm {
     fn kind(&self) -> &'static str {
         "batch_norm"

@@ -73,6 +73,7 @@ impl Broadcast {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Broadcast {
     fn kind(&self) -> &'static str {
         "broadcast"

@@ -25,6 +25,7 @@ impl fmt::Debug for PadCrop {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for PadCrop {
     fn kind(&self) -> &'static str {
         "canvas"

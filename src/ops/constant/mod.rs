@@ -58,6 +58,7 @@ impl Constant {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Constant {
     fn kind(&self) -> &'static str {
         "constant"

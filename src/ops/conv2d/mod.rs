@@ -137,6 +137,7 @@ impl Conv2d {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Conv2d {
     fn kind(&self) -> &'static str {
         "conv2d"

@@ -21,6 +21,7 @@ pub struct Dropout {
     pub p: f32,
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Dropout {
     fn kind(&self) -> &'static str {
         "dropout"

@@ -57,6 +57,7 @@ impl GatedSum {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for GatedSum {
     fn kind(&self) -> &'static str {
         "gated_sum"

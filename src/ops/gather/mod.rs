@@ -40,6 +40,7 @@ impl Gather {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Gather {
     fn kind(&self) -> &'static str {
         "gather"

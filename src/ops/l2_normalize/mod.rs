@@ -13,6 +13,7 @@ use crate::tensor::{Region, Spec};
 #[derive(Clone, Copy, Debug)]
 pub struct L2Normalize;
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for L2Normalize {
     fn kind(&self) -> &'static str {
         "l2_normalize"

@@ -30,6 +30,7 @@ impl LayerNorm {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for LayerNorm {
     fn kind(&self) -> &'static str {
         "layer_norm"

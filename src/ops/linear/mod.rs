@@ -74,6 +74,7 @@ pub fn as_conv2d(op: &dyn Op) -> Option<&Conv2d> {
     op.downcast_ref::<Linear>().map(|linear| &linear.conv).or_else(|| op.downcast_ref())
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Linear {
     fn kind(&self) -> &'static str {
         "linear"

@@ -96,6 +96,7 @@ impl MatMul {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for MatMul {
     fn kind(&self) -> &'static str {
         "matmul"

@@ -30,6 +30,7 @@ impl MaxPool {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for MaxPool {
     fn kind(&self) -> &'static str {
         "max_pool"

@@ -41,6 +41,7 @@ impl Multiply {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Multiply {
     fn kind(&self) -> &'static str {
         "multiply"

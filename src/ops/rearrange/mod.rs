@@ -143,6 +143,7 @@ impl Rearrange {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Rearrange {
     fn kind(&self) -> &'static str {
         "rearrange"

@@ -26,6 +26,7 @@ impl Reduce {
     pub const ALL: [Reduce; 4] = [Reduce::Mean, Reduce::Sum, Reduce::Max, Reduce::L2];
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Reduce {
     fn kind(&self) -> &'static str {
         match self {

@@ -14,7 +14,7 @@ mod cuda;
 use super::arenas::MOMENTS;
 use super::{Arenas, arenas};
 
-/// The numbers of a step; the learning rate is in [`RunState`], decays, scales of the rate and clipping in
+/// The numbers of a step; the learning rate is in [`super::RunState`], decays, scales of the rate and clipping in
 /// [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RmsProp {

@@ -38,6 +38,7 @@ pub(crate) fn factor(s: f32) -> f32 {
     f64::from(s).exp() as f32
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for LogitScale {
     fn kind(&self) -> &'static str {
         "scale"

@@ -8,7 +8,7 @@ mod cuda;
 
 use super::{Arenas, arenas};
 
-/// The numbers of a step; learning rate and step are in [`RunState`], decays, scales of the rate and
+/// The numbers of a step; learning rate and step are in [`super::RunState`], decays, scales of the rate and
 /// clipping in [`Arenas`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {

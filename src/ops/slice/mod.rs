@@ -13,6 +13,7 @@ pub struct Slice {
     pub channels: Span,
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Slice {
     fn kind(&self) -> &'static str {
         "slice"

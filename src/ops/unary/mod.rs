@@ -66,6 +66,7 @@ impl Unary {
     }
 }
 
+// SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Unary {
     fn kind(&self) -> &'static str {
         match self {
