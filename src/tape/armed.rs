@@ -226,7 +226,8 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a site inside kernels on the CPU, whose native code has none;
-    /// [`Error::Usage`] for places that the node doesn't have, more images than the capacity, and a site in memory where the plan doesn't keep the value that is hit.
+    /// [`Error::Usage`] for places that the node doesn't have, and for a site in memory where the plan doesn't keep the
+    /// value that is hit; [`Error::Shape`] for more images than the capacity.
     pub fn arm(&mut self, id: NodeId, table: FaultTable) -> Result<()> {
         let (node, sites) = (self.tape.node(id), self.tape.sites(id));
         table.require_within(&node.name, |site| sites.space(site))?;

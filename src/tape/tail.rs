@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{Execution, NodeId, PlanKind, Tape};
-use crate::Result;
 use crate::device::Device;
+use crate::{Error, Result};
 
 impl Tape {
     /// The value that the tail comes from: every node behind it that `outputs` need has a vector for a
@@ -42,7 +42,7 @@ impl Execution {
     /// time: [`Execution::write`] gives the value of `input`, [`Execution::forward`] runs what is behind it.
     ///
     /// # Errors
-    /// As [`Execution::new`].
+    /// As [`Execution::new`]; [`Error::Usage`] where a node behind `input` reads another value from before.
     pub fn behind(
         tape: &Arc<Tape>,
         device: &Device,
@@ -52,6 +52,13 @@ impl Execution {
     ) -> Result<Execution> {
         let mut needed = tape.needed_for(outputs);
         needed[..=input.0].fill(false);
+        let reads = |id: &NodeId| *id == input || needed[id.0];
+        let nodes = tape.nodes().iter().zip(&needed).filter(|(_, needed)| **needed);
+        if let Some((node, _)) = nodes.into_iter().find(|(node, _)| !node.inputs.iter().all(reads))
+        {
+            let (name, input) = (&node.name, &tape.node(input).name);
+            return Err(Error::usage(format!("'{name}' reads more than '{input}' from before it")));
+        }
         let kind = PlanKind::Infer;
         Execution::of_nodes(tape, device, kind, capacity, outputs, needed, Some(input))
     }

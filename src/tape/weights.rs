@@ -293,8 +293,8 @@ impl Weights {
             a.spec.shape == b.spec.shape && a.spec.role == b.spec.role && a.frozen == b.frozen
         };
         let (own, theirs) = (self.tape.params(), tape.params());
-        let fits = own.len() == theirs.len() && own.iter().zip(theirs).all(like);
-        if Arc::ptr_eq(&self.tape, tape) || fits {
+        let fits = || own.len() == theirs.len() && own.iter().zip(theirs).all(like);
+        if Arc::ptr_eq(&self.tape, tape) || fits() {
             return Ok(());
         }
         Err(Error::usage("these weights are another network's: their parameters differ"))
