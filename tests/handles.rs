@@ -15,7 +15,7 @@ use flipside::ops::constant::Constant;
 use flipside::ops::conv2d::Conv2d;
 use flipside::ops::sgd::Sgd;
 use flipside::tape::{
-    Execution, Optimizer, OptimizerOptions, ParamId, PlanKind, Rule, Tape, Undo, Weights,
+    Execution, Optimizer, OptimizerOptions, ParamHit, ParamId, PlanKind, Rule, Tape, Undo, Weights,
 };
 use flipside::tensor::{Map, Region, Span, Spec};
 
@@ -37,6 +37,11 @@ fn weights(model: &Model, device: &Device, trained: bool) -> Weights {
     let mut weights = Weights::new(&model.tape, device, trained).unwrap();
     weights.initialize(1).unwrap();
     weights
+}
+
+/// The lowest bit of the first parameter's first number, as image 0 sees it.
+fn first_entry() -> ParamHit {
+    ParamHit { param: ParamId(0), image: 0, index: 0, masks: BitMasks::flip(1) }
 }
 
 /// Two openings of one GPU are two streams, whose work nothing orders: an execution on the one takes no
@@ -80,8 +85,7 @@ fn memory_of_another_opening_is_refused() {
         check(plain.forward_region(&theirs, layer, whole), words);
         check(plain.replay_image(&theirs, layer, 0, &[model.logits], undo).map(drop), words);
         check(plain.golden_box(&theirs, layer, whole, &mut Vec::new()), words);
-        let flip = BitMasks::flip(1);
-        check(plain.arm_parameter(&theirs, ParamId(0), 0, 0, flip), words);
+        check(plain.arm_parameters(&theirs, &[first_entry()]), words);
 
         let mut training = execution(&model, &device, PlanKind::Train);
         let gradient = [1.0, 0.0, 0.0];
@@ -123,10 +127,7 @@ fn what_would_leave_memory_is_refused() {
         let theirs = weights(&other, &device, false);
         refused(exec.forward(&theirs), "another network's");
         refused(exec.replay_from(&theirs, layer), "another network's");
-        refused(
-            exec.arm_parameter(&theirs, ParamId(0), 0, 0, BitMasks::flip(1)),
-            "another network's",
-        );
+        refused(exec.arm_parameters(&theirs, &[first_entry()]), "another network's");
         // Values of another width.
         let wide = vec![0f64; 3 * model.image_size * model.image_size];
         refused(exec.write(model.image, &wide), "of 8 bytes each");

@@ -139,10 +139,7 @@ pub fn inject_times(
         }
         let sha256 = campaign.results(records).results_sha256();
         if records_sha256.as_ref().is_some_and(|known| *known != sha256) {
-            return Err(Error::Device {
-                device: device.kind().to_string(),
-                detail: "two runs of one campaign gave different records".into(),
-            });
+            return Err(device.failed("two runs of one campaign gave different records"));
         }
         records_sha256 = Some(sha256);
         progress.advance(1, "");

@@ -9,13 +9,13 @@ use super::attempts::Attempts;
 use super::run::OpRun;
 use super::{Effort, OpShape, median};
 use crate::device::Device;
-use crate::fault::{FaultEntry, FaultTable, Site, SiteClass, SiteSpace, ValueKind};
+use crate::fault::{FaultEntry, FaultTable, Site, SiteClass, SiteSpace};
 use crate::models::Model;
 use crate::number::{BitMasks, Compute, Format};
 use crate::ops::{Op, Sites};
 use crate::progress::Progress;
 use crate::rng::{self, Draw};
-use crate::tape::{Execution, NodeId, PlanKind, Weights};
+use crate::tape::{Execution, NodeId, PlanKind, Weights, format_at};
 use crate::tensor::Spec;
 use crate::{Error, Result};
 
@@ -162,11 +162,9 @@ impl<'a> FaultableLayer<'a> {
             SiteClass::Inner => !device.is_cpu() && (variant.is_some() || !site.has_term()),
             _ => true,
         };
-        let operands = variant.map_or(Format::F32, |variant| variant.operands);
         let place = |site: Site| {
             let space = self.sites.space(site)?;
-            let is_operand = site.value() == ValueKind::Operand;
-            let format = if is_operand { operands } else { Format::F32 };
+            let format = format_at(self.op.as_ref(), &self.inputs, site, device.compute());
             Some(LayerSite { site, space, format })
         };
         Site::ALL.into_iter().filter(has).filter_map(place).collect()

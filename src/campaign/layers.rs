@@ -59,6 +59,22 @@ impl Layer {
     }
 }
 
+/// A node as a layer that campaigns draw no faults for: attention, say.
+pub fn of_node(model: &Model, id: NodeId) -> Layer {
+    let node = model.tape.node(id);
+    let op = node.op.as_ref();
+    Layer {
+        node: id,
+        name: node.name.clone(),
+        pair_key: pair_name(&node.name).to_string(),
+        kind: op.map_or("input", |op| op.kind()),
+        part: Part::Backbone,
+        map: node.spec.map,
+        macs: op.map_or(0, |op| op.cost(&model.tape.input_specs(id)).macs),
+        parameter: None,
+    }
+}
+
 /// Channels, height and width.
 pub fn sizes(map: Map) -> [usize; 3] {
     [map.channels, map.height, map.width]

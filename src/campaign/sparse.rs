@@ -10,12 +10,12 @@ use super::setup::Campaign;
 use super::tail::TailBatch;
 use super::tasks::{ImageTask, Listener};
 use super::trial::{InjectionId, Trial};
+use crate::Result;
 use crate::fault::FaultEntry;
 use crate::models::Network;
 use crate::results::{Effect, Golden, Record};
 use crate::tape::{Execution, NodeId, PackedWeights, PassOptions, PlanKind, Undo};
 use crate::tensor::Region;
-use crate::{Error, Result};
 
 /// Executions that tasks borrow. A list and no thread-locals: a thread that waits inside rayon may
 /// take up another task, which then needs an execution of its own.
@@ -50,15 +50,12 @@ impl<'c, 'a> Pool<'c, 'a> {
     /// An empty pool; it grows to the number of threads.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a campaign on another device than the CPU.
+    /// [`crate::Error::Unsupported`] for a campaign on another device than the CPU.
     pub fn new(campaign: &'c Campaign<'a>) -> Result<Self> {
         let Network { model, weights } = campaign.experiment.network;
         let device = weights.device();
         if !device.is_cpu() {
-            return Err(Error::Unsupported {
-                op: "a campaign by sparse replay".into(),
-                device: device.kind().to_string(),
-            });
+            return Err(device.unsupported("a campaign by sparse replay"));
         }
         // The tail's are read once for many faults, and are large.
         let last = model.tape.tail_input(&[model.logits]).unwrap_or(model.logits);

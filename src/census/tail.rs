@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::campaign::layers::{Layer, layers};
+use crate::campaign::layers::{Layer, layers, of_node};
 use crate::campaign::{Experiment, forward_passes};
 use crate::device::Device;
 use crate::logits::hash as hash_logits;
@@ -45,7 +45,7 @@ impl Tail {
             Head::TextGuided { .. } => scale::factor(weights.get(weights.find(LOGIT_SCALE)?)?[0]),
         };
         let read = tape.node(last.node).inputs[0];
-        let feature = feature(model, &last, read);
+        let feature = feature(model, read);
         Ok(Tail { after: of(Part::AfterScale), factor, read, feature, last })
     }
 
@@ -85,23 +85,13 @@ impl Tail {
 }
 
 /// The feature as a place; the baseline's is no layer's output, but what the last layer reads.
-fn feature(model: &Model, last: &Layer, read: NodeId) -> Layer {
-    let tape = &model.tape;
+fn feature(model: &Model, read: NodeId) -> Layer {
     let node = match model.head {
         Head::Baseline | Head::TextGuided { normalized: false, .. } => read,
-        Head::TextGuided { normalized: true, .. } => tape.node(read).inputs[0],
+        Head::TextGuided { normalized: true, .. } => model.tape.node(read).inputs[0],
     };
     let layer = layers(model).into_iter().find(|layer| layer.node == node);
-    layer.unwrap_or_else(|| Layer {
-        node,
-        name: tape.node(node).name.clone(),
-        pair_key: tape.node(node).name.clone(),
-        kind: tape.node(node).op.as_ref().map_or("input", |op| op.kind()),
-        part: Part::Backbone,
-        map: tape.node(node).spec.map,
-        macs: 0,
-        ..last.clone()
-    })
+    layer.unwrap_or_else(|| of_node(model, node))
 }
 
 /// An image's fault-free values.

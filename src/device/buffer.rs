@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 
 use super::{Backend, Device};
-use crate::{Error, Result};
+use crate::Result;
 
 /// What an address on the host is aligned to: a cache line, and the widest vector.
 const HOST_ALIGNMENT: usize = 64;
@@ -34,10 +34,8 @@ impl Buffer {
             _ if bytes == 0 => 256,
             Backend::Cuda(cuda) => cuda.alloc(bytes)?,
             _ => {
-                let failed = || Error::Device {
-                    device: device.kind().to_string(),
-                    detail: format!("out of memory: {bytes} bytes were asked for"),
-                };
+                let failed =
+                    || device.failed(format!("out of memory: {bytes} bytes were asked for"));
                 let layout =
                     Layout::from_size_align(bytes, HOST_ALIGNMENT).map_err(|_| failed())?;
                 // SAFETY: the layout isn't empty.
@@ -69,7 +67,7 @@ impl Buffer {
     /// Copies `bytes` to `offset`.
     ///
     /// # Errors
-    /// [`Error::Device`] when they don't fit, or the device fails.
+    /// [`crate::Error::Device`] when they don't fit, or the device fails.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> Result<()> {
         self.check(offset, bytes.len())?;
         // SAFETY: within this allocation; `&mut self` keeps other users of the buffer away.
@@ -79,7 +77,7 @@ impl Buffer {
     /// Fills `out` from `offset`.
     ///
     /// # Errors
-    /// [`Error::Device`] when there isn't as much, or the device fails.
+    /// [`crate::Error::Device`] when there isn't as much, or the device fails.
     pub fn read(&self, offset: usize, out: &mut [u8]) -> Result<()> {
         self.check(offset, out.len())?;
         // SAFETY: within this allocation; writers need `&mut self`.
@@ -90,10 +88,8 @@ impl Buffer {
         if offset.checked_add(bytes).is_some_and(|end| end <= self.bytes) {
             return Ok(());
         }
-        Err(Error::Device {
-            device: self.device.kind().to_string(),
-            detail: format!("{bytes} bytes at {offset} reach past a buffer of {}", self.bytes),
-        })
+        let detail = format!("{bytes} bytes at {offset} reach past a buffer of {}", self.bytes);
+        Err(self.device.failed(detail))
     }
 }
 

@@ -97,8 +97,7 @@ impl Device {
     /// or it fails; if it wasn't opened before, while a graph is being captured.
     pub unsafe fn gemm(&self, gemm: &Gemm) -> Result<()> {
         let Backend::Cuda(cuda) = &self.0.backend else {
-            let device = self.kind().to_string();
-            return Err(Error::Unsupported { op: "a cuBLAS product".into(), device });
+            return Err(self.unsupported("a cuBLAS product"));
         };
         let call = gemm.call()?;
         if !cuda.cublas_is_open() {

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::cuda::Landing;
 use super::{Backend, Device};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Bytes on their way from a device to the host. Dropping it waits for them, where the device is a GPU.
 #[must_use]
@@ -36,7 +36,7 @@ impl Device {
     /// until the copy has happened. It may be freed before: a [`Buffer`](super::Buffer) waits for what is queued.
     ///
     /// # Errors
-    /// [`Error::Device`] without pinned memory for it, and while the device captures.
+    /// [`crate::Error::Device`] without pinned memory for it, and while the device captures.
     pub unsafe fn read_later(&self, address: u64, bytes: usize) -> Result<Download> {
         let download = |copy| Download { device: self.clone(), bytes, copy: Some(copy) };
         if bytes == 0 {
@@ -60,7 +60,7 @@ impl Download {
     /// Waits for the copy alone, not for what was queued behind it: its bytes as values of `T`, as many as it has.
     ///
     /// # Errors
-    /// [`Error::Device`] if anything before it failed, and while the device captures.
+    /// [`crate::Error::Device`] if anything before it failed, and while the device captures.
     pub fn wait<T: Pod>(mut self) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); self.bytes / size_of::<T>()];
         let Some(copy) = self.copy.take() else { return Ok(values) };
@@ -76,14 +76,10 @@ impl Download {
             (HostCopy::Queued(landing), Backend::Cuda(cuda)) => cuda.arrive(landing, out)?,
             (HostCopy::Here(bytes), _) => out.copy_from_slice(&bytes[..out.len()]),
             // Only a GPU queues copies, and it is its own.
-            (HostCopy::Queued(_), _) => return Err(failed(&self.device)),
+            (HostCopy::Queued(_), _) => return Err(self.device.failed("a copy of another device")),
         }
         Ok(values)
     }
-}
-
-fn failed(device: &Device) -> Error {
-    Error::Device { device: device.kind().to_string(), detail: "a copy of another device".into() }
 }
 
 impl Drop for Download {

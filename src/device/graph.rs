@@ -13,7 +13,7 @@ use super::cuda::CudaGraph;
 use super::emulated;
 use super::kernels::{KernelInfo, LaunchConfig};
 use super::{Backend, Device};
-use crate::{Error, Result};
+use crate::Result;
 
 /// One thing that a graph does, as the emulator keeps it.
 pub(super) enum GraphStep {
@@ -44,7 +44,7 @@ impl Recording {
     fn require_own(&self, device: &Device, what: &str) -> Result<()> {
         match self.thread == thread::current().id() {
             true => Ok(()),
-            false => Err(failed(device, format!("{what} while another thread captures a graph"))),
+            false => Err(device.failed(format!("{what} while another thread captures a graph"))),
         }
     }
 }
@@ -62,7 +62,7 @@ impl Capture {
     /// Says whether a capture is going on.
     ///
     /// # Errors
-    /// [`Error::Device`] where another thread captures.
+    /// [`crate::Error::Device`] where another thread captures.
     pub fn note(
         &self,
         device: &Device,
@@ -84,7 +84,7 @@ impl Capture {
         recording.require_own(device, what)?;
         let detail = format!("{what} can't be part of a graph");
         recording.refused.get_or_insert_with(|| detail.clone());
-        Err(failed(device, detail))
+        Err(device.failed(detail))
     }
 
     /// Keeps GPU memory that is given up during a capture; says whether one is going on.
@@ -97,10 +97,6 @@ impl Capture {
     }
 }
 
-fn failed(device: &Device, detail: impl Into<String>) -> Error {
-    Error::Device { device: device.kind().to_string(), detail: detail.into() }
-}
-
 /// Ends a capture whichever way it is left.
 struct Capturing<'a>(&'a Device);
 
@@ -108,12 +104,11 @@ impl Capturing<'_> {
     fn begin(device: &Device) -> Result<Capturing<'_>> {
         let mut recording = device.0.capture.lock();
         if recording.is_some() {
-            return Err(failed(device, "a graph is being captured already"));
+            return Err(device.failed("a graph is being captured already"));
         }
         match &device.0.backend {
             Backend::Cpu => {
-                let op = "capturing a graph of launches".into();
-                return Err(Error::Unsupported { op, device: "cpu".into() });
+                return Err(device.unsupported("capturing a graph of launches"));
             }
             Backend::Emulated(_) => {}
             Backend::Cuda(cuda) => cuda.begin_capture()?,
@@ -171,7 +166,7 @@ impl Device {
     /// clearings within the device. What other threads ask of the device meanwhile is refused.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on the cpu device, which launches nothing. [`Error::Device`] where a
+    /// [`crate::Error::Unsupported`] on the cpu device, which launches nothing. [`crate::Error::Device`] where a
     /// capture is going on already, and where `work` allocates or frees memory, copies from or to the
     /// host, or waits. Those of `work`.
     pub fn capture(&self, work: impl FnOnce() -> Result<()>) -> Result<Graph> {
@@ -180,7 +175,7 @@ impl Device {
         let (recording, graph) = capturing.end();
         done?;
         if let Some(detail) = recording.refused {
-            return Err(failed(self, detail));
+            return Err(self.failed(detail));
         }
         let work = match graph? {
             Some(graph) => LaunchedWork::Cuda(graph),
@@ -203,7 +198,7 @@ impl Graph {
     /// nobody else uses what is written.
     ///
     /// # Errors
-    /// As [`Device::launch`]; [`Error::Device`] while another graph is being captured.
+    /// As [`Device::launch`]; [`crate::Error::Device`] while another graph is being captured.
     pub unsafe fn replay(&mut self) -> Result<()> {
         let device = &self.device;
         device.0.capture.refuse(device, "replaying another graph")?;
@@ -217,7 +212,7 @@ impl Graph {
                 steps.iter().try_for_each(|step| unsafe { run(step, options, searches) })
             }
             // A graph is made by the backend of its own device.
-            _ => Err(failed(device, "this graph is another device's")),
+            _ => Err(device.failed("this graph is another device's")),
         }
     }
 }

@@ -225,6 +225,16 @@ impl Device {
         }))
     }
 
+    /// [`Error::Device`] of this one.
+    pub(crate) fn failed(&self, detail: impl Into<String>) -> Error {
+        Error::Device { device: self.kind().to_string(), detail: detail.into() }
+    }
+
+    /// [`Error::Unsupported`] on this one.
+    pub(crate) fn unsupported(&self, op: impl Into<String>) -> Error {
+        Error::Unsupported { op: op.into(), device: self.kind().to_string() }
+    }
+
     /// What it has done so far.
     pub fn work_done(&self) -> WorkDone {
         self.0.counters.read()
@@ -277,7 +287,7 @@ impl Device {
         let mut bytes = vec![0; A::BYTES];
         args.write(&mut bytes);
         match &self.0.backend {
-            Backend::Cpu => Err(Error::Unsupported { op: kernel.into(), device: "cpu".into() }),
+            Backend::Cpu => Err(self.unsupported(kernel)),
             Backend::Emulated(options) => {
                 let args = || bytes.clone();
                 let step = || graph::GraphStep::Launch { number, info, config, args: args() };

@@ -66,10 +66,9 @@ pub use variant::{KernelVariant, Sharing};
 
 use std::any::Any;
 
-use crate::device::Device;
+use crate::Result;
 use crate::number::Compute;
 use crate::tensor::{Region, Spec};
-use crate::{Error, Result};
 
 /// What backward reads besides the gradient of the output. Values that nobody needs are freed by
 /// the `train` plan.
@@ -176,18 +175,25 @@ pub unsafe trait Op: Any + Send + Sync + std::fmt::Debug {
 
     /// The kernels that do what [`Op::forward`] does, on other devices, of the whole batch.
     fn launch_forward(&self, ctx: &KernelForward<'_>) -> Result<()> {
-        Err(without_kernels(self.kind(), ctx.device))
+        Err(ctx.device.unsupported(self.kind()))
     }
 
     /// The kernels that do what [`Op::backward`] does.
     fn launch_backward(&self, ctx: &KernelBackward<'_>) -> Result<()> {
-        Err(without_kernels(self.kind(), ctx.device))
+        Err(ctx.device.unsupported(self.kind()))
     }
 }
 
-/// The passes of an operation, by the functions `forward` and `backward` of its modules `cpu` and `cuda`, which take the
-/// operation as `op => …` says, if they take it, and the context.
+/// The kind of an operation, and its passes by the functions `forward` and `backward` of its modules `cpu` and `cuda`,
+/// which take the operation as `op => …` says, if they take it, and the context.
 macro_rules! passes {
+    ($kind:literal $(, $op:ident => $value:expr)?) => {
+        fn kind(&self) -> &'static str {
+            $kind
+        }
+
+        $crate::ops::passes!($($op => $value)?);
+    };
     ($($op:ident => $value:expr)?) => {
         fn forward(&self, ctx: &mut $crate::ops::HostForward<'_>) -> $crate::Result<()> {
             $(let $op = self;)?
@@ -212,7 +218,3 @@ macro_rules! passes {
 }
 
 use passes;
-
-fn without_kernels(op: &str, device: &Device) -> Error {
-    Error::Unsupported { op: op.into(), device: device.kind().to_string() }
-}

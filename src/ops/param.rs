@@ -112,6 +112,11 @@ pub struct ParamSpec {
 }
 
 impl ParamSpec {
+    /// One that lies as PyTorch has it.
+    pub fn plain(name: &'static str, shape: Vec<usize>, role: Role, init: Init) -> Self {
+        ParamSpec { name, shape, role, layout: Layout::Plain, init }
+    }
+
     /// Elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()

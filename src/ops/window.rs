@@ -29,6 +29,12 @@ impl Window {
         (self.kernel[axis] - 1) * self.dilation[axis] + 1
     }
 
+    /// Outputs along an axis; `None` where the window doesn't fit.
+    pub fn output_size(&self, axis: usize, input: usize) -> Option<usize> {
+        let room = (input + 2 * self.padding[axis]).checked_sub(self.extent(axis))?;
+        Some(room / self.stride[axis] + 1)
+    }
+
     /// The output map: ⌊(size + 2·padding − extent) / stride⌋ + 1 along each axis.
     ///
     /// # Errors
@@ -39,11 +45,7 @@ impl Window {
         if sizes.contains(&0) || (0..2).any(|axis| 2 * self.padding[axis] > self.extent(axis)) {
             return Err(Error::shape(op, format!("is impossible: {self:?}")));
         }
-        let size = |axis: usize, input: usize| {
-            let room = (input + 2 * self.padding[axis]).checked_sub(self.extent(axis))?;
-            Some(room / self.stride[axis] + 1)
-        };
-        match (size(0, input.height), size(1, input.width)) {
+        match (self.output_size(0, input.height), self.output_size(1, input.width)) {
             (Some(height), Some(width)) => Ok(Map::new(height, width, input.channels)),
             _ => Err(Error::shape(
                 op,

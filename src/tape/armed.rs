@@ -42,13 +42,10 @@ impl NodeFaults {
         let saved_bytes = |room: usize| if has_inputs { 4 * table.len().max(room) } else { 0 };
         if device.is_cpu() {
             if let Some(site) = table.inner_site() {
-                return Err(Error::Unsupported {
-                    op: format!(
-                        "the fault site {}, which is inside kernels (say --device cuda or emulated),",
-                        site.name()
-                    ),
-                    device: "cpu".into(),
-                });
+                return Err(device.unsupported(format!(
+                    "the fault site {}, which is inside kernels (say --device cuda or emulated),",
+                    site.name()
+                )));
             }
             let (table_memory, saved) = (device.alloc(0)?, device.alloc(saved_bytes(0))?);
             return Ok(NodeFaults { table, memory: FaultMemory { table: table_memory, saved } });
@@ -264,25 +261,10 @@ impl Execution {
     pub fn arm_weight(&mut self, weights: &Weights, fault: &FaultSpec) -> Result<()> {
         let (id, index) = weight_entry(&self.tape, fault)?;
         let masks = fault.masks(&self.tape.params()[id.0].name, index as u64, Format::F32)?;
-        self.arm_parameter(weights, id, fault.image, index, masks)
+        self.arm_parameters(weights, &[ParamHit { param: id, image: fault.image, index, masks }])
     }
 
-    /// As [`Execution::arm_weight`], the entry by its place: `index` in PyTorch's order.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn arm_parameter(
-        &mut self,
-        weights: &Weights,
-        id: ParamId,
-        image: usize,
-        index: usize,
-        masks: BitMasks,
-    ) -> Result<()> {
-        self.arm_parameters(weights, &[ParamHit { param: id, image, index, masks }])
-    }
-
-    /// As [`Execution::arm_parameter`], for all of `hits`; those of one entry are applied in order. On devices with
+    /// As [`Execution::arm_weight`], for all of `hits`; those of one entry are applied in order. On devices with
     /// kernels they are queued together, without waiting for them. If one is refused, none is applied.
     ///
     /// # Errors

@@ -10,7 +10,6 @@ use super::graph::Graphs;
 use super::lowering::Lowering;
 use super::memory::Memory;
 use super::packed::PackedWeights;
-use super::replay::Stale;
 use super::timings::{Clocks, KindTime, Way};
 use super::words::WordMemory;
 use super::{MemoryPlan, Node, NodeId, PlanKind, Tape, require_size};
@@ -30,7 +29,9 @@ pub struct Execution {
     pub(super) batch: BatchState,
     pub(super) armed: Armed,
     pub(super) flips: MemoryFlips,
-    pub(super) stale: Stale,
+    /// Nodes whose values a replay of whole nodes has changed since the last forward pass, one flag a node; none where
+    /// all are golden.
+    pub(super) stale: Vec<bool>,
     pub(super) graphs: Graphs,
     pub(super) words: WordMemory,
     pub(super) clocks: Option<Clocks>,
@@ -97,7 +98,7 @@ impl Execution {
             batch: BatchState::new(device, capacity)?,
             armed: Armed::default(),
             flips: MemoryFlips::default(),
-            stale: Stale::default(),
+            stale: Vec::new(),
             graphs: Graphs::default(),
             words: WordMemory::default(),
             clocks: None,

@@ -21,17 +21,6 @@ pub struct Undo {
     dirty: Vec<Region>,
 }
 
-/// Nodes whose values a replay of whole nodes has changed since the last forward pass, one flag a node; none where
-/// all are golden.
-#[derive(Default)]
-pub(super) struct Stale(Vec<bool>);
-
-impl Stale {
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
 /// What a replay did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
@@ -54,11 +43,11 @@ impl Execution {
         self.require_golden(weights, &[PlanKind::Golden])?;
         let dependents = self.dependents(from);
         // None of these depends on `from`, so that their inputs are golden or among them.
-        let stale = self.stale.0.iter().enumerate().filter(|(_, is_stale)| **is_stale);
+        let stale = self.stale.iter().enumerate().filter(|(_, is_stale)| **is_stale);
         for (index, _) in stale.filter(|(index, _)| !dependents[*index]) {
             self.run_whole(weights, NodeId(index))?;
         }
-        self.stale.0 = dependents;
+        self.stale = dependents;
         self.sweep(weights, Sweep::From(from), &mut |_| ())
     }
 
@@ -90,14 +79,11 @@ impl Execution {
         undo: &mut Undo,
     ) -> Result<Replay> {
         self.require_golden(weights, &[PlanKind::Golden, PlanKind::Replay])?;
-        if self.stale.0.contains(&true) {
+        if self.stale.contains(&true) {
             return Err(Error::usage("a replay of boxes needs a clean run before it"));
         }
         if !self.device.is_cpu() {
-            return Err(Error::Unsupported {
-                op: "replay of boxes".into(),
-                device: self.device.kind().to_string(),
-            });
+            return Err(self.device.unsupported("replay of boxes"));
         }
         let tape = self.tape.clone();
         let map = tape.node(from).spec.map;

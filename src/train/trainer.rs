@@ -12,7 +12,7 @@ use super::metrics::{EpochMetrics, StepMetrics};
 use super::output::RunLock;
 use super::replay_check::{StepOutcome, StepState};
 use super::run_log::{EpochListener, RunLog};
-use super::snapshot::{self, BegunBy, Position};
+use super::snapshot::{self, BegunBy, Position, Running};
 use super::summary::{self, EpochRecord};
 use super::{Evaluator, Job, Output, StepFigures};
 use crate::data::{Batch, Batches, EpochPlan, repeated_order};
@@ -532,16 +532,8 @@ impl Trainer {
         }
         progress.line(&record.describe(self.job.recipe.epochs));
         self.position.history.push(record);
-        let Position { history, skipped_on_end, best_from, .. } =
-            std::mem::take(&mut self.position);
-        let position = Position {
-            epoch: epoch + 1,
-            history,
-            skipped_on_end,
-            best_from,
-            ..Position::default()
-        };
-        self.position = position;
+        (self.position.epoch, self.position.step) = (epoch + 1, 0);
+        self.position.running = Running::default();
         let seconds = self.began.elapsed().as_secs_f64();
         self.seconds.push(Some(seconds));
         self.began = Instant::now();

@@ -6,7 +6,7 @@ use flipside::fault::{FaultEntry, Site, SiteClass};
 use flipside::number::{BitMasks, Compute, Format};
 use flipside::ops::attention::{Attention, Form, Partition};
 use flipside::ops::conv2d::Conv2d;
-use flipside::tape::{ParamId, PlanKind};
+use flipside::tape::{ParamHit, ParamId, PlanKind};
 use flipside::tensor::Map;
 
 use crate::devices::kernel_devices;
@@ -57,7 +57,8 @@ impl Subject {
         if self.site == Site::Weight {
             for masks in masks {
                 let (exec, id) = (&mut bench.exec, ParamId(0));
-                exec.arm_parameter(&bench.weights, id, IMAGE, self.element, *masks).unwrap();
+                let hit = ParamHit { param: id, image: IMAGE, index: self.element, masks: *masks };
+                exec.arm_parameters(&bench.weights, &[hit]).unwrap();
             }
         } else {
             let entries: Vec<_> = masks.iter().map(entry).collect();

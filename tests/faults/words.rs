@@ -180,7 +180,8 @@ fn what_is_read_later_is_what_was_there() {
         let (first, unwanted) =
             (exec.read_later(network.y).unwrap(), exec.read_later(network.x).unwrap());
         let masks = BitMasks::flip(1 << 30);
-        exec.arm_parameter(&weights, ParamId(0), 1, 7, masks).unwrap();
+        let hit = ParamHit { param: ParamId(0), image: 1, index: 7, masks };
+        exec.arm_parameters(&weights, &[hit]).unwrap();
         exec.forward(&weights).unwrap();
         let second = exec.read_later(network.y).unwrap();
         drop(unwanted);

@@ -18,8 +18,8 @@ use crate::campaign::trial::Fault;
 use crate::fault::{FaultEntry, FaultSpec, Site};
 use crate::models::Model;
 use crate::number::{Compute, Format};
-use crate::results::{Golden, Part};
-use crate::tape::{self, NodeId};
+use crate::results::Golden;
+use crate::tape;
 use crate::{Error, Result, hex};
 
 /// A list of faults, each into an image of its own.
@@ -196,21 +196,5 @@ fn value(
     let node = model.tape.find(&spec.layer)?;
     let entries = tape::entries(&model.tape, node, spec, compute)?;
     let known = outputs.iter().find(|layer| layer.node == node).cloned();
-    Ok((known.unwrap_or_else(|| other(model, node)), entries))
-}
-
-/// A layer that campaigns draw no faults for: attention, say.
-fn other(model: &Model, id: NodeId) -> Layer {
-    let node = model.tape.node(id);
-    let op = node.op.as_ref();
-    Layer {
-        node: id,
-        name: node.name.clone(),
-        pair_key: tape::pair_name(&node.name).to_string(),
-        kind: op.map_or("input", |op| op.kind()),
-        part: Part::Backbone,
-        map: node.spec.map,
-        macs: op.map_or(0, |op| op.cost(&model.tape.input_specs(id)).macs),
-        parameter: None,
-    }
+    Ok((known.unwrap_or_else(|| layers::of_node(model, node)), entries))
 }

@@ -9,7 +9,7 @@ use crate::onnx::array::{Array, Folded, places, strides_of};
 use crate::onnx::graph::{NamedArray, OperatorNode};
 use crate::ops::broadcast::{Broadcast, BroadcastBy};
 use crate::ops::constant::Constant;
-use crate::ops::{Init, Layout, ParamSpec, Role};
+use crate::ops::{Init, ParamSpec, Role};
 use crate::tensor::Map;
 
 /// Neighbours in a node's memory, and how far apart a constant's elements for them lie.
@@ -38,13 +38,8 @@ impl Recorder<'_, '_, '_> {
         };
         let is_moved = array.elements() != constant.array.elements();
         let shape = if is_moved { array.dims() } else { constant.array.dims() }.to_vec();
-        let param = ParamSpec {
-            name: "constant",
-            shape: shape.clone(),
-            role: Role::Position,
-            layout: Layout::Plain,
-            init: Init::Constant(0.0),
-        };
+        let param =
+            ParamSpec::plain("constant", shape.clone(), Role::Position, Init::Constant(0.0));
         let made = self.b.constant(&name, Constant { param, map });
         let made = made.map_err(|error| error.to_string())?;
         self.weights.push((self.b.name(&name), array.reshaped(shape)?));

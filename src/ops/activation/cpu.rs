@@ -3,73 +3,29 @@
 use super::Activation;
 use crate::Result;
 use crate::cpu::exponential::{normal, sigmoid, sigmoid_and_slope, tanh};
-use crate::ops::curve::{self, Curve};
+use crate::ops::curve::{self, between, curve};
 use crate::ops::{HostBackward, HostForward};
 
-#[derive(Clone, Copy)]
-struct Relu;
+curve!(
+    Relu,
+    // Not f32::max, which would drop a NaN.
+    |x| if x < 0.0 { 0.0 } else { x },
+    |y, dy| if y <= 0.0 { 0.0 } else { dy }
+);
 
-impl Curve for Relu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        // Not f32::max, which would drop a NaN.
-        if x < 0.0 { 0.0 } else { x }
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        if y <= 0.0 { 0.0 } else { dy }
-    }
-}
+curve!(Relu6, |x| between(x, 0.0, 6.0), |y, dy| if y <= 0.0 || y >= 6.0 { 0.0 } else { dy });
 
-#[derive(Clone, Copy)]
-struct Relu6;
+curve!(Silu, |x| x * sigmoid(x), |x, dy| {
+    let (s, slope) = sigmoid_and_slope(x);
+    dy * x.mul_add(slope, s)
+});
 
-impl Curve for Relu6 {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        let x = if x < 0.0 { 0.0 } else { x };
-        if x > 6.0 { 6.0 } else { x }
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        if y <= 0.0 || y >= 6.0 { 0.0 } else { dy }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Silu;
-
-impl Curve for Silu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x * sigmoid(x)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let (s, slope) = sigmoid_and_slope(x);
-        dy * x.mul_add(slope, s)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Gelu;
-
-impl Curve for Gelu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x * normal(x).0
-    }
-    /// dy · (Φ(x) + x·φ(x)), φ(x) = e^(−x²/2) / √(2π)
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        const DENSITY_AT_0: f32 = 0.398_942_3;
-        let (below, bell) = normal(x);
-        dy * (x * DENSITY_AT_0).mul_add(bell, below)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct GeluTanh;
+// The gradient is dy · (Φ(x) + x·φ(x)), φ(x) = e^(−x²/2) / √(2π).
+curve!(Gelu, |x| x * normal(x).0, |x, dy| {
+    const DENSITY_AT_0: f32 = 0.398_942_3;
+    let (below, bell) = normal(x);
+    dy * (x * DENSITY_AT_0).mul_add(bell, below)
+});
 
 impl GeluTanh {
     /// 2·√(2/π)
@@ -82,106 +38,41 @@ impl GeluTanh {
     }
 }
 
-impl Curve for GeluTanh {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x * sigmoid(Self::inner(x))
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let (s, slope) = sigmoid_and_slope(Self::inner(x));
-        let inner_slope = Self::SLOPE * (3.0 * Self::CUBE * x).mul_add(x, 1.0);
-        dy * x.mul_add(inner_slope * slope, s)
-    }
-}
+curve!(GeluTanh, |x| x * sigmoid(Self::inner(x)), |x, dy| {
+    let (s, slope) = sigmoid_and_slope(Self::inner(x));
+    let inner_slope = Self::SLOPE * (3.0 * Self::CUBE * x).mul_add(x, 1.0);
+    dy * x.mul_add(inner_slope * slope, s)
+});
 
-#[derive(Clone, Copy)]
-struct Sigmoid;
-
-impl Curve for Sigmoid {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        sigmoid(x)
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        dy * (y * (1.0 - y))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct QuickGelu;
+curve!(Sigmoid, |x| sigmoid(x), |y, dy| dy * (y * (1.0 - y)));
 
 impl QuickGelu {
     const SLOPE: f32 = 1.702;
 }
 
-impl Curve for QuickGelu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x * sigmoid(Self::SLOPE * x)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let inner = Self::SLOPE * x;
-        let (s, slope) = sigmoid_and_slope(inner);
-        dy * inner.mul_add(slope, s)
-    }
-}
+curve!(QuickGelu, |x| x * sigmoid(Self::SLOPE * x), |x, dy| {
+    let inner = Self::SLOPE * x;
+    let (s, slope) = sigmoid_and_slope(inner);
+    dy * inner.mul_add(slope, s)
+});
 
-#[derive(Clone, Copy)]
-struct Tanh;
-
-impl Curve for Tanh {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        tanh(x)
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        dy * ((1.0 - y) * (1.0 + y))
-    }
-}
+curve!(Tanh, |x| tanh(x), |y, dy| dy * ((1.0 - y) * (1.0 + y)));
 
 /// min(max(x + 3, 0), 6); a NaN stays.
 #[inline(always)]
 fn ramp(x: f32) -> f32 {
-    Relu6.value(x + 3.0)
+    between(x + 3.0, 0.0, 6.0)
 }
 
-#[derive(Clone, Copy)]
-struct HardSigmoid;
+curve!(HardSigmoid, |x| ramp(x) / 6.0, |x, dy| if x <= -3.0 || x >= 3.0 { 0.0 } else { dy / 6.0 });
 
-impl Curve for HardSigmoid {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        ramp(x) / 6.0
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        if x <= -3.0 || x >= 3.0 { 0.0 } else { dy / 6.0 }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct HardSwish;
-
-impl Curve for HardSwish {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x * ramp(x) / 6.0
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        if x <= -3.0 {
-            0.0
-        } else if x >= 3.0 {
-            dy
-        } else {
-            dy * (x / 3.0 + 0.5)
-        }
-    }
-}
+curve!(HardSwish, |x| x * ramp(x) / 6.0, |x, dy| if x <= -3.0 {
+    0.0
+} else if x >= 3.0 {
+    dy
+} else {
+    dy * (x / 3.0 + 0.5)
+});
 
 /// `$body` with `$curve` standing for the activation's curve.
 macro_rules! with_curve {
@@ -192,7 +83,7 @@ macro_rules! with_curve {
     (@of $activation:expr, $curve:ident => $body:expr, $($name:ident)+) => {
         match $activation {
             $(Activation::$name => {
-                let $curve = $name;
+                let $curve = $name {};
                 $body
             })+
         }
@@ -218,6 +109,7 @@ pub fn backward(activation: Activation, ctx: &mut HostBackward<'_>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::curve::Curve;
 
     /// Numbers from −20 to 20, dense about 0, none of them special.
     fn numbers() -> Vec<f32> {

@@ -5,6 +5,7 @@ mod cpu;
 mod cuda;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use super::{Op, SavedForBackward, Step, passes};
 use crate::tensor::{Region, Spec};
@@ -12,8 +13,11 @@ use crate::tensor::{Region, Spec};
 pub use cpu::apply;
 
 /// A nonlinearity; σ(x) = 1 / (1 + e^−x), Φ is the normal distribution function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Activation {
     /// max(x, 0)
     #[default]
@@ -65,18 +69,7 @@ impl Activation {
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Activation {
     fn kind(&self) -> &'static str {
-        match self {
-            Activation::Relu => "relu",
-            Activation::Relu6 => "relu6",
-            Activation::Silu => "silu",
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_tanh",
-            Activation::Sigmoid => "sigmoid",
-            Activation::QuickGelu => "quick_gelu",
-            Activation::Tanh => "tanh",
-            Activation::HardSigmoid => "hard_sigmoid",
-            Activation::HardSwish => "hard_swish",
-        }
+        self.into()
     }
 
     fn needs(&self) -> SavedForBackward {

@@ -36,9 +36,7 @@ impl AdaptiveAvgPool {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for AdaptiveAvgPool {
-    fn kind(&self) -> &'static str {
-        "adaptive_avg_pool"
-    }
+    passes!("adaptive_avg_pool");
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
@@ -57,8 +55,6 @@ unsafe impl Op for AdaptiveAvgPool {
             ..region
         }
     }
-
-    passes!();
 }
 
 #[cfg(test)]

@@ -40,9 +40,7 @@ impl Default for Add {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Add {
-    fn kind(&self) -> &'static str {
-        "add"
-    }
+    passes!("add", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         if inputs[0] != inputs[1] {
@@ -60,6 +58,4 @@ unsafe impl Op for Add {
     fn step(&self) -> Option<Step> {
         Some(Step::Add)
     }
-
-    passes!(op => op);
 }

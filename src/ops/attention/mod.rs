@@ -20,7 +20,7 @@ mod cuda;
 mod partition;
 mod position;
 
-use super::{Cost, Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
+use super::{Cost, Init, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
 use crate::tensor::{Map, Region, Span, Spec};
 use crate::{Error, Result};
 
@@ -75,9 +75,7 @@ impl Attention {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Attention {
-    fn kind(&self) -> &'static str {
-        "attention"
-    }
+    passes!("attention", op => op);
 
     fn sites(&self, inputs: &[Spec]) -> Sites {
         let queries = inputs[0].map;
@@ -122,13 +120,8 @@ unsafe impl Op for Attention {
             params.push(bias.index_spec(window));
         }
         if self.form == Form::Cosine {
-            params.push(ParamSpec {
-                name: "logit_scale",
-                shape: vec![self.heads, 1, 1],
-                role: Role::Scale,
-                layout: Layout::Plain,
-                init: Init::Constant(INITIAL_LOGIT_SCALE),
-            });
+            let (shape, start) = (vec![self.heads, 1, 1], Init::Constant(INITIAL_LOGIT_SCALE));
+            params.push(ParamSpec::plain("logit_scale", shape, Role::Scale, start));
         }
         params
     }
@@ -184,6 +177,4 @@ unsafe impl Op for Attention {
         let values = Region { channels: changed(2), ..part };
         queries.hull(keys).hull(values)
     }
-
-    passes!(op => op);
 }

@@ -1,9 +1,7 @@
 //! Position biases: a table of (2h − 1) × (2w − 1) × heads, looked up by `relative_position_index`.
 
-use std::sync::Arc;
-
 use crate::cpu::exponential::sigmoid;
-use crate::ops::{Init, Layout, ParamSpec, Role};
+use crate::ops::{Init, ParamSpec, Role};
 
 /// How the table becomes what is added to scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +23,12 @@ impl Bias {
             let column = i % width + width - 1 - j % width;
             (row * (2 * width - 1) + column) as f32
         };
-        ParamSpec {
-            name: "relative_position_index",
-            shape: match self {
-                Bias::Plain => vec![tokens, tokens],
-                Bias::Sigmoid16 => vec![tokens * tokens],
-            },
-            role: Role::Index,
-            layout: Layout::Plain,
-            init: Init::Given((0..tokens * tokens).map(index).collect::<Arc<[f32]>>()),
-        }
+        let shape = match self {
+            Bias::Plain => vec![tokens, tokens],
+            Bias::Sigmoid16 => vec![tokens * tokens],
+        };
+        let table = Init::Given((0..tokens * tokens).map(index).collect());
+        ParamSpec::plain("relative_position_index", shape, Role::Index, table)
     }
 
     /// The bias of a table's entry.

@@ -37,9 +37,7 @@ impl AvgPool {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for AvgPool {
-    fn kind(&self) -> &'static str {
-        "avg_pool"
-    }
+    passes!("avg_pool", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         self.window().output_map("avg_pool", inputs[0].map).map(Spec::f32)
@@ -48,6 +46,4 @@ unsafe impl Op for AvgPool {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         self.window().reach(region, output.map)
     }
-
-    passes!(op => op);
 }

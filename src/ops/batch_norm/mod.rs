@@ -14,9 +14,7 @@
 mod cpu;
 mod cuda;
 
-use super::{
-    ForwardPass, Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Step, passes,
-};
+use super::{ForwardPass, Init, Op, ParamSpec, PassBytes, Role, SavedForBackward, Step, passes};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -69,9 +67,7 @@ impl BatchNorm {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for BatchNorm {
-    fn kind(&self) -> &'static str {
-        "batch_norm"
-    }
+    passes!("batch_norm", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
@@ -83,12 +79,9 @@ unsafe impl Op for BatchNorm {
     }
 
     fn params(&self) -> Vec<ParamSpec> {
-        let param = |name, role, value| ParamSpec {
-            name,
-            shape: if role == Role::Counter { vec![] } else { vec![self.channels] },
-            role,
-            layout: Layout::Plain,
-            init: Init::Constant(value),
+        let param = |name, role, value| {
+            let shape = if role == Role::Counter { vec![] } else { vec![self.channels] };
+            ParamSpec::plain(name, shape, role, Init::Constant(value))
         };
         vec![
             param("weight", Role::Norm, 1.0),
@@ -117,6 +110,4 @@ unsafe impl Op for BatchNorm {
     fn step(&self) -> Option<Step> {
         Some(Step::Norm(*self))
     }
-
-    passes!(op => op);
 }

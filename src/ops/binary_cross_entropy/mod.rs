@@ -32,10 +32,7 @@ impl BinaryCrossEntropy {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for BinaryCrossEntropy {
-    fn kind(&self) -> &'static str {
-        "binary_cross_entropy"
-    }
+    passes!("binary_cross_entropy", op => op);
 
     targets::loss!();
-    passes!(op => op);
 }

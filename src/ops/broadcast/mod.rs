@@ -4,7 +4,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Cost, Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
+use super::{Cost, Init, Op, ParamSpec, Role, SavedForBackward, passes};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -75,9 +75,7 @@ impl Broadcast {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Broadcast {
-    fn kind(&self) -> &'static str {
-        "broadcast"
-    }
+    passes!("broadcast", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
@@ -95,13 +93,12 @@ unsafe impl Op for Broadcast {
     }
 
     fn params(&self) -> Vec<ParamSpec> {
-        vec![ParamSpec {
-            name: "value",
-            shape: self.shape.clone(),
-            role: Role::Position,
-            layout: Layout::Plain,
-            init: Init::TruncatedNormal(0.02),
-        }]
+        vec![ParamSpec::plain(
+            "value",
+            self.shape.clone(),
+            Role::Position,
+            Init::TruncatedNormal(0.02),
+        )]
     }
 
     fn needs(&self) -> SavedForBackward {
@@ -115,8 +112,6 @@ unsafe impl Op for Broadcast {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
-
-    passes!(op => op);
 }
 
 #[cfg(test)]

@@ -27,9 +27,7 @@ impl fmt::Debug for PadCrop {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for PadCrop {
-    fn kind(&self) -> &'static str {
-        "canvas"
-    }
+    passes!("canvas");
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let PadCrop { height, width } = *self;
@@ -54,6 +52,4 @@ unsafe impl Op for PadCrop {
             ..region
         }
     }
-
-    passes!();
 }

@@ -3,8 +3,6 @@
 mod cpu;
 mod cuda;
 
-use std::sync::Arc;
-
 use super::{Init, Layout, Op, ParamSpec, Role, passes};
 use crate::tensor::{Map, Region, Spec};
 use crate::{Error, Result};
@@ -23,13 +21,8 @@ impl Constant {
     /// ((2h − 1)·(2w − 1), heads), a map of (2h − 1) × (2w − 1) × heads.
     pub fn position_bias(window: [usize; 2], heads: usize) -> Self {
         let [height, width] = window.map(|size| 2 * size - 1);
-        let param = ParamSpec {
-            name: "relative_position_bias_table",
-            shape: vec![height * width, heads],
-            role: Role::Position,
-            layout: Layout::Plain,
-            init: Init::TruncatedNormal(0.02),
-        };
+        let (shape, start) = (vec![height * width, heads], Init::TruncatedNormal(0.02));
+        let param = ParamSpec::plain("relative_position_bias_table", shape, Role::Position, start);
         Constant { param, map: Map::new(height, width, heads) }
     }
 
@@ -47,22 +40,16 @@ impl Constant {
             let (row, column) = (at / width, at % width);
             [coordinate(row, window[0]), coordinate(column, window[1])]
         };
-        let param = ParamSpec {
-            name: "relative_coords_table",
-            shape: vec![1, height, width, 2],
-            role: Role::Buffer,
-            layout: Layout::Plain,
-            init: Init::Given((0..height * width).flat_map(coordinates).collect::<Arc<[f32]>>()),
-        };
+        let (shape, table) = (vec![1, height, width, 2], (0..height * width).flat_map(coordinates));
+        let table = Init::Given(table.collect());
+        let param = ParamSpec::plain("relative_coords_table", shape, Role::Buffer, table);
         Constant { param, map: Map::new(height, width, 2) }
     }
 }
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Constant {
-    fn kind(&self) -> &'static str {
-        "constant"
-    }
+    passes!("constant");
 
     fn output(&self, _inputs: &[Spec]) -> Result<Spec> {
         if self.param.elements() != self.map.elements() || self.param.layout != Layout::Plain {
@@ -80,6 +67,4 @@ unsafe impl Op for Constant {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
-
-    passes!();
 }

@@ -18,6 +18,7 @@ mod tensor_core;
 
 use std::borrow::Cow;
 
+use super::window::Window;
 use super::{
     Cost, GemmView, KernelVariant, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites,
     Start, passes,
@@ -86,10 +87,10 @@ impl Conv2d {
         self.out_channels / self.groups
     }
 
-    /// Output size along one axis; `None` where the kernel doesn't fit.
-    fn output_size(&self, axis: usize, input: usize) -> Option<usize> {
-        let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
-        (input + 2 * self.padding[axis]).checked_sub(reach).map(|room| room / self.stride[axis] + 1)
+    /// The window of its kernel.
+    const fn window(&self) -> Window {
+        let Conv2d { kernel, stride, padding, dilation, .. } = *self;
+        Window { kernel, stride, padding, dilation }
     }
 
     /// The output map for an input map.
@@ -111,8 +112,8 @@ impl Conv2d {
                 format!("takes {} channels, its input is {input}", self.in_channels),
             ));
         }
-        let size = |axis, input| self.output_size(axis, input).filter(|size| *size > 0);
-        match (size(0, input.height), size(1, input.width)) {
+        let window = self.window();
+        match (window.output_size(0, input.height), window.output_size(1, input.width)) {
             (Some(height), Some(width)) => Ok(Map::new(height, width, self.out_channels)),
             _ => Err(Error::shape(
                 "conv2d",
@@ -139,9 +140,7 @@ impl Conv2d {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Conv2d {
-    fn kind(&self) -> &'static str {
-        "conv2d"
-    }
+    passes!("conv2d", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         self.output_map(inputs[0].map).map(Spec::f32)
@@ -158,13 +157,7 @@ unsafe impl Op for Conv2d {
             init: weight,
         }];
         if self.bias {
-            params.push(ParamSpec {
-                name: "bias",
-                shape: vec![self.out_channels],
-                role: Role::Bias,
-                layout: Layout::Plain,
-                init: bias,
-            });
+            params.push(ParamSpec::plain("bias", vec![self.out_channels], Role::Bias, bias));
         }
         params
     }
@@ -195,24 +188,11 @@ unsafe impl Op for Conv2d {
     }
 
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
-        let window = |axis: usize, span: Span, outputs: usize| {
-            span.through_window(
-                self.kernel[axis],
-                self.stride[axis],
-                self.padding[axis],
-                self.dilation[axis],
-                outputs,
-            )
-        };
         // A group's outputs read all of the group's inputs.
         let first = region.channels.start / self.group_inputs();
         let last = region.channels.end.div_ceil(self.group_inputs());
-        Region {
-            images: region.images,
-            rows: window(0, region.rows, output.map.height),
-            columns: window(1, region.columns, output.map.width),
-            channels: Span::new(first * self.group_outputs(), last * self.group_outputs()),
-        }
+        let channels = Span::new(first * self.group_outputs(), last * self.group_outputs());
+        Region { channels, ..self.window().reach(region, output.map) }
     }
 
     fn sites(&self, inputs: &[Spec]) -> Sites {
@@ -233,6 +213,4 @@ unsafe impl Op for Conv2d {
             None => cuda::variant(self, output),
         })
     }
-
-    passes!(op => op);
 }

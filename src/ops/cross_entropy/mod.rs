@@ -27,10 +27,7 @@ impl CrossEntropy {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for CrossEntropy {
-    fn kind(&self) -> &'static str {
-        "cross_entropy"
-    }
+    passes!("cross_entropy", op => op);
 
     targets::loss!();
-    passes!(op => op);
 }

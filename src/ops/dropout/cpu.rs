@@ -1,19 +1,24 @@
 //! Dropout on the CPU.
 
+use rayon::prelude::*;
+
 use super::Dropout;
 use crate::Result;
-use crate::cpu::gemm::{SendPtr, for_each_task};
 use crate::ops::mask::{Masks, name_key};
 use crate::ops::{HostBackward, HostForward, elementwise};
 
-/// to (+)= from · mask, one image.
-fn apply(masks: &Masks, sample: u64, from: &[f32], to: &mut [f32], accumulate: bool) {
-    for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
-        for ((from, to), factor) in from.iter().zip(to).zip(masks.factors(sample, quad)) {
-            let value = from * factor;
-            *to = if accumulate { *to + value } else { value };
+/// to (+)= from · mask, image by image, of which `samples` are the numbers.
+fn apply(masks: &Masks, samples: &[u64], from: &[f32], to: &mut [f32], accumulate: bool) {
+    let elements = (to.len() / samples.len()).max(1);
+    let images = from.par_chunks(elements).zip(to.par_chunks_mut(elements)).zip(samples);
+    images.for_each(|((from, to), sample)| {
+        for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
+            for ((from, to), factor) in from.iter().zip(to).zip(masks.factors(*sample, quad)) {
+                let value = from * factor;
+                *to = if accumulate { *to + value } else { value };
+            }
         }
-    }
+    });
 }
 
 /// In training mode over whole batches only.
@@ -24,16 +29,8 @@ pub fn forward(op: &Dropout, ctx: &mut HostForward<'_>) -> Result<()> {
     }
     ctx.require_whole("dropout in training mode")?;
     let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
-    let (x, samples, images) = (ctx.input(0), ctx.samples, ctx.images());
-    let elements = ctx.output_map().elements();
-    let parallel = ctx.parallel;
-    let y = SendPtr(ctx.output().as_mut_ptr());
-    for_each_task(parallel, images, |image| {
-        let start = image * elements;
-        // SAFETY: images are disjoint parts of the output.
-        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(start), elements) };
-        apply(&masks, samples[image], &x[start..start + elements], y, false);
-    });
+    let (x, samples) = (ctx.input(0), ctx.samples);
+    apply(&masks, samples, x, ctx.output(), false);
     Ok(())
 }
 
@@ -45,15 +42,8 @@ pub fn backward(op: &Dropout, ctx: &mut HostBackward<'_>) -> Result<()> {
         return Ok(());
     }
     let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
-    let (samples, images) = (ctx.samples, ctx.images());
-    let elements = ctx.output_map().elements();
+    let samples = ctx.samples;
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
-    let dx = SendPtr(dx.as_mut_ptr());
-    for_each_task(true, images, |image| {
-        let start = image * elements;
-        // SAFETY: images are disjoint parts of the gradient.
-        let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(start), elements) };
-        apply(&masks, samples[image], &dy[start..start + elements], dx, accumulate);
-    });
+    apply(&masks, samples, dy, dx, accumulate);
     Ok(())
 }

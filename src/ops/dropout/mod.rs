@@ -23,9 +23,7 @@ pub struct Dropout {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Dropout {
-    fn kind(&self) -> &'static str {
-        "dropout"
-    }
+    passes!("dropout", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         mask::check("dropout", self.p)?;
@@ -35,6 +33,4 @@ unsafe impl Op for Dropout {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], _output: &Spec) -> Region {
         region
     }
-
-    passes!(op => op);
 }

@@ -6,7 +6,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Cost, Init, Layout, Op, ParamSpec, Role, SavedForBackward, passes};
+use super::{Cost, Init, Op, ParamSpec, Role, SavedForBackward, passes};
 use crate::tensor::{DType, Map, Region, Spec};
 use crate::{Error, Result};
 
@@ -42,9 +42,7 @@ impl Gather {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Gather {
-    fn kind(&self) -> &'static str {
-        "gather"
-    }
+    passes!("gather", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let wrong = |detail: String| Err(Error::shape("gather", detail));
@@ -64,13 +62,12 @@ unsafe impl Op for Gather {
 
     fn params(&self) -> Vec<ParamSpec> {
         let Gather::Table { rows, width } = *self else { return Vec::new() };
-        vec![ParamSpec {
-            name: "weight",
-            shape: vec![rows, width],
-            role: Role::Weight,
-            layout: Layout::Plain,
-            init: Init::Normal(TABLE_DEVIATION),
-        }]
+        vec![ParamSpec::plain(
+            "weight",
+            vec![rows, width],
+            Role::Weight,
+            Init::Normal(TABLE_DEVIATION),
+        )]
     }
 
     fn needs(&self) -> SavedForBackward {
@@ -93,6 +90,4 @@ unsafe impl Op for Gather {
         let channels = region.channels;
         Region { images: region.images, channels, ..Region::full(0, output.map) }
     }
-
-    passes!(op => op);
 }

@@ -15,9 +15,7 @@ pub struct L2Normalize;
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for L2Normalize {
-    fn kind(&self) -> &'static str {
-        "l2_normalize"
-    }
+    passes!("l2_normalize");
 
     fn needs(&self) -> SavedForBackward {
         SavedForBackward { inputs: vec![true], output: true }
@@ -26,6 +24,4 @@ unsafe impl Op for L2Normalize {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         region.all_channels(output.map.channels)
     }
-
-    passes!();
 }

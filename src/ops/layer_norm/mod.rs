@@ -8,7 +8,7 @@
 mod cpu;
 mod cuda;
 
-use super::{Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, passes};
+use super::{Init, Op, ParamSpec, PassBytes, Role, SavedForBackward, passes};
 use crate::tensor::{Region, Spec};
 use crate::{Error, Result};
 
@@ -32,9 +32,7 @@ impl LayerNorm {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for LayerNorm {
-    fn kind(&self) -> &'static str {
-        "layer_norm"
-    }
+    passes!("layer_norm", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let map = inputs[0].map;
@@ -46,12 +44,8 @@ unsafe impl Op for LayerNorm {
     }
 
     fn params(&self) -> Vec<ParamSpec> {
-        let param = |name, value| ParamSpec {
-            name,
-            shape: vec![self.channels],
-            role: Role::Norm,
-            layout: Layout::Plain,
-            init: Init::Constant(value),
+        let param = |name, value| {
+            ParamSpec::plain(name, vec![self.channels], Role::Norm, Init::Constant(value))
         };
         vec![param("weight", 1.0), param("bias", 0.0)]
     }
@@ -71,6 +65,4 @@ unsafe impl Op for LayerNorm {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         region.all_channels(output.map.channels)
     }
-
-    passes!(op => op);
 }

@@ -76,9 +76,7 @@ pub fn as_conv2d(op: &dyn Op) -> Option<&Conv2d> {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Linear {
-    fn kind(&self) -> &'static str {
-        "linear"
-    }
+    passes!("linear", op => &op.conv);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         self.conv.output(inputs)
@@ -114,6 +112,4 @@ unsafe impl Op for Linear {
     fn variant(&self, inputs: &[Spec], compute: Compute) -> Option<KernelVariant> {
         self.conv.variant(inputs, compute)
     }
-
-    passes!(op => &op.conv);
 }

@@ -98,9 +98,7 @@ impl MatMul {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for MatMul {
-    fn kind(&self) -> &'static str {
-        "matmul"
-    }
+    passes!("matmul", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let &[Spec { map: a, .. }, b] = inputs else {
@@ -142,8 +140,6 @@ unsafe impl Op for MatMul {
     fn sites(&self, inputs: &[Spec]) -> Sites {
         self.output(inputs).map_or(Sites::None, |output| Sites::Output { map: output.map })
     }
-
-    passes!(op => op);
 }
 
 /// The tape has checked shapes, so that nobody sees this.

@@ -32,9 +32,7 @@ impl MaxPool {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for MaxPool {
-    fn kind(&self) -> &'static str {
-        "max_pool"
-    }
+    passes!("max_pool", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         if self.window.taps() > 256 {
@@ -54,6 +52,4 @@ unsafe impl Op for MaxPool {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         self.window.reach(region, output.map)
     }
-
-    passes!(op => op);
 }

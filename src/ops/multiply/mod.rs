@@ -43,9 +43,7 @@ impl Multiply {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Multiply {
-    fn kind(&self) -> &'static str {
-        "multiply"
-    }
+    passes!("multiply", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (a, b) = (inputs[0].map, inputs[1].map);
@@ -82,8 +80,6 @@ unsafe impl Op for Multiply {
         let Some((_, places)) = self.places(inputs[0].map, inputs[1].map) else { return region };
         places[input].reach(region, output.map)
     }
-
-    passes!(op => op);
 }
 
 /// The tape has checked shapes, so that nobody sees this.

@@ -145,9 +145,7 @@ impl Rearrange {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Rearrange {
-    fn kind(&self) -> &'static str {
-        "rearrange"
-    }
+    passes!("rearrange", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         for piece in &self.pieces {
@@ -177,8 +175,6 @@ unsafe impl Op for Rearrange {
             false => Region { images: region.images, ..Region::full(0, output.map) },
         }
     }
-
-    passes!(op => op);
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod cuda;
 
 use std::fmt;
 
-use super::{Init, Layout, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
+use super::{Init, Op, ParamSpec, PassBytes, Role, SavedForBackward, Sites, passes};
 use crate::tensor::{Region, Spec};
 
 /// The logit scale.
@@ -40,18 +40,10 @@ pub(crate) fn factor(s: f32) -> f32 {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for LogitScale {
-    fn kind(&self) -> &'static str {
-        "scale"
-    }
+    passes!("scale");
 
     fn params(&self) -> Vec<ParamSpec> {
-        vec![ParamSpec {
-            name: "logit_scale",
-            shape: vec![],
-            role: Role::Scale,
-            layout: Layout::Plain,
-            init: Init::Constant(self.start),
-        }]
+        vec![ParamSpec::plain("logit_scale", vec![], Role::Scale, Init::Constant(self.start))]
     }
 
     fn needs(&self) -> SavedForBackward {
@@ -70,6 +62,4 @@ unsafe impl Op for LogitScale {
     fn sites(&self, inputs: &[Spec]) -> Sites {
         Sites::Output { map: inputs[0].map }
     }
-
-    passes!();
 }

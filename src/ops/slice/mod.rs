@@ -15,9 +15,7 @@ pub struct Slice {
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Slice {
-    fn kind(&self) -> &'static str {
-        "slice"
-    }
+    passes!("slice", op => op);
 
     fn output(&self, inputs: &[Spec]) -> Result<Spec> {
         let (map, Span { start, end }) = (inputs[0].map, self.channels);
@@ -38,6 +36,4 @@ unsafe impl Op for Slice {
         let channels = Span::new(of(region.channels.start), of(region.channels.end));
         Region { channels, ..region }
     }
-
-    passes!(op => op);
 }

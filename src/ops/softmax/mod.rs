@@ -12,9 +12,7 @@ pub struct Softmax;
 
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Softmax {
-    fn kind(&self) -> &'static str {
-        "softmax"
-    }
+    passes!("softmax");
 
     fn needs(&self) -> SavedForBackward {
         SavedForBackward { inputs: vec![false], output: true }
@@ -23,6 +21,4 @@ unsafe impl Op for Softmax {
     fn reach(&self, _input: usize, region: Region, _inputs: &[Spec], output: &Spec) -> Region {
         region.all_channels(output.map.channels)
     }
-
-    passes!();
 }

@@ -3,119 +3,46 @@
 use super::Unary;
 use crate::Result;
 use crate::cpu::exponential::{bell, erf, exp, exp_less_1, exp_minus, log, sigmoid, softplus};
-use crate::ops::curve::{self, Curve};
+use crate::ops::curve::{self, between, curve};
 use crate::ops::{HostBackward, HostForward};
 
-/// `x`, but at least `low`, and then at most `high`; NaN stays NaN.
-#[inline(always)]
-fn between(x: f32, low: f32, high: f32) -> f32 {
-    let x = if x < low { low } else { x };
-    if x > high { high } else { x }
-}
+curve!(LeakyRelu { slope }, |x| if x > 0.0 { x } else { x * slope }, |x, dy| if x > 0.0 {
+    dy
+} else {
+    dy * slope
+});
 
-#[derive(Clone, Copy)]
-struct LeakyRelu {
-    slope: f32,
-}
+curve!(Clip { low, high }, |x| between(x, low, high), |x, dy| if x >= low && x <= high {
+    dy
+} else {
+    0.0
+});
 
-impl Curve for LeakyRelu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        if x > 0.0 { x } else { x * self.slope }
+// ELU, of which `gamma` is 1, and SELU.
+curve!(
+    Elu { alpha, gamma },
+    |x| {
+        let below = gamma * alpha * exp_less_1(if x > 0.0 { 0.0 } else { x });
+        if x > 0.0 { gamma * x } else { below }
+    },
+    |x, dy| {
+        let below = gamma * alpha * exp_minus(-(if x > 0.0 { 0.0 } else { x }));
+        dy * if x <= 0.0 { below } else { gamma }
     }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        if x > 0.0 { dy } else { dy * self.slope }
-    }
-}
+);
 
-#[derive(Clone, Copy)]
-struct Clip {
-    low: f32,
-    high: f32,
-}
+// A line between 0 and 1.
+curve!(UnitRamp { slope, shift }, |x| between(slope.mul_add(x, shift), 0.0, 1.0), |x, dy| {
+    let y = slope.mul_add(x, shift);
+    if y > 0.0 && y < 1.0 { dy * slope } else { 0.0 }
+});
 
-impl Curve for Clip {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        between(x, self.low, self.high)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        if x >= self.low && x <= self.high { dy } else { 0.0 }
-    }
-}
+curve!(Softplus, |x| softplus(x), |x, dy| dy * sigmoid(x));
 
-/// ELU, of which `gamma` is 1, and SELU.
-#[derive(Clone, Copy)]
-struct Elu {
-    alpha: f32,
-    gamma: f32,
-}
-
-impl Curve for Elu {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        let below = self.gamma * self.alpha * exp_less_1(if x > 0.0 { 0.0 } else { x });
-        if x > 0.0 { self.gamma * x } else { below }
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let below = self.gamma * self.alpha * exp_minus(-(if x > 0.0 { 0.0 } else { x }));
-        dy * if x <= 0.0 { below } else { self.gamma }
-    }
-}
-
-/// A line between 0 and 1.
-#[derive(Clone, Copy)]
-struct UnitRamp {
-    slope: f32,
-    shift: f32,
-}
-
-impl Curve for UnitRamp {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        between(self.slope.mul_add(x, self.shift), 0.0, 1.0)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let y = self.slope.mul_add(x, self.shift);
-        if y > 0.0 && y < 1.0 { dy * self.slope } else { 0.0 }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Softplus;
-
-impl Curve for Softplus {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        softplus(x)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        dy * sigmoid(x)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Softsign;
-
-impl Curve for Softsign {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x / (1.0 + x.abs())
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let share = 1.0 / (1.0 + x.abs());
-        dy * (share * share)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Mish;
+curve!(Softsign, |x| x / (1.0 + x.abs()), |x, dy| {
+    let share = 1.0 / (1.0 + x.abs());
+    dy * (share * share)
+});
 
 impl Mish {
     /// e = e^−|x|, and numerator and denominator of tanh(ln(1 + e^x)) = ((1 + e^x)² − 1) / ((1 + e^x)² + 1),
@@ -131,107 +58,32 @@ impl Mish {
     }
 }
 
-impl Curve for Mish {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
+// The gradient isn't by tanh' = 1 − tanh², which would keep the rounding error of tanh, large beside a small result.
+curve!(
+    Mish,
+    |x| {
         let (_, above, below) = Self::parts(x);
         x * (above / below)
-    }
-    /// Not by tanh' = 1 − tanh², which would keep the rounding error of tanh, large beside a small result.
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
+    },
+    |x, dy| {
         let (e, above, below) = Self::parts(x);
         let power = if x < 0.0 { e } else { e * e };
         let slope = 4.0 * power * (1.0 + e) / (below * below);
         dy * x.mul_add(slope, above / below)
     }
-}
+);
 
-#[derive(Clone, Copy)]
-struct Erf;
+curve!(Erf, |x| erf(x), |x, dy| dy * (std::f32::consts::FRAC_2_SQRT_PI * bell(x)));
+curve!(Sqrt, |x| x.sqrt(), |y, dy| dy / (y + y));
+curve!(Exp, |x| exp(x), |y, dy| dy * y);
+curve!(Log, |x| log(x), |x, dy| dy / x);
+curve!(Reciprocal, |x| 1.0 / x, |y, dy| -dy * (y * y));
 
-impl Curve for Erf {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        erf(x)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        dy * (std::f32::consts::FRAC_2_SQRT_PI * bell(x))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Sqrt;
-
-impl Curve for Sqrt {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x.sqrt()
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        dy / (y + y)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Exp;
-
-impl Curve for Exp {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        exp(x)
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        dy * y
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Log;
-
-impl Curve for Log {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        log(x)
-    }
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        dy / x
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Reciprocal;
-
-impl Curve for Reciprocal {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        1.0 / x
-    }
-    #[inline(always)]
-    fn gradient(self, y: f32, dy: f32) -> f32 {
-        -dy * (y * y)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Abs;
-
-impl Curve for Abs {
-    #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        x.abs()
-    }
-    /// Not `signum`, which is 1 at 0.
-    #[inline(always)]
-    fn gradient(self, x: f32, dy: f32) -> f32 {
-        let below = if x < 0.0 { -1.0 } else { 0.0 };
-        dy * if x > 0.0 { 1.0 } else { below }
-    }
-}
+// Not `signum`, which is 1 at 0.
+curve!(Abs, |x| x.abs(), |x, dy| {
+    let below = if x < 0.0 { -1.0 } else { 0.0 };
+    dy * if x > 0.0 { 1.0 } else { below }
+});
 
 /// `$body` with `$curve` standing for the function's curve.
 macro_rules! with_curve {
@@ -244,15 +96,15 @@ macro_rules! with_curve {
             Unary::HardSigmoid { slope, shift } => {
                 with_curve!(@ UnitRamp { slope, shift }, $curve => $body)
             }
-            Unary::Softplus => with_curve!(@ Softplus, $curve => $body),
-            Unary::Softsign => with_curve!(@ Softsign, $curve => $body),
-            Unary::Mish => with_curve!(@ Mish, $curve => $body),
-            Unary::Erf => with_curve!(@ Erf, $curve => $body),
-            Unary::Sqrt => with_curve!(@ Sqrt, $curve => $body),
-            Unary::Exp => with_curve!(@ Exp, $curve => $body),
-            Unary::Log => with_curve!(@ Log, $curve => $body),
-            Unary::Reciprocal => with_curve!(@ Reciprocal, $curve => $body),
-            Unary::Abs => with_curve!(@ Abs, $curve => $body),
+            Unary::Softplus => with_curve!(@ Softplus {}, $curve => $body),
+            Unary::Softsign => with_curve!(@ Softsign {}, $curve => $body),
+            Unary::Mish => with_curve!(@ Mish {}, $curve => $body),
+            Unary::Erf => with_curve!(@ Erf {}, $curve => $body),
+            Unary::Sqrt => with_curve!(@ Sqrt {}, $curve => $body),
+            Unary::Exp => with_curve!(@ Exp {}, $curve => $body),
+            Unary::Log => with_curve!(@ Log {}, $curve => $body),
+            Unary::Reciprocal => with_curve!(@ Reciprocal {}, $curve => $body),
+            Unary::Abs => with_curve!(@ Abs {}, $curve => $body),
         }
     };
     (@ $value:expr, $curve:ident => $body:expr) => {{
@@ -274,6 +126,7 @@ pub fn backward(unary: Unary, ctx: &mut HostBackward<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::curve::Curve;
 
     /// Numbers from −20 to 20, dense about 0; those of which there is a finite value.
     fn numbers(unary: Unary) -> Vec<f32> {

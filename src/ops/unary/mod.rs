@@ -5,11 +5,14 @@
 mod cpu;
 mod cuda;
 
+use strum::IntoStaticStr;
+
 use super::{Op, SavedForBackward, passes};
 use crate::tensor::{Region, Spec};
 
 /// A function of one number, element by element.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Unary {
     /// x where x ≥ 0, slope · x elsewhere
     LeakyRelu { slope: f32 },
@@ -69,22 +72,7 @@ impl Unary {
 // SAFETY: the passes stay within the views that these declarations ask for.
 unsafe impl Op for Unary {
     fn kind(&self) -> &'static str {
-        match self {
-            Unary::LeakyRelu { .. } => "leaky_relu",
-            Unary::Clip { .. } => "clip",
-            Unary::Elu { .. } => "elu",
-            Unary::Selu { .. } => "selu",
-            Unary::HardSigmoid { .. } => "hard_sigmoid",
-            Unary::Softplus => "softplus",
-            Unary::Softsign => "softsign",
-            Unary::Mish => "mish",
-            Unary::Erf => "erf",
-            Unary::Sqrt => "sqrt",
-            Unary::Exp => "exp",
-            Unary::Log => "log",
-            Unary::Reciprocal => "reciprocal",
-            Unary::Abs => "abs",
-        }
+        self.into()
     }
 
     fn needs(&self) -> SavedForBackward {
