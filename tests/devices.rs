@@ -5,17 +5,24 @@ use flipside::device::{Device, ThreadOrder};
 
 use crate::mutants;
 
-/// Those that run kernels: the emulator under three orders of its threads, or the one device that
+/// The orders in which the emulator's threads take turns. Sanitizers look at addresses, which don't follow from the
+/// order, and take their time.
+const ORDERS: &[ThreadOrder] = match cfg!(sanitized) {
+    true => &[ThreadOrder::Forward],
+    false => &[ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(7)],
+};
+
+/// Those that run kernels: the emulator under several orders of its threads, or the one device that
 /// `FLIPSIDE_TEST_DEVICE` names. Each call opens handles of its own.
 pub fn kernel_devices() -> Vec<(String, Device)> {
     match std::env::var("FLIPSIDE_TEST_DEVICE") {
         Ok(name) if !mutants::on_trial() => {
             vec![(name.clone(), Device::parse(&name).unwrap())]
         }
-        _ => [ThreadOrder::Forward, ThreadOrder::Reverse, ThreadOrder::Shuffle(7)]
-            .into_iter()
-            .map(|order| (format!("{order:?}"), mutants::emulated(order)))
-            .collect(),
+        _ => {
+            let open = |order: &ThreadOrder| (format!("{order:?}"), mutants::emulated(*order));
+            ORDERS.iter().map(open).collect()
+        }
     }
 }
 

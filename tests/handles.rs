@@ -187,3 +187,20 @@ fn sizes_that_wrap_around_are_refused() {
     let error = tape.record("conv", conv, &[x]).unwrap_err().to_string();
     assert!(error.contains("2^31 elements"), "{error}");
 }
+
+/// A node that reads a value from before the tail's would read memory that the tail never wrote.
+#[test]
+fn a_tail_that_reads_more_than_its_input_is_refused() {
+    let mut tape = Tape::new();
+    let x = tape.input("x", Spec::f32(Map::vector(4)));
+    let y = tape.record("y", Activation::Relu, &[x]).unwrap();
+    let z = tape.record("z", Activation::Relu, &[y]).unwrap();
+    let sum = tape.record("sum", Add::new(), &[z, x]).unwrap();
+    let tape = Arc::new(tape);
+    for (_, device) in devices::devices() {
+        let behind = |input, output| Execution::behind(&tape, &device, 1, &[output], input);
+        assert!(behind(y, z).is_ok());
+        let error = behind(y, sum).err().unwrap().to_string();
+        assert!(error.contains("'sum' reads more than 'y' from before it"), "{error}");
+    }
+}
