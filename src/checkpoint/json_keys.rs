@@ -22,6 +22,15 @@ impl<'de> Deserialize<'de> for RepeatedKey {
 
 struct AnyValue;
 
+/// Visits of values that have no keys.
+macro_rules! no_keys {
+    ($($visit:ident: $value:ty),+) => {
+        $(fn $visit<E>(self, _: $value) -> Result<Self::Value, E> {
+            Ok(None)
+        })+
+    };
+}
+
 impl<'de> Visitor<'de> for AnyValue {
     type Value = Option<String>;
 
@@ -55,25 +64,7 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(None)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
-    }
+    no_keys! { visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str }
 }
 
 #[cfg(test)]

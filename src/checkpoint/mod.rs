@@ -40,7 +40,7 @@ pub use self::wanted::{ModelFit, Wanted, WeightsKind};
 type Parsed<T> = std::result::Result<T, String>;
 
 /// What a reader of one format found in a file.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Contents {
     tensors: Vec<(String, Stored)>,
     metadata: BTreeMap<String, String>,
@@ -54,11 +54,8 @@ struct Contents {
 pub struct Checkpoint {
     path: PathBuf,
     bytes: Arc<Bytes>,
-    tensors: Vec<(String, Stored)>,
+    contents: Contents,
     places: HashMap<String, usize>,
-    metadata: BTreeMap<String, String>,
-    wrappers: Vec<String>,
-    choice: Option<Choice>,
 }
 
 impl Checkpoint {
@@ -136,11 +133,8 @@ impl Checkpoint {
         Ok(Checkpoint {
             path: path.to_path_buf(),
             bytes: Arc::new(Bytes::InMemory(bytes)),
-            tensors: stored,
+            contents: Contents { tensors: stored, ..Contents::default() },
             places,
-            metadata: BTreeMap::new(),
-            wrappers: Vec::new(),
-            choice: None,
         })
     }
 
@@ -149,10 +143,9 @@ impl Checkpoint {
             return Err(Error::file(path, "the file is empty"));
         }
         let contents = read(&bytes, wanted).map_err(|detail| Error::file(path, detail))?;
-        let Contents { tensors, metadata, wrappers, choice } = contents;
-        let places = tensors.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
-        let (path, bytes) = (path.to_path_buf(), Arc::new(bytes));
-        Ok(Checkpoint { path, bytes, tensors, places, metadata, wrappers, choice })
+        let names = contents.tensors.iter().map(|(name, _)| name.clone());
+        let places = names.zip(0..).collect();
+        Ok(Checkpoint { path: path.to_path_buf(), bytes: Arc::new(bytes), contents, places })
     }
 
     /// The file that this was read from.
@@ -162,22 +155,22 @@ impl Checkpoint {
 
     /// The names of the tensors, in the file's order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.tensors.iter().map(|(name, _)| name.as_str())
+        self.contents.tensors.iter().map(|(name, _)| name.as_str())
     }
 
     /// The tensors with their names, in the file's order, each decoded when its turn comes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, HostTensor)> {
-        self.tensors.iter().map(|(name, stored)| (name.as_str(), stored.read(&self.bytes)))
+        self.contents.tensors.iter().map(|(name, stored)| (name.as_str(), stored.read(&self.bytes)))
     }
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.tensors.len()
+        self.contents.tensors.len()
     }
 
     /// Whether there are no tensors (a safetensors file may hold metadata alone).
     pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
+        self.contents.tensors.is_empty()
     }
 
     /// Whether there is a tensor of this name.
@@ -187,25 +180,25 @@ impl Checkpoint {
 
     /// The strings that a safetensors file carries beside its tensors; empty for `.pth`.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+        &self.contents.metadata
     }
 
     /// The entries of a `.pth` file, and the first parts of names, that were gone through to reach the
     /// tensors, `["model"]` say.
     pub fn wrappers(&self) -> &[String] {
-        &self.wrappers
+        &self.contents.wrappers
     }
 
     /// A sentence on which weights these are, where the file holds a moving average of weights, or tensors
     /// that fit less well.
     pub fn note(&self) -> Option<String> {
-        let choice = self.choice.as_ref()?;
+        let choice = self.contents.choice.as_ref()?;
         Some(format!("{}: {}", self.path.display(), choice.note))
     }
 
     /// Which weights these are, where the file holds plain ones and their moving average.
     pub fn chosen_of_both(&self) -> Option<WeightsKind> {
-        self.choice.as_ref().filter(|choice| choice.has_both).map(|choice| choice.kind)
+        self.contents.choice.as_ref().filter(|choice| choice.has_both).map(|choice| choice.kind)
     }
 
     /// The tensor named `key`, contiguous and row-major; an [`Error::File`] that names the file, the
@@ -217,12 +210,12 @@ impl Checkpoint {
     /// The shape of the tensor named `key`, which isn't decoded for it; errors as
     /// [`get`](Checkpoint::get).
     pub fn shape(&self, key: &str) -> Result<&[usize]> {
-        Ok(self.stored(key)?.shape())
+        Ok(&self.stored(key)?.shape)
     }
 
     /// The element type of the tensor named `key`; errors as [`get`](Checkpoint::get).
     pub fn dtype(&self, key: &str) -> Result<Dtype> {
-        Ok(self.stored(key)?.dtype())
+        Ok(self.stored(key)?.dtype)
     }
 
     /// The keys nearest to `key`, quoted, up to three.
@@ -236,7 +229,7 @@ impl Checkpoint {
     }
 
     fn find(&self, key: &str) -> Option<&Stored> {
-        self.places.get(key).map(|&place| &self.tensors[place].1)
+        self.places.get(key).map(|&place| &self.contents.tensors[place].1)
     }
 
     fn stored(&self, key: &str) -> Result<&Stored> {
@@ -259,9 +252,9 @@ impl Checkpoint {
     pub fn f32(&self, key: &str, expected_shape: &[usize]) -> Result<Vec<f32>> {
         let wanted = || format!(" of shape {expected_shape:?}");
         let stored = self.find(key).ok_or_else(|| self.missing(key, &wanted()))?;
-        if stored.shape() != expected_shape {
+        if stored.shape != expected_shape {
             let what = format!("{}: {}", self.path.display(), quote(key));
-            let detail = format!("expected shape {expected_shape:?}, found {:?}", stored.shape());
+            let detail = format!("expected shape {expected_shape:?}, found {:?}", stored.shape);
             return Err(Error::shape(what, detail));
         }
         Ok(stored.read(&self.bytes).data.into_f32())
@@ -269,7 +262,7 @@ impl Checkpoint {
 
     /// The tensor of a file that holds exactly one, bare or named (text features, say).
     pub fn tensor_only(&self) -> Result<HostTensor> {
-        match self.tensors.as_slice() {
+        match self.contents.tensors.as_slice() {
             [(_, stored)] => Ok(stored.read(&self.bytes)),
             tensors => {
                 let names: Vec<_> = self.keys().take(3).map(quote).collect();

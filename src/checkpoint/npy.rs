@@ -44,17 +44,10 @@ pub(super) fn read(bytes: &[u8]) -> Parsed<Contents> {
             format!("its data has {} bytes, which shape {shape:?} doesn't take", data.len());
         return Err(broken(&detail));
     }
-    let mut strides = vec![1usize; shape.len()];
-    let mut stride = 1usize;
-    let places: Vec<usize> = match fortran_order {
-        true => (0..shape.len()).collect(),
-        false => (0..shape.len()).rev().collect(),
-    };
-    for place in places {
-        strides[place] = stride;
-        // Only with an empty dimension can this overflow; there are no elements to find then.
-        stride = stride.saturating_mul(shape[place]);
-    }
+    let inner = |dim: usize| if fortran_order { &shape[..dim] } else { &shape[dim + 1..] };
+    // Only with an empty dimension can this overflow; there are no elements to find then.
+    let stride = |dim: usize| inner(dim).iter().fold(1usize, |all, size| all.saturating_mul(*size));
+    let strides: Vec<usize> = (0..shape.len()).map(stride).collect();
     let stored = Stored::strided(dtype, &shape, &strides, data, 0, big_endian)
         .ok_or_else(|| broken("its shape doesn't fit its data"))?;
     Ok(Contents { tensors: vec![(NAME.into(), stored)], ..Contents::default() })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use safetensors::{Dtype as FileDtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
 use super::atomic;
@@ -44,7 +44,7 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents
     for name in header.offset_keys() {
         let shown = || quote(&name);
         let about = header.info(&name).ok_or_else(|| format!("tensor {} is missing", shown()))?;
-        let dtype = from_file(about.dtype).ok_or_else(|| {
+        let dtype: Dtype = about.dtype.to_string().parse().map_err(|_| {
             format!("tensor {}: element type {:?} isn't supported", shown(), about.dtype)
         })?;
         let (start, end) = about.data_offsets;
@@ -134,7 +134,7 @@ fn header(tensors: &[(String, TensorView<'_>)], metadata: &BTreeMap<String, Stri
     let mut at = 0;
     for (name, view) in tensors {
         let end = at + view.bytes.len();
-        let dtype = file_name(view.dtype);
+        let dtype: &str = view.dtype.into();
         let field = json!({"dtype": dtype, "shape": view.shape, "data_offsets": [at, end]});
         fields.insert(name.clone(), field);
         at = end;
@@ -142,35 +142,4 @@ fn header(tensors: &[(String, TensorView<'_>)], metadata: &BTreeMap<String, Stri
     let mut header = Value::Object(fields).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     header
-}
-
-fn from_file(dtype: FileDtype) -> Option<Dtype> {
-    Some(match dtype {
-        FileDtype::F64 => Dtype::F64,
-        FileDtype::F32 => Dtype::F32,
-        FileDtype::F16 => Dtype::F16,
-        FileDtype::BF16 => Dtype::BF16,
-        FileDtype::I64 => Dtype::I64,
-        FileDtype::I32 => Dtype::I32,
-        FileDtype::I16 => Dtype::I16,
-        FileDtype::I8 => Dtype::I8,
-        FileDtype::U8 => Dtype::U8,
-        FileDtype::BOOL => Dtype::Bool,
-        _ => return None,
-    })
-}
-
-fn file_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F64 => "F64",
-        Dtype::F32 => "F32",
-        Dtype::F16 => "F16",
-        Dtype::BF16 => "BF16",
-        Dtype::I64 => "I64",
-        Dtype::I32 => "I32",
-        Dtype::I16 => "I16",
-        Dtype::I8 => "I8",
-        Dtype::U8 => "U8",
-        Dtype::Bool => "BOOL",
-    }
 }

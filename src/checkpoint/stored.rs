@@ -5,6 +5,7 @@ use std::ops::{Deref, Range};
 use memmap2::Mmap;
 
 use super::tensor::{Dtype, HostTensor, TensorData, element_count};
+use crate::tensor::places;
 
 /// The bytes of a file.
 #[derive(Debug)]
@@ -28,9 +29,12 @@ impl Deref for Bytes {
 /// inside the file.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    layout: ElementOrder,
+    /// The element type.
+    pub dtype: Dtype,
+    /// The dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Elements between neighbours along each dimension; none where they follow each other row-major.
+    strides: Option<Vec<isize>>,
     /// The bytes from the first element to the end of the last.
     span: Range<usize>,
     big_endian: bool,
@@ -38,23 +42,14 @@ pub(super) struct Stored {
     negated: bool,
 }
 
-/// How the elements follow each other.
-#[derive(Clone, Debug)]
-enum ElementOrder {
-    RowMajor,
-    /// Elements between neighbours along each dimension.
-    Strided(Vec<usize>),
-}
-
 impl Stored {
     /// A tensor whose elements fill `bytes` in row-major order; none when they don't.
     pub fn packed(dtype: Dtype, shape: Vec<usize>, bytes: Range<usize>) -> Option<Stored> {
         let len = element_count(&shape)?.checked_mul(dtype.size())?;
-        let layout = ElementOrder::RowMajor;
         (len == bytes.len()).then_some(Stored {
             dtype,
             shape,
-            layout,
+            strides: None,
             span: bytes,
             big_endian: false,
             negated: false,
@@ -72,12 +67,11 @@ impl Stored {
         big_endian: bool,
     ) -> Option<Stored> {
         let count = element_count(shape)?;
-        let (reach, layout) = if count == 0 {
-            (0, ElementOrder::RowMajor)
-        } else if is_row_major(shape, strides) {
-            (count, ElementOrder::RowMajor)
+        let (reach, strides) = if count == 0 || is_row_major(shape, strides) {
+            (count, None)
         } else {
-            (last_element(shape, strides)?.checked_add(1)?, ElementOrder::Strided(strides.to_vec()))
+            let reach = last_element(shape, strides)?.checked_add(1)?;
+            (reach, Some(strides.iter().map(|stride| *stride as isize).collect()))
         };
         let start = storage.start.checked_add(offset.checked_mul(dtype.size())?)?;
         let end = start.checked_add(reach.checked_mul(dtype.size())?)?;
@@ -86,7 +80,7 @@ impl Stored {
         (span.end <= storage.end).then(|| Stored {
             dtype,
             shape: shape.to_vec(),
-            layout,
+            strides,
             span,
             big_endian,
             negated: false,
@@ -98,16 +92,6 @@ impl Stored {
         Stored { negated, ..self }
     }
 
-    /// The dimensions, outermost first.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
     /// Bytes of the decoded values; none where they overflow.
     pub fn decoded_len(&self) -> Option<usize> {
         element_count(&self.shape)?.checked_mul(self.dtype.size())
@@ -116,14 +100,14 @@ impl Stored {
     /// Decodes the tensor out of `file`, contiguous and row-major.
     pub fn read(&self, file: &[u8]) -> HostTensor {
         let bytes = &file[self.span.clone()];
-        let mut data = match (&self.layout, self.big_endian) {
-            (ElementOrder::RowMajor, false) => TensorData::from_bytes(self.dtype, bytes),
-            (ElementOrder::RowMajor, true) => {
+        let mut data = match (&self.strides, self.big_endian) {
+            (None, false) => TensorData::from_bytes(self.dtype, bytes),
+            (None, true) => {
                 let places = 0..bytes.len() / self.dtype.size();
                 TensorData::gather(self.dtype, bytes, true, places)
             }
-            (ElementOrder::Strided(strides), big_endian) => {
-                let places = Places::new(&self.shape, strides);
+            (Some(strides), big_endian) => {
+                let places = places(&self.shape, strides, 0);
                 TensorData::gather(self.dtype, bytes, big_endian, places)
             }
         };
@@ -149,43 +133,3 @@ fn last_element(shape: &[usize], strides: &[usize]) -> Option<usize> {
         at.checked_add(n.checked_sub(1)?.checked_mul(stride)?)
     })
 }
-
-/// The places of a strided tensor's elements in row-major order.
-struct Places<'a> {
-    shape: &'a [usize],
-    strides: &'a [usize],
-    index: Vec<usize>,
-    at: usize,
-    left: usize,
-}
-
-impl<'a> Places<'a> {
-    fn new(shape: &'a [usize], strides: &'a [usize]) -> Places<'a> {
-        Places { shape, strides, index: vec![0; shape.len()], at: 0, left: shape.iter().product() }
-    }
-}
-
-impl Iterator for Places<'_> {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        self.left = self.left.checked_sub(1)?;
-        let place = self.at;
-        for d in (0..self.shape.len()).rev() {
-            self.index[d] += 1;
-            if self.index[d] < self.shape[d] {
-                self.at += self.strides[d];
-                break;
-            }
-            self.at -= (self.shape[d] - 1) * self.strides[d];
-            self.index[d] = 0;
-        }
-        Some(place)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Places<'_> {}

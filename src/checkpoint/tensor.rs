@@ -1,25 +1,12 @@
 //! Tensors in host memory as checkpoints hold them: a shape, an element type, row-major values.
 
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr};
+
 use crate::number::Format;
 use crate::{Error, Result};
 
 // Elements are viewed as bytes and written as they lie in memory; the formats are little-endian.
 const _: () = assert!(cfg!(target_endian = "little"), "flipside needs a little-endian machine");
-
-/// The element types that a checkpoint can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dtype {
-    F64,
-    F32,
-    F16,
-    BF16,
-    I64,
-    I32,
-    I16,
-    I8,
-    U8,
-    Bool,
-}
 
 impl Dtype {
     /// Bytes of one element.
@@ -34,7 +21,10 @@ impl Dtype {
 }
 
 /// The values of a [`HostTensor`]. Half-precision values are kept as their bits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, EnumDiscriminants)]
+#[strum_discriminants(name(Dtype), doc = "The element types that a checkpoint can hold.")]
+#[strum_discriminants(derive(Hash, EnumString, IntoStaticStr))]
+#[strum_discriminants(strum(serialize_all = "UPPERCASE"))]
 pub enum TensorData {
     F64(Vec<f64>),
     F32(Vec<f32>),
@@ -97,33 +87,12 @@ impl TensorData {
 
     /// The element type.
     pub fn dtype(&self) -> Dtype {
-        match self {
-            TensorData::F64(_) => Dtype::F64,
-            TensorData::F32(_) => Dtype::F32,
-            TensorData::F16(_) => Dtype::F16,
-            TensorData::BF16(_) => Dtype::BF16,
-            TensorData::I64(_) => Dtype::I64,
-            TensorData::I32(_) => Dtype::I32,
-            TensorData::I16(_) => Dtype::I16,
-            TensorData::I8(_) => Dtype::I8,
-            TensorData::U8(_) => Dtype::U8,
-            TensorData::Bool(_) => Dtype::Bool,
-        }
+        self.into()
     }
 
     /// The elements as little-endian bytes, in order.
     pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            TensorData::F64(v) => bytemuck::cast_slice(v),
-            TensorData::F32(v) => bytemuck::cast_slice(v),
-            TensorData::F16(v) | TensorData::BF16(v) => bytemuck::cast_slice(v),
-            TensorData::I64(v) => bytemuck::cast_slice(v),
-            TensorData::I32(v) => bytemuck::cast_slice(v),
-            TensorData::I16(v) => bytemuck::cast_slice(v),
-            TensorData::I8(v) => bytemuck::cast_slice(v),
-            TensorData::U8(v) => v,
-            TensorData::Bool(v) => bytemuck::cast_slice(v),
-        }
+        each_vec!(self, v => bytemuck::cast_slice(v))
     }
 
     /// Decodes packed little-endian elements of any alignment; a rest shorter than one element is
@@ -236,11 +205,6 @@ impl HostTensor {
     pub fn dtype(&self) -> Dtype {
         self.data.dtype()
     }
-
-    /// This tensor, borrowed for [`write_safetensors`](super::write_safetensors).
-    pub fn view(&self) -> TensorView<'_> {
-        TensorView { shape: self.shape.clone(), dtype: self.dtype(), bytes: self.data.as_bytes() }
-    }
 }
 
 /// A borrowed tensor to be written: little-endian bytes with a shape and an element type.
@@ -265,7 +229,8 @@ impl<'a> TensorView<'a> {
 
 impl<'a> From<&'a HostTensor> for TensorView<'a> {
     fn from(tensor: &'a HostTensor) -> Self {
-        tensor.view()
+        let HostTensor { shape, data } = tensor;
+        TensorView { shape: shape.clone(), dtype: data.dtype(), bytes: data.as_bytes() }
     }
 }
 

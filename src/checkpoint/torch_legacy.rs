@@ -53,7 +53,7 @@ pub(super) fn read(bytes: &[u8], wanted: Option<&Wanted<'_>>) -> Parsed<Contents
         }
         at = end;
     }
-    state_dict::contents(&object, &Spans { spans }, bytes.len(), budget, wanted)
+    state_dict::contents(&object, &spans, bytes.len(), budget, wanted)
 }
 
 /// The element type of each storage that the object refers to.
@@ -65,18 +65,14 @@ fn element_types<'a>(object: &pickle::Pickle<'a>) -> HashMap<&'a str, Dtype> {
     storages.collect()
 }
 
-struct Spans<'a> {
-    spans: HashMap<&'a str, Range<usize>>,
-}
-
-impl<'a> Storages<'a> for Spans<'a> {
+impl<'a> Storages<'a> for HashMap<&'a str, Range<usize>> {
     fn name_len(&self, storage: &StorageRef<'a>) -> usize {
         storage.key.len()
     }
 
     fn find(&self, storage: &StorageRef<'a>) -> Parsed<Range<usize>> {
         let key = quote(storage.key);
-        let bytes = self.spans.get(storage.key).cloned();
+        let bytes = self.get(storage.key).cloned();
         let bytes = bytes.ok_or_else(|| format!("its data {key} is missing from the file"))?;
         if storage.len.checked_mul(storage.dtype.size()) == Some(bytes.len()) {
             Ok(bytes)

@@ -103,14 +103,8 @@ fn named(given: &[(&str, usize)], dimensions: &[Dimension]) -> Result<Vec<usize>
 
 /// `out 8, in 4, row 3, column 3`; sizes alone where there are no names.
 fn describe(dimensions: &[Dimension]) -> String {
-    let words: Vec<String> = dimensions
-        .iter()
-        .map(
-            |(name, size)| {
-                if name.is_empty() { size.to_string() } else { format!("{name} {size}") }
-            },
-        )
-        .collect();
+    let word = |(name, size): &Dimension| format!("{name} {size}").trim_start().to_string();
+    let words: Vec<String> = dimensions.iter().map(word).collect();
     match words.is_empty() {
         true => "a single number".into(),
         false => words.join(", "),

@@ -1,7 +1,14 @@
 //! Which elements of a layer's output one fault hits.
 
+use strum::{Display, EnumIter, EnumString, IntoStaticStr};
+
+use crate::Error;
+
 /// Which elements of a layer's output are hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Display, EnumIter, EnumString, IntoStaticStr,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = Error, parse_err_fn = unknown)]
 pub enum Shape {
     /// The one that is named.
     #[default]
@@ -14,23 +21,6 @@ pub enum Shape {
     Tile,
 }
 
-impl Shape {
-    const ALL: [(&'static str, Shape); 4] = [
-        ("element", Shape::Element),
-        ("row", Shape::Row),
-        ("column", Shape::Column),
-        ("tile", Shape::Tile),
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        Shape::ALL.into_iter().find(|(_, shape)| *shape == self).map_or("element", |(name, _)| name)
-    }
-
-    pub(super) fn parse(text: &str) -> std::result::Result<Shape, String> {
-        let known = Shape::ALL.into_iter().find(|(name, _)| *name == text);
-        let names = Shape::ALL.map(|(name, _)| name).join(", ");
-        known
-            .map(|(_, shape)| shape)
-            .ok_or_else(|| format!("unknown shape '{text}'; known: {names}"))
-    }
+fn unknown(word: &str) -> Error {
+    Error::unknown::<Shape>("shape", word)
 }

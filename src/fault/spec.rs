@@ -126,7 +126,8 @@ impl FaultSpec {
         }
         let site = Site::parse(given.get("site").unwrap_or("output"));
         let site = site.map_err(|error| error.to_string())?;
-        let shape = given.get("shape").map_or(Ok(Shape::Element), Shape::parse)?;
+        let shape = given.get("shape").map_or(Ok(Shape::Element), str::parse);
+        let shape = shape.map_err(|error: Error| error.to_string())?;
         let model = given.get("model").unwrap_or("flip");
         if !MODELS.contains(&model) {
             return Err(format!("unknown model '{model}'; known: {}", MODELS.join(", ")));
@@ -135,7 +136,7 @@ impl FaultSpec {
         if let Some((key, _)) = given.0.iter().find(|(key, _)| !keys.contains(key)) {
             let of_shape = match shape {
                 Shape::Element => String::new(),
-                shape => format!(", shape {}", shape.name()),
+                shape => format!(", shape {shape}"),
             };
             return Err(format!(
                 "{key} means nothing to a fault of the site {}{of_shape}, model {model}, which takes {}",
@@ -387,7 +388,7 @@ mod tests {
             };
             for (shape, model) in shapes.iter().flat_map(|s| MODELS.map(|m| (*s, m))) {
                 let is_kind = |key: &str| matches!(key, "site" | "shape" | "model");
-                let keys = FaultSpec::keys(site, Shape::parse(shape).unwrap(), model);
+                let keys = FaultSpec::keys(site, shape.parse().unwrap(), model);
                 let of_kind = |key: &str| match key {
                     "site" => site.name(),
                     "shape" => shape,
@@ -409,8 +410,7 @@ mod tests {
                         None => changed.push((key, value(key))),
                     }
                     if key == "index" && keys.contains(&key) {
-                        let shape = Shape::parse(shape).unwrap();
-                        let places = FaultSpec::place_keys(site, shape);
+                        let places = FaultSpec::place_keys(site, shape.parse().unwrap());
                         changed.retain(|(known, _)| *known == key || !places.contains(known));
                     }
                     let what = format!("{changed:?}");

@@ -18,7 +18,7 @@ impl fmt::Display for FaultSpec {
             write!(f, ",parameter={}", self.parameter)?;
         }
         if self.shape != Shape::Element {
-            write!(f, ",shape={}", self.shape.name())?;
+            write!(f, ",shape={}", self.shape)?;
         }
         if self.image != 0 {
             write!(f, ",image={}", self.image)?;

@@ -49,13 +49,6 @@ pub(super) struct MaxVit {
     stochastic_depth: f32,
 }
 
-/// Where a layer's attention looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MaxVitAxis {
-    Window,
-    Grid,
-}
-
 impl MaxVit {
     /// Records everything before the last layer.
     pub fn record(&self, b: &mut Builder<'_>, image: NodeId) -> Result<LastLayer> {
@@ -81,12 +74,12 @@ impl MaxVit {
                     depth,
                     x,
                 )?;
-                for axis in [MaxVitAxis::Window, MaxVitAxis::Grid] {
-                    let part = match axis {
-                        MaxVitAxis::Window => "window_attention",
-                        MaxVitAxis::Grid => "grid_attention",
-                    };
-                    x = self.record_attention(b, &format!("{name}.{part}"), axis, depth, x)?;
+                let size = [self.partition; 2];
+                for (part, partition) in [
+                    ("window_attention", Partition::Windows { size, shift: [0, 0] }),
+                    ("grid_attention", Partition::Grid { size }),
+                ] {
+                    x = self.record_attention(b, &format!("{name}.{part}"), partition, depth, x)?;
                 }
                 number += 1;
             }
@@ -176,7 +169,7 @@ impl MaxVit {
         &self,
         b: &mut Builder<'_>,
         name: &str,
-        axis: MaxVitAxis,
+        partition: Partition,
         depth: f32,
         x: NodeId,
     ) -> Result<NodeId> {
@@ -201,17 +194,13 @@ impl MaxVit {
         let linear = |inputs, outputs| Linear::new(inputs, outputs, true).starting(START);
         let normed = b.layer_norm(&at("attn_layer.0"), x)?;
         let qkv = b.linear(&at("attn_layer.1.to_qkv"), linear(channels, 3 * channels), normed)?;
-        let size = [self.partition; 2];
-        let table = Constant::position_bias(size, heads);
+        let table = Constant::position_bias([self.partition; 2], heads);
         let table = b.constant(&at("attn_layer.1.relative_position_bias_table"), table)?;
         let attention = Attention {
             heads,
             // All channels, not a head's.
             form: Form::Dot { scale: (channels as f64).powf(-0.5) as f32 },
-            partition: match axis {
-                MaxVitAxis::Window => Partition::Windows { size, shift: [0, 0] },
-                MaxVitAxis::Grid => Partition::Grid { size },
-            },
+            partition,
             bias: Some(Bias::Plain),
         };
         let branch = b.record(&at("attn_layer.1"), attention, &[qkv, table])?;

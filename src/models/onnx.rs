@@ -21,14 +21,14 @@ pub struct OnnxNetwork {
 
 impl PartialEq for OnnxNetwork {
     fn eq(&self, other: &OnnxNetwork) -> bool {
-        self.file.sha256() == other.file.sha256()
+        self.file.sha256 == other.file.sha256
     }
 }
 
 /// As what identifies it: the file's SHA-256.
 impl Serialize for OnnxNetwork {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serde_json::json!({ "sha256": self.file.sha256() }).serialize(serializer)
+        serde_json::json!({ "sha256": self.file.sha256 }).serialize(serializer)
     }
 }
 
@@ -44,7 +44,7 @@ impl OnnxNetwork {
     /// Those of [`OnnxFile::open`]; images that aren't of three channels.
     pub fn open(path: &Path) -> Result<OnnxNetwork> {
         let file = OnnxFile::open(path)?;
-        match file.channels() {
+        match file.sizes.channels {
             Some(3) => Ok(OnnxNetwork { file: Arc::new(file) }),
             channels => {
                 let channels = channels.map_or("open".into(), |channels| channels.to_string());
@@ -72,7 +72,7 @@ impl OnnxNetwork {
 
     /// The SHA-256 of the file and of what its constants lie in.
     pub fn sha256(&self) -> &str {
-        self.file.sha256()
+        &self.file.sha256
     }
 
     /// The side of its images, where it was exported for one size.
@@ -80,10 +80,10 @@ impl OnnxNetwork {
     /// # Errors
     /// Images that aren't square.
     pub fn image_size(&self) -> Result<Option<usize>> {
-        match self.file.image_size() {
+        match self.file.sizes.size {
             [Some(height), Some(width)] if height != width => {
                 let detail = format!("takes images of {height}×{width}; square ones are taken");
-                Err(Error::file(self.file.path(), detail))
+                Err(Error::file(&self.file.path, detail))
             }
             [height, width] => Ok(height.or(width)),
         }
@@ -99,7 +99,7 @@ impl OnnxNetwork {
                 feature: *feature,
             }),
             NetworkEnd::Logits(_) => Err(Error::file(
-                self.file.path(),
+                &self.file.path,
                 "doesn't end in a linear layer of one vector, which a head of other classes, or a \
                  text-guided one, takes the place of",
             )),
@@ -136,7 +136,7 @@ impl OnnxNetwork {
     /// Those of recording.
     pub fn checkpoint(&self, image_size: usize) -> Result<(Checkpoint, Vec<String>)> {
         let recorded = self.alone(image_size)?;
-        let path = self.file.path();
+        let path = &self.file.path;
         let notes = recorded.notes.iter().map(|note| format!("{}: {note}", path.display()));
         Ok((Checkpoint::of_tensors(path, &recorded.weights)?, notes.collect()))
     }

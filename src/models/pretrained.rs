@@ -80,7 +80,9 @@ impl Pretrained {
         let taken: Vec<(ParamId, &Param)> = (0..)
             .map(ParamId)
             .zip(model.tape.params())
-            .filter(|(_, param)| !skipped.has(&self.part(model.head, &param.name)))
+            .filter(|(_, param)| {
+                skipped.is_none_or(|last| self.part(model.head, &param.name) > last)
+            })
             .collect();
         let params = || taken.iter().map(|(_, param)| *param);
         let find = |name: &str| keys.find(&self.in_file(model.head, name));
@@ -106,23 +108,23 @@ impl Pretrained {
         Ok(Taken { tensors, left_out, why })
     }
 
-    /// What of the head isn't taken by a model of `head`, and why.
-    fn skipped(&self, head: Head, classes: &[&str]) -> (Skipped, String) {
+    /// The last part that isn't taken by a model of `head`, and why.
+    fn skipped(&self, head: Head, classes: &[&str]) -> (Option<TensorPart>, String) {
         if self.head != head {
-            return (Skipped::Head, format!("its head is {}, not {head}", self.head));
+            return (Some(TensorPart::Head), format!("its head is {}, not {head}", self.head));
         }
         let named = self.facts.class_names.as_ref();
         let are_others = named.is_some_and(|named| named.iter().map(|(id, _)| id).ne(classes));
         if self.classes == classes.len() && !are_others {
-            return (Skipped::Nothing, String::new());
+            return (None, String::new());
         }
         let why = match self.classes == classes.len() {
             true => "its classes are others".into(),
             false => format!("it has {} classes, not {}", self.classes, classes.len()),
         };
         match head {
-            Head::Baseline => (Skipped::Head, why),
-            Head::TextGuided { .. } => (Skipped::Rows, why),
+            Head::Baseline => (Some(TensorPart::Head), why),
+            Head::TextGuided { .. } => (Some(TensorPart::Rows), why),
         }
     }
 
@@ -148,30 +150,12 @@ impl Pretrained {
     }
 }
 
-/// What a tensor belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a tensor belongs to; where a part isn't taken, neither are those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum TensorPart {
-    Backbone,
-    /// The backbone's last layer, and the scale of logits.
-    Head,
     /// A row for each class.
     Rows,
-}
-
-/// What of a head isn't taken.
-#[derive(Clone, Copy)]
-enum Skipped {
-    Nothing,
-    Rows,
+    /// The backbone's last layer, and the scale of logits.
     Head,
-}
-
-impl Skipped {
-    fn has(self, part: &TensorPart) -> bool {
-        match self {
-            Skipped::Nothing => false,
-            Skipped::Rows => *part == TensorPart::Rows,
-            Skipped::Head => *part != TensorPart::Backbone,
-        }
-    }
+    Backbone,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::external::External;
 use super::proto;
+use crate::tensor::places;
 
 /// Elements that a constant may have that isn't in the file but computed from others.
 pub const MOST_ELEMENTS: usize = 1 << 24;
@@ -77,31 +78,6 @@ pub fn strides_of(dims: &[usize]) -> Vec<usize> {
         strides[dim - 1] = strides[dim] * dims[dim];
     }
     strides
-}
-
-/// Where the elements of a view lie, in the view's order: `dims` with a distance in memory each, from
-/// `start` on.
-pub fn places<'a>(
-    dims: &'a [usize],
-    strides: &'a [isize],
-    start: usize,
-) -> impl Iterator<Item = usize> + 'a {
-    let count = dims.iter().product();
-    let mut index = vec![0; dims.len()];
-    let mut at = start as isize;
-    (0..count).map(move |_| {
-        let place = at as usize;
-        for dim in (0..dims.len()).rev() {
-            index[dim] += 1;
-            at += strides[dim];
-            if index[dim] < dims[dim] {
-                break;
-            }
-            at -= strides[dim] * dims[dim] as isize;
-            index[dim] = 0;
-        }
-        place
-    })
 }
 
 impl Array {

@@ -17,14 +17,14 @@ fn written_out(graph: &OperatorGraph, at: usize) -> Option<(f32, Vec<Operand>)> 
     if last.op != Operator::MatMul {
         return None;
     }
-    let softmax = read_once(graph, value(last, 0)?)?;
-    let v = value(last, 1)?;
+    let softmax = read_once(graph, last.value(0)?)?;
+    let v = last.value(1)?;
     let rank = graph.shapes[softmax.output.0].len();
     if (softmax.op != Operator::Softmax { axis: rank - 1, log: false }) || rank < 3 {
         return None;
     }
     let (mut scale, mut bias) = (1.0, Operand::Absent);
-    let mut scores = read_once(graph, value(softmax, 0)?)?;
+    let mut scores = read_once(graph, softmax.value(0)?)?;
     while scores.op != Operator::MatMul {
         let inner = match factor(scores) {
             Some((inner, factor)) => {
@@ -33,17 +33,17 @@ fn written_out(graph: &OperatorGraph, at: usize) -> Option<(f32, Vec<Operand>)> 
             }
             // A bias that is scaled, too, and one of two, are left as they are.
             None if scale == 1.0 && !bias.is_present() => {
-                let (inner, constant) = added_constant(scores)?;
-                bias = constant;
+                let (inner, constant) = scores.beside_constant(Binary::Add)?;
+                bias = Operand::Constant(constant.clone());
                 inner
             }
             None => return None,
         };
         scores = read_once(graph, inner)?;
     }
-    let (mut q, mut k) = (value(scores, 0)?, value(scores, 1)?);
+    let (mut q, mut k) = (scores.value(0)?, scores.value(1)?);
     for side in [&mut q, &mut k] {
-        if let Some((inner, factor)) = maker(graph, *side).and_then(factor) {
+        if let Some((inner, factor)) = graph.maker(*side).and_then(factor) {
             (*side, scale) = (inner, scale * factor);
         }
     }
@@ -56,48 +56,23 @@ fn written_out(graph: &OperatorGraph, at: usize) -> Option<(f32, Vec<Operand>)> 
     is_plain.then_some((scale, inputs))
 }
 
-fn value(node: &OperatorNode, at: usize) -> Option<ValueId> {
-    node.inputs.get(at).and_then(Operand::value)
-}
-
-fn maker(graph: &OperatorGraph, value: ValueId) -> Option<&OperatorNode> {
-    let found = graph.nodes.binary_search_by_key(&value, |node| node.output).ok()?;
-    Some(&graph.nodes[found])
-}
-
 /// What makes a value that one node reads.
 fn read_once(graph: &OperatorGraph, value: ValueId) -> Option<&OperatorNode> {
-    let node = maker(graph, value)?;
-    let inputs = graph.nodes.iter().flat_map(|node| &node.inputs);
-    let readers = inputs.filter(|input| input.value() == Some(value)).count();
-    (readers == 1).then_some(node)
+    graph.only_reader(value)?;
+    graph.maker(value)
 }
 
 /// A value that is multiplied by a number, and the number.
 fn factor(node: &OperatorNode) -> Option<(ValueId, f32)> {
     let number = |at: usize| node.inputs.get(at)?.constant()?.array.as_float();
     match node.op {
-        Operator::Unary(Function::Affine { scale, shift: 0.0 }) => Some((value(node, 0)?, scale)),
+        Operator::Unary(Function::Affine { scale, shift: 0.0 }) => Some((node.value(0)?, scale)),
         Operator::Binary(Binary::Mul) => match (number(0), number(1)) {
-            (Some(factor), _) => Some((value(node, 1)?, factor)),
-            (_, Some(factor)) => Some((value(node, 0)?, factor)),
+            (Some(factor), _) => Some((node.value(1)?, factor)),
+            (_, Some(factor)) => Some((node.value(0)?, factor)),
             _ => None,
         },
-        Operator::Binary(Binary::Div) => Some((value(node, 0)?, 1.0 / number(1)?)),
-        _ => None,
-    }
-}
-
-/// A value to which a constant is added, and the constant.
-fn added_constant(node: &OperatorNode) -> Option<(ValueId, Operand)> {
-    if node.op != Operator::Binary(Binary::Add) {
-        return None;
-    }
-    match (&node.inputs[0], &node.inputs[1]) {
-        (Operand::Value(value), constant @ Operand::Constant(_))
-        | (constant @ Operand::Constant(_), Operand::Value(value)) => {
-            Some((*value, constant.clone()))
-        }
+        Operator::Binary(Binary::Div) => Some((node.value(0)?, 1.0 / number(1)?)),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::array::{Array, Folded, elements_of};
 use super::fold;
-use super::op::Operator;
+use super::op::{Binary, Operator};
 
 /// Elements that a value may have for one image.
 const MOST_VALUES: usize = 1 << 30;
@@ -71,6 +71,23 @@ pub struct OperatorNode {
     pub output: ValueId,
 }
 
+impl OperatorNode {
+    /// The value that input number `at` is.
+    pub fn value(&self, at: usize) -> Option<ValueId> {
+        self.inputs.get(at).and_then(Operand::value)
+    }
+
+    /// The value and the constant that it is `function` of; `None` for other nodes.
+    pub fn beside_constant(&self, function: Binary) -> Option<(ValueId, &NamedArray)> {
+        match &self.inputs[..] {
+            _ if self.op != Operator::Binary(function) => None,
+            [Operand::Value(value), Operand::Constant(constant)]
+            | [Operand::Constant(constant), Operand::Value(value)] => Some((*value, constant)),
+            _ => None,
+        }
+    }
+}
+
 /// Nodes in an order in which they can be run.
 #[derive(Clone, Debug, Default)]
 pub struct OperatorGraph {
@@ -100,6 +117,21 @@ impl OperatorGraph {
             Operand::Constant(constant) => constant.array.dims(),
             Operand::Value(value) => &self.shapes[value.0],
         }
+    }
+
+    /// The node that makes a value.
+    pub fn maker(&self, value: ValueId) -> Option<&OperatorNode> {
+        let found = self.nodes.binary_search_by_key(&value, |node| node.output).ok()?;
+        Some(&self.nodes[found])
+    }
+
+    /// The number of the node that alone reads a value, and once.
+    pub fn only_reader(&self, value: ValueId) -> Option<usize> {
+        let inputs = |at: usize| self.nodes[at].inputs.iter().map(move |i| (at, i.value()));
+        let all = (0..self.nodes.len()).flat_map(inputs);
+        let mut readers = all.filter(|(_, input)| *input == Some(value));
+        let (at, _) = readers.next()?;
+        readers.next().is_none().then_some(at)
     }
 
     /// Adds an operator, or computes it where it reads constants only.

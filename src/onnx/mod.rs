@@ -35,17 +35,20 @@ use crate::tape::NodeId;
 use crate::{Error, Result};
 
 pub use self::lower::NetworkEnd;
+pub use self::read::ImageSizes;
 
 /// A network as its file has it.
 #[derive(Debug)]
 pub struct OnnxFile {
-    path: PathBuf,
+    /// Where it lies.
+    pub path: PathBuf,
     model: proto::ModelProto,
     constants: HashMap<String, NamedArray>,
     external: External,
-    sha256: String,
+    /// SHA-256 of its bytes, and of those of the files beside it that hold its constants.
+    pub sha256: String,
     /// What it says of its images.
-    sizes: read::ImageSizes,
+    pub sizes: ImageSizes,
 }
 
 /// What stands on the tape of a network.
@@ -95,26 +98,6 @@ impl OnnxFile {
         external.each(|bytes| digest.update(bytes));
         let sha256 = format!("{:x}", digest.finalize());
         Ok(OnnxFile { path: path.into(), model, constants, external, sha256, sizes })
-    }
-
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// SHA-256 of its bytes, and of those of the files beside it that hold its constants.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
-    }
-
-    /// Height and width of its images, where it was exported for one size.
-    pub fn image_size(&self) -> [Option<usize>; 2] {
-        self.sizes.size
-    }
-
-    /// Channels of its images.
-    pub fn channels(&self) -> Option<usize> {
-        self.sizes.channels
     }
 
     /// Records the network behind `image`, but for a linear layer at its end.

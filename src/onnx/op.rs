@@ -1,28 +1,35 @@
 //! Operators in the one form that all versions of ONNX's are brought into, and the shapes that they make.
 
+use strum::{EnumString, IntoStaticStr};
+
 use super::array::{Folded, spread_of};
 
-/// A function of one number.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A function of one number. Files name it so, but for those that are disabled.
+#[derive(Clone, Copy, Debug, PartialEq, EnumString)]
 pub enum Function {
     Relu,
+    #[strum(disabled)]
     LeakyRelu {
         slope: f32,
     },
+    #[strum(disabled)]
     Clip {
         low: f32,
         high: f32,
     },
     Sigmoid,
     Tanh,
+    #[strum(disabled)]
     HardSigmoid {
         slope: f32,
         shift: f32,
     },
     HardSwish,
+    #[strum(disabled)]
     Elu {
         alpha: f32,
     },
+    #[strum(disabled)]
     Selu {
         alpha: f32,
         gamma: f32,
@@ -30,12 +37,17 @@ pub enum Function {
     Softplus,
     Softsign,
     Mish,
+    #[strum(disabled)]
     Gelu,
+    #[strum(disabled)]
     GeluTanh,
     /// x · σ(1.702 · x)
+    #[strum(disabled)]
     QuickGelu,
+    #[strum(disabled)]
     Silu,
     /// scale · x + shift
+    #[strum(disabled)]
     Affine {
         scale: f32,
         shift: f32,
@@ -55,8 +67,8 @@ pub enum Function {
     Not,
 }
 
-/// A function of two numbers, of shapes that are spread to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A function of two numbers, of shapes that are spread to each other. Files name it so, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString)]
 pub enum Binary {
     Add,
     Sub,
@@ -68,6 +80,7 @@ pub enum Binary {
     /// With the divisor's sign, as Python's.
     Mod,
     /// With the dividend's sign, as C's `fmod`.
+    #[strum(disabled)]
     Fmod,
     Equal,
     Less,
@@ -144,11 +157,13 @@ pub enum Sampling {
 }
 
 /// What an operator does. Names of inputs are ONNX's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Operator {
     /// X, W (constant, outputs × inputs a group × rows × columns), B.
     Conv { window: Sliding, groups: usize },
     /// A, B: the last two dimensions are multiplied, the others spread.
+    #[strum(serialize = "matmul")]
     MatMul,
     /// X, scale, B, mean, var: along dimension 1.
     BatchNorm { eps: f32 },
@@ -157,6 +172,7 @@ pub enum Operator {
     /// X, scale, B (both of a channel each): over each of `groups` of channels and all behind.
     GroupNorm { groups: usize, eps: f32 },
     /// X
+    #[strum(serialize = "activation")]
     Unary(Function),
     /// A, B
     Binary(Binary),
@@ -179,6 +195,7 @@ pub enum Operator {
     /// X: `value` before and behind each dimension.
     Pad { before: Vec<usize>, after: Vec<usize>, value: f32 },
     /// X: cut where the amounts are reflected or repeated.
+    #[strum(serialize = "pad")]
     PadFrom { axis: usize, indices: Vec<usize> },
     /// X: the sizes of the last two dimensions, with source coordinates of each output.
     Resize { sampling: Sampling, rows: Vec<f32>, columns: Vec<f32> },

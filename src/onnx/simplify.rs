@@ -3,7 +3,7 @@
 use super::array::Array;
 use super::attention::attention_at;
 use super::function::function_at;
-use super::graph::{Operand, OperatorGraph, OperatorNode, ValueId};
+use super::graph::{NamedArray, Operand, OperatorGraph, ValueId};
 use super::op::{Binary, Function, Operator, Reduction};
 
 /// The graph with functions and normalisations in one node each, and without what nobody reads.
@@ -42,18 +42,6 @@ fn drop_unread(graph: &mut OperatorGraph, output: &Operand) {
     graph.nodes = kept;
 }
 
-/// The only value among a node's two inputs, and the constant beside it.
-fn beside_constant(node: &OperatorNode, function: Binary) -> Option<(ValueId, &Array)> {
-    if node.op != Operator::Binary(function) {
-        return None;
-    }
-    match (&node.inputs[0], &node.inputs[1]) {
-        (Operand::Value(value), Operand::Constant(constant))
-        | (Operand::Constant(constant), Operand::Value(value)) => Some((*value, &constant.array)),
-        _ => None,
-    }
-}
-
 /// Mean and variance over the last dimensions, taken apart:
 /// d = x − mean(x), d / √(mean(d²) + eps), · weight, + bias.
 fn layer_norm_at(graph: &mut OperatorGraph, at: usize) {
@@ -63,17 +51,15 @@ fn layer_norm_at(graph: &mut OperatorGraph, at: usize) {
     let (Ok(ones), Ok(zeros)) = (one(1.0), one(0.0)) else { return };
     let (mut last, mut weight, mut bias) = (at, Operand::from(ones), Operand::from(zeros));
     for function in [Binary::Mul, Binary::Add] {
-        let value = graph.nodes[last].output;
-        let mut readers = (0..graph.nodes.len()).filter(|at| reads(&graph.nodes[*at], value));
-        let (Some(next), None) = (readers.next(), readers.next()) else { break };
-        let Some((_, array)) = beside_constant(&graph.nodes[next], function) else { break };
-        let own = array.dims().iter().copied().skip_while(|size| *size == 1).collect::<Vec<_>>();
+        let Some(next) = graph.only_reader(graph.nodes[last].output) else { break };
+        let Some((_, named)) = graph.nodes[next].beside_constant(function) else { break };
+        let own =
+            named.array.dims().iter().copied().skip_while(|size| *size == 1).collect::<Vec<_>>();
         if own != wanted {
             break;
         }
-        let Ok(array) = array.reshaped(wanted.clone()) else { break };
-        let name = graph.nodes[next].inputs.iter().find_map(|i| i.constant()?.name.clone());
-        let constant = Operand::Constant(super::graph::NamedArray { array, name });
+        let Ok(array) = named.array.reshaped(wanted.clone()) else { break };
+        let constant = Operand::Constant(NamedArray { array, name: named.name.clone() });
         match function {
             Binary::Mul => weight = constant,
             _ => bias = constant,
@@ -85,68 +71,59 @@ fn layer_norm_at(graph: &mut OperatorGraph, at: usize) {
     node.inputs = vec![Operand::Value(x), weight, bias];
 }
 
-fn reads(node: &OperatorNode, value: ValueId) -> bool {
-    node.inputs.iter().any(|input| input.value() == Some(value))
-}
-
 /// What is normalised by the division, or product with a reciprocal, at `at`; from which dimension on, with
 /// which eps.
 fn normalized_at(graph: &OperatorGraph, at: usize) -> Option<(ValueId, usize, f32)> {
     let node = &graph.nodes[at];
-    let makers = |value: ValueId| -> Option<&OperatorNode> {
-        let found = graph.nodes[..at].binary_search_by_key(&value, |node| node.output).ok()?;
-        Some(&graph.nodes[found])
-    };
-    let value = |node: &OperatorNode, at: usize| node.inputs.get(at).and_then(Operand::value);
     // √(variance + eps), and what it divides.
     let (difference, root) = match node.op {
-        Operator::Binary(Binary::Div) => (value(node, 0)?, value(node, 1)?),
+        Operator::Binary(Binary::Div) => (node.value(0)?, node.value(1)?),
         Operator::Binary(Binary::Mul) => {
             let inverse = |at: usize| {
-                let maker = makers(value(node, at)?)?;
-                (maker.op == Operator::Unary(Function::Reciprocal)).then(|| value(maker, 0))?
+                let maker = graph.maker(node.value(at)?)?;
+                (maker.op == Operator::Unary(Function::Reciprocal)).then(|| maker.value(0))?
             };
             match (inverse(0), inverse(1)) {
-                (Some(root), _) => (value(node, 1)?, root),
-                (_, Some(root)) => (value(node, 0)?, root),
+                (Some(root), _) => (node.value(1)?, root),
+                (_, Some(root)) => (node.value(0)?, root),
                 _ => return None,
             }
         }
         _ => return None,
     };
-    let root = makers(root).filter(|root| root.op == Operator::Unary(Function::Sqrt))?;
-    let inner = makers(value(root, 0)?)?;
+    let root = graph.maker(root).filter(|root| root.op == Operator::Unary(Function::Sqrt))?;
+    let inner = graph.maker(root.value(0)?)?;
     let (variance, eps) = match &inner.op {
-        Operator::Unary(Function::Affine { scale: 1.0, shift }) => (value(inner, 0)?, *shift),
+        Operator::Unary(Function::Affine { scale: 1.0, shift }) => (inner.value(0)?, *shift),
         _ => {
-            let (variance, eps) = beside_constant(inner, Binary::Add)?;
-            (variance, eps.as_float()?)
+            let (variance, eps) = inner.beside_constant(Binary::Add)?;
+            (variance, eps.array.as_float()?)
         }
     };
     let mean_of = |id: ValueId| -> Option<(ValueId, &[usize])> {
-        let maker = makers(id)?;
+        let maker = graph.maker(id)?;
         match &maker.op {
             Operator::Reduce { reduction: Reduction::Mean, axes, keep: true } => {
-                Some((value(maker, 0)?, axes))
+                Some((maker.value(0)?, axes))
             }
             _ => None,
         }
     };
     let (square, axes) = mean_of(variance)?;
-    let square = makers(square)?;
+    let square = graph.maker(square)?;
     let is_square = match square.op {
-        Operator::Binary(Binary::Mul) => value(square, 1) == Some(difference),
+        Operator::Binary(Binary::Mul) => square.value(1) == Some(difference),
         Operator::Binary(Binary::Pow) => {
             square.inputs[1].constant().and_then(|two| two.array.as_float()) == Some(2.0)
         }
         _ => false,
     };
-    if !is_square || value(square, 0) != Some(difference) {
+    if !is_square || square.value(0) != Some(difference) {
         return None;
     }
-    let minus = makers(difference).filter(|node| node.op == Operator::Binary(Binary::Sub))?;
-    let x = value(minus, 0)?;
-    let (averaged, other) = mean_of(value(minus, 1)?)?;
+    let minus = graph.maker(difference).filter(|node| node.op == Operator::Binary(Binary::Sub))?;
+    let x = minus.value(0)?;
+    let (averaged, other) = mean_of(minus.value(1)?)?;
     let rank = graph.shapes[x.0].len();
     let is_last = !axes.is_empty() && axes.iter().copied().eq(rank - axes.len()..rank);
     (averaged == x && other == axes && is_last).then_some((x, rank - axes.len(), eps))

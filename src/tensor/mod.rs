@@ -173,9 +173,40 @@ impl Tensor {
     }
 }
 
+/// Where the elements of a strided tensor lie, row-major: `dims` with a distance in memory between neighbours each, from
+/// `start` on. Along a dimension of 1 the distance may be any.
+pub(crate) fn places(
+    dims: &[usize],
+    strides: &[isize],
+    start: usize,
+) -> impl ExactSizeIterator<Item = usize> {
+    let mut index = vec![0; dims.len()];
+    let mut next = start;
+    (0..dims.iter().product::<usize>()).map(move |_| {
+        let place = next;
+        for dim in (0..dims.len()).rev() {
+            index[dim] += 1;
+            next = next.wrapping_add_signed(strides[dim]);
+            if index[dim] < dims[dim] {
+                break;
+            }
+            next = next.wrapping_sub(dims[dim].wrapping_mul(strides[dim] as usize));
+            index[dim] = 0;
+        }
+        place
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_walked_by_any_strides() {
+        let (dims, strides) = ([2, 1, 3], [1, isize::MIN, -2]);
+        assert!(places(&dims, &strides, 4).eq([4, 2, 0, 5, 3, 1]));
+        assert_eq!((places(&[], &[], 7).len(), places(&[3, 0], &[9, 9], 0).len()), (1, 0));
+    }
 
     #[test]
     fn elements_are_found_in_both_orders() {

@@ -95,16 +95,12 @@ impl<'a, 'b> Machine<'a, 'b> {
             0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)),
             // BININT, BININT1, BININT2, LONG1, LONG4, BINFLOAT
             b'J' => {
-                let n = i32::from_le_bytes(self.array()?);
+                let n = self.number(4)? as i32;
                 self.stack.push(Value::Int(n.into()));
             }
-            b'K' => {
-                let n = self.bytes(1)?[0];
-                self.stack.push(Value::Int(n.into()));
-            }
-            b'M' => {
-                let n = u16::from_le_bytes(self.array()?);
-                self.stack.push(Value::Int(n.into()));
+            b'K' | b'M' => {
+                let n = self.number(if opcode == b'K' { 1 } else { 2 })?;
+                self.stack.push(Value::Int(n as i64));
             }
             0x8a => self.long(1)?,
             0x8b => self.long(4)?,
@@ -168,21 +164,13 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
             0x90 => drop(self.pop_mark()?),
             // BINGET, LONG_BINGET, BINPUT, LONG_BINPUT, MEMOIZE
-            b'h' => {
-                let key = self.bytes(1)?[0].into();
-                self.recall(key)?;
+            b'h' | b'j' => {
+                let key = self.number(if opcode == b'h' { 1 } else { 4 })?;
+                self.recall(key as u32)?;
             }
-            b'j' => {
-                let key = u32::from_le_bytes(self.array()?);
-                self.recall(key)?;
-            }
-            b'q' => {
-                let key = self.bytes(1)?[0].into();
-                self.remember(key)?;
-            }
-            b'r' => {
-                let key = u32::from_le_bytes(self.array()?);
-                self.remember(key)?;
+            b'q' | b'r' => {
+                let key = self.number(if opcode == b'q' { 1 } else { 4 })?;
+                self.remember(key as u32)?;
             }
             0x94 => self.remember(self.memo.len() as u32)?,
             // GLOBAL, STACK_GLOBAL
@@ -250,15 +238,17 @@ impl<'a, 'b> Machine<'a, 'b> {
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Parsed<[u8; N]> {
-        self.bytes(N)?.try_into().map_err(|_| "its pickle is truncated".into())
-    }
-
-    /// Bytes that follow their own length, a little-endian number of `width` bytes.
-    fn counted(&mut self, width: usize) -> Parsed<&'a [u8]> {
+    /// A little-endian number of `width` bytes.
+    fn number(&mut self, width: usize) -> Parsed<u64> {
         let mut wide = [0; 8];
         wide[..width].copy_from_slice(self.bytes(width)?);
-        self.bytes(usize::try_from(u64::from_le_bytes(wide)).unwrap_or(usize::MAX))
+        Ok(u64::from_le_bytes(wide))
+    }
+
+    /// Bytes that follow their own length, a number of `width` bytes.
+    fn counted(&mut self, width: usize) -> Parsed<&'a [u8]> {
+        let len = self.number(width)?;
+        self.bytes(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     fn line(&mut self) -> Parsed<&'a str> {

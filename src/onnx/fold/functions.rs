@@ -1,7 +1,10 @@
 //! Functions of one number, and of two.
 
-use crate::onnx::array::{Array, Elements, Folded, places, spread_of, spread_strides};
+use std::sync::Arc;
+
+use crate::onnx::array::{Array, Elements, Folded, spread_of, spread_strides};
 use crate::onnx::op::{Binary, Function};
+use crate::tensor::places;
 
 pub fn unary(function: Function, x: &Array) -> Folded<Array> {
     if function == Function::Not {
@@ -41,20 +44,10 @@ impl Function {
             }
         };
         match self {
-            Function::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            }
-            Function::LeakyRelu { slope } => {
-                if x < 0.0 {
-                    x * f64::from(slope)
-                } else {
-                    x
-                }
-            }
+            Function::Relu => clip(x, 0.0, f64::INFINITY),
+            Function::LeakyRelu { slope } if x < 0.0 => x * f64::from(slope),
+            Function::Elu { alpha } if x < 0.0 => f64::from(alpha) * x.exp_m1(),
+            Function::LeakyRelu { .. } | Function::Elu { .. } => x,
             Function::Clip { low, high } => clip(x, low.into(), high.into()),
             Function::Neg => -x,
             Function::Abs => x.abs(),
@@ -68,13 +61,6 @@ impl Function {
                 clip(f64::from(slope) * x + f64::from(shift), 0.0, 1.0)
             }
             Function::HardSwish => x * clip(x / 6.0 + 0.5, 0.0, 1.0),
-            Function::Elu { alpha } => {
-                if x < 0.0 {
-                    f64::from(alpha) * x.exp_m1()
-                } else {
-                    x
-                }
-            }
             Function::Selu { alpha, gamma } if x <= 0.0 => {
                 f64::from(gamma) * f64::from(alpha) * x.exp_m1()
             }
@@ -117,27 +103,13 @@ pub fn binary(function: Binary, a: &Array, b: &Array) -> Folded<Array> {
     let elements = match (a.elements(), b.elements()) {
         (Elements::Floats(a), Elements::Floats(b)) => {
             let pairs = pairs(&dims, (a, a_strides), (b, b_strides));
-            match comparison(function) {
-                Some(compare) => Elements::Bools(pairs.map(|(a, b)| compare(&a, &b)).collect()),
-                None => Elements::Floats(
-                    pairs
-                        .map(|(a, b)| function.of_floats(a, b))
-                        .collect::<Option<_>>()
-                        .ok_or(MISFIT)?,
-                ),
-            }
+            let wrong = "truth values are wanted";
+            merged(function, pairs, Binary::of_floats, Elements::Floats, wrong)?
         }
         (Elements::Ints(a), Elements::Ints(b)) => {
             let pairs = pairs(&dims, (a, a_strides), (b, b_strides));
-            match comparison(function) {
-                Some(compare) => Elements::Bools(pairs.map(|(a, b)| compare(&a, &b)).collect()),
-                None => {
-                    let values = pairs.map(|(a, b)| function.of_ints(a, b)).collect::<Option<_>>();
-                    Elements::Ints(
-                        values.ok_or("a whole number can't be held, or is divided by 0")?,
-                    )
-                }
-            }
+            let wrong = "a whole number can't be held, or is divided by 0";
+            merged(function, pairs, Binary::of_ints, Elements::Ints, wrong)?
         }
         (Elements::Bools(a), Elements::Bools(b)) => {
             let pairs = pairs(&dims, (a, a_strides), (b, b_strides));
@@ -153,8 +125,19 @@ pub fn binary(function: Binary, a: &Array, b: &Array) -> Folded<Array> {
     Array::new(dims, elements)
 }
 
-/// Why two kinds of elements and a function don't go together.
-const MISFIT: &str = "truth values are wanted";
+/// What a function makes of pairs of numbers: truth values, or what `of` does, of this kind; `wrong` where that can't.
+fn merged<T: Copy + PartialOrd>(
+    function: Binary,
+    pairs: impl Iterator<Item = (T, T)>,
+    of: fn(Binary, T, T) -> Option<T>,
+    kind: fn(Arc<[T]>) -> Elements,
+    wrong: &str,
+) -> Folded<Elements> {
+    Ok(match comparison(function) {
+        Some(compare) => Elements::Bools(pairs.map(|(a, b)| compare(&a, &b)).collect()),
+        None => kind(pairs.map(|(a, b)| of(function, a, b)).collect::<Option<_>>().ok_or(wrong)?),
+    })
+}
 
 /// The comparison that a function is.
 fn comparison<T: PartialOrd>(function: Binary) -> Option<fn(&T, &T) -> bool> {

@@ -1,7 +1,8 @@
 //! Products, convolutions and softmaxes of constants.
 
-use crate::onnx::array::{Array, Folded, elements_of, places, spread_of, spread_strides};
+use crate::onnx::array::{Array, Folded, elements_of, spread_of, spread_strides};
 use crate::onnx::op::{Sliding, product_dims};
+use crate::tensor::places;
 
 pub fn product(a: &Array, b: &Array) -> Folded<Array> {
     let dims = product_dims(a.dims(), b.dims())?;

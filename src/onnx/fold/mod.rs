@@ -3,11 +3,14 @@
 mod functions;
 mod layers;
 
+use std::sync::Arc;
+
 use self::functions::{binary, unary};
 use self::layers::{conv, product, softmax};
-use super::array::{Array, Elements, Folded, MOST_ELEMENTS, elements_of, places, strides_of};
+use super::array::{Array, Elements, Folded, MOST_ELEMENTS, elements_of, strides_of};
 use super::op::{Operator, Reduction};
 use super::resample;
+use crate::tensor::places;
 
 /// What an operator makes of constants.
 ///
@@ -57,20 +60,12 @@ pub fn compute(op: &Operator, inputs: &[Option<&Array>]) -> Folded<Array> {
         Operator::Where => {
             let (a, b) = (input(1)?.spread(&dims)?, input(2)?.spread(&dims)?);
             let condition = x.spread(&dims)?;
-            let condition = condition.as_bools()?.iter();
+            let condition = condition.as_bools()?;
             let elements = match (a.elements(), b.elements()) {
-                (Elements::Floats(a), Elements::Floats(b)) => Elements::Floats(
-                    condition
-                        .zip(a.iter().zip(&b[..]))
-                        .map(|(c, (a, b))| if *c { *a } else { *b })
-                        .collect(),
-                ),
-                (Elements::Ints(a), Elements::Ints(b)) => Elements::Ints(
-                    condition
-                        .zip(a.iter().zip(&b[..]))
-                        .map(|(c, (a, b))| if *c { *a } else { *b })
-                        .collect(),
-                ),
+                (Elements::Floats(a), Elements::Floats(b)) => {
+                    Elements::Floats(chosen(condition, a, b))
+                }
+                (Elements::Ints(a), Elements::Ints(b)) => Elements::Ints(chosen(condition, a, b)),
                 (a, b) => return Err(format!("{} and {} don't go together", a.kind(), b.kind())),
             };
             Array::new(dims, elements)
@@ -88,6 +83,11 @@ pub fn compute(op: &Operator, inputs: &[Option<&Array>]) -> Folded<Array> {
         | Operator::Attention { .. }
         | Operator::AvgPool { .. } => Err("reads constants alone".into()),
     }
+}
+
+fn chosen<T: Copy>(condition: &[bool], a: &[T], b: &[T]) -> Arc<[T]> {
+    let pairs = condition.iter().zip(a.iter().zip(b));
+    pairs.map(|(first, (a, b))| if *first { *a } else { *b }).collect()
 }
 
 fn concat(axis: usize, dims: Vec<usize>, inputs: &[Option<&Array>]) -> Folded<Array> {

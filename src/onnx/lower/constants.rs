@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::Recorder;
 use super::arrange::{map_of, memory_order};
 use super::view::{Atom, StridedView, is_run};
-use crate::onnx::array::{Array, Folded, places, strides_of};
+use crate::onnx::array::{Array, Folded, strides_of};
 use crate::onnx::graph::{NamedArray, OperatorNode};
 use crate::ops::broadcast::{Broadcast, BroadcastBy};
 use crate::ops::constant::Constant;
 use crate::ops::{Init, ParamSpec, Role};
-use crate::tensor::Map;
+use crate::tensor::{Map, places};
 
 /// Neighbours in a node's memory, and how far apart a constant's elements for them lie.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -75,16 +75,8 @@ impl Recorder<'_, '_, '_> {
     fn bias_of(&self, at: usize) -> Option<(&OperatorNode, Array)> {
         let product = self.graph.nodes.get(at)?;
         let outputs = *self.graph.shapes[product.output.0].last()?;
-        if self.readers.get(&product.output) != Some(&1) {
-            return None;
-        }
-        let reads =
-            |node: &&OperatorNode| node.inputs.iter().any(|i| i.value() == Some(product.output));
-        let next = self.graph.nodes[at..].iter().find(reads)?;
-        if next.op != Operator::Binary(Binary::Add) {
-            return None;
-        }
-        let constant = &next.inputs.iter().find_map(Operand::constant)?.array;
+        let next = &self.graph.nodes[self.graph.only_reader(product.output)?];
+        let constant = &next.beside_constant(Binary::Add)?.1.array;
         let is_vector = constant.dims().last() == Some(&outputs) && constant.len() == outputs;
         let bias = constant.reshaped(vec![outputs]).ok().filter(|_| is_vector)?;
         let same = self.graph.shapes[next.output.0] == self.graph.shapes[product.output.0];

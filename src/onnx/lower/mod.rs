@@ -56,7 +56,6 @@ pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folde
     let view = if source.channels_last { view.transposed(&[0, 2, 3, 1]) } else { view };
     let mut lowering = Recorder {
         graph: &source.graph,
-        readers: readers(&source.graph),
         views: HashMap::from([(source.image, view)]),
         names: LayerNames::of(&source.graph),
         weights: Vec::new(),
@@ -105,18 +104,8 @@ pub fn record(source: &ReadNetwork, b: &mut Builder<'_>, image: NodeId) -> Folde
     Ok(LoweredNetwork { weights: lowering.weights, ending, classes, notes: lowering.notes })
 }
 
-/// How many inputs read a value.
-fn readers(graph: &OperatorGraph) -> HashMap<ValueId, usize> {
-    let mut readers = HashMap::new();
-    for value in graph.nodes.iter().flat_map(|node| node.inputs.iter().filter_map(Operand::value)) {
-        *readers.entry(value).or_default() += 1;
-    }
-    readers
-}
-
 struct Recorder<'g, 'b, 't> {
     graph: &'g OperatorGraph,
-    readers: HashMap<ValueId, usize>,
     /// Where each value lies.
     views: HashMap<ValueId, StridedView>,
     names: LayerNames,
@@ -188,8 +177,8 @@ impl Recorder<'_, '_, '_> {
 
     /// Where input number `at` of a node lies.
     fn view(&self, node: &OperatorNode, at: usize) -> Folded<StridedView> {
-        let value = node.inputs.get(at).and_then(Operand::value);
-        let value = value.ok_or_else(|| format!("its input {at} doesn't depend on the image"))?;
+        let value =
+            node.value(at).ok_or_else(|| format!("its input {at} doesn't depend on the image"))?;
         self.views.get(&value).cloned().ok_or_else(|| format!("its input {at} isn't known"))
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::error::shorten;
 use crate::onnx::graph::{OperatorGraph, OperatorNode};
-use crate::onnx::op::Operator;
+use crate::onnx::op::{Binary, Operator};
 
 /// Gives each node a name of its own.
 pub struct LayerNames {
@@ -80,30 +80,10 @@ fn plain(name: &str) -> String {
 /// A short word for an operator.
 pub fn kind_of(op: &Operator) -> &'static str {
     match op {
-        Operator::Conv { .. } => "conv",
-        Operator::MatMul => "matmul",
-        Operator::Attention { .. } => "attention",
-        Operator::BatchNorm { .. } => "batch_norm",
-        Operator::LayerNorm { .. } => "layer_norm",
-        Operator::GroupNorm { .. } => "group_norm",
-        Operator::Unary(_) => "activation",
-        Operator::Binary(super::Binary::Add) => "add",
-        Operator::Binary(super::Binary::Sub) => "sub",
-        Operator::Binary(super::Binary::Mul) => "mul",
-        Operator::Binary(super::Binary::Div) => "div",
-        Operator::Binary(_) => "binary",
-        Operator::MaxPool { .. } => "max_pool",
-        Operator::AvgPool { .. } => "avg_pool",
-        Operator::Reduce { .. } => "reduce",
-        Operator::Softmax { .. } => "softmax",
-        Operator::Concat { .. } => "concat",
-        Operator::Slice { .. } => "slice",
-        Operator::Take { .. } => "take",
-        Operator::Pad { .. } | Operator::PadFrom { .. } => "pad",
-        Operator::Resize { .. } => "resize",
-        Operator::Reshape { .. } => "reshape",
-        Operator::Transpose { .. } => "transpose",
-        Operator::Expand { .. } => "expand",
-        Operator::Where => "where",
+        Operator::Binary(Binary::Add) => "add",
+        Operator::Binary(Binary::Sub) => "sub",
+        Operator::Binary(Binary::Mul) => "mul",
+        Operator::Binary(Binary::Div) => "div",
+        _ => op.into(),
     }
 }

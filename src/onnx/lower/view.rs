@@ -175,7 +175,7 @@ mod tests {
         let atoms = view.atoms();
         let (sizes, strides): (Vec<usize>, Vec<isize>) =
             atoms.iter().map(|atom| (atom.size, atom.stride)).unzip();
-        crate::onnx::array::places(&sizes, &strides, view.start).collect()
+        crate::tensor::places(&sizes, &strides, view.start).collect()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Operators that are computed before the network runs.
 
+use std::sync::Arc;
+
 use super::call::{Call, Made, axis_of, sizes, sizes_of};
 use crate::onnx::array::{
     Array, BOOL, DOUBLE, Elements, FLOAT, Folded, INT32, INT64, MOST_ELEMENTS, elements_of,
@@ -106,6 +108,10 @@ pub fn range(call: &mut Call<'_>) -> Made {
     Ok(vec![array.into()])
 }
 
+fn each<A: Copy, B>(values: &[A], to: impl Fn(A) -> B) -> Arc<[B]> {
+    values.iter().map(|value| to(*value)).collect()
+}
+
 /// `Cast` and `CastLike`. A value stays what it is where it is cast to float32.
 pub fn cast(call: &mut Call<'_>) -> Made {
     call.attributes.ignore(&["saturate", "round_mode"]);
@@ -129,31 +135,15 @@ pub fn cast(call: &mut Call<'_>) -> Made {
     let array = &constant.array;
     let elements = match (array.elements(), to) {
         (Elements::Floats(_), FLOAT | DOUBLE) => array.elements().clone(),
-        (Elements::Ints(values), FLOAT | DOUBLE) => {
-            Elements::Floats(values.iter().map(|value| *value as f32).collect())
-        }
-        (Elements::Bools(values), FLOAT | DOUBLE) => {
-            Elements::Floats(values.iter().map(|value| f32::from(u8::from(*value))).collect())
-        }
-        (Elements::Floats(values), INT64) => {
-            Elements::Ints(values.iter().map(|value| *value as i64).collect())
-        }
-        (Elements::Floats(values), INT32) => {
-            Elements::Ints(values.iter().map(|value| i64::from(*value as i32)).collect())
-        }
-        (Elements::Ints(values), INT32) => {
-            Elements::Ints(values.iter().map(|value| i64::from(*value as i32)).collect())
-        }
+        (Elements::Ints(v), FLOAT | DOUBLE) => Elements::Floats(each(v, |v| v as f32)),
+        (Elements::Bools(v), FLOAT | DOUBLE) => Elements::Floats(each(v, |v| u8::from(v).into())),
+        (Elements::Floats(v), INT64) => Elements::Ints(each(v, |v| v as i64)),
+        (Elements::Floats(v), INT32) => Elements::Ints(each(v, |v| i64::from(v as i32))),
+        (Elements::Ints(v), INT32) => Elements::Ints(each(v, |v| i64::from(v as i32))),
         (Elements::Ints(_), INT64) | (Elements::Bools(_), BOOL) => array.elements().clone(),
-        (Elements::Bools(values), INT32 | INT64) => {
-            Elements::Ints(values.iter().map(|value| i64::from(*value)).collect())
-        }
-        (Elements::Floats(values), BOOL) => {
-            Elements::Bools(values.iter().map(|value| *value != 0.0).collect())
-        }
-        (Elements::Ints(values), BOOL) => {
-            Elements::Bools(values.iter().map(|value| *value != 0).collect())
-        }
+        (Elements::Bools(v), INT32 | INT64) => Elements::Ints(each(v, i64::from)),
+        (Elements::Floats(v), BOOL) => Elements::Bools(each(v, |v| v != 0.0)),
+        (Elements::Ints(v), BOOL) => Elements::Bools(each(v, |v| v != 0)),
         _ => return refused(),
     };
     let is_same =

@@ -28,7 +28,7 @@ pub fn image<'m>(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSizes {
     pub channels: Option<usize>,
-    /// Height and width.
+    /// Height and width, where it was exported for one size.
     pub size: [Option<usize>; 2],
     /// Whether they are images × height × width × channels, as TensorFlow's converters leave them.
     pub channels_last: bool,

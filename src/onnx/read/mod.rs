@@ -40,17 +40,10 @@ pub struct ReadNetwork {
     pub has_softmax: bool,
 }
 
-/// What a name stands for.
-#[derive(Clone)]
-enum NamedValue {
-    Operand(Operand),
-    /// What a node makes that isn't understood, or that reads such a value.
-    Unknown,
-}
-
 struct Reader<'m> {
     graph: OperatorGraph,
-    names: HashMap<&'m str, NamedValue>,
+    /// What names stand for; `None` is what a node makes that isn't understood, or that reads such a value.
+    names: HashMap<&'m str, Option<Operand>>,
     external: &'m External,
     opset: i64,
     refused: Refusals,
@@ -127,14 +120,13 @@ impl<'m> Reader<'m> {
         let mut names = HashMap::new();
         for tensor in &graph.initializer {
             if let Some(constant) = constants.get(&tensor.name) {
-                let operand = Operand::Constant(constant.clone());
-                names.insert(tensor.name.as_str(), NamedValue::Operand(operand));
+                names.insert(tensor.name.as_str(), Some(Operand::Constant(constant.clone())));
             }
         }
         let image = image(model, constants)?;
         let mut made = OperatorGraph::default();
         let id = made.input(image_dims(image, size)?);
-        names.insert(image.name.as_str(), NamedValue::Operand(Operand::Value(id)));
+        names.insert(image.name.as_str(), Some(Operand::Value(id)));
         let held: usize = constants.values().map(|constant| constant.array.len()).sum();
         Ok(Reader {
             graph: made,
@@ -161,7 +153,7 @@ impl<'m> Reader<'m> {
         };
         self.refused.check(graph.node.len())?;
         let output = match self.names.get(output.name.as_str()) {
-            Some(NamedValue::Operand(operand)) => operand.clone(),
+            Some(Some(operand)) => operand.clone(),
             _ => return Err(format!("no node makes its output {}", shorten(&output.name, 80))),
         };
         let (output, has_softmax) = before_softmax(&self.graph, output);
@@ -177,7 +169,7 @@ impl<'m> Reader<'m> {
             None => {
                 self.refused.behind += 1;
                 node.output.iter().for_each(|name| {
-                    self.names.insert(name, NamedValue::Unknown);
+                    self.names.insert(name, None);
                 });
                 return;
             }
@@ -202,7 +194,7 @@ impl<'m> Reader<'m> {
         }
         for (at, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let operand = made.as_ref().ok().and_then(|made| made.get(at)).cloned();
-            self.names.insert(name, operand.map_or(NamedValue::Unknown, NamedValue::Operand));
+            self.names.insert(name, operand);
         }
     }
 
@@ -212,8 +204,8 @@ impl<'m> Reader<'m> {
         for name in &node.input {
             inputs.push(match self.names.get(name.as_str()) {
                 _ if name.is_empty() => Operand::Absent,
-                Some(NamedValue::Operand(operand)) => operand.clone(),
-                Some(NamedValue::Unknown) => return None,
+                Some(Some(operand)) => operand.clone(),
+                Some(None) => return None,
                 None => {
                     let name = shorten(name, 80);
                     return Some(Err(format!("reads {name}, which no node before it makes")));
@@ -247,7 +239,7 @@ impl<'m> Reader<'m> {
 fn before_softmax(graph: &OperatorGraph, output: Operand) -> (Operand, bool) {
     let Some(value) = output.value() else { return (output, false) };
     let dims = &graph.shapes[value.0];
-    match graph.nodes.iter().find(|node| node.output == value) {
+    match graph.maker(value) {
         Some(OperatorNode { op: Operator::Softmax { axis, .. }, inputs, .. })
             if dims.len() == axis + 1 =>
         {
@@ -299,44 +291,12 @@ fn operator(call: &mut Call<'_>) -> Made {
         "Slice" => shapes::slice(call),
         "Gather" => shapes::gather(call),
         "DepthToSpace" | "SpaceToDepth" => shapes::blocks(call),
-        "Relu" => arithmetic::unary(call, Function::Relu),
-        "Sigmoid" => arithmetic::unary(call, Function::Sigmoid),
-        "Tanh" => arithmetic::unary(call, Function::Tanh),
-        "HardSwish" => arithmetic::unary(call, Function::HardSwish),
-        "Mish" => arithmetic::unary(call, Function::Mish),
-        "Softplus" => arithmetic::unary(call, Function::Softplus),
-        "Softsign" => arithmetic::unary(call, Function::Softsign),
-        "Erf" => arithmetic::unary(call, Function::Erf),
-        "Sqrt" => arithmetic::unary(call, Function::Sqrt),
-        "Exp" => arithmetic::unary(call, Function::Exp),
-        "Log" => arithmetic::unary(call, Function::Log),
-        "Sin" => arithmetic::unary(call, Function::Sin),
-        "Cos" => arithmetic::unary(call, Function::Cos),
-        "Neg" => arithmetic::unary(call, Function::Neg),
-        "Reciprocal" => arithmetic::unary(call, Function::Reciprocal),
-        "Abs" => arithmetic::unary(call, Function::Abs),
-        "Floor" => arithmetic::unary(call, Function::Floor),
-        "Ceil" => arithmetic::unary(call, Function::Ceil),
-        "Round" => arithmetic::unary(call, Function::Round),
-        "Not" => arithmetic::unary(call, Function::Not),
         "LeakyRelu" | "Elu" | "HardSigmoid" | "Selu" | "Swish" | "Gelu" => {
             arithmetic::with_attributes(call)
         }
         "Clip" => arithmetic::clip(call),
         "PRelu" => arithmetic::prelu(call),
-        "Add" => arithmetic::binary(call, Binary::Add),
-        "Sub" => arithmetic::binary(call, Binary::Sub),
-        "Mul" => arithmetic::binary(call, Binary::Mul),
-        "Div" => arithmetic::binary(call, Binary::Div),
-        "Pow" => arithmetic::binary(call, Binary::Pow),
         "Mod" => arithmetic::modulo(call),
-        "Equal" => arithmetic::binary(call, Binary::Equal),
-        "Less" => arithmetic::binary(call, Binary::Less),
-        "Greater" => arithmetic::binary(call, Binary::Greater),
-        "LessOrEqual" => arithmetic::binary(call, Binary::LessOrEqual),
-        "GreaterOrEqual" => arithmetic::binary(call, Binary::GreaterOrEqual),
-        "And" => arithmetic::binary(call, Binary::And),
-        "Or" => arithmetic::binary(call, Binary::Or),
         "Sum" | "Mean" => arithmetic::variadic(call, Binary::Add),
         "Max" => arithmetic::variadic(call, Binary::Max),
         "Min" => arithmetic::variadic(call, Binary::Min),
@@ -352,7 +312,11 @@ fn operator(call: &mut Call<'_>) -> Made {
         | "DynamicQuantizeLinear" => {
             Err("is a quantised operator; export the network in float32".into())
         }
-        _ => Err("isn't an operator that this program knows".into()),
+        other => match (other.parse::<Function>(), other.parse::<Binary>()) {
+            (Ok(function), _) => arithmetic::unary(call, function),
+            (_, Ok(function)) => arithmetic::binary(call, function),
+            _ => Err("isn't an operator that this program knows".into()),
+        },
     }
 }
 
