@@ -12,6 +12,7 @@ use flipside::ops::{KernelVariant, Op, RunState};
 use flipside::rng::{self, Draw};
 use flipside::tape::{Execution, NodeId, ParamId, PlanKind, Tape, Weights};
 use flipside::tensor::{DType, Map, Spec};
+use strum::IntoEnumIterator;
 
 use crate::devices::{device, kernel_devices};
 use crate::formats::{BF16, F16, Format, TF32};
@@ -19,6 +20,32 @@ use crate::kernels::bits;
 
 pub const TYPES: [(Compute, Format); 3] =
     [(Compute::Tf32, TF32), (Compute::Bf16, BF16), (Compute::F16, F16)];
+
+/// All that tensor cores multiply is among them, and the program's formats are those of the definition: around every
+/// number of the 16-bit formats, around the midpoints between neighbours, and all over f32.
+#[test]
+fn formats_are_those_of_the_definition() {
+    assert!(Compute::iter().skip(1).eq(TYPES.map(|(compute, _)| compute)));
+    for (compute, format) in TYPES {
+        let ours = compute.operands();
+        let check = |x: f32| {
+            let (found, expected) = (ours.decode(ours.encode(x)), format.round(x));
+            let is_same = found.to_bits() == expected.to_bits() || found.is_nan() && x.is_nan();
+            assert!(is_same, "{compute:?} of {x:e}: {found:e}, {expected:e} expected");
+        };
+        (0..=u32::MAX).step_by(4093).for_each(|bits| check(f32::from_bits(bits)));
+        for bits in (0..=u16::MAX).filter(|_| ours.bits() == 16) {
+            let [x, next] = [bits, bits.wrapping_add(1)].map(|bits| format.decode(bits));
+            let found = ours.decode(bits.into());
+            let is_same = found.to_bits() == x.to_bits() || found.is_nan() && x.is_nan();
+            assert!(is_same, "{compute:?}: {bits:04x} is {found:e}, {x:e} expected");
+            for near in [x, x / 2.0 + next / 2.0] {
+                [-1, 0, 1]
+                    .map(|off| check(f32::from_bits(near.to_bits().wrapping_add_signed(off))));
+            }
+        }
+    }
+}
 
 /// A convolution with data: numbers of [0.05, 0.95) and either sign, so that no product underflows.
 pub struct Case {
@@ -331,7 +358,7 @@ fn exact_is_what_it_was_and_the_cpu_has_nothing_else() {
     assert_ne!(rounded, exact);
     let cpu = Run::new(&case, &Device::cpu(), Compute::Exact, PlanKind::Golden, 0);
     assert_eq!({ cpu }.forward(&case.x, 2), exact);
-    for compute in [Compute::Tf32, Compute::Bf16, Compute::F16] {
+    for (compute, _) in TYPES {
         let text = Device::cpu().with_compute(compute).unwrap_err().to_string();
         assert!(text.contains(compute.name()) && text.contains("not cpu"), "{text}");
     }

@@ -9,6 +9,7 @@ use flipside::number::Compute;
 use flipside::plan::Stratify;
 use flipside::results::write_csv;
 use flipside::tape::Node;
+use strum::IntoEnumIterator;
 
 use super::*;
 
@@ -95,7 +96,7 @@ fn an_export_repeats_its_campaign() {
 /// Inside kernels, in every format: bits have one numbering.
 #[test]
 fn an_export_of_operands_repeats_its_campaign() {
-    for compute in [Compute::Exact, Compute::Tf32, Compute::Bf16, Compute::F16] {
+    for compute in Compute::iter() {
         let bench = Bench::on(GUIDED, &device().with_compute(compute).unwrap());
         for site in
             [Site::Accumulator, Site::OperandA, Site::OperandB, Site::SharedA, Site::SharedB]

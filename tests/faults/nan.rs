@@ -12,6 +12,7 @@ use flipside::tensor::Map;
 use crate::devices::kernel_devices;
 use crate::mutants;
 use crate::ops::{Bench, input_words};
+use crate::tensor_cores::TYPES;
 
 /// The NaN of x86's arithmetic, of NVIDIA's GPUs, the one that faults find, and a signalling one.
 const NANS: [u32; 4] = [0xffc0_0000, 0x7fff_ffff, 0x7fc0_0000, 0x7fa1_2345];
@@ -164,7 +165,7 @@ fn subjects() -> Vec<Subject> {
         .chain(inner)
         .map(|site| of_linear(Compute::Exact, site))
         .collect();
-    for compute in [Compute::Tf32, Compute::Bf16, Compute::F16] {
+    for (compute, _) in TYPES {
         let sites = [Output].into_iter().chain(inner);
         subjects.extend(sites.map(|site| of_linear(compute, site)));
     }
