@@ -373,6 +373,7 @@ mod tests {
 
     /// For every site, shape and model, a fault accepts its own keys and no others.
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and all of it safe")]
     fn a_key_is_taken_where_it_means_something() {
         let value = |key: &str| match key {
             "layer" => "a",
