@@ -28,6 +28,8 @@ fn formats_are_those_of_the_definition() {
     assert!(Compute::iter().skip(1).eq(TYPES.map(|(compute, _)| compute)));
     for (compute, format) in TYPES {
         let ours = compute.operands();
+        // Numbers that are given as text round to even in tf32, too, where tensor cores' conversion rounds away from 0.
+        let format = Format { ties_to_even: true, ..format };
         let check = |x: f32| {
             let (found, expected) = (ours.decode(ours.encode(x)), format.round(x));
             let is_same = found.to_bits() == expected.to_bits() || found.is_nan() && x.is_nan();
