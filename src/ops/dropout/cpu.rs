@@ -6,10 +6,17 @@ use super::Dropout;
 use crate::Result;
 use crate::ops::mask::{Masks, name_key};
 use crate::ops::{HostBackward, HostForward, elementwise};
+use crate::tensor::Map;
 
-/// to (+)= from · mask, image by image, of which `samples` are the numbers.
-fn apply(masks: &Masks, samples: &[u64], from: &[f32], to: &mut [f32], accumulate: bool) {
-    let elements = (to.len() / samples.len()).max(1);
+/// to (+)= from · mask, image by image, each of `map`; `samples` are the numbers of the batch's images.
+fn apply(
+    masks: &Masks,
+    (samples, map): (&[u64], Map),
+    from: &[f32],
+    to: &mut [f32],
+    accumulate: bool,
+) {
+    let elements = map.elements().max(1);
     let images = from.par_chunks(elements).zip(to.par_chunks_mut(elements)).zip(samples);
     images.for_each(|((from, to), sample)| {
         for (quad, (from, to)) in from.chunks(4).zip(to.chunks_mut(4)).enumerate() {
@@ -29,8 +36,8 @@ pub fn forward(op: &Dropout, ctx: &mut HostForward<'_>) -> Result<()> {
     }
     ctx.require_whole("dropout in training mode")?;
     let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
-    let (x, samples) = (ctx.input(0), ctx.samples);
-    apply(&masks, samples, x, ctx.output(), false);
+    let (x, images) = (ctx.input(0), (&ctx.samples[..ctx.images()], ctx.output_map()));
+    apply(&masks, images, x, ctx.output(), false);
     Ok(())
 }
 
@@ -42,8 +49,8 @@ pub fn backward(op: &Dropout, ctx: &mut HostBackward<'_>) -> Result<()> {
         return Ok(());
     }
     let masks = Masks::new(op.p, name_key("dropout", ctx.node), &ctx.state);
-    let samples = ctx.samples;
+    let images = (&ctx.samples[..ctx.images()], ctx.output_map());
     let Some((dx, accumulate)) = ctx.input_gradient(0) else { return Ok(()) };
-    apply(&masks, samples, dy, dx, accumulate);
+    apply(&masks, images, dy, dx, accumulate);
     Ok(())
 }
