@@ -2,11 +2,13 @@
 //!
 //! The greatest logit stands first, a NaN before everything, as in PyTorch's `topk`; the lower index wins ties.
 
-use crate::number::canonical;
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::number::canonical;
+use crate::ops::cross_entropy::LogSoftmax;
 
 pub use crate::ops::cross_entropy::{loss, probabilities};
 
@@ -85,13 +87,19 @@ impl Score {
     /// As [`Score::of`], but where a logit isn't finite the numbers are what the formulas make of it, as in
     /// PyTorch: −∞ is a class of no probability.
     pub fn computed(logits: &[f32], label: u32) -> Score {
-        let (top1, p) = (argmax(logits), probabilities(logits));
-        let second = p.iter().enumerate().filter(|(k, _)| *k != top1).map(|(_, p)| *p);
+        let top1 = argmax(logits);
+        let log_softmax = LogSoftmax::of(logits);
+        let log_p = |k: usize| log_softmax.at(logits[k]);
+        // Of the others only those next to the greatest can have the greatest probability: `exp` is exact to well below
+        // the margin.
+        let others = || (0..logits.len()).filter(|k| *k != top1).map(log_p);
+        let least = others().fold(f64::NEG_INFINITY, f64::max) - 1e-9;
+        let second = others().filter(|p| *p >= least).map(f64::exp).fold(0.0, f64::max);
         Score {
             top1,
-            loss: loss(logits, label as usize),
-            p_label: p[label as usize],
-            top2diff: 100.0 * (p[top1] - second.fold(0.0, f64::max)),
+            loss: log_softmax.loss(logits[label as usize]),
+            p_label: log_p(label as usize).exp(),
+            top2diff: 100.0 * (log_p(top1).exp() - second),
         }
     }
 }
@@ -100,8 +108,12 @@ impl Score {
 /// every NaN as 0x7fc00000.
 pub fn hash(logits: &[f32]) -> u64 {
     let mut hasher = Sha256::new();
-    for z in logits {
-        hasher.update(canonical(z.to_bits()).to_le_bytes());
+    let mut bytes = [0; 1024];
+    for logits in logits.chunks(bytes.len() / 4) {
+        for (bytes, z) in bytes.chunks_exact_mut(4).zip(logits) {
+            bytes.copy_from_slice(&canonical(z.to_bits()).to_le_bytes());
+        }
+        hasher.update(&bytes[..4 * logits.len()]);
     }
     let digest = hasher.finalize();
     let mut first = [0u8; 8];
@@ -112,6 +124,7 @@ pub fn hash(logits: &[f32]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::{self, Draw};
 
     #[test]
     fn ties_go_to_the_lower_index_and_nan_is_greatest() {
@@ -129,6 +142,36 @@ mod tests {
         let (score, computed) = (Score::of(&logits, 0), Score::computed(&logits, 0));
         assert!(score.loss.is_nan() && score.p_label.is_nan() && score.top2diff.is_nan());
         assert_eq!((computed.top1, computed.p_label, computed.top2diff), (0, 0.5, 0.0));
+    }
+
+    /// To the bit, whatever the logits are: ties, neighbours, others far away, and what isn't finite.
+    #[test]
+    fn figures_are_those_of_all_probabilities() {
+        let mut draws = rng::stream(3, "logits");
+        let odd = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN];
+        for round in 0..4000 {
+            let scale = 10f64.powi(draws.below(24) as i32 - 16);
+            let count = 1 + draws.below(6) as usize;
+            let mut logits: Vec<f32> =
+                (0..count).map(|_| (scale * draws.between(-2.0, 2.0)) as f32).collect();
+            let (from, to) = (draws.below(count as u64), draws.below(count as u64) as usize);
+            match round % 4 {
+                0 => logits[to] = logits[from as usize].next_down(),
+                1 => logits[to] = logits[from as usize],
+                2 => logits[to] = odd[draws.below(odd.len() as u64) as usize],
+                _ => (),
+            }
+            let (p, found) = (probabilities(&logits), Score::computed(&logits, from as u32));
+            let mut others = p.clone();
+            let first = others.remove(found.top1);
+            let second = others.into_iter().fold(0.0, f64::max);
+            let expected =
+                [loss(&logits, from as usize), p[from as usize], 100.0 * (first - second)];
+            let found = [found.loss, found.p_label, found.top2diff];
+            let bits =
+                |figures: [f64; 3]| figures.map(|x| if x.is_nan() { 0 } else { x.to_bits() });
+            assert_eq!(bits(found), bits(expected), "{logits:?}");
+        }
     }
 
     /// At 1 it is the loss, to the bit; at T that of logits which are T times smaller.

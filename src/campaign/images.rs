@@ -112,7 +112,8 @@ type LoadedBatch = (Vec<f32>, Vec<u32>);
 ///
 /// Another thread asks for batches, not a task of rayon's: where the pool has one thread only, a task would wait for it
 /// for ever. So images are loaded on the threads of rayon's global pool. A thread of a pool that waited for another one
-/// would keep its pool from loading anything: there each batch is loaded when it is asked for. (`data::Batches` is
+/// would keep its pool from loading anything: there each batch is loaded when it is asked for, as an only batch is
+/// everywhere. (`data::Batches` is
 /// training's: it owns its data set, and draws orders and augmentation.)
 pub(crate) fn load_ahead<R>(
     model: &Model,
@@ -122,7 +123,7 @@ pub(crate) fn load_ahead<R>(
     work: impl FnOnce(&mut dyn Iterator<Item = Result<LoadedBatch>>) -> Result<R>,
 ) -> Result<R> {
     let mut loaded = list.chunks(batch.max(1)).map(move |list| load_batch(model, images, list));
-    if rayon::current_thread_index().is_some() {
+    if list.len() <= batch || rayon::current_thread_index().is_some() {
         return work(&mut loaded);
     }
     std::thread::scope(|scope| {

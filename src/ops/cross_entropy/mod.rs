@@ -10,7 +10,7 @@ mod cuda;
 use super::{Op, passes, targets};
 use crate::tensor::{Region, Spec};
 
-pub use cpu::{loss, probabilities};
+pub use cpu::{LogSoftmax, loss, probabilities};
 
 /// The loss of each image. Inputs: logits, and labels (u32) or target distributions (f32).
 #[derive(Clone, Copy, Debug)]
