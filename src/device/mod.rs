@@ -282,14 +282,29 @@ impl Device {
         config: LaunchConfig,
         args: &A,
     ) -> Result<()> {
-        let (number, info) = kernels::find(kernel)?;
-        kernels::check_launch::<A>(info, config)?;
         let mut bytes = vec![0; A::BYTES];
         args.write(&mut bytes);
+        // SAFETY: the caller's.
+        unsafe { self.launch_bytes(kernel, config, A::NAME, &bytes) }
+    }
+
+    /// As [`Device::launch`], with the bytes of an argument of the type `args`: compiled once for all types.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn launch_bytes(
+        &self,
+        kernel: &'static str,
+        config: LaunchConfig,
+        args: &str,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let (number, info) = kernels::find(kernel)?;
+        kernels::check_launch(info, config, args, bytes.len())?;
         match &self.0.backend {
             Backend::Cpu => Err(self.unsupported(kernel)),
             Backend::Emulated(options) => {
-                let args = || bytes.clone();
+                let args = || bytes.to_vec();
                 let step = || graph::GraphStep::Launch { number, info, config, args: args() };
                 if self.0.capture.note(self, true, || Some(step()))? {
                     return Ok(());
@@ -297,14 +312,14 @@ impl Device {
                 self.0.counters.launches.count();
                 let searches = &self.0.counters.fault_searches;
                 // SAFETY: the launch was checked; the addresses are the caller's.
-                unsafe { emulated::launch(options, number, info, config, &bytes, searches) }
+                unsafe { emulated::launch(options, number, info, config, bytes, searches) }
             }
             Backend::Cuda(cuda) => {
                 if !self.0.capture.note(self, true, || None)? {
                     self.0.counters.launches.count();
                 }
                 // SAFETY: as above.
-                unsafe { cuda.launch(number, info, config, &bytes) }
+                unsafe { cuda.launch(number, info, config, bytes) }
             }
         }
     }

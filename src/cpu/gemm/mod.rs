@@ -52,11 +52,16 @@ impl<T> SendPtr<T> {
 }
 
 /// Runs `task` for each index below `count`, on every core if `parallel`.
-pub(crate) fn for_each_task(parallel: bool, count: usize, task: impl Fn(usize) + Sync + Send) {
-    use rayon::prelude::*;
+pub(crate) fn for_each_task(parallel: bool, count: usize, task: impl Fn(usize) + Sync) {
     if parallel && count > 1 && rayon::current_num_threads() > 1 {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+        on_every_core(count, &task);
     } else {
         (0..count).for_each(task);
     }
+}
+
+/// Compiled once for all tasks: rayon's own code is thousands of lines of machine code for each.
+fn on_every_core(count: usize, task: &(dyn Fn(usize) + Sync)) {
+    use rayon::prelude::*;
+    (0..count).into_par_iter().with_max_len(1).for_each(task);
 }
