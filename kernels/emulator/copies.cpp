@@ -16,19 +16,34 @@ struct Copy {
     Place place;
 };
 
+// As memcpy; of the sizes that whole copies have it is one move.
+inline void move(void* to, const void* from, uint32_t bytes) {
+    switch (bytes) {
+    case 4: memcpy(to, from, 4); break;
+    case 8: memcpy(to, from, 8); break;
+    case 16: memcpy(to, from, 16); break;
+    default: memcpy(to, from, bytes);
+    }
+}
+
+constexpr unsigned char poison[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+
 } // namespace
 
 // Copies in the order in which they began. The group that is open has number `committed`.
 struct CopyQueue {
     Copy* copies;
-    size_t first, count, capacity;
+    size_t count, capacity;
     uint64_t committed;
 };
 
-void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, Place place) {
-    if (reinterpret_cast<size_t>(to) % bytes != 0)
+void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, const Place& place) {
+    // The size is a power of two: an address is a multiple of it where none of these bits is set.
+    const size_t rest = bytes - 1;
+    if ((reinterpret_cast<size_t>(to) & rest) != 0)
         fail(place, "the address in shared memory isn't a multiple of the copy's size");
-    if (valid != 0 && reinterpret_cast<size_t>(from) % bytes != 0)
+    if (valid != 0 && (reinterpret_cast<size_t>(from) & rest) != 0)
         fail(place, "the address in global memory isn't a multiple of the copy's size");
     if (valid > bytes) fail(place, "more bytes are valid than are copied");
     if (!is_shared(to, bytes)) fail(place, "the destination isn't shared memory");
@@ -43,7 +58,7 @@ void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, Plac
         queue->capacity = capacity;
     }
     if (queue == nullptr) fail(place, "there is no memory for the queue of copies");
-    memset(to, 0xff, bytes);
+    move(to, poison, bytes);
     queue->copies[queue->count++] = {to, from, bytes, valid, queue->committed, place};
 }
 
@@ -54,16 +69,18 @@ void commit_copies() {
 void wait_copies(uint32_t newest) {
     CopyQueue* queue = lane->copies;
     if (queue == nullptr) return;
-    for (; queue->first < queue->count; ++queue->first) {
-        const Copy& copy = queue->copies[queue->first];
+    size_t done = 0;
+    for (; done < queue->count; ++done) {
+        const Copy& copy = queue->copies[done];
         if (copy.group + newest >= queue->committed) break;
-        memcpy(copy.to, copy.from, copy.valid);
-        memset(static_cast<unsigned char*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
+        move(copy.to, copy.from, copy.valid);
+        if (copy.valid != copy.bytes)
+            memset(static_cast<unsigned char*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
     }
     // What is left moves to the front: it is never more than a few groups.
-    queue->count -= queue->first;
-    memmove(queue->copies, queue->copies + queue->first, queue->count * sizeof(Copy));
-    queue->first = 0;
+    queue->count -= done;
+    if (queue->count != 0)
+        memmove(queue->copies, queue->copies + done, queue->count * sizeof(Copy));
 }
 
 size_t copies_under_way(const Lane* of, Place* first) {

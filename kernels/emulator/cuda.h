@@ -96,11 +96,11 @@ inline void __syncwarp(u32 mask = 0xffffffffu, FLIPSIDE_CALLER) {
 // The value that lane `source` posted; all bits set where that lane did not take part, so that a
 // kernel that uses it (CUDA says "undefined") computes NaN.
 template <class T>
-inline T exchange(u32 mask, T value, u32 source, int width, emulator::Place place) {
+inline T exchange(u32 mask, T value, u32 source, int width, const emulator::Place& place) {
     static_assert(sizeof(T) <= 64, "a lane posts at most 64 bytes");
     if (width <= 0 || width > 32 || (width & (width - 1)) != 0)
         emulator::fail(place, "the width of a shuffle is 1, 2, 4, 8, 16 or 32");
-    const emulator::Meeting* meeting = emulator::meet_warp(mask, &value, sizeof value, place);
+    emulator::Meeting* meeting = emulator::meet_warp(mask, &value, sizeof value, place);
     T out;
     __builtin_memset(&out, 0xff, sizeof out);
     if (meeting->arrived >> source & 1u)
@@ -132,9 +132,9 @@ inline T __shfl_xor_sync(u32 mask, T value, int lanes, int width = 32, FLIPSIDE_
     return exchange(mask, value, other <= (self | (u32(width) - 1)) ? other : self, width,
                     {"__shfl_xor_sync", file, line});
 }
-inline u32 vote(u32 mask, int predicate, emulator::Place place) {
+inline u32 vote(u32 mask, int predicate, const emulator::Place& place) {
     u8 mine = predicate != 0;
-    const emulator::Meeting* meeting = emulator::meet_warp(mask, &mine, 1, place);
+    emulator::Meeting* meeting = emulator::meet_warp(mask, &mine, 1, place);
     u32 out = 0;
     for (u32 i = 0; i < 32; ++i)
         if (meeting->arrived >> i & 1u) out |= u32(meeting->posts[i][0]) << i;

@@ -57,9 +57,9 @@ static inline u32 posted(const emulator::Meeting* meeting, u32 lane, u32 index) 
 // a and b, out of the registers that the lanes posted.
 template <u32 TERMS, class Row, class Column>
 inline void multiply_fragments(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], const Row& row,
-                               const Column& column, emulator::Place place) {
+                               const Column& column, const emulator::Place& place) {
     const u32 post[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const emulator::Meeting* meeting = emulator::meet_warp(0xffffffffu, post, sizeof post, place);
+    emulator::Meeting* meeting = emulator::meet_warp(0xffffffffu, post, sizeof post, place);
     if (meeting->arrived != 0xffffffffu) emulator::fail(place, "needs all 32 lanes of the warp");
     const u32 g = emulator::lane_id() / 4, t = emulator::lane_id() % 4;
     for (u32 k = 0; k < TERMS; ++k) {
@@ -84,7 +84,7 @@ __noinline__ inline void mma_tf32(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)
 // Products of 16-bit operands; `value` decodes one.
 template <class Value>
 inline void multiply_halves(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2], const Value& value,
-                            emulator::Place place) {
+                            const emulator::Place& place) {
     const auto row = [&](const emulator::Meeting* meeting, u32 i, u32 k) {
         const u32 pair = posted(meeting, i % 8 * 4 + k % 8 / 2, k / 8 * 2 + i / 8);
         return value(u16(pair >> 16 * (k % 2)));
@@ -105,15 +105,14 @@ __noinline__ inline void mma_f16(f32 (&d)[4], const u32 (&a)[4], const u32 (&b)[
 
 // Each lane posts the row that it gives the address of; the map says which elements come back.
 template <bool TRANSPOSED>
-__noinline__ inline void meet_matrices(u32 (&out)[4], const void* row, emulator::Place place) {
+__noinline__ inline void meet_matrices(u32 (&out)[4], const void* row, const emulator::Place& place) {
     u16 post[8] = {};
     const u32 lane = emulator::lane_id(), g = lane / 4, t = lane % 4;
     if (reinterpret_cast<size_t>(row) % 16 != 0)
         emulator::fail(place, "the address of a row isn't a multiple of 16");
     if (!emulator::is_shared(row, 16)) emulator::fail(place, "a row lies outside shared memory");
     __builtin_memcpy(post, row, sizeof post);
-    const emulator::Meeting* meeting =
-        emulator::meet_warp(0xffffffffu, post, sizeof post, place);
+    emulator::Meeting* meeting = emulator::meet_warp(0xffffffffu, post, sizeof post, place);
     if (meeting->arrived != 0xffffffffu) emulator::fail(place, "needs all 32 lanes of the warp");
     for (u32 matrix = 0; matrix < 4; ++matrix) {
         u16 pair[2];

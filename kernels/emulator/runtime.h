@@ -17,6 +17,7 @@ struct Index3 {
 
 struct Stack;
 struct Meeting;
+struct Warp;
 struct CopyQueue;
 
 // Where in a kernel file a thread waits.
@@ -26,15 +27,16 @@ struct Place {
     int line;
 };
 
-// One CUDA thread.
-struct Lane {
+// One CUDA thread, in one line of a cache.
+struct alignas(64) Lane {
     Index3 thread;    // threadIdx
     uint32_t linear;  // x + Dx·(y + Dy·z)
     Stack* stack;     // null before the first instruction and after the last
-    Meeting* meeting; // the warp meeting that it waits in, if any
+    Warp* warp;
+    Meeting* meeting; // that it waits in, if any
     CopyQueue* copies; // asynchronous copies under way; null before the first
     bool at_barrier;
-    Place place; // where it waits
+    const Place* place; // where it waits; lies on its stack
 };
 
 // The block that this OS thread runs.
@@ -43,14 +45,17 @@ struct Block {
     Index3 threads; // blockDim
     Index3 grid;   // gridDim
     uint64_t searches; // in fault tables, by all of its threads
+    unsigned char* shared; // its shared memory
+    size_t shared_bytes;
 };
 
 // One coming together of lanes of a warp: what each of them posted, for all of them to read.
 struct Meeting {
-    Place place;
-    uint32_t mask;    // who is to come
-    uint32_t arrived; // who has come
-    uint32_t unread;  // who has yet to leave
+    const Place* place; // of whoever came first
+    uint32_t mask;      // who is to come
+    uint32_t arrived;   // who has come
+    uint32_t unread;    // how many of them have yet to leave
+    bool gathers;       // waits for someone
     alignas(16) unsigned char posts[32][64];
 };
 
@@ -60,24 +65,31 @@ extern __thread Block* block __attribute__((tls_model("initial-exec")));
 
 // Waits until every live thread of the block is here; returns how many of them came with a
 // predicate that is true.
-uint32_t meet_block(bool predicate, Place place);
+uint32_t meet_block(bool predicate, const Place& place);
 
 // Posts up to 64 bytes and waits until every live lane of `mask` has posted at the same place.
 // The meeting stays readable until every lane has called `leave`, as it must.
-const Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, Place place);
-void leave(const Meeting* meeting);
+Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, const Place& place);
+void end_meeting(Meeting* meeting); // when all have left
+inline __attribute__((always_inline)) void leave(Meeting* meeting) {
+    if (--meeting->unread == 0) end_meeting(meeting);
+}
 
 // Ends the launch with an error that names this thread, the place and `why`.
-void fail(Place place, const char* why);
+void fail(const Place& place, const char* why);
 
 // Whether `bytes` from `address` lie in the block's shared memory.
-bool is_shared(const void* address, size_t bytes);
+inline __attribute__((always_inline)) bool is_shared(const void* address, size_t bytes) {
+    const size_t offset =
+        reinterpret_cast<size_t>(address) - reinterpret_cast<size_t>(block->shared);
+    return offset < block->shared_bytes && bytes <= block->shared_bytes - offset;
+}
 
 // Asynchronous copies to shared memory (copies.cpp), with the groups of cp.async. The destination is
 // poisoned with NaN when a copy begins, and written by the wait that the copy is done at: a missing
 // wait, and a copy into memory that others still read, both show. Of `bytes`, the first `valid` are
 // copied and the others set to zero. Fails where an address isn't a multiple of `bytes`.
-void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, Place place);
+void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, const Place& place);
 void commit_copies();
 void wait_copies(uint32_t newest);
 

@@ -22,6 +22,15 @@ namespace emulator {
 __thread Lane* lane __attribute__((tls_model("initial-exec"))) = nullptr;
 __thread Block* block __attribute__((tls_model("initial-exec"))) = nullptr;
 
+struct Warp {
+    uint32_t live;      // has not ended
+    uint32_t ready;     // can run
+    uint32_t gathering; // meetings that wait for someone
+    uint32_t open;      // meetings in use, gathering or being read
+    Meeting* newest;    // where the last lane came that came to any
+    Meeting meetings[32];
+};
+
 namespace {
 
 constexpr uint32_t max_threads = 1024, max_warps = 32, max_shared = 99 * 1024;
@@ -29,14 +38,6 @@ constexpr size_t zone_bytes = 256; // before and after shared memory
 constexpr unsigned char poison = 0xff, zone_byte = 0xa7;
 
 enum Order : uint32_t { forward = 0, reverse = 1, shuffle = 2 };
-
-struct Warp {
-    uint32_t live;      // has not ended
-    uint32_t ready;     // can run
-    uint32_t gathering; // meetings that wait for someone
-    uint32_t open;      // meetings in use, gathering or being read
-    Meeting meetings[32];
-};
 
 // What the Rust side asks for (mirrored in src/device/emulated.rs).
 struct Launch {
@@ -99,15 +100,15 @@ struct Worker {
 
 __thread Worker* worker __attribute__((tls_model("initial-exec"))) = nullptr;
 
-bool same(const char* a, const char* b) { return a == b || strcmp(a, b) == 0; }
+inline bool same(const char* a, const char* b) { return a == b || strcmp(a, b) == 0; }
 
-bool same(const Place& a, const Place& b) {
+inline bool same(const Place& a, const Place& b) {
     return a.line == b.line && same(a.what, b.what) && same(a.file, b.file);
 }
 
 // Gives the processor to the next lane of this pass, or to the scheduler when there is none.
 // Returns when this lane is resumed.
-void suspend(Stack* here) {
+inline void suspend(Stack* here) {
     Worker* w = worker;
     if (w->failed || w->pass == 0) {
         switch_to(here, &w->scheduler);
@@ -136,22 +137,21 @@ void give_up() {
     __builtin_trap();
 }
 
-void complete(Warp& warp, uint32_t index) {
-    Meeting& meeting = warp.meetings[index];
-    warp.gathering &= ~(1u << index);
-    meeting.unread = meeting.arrived;
+void complete(Warp& warp, Meeting& meeting) {
+    meeting.gathers = false;
+    warp.gathering &= ~(1u << (&meeting - warp.meetings));
     warp.ready |= meeting.arrived;
 }
 
 // The lane that ran has returned from its kernel.
 void end_lane(Worker* w, Lane* self) {
-    Warp& warp = w->warps[self->linear / 32];
+    Warp& warp = *self->warp;
     warp.live &= ~(1u << self->linear % 32);
     --w->live;
     for (uint32_t left = warp.gathering; left != 0; left &= left - 1) {
         uint32_t index = static_cast<uint32_t>(__builtin_ctz(left));
-        const Meeting& meeting = warp.meetings[index];
-        if (meeting.arrived == (meeting.mask & warp.live)) complete(warp, index);
+        Meeting& meeting = warp.meetings[index];
+        if (meeting.arrived == (meeting.mask & warp.live)) complete(warp, meeting);
     }
     self->stack = nullptr;
     Place first;
@@ -230,11 +230,11 @@ void describe_deadlock(Worker* w) {
         }
         while (end < w->count && end / 32 == i / 32 &&
                (w->lanes[end].at_barrier || w->lanes[end].meeting != nullptr) &&
-               w->lanes[end].meeting == first.meeting && same(w->lanes[end].place, first.place))
+               w->lanes[end].meeting == first.meeting && same(*w->lanes[end].place, *first.place))
             ++end;
         // Whole warps at one barrier are one group.
         while (first.at_barrier && end < w->count && w->lanes[end].at_barrier &&
-               same(w->lanes[end].place, first.place))
+               same(*w->lanes[end].place, *first.place))
             ++end;
         if (++groups > 6) {
             w->say("; and more");
@@ -247,7 +247,7 @@ void describe_deadlock(Worker* w) {
             w->say_thread(end - 1);
         }
         w->say(end - i > 1 ? " wait at " : " waits at ");
-        w->say_place(first.place);
+        w->say_place(*first.place);
         if (first.meeting != nullptr) {
             const Warp& warp = w->warps[i / 32];
             w->say(" for lanes %08x of warp %u",
@@ -269,6 +269,7 @@ void number_lanes(Worker* w) {
             for (uint32_t x = 0; x < d.x; ++x, ++i) {
                 w->lanes[i].thread = {x, y, z};
                 w->lanes[i].linear = i;
+                w->lanes[i].warp = &w->warps[i / 32];
             }
 }
 
@@ -291,6 +292,8 @@ void begin(Worker* w) {
         Warp& warp = w->warps[i];
         warp.live = warp.ready = lanes >= 32 ? 0xffffffffu : (1u << lanes) - 1;
         warp.gathering = warp.open = 0;
+        warp.newest = &warp.meetings[0];
+        warp.newest->gathers = false;
     }
     if (w->launch->shared_bytes != 0) {
         memset(w->shared - zone_bytes, zone_byte, zone_bytes);
@@ -354,17 +357,17 @@ void run_phases(Worker* w) {
 
 } // namespace
 
-uint32_t meet_block(bool predicate, Place place) {
+uint32_t meet_block(bool predicate, const Place& place) {
     Worker* w = worker;
     Lane* self = lane;
-    self->place = place;
+    self->place = &place;
     if (w->at_barrier == 0) {
         w->barrier_first = self->linear;
-    } else if (!same(w->lanes[w->barrier_first].place, place)) {
+    } else if (!same(*w->lanes[w->barrier_first].place, place)) {
         w->say("threads of one block wait at different barriers: thread ");
         w->say_thread(w->barrier_first);
         w->say(" at ");
-        w->say_place(w->lanes[w->barrier_first].place);
+        w->say_place(*w->lanes[w->barrier_first].place);
         w->say(", thread ");
         w->say_thread(self->linear);
         w->say(" at ");
@@ -379,13 +382,15 @@ uint32_t meet_block(bool predicate, Place place) {
     return w->barrier_result;
 }
 
-const Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, Place place) {
+namespace {
+
+// The meeting that gathers the lanes of `mask`, or a new one.
+__attribute__((noinline)) Meeting* find_meeting(uint32_t mask, const Place& place) {
     Worker* w = worker;
     Lane* self = lane;
-    Warp& warp = w->warps[self->linear / 32];
-    uint32_t id = self->linear % 32, bit = 1u << id;
-    self->place = place;
-    if ((mask & bit) == 0) {
+    Warp& warp = *self->warp;
+    uint32_t id = self->linear % 32;
+    if ((mask >> id & 1u) == 0) {
         w->say("thread ");
         w->say_thread(self->linear);
         w->say(" is lane %u and calls ", id);
@@ -393,61 +398,73 @@ const Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, Place pl
         w->say(" with a mask (%08x) that leaves it out", mask);
         give_up();
     }
-    uint32_t index = 32;
     for (uint32_t left = warp.gathering; left != 0; left &= left - 1) {
         uint32_t i = static_cast<uint32_t>(__builtin_ctz(left));
-        const Meeting& meeting = warp.meetings[i];
+        Meeting& meeting = warp.meetings[i];
         // Lanes may wait in a wider mask while others of it still meet in a narrower one.
         if (meeting.mask != mask) continue;
-        if (!same(meeting.place, place)) {
+        if (!same(*meeting.place, place)) {
             uint32_t other = w->base + static_cast<uint32_t>(__builtin_ctz(meeting.arrived));
             w->say("lanes of one mask (%08x) wait for each other at different places: thread ",
                    mask);
             w->say_thread(other);
             w->say(" at ");
-            w->say_place(meeting.place);
+            w->say_place(*meeting.place);
             w->say(", thread ");
             w->say_thread(self->linear);
             w->say(" at ");
             w->say_place(place);
             give_up();
         }
-        index = i;
+        return &meeting;
     }
-    if (index == 32) {
-        // A lane holds at most one meeting, so one of 32 is always free.
-        index = static_cast<uint32_t>(__builtin_ctz(~warp.open));
-        warp.open |= 1u << index;
-        warp.gathering |= 1u << index;
-        Meeting& fresh = warp.meetings[index];
-        fresh.place = place;
-        fresh.mask = mask;
-        fresh.arrived = 0;
-    }
-    Meeting& meeting = warp.meetings[index];
-    if (bytes != 0) memcpy(meeting.posts[id], post, bytes);
-    meeting.arrived |= bit;
+    // A lane holds at most one meeting, so one of 32 is always free.
+    uint32_t index = static_cast<uint32_t>(__builtin_ctz(~warp.open));
+    warp.open |= 1u << index;
+    warp.gathering |= 1u << index;
+    Meeting& fresh = warp.meetings[index];
+    fresh.place = &place;
+    fresh.mask = mask;
+    fresh.arrived = fresh.unread = 0;
+    fresh.gathers = true;
+    return &fresh;
+}
+
+} // namespace
+
+Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, const Place& place) {
+    Lane* self = lane;
+    Warp& warp = *self->warp;
+    uint32_t id = self->linear % 32;
+    self->place = &place;
+    // Most often lanes come to where the one before them came.
+    Meeting* newest = warp.newest;
+    const bool is_it = newest->gathers && newest->mask == mask && (mask >> id & 1u) != 0 &&
+                       same(*newest->place, place);
+    if (!is_it) newest = warp.newest = find_meeting(mask, place);
+    Meeting& meeting = *newest;
+    // A copy of known size is one move.
+    if (bytes == 4)
+        memcpy(meeting.posts[id], post, 4);
+    else if (bytes == 8)
+        memcpy(meeting.posts[id], post, 8);
+    else if (bytes != 0)
+        memcpy(meeting.posts[id], post, bytes);
+    meeting.arrived |= 1u << id;
+    ++meeting.unread;
     self->meeting = &meeting;
-    if (meeting.arrived == (mask & warp.live)) complete(warp, index);
+    if (meeting.arrived == (mask & warp.live)) complete(warp, meeting);
     suspend(self->stack);
     self->meeting = nullptr;
     return &meeting;
 }
 
-void leave(const Meeting* meeting) {
-    Warp& warp = worker->warps[lane->linear / 32];
-    uint32_t index = static_cast<uint32_t>(meeting - warp.meetings);
-    warp.meetings[index].unread &= ~(1u << lane->linear % 32);
-    if (warp.meetings[index].unread == 0) warp.open &= ~(1u << index);
+void end_meeting(Meeting* meeting) {
+    Warp& warp = *lane->warp;
+    warp.open &= ~(1u << (meeting - warp.meetings));
 }
 
-bool is_shared(const void* address, size_t bytes) {
-    const unsigned char* from = static_cast<const unsigned char*>(address);
-    const unsigned char* end = worker->shared + worker->launch->shared_bytes;
-    return from >= worker->shared && from < end && bytes <= static_cast<size_t>(end - from);
-}
-
-void fail(Place place, const char* why) {
+void fail(const Place& place, const char* why) {
     Worker* w = worker;
     w->say("thread ");
     w->say_thread(lane->linear);
@@ -465,9 +482,10 @@ extern "C" {
 
 // A worker belongs to one OS thread. Null when there is no memory for it.
 void* flipside_emulator_worker_new(size_t stack_bytes) {
-    void* memory = calloc(1, sizeof(Worker));
+    void* memory = nullptr;
     unsigned char* shared = nullptr;
-    if (memory == nullptr) return nullptr;
+    if (posix_memalign(&memory, alignof(Worker), sizeof(Worker)) != 0) return nullptr;
+    memset(memory, 0, sizeof(Worker));
     Worker* w = static_cast<Worker*>(memory);
     if (posix_memalign(reinterpret_cast<void**>(&shared), 256, max_shared + 2 * zone_bytes) != 0) {
         free(memory);
@@ -496,7 +514,7 @@ size_t flipside_emulator_run(void* memory, const Launch* launch, const Index3* i
     Worker* w = static_cast<Worker*>(memory);
     worker = w;
     w->launch = launch;
-    w->block = {*index, launch->threads, launch->grid, 0};
+    w->block = {*index, launch->threads, launch->grid, 0, w->shared, launch->shared_bytes};
     block = &w->block;
     uint64_t number =
         index->x + uint64_t(launch->grid.x) * (index->y + uint64_t(launch->grid.y) * index->z);
