@@ -16,7 +16,7 @@ struct Copy {
     Place place;
 };
 
-// As memcpy; of the sizes that whole copies have it is one move.
+// As memcpy. The compiler turns a memcpy of constant size into a single move.
 inline void move(void* to, const void* from, uint32_t bytes) {
     switch (bytes) {
     case 4: memcpy(to, from, 4); break;

@@ -27,7 +27,7 @@ struct Place {
     int line;
 };
 
-// One CUDA thread, in one line of a cache.
+// One CUDA thread; fills one cache line.
 struct alignas(64) Lane {
     Index3 thread;    // threadIdx
     uint32_t linear;  // x + Dx·(y + Dy·z)
@@ -36,7 +36,7 @@ struct alignas(64) Lane {
     Meeting* meeting; // that it waits in, if any
     CopyQueue* copies; // asynchronous copies under way; null before the first
     bool at_barrier;
-    const Place* place; // where it waits; lies on its stack
+    const Place* place; // where it waits; valid only while it does
 };
 
 // The block that this OS thread runs.
@@ -51,11 +51,10 @@ struct Block {
 
 // One coming together of lanes of a warp: what each of them posted, for all of them to read.
 struct Meeting {
-    const Place* place; // of whoever came first
+    const Place* place; // of whoever came first; valid only while it gathers
     uint32_t mask;      // who is to come
     uint32_t arrived;   // who has come
     uint32_t unread;    // how many of them have yet to leave
-    bool gathers;       // waits for someone
     alignas(16) unsigned char posts[32][64];
 };
 
@@ -71,6 +70,8 @@ uint32_t meet_block(bool predicate, const Place& place);
 // The meeting stays readable until every lane has called `leave`, as it must.
 Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, const Place& place);
 void end_meeting(Meeting* meeting); // when all have left
+// Always inline, as is what follows: this file is outside of the unnamed namespace of kernels, and
+// a copy that is compiled for AVX2 could stand in for the other.
 inline __attribute__((always_inline)) void leave(Meeting* meeting) {
     if (--meeting->unread == 0) end_meeting(meeting);
 }
@@ -87,13 +88,14 @@ inline __attribute__((always_inline)) bool is_shared(const void* address, size_t
 
 // Asynchronous copies to shared memory (copies.cpp), with the groups of cp.async. The destination is
 // poisoned with NaN when a copy begins, and written by the wait that the copy is done at: a missing
-// wait, and a copy into memory that others still read, both show. Of `bytes`, the first `valid` are
-// copied and the others set to zero. Fails where an address isn't a multiple of `bytes`.
+// wait, and a copy into memory that others still read, both show. Of `bytes`, which are 4, 8 or 16,
+// the first `valid` are copied and the others set to zero. Fails where an address isn't a multiple of
+// `bytes`.
 void begin_copy(void* to, const void* from, uint32_t bytes, uint32_t valid, const Place& place);
 void commit_copies();
 void wait_copies(uint32_t newest);
 
-inline uint32_t lane_id() { return lane->linear % 32; }
+inline __attribute__((always_inline)) uint32_t lane_id() { return lane->linear % 32; }
 
 // ---- what a compiled kernel file tells the Rust side (mirrored in src/device/kernels.rs) ----
 

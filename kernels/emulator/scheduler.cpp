@@ -27,7 +27,7 @@ struct Warp {
     uint32_t ready;     // can run
     uint32_t gathering; // meetings that wait for someone
     uint32_t open;      // meetings in use, gathering or being read
-    Meeting* newest;    // where the last lane came that came to any
+    Meeting* newest;    // the one that a lane came to last; null when it no longer gathers
     Meeting meetings[32];
 };
 
@@ -51,6 +51,7 @@ struct Launch {
 };
 
 struct Worker {
+    void* memory; // that it lies in
     Block block;
     const Launch* launch;
     StackPool stacks;
@@ -138,7 +139,7 @@ void give_up() {
 }
 
 void complete(Warp& warp, Meeting& meeting) {
-    meeting.gathers = false;
+    if (warp.newest == &meeting) warp.newest = nullptr;
     warp.gathering &= ~(1u << (&meeting - warp.meetings));
     warp.ready |= meeting.arrived;
 }
@@ -292,8 +293,7 @@ void begin(Worker* w) {
         Warp& warp = w->warps[i];
         warp.live = warp.ready = lanes >= 32 ? 0xffffffffu : (1u << lanes) - 1;
         warp.gathering = warp.open = 0;
-        warp.newest = &warp.meetings[0];
-        warp.newest->gathers = false;
+        warp.newest = nullptr;
     }
     if (w->launch->shared_bytes != 0) {
         memset(w->shared - zone_bytes, zone_byte, zone_bytes);
@@ -426,7 +426,6 @@ __attribute__((noinline)) Meeting* find_meeting(uint32_t mask, const Place& plac
     fresh.place = &place;
     fresh.mask = mask;
     fresh.arrived = fresh.unread = 0;
-    fresh.gathers = true;
     return &fresh;
 }
 
@@ -439,11 +438,11 @@ Meeting* meet_warp(uint32_t mask, const void* post, size_t bytes, const Place& p
     self->place = &place;
     // Most often lanes come to where the one before them came.
     Meeting* newest = warp.newest;
-    const bool is_it = newest->gathers && newest->mask == mask && (mask >> id & 1u) != 0 &&
-                       same(*newest->place, place);
-    if (!is_it) newest = warp.newest = find_meeting(mask, place);
+    const bool joins_newest = newest != nullptr && newest->mask == mask &&
+                              (mask >> id & 1u) != 0 && same(*newest->place, place);
+    if (!joins_newest) newest = warp.newest = find_meeting(mask, place);
     Meeting& meeting = *newest;
-    // A copy of known size is one move.
+    // The compiler turns a `memcpy` of constant size into a single move.
     if (bytes == 4)
         memcpy(meeting.posts[id], post, 4);
     else if (bytes == 8)
@@ -482,11 +481,13 @@ extern "C" {
 
 // A worker belongs to one OS thread. Null when there is no memory for it.
 void* flipside_emulator_worker_new(size_t stack_bytes) {
-    void* memory = nullptr;
+    // Not zeroed by hand: most of it is meetings, which are written before they are read.
+    void* memory = calloc(1, sizeof(Worker) + alignof(Worker));
     unsigned char* shared = nullptr;
-    if (posix_memalign(&memory, alignof(Worker), sizeof(Worker)) != 0) return nullptr;
-    memset(memory, 0, sizeof(Worker));
-    Worker* w = static_cast<Worker*>(memory);
+    if (memory == nullptr) return nullptr;
+    const uintptr_t past = reinterpret_cast<uintptr_t>(memory) + alignof(Worker) - 1;
+    Worker* w = reinterpret_cast<Worker*>(past / alignof(Worker) * alignof(Worker));
+    w->memory = memory;
     if (posix_memalign(reinterpret_cast<void**>(&shared), 256, max_shared + 2 * zone_bytes) != 0) {
         free(memory);
         return nullptr;
@@ -505,7 +506,7 @@ void flipside_emulator_worker_free(void* memory) {
     w->stacks.free_all();
     for (uint32_t i = 0; i < max_threads; ++i) free_copies(&w->lanes[i]);
     free(w->shared - zone_bytes);
-    free(w);
+    free(w->memory);
 }
 
 // Runs one block. Returns 0, or the length of the error's text in `message`.

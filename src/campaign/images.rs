@@ -112,9 +112,9 @@ type LoadedBatch = (Vec<f32>, Vec<u32>);
 ///
 /// Another thread asks for batches, not a task of rayon's: where the pool has one thread only, a task would wait for it
 /// for ever. So images are loaded on the threads of rayon's global pool. A thread of a pool that waited for another one
-/// would keep its pool from loading anything: there each batch is loaded when it is asked for, as an only batch is
-/// everywhere. (`data::Batches` is
-/// training's: it owns its data set, and draws orders and augmentation.)
+/// would keep its pool from loading anything: there each batch is loaded when it is asked for. A batch that is the only
+/// one is loaded when it is asked for, too. (`data::Batches` is training's: it owns its data set, and draws orders and
+/// augmentation.)
 pub(crate) fn load_ahead<R>(
     model: &Model,
     images: &dyn Images,
@@ -153,14 +153,19 @@ mod tests {
         let list = [3, 0, 4, 1, 2];
         let pixels = vec![0.5; list.len() * model.image_elements()];
         let images = MemoryImages { pixels, labels: vec![0, 1, 2, 3, 4] };
-        let take = || {
-            let all = load_ahead(&model, &images, &list, 2, |batches| {
+        let take_by = |batch| {
+            let all = load_ahead(&model, &images, &list, batch, |batches| {
                 batches.map(|batch| Ok(batch?.1)).collect::<Result<Vec<Vec<u32>>>>()
             });
             all.unwrap()
         };
+        let take = || take_by(2);
         let expected = vec![vec![3, 0], vec![4, 1], vec![2]];
         assert_eq!(take(), expected);
+        assert_eq!(
+            [take_by(5), take_by(6)],
+            [vec![vec![3, 0, 4, 1, 2]], vec![vec![3, 0, 4, 1, 2]]]
+        );
         let threads = rayon::current_num_threads();
         let found: Vec<_> = (0..4 * threads).into_par_iter().map(|_| take()).collect();
         assert!(found.iter().all(|found| *found == expected));

@@ -250,18 +250,18 @@ pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
 /// The grid of a launch in blocks and the block in threads, along x, y and z.
 pub type LaunchConfig = ([u32; 3], [u32; 3]);
 
-/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU. Its argument is of the type `args`, which
-/// has so many bytes.
+/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU. Its argument is of the type `args_type`,
+/// which takes `args_bytes`.
 pub(super) fn check_launch(
     info: &KernelInfo,
     (grid, block): LaunchConfig,
-    args: &str,
+    args_type: &str,
     args_bytes: usize,
 ) -> Result<()> {
     let refuse = |detail: String| Err(refused(info.symbol, detail));
-    if (args, args_bytes) != (info.args, info.args_bytes) {
+    if (args_type, args_bytes) != (info.args, info.args_bytes) {
         let (takes, bytes) = (&info.args, info.args_bytes);
-        let given = format!("{args} ({args_bytes} bytes)");
+        let given = format!("{args_type} ({args_bytes} bytes)");
         return refuse(format!("it takes {takes} ({bytes} bytes), not {given}"));
     }
     let threads: u64 = block.iter().map(|&n| u64::from(n.min(4096))).product();

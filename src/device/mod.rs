@@ -288,7 +288,7 @@ impl Device {
         unsafe { self.launch_bytes(kernel, config, A::NAME, &bytes) }
     }
 
-    /// As [`Device::launch`], with the bytes of an argument of the type `args`: compiled once for all types.
+    /// As [`Device::launch`], with the bytes of an argument of the type `args_type`: compiled once for all types.
     ///
     /// # Safety
     /// As there.
@@ -296,30 +296,30 @@ impl Device {
         &self,
         kernel: &'static str,
         config: LaunchConfig,
-        args: &str,
-        bytes: &[u8],
+        args_type: &str,
+        args: &[u8],
     ) -> Result<()> {
         let (number, info) = kernels::find(kernel)?;
-        kernels::check_launch(info, config, args, bytes.len())?;
+        kernels::check_launch(info, config, args_type, args.len())?;
         match &self.0.backend {
             Backend::Cpu => Err(self.unsupported(kernel)),
             Backend::Emulated(options) => {
-                let args = || bytes.to_vec();
-                let step = || graph::GraphStep::Launch { number, info, config, args: args() };
+                let step =
+                    || graph::GraphStep::Launch { number, info, config, args: args.to_vec() };
                 if self.0.capture.note(self, true, || Some(step()))? {
                     return Ok(());
                 }
                 self.0.counters.launches.count();
                 let searches = &self.0.counters.fault_searches;
                 // SAFETY: the launch was checked; the addresses are the caller's.
-                unsafe { emulated::launch(options, number, info, config, bytes, searches) }
+                unsafe { emulated::launch(options, number, info, config, args, searches) }
             }
             Backend::Cuda(cuda) => {
                 if !self.0.capture.note(self, true, || None)? {
                     self.0.counters.launches.count();
                 }
                 // SAFETY: as above.
-                unsafe { cuda.launch(number, info, config, bytes) }
+                unsafe { cuda.launch(number, info, config, args) }
             }
         }
     }

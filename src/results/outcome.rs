@@ -149,9 +149,16 @@ mod tests {
     fn unchanged_is_what_judging_says() {
         for logits in [vec![1.0, 2.0, 0.0], vec![f32::NAN, 1.0, 2.0]] {
             let golden = Golden::new(3, 2, logits.clone());
-            let (a, b) = (Effect::unchanged(&golden), Effect::of(&golden, &logits));
-            assert_eq!((a.outcome, a.sdc5, a.hash), (b.outcome, b.sdc5, b.hash));
-            assert_eq!(a.score.top1, b.score.top1);
+            let is_finite = logits.iter().all(|z| z.is_finite());
+            let outcome = if is_finite { Outcome::Masked } else { Outcome::Nonfinite };
+            let (score, hash) = (Score::of(&logits, 2), logits::hash(&logits));
+            let figures = |s: Score| [s.loss, s.p_label, s.top2diff].map(f64::to_bits);
+            for found in [Effect::unchanged(&golden), Effect::of(&golden, &logits)] {
+                assert_eq!((found.outcome, found.sdc5, found.hash), (outcome, false, hash));
+                assert_eq!(found.score.top1, score.top1);
+                assert_eq!(figures(found.score), figures(score));
+                assert_eq!(found.rescaled, Default::default());
+            }
         }
     }
 }
