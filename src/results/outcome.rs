@@ -157,7 +157,7 @@ mod tests {
                 assert_eq!((found.outcome, found.sdc5, found.hash), (outcome, false, hash));
                 assert_eq!(found.score.top1, score.top1);
                 assert_eq!(figures(found.score), figures(score));
-                assert_eq!(found.rescaled, Default::default());
+                assert_eq!(found.rescaled, [None; MOST_TEMPERATURES]);
             }
         }
     }
