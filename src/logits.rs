@@ -90,8 +90,8 @@ impl Score {
         let top1 = argmax(logits);
         let log_softmax = LogSoftmax::of(logits);
         let log_p = |k: usize| log_softmax.at(logits[k]);
-        // Of the others only those within 1e-9 of the greatest can have the greatest probability. It needn't be the greatest
-        // itself, since a computed `exp` may fall in its last digit where its argument grows.
+        // Of the others only those within 1e-9 of the greatest can have the greatest probability. It needn't be the
+        // greatest itself: a computed `exp` may fall in its last digit where its argument grows.
         let others = || (0..logits.len()).filter(|k| *k != top1).map(log_p);
         let least = others().fold(f64::NEG_INFINITY, f64::max) - 1e-9;
         let second = others().filter(|p| *p >= least).map(f64::exp).fold(0.0, f64::max);

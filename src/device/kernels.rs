@@ -250,8 +250,8 @@ pub(super) fn refused(kernel: &str, detail: impl Into<String>) -> Error {
 /// The grid of a launch in blocks and the block in threads, along x, y and z.
 pub type LaunchConfig = ([u32; 3], [u32; 3]);
 
-/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU. Its argument is of the type `args_type`,
-/// which takes `args_bytes`.
+/// Refuses a launch that doesn't fit the kernel or exceeds the limits of a GPU. Its argument is of the type
+/// `args_type`, which takes `args_bytes`.
 pub(super) fn check_launch(
     info: &KernelInfo,
     (grid, block): LaunchConfig,
